@@ -1,0 +1,118 @@
+"""One commit: its cursors, what it says about itself, and how it is tried again when another writer was faster.
+
+Law 1 lives here: cursors are `txn` entries of the Delta protocol ("Transaction Identifiers") in the same commit as the rows. What is written is the
+business of `table`, `merge` and `scd2`.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError
+
+from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
+
+T = TypeVar("T")
+
+# Every write that first reads the table carries the next number under this name, so that of two such writes on one version the second is
+# refused by the protocol and reads again. Appends do not read and do not carry it.
+_READ_BEFORE_WRITE = "lakehouse.read-before-write"
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far a table has consumed `source`: from `before` (None: nothing yet) to `after`, both inclusive."""
+
+    source: str
+    before: int | None
+    after: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows of one write.
+
+    Attributes:
+        written: New rows.
+        merged: Rows that changed an existing row.
+        duplicates: Rows that the table or the write itself holds already, or holds newer.
+        removed: Rows of the table that went away.
+    """
+
+    written: int = 0
+    merged: int = 0
+    duplicates: int = 0
+    removed: int = 0
+
+
+@dataclass(frozen=True)
+class Written:
+    """The end of a write: the table's version after it, and what became of the rows (None: an earlier try had committed them)."""
+
+    version: int
+    counts: Counts | None
+
+
+def _no_info(_: Counts) -> Mapping[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What a write carries besides its rows.
+
+    Attributes:
+        cursors: Advanced by this commit, all of them or none.
+        info: Strings that stand in the commit and are shown by `history`, worked out once the counts are known. It may raise to stop the write.
+    """
+
+    cursors: tuple[Cursor, ...] = ()
+    info: Callable[[Counts], Mapping[str, str]] = _no_info
+
+    def done(self, table: DeltaTable) -> bool:
+        """Whether the table already holds this commit.
+
+        Raises:
+            CursorMoved: It holds a part of the batch, or the batch does not start where the table stands.
+        """
+        if not self.cursors:
+            return False
+        found = {cursor.source: table.transaction_version(cursor.source) for cursor in self.cursors}
+        if all(at is not None and at >= c.after for c, at in zip(self.cursors, found.values(), strict=True)):
+            return True
+        for cursor in self.cursors:
+            if found[cursor.source] != cursor.before:
+                raise CursorMoved(f"the cursor of {cursor.source!r} stands at {found[cursor.source]}, this batch starts at {cursor.before}")
+        return False
+
+    def properties(self, table: DeltaTable, counts: Counts, *, read_before_write: bool) -> CommitProperties:
+        """The commit in delta-rs' terms, on the version of `table`."""
+        transactions = [Transaction(cursor.source, cursor.after) for cursor in self.cursors]
+        if read_before_write:
+            writes = table.transaction_version(_READ_BEFORE_WRITE) or 0
+            transactions.append(Transaction(_READ_BEFORE_WRITE, writes + 1))
+        return CommitProperties(app_transactions=transactions, custom_metadata=dict(self.info(counts)))
+
+
+def with_retries(name: str, attempt: Callable[[], T], *, seconds: float = 120.0) -> T:
+    """Call `attempt`, which opens the table anew each time, until no other writer comes in between.
+
+    Raises:
+        CommitConflict: Other writers were faster for `seconds`.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.01
+    while True:
+        try:
+            return attempt()
+        except CommitFailedError as error:
+            if time.monotonic() > deadline:
+                raise CommitConflict(
+                    f"{name}: other writers were faster for {seconds:.0f} seconds; nothing was written. "
+                    "Run again, or lower the number of writers at once."
+                ) from error
+            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 jitter, not a secret
+            pause = min(pause * 2, 1.0)

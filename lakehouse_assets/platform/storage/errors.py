@@ -1,0 +1,36 @@
+"""What can go wrong with a table. Every error of the storage room belongs here, each with a text that says what to do.
+
+Errors about the content of rows belong to `quality`, errors about files to `ingestion`.
+"""
+
+
+class StorageError(Exception):
+    """Base of the errors of this room."""
+
+
+class SchemaMismatch(StorageError):
+    """The frame does not have the columns or types of the table. Nothing was written."""
+
+
+class TypeNotStorable(SchemaMismatch):
+    """A column has a type that no Delta table can hold for every reader. Nothing was written."""
+
+
+class ScopeError(StorageError):
+    """A write would touch rows outside its declared scope, or its scope cannot be worked out. Nothing was written."""
+
+
+class CursorMoved(StorageError):
+    """Another writer took a part of the same batch first. Read again from the cursor and do the batch anew."""
+
+
+class CommitConflict(StorageError):
+    """Other writers won every attempt until the time was up. Nothing was written."""
+
+
+class NoSuchTable(StorageError):
+    """The table does not exist (yet)."""
+
+
+class NoSuchVersion(StorageError):
+    """The table does not have that version (any more)."""

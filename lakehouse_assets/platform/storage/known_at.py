@@ -1,0 +1,53 @@
+"""Tables that remember when each value became known (bitemporal): a value that is revised later is added beside the one known before.
+
+So a reader can ask for the values as they were known at a moment, and a late fact never looks as if it had been known all along (law 5). Joining such
+tables to labels belongs to `features` and `training`.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.storage import types
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
+from lakehouse_assets.platform.storage.merge import check_key, difference, existing
+from lakehouse_assets.platform.storage.table import Table
+
+KNOWN_AT = "known_at"
+
+
+def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: datetime, commit: Commit | None = None) -> Written:
+    """Add the rows whose values are not the latest known ones of their key.
+
+    The first row of a key keeps the `known_at` that the frame gives it; a later one was not known before `revised_at`.
+
+    Raises:
+        ScopeError: A key or `known_at` is null, or the table is partitioned by a column that is not part of the key.
+        SchemaMismatch: Columns or types differ from the table's.
+        CommitConflict: Other writers did not let this one through.
+    """
+    commit = commit or Commit()
+    check_key(table.name, frame, [*on, KNOWN_AT])
+
+    def attempt(delta: DeltaTable) -> Counts:
+        fitted = types.fit(frame, pl.scan_delta(delta).collect_schema(), table.name)
+        known = existing(delta, fitted, on)
+        latest = as_known(known.lazy(), on).collect()
+        found = difference(fitted.drop(KNOWN_AT), latest.drop(KNOWN_AT), on)
+        first = fitted.join(found.new.select(on), on=list(on), how="semi").unique(list(on), keep="last", maintain_order=True)
+        after = pl.max_horizontal(pl.lit(revised_at).cast(types.TIMESTAMP), pl.col(KNOWN_AT) + pl.duration(microseconds=1))
+        revised = found.changed.join(latest.select(*on, KNOWN_AT), on=list(on)).with_columns(after.alias(KNOWN_AT))
+        rows = pl.concat([first, revised.select(first.columns)])
+        counts = Counts(written=rows.height, duplicates=found.duplicates)
+        table.write_rows(delta, rows, commit.properties(delta, counts, read_before_write=True))
+        return counts
+
+    return table.write(commit, attempt)
+
+
+def as_known(rows: pl.LazyFrame, on: Sequence[str], at: datetime | None = None) -> pl.LazyFrame:
+    """Of each key the row that was the latest known at a moment (None: now)."""
+    known = rows if at is None else rows.filter(pl.col(KNOWN_AT) <= at)
+    return known.sort(KNOWN_AT).unique(list(on), keep="last", maintain_order=True)

@@ -1,0 +1,69 @@
+"""Conditions on columns, spelled for delta-rs (SQL with literal values) and for Polars.
+
+A scope that cannot be spelled with literals is an error here, never a wider scope.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+
+import polars as pl
+
+from lakehouse_assets.platform.storage.errors import ScopeError
+
+Value = str | int | bool | date | None
+Scope = Mapping[str, Sequence[Value]]
+"""Per column, the values of the rows that a write may touch; all columns together."""
+
+
+def identifier(name: str) -> str:
+    """A column's name for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: Value) -> str:
+    """A partition's value for SQL.
+
+    Raises:
+        ScopeError: The value is not a string, integer, boolean or date.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    if type(value) is date:
+        return f"'{value.isoformat()}'"
+    raise ScopeError(f"{value!r} is a {type(value).__name__}: a scope is made of strings, integers, booleans and dates")
+
+
+def sql(scope: Scope, alias: str | None = None) -> str:
+    """The scope as SQL; delta-rs needs the literal values to let writers of other partitions run at once.
+
+    Raises:
+        ScopeError: A column has no values, or the scope no columns.
+    """
+    if not scope:
+        raise ScopeError("a scope needs at least one column")
+    return " AND ".join(_one_of(name, values, alias) for name, values in scope.items())
+
+
+def _one_of(name: str, values: Sequence[Value], alias: str | None) -> str:
+    column = f"{alias}.{identifier(name)}" if alias else identifier(name)
+    known = [literal(value) for value in values if value is not None]
+    parts = [f"{column} IN ({', '.join(known)})"] * bool(known) + [f"{column} IS NULL"] * (None in values)
+    if not parts:
+        raise ScopeError(f"the scope names no value of {name!r}")
+    return f"({' OR '.join(parts)})"
+
+
+def expression(scope: Scope) -> pl.Expr:
+    """The scope as a Polars condition, never null."""
+    return pl.all_horizontal(
+        pl.col(name).is_in([v for v in values if v is not None]).fill_null(None in values) for name, values in scope.items()
+    )
+
+
+def values_of(frame: pl.DataFrame, columns: Iterable[str]) -> dict[str, list[Value]]:
+    """The scope that a frame's own rows span, sorted."""
+    return {name: frame[name].unique().sort().to_list() for name in columns}

@@ -1,0 +1,241 @@
+"""The handle of one Delta table: read it at a version, see what changed since a cursor, append, replace a scope.
+
+A write states its cursors and its scope and either happens whole or not at all. Merges are in `merge`, histories of versions in `scd2`; which
+table is read and written when is not decided here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from lakehouse_assets.platform.storage import predicates, types
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
+from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
+from lakehouse_assets.platform.storage.predicates import Scope
+
+INFO_PREFIX = "lakehouse."
+_PROPERTIES: Mapping[str, str | None] = {
+    "delta.enableChangeDataFeed": "true",
+    # A version that a model was trained on must stay readable: clean-up of the log is a decision of upkeep, never a side effect of a commit.
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.checkpointInterval": "20",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A Delta table by its name `product.layer.name`. Cheap: nothing is opened before it is needed.
+
+    Attributes:
+        name: The three words.
+        uri: Folder or object prefix.
+        storage_options: As delta-rs takes them.
+    """
+
+    name: str
+    uri: str
+    storage_options: Mapping[str, str] = field(default_factory=dict)
+
+    # --- what it is
+
+    def exists(self) -> bool:
+        """Whether the table has been created."""
+        return DeltaTable.is_deltatable(self.uri, dict(self.storage_options))
+
+    def delta(self, version: int | None = None) -> DeltaTable:
+        """The table as delta-rs opens it, at its latest or the given version.
+
+        Raises:
+            NoSuchTable: It was never created.
+            NoSuchVersion: It does not have that version.
+            SchemaMismatch: It uses column mapping, which readers through Arrow return as nulls.
+        """
+        try:
+            table = DeltaTable(self.uri, version=version, storage_options=dict(self.storage_options))
+        except TableNotFoundError as error:
+            raise NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {self.name}` makes it") from error
+        except DeltaError as error:
+            if version is None:
+                raise
+            raise NoSuchVersion(f"table {self.name} has no version {version} (any more): see `lakehouse history {self.name}`") from error
+        if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+            raise SchemaMismatch(f"table {self.name} uses column mapping, which Arrow readers return as nulls: rewrite it without")
+        return table
+
+    def create(self, schema: Mapping[str, pl.DataType], partition_by: tuple[str, ...] = (), description: str = "") -> None:
+        """Create the table as version 0 unless it exists; an existing one keeps its schema.
+
+        Raises:
+            TypeNotStorable: A column's type, or a partition column's, cannot be stored.
+        """
+        if self.exists():
+            return
+        stored = types.stored_schema(schema)
+        types.check_partition_columns(stored, partition_by)
+        try:
+            DeltaTable.create(
+                self.uri,
+                types.delta_schema(stored),
+                mode="error",
+                partition_by=list(partition_by),
+                name=self.name,
+                description=description,
+                configuration=_PROPERTIES,
+                storage_options=dict(self.storage_options),
+            )
+        except DeltaError:
+            if not self.exists():  # otherwise another writer created it at the same moment
+                raise
+
+    def version(self) -> int:
+        """The latest version."""
+        return self.delta().version()
+
+    def schema(self) -> pl.Schema:
+        """Names and types in the order of the columns."""
+        return self.scan().collect_schema()
+
+    def count(self, version: int | None = None) -> int:
+        """Rows, from the log alone."""
+        return _rows(self.delta(version))
+
+    def cursor(self, source: str) -> int | None:
+        """How far the table has consumed `source`; None if never, or if the table does not exist."""
+        return self.delta().transaction_version(source) if self.exists() else None
+
+    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The commits, newest first: `version`, `at` (UTC), `operation`, and under `info` what the platform wrote into them."""
+        return [
+            {
+                "version": entry["version"],
+                "at": datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
+                "operation": entry.get("operation", ""),
+                "metrics": entry.get("operationMetrics", {}),
+                "info": {key.removeprefix(INFO_PREFIX): value for key, value in entry.items() if key.startswith(INFO_PREFIX)},
+            }
+            for entry in self.delta().history(limit)
+        ]
+
+    # --- reading
+
+    def scan(self, version: int | None = None, at: datetime | None = None) -> pl.LazyFrame:
+        """The rows at a version, at a moment, or now. The frame stays on the version it was made with.
+
+        Raises:
+            NoSuchVersion: There is no such version, or none at that moment.
+        """
+        if at is None:
+            return pl.scan_delta(self.delta(version))
+        table = self.delta()
+        try:
+            table.load_as_version(at)
+        except DeltaError as error:
+            raise NoSuchVersion(f"table {self.name} has no version of {at.isoformat()} or before") from error
+        return pl.scan_delta(table)
+
+    def changes(self, after: int | None, until: int) -> pl.LazyFrame:
+        """The rows that were inserted or changed in the versions above `after` up to `until`, in the order of the commits.
+
+        A row that changed twice stands there twice. With `after=None` these are all rows at `until`.
+
+        Raises:
+            NoSuchVersion: A cursor points past the table, as after the table was deleted and made anew.
+        """
+        if after is None:
+            return self.scan(until)
+        changed = self._change_feed(after, until)
+        new = changed.filter(pl.col("_change_type").is_in(["insert", "update_postimage"]))
+        return new.sort("_commit_version", maintain_order=True).select(list(self.schema())).lazy()
+
+    def touched(self, columns: tuple[str, ...], after: int | None, until: int) -> pl.DataFrame:
+        """The distinct values of `columns` among the rows that came, changed or went in the versions above `after` up to `until`."""
+        if after is None:
+            return self.scan(until).select(columns).unique().collect(engine="streaming")
+        return self._change_feed(after, until, columns).select(columns).unique()
+
+    def _change_feed(self, after: int, until: int, columns: tuple[str, ...] | None = None) -> pl.DataFrame:
+        table = self.delta()
+        if not after < until <= table.version():
+            raise NoSuchVersion(
+                f"table {self.name} stands at version {table.version()}, but the changes of {after + 1} to {until} were asked for: "
+                "it was replaced or restored behind the back of its readers"
+            )
+        wanted = None if columns is None else [*columns, "_change_type", "_commit_version"]
+        return pl.DataFrame(table.load_cdf(after + 1, until, columns=wanted))
+
+    # --- writing
+
+    def append(self, frame: pl.DataFrame, commit: Commit | None = None) -> Written:
+        """Add rows.
+
+        Raises:
+            SchemaMismatch: Columns or types differ from the table's.
+            CursorMoved: As `Commit.done`.
+            CommitConflict: Other writers did not let this one through.
+        """
+        return self.write(commit, lambda table: self._append(table, frame, commit or Commit()))
+
+    def _append(self, table: DeltaTable, frame: pl.DataFrame, commit: Commit) -> Counts:
+        counts = Counts(written=frame.height)
+        self.write_rows(table, frame, commit.properties(table, counts, read_before_write=False))
+        return counts
+
+    def replace(self, frame: pl.DataFrame, scope: Scope | None, commit: Commit | None = None) -> Written:
+        """Put `frame` in the place of the rows in `scope` (None: of all rows). Rows outside the scope stay as they are.
+
+        Raises:
+            ScopeError: A row of the frame lies outside the scope, or the scope is not made of partition columns.
+            SchemaMismatch: Columns or types differ from the table's.
+        """
+        return self.write(commit, lambda table: self._replace(table, frame, scope, commit or Commit()))
+
+    def _replace(self, table: DeltaTable, frame: pl.DataFrame, scope: Scope | None, commit: Commit) -> Counts:
+        predicate = None
+        before = table.count() if scope is None else 0
+        if scope is not None:
+            unpartitioned = sorted(set(scope) - set(table.metadata().partition_columns))
+            if unpartitioned:
+                raise ScopeError(f"{self.name} is not partitioned by {', '.join(unpartitioned)}: a scope is made of partition columns")
+            predicate = predicates.sql(scope)
+            outside = frame.filter(~predicates.expression(scope))
+            if outside.height:
+                sample = outside.select(list(scope)).row(0, named=True)
+                raise ScopeError(f"{self.name}: {outside.height} rows lie outside the scope of this write, the first at {sample}")
+            before = pl.scan_delta(table).filter(predicates.expression(scope)).select(pl.len()).collect().item()
+        counts = Counts(written=frame.height, removed=before)
+        self.write_rows(
+            table,
+            frame,
+            commit.properties(table, counts, read_before_write=True),
+            mode="overwrite",
+            predicate=predicate,
+        )
+        return counts
+
+    def write(self, commit: Commit | None, attempt: Any) -> Written:
+        """Run `attempt` on the freshly opened table until no other writer comes in between; at most once for the same cursors."""
+        return with_retries(self.name, partial(self._once, commit or Commit(), attempt))
+
+    def _once(self, commit: Commit, attempt: Any) -> Written:
+        table = self.delta()
+        if commit.done(table):
+            return Written(table.version(), None)
+        counts = attempt(table)
+        return Written(table.version(), counts)
+
+    def write_rows(self, table: DeltaTable, frame: pl.DataFrame, properties: CommitProperties, **how: Any) -> None:
+        """One commit of delta-rs, after the frame was found to fit."""
+        fitted = types.fit(frame, pl.scan_delta(table).collect_schema(), self.name)
+        # to_arrow: string views, which Polars would hand over, are refused by some readers of the files.
+        write_deltalake(table, fitted.to_arrow(), **({"mode": "append"} | how), commit_properties=properties)
+
+
+def _rows(table: DeltaTable) -> int:
+    files = pl.DataFrame(table.get_add_actions(flatten=True))
+    return int(files["num_records"].sum()) if files.height else 0
