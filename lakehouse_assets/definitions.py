@@ -1,0 +1,28 @@
+"""What Dagster loads: the products, jobs, schedules, the sensor and resources. No logic belongs here."""
+
+import dagster as dg
+
+from lakehouse_assets import products
+from lakehouse_assets.platform.assets import automation
+from lakehouse_assets.platform.assets.autoload import Products, load
+from lakehouse_assets.platform.assets.resources import resources
+from lakehouse_assets.settings import Settings
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location, by this process's settings."""
+    return definitions(Settings.load(), load(products))
+
+
+def definitions(settings: Settings, declared: Products) -> dg.Definitions:
+    """The code location, by given settings and products."""
+    own = dg.Definitions(
+        assets=declared.assets(),
+        jobs=automation.jobs(declared.models),
+        schedules=automation.schedules(settings, models=bool(declared.models)),
+        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
+        resources=resources(settings),
+        executor=automation.executor(settings.executor),
+    )
+    return dg.Definitions.merge(own, declared.plain)

@@ -1,0 +1,260 @@
+"""How a product says what its tables are: one declaration from which the asset, its checks, its quarantine and the write follow.
+
+Only the words of a declaration belong here: what it reads, how it writes. They are carried out in `refresh` and shown to Dagster in
+`build`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets.platform.quality.contract import Contract, schema_of
+from lakehouse_assets.platform.storage.scd2 import History
+
+QUARANTINE_SUFFIX = "__quarantine"
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Reads the rows of `table` that are new or changed since the cursor."""
+
+    table: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Reads the whole of `table`.
+
+    Attributes:
+        version_as: Name of a column that says which version of the table was read.
+    """
+
+    table: str
+    version_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Touched:
+    """Reads all rows of `table` whose value of `by` stands in a row that came, changed or went since the cursor."""
+
+    table: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """Reads the whole of `table`.
+
+    Rows of the input `of` (a `Touched`) that have the value of `on` of a changed row here count as touched.
+    """
+
+    table: str
+    on: str
+    of: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """Hands over the champion of a model, a `platform.assets.models.Scorer`; without a champion nothing is written."""
+
+    model: "ModelAsset"
+
+    @property
+    def table(self) -> str:
+        """The model's ledger: every decision about its champion is a version of it."""
+        return self.model.name
+
+
+Read = Changes | Snapshot | Touched | Lookup | Champion
+
+
+@dataclass(frozen=True)
+class Append:
+    """Every row is new."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """One row a key: new keys come in, changed rows are updated, the rest are duplicates.
+
+    Attributes:
+        on: The key.
+        newest_by: Of two rows with one key, the one with the larger value counts; without it, the later one.
+        stamps: Columns that say when or from what a row was written. A row that differs in nothing else did not change.
+    """
+
+    on: tuple[str, ...]
+    newest_by: str | None = None
+    stamps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SCD2:
+    """Change events, in any order, become intervals of validity."""
+
+    on: tuple[str, ...]
+    sequence_by: str
+
+    @property
+    def history(self) -> History:
+        """The same for the storage room."""
+        return History(self.on, self.sequence_by)
+
+
+@dataclass(frozen=True)
+class Replace:
+    """The rows with the touched values of the partition column `by` are replaced; without `by` the whole table is."""
+
+    by: str | None = None
+
+
+@dataclass(frozen=True)
+class Revise:
+    """One row a key and time of knowledge: a value that changes is added beside the one that was known before."""
+
+    on: tuple[str, ...]
+
+
+Write = Append | Merge | SCD2 | Replace | Revise
+
+Picture = Callable[[Callable[[str], pl.LazyFrame]], bytes]
+"""Draws a table (PNG), from a function that gives the rows of any table by its name."""
+
+
+@dataclass(frozen=True)
+class FeedAsset:
+    """The bronze table of a feed."""
+
+    name: str
+    feed: Feed
+    description: str
+    owner: str
+    kind: str = "bronze"
+
+
+@dataclass(frozen=True)
+class TableAsset:
+    """A table that is worked out from other tables. Calling it calls the function, which is pure."""
+
+    name: str
+    contract: type[Contract]
+    reads: Mapping[str, Read]
+    write: Write
+    function: Callable[..., pl.LazyFrame]
+    description: str
+    owner: str
+    partition_by: tuple[str, ...] = ()
+    stamped_at: str | None = None
+    row_for_row: bool = True
+    picture: Picture | None = None
+
+    def __call__(self, *frames: Any, **named: Any) -> pl.LazyFrame:
+        """The rows, from the frames that the function reads."""
+        return self.function(*frames, **named)
+
+    @property
+    def layer(self) -> str:
+        """The middle word of the name."""
+        return self.name.split(".")[1]
+
+    @property
+    def quarantine(self) -> str:
+        """The name of the sibling table that holds rejected rows."""
+        return self.name + QUARANTINE_SUFFIX
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns that the contract promises, with those that the write adds."""
+        schema = schema_of(self.contract)
+        return self.write.history.schema(schema) if isinstance(self.write, SCD2) else schema
+
+
+@dataclass(frozen=True)
+class ModelAsset:
+    """A model: what it learns from and how. Its table is the ledger of every decision about it.
+
+    Attributes:
+        features: The feature set.
+        train: From the feature set's rows and a seed to a `platform.training.result.Training`.
+        load: From a folder to what `predict` of the product takes.
+    """
+
+    name: str
+    features: str
+    train: Callable[[pl.LazyFrame, int], Any]
+    load: Callable[[Any], Any]
+    description: str
+    owner: str
+
+    @property
+    def registered_name(self) -> str:
+        """The name in MLflow's registry."""
+        return self.name.replace(".models.", ".")
+
+
+def feed(name: str, feed: Feed, description: str, owner: str | None = None) -> FeedAsset:
+    """Declare the bronze table of a feed; `name` is `product.bronze.name`."""
+    return FeedAsset(name, feed, description, owner or _owner_of(name))
+
+
+def table(
+    name: str,
+    *,
+    contract: type[Contract],
+    reads: Mapping[str, Read],
+    write: Write,
+    partition_by: tuple[str, ...] = (),
+    stamped_at: str | None = None,
+    row_for_row: bool = True,
+    picture: Picture | None = None,
+    owner: str | None = None,
+) -> Callable[[Callable[..., pl.LazyFrame]], TableAsset]:
+    """Declare a table by the pure function that works it out; its docstring describes the table to people.
+
+    Args:
+        name: `product.layer.name`.
+        contract: Columns, types, rules, key.
+        reads: What the function is given, by its parameters' names.
+        write: What becomes of the rows that the contract lets through.
+        partition_by: Columns by which the table is partitioned.
+        stamped_at: A timestamp column that the platform fills with the moment of the write.
+        row_for_row: Whether the function returns one row for each row of its `Changes`; then no row can get lost in it unseen.
+        picture: Draws the table for people, after each change.
+        owner: Who answers for it; the product's team by default.
+    """
+
+    def declare(function: Callable[..., pl.LazyFrame]) -> TableAsset:
+        description = " ".join((function.__doc__ or "").split())
+        return TableAsset(
+            name,
+            contract,
+            reads,
+            write,
+            function,
+            description,
+            owner or _owner_of(name),
+            partition_by,
+            stamped_at,
+            row_for_row,
+            picture,
+        )
+
+    return declare
+
+
+def model(
+    name: str, *, features: str, load: Callable[[Any], Any], owner: str | None = None
+) -> Callable[[Callable[[pl.LazyFrame, int], Any]], ModelAsset]:
+    """Declare a model by the function that trains it; `name` is `product.models.name`."""
+
+    def declare(function: Callable[[pl.LazyFrame, int], Any]) -> ModelAsset:
+        return ModelAsset(name, features, function, load, " ".join((function.__doc__ or "").split()), owner or _owner_of(name))
+
+    return declare
+
+
+def _owner_of(name: str) -> str:
+    return f"team:{name.split('.', maxsplit=1)[0]}"

@@ -1,0 +1,303 @@
+"""Brings one declared table up to date: what is new since its cursors, through its function and its contract, into one commit.
+
+It runs without Dagster, so a notebook or a test can do what a run does. Feeds and models have their own way; how all of it looks in
+Dagster is in `build`.
+
+A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same cursors. A run that died in
+between left the quarantine's cursors ahead; the next one does exactly that batch again before it goes on, so no row is in both or in
+neither.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.assets.declare import (
+    SCD2,
+    Append,
+    Champion,
+    Changes,
+    Lookup,
+    Merge,
+    Replace,
+    Revise,
+    Snapshot,
+    TableAsset,
+    Touched,
+)
+from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
+from lakehouse_assets.platform.quality.contract import fingerprint
+from lakehouse_assets.platform.quality.split import Evidence, Split, split
+from lakehouse_assets.platform.storage import known_at, merge, predicates, scd2
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
+from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+
+# What silver has no use for: the text that did not fit stays in bronze, what could not be converted goes into quarantine.
+_NOT_STORED = ("_unparsed", "_rescued")
+_TIMES_A_BATCH_IS_TAKEN_UP = 20
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What a refresh did.
+
+    Attributes:
+        version: Of the table, afterwards.
+        account: Over all batches; all zero if there was nothing new.
+        evidence: What the contract's rules found.
+        batches: How many there were; 0 if the table was up to date.
+    """
+
+    version: int
+    account: RowAccount = field(default_factory=RowAccount)
+    evidence: tuple[Evidence, ...] = ()
+    batches: int = 0
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """From where to where the table's sources are read, and what that touches.
+
+    Attributes:
+        cursors: By source.
+        set_aside: How far the quarantine has come, by source.
+        touched: The touched values by input (None: all of them).
+    """
+
+    cursors: Mapping[str, Cursor]
+    set_aside: Mapping[str, int | None]
+    touched: Mapping[str, list[Any] | None]
+
+    @property
+    def moved(self) -> tuple[Cursor, ...]:
+        return tuple(cursor for cursor in self.cursors.values() if cursor.after != cursor.before)
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """One table on its way to being up to date.
+
+    Attributes:
+        champion: Gives the champion of a model (by the name of its ledger), or None while there is none.
+    """
+
+    asset: TableAsset
+    lakehouse: Lakehouse
+    run_id: str
+    champion: Callable[[Champion], Any | None]
+
+    def pending(self) -> list[str]:
+        """The sources that have something new, from cursors and versions alone."""
+        target = self._target
+        return [read.table for read in self.asset.reads.values() if self._behind(target, read.table)]
+
+    def _behind(self, target: Table, source: str) -> bool:
+        table = self.lakehouse.table(source)
+        return not target.exists() or not table.exists() or table.version() > _number(target.cursor(source))
+
+    def run(self) -> Refreshed:
+        """Bring the table up to date.
+
+        Raises:
+            ContractBroken: The table was not touched.
+            RowsLost: The rows do not add up; the table was not touched.
+        """
+        done = Refreshed(-1)
+        for _ in range(_TIMES_A_BATCH_IS_TAKEN_UP):
+            batch = self._batch()
+            if not batch.moved and self._target.exists():
+                break
+            try:
+                done = self._do(batch, done)
+            except CursorMoved:
+                continue  # another run was faster with a part of the batch: go on from where it left the table
+        return Refreshed(self._target.version(), done.account, done.evidence, done.batches)
+
+    def rebuild(self) -> Refreshed:
+        """Work the whole table out anew from all that its sources hold, whatever its cursors say.
+
+        Raises:
+            ContractBroken: The table was not touched.
+        """
+        batch = self._batch()
+        anew = {source: Cursor(source, None, cursor.after) for source, cursor in batch.cursors.items()}
+        return self._do(_Batch(anew, batch.set_aside, self._touched(anew)), Refreshed(-1), rebuilds=batch.moved)
+
+    # --- what to read
+
+    @property
+    def _target(self) -> Table:
+        return self.lakehouse.table(self.asset.name)
+
+    @property
+    def _quarantine(self) -> Table:
+        return self.lakehouse.table(self.asset.quarantine)
+
+    def _batch(self) -> _Batch:
+        sources = dict.fromkeys(read.table for read in self.asset.reads.values())
+        set_aside = {source: self._quarantine.cursor(source) for source in sources}
+        before = {source: self._target.cursor(source) for source in sources}
+        ahead = {source: at for source, at in set_aside.items() if at is not None and at > _number(before[source])}
+        after = {
+            source: _number(ahead.get(source, before[source])) if ahead else self.lakehouse.table(source).version() for source in sources
+        }
+        cursors = {source: Cursor(source, before[source], after[source]) for source in sources}
+        return _Batch(cursors, set_aside, self._touched(cursors))
+
+    def _touched(self, cursors: Mapping[str, Cursor]) -> dict[str, list[Any] | None]:
+        return {name: self._touched_values(name, read, cursors) for name, read in self.asset.reads.items() if isinstance(read, Touched)}
+
+    def _touched_values(self, name: str, read: Touched, cursors: Mapping[str, Cursor]) -> list[Any] | None:
+        own = cursors[read.table]
+        others = [other for other in self.asset.reads.values() if isinstance(other, Snapshot)]
+        if own.before is None or any(cursors[other.table].before != cursors[other.table].after for other in others):
+            return None
+        rows = self.lakehouse.table(read.table)
+        values = set(rows.touched((read.by,), own.before, own.after)[read.by]) if own.after > own.before else set()
+        for lookup in self.asset.reads.values():
+            if not isinstance(lookup, Lookup) or lookup.of != name:
+                continue
+            at = cursors[lookup.table]
+            if at.before is None:
+                return None
+            if at.after > at.before:
+                changed = self.lakehouse.table(lookup.table).touched((lookup.on,), at.before, at.after)
+                values |= set(
+                    rows.scan(own.after).join(changed.lazy(), on=lookup.on, how="semi").select(read.by).unique().collect()[read.by]
+                )
+        return sorted(values, key=lambda value: (value is None, value))
+
+    def _frames(self, batch: _Batch) -> dict[str, Any] | None:
+        frames: dict[str, Any] = {}
+        for name, read in self.asset.reads.items():
+            cursor = batch.cursors[read.table]
+            table = self.lakehouse.table(read.table)
+            if isinstance(read, Champion):
+                frames[name] = self.champion(read)
+                if frames[name] is None:
+                    return None
+            elif isinstance(read, Changes):
+                unchanged = cursor.before == cursor.after
+                frames[name] = table.scan(cursor.after).limit(0) if unchanged else table.changes(cursor.before, cursor.after)
+            else:
+                frames[name] = table.scan(cursor.after)
+            if isinstance(read, Touched) and (values := batch.touched[name]) is not None:
+                frames[name] = frames[name].filter(predicates.expression({read.by: values}))
+            if isinstance(read, Snapshot) and read.version_as:
+                frames[name] = frames[name].with_columns(pl.lit(cursor.after, dtype=pl.Int64).alias(read.version_as))
+        return frames
+
+    # --- from frames to commits
+
+    def _do(self, batch: _Batch, done: Refreshed, rebuilds: tuple[Cursor, ...] | None = None) -> Refreshed:
+        rows, rows_read = self._work_out(batch)
+        self._create(rows.schema)
+        parts = split(self.asset.contract, rows)
+        moved = batch.moved if rebuilds is None else rebuilds
+        self._set_aside(parts, batch, moved, anew=rebuilds is not None)
+        accounts: list[RowAccount] = []
+
+        def info(counts: Counts) -> Mapping[str, str]:
+            account = RowAccount(rows_read, counts.written, counts.merged, counts.duplicates, parts.bad.height)
+            account.check(self.asset.name)
+            accounts.append(account)
+            return self._info(batch) | {"lakehouse.account": account.to_json()}
+
+        good = parts.good.drop([column for column in _NOT_STORED if column in parts.good.columns])
+        written = self._write(good, batch, Commit(moved, info))
+        account = accounts[-1] if written.counts is not None else RowAccount()
+        return Refreshed(written.version, done.account + account, (*done.evidence, *parts.evidence), done.batches + 1)
+
+    def _work_out(self, batch: _Batch) -> tuple[pl.DataFrame, int]:
+        frames = self._frames(batch)
+        if frames is None:
+            return pl.DataFrame(schema=self._output_schema), 0
+        counted = self._counted(frames)
+        rows = self.asset.function(**frames).collect(engine="streaming")
+        if self.asset.stamped_at:
+            rows = rows.with_columns(pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")).alias(self.asset.stamped_at))
+        rows_read = rows.height if counted is None else counted.select(pl.len()).collect().item()
+        if rows_read != rows.height:
+            raise RowsLost(
+                f"{self.asset.name}: its function was given {rows_read} rows and returned {rows.height}. Return one row for each, let the "
+                "contract reject rows, or declare row_for_row=False"
+            )
+        return rows, rows_read
+
+    @property
+    def _output_schema(self) -> pl.Schema:
+        """What the function returns: the contract's columns without those that the write adds."""
+        added = {scd2.VALID_TO, scd2.IS_CURRENT, scd2.REPEATS} if isinstance(self.asset.write, SCD2) else set()
+        return pl.Schema({name: dtype for name, dtype in self.asset.schema.items() if name not in added})
+
+    def _counted(self, frames: dict[str, Any]) -> pl.LazyFrame | None:
+        """The input whose rows must all come out again, if there is one."""
+        changes = [name for name, read in self.asset.reads.items() if isinstance(read, Changes)]
+        if not self.asset.row_for_row or len(changes) != 1:
+            return None
+        return frames[changes[0]]  # type: ignore[no-any-return]
+
+    def _create(self, rows: Mapping[str, pl.DataType]) -> None:
+        lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in _NOT_STORED}
+        self._target.create({**self.asset.schema, **lineage}, self.asset.partition_by, self.asset.description)
+
+    def _set_aside(self, parts: Split, batch: _Batch, moved: tuple[Cursor, ...], *, anew: bool) -> None:
+        description = f"Rows that broke a rule of {self.asset.name}, each with every rule that it broke."
+        self._quarantine.create(parts.bad.schema, description=description)
+        own = tuple(Cursor(cursor.source, batch.set_aside[cursor.source], cursor.after) for cursor in moved)
+        commit = Commit(own, lambda _: self._info(batch))
+        if anew:
+            self._quarantine.replace(parts.bad, None, commit)
+        elif parts.bad.height:
+            self._quarantine.append(parts.bad, commit)
+
+    def _info(self, batch: _Batch) -> dict[str, str]:
+        return {
+            "lakehouse.run_id": self.run_id,
+            "lakehouse.contract": fingerprint(self.asset.contract),
+            "lakehouse.reads": json.dumps({cursor.source: cursor.after for cursor in batch.cursors.values()}),
+        }
+
+    def _write(self, good: pl.DataFrame, batch: _Batch, commit: Commit) -> Written:
+        write = self.asset.write
+        match write:
+            case Append():
+                return self._target.append(good, commit)
+            case Merge():
+                return merge.merge(self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps)
+            case SCD2():
+                return scd2.write(self._target, good, write.history, commit)
+            case Replace():
+                return self._target.replace(good, self._scope(write, batch), commit)
+            case Revise():
+                return known_at.revise(self._target, good, write.on, datetime.now(UTC), commit)
+
+    def _scope(self, write: Replace, batch: _Batch) -> dict[str, list[Any]] | None:
+        if write.by is None:
+            return None
+        values: set[Any] = set()
+        for name, read in self.asset.reads.items():
+            if isinstance(read, Touched) and read.by == write.by:
+                touched = batch.touched[name]
+                if touched is None:
+                    return None
+                values |= set(touched)
+        return {write.by: sorted(values, key=lambda value: (value is None, value))}
+
+
+def _number(cursor: int | None) -> int:
+    """A cursor as a number below every version if the source was never read."""
+    return -1 if cursor is None else cursor
+
+
+def reads_of(table: Table, version: int) -> dict[str, int]:
+    """The tables that a version of a table was worked out from, with their versions."""
+    newest = table.version()
+    commit = next((c for c in table.history(newest - version + 1) if c["version"] == version), None)
+    return json.loads(commit["info"].get("reads", "{}")) if commit else {}

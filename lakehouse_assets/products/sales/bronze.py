@@ -1,0 +1,32 @@
+"""The files that the shop's source systems drop, as they came. What they mean is decided in `silver`."""
+
+from lakehouse_assets.platform.assets.declare import feed
+from lakehouse_assets.platform.ingestion.feed import Feed
+
+invoices = feed(
+    "sales.bronze.invoices",
+    Feed(
+        "invoices",
+        headers=(
+            ("Invoice", "StockCode", "Description", "Quantity", "InvoiceDate", "Price", "Customer ID", "Country"),
+            ("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"),
+        ),
+    ),
+    "Invoice lines as the till writes them, under either of the two headers that it has had.",
+)
+
+products = feed(
+    "sales.bronze.products",
+    Feed("products", headers=(("stock_code", "name", "product_group", "component", "list_price"),), optional=("replaces",)),
+    "Snapshots of the catalogue, now and then; the day stands in the file's name.",
+)
+
+customers = feed(
+    "sales.bronze.customers",
+    Feed(
+        "customers",
+        headers=(("op", "sequence", "customer", "changed_at"),),
+        optional=("name", "email", "country", "segment"),
+    ),
+    "Change events of the customer register; at times out of order or twice.",
+)
