@@ -15,7 +15,8 @@ from rich.console import Console
 from lakehouse_assets.settings import SettingError, Settings, variable
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-_CONSOLE = Console(highlight=False)
+# In a file or a pipe there is no edge at which a table's columns would have to be cut.
+_CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _workspace() -> Any:

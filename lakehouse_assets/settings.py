@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "LAKEHOUSE_"
-# Variables with the prefix that are not settings: the platform sets them itself.
-_INTERNAL = frozenset({"LAKEHOUSE_CRASH_AT"})
 
 
 class SettingError(ValueError):
@@ -48,7 +46,7 @@ class Settings:
             SettingError: A variable with the prefix is not a setting, or its value does not fit.
         """
         environment = os.environ if environment is None else environment
-        given = {name: value for name, value in environment.items() if name.startswith(PREFIX) and name not in _INTERNAL}
+        given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
         known = {variable(f.name): f for f in fields(cls)}
         for name in given:
             if name not in known:

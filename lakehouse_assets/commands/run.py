@@ -19,6 +19,8 @@ from lakehouse_assets.platform.assets.declare import QUARANTINE_SUFFIX
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
 _SECONDS_BETWEEN_LOOKS = 0.1
+# The events are kept in Dagster's log and told by the bars; nobody reads them a third time on the terminal.
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass
@@ -94,7 +96,9 @@ def execute(workspace: Workspace, defs: dg.Definitions, keys: set[dg.AssetKey], 
 
         def run() -> None:
             try:
-                job.execute_in_process(run_id=outcome.run_id, instance=instance, asset_selection=order, tags=tags, raise_on_error=False)
+                job.execute_in_process(
+                    _QUIET, run_id=outcome.run_id, instance=instance, asset_selection=order, tags=tags, raise_on_error=False
+                )
             except BaseException as error:  # noqa: BLE001 it is raised again in the main thread
                 errors.append(error)
 

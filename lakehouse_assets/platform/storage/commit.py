@@ -1,7 +1,7 @@
 """One commit: its cursors, what it says about itself, and how it is tried again when another writer was faster.
 
-Law 1 lives here: cursors are `txn` entries of the Delta protocol ("Transaction Identifiers") in the same commit as the rows. What is written is the
-business of `table`, `merge` and `scd2`.
+Law 1 lives here: cursors are `txn` entries of the Delta protocol ("Transaction Identifiers") in the same commit as the rows. What is
+written is the business of `table`, `merge`, `scd2` and `known_at`.
 """
 
 import random
@@ -66,7 +66,8 @@ class Commit:
 
     Attributes:
         cursors: Advanced by this commit, all of them or none.
-        info: Strings that stand in the commit and are shown by `history`, worked out once the counts are known. It may raise to stop the write.
+        info: Strings that stand in the commit, worked out once the counts are known. `Table.history` shows those whose key starts with
+            `table.INFO_PREFIX`. It may raise to stop the write.
     """
 
     cursors: tuple[Cursor, ...] = ()
@@ -78,14 +79,15 @@ class Commit:
         Raises:
             CursorMoved: It holds a part of the batch, or the batch does not start where the table stands.
         """
-        if not self.cursors:
-            return False
-        found = {cursor.source: table.transaction_version(cursor.source) for cursor in self.cursors}
-        if all(at is not None and at >= c.after for c, at in zip(self.cursors, found.values(), strict=True)):
+        stands = [(cursor, table.transaction_version(cursor.source)) for cursor in self.cursors]
+        if stands and all(at is not None and at >= cursor.after for cursor, at in stands):
             return True
-        for cursor in self.cursors:
-            if found[cursor.source] != cursor.before:
-                raise CursorMoved(f"the cursor of {cursor.source!r} stands at {found[cursor.source]}, this batch starts at {cursor.before}")
+        for cursor, at in stands:
+            if at != cursor.before:
+                raise CursorMoved(
+                    f"the cursor of {cursor.source!r} stands at {at}, this batch starts at {cursor.before}: "
+                    "read again from the cursor and do the batch anew"
+                )
         return False
 
     def properties(self, table: DeltaTable, counts: Counts, *, read_before_write: bool) -> CommitProperties:

@@ -1,7 +1,7 @@
 """Tables that remember when each value became known (bitemporal): a value that is revised later is added beside the one known before.
 
-So a reader can ask for the values as they were known at a moment, and a late fact never looks as if it had been known all along (law 5). Joining such
-tables to labels belongs to `features` and `training`.
+So a reader can ask for the values as they were known at a moment, and a late fact never looks as if it had been known all along (law 5).
+Joining such tables to labels belongs to `features` and `training`.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,8 @@ KNOWN_AT = "known_at"
 def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: datetime, commit: Commit | None = None) -> Written:
     """Add the rows whose values are not the latest known ones of their key.
 
-    The first row of a key keeps the `known_at` that the frame gives it; a later one was not known before `revised_at`.
+    The first row of a key keeps the `known_at` that the frame gives it. A later one was not known before `revised_at` (naive: UTC), nor
+    before the frame says, nor before the row that it revises. Of several rows with one key the last counts.
 
     Raises:
         ScopeError: A key or `known_at` is null, or the table is partitioned by a column that is not part of the key.
@@ -30,16 +31,17 @@ def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: dat
     """
     commit = commit or Commit()
     check_key(table.name, frame, [*on, KNOWN_AT])
+    earliest = pl.lit(revised_at).cast(types.TIMESTAMP)
 
     def attempt(delta: DeltaTable) -> Counts:
-        fitted = types.fit(frame, pl.scan_delta(delta).collect_schema(), table.name)
-        known = existing(delta, fitted, on)
-        latest = as_known(known.lazy(), on).collect()
-        found = difference(fitted.drop(KNOWN_AT), latest.drop(KNOWN_AT), on)
-        first = fitted.join(found.new.select(on), on=list(on), how="semi").unique(list(on), keep="last", maintain_order=True)
-        after = pl.max_horizontal(pl.lit(revised_at).cast(types.TIMESTAMP), pl.col(KNOWN_AT) + pl.duration(microseconds=1))
-        revised = found.changed.join(latest.select(*on, KNOWN_AT), on=list(on)).with_columns(after.alias(KNOWN_AT))
-        rows = pl.concat([first, revised.select(first.columns)])
+        fitted = table.fit(delta, frame)
+        latest = as_known(existing(table.name, delta, fitted, on), on).collect(engine="streaming")
+        found = difference(fitted, latest.lazy(), on, ignore=[KNOWN_AT])
+        before = latest.select(*on, (pl.col(KNOWN_AT) + pl.duration(microseconds=1)).alias("__after"))
+        revised = found.changed.join(before, on=list(on), maintain_order="left").with_columns(
+            pl.max_horizontal(KNOWN_AT, "__after", earliest)
+        )
+        rows = pl.concat([found.new, revised.select(found.new.columns)])
         counts = Counts(written=rows.height, duplicates=found.duplicates)
         table.write_rows(delta, rows, commit.properties(delta, counts, read_before_write=True))
         return counts

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage.paths import check_root
 from lakehouse_assets.platform.storage.table import Table
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
@@ -13,10 +14,17 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """The tables below `root`: `product.layer.name` lies at `<root>/product/layer/name`."""
+    """The tables below `root`: `product.layer.name` lies at `<root>/product/layer/name`.
+
+    Raises:
+        StorageError: No table could be read again below this root: see `paths.check_root`.
+    """
 
     root: str
     storage_options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_root(self.root)
 
     def table(self, name: str) -> Table:
         """The handle of a table, whether it exists or not.
@@ -29,7 +37,15 @@ class Lakehouse:
         return Table(name, "/".join([self.root.rstrip("/"), *name.split(".")]), self.storage_options)
 
     def tables(self) -> Iterator[Table]:
-        """The tables that exist, by name."""
+        """The tables that exist, by name.
+
+        Raises:
+            StorageError: The root is not a folder of this machine.
+        """
+        if "://" in self.root:
+            raise StorageError(f"the tables of {self.root} cannot be listed, only those of a folder: ask for a table by its name")
         root = Path(self.root)
         for log in sorted(root.glob("*/*/*/_delta_log")):
-            yield self.table(".".join(log.parent.relative_to(root).parts))
+            table = self.table(".".join(log.parent.relative_to(root).parts))
+            if table.exists():
+                yield table

@@ -37,6 +37,19 @@ def literal(value: Value) -> str:
     raise ScopeError(f"{value!r} is a {type(value).__name__}: a scope is made of strings, integers, booleans and dates")
 
 
+def check(scope: Scope, schema: Mapping[str, pl.DataType], table: str) -> None:
+    """Refuse values that a column cannot have, as the text "7" in a column of numbers.
+
+    Raises:
+        ScopeError: So it is.
+    """
+    for name, values in scope.items():
+        wanted = schema[name].to_python()
+        for value in values:
+            if value is not None and type(value) is not wanted:
+                raise ScopeError(f"{table}: the scope has {value!r} for {name!r}, whose values are of type {wanted.__name__}")
+
+
 def sql(scope: Scope, alias: str | None = None) -> str:
     """The scope as SQL; delta-rs needs the literal values to let writers of other partitions run at once.
 
@@ -58,7 +71,7 @@ def _one_of(name: str, values: Sequence[Value], alias: str | None) -> str:
 
 
 def expression(scope: Scope) -> pl.Expr:
-    """The scope as a Polars condition, never null."""
+    """The scope as a Polars condition, never null. A column without values lets no row through."""
     return pl.all_horizontal(
         pl.col(name).is_in([v for v in values if v is not None]).fill_null(None in values) for name, values in scope.items()
     )

@@ -1,10 +1,13 @@
 """Histories of versions (slowly changing dimension, type 2): change events in any order become intervals of validity.
 
-`fold` is the whole meaning, a pure function; `write` applies it to the keys that a batch touches. Where events come from does not belong here.
+`fold` is the whole meaning, a pure function; `write` applies it to the keys that a batch touches. Where events come from does not belong
+here.
 
-An interval is half-open, [`valid_from`, `valid_to`). Intervals of a key follow each other without a gap. A deletion is an interval too, a tombstone, so
-that an older event which arrives later cannot undo it. An event that says what the one before it said opens no interval, but is remembered in
-`repeats`: an event that arrives late and lies between the two needs it. So a table is the same whatever the order in which its events came.
+An interval is half-open, [`valid_from`, `valid_to`). Intervals of a key follow each other without a gap; one is empty if a later event says
+that it was valid earlier. A deletion is an interval too, a tombstone, so that an older event which arrives later cannot undo it. An event
+that says what the one before it said opens no interval, but is remembered in `repeats`: an event that arrives late and lies between the
+two needs it. So a table is the same whatever the order in which its events came, except for lineage (`_…`): an interval has the lineage of
+one of the events that said it.
 """
 
 from collections.abc import Sequence
@@ -19,13 +22,15 @@ from lakehouse_assets.platform.storage.merge import check_key, difference, exist
 from lakehouse_assets.platform.storage.table import Table
 
 VALID_FROM, VALID_TO, IS_CURRENT, IS_DELETED, REPEATS = "valid_from", "valid_to", "is_current", "is_deleted", "repeats"
+_INTERVAL = "__interval"
 
 
 @dataclass(frozen=True)
 class History:
     """How events of one table are keyed and ordered.
 
-    Events have the columns `on`, `sequence_by` (no two events of a key share it), `valid_from` (UTC), `is_deleted`, and the values.
+    Events have the columns `on`, `sequence_by`, `valid_from` (UTC), `is_deleted`, and the values. Events of a key with the same sequence
+    number are one event: if they disagree, the latest `valid_from` and the largest values count, whichever came first.
     """
 
     on: tuple[str, ...]
@@ -49,17 +54,25 @@ def fold(history: History, intervals: pl.DataFrame, events: pl.DataFrame) -> pl.
     """
     key, sequence = list(history.on), history.sequence_by
     values = history.values(events.columns)
-    said = pl.concat([events, _events_of(history, intervals, events.columns)])
-    # Two events with one sequence number are one event; if they disagree, the order of their values decides, not the order of arrival.
-    said = said.sort([*key, sequence, *values], nulls_last=True).unique([*key, sequence], keep="last", maintain_order=True)
+    said = _one_event_each(history, pl.concat([_events_of(history, intervals, events.columns), events]))
     first = pl.int_range(pl.len()).over(key) == 0
     opens = first | pl.any_horizontal(pl.col(v).ne_missing(pl.col(v).shift(1)) for v in values)
-    said = said.with_columns(opens.cum_sum().alias("__interval"), pl.col(VALID_FROM).cum_max().over(key))
+    said = said.with_columns(opens.cum_sum().alias(_INTERVAL), pl.col(VALID_FROM).cum_max().over(key))
     repeat = pl.struct(sequence, VALID_FROM)
-    folded = said.group_by("__interval", maintain_order=True).agg(pl.all().first(), repeat.slice(1).alias(REPEATS))
+    folded = said.group_by(_INTERVAL, maintain_order=True).agg(pl.all().first(), repeat.slice(1).alias(REPEATS))
     valid_to = pl.col(VALID_FROM).shift(-1).over(key)
     folded = folded.with_columns(valid_to.alias(VALID_TO), (valid_to.is_null() & ~pl.col(IS_DELETED)).alias(IS_CURRENT))
     return folded.select(list(history.schema(events.schema)))
+
+
+def _one_event_each(history: History, events: pl.DataFrame) -> pl.DataFrame:
+    identity = [*history.on, history.sequence_by]
+    values = history.values(events.columns)
+    events = events.with_columns(pl.col(VALID_FROM).max().over(identity))
+    descending = [False] * len(identity) + [True] * len(values)
+    return events.sort([*identity, *values], descending=descending, nulls_last=True, maintain_order=True).unique(
+        identity, keep="first", maintain_order=True
+    )
 
 
 def _events_of(history: History, intervals: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -75,26 +88,26 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
     In the counts an event is `written` if it opened an interval, `merged` if it repeats what was valid, a duplicate if it was known.
 
     Raises:
-        ScopeError: A key or a sequence number is null.
+        ScopeError: A key, a sequence number, `valid_from` or `is_deleted` is null or missing.
         SchemaMismatch: Columns or types differ from the table's.
         CommitConflict: Other writers did not let this one through.
     """
     commit = commit or Commit()
     identity = [*history.on, history.sequence_by]
-    check_key(table.name, events, identity)
+    check_key(table.name, events, [*identity, VALID_FROM, IS_DELETED])
 
     def attempt(delta: DeltaTable) -> Counts:
         schema = pl.scan_delta(delta).collect_schema()
-        fitted = types.fit(events, {name: schema[name] for name in events.columns if name in schema}, table.name)
-        before = existing(delta, fitted, history.on)
-        after = types.fit(fold(history, before, fitted), schema, table.name)
+        fitted = types.fit(events, {name: schema[name] for name in schema if name in events.columns}, table.name)
+        before = existing(table.name, delta, fitted, history.on).collect(engine="streaming")
+        after = table.fit(delta, fold(history, before, fitted))
         known = _events_of(history, before, identity)
         fresh = fitted.select(identity).unique().join(known, on=identity, how="anti")
-        written = fresh.join(after.select(identity), on=identity, how="semi").height
+        written = fresh.join(after, on=identity, how="semi").height
         counts = Counts(written, fresh.height - written, events.height - fresh.height)
         gone = before.join(after, on=identity, how="anti")
         properties = commit.properties(delta, counts, read_before_write=True)
-        write_difference(table, delta, difference(after, before, identity), identity, properties, removed=gone)
+        write_difference(table, delta, difference(after, before.lazy(), identity), identity, properties, removed=gone)
         return counts
 
     return table.write(commit, attempt)

@@ -1,10 +1,10 @@
 """The handle of one Delta table: read it at a version, see what changed since a cursor, append, replace a scope.
 
-A write states its cursors and its scope and either happens whole or not at all. Merges are in `merge`, histories of versions in `scd2`; which
-table is read and written when is not decided here.
+A write states its cursors and its scope and either happens whole or not at all. Merges are in `merge`, histories of versions in `scd2`;
+which table is read and written when is not decided here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -14,7 +14,8 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from lakehouse_assets.platform.storage import predicates, types
+from lakehouse_assets.platform.storage import paths, predicates, types
+from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.predicates import Scope
@@ -22,7 +23,7 @@ from lakehouse_assets.platform.storage.predicates import Scope
 INFO_PREFIX = "lakehouse."
 _PROPERTIES: Mapping[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
-    # A version that a model was trained on must stay readable: clean-up of the log is a decision of upkeep, never a side effect of a commit.
+    # A version that a model was trained on must stay readable: cleaning the log up is a decision of upkeep, never a commit's side effect.
     "delta.enableExpiredLogCleanup": "false",
     "delta.checkpointInterval": "20",
 }
@@ -57,10 +58,10 @@ class Table:
             SchemaMismatch: It uses column mapping, which readers through Arrow return as nulls.
         """
         try:
-            table = DeltaTable(self.uri, version=version, storage_options=dict(self.storage_options))
+            table = paths.OpenedTable(self.uri, version=version, storage_options=dict(self.storage_options))
         except TableNotFoundError as error:
             raise NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {self.name}` makes it") from error
-        except DeltaError as error:
+        except (DeltaError, OverflowError) as error:
             if version is None:
                 raise
             raise NoSuchVersion(f"table {self.name} has no version {version} (any more): see `lakehouse history {self.name}`") from error
@@ -102,8 +103,10 @@ class Table:
         return self.scan().collect_schema()
 
     def count(self, version: int | None = None) -> int:
-        """Rows, from the log alone."""
-        return _rows(self.delta(version))
+        """Rows, from the log alone if every file says how many it has, as all that were written here do."""
+        table = self.delta(version)
+        in_files = pl.DataFrame(table.get_add_actions())["num_records"]
+        return _count(pl.scan_delta(table)) if in_files.null_count() else int(in_files.sum())
 
     def cursor(self, source: str) -> int | None:
         """How far the table has consumed `source`; None if never, or if the table does not exist."""
@@ -130,14 +133,19 @@ class Table:
         Raises:
             NoSuchVersion: There is no such version, or none at that moment.
         """
-        if at is None:
-            return pl.scan_delta(self.delta(version))
-        table = self.delta()
-        try:
-            table.load_as_version(at)
-        except DeltaError as error:
-            raise NoSuchVersion(f"table {self.name} has no version of {at.isoformat()} or before") from error
-        return pl.scan_delta(table)
+        return pl.scan_delta(self.delta(version if at is None else self._version_at(at)))
+
+    def _version_at(self, at: datetime) -> int:
+        # By the times that stand in the commits: delta-rs goes by those of the files, which change when a table is copied.
+        moment = at if at.tzinfo else at.replace(tzinfo=UTC)
+        found = None
+        for commit in reversed(self.history()):
+            if commit["at"] > moment:
+                break
+            found = commit["version"]
+        if found is None:
+            raise NoSuchVersion(f"table {self.name} has no version of {moment.isoformat()} or before: see `lakehouse history {self.name}`")
+        return int(found)
 
     def changes(self, after: int | None, until: int) -> pl.LazyFrame:
         """The rows that were inserted or changed in the versions above `after` up to `until`, in the order of the commits.
@@ -149,25 +157,25 @@ class Table:
         """
         if after is None:
             return self.scan(until)
-        changed = self._change_feed(after, until)
-        new = changed.filter(pl.col("_change_type").is_in(["insert", "update_postimage"]))
-        return new.sort("_commit_version", maintain_order=True).select(list(self.schema())).lazy()
+        return self._change_feed(after, until, came=True).drop(CHANGE_TYPE)
 
     def touched(self, columns: tuple[str, ...], after: int | None, until: int) -> pl.DataFrame:
-        """The distinct values of `columns` among the rows that came, changed or went in the versions above `after` up to `until`."""
-        if after is None:
-            return self.scan(until).select(columns).unique().collect(engine="streaming")
-        return self._change_feed(after, until, columns).select(columns).unique()
+        """The distinct values of `columns` among the rows that came, changed or went in the versions above `after` up to `until`.
 
-    def _change_feed(self, after: int, until: int, columns: tuple[str, ...] | None = None) -> pl.DataFrame:
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
+        rows = self.scan(until) if after is None else self._change_feed(after, until)
+        return rows.select(columns).unique().collect(engine="streaming")
+
+    def _change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
         table = self.delta()
-        if not after < until <= table.version():
+        if not after <= until <= table.version():
             raise NoSuchVersion(
                 f"table {self.name} stands at version {table.version()}, but the changes of {after + 1} to {until} were asked for: "
-                "it was replaced or restored behind the back of its readers"
+                "it was replaced or restored behind the back of its readers, which have to read the whole of it again"
             )
-        wanted = None if columns is None else [*columns, "_change_type", "_commit_version"]
-        return pl.DataFrame(table.load_cdf(after + 1, until, columns=wanted))
+        return change_feed(table, after, until, self.storage_options, came=came)
 
     # --- writing
 
@@ -176,66 +184,81 @@ class Table:
 
         Raises:
             SchemaMismatch: Columns or types differ from the table's.
+            ScopeError: A partition value cannot name a folder.
             CursorMoved: As `Commit.done`.
             CommitConflict: Other writers did not let this one through.
         """
-        return self.write(commit, lambda table: self._append(table, frame, commit or Commit()))
+        commit = commit or Commit()
 
-    def _append(self, table: DeltaTable, frame: pl.DataFrame, commit: Commit) -> Counts:
-        counts = Counts(written=frame.height)
-        self.write_rows(table, frame, commit.properties(table, counts, read_before_write=False))
-        return counts
+        def attempt(table: DeltaTable) -> Counts:
+            counts = Counts(written=frame.height)
+            self.write_rows(table, frame, commit.properties(table, counts, read_before_write=False))
+            return counts
+
+        return self.write(commit, attempt)
 
     def replace(self, frame: pl.DataFrame, scope: Scope | None, commit: Commit | None = None) -> Written:
         """Put `frame` in the place of the rows in `scope` (None: of all rows). Rows outside the scope stay as they are.
 
         Raises:
-            ScopeError: A row of the frame lies outside the scope, or the scope is not made of partition columns.
+            ScopeError: A row of the frame lies outside the scope, or the scope is not made of values of partition columns.
             SchemaMismatch: Columns or types differ from the table's.
+            CursorMoved: As `Commit.done`.
+            CommitConflict: Other writers did not let this one through.
         """
-        return self.write(commit, lambda table: self._replace(table, frame, scope, commit or Commit()))
+        commit = commit or Commit()
 
-    def _replace(self, table: DeltaTable, frame: pl.DataFrame, scope: Scope | None, commit: Commit) -> Counts:
-        predicate = None
-        before = table.count() if scope is None else 0
-        if scope is not None:
-            unpartitioned = sorted(set(scope) - set(table.metadata().partition_columns))
-            if unpartitioned:
-                raise ScopeError(f"{self.name} is not partitioned by {', '.join(unpartitioned)}: a scope is made of partition columns")
-            predicate = predicates.sql(scope)
-            outside = frame.filter(~predicates.expression(scope))
-            if outside.height:
-                sample = outside.select(list(scope)).row(0, named=True)
-                raise ScopeError(f"{self.name}: {outside.height} rows lie outside the scope of this write, the first at {sample}")
-            before = pl.scan_delta(table).filter(predicates.expression(scope)).select(pl.len()).collect().item()
-        counts = Counts(written=frame.height, removed=before)
-        self.write_rows(
-            table,
-            frame,
-            commit.properties(table, counts, read_before_write=True),
-            mode="overwrite",
-            predicate=predicate,
-        )
-        return counts
+        def attempt(table: DeltaTable) -> Counts:
+            fitted = self.fit(table, frame)
+            held = pl.scan_delta(table)
+            if scope is not None:
+                self._check_scope(table, fitted, scope)
+                held = held.filter(predicates.expression(scope))
+            counts = Counts(written=fitted.height, removed=_count(held))
+            properties = commit.properties(table, counts, read_before_write=True)
+            self.write_rows(table, fitted, properties, mode="overwrite", predicate=None if scope is None else predicates.sql(scope))
+            return counts
 
-    def write(self, commit: Commit | None, attempt: Any) -> Written:
+        return self.write(commit, attempt)
+
+    def _check_scope(self, table: DeltaTable, frame: pl.DataFrame, scope: Scope) -> None:
+        unpartitioned = sorted(set(scope) - set(table.metadata().partition_columns))
+        if unpartitioned:
+            raise ScopeError(f"{self.name} is not partitioned by {', '.join(unpartitioned)}: a scope is made of partition columns")
+        predicates.check(scope, frame.schema, self.name)
+        outside = frame.filter(~predicates.expression(scope))
+        if outside.height:
+            sample = outside.select(list(scope)).row(0, named=True)
+            raise ScopeError(f"{self.name}: {outside.height} rows lie outside the scope of this write, the first at {sample}")
+
+    def write(self, commit: Commit | None, attempt: Callable[[DeltaTable], Counts]) -> Written:
         """Run `attempt` on the freshly opened table until no other writer comes in between; at most once for the same cursors."""
         return with_retries(self.name, partial(self._once, commit or Commit(), attempt))
 
-    def _once(self, commit: Commit, attempt: Any) -> Written:
+    def _once(self, commit: Commit, attempt: Callable[[DeltaTable], Counts]) -> Written:
         table = self.delta()
         if commit.done(table):
             return Written(table.version(), None)
         counts = attempt(table)
         return Written(table.version(), counts)
 
+    def fit(self, table: DeltaTable, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame as the table can hold it, whole.
+
+        Raises:
+            SchemaMismatch: Columns or types differ from the table's.
+            ScopeError: A partition value cannot name a folder.
+        """
+        fitted = types.fit(frame, pl.scan_delta(table).collect_schema(), self.name)
+        paths.check_partition_values(fitted, table.metadata().partition_columns, self.name)
+        return fitted
+
     def write_rows(self, table: DeltaTable, frame: pl.DataFrame, properties: CommitProperties, **how: Any) -> None:
         """One commit of delta-rs, after the frame was found to fit."""
-        fitted = types.fit(frame, pl.scan_delta(table).collect_schema(), self.name)
         # to_arrow: string views, which Polars would hand over, are refused by some readers of the files.
-        write_deltalake(table, fitted.to_arrow(), **({"mode": "append"} | how), commit_properties=properties)
+        rows = self.fit(table, frame).to_arrow()
+        write_deltalake(table, rows, **({"mode": "append"} | how), commit_properties=properties)
 
 
-def _rows(table: DeltaTable) -> int:
-    files = pl.DataFrame(table.get_add_actions(flatten=True))
-    return int(files["num_records"].sum()) if files.height else 0
+def _count(rows: pl.LazyFrame) -> int:
+    return int(rows.select(pl.len()).collect().item())

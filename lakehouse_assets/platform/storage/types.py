@@ -1,7 +1,7 @@
 """The one place that says which column types a table can hold and how a frame's types become them.
 
-A type is kept, mapped without loss (`Categorical` to `String`, `Int32` into an `Int64` column) or refused with the column's name. Rules about values
-do not belong here: they are the contract's.
+A type is kept, mapped without loss (`Categorical` to `String`, `Int32` into an `Int64` column) or refused with the column's name. Rules
+about values do not belong here: they are the contract's.
 """
 
 from collections.abc import Mapping
@@ -14,16 +14,23 @@ from lakehouse_assets.platform.storage.errors import SchemaMismatch, TypeNotStor
 
 TIMESTAMP = pl.Datetime("us", "UTC")
 
-# Lossless on every value: what a column of the key's type may be given besides its own type.
-_WIDENS_FROM: Mapping[DataTypeClass, tuple[DataTypeClass, ...]] = {
-    pl.Int16: (pl.Int8,),
-    pl.Int32: (pl.Int8, pl.Int16),
-    pl.Int64: (pl.Int8, pl.Int16, pl.Int32),
-    pl.Float64: (pl.Float32, pl.Int8, pl.Int16, pl.Int32),
-}
-# Delta has no unsigned integers: each goes into the next larger signed one.
-_UNSIGNED: Mapping[DataTypeClass, pl.DataType] = {pl.UInt8: pl.Int16(), pl.UInt16: pl.Int32(), pl.UInt32: pl.Int64()}
 _KEPT = (pl.Boolean, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float32, pl.Float64, pl.String, pl.Binary, pl.Date)
+# Delta has no unsigned integers: each goes into the next larger signed one.
+_MAPPED: Mapping[DataTypeClass, pl.DataType] = {
+    pl.UInt8: pl.Int16(),
+    pl.UInt16: pl.Int32(),
+    pl.UInt32: pl.Int64(),
+    pl.Categorical: pl.String(),
+    pl.Enum: pl.String(),
+}
+# What a column of the key's type may be given besides its own type, since it has every value of these.
+_HOLDS: Mapping[DataTypeClass, tuple[DataTypeClass, ...]] = {
+    pl.Int16: (pl.Int8, pl.UInt8),
+    pl.Int32: (pl.Int8, pl.Int16, pl.UInt8, pl.UInt16),
+    pl.Int64: (pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32),
+    pl.Float64: (pl.Float32, pl.Int8, pl.Int16, pl.Int32, pl.UInt8, pl.UInt16, pl.UInt32),
+    pl.String: (pl.Categorical, pl.Enum),
+}
 _PARTITION_TYPES = (pl.String, pl.Date, pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Boolean)
 
 
@@ -36,23 +43,25 @@ def stored_type(name: str, dtype: pl.DataType) -> pl.DataType:
         TypeNotStorable: No type of Delta holds every value of this one for every reader.
     """
     base = dtype.base_type()
-    if base in _KEPT:
+    if base in _KEPT or base == pl.Decimal:
         return dtype
-    if base in _UNSIGNED:
-        return _UNSIGNED[base]
-    if base in (pl.Categorical, pl.Enum):
-        return pl.String()
-    if isinstance(dtype, pl.Datetime):
-        if dtype.time_unit == "ns":
-            raise TypeNotStorable(f"column {name!r} has nanoseconds, which a table would cut off: say so with `.dt.cast_time_unit('us')`")
+    if base in _MAPPED:
+        return _MAPPED[base]
+    if isinstance(dtype, pl.Datetime) and dtype.time_unit != "ns":
         return TIMESTAMP
-    if isinstance(dtype, pl.Decimal):
-        return dtype
     if isinstance(dtype, pl.List | pl.Array):
         return pl.List(stored_type(f"{name}[]", _instance(dtype.inner)))
-    if isinstance(dtype, pl.Struct):
+    if isinstance(dtype, pl.Struct) and dtype.fields:
         return pl.Struct({f.name: stored_type(f"{name}.{f.name}", _instance(f.dtype)) for f in dtype.fields})
-    raise TypeNotStorable(f"column {name!r} has type {dtype}, which no table can hold: cast it to a type that Delta has")
+    raise TypeNotStorable(f"column {name!r} has type {dtype}, which no table can hold: {_advice(dtype)}")
+
+
+def _advice(dtype: pl.DataType) -> str:
+    if isinstance(dtype, pl.Datetime):
+        return "cut the nanoseconds off with `.dt.cast_time_unit('us')`"
+    if isinstance(dtype, pl.Null):
+        return "it has nulls alone, so say which type it has with `.cast(…)`"
+    return "cast it to a type that Delta has"
 
 
 def _instance(dtype: pl.DataType | DataTypeClass) -> pl.DataType:
@@ -77,8 +86,8 @@ def check_partition_columns(schema: Mapping[str, pl.DataType], partition_by: tup
     """Refuse partition columns whose values do not survive as a folder's name.
 
     Raises:
-        TypeNotStorable: A column is missing, or its type is not string, date, integer or boolean. delta-rs writes the change data of
-            a table partitioned by timestamps to a place where it cannot find it again.
+        TypeNotStorable: A column is missing, or its type is not string, date, integer or boolean. A timestamp has too many values, and
+            delta-rs writes the change data of such a table to a place where it cannot find it again.
     """
     for name in partition_by:
         if name not in schema:
@@ -93,21 +102,18 @@ def fit(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], table: str) -> p
     """The frame with exactly the columns, order and types of `schema`; delta-rs alone would cast in silence.
 
     Raises:
-        SchemaMismatch: Columns are missing or unknown, or a type is neither equal nor widened without loss.
+        SchemaMismatch: Columns are missing or unknown, or the table's type does not have every value of the frame's.
     """
     missing = [name for name in schema if name not in frame.columns]
     unknown = [name for name in frame.columns if name not in schema]
     problems = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(unknown)
     casts = []
     for name, wanted in schema.items():
-        if name in missing:
-            continue
-        found = frame.schema[name]
+        found = frame.schema.get(name, wanted)
         if found == wanted:
             continue
-        stored = stored_type(name, found)
-        if stored == wanted or stored.base_type() in _WIDENS_FROM.get(wanted.base_type(), ()):
-            casts.append(_cast(name, found, wanted))
+        if _holds(wanted, found):
+            casts.append(pl.col(name).cast(wanted, strict=True))
         else:
             problems.append(f"{name!r} is {found}, the table has {wanted}")
     if problems:
@@ -115,8 +121,27 @@ def fit(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], table: str) -> p
     return frame.with_columns(casts).select(list(schema))
 
 
-def _cast(name: str, found: pl.DataType, wanted: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    if isinstance(found, pl.Datetime) and found.time_zone is None:
-        return column.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return column.cast(wanted, strict=True)
+def _holds(wanted: pl.DataType, found: pl.DataType) -> bool:
+    """Whether `wanted` has every value of `found`. A naive timestamp is read as UTC."""
+    if found == wanted or isinstance(found, pl.Null):
+        return True
+    if isinstance(wanted, pl.Datetime):
+        return isinstance(found, pl.Datetime) and found.time_unit != "ns"
+    if isinstance(wanted, pl.Decimal):
+        return isinstance(found, pl.Decimal) and _digits(wanted) >= _digits(found) and wanted.scale >= found.scale
+    if isinstance(wanted, pl.List):
+        return isinstance(found, pl.List | pl.Array) and _holds(_instance(wanted.inner), _instance(found.inner))
+    if isinstance(wanted, pl.Struct):
+        return isinstance(found, pl.Struct) and _fields_hold(wanted, found)
+    return found.base_type() in _HOLDS.get(wanted.base_type(), ())
+
+
+def _digits(dtype: pl.Decimal) -> int:
+    """How many digits stand before the point."""
+    return dtype.precision - dtype.scale
+
+
+def _fields_hold(wanted: pl.Struct, found: pl.Struct) -> bool:
+    return [field.name for field in wanted.fields] == [field.name for field in found.fields] and all(
+        _holds(_instance(a.dtype), _instance(b.dtype)) for a, b in zip(wanted.fields, found.fields, strict=True)
+    )

@@ -1,0 +1,38 @@
+"""Work in this process, one thing after the other: Polars and LightGBM use the cores. The contract of each verb is in `protocol`."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import lightgbm
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Local:
+    """This process."""
+
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """See `Compute.map`."""
+        return [function(item) for item in items]
+
+    def key_map(self, function: Callable[[pl.LazyFrame], pl.LazyFrame], frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
+        """See `Compute.key_map`; all rows are one part. A key that is no column would go unnoticed here and fail elsewhere: ValueError."""
+        missing = sorted(set(keys) - set(frame.collect_schema()))
+        if missing or not keys:
+            raise ValueError(
+                f"rows cannot be kept together by {', '.join(missing) or 'no key'}: the frame has {frame.collect_schema().names()}"
+            )
+        return function(frame)
+
+    def fit(self, dataset: Callable[[int, int], "lightgbm.Dataset"], parameters: Mapping[str, Any], rounds: int) -> "lightgbm.Booster":
+        """See `Compute.fit`; there is one part."""
+        # Threads that spin while they wait make two trainings on the same cores several times slower. Read once, when OpenMP is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        import lightgbm
+
+        return lightgbm.train(dict(parameters), dataset(0, 1), num_boost_round=rounds)

@@ -1,0 +1,102 @@
+r"""JSON Lines (one JSON object a line) as records of text.
+
+Numbers keep their digits as written, text comes out of its quotes, everything nested becomes compact JSON. A line that is not
+one JSON object is kept whole in its note. Which keys have to be there is decided elsewhere.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence, Set
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.ingestion.records import Records, check_header, frame_of, note
+from lakehouse_assets.platform.ingestion.refused import RefusedFile
+from lakehouse_assets.platform.ingestion.text import pieces, utf8_source
+
+
+class _Number(str):
+    """A JSON number as it was written."""
+
+    __slots__ = ()
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuses an object that names a key twice: one of the two values would be lost."""
+    result = dict(members)
+    if len(result) < len(members):
+        raise ValueError("a key stands twice in one object")
+    return result
+
+
+_DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_unique)
+
+
+def read_jsonl(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]], encoding: str) -> Records:
+    """Reads a file of one JSON object a line; blank lines are no records.
+
+    A JSON null and an absent key are null. The note holds the keys that are not declared, or the whole line as `_line` if it
+    is not one JSON object, names a key twice, or holds half a surrogate pair.
+
+    Args:
+        path: The file.
+        columns: The declared columns; they are the header of the records.
+        required: Header variants, as for `check_header`; what counts as the header are the keys found in the file.
+        encoding: A Python codec.
+
+    Raises:
+        RefusedFile: No object in any line, no variant among the keys, or bytes that are not text in `encoding`.
+    """
+    keys: dict[str, None] = {}
+    frame = frame_of(_rows(path, columns, encoding, keys), len(columns), pl.String)
+    if frame.height:
+        if not keys:
+            raise RefusedFile(f"{path.name}: no line is a JSON object with keys. JSON Lines hold one object a line.")
+        check_header(path.name, list(keys), required)
+    return Records(columns, frame.lazy(), frame.height)
+
+
+def _rows(path: Path, columns: Sequence[str], encoding: str, keys: dict[str, None]) -> Iterator[list[str | None]]:
+    """Gives the declared values and the note of each line; collects every key that it meets in `keys`."""
+    declared = set(columns)
+    for piece in pieces(path.name, utf8_source(path, encoding)):
+        for line in piece.decode().split("\n"):
+            if not line.strip():
+                continue
+            record = _object(line)
+            if record is None:
+                yield [*[None] * len(columns), note({"_line": line.removesuffix("\r")})]
+                continue
+            if not record.keys() <= keys.keys():
+                keys.update(dict.fromkeys(record))
+            others = {} if record.keys() <= declared else _undeclared(record, declared)
+            yield [*map(_text, map(record.get, columns)), note(others) if others else None]
+
+
+def _undeclared(record: Mapping[str, Any], declared: Set[str]) -> dict[str, str]:
+    return {key: text for key, value in record.items() if key not in declared and (text := _text(value)) is not None}
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    try:
+        value = _DECODER.decode(line)
+        if "\\u" in line:
+            _json(value).encode()  # half a surrogate pair is no text: it cannot be encoded
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if value is None or isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, _Number):
+        return value
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_json(key)}:{_json(member)}" for key, member in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)

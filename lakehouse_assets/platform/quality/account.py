@@ -1,0 +1,77 @@
+"""The row account: where every row of a batch went. A table's commit carries it, so that no row can get lost unseen.
+
+How the counts come about is known to whoever writes the rows; this module only adds them up.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+
+class RowsLost(Exception):
+    """The rows of a batch are not all accounted for."""
+
+
+@dataclass(frozen=True)
+class RowAccount:
+    """Rows in = written + merged into an existing row + duplicates + quarantined.
+
+    Attributes:
+        rows_in: How many rows came.
+        written: How many became new rows of the table.
+        merged: How many changed a row of the table.
+        duplicates: How many said nothing new.
+        quarantined: How many broke an error rule.
+    """
+
+    rows_in: int = 0
+    written: int = 0
+    merged: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+
+    @property
+    def explained(self) -> int:
+        """How many rows are known to have gone somewhere."""
+        return self.written + self.merged + self.duplicates + self.quarantined
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that came went somewhere, and no row twice."""
+        return self.rows_in == self.explained
+
+    def check(self, table: str) -> None:
+        """Stop a commit that would lose rows.
+
+        Args:
+            table: The table that is written to, for the message.
+
+        Raises:
+            RowsLost: The account is not balanced.
+        """
+        if self.balanced:
+            return
+        difference = self.rows_in - self.explained
+        what = f"{difference} too few: they are lost" if difference > 0 else f"{-difference} too many: they are counted twice"
+        raise RowsLost(
+            f"{table}: {self.rows_in} rows came in, but {self.written} written + {self.merged} merged + {self.duplicates} duplicates + "
+            f"{self.quarantined} quarantined make {self.explained}, {what}. Nothing may be committed; check the function that makes the rows."
+        )
+
+    def __add__(self, other: "RowAccount") -> "RowAccount":
+        """The account of both batches together."""
+        return RowAccount(
+            self.rows_in + other.rows_in,
+            self.written + other.written,
+            self.merged + other.merged,
+            self.duplicates + other.duplicates,
+            self.quarantined + other.quarantined,
+        )
+
+    def to_json(self) -> str:
+        """The account as it stands in a commit."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "RowAccount":
+        """The account that `to_json` wrote."""
+        return cls(**json.loads(text))

@@ -1,0 +1,200 @@
+"""The rules of a contract: its non-null columns and Pandera checks, each with a name, a level and words that people read.
+
+What cannot be decided row by row is refused here, before any row is looked at. Applying the rules to rows is in `split`.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+import polars as pl
+from pandera.polars import Check, DataFrameModel, PolarsData
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule of a contract.
+
+    Attributes:
+        name: Unique in the contract; letters, digits and underscores.
+        column: The column that the rule is about, None if it compares several.
+        level: A row that breaks an `error` rule is rejected, one that breaks a `warn` rule is only counted.
+        text: What the rule demands, for people.
+        definition: What the rule demands, for comparing: two rules with one definition let the same rows through.
+    """
+
+    name: str
+    column: str | None
+    level: Literal["error", "warn"]
+    text: str
+    definition: str
+
+
+@dataclass(frozen=True)
+class BoundRule:
+    """A rule with the Pandera check that carries it out; None for `readable` and `not null`, which are not checks in Pandera."""
+
+    rule: Rule
+    check: Check | None
+
+
+READABLE = Rule("readable", None, "error", "every value could be read as its type", "readable")
+
+# A check that says yes or no for each row gives as many answers as there are rows; with one row it could not be told from one that
+# gives a single answer for the whole column.
+_PROBE_ROWS = 3
+
+_NOT_IN_COLUMNS: Mapping[str, str] = {
+    "regex": "one name may not stand for many columns; name each",
+    "coerce": "values are never cast to fit; let the table's function return the right type",
+    "default": "missing values are not filled in here; let the table's function do it",
+    "unique": "it cannot be decided row by row; mark the key with column(key=True), and the write keeps it unique",
+}
+_NOT_IN_CONFIG: Mapping[str, str] = {
+    "coerce": "values are never cast to fit; let the table's function return the right types",
+    "dtype": "give each column its type",
+    "unique": "it cannot be decided row by row; mark the key with column(key=True), and the write keeps it unique",
+    "add_missing_columns": "let the table's function return every column",
+    "drop_invalid_rows": "rejected rows go into the quarantine",
+}
+
+# Pandera's name of a check: the short name that its Field has for it, and how it reads.
+_WORDING: Mapping[str, tuple[str, str]] = {
+    "equal_to": ("eq", "{column} = {value}"),
+    "not_equal_to": ("ne", "{column} != {value}"),
+    "greater_than": ("gt", "{column} > {min_value}"),
+    "greater_than_or_equal_to": ("ge", "{column} >= {min_value}"),
+    "less_than": ("lt", "{column} < {max_value}"),
+    "less_than_or_equal_to": ("le", "{column} <= {max_value}"),
+    "isin": ("isin", "{column} is one of {allowed_values}"),
+    "notin": ("notin", "{column} is none of {forbidden_values}"),
+    "str_matches": ("matches", "{column} matches {pattern}"),
+    "str_contains": ("contains", "{column} contains a match of {pattern}"),
+    "str_startswith": ("startswith", "{column} starts with {string}"),
+    "str_endswith": ("endswith", "{column} ends with {string}"),
+    "in_range": ("in_range", "{min_value} {from} {column} {to} {max_value}"),
+    "str_length": ("length", "{column} has {length} characters"),
+}
+_VALUES_SHOWN = 10
+
+
+@cache
+def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
+    """All rules of a contract: `readable`, then column by column, then those that compare columns.
+
+    Raises:
+        TypeError: The contract holds what cannot be decided row by row, or what would change values.
+    """
+    schema = model.to_schema()
+    _refuse(schema, _NOT_IN_CONFIG, f"contract {model.__name__}")
+    for name, column in schema.columns.items():
+        _refuse_column(name, column, f"contract {model.__name__}, column {name}")
+    probe = pl.DataFrame(schema={name: column.dtype.type for name, column in schema.columns.items()}).clear(_PROBE_ROWS).lazy()
+
+    rules = [BoundRule(READABLE, None)]
+    for name, column in schema.columns.items():
+        if not column.nullable:
+            rules.append(BoundRule(Rule(f"{name}_not_null", name, "error", f"{name}: not null", "not null"), None))
+        rules += [_bind(model, check, name, probe) for check in column.checks]
+    rules += [_bind(model, check, None, probe) for check in schema.checks]
+
+    names = [bound.rule.name for bound in rules]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise TypeError(f"contract {model.__name__} has two rules named {', '.join(twice)}: rename the methods that define them")
+    return tuple(rules)
+
+
+def _refuse_column(name: str, column: Any, where: str) -> None:
+    _refuse(column, _NOT_IN_COLUMNS, where)
+    if name.startswith("_"):
+        raise TypeError(f"{where}: names with a leading underscore are the platform's own; choose another")
+    if not column.required:
+        raise TypeError(f"{where} may be absent, but a table always has all its columns; say nullable=True if values may be missing")
+
+
+def _refuse(part: Any, refused: Mapping[str, str], where: str) -> None:
+    for option, reason in refused.items():
+        if getattr(part, option) not in (None, False):
+            raise TypeError(f"{where}: {option!r} has no place in a contract: {reason}")
+
+
+def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: pl.LazyFrame) -> BoundRule:
+    where = f"contract {model.__name__}, check {check.name}" + (f" of column {column}" if column else "")
+    if check.element_wise:
+        raise TypeError(f"{where}: it calls Python for each value; write it as a Polars expression")
+    method = _method_of(model, check)
+    try:
+        definition = _definition(check, method, column, probe)
+        answers = check(probe, column).check_output.collect().height
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise TypeError(f"{where}: it cannot be carried out on the contract's columns: {reason}") from error
+    if answers != _PROBE_ROWS:
+        raise TypeError(f"{where}: it gives one answer for the whole table; a rule has to say yes or no for each row")
+    short, text = (check.name, _said(check, column)) if method else _worded(check, column)
+    name = f"{column}_{short}" if column else short
+    return BoundRule(Rule(name, column, "warn" if check.raise_warning else "error", text, definition), check)
+
+
+def _method_of(model: type[DataFrameModel], check: Check) -> Callable[..., Any] | None:
+    """The method of the contract that the check calls; None for one of Pandera's own checks."""
+    method = getattr(model, check.name, None)
+    if callable(method):
+        return method
+    if check.name in _WORDING:
+        return None
+    raise TypeError(f"contract {model.__name__}, check {check.name}: write it as a method of the contract, under the method's own name")
+
+
+def _definition(check: Check, method: Callable[..., Any] | None, column: str | None, probe: pl.LazyFrame) -> str:
+    parts: list[Any] = ["nulls pass" if check.ignore_na else "nulls fail"]
+    if method is None:
+        parts += [check.name, {key: _canonical(value) for key, value in sorted(check.statistics.items())}]
+        return json.dumps(parts)
+    # A method is what it computes: the plan shows a change of meaning, not one of spelling, and it has the values of constants in it.
+    plan = method(PolarsData(probe, column or "*"), **check.statistics)
+    with pl.Config(fmt_table_cell_list_len=-1):  # otherwise long lists are abbreviated, and a change in their middle is not seen
+        rows = probe.explain(optimized=False).strip()
+        parts.append(plan.explain(optimized=False).replace(rows, "rows") if isinstance(plan, pl.LazyFrame) else repr(plan))
+    return json.dumps(parts)
+
+
+def _canonical(value: Any) -> Any:
+    """The value as JSON; the order of allowed values means nothing."""
+    return sorted(map(repr, value)) if isinstance(value, list | tuple | set | frozenset) else repr(value)
+
+
+def _said(check: Check, column: str | None) -> str:
+    said = check.error or (check.description or "").strip().partition("\n")[0] or check.name.replace("_", " ")
+    return f"{column}: {said}" if column else said
+
+
+def _worded(check: Check, column: str | None) -> tuple[str, str]:
+    short, wording = _WORDING[check.name]
+    return short, wording.format(column=column, **_values(check.statistics))
+
+
+def _values(statistics: Mapping[str, Any]) -> dict[str, str]:
+    values = {key: _show(value) for key, value in statistics.items()}
+    values["from"] = "<=" if statistics.get("include_min", True) else "<"
+    values["to"] = "<=" if statistics.get("include_max", True) else "<"
+    least, most = (statistics.get("exact_value") or statistics.get(bound) for bound in ("min_value", "max_value"))
+    if least == most:
+        values["length"] = f"{least}"
+    elif least is None or most is None:
+        values["length"] = f"at most {most}" if least is None else f"at least {least}"
+    else:
+        values["length"] = f"{least} to {most}"
+    return values
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, re.Pattern):
+        return repr(value.pattern)
+    if isinstance(value, list | tuple | set | frozenset):
+        shown = [_show(item) for item in value]
+        return ", ".join(shown[:_VALUES_SHOWN]) + (f", … ({len(shown)} values)" if len(shown) > _VALUES_SHOWN else "")
+    return repr(value) if isinstance(value, str) else str(value)

@@ -1,0 +1,143 @@
+"""Where MLflow keeps its data and how it starts: environment variables, database, web server.
+
+Everything that has to be right before the first call to MLflow is here. What is written into the store, and what it
+means, belongs to the other modules of this room; they get MLflow from `load_mlflow` and never import it themselves.
+"""
+
+import fcntl
+import os
+import sqlite3
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+# What a process sets wins over these. MLflow reads most of them when it is imported.
+ENVIRONMENT: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # else uv.lock and pyproject.toml of the working directory go into every model
+}
+_SQLITE: Final = "sqlite:///"
+
+
+@cache
+def load_mlflow(module: str = "mlflow") -> Any:
+    """MLflow, or one of its modules, imported on first use: it takes more than a second, and most processes never need it."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        # While they are imported, these warn about their own type hints and their own use of SQLAlchemy.
+        warnings.simplefilter("ignore")
+        for noisy in ("mlflow.pyfunc", "mlflow.store.tracking.sqlalchemy_store"):
+            import_module(noisy)
+    return import_module(module)
+
+
+def prepare_store(tracking_uri: str, artifact_root: str) -> None:
+    """Create the SQLite database of `tracking_uri`, or upgrade it to the installed MLflow, exactly once.
+
+    Any number of processes may call this at the same moment; it costs less than a millisecond when there is nothing to
+    do. A new database appears under its name only when it is whole, so a killed process leaves nothing half made. An
+    existing one is copied beside itself before it is upgraded.
+
+    Other addresses (PostgreSQL, an MLflow server) are left alone: who runs a shared database also decides when
+    `mlflow db upgrade` runs on it.
+
+    Raises:
+        ValueError: The path of the database holds characters that MLflow would decode to another path.
+    """
+    database = _sqlite_file(tracking_uri)
+    if database is None:
+        return
+    database.parent.mkdir(parents=True, exist_ok=True)
+    release = _installed_release()
+    with _locked(database.with_name(f"{database.name}.lock")) as prepared_by:
+        if database.exists():
+            if prepared_by.read() == release:
+                return
+            _upgrade(tracking_uri, database, backup=database.with_name(f"{database.name}.before-{release}"))
+        else:
+            _create(database, artifact_root)
+        prepared_by.seek(0)
+        prepared_by.truncate()
+        prepared_by.write(release)
+
+
+def server_command(tracking_uri: str, artifact_root: str, port: int, host: str) -> tuple[list[str], dict[str, str]]:
+    """How to start MLflow's web server over a prepared store.
+
+    One worker and no job runner: two processes with half a gigabyte instead of fifteen with five times that. SIGTERM
+    or SIGINT to the started process ends both. `/health` answers when it is ready. Beyond this machine and its private
+    network, MLflow also wants the names that it is reached by in MLFLOW_SERVER_ALLOWED_HOSTS.
+
+    Returns:
+        The arguments, and the environment variables to add. The addresses are among the latter, because they may hold
+        a password and arguments can be read by every user of the machine.
+    """
+    arguments = ["-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    options = ["--no-serve-artifacts", "--uvicorn-opts", "--log-level warning --no-access-log"]
+    environment = ENVIRONMENT | {
+        "MLFLOW_BACKEND_STORE_URI": tracking_uri,
+        "MLFLOW_REGISTRY_STORE_URI": tracking_uri,
+        "MLFLOW_DEFAULT_ARTIFACT_ROOT": artifact_root,
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "PYTHONWARNINGS": "ignore",  # deprecations inside MLflow's server concern its developers
+    }
+    return [sys.executable, *arguments, *options], environment
+
+
+@cache
+def _installed_release() -> str:
+    return version("mlflow")
+
+
+def _sqlite_file(tracking_uri: str) -> Path | None:
+    if not tracking_uri.startswith(_SQLITE):
+        return None
+    path = tracking_uri.removeprefix(_SQLITE)
+    if any(character in path for character in "%?#"):
+        raise ValueError(
+            f"MLflow cannot keep its database at {path!r}: '%', '?' and '#' mean something else in a database address. "
+            "Choose a folder without them."
+        )
+    return Path(path)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[TextIO]:
+    """The file, held by this process alone. The lock goes with the file handle, also when the process is killed."""
+    with path.open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        yield file
+
+
+def _create(database: Path, artifact_root: str) -> None:
+    unfinished = database.with_name(f"{database.name}.new")
+    for leftover in database.parent.glob(f"{unfinished.name}*"):
+        leftover.unlink()
+    # The store is opened with the artifact root, because the first one to open it writes the default experiment.
+    stores = load_mlflow("mlflow.store.tracking.sqlalchemy_store")
+    store = stores.SqlAlchemyStore(f"{_SQLITE}{unfinished}", artifact_root)
+    store.engine.dispose()
+    with closing(sqlite3.connect(unfinished)) as connection:
+        # Readers and a writer at once, and half the time a write; the mode stays with the file.
+        connection.execute("PRAGMA journal_mode = WAL")
+    unfinished.rename(database)
+
+
+def _upgrade(tracking_uri: str, database: Path, *, backup: Path) -> None:
+    if not backup.exists():  # else an upgrade was killed, and the copy is from before it
+        unfinished = backup.with_name(f"{backup.name}.new")
+        with closing(sqlite3.connect(database)) as source, closing(sqlite3.connect(unfinished)) as target:
+            source.backup(target)
+        unfinished.rename(backup)
+    load_mlflow("mlflow.db").upgrade.callback(tracking_uri)  # what `mlflow db upgrade` does

@@ -1,0 +1,86 @@
+"""The rows that the commits of a table inserted, changed and deleted, found through its log ("Change Data Feed" of the Delta protocol).
+
+`DeltaTable.load_cdf` reads the same, but holds all rows in memory and does not find the files of a partition whose value has a space or
+any other character that a path must escape. How far a reader has come is not kept here: see `commit.Cursor`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
+from lakehouse_assets.platform.storage.paths import folder
+
+CHANGE_TYPE = "_change_type"
+
+_CAME = ("insert", "update_postimage")
+# Actions of a commit that name files, with what happened to the rows of the file. Change files (`cdc`) say that row by row, and where a
+# commit has some, they say all about it.
+_ACTIONS: Mapping[str, str | None] = {"add": "insert", "remove": "delete", "cdc": None}
+_FILE = pl.Struct({"path": pl.String(), "dataChange": pl.Boolean()})
+
+
+def change_feed(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str], *, came: bool = False) -> pl.LazyFrame:
+    """The rows of the commits above `after` up to `until`, oldest commit first, with the table's columns and `_change_type`.
+
+    Args:
+        table: The table at `until` or later.
+        after: The last version that was seen already.
+        until: The last version to read.
+        storage_options: As delta-rs and Polars take them.
+        came: Only the rows that came in, as they were after the commit.
+
+    Raises:
+        NoSuchVersion: The log of one of these commits was cleaned up.
+    """
+    schema = pl.scan_delta(table).collect_schema()
+    partitions = {name: schema[name] for name in table.metadata().partition_columns}
+    in_files = {name: dtype for name, dtype in schema.items() if name not in partitions}
+    options: dict[str, Any] = {
+        "hive_partitioning": bool(partitions),
+        "hive_schema": partitions or None,
+        "missing_columns": "insert",
+        "extra_columns": "ignore",
+        "glob": False,
+        "storage_options": dict(storage_options) or None,
+    }
+    feed = [pl.LazyFrame(schema={**schema, CHANGE_TYPE: pl.String()})]
+    for action, paths in _changed_files(table, after, until, storage_options, came=came):
+        if kind := _ACTIONS[action]:
+            rows = pl.scan_parquet(paths, schema=in_files, **options).with_columns(pl.lit(kind).alias(CHANGE_TYPE))
+        else:
+            rows = pl.scan_parquet(paths, schema={**in_files, CHANGE_TYPE: pl.String()}, **options)
+            rows = rows.filter(pl.col(CHANGE_TYPE).is_in(_CAME)) if came else rows
+        feed.append(rows.select(*schema, CHANGE_TYPE))
+    return pl.concat(feed)
+
+
+def _changed_files(
+    table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str], *, came: bool
+) -> list[tuple[str, list[str]]]:
+    """Actions and paths of the files that hold the changes, oldest commit first, as few groups as that order allows."""
+    if after == until:
+        return []
+    root = folder(table)
+    logs = [f"{root}_delta_log/{version:020d}.json" for version in range(after + 1, until + 1)]
+    try:
+        commits = pl.read_ndjson(
+            logs, schema=dict.fromkeys(_ACTIONS, _FILE), include_file_paths="log", storage_options=dict(storage_options) or None
+        )
+    except FileNotFoundError as error:
+        raise NoSuchVersion(
+            f"the log of {root} has not all versions from {after + 1} to {until} any more, so what changed is unknown: read the whole table"
+        ) from error
+    files = pl.concat(commits.select("log", pl.lit(action).alias("action"), pl.col(action).struct.unnest()) for action in _ACTIONS)
+    is_cdc = pl.col("action") == "cdc"
+    files = (
+        files.filter(pl.col("path").is_not_null())
+        .filter(is_cdc | (pl.col("dataChange") & ~is_cdc.any().over("log")))
+        .filter((pl.col("action") != "remove") | pl.lit(not came))
+        .sort("log", maintain_order=True)
+    )
+    groups = files.group_by("action", pl.col("action").rle_id().alias("group"), maintain_order=True).agg("path")
+    return [(action, [root + unquote(path) for path in paths]) for action, paths in groups.select("action", "path").iter_rows()]

@@ -1,0 +1,68 @@
+"""Paths of a table's files: what the name of a folder can carry, and where delta-rs spells a path so that Polars does not find the file.
+
+Which values a column may have for other reasons is the contract's business.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.storage.errors import ScopeError, StorageError
+
+_LOCAL = "file://"
+# `=` looks like a partition to Polars, `*` and `?` like a pattern; delta-rs decodes `%` twice and does not take the others.
+_NOT_IN_A_ROOT = frozenset("=*?%[]^|\\")
+# Delta reads both as null, so a row would come back with another value than it was written with.
+_READ_AS_NULL = ("", "__HIVE_DEFAULT_PARTITION__")
+_LONGEST_FOLDER = 255
+
+
+def check_root(root: str) -> None:
+    """Refuse a root below which tables could be written but not read again.
+
+    Raises:
+        StorageError: It has one of the characters `=`, `*`, `?`, `%`, `[`, `]`, `^`, `|` or a backslash.
+    """
+    wrong = sorted(_NOT_IN_A_ROOT.intersection(root))
+    if wrong:
+        raise StorageError(f"tables cannot live in {root!r} because of {' '.join(wrong)} in its path: choose another folder")
+
+
+def check_partition_values(frame: pl.DataFrame, columns: Sequence[str], table: str) -> None:
+    """Refuse rows whose partition could not be named by a folder.
+
+    Raises:
+        ScopeError: A partition value is empty, stands for null in paths, or is too long for a folder's name.
+    """
+    for name in columns:
+        if frame.schema[name] != pl.String:
+            continue
+        for value in frame[name].unique().drop_nulls():
+            if value in _READ_AS_NULL:
+                raise ScopeError(f"{table}: partition column {name!r} has the value {value!r}, which readers take for null: write null")
+            if len(quote(name, safe="")) + 1 + len(quote(value, safe="")) > _LONGEST_FOLDER:
+                raise ScopeError(f"{table}: partition column {name!r} has the value {value[:40]!r}…, too long for the name of a folder")
+
+
+def folder(table: DeltaTable) -> str:
+    """The table's folder or object prefix as the file system knows it, with a slash at its end."""
+    uri = table.table_uri.rstrip("/") + "/"
+    return unquote(uri.removeprefix(_LOCAL)) if uri.startswith(_LOCAL) else uri
+
+
+class OpenedTable(DeltaTable):
+    """A table as delta-rs opens it, with the paths of its files spelled as the file system knows them.
+
+    delta-rs encodes the table's own folder (a space becomes `%20`), and `pl.scan_delta` takes that for the folder's name.
+    """
+
+    def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
+        """As `DeltaTable.file_uris`."""
+        uris = super().file_uris(*args, **kwargs)
+        if not self.table_uri.startswith(_LOCAL):
+            return uris
+        encoded = self.table_uri.removeprefix(_LOCAL)
+        return [unquote(encoded) + uri.removeprefix(encoded) for uri in uris]

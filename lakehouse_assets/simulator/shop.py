@@ -1,0 +1,190 @@
+"""Writes the feeds of a simulated shop for a span of days, as its source systems would, and the truth about them.
+
+What happens in the shop belongs in the other modules; here it becomes files.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from filecmp import cmp
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+import polars as pl
+
+from lakehouse_assets.simulator import catalogue as catalogues
+from lakehouse_assets.simulator import customers as people
+from lakehouse_assets.simulator.catalogue import Catalogue
+from lakehouse_assets.simulator.customers import Customers
+from lakehouse_assets.simulator.demand import FIRST_DAY, LAST_DAY
+from lakehouse_assets.simulator.invoices import InvoiceText
+from lakehouse_assets.simulator.lines import Lines
+from lakehouse_assets.simulator.orders import LONGEST_LAG
+from lakehouse_assets.simulator.trading import Shop, open_days
+from lakehouse_assets.simulator.truth import (
+    CustomersTruth,
+    InvoicesTruth,
+    InvoiceTally,
+    ProductsTruth,
+    Truth,
+    customers_truth,
+    products_truth,
+)
+
+MOST_ORDERS_PER_DAY = 10_000
+OVERLAP_MONTHS = (2, 6, 10)
+"""The invoices files of these months begin with days that the file before already holds."""
+OVERLAP_DAYS = 2
+
+_LINES_AT_ONCE = 200_000
+"""Lines that are text in memory at a time, give or take a day."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+Span: TypeAlias = tuple[date, date]
+
+
+def simulate(
+    out: Path,
+    truth: Path,
+    *,
+    days: int,
+    orders_per_day: float,
+    seed: int,
+    start: date,
+    on_progress: Progress | None = None,
+) -> Truth:
+    """Write what a shop's systems drop over some days: `invoices/`, `products/` and `customers/`.
+
+    There is one invoices file and one customers file a month (named by the days in it) and one products file a
+    quarter. The same arguments write the same bytes. A later call with a later `start`, the same `seed` and the same
+    `orders_per_day` goes on with the same shop: a day has the same lines whether it is simulated alone or among others.
+    The first call for a folder also writes a customers file with all those who are customers already.
+
+    Every file gets its name when it is complete; one that is already there with the same content is left alone.
+
+    Args:
+        out: Folder for the feeds, such as the landing zone.
+        truth: JSON file for what was written; keep it out of `out`.
+        days: Number of days, those on which the shop is closed among them; at least 1.
+        orders_per_day: Mean number of orders on an open day, from 1 to 10,000. An order has some 22 lines.
+        seed: Which shop: any number from 0.
+        start: The first day; all days must be in 2000 … 2049.
+        on_progress: Called after each day with the number of days done and the number of all.
+
+    Returns:
+        The truth, as it is in the file.
+
+    Raises:
+        ValueError: An argument is out of its range; nothing was written.
+    """
+    _check(days, orders_per_day, seed, start)
+    last = start + timedelta(days=days - 1)
+    months = _months(start, last)
+    catalogue = catalogues.build(seed)
+    customers = people.build(seed, orders_per_day, start - timedelta(days=LONGEST_LAG), last)
+    traded = open_days(Shop(seed, orders_per_day, catalogue, customers), start, days)
+    result = Truth(
+        seed=seed,
+        orders_per_day=orders_per_day,
+        first_day=start.isoformat(),
+        last_day=last.isoformat(),
+        products=_write_products(out / "products", catalogue, start, last),
+        customers=_write_customers(out / "customers", customers, months),
+        invoices=_write_invoices(out / "invoices", catalogue, traded, months, on_progress or (lambda _done, _all: None)),
+    )
+    result.write(truth)
+    return result
+
+
+def _check(days: int, orders_per_day: float, seed: int, start: date) -> None:
+    if days < 1:
+        raise ValueError(f"days is {days}: simulate at least 1 day")
+    if not 1 <= orders_per_day <= MOST_ORDERS_PER_DAY:
+        raise ValueError(f"orders_per_day is {orders_per_day}: give a number from 1 to {MOST_ORDERS_PER_DAY}")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}: give a number from 0")
+    if start < FIRST_DAY or start + timedelta(days=days - 1) > LAST_DAY:
+        raise ValueError(f"{days} days from {start} are not all in {FIRST_DAY} … {LAST_DAY}: choose others")
+
+
+def _months(start: date, last: date) -> list[Span]:
+    """The first and the last day of each month, as far as they are in the span."""
+    months = []
+    while start <= last:
+        end = min((start.replace(day=1) + timedelta(days=31)).replace(day=1) - timedelta(days=1), last)
+        months.append((start, end))
+        start = end + timedelta(days=1)
+    return months
+
+
+def _write_products(folder: Path, catalogue: Catalogue, start: date, last: date) -> ProductsTruth:
+    """One snapshot for each quarter, named by its first day, even if the first quarter begins before `start`."""
+    snapshots = []
+    for quarter in range(catalogues.quarter_of(start), catalogues.quarter_of(last) + 1):
+        snapshots.append(catalogues.snapshot(catalogue, quarter))
+        with _complete(folder / f"products_{catalogues.quarter_start(quarter)}.csv") as file:
+            snapshots[-1].write_csv(file, float_precision=2)
+    return products_truth(snapshots)
+
+
+def _write_customers(folder: Path, customers: Customers, months: list[Span]) -> CustomersTruth:
+    """One file for each month in which something arrives; before them, for a new folder, what was before."""
+    start = months[0][0]
+    files = {span: people.events_between(customers, *span) for span in months}
+    if not any(folder.glob("*.jsonl")):
+        files = {(FIRST_DAY, start - timedelta(days=1)): people.state_before(customers, start), **files}
+    files = {span: events for span, events in files.items() if events.height}
+    for (first, end), events in files.items():
+        with _complete(folder / f"customers_{first}_{end}.jsonl") as file:
+            events.write_ndjson(file)
+    return customers_truth(list(files.values()))
+
+
+def _write_invoices(
+    folder: Path,
+    catalogue: Catalogue,
+    traded: Iterator[tuple[date, Lines]],
+    months: list[Span],
+    on_progress: Progress,
+) -> InvoicesTruth:
+    """One file for each month with an open day."""
+    text = InvoiceText(catalogue)
+    tally = InvoiceTally(catalogue)
+    start, last = months[0][0], months[-1][1]
+    latest: deque[Lines] = deque(maxlen=OVERLAP_DAYS)
+    for (first, end), month in groupby(traded, lambda day: next(span for span in months if day[0] <= span[1])):
+        with _complete(folder / f"invoices_{first}_{end}.csv") as file:
+            waiting = list(latest) if first.month in OVERLAP_MONTHS else []
+            tally.add_file(overlap=waiting)
+            latest.clear()
+            for day, lines in month:
+                tally.add_day(day, lines)
+                latest.append(lines)
+                waiting.append(lines)
+                if sum(map(len, waiting)) >= _LINES_AT_ONCE:
+                    _append(file, text.rows(np.concatenate(waiting)))
+                    waiting.clear()
+                on_progress((day - start).days + 1, (last - start).days + 1)
+            if waiting:
+                _append(file, text.rows(np.concatenate(waiting)))
+    return tally.truth(catalogues.quarter_of(last))
+
+
+def _append(file: BinaryIO, rows: pl.DataFrame) -> None:
+    rows.write_csv(file, include_header=file.tell() == 0)
+
+
+@contextmanager
+def _complete(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under its name when it is complete, unless the same is there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with part.open("wb") as file:
+        yield file
+    if path.exists() and cmp(part, path, shallow=False):
+        part.unlink()
+    else:
+        part.replace(path)

@@ -1,0 +1,102 @@
+"""The shop's days one after the other: all lines of each open day, numbered, in the order of the till, with some dirt.
+
+A day depends on the shop and its date alone, however many days come before it. What the lines look like as text
+belongs in `invoices`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import groupby
+
+import numpy as np
+
+from lakehouse_assets.simulator.catalogue import Catalogue, assortment, quarter_of
+from lakehouse_assets.simulator.charges import alone, on_bills
+from lakehouse_assets.simulator.customers import Customers
+from lakehouse_assets.simulator.demand import FIRST_DAY, is_open
+from lakehouse_assets.simulator.lines import BAD, Lines, kind
+from lakehouse_assets.simulator.orders import LONGEST_LAG, cancellations, sell
+from lakehouse_assets.simulator.stock import corrections
+from lakehouse_assets.simulator.streams import stream
+
+INVOICES_A_DAY = 100_000
+"""Running numbers set aside for each day: an invoice number is the number of the day and a running number."""
+
+SECOND_DESCRIPTION = 0.2
+"""Share of the lines that use a product's second description (which most products do not have)."""
+REPEATED = 0.0148
+"""Share of the sold lines with customer that stand twice on their invoice."""
+FREE = 0.0001
+"""Share of the sold lines with customer that are given away."""
+UNREADABLE = 0.001
+"""Share of the sold lines that break: a text for a number, a date that does not exist."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """All that a day depends on besides its date."""
+
+    seed: int
+    orders_per_day: float
+    """Mean number of orders on an open day."""
+    catalogue: Catalogue
+    customers: Customers
+
+
+def open_days(shop: Shop, first: date, days: int) -> Iterator[tuple[date, Lines]]:
+    """Trade day by day.
+
+    Args:
+        shop: The shop, with the customers of all these days and of the `LONGEST_LAG` before them.
+        first: The first day.
+        days: Number of days from there, open or not.
+
+    Yields:
+        Each open day and its lines, invoice by invoice in the order of the time of day.
+    """
+    products = len(shop.catalogue.code)
+    due: defaultdict[int, list[Lines]] = defaultdict(list)
+    # The days before the first are traded too, for what is cancelled of them later.
+    traded = [day for day in (first + timedelta(days=n) for n in range(-LONGEST_LAG, days)) if is_open(day)]
+    for quarter, days_of_quarter in groupby(traded, quarter_of):
+        on_sale = assortment(shop.catalogue, quarter)
+        for day in days_of_quarter:
+            sold = sell(shop.seed, day, shop.orders_per_day, shop.customers, on_sale)
+            for cancelled in cancellations(shop.seed, day, sold):
+                due[cancelled["day"][0]].append(cancelled)
+            cancelled_today = due.pop(day.toordinal(), [])
+            if day >= first:
+                others = [make(shop.seed, day, sold, products) for make in (on_bills, alone, corrections)]
+                lines = _number(day, np.concatenate([sold, *cancelled_today, *others]))
+                yield day, _soil(shop.seed, day, lines, products)
+
+
+def _number(day: date, lines: Lines) -> Lines:
+    """Orders the invoices by time and gives them their final numbers."""
+    invoices, first, invoice = np.unique(lines["invoice"], return_index=True, return_inverse=True)
+    running = np.empty(len(invoices), dtype=np.int64)
+    running[np.lexsort((invoices, lines["minute"][first]))] = np.arange(1, len(invoices) + 1)
+    lines["invoice"] = (day - FIRST_DAY).days * INVOICES_A_DAY + running[invoice]
+    ordered: Lines = lines[np.argsort(lines["invoice"], kind="stable")]
+    return ordered
+
+
+def _soil(seed: int, day: date, lines: Lines, products: int) -> Lines:
+    """Adds what goes wrong with single lines, repetitions among it."""
+    rng = stream(seed, "dirt", day.toordinal())
+    is_product = lines["text"] == lines["item"]
+    lines["text"] += np.where(is_product & (rng.random(len(lines)) < SECOND_DESCRIPTION), products, 0)
+    sale = lines["kind"] == kind("sale")
+    with_customer = sale & (lines["customer"] > 0)
+    broken = sale & (rng.random(len(lines)) < UNREADABLE)
+    lines["bad"] = np.where(broken, rng.integers(1, len(BAD), len(lines)), 0)
+    free = with_customer & (rng.random(len(lines)) < FREE)
+    lines["kind"][free] = kind("free")
+    lines["price"][free] = 0
+    repeated = with_customer & ~broken & (rng.random(len(lines)) < REPEATED)
+    times = 1 + repeated
+    soiled: Lines = np.repeat(lines, times)
+    soiled["copy"] = np.arange(len(soiled)) > np.repeat(np.cumsum(times) - times, times)
+    return soiled
