@@ -15,7 +15,7 @@ from lakehouse_assets.commands.workspace import Workspace
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 
-_SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 11, "seed": 1, "start": date(2024, 1, 1)}
+_SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
 _FORECAST = "revenue_forecast.predictions.daily_revenue"
 
 

@@ -123,7 +123,7 @@ def _trend(seed: int, day: date) -> NDArray[np.float64]:
 
 def _mood(seed: int, day: date) -> NDArray[np.float64]:
     """Noise that lasts for weeks: straight lines between random knots, one series a group."""
-    knot, passed = divmod((day - FIRST_DAY).days, _MOOD_DAYS)
+    knot, passed = divmod(day.toordinal(), _MOOD_DAYS)
     before, after = (stream(seed, "mood", k).normal(0.0, _MOOD_SPREAD, len(GROUPS)) for k in (knot, knot + 1))
     share = passed / _MOOD_DAYS
     factor: NDArray[np.float64] = np.exp((1.0 - share) * before + share * after)

@@ -69,7 +69,7 @@ def simulate(
         out: Folder for the feeds, such as the landing zone.
         truth: JSON file for what was written; keep it out of `out`.
         days: Number of days, those on which the shop is closed among them; at least 1.
-        orders_per_day: Mean number of orders on an open day, from 1 to 10,000. An order has some 22 lines.
+        orders_per_day: Mean number of orders on an open day, from 1 to 10,000. An order has about 19 lines.
         seed: Which shop: any number from 0.
         start: The first day; all days must be in 2000 … 2049.
         on_progress: Called after each day with the number of days done and the number of all.
@@ -106,7 +106,7 @@ def _check(days: int, orders_per_day: float, seed: int, start: date) -> None:
         raise ValueError(f"orders_per_day is {orders_per_day}: give a number from 1 to {MOST_ORDERS_PER_DAY}")
     if seed < 0:
         raise ValueError(f"seed is {seed}: give a number from 0")
-    if start < FIRST_DAY or start + timedelta(days=days - 1) > LAST_DAY:
+    if start < FIRST_DAY or days > (LAST_DAY - start).days + 1:
         raise ValueError(f"{days} days from {start} are not all in {FIRST_DAY} … {LAST_DAY}: choose others")
 
 
@@ -133,12 +133,13 @@ def _write_products(folder: Path, catalogue: Catalogue, start: date, last: date)
 def _write_customers(folder: Path, customers: Customers, months: list[Span]) -> CustomersTruth:
     """One file for each month in which something arrives; before them, for a new folder, what was before."""
     start = months[0][0]
-    files = {span: people.events_between(customers, *span) for span in months}
-    if not any(folder.glob("*.jsonl")):
-        files = {(FIRST_DAY, start - timedelta(days=1)): people.state_before(customers, start), **files}
-    files = {span: events for span, events in files.items() if events.height}
-    for (first, end), events in files.items():
-        with _complete(folder / f"customers_{first}_{end}.jsonl") as file:
+    opening = folder / f"customers_{FIRST_DAY}_{start - timedelta(days=1)}.jsonl"
+    files = {folder / f"customers_{first}_{end}.jsonl": people.events_between(customers, first, end) for first, end in months}
+    if opening.exists() or not any(folder.glob("*.jsonl")):
+        files = {opening: people.state_before(customers, start), **files}
+    files = {path: events for path, events in files.items() if events.height}
+    for path, events in files.items():
+        with _complete(path) as file:
             events.write_ndjson(file)
     return customers_truth(list(files.values()))
 

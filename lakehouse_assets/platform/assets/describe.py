@@ -107,10 +107,13 @@ def check_specs(asset: TableAsset, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def check_results(asset: TableAsset, key: dg.AssetKey, done: Refreshed) -> Iterator[dg.AssetCheckResult]:
-    """What the rules found: bad rows are in quarantine and rows that a rule warns of in the table, so neither stops what comes after."""
+    """What the rules found: bad rows are in quarantine and rows that a rule warns of in the table, so neither stops what comes after.
+
+    Where nothing was new the rules were not applied, and what they found last stays on show.
+    """
     yield dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=True, metadata={"contract": asset.contract.__name__})
     yield dg.AssetCheckResult(asset_key=key, check_name=ACCOUNT_CHECK, passed=done.account.balanced, metadata=account(done.account))
-    for name, text in _checks(rules_of(asset.contract)).items():
+    for name, text in _checks(rules_of(asset.contract)).items() if done.batches else ():
         found = [evidence for evidence in done.evidence if _check_name(evidence.rule) == name]
         yield _check_result(key, name, text, found)
 

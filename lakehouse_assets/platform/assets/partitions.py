@@ -93,7 +93,7 @@ def _by_dimension(partitions: dg.PartitionsDefinition, key: str) -> tuple[str, .
 
 def _blocks(cells: AbstractSet[tuple[str, ...]]) -> list[tuple[frozenset[str], ...]]:
     """The cells as few products: for each, the keys of every dimension."""
-    if not all(cells):
+    if () in cells:
         return [()]
     rests: dict[str, set[tuple[str, ...]]] = defaultdict(set)
     for cell in cells:

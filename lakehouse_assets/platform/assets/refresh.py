@@ -198,7 +198,7 @@ class Refresh:
     def _do(self, batch: _Batch, done: Refreshed, rebuilds: tuple[Cursor, ...] | None = None) -> Refreshed:
         rows, rows_read = self._work_out(batch)
         self._create(rows.schema)
-        parts = split(self.asset.contract, rows)
+        parts = split(self.asset.contract, rows, self.asset.name)
         moved = batch.moved if rebuilds is None else rebuilds
         self._set_aside(parts, batch, moved, anew=rebuilds is not None)
         accounts: list[RowAccount] = []

@@ -89,12 +89,13 @@ def bronze_frame(records: Records, columns: Sequence[str]) -> pl.LazyFrame:
 
 
 def _rescued(unknown: Sequence[pl.Expr]) -> pl.Expr:
-    members = pl.col(NOTE)
-    if unknown:
-        cells = pl.struct(unknown).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}")
-        cells = pl.when(pl.any_horizontal(cell.is_not_null() for cell in unknown)).then(cells)
-        members = pl.concat_str(cells, members, separator=",", ignore_nulls=True)
+    members = pl.concat_str(*map(_member, unknown), NOTE, separator=",", ignore_nulls=True)
     return pl.when(members != "").then(pl.format("{{{}}}", members))
+
+
+def _member(cell: pl.Expr) -> pl.Expr:
+    """The cell as a member of a JSON object; null if it is empty."""
+    return pl.when(cell.is_not_null()).then(pl.struct(cell).struct.json_encode().str.strip_prefix("{").str.strip_suffix("}"))
 
 
 def note(members: Mapping[str, Any]) -> str:
@@ -115,7 +116,7 @@ def frame_of(rows: Iterator[Sequence[Any]], width: int, text: pl.DataType | type
     while batch := list(islice(rows, _BATCH)):
         columns = zip(types.items(), zip(*batch, strict=True), strict=True)
         batches.append(pl.DataFrame([pl.Series(name, values, dtype) for (name, dtype), values in columns]))
-    return pl.concat(batches, rechunk=True).cast(pl.String)
+    return pl.concat(batches).cast(pl.String)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """From the texts of bronze to the typed columns of silver, without a value becoming null in silence.
 
-Here belong conversions of one text into one value, lossless and the same for every product. What a value means, and which values are allowed,
-is up to the product's functions and contracts.
+Here belong lossless conversions of one text into one value, the same for every product. What a value means, and which ones are allowed,
+is up to a product's functions and contracts.
 """
 
 import json
@@ -69,7 +69,7 @@ def code(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
     """Text that identifies something. `13085.0` is what a spreadsheet made of the code `13085`, and becomes that again."""
 
     def read(given: pl.Expr) -> pl.Expr:
-        return pl.when(given.str.contains(r"^\d+\.0+$")).then(given.str.replace(r"\.0+$", "")).otherwise(given)
+        return pl.when(given.str.contains(r"^[0-9]+\.0+$")).then(given.str.replace(r"\.0+$", "")).otherwise(given)
 
     return Conformed(sources, read, tuple(nulls))
 
@@ -96,7 +96,7 @@ def number(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
 
 
 def timestamp(*sources: str, formats: Sequence[str], nulls: Sequence[str] = ()) -> Conformed:
-    """Moments as `Datetime("us", "UTC")`. A text without an offset from UTC is in UTC.
+    """Moments as `Datetime("us", "UTC")`. A text without an offset from UTC is in UTC; what is finer than a microsecond is cut off.
 
     Args:
         *sources: The columns of bronze.

@@ -25,27 +25,27 @@ class ContractBroken(Exception):
 class Contract(DataFrameModel):
     """Base of all contracts.
 
-    Columns are annotated with Python's types or Polars' (`int`, `float`, `str`, `bool`, `date`, `Timestamp`, `list[int]`,
-    `Annotated[pl.Decimal, 18, 2]`) and described with `column`. Without `nullable=True` a column holds no null and no NaN. Rules are those of
-    `column`, those of `rule`, and Pandera's own `check` and `dataframe_check` methods, as long as they say yes or no for each row.
+    Columns have Python's types or Polars' (`int`, `float`, `str`, `bool`, `date`, `Timestamp`, `list[int]`, `Annotated[pl.Decimal, 18, 2]`)
+    and are described with `column`. Without `nullable=True` a column holds no null and no NaN. Further rules are given with `rule`, or as
+    Pandera's `check` and `dataframe_check` methods; each has to say yes or no for every row.
 
+    A batch in which more than the share `max_bad_share` of the rows break an error rule breaks the contract as a whole: something is
+    wrong with the source, and the quarantine is no place for all of it. That share is a half, unless the class says otherwise. Batches of
+    fewer than `share_counts_from` rows (100) are too small to be judged by a share.
+
+    Example:
         class DailyRevenue(Contract, max_bad_share=0.1):
             day: date = column(key=True)
             gross: float = column(description="Sold at list price, in pounds", ge=0)
             net: float
             net_within_gross = rule("net is at most gross", pl.col("net") <= pl.col("gross"))
-
-    Args of the class:
-        max_bad_share: Of the rows of a batch, the share that may break an error rule. Beyond it something is wrong with the source as a
-            whole, and the contract is broken instead of filling the quarantine. Half of the rows by default.
-        share_counts_from: Smaller batches are not judged by their share of bad rows: it says little about them. 100 rows by default.
     """
 
     __max_bad_share__: ClassVar[float] = 0.5
     __share_counts_from__: ClassVar[int] = 100
 
     def __init_subclass__(cls, *, max_bad_share: float | None = None, share_counts_from: int | None = None, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
+        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
         if max_bad_share is not None:
             if not 0 <= max_bad_share <= 1:
                 raise TypeError(f"contract {cls.__name__}: max_bad_share is a share between 0 and 1, not {max_bad_share}")
@@ -67,9 +67,7 @@ class ColumnInfo:
     rules: tuple[str, ...]
 
 
-def column(
-    *, description: str | None = None, key: bool = False, personal: bool = False, nullable: bool = False, **rules: Any
-) -> Any:
+def column(*, description: str | None = None, key: bool = False, personal: bool = False, nullable: bool = False, **rules: Any) -> Any:
     """A column of a contract.
 
     Args:
@@ -82,7 +80,8 @@ def column(
     if key and nullable:
         raise TypeError("a column of the key holds no nulls: leave out nullable=True")
     for name in {"isin", "notin"} & rules.keys():
-        rules[name] = list(rules[name])  # a tuple would be taken for several arguments
+        values = rules[name]  # Pandera takes a tuple for several arguments, and a set has no order to show the values in
+        rules[name] = sorted(values, key=repr) if isinstance(values, set | frozenset) else list(values)
     return Field(description=description, nullable=nullable, metadata={"key": key, "personal": personal}, **rules)
 
 
@@ -144,10 +143,10 @@ def rules_of(contract: type[Contract]) -> list[Rule]:
 
 
 def fingerprint(contract: type[Contract]) -> str:
-    """A short text that differs between two contracts exactly if a column, type, key, rule or threshold does.
+    """A short text that differs between two contracts if a column, type, key, rule or threshold does, and only then.
 
-    Descriptions, wording and the order of columns do not count. The code of Python functions that a rule calls for each value does not
-    show in Polars' plan, so it does not count either.
+    Descriptions, wording and the order of columns do not count. Python functions that a check hands to Polars do not count either, because
+    their code is not in the plan.
     """
     content = {
         "columns": sorted([info.name, str(info.dtype), info.key] for info in columns_of(contract)),

@@ -122,44 +122,38 @@ def _refuse(part: Any, refused: Mapping[str, str], where: str) -> None:
 
 
 def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: pl.LazyFrame) -> BoundRule:
-    where = f"contract {model.__name__}, check {check.name}" + (f" of column {column}" if column else "")
+    called = str(check.name)
+    where = f"contract {model.__name__}, check {called}" + (f" of column {column}" if column else "")
     if check.element_wise:
         raise TypeError(f"{where}: it calls Python for each value; write it as a Polars expression")
-    method = _method_of(model, check)
+    method = getattr(model, called, None)
+    if method is None and called not in _WORDING:
+        raise TypeError(f"{where}: write it as a method of the contract, under the method's own name")
     try:
-        definition = _definition(check, method, column, probe)
+        definition = _plan(check, method, column, probe) if method else _parameters(check)
         answers = check(probe, column).check_output.collect().height
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise TypeError(f"{where}: it cannot be carried out on the contract's columns: {reason}") from error
     if answers != _PROBE_ROWS:
         raise TypeError(f"{where}: it gives one answer for the whole table; a rule has to say yes or no for each row")
-    short, text = (check.name, _said(check, column)) if method else _worded(check, column)
-    name = f"{column}_{short}" if column else short
-    return BoundRule(Rule(name, column, "warn" if check.raise_warning else "error", text, definition), check)
+    short, text = (called, _said(check, column)) if method else _worded(check, column)
+    nulls = "nulls pass" if check.ignore_na else "nulls fail"
+    level: Literal["error", "warn"] = "warn" if check.raise_warning else "error"
+    return BoundRule(Rule(f"{column}_{short}" if column else short, column, level, text, f"{nulls}; {definition}"), check)
 
 
-def _method_of(model: type[DataFrameModel], check: Check) -> Callable[..., Any] | None:
-    """The method of the contract that the check calls; None for one of Pandera's own checks."""
-    method = getattr(model, check.name, None)
-    if callable(method):
-        return method
-    if check.name in _WORDING:
-        return None
-    raise TypeError(f"contract {model.__name__}, check {check.name}: write it as a method of the contract, under the method's own name")
+def _parameters(check: Check) -> str:
+    return json.dumps([check.name, {key: _canonical(value) for key, value in (check.statistics or {}).items()}], sort_keys=True)
 
 
-def _definition(check: Check, method: Callable[..., Any] | None, column: str | None, probe: pl.LazyFrame) -> str:
-    parts: list[Any] = ["nulls pass" if check.ignore_na else "nulls fail"]
-    if method is None:
-        parts += [check.name, {key: _canonical(value) for key, value in sorted(check.statistics.items())}]
-        return json.dumps(parts)
-    # A method is what it computes: the plan shows a change of meaning, not one of spelling, and it has the values of constants in it.
-    plan = method(PolarsData(probe, column or "*"), **check.statistics)
+def _plan(check: Check, method: Callable[..., Any], column: str | None, probe: pl.LazyFrame) -> str:
+    """What a method computes: a change of meaning shows here and one of spelling does not, and the values of constants do."""
+    plan = method(PolarsData(probe, column or "*"), **(check.statistics or {}))
+    if not isinstance(plan, pl.LazyFrame):
+        return repr(plan)
     with pl.Config(fmt_table_cell_list_len=-1):  # otherwise long lists are abbreviated, and a change in their middle is not seen
-        rows = probe.explain(optimized=False).strip()
-        parts.append(plan.explain(optimized=False).replace(rows, "rows") if isinstance(plan, pl.LazyFrame) else repr(plan))
-    return json.dumps(parts)
+        return plan.explain(optimized=False).replace(probe.explain(optimized=False).strip(), "rows")
 
 
 def _canonical(value: Any) -> Any:
@@ -168,13 +162,13 @@ def _canonical(value: Any) -> Any:
 
 
 def _said(check: Check, column: str | None) -> str:
-    said = check.error or (check.description or "").strip().partition("\n")[0] or check.name.replace("_", " ")
+    said = check.error or (check.description or "").strip().partition("\n")[0] or str(check.name).replace("_", " ")
     return f"{column}: {said}" if column else said
 
 
 def _worded(check: Check, column: str | None) -> tuple[str, str]:
-    short, wording = _WORDING[check.name]
-    return short, wording.format(column=column, **_values(check.statistics))
+    short, wording = _WORDING[str(check.name)]
+    return short, wording.format(column=column, **_values(check.statistics or {}))
 
 
 def _values(statistics: Mapping[str, Any]) -> dict[str, str]:

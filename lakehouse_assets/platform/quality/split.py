@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
+from pandera.polars import Check
 
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, columns_of, schema_of
-from lakehouse_assets.platform.quality.rules import READABLE, BoundRule, Rule, bound_rules
+from lakehouse_assets.platform.quality.rules import BoundRule, Rule, bound_rules
 
 UNPARSED = "_unparsed"
 """Column of the platform: raw texts that could not be read as their column's type, as a JSON object by column; null if there are none."""
@@ -111,7 +112,7 @@ def _broken_rows(rules: tuple[BoundRule, ...], contract: type[Contract], frame: 
 
     def rows(bound: BoundRule) -> pl.Series | None:
         if bound.check is not None:
-            return _against(bound, checked, frame.height)
+            return _against(bound.check, bound.rule, checked, frame.height)
         return _null(bound.rule.column, frame) if bound.rule.column else _unreadable(frame)
 
     # Each check is a query of its own, and most are too small to keep all cores busy.
@@ -120,10 +121,10 @@ def _broken_rows(rules: tuple[BoundRule, ...], contract: type[Contract], frame: 
         return {bound.rule.name: mask for bound, mask in masks if mask is not None and mask.any()}
 
 
-def _against(bound: BoundRule, rows: pl.LazyFrame, height: int) -> pl.Series:
-    kept: pl.Series = bound.check(rows, bound.rule.column).check_output.collect().to_series()
+def _against(check: Check, rule: Rule, rows: pl.LazyFrame, height: int) -> pl.Series:
+    kept: pl.Series = check(rows, rule.column).check_output.collect().to_series()
     if kept.len() != height:
-        raise TypeError(f"rule {bound.rule.name} gave {kept.len()} answers for {height} rows: a rule has to say yes or no for each row")
+        raise TypeError(f"rule {rule.name} gave {kept.len()} answers for {height} rows: a rule has to say yes or no for each row")
     return ~kept
 
 

@@ -93,7 +93,7 @@ def customers(events: pl.LazyFrame) -> pl.LazyFrame:
         events,
         customer_id=code("customer"),
         sequence=whole_number("sequence"),
-        valid_from=timestamp("changed_at", formats=("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ")),
+        valid_from=timestamp("changed_at", formats=("%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")),
         is_deleted=choice("op", options={"upsert": False, "delete": True}),
         name=text("name"),
         email=text("email"),

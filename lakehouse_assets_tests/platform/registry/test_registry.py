@@ -1,0 +1,244 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
+from lakehouse_assets.platform.registry.registry import AliasChange
+from lakehouse_assets.platform.registry.training_run import TrainingTable
+from lakehouse_assets_tests.platform.registry.example import FEATURES, MODEL, Linear, training
+
+NAME = "demo.daily_revenue"
+REPOSITORY = Path(__file__).parents[3]
+
+
+def client(registry):
+    return load_mlflow().MlflowClient(registry.tracking_uri, registry.tracking_uri)
+
+
+def aliases(registry):
+    return {alias: int(version) for alias, version in client(registry).get_registered_model(NAME).aliases.items()}
+
+
+def test_there_is_no_champion_before_the_first_promotion(registry):
+    assert registry.champion(NAME) is None
+    assert registry.versions(NAME) == []
+    registry.log_training(training())
+    assert registry.champion(NAME) is None
+
+
+def test_a_version_names_what_made_it(registry):
+    version = registry.log_training(training())
+    assert version == registry.versions(NAME)[0]
+    assert (version.model_name, version.version, version.aliases) == (NAME, 1, ())
+    assert version.tables == {"sales.gold.daily_revenue": 0, "demo.features.daily": 3}
+    assert version.tags == {
+        "training_fingerprint": "f1",
+        "code_version": "c1",
+        "seed": "7",
+        "environment": "e1",
+        "training_tables": json.dumps({"demo.features.daily": 3, "sales.gold.daily_revenue": 0}),
+    }
+
+
+def test_the_run_and_its_logged_model_lead_to_the_version(registry):
+    version = registry.log_training(training())
+    (output,) = client(registry).get_run(version.run_id).outputs.model_outputs
+    logged_model = client(registry).get_logged_model(output.model_id)
+    assert json.loads(logged_model.tags["mlflow.modelVersions"]) == [{"name": NAME, "version": 1}]
+    assert {metric.key: metric.value for metric in logged_model.metrics}["wape"] == 0.35
+
+
+def test_the_model_is_read_back_from_its_folder(registry):
+    version = registry.log_training(training())
+    assert Linear.load(registry.model_folder(version)) == MODEL
+
+
+def test_the_run_keeps_scores_parameters_and_files(registry):
+    version = registry.log_training(training())
+    run = client(registry).get_run(version.run_id)
+
+    assert registry.metrics(version) == {
+        "wape": 0.35,
+        "group/wape/85": 0.3,
+        "group/bias/85": 0.1,
+        "group/wape/a_b _ c": 0.4,
+        "horizon/wape": 0.3,
+    }
+    curve = client(registry).get_metric_history(version.run_id, "horizon/wape")
+    assert sorted((point.step, point.value) for point in curve) == [(1, 0.1), (2, 0.2), (28, 0.3)]
+    assert len(run.data.params) == 152
+    assert run.data.params["objective"] == "quantile"
+    assert run.info.status == "FINISHED"
+    folder = registry.run_folder(version)
+    assert (folder / "plots" / "forecast.png").read_bytes() == b"\x89PNG"
+    assert pl.read_csv(folder / "breakdowns" / "horizon.csv").equals(training().breakdowns["horizon"])
+
+
+def test_a_breakdown_by_group_and_horizon_is_a_curve_a_group(registry):
+    frame = pl.DataFrame({"group": ["85", "85", "other"], "horizon": [1, 2, 1], "wape": [0.1, 0.2, 0.3]})
+    version = registry.log_training(training(breakdowns={"group_horizon": frame}))
+    curve = client(registry).get_metric_history(version.run_id, "group_horizon/wape/85")
+    assert sorted((point.step, point.value) for point in curve) == [(1, 0.1), (2, 0.2)]
+
+
+def test_a_breakdown_with_two_steps_is_refused(registry):
+    frame = pl.DataFrame({"group": [85], "horizon": [1], "wape": [0.1]})
+    with pytest.raises(ValueError, match=r"'by_group' has the integer columns \['group', 'horizon'\]"):
+        registry.log_training(training(breakdowns={"by_group": frame}))
+
+
+def test_datasets_keep_their_version_also_version_0(registry):
+    version = registry.log_training(training())
+    inputs = client(registry).get_run(version.run_id).inputs.dataset_inputs
+    sources = {item.dataset.name: load_mlflow("mlflow.data").get_source(item) for item in inputs}
+    assert {name: (source.path, source.delta_table_version) for name, source in sources.items()} == {
+        "sales.gold.daily_revenue": ("/tables/daily_revenue", 0),
+        "demo.features.daily": ("/tables/daily", 3),
+    }
+
+
+def test_mlflows_own_source_still_drops_version_0():
+    """When this fails, `_log_datasets` can use MLflow's source."""
+    source = load_mlflow("mlflow.data.delta_dataset_source").DeltaDatasetSource(path="/tables/daily", delta_table_version=0)
+    assert "delta_table_version" not in source.to_dict()
+
+
+def test_a_digest_that_mlflow_would_refuse_is_refused_early():
+    with pytest.raises(ValueError, match="the digest of t has 37 characters, MLflow keeps 36"):
+        TrainingTable(name="t", version=0, uri="/t", digest="d" * 37, rows=1)
+
+
+def test_a_training_that_is_repeated_is_registered_once(registry):
+    first = registry.log_training(training())
+    assert registry.log_training(training()) == first
+    assert registry.find_version(NAME, {"training_fingerprint": "f1", "code_version": "c1"}) == first
+    assert registry.find_version(NAME, {"training_fingerprint": "f2"}) is None
+    assert [registry.log_training(training(**change)).version for change in ({"fingerprint": "f2"}, {"code_version": "c2"})] == [2, 3]
+    assert [version.version for version in registry.versions(NAME)] == [3, 2, 1]
+
+
+def test_a_model_that_cannot_be_read_back_is_not_registered(registry):
+    with pytest.raises(AttributeError):
+        registry.log_training(training(loader="lakehouse_assets_tests.platform.registry.example:nothing_here"))
+    experiment = client(registry).get_experiment_by_name(NAME)
+    assert [run.info.status for run in client(registry).search_runs([experiment.experiment_id])] == ["FAILED"]
+    assert registry.versions(NAME) == []
+
+
+def test_two_registries_in_one_process_do_not_mix(new_registry, tmp_path, monkeypatch):
+    working_directory = tmp_path / "elsewhere"
+    working_directory.mkdir()
+    monkeypatch.chdir(working_directory)
+    mlflow = load_mlflow()
+    address = mlflow.get_tracking_uri()
+    one, two = new_registry("one"), new_registry("two")
+    for fingerprint in ("f1", "f2"):
+        one.promote(one.log_training(training(fingerprint=fingerprint)))
+    two.promote(two.log_training(training(model=Linear({"shop": 0.0, "web": 0.0}, slope=0.0))))
+
+    assert (one.champion(NAME).version, two.champion(NAME).version) == (2, 1)
+    for registry in (one, two):
+        root = Path(registry.artifact_root).parent
+        champion = registry.champion(NAME)
+        assert registry.model_folder(champion).is_relative_to(root)
+        assert registry.run_folder(champion).is_relative_to(root)
+    assert Linear.load(two.model_folder(two.champion(NAME))).slope == 0.0
+    # Nothing was left in the process or in its working directory.
+    assert mlflow.get_tracking_uri() == address
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert mlflow.active_run() is None
+    assert list(working_directory.iterdir()) == []
+
+
+def test_somebody_with_mlflow_and_pandas_can_use_the_champion(registry, tmp_path):
+    registry.promote(registry.log_training(training()))
+    script = """
+import sys
+import warnings
+import pandas as pd
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import mlflow.pyfunc
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/demo.daily_revenue@champion")
+rows = pd.DataFrame({"price": [1.0, 2.0], "units": [1, 2], "orders": [3.0, None], "channel": ["web", "shop"],
+                     "day": pd.to_datetime(["2024-01-01", "2024-01-02"])})
+print(model.predict(rows)["p50"].tolist())
+print(model.predict(rows.assign(orders=pd.Series([3, 4], dtype="int32")))["p50"].tolist())
+print(model.predict(model.input_example)["p50"].tolist())
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    result = subprocess.run(
+        [sys.executable, "-c", script, registry.tracking_uri], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    expected = [[22.0, 14.0], [22.0, 14.0], MODEL.predict(FEATURES)["p50"].to_list()]
+    assert [json.loads(line) for line in result.stdout.splitlines()] == expected
+
+
+def test_requirements_are_pinned_to_what_is_installed(registry):
+    version = registry.log_training(training())
+    requirements = (Path(version.source) / "requirements.txt").read_text(encoding="utf-8").split()
+    assert f"polars=={pl.__version__}" in requirements
+    assert all("==" in requirement for requirement in requirements)
+
+
+def test_a_promotion_moves_the_aliases_and_can_be_repeated(registry):
+    one, two = (registry.log_training(training(fingerprint=name)) for name in ("f1", "f2"))
+    assert registry.promote(one) == AliasChange(model_name=NAME, champion=1, champion_before=None)
+    registry.challenge(two)
+    assert aliases(registry) == {"champion": 1, "challenger": 2}
+    assert registry.with_alias(NAME, "challenger").version == 2
+
+    for _ in range(2):
+        assert registry.promote(two) == AliasChange(model_name=NAME, champion=2, champion_before=1)
+        assert aliases(registry) == {"champion": 2, "previous": 1}
+    assert registry.champion(NAME).aliases == ("champion",)
+
+
+def test_a_promotion_that_crashed_half_way_ends_well_when_repeated(registry):
+    one, two = (registry.log_training(training(fingerprint=name)) for name in ("f1", "f2"))
+    registry.promote(one)
+    client(registry).set_registered_model_alias(NAME, "previous", "1")  # the first of the two steps
+    assert registry.champion(NAME).version == 1
+    with pytest.raises(LookupError, match="no previous version"):
+        registry.rollback(NAME)
+    registry.promote(two)
+    assert aliases(registry) == {"champion": 2, "previous": 1}
+
+
+def test_there_is_nothing_to_roll_back_to_at_first(registry):
+    with pytest.raises(LookupError, match=r"demo\.daily_revenue has no previous version"):
+        registry.rollback(NAME)
+    registry.promote(registry.log_training(training()))
+    with pytest.raises(LookupError, match="no previous version"):
+        registry.rollback(NAME)
+
+
+@pytest.fixture
+def three_versions(registry):
+    return registry, {version.version: version for version in (registry.log_training(training(fingerprint=f"f{i}")) for i in range(3))}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(st.integers(1, 3), st.just("rollback")), min_size=1, max_size=6))
+def test_whatever_happens_the_champion_before_is_one_rollback_away(three_versions, steps):
+    registry, versions = three_versions
+    for step in steps:
+        before = aliases(registry)
+        if step != "rollback":
+            registry.promote(versions[step])
+            assert aliases(registry)["champion"] == step
+        elif "previous" in before:
+            assert registry.rollback(NAME).champion == before["previous"]
+        after = aliases(registry)
+        if after.get("champion") != before.get("champion") and "champion" in before:
+            assert after["previous"] == before["champion"]
+        assert after.get("champion") != after.get("previous") or not after
