@@ -16,6 +16,8 @@ from lakehouse_assets.simulator.streams import stream
 
 LONGEST_LAG = 28 + 12
 """Days from a sale to its cancellation at most: four weeks, and the longest time that the shop is closed."""
+HUGE = 8_000
+"""The quantity from which an order is an outlier: a mistake that is cancelled within minutes."""
 
 _WITHOUT_ACCOUNT = 0.15  # share of orders; they are longer, and so a fifth of the lines has no customer
 _BASKET, _BASKET_WITHOUT_ACCOUNT = (14.5, 0.6), (24.0, 0.6)  # lines: median and spread
@@ -23,8 +25,8 @@ _LONGEST_BASKET = 400
 _DAY_SPREAD, _GROUP_SPREAD = 0.08, 0.1  # random deviation of a day's orders, and of the shares of the groups
 _RETAIL = 1.95  # price without account, relative to the list
 _BULK, _BULK_PRICE = 48, 0.9
-_OUTLIER = 0.0004  # orders of one line with a huge quantity, cancelled some minutes later
-_OUTLIER_QUANTITY = (8_000, 40_000)
+_OUTLIER = 0.0006  # orders of one line with a huge quantity, for each other order
+_OUTLIER_QUANTITIES = (HUGE, 40_000)
 _CANCELLED = 0.195  # share of orders with account of which something is cancelled
 _MORE_CANCELLED = 1.3  # lines on such a cancellation after the first one, on average
 _WHOLE_LINE = 0.4  # share of cancelled lines that are cancelled in full
@@ -89,7 +91,7 @@ def cancellations(seed: int, day: date, sold: Lines) -> list[Lines]:
     """
     rng = stream(seed, "cancellations", day.toordinal())
     orders, first, order, size = np.unique(sold["invoice"], return_index=True, return_inverse=True, return_counts=True)
-    outlier = sold["quantity"][first] >= _OUTLIER_QUANTITY[0]
+    outlier = sold["quantity"][first] >= HUGE
     regretted = outlier | ((rng.random(len(orders)) < _CANCELLED) & (sold["customer"][first] > 0))
     lag = np.where(outlier, 0, np.clip(rng.lognormal(np.log(7.0), 1.3, len(orders)), 0, 28)).astype(np.int64)
     wait = np.where(outlier, 12, rng.integers(5, 90, len(orders)))
@@ -138,7 +140,7 @@ def _outliers(lines: Lines, count: int, rng: np.random.Generator) -> Lines:
     models = np.flatnonzero(lines["customer"] > 0)
     huge = lines[rng.choice(models, count)] if len(models) else empty()
     huge["invoice"] = -1 - np.arange(len(huge))
-    huge["quantity"] = rng.integers(*_OUTLIER_QUANTITY, len(huge))
+    huge["quantity"] = rng.integers(*_OUTLIER_QUANTITIES, len(huge))
     return huge
 
 

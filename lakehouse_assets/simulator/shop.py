@@ -72,7 +72,7 @@ def simulate(
         orders_per_day: Mean number of orders on an open day, from 1 to 10,000. An order has about 19 lines.
         seed: Which shop: any number from 0.
         start: The first day; all days must be in 2000 … 2049.
-        on_progress: Called after each day with the number of days done and the number of all.
+        on_progress: Called after each open day, and at the end, with the number of days done and the number of all.
 
     Returns:
         The truth, as it is in the file.
@@ -83,6 +83,7 @@ def simulate(
     _check(days, orders_per_day, seed, start)
     last = start + timedelta(days=days - 1)
     months = _months(start, last)
+    report = on_progress or (lambda _done, _all: None)
     catalogue = catalogues.build(seed)
     customers = people.build(seed, orders_per_day, start - timedelta(days=LONGEST_LAG), last)
     traded = open_days(Shop(seed, orders_per_day, catalogue, customers), start, days)
@@ -93,9 +94,10 @@ def simulate(
         last_day=last.isoformat(),
         products=_write_products(out / "products", catalogue, start, last),
         customers=_write_customers(out / "customers", customers, months),
-        invoices=_write_invoices(out / "invoices", catalogue, traded, months, on_progress or (lambda _done, _all: None)),
+        invoices=_write_invoices(out / "invoices", catalogue, traded, months, report),
     )
     result.write(truth)
+    report(days, days)
     return result
 
 
@@ -137,7 +139,7 @@ def _write_customers(folder: Path, customers: Customers, months: list[Span]) -> 
     files = {folder / f"customers_{first}_{end}.jsonl": people.events_between(customers, first, end) for first, end in months}
     if opening.exists() or not any(folder.glob("*.jsonl")):
         files = {opening: people.state_before(customers, start), **files}
-    files = {path: events for path, events in files.items() if events.height}
+    files = {path: events for path, events in files.items() if not events.is_empty()}
     for path, events in files.items():
         with _complete(path) as file:
             events.write_ndjson(file)

@@ -17,7 +17,7 @@ from lakehouse_assets.simulator.charges import alone, on_bills
 from lakehouse_assets.simulator.customers import Customers
 from lakehouse_assets.simulator.demand import FIRST_DAY, is_open
 from lakehouse_assets.simulator.lines import BAD, Lines, kind
-from lakehouse_assets.simulator.orders import LONGEST_LAG, cancellations, sell
+from lakehouse_assets.simulator.orders import HUGE, LONGEST_LAG, cancellations, sell
 from lakehouse_assets.simulator.stock import corrections
 from lakehouse_assets.simulator.streams import stream
 
@@ -88,7 +88,7 @@ def _soil(seed: int, day: date, lines: Lines, products: int) -> Lines:
     rng = stream(seed, "dirt", day.toordinal())
     is_product = lines["text"] == lines["item"]
     lines["text"] += np.where(is_product & (rng.random(len(lines)) < SECOND_DESCRIPTION), products, 0)
-    sale = lines["kind"] == kind("sale")
+    sale = (lines["kind"] == kind("sale")) & (lines["quantity"] < HUGE)  # a huge order and its cancellation stay equal
     with_customer = sale & (lines["customer"] > 0)
     broken = sale & (rng.random(len(lines)) < UNREADABLE)
     lines["bad"] = np.where(broken, rng.integers(1, len(BAD), len(lines)), 0)

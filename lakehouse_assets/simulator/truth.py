@@ -196,8 +196,9 @@ def products_truth(snapshots: list[pl.DataFrame]) -> ProductsTruth:
 
 
 def customers_truth(files: list[pl.DataFrame]) -> CustomersTruth:
-    """Counts of customer events (`sequence`, `customer`, `op`), in the order of their writing."""
-    events = pl.concat(files)
+    """Counts of customer events (`op`, `sequence`, `customer`), in the order of their writing."""
+    nothing = pl.DataFrame(schema={"op": pl.String, "sequence": pl.Int64, "customer": pl.Int64})
+    events = pl.concat([nothing, *(file.select(nothing.columns) for file in files)])
     distinct = events.unique("sequence", keep="first", maintain_order=True)
     newest = distinct.sort("sequence").unique("customer", keep="last")
     return CustomersTruth(

@@ -70,7 +70,7 @@ def landing_sensor(feeds: Sequence[FeedAsset], seconds: int) -> dg.SensorDefinit
         elif context.instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_UNDER_WAY), limit=1):
             yield dg.SkipReason("A refresh is under way; it or the next one takes the waiting files.")
         else:
-            yield dg.RunRequest(tags={f"lakehouse/waiting/{name}": str(count) for name, count in waiting.items()})
+            yield dg.RunRequest(tags={f"lakehouse/waiting_{name}": str(count) for name, count in waiting.items()})
 
     return landing_sensor
 

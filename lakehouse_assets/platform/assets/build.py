@@ -72,7 +72,7 @@ def _landing_log(feeds: list[FeedAsset]) -> dg.AssetsDefinition:
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         log = resource.open().table(landing.LOG)
-        new = {f.feed.name: landing.discover(log, resource.landing_zone / f.feed.name, f.feed.name, context.run_id) for f in feeds}
+        new = {f.feed.name: landing.discover(log, resource.landing_zone / f.feed.name, f.feed.name, context.run.run_id) for f in feeds}
         yield dg.MaterializeResult(
             key_of(landing.LOG), metadata=describe.table(log) | {"new_files": new}, data_version=describe.version(log)
         )
@@ -109,7 +109,7 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
         way.create(asset.description)
         files = []
         with _final_errors(asset.name):
-            for batch in way.ingest(context.run_id):
+            for batch in way.ingest(context.run.run_id):
                 files += batch
                 context.log.info("%s: %d files, %d rows", asset.name, len(batch), sum(file.rows.height for file in batch))
         refused = {file.path: file.refused for file in files if file.refused is not None}
@@ -165,7 +165,7 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
     )
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
-        refresh = Refresh(asset, lakehouse, context.run_id, champion_of(lakehouse, context.resources.mlflow.open))
+        refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open))
         with _final_errors(asset.name):
             try:
                 done = refresh.rebuild() if REBUILD_TAG in context.run.tags else refresh.run()
@@ -212,7 +212,7 @@ def _model(asset: ModelAsset) -> dg.AssetsDefinition:
     def model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         lakehouse = resource.open()
-        step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run_id)
+        step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run.run_id)
         with _final_errors(asset.name):
             trained = step.run(only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION)
         yield from _selected(context, *describe.model(asset, key, lakehouse.table(asset.name), trained, resource.reports))

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster_deltalake import LocalConfig
 
+from lakehouse_assets.platform.assets.io_manager import LakehouseIOManager
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings
@@ -52,5 +54,6 @@ def resources(settings: Settings) -> dict[str, Any]:
             batch_megabytes=settings.batch_megabytes,
             seed=settings.seed,
         ),
+        "io_manager": LakehouseIOManager(root_uri=str(settings.tables), storage_options=LocalConfig()),
         "mlflow": MlflowResource(tracking_uri=settings.tracking_uri, artifacts=str(settings.artifacts)),
     }

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.records import NOTE, Records, check_header
-from lakehouse_assets.platform.ingestion.refused import RefusedFile
+from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
 
 
 def read_parquet(path: Path, required: Sequence[Sequence[str]]) -> Records:
@@ -31,7 +31,7 @@ def read_parquet(path: Path, required: Sequence[Sequence[str]]) -> Records:
         rows = scan.select(pl.len()).collect().item()
         scan.null_count().collect(engine="streaming")
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise RefusedFile(f"{path.name} is not a whole parquet file ({str(error).splitlines()[0]}). Land it again, complete.") from error
+        raise not_whole(path.name, "parquet file", error) from error
     check_header(path.name, schema.names(), required)
     texts = []
     for position, (name, dtype) in enumerate(schema.items()):

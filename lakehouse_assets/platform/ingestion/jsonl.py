@@ -5,7 +5,7 @@ one JSON object is kept whole in its note. Which keys have to be there is decide
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def read_jsonl(path: Path, columns: Sequence[str], required: Sequence[Sequence[s
     """Reads a file of one JSON object a line; blank lines are no records.
 
     A JSON null and an absent key are null. The note holds the keys that are not declared, or the whole line as `_line` if it
-    is not one JSON object, names a key twice, or holds half a surrogate pair.
+    is not one JSON object, names a key twice, is nested too deeply, or holds half a surrogate pair.
 
     Args:
         path: The file.
@@ -59,37 +59,37 @@ def read_jsonl(path: Path, columns: Sequence[str], required: Sequence[Sequence[s
 
 def _rows(path: Path, columns: Sequence[str], encoding: str, keys: dict[str, None]) -> Iterator[list[str | None]]:
     """Gives the declared values and the note of each line; collects every key that it meets in `keys`."""
-    declared = set(columns)
+    declared = frozenset(columns)
     for piece in pieces(path.name, utf8_source(path, encoding)):
         for line in piece.decode().split("\n"):
             if not line.strip():
                 continue
-            record = _object(line)
-            if record is None:
+            texts = _texts(line)
+            if texts is None:
                 yield [*[None] * len(columns), note({"_line": line.removesuffix("\r")})]
                 continue
-            if not record.keys() <= keys.keys():
-                keys.update(dict.fromkeys(record))
-            others = {} if record.keys() <= declared else _undeclared(record, declared)
-            yield [*map(_text, map(record.get, columns)), note(others) if others else None]
+            if not texts.keys() <= keys.keys():
+                keys.update(dict.fromkeys(texts))
+            others = {} if texts.keys() <= declared else _undeclared(texts, declared)
+            yield [*map(texts.get, columns), note(others) if others else None]
 
 
-def _undeclared(record: Mapping[str, Any], declared: Set[str]) -> dict[str, str]:
-    return {key: text for key, value in record.items() if key not in declared and (text := _text(value)) is not None}
+def _undeclared(texts: Mapping[str, str | None], declared: frozenset[str]) -> dict[str, str]:
+    return {key: text for key, text in texts.items() if key not in declared and text is not None}
 
 
-def _object(line: str) -> dict[str, Any] | None:
+def _texts(line: str) -> dict[str, str | None] | None:
+    """Renders the members of the object on a line; None if it is not one object, or nested too deeply, or not text."""
     try:
         value = _DECODER.decode(line)
+        if not isinstance(value, dict):
+            return None
+        texts = {key: member if member is None or isinstance(member, str) else _json(member) for key, member in value.items()}
         if "\\u" in line:
-            _json(value).encode()  # half a surrogate pair is no text: it cannot be encoded
+            note(texts).encode()  # half a surrogate pair cannot be encoded
     except (ValueError, RecursionError):
         return None
-    return value if isinstance(value, dict) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else _json(value)
+    return texts
 
 
 def _json(value: Any) -> str:

@@ -76,7 +76,7 @@ def parse(
         records = _read(path, file_format or _format_by_name(path), columns, required, encoding)
     except OSError as error:
         raise RefusedFile(
-            f"{path.name} cannot be opened ({error.strerror}). Make sure that it is there and that this process may read it."
+            f"{path.name} cannot be opened ({error.strerror or error}). Make sure that it is there and that this process may read it."
         ) from error
     return Parsed(bronze_frame(records, columns), records.rows)
 

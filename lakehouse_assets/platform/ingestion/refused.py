@@ -4,7 +4,7 @@ Rows that do not fit in an otherwise readable file are no error; they end in `_r
 """
 
 
-class RefusedFile(Exception):  # noqa: N818  the design's word for the outcome; a refused file is recorded, not a crash
+class RefusedFile(Exception):
     """A landed file cannot be read.
 
     Attributes:
@@ -14,3 +14,9 @@ class RefusedFile(Exception):  # noqa: N818  the design's word for the outcome; 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def not_whole(file: str, kind: str, error: BaseException) -> RefusedFile:
+    """Gives the refusal of a truncated or damaged file, with what its reader said."""
+    first_line = str(error).partition("\n")[0]
+    return RefusedFile(f"{file} is not a whole {kind} ({first_line}). Land it again, complete.")

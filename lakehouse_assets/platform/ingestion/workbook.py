@@ -14,7 +14,7 @@ import fastexcel
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.records import NOTE, Records, check_header, header_names
-from lakehouse_assets.platform.ingestion.refused import RefusedFile
+from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
 
 _ERRORS = {
     "Div0": "#DIV/0!",
@@ -41,7 +41,7 @@ def read_xlsx(path: Path, required: Sequence[Sequence[str]]) -> Records:
     try:
         cells = _cells(path)
     except fastexcel.FastExcelError as error:
-        raise RefusedFile(f"{path.name} is not a whole XLSX workbook ({str(error).splitlines()[0]}). Land it again, complete.") from error
+        raise not_whole(path.name, "XLSX workbook", error) from error
     if cells.is_empty():
         raise RefusedFile(f"{path.name}: the first sheet is empty. Land a workbook whose first sheet holds the table.")
     header = header_names(cells.row(0))
@@ -53,8 +53,8 @@ def read_xlsx(path: Path, required: Sequence[Sequence[str]]) -> Records:
 def _cells(path: Path) -> pl.DataFrame:
     """Gives every cell of the first sheet as text, the header row among them.
 
-    fastexcel rounds a number to nine decimals when it makes text of it: where that is not the number any more, the digits
-    come from the number.
+    fastexcel rounds a number to nine decimals when it makes text of it: where that is not the number any more, the digits come from the
+    number. A cell that holds an error it leaves out of the text and lists: its text comes from the list.
     """
     workbook = fastexcel.read_excel(path)
     shown, errors = workbook.load_sheet(0, header_row=None, dtypes="string").to_arrow_with_errors()

@@ -100,13 +100,15 @@ def timestamp(*sources: str, formats: Sequence[str], nulls: Sequence[str] = ()) 
 
     Args:
         *sources: The columns of bronze.
-        formats: In the notation of `strftime`; the first that fits the whole text counts. `%.f` stands for a fraction of a second or none.
+        formats: In Polars' notation; the first that fits the whole text counts. `%.f` is a fraction of a second or none, `%z` an offset in
+            digits; a final `Z` is written as it is.
         nulls: Texts that stand for a missing value.
     """
 
     def moment(given: pl.Expr, pattern: str) -> pl.Expr:
         value = given.str.to_datetime(pattern, time_unit="us", strict=False)
-        return value if _has_offset(pattern) else value.dt.replace_time_zone("UTC")
+        has_offset = pl.Series(dtype=pl.String).str.to_datetime(pattern).dtype == pl.Datetime("us", "UTC")
+        return value if has_offset else value.dt.replace_time_zone("UTC")
 
     return Conformed(sources, lambda given: _first_format(given, formats, moment), tuple(nulls))
 
@@ -127,10 +129,6 @@ def choice(*sources: str, options: Mapping[str, Any], nulls: Sequence[str] = ())
         return given.replace_strict(options, default=None)
 
     return Conformed(sources, read, tuple(nulls))
-
-
-def _has_offset(pattern: str) -> bool:
-    return any(offset in pattern.replace("%%", "") for offset in ("%z", "%:z", "%#z"))
 
 
 def _first_format(given: pl.Expr, formats: Sequence[str], read: Callable[[pl.Expr, str], pl.Expr]) -> pl.Expr:

@@ -80,7 +80,7 @@ def column(*, description: str | None = None, key: bool = False, personal: bool 
     if key and nullable:
         raise TypeError("a column of the key holds no nulls: leave out nullable=True")
     for name in {"isin", "notin"} & rules.keys():
-        values = rules[name]  # Pandera takes a tuple for several arguments, and a set has no order to show the values in
+        values = rules[name]  # of a tuple with one text, Pandera would allow its letters; a set has no order to show its values in
         rules[name] = sorted(values, key=repr) if isinstance(values, set | frozenset) else list(values)
     return Field(description=description, nullable=nullable, metadata={"key": key, "personal": personal}, **rules)
 

@@ -127,8 +127,10 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
     if check.element_wise:
         raise TypeError(f"{where}: it calls Python for each value; write it as a Polars expression")
     method = getattr(model, called, None)
-    if method is None and called not in _WORDING:
-        raise TypeError(f"{where}: write it as a method of the contract, under the method's own name")
+    if not callable(method):
+        method = None
+        if called not in _WORDING:
+            raise TypeError(f"{where}: neither a check of Pandera's for single values nor a method of the contract; write it as a method")
     try:
         definition = _plan(check, method, column, probe) if method else _parameters(check)
         answers = check(probe, column).check_output.collect().height
@@ -162,7 +164,7 @@ def _canonical(value: Any) -> Any:
 
 
 def _said(check: Check, column: str | None) -> str:
-    said = check.error or (check.description or "").strip().partition("\n")[0] or str(check.name).replace("_", " ")
+    said = check.error or (check.description or "").strip().partition("\n")[0].rstrip(".") or str(check.name).replace("_", " ")
     return f"{column}: {said}" if column else said
 
 

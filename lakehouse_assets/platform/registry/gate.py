@@ -32,7 +32,8 @@ class Comparison:
         opponent_score: Of the other model.
         low: Lower end of the interval of the improvement, `opponent_score - score`.
         high: Its upper end.
-        passed: Whether the challenger passes against this one.
+        passed: Whether the challenger passes against this one by its improvement.
+        equal: Whether both have the same errors.
     """
 
     metric: str
@@ -42,6 +43,7 @@ class Comparison:
     low: float
     high: float
     passed: bool
+    equal: bool = False
 
     @property
     def improvement(self) -> float:
@@ -84,7 +86,8 @@ def decide(
       A model costs more than a baseline to run and to understand, so the burden of proof is with the model.
     - It has to beat the champion on average, and the interval has to rule out that it is worse by more than
       `CHAMPION_MARGIN` of the champion's score. Proof beyond doubt is not asked for: a champion that is trained anew on
-      more data is rarely much better, and refusing it would let the model in use grow old.
+      more data is rarely much better, and refusing it would let the model in use grow old. For the same reason it
+      passes if its errors are the champion's own to the digit: it is the same method, trained on newer data.
 
     Args:
         errors: One row for each forecast value that no compared model has seen in training. A score is the sum of a
@@ -109,9 +112,11 @@ def decide(
     comparisons = [_compare(origins, scale, challenger, best_baseline, metric, allowed_loss=0.0)]
     if champion is not None:
         comparisons.append(_compare(origins, scale, challenger, champion, metric, allowed_loss=CHAMPION_MARGIN))
-    promote = all(comparison.passed for comparison in comparisons)
+    passes_baseline = comparisons[0].passed
+    passes_champion = champion is None or comparisons[1].passed or comparisons[1].equal
+    promote = passes_baseline and passes_champion
     reasons = [str(comparison) for comparison in comparisons]
-    if not comparisons[0].passed:
+    if not passes_baseline:
         reasons.append("It stays challenger: the improvement over the best naive baseline is not beyond doubt.")
     elif not promote:
         reasons.append(
@@ -120,6 +125,8 @@ def decide(
         )
     elif champion is None:
         reasons.append("It becomes champion: there is none so far.")
+    elif comparisons[1].equal:
+        reasons.append("It becomes champion: the same method, trained on newer data.")
     else:
         reasons.append("It becomes champion.")
     return Decision(promote, tuple(reasons), tuple(comparisons))
@@ -151,6 +158,7 @@ def _compare(origins: pl.DataFrame, scale: str, challenger: str, opponent: str, 
         low=low,
         high=high,
         passed=improvement > 0 and low > -allowed_loss * opponent_score,
+        equal=origins[challenger].equals(origins[opponent], check_names=False),
     )
 
 

@@ -14,6 +14,8 @@ Value = str | int | bool | date | None
 Scope = Mapping[str, Sequence[Value]]
 """Per column, the values of the rows that a write may touch; all columns together."""
 
+_NO_COLUMNS = "a scope needs at least one column"
+
 
 def identifier(name: str) -> str:
     """A column's name for SQL."""
@@ -57,7 +59,7 @@ def sql(scope: Scope, alias: str | None = None) -> str:
         ScopeError: A column has no values, or the scope no columns.
     """
     if not scope:
-        raise ScopeError("a scope needs at least one column")
+        raise ScopeError(_NO_COLUMNS)
     return " AND ".join(_one_of(name, values, alias) for name, values in scope.items())
 
 
@@ -71,7 +73,13 @@ def _one_of(name: str, values: Sequence[Value], alias: str | None) -> str:
 
 
 def expression(scope: Scope) -> pl.Expr:
-    """The scope as a Polars condition, never null. A column without values lets no row through."""
+    """The scope as a Polars condition, never null. A column without values lets no row through.
+
+    Raises:
+        ScopeError: The scope has no columns.
+    """
+    if not scope:
+        raise ScopeError(_NO_COLUMNS)
     return pl.all_horizontal(
         pl.col(name).is_in([v for v in values if v is not None]).fill_null(None in values) for name, values in scope.items()
     )

@@ -89,6 +89,8 @@ class Table:
                 description=description,
                 configuration=_PROPERTIES,
                 storage_options=dict(self.storage_options),
+                # Tried again, the creation that came second would become version 1 and replace the first one's schema.
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
         except DeltaError:
             if not self.exists():  # otherwise another writer created it at the same moment
@@ -216,7 +218,8 @@ class Table:
                 held = held.filter(predicates.expression(scope))
             counts = Counts(written=fitted.height, removed=_count(held))
             properties = commit.properties(table, counts, read_before_write=True)
-            self.write_rows(table, fitted, properties, mode="overwrite", predicate=None if scope is None else predicates.sql(scope))
+            # "true" names all rows. Without a predicate, rows that another writer appends at the same time would stay.
+            self.write_rows(table, fitted, properties, mode="overwrite", predicate="true" if scope is None else predicates.sql(scope))
             return counts
 
         return self.write(commit, attempt)

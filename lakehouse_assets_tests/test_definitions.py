@@ -1,0 +1,166 @@
+"""The code location: what is in the graph, that it loads quickly and by any door, and that a new folder is a new product."""
+
+import subprocess
+import sys
+import textwrap
+import tomllib
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from lakehouse_assets import products
+from lakehouse_assets.definitions import defs, definitions
+from lakehouse_assets.platform.assets.autoload import load
+from lakehouse_assets.platform.assets.build import key_of
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.pipeline import land_text, run_declared, tables_of
+
+PROJECT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return defs().resolve_asset_graph()
+
+
+def names(graph) -> set[str]:
+    return {".".join(key.path) for key in graph.get_all_asset_keys()}
+
+
+def test_every_declared_table_and_its_quarantine_is_an_asset(graph):
+    declared = load(products)
+    expected = {asset.name for asset in declared.declarations} | {table.quarantine for table in declared.tables}
+    assert names(graph) == expected | {"platform.landing.log"}
+
+
+def test_assets_say_what_they_are(graph):
+    for asset in load(products).tables:
+        node = graph.get(key_of(asset.name))
+        assert node.group_name == asset.name.split(".")[0]
+        assert node.owners == [asset.owner]
+        assert node.description
+        schema = node.metadata["dagster/column_schema"]
+        assert [column.name for column in schema.columns] == list(asset.schema)
+        promised = set(asset.contract.to_schema().columns)
+        assert all(column.description for column in schema.columns if column.name in promised), asset.name
+        assert {"deltalake", asset.layer} <= set(node.kinds)
+
+
+def test_every_table_has_its_contract_as_a_blocking_check(graph):
+    for asset in load(products).tables:
+        checks = {key.name: graph.get_check_spec(key) for key in graph.get(key_of(asset.name)).check_keys}
+        assert checks["contract"].blocking
+        assert checks["row_account"].blocking
+        assert not any(check.blocking for name, check in checks.items() if name not in {"contract", "row_account"})
+
+
+def test_lineage_follows_the_reads(graph):
+    parents = {".".join(key.path) for key in graph.get(key_of("sales.gold.daily_revenue")).parent_keys}
+    assert parents == {"sales.silver.invoice_lines", "sales.silver.product_groups"}
+
+
+def test_what_runs_by_itself():
+    found = defs()
+    assert {job.name for job in found.jobs} >= {"refresh", "train"}
+    schedules = {schedule.name: schedule for schedule in found.schedules}
+    assert schedules["daily_refresh"].cron_schedule == "0 6 * * *"
+    assert schedules["weekly_training"].default_status == dg.DefaultScheduleStatus.RUNNING
+    assert [sensor.default_status for sensor in found.sensors] == [dg.DefaultSensorStatus.RUNNING]
+
+
+def test_pyproject_and_workspace_name_one_code_location():
+    """Without -w, dagster dev reads pyproject.toml and says nothing of workspace.yaml."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    module = yaml.safe_load((PROJECT / "workspace.yaml").read_text())["load_from"][0]["python_module"]
+    assert module["location_name"] == project["code_location_name"] == "lakehouse_assets"
+    assert module["module_name"] == project["code_location_target_module"]
+    assert module["working_directory"] == "."
+
+
+def test_loading_imports_nothing_heavy():
+    heavy = ["mlflow", "lightgbm", "matplotlib", "scipy", "sklearn"]
+    code = f"""
+        import sys
+        from lakehouse_assets.definitions import defs
+        defs().resolve_asset_graph()
+        print([name for name in {heavy} if name in sys.modules])
+    """
+    out = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert out.stdout.strip() == "[]"
+
+
+NEW_PRODUCT = '''
+"""Parcels: what the warehouse sent."""
+
+import polars as pl
+
+from lakehouse_assets.platform.assets.declare import Append, Changes, feed, table
+from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets.platform.quality.conform import conform, text, whole_number
+from lakehouse_assets.platform.quality.contract import Contract, column
+
+parcels = feed("parcels.bronze.parcels", Feed("parcels", headers=(("parcel", "grams"),)), "Parcels as the scales wrote them.")
+
+
+class Parcel(Contract):
+    """A parcel that left the warehouse."""
+
+    parcel: str = column(key=True, description="Number of the parcel.")
+    grams: int = column(gt=0, description="Weight.")
+
+
+@table("parcels.silver.parcels", contract=Parcel, reads={"rows": Changes("parcels.bronze.parcels")}, write=Append())
+def weighed(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Parcels with their weight."""
+    return conform(rows, parcel=text("parcel"), grams=whole_number("grams"))
+
+
+@table("parcels.gold.total", contract=Parcel, reads={"rows": Changes("parcels.silver.parcels")}, write=Append())
+def total(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The same, to have a graph."""
+    return rows
+'''
+
+
+def test_a_new_folder_is_a_new_product(settings, tmp_path, monkeypatch):
+    folder = tmp_path / "more" / "lakehouse_more" / "parcels"
+    folder.mkdir(parents=True)
+    (folder.parent / "__init__.py").touch()
+    (folder / "__init__.py").touch()
+    (folder / "tables.py").write_text(NEW_PRODUCT)
+    monkeypatch.syspath_prepend(tmp_path / "more")
+    import lakehouse_more
+
+    declared = load(lakehouse_more)
+    found = definitions(settings, declared)
+    assert "parcels.silver.parcels__quarantine" in names(found.resolve_asset_graph())
+    land_text(settings, "parcels", "1.csv", "parcel,grams\nA,100\nB,-1\nC,12x\n")
+    job = found.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance)
+    assert result.success
+    tables = tables_of(settings)
+    assert tables.table("parcels.gold.total").count() == 1
+    assert tables.table("parcels.silver.parcels__quarantine").count() == 2
+    run_declared(settings, declared)
+    assert tables.table("parcels.gold.total").count() == 1
+
+
+def test_two_declarations_of_one_name_are_refused(tmp_path, monkeypatch):
+    folder = tmp_path / "twice" / "lakehouse_twice"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").touch()
+    for name in ("a.py", "b.py"):
+        (folder / name).write_text(NEW_PRODUCT)
+    monkeypatch.syspath_prepend(tmp_path / "twice")
+    import lakehouse_twice
+
+    with pytest.raises(ValueError, match=r"two declarations have the name parcels\.bronze\.parcels"):
+        load(lakehouse_twice)
+
+
+def test_the_code_location_needs_no_root(tmp_path):
+    definitions(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "nowhere")}), load(products)).resolve_asset_graph()
+    assert not (tmp_path / "nowhere").exists()
