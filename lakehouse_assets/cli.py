@@ -101,7 +101,7 @@ def land(feed: str, files: tuple[Path, ...], as_json: bool) -> None:
     from lakehouse_assets.commands.land import land as land_files
 
     workspace = _workspace()
-    feeds = [asset.feed.name for asset in workspace.products.feeds]
+    feeds = sorted(asset.feed.name for asset in workspace.products.feeds)
     if feed not in feeds:
         raise ValueError(f"no product declares a feed {feed!r}. There are: {', '.join(feeds)}")
     landed = land_files(list(files), workspace.settings.landing / feed)
@@ -265,3 +265,7 @@ def _print_rows(frame: Any, *, as_json: bool) -> None:
         _print_json(frame.to_dicts())
     else:
         print_frame(frame, _CONSOLE)
+
+
+if __name__ == "__main__":
+    main()

@@ -123,7 +123,7 @@ def day(*sources: str, formats: Sequence[str], nulls: Sequence[str] = ()) -> Con
 
 
 def choice(*sources: str, options: Mapping[str, Any], nulls: Sequence[str] = ()) -> Conformed:
-    """The value that stands for a text in `options`; another text is none."""
+    """The value that stands for a text in `options`, such as `{"yes": True, "no": False}`; another text is none."""
 
     def read(given: pl.Expr) -> pl.Expr:
         return given.replace_strict(options, default=None)

@@ -109,8 +109,8 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
 
 def _refuse_column(name: str, column: Any, where: str) -> None:
     _refuse(column, _NOT_IN_COLUMNS, where)
-    if name.startswith("_"):
-        raise TypeError(f"{where}: names with a leading underscore are the platform's own; choose another")
+    if not name.isidentifier() or name.startswith("_"):
+        raise TypeError(f"{where}: a name has letters, digits and underscores, and those with a leading underscore are the platform's own")
     if not column.required:
         raise TypeError(f"{where} may be absent, but a table always has all its columns; say nullable=True if values may be missing")
 
@@ -126,11 +126,9 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
     where = f"contract {model.__name__}, check {called}" + (f" of column {column}" if column else "")
     if check.element_wise:
         raise TypeError(f"{where}: it calls Python for each value; write it as a Polars expression")
-    method = getattr(model, called, None)
-    if not callable(method):
-        method = None
-        if called not in _WORDING:
-            raise TypeError(f"{where}: neither a check of Pandera's for single values nor a method of the contract; write it as a method")
+    method = _method(model, called)
+    if method is None and called not in _WORDING:
+        raise TypeError(f"{where}: neither a check of Pandera's for single values nor a method of the contract; write it as a method")
     try:
         definition = _plan(check, method, column, probe) if method else _parameters(check)
         answers = check(probe, column).check_output.collect().height
@@ -143,6 +141,11 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
     nulls = "nulls pass" if check.ignore_na else "nulls fail"
     level: Literal["error", "warn"] = "warn" if check.raise_warning else "error"
     return BoundRule(Rule(f"{column}_{short}" if column else short, column, level, text, f"{nulls}; {definition}"), check)
+
+
+def _method(model: type[DataFrameModel], called: str) -> Callable[..., Any] | None:
+    attribute = getattr(model, called, None)
+    return attribute if callable(attribute) else None
 
 
 def _parameters(check: Check) -> str:

@@ -6,6 +6,7 @@ seconds where this takes tenths. What becomes of the two parts is the business o
 
 import json
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -190,16 +191,19 @@ def _first(mask: pl.Series) -> pl.Series:
 
 
 def _masked(rows: pl.DataFrame, contract: type[Contract]) -> Iterator[dict[str, Any]]:
-    personal = {info.name for info in columns_of(contract) if info.personal}
-    # In what was rescued, personal data cannot be told from the rest.
+    columns = columns_of(contract)
+    personal = {info.name for info in columns if info.personal}
+    open_to_all = {info.name for info in columns} - personal
+    # In what was rescued, personal data cannot be told from the rest; in what was not read, by the column alone.
     for row in rows.drop(RESCUED, strict=False).iter_rows(named=True):
         if row.get(UNPARSED) is not None:
-            row[UNPARSED] = json.dumps(_mask(json.loads(row[UNPARSED]), personal), ensure_ascii=False)
+            texts = json.loads(row[UNPARSED])
+            row[UNPARSED] = json.dumps(_mask(texts, texts.keys() - open_to_all), ensure_ascii=False)
         yield _mask(row, personal)
 
 
-def _mask(values: dict[str, Any], personal: set[str]) -> dict[str, Any]:
-    return {name: MASK if name in personal and value is not None else value for name, value in values.items()}
+def _mask(values: dict[str, Any], hidden: AbstractSet[str]) -> dict[str, Any]:
+    return {name: MASK if name in hidden and value is not None else value for name, value in values.items()}
 
 
 def _check_share(contract: type[Contract], bad: int, rows_in: int, evidence: tuple[Evidence, ...], table: str) -> None:

@@ -1,0 +1,147 @@
+"""The command line as a person uses it. Most calls stay in this process, because a new one spends seconds on imports."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lakehouse_assets.cli import main
+
+HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
+GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
+BAD = "489435,85048,BALL,twelve,2009-12-01 07:45:00,6.95,13085,United Kingdom"
+
+
+@pytest.fixture
+def lakehouse(tmp_path, monkeypatch):
+    """Calls the command on a root of its own; gives exit code, output and errors."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: str, **environment: str) -> Result:
+        result = CliRunner(env={"LAKEHOUSE_ROOT": str(tmp_path / "root")} | environment).invoke(main, words)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture
+def invoices(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join([HEADER, GOOD, BAD]) + "\n")
+    return path
+
+
+def test_help_teaches_every_command(lakehouse):
+    text = lakehouse("--help").stdout
+    for command in ("simulate", "land", "run", "status", "show", "history", "sql", "models", "settings", "dev", "demo"):
+        assert command in text
+        assert "Usage" in lakehouse(command, "--help").stdout
+
+
+def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
+    assert lakehouse("land", "invoices", str(invoices)).exit_code == 0
+    first = lakehouse("run", "--json")
+    assert first.exit_code == 0, first.stderr
+    tables = {table["table"]: table for table in json.loads(first.stdout)["tables"]}
+    assert tables["sales.silver.invoice_lines"]["rows_written"] == 1
+    assert tables["sales.silver.invoice_lines"]["rows_quarantined"] == 1
+
+    second = lakehouse("run")
+    assert second.exit_code == 0
+    assert "Nothing to do" in second.stdout
+
+    status = json.loads(lakehouse("status", "--json").stdout)
+    row = next(table for table in status["tables"] if table["table"] == "sales.silver.invoice_lines")
+    assert (row["rows"], row["quarantined"]) == (1, 1)
+    assert "readable" in row["failed_checks"]
+
+    rows = json.loads(lakehouse("sql", "--json", "select sum(net) as net from sales.gold.daily_revenue").stdout)
+    assert rows == [{"net": pytest.approx(83.4)}]
+    assert json.loads(lakehouse("show", "--json", "sales.gold.daily_revenue").stdout)[0]["product_group"] == "85"
+    assert json.loads(lakehouse("show", "--json", "sales.gold.daily_revenue", "--version", "0").stdout) == []
+    history = json.loads(lakehouse("history", "--json", "sales.gold.daily_revenue").stdout)
+    assert [commit["version"] for commit in history] == [1, 0]
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["dagster", "landing", "tables"]
+    assert not (tmp_path / "mlruns").exists()
+
+
+def test_a_failed_run_says_what_failed_and_how_to_go_on(lakehouse, tmp_path):
+    path = tmp_path / "bad.csv"
+    path.write_text("\n".join([HEADER, *(BAD.replace("489435", f"{489500 + n}") for n in range(200))]) + "\n")
+    lakehouse("land", "invoices", str(path))
+    run = lakehouse("run")
+    assert run.exit_code == 1
+    assert "200 of 200 rows break contract InvoiceLine" in run.stdout
+    assert "skipped" in run.stdout
+    assert "lakehouse run again" in run.stdout
+    assert "Traceback" not in run.stdout + run.stderr
+
+
+def test_a_selection_runs_a_part(lakehouse, invoices):
+    lakehouse("land", "invoices", str(invoices))
+    run = lakehouse("run", "--json", "+sales.bronze.invoices")
+    assert run.exit_code == 0, run.stderr
+    assert [table["table"] for table in json.loads(run.stdout)["tables"]] == ["platform.landing.log", "sales.bronze.invoices"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "sales.silver.nothing"), "nothing is called"),
+        (("run", "group:("), "cannot be understood"),
+        (("show", "sales.silver.invoice_lines"), "does not exist yet"),
+        (("show", "invoice_lines"), "product.layer.name"),
+        (("land", "invoice", "x.csv"), "There are: customers, invoices, products"),
+        (("land", "invoices", "nowhere.csv"), "is not a file"),
+        (("sql", "select * from sales.gold.nothing"), "not found"),
+        (("history", "a.b.c"), "does not exist yet"),
+    ],
+)
+def test_mistakes_are_answered_with_a_sentence(lakehouse, words, said):
+    result = lakehouse(*words)
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_landing_another_content_under_a_known_name_is_refused(lakehouse, invoices):
+    lakehouse("land", "invoices", str(invoices))
+    assert "lies there already" in lakehouse("land", "invoices", str(invoices)).stdout
+    invoices.write_text(f"{HEADER}\n{GOOD}\n")
+    again = lakehouse("land", "invoices", str(invoices))
+    assert again.exit_code == 1
+    assert "new name" in again.stderr
+
+
+def test_settings_lists_every_variable_and_a_typing_error_is_noticed(lakehouse):
+    listed = json.loads(lakehouse("settings", "--json").stdout)
+    assert all(row["variable"].startswith("LAKEHOUSE_") and row["meaning"] for row in listed)
+    wrong = lakehouse("status", LAKEHOUSE_WEBPORT="1")
+    assert wrong.exit_code == 1
+    assert "did you mean LAKEHOUSE_WEB_PORT" in wrong.stderr
+    assert "not a whole number" in lakehouse("settings", LAKEHOUSE_WEB_PORT="many").stderr
+
+
+def test_the_installed_command_in_a_process_of_its_own(tmp_path):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
+    command = [str(Path(sys.executable).with_name("lakehouse")), "status"]
+    result = subprocess.run(command, capture_output=True, text=True, env=clean, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "No table yet" in result.stdout
+    assert result.stderr == ""
+
+
+def test_two_roots_never_mix(lakehouse, invoices, tmp_path):
+    for root in ("one", "two"):
+        lakehouse("land", "invoices", str(invoices), LAKEHOUSE_ROOT=str(tmp_path / root))
+    assert lakehouse("run", LAKEHOUSE_ROOT=str(tmp_path / "one")).exit_code == 0
+    other = json.loads(lakehouse("status", "--json", LAKEHOUSE_ROOT=str(tmp_path / "two")).stdout)
+    assert other["tables"] == []
+    assert other["waiting_files"] == {"invoices": 1}
