@@ -64,10 +64,18 @@ def test_a_champion_is_replaced_by_a_model_that_is_a_little_better():
     assert gate(frame, champion="champion").reasons[-1] == "It becomes champion."
 
 
-def test_a_champion_is_not_replaced_by_a_worse_model_or_by_its_equal():
+def test_a_champion_is_not_replaced_by_a_worse_model():
     frame = errors(challenger=0.31, naive=0.50, champion=0.30)
     assert not gate(frame, champion="champion").promote
-    assert not gate(frame.with_columns(champion=pl.col("challenger")), champion="champion").promote
+
+
+def test_a_champion_is_replaced_by_the_same_method_on_newer_data():
+    frame = errors(challenger=0.31, naive=0.50, champion=0.30).with_columns(champion=pl.col("challenger"))
+    decision = gate(frame, champion="champion")
+    assert decision.promote
+    assert "newer data" in decision.reasons[-1]
+    worse_than_naive = frame.with_columns(naive=pl.col("challenger"))
+    assert not gate(worse_than_naive, champion="champion").promote
 
 
 def test_a_champion_is_not_replaced_when_much_worse_is_possible():

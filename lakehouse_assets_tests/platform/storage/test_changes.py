@@ -1,0 +1,184 @@
+"""What a reader sees since its cursor: every change once, in order, and nothing of what did not change."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.storage import merge, scd2
+from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed
+from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
+from lakehouse_assets_tests.platform.storage.fresh import examples, fresh_table, rows_of
+
+SCHEMA = {"part": pl.String(), "id": pl.Int64(), "value": pl.Int64()}
+PART = st.sampled_from(["a", "it's b", "c/d"])
+ROWS = st.lists(st.tuples(PART, st.integers(0, 3), st.integers(0, 2)), max_size=4, unique_by=lambda row: row[:2])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("merge"), ROWS),
+        st.tuples(st.just("replace"), PART, ROWS),
+        st.tuples(st.just("replace all"), ROWS),
+        st.tuples(st.just("delete"), PART, st.integers(0, 3)),
+        st.tuples(st.just("compact")),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def take(table, step):
+    name, *how = step
+    match name:
+        case "merge":
+            merge.merge(table, pl.DataFrame(how[0], SCHEMA, orient="row"), ["part", "id"])
+        case "replace":
+            rows = [(how[0], id_, value) for _, id_, value in {row[1]: row for row in how[1]}.values()]
+            table.replace(pl.DataFrame(rows, SCHEMA, orient="row"), {"part": [how[0]]})
+        case "replace all":
+            table.replace(pl.DataFrame(how[0], SCHEMA, orient="row"), None)
+        case "delete":
+            table.delta().delete(f"part = '{how[0].replace(chr(39), chr(39) * 2)}' AND id = {how[1]}")
+        case "compact":
+            table.delta().optimize.compact()
+
+
+def came(feed):
+    return feed.filter(pl.col(CHANGE_TYPE).is_in(["insert", "update_postimage"]))
+
+
+def apply(held, feed):
+    """The rows after a commit; a row that goes has to be there, a row that comes must not be."""
+    for part, id_, value, _ in feed.join(came(feed), on=feed.columns, how="anti").rows():
+        assert held.pop((part, id_)) == value
+    for part, id_, value, _ in came(feed).rows():
+        assert (part, id_) not in held
+        held[part, id_] = value
+    return held
+
+
+@given(STEPS, st.sampled_from([(), ("part",)]))
+@examples(50)
+def test_changes_make_the_table_out_of_an_earlier_one(steps, partition_by):
+    partition_by = partition_by or (("part",) if any(step[0] == "replace" for step in steps) else ())
+    with fresh_table(SCHEMA, partition_by) as table:
+        states = [{}]
+        for step in steps:
+            take(table, step)
+            while len(states) <= table.version():
+                states.append({row[:2]: row[2] for row in rows_of(table)})
+        delta = table.delta()
+        feeds = [change_feed(delta, version, version + 1, {}).collect() for version in range(len(states) - 1)]
+        for before, feed, after in zip(states, feeds, states[1:], strict=False):
+            assert apply(dict(before), feed) == after
+        # What a reader gets over several commits are the same rows, oldest commit first.
+        first = len(feeds) // 2
+        seen = pl.concat([change_feed(delta, 0, 0, {}).collect(), *feeds[first:]])
+        assert table.changes(first, table.version()).collect().rows() == came(seen).drop(CHANGE_TYPE).rows()
+        assert set(table.touched(("part", "id"), first, table.version()).rows()) == set(seen.select("part", "id").rows())
+
+
+@pytest.fixture
+def things(table):
+    table.create(SCHEMA, ("part",))
+    table.append(pl.DataFrame({"part": ["a", "b"], "id": [1, 2], "value": [1, 2]}))
+    return table
+
+
+def test_who_has_read_nothing_gets_all_rows(things):
+    assert sorted(things.changes(None, 1).collect().rows()) == [("a", 1, 1), ("b", 2, 2)]
+    assert things.changes(None, 0).collect().is_empty()
+    assert sorted(things.touched(("part", "id"), None, 1).rows()) == [("a", 1), ("b", 2)]
+
+
+def test_who_has_read_all_gets_nothing(things):
+    assert things.changes(1, 1).collect().is_empty()
+    assert things.changes(1, 1).collect_schema() == things.schema()
+    assert things.touched(("part",), 1, 1).is_empty()
+
+
+def test_a_row_that_went_away_is_touched_but_does_not_come(things):
+    things.replace(things.scan().collect().clear(), {"part": ["a"]})
+    assert things.changes(1, 2).collect().is_empty()
+    assert things.touched(("part", "id"), 1, 2).rows() == [("a", 1)]
+
+
+def test_a_changed_row_touches_its_values_before_and_after(table):
+    table.create({"id": pl.Int64(), "country": pl.String()})
+    table.append(pl.DataFrame({"id": [1, 2], "country": ["de", "fr"]}))
+    merge.merge(table, pl.DataFrame({"id": [1], "country": ["es"]}), ["id"])
+    assert sorted(table.touched(("country",), 1, 2)["country"]) == ["de", "es"]
+    assert table.changes(1, 2).collect().rows() == [(1, "es")]
+
+
+def test_intervals_that_go_away_are_touched(table):
+    history = scd2.History(("id",), "sequence")
+    events = pl.DataFrame(
+        {
+            "id": [1] * 3,
+            "sequence": [1, 3, 2],
+            "valid_from": pl.Series([1, 3, 2]).cast(pl.Datetime("us", "UTC")),
+            "is_deleted": False,
+            "v": ["a", "b", "b"],
+        }
+    )
+    table.create(history.schema(events.schema))
+    scd2.write(table, events[:2], history)
+    scd2.write(table, events[2:], history)
+    assert table.touched(("sequence",), 1, 2)["sequence"].sort().to_list() == [1, 2, 3]
+    assert sorted(table.changes(1, 2).collect()["sequence"]) == [1, 2]
+
+
+def test_compaction_changes_nothing(things):
+    things.append(pl.DataFrame({"part": ["a"], "id": [3], "value": [3]}))
+    things.delta().optimize.compact()
+    assert things.version() == 3
+    assert things.changes(2, 3).collect().is_empty()
+    assert things.touched(("part",), 2, 3).is_empty()
+    things.delta().optimize.z_order(["id"])
+    assert things.changes(2, things.version()).collect().is_empty()
+    assert things.changes(0, things.version()).collect()["id"].to_list() == [1, 2, 3]
+
+
+def test_a_restored_table_says_what_came_back(things):
+    things.replace(things.scan().collect().clear(), None)
+    things.delta().restore(1)
+    assert sorted(things.changes(2, 3).collect().rows()) == [("a", 1, 1), ("b", 2, 2)]
+
+
+@pytest.mark.parametrize(("after", "until"), [(1, 2), (5, 7), (2, 1)])
+def test_a_cursor_past_the_table_is_a_clear_error(things, after, until):
+    for read in (lambda: things.changes(after, until), lambda: things.touched(("part",), after, until)):
+        with pytest.raises(NoSuchVersion, match=r"shop\.silver\.things stands at version 1, .* replaced or restored"):
+            read()
+
+
+def test_a_log_that_was_cleaned_up_is_a_clear_error(things):
+    things.delta().create_checkpoint()
+    Path(things.uri, "_delta_log", f"{1:020d}.json").unlink()
+    with pytest.raises(NoSuchVersion, match="read the whole table"):
+        things.changes(0, 1)
+
+
+def test_a_table_that_does_not_exist_has_no_changes(table):
+    with pytest.raises(NoSuchTable, match=r"shop\.silver\.things does not exist yet"):
+        table.changes(None, 0)
+
+
+def test_all_types_come_through_the_change_feed(table):
+    frame = pl.DataFrame(
+        {"day": [date(2011, 7, 1), None], "flag": [True, None], "n": pl.Series([1, None], dtype=pl.Int16), "tags": [["x"], None]}
+    )
+    table.create(frame.schema, ("day", "flag", "n"))
+    table.append(frame)
+    table.replace(frame, None)
+    assert table.changes(1, 2).collect_schema() == frame.schema
+    assert sorted(table.changes(1, 2).collect().rows(), key=repr) == sorted(frame.rows(), key=repr)
+
+
+def test_changes_are_read_when_they_are_needed(things):
+    """A column that is not asked for is not read, so that a wide table costs a reader no more than its columns."""
+    plan = things.changes(0, 1).select("id").explain()
+    assert "PROJECT 1/" in plan

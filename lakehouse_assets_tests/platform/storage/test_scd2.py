@@ -1,0 +1,236 @@
+"""Histories of versions: whatever the order and the batches in which events come, the table is the same."""
+
+import random
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.storage.commit import Counts
+from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
+from lakehouse_assets.platform.storage.scd2 import History, fold, write
+from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table
+
+START = datetime(2011, 1, 1, tzinfo=UTC)
+HISTORY = History(on=("id",), sequence_by="sequence")
+EVENTS = pl.Schema(
+    {
+        "id": pl.Int64(),
+        "sequence": pl.Int64(),
+        "valid_from": pl.Datetime("us", "UTC"),
+        "is_deleted": pl.Boolean(),
+        "segment": pl.String(),
+        "tags": pl.List(pl.String()),
+    }
+)
+SCHEMA = HISTORY.schema(EVENTS)
+NONE = pl.DataFrame(schema=SCHEMA)
+
+
+def day(number):
+    return START + timedelta(days=number)
+
+
+def events(*rows):
+    """Rows of id, sequence, day of `valid_from`, is_deleted, segment and tags (the last two may be left out)."""
+    full = [(id_, sequence, day(valid), deleted, *rest, *[None] * (2 - len(rest))) for id_, sequence, valid, deleted, *rest in rows]
+    return pl.DataFrame(full, EVENTS, orient="row")
+
+
+# Few keys, numbers and values, so that events meet: repetitions, late ones, one number twice, a later one that was valid earlier.
+EVENT = st.tuples(
+    st.integers(1, 2),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.booleans(),
+    st.sampled_from([None, "a", "b"]),
+    st.sampled_from([None, [], ["x"]]),
+)
+
+
+def folded_by_hand(rows):
+    """The intervals, by the words of the module: (id, sequence, valid_from, is_deleted, segment, tags, valid_to, is_current, repeats)."""
+    intervals = []
+    for id_ in sorted({row[0] for row in rows}):
+        by_sequence = {}
+        for _, sequence, valid, *values in (row for row in rows if row[0] == id_):
+            known = by_sequence.setdefault(sequence, [valid, values])
+            known[0] = max(known[0], valid)
+            known[1] = max(known[1], values, key=lambda values: [(value is not None, value) for value in values])
+        own, latest = [], 0
+        for sequence, (valid, values) in sorted(by_sequence.items()):
+            latest = max(latest, valid)
+            if own and own[-1][3:6] == values:
+                own[-1][8].append({"sequence": sequence, "valid_from": day(latest)})
+            else:
+                own.append([id_, sequence, day(latest), *values, None, False, []])
+        for interval, following in pairwise(own):
+            interval[6] = following[2]
+        own[-1][7] = not own[-1][3]
+        intervals += map(tuple, own)
+    return intervals
+
+
+def in_batches(rows, chance):
+    """The rows in any order, some of them twice, cut anywhere."""
+    rows = chance.sample(rows, len(rows)) + chance.sample(rows, len(rows) // 3)
+    while rows:
+        cut = chance.randint(1, len(rows))
+        yield rows[:cut]
+        rows = rows[cut:]
+
+
+@given(st.lists(EVENT, max_size=10), st.randoms(use_true_random=False))
+@examples(200)
+def test_any_order_and_any_batches_give_one_table(rows, chance):
+    table, done = NONE, []
+    for batch in in_batches(rows, chance):
+        table = fold(HISTORY, table, events(*batch))
+        done += batch
+        assert table.rows() == folded_by_hand(done)
+    assert fold(HISTORY, NONE, events(*rows)).equals(table)
+    assert table.schema == SCHEMA
+
+
+@given(st.lists(EVENT, min_size=1, max_size=10))
+@examples(100)
+def test_intervals_of_a_key_follow_each_other_without_a_gap(rows):
+    for (id_,), intervals in fold(HISTORY, NONE, events(*rows)).group_by("id", maintain_order=True):
+        assert intervals["sequence"].is_sorted()
+        assert intervals["valid_to"].to_list() == [*intervals["valid_from"][1:], None]
+        assert all(interval["valid_from"] <= interval["valid_to"] for interval in intervals[:-1].iter_rows(named=True))
+        last = intervals.row(-1, named=True)
+        assert intervals["is_current"].to_list() == [False] * (len(intervals) - 1) + [not last["is_deleted"]]
+        assert id_ in {row[0] for row in rows}
+
+
+@given(st.lists(EVENT, max_size=8), st.randoms(use_true_random=False), st.sampled_from([(), ("id",)]))
+@examples(15)
+def test_a_real_table_is_the_same_in_any_order_too(rows, chance, partition_by):
+    with fresh_table(SCHEMA, partition_by) as table:
+        done, counted = [], 0
+        for batch in in_batches(rows, chance):
+            known = {row[:2] for row in done}
+            counts = write(table, events(*batch), HISTORY).counts
+            done += batch
+            assert table.scan().sort("id", "sequence").collect().rows() == folded_by_hand(done)
+            fresh = {row[:2] for row in batch} - known
+            assert counts.written + counts.merged == len(fresh)
+            assert counts.duplicates == len(batch) - len(fresh)
+            counted += counts.written + counts.merged
+        assert counted == len({row[:2] for row in done})
+
+
+def intervals_of(table, *columns):
+    return table.scan().sort("id", "sequence").select(columns).collect().rows()
+
+
+@pytest.fixture
+def customers(table):
+    table.create(SCHEMA)
+    return table
+
+
+def test_a_change_ends_an_interval_and_opens_the_next(customers):
+    assert write(customers, events((1, 1, 1, False, "a"), (1, 2, 5, False, "b")), HISTORY).counts == Counts(written=2)
+    assert intervals_of(customers, "segment", "valid_from", "valid_to", "is_current") == [
+        ("a", day(1), day(5), False),
+        ("b", day(5), None, True),
+    ]
+
+
+def test_an_event_that_says_the_same_opens_none(customers):
+    assert write(customers, events((1, 1, 1, False, "a"), (1, 2, 5, False, "a")), HISTORY).counts == Counts(written=1, merged=1)
+    assert intervals_of(customers, "segment", "valid_from", "valid_to", "is_current") == [("a", day(1), None, True)]
+
+
+def test_a_late_event_between_two_that_said_the_same_splits_their_interval(customers):
+    write(customers, events((1, 1, 1, False, "a"), (1, 3, 5, False, "a")), HISTORY)
+    assert write(customers, events((1, 2, 3, False, "b")), HISTORY).counts == Counts(written=1)
+    assert intervals_of(customers, "segment", "valid_from", "valid_to") == [
+        ("a", day(1), day(3)),
+        ("b", day(3), day(5)),
+        ("a", day(5), None),
+    ]
+
+
+def test_an_older_event_does_not_undo_a_deletion(customers):
+    write(customers, events((1, 1, 1, False, "a"), (1, 9, 9, True)), HISTORY)
+    write(customers, events((1, 5, 5, False, "b")), HISTORY)
+    assert intervals_of(customers, "segment", "is_deleted", "valid_from", "valid_to", "is_current") == [
+        ("a", False, day(1), day(5), False),
+        ("b", False, day(5), day(9), False),
+        (None, True, day(9), None, False),
+    ]
+    write(customers, events((1, 10, 12, False, "c")), HISTORY)
+    assert intervals_of(customers, "segment", "is_current")[-1] == ("c", True)
+
+
+def test_a_deletion_may_come_before_everything_else(customers):
+    write(customers, events((1, 9, 9, True)), HISTORY)
+    write(customers, events((1, 1, 1, False, "a")), HISTORY)
+    assert intervals_of(customers, "segment", "valid_to", "is_current") == [("a", day(9), False), (None, None, False)]
+
+
+def test_a_later_event_that_was_valid_earlier_leaves_an_empty_interval(customers):
+    write(customers, events((1, 1, 5, False, "a"), (1, 2, 3, False, "b")), HISTORY)
+    assert intervals_of(customers, "segment", "valid_from", "valid_to") == [("a", day(5), day(5)), ("b", day(5), None)]
+
+
+def test_what_did_not_change_is_not_written(customers):
+    write(customers, events((1, 1, 1, False, "a"), (2, 1, 1, False, "b")), HISTORY)
+    files = files_of(customers)
+    assert write(customers, events((1, 1, 1, False, "a")), HISTORY).counts == Counts(duplicates=1)
+    assert files_of(customers) == files
+    write(customers, events((1, 2, 2, False, "c")), HISTORY)
+    assert set(customers.changes(2, 3).collect()["id"]) == {1}
+
+
+def test_lineage_makes_no_version(table):
+    schema = pl.Schema({**EVENTS, "_file": pl.String()})
+    table.create(HISTORY.schema(schema))
+    rows = events((1, 1, 1, False, "a"))
+    write(table, rows.with_columns(_file=pl.lit("first")), HISTORY)
+    files = files_of(table)
+    write(table, rows.with_columns(_file=pl.lit("second")), HISTORY)
+    assert files_of(table) == files
+    assert intervals_of(table, "_file") == [("first",)]
+
+
+def test_names_and_values_that_sql_would_trip_over(table):
+    history = History(on=("Customer ID",), sequence_by="no.")
+    rows = events((1, 1, 1, False, "it's"), (1, 3, 3, False, "it's")).rename({"id": "Customer ID", "sequence": "no."})
+    table.create(history.schema(rows.schema), ("Customer ID",))
+    write(table, rows, history)
+    write(table, rows[:1].with_columns(pl.lit(2, pl.Int64).alias("no."), segment=pl.lit('"; --')), history)
+    assert table.scan().sort("no.").collect()["segment"].to_list() == ["it's", '"; --', "it's"]
+
+
+@pytest.mark.parametrize("column", ["id", "sequence", "valid_from", "is_deleted"])
+def test_an_event_without_its_place_in_the_history_is_refused(customers, column):
+    rows = events((1, 1, 1, False, "a"))
+    with pytest.raises(ScopeError, match=f"nulls in {column}"):
+        write(customers, rows.with_columns(pl.lit(None, rows.schema[column]).alias(column)), HISTORY)
+    with pytest.raises(ScopeError, match=f"lacks {column}"):
+        write(customers, rows.drop(column), HISTORY)
+    assert customers.version() == 0
+
+
+def test_events_with_other_columns_than_the_table_are_refused(customers):
+    with pytest.raises(SchemaMismatch, match="price"):
+        write(customers, events((1, 1, 1, False, "a")).with_columns(price=1.0), HISTORY)
+    with pytest.raises(SchemaMismatch, match="segment"):
+        write(customers, events((1, 1, 1, False, "a")).drop("segment"), HISTORY)
+    assert customers.version() == 0
+
+
+def test_many_keys_at_once(customers):
+    chance = random.Random(7)
+    rows = [(id_, sequence, sequence, chance.random() < 0.1, chance.choice("ab")) for id_ in range(300) for sequence in range(4)]
+    chance.shuffle(rows)
+    write(customers, events(*rows[:600]), HISTORY)
+    write(customers, events(*rows[600:]), HISTORY)
+    assert customers.scan().sort("id", "sequence").collect().rows() == folded_by_hand([(*row, None) for row in rows])
