@@ -69,7 +69,8 @@ def code(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
     """Text that identifies something. `13085.0` is what a spreadsheet made of the code `13085`, and becomes that again."""
 
     def read(given: pl.Expr) -> pl.Expr:
-        return pl.when(given.str.contains(r"^[0-9]+\.0+$")).then(given.str.replace(r"\.0+$", "")).otherwise(given)
+        # Taking the end off by characters is many times faster than by a pattern.
+        return pl.when(given.str.contains(r"^[0-9]+\.0+$")).then(given.str.strip_chars_end("0").str.strip_suffix(".")).otherwise(given)
 
     return Conformed(sources, read, tuple(nulls))
 

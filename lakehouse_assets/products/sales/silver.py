@@ -38,20 +38,26 @@ def invoice_lines(lines: pl.LazyFrame) -> pl.LazyFrame:
     )
     # Pound signs were read in a wrong encoding once.
     mended = conformed.with_columns(pl.col("description").str.replace_all("Â£", "£", literal=True))
-    return mended.with_columns(
-        line_id=_identity(),
+    return _identified(mended).with_columns(
         month=pl.col("invoiced_at").dt.date().dt.month_start(),
         amount=pl.col("quantity") * pl.col("unit_price"),
         line_type=revenue.line_type(),
     )
 
 
-def _identity() -> pl.Expr:
+def _identified(lines: pl.LazyFrame) -> pl.LazyFrame:
+    """Lines with `line_id`: their content, hashed; the second and later ones of a file with that content are numbered."""
     said = pl.concat_str([pl.col(name).cast(pl.String).fill_null("\0") for name in _CONTENT], separator="\x1f")
     # A hash of Polars' own may change with its version; this one stands in tables for good.
-    digest = said.map_batches(_digests, return_dtype=pl.String, is_elementwise=True)
-    occurrence = pl.int_range(pl.len()).over("_file", said) + 1
-    return pl.when(occurrence == 1).then(digest).otherwise(pl.format("{}-{}", digest, occurrence))
+    hashed = lines.with_columns(line_id=said.map_batches(_digests, return_dtype=pl.String, is_elementwise=True))
+    # Almost all are the first of their kind: only the others are grouped to be numbered.
+    is_first = pl.struct("_file", "line_id").is_first_distinct()
+    number = pl.int_range(2, pl.len() + 2).over("_file", "_again")
+    return (
+        hashed.with_columns(_again=pl.when(~is_first).then("line_id"))
+        .with_columns(line_id=pl.when(pl.col("_again").is_null()).then("line_id").otherwise(pl.format("{}-{}", "line_id", number)))
+        .drop("_again")
+    )
 
 
 def _digests(texts: pl.Series) -> pl.Series:
