@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 from lakehouse_assets.commands.workspace import PROJECT, Workspace, prepare_dagster_home
 
@@ -22,11 +23,12 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
     arguments, environment = registry.server_command(settings.mlflow_port, settings.host)
     web = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     web += ["-h", settings.host, "-p", str(settings.web_port), "--log-level", "warning"]
-    # The servers run in the project's folder, so a root that is given relative to this one has to be made absolute.
-    root = {"LAKEHOUSE_ROOT": str(settings.root.absolute())}
+    # In the root's own folder, where Dagster finds no second dagster.yaml to warn of; so the root has to be named absolutely.
+    folder = settings.root.absolute()
+    own = {"LAKEHOUSE_ROOT": str(folder), "PYTHONWARNINGS": "ignore"}
     servers = {
-        f"Dagster  http://{settings.host}:{settings.web_port}": _start(web, root),
-        f"MLflow   http://{settings.host}:{settings.mlflow_port}": _start(arguments, environment),
+        f"Dagster  http://{settings.host}:{settings.web_port}": _start(web, own, folder),
+        f"MLflow   http://{settings.host}:{settings.mlflow_port}": _start(arguments, environment, folder),
     }
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
@@ -45,8 +47,8 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
     return 1
 
 
-def _start(command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, cwd=PROJECT, env=os.environ | environment, start_new_session=True)  # noqa: S603 our own command
+def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, cwd=folder, env=os.environ | environment, start_new_session=True)  # noqa: S603 our own command
 
 
 def _wait_for(name: str, server: subprocess.Popen[bytes], path: str) -> None:

@@ -1,31 +1,31 @@
 """What the forecast knows of a product group: trailing statistics at the end of each day, and the model's inputs made of them.
 
-`daily_features` looks back only. `forecast_rows` joins an origin to the days it forecasts and adds what is known of those days in
+`daily_features` looks back only. `forecast_rows` joins an origin to the days that it forecasts and adds what is known of those days in
 advance: the calendar, the same weekday before the origin, the same season last year. It is the one source of inputs for training and
 prediction. The model itself does not belong here.
 """
 
 from datetime import date
-from functools import reduce
 
 import polars as pl
 
 from lakehouse_assets.platform.training.holidays import is_bank_holiday, is_christmas_break
 
 HORIZONS = 28
-WEEK, YEAR = 7, 364  # 364 days: the same weekday a year ago
+YEAR = 364  # days: the same weekday a year ago
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182)
 WEEKDAY_WEEKS = (4, 8)
 
-# A group that sold next to nothing would otherwise be divided by next to nothing.
+# Ratios to the level of a group that hardly sells say nothing: its level counts as this share of the shop's.
 SMALLEST_SHARE = 0.003
-# A day on which the shop seems sure to be closed still gets a small reference, so that the model can be wrong by no more than it learns.
-SMALLEST_OPENNESS = 0.04
+# A day on which the shop seems sure to be closed keeps a small reference: the model learns from ratios to it.
+SMALLEST_OPENNESS = 0.05
 
+_RATIO_DAYS = tuple(days for days in LEVEL_DAYS if days != 28)
 MODEL_INPUTS = (
     "horizon",
+    # the day that is forecast
     "weekday",
-    "origin_weekday",
     "day_of_month",
     "days_to_christmas",
     "bank_holiday",
@@ -33,89 +33,196 @@ MODEL_INPUTS = (
     "after_bank_holiday",
     "christmas_break",
     "expected_open",
-    "open_days_28",
-    "sold_share_91",
+    # the group at the origin, in units of its level over 28 days
     "shop_share",
+    "sold_share_91",
     "median_ratio",
     "deviation_ratio",
-    "last_weekday_ratio",
-    "weekday_ratio_4",
-    "weekday_ratio_8",
-    *(f"level_ratio_{days}" for days in LEVEL_DAYS if days != 28),
-    *(f"shop_level_ratio_{days}" for days in LEVEL_DAYS if days != 28),
-    "shop_weekday_ratio_4",
-    "shop_weekday_ratio_8",
-    "last_year_week",
-    "last_year_month",
-    "last_year_group_month",
-    "last_year_trend",
-    "year_on_year",
+    *(f"level_ratio_{days}" for days in _RATIO_DAYS),
+    "same_weekday_ratio",
+    *(f"weekday_ratio_{weeks}" for weeks in WEEKDAY_WEEKS),
+    "group_season",
+    # the shop at the origin, in units of its level over 28 days
+    "open_days_28",
+    *(f"shop_level_ratio_{days}" for days in _RATIO_DAYS),
+    *(f"shop_weekday_ratio_{weeks}" for weeks in WEEKDAY_WEEKS),
+    "week_season",
+    "month_season",
+    "year_growth",
 )
 
 
 def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
     """Trailing statistics of every product group at the end of every day.
 
-    Closed days (no group has an order) do not count in levels: a level is revenue per open day.
+    A level is revenue per open day: days on which no group has an order do not count.
 
     Args:
-        daily: Rows of `sales.gold.daily_revenue`: `day`, `product_group`, `net`, `orders`, any number of rows a day and group.
+        daily: Columns `day`, `product_group`, `net` and `orders`, as in `sales.gold.daily_revenue`; any number of rows a group and day.
 
     Returns:
-        One row per `product_group` and `day` from the first to the last day of `daily`, a day without sale included, with `known_at`,
+        One row per `product_group` and `day` from the first to the last day of `daily`, days without a sale included, with `known_at`,
         the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
     """
     sold = daily.group_by("day", "product_group").agg(pl.col("net").cast(pl.Float64).sum(), pl.col("orders").sum())
     days = sold.select(pl.date_range(pl.col("day").min(), pl.col("day").max()).alias("day"))
-    groups = sold.select(pl.col("product_group").unique())
     series = (
-        groups.join(days, how="cross")
+        sold.select(pl.col("product_group").unique())
+        .join(days, how="cross")
         .join(sold, on=["product_group", "day"], how="left")
         .with_columns(pl.col("net", "orders").fill_null(0))
-        .join(_shop_features(days, sold), on="day")
-        .sort("product_group", "day")
     )
-    while_open = pl.when(pl.col("shop_open")).then(pl.col("net"))
-    statistics = {
-        **_levels("net", ""),
-        **_weekday_means("net", ""),
-        "median_28": while_open.rolling_median(28, min_samples=5),
-        "deviation_28": while_open.rolling_std(28, min_samples=5),
+    shop = series.group_by("day").agg(pl.col("net").sum().alias("shop_net"), (pl.col("orders").sum() > 0).alias("shop_open")).sort("day")
+    group = {
+        **{f"level_{days}": _per_open_day(pl.col("net"), days) for days in LEVEL_DAYS},
+        **{f"weekday_{weeks}": _per_open_weekday("net", weeks) for weeks in WEEKDAY_WEEKS},
+        "median_28": pl.when("shop_open").then("net").rolling_median(28, min_samples=5),
+        "deviation_28": pl.when("shop_open").then("net").rolling_std(28, min_samples=5),
         "sold_share_91": _per_open_day((pl.col("orders") > 0).cast(pl.Float64), 91),
     }
-    return series.with_columns(
-        pl.col("day").cast(pl.Datetime("us", "UTC")).dt.offset_by("1d").alias("known_at"),
-        *(value.over("product_group").alias(name) for name, value in statistics.items()),
-    ).drop("orders", "regular")
+    return (
+        series.join(_shop_features(shop), on="day")
+        .sort("product_group", "day")
+        .with_columns(value.over("product_group").alias(name) for name, value in group.items())
+        .with_columns((pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1)).alias("known_at"))
+        .drop("orders")
+    )
 
 
 def forecast_rows(features: pl.LazyFrame, horizons: int = HORIZONS) -> pl.LazyFrame:
     """The model's inputs for every origin and each of the days after it.
 
-    Everything is taken from rows of `features` not after the origin, and from the calendar.
+    Every value comes from a row of `features` that is not after the origin, or from the calendar.
 
     Args:
         features: Rows of `daily_features`.
-        horizons: Days ahead, at most 28.
+        horizons: Number of days ahead, 1 to 28.
 
     Returns:
-        One row per `product_group`, `origin` and `horizon`: `day`, the `reference` (a plain forecast in the currency of `net`, never
-        negative) and `MODEL_INPUTS`; ratios are null where the history does not reach back.
+        One row per `product_group`, `origin` and `horizon` with the `day` that is forecast, `reference`, a plain forecast of its revenue
+        that is never negative, and `MODEL_INPUTS`. Ratios are null where history does not reach back far enough.
+
+    Raises:
+        ValueError: `horizons` is out of range.
     """
     if not 1 <= horizons <= HORIZONS:
-        raise ValueError(f"horizons must be between 1 and {HORIZONS}, not {horizons}")
-    day, origin, horizon = pl.col("day"), pl.col("origin"), pl.col("horizon")
-    weeks_ahead = (horizon + WEEK - 1) // WEEK
+        raise ValueError(f"a forecast reaches 1 to {HORIZONS} days ahead, not {horizons}")
+    origin, day, horizon = pl.col("origin"), pl.col("day"), pl.col("horizon")
     rows = (
         features.rename({"day": "origin"})
         .join(pl.LazyFrame({"horizon": range(1, horizons + 1)}, schema={"horizon": pl.Int32}), how="cross")
-        .with_columns(pl.col("origin").dt.offset_by(pl.format("{}d", "horizon")).alias("day"))
+        .with_columns(day=origin + pl.duration(days=horizon))
     )
-    rows = _with_earlier(rows, features, day - _days(weeks_ahead * WEEK), "same_weekday")
-    # A trailing mean read some days later is a centred one: 28 days around the day last year end 14 days after it.
-    rows = _with_earlier(rows, features, day - _days(YEAR - 3), "year_ago_week")
-    rows = _with_earlier(rows, features, day - _days(YEAR - 14), "year_ago_month")
-    rows = _with_earlier(rows, features, origin - _days(YEAR), "year_ago_origin")
+    weekday = [*(f"{shop}weekday_{weeks}" for shop in ("", "shop_") for weeks in WEEKDAY_WEEKS), "weekday_open", "net"]
+    rows = _join_day(rows, features, day - pl.duration(days=(horizon + 6) // 7 * 7), "last_", weekday)
+    # A trailing mean that is read half its length later is centred: the 28 days around a day end 14 days after it.
+    rows = _join_day(rows, features, day - pl.duration(days=YEAR - 3), "then_week_", ["shop_level_7"])
+    rows = _join_day(rows, features, day - pl.duration(days=YEAR - 14), "then_month_", ["level_28", "shop_level_28"])
+    rows = _join_day(rows, features, origin - pl.duration(days=YEAR), "then_origin_", ["level_28", "shop_level_28"])
+    return rows.with_columns(_calendar(day)).with_columns(_reference()).with_columns(_ratios()).select(
+        "product_group", "origin", "horizon", "day", "reference", *MODEL_INPUTS[1:]
+    )
+
+
+def training_rows(features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS) -> pl.LazyFrame:
+    """`forecast_rows` with their outcome, as far as it was known at the end of the day `cutoff`.
+
+    Returns:
+        The columns of `forecast_rows`, `net` of the day that was forecast, and `ratio`, net in units of the reference; rows without a
+        reference are left out.
+    """
+    outcome = features.filter(pl.col("day") <= cutoff).select("product_group", "day", "net")
     return (
-        rows.with_columns(_calendar(day)).with_columns(_expected_open()).with_columns(_reference()).with_columns(_inputs())
-    ).select("product_group", "origin", "horizon", "day", "reference", *(name for name in MODEL_INPUTS if name != "horizon"))
+        forecast_rows(features.filter(pl.col("day") < cutoff), horizons)
+        .join(outcome, on=["product_group", "day"])
+        .filter(pl.col("reference") > 0)
+        .with_columns(ratio=pl.col("net") / pl.col("reference"))
+    )
+
+
+def _per_open_day(value: pl.Expr, days: int) -> pl.Expr:
+    """Mean of the last days, closed days left out; null where all were closed."""
+    open_days = pl.col("shop_open").cast(pl.Int32).rolling_sum(days, min_samples=1)
+    return pl.when(open_days > 0).then(value.rolling_sum(days, min_samples=1) / open_days)
+
+
+def _per_open_weekday(column: str, weeks: int) -> pl.Expr:
+    """Mean of the same weekday in the last weeks, the day itself included, closed days left out; null where all were closed."""
+    while_open = pl.when("shop_open").then(column)
+    return pl.mean_horizontal(while_open.shift(7 * week) for week in range(weeks))
+
+
+def _shop_features(shop: pl.LazyFrame) -> pl.LazyFrame:
+    """Trailing statistics of all groups together, and how often the shop was open on days like this; `shop` is sorted by day."""
+    day, is_open = pl.col("day"), pl.col("shop_open").cast(pl.Float64)
+    bank_holiday, christmas_break = is_bank_holiday(day), is_christmas_break(day)
+
+    def open_share(kind: pl.Expr) -> pl.Expr:
+        # One day open and one day closed are assumed before the first is seen.
+        return ((is_open * kind).cum_sum() + 1) / (kind.cast(pl.Int32).cum_sum() + 2)
+
+    regular_open = pl.when(~bank_holiday & ~christmas_break).then(is_open)
+    return shop.with_columns(
+        *(_per_open_day(pl.col("shop_net"), days).alias(f"shop_level_{days}") for days in LEVEL_DAYS),
+        *(_per_open_weekday("shop_net", weeks).alias(f"shop_weekday_{weeks}") for weeks in WEEKDAY_WEEKS),
+        is_open.rolling_sum(28, min_samples=1).alias("open_days_28"),
+        pl.mean_horizontal(regular_open.shift(7 * week) for week in range(8)).fill_null(1).alias("weekday_open"),
+        open_share(bank_holiday & ~christmas_break).alias("bank_holiday_open"),
+        open_share(christmas_break).alias("christmas_open"),
+    )
+
+
+def _join_day(rows: pl.LazyFrame, features: pl.LazyFrame, day: pl.Expr, prefix: str, columns: list[str]) -> pl.LazyFrame:
+    """Columns that the features of the same group had on an earlier day, with a prefix."""
+    then = features.select("product_group", pl.col("day").alias("_then"), pl.col(columns).name.prefix(prefix))
+    return rows.with_columns(_then=day).join(then, on=["product_group", "_then"], how="left").drop("_then")
+
+
+def _calendar(day: pl.Expr) -> list[pl.Expr]:
+    """What is known of a day in advance."""
+    christmas = pl.date(day.dt.year() + ((day.dt.month() == 12) & (day.dt.day() > 25)), 12, 25)
+    return [
+        day.dt.weekday().alias("weekday"),
+        day.dt.day().alias("day_of_month"),
+        (christmas - day).dt.total_days().cast(pl.Int32).alias("days_to_christmas"),
+        is_bank_holiday(day).alias("bank_holiday"),
+        is_bank_holiday(day + pl.duration(days=1)).alias("before_bank_holiday"),
+        is_bank_holiday(day - pl.duration(days=1)).alias("after_bank_holiday"),
+        is_christmas_break(day).alias("christmas_break"),
+    ]
+
+
+def _reference() -> list[pl.Expr]:
+    """A plain forecast: the group's level, shaped like the shop's week, on the days that the shop is expected to open."""
+    special = pl.when("christmas_break").then("christmas_open").when("bank_holiday").then("bank_holiday_open").otherwise(1)
+    expected_open = special * pl.col("last_weekday_open")
+    level = pl.max_horizontal("level_28", SMALLEST_SHARE * pl.col("shop_level_91"), 0.0)
+    week = (pl.col("last_shop_weekday_8") / pl.col("shop_level_56")).fill_null(1)
+    return [
+        expected_open.alias("expected_open"),
+        level.alias("level"),
+        (level * week * pl.max_horizontal(expected_open, SMALLEST_OPENNESS)).fill_null(0).clip(0).alias("reference"),
+    ]
+
+
+def _ratios() -> list[pl.Expr]:
+    """The inputs without a unit."""
+
+    def ratio(value: str, unit: str) -> pl.Expr:
+        return pl.when(pl.col(unit) > 0).then(pl.col(value) / pl.col(unit))
+
+    ratios = {
+        "shop_share": ratio("level", "shop_level_28"),
+        "median_ratio": ratio("median_28", "level"),
+        "deviation_ratio": ratio("deviation_28", "level"),
+        **{f"level_ratio_{days}": ratio(f"level_{days}", "level") for days in _RATIO_DAYS},
+        "same_weekday_ratio": ratio("last_net", "level"),
+        **{f"weekday_ratio_{weeks}": ratio(f"last_weekday_{weeks}", "level") for weeks in WEEKDAY_WEEKS},
+        "group_season": ratio("then_month_level_28", "then_origin_level_28"),
+        **{f"shop_level_ratio_{days}": ratio(f"shop_level_{days}", "shop_level_28") for days in _RATIO_DAYS},
+        **{f"shop_weekday_ratio_{weeks}": ratio(f"last_shop_weekday_{weeks}", "shop_level_28") for weeks in WEEKDAY_WEEKS},
+        "week_season": ratio("then_week_shop_level_7", "then_origin_shop_level_28"),
+        "month_season": ratio("then_month_shop_level_28", "then_origin_shop_level_28"),
+        "year_growth": ratio("shop_level_28", "then_origin_shop_level_28"),
+    }
+    return [value.alias(name) for name, value in ratios.items()]
