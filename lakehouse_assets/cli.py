@@ -219,6 +219,20 @@ def models(as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("model")
+def rollback(model: str) -> None:
+    """Make the previous champion of MODEL the champion again.
+
+    \b
+    Example:
+      lakehouse rollback revenue_forecast.daily_revenue
+    """
+    change = _workspace().model_step(model).rollback()
+    _CONSOLE.print(f"Version {change.champion} of {model} is champion again instead of {change.champion_before}.")
+    _CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
+
+
+@main.command()
 @_JSON
 def settings(as_json: bool) -> None:
     """Every setting with its value, its variable and what it does."""

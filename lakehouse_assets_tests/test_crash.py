@@ -1,4 +1,7 @@
-"""Law 1 and law 2 against real deaths: a run is killed before and after each of its commits, and the next run ends as if nothing had been."""
+"""Law 1 and law 2 against real deaths.
+
+A run is killed before and after each of its commits, and the next run ends as if nothing had been.
+"""
 
 import shutil
 import subprocess

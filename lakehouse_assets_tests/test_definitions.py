@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from lakehouse_assets import products
-from lakehouse_assets.definitions import defs, definitions
+from lakehouse_assets.definitions import definitions, defs
 from lakehouse_assets.platform.assets.autoload import load
 from lakehouse_assets.platform.assets.build import key_of
 from lakehouse_assets.settings import Settings

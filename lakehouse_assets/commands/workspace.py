@@ -17,6 +17,7 @@ from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.assets.autoload import Products, load
 from lakehouse_assets.platform.assets.build import ingestion
 from lakehouse_assets.platform.assets.declare import FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.assets.models import ModelStep
 from lakehouse_assets.platform.assets.refresh import Refresh
 from lakehouse_assets.platform.assets.resources import LakehouseResource, MlflowResource, resources
 from lakehouse_assets.platform.ingestion import landing
@@ -53,6 +54,17 @@ class Workspace:
         """MLflow, not opened yet."""
         resource: MlflowResource = resources(self.settings)["mlflow"]
         return resource
+
+    def model_step(self, name: str) -> ModelStep:
+        """A model by its registered name.
+
+        Raises:
+            LookupError: No product declares it.
+        """
+        models = {model.registered_name: model for model in self.products.models}
+        if name not in models:
+            raise LookupError(f"no product declares a model {name!r}. There are: {', '.join(models) or 'none'}")
+        return ModelStep(models[name], self.lakehouse, self.mlflow.open(), self.settings.seed, "by hand")
 
     @property
     def log(self) -> Table:

@@ -130,7 +130,8 @@ def _checks(rules: list[Rule]) -> dict[str, str]:
     for rule in rules:
         texts.setdefault(_check_name(rule), []).append(rule.text)
     return {
-        name: f"No nulls in {', '.join(t.split(':')[0] for t in found)}." if name == NOT_NULL_CHECK else found[0] for name, found in texts.items()
+        name: f"No nulls in {', '.join(t.split(':')[0] for t in found)}." if name == NOT_NULL_CHECK else found[0]
+        for name, found in texts.items()
     }
 
 

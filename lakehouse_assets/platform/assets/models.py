@@ -23,7 +23,7 @@ from lakehouse_assets.platform.assets.declare import Champion, ModelAsset
 from lakehouse_assets.platform.assets.refresh import reads_of
 from lakehouse_assets.platform.registry.gate import Decision, decide
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, ledger_entry, ledger_frame
-from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
+from lakehouse_assets.platform.registry.registry import PREVIOUS, AliasChange, ModelVersion, Registry
 from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
@@ -117,6 +117,22 @@ class ModelStep:
             return Trained(promoted=False, reasons=(str(short),), version=None, champion=champion.version if champion else None)
         return self._register(training, self._training_run(training, features, now), champion, commit)
 
+    def rollback(self) -> AliasChange:
+        """Make the previous champion the champion again, and write that down; done twice, it undoes itself.
+
+        Raises:
+            LookupError: There is no previous champion.
+        """
+        name = self.asset.registered_name
+        champion, previous = self.registry.champion(name), self.registry.with_alias(name, PREVIOUS)
+        if champion is None or previous is None or previous.version == champion.version:
+            raise LookupError(f"{name} has no previous champion to go back to")
+        reasons = [f"Version {champion.version} was rolled back to version {previous.version} by hand."]
+        entry = ledger_entry(previous, "rolled back", reasons=reasons, champion_before=champion.version, decided_at=datetime.now(UTC))
+        self.ledger.append(ledger_frame([entry]))
+        self._mend_aliases()
+        return AliasChange(model_name=name, champion=previous.version, champion_before=champion.version)
+
     def _register(self, training: Training, run: TrainingRun, champion: ModelVersion | None, commit: Commit) -> Trained:
         version = self.registry.log_training(run)
         decision = self._decide(training, champion if champion is None or champion.version != version.version else None)
@@ -187,10 +203,10 @@ class ModelStep:
         decided = next((v for v in self.registry.versions(name) if v.version == last["version"]), None)
         if decided is None or (champion.version if champion else None) != last["champion_before"]:
             return
-        if last["decision"] == "promoted":
-            self.registry.promote(decided)
-        elif last["decision"] == "kept as challenger":
+        if last["decision"] == "kept as challenger":
             self.registry.challenge(decided)
+        else:
+            self.registry.promote(decided)
 
     def _as_decided(self, champion: ModelVersion | None) -> Trained:
         last = self._last_entry()

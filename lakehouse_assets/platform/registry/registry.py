@@ -167,22 +167,6 @@ class Registry:
             client.delete_registered_model_alias(name, CHALLENGER)
         return AliasChange(model_name=name, champion=number, champion_before=before)
 
-    def rollback(self, model_name: str) -> AliasChange:
-        """Make the previous version champion again. The champion so far becomes previous, so it can be undone likewise.
-
-        Raises:
-            LookupError: There is no previous version.
-        """
-        client = self._client()
-        aliases = _aliases(client, model_name)
-        before, previous = aliases.get(CHAMPION), aliases.get(PREVIOUS)
-        if previous is None or previous == before:
-            raise LookupError(f"{model_name} has no previous version to go back to: its aliases are {aliases or 'none'}")
-        client.set_registered_model_alias(model_name, CHAMPION, str(previous))
-        if before is not None:
-            client.set_registered_model_alias(model_name, PREVIOUS, str(before))
-        return AliasChange(model_name=model_name, champion=previous, champion_before=before)
-
     def _client(self) -> Any:
         self.prepare()
         return load_mlflow().MlflowClient(self.tracking_uri, self.tracking_uri)

@@ -119,8 +119,11 @@ def forecast_rows(features: pl.LazyFrame, horizons: int = HORIZONS) -> pl.LazyFr
     rows = _join_day(rows, features, day - pl.duration(days=YEAR - 3), "then_week_", ["shop_level_7"])
     rows = _join_day(rows, features, day - pl.duration(days=YEAR - 14), "then_month_", ["level_28", "shop_level_28"])
     rows = _join_day(rows, features, origin - pl.duration(days=YEAR), "then_origin_", ["level_28", "shop_level_28"])
-    return rows.with_columns(_calendar(day)).with_columns(_reference()).with_columns(_ratios()).select(
-        "product_group", "origin", "horizon", "day", "reference", *MODEL_INPUTS[1:]
+    return (
+        rows.with_columns(_calendar(day))
+        .with_columns(_reference())
+        .with_columns(_ratios())
+        .select("product_group", "origin", "horizon", "day", "reference", *MODEL_INPUTS[1:])
     )
 
 

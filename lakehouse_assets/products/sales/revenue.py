@@ -30,18 +30,15 @@ def line_type() -> pl.Expr:
     stock, not a sale.
     """
     code = pl.col("stock_code").str.to_uppercase()
-    kind = pl.when(pl.col("invoice").str.starts_with("A")).then(pl.lit(ADJUSTMENT))
-    for name, pattern in _STOCK_CODES.items():
-        kind = kind.when(code.str.contains(pattern)).then(pl.lit(name))
-    return (
-        kind.when(pl.col("invoice").str.starts_with("C"))
-        .then(pl.lit(CANCELLATION))
-        .when(pl.col("quantity") < 0)
-        .then(pl.lit(WRITE_OFF))
-        .when((pl.col("unit_price") == 0) & pl.col("customer_id").is_null())
-        .then(pl.lit(ADJUSTMENT))
-        .otherwise(pl.lit(SALE))
-    )
+    pseudo_products = [(code.str.contains(pattern), name) for name, pattern in _STOCK_CODES.items()]
+    kinds = [
+        (pl.col("invoice").str.starts_with("A"), ADJUSTMENT),
+        *pseudo_products,
+        (pl.col("invoice").str.starts_with("C"), CANCELLATION),
+        (pl.col("quantity") < 0, WRITE_OFF),
+        ((pl.col("unit_price") == 0) & pl.col("customer_id").is_null(), ADJUSTMENT),
+    ]
+    return pl.coalesce(*(pl.when(applies).then(pl.lit(name)) for applies, name in kinds), pl.lit(SALE))
 
 
 def discount_shares(lines: pl.LazyFrame) -> pl.LazyFrame:

@@ -60,7 +60,7 @@ def apply(held, feed):
 
 
 @given(STEPS, st.sampled_from([(), ("part",)]))
-@examples(50)
+@examples(30)
 def test_changes_make_the_table_out_of_an_earlier_one(steps, partition_by):
     partition_by = partition_by or (("part",) if any(step[0] == "replace" for step in steps) else ())
     with fresh_table(SCHEMA, partition_by) as table:

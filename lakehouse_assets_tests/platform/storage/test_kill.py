@@ -26,8 +26,8 @@ def test_a_process_dies_next_to_a_commit(lakehouse, start, die):
 
 
 def test_processes_die_at_any_moment(lakehouse, start):
-    until = 60
-    for kill in range(6):
+    until = 40
+    for kill in range(5):
         process = start("consume", lakehouse.root, until)
         assert process.stdout.readline() == "ready\n"
         # The first dies while it creates the tables, the others while they write.

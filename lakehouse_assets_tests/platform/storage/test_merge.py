@@ -61,7 +61,7 @@ def merged_by_hand(held, batch, newest_by):
     st.sampled_from([(), ("region",), ("region", "id")]),
     st.sampled_from([None, "seen", "stamp", "_row"]),
 )
-@examples(60)
+@examples(40)
 def test_batches_are_merged_as_into_a_dictionary(batches, partition_by, newest_by):
     with fresh_table(SCHEMA, partition_by) as table:
         held = {}

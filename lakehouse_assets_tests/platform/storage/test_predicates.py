@@ -37,7 +37,7 @@ def rows_and_scope(draw):
 
 
 @given(rows_and_scope(), st.sampled_from([None, "t"]))
-@examples(60)
+@examples(40)
 def test_sql_and_polars_agree(example, alias):
     frame, scope = example
     with fresh_table(frame.schema) as table:

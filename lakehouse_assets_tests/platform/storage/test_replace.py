@@ -44,7 +44,7 @@ def replacements(draw):
 
 
 @given(replacements())
-@examples(40)
+@examples(30)
 def test_rows_in_the_scope_are_replaced_and_all_others_stay(example):
     columns, before, steps = example
     numbers = iter(range(1000))
@@ -68,7 +68,7 @@ def test_rows_in_the_scope_are_replaced_and_all_others_stay(example):
             assert sorted(came.rows(), key=repr) == sorted(new.rows(), key=repr)
 
 
-@pytest.mark.parametrize("value", AWKWARD)
+@pytest.mark.parametrize("value", ["it's", 'say "so"', "United Kingdom", "a/b", "100%25", "a=b", "日本", "a\\b", "[x]*?", "NULL"])
 def test_an_awkward_partition_value_goes_all_the_way(lakehouse, value):
     table = lakehouse.table("shop.silver.things")
     table.create({"part": pl.String(), "value": pl.Int64()}, ("part",))
