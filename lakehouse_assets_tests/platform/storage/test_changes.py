@@ -99,6 +99,14 @@ def test_who_has_read_all_gets_nothing(things):
     assert things.touched(("part",), 1, 1).is_empty()
 
 
+def test_changes_come_in_the_order_of_the_commits(things):
+    merge.merge(things, pl.DataFrame({"part": ["b"], "id": [2], "value": [3]}), ["part", "id"])
+    things.append(pl.DataFrame({"part": ["a"], "id": [4], "value": [4]}))
+    merge.merge(things, pl.DataFrame({"part": ["b"], "id": [2], "value": [5]}), ["part", "id"])
+    for engine in ("in-memory", "streaming"):
+        assert things.changes(1, 4).collect(engine=engine)["value"].to_list() == [3, 4, 5]
+
+
 def test_a_row_that_went_away_is_touched_but_does_not_come(things):
     things.replace(things.scan().collect().clear(), {"part": ["a"]})
     assert things.changes(1, 2).collect().is_empty()

@@ -157,6 +157,18 @@ UNSIGNED = {pl.UInt8: (0, 2**8 - 1), pl.UInt16: (0, 2**16 - 1), pl.UInt32: (0, 2
 NUMBERS = INTEGERS | UNSIGNED | {pl.Float32: None, pl.Float64: None}
 
 
+@pytest.mark.parametrize("wanted", INTEGERS)
+@pytest.mark.parametrize("found", INTEGERS | UNSIGNED)
+def test_an_integer_fits_if_all_values_of_its_type_do(found, wanted):
+    (low, high), (lowest, highest) = (INTEGERS | UNSIGNED)[found], INTEGERS[wanted]
+    frame = pl.DataFrame({"n": pl.Series([low, 7, high], dtype=found)})
+    if lowest <= low and high <= highest:
+        assert types.fit(frame, {"n": wanted()}, "shop")["n"].to_list() == [low, 7, high]
+    else:
+        with pytest.raises(SchemaMismatch, match="'n'"):
+            types.fit(frame, {"n": wanted()}, "shop")
+
+
 @st.composite
 def columns_of_numbers(draw):
     dtype = draw(st.sampled_from(list(NUMBERS)))
