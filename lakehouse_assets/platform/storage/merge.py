@@ -105,20 +105,33 @@ def difference(
     newest_by: str | None = None,
     ignore: Sequence[str] = (),
 ) -> Difference:
-    """What a batch would change in the rows `held`; the arguments are those of `merge`."""
-    batch = frame.sort(newest_by, maintain_order=True) if newest_by else frame
-    batch = batch.unique(on, keep="last", maintain_order=True)
+    """What a batch would change in the rows `held`; the arguments are those of `merge`.
+
+    Raises:
+        ScopeError: `held` has a key twice, as after an append beside the merges.
+    """
+    batch = _latest(frame, on, newest_by)
     compared = [column for column in frame.columns if column not in (*on, *ignore) and not column.startswith("_")]
     needed = dict.fromkeys([*compared, *([newest_by] if newest_by else [])])
     old = held.select(*on, pl.struct(pl.lit(value=True).alias(_HELD), *needed).alias(_HELD)).collect(engine="streaming")
     if not old.height:
         return Difference(batch, batch.clear(), frame.height - batch.height)
     differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(_HELD).struct.field(c)) for c in compared))
-    pairs = batch.join(old, on=list(on), how="left", maintain_order="left")
     is_new = pl.col(_HELD).is_null()
-    new = pairs.filter(is_new).drop(_HELD)
-    changed = pairs.filter(~is_new & differs & ~_is_older(newest_by)).drop(_HELD)
+    pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
+    found = pairs.select(is_new.alias("new"), (~is_new & differs & ~_is_older(newest_by)).alias("changed")).collect()
+    if found.height != batch.height:
+        raise ScopeError(f"the table holds a key of {', '.join(on)} twice, so it is not clear which row a merge would change: remove one")
+    new, changed = batch.filter(found["new"]), batch.filter(found["changed"])
     return Difference(new, changed, frame.height - new.height - changed.height)
+
+
+def _latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.DataFrame:
+    """Of each key the row that counts."""
+    if frame.n_unique(list(on)) == frame.height:
+        return frame
+    rows = frame.sort(newest_by, maintain_order=True) if newest_by else frame
+    return rows.unique(on, keep="last", maintain_order=True)
 
 
 def _is_older(newest_by: str | None) -> pl.Expr:

@@ -1,0 +1,75 @@
+"""The door to LightGBM: how it is imported, which columns it may be handed, and what makes its trees reproducible.
+
+LightGBM ends the whole process on column types that it does not know, and does not look at the names of Polars columns, so every training
+and prediction passes here. What is trained does not belong here.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+if TYPE_CHECKING:
+    import lightgbm
+
+# With these, equal rows give equal trees on any number of threads.
+REPRODUCIBLE: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True, "verbosity": -1}
+
+
+def load_lightgbm() -> Any:
+    """The module `lightgbm`, imported late and in such a way that trainings on the same cores do not slow each other down."""
+    # Threads that spin while they wait make two trainings several times slower. OpenMP reads this once, when it is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    import lightgbm
+
+    return lightgbm
+
+
+def check_types(frame: pl.DataFrame) -> None:
+    """Raise unless LightGBM can read every column.
+
+    Raises:
+        TypeError: A column is neither a number nor Boolean; the message names it.
+    """
+    for name, dtype in frame.schema.items():
+        if not (dtype.is_integer() or dtype.is_float() or dtype == pl.Boolean):
+            raise TypeError(
+                f"LightGBM cannot read column {name!r} of type {dtype}: make it a number first, "
+                "categories with `cast(pl.Enum(names)).to_physical()` and their names in `categorical`, decimals with `cast(pl.Float64)`"
+            )
+
+
+def make_dataset(
+    rows: pl.DataFrame, features: Sequence[str], label: str, *, weight: str, categorical: Sequence[str] = (), seed: int
+) -> "lightgbm.Dataset":
+    """Rows in LightGBM's binned form, constructed, so that several boosters can share it.
+
+    Raises:
+        TypeError: See `check_types`.
+    """
+    check_types(rows.select(*features, label, weight))
+    return load_lightgbm().Dataset(
+        rows.select(features),
+        label=rows[label],
+        weight=rows[weight],
+        categorical_feature=list(categorical),
+        params={"seed": seed, **REPRODUCIBLE},
+    ).construct()
+
+
+def predict(booster: "lightgbm.Booster", rows: pl.DataFrame) -> pl.Series:
+    """One value per row; the booster's features are picked by name from the columns of `rows`, whatever their order.
+
+    Raises:
+        TypeError: See `check_types`.
+    """
+    inputs = rows.select(booster.feature_name())
+    check_types(inputs)
+    return pl.Series(booster.predict(inputs), dtype=pl.Float64)
+
+
+def model_text(booster: "lightgbm.Booster") -> str:
+    """The booster as text. The number of threads is left out: it says where the model was trained, not what it is."""
+    lines = booster.model_to_string().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("[num_threads:"))
