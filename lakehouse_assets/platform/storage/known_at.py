@@ -25,7 +25,7 @@ def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: dat
     before the frame says, nor before the row that it revises. Of several rows with one key the last counts.
 
     Raises:
-        ScopeError: A key or `known_at` is null, or the table is partitioned by a column that is not part of the key.
+        ScopeError: A key or `known_at` is null, or rows cannot be told apart as in `merge`.
         SchemaMismatch: Columns or types differ from the table's.
         CommitConflict: Other writers did not let this one through.
     """
@@ -36,7 +36,7 @@ def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: dat
     def attempt(delta: DeltaTable) -> Counts:
         fitted = table.fit(delta, frame)
         latest = as_known(existing(table.name, delta, fitted, on), on).collect(engine="streaming")
-        found = difference(fitted, latest.lazy(), on, ignore=[KNOWN_AT])
+        found = difference(table.name, fitted, latest.lazy(), on, ignore=[KNOWN_AT])
         before = latest.select(*on, (pl.col(KNOWN_AT) + pl.duration(microseconds=1)).alias("__after"))
         revised = found.changed.join(before, on=list(on), maintain_order="left").with_columns(
             pl.max_horizontal(KNOWN_AT, "__after", earliest)

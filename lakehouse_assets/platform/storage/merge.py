@@ -44,17 +44,18 @@ def merge(
     table keeps its row as it is, with the `newest_by` at which it last changed.
 
     Raises:
-        ScopeError: A key is null or of a type that cannot be compared, or the table is partitioned by a column that is not part of the
-            key, so that a key could stand in two partitions.
+        ScopeError: Rows cannot be told apart: see `check_key`, `existing` and `difference`.
         SchemaMismatch: Columns or types differ from the table's.
         CommitConflict: Other writers did not let this one through.
     """
     commit = commit or Commit()
     check_key(table.name, frame, on)
+    if newest_by is not None and newest_by not in frame.columns:
+        raise ScopeError(f"{table.name}: which of two rows is newer cannot be worked out, the frame lacks {newest_by}")
 
     def attempt(delta: DeltaTable) -> Counts:
         fitted = table.fit(delta, frame)
-        found = difference(fitted, existing(table.name, delta, fitted, on), on, newest_by=newest_by, ignore=ignore)
+        found = difference(table.name, fitted, existing(table.name, delta, fitted, on), on, newest_by=newest_by, ignore=ignore)
         counts = Counts(found.new.height, found.changed.height, found.duplicates)
         write_difference(table, delta, found, on, commit.properties(delta, counts, read_before_write=True))
         return counts
@@ -83,7 +84,7 @@ def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str
     """The table's rows with the keys of `frame`, read from the partitions that these can stand in.
 
     Raises:
-        ScopeError: The table is partitioned by a column that is not part of the key.
+        ScopeError: The table is partitioned by a column that is not part of the key, so that a key could stand in two partitions.
     """
     partitions = delta.metadata().partition_columns
     beside = sorted(set(partitions) - set(on))
@@ -98,6 +99,7 @@ def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str
 
 
 def difference(
+    name: str,
     frame: pl.DataFrame,
     held: pl.LazyFrame,
     on: Sequence[str],
@@ -121,7 +123,7 @@ def difference(
     pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
     found = pairs.select(is_new.alias("new"), (~is_new & differs & ~_is_older(newest_by)).alias("changed")).collect()
     if found.height != batch.height:
-        raise ScopeError(f"the table holds a key of {', '.join(on)} twice, so it is not clear which row a merge would change: remove one")
+        raise ScopeError(f"{name} holds a key of {', '.join(on)} twice, so it is not clear which row would change: remove one")
     new, changed = batch.filter(found["new"]), batch.filter(found["changed"])
     return Difference(new, changed, frame.height - new.height - changed.height)
 

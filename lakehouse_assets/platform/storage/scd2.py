@@ -106,8 +106,9 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         written = fresh.join(after, on=identity, how="semi").height
         counts = Counts(written, fresh.height - written, events.height - fresh.height)
         gone = before.join(after, on=identity, how="anti")
+        found = difference(table.name, after, before.lazy(), identity)
         properties = commit.properties(delta, counts, read_before_write=True)
-        write_difference(table, delta, difference(after, before.lazy(), identity), identity, properties, removed=gone)
+        write_difference(table, delta, found, identity, properties, removed=gone)
         return counts
 
     return table.write(commit, attempt)

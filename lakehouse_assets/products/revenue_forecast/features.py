@@ -26,8 +26,6 @@ MODEL_INPUTS = (
     "horizon",
     # the day that is forecast
     "weekday",
-    "day_of_month",
-    "days_to_christmas",
     "bank_holiday",
     "before_bank_holiday",
     "after_bank_holiday",
@@ -183,11 +181,8 @@ def _join_day(rows: pl.LazyFrame, features: pl.LazyFrame, day: pl.Expr, prefix: 
 
 def _calendar(day: pl.Expr) -> list[pl.Expr]:
     """What is known of a day in advance."""
-    christmas = pl.date(day.dt.year() + ((day.dt.month() == 12) & (day.dt.day() > 25)), 12, 25)
     return [
         day.dt.weekday().alias("weekday"),
-        day.dt.day().alias("day_of_month"),
-        (christmas - day).dt.total_days().cast(pl.Int32).alias("days_to_christmas"),
         is_bank_holiday(day).alias("bank_holiday"),
         is_bank_holiday(day + pl.duration(days=1)).alias("before_bank_holiday"),
         is_bank_holiday(day - pl.duration(days=1)).alias("after_bank_holiday"),

@@ -191,9 +191,14 @@ def test_a_key_that_could_stand_in_two_partitions_is_refused(table):
         merge(table, pl.DataFrame({"day": [date(2011, 7, 1)], "id": [1]}), ["id"])
 
 
+def test_rows_that_cannot_be_ordered_are_refused(things):
+    with pytest.raises(ScopeError, match="lacks when"):
+        merge(things, frame((1, 6, "b", "f")), ["id"], newest_by="when")
+
+
 def test_a_key_that_the_table_holds_twice_is_a_clear_error(things):
     things.append(frame((1, 5, "a", "by another way")))
-    with pytest.raises(ScopeError, match="holds a key of id twice"):
+    with pytest.raises(ScopeError, match=r"shop\.silver\.things holds a key of id twice"):
         merge(things, frame((1, 6, "b", "f")), ["id"])
     assert merge(things, frame((2, 6, "b", "f")), ["id"]).counts == Counts(merged=1)
 

@@ -100,7 +100,7 @@ def write(root, name, seconds):
     sys.stdin.readline()  # all start at once
     table.create(SCHEMA, ("part",))
     deadline = time.monotonic() + float(seconds)
-    while time.monotonic() < deadline:
+    while not versions or time.monotonic() < deadline:
         commit = Commit((Cursor(f"shop.bronze.source_{name}", number if number >= 0 else None, number + 1),))
         number += 1
         match random.choice(["append", "merge", "replace"]):

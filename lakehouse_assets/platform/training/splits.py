@@ -1,0 +1,19 @@
+"""Splits by time: the origins from which a backtest forecasts.
+
+A split never mixes past and future. Which rows an origin may see is for the product's training set to decide.
+"""
+
+from datetime import date, timedelta
+
+
+def rolling_origins(last_day: date, *, count: int, step: int, horizons: int) -> list[date]:
+    """The latest origins whose forecasts can be held against outcomes in full, in order.
+
+    Args:
+        last_day: Last day with an outcome.
+        count: Number of origins.
+        step: Days between them.
+        horizons: Days that are forecast from each.
+    """
+    latest = last_day - timedelta(days=horizons)
+    return [latest - timedelta(days=step * back) for back in reversed(range(count))]

@@ -1,0 +1,141 @@
+"""The forecast of daily revenue: one quantile model for all product groups and for each of the next 28 days, and its backtest.
+
+The model learns the ratio of revenue to a plain reference, so groups of any size teach each other. Tables, tracking and the gate
+are wired elsewhere.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.compute.protocol import Compute
+from lakehouse_assets.platform.training.baselines import seasonal_naive, seasonal_window_average
+from lakehouse_assets.platform.training.quantile import QuantileModel, calibrate, fit_quantiles
+from lakehouse_assets.platform.training.result import HistoryTooShort
+from lakehouse_assets.products.revenue_forecast.features import HORIZONS, MODEL_INPUTS, forecast_rows, training_rows
+
+QUANTILES = (0.1, 0.5, 0.9)
+BASELINES = ("seasonal_naive", "seasonal_window_average")
+
+# A level over 28 days has to be full before an origin can teach, and as many days again have to follow.
+WARM_UP_DAYS = 28
+LEAST_DAYS = 2 * WARM_UP_DAYS
+# The last days of the training period, at most a third of it, calibrate the band.
+CALIBRATION_DAYS = 56
+
+# Neighbouring origins and horizons tell nearly the same: more rows than these cost time and gain little.
+MOST_ROWS = 40_000
+
+# Small trees: revenue by group and day is mostly noise, and deeper ones learnt it. One thread, because on so few rows a second one costs as
+# much as it gains.
+PARAMETERS: Mapping[str, Any] = {
+    "learning_rate": 0.08,
+    "num_leaves": 7,
+    "min_data_in_leaf": 60,
+    "feature_fraction": 0.6,
+    "bagging_fraction": 0.7,
+    "bagging_freq": 1,
+    "lambda_l2": 1.0,
+    "num_threads": 1,
+}
+ROUNDS = 100
+
+
+def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute) -> QuantileModel:
+    """Train on everything that was known at the end of the day `cutoff`, and on nothing after it.
+
+    Args:
+        features: Rows of `daily_features`; those after the cutoff are not used.
+        cutoff: Last day of the training period.
+        seed: The same seed and features give the same model, byte for byte.
+        compute: Where to train.
+
+    Returns:
+        A calibrated model of the ratio of revenue to `reference`.
+
+    Raises:
+        HistoryTooShort: There are fewer than `LEAST_DAYS` days up to the cutoff.
+    """
+    history = features.filter(pl.col("day") <= cutoff)
+    first, groups = history.select(pl.col("day").min(), pl.col("product_group").n_unique()).collect().row(0)
+    days = (cutoff - first).days + 1 if first else 0
+    if days < LEAST_DAYS:
+        raise HistoryTooShort(
+            f"revenue is known for {days} days up to {cutoff}; a forecast model needs {LEAST_DAYS}: land {LEAST_DAYS - days} more days of invoices"
+        )
+    rows = training_rows(history, cutoff).filter(pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1))
+    split = cutoff - timedelta(days=min(CALIBRATION_DAYS, (days - WARM_UP_DAYS) // 3))
+    every = _every(groups * (days - WARM_UP_DAYS) * HORIZONS)
+    thinned = ((cutoff - pl.col("origin")).dt.total_days() + pl.col("horizon")) % every == 0
+    lessons, unseen = pl.collect_all([rows.filter(thinned), rows.filter(pl.col("origin") >= split)])
+    trial = _fit(lessons.filter(pl.col("day") <= split), seed, compute)
+    return replace(_fit(lessons, seed, compute), stretch=calibrate(trial, unseen, "ratio").stretch)
+
+
+def forecast(model: QuantileModel, features: pl.LazyFrame, as_of: date) -> pl.DataFrame:
+    """Revenue of the 28 days after `as_of`, from what was known at its end.
+
+    Returns:
+        `as_of`, `day`, `horizon`, `product_group`, `p10`, `p50`, `p90`, in the currency of the features, sorted by group and day.
+
+    Raises:
+        ValueError: The features have no row of that day.
+    """
+    rows = forecast_rows(features.filter(pl.col("day") <= as_of)).filter(pl.col("origin") == as_of).sort("product_group", "day").collect()
+    if rows.is_empty():
+        raise ValueError(f"no features of {as_of}: bring the feature table up to that day, or forecast from an earlier one")
+    quantiles = model.predict(rows)
+    return rows.select(pl.col("origin").alias("as_of"), "day", "horizon", "product_group").with_columns(
+        quantile * rows["reference"] for quantile in quantiles
+    )
+
+
+def backtest(features: pl.LazyFrame, origins: Sequence[date], *, seed: int, compute: Compute) -> pl.DataFrame:
+    """Forecasts from several origins, each by a model trained up to its origin, beside the outcome and the naive forecasts.
+
+    Returns:
+        `origin`, `day`, `horizon`, `product_group`, `actual`, `p10`, `p50`, `p90`, `seasonal_naive` and `seasonal_window_average`, for the
+        days whose outcome is known.
+    """
+
+    def from_origin(origin: date) -> pl.DataFrame:
+        return forecast(train(features, origin, seed=seed, compute=compute), features, origin)
+
+    forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"}).lazy()
+    by, row = ["product_group"], ["product_group", "origin", "horizon", "day"]
+    for name, baseline in zip(BASELINES, (seasonal_naive, seasonal_window_average), strict=True):
+        naive = baseline(features, "net", origins, by=by, horizons=HORIZONS).rename({"net": name})
+        forecasts = forecasts.join(naive, on=row)
+    actual = features.select("product_group", "day", pl.col("net").alias("actual"))
+    return (
+        forecasts.join(actual, on=["product_group", "day"])
+        .select("origin", "day", "horizon", "product_group", "actual", "p10", "p50", "p90", *BASELINES)
+        .sort("origin", "product_group", "day")
+        .collect()
+    )
+
+
+def _every(rows: int) -> int:
+    """How many rows to go on for each that is kept; coprime to week and horizons, so that every weekday and horizon stays."""
+    step = math.ceil(rows / MOST_ROWS)
+    return next(every for every in range(max(step, 1), 2 * step + 8) if every == 1 or (every % 2 and every % 7))
+
+
+def _fit(rows: pl.DataFrame, seed: int, compute: Compute) -> QuantileModel:
+    # An error weighs by the revenue at stake, dampened: a few very large days would drown the others.
+    weighted = rows.sort("origin", "horizon", "product_group").with_columns(weight=pl.col("reference").sqrt() / pl.col("reference").sqrt().mean())
+    return fit_quantiles(
+        weighted,
+        MODEL_INPUTS,
+        "ratio",
+        weight="weight",
+        quantiles=QUANTILES,
+        parameters=PARAMETERS,
+        rounds=ROUNDS,
+        seed=seed,
+        compute=compute,
+    )
