@@ -11,9 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse_assets.products.revenue_forecast import features, model
-
-HORIZON = 28
+from lakehouse_assets.products.revenue_forecast import features, tables
 
 
 def read(folder: Path) -> pl.DataFrame:
@@ -107,9 +105,9 @@ def main(folder: Path) -> None:
     lap("aggregate")
     known = features.daily_features(daily.lazy()).collect()
     lap("features")
-    training = model.fit(known.lazy(), seed=20)
+    training = tables.fit(known.lazy(), seed=20)
     lap("train and test")
-    forecast = model.score(training.model, known.lazy())
+    forecast = tables.score(training.model, known.lazy())
     lap("predict")
     seconds["total"] = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "lines": lines.height, "forecast": forecast.height, "net": daily["net"].sum()}))

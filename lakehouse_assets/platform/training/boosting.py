@@ -49,13 +49,17 @@ def make_dataset(
         TypeError: See `check_types`.
     """
     check_types(rows.select(*features, label, weight))
-    return load_lightgbm().Dataset(
-        rows.select(features),
-        label=rows[label],
-        weight=rows[weight],
-        categorical_feature=list(categorical),
-        params={"seed": seed, **REPRODUCIBLE},
-    ).construct()
+    return (
+        load_lightgbm()
+        .Dataset(
+            rows.select(features),
+            label=rows[label],
+            weight=rows[weight],
+            categorical_feature=list(categorical),
+            params={"seed": seed, **REPRODUCIBLE},
+        )
+        .construct()
+    )
 
 
 def predict(booster: "lightgbm.Booster", rows: pl.DataFrame) -> pl.Series:

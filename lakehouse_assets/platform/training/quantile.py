@@ -34,7 +34,7 @@ class QuantileModel:
     """One booster for each quantile.
 
     Attributes:
-        quantiles: Share of outcomes below each forecast, ascending; the median is among them.
+        quantiles: Share of outcomes below each forecast, ascending and symmetric around the median.
         boosters: In the order of the quantiles, all with the same features.
         stretch: What `calibrate` found: for each quantile the factor on its distance from the median.
     """
@@ -96,7 +96,7 @@ def fit_quantiles(
         features: Columns that the model sees.
         label: Column that it forecasts.
         weight: Column with the weight of each row.
-        quantiles: Ascending, with 0.5 among them.
+        quantiles: Ascending and symmetric, with 0.5 in the middle.
         parameters: Of LightGBM, beyond objective, seed and what makes it reproducible.
         rounds: Trees in each booster.
         seed: The same seed and rows give the same model.
@@ -107,8 +107,9 @@ def fit_quantiles(
         TypeError: A column is neither a number nor Boolean.
         ValueError: The quantiles are not as described.
     """
-    if MEDIAN not in quantiles or list(quantiles) != sorted(set(quantiles)):
-        raise ValueError(f"quantiles must ascend and hold the median, 0.5: {list(quantiles)}")
+    opposite = [1 - quantile for quantile in reversed(quantiles)]
+    if MEDIAN not in quantiles or list(quantiles) != sorted(set(quantiles)) or not np.allclose(quantiles, opposite):
+        raise ValueError(f"quantiles must ascend symmetrically around the median, 0.5: {list(quantiles)}")
 
     @cache
     def dataset(part: int, parts: int) -> "lightgbm.Dataset":
@@ -122,22 +123,28 @@ def fit_quantiles(
 
 
 def calibrate(model: QuantileModel, rows: pl.DataFrame, label: str) -> QuantileModel:
-    """The model with its quantiles moved so that they would have held on `rows`, which it must not have been trained on.
+    """The model with each band between two opposite quantiles stretched so that it would have held its share of `rows`.
 
-    Conformalized quantile regression (Romano, Patterson and Candès 2019), one-sided for each quantile and in units of the quantile's
-    own distance from the median (as CQR-m of Sesia and Candès 2020), so that sure rows stay sure. The median stays as it is. Rows on which
-    a quantile falls together with the median say nothing about it.
+    Conformalized quantile regression (Romano, Patterson and Candès 2019), with errors in units of the quantile's distance from the median
+    (CQR-m of Sesia and Candès 2020), so that a band stays narrow where the model is sure. Rows without a band say nothing about its
+    width. The median stays as it is.
+
+    Args:
+        model: Trained on none of the rows.
+        rows: Outcomes that were unseen: for honest bands, those right after the training period.
+        label: Column of the outcome.
     """
     forecast = replace(model, stretch=(1.0,) * len(model.quantiles)).predict(rows)
-    error = rows[label] - forecast[quantile_name(MEDIAN)]
-    stretch = []
-    for quantile in model.quantiles:
-        distance = forecast[quantile_name(quantile)] - forecast[quantile_name(MEDIAN)]
-        needed = (error / distance).filter(distance != 0).sort()
-        if needed.is_empty():
-            stretch.append(1.0)
-            continue
-        inside = max(quantile, 1 - quantile)
-        rank = min(math.ceil((len(needed) + 1) * inside), len(needed))
-        stretch.append(max(float(needed[rank - 1]), 0.0))
-    return replace(model, stretch=tuple(stretch))
+    outcome, median = rows[label].to_numpy(), forecast[quantile_name(MEDIAN)].to_numpy()
+    stretch = np.ones(len(model.quantiles))
+    for lower in range(model.quantiles.index(MEDIAN)):
+        upper = len(stretch) - 1 - lower
+        below, above = median - forecast[:, lower].to_numpy(), forecast[:, upper].to_numpy() - median
+        band = (below > 0) & (above > 0)
+        if band.any():
+            needed = np.sort(np.maximum((median - outcome)[band] / below[band], (outcome - median)[band] / above[band]))
+            share = model.quantiles[upper] - model.quantiles[lower]
+            rank = min(math.ceil((len(needed) + 1) * share), len(needed))
+            # Less than nothing would turn the band round.
+            stretch[[lower, upper]] = max(needed[rank - 1], 0.0)
+    return replace(model, stretch=tuple(stretch.tolist()))

@@ -26,6 +26,7 @@ MODEL_INPUTS = (
     "horizon",
     # the day that is forecast
     "weekday",
+    "days_to_christmas",
     "bank_holiday",
     "before_bank_holiday",
     "after_bank_holiday",
@@ -125,14 +126,20 @@ def forecast_rows(features: pl.LazyFrame, horizons: int = HORIZONS) -> pl.LazyFr
     )
 
 
-def training_rows(features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS) -> pl.LazyFrame:
-    """`forecast_rows` with their outcome, as far as it was known at the end of the day `cutoff`.
+def training_rows(features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS, outcomes: pl.LazyFrame | None = None) -> pl.LazyFrame:
+    """`forecast_rows` with their outcome, for the days up to `cutoff`.
+
+    Args:
+        features: Rows of `daily_features`.
+        cutoff: Last day of the training period.
+        horizons: Days ahead, at most 28.
+        outcomes: `product_group`, `day` and `net` where revenue is known better than the features have it, as after late invoices.
 
     Returns:
         The columns of `forecast_rows`, `net` of the day that was forecast, and `ratio`, net in units of the reference; rows without a
         reference are left out.
     """
-    outcome = features.filter(pl.col("day") <= cutoff).select("product_group", "day", "net")
+    outcome = (features if outcomes is None else outcomes).filter(pl.col("day") <= cutoff).select("product_group", "day", "net")
     return (
         forecast_rows(features.filter(pl.col("day") < cutoff), horizons)
         .join(outcome, on=["product_group", "day"])
@@ -181,8 +188,11 @@ def _join_day(rows: pl.LazyFrame, features: pl.LazyFrame, day: pl.Expr, prefix: 
 
 def _calendar(day: pl.Expr) -> list[pl.Expr]:
     """What is known of a day in advance."""
+    after_christmas = (day.dt.month() == 12) & (day.dt.day() > 25)
+    christmas = pl.date(day.dt.year() + after_christmas, 12, 25)
     return [
         day.dt.weekday().alias("weekday"),
+        (christmas - day).dt.total_days().cast(pl.Int32).alias("days_to_christmas"),
         is_bank_holiday(day).alias("bank_holiday"),
         is_bank_holiday(day + pl.duration(days=1)).alias("before_bank_holiday"),
         is_bank_holiday(day - pl.duration(days=1)).alias("after_bank_holiday"),

@@ -5,7 +5,7 @@ are wired elsewhere.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any
@@ -25,15 +25,15 @@ BASELINES = ("seasonal_naive", "seasonal_window_average")
 WARM_UP_DAYS = 28
 LEAST_DAYS = 2 * WARM_UP_DAYS
 # The last days of the training period, at most a third of it, calibrate the band.
-CALIBRATION_DAYS = 56
+CALIBRATION_DAYS = 112
 
 # Neighbouring origins and horizons tell nearly the same: more rows than these cost time and gain little.
-MOST_ROWS = 40_000
+MOST_ROWS = 25_000
 
 # Small trees: revenue by group and day is mostly noise, and deeper ones learnt it. One thread, because on so few rows a second one costs as
 # much as it gains.
 PARAMETERS: Mapping[str, Any] = {
-    "learning_rate": 0.08,
+    "learning_rate": 0.1,
     "num_leaves": 7,
     "min_data_in_leaf": 60,
     "feature_fraction": 0.6,
@@ -42,10 +42,10 @@ PARAMETERS: Mapping[str, Any] = {
     "lambda_l2": 1.0,
     "num_threads": 1,
 }
-ROUNDS = 100
+ROUNDS = 60
 
 
-def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute) -> QuantileModel:
+def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, outcomes: pl.LazyFrame | None = None) -> QuantileModel:
     """Train on everything that was known at the end of the day `cutoff`, and on nothing after it.
 
     Args:
@@ -53,6 +53,7 @@ def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute) 
         cutoff: Last day of the training period.
         seed: The same seed and features give the same model, byte for byte.
         compute: Where to train.
+        outcomes: See `training_rows`.
 
     Returns:
         A calibrated model of the ratio of revenue to `reference`.
@@ -67,7 +68,7 @@ def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute) 
         raise HistoryTooShort(
             f"revenue is known for {days} days up to {cutoff}; a forecast model needs {LEAST_DAYS}: land {LEAST_DAYS - days} more days of invoices"
         )
-    rows = training_rows(history, cutoff).filter(pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1))
+    rows = training_rows(history, cutoff, outcomes=outcomes).filter(pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1))
     split = cutoff - timedelta(days=min(CALIBRATION_DAYS, (days - WARM_UP_DAYS) // 3))
     every = _every(groups * (days - WARM_UP_DAYS) * HORIZONS)
     thinned = ((cutoff - pl.col("origin")).dt.total_days() + pl.col("horizon")) % every == 0
@@ -94,8 +95,22 @@ def forecast(model: QuantileModel, features: pl.LazyFrame, as_of: date) -> pl.Da
     )
 
 
-def backtest(features: pl.LazyFrame, origins: Sequence[date], *, seed: int, compute: Compute) -> pl.DataFrame:
+def backtest(
+    features: pl.LazyFrame,
+    origins: Sequence[date],
+    *,
+    seed: int,
+    compute: Compute,
+    outcomes_known_at: Callable[[date | None], pl.LazyFrame | None] = lambda _: None,
+) -> pl.DataFrame:
     """Forecasts from several origins, each by a model trained up to its origin, beside the outcome and the naive forecasts.
+
+    Args:
+        features: Rows of `daily_features`.
+        origins: Last day that each forecast may see.
+        seed: Of the trainings.
+        compute: Where to train.
+        outcomes_known_at: The outcomes as they were known at the end of a day (None: as they are known now); see `training_rows`.
 
     Returns:
         `origin`, `day`, `horizon`, `product_group`, `actual`, `p10`, `p50`, `p90`, `seasonal_naive` and `seasonal_window_average`, for the
@@ -103,14 +118,16 @@ def backtest(features: pl.LazyFrame, origins: Sequence[date], *, seed: int, comp
     """
 
     def from_origin(origin: date) -> pl.DataFrame:
-        return forecast(train(features, origin, seed=seed, compute=compute), features, origin)
+        outcomes = outcomes_known_at(origin)
+        return forecast(train(features, origin, seed=seed, compute=compute, outcomes=outcomes), features, origin)
 
     forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"}).lazy()
     by, row = ["product_group"], ["product_group", "origin", "horizon", "day"]
     for name, baseline in zip(BASELINES, (seasonal_naive, seasonal_window_average), strict=True):
         naive = baseline(features, "net", origins, by=by, horizons=HORIZONS).rename({"net": name})
         forecasts = forecasts.join(naive, on=row)
-    actual = features.select("product_group", "day", pl.col("net").alias("actual"))
+    outcomes = outcomes_known_at(None)
+    actual = (features if outcomes is None else outcomes).select("product_group", "day", pl.col("net").alias("actual"))
     return (
         forecasts.join(actual, on=["product_group", "day"])
         .select("origin", "day", "horizon", "product_group", "actual", "p10", "p50", "p90", *BASELINES)
@@ -127,7 +144,9 @@ def _every(rows: int) -> int:
 
 def _fit(rows: pl.DataFrame, seed: int, compute: Compute) -> QuantileModel:
     # An error weighs by the revenue at stake, dampened: a few very large days would drown the others.
-    weighted = rows.sort("origin", "horizon", "product_group").with_columns(weight=pl.col("reference").sqrt() / pl.col("reference").sqrt().mean())
+    weighted = rows.sort("origin", "horizon", "product_group").with_columns(
+        weight=pl.col("reference").sqrt() / pl.col("reference").sqrt().mean()
+    )
     return fit_quantiles(
         weighted,
         MODEL_INPUTS,

@@ -1,0 +1,42 @@
+"""What the champion expects: the next 28 days of every product group, scored anew when the champion or the features change."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from lakehouse_assets.platform.assets.declare import Champion, Merge, Snapshot, table
+from lakehouse_assets.platform.assets.models import Scorer
+from lakehouse_assets.platform.storage.known_at import as_known
+from lakehouse_assets.platform.training import plots
+from lakehouse_assets.products.revenue_forecast.contracts import RevenueForecast
+from lakehouse_assets.products.revenue_forecast.tables import FEATURES, KEY, daily_revenue_model, score
+
+FORECAST = "revenue_forecast.predictions.daily_revenue"
+
+
+def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
+    """The newest forecast beside what came before it."""
+    forecasts = read(FORECAST)
+    newest = forecasts.filter(pl.col("scored_at") == pl.col("scored_at").max()).collect()
+    history = as_known(read(FEATURES), KEY).select("product_group", "day", "net").collect()
+    return plots.forecast_plot(history, newest, group="product_group", day="day", value="net")
+
+
+@table(
+    FORECAST,
+    contract=RevenueForecast,
+    reads={"champion": Champion(daily_revenue_model), "features": Snapshot(FEATURES, version_as="feature_version")},
+    write=Merge(on=("as_of", "horizon", "product_group", "model_version"), stamps=("feature_version", "scored_at")),
+    stamped_at="scored_at",
+    picture=draw,
+)
+def daily_revenue(champion: Scorer, features: pl.LazyFrame) -> pl.LazyFrame:
+    """Net revenue by day and product group, 28 days ahead, with the band in which it lies eight times in ten."""
+    feature_version = features.select(pl.col("feature_version").max()).collect().item()
+    forecast = score(champion.model, features.drop("feature_version"))
+    return forecast.lazy().with_columns(
+        pl.col("horizon").cast(pl.Int64),
+        model_name=pl.lit(champion.name),
+        model_version=pl.lit(champion.version, dtype=pl.Int64),
+        feature_version=pl.lit(feature_version, dtype=pl.Int64),
+    )
