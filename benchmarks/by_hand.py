@@ -19,7 +19,9 @@ def read(folder: Path) -> pl.DataFrame:
     frames = []
     for path in sorted(folder.glob("*.parquet")):
         rows = pl.read_parquet(path)
-        names = dict(zip(rows.columns, ["invoice", "stock_code", "description", "quantity", "at", "price", "customer", "country"], strict=True))
+        names = dict(
+            zip(rows.columns, ["invoice", "stock_code", "description", "quantity", "at", "price", "customer", "country"], strict=True)
+        )
         rows = rows.rename(names)
         at = pl.col("at").str.to_datetime("%Y-%m-%d %H:%M:%S") if rows.schema["at"] == pl.String else pl.col("at").cast(pl.Datetime("us"))
         frames.append(rows.with_columns(at, pl.lit(path.name).alias("file"), pl.col("quantity").cast(pl.Int64)))

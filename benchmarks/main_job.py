@@ -9,6 +9,7 @@ import statistics
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -72,12 +73,14 @@ def main() -> None:
         sys.exit("over the limit")
 
 
-def show(result: dict) -> None:
+def show(result: dict[str, Any]) -> None:
     console = Console()
     grid = Table("", "by hand", "platform", "ratio", "limit", title=f"Main job on the real files, median of {PAIRS} pairs")
     hand, ours = result["by_hand"], result["platform"]
     grid.add_row("wall time, s", f"{hand['seconds']:.1f}", f"{ours['seconds']:.1f}", f"{result['time_ratio']:.2f}", f"{MOST_TIME}")
-    grid.add_row("peak memory, MB", f"{hand['megabytes']:.0f}", f"{ours['megabytes']:.0f}", f"{result['memory_ratio']:.2f}", f"{MOST_MEMORY}")
+    grid.add_row(
+        "peak memory, MB", f"{hand['megabytes']:.0f}", f"{ours['megabytes']:.0f}", f"{result['memory_ratio']:.2f}", f"{MOST_MEMORY}"
+    )
     console.print(grid)
     spent = Table("where the time goes", "s")
     for name, seconds in result["by_hand_parts"].items():

@@ -49,17 +49,14 @@ def make_dataset(
         TypeError: See `check_types`.
     """
     check_types(rows.select(*features, label, weight))
-    return (
-        load_lightgbm()
-        .Dataset(
-            rows.select(features),
-            label=rows[label],
-            weight=rows[weight],
-            categorical_feature=list(categorical),
-            params={"seed": seed, **REPRODUCIBLE},
-        )
-        .construct()
+    dataset: lightgbm.Dataset = load_lightgbm().Dataset(
+        rows.select(features),
+        label=rows[label],
+        weight=rows[weight],
+        categorical_feature=list(categorical),
+        params={"seed": seed, **REPRODUCIBLE},
     )
+    return dataset.construct()
 
 
 def predict(booster: "lightgbm.Booster", rows: pl.DataFrame) -> pl.Series:

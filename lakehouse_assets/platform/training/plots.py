@@ -1,4 +1,7 @@
-"""Pictures of forecasts and backtests for people: PNG, small enough to travel with a materialisation. What is drawn is decided by the products."""
+"""Pictures of forecasts and backtests for people: PNG, small enough to travel with a materialisation.
+
+What is drawn, and under which names, is decided by the products.
+"""
 
 import io
 import math
@@ -11,6 +14,7 @@ import polars as pl
 from lakehouse_assets.platform.training.metrics import wape
 
 _COLOURS = ("#1f5fa8", "#9aa5b1", "#d08c3c", "#6b8f71")
+_COLOURS_KEPT = 48
 _HISTORY_DAYS = 84
 _MOST_PANELS = 12
 
@@ -32,21 +36,17 @@ def forecast_plot(history: pl.DataFrame, forecast: pl.DataFrame, *, group: str, 
     groups = sizes[group].head(_MOST_PANELS - 1).to_list()
     columns = 3
     figure, axes = _figure(math.ceil((len(groups) + 1) / columns), columns, height=1.9)
-    total = recent.group_by(day).agg(pl.col(value).sum()).sort(day)
+    total = forecast.group_by(day).agg(pl.col("p50").sum()).sort(day)
     # The quantiles of groups do not add up to those of their sum; the expected values nearly do.
-    _panel(axes[0], total, forecast.group_by(day).agg(pl.col("p50").sum()).sort(day), day, value, "all groups", band=False)
-    for axis, name in zip(axes[1:], groups, strict=False):
-        of_group = pl.col(group) == name
-        _panel(axis, recent.filter(of_group).sort(day), forecast.filter(of_group).sort(day), day, value, str(name), band=True)
+    panels = [("all groups", recent.group_by(day).agg(pl.col(value).sum()).sort(day), total)]
+    panels += [(name, recent.filter(pl.col(group) == name).sort(day), forecast.filter(pl.col(group) == name).sort(day)) for name in groups]
+    for axis, (title, was, expected) in zip(axes, panels, strict=False):
+        axis.plot(was[day], was[value], color=_COLOURS[1], linewidth=0.8)
+        if "p10" in expected.columns:
+            axis.fill_between(expected[day], expected["p10"], expected["p90"], color=_COLOURS[0], alpha=0.22, linewidth=0)
+        axis.plot(expected[day], expected["p50"], color=_COLOURS[0], linewidth=1.2)
+        axis.set_title(title, fontsize=8, loc="left")
     return _png(figure, axes, 1 + len(groups))
-
-
-def _panel(axis: Any, history: pl.DataFrame, forecast: pl.DataFrame, day: str, value: str, title: str, *, band: bool) -> None:
-    axis.plot(history[day], history[value], color=_COLOURS[1], linewidth=0.8)
-    if band:
-        axis.fill_between(forecast[day], forecast["p10"], forecast["p90"], color=_COLOURS[0], alpha=0.22, linewidth=0)
-    axis.plot(forecast[day], forecast["p50"], color=_COLOURS[0], linewidth=1.2)
-    axis.set_title(title, fontsize=8, loc="left")
 
 
 def backtest_plot(rows: pl.DataFrame, *, actual: str, forecasts: Sequence[str], origin: str, labels: Sequence[str]) -> bytes:
@@ -64,8 +64,13 @@ def backtest_plot(rows: pl.DataFrame, *, actual: str, forecasts: Sequence[str], 
     width = 0.8 / len(forecasts)
     for number, (name, label) in enumerate(zip(forecasts, labels, strict=True)):
         places = [place + (number - (len(forecasts) - 1) / 2) * width for place in range(scores.height)]
-        mean = scores[name].mean()
-        axes[0].bar(places, scores[name], width * 0.92, color=_COLOURS[number % len(_COLOURS)], label=f"{label}, mean {mean:.3f}")
+        axes[0].bar(
+            places,
+            scores[name],
+            width * 0.92,
+            color=_COLOURS[number % len(_COLOURS)],
+            label=f"{label}, mean {sum(scores[name]) / scores.height:.3f}",
+        )
     axes[0].set_xticks(range(scores.height), [str(value) for value in scores[origin]])
     axes[0].set_title("Backtest: WAPE of 28 days from each origin (lower is better)", fontsize=9, loc="left")
     axes[0].legend(fontsize=7, frameon=False, ncols=len(forecasts), loc="upper center", bbox_to_anchor=(0.5, -0.1))
@@ -84,16 +89,20 @@ def _figure(rows: int, columns: int, *, height: float) -> tuple[Any, list[Any]]:
 
 def _png(figure: Any, axes: list[Any], used: int, *, dates: bool = True) -> bytes:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from PIL import Image
 
     for number, axis in enumerate(axes):
         axis.set_visible(number < used)
         axis.tick_params(labelsize=6, length=2)
         axis.spines[["top", "right"]].set_visible(False)
         if dates:
-            locator = AutoDateLocator(maxticks=5)
+            locator = AutoDateLocator(maxticks=5)  # type: ignore[no-untyped-call]
             axis.xaxis.set_major_locator(locator)
-            axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+            axis.xaxis.get_offset_text().set_fontsize(6)
             axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=80)
-    return content.getvalue()
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=80)
+    # A few colours are enough for lines, and a third of the bytes.
+    Image.open(drawn).convert("RGB").quantize(_COLOURS_KEPT).save(small, format="png", optimize=True)
+    return small.getvalue()

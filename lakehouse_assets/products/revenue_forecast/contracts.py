@@ -1,16 +1,17 @@
-"""What the tables of `revenue_forecast` promise. How features are worked out is in `features`, how scores come about in `model` and `predictions`.
+"""What the tables of `revenue_forecast` promise. How their rows come about is in `features`, `model` and `predictions`.
 
 Money is in pounds. A level is net revenue for each day on which the shop was open.
 """
 
 from datetime import date
+from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
 
 
-def _level(days: int, whose: str) -> object:
+def _level(days: int, whose: str) -> Any:
     return column(nullable=True, description=f"{whose} level over the last {days} days.")
 
 

@@ -26,7 +26,6 @@ MODEL_INPUTS = (
     "horizon",
     # the day that is forecast
     "weekday",
-    "days_to_christmas",
     "bank_holiday",
     "before_bank_holiday",
     "after_bank_holiday",
@@ -188,11 +187,8 @@ def _join_day(rows: pl.LazyFrame, features: pl.LazyFrame, day: pl.Expr, prefix: 
 
 def _calendar(day: pl.Expr) -> list[pl.Expr]:
     """What is known of a day in advance."""
-    after_christmas = (day.dt.month() == 12) & (day.dt.day() > 25)
-    christmas = pl.date(day.dt.year() + after_christmas, 12, 25)
     return [
         day.dt.weekday().alias("weekday"),
-        (christmas - day).dt.total_days().cast(pl.Int32).alias("days_to_christmas"),
         is_bank_holiday(day).alias("bank_holiday"),
         is_bank_holiday(day + pl.duration(days=1)).alias("before_bank_holiday"),
         is_bank_holiday(day - pl.duration(days=1)).alias("after_bank_holiday"),
@@ -200,37 +196,39 @@ def _calendar(day: pl.Expr) -> list[pl.Expr]:
     ]
 
 
+def _ratio(value: str, unit: str) -> pl.Expr:
+    return pl.when(pl.col(unit) > 0).then(pl.col(value) / pl.col(unit))
+
+
 def _reference() -> list[pl.Expr]:
-    """A plain forecast: the group's level, shaped like the shop's week, on the days that the shop is expected to open."""
+    """A plain forecast: the group's level, shaped like the shop's week and season, on the days that the shop is expected to open."""
     special = pl.when("christmas_break").then("christmas_open").when("bank_holiday").then("bank_holiday_open").otherwise(1)
     expected_open = special * pl.col("last_weekday_open")
     level = pl.max_horizontal("level_28", SMALLEST_SHARE * pl.col("shop_level_91"), 0.0)
-    week = (pl.col("last_shop_weekday_8") / pl.col("shop_level_56")).fill_null(1)
+    week = _ratio("last_shop_weekday_8", "shop_level_56").fill_null(1)
+    # Half of last year's rise or fall, on the scale of logarithms: seasons return, but not to the letter.
+    season = _ratio("then_week_shop_level_7", "then_origin_shop_level_28").fill_null(1).clip(1 / 3, 3).sqrt()
     return [
         expected_open.alias("expected_open"),
         level.alias("level"),
-        (level * week * pl.max_horizontal(expected_open, SMALLEST_OPENNESS)).fill_null(0).clip(0).alias("reference"),
+        (level * week * season * pl.max_horizontal(expected_open, SMALLEST_OPENNESS)).fill_null(0).clip(0).alias("reference"),
     ]
 
 
 def _ratios() -> list[pl.Expr]:
     """The inputs without a unit."""
-
-    def ratio(value: str, unit: str) -> pl.Expr:
-        return pl.when(pl.col(unit) > 0).then(pl.col(value) / pl.col(unit))
-
     ratios = {
-        "shop_share": ratio("level", "shop_level_28"),
-        "median_ratio": ratio("median_28", "level"),
-        "deviation_ratio": ratio("deviation_28", "level"),
-        **{f"level_ratio_{days}": ratio(f"level_{days}", "level") for days in _RATIO_DAYS},
-        "same_weekday_ratio": ratio("last_net", "level"),
-        **{f"weekday_ratio_{weeks}": ratio(f"last_weekday_{weeks}", "level") for weeks in WEEKDAY_WEEKS},
-        "group_season": ratio("then_month_level_28", "then_origin_level_28"),
-        **{f"shop_level_ratio_{days}": ratio(f"shop_level_{days}", "shop_level_28") for days in _RATIO_DAYS},
-        **{f"shop_weekday_ratio_{weeks}": ratio(f"last_shop_weekday_{weeks}", "shop_level_28") for weeks in WEEKDAY_WEEKS},
-        "week_season": ratio("then_week_shop_level_7", "then_origin_shop_level_28"),
-        "month_season": ratio("then_month_shop_level_28", "then_origin_shop_level_28"),
-        "year_growth": ratio("shop_level_28", "then_origin_shop_level_28"),
+        "shop_share": _ratio("level", "shop_level_28"),
+        "median_ratio": _ratio("median_28", "level"),
+        "deviation_ratio": _ratio("deviation_28", "level"),
+        **{f"level_ratio_{days}": _ratio(f"level_{days}", "level") for days in _RATIO_DAYS},
+        "same_weekday_ratio": _ratio("last_net", "level"),
+        **{f"weekday_ratio_{weeks}": _ratio(f"last_weekday_{weeks}", "level") for weeks in WEEKDAY_WEEKS},
+        "group_season": _ratio("then_month_level_28", "then_origin_level_28"),
+        **{f"shop_level_ratio_{days}": _ratio(f"shop_level_{days}", "shop_level_28") for days in _RATIO_DAYS},
+        **{f"shop_weekday_ratio_{weeks}": _ratio(f"last_shop_weekday_{weeks}", "shop_level_28") for weeks in WEEKDAY_WEEKS},
+        "week_season": _ratio("then_week_shop_level_7", "then_origin_shop_level_28"),
+        "month_season": _ratio("then_month_shop_level_28", "then_origin_shop_level_28"),
+        "year_growth": _ratio("shop_level_28", "then_origin_shop_level_28"),
     }
     return [value.alias(name) for name, value in ratios.items()]

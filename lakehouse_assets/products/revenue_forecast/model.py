@@ -66,7 +66,7 @@ def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, 
     days = (cutoff - first).days + 1 if first else 0
     if days < LEAST_DAYS:
         raise HistoryTooShort(
-            f"revenue is known for {days} days up to {cutoff}; a forecast model needs {LEAST_DAYS}: land {LEAST_DAYS - days} more days of invoices"
+            f"revenue is known for {days} days up to {cutoff}; a forecast model needs {LEAST_DAYS}: land {LEAST_DAYS - days} more days"
         )
     rows = training_rows(history, cutoff, outcomes=outcomes).filter(pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1))
     split = cutoff - timedelta(days=min(CALIBRATION_DAYS, (days - WARM_UP_DAYS) // 3))

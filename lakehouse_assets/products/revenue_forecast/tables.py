@@ -1,6 +1,7 @@
 """What of this product stands in the graph before its predictions: the feature set, and the model that learns from it.
 
-How features are worked out is in `features`, how the model is trained in `model`; here both are declared, and the training is put together with its test.
+How features are worked out is in `features`, how the model is trained in `model`; here both are declared, and a training is put together
+with its test.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -35,7 +36,7 @@ _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
     write=Revise(on=KEY),
 )
 def daily_revenue_features(revenue: pl.LazyFrame) -> pl.LazyFrame:
-    """What was known of each product group at the end of each day; a day whose invoices came late stands a second time, as it became known."""
+    """What was known of each product group at the end of each day; what was revised later stands beside it, as it became known."""
     return daily_features(revenue.filter(pl.col("component").is_in(_GOODS)))
 
 
@@ -97,8 +98,8 @@ def _picture(tested: pl.DataFrame) -> bytes:
 
 def score(trained: Any, features: pl.LazyFrame) -> pl.DataFrame:
     """The forecast of the 28 days after the newest known day, with the newest values known."""
-    known = as_known(features, KEY).collect()
-    return forecasting.forecast(trained, known.lazy(), known["day"].max())
+    known = as_known(features, KEY).collect().lazy()
+    return forecasting.forecast(trained, known, known.select(pl.col("day").max()).collect().item())
 
 
 def _origins(known: pl.LazyFrame, last: date) -> list[date]:
