@@ -1,7 +1,7 @@
 """The main job as one careful engineer would write it in a day, with no platform around it: the limit that `main_job` is held against.
 
-It reads the same files, cleans them by the same rules, aggregates, trains, tests and predicts with the same model code; it keeps no table, no quarantine,
-no registry. `python -m benchmarks.by_hand FOLDER` prints the seconds of each part as JSON.
+It reads the same files, cleans them by the same rules, aggregates, trains, tests and predicts with the same model code; it keeps no
+table, no quarantine, no registry. `python -m benchmarks.by_hand FOLDER` prints the seconds of each part as JSON.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The real files from landing to forecasts through Dagster, against the same job written by hand with no platform around it (`by_hand`).
 
-Pairs of whole processes in turn, so that a machine whose speed drifts does not favour one. The limits: at most 2.5 times the wall time and twice the peak
-memory. A second table says what a run costs before it does anything, by executor.
+Pairs of whole processes in turn, so that a machine whose speed drifts does not favour one. The limits: at most 2.5 times the wall time
+and twice the peak memory. A second table says what a run costs before it does anything, by executor.
 """
 
 import json
