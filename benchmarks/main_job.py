@@ -59,8 +59,8 @@ def main() -> None:
         return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
 
     result = {
-        "by_hand": {"seconds": statistics.median(h.seconds for h in hand), "megabytes": statistics.median(h.megabytes for h in hand)},
-        "platform": {"seconds": statistics.median(o.seconds for o in ours), "megabytes": statistics.median(o.megabytes for o in ours)},
+        "by_hand": {name: statistics.median(getattr(h, name) for h in hand) for name in ("seconds", "cpu", "megabytes")},
+        "platform": {name: statistics.median(getattr(o, name) for o in ours) for name in ("seconds", "cpu", "megabytes")},
         "time_ratio": time_ratio,
         "memory_ratio": memory_ratio,
         "by_hand_parts": median(parts),
@@ -78,6 +78,7 @@ def show(result: dict[str, Any]) -> None:
     grid = Table("", "by hand", "platform", "ratio", "limit", title=f"Main job on the real files, median of {PAIRS} pairs")
     hand, ours = result["by_hand"], result["platform"]
     grid.add_row("wall time, s", f"{hand['seconds']:.1f}", f"{ours['seconds']:.1f}", f"{result['time_ratio']:.2f}", f"{MOST_TIME}")
+    grid.add_row("CPU time, s", f"{hand['cpu']:.1f}", f"{ours['cpu']:.1f}", f"{ours['cpu'] / hand['cpu']:.2f}", "")
     grid.add_row(
         "peak memory, MB", f"{hand['megabytes']:.0f}", f"{ours['megabytes']:.0f}", f"{result['memory_ratio']:.2f}", f"{MOST_MEMORY}"
     )

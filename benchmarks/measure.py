@@ -18,9 +18,10 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Measured:
-    """A finished command: wall seconds, peak resident memory in megabytes of its largest process, what it printed."""
+    """A finished command: wall and CPU seconds, peak resident memory in megabytes, what it printed."""
 
     seconds: float
+    cpu: float
     megabytes: float
     output: str
 
@@ -42,7 +43,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
         err.seek(0)
         if process.returncode:
             sys.exit(f"{' '.join(command)} ended with {process.returncode}\n{out.read()[-2000:]}{err.read()[-2000:]}")
-        return Measured(seconds, usage.ru_maxrss / 1024, out.read())
+        return Measured(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, out.read())
 
 
 def keep(name: str, result: Any) -> None:

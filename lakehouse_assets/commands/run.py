@@ -18,7 +18,7 @@ from lakehouse_assets.platform.assets.build import REBUILD_TAG
 from lakehouse_assets.platform.assets.declare import QUARANTINE_SUFFIX
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
-_SECONDS_BETWEEN_LOOKS = 0.1
+_SECONDS_BETWEEN_LOOKS = 0.25
 # The events are kept in Dagster's log and told by the bars; nobody reads them a third time on the terminal.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

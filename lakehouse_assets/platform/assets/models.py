@@ -1,8 +1,8 @@
 """One declared model on its way to being up to date: train on the newest features, register, let the gate decide, write it down.
 
 The steps can be repeated. A training is found again by its fingerprint and not registered twice; the ledger's commit carries the cursor
-on the feature set; an alias that a crash left behind is set by the next run. How a model is trained is the product's business, what
-MLflow keeps the registry's.
+on the feature set, so of two runs at once one decides; an alias that a crash left behind is set by the next run, one that was set by hand
+stays. How a model is trained is the product's business, what MLflow keeps the registry's.
 """
 
 import hashlib
@@ -12,20 +12,20 @@ import io
 import platform
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from lakehouse_assets.platform.assets.declare import Champion, ModelAsset
 from lakehouse_assets.platform.assets.refresh import reads_of
 from lakehouse_assets.platform.registry.gate import Decision, decide
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, ledger_entry, ledger_frame
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, LedgerEntry, ledger_entry, ledger_frame
 from lakehouse_assets.platform.registry.registry import PREVIOUS, AliasChange, ModelVersion, Registry
 from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
-from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -33,6 +33,10 @@ from lakehouse_assets.platform.training.result import HistoryTooShort, Training
 
 _BACKTEST = "backtest.parquet"
 _CHAMPION = "champion"
+_KEPT: Final = "kept as challenger"
+# A cursor of the ledger on itself: how many of its entries were carried out in MLflow. It is committed after the aliases are set, so the
+# ledger also gets a version then, and a table that was scored between decision and aliases is scored anew.
+_ALIASES = "mlflow.aliases"
 
 
 @dataclass(frozen=True)
@@ -102,20 +106,20 @@ class ModelStep:
         Args:
             only_without_champion: Leave a model alone that has a champion; its next training is scheduled.
         """
-        self.ledger.create(LEDGER_SCHEMA, description=f"Every decision about the champion of {self.asset.registered_name}.")
-        self._mend_aliases()
+        self._open_ledger()
         features = self.lakehouse.table(self.asset.features)
         before, now = self.ledger.cursor(features.name), features.version()
         champion = self.registry.champion(self.asset.registered_name)
         if before == now or (only_without_champion and champion is not None):
-            return self._as_decided(champion)
-        commit = Commit((Cursor(features.name, before, now),), lambda _: {"lakehouse.run_id": self.run_id})
+            return self._as_decided()
+        commit = Commit((Cursor(features.name, before, now),), self._info)
+        started_at = datetime.now(UTC)
         try:
             training = self.asset.train(features.scan(now), self.seed)
         except HistoryTooShort as short:
-            self.ledger.append(ledger_frame([]), commit)
-            return Trained(promoted=False, reasons=(str(short),), version=None, champion=champion.version if champion else None)
-        return self._register(training, self._training_run(training, features, now), champion, commit)
+            self._write_down([], commit)
+            return Trained(promoted=False, reasons=(str(short),), version=None, champion=_number(champion))
+        return self._register(training, self._training_run(training, features, now, started_at), champion, commit)
 
     def rollback(self) -> AliasChange:
         """Make the previous champion the champion again, and write that down; done twice, it undoes itself.
@@ -123,37 +127,38 @@ class ModelStep:
         Raises:
             LookupError: There is no previous champion.
         """
+        self._open_ledger()
         name = self.asset.registered_name
         champion, previous = self.registry.champion(name), self.registry.with_alias(name, PREVIOUS)
         if champion is None or previous is None or previous.version == champion.version:
             raise LookupError(f"{name} has no previous champion to go back to")
         reasons = [f"Version {champion.version} was rolled back to version {previous.version} by hand."]
         entry = ledger_entry(previous, "rolled back", reasons=reasons, champion_before=champion.version, decided_at=datetime.now(UTC))
-        self.ledger.append(ledger_frame([entry]))
-        self._mend_aliases()
+        self._write_down([entry], Commit(info=self._info))
+        self._carry_out()
         return AliasChange(model_name=name, champion=previous.version, champion_before=champion.version)
 
     def _register(self, training: Training, run: TrainingRun, champion: ModelVersion | None, commit: Commit) -> Trained:
         version = self.registry.log_training(run)
-        decision = self._decide(training, champion if champion is None or champion.version != version.version else None)
-        before = champion.version if champion else None
+        decision = self._decide(training, champion)
         entry = ledger_entry(
             version,
-            "promoted" if decision.promote else "kept as challenger",
+            "promoted" if decision.promote else _KEPT,
             reasons=decision.reasons,
-            champion_before=before,
+            champion_before=_number(champion),
             decided_at=datetime.now(UTC),
         )
-        try:
-            self.ledger.append(ledger_frame([entry]), commit)
-        except CursorMoved:
-            return self._as_decided(self.registry.champion(self.asset.registered_name))  # another run decided on the same features
-        self._mend_aliases()
-        now = self.registry.champion(self.asset.registered_name)
-        return Trained(decision.promote, decision.reasons, version.version, now.version if now else None, training.metrics, training.plots)
+        decided_here = self._write_down([entry], commit)
+        self._carry_out()
+        done = self._as_decided()
+        # If another run decided on the same features first, its version counts, and the one of this run stays without an alias.
+        return replace(done, metrics=training.metrics, plots=training.plots) if decided_here else done
 
     def _decide(self, training: Training, champion: ModelVersion | None) -> Decision:
-        """The gate on rows that neither model had seen: those of the challenger's backtest that the champion's has as well."""
+        """The gate on rows that neither model had seen: those of the challenger's backtest that the champion's has as well.
+
+        A champion that was tested on none of them cannot be compared, and does not stay in use for that.
+        """
         row, models = list(training.row), ["model", *training.baselines]
         compared = training.backtest.select(*row, "actual", *models)
         opponent = None
@@ -165,11 +170,15 @@ class ModelStep:
         names = [*models, *([opponent] if opponent else [])]
         errors = compared.with_columns((pl.col(name) - pl.col("actual")).abs() for name in names)
         errors = errors.with_columns(pl.col("actual").abs())
-        return decide(
+        decision = decide(
             errors, origin=row[0], scale="actual", challenger="model", baselines=training.baselines, champion=opponent, metric="WAPE"
         )
+        if champion is None or opponent is not None or not decision.promote:
+            return decision
+        instead = f"It becomes champion: the champion so far, version {champion.version}, was tested on none of the same rows."
+        return replace(decision, reasons=(*decision.reasons[:-1], instead))
 
-    def _training_run(self, training: Training, features: Table, version: int) -> TrainingRun:
+    def _training_run(self, training: Training, features: Table, version: int, started_at: datetime) -> TrainingRun:
         tables = [_training_table(features, version), *_sources(self.lakehouse, features, version)]
         code = _code_version(self.asset.train)
         said = [self.asset.name, str(self.seed), *(f"{table.name}@{table.digest}" for table in tables)]
@@ -185,7 +194,7 @@ class ModelStep:
             code_version=code,
             seed=self.seed,
             environment=_environment(training.packages),
-            started_at=datetime.now(UTC),
+            started_at=started_at,
             tables=tables,
             parameters=training.parameters,
             metrics=training.metrics,
@@ -193,31 +202,48 @@ class ModelStep:
             files={_BACKTEST: backtest.getvalue(), **{f"{name}.png": png for name, png in training.plots.items()}},
         )
 
-    def _mend_aliases(self) -> None:
-        """Carry out the ledger's last decision if a crash came before that; one that was carried out or overruled is left alone."""
+    def _open_ledger(self) -> None:
+        self.ledger.create(LEDGER_SCHEMA, description=f"Every decision about the champion of {self.asset.registered_name}.")
+        self._carry_out()  # what a run that died had decided
+
+    def _carry_out(self) -> None:
+        """Set the aliases as the last decision says, once: what somebody set by hand since then is left alone."""
+        carried_out, entries = self.ledger.cursor(_ALIASES), self.ledger.count()
         last = self._last_entry()
-        if last is None:
+        if last is None or carried_out == entries:
             return
         name = self.asset.registered_name
-        champion = self.registry.champion(name)
+        standing = _number(self.registry.champion(name))
         decided = next((v for v in self.registry.versions(name) if v.version == last["version"]), None)
-        if decided is None or (champion.version if champion else None) != last["champion_before"]:
-            return
-        if last["decision"] == "kept as challenger":
+        if decided is not None and last["decision"] == _KEPT and standing == last["champion_before"]:
             self.registry.challenge(decided)
-        else:
+        elif decided is not None and last["decision"] != _KEPT and standing in (last["champion_before"], decided.version):
             self.registry.promote(decided)
+        self._write_down([], Commit((Cursor(_ALIASES, carried_out, entries),), self._info))
 
-    def _as_decided(self, champion: ModelVersion | None) -> Trained:
-        last = self._last_entry()
+    def _write_down(self, entries: list[LedgerEntry], commit: Commit) -> bool:
+        """Commit to the ledger, and say whether this run did it or another one had done it before."""
+        try:
+            return self.ledger.append(ledger_frame(entries), commit).counts is not None
+        except CursorMoved:
+            return False
+
+    def _info(self, _: Counts) -> dict[str, str]:
+        return {"lakehouse.run_id": self.run_id}
+
+    def _as_decided(self) -> Trained:
+        champion, last = _number(self.registry.champion(self.asset.registered_name)), self._last_entry()
         if last is None:
-            return Trained(promoted=False, reasons=("No version was trained yet.",), version=None, champion=None)
-        reasons = tuple(str(last["reasons"]).split("\n"))
-        return Trained(last["decision"] != "kept as challenger", reasons, last["version"], champion.version if champion else None)
+            return Trained(promoted=False, reasons=("No version was trained yet.",), version=None, champion=champion)
+        return Trained(last["decision"] != _KEPT, tuple(last["reasons"].split("\n")), last["version"], champion)
 
     def _last_entry(self) -> dict[str, Any] | None:
         entries = self.ledger.scan().sort("decided_at").tail(1).collect()
         return entries.row(0, named=True) if entries.height else None
+
+
+def _number(version: ModelVersion | None) -> int | None:
+    return None if version is None else version.version
 
 
 def _training_table(table: Table, version: int) -> TrainingTable:
@@ -244,8 +270,8 @@ def _code_version(function: Callable[..., Any]) -> str:
     """A hash over the modules of the function's package and of the training room."""
     import lakehouse_assets.platform.training as room
 
-    own = Path(inspect.getfile(function)).parent
-    files = sorted([*own.glob("*.py"), *Path(next(iter(room.__path__))).glob("*.py")])
+    folders = (Path(inspect.getfile(function)).parent, Path(next(iter(room.__path__))))
+    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
     return _hash(b"\0".join(file.read_bytes() for file in files))
 
 

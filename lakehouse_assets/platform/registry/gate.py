@@ -1,15 +1,18 @@
 """The gate: what a challenger has to pass to become champion. It compares numbers; aliases are set by `registry`.
 
-The comparison is paired and clustered. All models are scored on the same unseen rows, so what is hard for one is hard
-for all and cancels out. Errors of one forecast origin go up and down together, so an origin counts as one observation
-and not as its hundreds of rows. The interval is that of a ratio estimator over origins with Student's t (a
-Diebold-Mariano test with errors clustered by origin). In simulations with five origins it lets one in twenty models
-through that are no better than the baseline, as it says; a block bootstrap lets through one in ten.
+The comparison is paired and clustered. All models are scored on the same unseen rows, so what is hard for one is hard for all and cancels
+out. Errors of one forecast origin go up and down together, so an origin counts as one observation and not as its hundreds of rows.
+
+Whether a model is better than a baseline is decided by Fisher's sign-flip test over origins: if the two were equally good, each origin's
+gain might as well have been a loss. The test is exact for any number of origins, and one origin with a very large gain, such as Christmas,
+does not count against the model. The interval beside it, of a ratio estimator with Student's t (a Diebold-Mariano test with errors
+clustered by origin), says how large the difference may be; against a champion it is what counts.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -17,6 +20,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 CONFIDENCE: Final = 0.90
+# How often a model that is no better than the baseline may seem so by chance. With few origins, no test can be as sure as that: then
+# the model
+# has to be better from each of them.
+CHANCE: Final = 0.05
+_MOST_FLIPS: Final = 4096
 # How much worse than the champion, as a share of its score, a challenger may be in the worst case of the interval.
 CHAMPION_MARGIN: Final = 0.05
 
@@ -32,6 +40,9 @@ class Comparison:
         opponent_score: Of the other model.
         low: Lower end of the interval of the improvement, `opponent_score - score`.
         high: Its upper end.
+        chance: How often equally good models would differ as much, by the sign-flip test.
+        better_origins: From how many origins the challenger is better.
+        origins: How many there are.
         passed: Whether the challenger passes against this one by its improvement.
         equal: Whether both have the same errors.
     """
@@ -42,6 +53,9 @@ class Comparison:
     opponent_score: float
     low: float
     high: float
+    chance: float
+    better_origins: int
+    origins: int
     passed: bool
     equal: bool = False
 
@@ -51,14 +65,14 @@ class Comparison:
         return self.opponent_score - self.score
 
     def __str__(self) -> str:
+        text = f"{self.metric} {self.score:.3f} against {self.opponent_score:.3f} for {self.opponent}"
+        if self.equal:
+            return f"{text}: the same errors."
         verdict = "better" if self.improvement > 0 else "worse"
-        interval = f"{CONFIDENCE:.0%} interval of the improvement {self.low:.3f} to {self.high:.3f}"
-        if math.isinf(self.low):
-            interval = "there is one origin only, so how much that may be chance is unknown"
-        return (
-            f"{self.metric} {self.score:.3f} against {self.opponent_score:.3f} for {self.opponent}: "
-            f"{verdict} by {abs(self.improvement):.3f} ({interval})."
-        )
+        text += f": {verdict} by {abs(self.improvement):.3f}, better from {self.better_origins} of {self.origins} origins"
+        if self.origins == 1:
+            return f"{text}; one origin alone does not say how much of that is chance."
+        return f"{text} (by chance {self.chance:.0%} of the time; {CONFIDENCE:.0%} interval {self.low:.3f} to {self.high:.3f})."
 
 
 @dataclass(frozen=True)
@@ -82,8 +96,9 @@ def decide(
 ) -> Decision:
     """Decide whether the challenger becomes champion.
 
-    - It has to beat the best of the naive baselines beyond doubt: the whole interval of the improvement is above zero.
-      A model costs more than a baseline to run and to understand, so the burden of proof is with the model.
+    - It has to beat the best of the naive baselines beyond chance: see `CHANCE`. A model costs more than a baseline to run and to
+    understand, so
+      the burden of proof is with the model.
     - It has to beat the champion on average, and the interval has to rule out that it is worse by more than
       `CHAMPION_MARGIN` of the champion's score. Proof beyond doubt is not asked for: a champion that is trained anew on
       more data is rarely much better, and refusing it would let the model in use grow old. For the same reason it
@@ -109,15 +124,15 @@ def decide(
     origins = errors.group_by(origin).agg(pl.col(scale, *candidates).sum()).sort(origin)
     best_baseline = min(baselines, key=lambda name: origins[name].sum())
 
-    comparisons = [_compare(origins, scale, challenger, best_baseline, metric, allowed_loss=0.0)]
+    comparisons = [_against_baseline(_compare(origins, scale, challenger, best_baseline, metric))]
     if champion is not None:
-        comparisons.append(_compare(origins, scale, challenger, champion, metric, allowed_loss=CHAMPION_MARGIN))
+        comparisons.append(_against_champion(_compare(origins, scale, challenger, champion, metric)))
     passes_baseline = comparisons[0].passed
     passes_champion = champion is None or comparisons[1].passed or comparisons[1].equal
     promote = passes_baseline and passes_champion
     reasons = [str(comparison) for comparison in comparisons]
     if not passes_baseline:
-        reasons.append("It stays challenger: the improvement over the best naive baseline is not beyond doubt.")
+        reasons.append("It stays challenger: the improvement over the best naive baseline may be chance.")
     elif not promote:
         reasons.append(
             "It stays challenger: it has to beat the champion on average, and the interval must not reach "
@@ -144,22 +159,43 @@ def _require_same_rows(errors: pl.DataFrame, columns: list[str]) -> None:
         raise ValueError(f"{columns[0]!r} adds up to nothing over {errors.height:,} rows: there is nothing to measure errors against")
 
 
-def _compare(origins: pl.DataFrame, scale: str, challenger: str, opponent: str, metric: str, *, allowed_loss: float) -> Comparison:
+def _compare(origins: pl.DataFrame, scale: str, challenger: str, opponent: str, metric: str) -> Comparison:
     scales, errors, opponent_errors = (origins[name].cast(pl.Float64).to_numpy() for name in (scale, challenger, opponent))
     score, opponent_score = float(errors.sum() / scales.sum()), float(opponent_errors.sum() / scales.sum())
-    improvement = opponent_score - score
-    deviation = _half_interval(opponent_errors - errors, scales)
-    low, high = improvement - deviation, improvement + deviation
+    gains = opponent_errors - errors
+    deviation = _half_interval(gains, scales)
     return Comparison(
         metric=metric,
         opponent=opponent,
         score=score,
         opponent_score=opponent_score,
-        low=low,
-        high=high,
-        passed=improvement > 0 and low > -allowed_loss * opponent_score,
+        low=opponent_score - score - deviation,
+        high=opponent_score - score + deviation,
+        chance=_chance(gains),
+        better_origins=int((gains > 0).sum()),
+        origins=len(gains),
+        passed=False,
         equal=origins[challenger].equals(origins[opponent], check_names=False),
     )
+
+
+def _against_baseline(found: Comparison) -> Comparison:
+    everywhere = found.origins > 1 and found.better_origins == found.origins
+    return replace(found, passed=found.improvement > 0 and (found.chance <= CHANCE or everywhere))
+
+
+def _against_champion(found: Comparison) -> Comparison:
+    return replace(found, passed=found.improvement > 0 and found.low > -CHAMPION_MARGIN * found.opponent_score)
+
+
+def _chance(gains: NDArray[np.float64]) -> float:
+    """The share of all assignments of signs to the gains whose sum is as large as theirs; of many gains, of a sample of assignments."""
+    if 2 ** len(gains) <= _MOST_FLIPS:
+        signs = np.array(list(product((1, -1), repeat=len(gains))))
+    else:
+        signs = np.random.default_rng(0).choice((1, -1), size=(_MOST_FLIPS, len(gains)))
+        signs[0] = 1
+    return float((signs @ gains >= gains.sum() * (1 - 1e-12)).mean())
 
 
 def _half_interval(gains: NDArray[np.float64], scales: NDArray[np.float64]) -> float:

@@ -64,7 +64,13 @@ def predict(booster: "lightgbm.Booster", rows: pl.DataFrame) -> pl.Series:
 
     Raises:
         TypeError: See `check_types`.
+        ValueError: The rows lack a feature.
     """
+    missing = [name for name in booster.feature_name() if name not in rows.columns]
+    if missing:
+        raise ValueError(
+            f"the model was trained by other code: it needs {', '.join(missing)}, which the rows do not have. Train a new version."
+        )
     inputs = rows.select(booster.feature_name())
     check_types(inputs)
     return pl.Series(booster.predict(inputs), dtype=pl.Float64)

@@ -1,108 +1,134 @@
-"""Pictures of forecasts and backtests for people: PNG, small enough to travel with a materialisation.
+"""Pictures of a forecast and of a backtest, as PNG bytes small enough to be shown beside a run.
 
-What is drawn, and under which names, is decided by the products.
+They are drawn without a display and know nothing of what is forecast. Where they are shown or stored is decided elsewhere.
 """
 
-import io
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from io import BytesIO
+from typing import TYPE_CHECKING
 
+import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.training.metrics import wape
-
-_COLOURS = ("#1f5fa8", "#9aa5b1", "#d08c3c", "#6b8f71")
-_COLOURS_KEPT = 48
-_HISTORY_DAYS = 84
-_MOST_PANELS = 12
-
-
-def forecast_plot(history: pl.DataFrame, forecast: pl.DataFrame, *, group: str, day: str, value: str) -> bytes:
-    """What is expected beside what was: all groups together, then each of the largest.
-
-    Args:
-        history: `group`, `day` and `value`.
-        forecast: `group`, `day`, `p10`, `p50` and `p90` of days after those.
-        group: Column of the group.
-        day: Column of the day.
-        value: Column of what was.
-    """
-    first = forecast[day].min()
-    assert first is not None  # noqa: S101 there is a forecast to draw
-    recent = history.filter(pl.col(day).is_between(first - timedelta(days=_HISTORY_DAYS), first, closed="left"))  # type: ignore[operator]
-    sizes = forecast.group_by(group).agg(pl.col("p50").sum()).sort("p50", descending=True)
-    groups = sizes[group].head(_MOST_PANELS - 1).to_list()
-    columns = 3
-    figure, axes = _figure(math.ceil((len(groups) + 1) / columns), columns, height=1.9)
-    total = forecast.group_by(day).agg(pl.col("p50").sum()).sort(day)
-    # The quantiles of groups do not add up to those of their sum; the expected values nearly do.
-    panels = [("all groups", recent.group_by(day).agg(pl.col(value).sum()).sort(day), total)]
-    panels += [(name, recent.filter(pl.col(group) == name).sort(day), forecast.filter(pl.col(group) == name).sort(day)) for name in groups]
-    for axis, (title, was, expected) in zip(axes, panels, strict=False):
-        axis.plot(was[day], was[value], color=_COLOURS[1], linewidth=0.8)
-        if "p10" in expected.columns:
-            axis.fill_between(expected[day], expected["p10"], expected["p90"], color=_COLOURS[0], alpha=0.22, linewidth=0)
-        axis.plot(expected[day], expected["p50"], color=_COLOURS[0], linewidth=1.2)
-        axis.set_title(title, fontsize=8, loc="left")
-    return _png(figure, axes, 1 + len(groups))
-
-
-def backtest_plot(rows: pl.DataFrame, *, actual: str, forecasts: Sequence[str], origin: str, labels: Sequence[str]) -> bytes:
-    """The error of each forecast from each origin, as bars side by side; lower is better.
-
-    Args:
-        rows: `origin`, `actual` and `forecasts`.
-        actual: Column of the outcome.
-        forecasts: Columns of the forecasts, the model's first.
-        origin: Column of the forecast origin.
-        labels: Their names for people.
-    """
-    scores = rows.group_by(origin).agg(wape(actual, name) for name in forecasts).sort(origin)
-    figure, axes = _figure(1, 1, height=2.8)
-    width = 0.8 / len(forecasts)
-    for number, (name, label) in enumerate(zip(forecasts, labels, strict=True)):
-        places = [place + (number - (len(forecasts) - 1) / 2) * width for place in range(scores.height)]
-        axes[0].bar(
-            places,
-            scores[name],
-            width * 0.92,
-            color=_COLOURS[number % len(_COLOURS)],
-            label=f"{label}, mean {sum(scores[name]) / scores.height:.3f}",
-        )
-    axes[0].set_xticks(range(scores.height), [str(value) for value in scores[origin]])
-    axes[0].set_title("Backtest: WAPE of 28 days from each origin (lower is better)", fontsize=9, loc="left")
-    axes[0].legend(fontsize=7, frameon=False, ncols=len(forecasts), loc="upper center", bbox_to_anchor=(0.5, -0.1))
-    return _png(figure, axes, 1, dates=False)
-
-
-def _figure(rows: int, columns: int, *, height: float) -> tuple[Any, list[Any]]:
-    # Not pyplot: it keeps figures in a global list and picks a backend by the machine.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+HISTORY, MODEL, OTHERS = "#8a8f98", "#1f6feb", ("#b8bdc6", "#7d838d", "#d9a441", "#a371f7")
+HISTORY_DAYS = 56
+MOST_PANELS = 12
 
 
-def _png(figure: Any, axes: list[Any], used: int, *, dates: bool = True) -> bytes:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+def forecast_plot(
+    history: pl.DataFrame, forecast: pl.DataFrame, *, value: str, by: str, quantiles: tuple[str, str, str] = ("p10", "p50", "p90")
+) -> bytes:
+    """The last eight weeks and the forecast after them: the total and the largest series, a panel each.
+
+    Args:
+        history: `day`, `by` and `value`, one row a day and series; only days up to the first forecast are drawn.
+        forecast: `day`, `by` and the quantiles.
+        value: What is forecast.
+        by: Column that tells the series apart.
+        quantiles: Columns of the lower edge of the band, the median and its upper edge.
+
+    Returns:
+        A PNG. The total's quantiles are the sums of the series' quantiles: its band is that of series that all rise and fall together.
+    """
+    start = forecast.select(pl.col("day").min()).item()
+    recent = history.filter(pl.col("day") < start, pl.col("day") >= start - timedelta(days=HISTORY_DAYS))
+    largest = recent.group_by(by).agg(pl.col(value).sum()).sort(value, by, descending=[True, False])[by].to_list()
+    shown = largest[: MOST_PANELS - 1]
+    total = [
+        frame.group_by("day").agg(pl.col(columns).sum()).sort("day") for frame, columns in ((recent, [value]), (forecast, list(quantiles)))
+    ]
+    panels: list[tuple[str, pl.DataFrame, pl.DataFrame]] = [
+        (f"all {len(largest)} groups" if len(shown) < len(largest) else "all groups", total[0], total[1])
+    ]
+    panels += [(str(name), *(frame.filter(pl.col(by) == name).sort("day") for frame in (recent, forecast))) for name in shown]  # type: ignore[misc]
+
+    columns = min(4, len(panels))
+    rows = -(-len(panels) // columns)
+    with _figure(2.9 * columns, 1.75 * rows + 0.5) as (figure, picture):
+        for place, (title, past, future) in enumerate(panels, start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            lower, median, upper = (future[name].to_numpy() for name in quantiles)
+            axes.plot(past["day"], past[value], color=HISTORY, linewidth=0.9)
+            axes.fill_between(future["day"], lower, upper, color=MODEL, alpha=0.22, linewidth=0)
+            axes.plot(future["day"], median, color=MODEL, linewidth=1.3)
+            # One extreme day of the past must not flatten the rest.
+            highest = max(np.quantile(past[value], 0.98) if past.height else 0.0, upper.max(initial=0.0), 1e-9)
+            axes.set_ylim(lower.min(initial=0.0), 1.12 * highest)
+            axes.set_title(title, loc="left", fontsize=9, fontweight="bold" if place == 1 else "normal")
+            _plain(axes)
+            _sparse_dates(axes)
+        figure.suptitle(
+            f"{value} a day: the last {HISTORY_DAYS // 7} weeks (grey), the next {forecast['day'].n_unique()} days (blue: "
+            f"{quantiles[1].upper()}, band {quantiles[0].upper()} to {quantiles[2].upper()})",
+            x=0.01,
+            ha="left",
+            fontsize=10,
+        )
+    return picture.getvalue()
+
+
+def backtest_plot(scores: pl.DataFrame, *, model: str, baselines: Sequence[str]) -> bytes:
+    """The WAPE of a model beside its baselines, from every origin and as the mean over them.
+
+    Args:
+        scores: `origin`, and one column with the WAPE of the model and of each baseline.
+        model: Column of the model.
+        baselines: Columns of the baselines.
+
+    Returns:
+        A PNG.
+    """
+    names = [model, *baselines]
+    scores = scores.sort("origin")
+    labels = [*(f"{origin:%d %b %Y}" for origin in scores["origin"]), "mean"]
+    width = 0.8 / len(names)
+    with _figure(max(5.0, 1.15 * len(labels) + 1.5), 3.2) as (figure, picture):
+        axes = figure.add_subplot()
+        for place, (name, color) in enumerate(zip(names, (MODEL, *OTHERS), strict=False)):
+            heights = [*scores[name], scores[name].mean()]
+            at = [x + (place - (len(names) - 1) / 2) * width for x in range(len(labels))]
+            bars = axes.bar(at, heights, width=0.92 * width, color=color, label=name.replace("_", " "))
+            axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+        axes.set_xticks(range(len(labels)), labels, fontsize=8)
+        axes.axvline(len(labels) - 1.5, color=HISTORY, linewidth=0.6)
+        axes.set_title("WAPE by origin (lower is better)", loc="left", fontsize=10)
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names), fontsize=8, frameon=False)
+        _plain(axes)
+    return picture.getvalue()
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator[tuple["Figure", BytesIO]]:
+    """An empty figure, and the buffer that holds it as PNG after the block. Inches."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     from PIL import Image
 
-    for number, axis in enumerate(axes):
-        axis.set_visible(number < used)
-        axis.tick_params(labelsize=6, length=2)
-        axis.spines[["top", "right"]].set_visible(False)
-        if dates:
-            locator = AutoDateLocator(maxticks=5)  # type: ignore[no-untyped-call]
-            axis.xaxis.set_major_locator(locator)
-            axis.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
-            axis.xaxis.get_offset_text().set_fontsize(6)
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    drawn, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=80)
-    # A few colours are enough for lines, and a third of the bytes.
-    Image.open(drawn).convert("RGB").quantize(_COLOURS_KEPT).save(small, format="png", optimize=True)
-    return small.getvalue()
+    figure, picture = Figure(figsize=(width, height), dpi=90, layout="constrained"), BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    yield figure, picture
+    canvas.draw()  # type: ignore[no-untyped-call]
+    # A few dozen colours are enough, and make the file several times smaller.
+    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    Image.fromarray(drawn).convert("RGB").quantize(48).save(picture, "PNG", optimize=True)
+
+
+def _plain(axes: "Axes") -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=7, length=2)
+    axes.grid(axis="y", linewidth=0.3, alpha=0.6)
+    axes.set_axisbelow(True)
+    axes.yaxis.set_major_formatter(lambda number, _: f"{number / 1000:g}k" if abs(number) >= 1000 else f"{number:g}")
+
+
+def _sparse_dates(axes: "Axes") -> None:
+    from matplotlib.dates import DateFormatter, WeekdayLocator
+
+    axes.xaxis.set_major_locator(WeekdayLocator(byweekday=0, interval=4))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(DateFormatter("%d %b"))  # type: ignore[no-untyped-call]

@@ -62,15 +62,15 @@ def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
         One row per `product_group` and `day` from the first to the last day of `daily`, days without a sale included, with `known_at`,
         the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
     """
-    sold = daily.group_by("day", "product_group").agg(pl.col("net").cast(pl.Float64).sum(), pl.col("orders").sum())
+    sold = daily.group_by("day", "product_group").agg(_amount("net"), pl.col("orders").sum())
     days = sold.select(pl.date_range(pl.col("day").min(), pl.col("day").max()).alias("day"))
     series = (
-        sold.select(pl.col("product_group").unique())
+        sold.select(pl.col("product_group").unique().sort())
         .join(days, how="cross")
         .join(sold, on=["product_group", "day"], how="left")
         .with_columns(pl.col("net", "orders").fill_null(0))
     )
-    shop = series.group_by("day").agg(pl.col("net").sum().alias("shop_net"), (pl.col("orders").sum() > 0).alias("shop_open")).sort("day")
+    shop = series.group_by("day").agg(_amount("net").alias("shop_net"), (pl.col("orders").sum() > 0).alias("shop_open")).sort("day")
     group = {
         **{f"level_{days}": _per_open_day(pl.col("net"), days) for days in LEVEL_DAYS},
         **{f"weekday_{weeks}": _per_open_weekday("net", weeks) for weeks in WEEKDAY_WEEKS},
@@ -145,6 +145,11 @@ def training_rows(features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS
         .filter(pl.col("reference") > 0)
         .with_columns(ratio=pl.col("net") / pl.col("reference"))
     )
+
+
+def _amount(column: str) -> pl.Expr:
+    """A sum of money that is the same to the last bit in whatever order it was added up."""
+    return pl.col(column).cast(pl.Float64).sum().round(4)
 
 
 def _per_open_day(value: pl.Expr, days: int) -> pl.Expr:

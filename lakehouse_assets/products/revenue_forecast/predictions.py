@@ -19,7 +19,7 @@ def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
     forecasts = read(FORECAST)
     newest = forecasts.filter(pl.col("scored_at") == pl.col("scored_at").max()).collect()
     history = as_known(read(FEATURES), KEY).select("product_group", "day", "net").collect()
-    return plots.forecast_plot(history, newest, group="product_group", day="day", value="net")
+    return plots.forecast_plot(history, newest, value="net", by="product_group")
 
 
 @table(

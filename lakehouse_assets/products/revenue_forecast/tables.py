@@ -91,9 +91,8 @@ def fit(features: pl.LazyFrame, seed: int) -> Training:
 
 
 def _picture(tested: pl.DataFrame) -> bytes:
-    forecasts = ("p50", *forecasting.BASELINES)
-    labels = ("model", *(name.replace("_", " ") for name in forecasting.BASELINES))
-    return plots.backtest_plot(tested, actual="actual", forecasts=forecasts, origin="origin", labels=labels)
+    scores = tested.group_by("origin").agg(metrics.wape("actual", name) for name in ("p50", *forecasting.BASELINES))
+    return plots.backtest_plot(scores.rename({"p50": "model"}), model="model", baselines=forecasting.BASELINES)
 
 
 def score(trained: Any, features: pl.LazyFrame) -> pl.DataFrame:

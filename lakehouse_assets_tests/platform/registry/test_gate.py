@@ -31,7 +31,10 @@ def test_a_clearly_better_model_becomes_champion_and_the_reasons_have_the_number
     decision = gate(frame)
     assert decision.promote
     assert decision.reasons == (
-        "WAPE 0.302 against 0.405 for naive: better by 0.103 (90% interval of the improvement 0.094 to 0.111).",
+        (
+            "WAPE 0.302 against 0.405 for naive: better by 0.103, better from 3 of 3 origins "
+            "(by chance 12% of the time; 90% interval 0.094 to 0.111)."
+        ),
         "It becomes champion: there is none so far.",
     )
 
@@ -50,6 +53,21 @@ def test_better_than_the_baseline_by_chance_is_not_enough():
     decision = gate(frame)
     assert decision.comparisons[0].improvement > 0
     assert not decision.promote
+
+
+def test_one_origin_with_a_very_large_gain_does_not_count_against_a_model_that_is_better_everywhere():
+    frame = pl.DataFrame(
+        {
+            "origin": range(5),
+            "actual": [100.0] * 5,
+            "challenger": [49.0, 36.0, 38.0, 40.0, 49.0],
+            "naive": [53.0, 42.0, 39.0, 72.0, 50.0],
+        }
+    )
+    decision = gate(frame)
+    assert decision.comparisons[0].low < 0, "by Student's t the spread of the gains would hide them"
+    assert decision.comparisons[0].chance == 1 / 32
+    assert decision.promote
 
 
 def test_one_origin_proves_nothing():
