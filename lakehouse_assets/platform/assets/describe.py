@@ -33,7 +33,9 @@ def contract_columns(asset: TableAsset) -> dict[str, Any]:
             info.name,
             str(info.dtype),
             description=info.description + (" Personal data." if info.personal else ""),
-            constraints=dg.TableColumnConstraints(nullable=info.nullable, other=list(info.rules)),
+            constraints=dg.TableColumnConstraints(
+                nullable=info.nullable, other=[text for text in info.rules if not text.endswith(": not null")]
+            ),
             tags={"key": ""} if info.key else {},
         )
         for info in columns_of(asset.contract)

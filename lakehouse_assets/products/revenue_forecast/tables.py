@@ -20,7 +20,7 @@ from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.contracts import DailyFeatures
 from lakehouse_assets.products.revenue_forecast.features import HORIZONS, MODEL_INPUTS, daily_features, forecast_rows
 
-FEATURES = "revenue_forecast.features.daily_revenue"
+FEATURES = "revenue_forecast.features.daily_statistics"
 KEY = ("product_group", "day")
 # What the shop sells; carriage, fees and the like are revenue, but nobody plans them by product group.
 _GOODS = ("base", "add-on")
@@ -35,7 +35,7 @@ _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
     reads={"revenue": Snapshot("sales.gold.daily_revenue")},
     write=Revise(on=KEY),
 )
-def daily_revenue_features(revenue: pl.LazyFrame) -> pl.LazyFrame:
+def daily_statistics(revenue: pl.LazyFrame) -> pl.LazyFrame:
     """What was known of each product group at the end of each day; what was revised later stands beside it, as it became known."""
     return daily_features(revenue.filter(pl.col("component").is_in(_GOODS)))
 

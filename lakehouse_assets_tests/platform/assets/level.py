@@ -1,8 +1,8 @@
 """A product small enough to be read in a test: days, their feature set, a model that expects one level, and its predictions.
 
 The model's errors in the test on unseen rows stand in the days themselves, so a test says how good the next training is. Run as
-`python -m … ROOT WHEN` it is brought up to date in a process of its own, which kills itself after it has `registered`, `decided` or
-`promoted` (see `main`), or waits before it registers until another process is as far (`together`), and prints what its training came to.
+`python -m … ROOT WHEN` it is brought up to date in a process of its own, which kills itself after it has `registered` a version
+or `decided` about it, or waits before it registers until another process is as far (`together`) and then prints what came of it.
 """
 
 import json
@@ -212,8 +212,6 @@ def main(root: str, when: str) -> None:
         Registry.log_training = _then(Registry.log_training, _die)  # type: ignore[method-assign]
     elif when == "decided":
         Table.append = _then(Table.append, _die_if_decided)  # type: ignore[method-assign]
-    elif when == "promoted":
-        Registry.promote = _then(Registry.promote, _die)  # type: ignore[method-assign]
     elif when == "together":
         log_training = Registry.log_training
 
