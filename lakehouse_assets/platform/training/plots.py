@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from io import BytesIO
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,23 +54,23 @@ def forecast_plot(
     with _figure(2.9 * columns, 1.75 * rows + 0.5) as (figure, picture):
         for place, (title, past, future) in enumerate(panels, start=1):
             axes = figure.add_subplot(rows, columns, place)
-            lower, median, upper = (future[name].to_numpy() for name in quantiles)
-            axes.plot(past["day"], past[value], color=HISTORY, linewidth=0.9)
-            axes.fill_between(future["day"], lower, upper, color=MODEL, alpha=0.22, linewidth=0)
-            axes.plot(future["day"], median, color=MODEL, linewidth=1.3)
+            lower, median, upper = (future[name] for name in quantiles)
+            axes.plot(past["day"], past[value].to_numpy(), color=HISTORY, linewidth=0.9)
+            axes.fill_between(future["day"], lower.to_numpy(), upper.to_numpy(), color=MODEL, alpha=0.22, linewidth=0)
+            axes.plot(future["day"], median.to_numpy(), color=MODEL, linewidth=1.3)
             # One extreme day of the past must not flatten the rest.
-            highest = max(np.quantile(past[value], 0.98) if past.height else 0.0, upper.max(initial=0.0), 1e-9)
-            axes.set_ylim(lower.min(initial=0.0), 1.12 * highest)
+            edges = pl.select(
+                top=pl.max_horizontal(past[value].quantile(0.98), upper.max(), 1e-9), bottom=pl.min_horizontal(lower.min(), 0.0)
+            )
+            axes.set_ylim(edges["bottom"].item(), 1.12 * edges["top"].item())
             axes.set_title(title, loc="left", fontsize=9, fontweight="bold" if place == 1 else "normal")
             _plain(axes)
             _sparse_dates(axes)
-        figure.suptitle(
+        title = (
             f"{value} a day: the last {HISTORY_DAYS // 7} weeks (grey), the next {forecast['day'].n_unique()} days (blue: "
-            f"{quantiles[1].upper()}, band {quantiles[0].upper()} to {quantiles[2].upper()})",
-            x=0.01,
-            ha="left",
-            fontsize=10,
+            f"{quantiles[1].upper()}, band {quantiles[0].upper()} to {quantiles[2].upper()})"
         )
+        figure.suptitle(fill(title, 34 * columns), x=0.01, ha="left", fontsize=10)
     return picture.getvalue()
 
 
@@ -85,16 +86,16 @@ def backtest_plot(scores: pl.DataFrame, *, model: str, baselines: Sequence[str])
         A PNG.
     """
     names = [model, *baselines]
-    scores = scores.sort("origin")
+    scores = scores.sort("origin").with_columns(pl.col(names).fill_nan(None))
     labels = [*(f"{origin:%d %b %Y}" for origin in scores["origin"]), "mean"]
     width = 0.8 / len(names)
     with _figure(max(5.0, 1.15 * len(labels) + 1.5), 3.2) as (figure, picture):
         axes = figure.add_subplot()
         for place, (name, color) in enumerate(zip(names, (MODEL, *OTHERS), strict=False)):
-            heights = [*scores[name], scores[name].mean()]
+            heights = pl.Series([*scores[name], scores[name].mean()], dtype=pl.Float64).to_numpy()
             at = [x + (place - (len(names) - 1) / 2) * width for x in range(len(labels))]
             bars = axes.bar(at, heights, width=0.92 * width, color=color, label=name.replace("_", " "))
-            axes.bar_label(bars, fmt="%.2f", fontsize=7, padding=1)
+            axes.bar_label(bars, fmt=lambda height: "" if np.isnan(height) else f"{height:.2f}", fontsize=7, padding=1)
         axes.set_xticks(range(len(labels)), labels, fontsize=8)
         axes.axvline(len(labels) - 1.5, color=HISTORY, linewidth=0.6)
         axes.set_title("WAPE by origin (lower is better)", loc="left", fontsize=10)
@@ -110,13 +111,13 @@ def _figure(width: float, height: float) -> Iterator[tuple["Figure", BytesIO]]:
     from matplotlib.figure import Figure
     from PIL import Image
 
-    figure, picture = Figure(figsize=(width, height), dpi=90, layout="constrained"), BytesIO()
+    figure, picture = Figure(figsize=(width, height), dpi=80, layout="constrained"), BytesIO()
     canvas = FigureCanvasAgg(figure)
     yield figure, picture
     canvas.draw()  # type: ignore[no-untyped-call]
     # A few dozen colours are enough, and make the file several times smaller.
     drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    Image.fromarray(drawn).convert("RGB").quantize(48).save(picture, "PNG", optimize=True)
+    Image.fromarray(drawn).convert("RGB").quantize(32).save(picture, "PNG", optimize=True)
 
 
 def _plain(axes: "Axes") -> None:

@@ -1,0 +1,139 @@
+"""Features look back only; what is joined to them to forecast is from before the origin, or from the calendar."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse_assets.products.revenue_forecast.features import MODEL_INPUTS, daily_features, forecast_rows, training_rows
+from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales
+
+DAYS = 420
+SALES = sales(DAYS).collect()
+FEATURES = daily_features(SALES.lazy()).collect()
+
+
+def day(number):
+    return FIRST + timedelta(days=number)
+
+
+def test_one_row_a_group_and_day_without_gaps():
+    assert FEATURES.height == len(LEVELS) * DAYS
+    assert FEATURES.select(pl.struct("product_group", "day").is_unique().all()).item()
+    saturday = FEATURES.filter(pl.col("day") == day(5))
+    assert saturday["net"].to_list() == [0.0] * len(LEVELS)
+    assert not saturday["shop_open"].any()
+
+
+def test_known_at_is_the_end_of_the_day():
+    assert FEATURES.filter(pl.col("day") == FIRST)["known_at"].unique().to_list() == [datetime(2010, 1, 5, tzinfo=UTC)]
+
+
+def test_a_level_is_revenue_per_open_day():
+    row = FEATURES.filter(pl.col("product_group") == "large", pl.col("day") == day(200)).row(0, named=True)
+    sold = SALES.filter(pl.col("product_group") == "large", pl.col("day").is_between(day(173), day(200)))
+    assert row["level_28"] == pytest.approx(sold["net"].sum() / row["open_days_28"])
+    assert row["open_days_28"] == SALES.filter(pl.col("day").is_between(day(173), day(200)))["day"].n_unique()
+
+
+def test_components_of_a_group_are_added():
+    halves = SALES.with_columns(net=pl.col("net") / 2, orders=pl.col("orders"))
+    both = daily_features(pl.concat([halves, halves.with_columns(component=pl.lit("add-on"))]).lazy()).collect()
+    assert both["net"].to_list() == pytest.approx(FEATURES["net"].to_list(), abs=1e-3)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(40, DAYS - 1), st.integers(0, 1000), st.floats(-1e5, 1e5))
+def test_what_happens_after_a_day_does_not_change_it(last, seed, shock):
+    """Law 5: the rows up to a day are the same to the bit, whatever is sold, returned or left out after it."""
+    after = SALES.filter(pl.col("day") > day(last)).sample(fraction=0.7, seed=seed).with_columns(net=pl.col("net") * 3 + shock)
+    changed = daily_features(pl.concat([SALES.filter(pl.col("day") <= day(last)), after]).lazy())
+    upto = pl.col("day") <= day(last)
+    assert changed.filter(upto).collect().equals(FEATURES.filter(upto))
+
+    origins = pl.col("origin").is_between(day(last - 10), day(last))
+    before, now = (forecast_rows(frame.lazy()).filter(origins) for frame in (FEATURES, changed.collect()))
+    keys = ["product_group", "origin", "horizon"]
+    # Targets after the last remaining day are still forecast: rows depend on the origin alone.
+    assert now.sort(keys).collect().equals(before.sort(keys).collect())
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_order_of_the_rows_does_not_matter(seed):
+    shuffled = SALES.sample(fraction=1, shuffle=True, seed=seed)
+    assert daily_features(shuffled.lazy()).collect().equals(FEATURES)
+
+
+@settings(max_examples=5, deadline=None)
+@given(st.integers(60, DAYS - 1), st.integers(1, 28))
+def test_no_label_is_from_after_the_cutoff(last, horizons):
+    rows = training_rows(FEATURES.lazy(), day(last), horizons).collect()
+    assert rows.height > 0
+    assert rows["day"].max() <= day(last)
+    assert rows.select(pl.col("horizon").is_between(1, horizons).all() & (pl.col("origin") < pl.col("day")).all()).item()
+    cut = training_rows(FEATURES.lazy().filter(pl.col("day") <= day(last)), day(last), horizons).collect()
+    keys = ["product_group", "origin", "horizon"]
+    assert rows.sort(keys).equals(cut.sort(keys))
+
+
+def test_outcomes_known_better_than_the_features_are_what_is_learnt():
+    better = FEATURES.lazy().select("product_group", "day", pl.col("net") + 1)
+    plain, late = (training_rows(FEATURES.lazy(), day(200), outcomes=known).collect() for known in (None, better))
+    keys = ["product_group", "origin", "horizon"]
+    both = plain.join(late, on=keys, suffix="_late", validate="1:1")
+    assert both.select((pl.col("net_late") - pl.col("net") - 1).abs().max()).item() < 1e-6
+    assert both["weekday_ratio_4"].equals(both["weekday_ratio_4_late"].alias("weekday_ratio_4"))
+
+
+def test_the_same_weekday_before_the_origin_is_the_one_that_is_read():
+    level = FEATURES.filter(pl.col("product_group") == "large", pl.col("day") == day(300))["level_28"].item()
+    rows = forecast_rows(FEATURES.lazy()).filter(pl.col("product_group") == "large", pl.col("origin") == day(300)).collect()
+    for target, horizon, ratio in rows.select("day", "horizon", "same_weekday_ratio").iter_rows():
+        then = target - timedelta(days=-(-horizon // 7) * 7)
+        assert then.weekday() == target.weekday()
+        assert day(300) - timedelta(days=7) < then <= day(300)
+        net = FEATURES.filter(pl.col("product_group") == "large", pl.col("day") == then)["net"].item()
+        assert ratio == pytest.approx(net / level)
+
+
+def test_closed_days_are_learnt_from_the_history_and_the_calendar():
+    rows = forecast_rows(FEATURES.lazy()).filter(pl.col("product_group") == "large", pl.col("origin") == date(2010, 8, 20)).collect()
+    openness = dict(rows.select("day", "expected_open").iter_rows())
+    assert openness[date(2010, 8, 27)] == 1
+    assert openness[date(2010, 8, 28)] == 0  # a Saturday
+    assert openness[date(2010, 8, 30)] < 0.3  # a bank holiday
+    references = dict(rows.select("day", "reference").iter_rows())
+    assert references[date(2010, 8, 30)] < 0.3 * references[date(2010, 8, 27)]
+
+
+def test_a_day_of_one_year_ago_is_read_once_a_year_has_passed():
+    rows = forecast_rows(FEATURES.lazy()).filter(pl.col("product_group") == "large", pl.col("horizon") == 1)
+    known = rows.select("origin", "week_season").collect().sort("origin")
+    assert known.filter(pl.col("origin") < day(364))["week_season"].null_count() == 364
+    assert known.filter(pl.col("origin") > day(380))["week_season"].null_count() == 0
+
+
+def test_inputs_are_numbers_and_never_infinite():
+    rows = forecast_rows(FEATURES.lazy()).select(MODEL_INPUTS).collect()
+    assert all(dtype.is_numeric() or dtype == pl.Boolean for dtype in rows.schema.values())
+    assert not rows.select(pl.any_horizontal(pl.col(pl.Float64).is_infinite() | pl.col(pl.Float64).is_nan()).any()).item()
+
+
+def test_references_are_never_negative():
+    returned = SALES.with_columns(net=pl.when(pl.col("product_group") == "small").then(-pl.col("net")).otherwise(pl.col("net")))
+    rows = forecast_rows(daily_features(returned.lazy())).collect()
+    assert rows["reference"].min() >= 0
+    assert rows["reference"].null_count() == 0
+
+
+@pytest.mark.parametrize("horizons", [0, 29])
+def test_horizons_that_no_input_was_made_for_are_refused(horizons):
+    with pytest.raises(ValueError, match="1 to 28"):
+        forecast_rows(FEATURES.lazy(), horizons)
+
+
+def test_no_sales_make_no_features():
+    assert daily_features(SALES.clear().lazy()).collect().is_empty()
