@@ -12,11 +12,11 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands import report, run
 from lakehouse_assets.commands.workspace import Workspace
+from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 
 _SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
-_FORECAST = "revenue_forecast.predictions.daily_revenue"
 
 
 def simulate_shop(settings: Settings, console: Console, *, days: int, orders_per_day: float, seed: int, start: date) -> dict[str, Any]:
@@ -68,12 +68,14 @@ def _rows(workspace: Workspace, console: Console) -> None:
 
 
 def _forecast(workspace: Workspace, console: Console) -> None:
-    scored = workspace.lakehouse.table(_FORECAST)
+    scored = workspace.lakehouse.table(FORECAST)
     for champion in report.status(workspace)["champions"]:
         report.print_champion(champion, console)
     if not scored.exists() or not scored.count():
         return
-    latest = scored.scan().filter(pl.col("scored_at") == pl.col("scored_at").max()).collect()
+    latest = newest_forecast(lambda name: workspace.lakehouse.table(name).scan()).collect()
+    if latest.is_empty():
+        return
     weeks = (
         latest.with_columns(week=(pl.col("horizon") - 1) // 7)
         .group_by("week")

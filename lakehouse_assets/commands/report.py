@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 from lakehouse_assets.commands.workspace import Workspace
 from lakehouse_assets.platform.assets.declare import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.registry.ledger import last_decision
 
 _SHOWN_WIDTH = 40
 
@@ -59,16 +60,11 @@ def _failed_checks(workspace: Workspace) -> dict[str, list[str]]:
 
 def _champion(workspace: Workspace, ledger_name: str, registered: str) -> dict[str, Any]:
     ledger = workspace.lakehouse.table(ledger_name)
-    decisions = ledger.scan().sort("decided_at").tail(1).collect() if ledger.exists() else pl.DataFrame()
-    if not decisions.height:
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    if last is None:
         return {"model": registered, "champion": None, "last_decision": None}
-    last = decisions.row(0, named=True)
-    promoted = last["decision"] != "kept as challenger"
-    return {
-        "model": registered,
-        "champion": last["version"] if promoted else last["champion_before"],
-        "last_decision": {name: last[name] for name in ("decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")},
-    }
+    said = {name: last[name] for name in ("decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
+    return {"model": registered, "champion": last["champion"], "last_decision": said}
 
 
 def models(workspace: Workspace) -> list[dict[str, Any]]:

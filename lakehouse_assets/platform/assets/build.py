@@ -214,7 +214,9 @@ def _model(asset: ModelAsset) -> dg.AssetsDefinition:
         lakehouse = resource.open()
         step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run.run_id)
         with _final_errors(asset.name):
-            trained = step.run(only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION)
+            trained = step.run(
+                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, anew=REBUILD_TAG in context.run.tags
+            )
         yield from _selected(context, *describe.model(key, lakehouse.table(asset.name), trained, resource.reports))
 
     return model

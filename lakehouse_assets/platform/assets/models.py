@@ -100,19 +100,20 @@ class ModelStep:
         """The table of all decisions about the model."""
         return self.lakehouse.table(self.asset.name)
 
-    def run(self, *, only_without_champion: bool = False) -> Trained:
+    def run(self, *, only_without_champion: bool = False, anew: bool = False) -> Trained:
         """Train if the feature set has moved since the last training.
 
         Args:
             only_without_champion: Leave a model alone that has a champion; its next training is scheduled.
+            anew: Train even so, as after a change of the code.
         """
         self._open_ledger()
         features = self.lakehouse.table(self.asset.features)
         before, now = self.ledger.cursor(features.name), features.version()
         champion = self.registry.champion(self.asset.registered_name)
-        if before == now or (only_without_champion and champion is not None):
+        if not anew and (before == now or (only_without_champion and champion is not None)):
             return self._as_decided()
-        commit = Commit((Cursor(features.name, before, now),), self._info)
+        commit = Commit(() if before == now else (Cursor(features.name, before, now),), self._info)
         started_at = datetime.now(UTC)
         try:
             training = self.asset.train(features.scan(now), self.seed)

@@ -297,7 +297,8 @@ def _number(cursor: int | None) -> int:
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was worked out from, with their versions."""
-    newest = table.version()
-    commit = next((c for c in table.history(newest - version + 1) if c["version"] == version), None)
-    return json.loads(commit["info"].get("reads", "{}")) if commit else {}
+    """The tables that a version of a table was worked out from, with their versions; upkeep in between works nothing out."""
+    for commit in table.history():
+        if commit["version"] <= version and "reads" in commit["info"]:
+            return dict(json.loads(commit["info"]["reads"]))
+    return {}

@@ -6,7 +6,7 @@ It gives the rows and their schema. The Delta table that holds them is written b
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import polars as pl
 
@@ -94,3 +94,12 @@ def ledger_entry(
 def ledger_frame(entries: Iterable[LedgerEntry]) -> pl.DataFrame:
     """The rows as they are stored, with `LEDGER_SCHEMA`."""
     return pl.DataFrame([asdict(entry) for entry in entries], schema=LEDGER_SCHEMA)
+
+
+def last_decision(ledger: pl.LazyFrame) -> dict[str, Any] | None:
+    """The newest row of a ledger, with `champion`: the version that is champion since then; None if nothing was decided yet."""
+    newest = ledger.sort("decided_at").tail(1).collect()
+    if newest.is_empty():
+        return None
+    row = newest.row(0, named=True)
+    return row | {"champion": row["champion_before"] if row["alias"] == CHALLENGER else row["version"]}

@@ -6,6 +6,7 @@ import polars as pl
 
 from lakehouse_assets.platform.assets.declare import Champion, Merge, Snapshot, table
 from lakehouse_assets.platform.assets.models import Scorer
+from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.platform.training import plots
 from lakehouse_assets.products.revenue_forecast.contracts import RevenueForecast
@@ -15,11 +16,17 @@ FORECAST = "revenue_forecast.predictions.daily_revenue"
 
 
 def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
-    """The newest forecast beside what came before it."""
-    forecasts = read(FORECAST)
-    newest = forecasts.filter(pl.col("scored_at") == pl.col("scored_at").max()).collect()
+    """The champion's newest forecast beside what came before it."""
+    newest = newest_forecast(read).collect()
     history = as_known(read(FEATURES), KEY).select("product_group", "day", "net").collect()
     return plots.forecast_plot(history, newest, value="net", by="product_group")
+
+
+def newest_forecast(read: Callable[[str], pl.LazyFrame]) -> pl.LazyFrame:
+    """The rows of the champion's newest forecast; `read` gives the rows of a table by its name."""
+    decision = last_decision(read(daily_revenue_model.name))
+    forecasts = read(FORECAST).filter(pl.col("model_version") == (decision["champion"] if decision else None))
+    return forecasts.filter(pl.col("as_of") == pl.col("as_of").max())
 
 
 @table(

@@ -190,6 +190,15 @@ def test_between_scheduled_trainings_only_a_model_without_champion_is_trained(de
     assert demo.run().version == 3
 
 
+def test_a_model_can_be_trained_anew_while_the_features_stand_still(demo):
+    demo.land(error=2.0)
+    demo.run()
+    again = demo.run(anew=True)
+    assert again.metrics
+    assert again.version == 1, "the same code on the same features is the same training, and is not registered twice"
+    assert [version for version, *_ in decisions(demo)] == [1, 1]
+
+
 def test_a_history_that_is_too_short_is_said_once_and_tried_again_when_there_is_more(demo):
     demo.land(error=2.0, origins=1)
     trained = demo.run()

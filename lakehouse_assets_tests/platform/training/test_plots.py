@@ -12,7 +12,6 @@ from lakehouse_assets.platform.training.plots import backtest_plot, forecast_plo
 FIRST = date(2024, 3, 1)
 HORIZONS = range(28)
 BYTES_AT_MOST = 80_000
-NOT_YET = pytest.mark.xfail(reason="plots take no nulls, and the title of a narrow picture is cut off")
 
 
 def history(groups: int, days: int = 120) -> pl.DataFrame:
@@ -87,7 +86,6 @@ def test_a_series_of_one_day_without_a_sale_is_drawn():
     )
 
 
-@NOT_YET
 def test_days_without_a_value_are_gaps():
     for column in ("net", "p10", "p50", "p90"):
         for missing in (pl.int_range(pl.len()) % 3 == 0, pl.lit(value=True)):
@@ -96,7 +94,6 @@ def test_days_without_a_value_are_gaps():
             draw(past, expected)
 
 
-@NOT_YET
 def test_nothing_is_cut_off():
     """The margin of every picture is empty."""
     white = (255, 255, 255)
@@ -118,7 +115,6 @@ def test_a_backtest_is_drawn_for_few_and_many(origins, baselines):
     opened(backtest_plot(scores(origins, baselines), model="model", baselines=scores(origins, baselines).columns[2:]))
 
 
-@NOT_YET
 def test_an_origin_without_a_score_leaves_the_others():
     for nothing in (None, float("nan")):
         score = pl.when(pl.col("origin") > FIRST).then("baseline_1").otherwise(pl.lit(nothing, dtype=pl.Float64))
