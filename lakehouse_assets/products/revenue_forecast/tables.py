@@ -16,6 +16,7 @@ from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.platform.training import metrics, plots
 from lakehouse_assets.platform.training.quantile import load_quantile_model
 from lakehouse_assets.platform.training.result import HistoryTooShort, Training
+from lakehouse_assets.platform.training.splits import anchored_origins
 from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.contracts import DailyFeatures
 from lakehouse_assets.products.revenue_forecast.features import HORIZONS, MODEL_INPUTS, daily_features, forecast_rows
@@ -24,8 +25,6 @@ FEATURES = "revenue_forecast.features.daily_statistics"
 KEY = ("product_group", "day")
 # What the shop sells; carriage, fees and the like are revenue, but nobody plans them by product group.
 _GOODS = ("base", "add-on")
-# The backtest's origins lie a multiple of 28 days after a fixed day, so that trainings of different weeks are tested on the same ones.
-_ANCHOR = date(2000, 1, 3)
 _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
 
 
@@ -103,10 +102,8 @@ def score(trained: Any, features: pl.LazyFrame) -> pl.DataFrame:
 
 def _origins(known: pl.LazyFrame, last: date) -> list[date]:
     first = known.select(pl.col("day").min()).collect().item()
-    newest = last - timedelta(days=HORIZONS)
-    newest -= timedelta(days=(newest - _ANCHOR).days % HORIZONS)
-    origins = [newest - timedelta(days=HORIZONS * back) for back in range(_MOST_ORIGINS)]
-    usable = sorted(origin for origin in origins if first is not None and (origin - first).days + 1 >= forecasting.LEAST_DAYS)
+    origins = [] if first is None else anchored_origins(last, count=_MOST_ORIGINS, step=HORIZONS, horizons=HORIZONS)
+    usable = [origin for origin in origins if (origin - first).days + 1 >= forecasting.LEAST_DAYS]
     if len(usable) < _LEAST_ORIGINS:
         days = 0 if first is None else (last - first).days + 1
         needed = forecasting.LEAST_DAYS + HORIZONS * (_LEAST_ORIGINS + 1)

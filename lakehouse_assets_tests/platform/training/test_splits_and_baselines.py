@@ -1,6 +1,7 @@
 """Rolling origins, and naive forecasts against their definition."""
 
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.training.baselines import seasonal_naive, seasonal_window_average
-from lakehouse_assets.platform.training.splits import rolling_origins
+from lakehouse_assets.platform.training.splits import anchored_origins
 
 FIRST = date(2011, 1, 1)
 
@@ -22,9 +23,13 @@ def series(days, groups=2):
     )
 
 
-def test_origins_leave_room_for_their_outcomes():
-    origins = rolling_origins(date(2011, 6, 30), count=3, step=14, horizons=28)
-    assert origins == [date(2011, 5, 5), date(2011, 5, 19), date(2011, 6, 2)]
+@given(st.dates(date(2001, 1, 1), date(2040, 1, 1)), st.integers(1, 40), st.integers(1, 28))
+def test_origins_leave_room_for_their_outcomes_and_are_the_same_tomorrow(last, step, horizons):
+    origins = anchored_origins(last, count=3, step=step, horizons=horizons)
+    assert last - timedelta(days=horizons + step) < origins[-1] <= last - timedelta(days=horizons)
+    assert [later - earlier for earlier, later in pairwise(origins)] == [timedelta(days=step)] * 2
+    tomorrow = anchored_origins(last + timedelta(days=1), count=3, step=step, horizons=horizons)
+    assert len(set(origins) & set(tomorrow)) >= 2
 
 
 @given(st.integers(28, 60), st.integers(1, 28), st.integers(1, 4))
