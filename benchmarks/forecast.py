@@ -86,7 +86,8 @@ def statsforecast(name: str) -> Callable[[pl.DataFrame, int], pl.DataFrame]:
         }
 
         def forecast(history: pl.DataFrame) -> pl.DataFrame:
-            return StatsForecast(models=[models[name]()], freq="1d").forecast(df=history, h=HORIZONS)  # type: ignore[no-untyped-call]
+            expected: pl.DataFrame = StatsForecast(models=[models[name]()], freq="1d").forecast(df=history, h=HORIZONS)
+            return expected
 
         return _from_origins(daily, forecast)
 
@@ -107,7 +108,8 @@ def mlforecast(daily: pl.DataFrame, seed: int) -> pl.DataFrame:
             lag_transforms={1: [RollingMean(7), RollingMean(28)], 7: [RollingMean(28)]},
             date_features=["weekday", "month"],
         )
-        return model.fit(history, static_features=[]).predict(HORIZONS)
+        expected: pl.DataFrame = model.fit(history, static_features=[]).predict(HORIZONS)
+        return expected
 
     return _from_origins(daily, forecast)
 

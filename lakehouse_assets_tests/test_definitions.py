@@ -125,26 +125,23 @@ def total(rows: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def test_a_new_folder_is_a_new_product(settings, tmp_path, monkeypatch):
-    folder = tmp_path / "more" / "lakehouse_more" / "parcels"
-    folder.mkdir(parents=True)
-    (folder.parent / "__init__.py").touch()
-    (folder / "__init__.py").touch()
-    (folder / "tables.py").write_text(NEW_PRODUCT)
-    monkeypatch.syspath_prepend(tmp_path / "more")
-    import lakehouse_more
-
-    declared = load(lakehouse_more)
+    (tmp_path / "parcels").mkdir()
+    (tmp_path / "parcels" / "__init__.py").touch()
+    (tmp_path / "parcels" / "tables.py").write_text(NEW_PRODUCT)
+    # As if the folder lay beside the others, which a test had better not write to.
+    monkeypatch.setattr(products, "__path__", [*products.__path__, str(tmp_path)])
+    declared = load(products)
     found = definitions(settings, declared)
-    assert "parcels.silver.parcels__quarantine" in names(found.resolve_asset_graph())
+    assert {"parcels.silver.parcels__quarantine", "sales.gold.daily_revenue"} <= names(found.resolve_asset_graph())
     land_text(settings, "parcels", "1.csv", "parcel,grams\nA,100\nB,-1\nC,12x\n")
-    job = found.resolve_implicit_global_asset_job_def()
+    keys = [key for key in found.resolve_asset_graph().get_all_asset_keys() if key.path[0] in {"parcels", "platform"}]
     with dg.DagsterInstance.ephemeral() as instance:
-        result = job.execute_in_process(instance=instance)
+        result = found.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance, asset_selection=keys)
     assert result.success
     tables = tables_of(settings)
     assert tables.table("parcels.gold.total").count() == 1
     assert tables.table("parcels.silver.parcels__quarantine").count() == 2
-    run_declared(settings, declared)
+    run_declared(settings, declared, ["parcels"])
     assert tables.table("parcels.gold.total").count() == 1
 
 

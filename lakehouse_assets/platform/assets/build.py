@@ -95,15 +95,7 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
         FILES_CHECK, asset=key, description="Every file of this run could be read; one that could not is refused and stays where it is."
     )
 
-    @dg.multi_asset(
-        name=_op(asset.name),
-        specs=[spec],
-        check_specs=[check],
-        required_resource_keys={"lakehouse"},
-        retry_policy=_RETRIES,
-        pool=_op(asset.name),
-        can_subset=True,
-    )
+    @_step(asset.name, [spec], [check])
     def feed(context: dg.AssetExecutionContext) -> Iterator[Any]:
         way = ingestion(asset, context.resources.lakehouse)
         way.create(asset.description)
@@ -111,9 +103,9 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
         with _final_errors(asset.name):
             for batch in way.ingest(context.run.run_id):
                 files += batch
-                context.log.info("%s: %d files, %d rows", asset.name, len(batch), sum(file.rows.height for file in batch))
+                context.log.info("%s: %d files, %d rows", asset.name, len(batch), sum(file.rows for file in batch))
         refused = {file.path: file.refused for file in files if file.refused is not None}
-        rows = sum(file.rows.height for file in files)
+        rows = sum(file.rows for file in files)
         yield from _selected(
             context,
             dg.AssetCheckResult(
@@ -154,15 +146,7 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
         owners=[asset.owner],
     )
 
-    @dg.multi_asset(
-        name=_op(asset.name),
-        specs=[spec, aside],
-        check_specs=describe.check_specs(asset, key),
-        required_resource_keys={"lakehouse", "mlflow"},
-        retry_policy=_RETRIES,
-        pool=_op(asset.name),
-        can_subset=True,
-    )
+    @_step(asset.name, [spec, aside], describe.check_specs(asset, key))
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open))
@@ -200,15 +184,7 @@ def _model(asset: ModelAsset) -> dg.AssetsDefinition:
         describe.GATE_CHECK, asset=key, description="The newest version beats the best naive baseline, and the champion if there is one."
     )
 
-    @dg.multi_asset(
-        name=_op(asset.name),
-        specs=[spec],
-        check_specs=[check],
-        required_resource_keys={"lakehouse", "mlflow"},
-        retry_policy=_RETRIES,
-        pool=_op(asset.name),
-        can_subset=True,
-    )
+    @_step(asset.name, [spec], [check])
     def model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         lakehouse = resource.open()
@@ -220,6 +196,19 @@ def _model(asset: ModelAsset) -> dg.AssetsDefinition:
         yield from _selected(context, *describe.model(key, lakehouse.table(asset.name), trained, resource.reports))
 
     return model
+
+
+def _step(name: str, specs: list[dg.AssetSpec], checks: list[dg.AssetCheckSpec]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """The step that makes a declared table: one writer at a time, tried again where that may help, and selectable in part."""
+    return dg.multi_asset(
+        name=_op(name),
+        specs=specs,
+        check_specs=checks,
+        required_resource_keys={"lakehouse", "mlflow"},
+        retry_policy=_RETRIES,
+        pool=_op(name),
+        can_subset=True,
+    )
 
 
 def _selected(context: dg.AssetExecutionContext, *results: Any) -> Iterator[Any]:

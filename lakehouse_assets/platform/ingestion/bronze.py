@@ -22,11 +22,11 @@ from lakehouse_assets.platform.storage.table import Table
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one file gave: its rows, or the reason why it was refused."""
+    """What one file gave: how many rows, or the reason why it was refused."""
 
     path: str
     sequence: int
-    rows: pl.DataFrame
+    rows: int
     refused: str | None
 
 
@@ -58,22 +58,26 @@ class Ingestion:
     def ingest(self, run_id: str) -> Iterator[list[Ingested]]:
         """Read what waits, batch by batch; each batch is in bronze when it is yielded."""
         landing.discover(self.log, self.folder, self.feed.name, run_id)
-        while batch := self._next_batch(run_id):
+        while (batch := self._next_batch(run_id)) is not None:
             yield batch
 
-    def _next_batch(self, run_id: str) -> list[Ingested]:
+    def _next_batch(self, run_id: str) -> list[Ingested] | None:
         while True:
             before = self.bronze.cursor(self.cursor)
             waiting = landing.waiting(self.log, self.feed.name, before)
             if not waiting.height:
-                return []
+                return None
             reported = self.log.cursor(self.cursor)
             resumed = reported is not None and reported > (before or 0)
             batch = waiting.filter(pl.col("sequence") <= reported) if resumed else self._first_of(waiting)
-            files = [self._read(row, run_id) for row in batch.iter_rows(named=True)]
+            # A file of a resumed batch may have been found again since, under a higher number.
+            until = reported if resumed and reported is not None else int(batch["sequence"][-1])
+            read = [self._read(row, run_id) for row in batch.iter_rows(named=True)]
+            files = [file for file, _ in read]
             try:
-                self._report(files, reported, run_id, resumed=resumed)
-                self._append(files, before, run_id)
+                self._report(files, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
+                rows = pl.concat([pl.DataFrame(schema=self.feed.schema()), *(frame for _, frame in read)])
+                self._append(rows, Cursor(self.cursor, before, until), run_id)
             except CursorMoved:
                 continue  # another run took this batch: go on with what is left
             return files
@@ -82,17 +86,18 @@ class Ingestion:
         within = waiting["size"].cum_sum() <= self.batch_bytes
         return waiting.head(max(1, int(within.sum())))
 
-    def _read(self, row: dict[str, object], run_id: str) -> Ingested:
+    def _read(self, row: dict[str, object], run_id: str) -> tuple[Ingested, pl.DataFrame]:
         path, sequence = str(row["path"]), int(str(row["sequence"]))
         try:
             self._check_unchanged(path, row)
             parsed = parse(self.folder / path, columns=self.feed.columns, required=self.feed.headers, encoding=self.feed.encoding)
         except RefusedFile as refused:
-            return Ingested(path, sequence, pl.DataFrame(schema=self.feed.schema()), str(refused))
+            return Ingested(path, sequence, 0, str(refused)), pl.DataFrame(schema=self.feed.schema())
         lineage = {"_file": path, "_sequence": sequence, "_ingested_at": datetime.now(UTC), "_run_id": run_id}
         schema = self.feed.schema()
         frame = parsed.frame.with_columns(pl.lit(value, dtype=schema[name]).alias(name) for name, value in lineage.items())
-        return Ingested(path, sequence, frame.select(list(schema)).collect(), None)
+        rows = frame.select(list(schema)).collect()
+        return Ingested(path, sequence, rows.height, None), rows
 
     def _check_unchanged(self, path: str, row: dict[str, object]) -> None:
         try:
@@ -102,7 +107,7 @@ class Ingestion:
         if (now.size, now.modified) != (row["size"], row["modified"]):
             raise RefusedFile(f"{path} changed between being found and being read: the next run reads it as it is then")
 
-    def _report(self, files: list[Ingested], reported: int | None, run_id: str, *, resumed: bool) -> None:
+    def _report(self, files: list[Ingested], cursor: Cursor, run_id: str, *, resumed: bool) -> None:
         rows = pl.DataFrame(
             [
                 {
@@ -111,7 +116,7 @@ class Ingestion:
                     "sequence": file.sequence,
                     "event": landing.READ if file.refused is None else landing.REFUSED,
                     "reason": file.refused,
-                    "rows": file.rows.height,
+                    "rows": file.rows,
                     "at": datetime.now(UTC),
                     "run_id": run_id,
                 }
@@ -126,10 +131,9 @@ class Ingestion:
             if rows.height:
                 self.log.append(rows)
             return
-        self.log.append(rows, Commit((Cursor(self.cursor, reported, files[-1].sequence),)))
+        self.log.append(rows, Commit((cursor,)))
 
-    def _append(self, files: list[Ingested], before: int | None, run_id: str) -> None:
-        frame = pl.concat([file.rows for file in files])
-        account = RowAccount(rows_in=frame.height, written=frame.height)
+    def _append(self, rows: pl.DataFrame, cursor: Cursor, run_id: str) -> None:
+        account = RowAccount(rows_in=rows.height, written=rows.height)
         info = {"lakehouse.run_id": run_id, "lakehouse.account": account.to_json()}
-        self.bronze.append(frame, Commit((Cursor(self.cursor, before, files[-1].sequence),), lambda _: info))
+        self.bronze.append(rows, Commit((cursor,), lambda _: info))

@@ -26,7 +26,7 @@ def way(tmp_path: Path) -> Ingestion:
 
 
 def ingest(way: Ingestion) -> list[tuple[str, int]]:
-    return [(file.path, file.rows.height) for batch in way.ingest("run") for file in batch]
+    return [(file.path, file.rows) for batch in way.ingest("run") for file in batch]
 
 
 def ids(way: Ingestion) -> list[str]:
@@ -211,6 +211,17 @@ def test_a_file_that_vanished_between_the_two_commits_is_said_to_be_lost(way, mo
     event, reason = outcome(way, "a.csv")
     assert event == landing.REFUSED
     assert "Land it again" in reason
+    assert way.waiting() == 0
+
+
+def test_a_refused_file_that_was_mended_after_a_run_died_is_read(way, monkeypatch):
+    write(way, "a.csv").write_bytes(b"")
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Ingestion, "_report", _die_after(Ingestion._report))
+        ingest(way)
+    write(way, "a.csv", "1,x")
+    ingest(way)
+    assert ids(way) == ["1"]
     assert way.waiting() == 0
 
 
