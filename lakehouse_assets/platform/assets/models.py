@@ -235,7 +235,12 @@ class ModelStep:
     def _as_decided(self) -> Trained:
         champion, last = _number(self.registry.champion(self.asset.registered_name)), self._last_entry()
         if last is None:
-            return Trained(promoted=False, reasons=("No version was trained yet.",), version=None, champion=champion)
+            return Trained(
+                promoted=False,
+                reasons=("No version was trained yet: at the last try there was too little history.",),
+                version=None,
+                champion=champion,
+            )
         return Trained(last["decision"] != _KEPT, tuple(last["reasons"].split("\n")), last["version"], champion)
 
     def _last_entry(self) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.quality.split import Evidence, Split, split
 from lakehouse_assets.platform.storage import known_at, merge, predicates, scd2
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
-from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
@@ -147,6 +147,12 @@ class Refresh:
         after = {
             source: _number(ahead.get(source, before[source])) if ahead else self.lakehouse.table(source).version() for source in sources
         }
+        for source in sources:
+            if after[source] < _number(before[source]):
+                raise NoSuchVersion(
+                    f"{self.asset.name} has read {source} up to version {before[source]}, but that stands at {after[source]}: "
+                    f"it was made anew behind its readers' backs. Move the folder of {self.asset.name} away to have that made anew as well."
+                )
         cursors = {source: Cursor(source, before[source], after[source]) for source in sources}
         return _Batch(cursors, set_aside, self._touched(cursors))
 

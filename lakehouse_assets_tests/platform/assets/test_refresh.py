@@ -1,5 +1,6 @@
 """A declared table follows its sources: nothing twice, nothing lost, nothing outside its scope, whatever came before."""
 
+import shutil
 from datetime import date
 
 import polars as pl
@@ -8,7 +9,8 @@ import pytest
 from lakehouse_assets.platform.assets.declare import Append, Changes, Lookup, Merge, Replace, Revise, Snapshot, TableAsset, Touched, table
 from lakehouse_assets.platform.assets.refresh import Refresh, Refreshed, reads_of
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column
+from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, schema_of
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
@@ -270,3 +272,14 @@ def test_tables_are_made_even_where_nothing_has_come_yet(shop):
     refresh(shop, revenue)
     assert shop.table("shop.gold.revenue").count() == 0
     assert refresh(shop, revenue).batches == 0
+
+
+def test_a_source_that_was_made_anew_is_noticed(shop):
+    land(shop, (JAN, "1", "a", 5))
+    refresh(shop, sales)
+    refresh(shop, revenue)
+    shutil.rmtree(shop.table("shop.silver.sales").uri)
+    shutil.rmtree(shop.table("shop.silver.sales__quarantine").uri)
+    shop.table("shop.silver.sales").create(schema_of(Sale), ("month",))
+    with pytest.raises(NoSuchVersion, match=r"shop\.gold\.revenue has read shop\.silver\.sales up to version 1, but that stands at 0"):
+        refresh(shop, revenue)
