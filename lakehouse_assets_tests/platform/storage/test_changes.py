@@ -147,7 +147,8 @@ def test_compaction_changes_nothing(things):
     assert things.touched(("part",), 2, 3).is_empty()
     things.delta().optimize.z_order(["id"])
     assert things.changes(2, things.version()).collect().is_empty()
-    assert things.changes(0, things.version()).collect()["id"].to_list() == [1, 2, 3]
+    # The rows of one commit may lie in several files, which come in any order.
+    assert sorted(things.changes(0, things.version()).collect()["id"]) == [1, 2, 3]
 
 
 def test_a_restored_table_says_what_came_back(things):
