@@ -15,7 +15,7 @@ from lakehouse_assets.settings import Settings
 
 
 def run_products(settings: Settings, names: Iterable[str] | None = None, run_id: str = "test") -> dict[str, Refreshed]:
-    """Bring every table of the named products (default: all) up to date, in the order of the graph."""
+    """Bring the named tables and products (default: all) up to date, in the order of the graph."""
     return run_declared(settings, load(products), names, run_id)
 
 
@@ -25,7 +25,7 @@ def run_declared(settings: Settings, declared: Products, names: Iterable[str] | 
     lakehouse = resource.open()
     done = {}
     for asset in in_order(declared):
-        if chosen is not None and asset.name.split(".")[0] not in chosen:
+        if chosen is not None and not chosen & {asset.name, asset.name.split(".")[0]}:
             continue
         if isinstance(asset, FeedAsset):
             way = ingestion(asset, resource)

@@ -108,7 +108,7 @@ def _origins(known: pl.LazyFrame, last: date) -> list[date]:
         days = 0 if first is None else (last - first).days + 1
         needed = forecasting.LEAST_DAYS + HORIZONS * (_LEAST_ORIGINS + 1)
         raise HistoryTooShort(
-            f"revenue is known for {days} days; {needed} are needed to train a model and to test it on {_LEAST_ORIGINS} origins. "
+            f"{needed} days of revenue are needed to train a model and to test it on {_LEAST_ORIGINS} origins, and there are {days}. "
             f"Land {max(needed - days, 1)} more days of invoices."
         )
     return usable
