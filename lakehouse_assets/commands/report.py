@@ -103,7 +103,7 @@ def print_status(found: dict[str, Any], console: Console) -> None:
     for champion in found["champions"]:
         print_champion(champion, console)
     if found["pending"] and not found["waiting_files"]:
-        console.print(f"\n{len(found['pending'])} tables have something to do: `lakehouse run`.")
+        console.print(f"\nSomething to do for {', '.join(found['pending'])}: `lakehouse run`.")
 
 
 def print_champion(champion: dict[str, Any], console: Console) -> None:
