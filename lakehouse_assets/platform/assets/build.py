@@ -164,7 +164,11 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
             dg.MaterializeResult(
                 key, metadata=describe.table(target) | describe.account(done.account) | pictures, data_version=describe.version(target)
             ),
-            dg.MaterializeResult(quarantine, metadata=describe.table(rejected), data_version=describe.version(rejected)),
+            dg.MaterializeResult(
+                quarantine,
+                metadata=describe.table(rejected) | describe.columns(rejected.schema()),
+                data_version=describe.version(rejected),
+            ),
         )
 
     return table

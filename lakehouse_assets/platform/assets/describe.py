@@ -187,7 +187,11 @@ def model(key: dg.AssetKey, ledger: Table, trained: Trained, reports: str) -> It
         description=" ".join(trained.reasons),
         metadata={"champion": trained.champion or 0, "version": trained.version or 0},
     )
-    metadata = table(ledger) | {"champion": trained.champion or 0, "version": trained.version or 0, "reasons": "\n\n".join(trained.reasons)}
+    metadata = (
+        table(ledger)
+        | columns(ledger.schema())
+        | {"champion": trained.champion or 0, "version": trained.version or 0, "reasons": "\n\n".join(trained.reasons)}
+    )
     for name, value in trained.metrics.items():
         metadata[name] = value
     for name, png in trained.plots.items():

@@ -53,6 +53,13 @@ def test_a_materialization_says_where_the_rows_went(settings, run):
     assert made.tags["dagster/data_version"] == str(table.version())
 
 
+def test_a_quarantine_shows_its_columns(settings, run):
+    land(settings, "1.csv", GOOD, BAD)
+    made = materialized(run())["sales.silver.invoice_lines__quarantine"]
+    names = [column.name for column in made.metadata["dagster/column_schema"].value.columns]
+    assert {"invoice", "_file", "_row", "_unparsed", "_broken"} <= set(names)
+
+
 def test_a_check_shows_its_evidence(settings, run):
     land(settings, "1.csv", GOOD, BAD)
     found = checks(run())["readable"]
