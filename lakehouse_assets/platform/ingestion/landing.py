@@ -81,7 +81,27 @@ def new_files(log: Table, folder: Path, feed: str) -> list[LandedFile]:
 def _unknown(files: list[LandedFile], seen: pl.DataFrame) -> list[LandedFile]:
     looked_at = seen.filter(pl.col("size").is_not_null())
     known = {(e["path"]): (e["size"], e["modified"]) for e in looked_at.select("path", "size", "modified").to_dicts()}
-    return [file for file in files if known.get(file.path) != (file.size, file.modified)]
+    orphaned = _orphaned(seen)
+    return [file for file in files if known.get(file.path) != (file.size, file.modified) or file.path in orphaned]
+
+
+def _accepted(seen: pl.DataFrame) -> dict[str, str]:
+    """The contents that were read or are about to be, each with its file: not those of finds that were refused or found again unread."""
+    outcomes = seen.filter(pl.col("event").is_in([READ, REFUSED])).unique("sequence", keep="last", maintain_order=True)
+    read = set(outcomes.filter(pl.col("event") == READ)["sequence"])
+    found = seen.filter(pl.col("event") == FOUND).sort("sequence")
+    newest = set(found.unique("path", keep="last")["sequence"])
+    good = read | (newest - set(outcomes["sequence"]))
+    rows = found.select("sequence", "content_hash", "path").iter_rows()
+    return {content: path for sequence, content, path in rows if sequence in good}
+
+
+def _orphaned(seen: pl.DataFrame) -> set[str]:
+    """The duplicates of contents that were not read after all: they are read in their place."""
+    copies = seen.filter(~pl.col("event").is_in([TOUCHED, CHANGED])).unique("path", keep="last", maintain_order=True)
+    accepted = _accepted(seen)
+    rows = copies.filter(pl.col("event") == DUPLICATE).select("path", "content_hash").iter_rows()
+    return {path for path, content in rows if content not in accepted}
 
 
 def discover(log: Table, folder: Path, feed: str, run_id: str) -> int:
@@ -94,7 +114,8 @@ def discover(log: Table, folder: Path, feed: str, run_id: str) -> int:
     while True:
         last = log.cursor(source)
         seen = events(log, feed)
-        rows = [_event(file, folder, seen, feed) for file in _unknown(files_of(folder), seen)]
+        orphaned = _orphaned(seen)
+        rows = [_event(file, folder, seen, orphaned, feed) for file in _unknown(files_of(folder), seen)]
         if not rows:
             return 0
         rows = _mark_duplicates(rows, seen)
@@ -108,7 +129,7 @@ def discover(log: Table, folder: Path, feed: str, run_id: str) -> int:
         return len(rows)
 
 
-def _event(file: LandedFile, folder: Path, seen: pl.DataFrame, feed: str) -> dict[str, object]:
+def _event(file: LandedFile, folder: Path, seen: pl.DataFrame, orphaned: set[str], feed: str) -> dict[str, object]:
     event: dict[str, object] = {"feed": feed, "path": file.path, "size": file.size, "modified": file.modified, "event": FOUND}
     try:
         with (folder / file.path).open("rb") as content:
@@ -117,8 +138,9 @@ def _event(file: LandedFile, folder: Path, seen: pl.DataFrame, feed: str) -> dic
         # Found all the same: reading it will refuse it with its reason.
         event["content_hash"] = f"unreadable: {error.strerror}"
     before = seen.filter((pl.col("path") == file.path) & ~pl.col("event").is_in([TOUCHED, CHANGED]))
-    if not before.height or before["event"][-1] == REFUSED:
-        return event  # new, or refused before: mending or touching a refused file is how it is tried again
+    if not before.height or before["event"][-1] == REFUSED or file.path in orphaned:
+        # New, or a copy of what was not read, or refused before: mending or touching a refused file is how it is tried again.
+        return event
     if before["content_hash"].drop_nulls()[-1] == event["content_hash"]:
         event["event"] = TOUCHED
     elif before["event"][-1] in {READ, DUPLICATE}:
@@ -128,9 +150,8 @@ def _event(file: LandedFile, folder: Path, seen: pl.DataFrame, feed: str) -> dic
 
 
 def _mark_duplicates(rows: list[dict[str, object]], seen: pl.DataFrame) -> list[dict[str, object]]:
-    refused = seen.filter(pl.col("event") == REFUSED)["sequence"].implode()
-    accepted = seen.filter((pl.col("event") == FOUND) & ~pl.col("sequence").is_in(refused))
-    names: dict[object, object] = dict(accepted.select("content_hash", "path").iter_rows())
+    replaced = {row["path"] for row in rows if row["event"] == FOUND}
+    names: dict[object, object] = {content: path for content, path in _accepted(seen).items() if path not in replaced}
     for row in rows:
         if row["event"] != FOUND:
             continue

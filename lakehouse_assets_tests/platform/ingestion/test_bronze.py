@@ -82,6 +82,40 @@ def test_two_equal_files_in_one_look_are_read_once(way):
     assert ids(way) == ["1"]
 
 
+def test_a_copy_is_read_if_the_file_that_it_copies_vanished_before_it_was_read(way):
+    first = write(way, "a.csv", "1,x")
+    write(way, "b.csv", "1,x")
+    landing.discover(way.log, way.folder, FEED.name, "run")
+    assert outcome(way, "b.csv")[0] == landing.DUPLICATE
+    first.unlink()
+    ingest(way)
+    assert way.waiting() == 1
+    ingest(way)
+    assert ids(way) == ["1"]
+    assert outcome(way, "b.csv") == (landing.READ, None)
+    assert way.waiting() == 0
+
+
+def test_a_copy_of_what_a_file_held_before_it_was_read_is_read(way):
+    write(way, "a.csv", "1,x")
+    landing.discover(way.log, way.folder, FEED.name, "run")
+    write(way, "a.csv", "2,y", "3,z")
+    write(way, "b.csv", "1,x")
+    ingest(way)
+    ingest(way)
+    assert sorted(ids(way)) == ["1", "2", "3"]
+    assert way.waiting() == 0
+
+
+def test_a_copy_of_a_file_that_cannot_be_read_is_refused_once_for_itself(way):
+    for name in ("a.csv", "b.csv"):
+        (way.folder / name).write_bytes(b"id,value\n1,\xa320\n")
+    ingest(way)
+    ingest(way)
+    assert outcome(way, "b.csv")[0] == landing.REFUSED
+    assert way.waiting() == 0
+
+
 def test_a_touched_file_is_not_read_again(way):
     path = write(way, "a.csv", "1,x")
     ingest(way)
