@@ -155,7 +155,9 @@ def _amount(column: str) -> pl.Expr:
 def _per_open_day(value: pl.Expr, days: int) -> pl.Expr:
     """Mean of the last days, closed days left out; null where all were closed."""
     open_days = pl.col("shop_open").cast(pl.Int32).rolling_sum(days, min_samples=1)
-    return pl.when(open_days > 0).then(value.rolling_sum(days, min_samples=1) / open_days)
+    # Rolling sums of floats differ in their last digits from run to run; amounts are rounded to a ten-thousandth, so whole ones are exact.
+    total = (value * 10_000).round().cast(pl.Int64).rolling_sum(days, min_samples=1) / 10_000
+    return pl.when(open_days > 0).then(total / open_days)
 
 
 def _per_open_weekday(column: str, weeks: int) -> pl.Expr:
