@@ -53,8 +53,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 	--no-header --no-annotate pyproject.toml
 
 lock: $(READY)  ## Choose the newest versions that fit pyproject.toml
-	$(COMPILE) --upgrade --extra dev -o $(LOCK)
-	$(COMPILE) --extra dev --extra bench --constraint $(LOCK) -o $(BENCH_LOCK)
+	$(COMPILE) --upgrade --extra bucket --extra dev -o $(LOCK)
+	$(COMPILE) --extra bucket --extra dev --extra bench --constraint $(LOCK) -o $(BENCH_LOCK)
 
 clean:  ## Remove the environment; data stays
 	rm -rf $(VENV)

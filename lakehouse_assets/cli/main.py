@@ -3,47 +3,18 @@
 Exit codes: 0 all went well, 1 something failed and was said, 2 the command was not understood.
 """
 
-import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
-from lakehouse_assets.settings import SettingError, Settings, variable
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-# In a file or a pipe there is no edge at which a table's columns would have to be cut.
-_CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, print_rows, workspace
+from lakehouse_assets.settings import Settings, variable
 
 
-def _workspace() -> Any:
-    from lakehouse_assets.commands.workspace import Workspace  # late: `--help` and `settings` answer at once
-
-    return Workspace(Settings.load())
-
-
-def _print_json(value: Any) -> None:
-    from lakehouse_assets.commands.workspace import as_json
-
-    click.echo(json.dumps(value, default=as_json, indent=2, ensure_ascii=False))
-
-
-class _Commands(click.Group):
-    """Shows expected errors as one sentence and ends with 1; anything else is a bug and shows where it happened."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        from lakehouse_assets.platform.storage.errors import StorageError
-
-        try:
-            return super().invoke(ctx)
-        except (ValueError, LookupError, StorageError, SettingError) as error:
-            raise click.ClickException(str(error)) from error
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="lakehouse-assets")
 def main() -> None:
     """An open lakehouse ML platform: files land and become tables, features, models and predictions.
@@ -67,7 +38,7 @@ def main() -> None:
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Which shop: the same seed writes the same bytes.")
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The first day.")
-@_JSON
+@JSON
 def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_json: bool) -> None:
     """Write the feeds of a simulated shop into the landing zone.
 
@@ -79,18 +50,18 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
     """
     from lakehouse_assets.commands.demo import simulate_shop
 
-    truth = simulate_shop(Settings.load(), _CONSOLE, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date())
+    truth = simulate_shop(Settings.load(), CONSOLE, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date())
     if as_json:
-        _print_json(truth)
+        print_json(truth)
     else:
         rows = truth["invoices"]["rows"]
-        _CONSOLE.print(f"{rows:,} invoice lines have landed. Next: [bold]lakehouse run[/]")
+        CONSOLE.print(f"{rows:,} invoice lines have landed. Next: [bold]lakehouse run[/]")
 
 
 @main.command()
 @click.argument("feed")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@_JSON
+@JSON
 def land(feed: str, files: tuple[Path, ...], as_json: bool) -> None:
     """Put FILES into the landing zone of FEED, each whole or not at all.
 
@@ -100,23 +71,23 @@ def land(feed: str, files: tuple[Path, ...], as_json: bool) -> None:
     """
     from lakehouse_assets.commands.land import land as land_files
 
-    workspace = _workspace()
-    feeds = sorted(asset.feed.name for asset in workspace.products.feeds)
+    found = workspace()
+    feeds = sorted(asset.feed.name for asset in found.products.feeds)
     if feed not in feeds:
         raise ValueError(f"no product declares a feed {feed!r}. There are: {', '.join(feeds)}")
-    landed = land_files(list(files), workspace.settings.landing / feed)
+    landed = land_files(list(files), found.settings.landing / feed)
     if as_json:
-        _print_json([{"file": str(path), "new": new} for path, new in landed])
+        print_json([{"file": str(path), "new": new} for path, new in landed])
         return
     for path, new in landed:
-        _CONSOLE.print(f"{path}" + ("" if new else " lies there already"))
-    _CONSOLE.print("Next: [bold]lakehouse run[/]")
+        CONSOLE.print(f"{path}" + ("" if new else " lies there already"))
+    CONSOLE.print("Next: [bold]lakehouse run[/]")
 
 
 @main.command()
 @click.argument("selection", nargs=-1)
 @click.option("--rebuild", is_flag=True, help="Work the selected tables out anew from all that their sources hold.")
-@_JSON
+@JSON
 def run(selection: tuple[str, ...], rebuild: bool, as_json: bool) -> None:
     """Bring everything, or a SELECTION, up to date.
 
@@ -134,26 +105,26 @@ def run(selection: tuple[str, ...], rebuild: bool, as_json: bool) -> None:
 
     sys.exit(
         run_and_report(
-            _workspace(),
+            workspace(),
             selection,
-            Console(stderr=True, highlight=False) if as_json else _CONSOLE,
-            _print_json if as_json else None,
+            Console(stderr=True, highlight=False) if as_json else CONSOLE,
+            print_json if as_json else None,
             rebuild=rebuild,
         )
     )
 
 
 @main.command()
-@_JSON
+@JSON
 def status(as_json: bool) -> None:
     """Tables, freshness, failed checks, quarantine, waiting files, champions."""
     from lakehouse_assets.commands import report
 
-    found = report.status(_workspace())
+    found = report.status(workspace())
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        report.print_status(found, _CONSOLE)
+        report.print_status(found, CONSOLE)
 
 
 @main.command()
@@ -161,7 +132,7 @@ def status(as_json: bool) -> None:
 @click.option("--version", type=int, help="As of this version.")
 @click.option("--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="As of this moment, in UTC.")
 @click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
-@_JSON
+@JSON
 def show(table: str, version: int | None, at: datetime | None, rows: int, as_json: bool) -> None:
     """Rows of TABLE, now or as they were.
 
@@ -173,26 +144,26 @@ def show(table: str, version: int | None, at: datetime | None, rows: int, as_jso
     if version is not None and at is not None:
         raise click.UsageError("name a version or a moment, not both")
     moment = at.replace(tzinfo=UTC) if at else None
-    _print_rows(_workspace().lakehouse.table(table).scan(version, moment).head(rows).collect(), as_json=as_json)
+    print_rows(workspace().lakehouse.table(table).scan(version, moment).head(rows).collect(), as_json=as_json)
 
 
 @main.command()
 @click.argument("table")
-@_JSON
+@JSON
 def history(table: str, as_json: bool) -> None:
     """The commits of TABLE: when, by which run, and where its rows went."""
     from lakehouse_assets.commands.report import print_history
 
-    commits = _workspace().lakehouse.table(table).history()
+    commits = workspace().lakehouse.table(table).history()
     if as_json:
-        _print_json(commits)
+        print_json(commits)
     else:
-        print_history(commits, _CONSOLE)
+        print_history(commits, CONSOLE)
 
 
 @main.command()
 @click.argument("query")
-@_JSON
+@JSON
 def sql(query: str, as_json: bool) -> None:
     """Run a QUERY over all tables.
 
@@ -202,20 +173,20 @@ def sql(query: str, as_json: bool) -> None:
     """
     from lakehouse_assets.commands.query import run_sql
 
-    _print_rows(run_sql(_workspace().lakehouse, query), as_json=as_json)
+    print_rows(run_sql(workspace().lakehouse, query), as_json=as_json)
 
 
 @main.command()
-@_JSON
+@JSON
 def models(as_json: bool) -> None:
     """Every model version: who is champion, with which scores, trained on what."""
     from lakehouse_assets.commands import report
 
-    found = report.models(_workspace())
+    found = report.models(workspace())
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
-        report.print_models(found, _CONSOLE)
+        report.print_models(found, CONSOLE)
 
 
 @main.command()
@@ -227,13 +198,13 @@ def rollback(model: str) -> None:
     Example:
       lakehouse rollback revenue_forecast.daily_revenue
     """
-    change = _workspace().model_step(model).rollback()
-    _CONSOLE.print(f"Version {change.champion} of {model} is champion again instead of {change.champion_before}.")
-    _CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
+    change = workspace().model_step(model).rollback()
+    CONSOLE.print(f"Version {change.champion} of {model} is champion again instead of {change.champion_before}.")
+    CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
 
 
 @main.command()
-@_JSON
+@JSON
 def settings(as_json: bool) -> None:
     """Every setting with its value, its variable and what it does."""
     from dataclasses import fields
@@ -249,11 +220,11 @@ def settings(as_json: bool) -> None:
         for field in fields(Settings)
     ]
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     for row in rows:
         changed = "" if row["value"] == row["default"] else f"  [dim](default: {row['default'] or 'empty'})[/]"
-        _CONSOLE.print(f"[bold]{row['variable']}[/]={row['value']}{changed}\n    {row['meaning']}")
+        CONSOLE.print(f"[bold]{row['variable']}[/]={row['value']}{changed}\n    {row['meaning']}")
 
 
 @main.command()
@@ -261,7 +232,7 @@ def dev() -> None:
     """Open the Dagster web UI with its daemon, and the MLflow UI, on this machine."""
     from lakehouse_assets.commands.serve import serve
 
-    sys.exit(serve(_workspace(), _CONSOLE.print))
+    sys.exit(serve(workspace(), CONSOLE.print))
 
 
 @main.command()
@@ -269,17 +240,4 @@ def demo() -> None:
     """Simulate a shop, land its files, run everything and say what came out (`make run`)."""
     from lakehouse_assets.commands.demo import demo as run_demo
 
-    sys.exit(run_demo(_workspace(), _CONSOLE))
-
-
-def _print_rows(frame: Any, *, as_json: bool) -> None:
-    from lakehouse_assets.commands.report import print_frame
-
-    if as_json:
-        _print_json(frame.to_dicts())
-    else:
-        print_frame(frame, _CONSOLE)
-
-
-if __name__ == "__main__":
-    main()
+    sys.exit(run_demo(workspace(), CONSOLE))

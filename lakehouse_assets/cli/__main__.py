@@ -1,0 +1,5 @@
+"""`python -m lakehouse_assets.cli` is `lakehouse`."""
+
+from lakehouse_assets.cli.main import main
+
+main()
