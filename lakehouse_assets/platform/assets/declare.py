@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.quality.contract import Contract, schema_of
+from lakehouse_assets.platform.quality.contract import Contract, key_columns, schema_of
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT
 from lakehouse_assets.platform.storage.scd2 import History
 
 QUARANTINE_SUFFIX = "__quarantine"
@@ -45,6 +46,18 @@ class Touched:
 
 
 @dataclass(frozen=True)
+class Since:
+    """Reads the whole of `table`, for a function that looks back only.
+
+    Of what the function returns, only the rows count whose `by` is not before that of the earliest row that came, changed or went: no other
+    row can have changed. So `by` is a column of the source and of the result.
+    """
+
+    table: str
+    by: str
+
+
+@dataclass(frozen=True)
 class Lookup:
     """Reads the whole of `table`.
 
@@ -68,7 +81,7 @@ class Champion:
         return self.model.name
 
 
-Read = Changes | Snapshot | Touched | Lookup | Champion
+Read = Changes | Snapshot | Touched | Since | Lookup | Champion
 
 
 @dataclass(frozen=True)
@@ -224,7 +237,11 @@ def table(
         row_for_row: Whether the function returns one row for each row of its `Changes`; then no row can get lost in it unseen.
         picture: Draws the table for people, after each change.
         owner: Who answers for it; the product's team by default.
+
+    Raises:
+        TypeError: The contract's key is not the one that the write keeps unique.
     """
+    _check_key(name, contract, write)
 
     def declare(function: Callable[..., pl.LazyFrame]) -> TableAsset:
         description = " ".join((function.__doc__ or "").split())
@@ -258,3 +275,23 @@ def model(
 
 def _owner_of(name: str) -> str:
     return f"team:{name.split('.', maxsplit=1)[0]}"
+
+
+def _check_key(name: str, contract: type[Contract], write: Write) -> None:
+    """The columns by which the write tells rows apart are the contract's key."""
+    match write:
+        case Merge():
+            keys = [write.on]
+        case SCD2():
+            keys = [(*write.on, write.sequence_by)]
+        case Revise():
+            keys = [write.on, (*write.on, KNOWN_AT)]
+        case _:
+            return
+    if set(key_columns(contract)) not in [set(key) for key in keys]:
+        held = ", ".join(key_columns(contract)) or "no column"
+        wanted = " or ".join(", ".join(key) for key in keys)
+        raise TypeError(
+            f"{name}: contract {contract.__name__} has the key {held}, but {type(write).__name__} tells rows apart by {wanted}. "
+            "Mark exactly these columns with column(key=True), or change the write."
+        )

@@ -25,6 +25,7 @@ from lakehouse_assets.platform.assets.declare import (
     Merge,
     Replace,
     Revise,
+    Since,
     Snapshot,
     TableAsset,
     Touched,
@@ -41,6 +42,8 @@ from lakehouse_assets.platform.storage.table import Table
 # What silver has no use for: the text that did not fit stays in bronze, what could not be converted goes into quarantine.
 _NOT_STORED = ("_unparsed", "_rescued")
 _TIMES_A_BATCH_IS_TAKEN_UP = 20
+# About so many rows are read at once where only changes are read: memory follows the batch, not what has piled up.
+_BATCH_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,14 @@ class Refresh:
 
     Attributes:
         champion: Gives the champion of a model (by the name of its ledger), or None while there is none.
+        batch_rows: About how many rows of changes are read at once; at least one commit of the source.
     """
 
     asset: TableAsset
     lakehouse: Lakehouse
     run_id: str
     champion: Callable[[Champion], Any | None]
+    batch_rows: int = _BATCH_ROWS
 
     def pending(self) -> list[str]:
         """The sources that have something new, from cursors and versions alone."""
@@ -99,7 +104,10 @@ class Refresh:
 
     def _behind(self, target: Table, source: str) -> bool:
         table = self.lakehouse.table(source)
-        return not target.exists() or not table.exists() or table.version() > _number(target.cursor(source))
+        if not target.exists() or not table.exists():
+            return True
+        at = target.cursor(source)
+        return at is None or at > table.version() or table.changed_at(at) != at
 
     def run(self) -> Refreshed:
         """Bring the table up to date.
@@ -109,25 +117,36 @@ class Refresh:
             RowsLost: The rows do not add up; the table was not touched.
         """
         done = Refreshed(-1)
-        for _ in range(_TIMES_A_BATCH_IS_TAKEN_UP):
+        taken_up = 0
+        while True:
             batch = self._batch()
             if not batch.moved and self._target.exists():
                 break
             try:
-                done = self._do(batch, done)
+                done = self._rebuild(batch, done) if self._lost_rows(batch) else self._do(batch, done)
             except CursorMoved:
-                continue  # another run was faster with a part of the batch: go on from where it left the table
+                # Another run was faster with a part of the batch: go on from where it left the table.
+                taken_up += 1
+                if taken_up == _TIMES_A_BATCH_IS_TAKEN_UP:
+                    raise
         return Refreshed(self._target.version(), done.account, done.evidence, done.batches)
 
     def rebuild(self) -> Refreshed:
-        """Work the whole table out anew from all that its sources hold, whatever its cursors say.
+        """Work the whole table out anew from all that its sources hold, whatever its cursors say; rows that do not come out again go.
 
         Raises:
             ContractBroken: The table was not touched.
         """
-        batch = self._batch()
+        return self._rebuild(self._batch(stepwise=False), Refreshed(-1))
+
+    def _rebuild(self, batch: _Batch, done: Refreshed) -> Refreshed:
         anew = {source: Cursor(source, None, cursor.after) for source, cursor in batch.cursors.items()}
-        return self._do(_Batch(anew, batch.set_aside, self._touched(anew)), Refreshed(-1), rebuilds=batch.moved)
+        return self._do(_Batch(anew, batch.set_aside, self._touched(anew)), done, rebuilds=batch.moved)
+
+    def _lost_rows(self, batch: _Batch) -> bool:
+        """Whether a source of changes took rows away, as after a restore: what was made of them cannot be told from the changes alone."""
+        cursors = (batch.cursors[read.table] for read in self.asset.reads.values() if isinstance(read, Changes))
+        return any(at.before is not None and self.lakehouse.table(at.source).lost_rows(at.before, at.after) for at in cursors)
 
     # --- what to read
 
@@ -139,27 +158,36 @@ class Refresh:
     def _quarantine(self) -> Table:
         return self.lakehouse.table(self.asset.quarantine)
 
-    def _batch(self) -> _Batch:
+    def _batch(self, *, stepwise: bool = True) -> _Batch:
         sources = dict.fromkeys(read.table for read in self.asset.reads.values())
         set_aside = {source: self._quarantine.cursor(source) for source in sources}
         before = {source: self._target.cursor(source) for source in sources}
         ahead = {source: at for source, at in set_aside.items() if at is not None and at > _number(before[source])}
-        after = {
-            source: _number(ahead.get(source, before[source])) if ahead else self.lakehouse.table(source).version() for source in sources
-        }
-        for source in sources:
-            if after[source] < _number(before[source]):
-                raise NoSuchVersion(
-                    f"{self.asset.name} has read {source} up to version {before[source]}, but that stands at {after[source]}: "
-                    f"it was made anew behind its readers' backs. Move the folder of {self.asset.name} away to have that made anew as well."
-                )
+        if ahead:
+            after = {source: _number(ahead.get(source, before[source])) for source in sources}
+        else:
+            after = {source: self._until(source, before[source], stepwise=stepwise) for source in sources}
         cursors = {source: Cursor(source, before[source], after[source]) for source in sources}
         return _Batch(cursors, set_aside, self._touched(cursors))
 
-    def _touched(self, cursors: Mapping[str, Cursor]) -> dict[str, list[Any] | None]:
-        return {name: self._touched_values(name, read, cursors) for name, read in self.asset.reads.items() if isinstance(read, Touched)}
+    def _until(self, source: str, before: int | None, *, stepwise: bool) -> int:
+        """How far to read a source."""
+        table = self.lakehouse.table(source)
+        newest = table.version()
+        if newest < _number(before):
+            raise NoSuchVersion(
+                f"{self.asset.name} has read {source} up to version {before}, but that stands at {newest}: "
+                f"it was made anew behind its readers' backs. Move the folder of {self.asset.name} away to have that made anew as well."
+            )
+        until = _number(table.changed_at(before))
+        only_changes = all(isinstance(read, Changes) for read in self.asset.reads.values() if read.table == source)
+        return table.step(before, until, self.batch_rows) if stepwise and only_changes and until > _number(before) else until
 
-    def _touched_values(self, name: str, read: Touched, cursors: Mapping[str, Cursor]) -> list[Any] | None:
+    def _touched(self, cursors: Mapping[str, Cursor]) -> dict[str, list[Any] | None]:
+        reads = self.asset.reads.items()
+        return {name: self._touched_values(name, read, cursors) for name, read in reads if isinstance(read, Touched | Since)}
+
+    def _touched_values(self, name: str, read: Touched | Since, cursors: Mapping[str, Cursor]) -> list[Any] | None:
         own = cursors[read.table]
         others = [other for other in self.asset.reads.values() if isinstance(other, Snapshot)]
         if own.before is None or any(cursors[other.table].before != cursors[other.table].after for other in others):
@@ -193,8 +221,8 @@ class Refresh:
                 frames[name] = table.scan(cursor.after).limit(0) if unchanged else table.changes(cursor.before, cursor.after)
             else:
                 frames[name] = table.scan(cursor.after)
-            if isinstance(read, Touched) and (values := batch.touched[name]) is not None:
-                frames[name] = frames[name].filter(predicates.expression({read.by: values}))
+            if isinstance(read, Touched):
+                frames[name] = frames[name].filter(_in_scope(read, batch.touched[name]))
             if isinstance(read, Snapshot) and read.version_as:
                 frames[name] = frames[name].with_columns(pl.lit(cursor.after, dtype=pl.Int64).alias(read.version_as))
         return frames
@@ -216,7 +244,7 @@ class Refresh:
             return self._info(batch) | {"lakehouse.account": account.to_json()}
 
         good = parts.good.drop([column for column in _NOT_STORED if column in parts.good.columns])
-        written = self._write(good, batch, Commit(moved, info))
+        written = self._write(good, batch, Commit(moved, info), anew=rebuilds is not None)
         account = accounts[-1] if written.counts is not None else RowAccount()
         return Refreshed(written.version, done.account + account, (*done.evidence, *parts.evidence), done.batches + 1)
 
@@ -225,7 +253,7 @@ class Refresh:
         if frames is None:
             return pl.DataFrame(schema=self._output_schema), 0
         counted = self._counted(frames)
-        rows = self.asset.function(**frames).collect(engine="streaming")
+        rows = self._changeable(batch, self.asset.function(**frames)).collect(engine="streaming")
         if self.asset.stamped_at:
             rows = rows.with_columns(pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")).alias(self.asset.stamped_at))
         rows_read = rows.height if counted is None else counted.select(pl.len()).collect().item()
@@ -235,6 +263,13 @@ class Refresh:
                 "contract reject rows, or declare row_for_row=False"
             )
         return rows, rows_read
+
+    def _changeable(self, batch: _Batch, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Without the rows that are before everything that changed."""
+        for name, read in self.asset.reads.items():
+            if isinstance(read, Since):
+                rows = rows.filter(_in_scope(read, batch.touched[name]))
+        return rows
 
     @property
     def _output_schema(self) -> pl.Schema:
@@ -270,19 +305,27 @@ class Refresh:
             "lakehouse.reads": json.dumps({cursor.source: cursor.after for cursor in batch.cursors.values()}),
         }
 
-    def _write(self, good: pl.DataFrame, batch: _Batch, commit: Commit) -> Written:
+    def _write(self, good: pl.DataFrame, batch: _Batch, commit: Commit, *, anew: bool) -> Written:
         write = self.asset.write
         match write:
             case Append():
-                return self._target.append(good, commit)
+                return self._target.replace(good, None, commit) if anew else self._target.append(good, commit)
             case Merge():
-                return merge.merge(self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps)
+                whole = pl.lit(value=True) if anew else self._whole(write, batch)
+                return merge.merge(self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps, whole=whole)
             case SCD2():
                 return scd2.write(self._target, good, write.history, commit)
             case Replace():
                 return self._target.replace(good, self._scope(write, batch), commit)
             case Revise():
                 return known_at.revise(self._target, good, write.on, datetime.now(UTC), commit)
+
+    def _whole(self, write: Merge, batch: _Batch) -> pl.Expr | None:
+        """The rows of the table that were worked out anew, of which those that did not come out again go."""
+        for name, read in self.asset.reads.items():
+            if isinstance(read, Touched | Since) and read.by in write.on:
+                return _in_scope(read, batch.touched[name])
+        return None
 
     def _scope(self, write: Replace, batch: _Batch) -> dict[str, list[Any]] | None:
         if write.by is None:
@@ -295,6 +338,15 @@ class Refresh:
                     return None
                 values |= set(touched)
         return {write.by: sorted(values, key=lambda value: (value is None, value))}
+
+
+def _in_scope(read: Touched | Since, values: list[Any] | None) -> pl.Expr:
+    """The rows that can have changed, from the values of `read.by` that were touched, sorted (None: all)."""
+    if values is None or (isinstance(read, Since) and None in values):
+        return pl.lit(value=True)
+    if isinstance(read, Since):
+        return pl.col(read.by) >= values[0] if values else pl.lit(value=False)
+    return predicates.expression({read.by: values})
 
 
 def _number(cursor: int | None) -> int:

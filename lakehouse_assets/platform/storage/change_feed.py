@@ -20,7 +20,7 @@ _CAME = ("insert", "update_postimage")
 # Actions of a commit that name files, with what happened to the rows of the file. Change files (`cdc`) say that row by row, and where a
 # commit has some, they say all about it.
 _ACTIONS: Mapping[str, str | None] = {"add": "insert", "remove": "delete", "cdc": None}
-_FILE = pl.Struct({"path": pl.String(), "dataChange": pl.Boolean()})
+_FILE = pl.Struct({"path": pl.String(), "dataChange": pl.Boolean(), "stats": pl.String()})
 
 
 def change_feed(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str], *, came: bool = False) -> pl.LazyFrame:
@@ -58,14 +58,59 @@ def change_feed(table: DeltaTable, after: int, until: int, storage_options: Mapp
     return pl.concat(feed)
 
 
+def last_change(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str]) -> int:
+    """The newest version in (after, until] whose commit says that rows came, changed or went; `after` if there is none.
+
+    Raises:
+        NoSuchVersion: The log of one of these commits was cleaned up.
+    """
+    root = folder(table)
+    for version in range(until, after, -1):  # almost always the first one is it
+        if _actions(root, version - 1, version, storage_options).height:
+            return version
+    return after
+
+
+def step(table: DeltaTable, after: int, until: int, rows: int, storage_options: Mapping[str, str]) -> int:
+    """The last version in (after, until] up to which about `rows` rows came, but at least one version with rows; `until` if all fit."""
+    root = folder(table)
+    files = _actions(root, after, until, storage_options).filter(pl.col("action") != "remove")
+    if files["version"].n_unique() < 2:
+        return until
+    in_stats = pl.col("stats").str.json_path_match("$.numRecords").cast(pl.Int64)
+    counted = files.with_columns(in_stats.alias("rows"))
+    unknown = [root + unquote(path) for path in counted.filter(pl.col("rows").is_null())["path"]]  # change files have no statistics
+    heights = [pl.scan_parquet(path, glob=False, storage_options=dict(storage_options) or None) for path in unknown]
+    known = pl.Series([frame.select(pl.len()).collect().item() for frame in heights], dtype=pl.Int64)
+    held = pl.concat([counted.filter(pl.col("rows").is_not_null()), counted.filter(pl.col("rows").is_null()).with_columns(rows=known)])
+    per_version = held.group_by("version").agg(pl.col("rows").sum()).sort("version")
+    beyond = per_version.filter((pl.col("rows").cum_sum() > rows) & (pl.int_range(pl.len()) > 0))
+    return until if beyond.is_empty() else int(beyond["version"][0]) - 1
+
+
+def lost_rows(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str]) -> bool:
+    """Whether a commit in (after, until] took rows away, other than by changing them."""
+    if _actions(folder(table), after, until, storage_options)["action"].is_in(["remove", "cdc"]).any():
+        gone = change_feed(table, after, until, storage_options).filter(pl.col(CHANGE_TYPE) == "delete")
+        return bool(gone.select(CHANGE_TYPE).head(1).collect().height)
+    return False
+
+
 def _changed_files(
     table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str], *, came: bool
 ) -> list[tuple[str, list[str]]]:
     """Actions and paths of the files that hold the changes, oldest commit first, as few groups as that order allows."""
-    if after == until:
-        return []
     root = folder(table)
+    files = _actions(root, after, until, storage_options).filter((pl.col("action") != "remove") | pl.lit(not came))
+    groups = files.group_by("action", pl.col("action").rle_id().alias("group"), maintain_order=True).agg("path")
+    return [(action, [root + unquote(path) for path in paths]) for action, paths in groups.select("action", "path").iter_rows()]
+
+
+def _actions(root: str, after: int, until: int, storage_options: Mapping[str, str]) -> pl.DataFrame:
+    """What the commits in (after, until] did to rows: `version`, `action`, `path`, `stats`, oldest first; nothing of mere upkeep."""
     logs = [f"{root}_delta_log/{version:020d}.json" for version in range(after + 1, until + 1)]
+    if not logs:
+        return pl.DataFrame(schema={"version": pl.Int64, "action": pl.String, "path": pl.String, "stats": pl.String})
     try:
         commits = pl.read_ndjson(
             logs, schema=dict.fromkeys(_ACTIONS, _FILE), include_file_paths="log", storage_options=dict(storage_options) or None
@@ -76,11 +121,10 @@ def _changed_files(
         ) from error
     files = pl.concat(commits.select("log", pl.lit(action).alias("action"), pl.col(action).struct.unnest()) for action in _ACTIONS)
     is_cdc = pl.col("action") == "cdc"
-    files = (
+    version = pl.col("log").str.slice(-25, 20).cast(pl.Int64).alias("version")
+    return (
         files.filter(pl.col("path").is_not_null())
         .filter(is_cdc | (pl.col("dataChange") & ~is_cdc.any().over("log")))
-        .filter((pl.col("action") != "remove") | pl.lit(not came))
-        .sort("log", maintain_order=True)
+        .select(version, "action", "path", "stats")
+        .sort("version", maintain_order=True)
     )
-    groups = files.group_by("action", pl.col("action").rle_id().alias("group"), maintain_order=True).agg("path")
-    return [(action, [root + unquote(path) for path in paths]) for action, paths in groups.select("action", "path").iter_rows()]

@@ -21,6 +21,9 @@ T = TypeVar("T")
 # refused by the protocol and reads again. Appends do not read and do not carry it.
 _READ_BEFORE_WRITE = "lakehouse.read-before-write"
 
+NEVER = -1
+"""The cursor of a source that was never read: the protocol can set a transaction's version, but not take it away."""
+
 
 @dataclass(frozen=True)
 class Cursor:
@@ -79,7 +82,7 @@ class Commit:
         Raises:
             CursorMoved: It holds a part of the batch, or the batch does not start where the table stands.
         """
-        stands = [(cursor, table.transaction_version(cursor.source)) for cursor in self.cursors]
+        stands = [(cursor, cursor_of(table, cursor.source)) for cursor in self.cursors]
         if stands and all(at is not None and at >= cursor.after for cursor, at in stands):
             return True
         for cursor, at in stands:
@@ -94,9 +97,19 @@ class Commit:
         """The commit in delta-rs' terms, on the version of `table`."""
         transactions = [Transaction(cursor.source, cursor.after) for cursor in self.cursors]
         if read_before_write:
-            writes = table.transaction_version(_READ_BEFORE_WRITE) or 0
-            transactions.append(Transaction(_READ_BEFORE_WRITE, writes + 1))
+            transactions.append(next_write(table))
         return CommitProperties(app_transactions=transactions, custom_metadata=dict(self.info(counts)))
+
+
+def next_write(table: DeltaTable) -> Transaction:
+    """What every commit carries that was worked out from the rows of the version at hand."""
+    return Transaction(_READ_BEFORE_WRITE, (table.transaction_version(_READ_BEFORE_WRITE) or 0) + 1)
+
+
+def cursor_of(table: DeltaTable, source: str) -> int | None:
+    """How far the table has consumed `source`; None if never, also where a restore brought it back to before its first reading."""
+    at = table.transaction_version(source)
+    return None if at == NEVER else at
 
 
 def with_retries(name: str, attempt: Callable[[], T], *, seconds: float = 120.0) -> T:

@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable
 from lakehouse_assets.platform.storage import predicates
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import ScopeError
-from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.table import WRITER, Table
 
 _HELD = "__held"
 _GONE = "__gone"
@@ -36,12 +36,16 @@ def merge(
     *,
     newest_by: str | None = None,
     ignore: Sequence[str] = (),
+    whole: pl.Expr | None = None,
 ) -> Written:
     """Merge rows by key.
 
     Of several rows with one key the last counts, by `newest_by` if given (null is the oldest), else by their order. A row that is older
     than the table's by `newest_by`, or that differs in nothing but columns of lineage (`_…`) and those in `ignore`, is a duplicate: the
     table keeps its row as it is, with the `newest_by` at which it last changed.
+
+    `whole` names rows of the table, by a condition on its columns, of which `frame` is the whole: those that it lacks are removed, and
+    those that it has count whatever the table holds.
 
     Raises:
         ScopeError: Rows cannot be told apart: see `check_key`, `existing` and `difference`.
@@ -54,13 +58,25 @@ def merge(
         raise ScopeError(f"{table.name}: which of two rows is newer cannot be worked out, the frame lacks {newest_by}")
 
     def attempt(delta: DeltaTable) -> Counts:
-        fitted = table.fit(delta, frame)
-        found = difference(table.name, fitted, existing(table.name, delta, fitted, on), on, newest_by=newest_by, ignore=ignore)
-        counts = Counts(found.new.height, found.changed.height, found.duplicates)
-        write_difference(table, delta, found, on, commit.properties(delta, counts, read_before_write=True))
+        fitted = _latest(table.fit(delta, frame), on, newest_by)
+        held = existing(table.name, delta, fitted, on)
+        found = difference(table.name, fitted, held, on, newest_by=newest_by if whole is None else None, ignore=ignore)
+        gone = _gone(delta, fitted, on, whole)
+        duplicates = frame.height - found.new.height - found.changed.height
+        counts = Counts(found.new.height, found.changed.height, duplicates, gone.height)
+        properties = commit.properties(delta, counts, read_before_write=True)
+        write_difference(table, delta, found, on, properties, removed=gone)
         return counts
 
     return table.write(commit, attempt)
+
+
+def _gone(delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str], whole: pl.Expr | None) -> pl.DataFrame:
+    """The rows of the table that a frame, which is the whole of them, does not have any more."""
+    if whole is None or not delta.file_uris():
+        return frame.clear()
+    held = pl.scan_delta(delta).filter(whole)
+    return held.join(frame.lazy().select(on), on=list(on), how="anti").collect(engine="streaming")
 
 
 def check_key(name: str, frame: pl.DataFrame, on: Sequence[str]) -> None:
@@ -80,21 +96,35 @@ def check_key(name: str, frame: pl.DataFrame, on: Sequence[str]) -> None:
         raise ScopeError(f"{name}: a key cannot hold floats or nested values: {', '.join(vague)}")
 
 
+def check_partitions(name: str, delta: DeltaTable, on: Sequence[str]) -> list[str]:
+    """The columns that the table is partitioned by.
+
+    Raises:
+        ScopeError: One of them is not part of the key, so that a key could stand in two partitions.
+    """
+    partitions = delta.metadata().partition_columns
+    beside = sorted(set(partitions) - set(on))
+    if beside:
+        raise ScopeError(f"{name} is partitioned by {', '.join(beside)}, which is not part of the key {', '.join(on)}")
+    return partitions
+
+
 def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str]) -> pl.LazyFrame:
     """The table's rows with the keys of `frame`, read from the partitions that these can stand in.
 
     Raises:
         ScopeError: The table is partitioned by a column that is not part of the key, so that a key could stand in two partitions.
     """
-    partitions = delta.metadata().partition_columns
-    beside = sorted(set(partitions) - set(on))
-    if beside:
-        raise ScopeError(f"{name} is partitioned by {', '.join(beside)}, which is not part of the key {', '.join(on)}")
+    partitions = check_partitions(name, delta, on)
     rows = pl.scan_delta(delta)
     if not frame.height or not delta.file_uris():
         return pl.LazyFrame(schema=rows.collect_schema())
     if partitions:
         rows = rows.filter(predicates.expression(predicates.values_of(frame, partitions)))
+    # The statistics of the files rule out those of other days or numbers.
+    for column, dtype in frame.select(on).schema.items():
+        if column not in partitions and (dtype.is_temporal() or dtype.is_integer()):
+            rows = rows.filter(pl.col(column).is_between(frame[column].min(), frame[column].max()))
     return rows.join(frame.lazy().select(on).unique(), on=list(on), how="semi")
 
 
@@ -164,7 +194,15 @@ def write_difference(
     if partitions:
         match += " AND " + predicates.sql(predicates.values_of(source, partitions), "t")
     columns = {predicates.identifier(c): f"s.{predicates.identifier(c)}" for c in found.new.columns}
-    merger = delta.merge(source.to_arrow(), match, source_alias="s", target_alias="t", streamed_exec=False, commit_properties=properties)
+    merger = delta.merge(
+        source.to_arrow(),
+        match,
+        source_alias="s",
+        target_alias="t",
+        streamed_exec=False,
+        writer_properties=WRITER,
+        commit_properties=properties,
+    )
     merger.when_matched_delete(f"s.{_GONE}").when_matched_update(columns).when_not_matched_insert(
         columns, predicate=f"NOT s.{_GONE}"
     ).execute()

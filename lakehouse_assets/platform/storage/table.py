@@ -16,14 +16,14 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties, write_delt
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse_assets.platform.storage import paths, predicates, types
-from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
+from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, lost_rows, step
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.predicates import Scope
 
 INFO_PREFIX = "lakehouse."
 _ROWS_AT_ONCE = 100_000
-_WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # as fast as Snappy, and smaller
+WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # as fast as Snappy, and smaller
 _PROPERTIES: Mapping[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
     # A version that a model was trained on must stay readable: cleaning the log up is a decision of upkeep, never a commit's side effect.
@@ -99,6 +99,23 @@ class Table:
             if not self.exists():  # otherwise another writer created it at the same moment
                 raise
 
+    def add_columns(self, schema: Mapping[str, pl.DataType]) -> None:
+        """Add columns that the table does not have yet; its rows have null there.
+
+        Raises:
+            TypeNotStorable: A column's type cannot be stored.
+            CommitConflict: Other writers did not let this one through.
+        """
+        stored = types.stored_schema(schema)
+
+        def attempt() -> None:
+            table = self.delta()
+            held = {column.name for column in table.schema().fields}
+            if new := [column for column in types.delta_schema(stored).fields if column.name not in held]:
+                table.alter.add_columns(new)
+
+        with_retries(self.name, attempt)
+
     def version(self) -> int:
         """The latest version."""
         return self.delta().version()
@@ -115,7 +132,22 @@ class Table:
 
     def cursor(self, source: str) -> int | None:
         """How far the table has consumed `source`; None if never, or if the table does not exist."""
-        return self.delta().transaction_version(source) if self.exists() else None
+        return cursor_of(self.delta(), source) if self.exists() else None
+
+    def changed_at(self, after: int | None) -> int | None:
+        """The newest version that rows came, changed or went with, if it is above `after`; else `after`.
+
+        Compaction, checkpoints and other upkeep make versions too, but nothing that a reader would have to read. With `after=None` the
+        newest version of any kind.
+
+        Raises:
+            NoSuchVersion: A cursor points past the table.
+        """
+        table = self.delta()
+        if after is None:
+            return table.version()
+        self._check_range(table, after, table.version())
+        return last_change(table, after, table.version(), self.storage_options)
 
     def history(self, limit: int | None = None) -> list[dict[str, Any]]:
         """The commits, newest first: `version`, `at` (UTC), `operation`, and under `info` what the platform wrote into them."""
@@ -138,9 +170,14 @@ class Table:
         Raises:
             NoSuchVersion: There is no such version, or none at that moment.
         """
-        return pl.scan_delta(self.delta(version if at is None else self._version_at(at)))
+        return pl.scan_delta(self.delta(version if at is None else self.version_at(at)))
 
-    def _version_at(self, at: datetime) -> int:
+    def version_at(self, at: datetime) -> int:
+        """The version that was the latest at a moment (naive: UTC).
+
+        Raises:
+            NoSuchVersion: There was none yet.
+        """
         # By the times that stand in the commits: delta-rs goes by those of the files, which change when a table is copied.
         moment = at if at.tzinfo else at.replace(tzinfo=UTC)
         found = None
@@ -173,14 +210,25 @@ class Table:
         rows = self.scan(until) if after is None else self._change_feed(after, until)
         return rows.select(columns).unique().collect(engine="streaming")
 
+    def step(self, after: int | None, until: int, rows: int) -> int:
+        """How far to read from `after` towards `until` so that about `rows` rows came; at least one version with rows."""
+        return step(self.delta(), -1 if after is None else after, until, rows, self.storage_options)
+
+    def lost_rows(self, after: int, until: int) -> bool:
+        """Whether rows went away in the versions above `after` up to `until`, other than by being changed."""
+        return lost_rows(self.delta(), after, until, self.storage_options)
+
     def _change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
         table = self.delta()
+        self._check_range(table, after, until)
+        return change_feed(table, after, until, self.storage_options, came=came)
+
+    def _check_range(self, table: DeltaTable, after: int, until: int) -> None:
         if not after <= until <= table.version():
             raise NoSuchVersion(
                 f"table {self.name} stands at version {table.version()}, but the changes of {after + 1} to {until} were asked for: "
                 "it was replaced or restored behind the back of its readers, which have to read the whole of it again"
             )
-        return change_feed(table, after, until, self.storage_options, came=came)
 
     # --- writing
 
@@ -261,8 +309,11 @@ class Table:
 
     def write_rows(self, table: DeltaTable, frame: pl.DataFrame, properties: CommitProperties, **how: Any) -> None:
         """One commit of delta-rs, after the frame was found to fit."""
-        rows = _as_arrow(self.fit(table, frame))
-        write_deltalake(table, rows, **({"mode": "append"} | how), writer_properties=_WRITER, commit_properties=properties)
+        self.write_arrow(table, _as_arrow(self.fit(table, frame)), properties, **how)
+
+    def write_arrow(self, table: DeltaTable, rows: pa.RecordBatchReader, properties: CommitProperties, **how: Any) -> None:
+        """One commit of delta-rs, of rows that are known to fit."""
+        write_deltalake(table, rows, **({"mode": "append"} | how), writer_properties=WRITER, commit_properties=properties)
 
 
 def _as_arrow(frame: pl.DataFrame) -> pa.RecordBatchReader:

@@ -59,13 +59,14 @@ def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
         daily: Columns `day`, `product_group`, `net` and `orders`, as in `sales.gold.daily_revenue`; any number of rows a group and day.
 
     Returns:
-        One row per `product_group` and `day` from the first to the last day of `daily`, days without a sale included, with `known_at`,
-        the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
+        One row per `product_group` and `day` from the group's first day in `daily` to the last day of all, days without a sale included,
+        with `known_at`, the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
     """
     sold = daily.group_by("day", "product_group").agg(_amount("net"), pl.col("orders").sum())
     days = sold.select(pl.date_range(pl.col("day").min(), pl.col("day").max()).alias("day"))
     series = (
-        sold.select(pl.col("product_group").unique().sort())
+        sold.group_by("product_group")
+        .agg(pl.col("day").min().alias("first_day"))
         .join(days, how="cross")
         .join(sold, on=["product_group", "day"], how="left")
         .with_columns(pl.col("net", "orders").fill_null(0))
@@ -79,11 +80,13 @@ def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
         "sold_share_91": _per_open_day((pl.col("orders") > 0).cast(pl.Float64), 91),
     }
     return (
-        series.join(_shop_features(shop), on="day")
+        # Before its first day nobody knew of the group.
+        series.filter(pl.col("day") >= pl.col("first_day"))
+        .join(_shop_features(shop), on="day")
         .sort("product_group", "day")
         .with_columns(value.over("product_group").alias(name) for name, value in group.items())
         .with_columns((pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1)).alias("known_at"))
-        .drop("orders")
+        .drop("orders", "first_day")
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.assets.declare import Revise, Snapshot, model, table
+from lakehouse_assets.platform.assets.declare import Revise, Since, model, table
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.features.point_in_time import as_first_known
 from lakehouse_assets.platform.storage.known_at import as_known
@@ -31,7 +31,7 @@ _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
 @table(
     FEATURES,
     contract=DailyFeatures,
-    reads={"revenue": Snapshot("sales.gold.daily_revenue")},
+    reads={"revenue": Since("sales.gold.daily_revenue", by="day")},
     write=Revise(on=KEY),
 )
 def daily_statistics(revenue: pl.LazyFrame) -> pl.LazyFrame:

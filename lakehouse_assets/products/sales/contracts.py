@@ -37,8 +37,10 @@ class InvoiceLine(Contract):
     cancelled_is_negative = rule(
         "a cancelled line has a negative quantity", (pl.col("line_type") != "cancellation") | (pl.col("quantity") < 0)
     )
-    described = rule("a sold product has a description", (pl.col("line_type") != "sale") | pl.col("description").is_not_null(), warn=True)
-    plausible_amount = rule("a line is below 50,000 pounds", pl.col("amount").abs() < 50_000, warn=True)
+    described = rule(
+        "a sold product has a description", (pl.col("line_type") != "sale") | pl.col("description").is_not_null(), level="warn"
+    )
+    plausible_amount = rule("a line is below 50,000 pounds", pl.col("amount").abs() < 50_000, level="warn")
 
 
 class Product(Contract):
@@ -96,6 +98,22 @@ class DailyRevenue(Contract):
     adds_up = rule(
         "net = gross - discount - returned", (pl.col("gross") - pl.col("discount") - pl.col("returned") - pl.col("net")).abs() < _PENNY
     )
+
+
+class CustomerMonth(Contract):
+    """What a customer bought and returned in one month."""
+
+    month: date = column(key=True, description="First day of the month.")
+    customer_id: str = column(key=True, description="Customer.")
+    country: str = column(description="Country on the last invoice of the month.")
+    last_line_at: Timestamp = column(description="Last invoice of any kind.")
+    first_order_at: Timestamp = column(nullable=True, description="First sale.")
+    last_order_at: Timestamp = column(nullable=True, description="Last sale.")
+    invoices: list[str] = column(description="Invoices with a sale, each once, sorted.")
+    stock_codes: list[str] = column(description="Different products bought, sorted.")
+    units: int = column(ge=0, description="Units bought.")
+    gross: float = column(ge=0, description="Bought and charged.")
+    returned: float = column(ge=0, description="Cancelled and refunded.")
 
 
 class Customer360(Contract):

@@ -4,7 +4,7 @@ import polars as pl
 
 from lakehouse_assets.platform.assets.declare import Lookup, Merge, Replace, Touched, table
 from lakehouse_assets.products.sales import revenue
-from lakehouse_assets.products.sales.contracts import Customer360, DailyRevenue
+from lakehouse_assets.products.sales.contracts import Customer360, CustomerMonth, DailyRevenue
 
 
 @table(
@@ -44,32 +44,62 @@ def daily_revenue(lines: pl.LazyFrame, groups: pl.LazyFrame) -> pl.LazyFrame:
 
 
 @table(
-    "sales.gold.customer_360",
-    contract=Customer360,
-    reads={
-        "lines": Touched("sales.silver.invoice_lines", by="customer_id"),
-        "customers": Lookup("sales.silver.customers", on="customer_id", of="lines"),
-    },
-    write=Merge(on=("customer_id",)),
+    "sales.gold.customer_months",
+    contract=CustomerMonth,
+    reads={"lines": Touched("sales.silver.invoice_lines", by="month")},
+    write=Merge(on=("month", "customer_id")),
+    partition_by=("month",),
 )
-def customer_360(lines: pl.LazyFrame, customers: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per customer who ever bought: when, how often, how much, and what the register says of them."""
-    known = customers.filter("is_current").select("customer_id", "segment", registered_country="country")
+def customer_months(lines: pl.LazyFrame) -> pl.LazyFrame:
+    """What each customer bought in each month: so a new line costs its month, however long the customer has been one."""
     bought = pl.col("line_type") == revenue.SALE
     gained, lost = pl.col("amount").clip(lower_bound=0), -pl.col("amount").clip(upper_bound=0)
     return (
         lines.filter(pl.col("customer_id").is_not_null())
         .sort("invoiced_at", "line_id")
-        .group_by("customer_id")
+        .group_by("month", "customer_id")
         .agg(
             country=pl.col("country").last(),
+            last_line_at=pl.col("invoiced_at").last(),
             first_order_at=pl.col("invoiced_at").filter(bought).min(),
             last_order_at=pl.col("invoiced_at").filter(bought).max(),
-            orders=pl.col("invoice").filter(bought).n_unique().cast(pl.Int64),
-            products=pl.col("stock_code").filter(bought).n_unique().cast(pl.Int64),
+            invoices=pl.col("invoice").filter(bought).unique().sort(),
+            stock_codes=pl.col("stock_code").filter(bought).unique().sort(),
             units=pl.col("quantity").filter(bought).sum(),
-            gross=gained.sum(),
-            returned=lost.sum(),
+            # A ten-thousandth, so that a sum in another order is the same row.
+            gross=gained.sum().round(4),
+            returned=lost.sum().round(4),
+        )
+    )
+
+
+@table(
+    "sales.gold.customer_360",
+    contract=Customer360,
+    reads={
+        "months": Touched("sales.gold.customer_months", by="customer_id"),
+        "customers": Lookup("sales.silver.customers", on="customer_id", of="months"),
+    },
+    write=Merge(on=("customer_id",)),
+)
+def customer_360(months: pl.LazyFrame, customers: pl.LazyFrame) -> pl.LazyFrame:
+    """One row per customer who ever bought: when, how often, how much, and what the register says of them."""
+    known = customers.filter("is_current").select("customer_id", "segment", registered_country="country")
+
+    def different(name: str) -> pl.Expr:
+        return pl.col(name).list.explode(keep_nulls=False, empty_as_null=False).n_unique().cast(pl.Int64)
+
+    return (
+        months.group_by("customer_id")
+        .agg(
+            country=pl.col("country").sort_by("last_line_at").last(),
+            first_order_at=pl.col("first_order_at").min(),
+            last_order_at=pl.col("last_order_at").max(),
+            orders=different("invoices"),
+            products=different("stock_codes"),
+            units=pl.col("units").sum(),
+            gross=pl.col("gross").sum().round(4),
+            returned=pl.col("returned").sum().round(4),
         )
         .join(known, on="customer_id", how="left")
         .with_columns(

@@ -167,7 +167,7 @@ def test_a_correction_takes_its_row_out_of_the_old_group(shop):
 def test_a_run_that_died_after_the_quarantine_is_taken_up_with_the_same_batch(shop, monkeypatch):
     land(shop, (JAN, "1", "a", -5), (JAN, "2", "a", 7))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Refresh, "_write", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Refresh, "_write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         refresh(shop, sales)
     assert shop.table("shop.silver.sales__quarantine").count() == 1
     assert shop.table("shop.silver.sales").count() == 0

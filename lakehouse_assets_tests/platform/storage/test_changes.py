@@ -191,3 +191,49 @@ def test_changes_are_read_when_they_are_needed(things):
     """A column that is not asked for is not read, so that a wide table costs a reader no more than its columns."""
     plan = things.changes(0, 1).select("id").explain()
     assert "PROJECT 1/" in plan
+
+
+@examples(10)
+@given(STEPS)
+def test_the_newest_change_is_the_newest_version_with_rows_in_its_change_feed(steps):
+    with fresh_table(SCHEMA, ("part",)) as table:
+        table.append(pl.DataFrame([("a", 0, 0)], SCHEMA, orient="row"))
+        for step in steps:
+            take(table, step)
+        newest = table.version()
+        feeds = {v: change_feed(table.delta(), v - 1, v, {}).collect() for v in range(1, newest + 1)}
+        changed = [version for version, feed in feeds.items() if feed.height]
+        for after in range(newest + 1):
+            assert table.changed_at(after) == max([v for v in changed if v > after], default=after)
+            gone = any((feeds[v][CHANGE_TYPE] == "delete").any() for v in range(after + 1, newest + 1))
+            assert table.lost_rows(after, newest) == gone
+        assert table.changed_at(None) == newest
+
+
+@examples(10)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 8))
+def test_steps_reach_the_end_and_are_small_unless_one_commit_is_large(heights, rows):
+    with fresh_table(SCHEMA) as table:
+        for number, height in enumerate(heights):
+            table.append(pl.DataFrame([("a", number * 10 + n, 0) for n in range(height)], SCHEMA, orient="row"))
+        at, newest, seen = -1, table.version(), 0
+        while at < newest:
+            until = table.step(None if at < 0 else at, newest, rows)
+            came = sum(heights[max(0, at) : until])
+            assert until > at
+            assert came <= rows or max(heights[max(0, at) : until]) > rows or at < 0
+            assert came <= rows + max(heights)
+            at, seen = until, seen + came
+        assert seen == sum(heights)
+
+
+def test_a_new_column_is_null_in_the_rows_that_were_there():
+    with fresh_table(SCHEMA) as table:
+        table.append(pl.DataFrame([("a", 0, 0)], SCHEMA, orient="row"))
+        for _ in range(2):
+            table.add_columns({"note": pl.String(), "id": pl.Int64()})
+        table.append(pl.DataFrame([("a", 1, 1, "new")], {**SCHEMA, "note": pl.String()}, orient="row"))
+        assert rows_of(table) == [("a", 0, 0, None), ("a", 1, 1, "new")]
+        assert table.changes(1, table.version()).collect().rows() == [("a", 1, 1, "new")]
+        assert table.changed_at(1) == table.version()
+        assert table.count() == 2

@@ -47,9 +47,10 @@ def test_components_of_a_group_are_added():
 @settings(max_examples=10, deadline=None)
 @given(st.integers(40, DAYS - 1), st.integers(0, 1000), st.floats(-1e5, 1e5))
 def test_what_happens_after_a_day_does_not_change_it(last, seed, shock):
-    """Law 5: the rows up to a day are the same to the bit, whatever is sold, returned or left out after it."""
+    """Law 5: the rows up to a day are the same to the bit, whatever is sold, returned, left out or new after it."""
     after = SALES.filter(pl.col("day") > day(last)).sample(fraction=0.7, seed=seed).with_columns(net=pl.col("net") * 3 + shock)
-    changed = daily_features(pl.concat([SALES.filter(pl.col("day") <= day(last)), after]).lazy())
+    added = after.head(1).with_columns(product_group=pl.lit("not known before"))
+    changed = daily_features(pl.concat([SALES.filter(pl.col("day") <= day(last)), after, added]).lazy())
     upto = pl.col("day") <= day(last)
     assert changed.filter(upto).collect().equals(FEATURES.filter(upto))
 

@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from lakehouse_assets.platform.quality.contract import schema_of
 from lakehouse_assets.products.sales import gold, revenue
@@ -117,12 +118,25 @@ def test_customer_360():
         {"customer_id": None},
         {"customer_id": "2", "invoice": "C500004", "line_type": "cancellation", "quantity": -1},
     )
-    found = {row["customer_id"]: row for row in gold.customer_360(lines, register).collect().to_dicts()}
+    found = {row["customer_id"]: row for row in gold.customer_360(gold.customer_months(lines), register).collect().to_dicts()}
     assert set(found) == {"1", "2"}
     assert found["1"]["orders"] == 2
     assert (found["1"]["gross"], found["1"]["returned"], found["1"]["net"], found["1"]["average_order"]) == (40.0, 30.0, 10.0, 20.0)
     assert (found["1"]["segment"], found["1"]["country"]) == ("trade", "Spain")
     assert (found["2"]["orders"], found["2"]["average_order"], found["2"]["country"]) == (0, None, "France")
+
+
+@given(some_lines, st.data())
+def test_a_customer_is_the_same_whatever_months_the_lines_stand_in(rows, data):
+    at = st.sampled_from([datetime(2024, month, 6, 10, tzinfo=UTC) for month in (3, 4, 5)])
+    dated = silver_lines(*({**row, "invoiced_at": data.draw(at)} for row in rows))
+    apart = dated.with_columns(month=pl.col("invoiced_at").dt.date().dt.month_start())
+    register = pl.LazyFrame(schema={"customer_id": pl.String, "segment": pl.String, "country": pl.String, "is_current": pl.Boolean})
+    one, three = (gold.customer_360(gold.customer_months(lines), register).collect() for lines in (dated, apart))
+    assert_frame_equal(one, three, abs_tol=1e-3)
+    sold = dated.filter(pl.col("line_type") == "sale").collect()
+    assert one.row(0, named=True)["orders"] == sold["invoice"].n_unique()
+    assert one.row(0, named=True)["products"] == sold["stock_code"].n_unique()
 
 
 def test_the_register_says_who_a_customer_is_but_not_where_to_write():
