@@ -3,7 +3,7 @@
 import dagster as dg
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.assets import automation
+from lakehouse_assets.platform.assets import automation, upkeep
 from lakehouse_assets.platform.assets.autoload import Products, load
 from lakehouse_assets.platform.assets.resources import resources
 from lakehouse_assets.settings import Settings
@@ -18,7 +18,7 @@ def defs() -> dg.Definitions:
 def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     """The code location, by given settings and products."""
     own = dg.Definitions(
-        assets=declared.assets(),
+        assets=[*declared.assets(), upkeep.asset(declared.declarations)],
         jobs=automation.jobs(declared.models),
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],

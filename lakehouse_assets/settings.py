@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "LAKEHOUSE_"
+# Of the buckets that delta-rs and Polars know, by what the root's address starts with.
+BUCKET_SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+
+Location = Path | str
+"""A folder of this machine, or the address of a bucket and a prefix in it."""
 
 
 class SettingError(ValueError):
@@ -25,7 +30,12 @@ def _setting(default: Any, doc: str, choices: tuple[str, ...] = ()) -> Any:
 class Settings:
     """The settings of one process; the fields are the variables' names in lower case, without the prefix."""
 
-    root: Path = _setting(Path("data"), "Folder that holds everything a run writes: landing/, tables/, mlflow/, dagster/.")
+    root: Location = _setting(Path("data"), "Folder or bucket (s3://, gs://, az://, abfss://) that holds landing/, tables/ and mlflow/.")
+    home: str = _setting(
+        "",
+        "Folder of this machine for what no bucket can hold: Dagster's runs, MLflow's database, pictures; empty: the root, or for a bucket "
+        "a folder of its name under data/.",
+    )
     mlflow_uri: str = _setting("", "MLflow's tracking database or server; empty: an SQLite database under the root.")
     host: str = _setting("127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI.")
     web_port: int = _setting(3000, "Port of the Dagster web UI.")
@@ -34,8 +44,12 @@ class Settings:
     timezone: str = _setting("UTC", "Time zone of the schedules.")
     refresh_schedule: str = _setting("0 6 * * *", "Cron line of the daily refresh: new files to predictions.")
     train_schedule: str = _setting("0 7 * * 1", "Cron line of the weekly training.")
+    upkeep_schedule: str = _setting("30 3 * * *", "Cron line of the nightly upkeep: compaction, checkpoints, vacuum.")
+    retention_days: int = _setting(7, "Days for which a version of a table stays readable after it was replaced.")
     sensor_seconds: int = _setting(30, "Seconds between two looks at the landing zone.")
-    batch_megabytes: int = _setting(512, "Most megabytes of files that go into one commit of a bronze table.")
+    batch_megabytes: int = _setting(128, "Most megabytes of files that go into one commit of a bronze table.")
+    batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")
+    memory_megabytes: int = _setting(0, "Megabytes that queries may hold before they spill to disk; 0: half of the machine's memory.")
     seed: int = _setting(20, "Seed of every training.")
 
     @classmethod
@@ -55,34 +69,50 @@ class Settings:
         return cls(**{known[name].name: _parse(name, value, known[name]) for name, value in given.items()})
 
     @property
-    def landing(self) -> Path:
-        """Where source systems drop files: one folder a feed."""
-        return self.root / "landing"
+    def home_folder(self) -> Path:
+        """The folder of this machine for what no bucket can hold."""
+        if self.home:
+            return Path(self.home)
+        return self.root if isinstance(self.root, Path) else Path("data", *self.root.split("://", 1)[1].split("/"))
 
     @property
-    def tables(self) -> Path:
+    def landing(self) -> Location:
+        """Where source systems drop files: one folder a feed."""
+        return self._under_root("landing")
+
+    @property
+    def archive(self) -> Location:
+        """Where files are moved that were read, in feeds that ask for it: one folder a feed."""
+        return self._under_root("archive")
+
+    @property
+    def tables(self) -> Location:
         """Where the Delta tables lie."""
-        return self.root / "tables"
+        return self._under_root("tables")
 
     @property
     def dagster_home(self) -> Path:
         """Where Dagster keeps its runs and events."""
-        return self.root / "dagster"
+        return self.home_folder / "dagster"
 
     @property
     def tracking_uri(self) -> str:
         """MLflow's tracking URI."""
-        return self.mlflow_uri or f"sqlite:///{(self.root / 'mlflow' / 'mlflow.db').absolute()}"
+        return self.mlflow_uri or f"sqlite:///{(self.home_folder / 'mlflow' / 'mlflow.db').absolute()}"
 
     @property
-    def artifacts(self) -> Path:
+    def artifacts(self) -> Location:
         """Where MLflow puts models and plots."""
-        return (self.root / "mlflow" / "artifacts").absolute()
+        artifacts = self._under_root("mlflow/artifacts")
+        return artifacts.absolute() if isinstance(artifacts, Path) else artifacts
 
     @property
     def reports(self) -> Path:
         """Where pictures for people are put."""
-        return self.root / "reports"
+        return self.home_folder / "reports"
+
+    def _under_root(self, name: str) -> Location:
+        return self.root / name if isinstance(self.root, Path) else f"{self.root}/{name}"
 
 
 def variable(name: str) -> str:
@@ -91,10 +121,10 @@ def variable(name: str) -> str:
 
 
 def _parse(name: str, value: str, setting: Any) -> Any:
-    if setting.type is Path:
-        if not value or "://" in value:
-            raise SettingError(f"{name}={value!r}: name a folder of this machine")
-        return Path(value)
+    if setting.name == "root":
+        return _location(name, value)
+    if setting.name == "home" and "://" in value:
+        raise SettingError(f"{name}: name a folder of this machine")
     if setting.type is int:
         try:
             return int(value)
@@ -104,3 +134,21 @@ def _parse(name: str, value: str, setting: Any) -> Any:
     if choices and value not in choices:
         raise SettingError(f"{name}={value!r}: choose one of {', '.join(choices)}")
     return value
+
+
+def _location(name: str, value: str) -> Location:
+    scheme, separator, place = value.partition("://")
+    if not separator:
+        if not value:
+            raise SettingError(f"{name} is empty: name a folder or a bucket")
+        return Path(value)
+    known = ", ".join(f"{known}://" for known in BUCKET_SCHEMES)
+    if scheme not in BUCKET_SCHEMES:
+        raise SettingError(f"{name} starts with {scheme}://: name a folder of this machine, or a bucket by {known}")
+    bucket, *prefix = place.rstrip("/").split("/")
+    # The address is not repeated: what stands where a password may stand could be one.
+    if "?" in place or "#" in place or ":" in place or ("@" in bucket and not scheme.startswith("abfs")):
+        raise SettingError(f"{name} holds more than a bucket and a prefix: keys and endpoints stand in variables like AWS_ACCESS_KEY_ID")
+    if not bucket or not all(prefix) or not {".", ".."}.isdisjoint(prefix):
+        raise SettingError(f"{name}={value!r}: name a bucket and a prefix, as in {scheme}://bucket/prefix")
+    return f"{scheme}://{'/'.join([bucket, *prefix])}"

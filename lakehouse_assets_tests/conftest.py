@@ -1,10 +1,13 @@
-"""Fixtures that more than one room's tests use: a fresh root, and the real invoices where they are at hand."""
+"""Fixtures that more than one room's tests use: a fresh root, on a disk or in a bucket, and the real invoices where they are at hand."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.s3 import BUCKET, S3, s3_server
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
 
@@ -13,6 +16,21 @@ REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
 def settings(tmp_path: Path) -> Settings:
     """The settings of a root of its own."""
     return Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 API on loopback, started when a test first asks for it."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a root of its own in a bucket, in the environment of this test."""
+    for name, value in s3.environment().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{uuid4().hex}"
 
 
 @pytest.fixture(scope="session")

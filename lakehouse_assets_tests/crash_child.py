@@ -1,54 +1,109 @@
-"""Runs the products on a root in a process of its own that kills itself at one commit: `python -m … ROOT NUMBER before|after`.
+"""Runs tables on a root in processes that die at one place: before a commit or a file move, after it, or in the middle of a file of it.
 
-With NUMBER 0 it runs to its end and prints how many commits there were.
+`python -m lakehouse_assets_tests.crash_child` reads orders from its input, one JSON object a line: `root`, `tables`, `fatal` (the number of
+the place; 0: none), `when` (before, during, after). Each is carried out by a fork, because a fresh process would take longer to import
+than to run; nothing runs before the fork. The answer is a line of JSON: `signal` and, of a run that came to its end, its `places`.
 """
 
+import json
 import os
+import resource
 import signal
 import sys
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from deltalake import DeltaTable
-from deltalake.table import TableMerger
+from deltalake.table import TableAlterer, TableMerger
 
+from lakehouse_assets import products
+from lakehouse_assets.platform.assets.autoload import Products, load
+from lakehouse_assets.platform.assets.declare import FeedAsset
+from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
+from lakehouse_assets.platform.ingestion.zone import LocalZone
 from lakehouse_assets.platform.storage import table
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import run_products
+from lakehouse_assets_tests.pipeline import run_declared
 
 # Everything up to the feature set. How a model and its predictions survive is in `platform.assets.test_models`.
 TABLES = ("sales", "revenue_forecast.features.daily_statistics")
+_BYTES_OF_A_FILE = 700
+_SECONDS_INTO_A_REQUEST = 0.004
 
 
-class Commits:
-    """Counts the commits of this process, and ends it at one of them."""
+def archiving(declared: Products) -> Products:
+    """The same products with feeds whose files are moved once they are read."""
+    declarations = (
+        replace(asset, feed=replace(asset.feed, archive=True)) if isinstance(asset, FeedAsset) else asset for asset in declared.declarations
+    )
+    return replace(declared, declarations=tuple(declarations))
 
-    def __init__(self, fatal: int, when: str) -> None:
-        self.fatal, self.when, self.number = fatal, when, 0
 
-    def around(self, commit: Callable[..., Any]) -> Callable[..., Any]:
+class Places:
+    """Counts the places of this process, and ends it at one of them."""
+
+    def __init__(self, fatal: int, when: str, *, in_bucket: bool) -> None:
+        self.fatal, self.when, self.in_bucket = fatal, when, in_bucket
+        self.names: list[str] = []
+
+    def around(self, step: Callable[..., Any], name: str) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
-            self.number += 1
+            self.names.append(name)
             self._die("before")
-            result = commit(*args, **kwargs)
+            if self._is("during"):
+                self._die_soon()
+            result = step(*args, **kwargs)
             self._die("after")
             return result
 
         return counted
 
+    def _is(self, when: str) -> bool:
+        return len(self.names) == self.fatal and self.when == when
+
     def _die(self, when: str) -> None:
-        if self.number == self.fatal and self.when == when:
+        if self._is(when):
             os.kill(os.getpid(), signal.SIGKILL)
 
+    def _die_soon(self) -> None:
+        """The first file that grows beyond a few bytes is the end; a bucket has no files, so there it is a moment in an upload."""
+        if self.in_bucket:
+            threading.Timer(_SECONDS_INTO_A_REQUEST, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            return
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (_BYTES_OF_A_FILE, _BYTES_OF_A_FILE))
 
-def main(root: str, fatal: str, when: str) -> None:
-    commits = Commits(int(fatal), when)
-    table.write_deltalake = commits.around(table.write_deltalake)
-    TableMerger.execute = commits.around(TableMerger.execute)  # type: ignore[method-assign]
-    DeltaTable.create = commits.around(DeltaTable.create)  # type: ignore[method-assign]
-    run_products(Settings.load({"LAKEHOUSE_ROOT": root}), TABLES)
-    print(commits.number)
+
+def run(declared: Products, order: dict[str, Any]) -> list[str]:
+    """Carry out an order; the names of the places, if there is an end."""
+    places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
+    table.write_deltalake = places.around(table.write_deltalake, "write")
+    TableMerger.execute = places.around(TableMerger.execute, "merge")  # type: ignore[method-assign]
+    TableAlterer.add_columns = places.around(TableAlterer.add_columns, "add columns")  # type: ignore[method-assign]
+    DeltaTable.create = places.around(DeltaTable.create, "create")  # type: ignore[method-assign]
+    LocalZone.archive = places.around(LocalZone.archive, "move")  # type: ignore[method-assign]
+    BucketZone.archive = places.around(BucketZone.archive, "move")  # type: ignore[method-assign]
+    run_declared(Settings.load({"LAKEHOUSE_ROOT": order["root"]}), declared, order["tables"])
+    return places.names
+
+
+def main() -> None:
+    declared = archiving(load(products))
+    for line in sys.stdin:
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reader)
+            os.write(writer, json.dumps(run(declared, json.loads(line))).encode())
+            os._exit(0)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as answer:
+            places = answer.read()
+        _, status = os.waitpid(pid, 0)
+        print(json.dumps({"signal": -os.waitstatus_to_exitcode(status), "places": json.loads(places or "null")}), flush=True)
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

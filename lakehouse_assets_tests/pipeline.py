@@ -10,6 +10,7 @@ from lakehouse_assets.platform.assets.declare import FeedAsset, ModelAsset, Tabl
 from lakehouse_assets.platform.assets.models import ModelStep, champion_of
 from lakehouse_assets.platform.assets.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.assets.resources import resources
+from lakehouse_assets.platform.quality.contract import references_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings
 
@@ -56,7 +57,7 @@ def _sources(asset: FeedAsset | TableAsset | ModelAsset) -> list[str]:
         return []
     if isinstance(asset, ModelAsset):
         return [asset.features]
-    return [read.table for read in asset.reads.values()]
+    return [read.table for read in asset.reads.values()] + [target.table for target in references_of(asset.contract).values()]
 
 
 def tables_of(settings: Settings) -> Lakehouse:
@@ -65,7 +66,7 @@ def tables_of(settings: Settings) -> Lakehouse:
 
 def land_text(settings: Settings, feed: str, name: str, content: str | bytes) -> Path:
     """Put a file with this content into the landing zone."""
-    path = settings.landing / feed / name
+    path = Path(settings.landing) / feed / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path

@@ -5,12 +5,15 @@ Exit codes: 0 all went well, 1 something failed and was said, 2 the command was 
 
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 from rich.console import Console
 
+from lakehouse_assets.cli.contract import contract
+from lakehouse_assets.cli.files import files, land
+from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, print_rows, workspace
+from lakehouse_assets.cli.upkeep import doctor, restore, upkeep
 from lakehouse_assets.settings import Settings, variable
 
 
@@ -27,7 +30,7 @@ def main() -> None:
       lakehouse status                      see what there is
       lakehouse dev                         open the web UI
 
-    Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another.
+    Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
     """
 
 
@@ -42,7 +45,8 @@ def main() -> None:
 def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_json: bool) -> None:
     """Write the feeds of a simulated shop into the landing zone.
 
-    What really happened in the shop is written to simulator/ beside the landing zone, so that tables can be held against it.
+    What really happened in the shop is written to simulator/ beside the landing zone (for a bucket, in LAKEHOUSE_HOME), so that tables
+    can be held against it.
 
     \b
     Example: one more month of the shop of `lakehouse demo`
@@ -50,38 +54,12 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
     """
     from lakehouse_assets.commands.demo import simulate_shop
 
-    truth = simulate_shop(Settings.load(), CONSOLE, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date())
+    truth = simulate_shop(workspace(), CONSOLE, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date())
     if as_json:
         print_json(truth)
     else:
         rows = truth["invoices"]["rows"]
         CONSOLE.print(f"{rows:,} invoice lines have landed. Next: [bold]lakehouse run[/]")
-
-
-@main.command()
-@click.argument("feed")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@JSON
-def land(feed: str, files: tuple[Path, ...], as_json: bool) -> None:
-    """Put FILES into the landing zone of FEED, each whole or not at all.
-
-    \b
-    Example:
-      lakehouse land invoices ~/downloads/*.parquet
-    """
-    from lakehouse_assets.commands.land import land as land_files
-
-    found = workspace()
-    feeds = sorted(asset.feed.name for asset in found.products.feeds)
-    if feed not in feeds:
-        raise ValueError(f"no product declares a feed {feed!r}. There are: {', '.join(feeds)}")
-    landed = land_files(list(files), found.settings.landing / feed)
-    if as_json:
-        print_json([{"file": str(path), "new": new} for path, new in landed])
-        return
-    for path, new in landed:
-        CONSOLE.print(f"{path}" + ("" if new else " lies there already"))
-    CONSOLE.print("Next: [bold]lakehouse run[/]")
 
 
 @main.command()
@@ -241,3 +219,12 @@ def demo() -> None:
     from lakehouse_assets.commands.demo import demo as run_demo
 
     sys.exit(run_demo(workspace(), CONSOLE))
+
+
+main.add_command(upkeep)
+main.add_command(doctor)
+main.add_command(restore)
+main.add_command(quarantine)
+main.add_command(contract)
+main.add_command(land)
+main.add_command(files)

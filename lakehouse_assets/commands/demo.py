@@ -11,21 +11,25 @@ from rich.progress import Progress
 from rich.table import Table as Grid
 
 from lakehouse_assets.commands import report, run
+from lakehouse_assets.commands.land import land_feeds
 from lakehouse_assets.commands.workspace import Workspace
 from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
-from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 
 _SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
 
 
-def simulate_shop(settings: Settings, console: Console, *, days: int, orders_per_day: float, seed: int, start: date) -> dict[str, Any]:
+def simulate_shop(workspace: Workspace, console: Console, *, days: int, orders_per_day: float, seed: int, start: date) -> dict[str, Any]:
     """Write the feeds of a simulated shop into the landing zone, with a bar; the truth about them, as it is also kept in a file."""
-    truth = settings.root / "simulator" / f"truth_{start}_{days}_days_seed_{seed}.json"
+    landing = workspace.settings.landing
+    folder = workspace.settings.home_folder / "simulator"
+    truth = folder / f"truth_{start}_{days}_days_seed_{seed}.json"
+    # The shop goes on where its files end, so those of a bucket are kept here as well.
+    written_to = landing if isinstance(landing, Path) else folder / "landing"
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task(f"Simulating {days} days", total=days)
         simulate(
-            settings.landing,
+            written_to,
             truth,
             days=days,
             orders_per_day=orders_per_day,
@@ -33,14 +37,16 @@ def simulate_shop(settings: Settings, console: Console, *, days: int, orders_per
             start=start,
             on_progress=lambda done, _: progress.update(bar, completed=done),
         )
+    if written_to != landing:
+        land_feeds(written_to, workspace.zone)
     written: dict[str, Any] = json.loads(truth.read_text(encoding="utf-8"))
     return written
 
 
 def demo(workspace: Workspace, console: Console) -> int:
     """Simulate, run, report; the exit code."""
-    if not any(workspace.settings.landing.glob("*/*")):
-        truth = simulate_shop(workspace.settings, console, **_SHOP)
+    if not any(workspace.zone(asset.feed.name).files() for asset in workspace.products.feeds):
+        truth = simulate_shop(workspace, console, **_SHOP)
         console.print(f"A shop over {_SHOP['days']} days: {truth['invoices']['rows']:,} invoice lines in {workspace.settings.landing}/\n")
     code = run.run_and_report(workspace, (), console, None, rebuild=False)
     if code:

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.workspace import Workspace
 from lakehouse_assets.platform.assets.declare import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.assets.quarantine import unreleased
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.registry.ledger import last_decision
 
@@ -42,7 +43,7 @@ def _table(workspace: Workspace, name: str, failed: list[str]) -> dict[str, Any]
         "rows": table.count(),
         "version": last["version"],
         "changed_at": last["at"],
-        "quarantined": quarantine.count() if quarantine.exists() else None,
+        "quarantined": unreleased(quarantine).select(pl.len()).collect().item() if quarantine.exists() else None,
         "failed_checks": failed,
     }
 

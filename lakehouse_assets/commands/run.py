@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lakehouse_assets.commands.workspace import Workspace
+from lakehouse_assets.platform.assets.automation import everything
 from lakehouse_assets.platform.assets.build import REBUILD_TAG
 from lakehouse_assets.platform.assets.declare import QUARANTINE_SUFFIX
 
@@ -54,7 +55,7 @@ class Outcome:
 
 
 def selection_of(words: Iterable[str], defs: dg.Definitions) -> set[dg.AssetKey]:
-    """The assets that a selection names; none given means all.
+    """The assets that a selection names; none given means all but upkeep.
 
     A selection is Dagster's (`group:sales`, `+sales.gold.daily_revenue`, `sales.silver.invoice_lines+`, joined by `and`, `or`, `not`), with
     tables by their names.
@@ -65,7 +66,7 @@ def selection_of(words: Iterable[str], defs: dg.Definitions) -> set[dg.AssetKey]
     graph = defs.resolve_asset_graph()
     text = " or ".join(f"({word})" for word in words)
     if not text:
-        return set(graph.executable_asset_keys)
+        return set(everything().resolve(graph))
     keyed = _TABLE_NAME.sub(lambda name: f'key:"{name[0].replace(".", "/")}"', text)
     try:
         keys = dg.AssetSelection.from_string(keyed).resolve(graph)

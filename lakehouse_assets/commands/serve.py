@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lakehouse_assets.commands.workspace import PROJECT, Workspace, prepare_dagster_home
+from lakehouse_assets.settings import Location
 
 _SECONDS_TO_START, _SECONDS_TO_END = 120, 20
 
@@ -23,9 +24,9 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
     arguments, environment = registry.server_command(settings.mlflow_port, settings.host)
     web = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     web += ["-h", settings.host, "-p", str(settings.web_port), "--log-level", "warning"]
-    # In the root's own folder, where Dagster finds no second dagster.yaml to warn of; so the root has to be named absolutely.
-    folder = settings.root.absolute()
-    own = {"LAKEHOUSE_ROOT": str(folder), "PYTHONWARNINGS": "ignore"}
+    # In the home's own folder, where Dagster finds no second dagster.yaml to warn of; so the places have to be named absolutely.
+    folder = settings.home_folder.absolute()
+    own = {"LAKEHOUSE_ROOT": _absolute(settings.root), "LAKEHOUSE_HOME": str(folder), "PYTHONWARNINGS": "ignore"}
     servers = {
         f"Dagster  http://{settings.host}:{settings.web_port}": _start(web, own, folder),
         f"MLflow   http://{settings.host}:{settings.mlflow_port}": _start(arguments, environment, folder),
@@ -35,7 +36,7 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
         for name, path in zip(servers, ("/server_info", "/health"), strict=True):
             _wait_for(name, servers[name], path)
             say(name)
-        say(f"Files that land in {settings.landing.absolute()}/<feed>/ are taken by themselves. Ctrl-C ends.")
+        say(f"Files that land in {_absolute(settings.landing)}/<feed>/ are taken by themselves. Ctrl-C ends.")
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
     except KeyboardInterrupt:
@@ -45,6 +46,10 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
             _end(server)
     say("A server ended by itself; its messages are above.")
     return 1
+
+
+def _absolute(location: Location) -> str:
+    return str(location.absolute()) if isinstance(location, Path) else location
 
 
 def _start(command: list[str], environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:

@@ -17,10 +17,12 @@ from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.assets.autoload import Products, load
 from lakehouse_assets.platform.assets.build import ingestion
 from lakehouse_assets.platform.assets.declare import FeedAsset, ModelAsset, TableAsset
-from lakehouse_assets.platform.assets.models import ModelStep
+from lakehouse_assets.platform.assets.models import ModelStep, newest_features
 from lakehouse_assets.platform.assets.refresh import Refresh
 from lakehouse_assets.platform.assets.resources import LakehouseResource, MlflowResource, resources
 from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.settings import Settings
@@ -49,6 +51,25 @@ class Workspace:
         resource: LakehouseResource = resources(self.settings)["lakehouse"]
         return resource
 
+    def feed(self, name: str) -> FeedAsset:
+        """A feed by its name.
+
+        Raises:
+            LookupError: No product declares it.
+        """
+        feeds = {asset.feed.name: asset for asset in self.products.feeds}
+        if name not in feeds:
+            raise LookupError(f"no product declares a feed {name!r}. There are: {', '.join(sorted(feeds)) or 'none'}")
+        return feeds[name]
+
+    def ingestion(self, asset: FeedAsset) -> Ingestion:
+        """The way of a feed's files into its bronze table."""
+        return ingestion(asset, self._lakehouse_resource)
+
+    def zone(self, feed: str) -> Zone:
+        """Where the files of a feed land."""
+        return self._lakehouse_resource.zone(feed)
+
     @property
     def mlflow(self) -> MlflowResource:
         """MLflow, not opened yet."""
@@ -73,7 +94,7 @@ class Workspace:
 
     def waiting(self) -> dict[str, int]:
         """How many files wait, by feed."""
-        counts = {feed.feed.name: ingestion(feed, self._lakehouse_resource).waiting() for feed in self.products.feeds}
+        counts = {feed.feed.name: self.ingestion(feed).waiting() for feed in self.products.feeds}
         return {name: count for name, count in counts.items() if count}
 
     def pending(self) -> dict[str, str]:
@@ -89,11 +110,12 @@ class Workspace:
         if not table.exists():
             return "does not exist yet"
         if isinstance(asset, FeedAsset):
-            files = ingestion(asset, self._lakehouse_resource).waiting()
+            files = self.ingestion(asset).waiting()
             return f"{files} files wait" if files else None
         if isinstance(asset, ModelAsset):
             features = self.lakehouse.table(asset.features)
-            moved = features.exists() and table.cursor(asset.features) != features.version()
+            trained_on = table.cursor(asset.features)
+            moved = features.exists() and trained_on != newest_features(features, trained_on)
             return f"{asset.features} has changed" if moved else None
         behind = Refresh(asset, self.lakehouse, "", lambda _: None).pending()
         return f"{', '.join(behind)} has changed" if behind else None

@@ -1,4 +1,4 @@
-"""When things run: the jobs, the two schedules and the sensor that looks for waiting files. What a run does is in `build`.
+"""When things run: the jobs, the schedules and the sensor that looks for waiting files. What a run does is in `build`.
 
 No automation keeps state. The sensor only notices that there is work: a file that the landing log does not know, or one that is not in
 bronze yet.
@@ -9,35 +9,51 @@ from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.platform.assets import upkeep
 from lakehouse_assets.platform.assets.build import ONLY_WITHOUT_CHAMPION, TRAINING_TAG, ingestion, key_of
 from lakehouse_assets.platform.assets.declare import FeedAsset, ModelAsset
 from lakehouse_assets.settings import Settings
 
-REFRESH, TRAIN = "refresh", "train"
+REFRESH, TRAIN, UPKEEP = "refresh", "train", "upkeep"
 # Runs that are under way or will be: a second one for the same files would find nothing to do.
 _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
+def everything() -> dg.AssetSelection:
+    """What a run brings up to date when nothing is named: all but upkeep, which has a time of its own."""
+    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(upkeep.LOG))
+
+
 def jobs(models: Sequence[ModelAsset]) -> list[Any]:
-    """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores anew."""
+    """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores anew.
+
+    `upkeep` compacts, checkpoints and vacuums.
+    """
+    tend = dg.define_asset_job(
+        UPKEEP, dg.AssetSelection.assets(key_of(upkeep.LOG)), description="Compact, checkpoint and vacuum the tables that need it."
+    )
     refresh = dg.define_asset_job(
         REFRESH,
-        dg.AssetSelection.all(),
+        everything(),
         description="New files to predictions. A model is trained only while it has no champion.",
         tags={TRAINING_TAG: ONLY_WITHOUT_CHAMPION},
     )
     if not models:
-        return [refresh]
+        return [refresh, tend]
     selection = dg.AssetSelection.assets(*[key_of(model.name) for model in models])
     train = dg.define_asset_job(
         TRAIN, selection.downstream(), description="Train the models, let the gate decide, and score with the champion."
     )
-    return [refresh, train]
+    return [refresh, train, tend]
 
 
 def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition]:
-    """The daily refresh and the weekly training, both on."""
-    lines = {"daily_refresh": (REFRESH, settings.refresh_schedule), "weekly_training": (TRAIN, settings.train_schedule)}
+    """The daily refresh, the weekly training and the nightly upkeep, all on."""
+    lines = {
+        "daily_refresh": (REFRESH, settings.refresh_schedule),
+        "weekly_training": (TRAIN, settings.train_schedule),
+        "nightly_upkeep": (UPKEEP, settings.upkeep_schedule),
+    }
     return [
         dg.ScheduleDefinition(
             name=name,

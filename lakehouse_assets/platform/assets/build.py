@@ -5,18 +5,20 @@ It shows what `refresh`, `models` and the ingestion room do; it decides nothing 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.platform.assets import describe
+from lakehouse_assets.platform.assets import contracts, describe
 from lakehouse_assets.platform.assets.declare import FeedAsset, ModelAsset, TableAsset
 from lakehouse_assets.platform.assets.models import ModelStep, champion_of
 from lakehouse_assets.platform.assets.refresh import Refresh
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.ingestion.zone import NotListed
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import ContractBroken
+from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of, references_of
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 
 Declaration = FeedAsset | TableAsset | ModelAsset
@@ -39,8 +41,13 @@ def key_of(name: str) -> dg.AssetKey:
 
 
 def build(declarations: Iterable[Declaration]) -> list[dg.AssetsDefinition]:
-    """The assets of all declarations, and the landing log that the feeds share."""
+    """The assets of all declarations, and the landing log that the feeds share.
+
+    Raises:
+        TypeError: A contract references a column that no row could keep.
+    """
     declared = list(declarations)
+    contracts.check_references([asset for asset in declared if not isinstance(asset, ModelAsset)])
     feeds = [asset for asset in declared if isinstance(asset, FeedAsset)]
     builders: Mapping[type, Callable[[Any], dg.AssetsDefinition]] = {FeedAsset: _feed, TableAsset: _table, ModelAsset: _model}
     return [_landing_log(feeds), *(builders[type(asset)](asset) for asset in declared)]
@@ -51,10 +58,11 @@ def ingestion(asset: FeedAsset, resource: Any) -> Ingestion:
     lakehouse = resource.open()
     return Ingestion(
         asset.feed,
-        resource.landing_zone / asset.feed.name,
+        resource.zone(asset.feed.name),
         lakehouse.table(landing.LOG),
         lakehouse.table(asset.name),
         resource.batch_megabytes * 1_000_000,
+        resource.batch_files,
     )
 
 
@@ -72,7 +80,12 @@ def _landing_log(feeds: list[FeedAsset]) -> dg.AssetsDefinition:
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         log = resource.open().table(landing.LOG)
-        new = {f.feed.name: landing.discover(log, resource.landing_zone / f.feed.name, f.feed.name, context.run.run_id) for f in feeds}
+        new: dict[str, Any] = {}
+        for feed in feeds:
+            try:
+                new[feed.feed.name] = ingestion(feed, resource).discover(context.run.run_id)
+            except NotListed as error:
+                new[feed.feed.name] = str(error)  # its own step fails of it; the other feeds go on
         yield dg.MaterializeResult(
             key_of(landing.LOG), metadata=describe.table(log) | {"new_files": new}, data_version=describe.version(log)
         )
@@ -95,7 +108,7 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
         FILES_CHECK, asset=key, description="Every file of this run could be read; one that could not is refused and stays where it is."
     )
 
-    @_step(asset.name, [spec], [check])
+    @_step(asset.name, [spec], [check, *describe.monitor_specs(key, contracts.MONITORS_OF_A_FEED)])
     def feed(context: dg.AssetExecutionContext) -> Iterator[Any]:
         way = ingestion(asset, context.resources.lakehouse)
         way.create(asset.description)
@@ -115,6 +128,7 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"files": len(files), "refused": len(refused)} | {path: reason or "" for path, reason in refused.items()},
             ),
+            *describe.monitor_results(key, {contracts.VOLUME: contracts.usual_volume(way.bronze, datetime.now(UTC))}),
             dg.MaterializeResult(
                 key,
                 metadata=describe.table(way.bronze) | describe.account(RowAccount(rows, rows)) | {"files_read": len(files) - len(refused)},
@@ -127,7 +141,9 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
 
 def _table(asset: TableAsset) -> dg.AssetsDefinition:
     key, quarantine = key_of(asset.name), key_of(asset.quarantine)
-    deps = list(dict.fromkeys(key_of(read.table) for read in asset.reads.values()))
+    referenced = [target.table for target in references_of(asset.contract).values()]
+    deps = list(dict.fromkeys(key_of(name) for name in [*(read.table for read in asset.reads.values()), *referenced]))
+    fresh = freshness_of(asset.contract)
     spec = dg.AssetSpec(
         key,
         deps=deps,
@@ -136,6 +152,7 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
         kinds={"deltalake", "polars", asset.layer},
         owners=[asset.owner],
         metadata=describe.contract_columns(asset),
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=fresh.within) if fresh else None,
     )
     aside = dg.AssetSpec(
         quarantine,
@@ -161,6 +178,7 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
         yield from _selected(
             context,
             *describe.check_results(asset, key, done),
+            *describe.monitor_results(key, contracts.watch(asset, lakehouse, datetime.now(UTC))),
             dg.MaterializeResult(
                 key, metadata=describe.table(target) | describe.account(done.account) | pictures, data_version=describe.version(target)
             ),

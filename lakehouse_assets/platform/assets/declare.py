@@ -13,9 +13,12 @@ import polars as pl
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.quality.contract import Contract, key_columns, schema_of
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT
-from lakehouse_assets.platform.storage.scd2 import History
+from lakehouse_assets.platform.storage.scd1 import Latest
+from lakehouse_assets.platform.storage.scd2 import IS_DELETED, VALID_FROM, History
+from lakehouse_assets.platform.storage.snapshots import Snapshots
 
 QUARANTINE_SUFFIX = "__quarantine"
+RETIRE_AT_MOST = 0.2
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,8 @@ class Touched:
 class Since:
     """Reads the whole of `table`, for a function that looks back only.
 
-    Of what the function returns, only the rows count whose `by` is not before that of the earliest row that came, changed or went: no other
-    row can have changed. So `by` is a column of the source and of the result.
+    Of what the function returns, only the rows count whose `by` is after that of the last row before all that came, changed or went: no
+    other row can have changed. So `by` is a column of the source and of the result.
     """
 
     table: str
@@ -105,16 +108,50 @@ class Merge:
 
 
 @dataclass(frozen=True)
-class SCD2:
-    """Change events, in any order, become intervals of validity."""
+class SCD1:
+    """Change events or snapshots, in any order, become the latest state of each key; a key that went stays as a tombstone.
+
+    Attributes:
+        on: The key.
+        sequence_by: The number of an event, or of a snapshot.
+        snapshot: Whether rows with one number are a snapshot, which is whole: a key that it lacks is retired.
+        retire_at_most: A snapshot that would retire a larger share of the current keys is refused; its rows go into the quarantine.
+    """
 
     on: tuple[str, ...]
     sequence_by: str
+    snapshot: bool = False
+    retire_at_most: float = RETIRE_AT_MOST
 
     @property
-    def history(self) -> History:
+    def storage(self) -> Latest | Snapshots:
         """The same for the storage room."""
-        return History(self.on, self.sequence_by)
+        return Snapshots(self.on, self.sequence_by, history=False) if self.snapshot else Latest(self.on, self.sequence_by)
+
+
+@dataclass(frozen=True)
+class SCD2:
+    """Change events or snapshots, in any order, become intervals of validity; what they have in common with `SCD1` means the same.
+
+    Attributes:
+        on: The key.
+        sequence_by: The number of an event, or of a snapshot.
+        unversioned: Columns that open no new interval when they change: an interval shows their latest value.
+        snapshot: As in `SCD1`.
+        retire_at_most: As in `SCD1`.
+    """
+
+    on: tuple[str, ...]
+    sequence_by: str
+    unversioned: tuple[str, ...] = ()
+    snapshot: bool = False
+    retire_at_most: float = RETIRE_AT_MOST
+
+    @property
+    def storage(self) -> History | Snapshots:
+        """The same for the storage room."""
+        kind = Snapshots if self.snapshot else History
+        return kind(self.on, self.sequence_by, self.unversioned)
 
 
 @dataclass(frozen=True)
@@ -131,7 +168,7 @@ class Revise:
     on: tuple[str, ...]
 
 
-Write = Append | Merge | SCD2 | Replace | Revise
+Write = Append | Merge | SCD1 | SCD2 | Replace | Revise
 
 Picture = Callable[[Callable[[str], pl.LazyFrame]], bytes]
 """Draws a table (PNG), from a function that gives the rows of any table by its name."""
@@ -182,7 +219,7 @@ class TableAsset:
     def schema(self) -> pl.Schema:
         """The columns that the contract promises, with those that the write adds."""
         schema = schema_of(self.contract)
-        return self.write.history.schema(schema) if isinstance(self.write, SCD2) else schema
+        return self.write.storage.schema(schema) if isinstance(self.write, SCD1 | SCD2) else schema
 
 
 @dataclass(frozen=True)
@@ -282,8 +319,12 @@ def _check_key(name: str, contract: type[Contract], write: Write) -> None:
     match write:
         case Merge():
             keys = [write.on]
+        case SCD1():
+            keys = [write.on, (*write.on, write.sequence_by)]
+            _check_changes(name, contract, write)
         case SCD2():
             keys = [(*write.on, write.sequence_by)]
+            _check_changes(name, contract, write)
         case Revise():
             keys = [write.on, (*write.on, KNOWN_AT)]
         case _:
@@ -295,3 +336,23 @@ def _check_key(name: str, contract: type[Contract], write: Write) -> None:
             f"{name}: contract {contract.__name__} has the key {held}, but {type(write).__name__} tells rows apart by {wanted}. "
             "Mark exactly these columns with column(key=True), or change the write."
         )
+
+
+def _check_changes(name: str, contract: type[Contract], write: SCD1 | SCD2) -> None:
+    """The contract has what a row of a change feed needs, and the declaration means something."""
+    where, kind = f"{name}, contract {contract.__name__}", type(write).__name__
+    columns = contract.to_schema().columns
+    for column in (*write.on, write.sequence_by, VALID_FROM, IS_DELETED):
+        if column not in columns or columns[column].nullable:
+            raise TypeError(f"{where}: {kind} needs a column {column} that is never null")
+    if columns[IS_DELETED].dtype.type != pl.Boolean:
+        raise TypeError(f"{where}: {IS_DELETED} says whether a key is gone: give it the type bool")
+    if not isinstance(columns[VALID_FROM].dtype.type, pl.Datetime):
+        raise TypeError(f"{where}: {VALID_FROM} says from when on a row holds: give it the type Timestamp")
+    if not 0 <= write.retire_at_most <= 1:
+        raise TypeError(f"{name}: retire_at_most is a share between 0 and 1, not {write.retire_at_most}")
+    own = {*write.on, write.sequence_by, VALID_FROM, IS_DELETED}
+    for column in write.unversioned if isinstance(write, SCD2) else ():
+        if column not in columns or column in own:
+            values = ", ".join(name for name in columns if name not in own)
+            raise TypeError(f"{where}: unversioned names {column!r}, which is no value of a row; there are {values}")

@@ -8,17 +8,26 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from lakehouse_assets.platform.assets import contracts
 from lakehouse_assets.platform.assets.declare import TableAsset
 from lakehouse_assets.platform.assets.models import Trained
 from lakehouse_assets.platform.assets.refresh import Refreshed
 from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.quality.contract import ContractBroken, columns_of, rules_of
+from lakehouse_assets.platform.quality.contract import ContractBroken, columns_of, fingerprint, rules_of
+from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.split import Evidence
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
 CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK = "contract", "row_account", "not_null", "gate"
+# What becomes of rows that break a rule, by the rule's level: what a check of it says beforehand and afterwards.
+_FATE = {
+    "error": "A row that breaks it goes into quarantine; the rest is written.",
+    "warn": "A row that breaks it is written all the same, and counted.",
+    "fail": "One row that breaks it stops the write; the table stays as it was.",
+}
+_WENT = {"error": "are in quarantine", "warn": "stay in the table", "fail": "stopped the write"}
 
 
 def columns(schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
@@ -89,13 +98,14 @@ def pictures(asset: TableAsset, lakehouse: Lakehouse, reports: str) -> dict[str,
 
 
 def check_specs(asset: TableAsset, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """One check a rule; that no column of the contract lacks a value is one check for all columns."""
+    """One check a rule; that no column of the contract lacks a value is one check for all columns. Monitors come last."""
     blocking = [
         dg.AssetCheckSpec(
             CONTRACT_CHECK,
             asset=key,
             blocking=True,
-            description=f"Columns and types are those of {asset.contract.__name__}, and few enough rows are bad; else nothing was written.",
+            description=f"Columns and types are those of {asset.contract.__name__}, no fail rule is broken, and few enough rows are bad; "
+            "else nothing was written.",
         ),
         dg.AssetCheckSpec(
             ACCOUNT_CHECK,
@@ -104,8 +114,27 @@ def check_specs(asset: TableAsset, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
             description="Rows in = written + merged into an existing row + duplicates + quarantined, in this run.",
         ),
     ]
-    rules = [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in _checks(rules_of(asset.contract)).items()]
-    return blocking + rules
+    checks = _checks(contracts.rules(asset))
+    rules = [dg.AssetCheckSpec(name, asset=key, description=f"{_text(name, of)} {_FATE[of[0].level]}") for name, of in checks.items()]
+    return [*blocking, *rules, *monitor_specs(key, contracts.monitored(asset))]
+
+
+def monitor_specs(key: dg.AssetKey, monitors: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+    """A check for each monitor."""
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in monitors.items()]
+
+
+def monitor_results(key: dg.AssetKey, verdicts: Mapping[str, Verdict]) -> Iterator[dg.AssetCheckResult]:
+    """What the monitors say; they warn and never stop anything."""
+    for name, verdict in verdicts.items():
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=verdict.text,
+            metadata=dict(verdict.numbers),
+        )
 
 
 def check_results(asset: TableAsset, key: dg.AssetKey, done: Refreshed) -> Iterator[dg.AssetCheckResult]:
@@ -113,53 +142,66 @@ def check_results(asset: TableAsset, key: dg.AssetKey, done: Refreshed) -> Itera
 
     Where nothing was new the rules were not applied, and what they found last stays on show.
     """
-    yield dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=True, metadata={"contract": asset.contract.__name__})
+    yield dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=True, metadata=_contract(asset))
     yield dg.AssetCheckResult(asset_key=key, check_name=ACCOUNT_CHECK, passed=done.account.balanced, metadata=account(done.account))
-    for name, text in _checks(rules_of(asset.contract)).items() if done.batches else ():
+    for name, of in _checks(contracts.rules(asset)).items() if done.batches else ():
         found = [evidence for evidence in done.evidence if _check_name(evidence.rule) == name]
-        yield _check_result(key, name, text, found)
+        yield _check_result(key, name, of, found)
 
 
 def broken(asset: TableAsset, key: dg.AssetKey, error: ContractBroken) -> Iterator[dg.AssetCheckResult]:
-    """The failed check of a contract that was broken: nothing was written, and what depends on the table stops."""
-    yield dg.AssetCheckResult(
-        asset_key=key, check_name=CONTRACT_CHECK, passed=False, description=str(error), metadata={"contract": asset.contract.__name__}
-    )
+    """The failed check of a contract that was broken, and of each broken rule: nothing was written, and what depends on the table stops."""
+    yield dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=False, description=str(error), metadata=_contract(asset))
+    for name, of in _checks(contracts.rules(asset)).items():
+        found = [evidence for evidence in error.evidence if _check_name(evidence.rule) == name]
+        if any(evidence.broken for evidence in found):
+            yield _check_result(key, name, of, found, written=False)
 
 
-def _checks(rules: list[Rule]) -> dict[str, str]:
-    texts: dict[str, list[str]] = {}
+def _contract(asset: TableAsset) -> dict[str, Any]:
+    return {"contract": asset.contract.__name__, "fingerprint": fingerprint(asset.contract)}
+
+
+def _checks(rules: list[Rule]) -> dict[str, list[Rule]]:
+    """The checks by name, each with its rules."""
+    checks: dict[str, list[Rule]] = {}
     for rule in rules:
-        texts.setdefault(_check_name(rule), []).append(rule.text)
-    return {
-        name: f"No nulls in {', '.join(t.split(':')[0] for t in found)}." if name == NOT_NULL_CHECK else found[0]
-        for name, found in texts.items()
-    }
+        checks.setdefault(_check_name(rule), []).append(rule)
+    return checks
+
+
+def _text(name: str, rules: list[Rule]) -> str:
+    if name == NOT_NULL_CHECK:
+        return f"No nulls in {', '.join(rule.text.split(':')[0] for rule in rules)}."
+    return rules[0].text.rstrip(".") + "."
 
 
 def _check_name(rule: Rule) -> str:
-    return NOT_NULL_CHECK if rule.name == f"{rule.column}_not_null" else rule.name
+    return NOT_NULL_CHECK if rule.name == f"{rule.column}_not_null" and rule.level == "error" else rule.name
 
 
-def _check_result(key: dg.AssetKey, name: str, text: str, found: list[Evidence]) -> dg.AssetCheckResult:
+def _check_result(key: dg.AssetKey, name: str, rules: list[Rule], found: list[Evidence], *, written: bool = True) -> dg.AssetCheckResult:
     broken = [evidence for evidence in found if evidence.broken]
+    level = rules[0].level
     metadata: dict[str, Any] = {
-        "rule": text,
+        "rule": _text(name, rules),
+        "level": level,
+        "fingerprint": rules[0].fingerprint if len(rules) == 1 else {rule.name: rule.fingerprint for rule in rules},
         "rows_checked": max((evidence.rows_in for evidence in found), default=0),
         "rows_broken": sum(evidence.broken for evidence in found),
     }
     if broken:
         metadata["broken_by_rule"] = {evidence.rule.text: evidence.broken for evidence in broken}
         metadata["sample"] = dg.MetadataValue.md(_as_table(broken[0].sample))
-    warns = bool(found) and found[0].rule.level == "warn"
-    what = "stay in the table" if warns else "are in quarantine"
+    went = _WENT[level] if written else "were seen; nothing of the batch was written"
+    not_applied = next((evidence.not_applied for evidence in found if evidence.not_applied), None)
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,
         passed=not broken,
-        severity=dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if level == "fail" else dg.AssetCheckSeverity.WARN,
         metadata=metadata,
-        description=f"{metadata['rows_broken']:,} rows break this rule and {what}." if broken else None,
+        description=f"{metadata['rows_broken']:,} rows break this rule and {went}." if broken else not_applied,
     )
 
 

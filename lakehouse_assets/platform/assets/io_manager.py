@@ -13,7 +13,7 @@ from dagster_deltalake import DeltaLakeIOManager
 from deltalake import DeltaTable
 
 from lakehouse_assets.platform.assets.partitions import Condition, RowScope, row_scope
-from lakehouse_assets.platform.storage import types
+from lakehouse_assets.platform.storage import bucket, types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -54,6 +54,7 @@ class LakehouseIOManager(DeltaLakeIOManager):
 
         Raises:
             ValueError: A setting of dagster-deltalake is used that has no meaning here.
+            BucketRefused: `root_uri` is a bucket on which commits are not safe, or that cannot be reached.
         """
         fields = DeltaLakeIOManager.model_fields
         changed = [name.rstrip("_") for name in _REFUSED_SETTINGS if getattr(self, name) != fields[name].default]
@@ -62,7 +63,9 @@ class LakehouseIOManager(DeltaLakeIOManager):
         options = self.storage_options.model_dump(exclude={"provider"}, exclude_none=True)
         if self.client_options:
             options |= self.client_options.model_dump(exclude_none=True)
-        return TableIOManager(Lakehouse(self.root_uri, {name: str(value) for name, value in options.items()}))
+        given = {name: str(value) for name, value in options.items()}
+        bucket.ready(self.root_uri, given)
+        return TableIOManager(Lakehouse(self.root_uri, given))
 
 
 class TableIOManager(dg.IOManager):

@@ -109,7 +109,8 @@ class ModelStep:
         """
         self._open_ledger()
         features = self.lakehouse.table(self.asset.features)
-        before, now = self.ledger.cursor(features.name), features.version()
+        before = self.ledger.cursor(features.name)
+        now = newest_features(features, before)
         champion = self.registry.champion(self.asset.registered_name)
         if not anew and (before == now or (only_without_champion and champion is not None)):
             return self._as_decided()
@@ -246,6 +247,14 @@ class ModelStep:
     def _last_entry(self) -> dict[str, Any] | None:
         entries = self.ledger.scan().sort("decided_at").tail(1).collect()
         return entries.row(0, named=True) if entries.height else None
+
+
+def newest_features(features: Table, before: int | None) -> int:
+    """The version of a feature set to train on when the last training was on `before`: upkeep alone makes no new one."""
+    newest = features.version()
+    if before is None or before > newest:
+        return newest
+    return features.changed_at(before) or 0
 
 
 def _number(version: ModelVersion | None) -> int | None:

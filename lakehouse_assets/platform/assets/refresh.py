@@ -16,7 +16,9 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.assets import contracts, dimensions, quarantine, replay
 from lakehouse_assets.platform.assets.declare import (
+    SCD1,
     SCD2,
     Append,
     Champion,
@@ -31,19 +33,21 @@ from lakehouse_assets.platform.assets.declare import (
     Touched,
 )
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import fingerprint
-from lakehouse_assets.platform.quality.split import Evidence, Split, split
-from lakehouse_assets.platform.storage import known_at, merge, predicates, scd2
+from lakehouse_assets.platform.quality.contract import schema_of
+from lakehouse_assets.platform.quality.split import Evidence, Split
+from lakehouse_assets.platform.storage import known_at, merge, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.upkeep import readable_from
 
 # What silver has no use for: the text that did not fit stays in bronze, what could not be converted goes into quarantine.
 _NOT_STORED = ("_unparsed", "_rescued")
 _TIMES_A_BATCH_IS_TAKEN_UP = 20
 # About so many rows are read at once where only changes are read: memory follows the batch, not what has piled up.
 _BATCH_ROWS = 1_000_000
+_REBUILD = "lakehouse.rebuild"
 
 
 @dataclass(frozen=True)
@@ -70,12 +74,14 @@ class _Batch:
     Attributes:
         cursors: By source.
         set_aside: How far the quarantine has come, by source.
-        touched: The touched values by input (None: all of them).
+        touched: By input, the touched values (None: all of them); of a `Since` the last value before all that was touched.
+        held: The versions of other tables that rows are held against, by table.
     """
 
     cursors: Mapping[str, Cursor]
     set_aside: Mapping[str, int | None]
     touched: Mapping[str, list[Any] | None]
+    held: Mapping[str, int]
 
     @property
     def moved(self) -> tuple[Cursor, ...]:
@@ -98,16 +104,17 @@ class Refresh:
     batch_rows: int = _BATCH_ROWS
 
     def pending(self) -> list[str]:
-        """The sources that have something new, from cursors and versions alone."""
+        """The sources that have something new, and the quarantine if released rows are missing here; from cursors and versions alone."""
         target = self._target
-        return [read.table for read in self.asset.reads.values() if self._behind(target, read.table)]
+        behind = [read.table for read in self.asset.reads.values() if self._behind(target, read.table)]
+        return [*behind, self.asset.quarantine] if self._replays.unfinished() or self._is_half_rebuilt() else behind
 
     def _behind(self, target: Table, source: str) -> bool:
         table = self.lakehouse.table(source)
         if not target.exists() or not table.exists():
             return True
         at = target.cursor(source)
-        return at is None or at > table.version() or table.changed_at(at) != at
+        return at is None or at > table.version() or self._newest(source, at) != at
 
     def run(self) -> Refreshed:
         """Bring the table up to date.
@@ -116,19 +123,8 @@ class Refresh:
             ContractBroken: The table was not touched.
             RowsLost: The rows do not add up; the table was not touched.
         """
-        done = Refreshed(-1)
-        taken_up = 0
-        while True:
-            batch = self._batch()
-            if not batch.moved and self._target.exists():
-                break
-            try:
-                done = self._rebuild(batch, done) if self._lost_rows(batch) else self._do(batch, done)
-            except CursorMoved:
-                # Another run was faster with a part of the batch: go on from where it left the table.
-                taken_up += 1
-                if taken_up == _TIMES_A_BATCH_IS_TAKEN_UP:
-                    raise
+        self._replays.finish()
+        done = self._until_nobody_is_faster(self._go_on, Refreshed(-1))
         return Refreshed(self._target.version(), done.account, done.evidence, done.batches)
 
     def rebuild(self) -> Refreshed:
@@ -137,11 +133,40 @@ class Refresh:
         Raises:
             ContractBroken: The table was not touched.
         """
-        return self._rebuild(self._batch(stepwise=False), Refreshed(-1))
+        return self._until_nobody_is_faster(lambda done: (self._rebuild(self._batch(stepwise=False), done), False), Refreshed(-1))
+
+    def _until_nobody_is_faster(self, step: Callable[[Refreshed], tuple[Refreshed, bool]], done: Refreshed) -> Refreshed:
+        """Take steps while there is more to do. Where another run was faster with a part of a batch, go on from where it left the table."""
+        taken_up, more = 0, True
+        while more:
+            try:
+                done, more = step(done)
+            except CursorMoved:
+                taken_up += 1
+                if taken_up == _TIMES_A_BATCH_IS_TAKEN_UP:
+                    raise
+        return done
+
+    def _go_on(self, done: Refreshed) -> tuple[Refreshed, bool]:
+        batch = self._batch()
+        if self._is_half_rebuilt():
+            return self._rebuild(batch, done), True
+        if not batch.moved and self._target.exists():
+            return done, False
+        return (self._rebuild(batch, done) if self._lost_rows(batch) else self._do(batch, done)), True
 
     def _rebuild(self, batch: _Batch, done: Refreshed) -> Refreshed:
         anew = {source: Cursor(source, None, cursor.after) for source, cursor in batch.cursors.items()}
-        return self._do(_Batch(anew, batch.set_aside, self._touched(anew)), done, rebuilds=batch.moved)
+        # A number of its own, so that a rebuild that died after the quarantine is taken up even where no source moved.
+        at = self._target.cursor(_REBUILD)
+        number = Cursor(_REBUILD, at, (at or 0) + 1)
+        set_aside = {**batch.set_aside, _REBUILD: self._quarantine.cursor(_REBUILD)}
+        done = self._do(_Batch(anew, set_aside, self._touched(anew), batch.held), done, rebuilds=(*batch.moved, number))
+        self._replays.finish()  # what had been released is in the table again
+        return done
+
+    def _is_half_rebuilt(self) -> bool:
+        return _number(self._quarantine.cursor(_REBUILD)) > _number(self._target.cursor(_REBUILD))
 
     def _lost_rows(self, batch: _Batch) -> bool:
         """Whether a source of changes took rows away, as after a restore: what was made of them cannot be told from the changes alone."""
@@ -158,6 +183,10 @@ class Refresh:
     def _quarantine(self) -> Table:
         return self.lakehouse.table(self.asset.quarantine)
 
+    @property
+    def _replays(self) -> replay.Replays:
+        return replay.Replays(self.asset, self.lakehouse, self.run_id)
+
     def _batch(self, *, stepwise: bool = True) -> _Batch:
         sources = dict.fromkeys(read.table for read in self.asset.reads.values())
         set_aside = {source: self._quarantine.cursor(source) for source in sources}
@@ -168,7 +197,8 @@ class Refresh:
         else:
             after = {source: self._until(source, before[source], stepwise=stepwise) for source in sources}
         cursors = {source: Cursor(source, before[source], after[source]) for source in sources}
-        return _Batch(cursors, set_aside, self._touched(cursors))
+        held = contracts.held_before(self.asset, self._quarantine) if ahead else contracts.held_against(self.asset, self.lakehouse)
+        return _Batch(cursors, set_aside, self._touched(cursors), held)
 
     def _until(self, source: str, before: int | None, *, stepwise: bool) -> int:
         """How far to read a source."""
@@ -179,9 +209,19 @@ class Refresh:
                 f"{self.asset.name} has read {source} up to version {before}, but that stands at {newest}: "
                 f"it was made anew behind its readers' backs. Move the folder of {self.asset.name} away to have that made anew as well."
             )
-        until = _number(table.changed_at(before))
+        until = _number(self._newest(source, before))
         only_changes = all(isinstance(read, Changes) for read in self.asset.reads.values() if read.table == source)
-        return table.step(before, until, self.batch_rows) if stepwise and only_changes and until > _number(before) else until
+        if not stepwise or not only_changes or until == _number(before):
+            return until
+        if before is None and (whole_from := readable_from(table)):
+            return whole_from
+        return table.step(before, until, self.batch_rows)
+
+    def _newest(self, source: str, after: int | None) -> int | None:
+        """The newest version of a source that says something new. A ledger's does also without a row: that an alias was set."""
+        table = self.lakehouse.table(source)
+        is_ledger = any(isinstance(read, Champion) for read in self.asset.reads.values() if read.table == source)
+        return table.version() if is_ledger else table.changed_at(after)
 
     def _touched(self, cursors: Mapping[str, Cursor]) -> dict[str, list[Any] | None]:
         reads = self.asset.reads.items()
@@ -205,6 +245,10 @@ class Refresh:
                 values |= set(
                     rows.scan(own.after).join(changed.lazy(), on=lookup.on, how="semi").select(read.by).unique().collect()[read.by]
                 )
+        if isinstance(read, Since) and values and None not in values:
+            # Between that value and the first touched one the source has nothing, but the result may have: days without a row, say.
+            before = rows.scan(own.after).filter(pl.col(read.by) < min(values)).select(pl.col(read.by).max())
+            return [before.collect(engine="streaming").item()]
         return sorted(values, key=lambda value: (value is None, value))
 
     def _frames(self, batch: _Batch) -> dict[str, Any] | None:
@@ -232,8 +276,10 @@ class Refresh:
     def _do(self, batch: _Batch, done: Refreshed, rebuilds: tuple[Cursor, ...] | None = None) -> Refreshed:
         rows, rows_read = self._work_out(batch)
         self._create(rows.schema)
-        parts = split(self.asset.contract, rows, self.asset.name)
+        parts = contracts.judge(self.asset, self.lakehouse, rows, batch.held, anew=rebuilds is not None)
+        contracts.record(self.asset, self.lakehouse, self.run_id)
         moved = batch.moved if rebuilds is None else rebuilds
+        parts = dimensions.whole_snapshots(self.asset, self._target, parts, anew=rebuilds is not None)
         self._set_aside(parts, batch, moved, anew=rebuilds is not None)
         accounts: list[RowAccount] = []
 
@@ -241,10 +287,12 @@ class Refresh:
             account = RowAccount(rows_read, counts.written, counts.merged, counts.duplicates, parts.bad.height)
             account.check(self.asset.name)
             accounts.append(account)
-            return self._info(batch) | {"lakehouse.account": account.to_json()}
+            marks = {} if rebuilds is None else {contracts.REBUILD: "true"}
+            return self._info(batch) | marks | {"lakehouse.account": account.to_json()}
 
         good = parts.good.drop([column for column in _NOT_STORED if column in parts.good.columns])
-        written = self._write(good, batch, Commit(moved, info), anew=rebuilds is not None)
+        forgets = () if rebuilds is None else (replay.cursor_name(self.asset),)
+        written = self._write(good, batch, Commit(moved, info, forgets), anew=rebuilds is not None, bad=parts.bad)
         account = accounts[-1] if written.counts is not None else RowAccount()
         return Refreshed(written.version, done.account + account, (*done.evidence, *parts.evidence), done.batches + 1)
 
@@ -274,8 +322,7 @@ class Refresh:
     @property
     def _output_schema(self) -> pl.Schema:
         """What the function returns: the contract's columns without those that the write adds."""
-        added = {scd2.VALID_TO, scd2.IS_CURRENT, scd2.REPEATS} if isinstance(self.asset.write, SCD2) else set()
-        return pl.Schema({name: dtype for name, dtype in self.asset.schema.items() if name not in added})
+        return schema_of(self.asset.contract)
 
     def _counted(self, frames: dict[str, Any]) -> pl.LazyFrame | None:
         """The input whose rows must all come out again, if there is one."""
@@ -290,22 +337,26 @@ class Refresh:
 
     def _set_aside(self, parts: Split, batch: _Batch, moved: tuple[Cursor, ...], *, anew: bool) -> None:
         description = f"Rows that broke a rule of {self.asset.name}, each with every rule that it broke."
-        self._quarantine.create(parts.bad.schema, description=description)
+        bad = quarantine.with_marks(parts.bad.lazy()).collect()
+        self._quarantine.create(bad.schema, description=description)
         own = tuple(Cursor(cursor.source, batch.set_aside[cursor.source], cursor.after) for cursor in moved)
-        commit = Commit(own, lambda _: self._info(batch))
+        held = contracts.held_cursors(batch.held, self._quarantine) if own else ()
+        commit = Commit((*own, *held), lambda _: self._info(batch))
         if anew:
-            self._quarantine.replace(parts.bad, None, commit)
-        elif parts.bad.height:
-            self._quarantine.append(parts.bad, commit)
+            self._quarantine.add_columns(quarantine.RELEASED)
+            self._quarantine.replace(quarantine.still_released(parts.bad, self._quarantine), None, commit)
+        elif bad.height:
+            self._quarantine.add_columns(quarantine.RELEASED)
+            self._quarantine.append(bad, commit)
 
     def _info(self, batch: _Batch) -> dict[str, str]:
         return {
             "lakehouse.run_id": self.run_id,
-            "lakehouse.contract": fingerprint(self.asset.contract),
             "lakehouse.reads": json.dumps({cursor.source: cursor.after for cursor in batch.cursors.values()}),
+            **contracts.info(self.asset, batch.held),
         }
 
-    def _write(self, good: pl.DataFrame, batch: _Batch, commit: Commit, *, anew: bool) -> Written:
+    def _write(self, good: pl.DataFrame, batch: _Batch, commit: Commit, *, anew: bool, bad: pl.DataFrame) -> Written:
         write = self.asset.write
         match write:
             case Append():
@@ -313,10 +364,13 @@ class Refresh:
             case Merge():
                 whole = pl.lit(value=True) if anew else self._whole(write, batch)
                 return merge.merge(self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps, whole=whole)
-            case SCD2():
-                return scd2.write(self._target, good, write.history, commit)
+            case SCD1() | SCD2():
+                return dimensions.write(self._target, write, good, commit, bad=bad, anew=anew)
             case Replace():
-                return self._target.replace(good, self._scope(write, batch), commit)
+                scope = self._scope(write, batch)
+                if not good.height and scope is not None and not all(scope.values()):
+                    return self._target.append(good, commit)  # nothing was touched: the cursors alone go on
+                return self._target.replace(good, scope, commit)
             case Revise():
                 return known_at.revise(self._target, good, write.on, datetime.now(UTC), commit)
 
@@ -341,11 +395,11 @@ class Refresh:
 
 
 def _in_scope(read: Touched | Since, values: list[Any] | None) -> pl.Expr:
-    """The rows that can have changed, from the values of `read.by` that were touched, sorted (None: all)."""
+    """The rows that can have changed: see `_Batch.touched`."""
     if values is None or (isinstance(read, Since) and None in values):
         return pl.lit(value=True)
     if isinstance(read, Since):
-        return pl.col(read.by) >= values[0] if values else pl.lit(value=False)
+        return pl.col(read.by) > values[0] if values else pl.lit(value=False)
     return predicates.expression({read.by: values})
 
 

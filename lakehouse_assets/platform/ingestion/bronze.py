@@ -1,23 +1,34 @@
-"""From the landing log into a bronze table: files after the cursor, in order, exactly once. Reading one file is in `parse`.
+"""From the landing log into a bronze table: files after the cursor, in order, exactly once. How one file is opened is in `opened`.
 
 Two commits a batch: first the landing log says what became of each file, then the rows and the cursor go into bronze. A run that died in
-between is taken up with the same batch.
+between is taken up with the same batch. A file that is reread goes alone: one commit takes its old rows away and brings the new ones.
 """
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import polars as pl
 
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.ingestion.parse import RefusedFile, parse
+from lakehouse_assets.platform.ingestion.archive import move_read_files
+from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
+from lakehouse_assets.platform.ingestion.look import REREAD, Look
+from lakehouse_assets.platform.ingestion.opened import BrokenStream, Opened, Opener
+from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.stream import append_stream
 from lakehouse_assets.platform.storage.table import Table
+
+SEQUENCES = "lakehouse.sequences"
+"""In a commit of bronze: the numbers of the files that came in with it, as JSON: above the first, up to the second."""
+REPLACED = "lakehouse.replaced"
+"""In a commit of bronze that rereads a file: the path, the number and the count of the rows that it took away, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +43,19 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingestion:
-    """A feed on its way into its bronze table."""
+    """A feed on its way into its bronze table.
+
+    Attributes:
+        batch_bytes: Most bytes of files that go into one commit, unless the feed says otherwise.
+        batch_files: Most files that go into one commit, unless the feed says otherwise.
+    """
 
     feed: Feed
-    folder: Path
+    zone: Zone
     log: Table
     bronze: Table
     batch_bytes: int
+    batch_files: int = 1_000
 
     @property
     def cursor(self) -> str:
@@ -46,94 +63,126 @@ class Ingestion:
         return f"landing/{self.feed.name}"
 
     def create(self, description: str) -> None:
-        """Create the tables unless they exist."""
+        """Create the tables unless they exist, with every declared column."""
         self.log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)
         self.bronze.create(self.feed.schema(), description=description)
+        missing = {name: dtype for name, dtype in self.feed.schema().items() if name not in self.bronze.schema()}
+        if missing:
+            self.bronze.add_columns(missing)
 
     def waiting(self) -> int:
         """How many files wait: unseen ones, and those that have a number but are not in bronze."""
-        numbered = landing.waiting(self.log, self.feed.name, self.bronze.cursor(self.cursor)).height
-        return numbered + len(landing.new_files(self.log, self.folder, self.feed.name))
+        seen = self.look()
+        numbered = seen.waiting(self.bronze.cursor(self.cursor))["path"].to_list()
+        return len({*numbered, *(file.path for file in seen.unknown(landing.files_of(self.zone, self.feed)))})
+
+    def look(self) -> Look:
+        """What the log says of the feed now."""
+        return landing.look(self.log, self.feed.name, self.cursor)
+
+    def discover(self, run_id: str) -> int:
+        """Number the files that the log does not know; how many events that made."""
+        return landing.discover(self.log, self.zone, self.feed, run_id)
+
+    def ask(self, path: str, *, reread: bool, run_id: str) -> str:
+        """Let the next run read a file again; see `landing.ask`."""
+        return landing.ask(self.log, self.zone, self.feed, path, reread=reread, run_id=run_id)
 
     def ingest(self, run_id: str) -> Iterator[list[Ingested]]:
-        """Read what waits, batch by batch; each batch is in bronze when it is yielded."""
-        landing.discover(self.log, self.folder, self.feed.name, run_id)
-        while (batch := self._next_batch(run_id)) is not None:
-            yield batch
+        """Read what waits, batch by batch; each batch is in bronze when it is yielded.
 
-    def _next_batch(self, run_id: str) -> list[Ingested] | None:
+        With an archive, the files that were read are moved there at last; those that cannot be moved are yielded with the reason.
+        """
+        self.discover(run_id)
+        broken: dict[int, str] = {}
+        while (batch := self._next_batch(run_id, broken)) is not None:
+            yield batch
+        if self.feed.archive and (stuck := move_read_files(self.log, self.zone, self.feed, self.bronze.cursor(self.cursor), run_id)):
+            yield [Ingested(path, sequence, 0, reason) for path, sequence, reason in stuck]
+
+    def _next_batch(self, run_id: str, broken: dict[int, str]) -> list[Ingested] | None:
         while True:
-            before = self.bronze.cursor(self.cursor)
-            waiting = landing.waiting(self.log, self.feed.name, before)
-            if not waiting.height:
-                return None
-            reported = self.log.cursor(self.cursor)
+            seen = self.look()
+            before, reported = self.bronze.cursor(self.cursor), seen.cursors[self.cursor]
             resumed = reported is not None and reported > (before or 0)
-            batch = waiting.filter(pl.col("sequence") <= reported) if resumed else self._first_of(waiting)
-            # A file of a resumed batch may have been found again since, under a higher number.
-            until = reported if resumed and reported is not None else int(batch["sequence"][-1])
-            read = [self._read(row, run_id) for row in batch.iter_rows(named=True)]
-            files = [file for file, _ in read]
-            try:
-                self._report(files, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
-                rows = pl.concat([pl.DataFrame(schema=self.feed.schema()), *(frame for _, frame in read)])
-                self._append(rows, Cursor(self.cursor, before, until), run_id)
-            except CursorMoved:
-                continue  # another run took this batch: go on with what is left
-            return files
+            batch = self._first_of(seen.reported(before, reported) if resumed and reported is not None else seen.waiting(before))
+            if not batch.height:
+                return None
+            until = int(batch["sequence"][-1])
+            with ExitStack() as held:
+                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), held, broken)
+                files = [opener.open(row) for row in batch.iter_rows(named=True)]
+                try:
+                    self._report(files, batch, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
+                    try:
+                        self._append(files, seen, Cursor(self.cursor, before, until), run_id)
+                    except CursorMoved:
+                        if resumed:
+                            self._take_back(files, batch, run_id)
+                        raise
+                except CursorMoved:
+                    continue  # another run took this batch: go on with what is left
+                except BrokenStream as stream:
+                    broken[stream.sequence] = str(stream)
+                    continue  # the same batch, as after a death, with this file refused
+            return [Ingested(file.path, file.sequence, file.rows, file.refused) for file in files]
+
+    def _columns(self) -> list[str]:
+        """Those that come from files: declared ones and what bronze has gained."""
+        return [name for name in self.bronze.schema() if name not in LINEAGE]
 
     def _first_of(self, waiting: pl.DataFrame) -> pl.DataFrame:
-        within = waiting["size"].cum_sum() <= self.batch_bytes
-        return waiting.head(max(1, int(within.sum())))
+        """As many of the oldest as fit into one commit, but at least one; one that is reread goes alone."""
+        limit = self.batch_bytes if self.feed.batch_megabytes is None else self.feed.batch_megabytes * 1_000_000
+        rereads = waiting["event"] == REREAD
+        if not waiting.height or rereads[0]:
+            return waiting.head(1)
+        fit = (waiting["size"].cum_sum() <= limit) & (rereads.cum_sum() == 0)
+        return waiting.head(min(max(1, int(fit.sum())), self.feed.batch_files or self.batch_files))
 
-    def _read(self, row: dict[str, object], run_id: str) -> tuple[Ingested, pl.DataFrame]:
-        path, sequence = str(row["path"]), int(str(row["sequence"]))
-        try:
-            self._check_unchanged(path, row)
-            parsed = parse(self.folder / path, columns=self.feed.columns, required=self.feed.headers, encoding=self.feed.encoding)
-        except RefusedFile as refused:
-            return Ingested(path, sequence, 0, str(refused)), pl.DataFrame(schema=self.feed.schema())
-        lineage = {"_file": path, "_sequence": sequence, "_ingested_at": datetime.now(UTC), "_run_id": run_id}
-        schema = self.feed.schema()
-        frame = parsed.frame.with_columns(pl.lit(value, dtype=schema[name]).alias(name) for name, value in lineage.items())
-        rows = frame.select(list(schema)).collect()
-        return Ingested(path, sequence, rows.height, None), rows
-
-    def _check_unchanged(self, path: str, row: dict[str, object]) -> None:
-        try:
-            now = landing.landed_file(self.folder, path)
-        except OSError as error:
-            raise RefusedFile(f"{path}: {error.strerror}. Land it again.") from error
-        if (now.size, now.modified) != (row["size"], row["modified"]):
-            raise RefusedFile(f"{path} changed between being found and being read: the next run reads it as it is then")
-
-    def _report(self, files: list[Ingested], cursor: Cursor, run_id: str, *, resumed: bool) -> None:
-        rows = pl.DataFrame(
-            [
-                {
-                    "feed": self.feed.name,
-                    "path": file.path,
-                    "sequence": file.sequence,
-                    "event": landing.READ if file.refused is None else landing.REFUSED,
-                    "reason": file.refused,
-                    "rows": file.rows,
-                    "at": datetime.now(UTC),
-                    "run_id": run_id,
-                }
-                for file in files
-            ],
-            schema=landing.SCHEMA,
-        )
-        if resumed:
-            # The log has these outcomes already; only one that came out otherwise this time is added.
-            known = landing.events(self.log, self.feed.name).select("sequence", "event", "rows")
-            rows = rows.join(known, on=["sequence", "event", "rows"], how="anti")
-            if rows.height:
-                self.log.append(rows)
+    def _report(self, files: list[Opened], batch: pl.DataFrame, cursor: Cursor, run_id: str, *, resumed: bool) -> None:
+        outcomes = [file.outcome() for file in files]
+        if not resumed:
+            landing.record(self.log, self.feed.name, outcomes, run_id, cursor)
             return
-        self.log.append(rows, Commit((cursor,)))
+        # The log has these outcomes already; only one that came out otherwise this time is added.
+        known = set(batch.select("sequence", "outcome", "rows").iter_rows())
+        new = [outcome for outcome in outcomes if (outcome["sequence"], outcome["event"], outcome["rows"]) not in known]
+        landing.record(self.log, self.feed.name, new, run_id)
 
-    def _append(self, rows: pl.DataFrame, cursor: Cursor, run_id: str) -> None:
-        account = RowAccount(rows_in=rows.height, written=rows.height)
-        info = {"lakehouse.run_id": run_id, "lakehouse.account": account.to_json()}
-        self.bronze.append(rows, Commit((cursor,), lambda _: info))
+    def _take_back(self, files: list[Opened], batch: pl.DataFrame, run_id: str) -> None:
+        """Say again what the log said before of files that came out otherwise here, where another run was faster."""
+        said = {row["sequence"]: row for row in batch.iter_rows(named=True)}
+        wrong = [said[file.sequence] for file in files if (file.outcome()["event"], file.rows) != _said(said[file.sequence])]
+        again = [{"path": row["path"], "sequence": row["sequence"], "event": row["outcome"], "rows": row["rows"]} for row in wrong]
+        landing.record(self.log, self.feed.name, again, run_id)
+
+    def _append(self, files: list[Opened], seen: Look, cursor: Cursor, run_id: str) -> None:
+        stamps = {"_ingested_at": datetime.now(UTC), "_run_id": run_id}
+        schema = self.bronze.schema()
+        rows = sum(file.rows for file in files)
+        account = RowAccount(rows_in=rows, written=rows)
+        sequences = json.dumps([cursor.before or 0, cursor.after])
+        info = {"lakehouse.run_id": run_id, "lakehouse.account": account.to_json(), SEQUENCES: sequences}
+        scope, more = self._replaced(files, seen)
+
+        def batches() -> Iterator[pl.DataFrame]:
+            for file in files:
+                yield from file.batches(schema, stamps)
+
+        commit = Commit((cursor,), lambda counts: {**info, **more(counts)})
+        append_stream(self.bronze, rows, batches, commit, instead_of=scope)
+
+    def _replaced(self, files: list[Opened], seen: Look) -> tuple[Scope | None, Callable[[Counts], dict[str, str]]]:
+        """The rows that a batch takes away, and what its commit says of them."""
+        file = files[0]
+        old = seen.replaced_by(file.path, file.sequence) if file.reread and file.refused is None else None
+        if old is None:
+            return None, lambda _: {}
+        said = {"file": file.path, "sequence": old}
+        scope: Scope = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to lie in it as well
+        return scope, lambda counts: {REPLACED: json.dumps(said | {"rows": counts.removed}, ensure_ascii=False)}
+
+
+def _said(row: dict[str, object]) -> tuple[object, object]:
+    return row["outcome"], row["rows"]

@@ -1,13 +1,17 @@
-"""What a feed is: the folder where a source system drops files, and which columns bronze keeps of them.
+"""What a feed is: the folder where a source system drops files, which of them are read, and what happens when they change.
 
 How a file is read is in `parse`, which files there are in `landing`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from typing import Literal, get_args
 
 import polars as pl
 
+from lakehouse_assets.platform.ingestion.parse import Format
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 # Bronze is text as it came, plus where it came from.
@@ -22,6 +26,9 @@ LINEAGE = pl.Schema(
     }
 )
 
+NewColumns = Literal["evolve", "rescue", "refuse"]
+Changed = Literal["refuse", "reread", "ignore"]
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -30,25 +37,66 @@ class Feed:
     Attributes:
         name: The folder.
         headers: The headers that files of this feed come with, each a tuple of columns. A file needs all columns of one of them; bronze
-            keeps
-            the columns of all, and what a file has beyond them goes to `_rescued`.
+            keeps the columns of all.
         optional: Columns that a file may have or lack.
         encoding: Of text files.
+        format: Of all files; None: each by the end of its name.
+        pattern: Which files belong to the feed: `*.csv` (at any depth), `2026/*.csv`, `**/daily/*.csv`; several, any of which may fit. A
+            file that none fits is not seen.
+        new_columns: What happens to columns that bronze does not have: `evolve` adds them to bronze, `rescue` puts their values into
+            `_rescued`, `refuse` refuses the file.
+        changed: What happens to a file that changed after it was read: `refuse` says so and leaves its rows as they are, `reread` puts its
+            new rows in the place of its old ones, `ignore` only notes it.
+        batch_files: Most files that go into one commit; None: as the settings say.
+        batch_megabytes: Most megabytes of files that go into one commit; a larger file goes alone. None: as the settings say.
+        archive: Whether files are moved to the archive, under the same path, once their rows are in bronze.
+        snapshot: Whether each file is the whole of what it tells of. A file without rows is then refused, and a content that was seen
+            before is read again unless it is that of the newest file.
     """
 
     name: str
     headers: tuple[tuple[str, ...], ...]
     optional: tuple[str, ...] = ()
     encoding: str = "utf-8"
+    format: Format | None = None
+    pattern: str | tuple[str, ...] = "**"
+    new_columns: NewColumns = "evolve"
+    changed: Changed = "refuse"
+    batch_files: int | None = None
+    batch_megabytes: int | None = None
+    archive: bool = False
+    snapshot: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed)):
+            if value not in get_args(known):
+                raise ValueError(f"feed {self.name}: {name}={value!r}: choose one of {', '.join(get_args(known))}")
+        for name, limit in (("batch_files", self.batch_files), ("batch_megabytes", self.batch_megabytes)):
+            if limit is not None and limit < 1:
+                raise ValueError(f"feed {self.name}: {name}={limit}: at least 1, or None for what the settings say")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that bronze keeps, in the order in which the headers name them."""
+        """The columns that are declared, in the order in which the headers name them."""
         return tuple(dict.fromkeys([column for header in self.headers for column in header] + list(self.optional)))
 
     def schema(self) -> pl.Schema:
-        """The columns of the bronze table."""
+        """The columns with which the bronze table begins; it may gain others."""
         return pl.Schema({**dict.fromkeys(self.columns, pl.String()), **LINEAGE})
+
+    def takes(self, path: str) -> bool:
+        """Whether a path below the feed's folder fits the pattern."""
+        patterns = (self.pattern,) if isinstance(self.pattern, str) else self.pattern
+        parts = PurePosixPath(path).parts
+        return any(_fits(parts, (pattern if "/" in pattern else f"**/{pattern}").split("/")) for pattern in patterns)
+
+
+def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return (bool(parts) and len(pattern) == 1) or any(_fits(parts[start:], pattern[1:]) for start in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
 
 
 def is_seen(path: PurePosixPath) -> bool:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
+from lakehouse_assets.platform.ingestion.limits import Limits
 from lakehouse_assets.platform.ingestion.records import Records, check_header, frame_of, note
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
-from lakehouse_assets.platform.ingestion.text import pieces, utf8_source
+from lakehouse_assets.platform.ingestion.scratch import Scratch
+from lakehouse_assets.platform.ingestion.text import pieces
 
 
 class _Number(str):
@@ -33,34 +33,35 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_Number, object_pairs_hook=_unique)
 
 
-def read_jsonl(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]], encoding: str) -> Records:
+def read_jsonl(path: Path, columns: Sequence[str], required: Sequence[Sequence[str]], scratch: Scratch, limits: Limits) -> Records:
     """Reads a file of one JSON object a line; blank lines are no records.
 
     A JSON null and an absent key are null. The note holds the keys that are not declared, or the whole line as `_line` if it
     is not one JSON object, names a key twice, is nested too deeply, or holds half a surrogate pair.
 
     Args:
-        path: The file.
+        path: The file, in UTF-8.
         columns: The declared columns; they are the header of the records.
         required: Header variants, as for `check_header`; what counts as the header are the keys found in the file.
-        encoding: A Python codec.
+        scratch: Where the records of a large file go.
+        limits: The limit on the length of a line.
 
     Raises:
-        RefusedFile: No object in any line, no variant among the keys, or bytes that are not text in `encoding`.
+        RefusedFile: No object in any line, no variant among the keys, or bytes that are not text.
     """
     keys: dict[str, None] = {}
-    frame = frame_of(_rows(path, columns, encoding, keys), len(columns), pl.String)
-    if frame.height:
+    frame, count = frame_of(_rows(path, columns, limits, keys), len(columns), path.name, scratch)
+    if count:
         if not keys:
             raise RefusedFile(f"{path.name}: no line is a JSON object with keys. JSON Lines hold one object a line.")
         check_header(path.name, list(keys), required)
-    return Records(columns, frame.lazy(), frame.height)
+    return Records(columns, frame, count, [key for key in keys if key not in columns])
 
 
-def _rows(path: Path, columns: Sequence[str], encoding: str, keys: dict[str, None]) -> Iterator[list[str | None]]:
+def _rows(path: Path, columns: Sequence[str], limits: Limits, keys: dict[str, None]) -> Iterator[list[str | None]]:
     """Gives the declared values and the note of each line; collects every key that it meets in `keys`."""
     declared = frozenset(columns)
-    for piece in pieces(path.name, utf8_source(path, encoding)):
+    for piece in pieces(path, limits):
         for line in piece.decode().split("\n"):
             if not line.strip():
                 continue

@@ -1,21 +1,37 @@
 """The landing log: every file ever seen, numbered, with what became of it. Reading the files into bronze is in `bronze`.
 
-The log is a Delta table of events and only grows. Discovery adds `found`, `duplicate`, `changed` and `touched`; reading adds `read` and
-`refused` under the number of the file that was found.
+The log is a Delta table of events and only grows. Discovery adds `found`, `reread`, `duplicate`, `changed`, `ignored` and `touched`, each
+with a number of its own; reading adds `read` or `refused`, and moving away `archived`, under the number of the file that was found. What
+follows from the events is worked out in `look`.
 """
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
 
 import polars as pl
 
-from lakehouse_assets.platform.ingestion.feed import is_seen
-from lakehouse_assets.platform.storage.commit import Commit, Cursor
-from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets.platform.ingestion.look import (
+    ARCHIVED,
+    CHANGED,
+    DUPLICATE,
+    FOUND,
+    IGNORED,
+    READ,
+    REFUSED,
+    REREAD,
+    TOUCHED,
+    Look,
+    State,
+    judge,
+)
+from lakehouse_assets.platform.ingestion.zone import LandedFile, Zone, content_hash
+from lakehouse_assets.platform.storage.commit import Commit, Cursor, cursor_of
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
+
+__all__ = ["ARCHIVED", "CHANGED", "DUPLICATE", "FOUND", "IGNORED", "READ", "REFUSED", "REREAD", "TOUCHED"]
 
 LOG = "platform.landing.log"
 SCHEMA = pl.Schema(
@@ -34,137 +50,151 @@ SCHEMA = pl.Schema(
     }
 )
 DESCRIPTION = "Every file ever seen in the landing zone, numbered, with what became of it."
-FOUND, DUPLICATE, CHANGED, TOUCHED, READ, REFUSED = "found", "duplicate", "changed", "touched", "read", "refused"
+_LOOKED_AT = ("path", "sequence", "event", "rows", "size", "modified", "content_hash", "at")
 
 
-@dataclass(frozen=True)
-class LandedFile:
-    """A file below a feed's folder, as it lies there now. `path` is relative to the folder, with forward slashes."""
-
-    path: str
-    size: int
-    modified: datetime
+class NotAsked(ValueError):
+    """A file cannot be read again as was asked for."""
 
 
-def files_of(folder: Path) -> list[LandedFile]:
-    """The files of a feed, oldest first."""
-    found = []
-    for path in folder.rglob("*") if folder.is_dir() else ():
-        relative = PurePosixPath(path.relative_to(folder).as_posix())
-        if is_seen(relative) and path.is_file():
-            found.append(landed_file(folder, str(relative)))
-    return sorted(found, key=lambda file: (file.modified, file.path))
+def look(log: Table, feed: str, *also: str) -> Look:
+    """What the log says of a feed, with the cursors of `also`: one read of one version of the log, and of the feed's own part of it."""
+    sources = (_numbering(feed), *also)
+    try:
+        table = log.now()
+    except NoSuchTable:
+        return Look.of(pl.DataFrame(schema={name: SCHEMA[name] for name in _LOOKED_AT}), dict.fromkeys(sources))
+    events = pl.scan_delta(table).filter(pl.col("feed") == feed).select(_LOOKED_AT).collect()
+    return Look.of(events, {source: cursor_of(table, source) for source in sources})
 
 
-def landed_file(folder: Path, path: str) -> LandedFile:
-    """A file as it lies there now.
-
-    Raises:
-        OSError: It is gone or out of reach.
-    """
-    status = (folder / path).stat()
-    return LandedFile(path, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+def _numbering(feed: str) -> str:
+    return f"numbered/{feed}"
 
 
-def events(log: Table, feed: str) -> pl.DataFrame:
-    """The feed's events in the order of the log."""
-    if not log.exists():
-        return pl.DataFrame(schema=SCHEMA)
-    return log.scan().filter(pl.col("feed") == feed).collect().sort("at", "sequence", maintain_order=True)
+def files_of(zone: Zone, feed: Feed) -> list[LandedFile]:
+    """The files of a feed as they lie there now, oldest first."""
+    return [file for file in zone.files() if feed.takes(file.path)]
 
 
-def new_files(log: Table, folder: Path, feed: str) -> list[LandedFile]:
-    """The files that the log does not know as they lie there now."""
-    return _unknown(files_of(folder), events(log, feed))
-
-
-def _unknown(files: list[LandedFile], seen: pl.DataFrame) -> list[LandedFile]:
-    looked_at = seen.filter(pl.col("size").is_not_null())
-    known = {(e["path"]): (e["size"], e["modified"]) for e in looked_at.select("path", "size", "modified").to_dicts()}
-    orphaned = _orphaned(seen)
-    return [file for file in files if known.get(file.path) != (file.size, file.modified) or file.path in orphaned]
-
-
-def _accepted(seen: pl.DataFrame) -> dict[str, str]:
-    """The contents that were read or are about to be, each with its file: not those of finds that were refused or found again unread."""
-    outcomes = seen.filter(pl.col("event").is_in([READ, REFUSED])).unique("sequence", keep="last", maintain_order=True)
-    read = set(outcomes.filter(pl.col("event") == READ)["sequence"])
-    found = seen.filter(pl.col("event") == FOUND).sort("sequence")
-    newest = set(found.unique("path", keep="last")["sequence"])
-    good = read | (newest - set(outcomes["sequence"]))
-    rows = found.select("sequence", "content_hash", "path").iter_rows()
-    return {content: path for sequence, content, path in rows if sequence in good}
-
-
-def _orphaned(seen: pl.DataFrame) -> set[str]:
-    """The duplicates of contents that were not read after all: they are read in their place."""
-    copies = seen.filter(~pl.col("event").is_in([TOUCHED, CHANGED])).unique("path", keep="last", maintain_order=True)
-    accepted = _accepted(seen)
-    rows = copies.filter(pl.col("event") == DUPLICATE).select("path", "content_hash").iter_rows()
-    return {path for path, content in rows if content not in accepted}
-
-
-def discover(log: Table, folder: Path, feed: str, run_id: str) -> int:
+def discover(log: Table, zone: Zone, feed: Feed, run_id: str) -> int:
     """Number the files that the log does not know yet; how many events were added.
 
     Two discoveries at once give every file one number: the numbers are a cursor of the log's own commits.
     """
-    log.create(SCHEMA, ("feed",), DESCRIPTION)
-    source = f"numbered/{feed}"
     while True:
-        last = log.cursor(source)
-        seen = events(log, feed)
-        orphaned = _orphaned(seen)
-        rows = [_event(file, folder, seen, orphaned, feed) for file in _unknown(files_of(folder), seen)]
+        seen = look(log, feed.name)
+        unknown = seen.unknown(files_of(zone, feed))
+        states = seen.states([file.path for file in unknown])
+        rows = [row for file in unknown if (row := _event(file, zone, states.get(file.path), feed)) is not None]
         if not rows:
             return 0
-        rows = _mark_duplicates(rows, seen)
-        frame = pl.DataFrame(rows, schema=SCHEMA).with_columns(
-            sequence=pl.int_range(pl.len(), dtype=pl.Int64) + (last or 0) + 1, at=datetime.now(UTC), run_id=pl.lit(run_id)
-        )
         try:
-            log.append(frame, Commit((Cursor(source, last, (last or 0) + len(rows)),)))
+            _add(log, feed, _mark_duplicates(rows, seen, feed), seen, run_id)
         except CursorMoved:
             continue  # another discovery was faster: look again at what is left
         return len(rows)
 
 
-def _event(file: LandedFile, folder: Path, seen: pl.DataFrame, orphaned: set[str], feed: str) -> dict[str, object]:
-    event: dict[str, object] = {"feed": feed, "path": file.path, "size": file.size, "modified": file.modified, "event": FOUND}
-    try:
-        with (folder / file.path).open("rb") as content:
-            event["content_hash"] = hashlib.file_digest(content, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-    except OSError as error:
-        # Found all the same: reading it will refuse it with its reason.
-        event["content_hash"] = f"unreadable: {error.strerror}"
-    before = seen.filter((pl.col("path") == file.path) & ~pl.col("event").is_in([TOUCHED, CHANGED]))
-    if not before.height or before["event"][-1] == REFUSED or file.path in orphaned:
-        # New, or a copy of what was not read, or refused before: mending or touching a refused file is how it is tried again.
-        return event
-    if before["content_hash"].drop_nulls()[-1] == event["content_hash"]:
-        event["event"] = TOUCHED
-    elif before["event"][-1] in {READ, DUPLICATE}:
-        reason = f"{file.path} changed after it was read; its rows stay as they were. Land the new content under a new name."
-        event |= {"event": CHANGED, "reason": reason}
-    return event
+def ask(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool, run_id: str) -> str:
+    """Number a file again, so that the next run reads it: one that was refused, or any one with `reread`. The event that was added.
 
-
-def _mark_duplicates(rows: list[dict[str, object]], seen: pl.DataFrame) -> list[dict[str, object]]:
-    replaced = {row["path"] for row in rows if row["event"] == FOUND}
-    names: dict[object, object] = {content: path for content, path in _accepted(seen).items() if path not in replaced}
-    for row in rows:
-        if row["event"] != FOUND:
+    Raises:
+        NotAsked: The file is not in the landing zone or waits already; without `reread`, it was not refused.
+    """
+    while True:
+        seen = look(log, feed.name)
+        state = seen.states([path]).get(path)
+        _check_asked(path, feed, state, archived=path in seen.files["path"], reread=reread)
+        try:
+            file = zone.stat(path)
+        except OSError as error:
+            raise NotAsked(f"{path} cannot be opened in the landing zone ({error.strerror}): land it again") from error
+        row = {"path": path, "size": file.size, "modified": file.modified, "content_hash": _content_hash(zone, path)}
+        again = reread or (state is not None and state.holds is not None)
+        row |= {"event": REREAD if again else FOUND, "reason": "asked for by hand"}
+        if row["event"] == FOUND:
+            row = _mark_duplicates([row], seen, feed)[0]
+        try:
+            _add(log, feed, [row], seen, run_id)
+        except CursorMoved:
             continue
-        first = names.setdefault(row["content_hash"], row["path"])
-        if first != row["path"]:
+        return str(row["event"])
+
+
+def _check_asked(path: str, feed: Feed, state: State | None, *, archived: bool, reread: bool) -> None:
+    if state is None and not archived:
+        raise NotAsked(f"{path} was never found in feed {feed.name}: `lakehouse files {feed.name}` lists what was")
+    if state is not None and state.waits:
+        raise NotAsked(f"{path} waits to be read already: `lakehouse run` reads it")
+    if not reread and (state is None or state.outcome != REFUSED):
+        became = ARCHIVED if state is None else state.outcome or state.event
+        raise NotAsked(f"{path} was not refused ({became}): `lakehouse files reread {path}` reads it again all the same")
+
+
+def _add(log: Table, feed: Feed, rows: list[dict[str, object]], seen: Look, run_id: str) -> None:
+    log.create(SCHEMA, ("feed",), DESCRIPTION)
+    source = _numbering(feed.name)
+    last = seen.cursors[source]
+    frame = pl.DataFrame(rows, schema=SCHEMA).with_columns(
+        feed=pl.lit(feed.name),
+        sequence=pl.int_range(pl.len(), dtype=pl.Int64) + (last or 0) + 1,
+        at=datetime.now(UTC),
+        run_id=pl.lit(run_id),
+    )
+    log.append(frame, Commit((Cursor(source, last, (last or 0) + len(rows)),)))
+
+
+def record(log: Table, feed: str, outcomes: Iterable[dict[str, object]], run_id: str, cursor: Cursor | None = None) -> None:
+    """Say what became of files, each with `path`, `sequence` and `event`.
+
+    Raises:
+        CursorMoved: Another run was faster.
+    """
+    frame = pl.DataFrame(list(outcomes), schema=SCHEMA)
+    if frame.height or cursor is not None:
+        stamped = frame.with_columns(feed=pl.lit(feed), at=datetime.now(UTC), run_id=pl.lit(run_id))
+        log.append(stamped, Commit(() if cursor is None else (cursor,)))
+
+
+def _content_hash(zone: Zone, path: str) -> str | None:
+    """None if the file cannot be read: reading it will refuse it with its reason.
+
+    Raises:
+        FileNotFoundError: It is gone.
+    """
+    try:
+        with zone.open(path) as content:
+            return content_hash(content)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return None
+
+
+def _event(file: LandedFile, zone: Zone, state: State | None, feed: Feed) -> dict[str, object] | None:
+    """What discovery says of a file; None if it is gone again."""
+    try:
+        content = _content_hash(zone, file.path)
+    except FileNotFoundError:
+        return None
+    event, reason = judge(file.path, content, state, feed.changed)
+    return {"path": file.path, "size": file.size, "modified": file.modified, "content_hash": content, "event": event, "reason": reason}
+
+
+def _mark_duplicates(rows: list[dict[str, object]], seen: Look, feed: Feed) -> list[dict[str, object]]:
+    found = [row for row in rows if row["event"] in {FOUND, REREAD}]
+    names: dict[object, object] = dict(seen.accepted(newest_only=feed.snapshot, but=[str(row["path"]) for row in found]))
+    for row in found:
+        content, path = row["content_hash"], row["path"]
+        first = names.get(content) if content is not None and row["event"] == FOUND else None
+        if first is not None:
             row |= {"event": DUPLICATE, "reason": f"the same content as {first}, which is read already"}
+            continue
+        if feed.snapshot:
+            names.clear()  # only what was said last is not said again
+        names[content] = path
     return rows
-
-
-def waiting(log: Table, feed: str, after: int | None) -> pl.DataFrame:
-    """The files found above a number, by number; of one that was found again before it was read, the last find."""
-    found = events(log, feed).filter((pl.col("event") == FOUND) & (pl.col("sequence") > (after or 0)))
-    return found.sort("sequence").unique("path", keep="last", maintain_order=True)
 
 
 def latest(log: Table) -> pl.DataFrame:
@@ -172,3 +202,41 @@ def latest(log: Table) -> pl.DataFrame:
     if not log.exists():
         return pl.DataFrame(schema=SCHEMA)
     return log.scan().collect().sort("at", "sequence", maintain_order=True).unique(["feed", "path"], keep="last", maintain_order=True)
+
+
+def journal(log: Table, feed: str | None = None, path: str | None = None) -> pl.DataFrame:
+    """Every number that was given, with what became of it, in the order in which they were given.
+
+    Columns: `feed`, `path`, `sequence`, `event` (as it was found), `outcome` (null: none), `archived_at`, `reason`, `rows`, `size`,
+    `modified`, `found_at`, `at` (of the outcome, else of the find), `run_id`.
+    """
+    events = (log.scan() if log.exists() else pl.LazyFrame(schema=SCHEMA)).drop("content_hash")
+    events = events.filter(pl.lit(value=True) if feed is None else pl.col("feed") == feed)
+    found = events.filter(pl.lit(value=True) if path is None else pl.col("path") == path).sort("at").collect()
+    number = ["feed", "sequence"]
+    became = found.filter(pl.col("event").is_in([READ, REFUSED])).unique(number, keep="last")
+    became = became.select(*number, "rows", outcome="event", why="reason", done_at="at", done_by="run_id")
+    moved = found.filter(pl.col("event") == ARCHIVED).unique(number, keep="first").select(*number, archived_at="at")
+    return (
+        found.filter(~pl.col("event").is_in([READ, REFUSED, ARCHIVED]))
+        .drop("rows")
+        .join(became, on=number, how="left")
+        .join(moved, on=number, how="left")
+        .select(
+            "feed",
+            "path",
+            "sequence",
+            "event",
+            "outcome",
+            "archived_at",
+            # A request by hand is no reason for what came of it.
+            pl.when(pl.col("outcome").is_null()).then("reason").otherwise("why").alias("reason"),
+            "rows",
+            "size",
+            "modified",
+            pl.col("at").alias("found_at"),
+            pl.coalesce("done_at", "at").alias("at"),
+            pl.coalesce("done_by", "run_id").alias("run_id"),
+        )
+        .sort("found_at", "feed", "sequence")
+    )

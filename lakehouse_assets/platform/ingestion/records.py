@@ -1,24 +1,31 @@
 """What a reader hands over, and how it becomes a bronze frame.
 
-The header is checked here and undeclared columns are rescued here, once for all formats. How the bytes of a format become
-text belongs to the reader of that format.
+The header is checked here, and undeclared columns are rescued and offered here, once for all formats. How the bytes of a format
+become text belongs to the reader of that format.
 """
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
+from lakehouse_assets.platform.ingestion.scratch import Scratch
 
 ROW = "_row"
 RESCUED = "_rescued"
 NOTE = "_note"
 
+MOST_NEW_COLUMNS = 200
+_LONGEST_NAME = 255
+_NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half surrogate pairs, ends of lines and paragraphs
+
+_SPOOLED_BYTES = 32 * 1024 * 1024
 _BATCH = 1_000  # small: Python's part of the values stays in the processor's cache
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -32,11 +39,13 @@ class Records:
         frame: One row a record in file order; one String column a header position, named "0", "1", …, and `_note`: the
             members of a JSON object (`note`) that tell what else the record held, or null.
         rows: The number of records.
+        undeclared: Column names of the file that `header` leaves out because their values are in the notes.
     """
 
     header: Sequence[str]
     frame: pl.LazyFrame
     rows: int
+    undeclared: Sequence[str] = ()
 
 
 def header_names(cells: Iterable[str | None]) -> list[str]:
@@ -103,20 +112,71 @@ def note(members: Mapping[str, Any]) -> str:
     return _JSON.encode(members)[1:-1]
 
 
-def frame_of(rows: Iterator[Sequence[Any]], width: int, text: pl.DataType | type[pl.DataType]) -> pl.DataFrame:
+def new_columns(records: Records, columns: Sequence[str]) -> tuple[str, ...]:
+    """Names the columns of a file that a bronze table could take on, in the order of the file.
+
+    Left out are names that no column can have beside the others: blank ones, those that start with `_`, hold a control character or
+    a backtick, look like a pattern to Polars (`*`, `^…$`), are longer than 255 bytes, or differ from another one only by case.
+    A file with more than `MOST_NEW_COLUMNS` new columns offers none: it is no wider table but something else.
+
+    Args:
+        records: The records of the file.
+        columns: The declared columns.
+    """
+    names = [name for name in (*records.header, *records.undeclared) if name not in columns]
+    spelled = Counter(name.casefold() for name in (*names, *columns))
+    offered = tuple(name for name in names if spelled[name.casefold()] == 1 and _can_be_a_column(name))
+    return offered if len(offered) <= MOST_NEW_COLUMNS else ()
+
+
+def _can_be_a_column(name: str) -> bool:
+    return (
+        bool(name.strip())
+        and not name.startswith(("_", "*"))
+        and not (name.startswith("^") and name.endswith("$"))
+        and "`" not in name
+        and not any(unicodedata.category(character) in _NOT_IN_A_NAME for character in name)
+        and len(name.encode()) <= _LONGEST_NAME
+    )
+
+
+def frame_of(rows: Iterator[Sequence[Any]], width: int, name: str, scratch: Scratch) -> tuple[pl.LazyFrame, int]:
     """Builds the frame of `Records` from rows of `width` values and a note, in batches that keep Python's share small.
 
     Args:
         rows: Rows in file order: `width` texts or nulls, then the note or null.
         width: The number of columns.
-        text: How Python holds the texts: `pl.String`, or `pl.Binary` for bytes that are known to be UTF-8.
+        name: The name of the file.
+        scratch: Where the rows go if they are many.
+
+    Returns:
+        The frame and its number of rows.
     """
-    types = {**{str(index): text for index in range(width)}, NOTE: pl.String}
-    batches = [pl.DataFrame(schema=types)]
+    parts = _parts(rows, [*map(str, range(width)), NOTE])
+    first, second = next(parts), next(parts, None)
+    if second is None:
+        return first.lazy(), first.height
+    import pyarrow as pa
+
+    target, count = scratch.file("split", name), 0
+    with pa.ipc.new_file(str(target), first.to_arrow().schema) as file:
+        for part in chain([first, second], parts):
+            file.write_table(part.to_arrow())
+            count += part.height
+    return pl.scan_ipc(target, glob=False, hive_partitioning=False), count
+
+
+def _parts(rows: Iterator[Sequence[Any]], names: Sequence[str]) -> Iterator[pl.DataFrame]:
+    """Gives the rows in frames of some `_SPOOLED_BYTES`, at least one."""
+    batches, size = [pl.DataFrame(schema=dict.fromkeys(names, pl.String))], 0.0
     while batch := list(islice(rows, _BATCH)):
-        columns = zip(types.items(), zip(*batch, strict=True), strict=True)
-        batches.append(pl.DataFrame([pl.Series(name, values, dtype) for (name, dtype), values in columns]))
-    return pl.concat(batches).cast(pl.String)
+        columns = zip(names, zip(*batch, strict=True), strict=True)
+        batches.append(pl.DataFrame([pl.Series(name, values, pl.String) for name, values in columns]))
+        size += batches[-1].estimated_size()
+        if size >= _SPOOLED_BYTES:
+            yield pl.concat(batches)
+            batches, size = batches[:1], 0.0
+    yield pl.concat(batches)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -1,67 +1,105 @@
 """Text files as checked UTF-8 bytes, in pieces that end where a line ends.
 
-Encodings, byte order marks and NUL bytes are dealt with here; what the lines mean belongs to the reader of the format.
+Encodings, byte order marks, NUL bytes and overlong lines are dealt with here; what the lines mean belongs to the reader of the format.
 """
 
 import codecs
 from collections.abc import Iterator
-from io import BytesIO
 from pathlib import Path
 
+from lakehouse_assets.platform.ingestion.limits import Limits
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
+from lakehouse_assets.platform.ingestion.scratch import Scratch
 
-_PIECE_BYTES = 1024 * 1024
+_PIECE_BYTES = 512 * 1024  # a piece and what numpy makes of it stay in the processor's cache
 
 
-def utf8_source(path: Path, encoding: str) -> Path | bytes:
-    """Gives the file itself when it is UTF-8, otherwise its whole content converted to UTF-8, in memory.
+def utf8_file(path: Path, encoding: str, scratch: Scratch) -> Path:
+    """Gives the file itself when it is UTF-8, otherwise a scratch file with its content converted to UTF-8.
 
     Raises:
-        RefusedFile: The content is not in `encoding`.
-        LookupError: Python knows no such encoding.
+        RefusedFile: The content is not in `encoding`, or Python knows no such encoding.
     """
-    if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"}:
+    decoder = _decoder(path.name, encoding)
+    if decoder is None:
         return path
-    content = path.read_bytes()
+    target = scratch.file("utf-8", path.name)
+    line = 1
+    with path.open("rb") as source, target.open("xb") as file:
+        while True:
+            piece = source.read(_PIECE_BYTES)
+            try:
+                text = decoder.decode(piece, final=not piece)
+                converted = text.encode()
+            except UnicodeDecodeError as error:
+                line += error.object[: error.start].decode(encoding, errors="ignore").count("\n")
+                raise _wrong_encoding(path.name, line, error) from error
+            except UnicodeError as error:
+                raise RefusedFile(f"{path.name}: line {line} is not {encoding} ({error}). Set the encoding of the feed.") from error
+            line += text.count("\n")
+            file.write(converted)
+            if not piece:
+                return target
+
+
+def _decoder(name: str, encoding: str) -> codecs.IncrementalDecoder | None:
+    """Gives what decodes `encoding`, or None for UTF-8."""
     try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].decode(encoding, errors="ignore").count("\n") + 1
-        raise _wrong_encoding(path.name, line, error) from error
-    return text.encode().removeprefix(codecs.BOM_UTF8)
+        if codecs.lookup(encoding).name in {"utf-8", "utf-8-sig"}:
+            return None
+        b"a".decode(encoding, errors="ignore")  # refuses codecs that are no text encodings
+        return codecs.getincrementaldecoder(encoding)()
+    except (LookupError, ValueError) as error:
+        raise RefusedFile(
+            f"{name}: {encoding!r} is no text encoding that Python knows. Set the encoding of the feed to a known one, such as utf-8, "
+            "cp1252 or utf-16."
+        ) from error
 
 
-def pieces(name: str, source: Path | bytes) -> Iterator[bytes]:
+def pieces(path: Path, limits: Limits) -> Iterator[bytes]:
     r"""Reads UTF-8 in pieces that end with "\n" (the last one perhaps not), without a byte order mark.
 
-    Args:
-        name: The name of the file, for messages.
-        source: What `utf8_source` gave.
-
     Raises:
-        RefusedFile: A line is not UTF-8 or holds a NUL byte.
+        RefusedFile: A line is not UTF-8, holds a NUL byte, or is longer than the limit.
     """
-    line = 1
-    with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file:
-        if file.read(len(codecs.BOM_UTF8)) != codecs.BOM_UTF8:
-            file.seek(0)
-        while piece := file.read(_PIECE_BYTES) + file.readline():
-            _check(name, piece, line)
-            line += piece.count(b"\n")
+    with path.open("rb") as file:
+        start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+        file.seek(start)
+        while piece := file.read(min(_PIECE_BYTES, limits.line)):
+            # A piece that the file ends with needs no newline; a line that goes on gets as much as a line may have.
+            if not piece.endswith(b"\n") and (more := file.readline(limits.line)):
+                piece += more
+                if len(piece) - piece.rfind(b"\n", 0, -1) - 1 > limits.line:
+                    line = _line(path, start + len(piece) - 1)
+                    raise RefusedFile(
+                        f"{path.name}: line {line} is longer than {limits.line:,} bytes, so the file is damaged, no text, or has other "
+                        "line ends. Land it again with a line a record."
+                    )
+            _check(path, piece, start)
+            start += len(piece)
             yield piece
 
 
-def _check(name: str, piece: bytes, line: int) -> None:
+def _line(path: Path, end: int) -> int:
+    """The line in which the byte before `end` stands; 1 is the first."""
+    line = 1
+    with path.open("rb") as file:
+        while end > 0 and (piece := file.read(min(end, _PIECE_BYTES))):
+            line += piece.count(b"\n")
+            end -= len(piece)
+    return line
+
+
+def _check(path: Path, piece: bytes, start: int) -> None:
     if not piece.isascii():
         try:
             piece.decode()
         except UnicodeDecodeError as error:
-            raise _wrong_encoding(name, line + piece.count(b"\n", 0, error.start), error) from error
+            raise _wrong_encoding(path.name, _line(path, start + error.start), error) from error
     nul = piece.find(0)
     if nul >= 0:
-        line += piece.count(b"\n", 0, nul)
         raise RefusedFile(
-            f"{name}: line {line} holds a NUL byte, so the file is damaged, no text, or UTF-16. "
+            f"{path.name}: line {_line(path, start + nul)} holds a NUL byte, so the file is damaged, no text, or UTF-16. "
             "Land it again as UTF-8 text, or set the encoding of the feed."
         )
 

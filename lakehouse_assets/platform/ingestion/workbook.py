@@ -13,6 +13,8 @@ from pathlib import Path
 import fastexcel
 import polars as pl
 
+from lakehouse_assets.platform.ingestion.compression import check_workbook
+from lakehouse_assets.platform.ingestion.limits import Limits
 from lakehouse_assets.platform.ingestion.records import NOTE, Records, check_header, header_names
 from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
 
@@ -28,16 +30,18 @@ _ERRORS = {
 }
 
 
-def read_xlsx(path: Path, required: Sequence[Sequence[str]]) -> Records:
+def read_xlsx(path: Path, required: Sequence[Sequence[str]], limits: Limits) -> Records:
     """Reads the first sheet of a workbook; its first row that is not blank is the header, and blank rows are no records.
 
     Args:
         path: The file.
         required: Header variants, as for `check_header`.
+        limits: The limits on what the workbook unpacks to.
 
     Raises:
-        RefusedFile: A file that is no whole workbook, an empty sheet, or a header that does not fit.
+        RefusedFile: A file that is no whole workbook or too large, an empty sheet, or a header that does not fit.
     """
+    check_workbook(path, limits)
     try:
         cells = _cells(path)
     except fastexcel.FastExcelError as error:

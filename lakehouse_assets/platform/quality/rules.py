@@ -1,8 +1,9 @@
-"""The rules of a contract: its non-null columns and Pandera checks, each with a name, a level and words that people read.
+"""The rules of a contract: non-null columns, references and Pandera checks, each with a name, a level and words that people read.
 
 What cannot be decided row by row is refused here, before any row is looked at. Applying the rules to rows is in `split`.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -13,6 +14,8 @@ from typing import Any, Literal
 import polars as pl
 from pandera.polars import Check, DataFrameModel, PolarsData
 
+Level = Literal["error", "warn", "fail"]
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -21,27 +24,84 @@ class Rule:
     Attributes:
         name: Unique in the contract; letters, digits and underscores.
         column: The column that the rule is about, None if it compares several.
-        level: A row that breaks an `error` rule is rejected, one that breaks a `warn` rule is only counted.
+        level: A row that breaks an `error` rule is rejected, one that breaks a `warn` rule is only counted, and one that breaks a `fail`
+            rule stops the whole write.
         text: What the rule demands, for people.
         definition: What the rule demands, for comparing: two rules with one definition let the same rows through.
+        max_bad_share: If a larger share of a batch breaks the rule, the whole write is stopped.
+        max_bad_rows: If more rows of a batch break the rule, the whole write is stopped.
     """
 
     name: str
     column: str | None
-    level: Literal["error", "warn"]
+    level: Level
     text: str
     definition: str
+    max_bad_share: float | None = None
+    max_bad_rows: int | None = None
+
+    @property
+    def rejects(self) -> bool:
+        """Whether a row that breaks the rule stays out of the table."""
+        return self.level != "warn"
+
+    @property
+    def demands(self) -> list[Any]:
+        """All that makes the rule what it is, apart from its words; values of JSON."""
+        limits = [] if self.max_bad_share is None and self.max_bad_rows is None else [self.max_bad_share, self.max_bad_rows]
+        return [self.name, self.column or "", self.level, self.definition, *limits]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short text that differs between two rules if what they demand does, and only then."""
+        return hashlib.sha256(json.dumps(self.demands).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A column of another table in which a value has to stand."""
+
+    table: str
+    column: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """From `product.layer.name.column`.
+
+        Raises:
+            TypeError: It is not that.
+        """
+        table, _, column = text.rpartition(".")
+        if len(text.split(".")) != _WORDS_OF_A_COLUMN or not all(word.isidentifier() for word in text.split(".")):
+            raise TypeError(f"references={text!r} is no column of a table: write product.layer.name.column")
+        return cls(table, column)
+
+    def __str__(self) -> str:
+        return f"{self.table}.{self.column}"
 
 
 @dataclass(frozen=True)
 class BoundRule:
-    """A rule with the Pandera check that carries it out; None for `readable` and `not null`, which are not checks in Pandera."""
+    """A rule with what carries it out: a Pandera check, or a column of another table. `readable` and `not null` need neither."""
 
     rule: Rule
-    check: Check | None
+    check: Check | None = None
+    reference: Reference | None = None
 
 
+@dataclass(frozen=True)
+class RuleOptions:
+    """What `contract.rule` says of a rule besides its expression; it is kept on the method that Pandera calls."""
+
+    level: Level
+    max_bad_share: float | None = None
+    max_bad_rows: int | None = None
+
+
+OPTIONS = "__lakehouse_rule__"
 READABLE = Rule("readable", None, "error", "every value could be read as its type", "readable")
+KEY_UNIQUE = "key_unique"
+_WORDS_OF_A_COLUMN = 4
 
 # A check that says yes or no for each row gives as many answers as there are rows; with one row it could not be told from one that
 # gives a single answer for the whole column.
@@ -85,6 +145,8 @@ _VALUES_SHOWN = 10
 def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
     """All rules of a contract: `readable`, then column by column, then those that compare columns.
 
+    That a key is unique is not among them: see `key_rule`.
+
     Raises:
         TypeError: The contract holds what cannot be decided row by row, or what would change values.
     """
@@ -94,17 +156,48 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
         _refuse_column(name, column, f"contract {model.__name__}, column {name}")
     probe = pl.DataFrame(schema={name: column.dtype.type for name, column in schema.columns.items()}).clear(_PROBE_ROWS).lazy()
 
-    rules = [BoundRule(READABLE, None)]
+    rules = [BoundRule(READABLE)]
     for name, column in schema.columns.items():
+        level: Level = marked(column, "level") or "error"
         if not column.nullable:
-            rules.append(BoundRule(Rule(f"{name}_not_null", name, "error", f"{name}: not null", "not null"), None))
-        rules += [_bind(model, check, name, probe) for check in column.checks]
-    rules += [_bind(model, check, None, probe) for check in schema.checks]
+            # A column that may have nulls says so: a warning about them would contradict the schema.
+            rules.append(BoundRule(Rule(f"{name}_not_null", name, "fail" if level == "fail" else "error", f"{name}: not null", "not null")))
+        rules += [_bind(model, check, name, probe, level) for check in column.checks]
+        if target := marked(column, "references"):
+            text = f"{name} stands in {target}"
+            rule = Rule(f"{name}_references", name, marked(column, "reference_level"), text, f"references {target}")
+            rules.append(BoundRule(rule, reference=target))
+    rules += [_bind(model, check, None, probe, "error") for check in schema.checks]
+    key_rule(model)
 
     names = [bound.rule.name for bound in rules]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise TypeError(f"contract {model.__name__} has two rules named {', '.join(twice)}: rename the methods that define them")
     return tuple(rules)
+
+
+@cache
+def key_rule(model: type[DataFrameModel]) -> Rule | None:
+    """That no two rows have one key; None for a contract without a key.
+
+    Only tables whose write does not keep keys unique by itself are held against it.
+
+    Raises:
+        TypeError: A column of the key holds floats or nested values, which cannot be told apart for certain.
+    """
+    columns = {name: column for name, column in model.to_schema().columns.items() if marked(column, "key")}
+    vague = [name for name, column in columns.items() if column.dtype.type.is_float() or column.dtype.type.is_nested()]
+    if vague:
+        raise TypeError(f"contract {model.__name__}: a key cannot hold floats or nested values: {', '.join(vague)}")
+    if not columns:
+        return None
+    named = ", ".join(columns)
+    return Rule(KEY_UNIQUE, None, "error", f"no two rows have the same {named}", f"unique {', '.join(sorted(columns))}")
+
+
+def marked(column: Any, mark: str) -> Any:
+    """What `contract.column` was told about a column besides what Pandera knows."""
+    return (column.metadata or {}).get(mark)
 
 
 def _refuse_column(name: str, column: Any, where: str) -> None:
@@ -121,7 +214,7 @@ def _refuse(part: Any, refused: Mapping[str, str], where: str) -> None:
             raise TypeError(f"{where}: {option!r} has no place in a contract: {reason}")
 
 
-def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: pl.LazyFrame) -> BoundRule:
+def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: pl.LazyFrame, level: Level) -> BoundRule:
     called = str(check.name)
     where = f"contract {model.__name__}, check {called}" + (f" of column {column}" if column else "")
     if check.element_wise:
@@ -139,8 +232,17 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
         raise TypeError(f"{where}: it gives one answer for the whole table; a rule has to say yes or no for each row")
     short, text = (called, _said(check, column)) if method else _worded(check, column)
     nulls = "nulls pass" if check.ignore_na else "nulls fail"
-    level: Literal["error", "warn"] = "warn" if check.raise_warning else "error"
-    return BoundRule(Rule(f"{column}_{short}" if column else short, column, level, text, f"{nulls}; {definition}"), check)
+    options = getattr(getattr(method, "__func__", None), OPTIONS, None) or RuleOptions("warn" if check.raise_warning else level)
+    rule = Rule(
+        f"{column}_{short}" if column else short,
+        column,
+        options.level,
+        text,
+        f"{nulls}; {definition}",
+        options.max_bad_share,
+        options.max_bad_rows,
+    )
+    return BoundRule(rule, check)
 
 
 def _method(model: type[DataFrameModel], called: str) -> Callable[..., Any] | None:

@@ -5,7 +5,7 @@ seconds where this takes tenths. What becomes of the two parts is the business o
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from typing import Any
 import polars as pl
 from pandera.polars import Check
 
-from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, columns_of, schema_of
-from lakehouse_assets.platform.quality.rules import BoundRule, Rule, bound_rules
+from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, columns_of, key_columns, schema_of
+from lakehouse_assets.platform.quality.rules import BoundRule, Reference, Rule, bound_rules, key_rule
 
 UNPARSED = "_unparsed"
 """Column of the platform: raw texts that could not be read as their column's type, as a JSON object by column; null if there are none."""
@@ -40,12 +40,14 @@ class Evidence:
         rows_in: How many rows it was applied to.
         broken: How many of them break it.
         sample: A few of those, by column, with personal data masked.
+        not_applied: Why the rule was not applied; empty if it was.
     """
 
     rule: Rule
     rows_in: int
     broken: int
     sample: tuple[Mapping[str, Any], ...]
+    not_applied: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,15 @@ class Split:
     evidence: tuple[Evidence, ...]
 
 
-def split(contract: type[Contract], frame: pl.DataFrame, table: str | None = None) -> Split:
+def split(
+    contract: type[Contract],
+    frame: pl.DataFrame,
+    table: str | None = None,
+    *,
+    known_keys: pl.DataFrame | None = None,
+    referenced: Mapping[str, pl.Series] | None = None,
+    limited: bool = True,
+) -> Split:
     """Split rows into those that keep every error rule of a contract and those that break one.
 
     Columns with a leading underscore are the platform's and pass through. A row with a text in `_unparsed` breaks the rule `readable`, and
@@ -73,53 +83,100 @@ def split(contract: type[Contract], frame: pl.DataFrame, table: str | None = Non
         contract: What the rows must keep.
         frame: The rows: the contract's columns in any order, and the platform's.
         table: The table that they are meant for, for messages; the contract's name by default.
+        known_keys: Keys that stand in the table already, in the columns of the key. Given (with or without rows), the rule `key_unique`
+            is applied: of the rows that keep all other rules, each key's first is good if the key is not known. None: whoever writes the
+            rows keeps keys unique.
+        referenced: By column that references another table, those of the column's values that stand there. The rule about a column that
+            is not named here is not applied, because there is nothing to hold it against.
+        limited: Whether fail rules and the contract's limits stop the write. Rows that were rejected before are mostly bad still, which
+            says nothing against them all; each that breaks a fail rule is bad then.
 
     Raises:
-        ContractBroken: Columns are missing, unknown or of another type, or too large a share of the rows is bad.
+        ContractBroken: Columns are missing, unknown or of another type, a fail rule is broken, or too many rows are bad.
         TypeError: The contract itself cannot be used; see `rules_of`.
     """
     table = table or contract.__name__
-    rules = bound_rules(contract)
     frame = _in_order(contract, frame.drop(BROKEN, strict=False), table)
-    broken = _broken_rows(rules, contract, frame)
-    evidence = tuple(_evidence(bound.rule, broken, contract, frame) for bound in rules)
-    reasons = {bound.rule.name: broken[bound.rule.name] for bound in rules if bound.rule.level == "error" and bound.rule.name in broken}
+    known = dict(referenced or {})
+    rules = bound_rules(contract)
+    applied = tuple(bound for bound in rules if bound.reference is None or bound.rule.column in known)
+    broken = _broken_rows(applied, contract, frame, known)
+    evidence = [_evidence(bound, broken, contract, frame, applied=bound in applied) for bound in rules]
+    reasons = {bound.rule.name: broken[bound.rule.name] for bound in applied if bound.rule.rejects and bound.rule.name in broken}
+    unique = key_rule(contract)
+    if unique is not None and known_keys is not None:
+        repeated = _repeated_keys(frame.select(key_columns(contract)), reasons, known_keys)
+        if repeated is not None:
+            reasons[unique.name] = broken[unique.name] = repeated
+        evidence.append(_evidence(BoundRule(unique), broken, contract, frame, applied=True))
     good, bad = _parts(frame, reasons)
-    _check_share(contract, bad.height, frame.height, evidence, table)
-    return Split(good.drop(UNPARSED, strict=False), bad, evidence)
+    # A row that came before says nothing against its source: a feed that repeats itself must not stop the table.
+    again = int(reasons[unique.name].sum()) if unique is not None and unique.name in reasons else 0
+    if limited:
+        _check_limits(contract, bad.height - again, frame.height, tuple(evidence), table)
+    return Split(good.drop(UNPARSED, strict=False), bad, tuple(evidence))
+
+
+def misfits(contract: type[Contract], schema: Mapping[str, pl.DataType]) -> list[str]:
+    """How columns and types differ from the contract's, a sentence each; columns with a leading underscore are the platform's."""
+    promised = schema_of(contract)
+    problems = [f"column {name} ({dtype}) is missing" for name, dtype in promised.items() if name not in schema]
+    problems += [f"column {name} is not in the contract" for name in schema if name not in promised and not name.startswith("_")]
+    problems += [
+        f"column {name} is {schema[name]}, the contract says {dtype}"
+        for name, dtype in promised.items()
+        if name in schema and schema[name] != dtype
+    ]
+    return problems
 
 
 def _in_order(contract: type[Contract], frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    promised = schema_of(contract)
-    platform = [name for name in frame.columns if name.startswith("_")]
-    problems = [f"column {name} ({dtype}) is missing" for name, dtype in promised.items() if name not in frame.schema]
-    problems += [f"column {name} is not in the contract" for name in frame.columns if name not in promised and name not in platform]
-    problems += [
-        f"column {name} is {frame.schema[name]}, the contract says {dtype}"
-        for name, dtype in promised.items()
-        if name in frame.schema and frame.schema[name] != dtype
-    ]
-    if problems:
+    if problems := misfits(contract, frame.schema):
         raise ContractBroken(
             f"{table}: the rows do not have the columns of contract {contract.__name__}: {'; '.join(problems)}. Nothing was written; "
             "change the table's function or its contract."
         )
-    return frame.select([*promised, *platform])
+    return frame.select([*schema_of(contract), *(name for name in frame.columns if name.startswith("_"))])
 
 
-def _broken_rows(rules: tuple[BoundRule, ...], contract: type[Contract], frame: pl.DataFrame) -> dict[str, pl.Series]:
+def _broken_rows(
+    rules: Sequence[BoundRule], contract: type[Contract], frame: pl.DataFrame, referenced: Mapping[str, pl.Series]
+) -> dict[str, pl.Series]:
     """For each rule that any row breaks, whether the row breaks it."""
     checked = frame.lazy().select(list(schema_of(contract)))
 
     def rows(bound: BoundRule) -> pl.Series | None:
+        column = bound.rule.column
         if bound.check is not None:
             return _against(bound.check, bound.rule, checked, frame.height)
-        return _null(bound.rule.column, frame) if bound.rule.column else _unreadable(frame)
+        if column is None:
+            return _unreadable(frame)
+        return _null(column, frame) if bound.reference is None else _unknown(frame[column], referenced[column], bound.reference)
 
     # Each check is a query of its own, and most are too small to keep all cores busy.
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
         masks = zip(rules, threads.map(rows, rules), strict=True)
         return {bound.rule.name: mask for bound, mask in masks if mask is not None and mask.any()}
+
+
+def _unknown(values: pl.Series, referenced: pl.Series, reference: Reference) -> pl.Series:
+    if values.dtype != referenced.dtype:
+        raise ContractBroken(f"column {values.name} is {values.dtype}, but {reference}, which it references, is {referenced.dtype}")
+    return (~values.is_in(referenced.implode())).fill_null(value=False)
+
+
+def _repeated_keys(keys: pl.DataFrame, reasons: Mapping[str, pl.Series], known: pl.DataFrame) -> pl.Series | None:
+    """Whether a row's key stands in the table, or in a row before it; a row that breaks another rule has no say."""
+    position = "_position"
+    rows = keys.with_row_index(position)
+    if reasons:
+        rows = rows.filter(~pl.DataFrame(dict(reasons)).select(pl.any_horizontal(pl.all())).to_series())
+    fresh = rows.join(known.select(keys.columns), on=keys.columns, how="anti", maintain_order="left") if known.height else rows
+    first = fresh.unique(keys.columns, keep="first", maintain_order=True)
+    if first.height == rows.height:
+        return None
+    repeated = rows[position].filter(~rows[position].is_in(first[position].implode()))
+    return pl.repeat(value=False, n=keys.height, eager=True).scatter(repeated, values=True)
 
 
 def _against(check: Check, rule: Rule, rows: pl.LazyFrame, height: int) -> pl.Series:
@@ -177,7 +234,12 @@ def _combinations(masks: pl.DataFrame) -> tuple[pl.Series, list[list[str]]]:
     return (occurs.cum_sum() - 1).gather(word), names
 
 
-def _evidence(rule: Rule, broken: Mapping[str, pl.Series], contract: type[Contract], frame: pl.DataFrame) -> Evidence:
+def _evidence(
+    bound: BoundRule, broken: Mapping[str, pl.Series], contract: type[Contract], frame: pl.DataFrame, *, applied: bool
+) -> Evidence:
+    rule = bound.rule
+    if not applied and bound.reference:
+        return Evidence(rule, 0, 0, (), f"not applied: {bound.reference.table} has no rows yet")
     mask = broken.get(rule.name)
     if mask is None:
         return Evidence(rule, frame.height, 0, ())
@@ -206,12 +268,45 @@ def _mask(values: dict[str, Any], hidden: AbstractSet[str]) -> dict[str, Any]:
     return {name: MASK if name in hidden and value is not None else value for name, value in values.items()}
 
 
-def _check_share(contract: type[Contract], bad: int, rows_in: int, evidence: tuple[Evidence, ...], table: str) -> None:
-    if rows_in < max(contract.__share_counts_from__, 1) or bad <= contract.__max_bad_share__ * rows_in:
+def _check_limits(contract: type[Contract], bad: int, rows_in: int, evidence: tuple[Evidence, ...], table: str) -> None:
+    """Stop the write if a fail rule is broken, or more rows are bad than the contract lets pass."""
+    counted = rows_in >= max(contract.__share_counts_from__, 1)
+    for found in evidence:
+        if reason := _over_limit(found, counted=counted):
+            rule = found.rule
+            raise ContractBroken(
+                f"{table}: {found.broken} of {rows_in} rows break rule {rule.name} ({rule.text}) of contract {contract.__name__}, "
+                f"{reason}. The first: {_shown(found.sample)}. Nothing was written; mend the source, or change the rule.",
+                evidence,
+            )
+    share, rows = contract.__max_bad_share__, contract.__max_bad_rows__
+    if counted and bad > share * rows_in:
+        limit, setting = f"{share:.1%}", "max_bad_share"
+    elif rows is not None and bad > rows:
+        limit, setting = f"{rows}", "max_bad_rows"
+    else:
         return
-    errors = sorted((found for found in evidence if found.rule.level == "error" and found.broken), key=lambda found: -found.broken)
+    errors = sorted((found for found in evidence if found.rule.rejects and found.broken), key=lambda found: -found.broken)
     most = ", ".join(f"{found.rule.text} ({found.broken} rows)" for found in errors[:3])
     raise ContractBroken(
-        f"{table}: {bad} of {rows_in} rows break contract {contract.__name__}, which lets at most {contract.__max_bad_share__:.1%} be bad. "
-        f"Most often broken: {most}. Nothing was written; mend the source, or raise max_bad_share in the contract."
+        f"{table}: {bad} of {rows_in} rows break contract {contract.__name__}, which lets at most {limit} be bad. "
+        f"Most often broken: {most}. The first: {_shown(errors[0].sample)}. "
+        f"Nothing was written; mend the source, or raise {setting} in the contract.",
+        evidence,
     )
+
+
+def _over_limit(found: Evidence, *, counted: bool) -> str:
+    """Why a rule stops the write, if it does."""
+    rule = found.rule
+    if found.broken and rule.level == "fail":
+        return "which no row may break"
+    if rule.max_bad_rows is not None and found.broken > rule.max_bad_rows:
+        return f"which at most {rule.max_bad_rows} rows may break"
+    if counted and rule.max_bad_share is not None and found.broken > rule.max_bad_share * found.rows_in:
+        return f"which at most {rule.max_bad_share:.1%} may break"
+    return ""
+
+
+def _shown(sample: tuple[Mapping[str, Any], ...]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in sample[0].items() if value is not None)

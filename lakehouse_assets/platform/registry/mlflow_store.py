@@ -9,11 +9,12 @@ import os
 import sqlite3
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -26,6 +27,12 @@ ENVIRONMENT: Final = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # else uv.lock and pyproject.toml of the working directory go into every model
 }
 _SQLITE: Final = "sqlite:///"
+# By the scheme of the artifact root: the module that MLflow reaches that store with, and how it is installed.
+_ARTIFACT_STORES: Final = {
+    "s3": ("boto3", "'lakehouse-assets[bucket]'"),
+    "gs": ("google.cloud.storage", "google-cloud-storage"),
+    "abfss": ("azure.storage.filedatalake", "azure-storage-file-datalake azure-identity"),
+}
 
 
 @cache
@@ -71,6 +78,31 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
         prepared_by.write(release)
 
 
+def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:
+    """An artifact root as MLflow spells it: it knows Azure's storage only by `abfss://container@account.dfs.core.windows.net/prefix`."""
+    scheme, separator, place = address.partition("://")
+    if not separator or scheme not in {"az", "abfs"}:
+        return address
+    container, _, prefix = place.partition("/")
+    account = (os.environ if environment is None else environment).get("AZURE_STORAGE_ACCOUNT_NAME", "")
+    return f"abfss://{container if '@' in container else f'{container}@{account}.dfs.core.windows.net'}/{prefix}"
+
+
+@cache
+def prepare_artifacts(artifact_root: str) -> None:
+    """Make sure that MLflow can reach an artifact root in a bucket, before a model has been trained for nothing.
+
+    Raises:
+        ValueError: A Python package is missing.
+    """
+    scheme, separator, _ = artifact_root.partition("://")
+    if not separator or scheme not in _ARTIFACT_STORES:
+        return
+    module, package = _ARTIFACT_STORES[scheme]
+    if not _is_installed(module):
+        raise ValueError(f"MLflow needs the Python package {module} for models under {artifact_root}: pip install {package}")
+
+
 def server_command(tracking_uri: str, artifact_root: str, port: int, host: str) -> tuple[list[str], dict[str, str]]:
     """How to start MLflow's web server over a prepared store.
 
@@ -92,6 +124,13 @@ def server_command(tracking_uri: str, artifact_root: str, port: int, host: str) 
         "PYTHONWARNINGS": "ignore",  # deprecations inside MLflow's server concern its developers
     }
     return [sys.executable, *arguments, *options], environment
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False  # not even the package around it
 
 
 @cache

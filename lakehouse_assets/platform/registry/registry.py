@@ -4,15 +4,19 @@ Aliases are the truth about what is in use: `champion` serves, `challenger` was 
 `previous` was champion before and can be called back.
 """
 
+import atexit
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Final
 
-from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_store, server_command
+from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
 from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER
 from lakehouse_assets.platform.registry.training_run import CODE_VERSION, FINGERPRINT, TABLES, TrainingRun, log_run
 
@@ -79,6 +83,7 @@ class Registry:
 
     def prepare(self) -> None:
         """Create or upgrade the database now rather than on the first call: see `prepare_store`."""
+        prepare_artifacts(self.artifact_root)
         prepare_store(self.tracking_uri, self.artifact_root)
 
     def server_command(self, port: int, host: str = "127.0.0.1") -> tuple[list[str], dict[str, str]]:
@@ -186,8 +191,23 @@ class Registry:
         ]
 
     def _local(self, **location: str) -> Path:
-        artifacts = load_mlflow().artifacts
-        return Path(artifacts.download_artifacts(tracking_uri=self.tracking_uri, **location))
+        folder = _copies() if "://" in self.artifact_root else None
+        return _downloaded(self.tracking_uri, folder, tuple(location.items()))
+
+
+@cache
+def _downloaded(tracking_uri: str, folder: Path | None, location: tuple[tuple[str, str], ...]) -> Path:
+    """Artifacts on this disk. They never change, so a process copies them out of a bucket once."""
+    target = None if folder is None else mkdtemp(dir=folder)
+    return Path(load_mlflow().artifacts.download_artifacts(tracking_uri=tracking_uri, dst_path=target, **dict(location)))
+
+
+@cache
+def _copies() -> Path:
+    """This process's folder for copies, deleted at its end."""
+    folder = mkdtemp(prefix="lakehouse-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 @contextmanager

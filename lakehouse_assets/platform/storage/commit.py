@@ -7,6 +7,7 @@ written is the business of `table`, `merge`, `scd2` and `known_at`.
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -14,12 +15,18 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
+from lakehouse_assets.platform.storage.turns import turn, wait_for_turns
 
 T = TypeVar("T")
 
 # Every write that first reads the table carries the next number under this name, so that of two such writes on one version the second is
 # refused by the protocol and reads again. Appends do not read and do not carry it.
 _READ_BEFORE_WRITE = "lakehouse.read-before-write"
+
+# Only writers of other machines, and those that had begun before, compete with one whose turn it is.
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
+# So long one lets another writer have its turn before one begins beside it.
+_POLITE_SECONDS = 20.0
 
 NEVER = -1
 """The cursor of a source that was never read: the protocol can set a transaction's version, but not take it away."""
@@ -71,10 +78,12 @@ class Commit:
         cursors: Advanced by this commit, all of them or none.
         info: Strings that stand in the commit, worked out once the counts are known. `Table.history` shows those whose key starts with
             `table.INFO_PREFIX`. It may raise to stop the write.
+        forgets: Cursors that this commit sets back to before their first step.
     """
 
     cursors: tuple[Cursor, ...] = ()
     info: Callable[[Counts], Mapping[str, str]] = _no_info
+    forgets: tuple[str, ...] = ()
 
     def done(self, table: DeltaTable) -> bool:
         """Whether the table already holds this commit.
@@ -96,6 +105,7 @@ class Commit:
     def properties(self, table: DeltaTable, counts: Counts, *, read_before_write: bool) -> CommitProperties:
         """The commit in delta-rs' terms, on the version of `table`."""
         transactions = [Transaction(cursor.source, cursor.after) for cursor in self.cursors]
+        transactions += [Transaction(source, NEVER) for source in self.forgets if cursor_of(table, source) is not None]
         if read_before_write:
             transactions.append(next_write(table))
         return CommitProperties(app_transactions=transactions, custom_metadata=dict(self.info(counts)))
@@ -119,15 +129,19 @@ def with_retries(name: str, attempt: Callable[[], T], *, seconds: float = 120.0)
         CommitConflict: Other writers were faster for `seconds`.
     """
     deadline = time.monotonic() + seconds
-    pause = 0.01
-    while True:
-        try:
-            return attempt()
-        except CommitFailedError as error:
-            if time.monotonic() > deadline:
-                raise CommitConflict(
-                    f"{name}: other writers were faster for {seconds:.0f} seconds; nothing was written. "
-                    "Run again, or lower the number of writers at once."
-                ) from error
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 jitter, not a secret
-            pause = min(pause * 2, 1.0)
+    wait_for_turns(name, min(seconds, _POLITE_SECONDS))
+    with suppress(CommitFailedError):
+        return attempt()
+    pause = _SHORTEST_PAUSE
+    with turn(name, seconds):
+        while True:
+            try:
+                return attempt()
+            except CommitFailedError as error:
+                if time.monotonic() > deadline:
+                    raise CommitConflict(
+                        f"{name}: other writers were faster for {seconds:.0f} seconds; nothing was written. "
+                        "Run again, or lower the number of writers at once."
+                    ) from error
+                time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 jitter, not a secret
+                pause = min(pause * 2, _LONGEST_PAUSE)

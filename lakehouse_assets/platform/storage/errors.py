@@ -34,3 +34,7 @@ class NoSuchTable(StorageError):
 
 class NoSuchVersion(StorageError):
     """The table does not have that version (any more)."""
+
+
+class BucketRefused(StorageError):
+    """A bucket cannot hold a lakehouse: its settings or its store are unsafe, or it cannot be reached."""

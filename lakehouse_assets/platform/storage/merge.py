@@ -58,7 +58,9 @@ def merge(
         raise ScopeError(f"{table.name}: which of two rows is newer cannot be worked out, the frame lacks {newest_by}")
 
     def attempt(delta: DeltaTable) -> Counts:
-        fitted = _latest(table.fit(delta, frame), on, newest_by)
+        fitted = table.fit(delta, frame)
+        if whole is not None:
+            fitted = _latest(fitted, on, newest_by)
         held = existing(table.name, delta, fitted, on)
         found = difference(table.name, fitted, held, on, newest_by=newest_by if whole is None else None, ignore=ignore)
         gone = _gone(delta, fitted, on, whole)

@@ -48,21 +48,26 @@ def check_partition_values(frame: pl.DataFrame, columns: Sequence[str], table: s
 
 
 def folder(table: DeltaTable) -> str:
-    """The table's folder or object prefix as the file system knows it, with a slash at its end."""
-    uri = table.table_uri.rstrip("/") + "/"
-    return unquote(uri.removeprefix(_LOCAL)) if uri.startswith(_LOCAL) else uri
+    """The table's folder or object prefix as the file system or the store knows it, with a slash at its end."""
+    return unquote(table.table_uri.rstrip("/") + "/").removeprefix(_LOCAL)
 
 
 class OpenedTable(DeltaTable):
-    """A table as delta-rs opens it, with the paths of its files spelled as the file system knows them.
+    """A table as delta-rs opens it, with the paths of its files spelled as the file system or the store knows them.
 
-    delta-rs encodes the table's own folder (a space becomes `%20`), and `pl.scan_delta` takes that for the folder's name.
+    delta-rs encodes the table's own folder (a space becomes `%20`), and `pl.scan_delta` takes that for the folder's name. It also reads
+    the whole log for every cursor that it is asked for, so those of a version are kept.
     """
+
+    def transaction_version(self, app_id: str) -> int | None:
+        """As `DeltaTable.transaction_version`."""
+        known: dict[tuple[int, str], int | None] = self.__dict__.setdefault("_known_transactions", {})
+        asked = (self.version(), app_id)
+        if asked not in known:
+            known[asked] = super().transaction_version(app_id)
+        return known[asked]
 
     def file_uris(self, *args: Any, **kwargs: Any) -> list[str]:
         """As `DeltaTable.file_uris`."""
-        uris = super().file_uris(*args, **kwargs)
-        if not self.table_uri.startswith(_LOCAL):
-            return uris
         encoded = self.table_uri.removeprefix(_LOCAL)
-        return [unquote(encoded) + uri.removeprefix(encoded) for uri in uris]
+        return [unquote(encoded) + uri.removeprefix(encoded) for uri in super().file_uris(*args, **kwargs)]

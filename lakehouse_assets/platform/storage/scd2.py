@@ -8,6 +8,9 @@ that it was valid earlier. A deletion is an interval too, a tombstone, so that a
 that says what the one before it said opens no interval, but is remembered in `repeats`: an event that arrives late and lies between the
 two needs it. So a table is the same whatever the order in which its events came, except for lineage (`_…`): an interval has the lineage of
 one of the events that said it.
+
+Columns may be named that open no interval when they change. An interval shows what its latest event says of them, and `repeats` then
+remembers all its events, the first too, each with its own values of these columns.
 """
 
 from collections.abc import Sequence
@@ -18,6 +21,7 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.platform.storage import types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
+from lakehouse_assets.platform.storage.errors import SchemaMismatch
 from lakehouse_assets.platform.storage.merge import check_key, difference, existing, write_difference
 from lakehouse_assets.platform.storage.table import Table
 
@@ -31,18 +35,25 @@ class History:
 
     Events have the columns `on`, `sequence_by`, `valid_from` (UTC), `is_deleted`, and the values. Events of a key with the same sequence
     number are one event: if they disagree, the latest `valid_from` and the largest values count, whichever came first.
+
+    Attributes:
+        on: The key.
+        sequence_by: The number of an event: of two events of a key, the one with the larger number is the later one.
+        unversioned: Values that open no interval when they change.
     """
 
     on: tuple[str, ...]
     sequence_by: str
+    unversioned: tuple[str, ...] = ()
 
     def schema(self, events: pl.Schema) -> pl.Schema:
         """The columns of the table, from those of its events."""
-        repeat = pl.Struct({self.sequence_by: events[self.sequence_by], VALID_FROM: types.TIMESTAMP})
+        own = {name: events[name] for name in self.unversioned}
+        repeat = pl.Struct({self.sequence_by: events[self.sequence_by], VALID_FROM: types.TIMESTAMP, **own})
         return pl.Schema({**events, VALID_TO: types.TIMESTAMP, IS_CURRENT: pl.Boolean(), REPEATS: pl.List(repeat)})
 
     def values(self, columns: Sequence[str]) -> list[str]:
-        """The columns that make a new version when they change. Columns that start with `_` are lineage and do not."""
+        """The columns that say something of a key. Columns that start with `_` are lineage and do not."""
         own = {*self.on, self.sequence_by, VALID_FROM, VALID_TO, IS_CURRENT, REPEATS}
         return [column for column in columns if column not in own and not column.startswith("_")]
 
@@ -53,21 +64,27 @@ def fold(history: History, intervals: pl.DataFrame, events: pl.DataFrame) -> pl.
     `fold(fold(none, a), b) == fold(none, a + b)` for events `a` and `b` in any order.
     """
     key, sequence = list(history.on), history.sequence_by
-    values = history.values(events.columns)
-    said = _one_event_each(history, pl.concat([_events_of(history, intervals, events.columns), events]))
+    versioned = [column for column in history.values(events.columns) if column not in history.unversioned]
+    said = one_event_each(
+        key, sequence, history.values(events.columns), pl.concat([_events_of(history, intervals, events.columns), events])
+    )
     first = pl.int_range(pl.len()).over(key) == 0
-    opens = first | pl.any_horizontal(pl.col(v).ne_missing(pl.col(v).shift(1)) for v in values)
+    opens = first | pl.any_horizontal(pl.col(v).ne_missing(pl.col(v).shift(1)) for v in versioned)
     said = said.with_columns(opens.cum_sum().alias(_INTERVAL), pl.col(VALID_FROM).cum_max().over(key))
-    repeat = pl.struct(sequence, VALID_FROM)
-    folded = said.group_by(_INTERVAL, maintain_order=True).agg(pl.all().first(), repeat.slice(1).alias(REPEATS))
+    remembered = pl.struct(sequence, VALID_FROM, *history.unversioned)
+    folded = said.group_by(_INTERVAL, maintain_order=True).agg(
+        pl.exclude(list(history.unversioned)).first(),
+        pl.col(list(history.unversioned)).last(),
+        (remembered if history.unversioned else remembered.slice(1)).alias(REPEATS),
+    )
     valid_to = pl.col(VALID_FROM).shift(-1).over(key)
     folded = folded.with_columns(valid_to.alias(VALID_TO), (valid_to.is_null() & ~pl.col(IS_DELETED)).alias(IS_CURRENT))
     return folded.select(list(history.schema(events.schema)))
 
 
-def _one_event_each(history: History, events: pl.DataFrame) -> pl.DataFrame:
-    identity = [*history.on, history.sequence_by]
-    values = history.values(events.columns)
+def one_event_each(on: Sequence[str], sequence_by: str, values: Sequence[str], events: pl.DataFrame) -> pl.DataFrame:
+    """One event for each key and sequence number, sorted by them: the latest `valid_from` and the largest values count."""
+    identity = [*on, sequence_by]
     events = events.with_columns(pl.col(VALID_FROM).max().over(identity))
     descending = [False] * len(identity) + [True] * len(values)
     return events.sort([*identity, *values], descending=descending, nulls_last=True, maintain_order=True).unique(
@@ -76,14 +93,32 @@ def _one_event_each(history: History, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _events_of(history: History, intervals: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """The events that intervals were made of."""
+    remembered = [name for name in (history.sequence_by, VALID_FROM, *history.unversioned) if name in columns]
     repeats = intervals.explode(REPEATS, empty_as_null=False).with_columns(
-        pl.col(REPEATS).struct.field(name).alias(name) for name in (history.sequence_by, VALID_FROM)
+        pl.col(REPEATS).struct.field(name).alias(name) for name in remembered
     )
-    return pl.concat([intervals.select(columns), repeats.select(columns)])
+    opening = intervals.clear() if history.unversioned else intervals
+    return pl.concat([opening.select(columns), repeats.select(columns)])
 
 
-def write(table: Table, events: pl.DataFrame, history: History, commit: Commit | None = None) -> Written:
-    """Fold events into the table.
+def check_made_for(name: str, schema: pl.Schema, wanted: pl.Schema) -> None:
+    """Refuse a table that was made for another way of keeping changes.
+
+    Raises:
+        SchemaMismatch: A column that this way of keeping changes adds is missing, unknown or of another type.
+    """
+    added = (VALID_TO, IS_CURRENT, REPEATS, "snapshots", "assumed")
+    other = [column for column in added if schema.get(column) != wanted.get(column)]
+    if other:
+        raise SchemaMismatch(
+            f"{name} was made under another declaration of its write: its columns {', '.join(other)} do not fit. Move the folders of "
+            f"{name} and of its quarantine away, and `lakehouse run {name}` makes them anew from the source"
+        )
+
+
+def write(table: Table, events: pl.DataFrame, history: History, commit: Commit | None = None, *, anew: bool = False) -> Written:
+    """Fold events into the table, or make it `anew` of these events alone.
 
     In the counts an event is `written` if it opened an interval, `merged` if it repeats what was valid, a duplicate if it was known.
 
@@ -98,14 +133,17 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
 
     def attempt(delta: DeltaTable) -> Counts:
         schema = pl.scan_delta(delta).collect_schema()
+        check_made_for(table.name, schema, history.schema(events.schema))
         fitted = types.fit(events, {name: schema[name] for name in schema if name in events.columns}, table.name)
-        before = existing(table.name, delta, fitted, history.on).collect(engine="streaming")
-        after = table.fit(delta, fold(history, before, fitted))
-        known = _events_of(history, before, identity)
+        held = pl.scan_delta(delta) if anew else existing(table.name, delta, fitted, history.on)
+        before = held.collect(engine="streaming")
+        folded_before = before.clear() if anew else before
+        after = table.fit(delta, fold(history, folded_before, fitted))
+        known = _events_of(history, folded_before, identity)
         fresh = fitted.select(identity).unique().join(known, on=identity, how="anti")
         written = fresh.join(after, on=identity, how="semi").height
-        counts = Counts(written, fresh.height - written, events.height - fresh.height)
         gone = before.join(after, on=identity, how="anti")
+        counts = Counts(written, fresh.height - written, events.height - fresh.height, gone.height if anew else 0)
         found = difference(table.name, after, before.lazy(), identity)
         properties = commit.properties(delta, counts, read_before_write=True)
         write_difference(table, delta, found, identity, properties, removed=gone)

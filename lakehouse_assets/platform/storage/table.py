@@ -15,7 +15,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from lakehouse_assets.platform.storage import paths, predicates, types
+from lakehouse_assets.platform.storage import opened, paths, predicates, types
+from lakehouse_assets.platform.storage.bucket import is_bucket
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, lost_rows, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
@@ -72,6 +73,22 @@ class Table:
             raise SchemaMismatch(f"table {self.name} uses column mapping, which Arrow readers return as nulls: rewrite it without")
         return table
 
+    def now(self) -> DeltaTable:
+        """The table at its latest version, for reading only: others may hold the same object. In a bucket far cheaper than `delta`.
+
+        Raises:
+            NoSuchTable: It was never created.
+            SchemaMismatch: As `delta`.
+        """
+        return opened.latest(self.uri, self.storage_options, self.delta)
+
+    def _at(self, version: int | None) -> DeltaTable:
+        """The table at a version, or now, for reading only."""
+        if version is not None and not is_bucket(self.uri):
+            return self.delta(version)
+        now = self.now()
+        return now if version in {None, now.version()} else self.delta(version)
+
     def create(self, schema: Mapping[str, pl.DataType], partition_by: tuple[str, ...] = (), description: str = "") -> None:
         """Create the table as version 0 unless it exists; an existing one keeps its schema.
 
@@ -118,7 +135,7 @@ class Table:
 
     def version(self) -> int:
         """The latest version."""
-        return self.delta().version()
+        return self.now().version()
 
     def schema(self) -> pl.Schema:
         """Names and types in the order of the columns."""
@@ -126,13 +143,16 @@ class Table:
 
     def count(self, version: int | None = None) -> int:
         """Rows, from the log alone if every file says how many it has, as all that were written here do."""
-        table = self.delta(version)
+        table = self._at(version)
         in_files = pl.DataFrame(table.get_add_actions())["num_records"]
         return _count(pl.scan_delta(table)) if in_files.null_count() else int(in_files.sum())
 
     def cursor(self, source: str) -> int | None:
         """How far the table has consumed `source`; None if never, or if the table does not exist."""
-        return cursor_of(self.delta(), source) if self.exists() else None
+        try:
+            return cursor_of(self.now(), source)
+        except NoSuchTable:
+            return None
 
     def changed_at(self, after: int | None) -> int | None:
         """The newest version that rows came, changed or went with, if it is above `after`; else `after`.
@@ -143,7 +163,7 @@ class Table:
         Raises:
             NoSuchVersion: A cursor points past the table.
         """
-        table = self.delta()
+        table = self.now()
         if after is None:
             return table.version()
         self._check_range(table, after, table.version())
@@ -159,7 +179,7 @@ class Table:
                 "metrics": entry.get("operationMetrics", {}),
                 "info": {key.removeprefix(INFO_PREFIX): value for key, value in entry.items() if key.startswith(INFO_PREFIX)},
             }
-            for entry in self.delta().history(limit)
+            for entry in self.now().history(limit)
         ]
 
     # --- reading
@@ -170,7 +190,7 @@ class Table:
         Raises:
             NoSuchVersion: There is no such version, or none at that moment.
         """
-        return pl.scan_delta(self.delta(version if at is None else self.version_at(at)))
+        return pl.scan_delta(self._at(version if at is None else self.version_at(at)))
 
     def version_at(self, at: datetime) -> int:
         """The version that was the latest at a moment (naive: UTC).
@@ -212,14 +232,14 @@ class Table:
 
     def step(self, after: int | None, until: int, rows: int) -> int:
         """How far to read from `after` towards `until` so that about `rows` rows came; at least one version with rows."""
-        return step(self.delta(), -1 if after is None else after, until, rows, self.storage_options)
+        return step(self.now(), -1 if after is None else after, until, rows, self.storage_options)
 
     def lost_rows(self, after: int, until: int) -> bool:
         """Whether rows went away in the versions above `after` up to `until`, other than by being changed."""
-        return lost_rows(self.delta(), after, until, self.storage_options)
+        return lost_rows(self.now(), after, until, self.storage_options)
 
     def _change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
-        table = self.delta()
+        table = self.now()
         self._check_range(table, after, until)
         return change_feed(table, after, until, self.storage_options, came=came)
 
@@ -294,7 +314,9 @@ class Table:
         if commit.done(table):
             return Written(table.version(), None)
         counts = attempt(table)
-        return Written(table.version(), counts)
+        written = Written(table.version(), counts)
+        opened.hold(self.uri, self.storage_options, table)
+        return written
 
     def fit(self, table: DeltaTable, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame as the table can hold it, whole.

@@ -5,7 +5,7 @@ advance: the calendar, the same weekday before the origin, the same season last 
 prediction. The model itself does not belong here.
 """
 
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from lakehouse_assets.platform.training.holidays import is_bank_holiday, is_chri
 
 HORIZONS = 28
 YEAR = 364  # days: the same weekday a year ago
+LOOKBACK = timedelta(days=YEAR + HORIZONS)  # inputs of an origin are made of no older rows
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182)
 WEEKDAY_WEEKS = (4, 8)
 

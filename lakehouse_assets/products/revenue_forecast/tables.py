@@ -19,7 +19,7 @@ from lakehouse_assets.platform.training.result import HistoryTooShort, Training
 from lakehouse_assets.platform.training.splits import anchored_origins
 from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.contracts import DailyFeatures
-from lakehouse_assets.products.revenue_forecast.features import HORIZONS, MODEL_INPUTS, daily_features, forecast_rows
+from lakehouse_assets.products.revenue_forecast.features import HORIZONS, LOOKBACK, MODEL_INPUTS, daily_features, forecast_rows
 
 FEATURES = "revenue_forecast.features.daily_statistics"
 KEY = ("product_group", "day")
@@ -96,8 +96,9 @@ def _picture(tested: pl.DataFrame) -> bytes:
 
 def score(trained: Any, features: pl.LazyFrame) -> pl.DataFrame:
     """The forecast of the 28 days after the newest known day, with the newest values known."""
-    known = as_known(features, KEY).collect().lazy()
-    return forecasting.forecast(trained, known, known.select(pl.col("day").max()).collect().item())
+    last = features.select(pl.col("day").max()).collect().item()
+    recent = features.filter(pl.col("day") > last - LOOKBACK)
+    return forecasting.forecast(trained, as_known(recent, KEY).collect().lazy(), last)
 
 
 def _origins(known: pl.LazyFrame, last: date) -> list[date]:

@@ -17,7 +17,12 @@ invoices = feed(
 
 products = feed(
     "sales.bronze.products",
-    Feed("products", headers=(("stock_code", "name", "product_group", "component", "list_price"),), optional=("replaces",)),
+    Feed(
+        "products",
+        headers=(("stock_code", "name", "product_group", "component", "list_price"),),
+        optional=("replaces",),
+        snapshot=True,
+    ),
     "Snapshots of the catalogue, now and then; the day stands in the file's name.",
 )
 

@@ -1,8 +1,7 @@
 """One meaning for each row: invoice lines under one header and with a type, and the histories of products and customers."""
 
-import hashlib
-
 import polars as pl
+import xxhash
 
 from lakehouse_assets.platform.assets.declare import SCD2, Changes, Merge, Snapshot, table
 from lakehouse_assets.platform.quality.conform import choice, code, conform, number, text, timestamp, whole_number
@@ -61,7 +60,7 @@ def _identified(lines: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _digests(texts: pl.Series) -> pl.Series:
-    digests = [hashlib.blake2b(text, digest_size=16).digest() for text in texts.cast(pl.Binary)]
+    digests = [xxhash.xxh3_128_digest(text) for text in texts.cast(pl.Binary)]  # XXH3: its values never change again
     return pl.Series(texts.name, digests, dtype=pl.Binary).bin.encode("hex")
 
 
@@ -69,10 +68,13 @@ def _digests(texts: pl.Series) -> pl.Series:
     "sales.silver.products",
     contract=Product,
     reads={"rows": Changes("sales.bronze.products")},
-    write=SCD2(on=("stock_code",), sequence_by="sequence"),
+    write=SCD2(on=("stock_code",), sequence_by="sequence", snapshot=True),
 )
 def products(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The catalogue and how it changed, from snapshots; a snapshot is of the day in its file's name, else of the day it was read."""
+    """The catalogue and how it changed, from snapshots; a product that one lacks was retired by then.
+
+    A snapshot is of the day in its file's name, else of the day it was read.
+    """
     conformed = conform(
         rows,
         stock_code=text("stock_code"),
@@ -115,8 +117,11 @@ def customers(events: pl.LazyFrame) -> pl.LazyFrame:
     write=Merge(on=("stock_code",)),
 )
 def product_groups(products: pl.LazyFrame) -> pl.LazyFrame:
-    """Where the revenue of each stock code counts today: a renamed product is continued under its successor."""
-    listed = products.filter("is_current").select("stock_code", "replaces", "product_group", "component")
+    """Where the revenue of each stock code counts today: a renamed product is continued under its successor.
+
+    A retired product keeps the group that it had last, for what it sold.
+    """
+    listed = products.filter(pl.col("valid_to").is_null()).select("stock_code", "replaces", "product_group", "component")
     return listed.map_batches(_follow_successors, schema=pl.Schema(dict.fromkeys(ProductGroup.to_schema().columns, pl.String)))
 
 

@@ -83,7 +83,7 @@ def test_nothing_new_leaves_the_evidence_of_the_last_batch_on_show(settings, run
     run()
     again = run()
     assert again.success
-    assert set(checks(again)) == {"contract", "row_account"}
+    assert set(checks(again)) == {"contract", "row_account", "volume"}, "and the monitors look again"
 
 
 def test_a_broken_contract_stops_what_depends_on_it_then_and_on_later_ticks(settings, run):

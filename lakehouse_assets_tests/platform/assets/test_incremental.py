@@ -234,3 +234,38 @@ def test_a_rebuild_takes_out_what_the_function_does_not_make_any_more(shop):
 
     Refresh(replace(sales, function=fewer, row_for_row=False), shop, "run", lambda _: None).rebuild()
     assert rows_of(shop, sales) == [(1, FIRST, 5)]
+
+
+def test_a_rebuild_that_died_after_the_quarantine_is_taken_up_though_no_source_moved(shop, monkeypatch):
+    land(shop, (0, 1, 5), (1, 2, 7))
+    refresh(shop, sales)
+
+    class Strict(Sale):
+        """A sale of more than five."""
+
+        amount: int = column(gt=5)
+
+    stricter = Refresh(replace(sales, contract=Strict), shop, "run", lambda _: None)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Refresh, "_write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        stricter.rebuild()
+    assert shop.table("shop.silver.sales__quarantine").count() == 1
+    assert stricter.pending() == ["shop.silver.sales__quarantine"]
+    assert stricter.run().batches == 1
+    assert rows_of(shop, sales) == [(2, FIRST + timedelta(days=1), 7)]
+    assert shop.table("shop.silver.sales__quarantine").count() == 1
+    assert stricter.pending() == []
+    assert stricter.run().batches == 0
+
+
+def test_what_looks_back_also_fills_the_gap_before_the_first_change(shop):
+    @table("shop.gold.every_day", contract=Total, reads={"rows": Since("shop.gold.days", by="day")}, write=Merge(on=("day",)))
+    def every_day(rows: pl.LazyFrame) -> pl.LazyFrame:
+        all_days = rows.select(pl.date_range(pl.col("day").min(), pl.col("day").max()).alias("day"))
+        return all_days.join(rows, on="day", how="left").sort("day").with_columns(pl.col("amount").fill_null(0).cum_sum())
+
+    for day in (0, 3):
+        land(shop, (day, day, 5))
+        for asset in (sales, days, every_day):
+            refresh(shop, asset)
+    assert [amount for _, amount in rows_of(shop, every_day)] == [5, 5, 5, 10]

@@ -353,25 +353,25 @@ def test_runs_of_one_partition_at_once_leave_the_rows_of_one_of_them(lakehouse):
 # --- settings
 
 
-def test_settings_are_those_of_dagster_deltalake(tmp_path, monkeypatch):
+def test_settings_are_those_of_dagster_deltalake(tmp_path, monkeypatch, s3):
     manager = LakehouseIOManager(root_uri=str(tmp_path), storage_options=LocalConfig())
     dg.materialize([returning(days(1))], resources={"io_manager": manager})
     assert rows(Lakehouse(str(tmp_path))) == days(1).rows()
 
     monkeypatch.setenv("KEY", "secret")
     bucket = LakehouseIOManager(
-        root_uri="s3://bucket/tables",
-        storage_options=S3Config(access_key_id="id", secret_access_key=dg.EnvVar("KEY"), endpoint="http://localhost:1"),
+        root_uri="s3://lake/tables",
+        storage_options=S3Config(access_key_id="id", secret_access_key=dg.EnvVar("KEY"), endpoint=s3.endpoint),
         client_options=ClientConfig(allow_http=True),
     )
 
     @dg.asset
     def options(tables: dg.ResourceParam[TableIOManager]) -> None:
-        assert tables.lakehouse.table("a.b.c").uri == "s3://bucket/tables/a/b/c"
+        assert tables.lakehouse.table("a.b.c").uri == "s3://lake/tables/a/b/c"
         assert tables.lakehouse.storage_options == {
             "access_key_id": "id",
             "secret_access_key": "secret",
-            "endpoint": "http://localhost:1",
+            "endpoint": s3.endpoint,
             "imdsv1_fallback": "False",
             "allow_http": "True",
         }

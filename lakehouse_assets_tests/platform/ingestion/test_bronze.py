@@ -11,17 +11,19 @@ import pytest
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets.platform.ingestion.zone import LocalZone
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
-FEED = Feed("orders", headers=(("id", "value"),), optional=("note",))
+FEED = Feed("orders", headers=(("id", "value"),), optional=("note",), new_columns="rescue")
 
 
 @pytest.fixture
 def way(tmp_path: Path) -> Ingestion:
     tables = Lakehouse(str(tmp_path / "tables"))
-    found = Ingestion(FEED, tmp_path / "landing" / "orders", tables.table(landing.LOG), tables.table("shop.bronze.orders"), 10_000_000)
+    zone = LocalZone(tmp_path / "landing" / "orders", tmp_path / "archive" / "orders")
+    found = Ingestion(FEED, zone, tables.table(landing.LOG), tables.table("shop.bronze.orders"), 10_000_000)
     found.create("Orders.")
-    found.folder.mkdir(parents=True)
+    zone.folder.mkdir(parents=True)
     return found
 
 
@@ -34,7 +36,7 @@ def ids(way: Ingestion) -> list[str]:
 
 
 def write(way: Ingestion, name: str, *rows: str, header: str = "id,value") -> Path:
-    path = way.folder / name
+    path = way.zone.folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join([header, *rows]) + "\n")
     return path
@@ -85,7 +87,7 @@ def test_two_equal_files_in_one_look_are_read_once(way):
 def test_a_copy_is_read_if_the_file_that_it_copies_vanished_before_it_was_read(way):
     first = write(way, "a.csv", "1,x")
     write(way, "b.csv", "1,x")
-    landing.discover(way.log, way.folder, FEED.name, "run")
+    way.discover("run")
     assert outcome(way, "b.csv")[0] == landing.DUPLICATE
     first.unlink()
     ingest(way)
@@ -98,7 +100,7 @@ def test_a_copy_is_read_if_the_file_that_it_copies_vanished_before_it_was_read(w
 
 def test_a_copy_of_what_a_file_held_before_it_was_read_is_read(way):
     write(way, "a.csv", "1,x")
-    landing.discover(way.log, way.folder, FEED.name, "run")
+    way.discover("run")
     write(way, "a.csv", "2,y", "3,z")
     write(way, "b.csv", "1,x")
     ingest(way)
@@ -109,7 +111,7 @@ def test_a_copy_of_what_a_file_held_before_it_was_read_is_read(way):
 
 def test_a_copy_of_a_file_that_cannot_be_read_is_refused_once_for_itself(way):
     for name in ("a.csv", "b.csv"):
-        (way.folder / name).write_bytes(b"id,value\n1,\xa320\n")
+        (way.zone.folder / name).write_bytes(b"id,value\n1,\xa320\n")
     ingest(way)
     ingest(way)
     assert outcome(way, "b.csv")[0] == landing.REFUSED
@@ -148,7 +150,7 @@ def test_a_file_that_changed_after_it_was_read_is_refused_and_its_rows_stay(way)
     ids=["empty", "wrong encoding", "missing column", "header twice", "not text"],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_its_reason_and_the_others_go_on(way, content, said):
-    (way.folder / "bad.csv").write_bytes(content)
+    (way.zone.folder / "bad.csv").write_bytes(content)
     write(way, "good.csv", "1,x")
     ingest(way)
     assert ids(way) == ["1"]
@@ -165,7 +167,7 @@ def test_a_header_without_rows_is_read(way):
 
 
 def test_a_refused_file_is_tried_again_once_it_is_mended(way):
-    (way.folder / "a.csv").write_bytes(b"")
+    (way.zone.folder / "a.csv").write_bytes(b"")
     ingest(way)
     assert ingest(way) == []
     write(way, "a.csv", "1,x")
@@ -174,9 +176,9 @@ def test_a_refused_file_is_tried_again_once_it_is_mended(way):
 
 def test_a_truncated_parquet_file_is_refused(way):
     frame = pl.DataFrame({"id": ["1"] * 1000, "value": ["x"] * 1000})
-    frame.write_parquet(way.folder / "whole.parquet")
-    content = (way.folder / "whole.parquet").read_bytes()
-    (way.folder / "cut.parquet").write_bytes(content[: len(content) // 2])
+    frame.write_parquet(way.zone.folder / "whole.parquet")
+    content = (way.zone.folder / "whole.parquet").read_bytes()
+    (way.zone.folder / "cut.parquet").write_bytes(content[: len(content) // 2])
     ingest(way)
     assert way.bronze.count() == 1000
     assert outcome(way, "cut.parquet")[0] == landing.REFUSED
@@ -205,7 +207,7 @@ def test_files_are_read_in_the_order_of_their_age(way):
 def test_a_batch_is_bounded_by_bytes(way):
     for number in range(5):
         write(way, f"{number}.csv", f"{number},{'x' * 100}")
-    small = Ingestion(way.feed, way.folder, way.log, way.bronze, 250)
+    small = Ingestion(way.feed, way.zone, way.log, way.bronze, 250)
     assert [len(batch) for batch in small.ingest("run")] == [2, 2, 1]
 
 
@@ -261,7 +263,7 @@ def test_a_refused_file_that_was_mended_after_a_run_died_is_read(way, monkeypatc
 
 def test_a_file_that_changed_before_it_was_read_is_read_as_it_is_then(way, monkeypatch):
     write(way, "a.csv", "1,x")
-    landing.discover(way.log, way.folder, FEED.name, "run")
+    way.discover("run")
     write(way, "a.csv", "1,x", "2,y")
     ingest(way)
     assert ids(way) == ["1", "2"]

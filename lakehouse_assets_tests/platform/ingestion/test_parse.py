@@ -168,6 +168,16 @@ class TestEncoding:
         assert "NUL byte" in reason
         assert f"line {3 if name == 'a.csv' else 2}" in reason
 
-    def test_unknown_encoding_is_an_error_of_the_declaration(self, tmp_path, name):
-        with pytest.raises(LookupError, match="utf-9"):
-            parse(landed(tmp_path, name, b"Invoice,Price\n"), columns=OLD, required=[OLD], encoding="utf-9")
+    @pytest.mark.parametrize("encoding", ["utf-9", "", "hex", "rot13", "undefined", "a\0b"])
+    def test_unknown_encoding_is_refused_with_advice(self, tmp_path, name, encoding):
+        reason = refusal(landed(tmp_path, name, self.content(name, "x").encode()), encoding=encoding)
+        assert f"{encoding!r} is no text encoding that Python knows. Set the encoding of the feed" in reason
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "cp1252", "shift_jis", "utf-7", "gb18030"])
+    def test_another_encoding_is_converted_piece_by_piece(self, tmp_path, name, encoding):
+        first, *lines = self.content(name, "x").splitlines(keepends=True)
+        text = first + 70_000 * "".join(lines)
+        parsed = parse(landed(tmp_path, name, text.encode(encoding)), columns=OLD, required=[OLD], encoding=encoding)
+        prices = parsed.frame.collect()["Price"]
+        assert parsed.rows == text.count("\n") - (name == "a.csv")
+        assert sorted(prices.unique()) == ["2", "x"]

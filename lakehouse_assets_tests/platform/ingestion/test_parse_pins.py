@@ -1,11 +1,16 @@
-"""What Polars and fastexcel do where parsing relies on it, or works around it: an upgrade that changes one of these fails here by name."""
+"""What the libraries do where parsing relies on it, or works around it: an upgrade that changes one of these fails here by name."""
 
+import gzip
 import io
+import zipfile
 
 import fastexcel
 import polars as pl
+import pyarrow as pa
 import pytest
 import xlsxwriter
+from polars import selectors
+from polars.io.plugins import register_io_source
 
 
 def split(content: bytes, **options) -> list[tuple]:
@@ -60,6 +65,83 @@ class TestWhyPythonSplitsTheRest:
     def test_stray_quote_fails_the_whole_file(self, line):
         with pytest.raises(pl.exceptions.ComputeError):
             split(b"a,b\n" + line + b"\n3,4\n")
+
+
+class TestPolarsSourceInPython:
+    """What the frame of a parsed file is."""
+
+    def source(self, end=None, seen=None):
+        def batches(with_columns, predicate, n_rows, batch_size):
+            if seen is not None:
+                seen.append((with_columns, predicate is not None, n_rows))
+            frame = pl.LazyFrame({"a": [1, 2, 3], "b": [4, 5, 6]})
+            for batch in (frame if with_columns is None else frame.select(with_columns)).collect_batches():
+                yield batch if predicate is None else batch.filter(predicate)
+            if end is not None:
+                raise end
+
+        return register_io_source(batches, schema={"a": pl.Int64, "b": pl.Int64}, is_pure=True)
+
+    @pytest.mark.parametrize(
+        "collect",
+        [
+            lambda frame: frame.collect(),
+            lambda frame: frame.collect(engine="streaming"),
+            lambda frame: list(frame.collect_batches()),
+            lambda frame: frame.sink_parquet(io.BytesIO()),
+        ],
+        ids=["collect", "streaming", "batches", "sink"],
+    )
+    def test_its_exception_comes_out_as_it_is(self, collect):
+        class OfOurOwn(Exception):
+            pass
+
+        with pytest.raises(OfOurOwn, match="at the end"):
+            collect(self.source(OfOurOwn("at the end")))
+
+    def test_it_is_told_columns_and_filters_and_has_to_apply_them(self):
+        seen = []
+        assert self.source(seen=seen).filter(pl.col("a") > 1).select("b").collect().rows() == [(5,), (6,)]
+        assert seen[0][1] is True
+
+    def test_names_are_patterns_unless_selected_by_name(self):
+        frame = pl.DataFrame({"*": [1], "a": [2]})
+        assert frame.select(["*"]).columns == ["*", "a"]
+        assert frame.select(selectors.by_name("*")).columns == ["*"]
+
+
+class TestPyarrowDecompression:
+    """Relied on to read whole files, and to tell when a file is not whole."""
+
+    def unpacked(self, content: bytes, compression: str) -> bytes:
+        with pa.input_stream(io.BytesIO(content), compression=compression) as stream:
+            return b"".join(iter(lambda: stream.read(7), b""))
+
+    @pytest.fixture(params=["gzip", "zstd"])
+    def packed(self, request):
+        return request.param, gzip.compress(b"x" * 99) if request.param == "gzip" else pa.compress(b"x" * 99, codec="zstd", asbytes=True)
+
+    def test_members_in_a_row_are_read_as_one(self, packed):
+        assert self.unpacked(2 * packed[1], packed[0]) == b"x" * 198
+
+    def test_what_is_cut_or_goes_on_is_an_os_error_without_a_number(self, packed):
+        for content in (packed[1][:-1], packed[1][:5], packed[1] + b"more"):
+            with pytest.raises(OSError) as error:
+                self.unpacked(content, packed[0])
+            assert error.value.errno is None
+
+
+def test_zipfile_reads_a_part_to_its_end_when_it_is_declared_larger():
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", b"x" * 1_000)
+    with zipfile.ZipFile(content) as archive:
+        part = archive.getinfo("a")
+        part.file_size = 10
+        with pytest.raises(zipfile.BadZipFile, match="CRC"):
+            archive.read(part)
+        part.file_size = 10_000
+        assert archive.read(part) == b"x" * 1_000
 
 
 class TestPolarsParquet:

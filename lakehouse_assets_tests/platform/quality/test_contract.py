@@ -35,7 +35,7 @@ class Order(Contract):
     country: str = column(isin=("France", "Spain"), raise_warning=True)
 
     total_for_items = rule("an order with items has a total", (pl.col("items") == 0) | (pl.col("total") > 0))
-    few_lines = rule("an order has few lines", pl.col("lines").list.len() < 100, warn=True)
+    few_lines = rule("an order has few lines", pl.col("lines").list.len() < 100, level="warn")
 
     @pa.check("order")
     @classmethod
@@ -247,7 +247,7 @@ def test_a_contract_can_extend_another():
     assert Extended.__max_bad_share__ == 0.2
 
 
-def contract(annotation=int, rules=None, expression=None, warn=False, more=None, **keywords):
+def contract(annotation=int, rules=None, expression=None, level="error", more=None, **keywords):
     """A contract with a rule of either kind."""
     rules = {"ge": 0} if rules is None else rules
     expression = pl.col("y").is_in(EUROPE) if expression is None else expression
@@ -256,7 +256,7 @@ def contract(annotation=int, rules=None, expression=None, warn=False, more=None,
         "__module__": __name__,
         "x": column(**rules),
         "y": column(),
-        "y_known": rule("y is known", expression, warn=warn),
+        "y_known": rule("y is known", expression, level=level),
     }
     return type("Sample", (Contract,), body, **keywords)
 
@@ -276,7 +276,7 @@ def contract(annotation=int, rules=None, expression=None, warn=False, more=None,
         pytest.param(contract(rules={"ge": 0, "key": True}), id="key"),
         pytest.param(contract(expression=pl.col("y").is_in([*EUROPE[:20], "elsewhere", *EUROPE[21:]])), id="one value of a long list"),
         pytest.param(contract(expression=~pl.col("y").is_in(EUROPE)), id="expression"),
-        pytest.param(contract(warn=True), id="level of an expression"),
+        pytest.param(contract(level="warn"), id="level of an expression"),
         pytest.param(contract(max_bad_share=0.1), id="threshold on the share"),
         pytest.param(contract(share_counts_from=1), id="threshold on the rows"),
     ],

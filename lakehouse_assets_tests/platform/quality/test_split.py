@@ -26,7 +26,7 @@ class Line(Contract, max_bad_share=1.0):
     sold_on: date = column(nullable=True, ge=date(2010, 1, 1))
 
     discount_below_price = rule("the discount is below the price", pl.col("discount") < pl.col("price"))
-    small = rule("the quantity is small", pl.col("quantity") < 5, warn=True)
+    small = rule("the quantity is small", pl.col("quantity") < 5, level="warn")
 
     @pa.check("price")
     @classmethod

@@ -2,7 +2,7 @@
 
 import random
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import polars as pl
 import pytest
@@ -16,6 +16,7 @@ from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fr
 
 START = datetime(2011, 1, 1, tzinfo=UTC)
 HISTORY = History(on=("id",), sequence_by="sequence")
+UNVERSIONED = History(on=("id",), sequence_by="sequence", unversioned=("tags",))
 EVENTS = pl.Schema(
     {
         "id": pl.Int64(),
@@ -51,7 +52,7 @@ EVENT = st.tuples(
 )
 
 
-def folded_by_hand(rows):
+def folded_by_hand(rows, history=HISTORY):
     """The intervals, by the words of the module: (id, sequence, valid_from, is_deleted, segment, tags, valid_to, is_current, repeats)."""
     intervals = []
     for id_ in sorted({row[0] for row in rows}):
@@ -63,10 +64,13 @@ def folded_by_hand(rows):
         own, latest = [], 0
         for sequence, (valid, values) in sorted(by_sequence.items()):
             latest = max(latest, valid)
-            if own and own[-1][3:6] == values:
-                own[-1][8].append({"sequence": sequence, "valid_from": day(latest)})
+            repeat = {"sequence": sequence, "valid_from": day(latest)} | ({"tags": values[2]} if history.unversioned else {})
+            versioned = 5 if history.unversioned else 6
+            if own and own[-1][3:versioned] == values[: versioned - 3]:
+                own[-1][8].append(repeat)
+                own[-1][5] = values[2]
             else:
-                own.append([id_, sequence, day(latest), *values, None, False, []])
+                own.append([id_, sequence, day(latest), *values, None, False, [repeat] if history.unversioned else []])
         for interval, following in pairwise(own):
             interval[6] = following[2]
         own[-1][7] = not own[-1][3]
@@ -84,7 +88,7 @@ def in_batches(rows, chance):
 
 
 @given(st.lists(EVENT, max_size=10), st.randoms(use_true_random=False))
-@examples(200)
+@examples(100)
 def test_any_order_and_any_batches_give_one_table(rows, chance):
     table, done = NONE, []
     for batch in in_batches(rows, chance):
@@ -96,7 +100,7 @@ def test_any_order_and_any_batches_give_one_table(rows, chance):
 
 
 @given(st.lists(EVENT, min_size=1, max_size=10))
-@examples(100)
+@examples(50)
 def test_intervals_of_a_key_follow_each_other_without_a_gap(rows):
     for (id_,), intervals in fold(HISTORY, NONE, events(*rows)).group_by("id", maintain_order=True):
         assert intervals["sequence"].is_sorted()
@@ -225,6 +229,75 @@ def test_events_with_other_columns_than_the_table_are_refused(customers):
     with pytest.raises(SchemaMismatch, match="segment"):
         write(customers, events((1, 1, 1, False, "a")).drop("segment"), HISTORY)
     assert customers.version() == 0
+
+
+SIX = [
+    (1, 1, 3, False, "a", ["x"]),
+    (1, 2, 2, False, "a", []),
+    (1, 2, 5, False, "a", None),
+    (1, 3, 4, False, "b", None),
+    (1, 4, 6, True, None, None),
+    (1, 5, 7, False, "a", ["x"]),
+]
+
+
+@pytest.mark.parametrize("history", [HISTORY, UNVERSIONED], ids=["all versioned", "tags unversioned"])
+def test_every_permutation_and_every_batching_of_six_events_gives_one_table(history):
+    """A batch may come on top of every other set of events; all ways to get anywhere are made of such steps."""
+    sets = [frozenset(chosen) for size in range(1, 7) for chosen in combinations(range(6), size)]
+    none = pl.DataFrame(schema=history.schema(EVENTS))
+    tables = {chosen: fold(history, none, events(*(SIX[one] for one in chosen))) for chosen in sets}
+    for chosen, table in tables.items():
+        assert table.rows() == folded_by_hand([SIX[one] for one in chosen], history)
+        for before in sets:
+            if before < chosen:
+                assert fold(history, tables[before], events(*(SIX[one] for one in chosen - before))).equals(table)
+
+
+@given(st.lists(EVENT, max_size=10), st.randoms(use_true_random=False))
+@examples(40)
+def test_any_order_and_any_batches_give_one_table_where_columns_are_unversioned(rows, chance):
+    table, done = pl.DataFrame(schema=UNVERSIONED.schema(EVENTS)), []
+    for batch in in_batches(rows, chance):
+        table = fold(UNVERSIONED, table, events(*batch))
+        done += batch
+        assert table.rows() == folded_by_hand(done, UNVERSIONED)
+
+
+@pytest.mark.parametrize("history", [HISTORY, UNVERSIONED], ids=["all versioned", "tags unversioned"])
+def test_thousands_of_shuffled_events(history):
+    chance = random.Random(5)
+    tags = [None, [], ["x"], ["y"]]
+    rows = [
+        (chance.randrange(100), chance.randrange(80), chance.randrange(90), chance.random() < 0.2, chance.choice("ab"), chance.choice(tags))
+        for _ in range(3_000)
+    ]
+    table, waiting = pl.DataFrame(schema=history.schema(EVENTS)), rows + chance.sample(rows, 500)
+    chance.shuffle(waiting)
+    while waiting:
+        cut = chance.randint(1, 700)
+        table, waiting = fold(history, table, events(*waiting[:cut])), waiting[cut:]
+    assert table.rows() == folded_by_hand(rows, history)
+
+
+def test_an_unversioned_column_shows_its_latest_value_and_opens_no_interval(table):
+    table.create(UNVERSIONED.schema(EVENTS))
+    write(table, events((1, 1, 1, False, "a", ["x"])), UNVERSIONED)
+    assert write(table, events((1, 9, 9, False, "a", ["z"])), UNVERSIONED).counts == Counts(merged=1)
+    assert intervals_of(table, "tags", "valid_from", "valid_to") == [(["z"], day(1), None)]
+    write(table, events((1, 5, 5, False, "b", ["y"])), UNVERSIONED)
+    assert intervals_of(table, "segment", "tags", "valid_from") == [("a", ["x"], day(1)), ("b", ["y"], day(5)), ("a", ["z"], day(9))]
+
+
+def test_a_table_is_made_anew_of_what_is_given_alone(customers):
+    write(customers, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "b")), HISTORY)
+    assert write(customers, events((1, 2, 2, False, "c")), HISTORY, anew=True).counts == Counts(written=1, removed=2)
+    assert intervals_of(customers, "id", "sequence", "segment") == [(1, 2, "c")]
+
+
+def test_other_unversioned_columns_than_the_table_was_made_with_are_refused(customers):
+    with pytest.raises(SchemaMismatch, match=r"its columns repeats do not fit\. Move the folders of shop\.silver\.things"):
+        write(customers, events((1, 1, 1, False, "a")), UNVERSIONED)
 
 
 def test_many_keys_at_once(customers):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.products.revenue_forecast.features import MODEL_INPUTS, daily_features, forecast_rows, training_rows
+from lakehouse_assets.products.revenue_forecast.features import LOOKBACK, MODEL_INPUTS, daily_features, forecast_rows, training_rows
 from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales
 
 DAYS = 420
@@ -66,6 +66,16 @@ def test_what_happens_after_a_day_does_not_change_it(last, seed, shock):
 def test_the_order_of_the_rows_does_not_matter(seed):
     shuffled = SALES.sample(fraction=1, shuffle=True, seed=seed)
     assert daily_features(shuffled.lazy()).collect().equals(FEATURES)
+
+
+def test_inputs_are_made_of_no_rows_older_than_the_lookback():
+    last = day(DAYS - 1)
+    recent = FEATURES.lazy().filter(pl.col("day") > last - LOOKBACK)
+    of_last = pl.col("origin") == last
+    keys = ["product_group", "horizon"]
+    found, expected = (forecast_rows(frame).filter(of_last).sort(keys).collect() for frame in (recent, FEATURES.lazy()))
+    assert expected["week_season"].null_count() == 0
+    assert found.equals(expected)
 
 
 @settings(max_examples=5, deadline=None)

@@ -1,0 +1,120 @@
+"""What a run would make of files that have not landed yet. Nothing is written; what silver would say of the rows is not known here."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.ingestion.compression import ENDINGS
+from lakehouse_assets.platform.ingestion.feed import LINEAGE, is_seen
+from lakehouse_assets.platform.ingestion.look import CHANGED, IGNORED, REREAD, TOUCHED, Look, judge
+from lakehouse_assets.platform.ingestion.opened import parse_by_policy
+from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile
+from lakehouse_assets.platform.ingestion.zone import content_hash
+
+NEW, REPLACES, KNOWN, REFUSED = "new", "replaces", "known", "refused"
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What would become of one file.
+
+    Attributes:
+        name: Under which it would land.
+        format: The ending of its name.
+        becomes: `new`; `replaces` the rows that its name brought before; `known`: it was read or lies there already; `refused`.
+        reason: Why, unless it is new.
+        rows: How many would come into bronze.
+        new_columns: What bronze has no column for: gained under the policy `evolve`, rescued under `rescue`.
+        rescued: How many rows hold something that no column takes.
+        frame: The rows as bronze would hold them, if any would come in.
+    """
+
+    name: str
+    format: str
+    becomes: str
+    reason: str | None = None
+    rows: int = 0
+    new_columns: tuple[str, ...] = ()
+    rescued: int = 0
+    frame: pl.LazyFrame | None = field(default=None, repr=False)
+
+
+def preview(way: Ingestion, files: list[Path], held: ExitStack) -> Iterator[Preview]:
+    """What would become of files if they landed in this order; the frames can be read until `held` is closed."""
+    seen = way.look()
+    columns = [name for name in (way.bronze.schema() if way.bronze.exists() else way.feed.schema()) if name not in LINEAGE]
+    previewer = _Previewer(way, seen, held, dict(seen.accepted(newest_only=way.feed.snapshot)), columns)
+    for file in files:
+        ending = "".join(file.suffixes[-2:] if file.suffix.lower() in ENDINGS else file.suffixes[-1:]).lstrip(".")
+        try:
+            yield previewer.judged(file, ending)
+        except RefusedFile as error:
+            yield Preview(file.name, ending, REFUSED, str(error))
+        except OSError as error:
+            yield Preview(file.name, ending, REFUSED, f"{file} cannot be read ({error.strerror or error})")
+
+
+@dataclass(frozen=True)
+class _Previewer:
+    """Knows what was read, and learns from each file what the next one is held against: `contents` by hash, `columns` of bronze."""
+
+    way: Ingestion
+    seen: Look
+    held: ExitStack
+    contents: dict[str, str]
+    columns: list[str]
+
+    def judged(self, file: Path, ending: str) -> Preview:
+        name, feed = file.name, self.way.feed
+        if not file.is_file():
+            raise RefusedFile(f"{file} is not a file")
+        if not is_seen(PurePosixPath(name)) or not feed.takes(name):
+            raise RefusedFile(f"{name} does not fit the pattern of the feed or looks unfinished: no run would see it")
+        with file.open("rb") as opened:
+            content = content_hash(opened)
+        becomes, reason = _by_name(self.way, name, content, self.seen)
+        if becomes == NEW and content in self.contents:
+            becomes, reason = KNOWN, f"{name} has the same content as {self.contents[content]}, which is read already"
+        if becomes == KNOWN:
+            return Preview(name, ending, becomes, reason)
+        parsed, gained = parse_by_policy(file, feed, self.columns)
+        self.held.enter_context(parsed)
+        self._learn(content, name, gained)
+        rescued = int(parsed.frame.select(pl.col("_rescued").is_not_null().sum()).collect(engine="streaming").item())
+        frame = _as_bronze(parsed, name, feed.schema())
+        return Preview(name, ending, becomes, reason, parsed.rows, gained or parsed.unknown, rescued, frame)
+
+    def _learn(self, content: str, name: str, gained: tuple[str, ...]) -> None:
+        if self.way.feed.snapshot:
+            self.contents.clear()
+        self.contents[content] = name
+        self.columns.extend(gained)
+
+
+def _by_name(way: Ingestion, name: str, content: str, seen: Look) -> tuple[str, str | None]:
+    """What the name says: another file may lie there under it, or have been read."""
+    try:
+        with way.zone.open(name) as lying:
+            same = content_hash(lying) == content
+    except FileNotFoundError:
+        pass
+    else:
+        if same:
+            return KNOWN, f"{name} lies there already"
+        raise RefusedFile(f"{name} lies there with another content: land it under a new name")
+    event, reason = judge(name, content, seen.states([name]).get(name), way.feed.changed)
+    if event in {CHANGED, IGNORED}:
+        raise RefusedFile(str(reason))
+    if event == TOUCHED:
+        return KNOWN, f"{name} was read already with this content"
+    return (REPLACES, "its rows take the place of those that it brought before") if event == REREAD else (NEW, None)
+
+
+def _as_bronze(parsed: Parsed, name: str, schema: pl.Schema) -> pl.LazyFrame:
+    lineage = {"_file": name, "_sequence": 0, "_ingested_at": datetime.now(UTC), "_run_id": "dry run"}
+    return parsed.frame.with_columns(pl.lit(value, dtype=schema[column]).alias(column) for column, value in lineage.items())

@@ -1,0 +1,132 @@
+"""What is watched of a table after it was written: whether its newest row is fresh, and whether as much came as usual.
+
+Both are pure functions of what a caller read from the table's log, and of the moment it looks. They stop nothing.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+
+import polars as pl
+
+from lakehouse_assets.platform.quality.contract import Freshness
+from lakehouse_assets.platform.storage.table import Table
+
+WEEKS = 8
+"""So many earlier same weekdays are looked at."""
+LEAST_WEEKS = 4
+"""With fewer earlier same weekdays nothing is said."""
+_DEVIATIONS = 4.0
+# What a standard deviation is for normally distributed values, in median absolute deviations.
+_MAD_TO_DEVIATION = 1.4826
+# However regular the weeks before were, so much more or less is not remarkable.
+_LEAST_SHARE = 0.5
+_LEAST_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a monitor says: whether all is as it should be, a sentence, and the numbers behind it."""
+
+    passed: bool
+    text: str
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """So many rows came in at this moment (UTC)."""
+
+    at: datetime
+    rows: int
+
+
+# --- freshness
+
+
+def freshness(fresh: Freshness, newest: date | datetime | None, now: datetime) -> Verdict:
+    """Whether the newest value is young enough.
+
+    Args:
+        fresh: How old it may be.
+        newest: The newest value of the column; None if the table has no rows. A date lasts until its end.
+        now: The moment to judge at (UTC).
+    """
+    if newest is None:
+        return Verdict(passed=True, text="The table has no rows yet.")
+    age = max(now - _end(newest), timedelta(0))
+    passed = age <= fresh.within
+    text = f"The newest {fresh.column} is {newest}, {_hours(age)} ago; it may be {_hours(fresh.within)} old."
+    return Verdict(passed, text, {"newest": str(newest), "age_hours": round(age.total_seconds() / 3600, 2)})
+
+
+def newest_value(table: Table, column: str) -> date | datetime | None:
+    """The largest value of a column, from the statistics of the files in the log; files that have none are read."""
+    if not table.exists():
+        return None
+    files = pl.DataFrame(table.delta().get_add_actions(flatten=True))
+    known = next((name for name in (f"partition.{column}", f"max.{column}") if name in files.columns), None)
+    nulls = f"null_count.{column}"
+    if known is not None:
+        # A file whose rows all lack the value has no largest one either.
+        all_null = pl.col("num_records") == pl.col(nulls) if nulls in files.columns else pl.lit(value=True)
+        if files.select((pl.col(known).is_not_null() | all_null).fill_null(value=False).all()).item():
+            return files[known].max()  # type: ignore[return-value]
+    found: date | datetime | None = table.scan().select(pl.col(column).max()).collect(engine="streaming").item()
+    return found
+
+
+def _end(moment: date | datetime) -> datetime:
+    if isinstance(moment, datetime):
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return datetime.combine(moment + timedelta(days=1), time(), UTC)
+
+
+def _hours(span: timedelta) -> str:
+    hours = span.total_seconds() / 3600
+    return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
+
+
+# --- volume
+
+
+def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime) -> Verdict:
+    """Whether as many rows came today as on the same weekdays before.
+
+    The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
+    deviations (1.4826 times the median absolute deviation, Hampel 1974), and at least half of the median and 20 rows to either side. Today
+    may not be over: what is too little is judged by what had come on those days by this time of the day, what is too much by what came on
+    the whole of them. A day without an arrival counts as 0 rows, so a quiet weekend is as usual, and a feed that stays away is not.
+
+    Args:
+        arrivals: What came, in any order.
+        since: From when on the arrivals are complete; earlier days do not count, nor does the day that this moment lies in.
+        now: The moment to judge at (UTC).
+    """
+    today = now.date()
+    days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
+    days = [day for day in days if day > since.date()]
+    came = sum(arrival.rows for arrival in arrivals if arrival.at.date() == today and arrival.at <= now)
+    if len(days) < LEAST_WEEKS:
+        return Verdict(
+            passed=True,
+            text=f"Too little history: {len(days)} earlier {today:%A}s, {LEAST_WEEKS} are needed.",
+            numbers={"rows_today": came},
+        )
+    on = {day: [arrival for arrival in arrivals if arrival.at.date() == day] for day in days}
+    least, _ = _band([sum(a.rows for a in on[day] if a.at.time() <= now.time()) for day in days])
+    usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
+    low, high = came < least, came > most
+    what = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
+    text = f"{came:,} rows came today; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (
+        f". That is {what}?" if low or high else "."
+    )
+    return Verdict(not low and not high, text, {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)})
+
+
+def _band(rows: Sequence[int]) -> tuple[float, float]:
+    middle = statistics.median(rows)
+    spread = _MAD_TO_DEVIATION * statistics.median(abs(value - middle) for value in rows)
+    width = max(_DEVIATIONS * spread, _LEAST_SHARE * middle, _LEAST_ROWS)
+    return middle - width, middle + width

@@ -1,0 +1,82 @@
+"""Appends rows that come part by part and are never all in memory, or puts them in the place of others, in one commit.
+
+Where the parts come from is the caller's business; rows that are in memory as a whole are written by `table`.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+import polars as pl
+import pyarrow as pa
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse_assets.platform.storage import predicates, types
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
+from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.table import Table
+
+_ROWS_AT_ONCE = 100_000
+
+
+def append_stream(
+    table: Table, rows: int, parts: Callable[[], Iterable[pl.DataFrame]], commit: Commit, *, instead_of: Scope | None = None
+) -> Written:
+    """Add rows; with `instead_of`, in the place of the rows in that scope.
+
+    Args:
+        table: Unpartitioned.
+        rows: How many there will be; `parts` answers for it.
+        parts: Gives the rows, anew for each try. What it raises comes out as it is, and then nothing was committed. It runs on a thread of
+            delta-rs and must not use delta-rs itself.
+        commit: As for `Table.append`.
+        instead_of: Values of any columns. The new rows have to lie in the scope as well.
+
+    Raises:
+        SchemaMismatch: Columns or types differ from the table's.
+        CursorMoved: As `Commit.done`.
+        CommitConflict: Other writers did not let this one through.
+    """
+
+    def attempt(delta: DeltaTable) -> Counts:
+        held = pl.scan_delta(delta)
+        removed, how = 0, {"mode": "append"}
+        if instead_of is not None:
+            removed = int(held.filter(predicates.expression(instead_of)).select(pl.len()).collect().item())
+            how = {"mode": "overwrite", "predicate": predicates.sql(instead_of)}
+        counts = Counts(written=rows, removed=removed)
+        properties = commit.properties(delta, counts, read_before_write=instead_of is not None)
+        raised: list[Exception] = []
+        reader = _reader(parts, held.collect_schema(), table.name, raised)
+        try:
+            table.write_arrow(delta, reader, properties, **how)
+        except DeltaError as error:
+            if raised:
+                raise raised[0] from error
+            raise
+        return counts
+
+    return table.write(commit, attempt)
+
+
+def _joined(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """The same rows in parts of about `_ROWS_AT_ONCE`. delta-rs deals batches out to the cores: only within one they keep their order."""
+    waiting: list[pl.DataFrame] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(one.height for one in waiting) >= _ROWS_AT_ONCE:
+            yield pl.concat(waiting)
+            waiting = []
+    if waiting:
+        yield pl.concat(waiting)
+
+
+def _reader(parts: Callable[[], Iterable[pl.DataFrame]], schema: pl.Schema, name: str, raised: list[Exception]) -> pa.RecordBatchReader:
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for part in _joined(parts()):
+                yield from types.fit(part, schema, name).rechunk().to_arrow().to_batches()
+        except Exception as error:
+            raised.append(error)  # delta-rs passes on its text alone
+            raise
+
+    return pa.RecordBatchReader.from_batches(pl.DataFrame(schema=schema).to_arrow().schema, batches())
