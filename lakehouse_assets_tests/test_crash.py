@@ -84,7 +84,8 @@ def content(root: Path | str) -> dict[str, pl.DataFrame]:
         rows = table.scan().collect()
         rows = rows.drop("_ingested_at", "_run_id", "at", "run_id", "modified", "known_at", "recorded_at", strict=False)
         if table.name == "platform.landing.log":
-            rows = rows.filter(pl.col("event") != "touched")
+            # Of two runs at once, both may note that a file was moved.
+            rows = rows.filter(pl.col("event") != "touched").unique()
         lists = [name for name, dtype in rows.schema.items() if dtype.is_nested()]
         rows = rows.with_columns(pl.col(lists).map_elements(str, return_dtype=pl.String))
         found[table.name] = rows.sort(pl.exclude(pl.Float64), pl.col(pl.Float64).round(2))

@@ -131,7 +131,10 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
             *describe.monitor_results(key, {contracts.VOLUME: contracts.usual_volume(way.bronze, datetime.now(UTC))}),
             dg.MaterializeResult(
                 key,
-                metadata=describe.table(way.bronze) | describe.account(RowAccount(rows, rows)) | {"files_read": len(files) - len(refused)},
+                metadata=describe.table(way.bronze)
+                | describe.columns(way.bronze.schema())  # it may have gained some
+                | describe.account(RowAccount(rows, rows))
+                | {"files_read": len(files) - len(refused)},
                 data_version=describe.version(way.bronze),
             ),
         )

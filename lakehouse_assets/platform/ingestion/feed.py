@@ -26,6 +26,8 @@ LINEAGE = pl.Schema(
     }
 )
 
+_ALL = "**"
+
 NewColumns = Literal["evolve", "rescue", "refuse"]
 Changed = Literal["refuse", "reread", "ignore"]
 
@@ -59,7 +61,7 @@ class Feed:
     optional: tuple[str, ...] = ()
     encoding: str = "utf-8"
     format: Format | None = None
-    pattern: str | tuple[str, ...] = "**"
+    pattern: str | tuple[str, ...] = _ALL
     new_columns: NewColumns = "evolve"
     changed: Changed = "refuse"
     batch_files: int | None = None
@@ -87,6 +89,8 @@ class Feed:
     def takes(self, path: str) -> bool:
         """Whether a path below the feed's folder fits the pattern."""
         patterns = (self.pattern,) if isinstance(self.pattern, str) else self.pattern
+        if _ALL in patterns:
+            return True
         parts = PurePosixPath(path).parts
         return any(_fits(parts, (pattern if "/" in pattern else f"**/{pattern}").split("/")) for pattern in patterns)
 

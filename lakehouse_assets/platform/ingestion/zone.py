@@ -193,17 +193,17 @@ def _walk(folder: Path, top: Path) -> Iterator[LandedFile]:
         # Listed itself, so that it is refused and not overlooked.
         yield _landed(_name(folder, top), folder.stat())
         return
+    within = "" if folder == top else _name(folder, top) + "/"
     for entry in entries:
-        path = Path(entry.path)
         if not is_seen(PurePosixPath(entry.name)):
             continue
         try:
             if entry.is_dir(follow_symlinks=False):
-                yield from _walk(path, top)
+                yield from _walk(Path(entry.path), top)
             elif entry.is_symlink():
-                yield from _link(path, top)
+                yield from _link(Path(entry.path), top)
             elif entry.is_file(follow_symlinks=False):
-                yield _landed(_name(path, top), entry.stat())
+                yield _landed(within + _spelled(entry.name), entry.stat())
         except FileNotFoundError:
             continue  # gone since the folder was listed
 
@@ -219,7 +219,12 @@ def _link(path: Path, top: Path) -> Iterator[LandedFile]:
 
 
 def _name(path: Path, top: Path) -> str:
-    return os.fsencode(path.relative_to(top).as_posix()).decode(errors="backslashreplace")
+    return _spelled(path.relative_to(top).as_posix())
+
+
+def _spelled(name: str) -> str:
+    """A name as text, whatever its bytes are."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _landed(path: str, status: os.stat_result) -> LandedFile:
