@@ -32,7 +32,7 @@ from lakehouse_assets.platform.assets.declare import (
     Touched,
 )
 from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.quality.split import Evidence, Split
+from lakehouse_assets.platform.quality.split import Evidence, Split, together
 from lakehouse_assets.platform.storage import known_at, merge
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
 from lakehouse_assets.platform.storage.errors import CursorMoved
@@ -177,7 +177,7 @@ class Refresh:
         forgets = () if rebuilds is None else (replay.cursor_name(self.asset),)
         written = self._write(good, batch, Commit(moved, info, forgets), anew=rebuilds is not None, bad=parts.bad)
         account = accounts[-1] if written.counts is not None else RowAccount()
-        return Refreshed(written.version, done.account + account, (*done.evidence, *parts.evidence), done.batches + 1)
+        return Refreshed(written.version, done.account + account, together(done.evidence, parts.evidence), done.batches + 1)
 
     def _create(self, rows: Mapping[str, pl.DataType]) -> None:
         lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in _NOT_STORED}

@@ -151,14 +151,24 @@ def _text(name: str, column: Conformed, found: Sequence[str]) -> pl.Expr:
 
 
 def _given(raw: pl.Expr, nulls: tuple[str, ...]) -> pl.Expr:
-    return pl.when(~raw.str.strip_chars().is_in(["", *nulls])).then(raw)
+    stripped = raw.str.strip_chars()
+    return pl.when(~stripped.is_in(["", *nulls]) if nulls else stripped != "").then(raw)
 
 
-def _unparsed(columns: dict[str, Conformed]) -> pl.Expr:
+def _unparsed(columns: Mapping[str, Conformed]) -> pl.Expr:
+    left = pl.struct(pl.when(pl.col(name).is_null()).then(pl.col(_TEXT + name)).alias(name) for name in columns)
+    return left.map_batches(_as_json, return_dtype=pl.String, is_elementwise=True)
+
+
+def _as_json(left: pl.Series) -> pl.Series:
+    """The texts of each row as a JSON object. Most batches have none, which is seen at once."""
+    texts = left.struct.unnest()
+    with_text = [column.name for column in texts if column.null_count() < texts.height]
+    if not with_text:
+        return pl.repeat(None, texts.height, dtype=pl.String, eager=True)
     entries = []
-    for name in columns:
-        raw = pl.when(pl.col(name).is_null()).then(pl.col(_TEXT + name))
-        escaped = raw.str.replace_many(list(_ESCAPES), list(_ESCAPES.values()))
+    for name in with_text:
+        escaped = pl.col(name).str.replace_many(list(_ESCAPES), list(_ESCAPES.values()))
         entries.append(pl.concat_str(pl.lit(f'{json.dumps(name)}: "'), escaped, pl.lit('"')))
     listed = pl.concat_str(entries, separator=", ", ignore_nulls=True)
-    return pl.when(listed != "").then(pl.concat_str(pl.lit("{"), listed, pl.lit("}")))
+    return texts.select(pl.when(listed != "").then(pl.concat_str(pl.lit("{"), listed, pl.lit("}")))).to_series()

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -48,6 +48,19 @@ class Evidence:
     broken: int
     sample: tuple[Mapping[str, Any], ...]
     not_applied: str = ""
+
+
+def together(earlier: Sequence[Evidence], later: Sequence[Evidence]) -> tuple[Evidence, ...]:
+    """What rules found in two batches: one for each rule, with the words and the rows of the later batch where it found any."""
+    found = {evidence.rule.name: evidence for evidence in earlier}
+    for new in later:
+        old = found.get(new.rule.name)
+        if old is not None:
+            shown = new if new.broken else old
+            found[new.rule.name] = replace(shown, rows_in=old.rows_in + new.rows_in, broken=old.broken + new.broken)
+        else:
+            found[new.rule.name] = new
+    return tuple(found.values())
 
 
 @dataclass(frozen=True)

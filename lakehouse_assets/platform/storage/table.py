@@ -16,7 +16,6 @@ from deltalake import CommitProperties, DeltaTable, WriterProperties, write_delt
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse_assets.platform.storage import opened, paths, predicates, types
-from lakehouse_assets.platform.storage.bucket import is_bucket
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, lost_rows, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
@@ -74,7 +73,7 @@ class Table:
         return table
 
     def now(self) -> DeltaTable:
-        """The table at its latest version, for reading only: others may hold the same object. In a bucket far cheaper than `delta`.
+        """The table at its latest version, for reading only: others may hold the same object. Far cheaper than `delta`.
 
         Raises:
             NoSuchTable: It was never created.
@@ -84,8 +83,6 @@ class Table:
 
     def _at(self, version: int | None) -> DeltaTable:
         """The table at a version, or now, for reading only."""
-        if version is not None and not is_bucket(self.uri):
-            return self.delta(version)
         now = self.now()
         return now if version in {None, now.version()} else self.delta(version)
 

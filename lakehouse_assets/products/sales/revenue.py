@@ -10,17 +10,18 @@ ADJUSTMENT, SAMPLE, GIFT_VOUCHER, TEST, OTHER = "adjustment", "sample", "gift vo
 LINE_TYPES = (SALE, CANCELLATION, WRITE_OFF, CARRIAGE, DISCOUNT, FEE, ADJUSTMENT, SAMPLE, GIFT_VOUCHER, TEST, OTHER)
 GOODS = (SALE, CANCELLATION, WRITE_OFF)
 
-# The pseudo products of the till, by what their lines are.
+# The pseudo products of the till: how their stock codes begin or what they are, and what their lines are.
+_BEGINNINGS = {"TEST": TEST, "GIFT": GIFT_VOUCHER, "ADJUST": ADJUSTMENT}
 _STOCK_CODES = {
-    TEST: "^TEST",
-    GIFT_VOUCHER: "^GIFT",
-    CARRIAGE: "^(POST|DOT|C2|C3)$",
-    DISCOUNT: "^D$",
-    FEE: "^(BANK CHARGES|AMAZONFEE|CRUK)$",
-    ADJUSTMENT: "^(ADJUST.*|B)$",
-    SAMPLE: "^S$",
-    OTHER: "^M$",
+    **dict.fromkeys(("POST", "DOT", "C2", "C3"), CARRIAGE),
+    **dict.fromkeys(("BANK CHARGES", "AMAZONFEE", "CRUK"), FEE),
+    "D": DISCOUNT,
+    "B": ADJUSTMENT,
+    "S": SAMPLE,
+    "M": OTHER,
 }
+# One pattern for all of them: almost every code is that of a product, which its first character tells.
+_PSEUDO_PRODUCT = f"^({'|'.join(_BEGINNINGS)}|(?:{'|'.join(_STOCK_CODES)})$)"
 
 
 def line_type() -> pl.Expr:
@@ -29,16 +30,18 @@ def line_type() -> pl.Expr:
     Pseudo products come first: postage on a cancelled bill is carriage. A positive quantity at no price for nobody is a count of the
     stock, not a sale.
     """
-    code = pl.col("stock_code").str.to_uppercase()
-    pseudo_products = [(code.str.contains(pattern), name) for name, pattern in _STOCK_CODES.items()]
+    pseudo_product = pl.col("stock_code").str.to_uppercase().str.extract(_PSEUDO_PRODUCT)
     kinds = [
-        (pl.col("invoice").str.starts_with("A"), ADJUSTMENT),
-        *pseudo_products,
         (pl.col("invoice").str.starts_with("C"), CANCELLATION),
         (pl.col("quantity") < 0, WRITE_OFF),
         ((pl.col("unit_price") == 0) & pl.col("customer_id").is_null(), ADJUSTMENT),
     ]
-    return pl.coalesce(*(pl.when(applies).then(pl.lit(name)) for applies, name in kinds), pl.lit(SALE))
+    return pl.coalesce(
+        pl.when(pl.col("invoice").str.starts_with("A")).then(pl.lit(ADJUSTMENT)),
+        pseudo_product.replace_strict({**_BEGINNINGS, **_STOCK_CODES}, default=None, return_dtype=pl.String),
+        *(pl.when(applies).then(pl.lit(name)) for applies, name in kinds),
+        pl.lit(SALE),
+    )
 
 
 def discount_shares(lines: pl.LazyFrame) -> pl.LazyFrame:

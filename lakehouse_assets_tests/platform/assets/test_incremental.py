@@ -199,6 +199,9 @@ def test_much_that_waits_is_read_a_part_at_a_time(shop):
     done = refresh(shop, sales, batch_rows=12)
     assert done.account == RowAccount(40, 40)
     assert done.batches == 4
+    found = {evidence.rule.name: (evidence.rows_in, evidence.broken) for evidence in done.evidence}
+    assert found["amount_ge"] == (40, 0), "one for each rule, over all batches"
+    assert len(found) == len(done.evidence)
     assert refresh(shop, appended, batch_rows=1).batches == 10
     land(shop, (0, 0, 2), (0, 100, 2))
     assert refresh(shop, sales, batch_rows=1).account == RowAccount(2, 1, 1)
