@@ -26,6 +26,8 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.upkeep import Need
 
+_MANY: Final = 4
+
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: Final = ("error", "warning", "note")
 
@@ -225,8 +227,8 @@ def missing_files(patient: Patient) -> Iterator[Finding]:
 
 
 def small_files(patient: Patient) -> Iterator[Finding]:
-    """Partitions with too many small files."""
-    if patient.need.crowded:
+    """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
+    if patient.need.crowded and patient.need.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.need.crowded):
         what = f"{patient.need.small_files} small files, and {len(patient.need.crowded)} partitions with too many of them"
         yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
 

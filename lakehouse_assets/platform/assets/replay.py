@@ -83,7 +83,7 @@ class Replays:
         """Whether rows are marked as released that the table did not get; from cursors alone."""
         if not self._quarantine.exists():
             return False
-        marked, table = self._quarantine.delta(), self._target.delta()
+        marked, table = self._quarantine.now(), self._target.now()
         replays = cursor_of(marked, _REPLAYS)
         return replays is not None and (replays > (cursor_of(table, self._cursor) or 0) or self._rejected(table, marked) is not None)
 

@@ -28,7 +28,7 @@ _PROPERTIES: Mapping[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
     # A version that a model was trained on must stay readable: cleaning the log up is a decision of upkeep, never a commit's side effect.
     "delta.enableExpiredLogCleanup": "false",
-    "delta.checkpointInterval": "20",
+    "delta.checkpointInterval": "10",
 }
 
 
@@ -121,6 +121,8 @@ class Table:
             CommitConflict: Other writers did not let this one through.
         """
         stored = types.stored_schema(schema)
+        if {column.name for column in self.now().schema().fields}.issuperset(stored):
+            return
 
         def attempt() -> None:
             table = self.delta()

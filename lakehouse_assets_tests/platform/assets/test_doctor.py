@@ -80,7 +80,7 @@ def test_an_empty_lakehouse_is_healthy(settings):
 
 def many_small_files(settings):
     table = tables_of(settings).table(BRONZE)
-    for _ in range(upkeep.SMALL_FILES_A_PARTITION):
+    for _ in range(4 * upkeep.SMALL_FILES_A_PARTITION):
         table.append(table.scan().limit(1).collect())
     # Appended behind the back of silver, which is not what this is about.
     return BRONZE, "warning", "small files", f"lakehouse upkeep {BRONZE}"

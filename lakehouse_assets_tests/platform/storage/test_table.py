@@ -151,7 +151,7 @@ def test_the_log_keeps_every_version(three):
     assert three.delta().metadata().configuration == {
         "delta.enableChangeDataFeed": "true",
         "delta.enableExpiredLogCleanup": "false",
-        "delta.checkpointInterval": "20",
+        "delta.checkpointInterval": "10",
     }
 
 
