@@ -17,6 +17,8 @@ from lakehouse_assets.platform.storage.table import WRITER, Table
 
 _HELD = "__held"
 _GONE = "__gone"
+# For so many rows it pays to look at the keys of the table first: mostly there are none of them, and the other columns need not be read.
+_MANY_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,12 @@ def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str
     for column, dtype in frame.select(on).schema.items():
         if column not in partitions and (dtype.is_temporal() or dtype.is_integer()):
             rows = rows.filter(pl.col(column).is_between(frame[column].min(), frame[column].max()))
-    return rows.join(frame.lazy().select(on).unique(), on=list(on), how="semi")
+    keys = frame.lazy().select(on).unique()
+    if frame.height >= _MANY_ROWS:
+        keys = rows.select(on).join(keys, on=list(on), how="semi").collect(engine="streaming").lazy()
+        if not keys.collect().height:
+            return pl.LazyFrame(schema=rows.collect_schema())
+    return rows.join(keys, on=list(on), how="semi")
 
 
 def difference(
