@@ -95,17 +95,21 @@ class Ingestion:
         """
         self.discover(run_id)
         broken: dict[int, str] = {}
-        while (batch := self._next_batch(run_id, broken)) is not None:
-            yield batch
+        more = True
+        while more and (batch := self._next_batch(run_id, broken)) is not None:
+            files, more = batch
+            yield files
         if self.feed.archive and (stuck := move_read_files(self.log, self.zone, self.feed, self.bronze.cursor(self.cursor), run_id)):
             yield [Ingested(path, sequence, 0, reason) for path, sequence, reason in stuck]
 
-    def _next_batch(self, run_id: str, broken: dict[int, str]) -> list[Ingested] | None:
+    def _next_batch(self, run_id: str, broken: dict[int, str]) -> tuple[list[Ingested], bool] | None:
+        """What the next files gave, and whether more of them waited; None if none did."""
         while True:
             seen = self.look()
             before, reported = self.bronze.cursor(self.cursor), seen.cursors[self.cursor]
             resumed = reported is not None and reported > (before or 0)
-            batch = self._first_of(seen.reported(before, reported) if resumed and reported is not None else seen.waiting(before))
+            waiting = seen.reported(before, reported) if resumed and reported is not None else seen.waiting(before)
+            batch = self._first_of(waiting)
             if not batch.height:
                 return None
             until = int(batch["sequence"][-1])
@@ -125,7 +129,8 @@ class Ingestion:
                 except BrokenStream as stream:
                     broken[stream.sequence] = str(stream)
                     continue  # the same batch, as after a death, with this file refused
-            return [Ingested(file.path, file.sequence, file.rows, file.refused) for file in files]
+            gave = [Ingested(file.path, file.sequence, file.rows, file.refused) for file in files]
+            return gave, resumed or batch.height < waiting.height
 
     def _columns(self) -> list[str]:
         """Those that come from files: declared ones and what bronze has gained."""

@@ -37,7 +37,9 @@ def _lock(table: str, how: int, seconds: float) -> Iterator[None]:
     with ExitStack() as stack:
         with suppress(OSError):  # where nothing can be written, there is no queue
             path = Path(tempfile.gettempdir(), f"lakehouse-{os.getuid()}-{table}.lock")
-            file = stack.enter_context(path.open("w"))
+            # In a folder that others may write to, a link of theirs must not lead to a file of ours.
+            opened = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            file = stack.enter_context(os.fdopen(opened, "w"))
             while not _locked(file, how) and time.monotonic() < deadline:
                 time.sleep(_SECONDS_BETWEEN_LOOKS * random.uniform(0.5, 1.5))  # noqa: S311 jitter, not a secret
         yield
