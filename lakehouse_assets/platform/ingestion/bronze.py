@@ -115,7 +115,7 @@ class Ingestion:
             until = int(batch["sequence"][-1])
             with ExitStack() as held:
                 opener = Opener(self.feed, self.zone, self.bronze, self._columns(), held, broken)
-                files = [opener.open(row) for row in batch.iter_rows(named=True)]
+                files = opener.open_all(batch.iter_rows(named=True))
                 try:
                     self._report(files, batch, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
                     try:

@@ -6,7 +6,9 @@ follows from the events is worked out in `look`.
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import repeat
 
 import polars as pl
 
@@ -25,7 +27,7 @@ from lakehouse_assets.platform.ingestion.look import (
     State,
     judge,
 )
-from lakehouse_assets.platform.ingestion.zone import LandedFile, Zone, content_hash
+from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone, content_hash
 from lakehouse_assets.platform.storage.commit import Commit, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
@@ -86,7 +88,9 @@ def discover(log: Table, zone: Zone, feed: Feed, run_id: str) -> int:
         seen = look(log, feed.name)
         unknown = seen.unknown(files_of(zone, feed))
         states = seen.states([file.path for file in unknown])
-        rows = [row for file in unknown if (row := _event(file, zone, states.get(file.path), feed)) is not None]
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            events = pool.map(_event, unknown, repeat(zone), (states.get(file.path) for file in unknown), repeat(feed))
+            rows = [row for row in events if row is not None]
         if not rows:
             return 0
         try:

@@ -4,11 +4,13 @@ Which columns bronze gains is decided here, by the feed's policy. How the bytes 
 """
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -16,7 +18,7 @@ import polars as pl
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.look import READ, REFUSED, REREAD
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile, parse
-from lakehouse_assets.platform.ingestion.zone import LandedFile, Zone
+from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone
 from lakehouse_assets.platform.storage.table import Table
 
 _ROWS_AT_ONCE = 50_000
@@ -116,6 +118,12 @@ class Opener:
     columns: list[str]
     held: ExitStack
     broken: Mapping[int, str]
+    _gaining: Lock = field(default_factory=Lock, repr=False)
+
+    def open_all(self, rows: Iterable[Mapping[str, Any]]) -> list[Opened]:
+        """Finds, opened several at a time: a disk has more than one core to feed, and a bucket takes its time."""
+        with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+            return list(pool.map(self.open, rows))
 
     def open(self, row: Mapping[str, Any]) -> Opened:
         """A find, opened; one that cannot be read is refused and no error."""
@@ -142,11 +150,12 @@ class Opener:
             local = self.held.enter_context(self.zone.local(path))
         except OSError as error:
             raise _cannot_be_opened(path, error) from error
-        parsed, gained = parse_by_policy(local, self.feed, self.columns)
+        parsed, gained = parse_by_policy(local, self.feed, tuple(self.columns))
         self.held.enter_context(parsed)
         if gained:
-            self.bronze.add_columns(dict.fromkeys(gained, pl.String()))
-            self.columns.extend(gained)
+            with self._gaining:
+                self.bronze.add_columns(dict.fromkeys(gained, pl.String()))
+                self.columns.extend(name for name in gained if name not in self.columns)
         return parsed
 
 

@@ -18,6 +18,9 @@ from uuid import uuid4
 
 from lakehouse_assets.platform.ingestion.feed import is_seen
 
+FILES_AT_ONCE = 4
+"""So many files are hashed and opened at a time: a disk has several cores to feed, and a bucket takes its time."""
+
 _LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a timestamp has
 _READ_AT_ONCE = 1024 * 1024
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
