@@ -46,7 +46,7 @@ def test_upkeep_says_what_it_would_do_and_does_it(lakehouse, settings):
     assert planned[BRONZE]["files"] == planned[BRONZE]["small_files"] == SMALL_FILES_A_PARTITION
     assert "compact" in lakehouse("upkeep", "--dry-run", BRONZE).stdout
     assert tables_of(settings).table(BRONZE).version() == before
-    assert lakehouse("doctor").exit_code == 1
+    assert lakehouse("doctor").exit_code == 0, "what the next night puts right is nothing that is wrong"
     done = json.loads(lakehouse("upkeep", BRONZE, "--json").stdout)
     assert [(row["table"], row["done"], row["files_after"]) for row in done] == [(BRONZE, ["compacted"], 1)]
     everything = lakehouse("upkeep")
@@ -56,7 +56,10 @@ def test_upkeep_says_what_it_would_do_and_does_it(lakehouse, settings):
     assert lakehouse("upkeep", "no.such.table").exit_code == 1
 
 
-def test_the_doctor_says_what_is_wrong_and_ends_with_one(lakehouse):
+def test_the_doctor_says_what_is_wrong_and_ends_with_one(lakehouse, settings):
+    bronze = tables_of(settings).table(BRONZE)
+    for _ in range(3 * SMALL_FILES_A_PARTITION):
+        bronze.append(bronze.scan().limit(1).collect())
     found = json.loads(lakehouse("doctor", "--json").stdout)
     assert {finding["mend"] for finding in found} >= {f"lakehouse upkeep {BRONZE}"}
     said = lakehouse("doctor")
