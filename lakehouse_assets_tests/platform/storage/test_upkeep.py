@@ -337,6 +337,9 @@ def test_upkeep_beside_writers_loses_nothing(lakehouse, start):
     old = {str(path) for path in Path(table.uri).rglob("*.*") if path.is_file()}
     for path in old:
         os.utime(path, (at, at))
+    crowd = [(98, number, number) for number in range(upkeep.SMALL_FILES_A_PARTITION)]
+    for row in crowd:
+        table.append(pl.DataFrame([row], schema={"part": pl.Int64(), "id": pl.Int64(), "batch": pl.Int64()}, orient="row"))
     writers = {name: start("write", lakehouse.root, name, 4) for name in range(3)}
     for writer in writers.values():
         assert writer.stdout.readline() == "ready\n"
@@ -350,7 +353,7 @@ def test_upkeep_beside_writers_loses_nothing(lakehouse, start):
     assert [writer.wait() for writer in writers.values()] == [0] * 3
     assert {COMPACTED, VACUUMED} <= done
     assert len([path for path in old if path.endswith(".parquet") and Path(path).exists()]) == 1
-    held = [tuple(row) for report in said.values() for row in report["held"]] + [(99, 5, 5)]
+    held = [tuple(row) for report in said.values() for row in report["held"]] + [(99, 5, 5), *crowd]
     assert rows_of(table) == sorted(held, key=repr)
     assert {name: table.cursor(f"shop.bronze.source_{name}") for name in said} == {name: report["cursor"] for name, report in said.items()}
 
