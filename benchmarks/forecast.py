@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.measure import REAL_DATA, keep, measure
 from lakehouse_assets.platform.compute.local import Local
-from lakehouse_assets.platform.training.metrics import coverage, wape
+from lakehouse_assets.platform.modelling.metrics import coverage, wape
 from lakehouse_assets.products.revenue_forecast.features import HORIZONS, daily_features
 from lakehouse_assets.products.revenue_forecast.model import backtest
 

@@ -64,12 +64,12 @@ def new_days(root: Path) -> dict[str, list[float]]:
 def up_to_date(settings: Settings) -> dict[str, float]:
     """Bring every table up to date, in the order of the graph; the seconds of each."""
     from lakehouse_assets import products
-    from lakehouse_assets.platform.assets.autoload import load
-    from lakehouse_assets.platform.assets.build import ingestion
-    from lakehouse_assets.platform.assets.declare import FeedAsset, TableAsset
-    from lakehouse_assets.platform.assets.refresh import Refresh
-    from lakehouse_assets.platform.assets.resources import resources
-    from lakehouse_assets_tests.pipeline import in_order
+    from lakehouse_assets.platform.declarations.declare import FeedAsset, TableAsset
+    from lakehouse_assets.platform.orchestration.assets import ingestion
+    from lakehouse_assets.platform.orchestration.autoload import load
+    from lakehouse_assets.platform.orchestration.resources import resources
+    from lakehouse_assets.platform.pipeline.refresh import Refresh
+    from lakehouse_assets_tests.running import in_order
 
     resource = resources(settings)["lakehouse"]
     lakehouse = resource.open()
@@ -92,9 +92,9 @@ def up_to_date(settings: Settings) -> dict[str, float]:
 def tend(settings: Settings) -> None:
     """Compact and checkpoint by need, as the nightly schedule does."""
     from lakehouse_assets import products
-    from lakehouse_assets.platform.assets.autoload import load
-    from lakehouse_assets.platform.assets.resources import resources
-    from lakehouse_assets.platform.assets.upkeep import Upkeep
+    from lakehouse_assets.platform.operations.maintenance import Upkeep
+    from lakehouse_assets.platform.orchestration.autoload import load
+    from lakehouse_assets.platform.orchestration.resources import resources
 
     found = resources(settings)
     declared = load(products).declarations

@@ -45,9 +45,9 @@ def land(folder: Path, files: int) -> None:
 def platform(landed: Path, root: Path) -> dict[str, int]:
     """The two tables of the product."""
     from lakehouse_assets import products
-    from lakehouse_assets.platform.assets.autoload import load
+    from lakehouse_assets.platform.orchestration.autoload import load
     from lakehouse_assets.settings import Settings
-    from lakehouse_assets_tests.pipeline import run_declared, tables_of
+    from lakehouse_assets_tests.running import run_declared, tables_of
 
     settings = Settings.load({"LAKEHOUSE_ROOT": str(root)})
     zone = Path(settings.landing) / "invoices"

@@ -3,9 +3,10 @@
 import dagster as dg
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.assets import automation, upkeep
-from lakehouse_assets.platform.assets.autoload import Products, load
-from lakehouse_assets.platform.assets.resources import resources
+from lakehouse_assets.platform.orchestration import automation
+from lakehouse_assets.platform.orchestration import maintenance as upkeep
+from lakehouse_assets.platform.orchestration.autoload import Products, load
+from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.settings import Settings
 
 

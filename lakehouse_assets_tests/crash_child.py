@@ -19,15 +19,15 @@ from deltalake import DeltaTable
 from deltalake.table import TableAlterer, TableMerger
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.assets.autoload import Products, load
-from lakehouse_assets.platform.assets.declare import FeedAsset
+from lakehouse_assets.platform.declarations.declare import FeedAsset
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone
+from lakehouse_assets.platform.orchestration.autoload import Products, load
 from lakehouse_assets.platform.storage import table
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import run_declared
+from lakehouse_assets_tests.running import run_declared
 
-# Everything up to the feature set. How a model and its predictions survive is in `platform.assets.test_models`.
+# Everything up to the feature set. How a model and its predictions survive is in `platform.pipeline.test_model_step`.
 TABLES = ("sales", "revenue_forecast.features.daily_statistics")
 _BYTES_OF_A_FILE = 700
 _SECONDS_INTO_A_REQUEST = 0.004

@@ -9,10 +9,10 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets import products
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.platform.assets.autoload import load
+from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import SettingError, Settings
 from lakehouse_assets_tests.crash_child import TABLES
-from lakehouse_assets_tests.pipeline import run_products, tables_of
+from lakehouse_assets_tests.running import run_products, tables_of
 from lakehouse_assets_tests.s3 import SECRET
 from lakehouse_assets_tests.test_crash import assert_same, content
 

@@ -21,11 +21,11 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.assets.autoload import load
+from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets_tests.crash_child import TABLES, archiving
-from lakehouse_assets_tests.pipeline import run_declared, tables_of
+from lakehouse_assets_tests.running import run_declared, tables_of
 
 PROJECT = Path(__file__).parents[1]
 KILLED, FILE_TOO_LARGE = 9, 25
@@ -194,7 +194,7 @@ def test_a_killed_run_on_a_bucket_is_taken_up_as_if_nothing_had_been(s3, tmp_pat
 
 
 def zone_of(root: str, feed: str) -> Any:
-    from lakehouse_assets.platform.assets.resources import resources
+    from lakehouse_assets.platform.orchestration.resources import resources
 
     return resources(settings_of(root))["lakehouse"].zone(feed)
 

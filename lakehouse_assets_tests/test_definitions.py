@@ -12,10 +12,10 @@ import yaml
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
-from lakehouse_assets.platform.assets.autoload import load
-from lakehouse_assets.platform.assets.build import key_of
+from lakehouse_assets.platform.orchestration.assets import key_of
+from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import land_text, run_declared, tables_of
+from lakehouse_assets_tests.running import land_text, run_declared, tables_of
 
 PROJECT = Path(__file__).parents[1]
 
@@ -96,7 +96,7 @@ NEW_PRODUCT = '''
 
 import polars as pl
 
-from lakehouse_assets.platform.assets.declare import Append, Changes, feed, table
+from lakehouse_assets.platform.declarations.declare import Append, Changes, feed, table
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.quality.conform import conform, text, whole_number
 from lakehouse_assets.platform.quality.contract import Contract, column

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import land_text, run_products, tables_of
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
 ROWS, LINES, AMOUNT = 1_067_370, 1_044_847, 18_909_744.12
 

@@ -8,7 +8,7 @@ import pytest
 
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
-from lakehouse_assets_tests.pipeline import run_products, tables_of
+from lakehouse_assets_tests.running import run_products, tables_of
 
 START, DAYS, ORDERS, SEED = date(2024, 1, 4), 150, 8, 3
 # The simulator's kinds by what the business calls them.

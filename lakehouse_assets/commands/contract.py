@@ -11,9 +11,9 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets import contracts
-from lakehouse_assets.platform.assets.contract_changes import contract_changes
-from lakehouse_assets.platform.assets.declare import SCD1, SCD2, Merge, Revise, TableAsset
+from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Merge, Revise, TableAsset
+from lakehouse_assets.platform.operations.contract_changes import contract_changes
+from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.odcs import Described, odcs

@@ -1,4 +1,4 @@
-"""The doctor at the command line: what the checks of `platform.assets.doctor` find, worst first."""
+"""The doctor at the command line: what the checks of `platform.operations.doctor` find, worst first."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -13,7 +13,7 @@ from lakehouse_assets.commands import upkeep
 from lakehouse_assets.commands.restore import under_way
 from lakehouse_assets.commands.run import name_of
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets.doctor import SEVERITIES, Checkup
+from lakehouse_assets.platform.operations.doctor import SEVERITIES, Checkup
 
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 

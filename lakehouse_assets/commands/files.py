@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import ago, right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets.declare import FeedAsset
+from lakehouse_assets.platform.declarations.declare import FeedAsset
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.table import Table
 

@@ -17,12 +17,12 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets import contracts
-from lakehouse_assets.platform.assets.declare import Changes, FeedAsset, TableAsset
+from lakehouse_assets.platform.declarations.declare import Changes, FeedAsset, TableAsset
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import is_seen
 from lakehouse_assets.platform.ingestion.preview import Preview, preview
 from lakehouse_assets.platform.ingestion.zone import NotLanded, Zone
+from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.quality.contract import ContractBroken
 from lakehouse_assets.platform.quality.split import BROKEN
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

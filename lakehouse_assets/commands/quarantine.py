@@ -1,6 +1,6 @@
 """What the commands on quarantines find and tell: rejected rows with their reasons and their source, and what a replay did with them.
 
-How rows are released is in `platform.assets.replay`.
+How rows are released is in `platform.pipeline.replay`.
 """
 
 import json
@@ -14,10 +14,10 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets.declare import TableAsset
-from lakehouse_assets.platform.assets.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
-from lakehouse_assets.platform.assets.replay import Replayed, Replays
-from lakehouse_assets.platform.assets.selection import Selection
+from lakehouse_assets.platform.declarations.declare import TableAsset
+from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
+from lakehouse_assets.platform.pipeline.replay import Replayed, Replays
+from lakehouse_assets.platform.pipeline.selection import Selection
 from lakehouse_assets.platform.quality.account import RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, columns_of, rules_of
 from lakehouse_assets.platform.quality.split import BROKEN, MASK, UNPARSED

@@ -1,4 +1,4 @@
-"""Restores by hand: what would go, the question whether it may, what was done. What it does is in `platform.assets.restore`."""
+"""Restores by hand: what would go, the question whether it may, what was done. What it does is in `platform.operations.restore`."""
 
 import uuid
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets import restore
-from lakehouse_assets.platform.assets.restore import Restoration
+from lakehouse_assets.platform.operations import restore
+from lakehouse_assets.platform.operations.restore import Restoration
 from lakehouse_assets.platform.storage.table import Table
 
 _SAMPLE = 3

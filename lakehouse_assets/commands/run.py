@@ -1,4 +1,4 @@
-"""Runs a selection of assets in this process and shows how far each is. What the assets do is in `platform.assets`."""
+"""Runs a selection of assets in this process and shows how far each is. What the assets do is in `platform.pipeline`."""
 
 import re
 import threading
@@ -14,9 +14,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets.automation import everything
-from lakehouse_assets.platform.assets.build import REBUILD_TAG
-from lakehouse_assets.platform.assets.declare import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.orchestration.assets import REBUILD_TAG
+from lakehouse_assets.platform.orchestration.automation import everything
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
 _SECONDS_BETWEEN_LOOKS = 0.25

@@ -1,4 +1,4 @@
-"""Upkeep by hand, table by table: what is needed, what was done. What it does is in `platform.assets.upkeep`."""
+"""Upkeep by hand, table by table: what is needed, what was done. What it does is in `platform.operations.maintenance`."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.assets.upkeep import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Upkeep
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 

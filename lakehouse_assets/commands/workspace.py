@@ -14,15 +14,15 @@ import dagster as dg
 import lakehouse_assets
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
-from lakehouse_assets.platform.assets.autoload import Products, load
-from lakehouse_assets.platform.assets.build import ingestion
-from lakehouse_assets.platform.assets.declare import FeedAsset, ModelAsset, TableAsset
-from lakehouse_assets.platform.assets.models import ModelStep, newest_features
-from lakehouse_assets.platform.assets.refresh import Refresh
-from lakehouse_assets.platform.assets.resources import LakehouseResource, MlflowResource, resources
+from lakehouse_assets.platform.declarations.declare import FeedAsset, ModelAsset, TableAsset
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.orchestration.assets import ingestion
+from lakehouse_assets.platform.orchestration.autoload import Products, load
+from lakehouse_assets.platform.orchestration.resources import LakehouseResource, MlflowResource, resources
+from lakehouse_assets.platform.pipeline.model_step import ModelStep, newest_features
+from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.settings import Settings

@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.commands import workspace
-from lakehouse_assets.platform.assets.autoload import Products
-from lakehouse_assets.platform.assets.declare import Append, Changes, Replace, Snapshot, TableAsset, table
-from lakehouse_assets.platform.assets.refresh import Refresh
+from lakehouse_assets.platform.declarations.declare import Append, Changes, Replace, Snapshot, TableAsset, table
+from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings

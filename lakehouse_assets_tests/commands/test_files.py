@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import land_text, run_products, tables_of
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"

@@ -10,7 +10,7 @@ from lakehouse_assets.cli.main import main
 from lakehouse_assets.commands.report import _table
 from lakehouse_assets.commands.workspace import Workspace
 from lakehouse_assets.platform.quality.split import MASK
-from lakehouse_assets_tests.pipeline import land_text, run_products, tables_of
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
 LINES = "sales.silver.invoice_lines"
 INVOICES = """Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import land_text, tables_of
+from lakehouse_assets_tests.running import land_text, tables_of
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 LINE = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"

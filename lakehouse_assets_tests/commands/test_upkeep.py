@@ -7,9 +7,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.platform.storage.upkeep import SMALL_FILES_A_PARTITION
+from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.pipeline import land_text, run_products, tables_of
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
 BRONZE, SILVER = "sales.bronze.products", "sales.silver.products"
 HEADER = "stock_code,name,product_group,component,list_price\n"

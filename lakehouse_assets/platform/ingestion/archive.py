@@ -9,7 +9,7 @@ import polars as pl
 
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.ingestion.look import ARCHIVED, READ
+from lakehouse_assets.platform.ingestion.file_state import ARCHIVED, READ
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.storage.table import Table
 

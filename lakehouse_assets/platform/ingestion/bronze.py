@@ -15,7 +15,7 @@ import polars as pl
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.archive import move_read_files
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
-from lakehouse_assets.platform.ingestion.look import REREAD, Look
+from lakehouse_assets.platform.ingestion.file_state import REREAD, Look
 from lakehouse_assets.platform.ingestion.opened import BrokenStream, Opened, Opener
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.quality.account import RowAccount

@@ -13,7 +13,7 @@ from itertools import repeat
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.ingestion.look import (
+from lakehouse_assets.platform.ingestion.file_state import (
     ARCHIVED,
     CHANGED,
     DUPLICATE,

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.ingestion.look import READ, REFUSED, REREAD
+from lakehouse_assets.platform.ingestion.file_state import READ, REFUSED, REREAD
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone
 from lakehouse_assets.platform.storage.table import Table

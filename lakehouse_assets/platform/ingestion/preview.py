@@ -11,7 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.compression import ENDINGS
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, is_seen
-from lakehouse_assets.platform.ingestion.look import CHANGED, IGNORED, REREAD, TOUCHED, Look, judge
+from lakehouse_assets.platform.ingestion.file_state import CHANGED, IGNORED, REREAD, TOUCHED, Look, judge
 from lakehouse_assets.platform.ingestion.opened import parse_by_policy
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile
 from lakehouse_assets.platform.ingestion.zone import content_hash

@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
-from lakehouse_assets.platform.storage.turns import turn, wait_for_turns
+from lakehouse_assets.platform.storage.writer_queue import turn, wait_for_turns
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from lakehouse_assets.platform.storage import inventory
 from lakehouse_assets.platform.storage.change_feed import last_change
 from lakehouse_assets.platform.storage.commit import NEVER, cursor_of, next_write, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
+from lakehouse_assets.platform.storage.maintenance import UPKEEP, readable_from
 from lakehouse_assets.platform.storage.table import INFO_PREFIX, Table
-from lakehouse_assets.platform.storage.upkeep import UPKEEP, readable_from
 
 RESTORED_TO: Final = "lakehouse.restored_to"
 

@@ -15,7 +15,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from lakehouse_assets.platform.storage import opened, paths, predicates, types
+from lakehouse_assets.platform.storage import paths, predicates, types
+from lakehouse_assets.platform.storage import table_cache as opened
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, lost_rows, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from lakehouse_assets.platform.training.holidays import is_bank_holiday, is_christmas_break
+from lakehouse_assets.platform.modelling.holidays import is_bank_holiday, is_christmas_break
 
 HORIZONS = 28
 YEAR = 364  # days: the same weekday a year ago

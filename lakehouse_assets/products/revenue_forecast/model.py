@@ -13,9 +13,9 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
-from lakehouse_assets.platform.training.baselines import seasonal_naive, seasonal_window_average
-from lakehouse_assets.platform.training.quantile import QuantileModel, calibrate, fit_quantiles
-from lakehouse_assets.platform.training.result import HistoryTooShort
+from lakehouse_assets.platform.modelling.baselines import seasonal_naive, seasonal_window_average
+from lakehouse_assets.platform.modelling.quantile import QuantileModel, calibrate, fit_quantiles
+from lakehouse_assets.platform.modelling.result import HistoryTooShort
 from lakehouse_assets.products.revenue_forecast.features import HORIZONS, MODEL_INPUTS, forecast_rows, training_rows
 
 QUANTILES = (0.1, 0.5, 0.9)

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import polars as pl
 
-from lakehouse_assets.platform.assets.declare import Champion, Merge, Snapshot, table
-from lakehouse_assets.platform.assets.models import Scorer
+from lakehouse_assets.platform.declarations.declare import Champion, Merge, Snapshot, table
+from lakehouse_assets.platform.modelling import plots
+from lakehouse_assets.platform.pipeline.model_step import Scorer
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import as_known
-from lakehouse_assets.platform.training import plots
 from lakehouse_assets.products.revenue_forecast.contracts import RevenueForecast
 from lakehouse_assets.products.revenue_forecast.tables import FEATURES, KEY, daily_revenue_model, score
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.assets.declare import Revise, Since, model, table
 from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.declarations.declare import Revise, Since, model, table
 from lakehouse_assets.platform.features.point_in_time import as_first_known
+from lakehouse_assets.platform.modelling import metrics, plots
+from lakehouse_assets.platform.modelling.quantile import load_quantile_model
+from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
+from lakehouse_assets.platform.modelling.splits import anchored_origins
 from lakehouse_assets.platform.storage.known_at import as_known
-from lakehouse_assets.platform.training import metrics, plots
-from lakehouse_assets.platform.training.quantile import load_quantile_model
-from lakehouse_assets.platform.training.result import HistoryTooShort, Training
-from lakehouse_assets.platform.training.splits import anchored_origins
 from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.contracts import DailyFeatures
 from lakehouse_assets.products.revenue_forecast.features import HORIZONS, LOOKBACK, MODEL_INPUTS, daily_features, forecast_rows
@@ -70,7 +70,7 @@ def fit(features: pl.LazyFrame, seed: int) -> Training:
     whole = tested.select(*scores, metrics.coverage("actual", "p10", "p90")).row(0, named=True)
     return Training(
         model=trained,
-        loader="lakehouse_assets.platform.training.quantile:load_quantile_model",
+        loader="lakehouse_assets.platform.modelling.quantile:load_quantile_model",
         packages=("lightgbm", "numpy", "polars"),
         input_example=forecast_rows(known).filter(pl.col("origin") == last).head(5).select(MODEL_INPUTS).collect(),
         backtest=tested.rename({"p50": "model"}),

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from lakehouse_assets.platform.assets.declare import Lookup, Merge, Replace, Touched, table
+from lakehouse_assets.platform.declarations.declare import Lookup, Merge, Replace, Touched, table
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer360, CustomerMonth, DailyRevenue
 

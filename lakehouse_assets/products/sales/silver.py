@@ -3,7 +3,7 @@
 import polars as pl
 import xxhash
 
-from lakehouse_assets.platform.assets.declare import SCD2, Changes, Merge, Snapshot, table
+from lakehouse_assets.platform.declarations.declare import SCD2, Changes, Merge, Snapshot, table
 from lakehouse_assets.platform.quality.conform import choice, code, conform, number, text, timestamp, whole_number
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup

@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.storage import opened
+from lakehouse_assets.platform.storage import table_cache as opened
 from lakehouse_assets.platform.storage.bucket import open_store, split_address
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchTable

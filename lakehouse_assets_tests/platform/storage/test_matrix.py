@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import ScopeError, TypeNotStorable
 from lakehouse_assets.platform.storage.merge import merge
-from lakehouse_assets_tests.platform.assets import test_io_manager_partitions as plain
+from lakehouse_assets_tests.platform.orchestration import test_io_manager_partitions as plain
 from lakehouse_assets_tests.platform.storage.fresh import examples, fresh_table, rows_of
 
 DAYS = [date(2024, 2, 28) + timedelta(days=n) for n in range(5)]

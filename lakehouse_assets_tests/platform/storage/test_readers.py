@@ -11,7 +11,8 @@ from deltalake import DeltaTable, QueryBuilder
 from polars.testing import assert_frame_equal
 from pyarrow import parquet
 
-from lakehouse_assets.platform.storage import restore, upkeep
+from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import restore
 from lakehouse_assets.platform.storage.merge import merge
 from lakehouse_assets.platform.storage.update import update
 

@@ -9,7 +9,8 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from lakehouse_assets.platform.storage import merge, restore, upkeep
+from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import merge, restore
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchVersion
 from lakehouse_assets_tests.platform.storage.fresh import files_of, rows_of

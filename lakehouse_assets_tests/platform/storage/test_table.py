@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 
-from lakehouse_assets.platform.storage import opened
+from lakehouse_assets.platform.storage import table_cache as opened
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.storage.fresh import rows_of

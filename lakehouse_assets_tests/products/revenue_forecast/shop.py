@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.training.holidays import bank_holidays_of_england
+from lakehouse_assets.platform.modelling.holidays import bank_holidays_of_england
 
 FIRST = date(2010, 1, 4)
 LEVELS = {"large": 5000.0, "middle": 800.0, "small": 60.0}

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.compute.local import Local
-from lakehouse_assets.platform.training.metrics import coverage, wape
-from lakehouse_assets.platform.training.result import HistoryTooShort
+from lakehouse_assets.platform.modelling.metrics import coverage, wape
+from lakehouse_assets.platform.modelling.result import HistoryTooShort
 from lakehouse_assets.products.revenue_forecast.features import daily_features
 from lakehouse_assets.products.revenue_forecast.model import LEAST_DAYS, backtest, forecast, train
 from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales

@@ -7,7 +7,7 @@ import pytest
 
 from lakehouse_assets.platform.ingestion.feed import LINEAGE
 from lakehouse_assets.products.sales import bronze, silver
-from lakehouse_assets_tests.pipeline import land_text, run_products, tables_of
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 OTHER_HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country"

@@ -1,0 +1,360 @@
+"""What is wrong with a lakehouse, and how to mend it: small checks, each for one kind of trouble, in two lists at the end.
+
+A check only looks. What it finds says what to do as a command that can be run as it stands.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Final, Literal
+
+import polars as pl
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Champion, Declaration, FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.operations.maintenance import Upkeep, models_in_use
+from lakehouse_assets.platform.pipeline.quarantine import unreleased
+from lakehouse_assets.platform.storage import inventory
+from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage.errors import NoSuchVersion, StorageError
+from lakehouse_assets.platform.storage.inventory import Inventory
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.maintenance import Need
+from lakehouse_assets.platform.storage.table import Table
+
+_MANY: Final = 4
+
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: Final = ("error", "warning", "note")
+
+_PLATFORM = "platform."
+# Upkeep comes at night; only what it should have found by then is a finding.
+_LONG_LOG = 2 * upkeep.LOG_ENTRIES
+_LONG_WAIT = timedelta(hours=1)
+_SAMPLE = 3
+_READER, _WRITER = 1, 4
+# What a writer of the floor knows under other names.
+_PLAIN_FEATURES = frozenset({"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "generatedColumns", "timestampNtz"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong or worth knowing.
+
+    Attributes:
+        severity: `error`: data or a table is at stake; `warning`: it will be; `note`: only so that it is known.
+        table: Its name.
+        what: What is wrong.
+        mend: A command, or what else to do; empty if nothing has to be done.
+    """
+
+    severity: Severity
+    table: str
+    what: str
+    mend: str = ""
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """A lakehouse to look at.
+
+    Attributes:
+        lakehouse: Its tables.
+        declarations: Of all products.
+        known: Tables beside the declared ones that somebody answers for, as assets with Dagster's own means.
+        upkeep: Whose cursors and pins count.
+        is_running: Whether a run is under way, which explains what is unfinished.
+        now: With time zone.
+    """
+
+    lakehouse: Lakehouse
+    declarations: Sequence[Declaration]
+    known: frozenset[str]
+    upkeep: Upkeep
+    is_running: bool
+    now: datetime
+
+    def examine(self) -> Iterator[Finding]:
+        """All that is found, table by table, the lakehouse as a whole first."""
+        for whole in OF_THE_LAKEHOUSE:
+            yield from _guarded("lakehouse", lambda whole=whole: whole(self))  # type: ignore[misc]
+        for table in self.lakehouse.tables():
+            patient = Patient(self, table)
+            if reason := unopened(table):
+                yield patient.finding("error", f"it cannot be opened: {reason}", _made_anew(patient))
+                continue
+            for check in OF_A_TABLE:
+                yield from _guarded(table.name, lambda check=check, patient=patient: check(patient))  # type: ignore[misc]
+
+    @cached_property
+    def declared(self) -> Mapping[str, Declaration]:
+        """The declarations by the names of their tables."""
+        return {asset.name: asset for asset in self.declarations}
+
+    @cached_property
+    def files(self) -> pl.DataFrame:
+        """What last became of every landed file."""
+        return landing.latest(self.lakehouse.table(landing.LOG))
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One table that is looked at."""
+
+    checkup: Checkup
+    table: Table
+
+    @property
+    def name(self) -> str:
+        """The table's name."""
+        return self.table.name
+
+    @property
+    def asset(self) -> Declaration | None:
+        """What a product declares about it, if it is the table and not its quarantine."""
+        return self.checkup.declared.get(self.name)
+
+    @cached_property
+    def delta(self) -> DeltaTable:
+        """The table at its newest version."""
+        return self.table.delta()
+
+    @cached_property
+    def stock(self) -> Inventory:
+        """Its folder."""
+        return inventory.take(self.table)
+
+    @cached_property
+    def need(self) -> Need:
+        """What upkeep would do to it."""
+        return next(need for table, need in self.checkup.upkeep.needs([self.name]) if table.name == self.name)
+
+    def finding(self, severity: Severity, what: str, mend: str = "") -> Finding:
+        """A finding about this table."""
+        return Finding(severity, self.name, what, mend)
+
+
+def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What a check finds; one that cannot be made is a finding itself and does not keep the others from being made."""
+    try:
+        return list(look())
+    except (StorageError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
+        return [Finding("error", name, f"it cannot be looked at: {str(error).splitlines()[0]}", f"lakehouse history {name}")]
+
+
+def unopened(table: Table) -> str:
+    """Why a table cannot be opened; empty if it can."""
+    try:
+        table.delta()
+    except (StorageError, DeltaError, OSError) as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+def move_away(lakehouse: Lakehouse, table: Table) -> str:
+    """The command that takes a table and its quarantine out of the lakehouse without deleting them."""
+    quarantine = lakehouse.table(table.name + QUARANTINE_SUFFIX) if not table.name.endswith(QUARANTINE_SUFFIX) else table
+    moved = [table, *([quarantine] if quarantine != table and quarantine.exists() else [])]
+    if "://" in table.uri:
+        return f"move all objects below {' and '.join(each.uri + '/' for each in moved)} to a place outside {lakehouse.root}"
+    root = lakehouse.root.rstrip("/")
+    return " && ".join(f"mv {shlex.quote(each.uri)} {shlex.quote(f'{root}/../{each.name}.moved')}" for each in moved)
+
+
+# --- of the lakehouse as a whole
+
+
+def stuck_files(checkup: Checkup) -> Iterator[Finding]:
+    """Files that were refused, that changed after they were read, or that wait though nothing runs."""
+    for event, severity, said, mend in (
+        (landing.REFUSED, "warning", "could not be read", "mend the file and land it again, or: lakehouse files retry {path}"),
+        (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
+    ):
+        for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
+            reasons = "; ".join(f"{row['path']}: {row['reason']}" for row in files.head(_SAMPLE).to_dicts())
+            more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
+            what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {said} ({reasons}{more})"
+            yield Finding(severity, landing.LOG, what, mend.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+    waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
+    if not checkup.is_running and waiting.height:
+        paths = ", ".join(waiting["path"].head(_SAMPLE))
+        yield Finding("warning", landing.LOG, f"{waiting.height} files were found and not read, and nothing runs: {paths}", "lakehouse run")
+
+
+def lost_pins(checkup: Checkup) -> Iterator[Finding]:
+    """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
+    models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelAsset)}
+    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.upkeep.registry):
+        for name, number in version.tables.items():
+            if not _is_readable(checkup.lakehouse.table(name), number):
+                model = models[version.model_name]
+                yield Finding(
+                    "error",
+                    model.name,
+                    f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
+                    f"{name}, which cannot be read any more: it cannot be reproduced",
+                    f"lakehouse run {model.name} --rebuild",
+                )
+
+
+def _is_readable(table: Table, version: int) -> bool:
+    try:
+        return inventory.files_of(table.delta(version)) <= set(inventory.take(table).data)
+    except StorageError:
+        return False
+
+
+# --- of one table
+
+
+def orphan(patient: Patient) -> Iterator[Finding]:
+    """A table that nobody declares any more."""
+    checkup, name = patient.checkup, patient.name.removesuffix(QUARANTINE_SUFFIX)
+    if name not in checkup.declared and patient.name not in checkup.known and not name.startswith(_PLATFORM):
+        yield patient.finding("warning", "no product declares this table", move_away(checkup.lakehouse, patient.table))
+
+
+def missing_files(patient: Patient) -> Iterator[Finding]:
+    """Data files that the newest version names and that are not there."""
+    missing = inventory.files_of(patient.delta) - set(patient.stock.data)
+    if missing:
+        what = f"{len(missing)} of its files are gone, so it cannot be read: {min(missing)}"
+        yield patient.finding("error", what, _made_anew(patient))
+
+
+def small_files(patient: Patient) -> Iterator[Finding]:
+    """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
+    if patient.need.crowded and patient.need.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.need.crowded):
+        what = f"{patient.need.small_files} small files, and {len(patient.need.crowded)} partitions with too many of them"
+        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+
+
+def long_log(patient: Patient) -> Iterator[Finding]:
+    """A log that readers have to read commit by commit."""
+    if patient.stock.log_entries > _LONG_LOG:
+        what = f"{patient.stock.log_entries} commits since the last checkpoint: opening it takes longer than it has to"
+        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+
+
+def leftovers(patient: Patient) -> Iterator[Finding]:
+    """Files that no commit names."""
+    try:
+        left = upkeep.unlogged(patient.table, patient.checkup.now)
+    except NoSuchVersion as error:
+        yield patient.finding("note", f"{error}: vacuum leaves this table alone")
+        return
+    if left:
+        what = f"{len(left)} files ({sum(left.values()):,} bytes) that no commit names, as a killed write leaves them: {min(left)}"
+        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+
+
+def protocol(patient: Patient) -> Iterator[Finding]:
+    """What keeps other readers out."""
+    version = patient.delta.protocol()
+    features = {*(version.reader_features or ()), *(version.writer_features or ())} - _PLAIN_FEATURES
+    if version.min_reader_version > _READER or features or (version.min_writer_version > _WRITER and not version.writer_features):
+        stands = ", ".join([f"reader {version.min_reader_version}", f"writer {version.min_writer_version}", *sorted(features)])
+        what = f"its protocol ({stands}) is above what every reader knows (reader {_READER}, writer {_WRITER})"
+        yield patient.finding("error", what, _made_anew(patient))
+
+
+def contract(patient: Patient) -> Iterator[Finding]:
+    """Columns or types that are not those of the declaration."""
+    asset = patient.asset
+    if not isinstance(asset, TableAsset | FeedAsset):
+        return
+    promised = asset.schema if isinstance(asset, TableAsset) else asset.feed.schema()
+    held = patient.table.schema()
+    missing = [name for name in promised if name not in held]
+    unknown = [name for name in held if name not in promised and not name.startswith("_")] if isinstance(asset, TableAsset) else []
+    other = [f"{name} is {held[name]} instead of {dtype}" for name, dtype in promised.items() if name in held and held[name] != dtype]
+    said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(unknown)} besides"] * bool(unknown) + other
+    if said:
+        yield patient.finding("error", f"it disagrees with its contract: {'; '.join(said)}", _made_anew(patient))
+
+
+def cursors(patient: Patient) -> Iterator[Finding]:
+    """Cursors that point to where their source has nothing to be read (any more)."""
+    asset = patient.asset
+    if isinstance(asset, FeedAsset):
+        yield from _landing_cursor(patient, asset)
+    if not isinstance(asset, TableAsset):
+        return
+    for name in {read.table for read in asset.reads.values() if not isinstance(read, Champion)}:
+        at, source = patient.table.cursor(name), patient.checkup.lakehouse.table(name)
+        if at is None:
+            continue
+        if not source.exists():
+            yield patient.finding("error", f"it has read {name} up to version {at}, but that is gone", f"lakehouse run {name}")
+        elif unopened(source):
+            continue  # that is a finding of its own
+        elif at > source.version():
+            what = f"it has read {name} up to version {at}, but that stands at {source.version()}: it was made anew"
+            yield patient.finding("error", what, _made_anew(patient))
+        elif at < upkeep.readable_from(source) and source.changed_at(at) != at:
+            what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
+            yield patient.finding("error", what, f"lakehouse run {patient.name} --rebuild")
+
+
+def _landing_cursor(patient: Patient, asset: FeedAsset) -> Iterator[Finding]:
+    at = patient.table.cursor(f"landing/{asset.feed.name}")
+    numbered = patient.checkup.lakehouse.table(landing.LOG).cursor(f"numbered/{asset.feed.name}")
+    if at is not None and at > (numbered or 0):
+        what = (
+            f"it has read the files of feed {asset.feed.name} up to number {at}, but the landing log has given {numbered or 0}: the log "
+            "was made anew, and new files with lower numbers would not be read"
+        )
+        yield patient.finding("error", what, _made_anew(patient))
+
+
+def interrupted(patient: Patient) -> Iterator[Finding]:
+    """A batch whose rejected rows are in the quarantine and whose other rows are not in the table."""
+    asset = patient.asset
+    if patient.checkup.is_running or not isinstance(asset, TableAsset):
+        return
+    quarantine = patient.checkup.lakehouse.table(asset.quarantine)
+    ahead = []
+    for name in dict.fromkeys(read.table for read in asset.reads.values()):
+        set_aside, at = quarantine.cursor(name), patient.table.cursor(name)
+        if set_aside is not None and set_aside > (-1 if at is None else at):
+            ahead.append(name)
+    if ahead:
+        what = f"a run died between its quarantine and the table, in a batch of {', '.join(ahead)}"
+        yield patient.finding("warning", what, f"lakehouse run {patient.name}")
+
+
+def quarantined(patient: Patient) -> Iterator[Finding]:
+    """Rows that wait to be mended."""
+    if not patient.name.endswith(QUARANTINE_SUFFIX):
+        return
+    rows = unreleased(patient.table).select(pl.len()).collect().item()
+    if rows:
+        base = _base(patient)
+        yield patient.finding("note", f"{rows:,} rows were rejected and not released", f"lakehouse quarantine {base}")
+
+
+def _base(patient: Patient) -> str:
+    return patient.name.removesuffix(QUARANTINE_SUFFIX)
+
+
+def _made_anew(patient: Patient) -> str:
+    return f"{move_away(patient.checkup.lakehouse, patient.table)} && lakehouse run {_base(patient)}"
+
+
+OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (stuck_files, lost_pins)
+OF_A_TABLE: Final[Sequence[Callable[[Patient], Iterator[Finding]]]] = (
+    orphan,
+    protocol,
+    missing_files,
+    contract,
+    cursors,
+    interrupted,
+    small_files,
+    long_log,
+    leftovers,
+    quarantined,
+)

@@ -1,0 +1,348 @@
+"""Rows of a quarantine on their way back: shown with their source, put through the current function and contract again, released once.
+
+A release takes two commits. The first marks the rows in the quarantine (`RELEASED`) under the replay's number; the second works the marked
+rows out and writes them into the table, with that number as its cursor. A replay that died in between is finished by the next one, or by
+the next refresh of the table; so is one that the table lost, as after a restore. If by then some of its rows do not pass any more, a
+third commit takes their marks away. How rows get into a quarantine is in `refresh`.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Append, Changes, Merge, Replace, Revise, TableAsset
+from lakehouse_assets.platform.pipeline import dimensions
+from lakehouse_assets.platform.pipeline.contracts import held_against, judge
+from lakehouse_assets.platform.pipeline.contracts import info as contract_info
+from lakehouse_assets.platform.pipeline.quarantine import (
+    LINEAGE,
+    RELEASED,
+    RELEASED_AT,
+    RELEASED_IN,
+    RELEASED_WITH,
+    ROW,
+    SOURCE,
+    with_marks,
+    with_source,
+)
+from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection, changed
+from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
+from lakehouse_assets.platform.quality.split import BROKEN, Split
+from lakehouse_assets.platform.storage import known_at, merge
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written, cursor_of
+from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets.platform.storage.update import update
+
+# What silver has no use for, as in `refresh`.
+_NOT_STORED = ("_unparsed", "_rescued")
+_REPLAYS, _TAKEN_BACK = "replays", "replays/taken back"
+_TIMES_A_REPLAY_IS_TAKEN_UP = 20
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What a replay did.
+
+    Attributes:
+        number: Of the replay; None if no row was released.
+        selected: How many rows were put through.
+        released: How many of them are in the table now, or said nothing new there.
+        rejected: By rule, how many rows still break it.
+        gone: How many rows the source does not have any more; they were left as they are.
+        account: Where the released rows went; None in a dry run.
+        finished: How many replays before this one had not come to their end, and were brought to it.
+    """
+
+    selected: int
+    released: int
+    rejected: Mapping[str, int]
+    gone: int = 0
+    number: int | None = None
+    account: RowAccount | None = None
+    finished: int = 0
+
+
+@dataclass(frozen=True)
+class Replays:
+    """The quarantine of one table and the way of its rows back into the table."""
+
+    asset: TableAsset
+    lakehouse: Lakehouse
+    run_id: str
+
+    def unfinished(self) -> bool:
+        """Whether rows are marked as released that the table did not get; from cursors alone."""
+        if not self._quarantine.exists():
+            return False
+        marked, table = self._quarantine.now(), self._target.now()
+        replays = cursor_of(marked, _REPLAYS)
+        return replays is not None and (replays > (cursor_of(table, self._cursor) or 0) or self._rejected(table, marked) is not None)
+
+    # --- what is done
+
+    def run(self, selection: Selection, *, dry_run: bool = False) -> Replayed:
+        """Put the selected rows that are not released yet through the current function and contract, and release what passes.
+
+        Raises:
+            ReplayRefused: The table is not made row by row from one source, or the selection cannot be understood.
+            ContractBroken: The function or the contract does not fit the source as a whole; nothing was released.
+            RowsLost: The function does not return one row for each; nothing was released.
+        """
+        self.check()
+        if not dry_run:
+            self._quarantine.add_columns(RELEASED)
+        finished = 0 if dry_run else self.finish()
+        for _ in range(_TIMES_A_REPLAY_IS_TAKEN_UP):
+            try:
+                return self._run(selection, finished, dry_run=dry_run)
+            except CursorMoved:
+                finished += self.finish()  # another replay was faster: go on with the rows that it left
+        raise ReplayRefused(f"{self.asset.name}: other replays were faster {_TIMES_A_REPLAY_IS_TAKEN_UP} times; run it again")
+
+    def finish(self) -> int:
+        """Bring the rows into the table that were marked as released and did not get there; how many replays that was.
+
+        Rows that the current function and contract do not let through are taken back: they wait in the quarantine again.
+        """
+        done = 0
+        while self.unfinished():
+            with suppress(CursorMoved):  # another process was faster
+                if self._rejected(self._target.delta(), self._quarantine.delta()) is not None:
+                    self._take_back()
+                    continue
+                at = self._target.cursor(self._cursor)
+                waiting = self._marked().filter(pl.col(RELEASED_IN) > (at or 0)).select(pl.col(RELEASED_IN).min()).collect().item()
+                number = int(self._quarantine.cursor(_REPLAYS) or 0 if waiting is None else waiting)
+                self._write_marked(number)
+                done += 1
+        return done
+
+    def check(self) -> None:
+        """Refuse a table whose quarantine cannot be replayed.
+
+        Raises:
+            ReplayRefused: With what to do instead.
+        """
+        name, reads = self.asset.name, list(self.asset.reads.values())
+        row_by_row = len(reads) == 1 and isinstance(reads[0], Changes) and self.asset.row_for_row
+        if not row_by_row or isinstance(self.asset.write, Replace):
+            sources = ", ".join(dict.fromkeys(read.table for read in reads))
+            raise ReplayRefused(
+                f"{name} is not made row by row from the changes of one table, so a row cannot be worked out alone: mend {sources}, then "
+                f"`lakehouse run {name} --rebuild`"
+            )
+        if not self._quarantine.exists():
+            raise ReplayRefused(f"{name} has no quarantine yet: `lakehouse run {name}` makes it")
+        assert isinstance(reads[0], Changes)  # noqa: S101 said above
+        for table in (self._quarantine, self.lakehouse.table(reads[0].table)):
+            missing = [column for column in LINEAGE if column not in table.schema()]
+            if missing:
+                raise ReplayRefused(
+                    f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
+                    f"{name} keep these columns, or mend {reads[0].table}; then `lakehouse run {name} --rebuild`"
+                )
+
+    # --- one replay
+
+    def _run(self, selection: Selection, finished: int, *, dry_run: bool) -> Replayed:
+        before = self._quarantine.cursor(_REPLAYS)
+        keys, gone = self._selected(selection)
+        # One more than any number that either table has seen: a restore takes the one or the other back.
+        number = max(before or 0, self._target.cursor(self._cursor) or 0) + 1
+        parts = self._split(self._work_out(keys, selection.sets, number))
+        passing = parts.good.select(ROW)
+        rejected = dict(parts.bad[BROKEN].explode().drop_nulls().value_counts(sort=True).iter_rows())
+        replayed = Replayed(keys.height, passing.height, rejected, gone, finished=finished)
+        if dry_run or not passing.height:
+            return replayed if dry_run else replace(replayed, account=RowAccount())
+        marks = passing.with_columns(
+            pl.lit(datetime.now(UTC)).cast(TIMESTAMP).alias(RELEASED_AT),
+            pl.lit(number, pl.Int64).alias(RELEASED_IN),
+            pl.lit(json.dumps(dict(selection.sets))).alias(RELEASED_WITH),
+        )
+        said = {"number": number, "where": selection.where, "set": dict(selection.sets), "source_version": self._source.version()}
+        info = {"lakehouse.replay": json.dumps(said | {"rows": passing.height})}
+        marked = update(self._quarantine, marks, ROW, Commit((Cursor(_REPLAYS, before, number),), lambda _: self._info() | info))
+        if marked.counts is None:
+            raise CursorMoved(f"{self._quarantine.name}: another process did a replay {number} at the same moment")
+        return replace(replayed, number=number, **self._released(number))
+
+    def _released(self, number: int) -> dict[str, Any]:
+        """Write the rows of a replay, unless another process has done it, and say what became of them."""
+        with suppress(CursorMoved):
+            self._write_marked(number)
+        self.finish()
+        account = RowAccount.from_json(self._info_of(number)["account"])
+        return {"account": account, "released": account.rows_in}
+
+    def _info_of(self, number: int) -> Mapping[str, str]:
+        """What the commit said that brought the rows of a replay into the table."""
+        return next(commit["info"] for commit in self._target.history() if commit["info"].get("replay") == str(number))
+
+    def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
+        """The keys of the selected rows that the source has, and how many it does not have any more."""
+        rows = with_source(self.asset, self.lakehouse)
+        names = rows.collect_schema().names()
+        beside = [name for name in self._source.schema() if name not in names]
+        rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in beside)
+        if selection.where is not None:
+            # A snapshot that was refused comes back whole or not at all.
+            rows = rows.filter(~pl.col(BROKEN).list.contains(dimensions.SNAPSHOT_COMPLETE))
+        rows = selection.chosen(rows)
+        try:
+            found = rows.select(*ROW, pl.col(SOURCE).is_not_null()).collect(engine="streaming")
+        except pl.exceptions.PolarsError as error:
+            raise ReplayRefused(f"--where {selection.where}: {error}") from error
+        keys = found.filter(SOURCE).select(ROW)
+        if keys.is_duplicated().any():
+            raise ReplayRefused(f"{self._source.name} has rows of one file and one number twice, so it is not clear which one was rejected")
+        return keys, found.height - keys.height
+
+    def _write_marked(self, number: int) -> None:
+        """Write the rows that are marked with a number; those that do not pass any more are named in the commit, and then taken back.
+
+        Only when the commit stands is it sure that no other process writes them.
+        """
+        # Before anything else is read: what is read later may hold the rows already.
+        table = self._target.delta()
+        done, rejected = (cursor_of(table, name) for name in (self._cursor, self._cursor_rejected))
+        if (done or 0) >= number:
+            return
+        marked = self._marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
+        sets = json.loads(marked[RELEASED_WITH][0] or "{}") if marked.height else {}
+        files = marked["_sequence"].unique().implode()
+        waiting = self._marked().filter(pl.col("_sequence").is_in(files) & pl.col(RELEASED_IN).is_null()).collect()
+        parts = self._split(self._work_out(marked.select(ROW), sets, number), waiting)
+        failing = marked.select(ROW).join(parts.good, on=list(ROW), how="anti")
+
+        def info(counts: Counts) -> Mapping[str, str]:
+            account = RowAccount(parts.good.height, counts.written, counts.merged, counts.duplicates)
+            account.check(self.asset.name)
+            reads = {self._source.name: self._target.cursor(self._source.name)}
+            said = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
+            return self._info() | said | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
+
+        cursors = [Cursor(self._cursor, done, number)]
+        if failing.height:
+            cursors.append(Cursor(self._cursor_rejected, rejected, number))
+        self._write(parts.good.drop(*_NOT_STORED, strict=False), parts.bad, Commit(tuple(cursors), info))
+        if failing.height:
+            self._take_back()
+
+    def _rejected(self, table: DeltaTable, quarantine: DeltaTable) -> int | None:
+        """The replay whose rows the table has rejected in the end and that still are marked as released, if there is one."""
+        named, taken_back = cursor_of(table, self._cursor_rejected), cursor_of(quarantine, _TAKEN_BACK)
+        return named if named is not None and named > (taken_back or 0) else None
+
+    def _take_back(self) -> None:
+        """Let the rows wait again that were marked as released and that the table has rejected."""
+        number = self._rejected(self._target.delta(), self._quarantine.delta())
+        if number is None:
+            return
+        rejected = pl.DataFrame(json.loads(self._info_of(number)["rejected"]), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
+        keys = self._marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
+        marks = keys.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items())
+        cursor = Cursor(_TAKEN_BACK, self._quarantine.cursor(_TAKEN_BACK), number)
+        update(self._quarantine, marks, ROW, Commit((cursor,), lambda _: self._info()))
+
+    def _write(self, rows: pl.DataFrame, beside: pl.DataFrame, commit: Commit) -> Written:
+        target, how = self._target, self.asset.write
+        match how:
+            case Merge():
+                # What a later file said of a key is not undone by what an earlier one says.
+                return merge.merge(target, rows, how.on, commit, newest_by=how.newest_by or ROW[0], ignore=how.stamps)
+            case SCD1() | SCD2():
+                return dimensions.write(target, how, rows, commit, bad=beside)
+            case Revise():
+                return known_at.revise(target, rows, how.on, datetime.now(UTC), commit)
+            case Append():
+                return target.append(rows, commit)
+            case Replace():
+                raise ReplayRefused(f"{self.asset.name} is replaced part by part: `lakehouse run {self.asset.name} --rebuild`")
+
+    # --- from rejected rows to rows of the table
+
+    def _work_out(self, keys: pl.DataFrame, sets: Mapping[str, str], number: int) -> pl.DataFrame:
+        """The rows of the table from the source rows with these keys.
+
+        A function may look at the rows of a file together, as one that numbers equal lines. So it is given the rows of these files that the
+        table has taken, in the order in which it took them, and of what comes out only the rows with these keys count.
+        """
+        files = keys["_sequence"].unique().implode()
+        source = self._source.scan().filter(pl.col("_sequence").is_in(files))
+        aside = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
+        taken = source.join(aside.lazy(), on=list(ROW), how="anti").sort(ROW)
+        before = aside.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
+        groups = [(rows, json.loads(rows[RELEASED_WITH][0] or "{}")) for rows in sorted(before, key=lambda rows: rows[RELEASED_IN][0])]
+        frames = [taken, *(self._changed(source, rows, changes) for rows, changes in groups), self._changed(source, keys, sets)]
+        made = self.asset.function(*[pl.concat(frames)]).join(keys.lazy(), on=list(ROW), how="semi")
+        try:
+            rows = made.collect(engine="streaming")
+        except pl.exceptions.PolarsError as error:
+            if not sets:
+                raise
+            raise ReplayRefused(f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}: {error}") from error
+        if self.asset.stamped_at:
+            rows = rows.with_columns(pl.lit(datetime.now(UTC)).cast(TIMESTAMP).alias(self.asset.stamped_at))
+        there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
+        if rows.height != there:
+            raise RowsLost(
+                f"{self.asset.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with its "
+                f"columns {', '.join(LINEAGE)}"
+            )
+        return rows
+
+    def _changed(self, source: pl.LazyFrame, keys: pl.DataFrame, sets: Mapping[str, str]) -> pl.LazyFrame:
+        """The source rows with these keys, in the order of the files, with changes."""
+        rows = source.join(keys.lazy(), on=list(ROW), how="semi").sort(ROW)
+        return changed(rows, sets)
+
+    def _split(self, rows: pl.DataFrame, waiting: pl.DataFrame | None = None) -> Split:
+        """Rows by whether they pass; `waiting` rows of their files count as rejected beside them."""
+        # A quarantine holds what is bad: that much of it still is says nothing about the source.
+        parts = judge(self.asset, self.lakehouse, rows, held_against(self.asset, self.lakehouse), limited=False)
+        if waiting is not None:
+            parts = replace(parts, bad=pl.concat([parts.bad, waiting.select(parts.bad.columns)]))
+        return dimensions.whole_snapshots(self.asset, self._target, parts, anew=False)
+
+    def _marked(self) -> pl.LazyFrame:
+        return with_marks(self._quarantine.scan())
+
+    def _info(self) -> dict[str, str]:
+        return {"lakehouse.run_id": self.run_id} | contract_info(self.asset, held_against(self.asset, self.lakehouse))
+
+    @property
+    def _cursor(self) -> str:
+        """The name under which the table keeps up to which replay it has the released rows."""
+        return cursor_name(self.asset)
+
+    @property
+    def _cursor_rejected(self) -> str:
+        """The name under which the table keeps the last replay of which it rejected rows."""
+        return self._cursor + "/rejected"
+
+    @property
+    def _target(self) -> Table:
+        return self.lakehouse.table(self.asset.name)
+
+    @property
+    def _quarantine(self) -> Table:
+        return self.lakehouse.table(self.asset.quarantine)
+
+    @property
+    def _source(self) -> Table:
+        return self.lakehouse.table(next(iter(self.asset.reads.values())).table)
+
+
+def cursor_name(asset: TableAsset) -> str:
+    """The name of the table's cursor on the replays of its quarantine."""
+    return f"replay/{asset.quarantine}"

@@ -1,0 +1,274 @@
+"""The doctor finds nothing in a healthy lakehouse, and each kind of trouble by name, with a way out that works."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import polars as pl
+import pytest
+
+from lakehouse_assets import products
+from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.operations import doctor
+from lakehouse_assets.platform.operations.doctor import Checkup
+from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
+
+DECLARED = load(products).declarations
+INVOICES = """Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country
+489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom
+489435,85048,BALL,twelve,2009-12-01 07:45:00,6.95,13085,United Kingdom
+"""
+BRONZE, SILVER, GOLD = "sales.bronze.invoices", "sales.silver.invoice_lines", "sales.gold.daily_revenue"
+LEDGER = "revenue_forecast.models.daily_revenue"
+MONTH = timedelta(days=30)
+
+
+def no_model():
+    raise AssertionError("no model was ever decided about")
+
+
+def checkup(settings, registry=no_model):
+    lakehouse = tables_of(settings)
+    kept = Upkeep(lakehouse, DECLARED, registry, timedelta(days=7))
+    return Checkup(lakehouse, DECLARED, frozenset(), kept, is_running=False, now=datetime.now(UTC))
+
+
+def wrong(checkup):
+    return [finding for finding in checkup.examine() if finding.severity != "note"]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("doctor") / "root")})
+    land_text(settings, "invoices", "first.csv", INVOICES)
+    run_products(settings, ["sales"])
+    land_text(settings, "invoices", "second.csv", INVOICES.replace("489434", "489436"))
+    run_products(settings, ["sales"])
+    return settings.root
+
+
+@pytest.fixture
+def healthy(template, settings):
+    shutil.copytree(template, settings.root, copy_function=shutil.copy2)
+    return settings
+
+
+def test_a_healthy_lakehouse_has_notes_alone(healthy):
+    assert [(f.severity, f.table, f.mend) for f in checkup(healthy).examine()] == [
+        ("note", f"{SILVER}__quarantine", f"lakehouse quarantine {SILVER}")
+    ]
+
+
+def test_an_empty_lakehouse_is_healthy(settings):
+    assert list(checkup(settings).examine()) == []
+
+
+# --- troubles: each makes one, and says which table, how bad, what is said, and what mends it
+
+
+def many_small_files(settings):
+    table = tables_of(settings).table(BRONZE)
+    for _ in range(4 * upkeep.SMALL_FILES_A_PARTITION):
+        table.append(table.scan().limit(1).collect())
+    # Appended behind the back of silver, which is not what this is about.
+    return BRONZE, "warning", "small files", f"lakehouse upkeep {BRONZE}"
+
+
+def an_orphan(settings):
+    tables_of(settings).table("old.silver.table").create({"a": pl.Int64()})
+    return "old.silver.table", "warning", "no product declares", "mv "
+
+
+def a_long_log(settings):
+    table = tables_of(settings).table(GOLD)
+    table.delta().alter.set_table_properties({"delta.checkpointInterval": "1000"})
+    for _ in range(2 * upkeep.LOG_ENTRIES):
+        table.append(table.scan().limit(0).collect())
+    return GOLD, "warning", "since the last checkpoint", f"lakehouse upkeep {GOLD}"
+
+
+def a_killed_write(settings):
+    path = Path(tables_of(settings).table(GOLD).uri, "part-0-left.zstd.parquet")
+    path.write_bytes(b"half")
+    at = time.time() - timedelta(days=8).total_seconds()
+    os.utime(path, (at, at))
+    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse upkeep {GOLD}"
+
+
+def a_lost_file(settings):
+    Path(tables_of(settings).table(GOLD).delta().file_uris()[0]).unlink()
+    return GOLD, "error", "files are gone", "mv "
+
+
+def a_source_made_anew(settings):
+    source, other = tables_of(settings).table(BRONZE), tables_of(settings).table("old.silver.table")
+    other.create(source.schema())
+    shutil.rmtree(source.uri)
+    shutil.move(other.uri, source.uri)
+    shutil.rmtree(Path(other.uri).parents[1])
+    return SILVER, "error", f"has read {BRONZE} up to version 2, but that stands at 0", "mv "
+
+
+def a_source_that_is_gone(settings):
+    shutil.rmtree(tables_of(settings).table(BRONZE).uri)
+    return SILVER, "error", "but that is gone", f"lakehouse run {BRONZE}"
+
+
+def a_vacuumed_change(settings):
+    source = tables_of(settings).table(SILVER)
+    source.replace(source.scan().collect(), None)
+    source.replace(source.scan().collect(), None)
+    later = datetime.now(UTC) + MONTH
+    upkeep.tend(source, keep_from=None, pinned=(), retention=timedelta(days=7), run_id="by hand", now=later)
+    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --rebuild"
+
+
+def a_landing_log_made_anew(settings):
+    shutil.rmtree(tables_of(settings).table(landing.LOG).uri)
+    return BRONZE, "error", "up to number 2, but the landing log has given 0", "mv "
+
+
+def other_columns(settings):
+    table = tables_of(settings).table(GOLD)
+    table.add_columns({"surprise": pl.String()})
+    return GOLD, "error", "has surprise besides", "mv "
+
+
+def an_interrupted_batch(settings):
+    quarantine = tables_of(settings).table(f"{SILVER}__quarantine")
+    at = quarantine.cursor(BRONZE)
+    quarantine.append(quarantine.scan().limit(0).collect(), Commit((Cursor(BRONZE, at, at + 1),)))
+    return SILVER, "warning", "a run died between its quarantine and the table", f"lakehouse run {SILVER}"
+
+
+def a_refused_file(settings):
+    land_text(settings, "products", "bad.csv", b"")
+    run_products(settings, ["sales"])
+    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv: ", "lakehouse files retry bad.csv"
+
+
+def a_changed_file(settings):
+    land_text(settings, "invoices", "first.csv", INVOICES + "\n")
+    run_products(settings, ["sales"])
+    return landing.LOG, "warning", "changed after it was read", "lakehouse files reread first.csv"
+
+
+def a_newer_protocol(settings):
+    table = tables_of(settings).table(GOLD)
+    table.delta().alter.set_table_properties({"delta.enableDeletionVectors": "true"}, raise_if_not_exists=False)
+    log = Path(table.uri, "_delta_log", f"{table.version():020d}.json")
+    log.write_text(
+        log.read_text() + '{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],'
+        '"writerFeatures":["deletionVectors","changeDataFeed"]}}\n'
+    )
+    return GOLD, "error", "reader 3, writer 7, deletionVectors", "mv "
+
+
+def column_mapping(settings):
+    log = Path(tables_of(settings).table(GOLD).uri, "_delta_log", f"{0:020d}.json")
+    log.write_text(log.read_text().replace('"configuration":{', '"configuration":{"delta.columnMapping.mode":"name",'))
+    return GOLD, "error", "column mapping", "mv "
+
+
+TROUBLES = [
+    many_small_files,
+    an_orphan,
+    a_long_log,
+    a_killed_write,
+    a_lost_file,
+    a_source_made_anew,
+    a_source_that_is_gone,
+    a_vacuumed_change,
+    a_landing_log_made_anew,
+    other_columns,
+    an_interrupted_batch,
+    a_refused_file,
+    a_changed_file,
+    a_newer_protocol,
+    column_mapping,
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
+    table, severity, what, mend = trouble(healthy)
+    found = [finding for finding in wrong(checkup(healthy)) if finding.table == table and what in finding.what]
+    assert [finding.severity for finding in found] == [severity], wrong(checkup(healthy))
+    assert mend in found[0].mend
+
+
+@pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
+def test_upkeep_mends_what_it_is_named_for(healthy, trouble):
+    trouble(healthy)
+    for _ in checkup(healthy).upkeep.run("upkeep-1"):
+        pass
+    assert wrong(checkup(healthy)) == []
+
+
+@pytest.mark.parametrize("trouble", [an_orphan, a_lost_file, other_columns, column_mapping], ids=lambda trouble: trouble.__name__)
+def test_moving_a_table_away_and_running_again_mends(healthy, trouble):
+    table, *_ = trouble(healthy)
+    mend = next(finding.mend for finding in wrong(checkup(healthy)) if finding.table == table)
+    for command in mend.split(" && "):
+        if command.startswith("mv "):
+            subprocess.run(shlex.split(command), check=True)
+    run_products(healthy, ["sales"])
+    assert wrong(checkup(healthy)) == []
+
+
+def test_a_run_that_is_under_way_explains_what_is_unfinished(healthy):
+    an_interrupted_batch(healthy)
+    assert wrong(checkup(healthy))
+    assert wrong(replace(checkup(healthy), is_running=True)) == []
+
+
+def test_a_file_that_waits_for_long_while_nothing_runs(healthy):
+    log = tables_of(healthy).table(landing.LOG)
+    event = {"feed": "products", "path": "new.csv", "sequence": 1, "event": landing.FOUND, "at": datetime.now(UTC)}
+    log.append(pl.DataFrame([event], schema=landing.SCHEMA))
+    assert wrong(checkup(healthy)) == []
+    later = replace(checkup(healthy), now=datetime.now(UTC) + timedelta(hours=2))
+    assert [(finding.mend, finding.severity) for finding in wrong(later)] == [("lakehouse run", "warning")]
+
+
+def test_a_table_of_dagsters_own_means_is_no_orphan(healthy):
+    an_orphan(healthy)
+    assert wrong(replace(checkup(healthy), known=frozenset({"old.silver.table"}))) == []
+
+
+def test_a_model_whose_training_tables_are_gone(healthy):
+    ledger = tables_of(healthy).table(LEDGER)
+    ledger.create(LEDGER_SCHEMA)
+    ledger.append(pl.DataFrame([{"version": 1, "model_name": "x"}], schema=LEDGER_SCHEMA))
+    source = tables_of(healthy).table(SILVER)
+    version = source.version()
+    champion = SimpleNamespace(model_name="revenue_forecast.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version})
+    registry = SimpleNamespace(with_alias=lambda _, alias: champion if alias == "champion" else None)
+    assert wrong(checkup(healthy, lambda: registry)) == []
+    source.replace(source.scan().collect(), None)
+    for path in set(source.delta(version).file_uris()):
+        Path(path).unlink()
+    found = [finding for finding in wrong(checkup(healthy, lambda: registry)) if finding.table == LEDGER]
+    assert [(finding.severity, finding.mend) for finding in found] == [("error", f"lakehouse run {LEDGER} --rebuild")]
+    assert f"version {version} of {SILVER}" in found[0].what
+
+
+def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
+    def fails(patient):
+        raise OSError("no permission")
+        yield
+
+    monkeypatch.setattr(doctor, "OF_A_TABLE", (fails,))
+    assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be looked at: no permission"}

@@ -1,0 +1,156 @@
+"""Upkeep of a whole lakehouse: it knows its readers and its models, writes down what it did, and runs at its own time only."""
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from lakehouse_assets import products
+from lakehouse_assets.commands.run import selection_of
+from lakehouse_assets.definitions import definitions
+from lakehouse_assets.platform.operations import maintenance as upkeep
+from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.orchestration.assets import key_of
+from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.pipeline.model_step import newest_features
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.running import land_text, run_products, tables_of
+
+DECLARED = load(products).declarations
+PRODUCTS = "stock_code,name,product_group,component,list_price\n"
+LEDGER = "revenue_forecast.models.daily_revenue"
+
+
+def no_model():
+    raise AssertionError("no model was ever decided about")
+
+
+def of(settings, registry=no_model):
+    return Upkeep(tables_of(settings), DECLARED, registry, timedelta(days=7))
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("upkeep") / "root")})
+    for number in range(SMALL_FILES_A_PARTITION):
+        land_text(settings, "products", f"{number}.csv", f"{PRODUCTS}{number},a,b,base,1\n")
+        run_products(settings, ["sales.bronze.products", "sales.silver.products"])
+    other = tables_of(settings).table("other.silver.table")
+    other.create({"a": pl.Int64()})
+    for number in range(SMALL_FILES_A_PARTITION):
+        other.append(pl.DataFrame({"a": [number]}))
+    return settings.root
+
+
+@pytest.fixture
+def busy(template, settings):
+    """A root whose bronze and silver got a commit a file, as a sensor makes them, and a table that nobody declares."""
+    shutil.copytree(template, settings.root)
+    return settings
+
+
+def test_every_table_is_tended_and_the_next_run_goes_on(busy):
+    lakehouse = tables_of(busy)
+    tended = {done.table: done for done in of(busy).run("upkeep-1")}
+    assert set(tended) == {table.name for table in lakehouse.tables()} - {upkeep.LOG}
+    for name in ("sales.bronze.products", "other.silver.table"):
+        assert (tended[name].done, tended[name].files_after) == (("compacted",), 1)
+    log = lakehouse.table(upkeep.LOG).scan().collect()
+    assert set(log["table"]) == set(tended)
+    assert set(log["run_id"]) == {"upkeep-1"}
+    before = lakehouse.table("sales.silver.products").version()
+    run_products(busy, ["sales.bronze.products", "sales.silver.products"])
+    assert lakehouse.table("sales.silver.products").version() == before
+    land_text(busy, "products", "new.csv", f"{PRODUCTS}99,a,b,base,1\n")
+    run_products(busy, ["sales.bronze.products", "sales.silver.products"])
+    assert set(lakehouse.table("sales.silver.products").scan().collect()["stock_code"]) == {*map(str, range(8)), "99"}
+    assert [done.done for done in of(busy).run("upkeep-2") if done.table == "other.silver.table"] == [()]
+
+
+def test_a_table_is_tended_with_its_quarantine(busy):
+    names = ["sales.silver.products", "sales.silver.products__quarantine"]
+    assert [table.name for table in of(busy).tables(["sales.silver.products"])] == names
+    with pytest.raises(LookupError, match=r"there is no table sales\.silver\.nothing"):
+        of(busy).tables(["sales.silver.nothing"])
+
+
+def test_a_table_that_cannot_be_tended_does_not_keep_the_others_from_it(busy):
+    lakehouse = tables_of(busy)
+    broken = lakehouse.table("other.silver.broken")
+    shutil.copytree(lakehouse.table("other.silver.table").uri, broken.uri)
+    Path(broken.delta().file_uris()[0]).unlink()
+    tended = {done.table: done for done in of(busy).run("upkeep-1")}
+    assert "not found" in tended["other.silver.broken"].why_not
+    assert tended["other.silver.table"].done
+
+
+def test_the_slowest_reader_counts(busy):
+    lakehouse = tables_of(busy)
+    at = lakehouse.table("sales.silver.products").cursor("sales.bronze.products")
+    assert of(busy).cursors["sales.bronze.products"] == at
+    assert "other.silver.table" not in of(busy).cursors
+
+
+def test_a_reader_that_cannot_be_opened_may_need_everything(busy):
+    log = Path(tables_of(busy).table("sales.silver.products").uri, "_delta_log", f"{0:020d}.json")
+    log.write_text(log.read_text().replace('"configuration":{', '"configuration":{"delta.columnMapping.mode":"name",'))
+    assert of(busy).cursors["sales.bronze.products"] == 0
+
+
+def test_versions_of_models_in_use_are_pinned(busy):
+    ledger = tables_of(busy).table(LEDGER)
+    ledger.create(LEDGER_SCHEMA)
+    assert of(busy).pins == {}
+    ledger.append(pl.DataFrame([{"version": 1, "model_name": "x"}], schema=LEDGER_SCHEMA))
+    versions = {"champion": {"sales.gold.a": 3}, "previous": {"sales.gold.a": 1, "sales.gold.b": 0}}
+
+    def with_alias(name, alias):
+        return SimpleNamespace(tables=versions[alias]) if alias in versions else None
+
+    assert of(busy, lambda: SimpleNamespace(with_alias=with_alias)).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
+
+
+def test_upkeep_has_a_job_and_a_schedule_of_its_own(settings):
+    found = definitions(settings, load(products))
+    key = key_of(upkeep.LOG)
+    graph = found.resolve_asset_graph()
+    assert key in graph.get_all_asset_keys()
+    assert key not in selection_of([], found)
+    assert selection_of([upkeep.LOG], found) == {key}
+    assert found.resolve_job_def("upkeep").asset_layer.executable_asset_keys == {key}
+    for job in ("refresh", "train"):
+        assert key not in found.resolve_job_def(job).asset_layer.executable_asset_keys
+    assert found.resolve_schedule_def("nightly_upkeep").cron_schedule == "30 3 * * *"
+    assert Settings.load({"LAKEHOUSE_RETENTION_DAYS": "30"}).retention_days == 30
+
+
+def test_the_job_tends(busy, tmp_path):
+    job = definitions(busy, load(products)).resolve_job_def("upkeep")
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+        result = job.execute_in_process(instance=instance)
+    assert result.success
+    metadata = result.asset_materializations_for_node("platform__upkeep__log")[0].metadata
+    assert metadata["tended"].value >= 2
+    assert len(tables_of(busy).table("other.silver.table").delta().file_uris()) == 1
+
+
+def test_upkeep_of_its_features_is_no_reason_to_train_again(busy):
+    features, ledger = tables_of(busy).table("revenue_forecast.features.daily_statistics"), tables_of(busy).table(LEDGER)
+    features.create({"a": pl.Int64()})
+    ledger.create(LEDGER_SCHEMA)
+    for number in range(SMALL_FILES_A_PARTITION):
+        features.append(pl.DataFrame({"a": [number]}))
+    at = features.version()
+    ledger.append(ledger.scan().collect(), Commit((Cursor(features.name, None, at),)))
+    assert "compacted" in next(done.done for done in of(busy).run("upkeep-1") if done.table == features.name)
+    assert features.version() > at
+    assert newest_features(features, at) == of(busy).cursors[features.name] == at
+    features.append(pl.DataFrame({"a": [99]}))
+    assert newest_features(features, at) == of(busy).cursors[features.name] == features.version()

@@ -1,0 +1,121 @@
+"""What a run shows in Dagster: evidence, versions, and that a broken contract stops what depends on it, then and later."""
+
+import dagster as dg
+import pytest
+
+from lakehouse_assets import products
+from lakehouse_assets.definitions import definitions
+from lakehouse_assets.platform.orchestration.assets import key_of
+from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets_tests.running import land_text, tables_of
+
+HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
+GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
+BAD = "489434,85048,BALL,twelve,2009-12-01 07:45:00,6.95,13085,United Kingdom"
+SALES = dg.AssetSelection.groups("sales", "platform")
+
+
+@pytest.fixture
+def run(settings):
+    """Runs the sales product in Dagster; gives its result."""
+    found = definitions(settings, load(products))
+    keys = list(SALES.resolve(found.resolve_asset_graph()))
+    job = found.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield lambda: job.execute_in_process(instance=instance, asset_selection=keys, raise_on_error=False)
+
+
+def land(settings, name: str, *lines: str) -> None:
+    land_text(settings, "invoices", name, "\n".join([HEADER, *lines]) + "\n")
+
+
+def checks(result) -> dict[str, object]:
+    key = key_of("sales.silver.invoice_lines")
+    return {check.check_name: check for check in result.get_asset_check_evaluations() if check.asset_key == key}
+
+
+def materialized(result) -> dict[str, dict]:
+    return {
+        ".".join(event.asset_key.path): event.step_materialization_data.materialization
+        for event in result.get_asset_materialization_events()
+    }
+
+
+def test_a_materialization_says_where_the_rows_went(settings, run):
+    land(settings, "1.csv", GOOD, GOOD, BAD)
+    made = materialized(run())["sales.silver.invoice_lines"]
+    said = {name: value.value for name, value in made.metadata.items()}
+    assert (said["rows_in"], said["rows_written"], said["rows_quarantined"]) == (3, 2, 1)
+    assert said["dagster/row_count"] == 2
+    table = tables_of(settings).table("sales.silver.invoice_lines")
+    assert said["delta_version"] == table.version()
+    assert said["dagster/uri"] == table.uri
+    assert made.tags["dagster/data_version"] == str(table.version())
+
+
+def test_a_quarantine_shows_its_columns(settings, run):
+    land(settings, "1.csv", GOOD, BAD)
+    made = materialized(run())["sales.silver.invoice_lines__quarantine"]
+    names = [column.name for column in made.metadata["dagster/column_schema"].value.columns]
+    assert {"invoice", "_file", "_row", "_unparsed", "_broken"} <= set(names)
+
+
+def test_a_check_shows_its_evidence(settings, run):
+    land(settings, "1.csv", GOOD, BAD)
+    found = checks(run())["readable"]
+    assert not found.passed
+    assert found.severity == dg.AssetCheckSeverity.WARN
+    assert found.metadata["rows_broken"].value == 1
+    assert "twelve" in found.metadata["sample"].value
+    assert "quarantine" in found.description
+
+
+def test_personal_data_is_masked_in_evidence(settings, run):
+    event = '{"op":"upsert","sequence":1,"customer":1,"name":"Some Body","email":"no address","changed_at":"2024-01-01T00:00:00"}'
+    land_text(settings, "customers", "1.jsonl", event + "\n")
+    samples = [check.metadata["sample"].value for check in run().get_asset_check_evaluations() if "sample" in check.metadata]
+    assert samples
+    assert not any("Some Body" in sample or "no address" in sample for sample in samples)
+
+
+def test_nothing_new_leaves_the_evidence_of_the_last_batch_on_show(settings, run):
+    land(settings, "1.csv", GOOD, BAD)
+    run()
+    again = run()
+    assert again.success
+    assert set(checks(again)) == {"contract", "row_account", "volume"}, "and the monitors look again"
+
+
+def test_a_broken_contract_stops_what_depends_on_it_then_and_on_later_ticks(settings, run):
+    land(settings, "1.csv", GOOD)
+    assert run().success
+    gold = tables_of(settings).table("sales.gold.daily_revenue").version()
+    land(settings, "2.csv", *([BAD.replace("489434", f"{489500 + n}") for n in range(200)]))
+    for _ in range(2):
+        result = run()
+        assert not result.success
+        assert not checks(result)["contract"].passed
+        assert "200 of 200 rows" in checks(result)["contract"].description
+        made = materialized(result)
+        assert "sales.silver.invoice_lines" not in made
+        assert "sales.gold.daily_revenue" not in made
+        assert "sales.silver.customers" in made, "what does not depend on it goes on"
+    assert tables_of(settings).table("sales.gold.daily_revenue").version() == gold
+
+
+def test_a_refused_file_is_a_warning_and_the_run_goes_on(settings, run):
+    land(settings, "1.csv", GOOD)
+    land_text(settings, "invoices", "2.csv", b"")
+    result = run()
+    assert result.success
+    found = next(c for c in result.get_asset_check_evaluations() if c.check_name == "files_read" and not c.passed)
+    assert "empty" in found.metadata["2.csv"].value
+
+
+def test_a_part_of_a_step_can_be_selected(settings):
+    found = definitions(settings, load(products))
+    job = found.resolve_implicit_global_asset_job_def()
+    keys = [key_of(name) for name in ("sales.bronze.products", "sales.silver.products__quarantine")]
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, asset_selection=keys)
+    assert set(materialized(result)) == {"sales.bronze.products", "sales.silver.products__quarantine"}

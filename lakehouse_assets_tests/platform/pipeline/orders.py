@@ -1,0 +1,144 @@
+"""A table with a quarantine for the tests of replays, and a process that replays it: `python -m … ROOT WRITE [NUMBER before|after]`.
+
+With a NUMBER it kills itself at that commit, else it prints what it released.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+from deltalake.table import TableMerger
+
+from lakehouse_assets.platform.declarations.declare import Append, Changes, Merge, TableAsset, table
+from lakehouse_assets.platform.pipeline.quarantine import unreleased, with_source
+from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.replay import Replays
+from lakehouse_assets.platform.pipeline.selection import Selection
+from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.quality.conform import conform, text, whole_number
+from lakehouse_assets.platform.quality.contract import Contract, column
+from lakehouse_assets.platform.storage import table as storage_table
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+SOURCE = "shop.bronze.orders"
+BRONZE = pl.Schema(
+    {
+        "item": pl.String(),
+        "Quantity": pl.String(),
+        "_file": pl.String(),
+        "_row": pl.Int64(),
+        "_sequence": pl.Int64(),
+        "_rescued": pl.String(),
+    }
+)
+
+
+class Order(Contract):
+    """An order."""
+
+    line: str = column(key=True)
+    item: str = column()
+    quantity: int = column(ge=0)
+
+
+@table("shop.silver.orders", contract=Order, reads={"rows": Changes(SOURCE)}, write=Merge(on=("line",)))
+def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Orders; a line that stands twice in one file is two, one that stands in two files is one."""
+    found = conform(rows, item=text("item"), quantity=whole_number("Quantity"))
+    said = pl.format("{}x{}", pl.col("quantity").cast(pl.String).fill_null("?"), pl.col("item").fill_null("?"))
+    number = pl.int_range(1, pl.len() + 1).over("_file", "said")
+    return found.with_columns(said=said).with_columns(line=pl.format("{}-{}", "said", number)).drop("said")
+
+
+ASSETS: Mapping[str, TableAsset] = {"merge": orders, "append": replace(orders, name="shop.silver.orders", write=Append())}
+
+Row = tuple[str | None, str | None]
+
+
+def land(lakehouse: Lakehouse, *files: Iterable[Row]) -> None:
+    """Append files to the source, one commit a file."""
+    bronze = lakehouse.table(SOURCE)
+    bronze.create(BRONZE)
+    for rows in files:
+        number = bronze.version() + 1
+        lines = [(*row, f"{number}.csv", at, number, None) for at, row in enumerate(rows, 1)]
+        bronze.append(pl.DataFrame(lines, schema=BRONZE, orient="row"))
+
+
+def refresh(lakehouse: Lakehouse, asset: TableAsset = orders) -> RowAccount:
+    return Refresh(asset, lakehouse, "run", lambda _: None).run().account
+
+
+def replays(lakehouse: Lakehouse, asset: TableAsset = orders) -> Replays:
+    return Replays(asset, lakehouse, "replay")
+
+
+def accounts(lakehouse: Lakehouse, asset: TableAsset = orders) -> RowAccount:
+    """Of all commits of the table together."""
+    said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).history())
+    return sum((RowAccount.from_json(account) for account in said if account), RowAccount())
+
+
+def waiting(lakehouse: Lakehouse, asset: TableAsset = orders) -> list[Row]:
+    """The rows in quarantine that are not released: their source rows."""
+    rows = with_source(asset, lakehouse).select(pl.col("source").struct.unnest()).select("item", "Quantity").collect()
+    return sorted(rows.rows(), key=repr)
+
+
+def assert_whole(lakehouse: Lakehouse, asset: TableAsset = orders) -> None:
+    """Each row of the source is accounted for once over the life of the table."""
+    account = accounts(lakehouse, asset)
+    aside = unreleased(lakehouse.table(asset.quarantine)).select(pl.len()).collect().item()
+    assert lakehouse.table(SOURCE).count() == account.written + account.merged + account.duplicates + aside
+    assert not replays(lakehouse, asset).unfinished()
+
+
+def lines(lakehouse: Lakehouse) -> Counter[str]:
+    """The table: how often each line stands in it, without its number."""
+    return Counter(line.rsplit("-", 1)[0] for line in lakehouse.table(orders.name).scan().collect()["line"])
+
+
+@contextmanager
+def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
+    """Call `die` before or after the commit of this number, counted from the start of the block."""
+    plain_write, plain_merge = storage_table.write_deltalake, TableMerger.execute
+    count = 0
+
+    def around(commit: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            nonlocal count
+            count += 1
+            number = count
+            if number == at and when == "before":
+                die()
+            result = commit(*args, **kwargs)
+            if number == at and when == "after":
+                die()
+            return result
+
+        return counted
+
+    storage_table.write_deltalake, TableMerger.execute = around(plain_write), around(plain_merge)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        storage_table.write_deltalake, TableMerger.execute = plain_write, plain_merge  # type: ignore[method-assign]
+
+
+FIX = Selection(sets={"Quantity": "replace(Quantity, ',', '')"})
+
+
+def main(root: str, write: str, fatal: str = "0", when: str = "before") -> None:
+    with dying(int(fatal), when, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        print(json.dumps({"released": replays(Lakehouse(root), ASSETS[write]).run(FIX).released}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

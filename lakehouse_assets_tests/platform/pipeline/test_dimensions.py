@@ -1,0 +1,206 @@
+"""Tables of change feeds and snapshots follow their sources: what is refused is in quarantine, and every row is accounted for."""
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+
+from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Changes, table
+from lakehouse_assets.platform.pipeline.dimensions import SNAPSHOT_COMPLETE
+from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.replay import Replays
+from lakehouse_assets.platform.pipeline.selection import Selection
+from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+COLUMNS = {"id": pl.String(), "sequence": pl.Int64(), "price": pl.Int64(), "is_deleted": pl.Boolean()}
+BRONZE = pl.Schema({**COLUMNS, "_file": pl.String(), "_sequence": pl.Int64(), "_row": pl.Int64()})
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+class Article(Contract, max_bad_share=1.0):
+    """An article."""
+
+    id: str = column(key=True)
+    sequence: int = column(key=True)
+    valid_from: Timestamp
+    is_deleted: bool
+    price: int = column(ge=0, nullable=True)
+
+
+def declared(write, contract=Article):
+    @table("shop.silver.articles", contract=contract, reads={"rows": Changes("shop.bronze.articles")}, write=write)
+    def articles(rows: pl.LazyFrame) -> pl.LazyFrame:
+        """Articles."""
+        return rows.with_columns(valid_from=pl.lit(START) + pl.duration(days="sequence"))
+
+    return articles
+
+
+WHOLE = SCD2(on=("id",), sequence_by="sequence", snapshot=True)
+LAST = SCD1(on=("id",), sequence_by="sequence", snapshot=True)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    lakehouse = Lakehouse(str(tmp_path))
+    lakehouse.table("shop.bronze.articles").create(BRONZE)
+    return lakehouse
+
+
+def land(shop, number, keys, price=1):
+    land_rows(shop, [(str(id_), number, price, False) for id_ in keys])
+
+
+def land_rows(shop, rows):
+    bronze = shop.table("shop.bronze.articles")
+    file = bronze.version() + 1
+    bronze.append(pl.DataFrame([(*row, f"{file}.csv", file, at) for at, row in enumerate(rows, 1)], BRONZE, orient="row"))
+
+
+def refresh(shop, write):
+    return Refresh(declared(write), shop, "run", lambda _: None).run()
+
+
+def current(shop):
+    rows = shop.table("shop.silver.articles").scan().collect()
+    if "valid_to" in rows.columns:
+        rows = rows.filter(pl.col("valid_to").is_null())
+    return set(rows.filter(~pl.col("is_deleted"))["id"])
+
+
+def quarantined(shop):
+    rows = shop.table("shop.silver.articles__quarantine").scan().collect()
+    return sorted(set(zip(rows["sequence"], map(tuple, rows["_broken"]), strict=True)))
+
+
+REFUSED = (SNAPSHOT_COMPLETE,)
+
+
+@pytest.mark.parametrize("write", [WHOLE, LAST], ids=["SCD2", "SCD1"])
+def test_a_snapshot_that_is_cut_off_is_set_aside_and_the_others_of_its_batch_go_on(shop, write):
+    land(shop, 1, range(40))
+    land(shop, 2, range(10))
+    land(shop, 3, range(38))
+    done = refresh(shop, write)
+    assert current(shop) == {str(id_) for id_ in range(38)}
+    assert quarantined(shop) == [(2, REFUSED)]
+    assert (done.account.rows_in, done.account.quarantined, done.account.balanced) == (88, 10, True)
+    (evidence,) = (found for found in done.evidence if found.rule.name == SNAPSHOT_COMPLETE)
+    assert evidence.broken == 10
+    assert "it lacks 30 of the 40 keys that were current before it" in evidence.rule.text
+
+
+def test_a_better_snapshot_of_the_same_time_is_taken(shop):
+    land(shop, 1, range(40))
+    refresh(shop, WHOLE)
+    land(shop, 2, range(10))
+    assert refresh(shop, WHOLE).account == RowAccount(10, quarantined=10)
+    land(shop, 2, range(39))
+    refresh(shop, WHOLE)
+    assert current(shop) == {str(id_) for id_ in range(39)}
+
+
+def test_a_refused_snapshot_gets_in_by_a_higher_limit_and_a_rebuild(shop):
+    land(shop, 1, range(40))
+    land(shop, 2, range(10))
+    land(shop, 3, range(39))
+    refresh(shop, WHOLE)
+    as_told = shop.table("shop.silver.articles").count()
+    lenient = SCD2(on=("id",), sequence_by="sequence", snapshot=True, retire_at_most=0.9)
+    done = Refresh(declared(lenient), shop, "run", lambda _: None).rebuild()
+    assert done.account.balanced
+    assert quarantined(shop) == []
+    history = shop.table("shop.silver.articles").scan().filter(id="20").sort("sequence").collect()
+    assert history["is_deleted"].to_list() == [False, True, False]
+    Refresh(declared(WHOLE), shop, "run", lambda _: None).rebuild()
+    assert quarantined(shop) == [(2, REFUSED)]
+    assert shop.table("shop.silver.articles").count() == as_told
+
+
+@pytest.mark.parametrize("write", [WHOLE, LAST], ids=["SCD2", "SCD1"])
+def test_a_run_that_died_after_the_quarantine_comes_to_the_same_verdicts(shop, write, monkeypatch):
+    land(shop, 1, range(40))
+    refresh(shop, write)
+    land(shop, 2, range(10))
+    land(shop, 3, range(38), price=2)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Refresh, "_write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        refresh(shop, write)
+    assert quarantined(shop) == [(2, REFUSED)]
+    land(shop, 4, range(36), price=2)
+    refresh(shop, write)
+    assert quarantined(shop) == [(2, REFUSED)]
+    assert shop.table("shop.silver.articles__quarantine").count() == 10
+    assert current(shop) == {str(id_) for id_ in range(36)}
+
+
+@pytest.mark.parametrize("write", [WHOLE, LAST], ids=["SCD2", "SCD1"])
+def test_a_row_that_breaks_a_rule_does_not_retire_its_key(shop, write):
+    land(shop, 1, range(40))
+    refresh(shop, write)
+    land(shop, 2, range(3), price=-1)
+    land(shop, 2, range(3, 40))
+    refresh(shop, write)
+    assert current(shop) == {str(id_) for id_ in range(40)}
+    assert quarantined(shop) == [(2, ("price_ge",))]
+    land(shop, 3, range(3, 40))
+    refresh(shop, write)
+    assert current(shop) == {str(id_) for id_ in range(3, 40)}
+
+
+def test_a_replay_lets_a_refused_snapshot_in_only_if_the_limit_does(shop):
+    land(shop, 1, range(40))
+    land(shop, 2, range(30))
+    land(shop, 3, range(39))
+    refresh(shop, WHOLE)
+    still = Replays(declared(WHOLE), shop, "replay").run(Selection())
+    assert (still.selected, still.released, still.rejected) == (30, 0, {SNAPSHOT_COMPLETE: 30})
+    lenient = Replays(declared(SCD2(on=("id",), sequence_by="sequence", snapshot=True, retire_at_most=0.25)), shop, "replay")
+    assert lenient.run(Selection()).released == 30
+    history = shop.table("shop.silver.articles").scan().filter(id="35").sort("sequence").collect()
+    assert history["is_deleted"].to_list() == [False, True, False]
+
+
+def test_events_become_the_latest_state_in_any_order(shop):
+    rows = [("a", 2, 7, False), ("b", 3, None, True), ("a", 1, 5, False), ("b", 1, 4, False)]
+    write = SCD1(on=("id",), sequence_by="sequence")
+    for row in rows:
+        land_rows(shop, [row])
+        assert refresh(shop, write).account.balanced
+    found = shop.table("shop.silver.articles").scan().sort("id").select(list(COLUMNS)).collect()
+    assert found.rows() == [("a", 2, 7, False), ("b", 3, None, True)]
+
+
+class Keyless(Contract):
+    """Without the number in its key, which may be missing."""
+
+    id: str = column(key=True)
+    sequence: int = column(nullable=True)
+    valid_from: Timestamp
+    is_deleted: bool
+
+
+class Undeletable(Contract):
+    """Without a word on deletions."""
+
+    id: str = column(key=True)
+    sequence: int = column(key=True)
+    valid_from: Timestamp
+
+
+@pytest.mark.parametrize(
+    ("write", "contract", "message"),
+    [
+        (WHOLE, Keyless, "SCD2 needs a column sequence that is never null"),
+        (LAST, Undeletable, "SCD1 needs a column is_deleted that is never null"),
+        (SCD2(on=("price",), sequence_by="sequence"), Article, "SCD2 needs a column price that is never null"),
+        (SCD2(on=("is_deleted",), sequence_by="sequence"), Article, "has the key id, sequence, but SCD2 tells rows apart by"),
+        (SCD2(on=("id",), sequence_by="sequence", unversioned=("colour",)), Article, "unversioned names 'colour'"),
+        (SCD2(on=("id",), sequence_by="sequence", snapshot=True, retire_at_most=20), Article, "share between 0 and 1, not 20"),
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused_before_any_row(write, contract, message):
+    with pytest.raises(TypeError, match=message):
+        declared(write, contract)

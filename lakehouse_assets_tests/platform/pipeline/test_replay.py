@@ -1,0 +1,434 @@
+"""Rejected rows come back once, and only through the contract; the row account stays whole whatever happens in between."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.declarations.declare import Changes, Replace, Snapshot, Touched
+from lakehouse_assets.platform.pipeline.quarantine import unreleased
+from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
+from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.quality.contract import Contract, column
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.restore import restore
+from lakehouse_assets_tests.platform.pipeline.orders import (
+    ASSETS,
+    FIX,
+    SOURCE,
+    Order,
+    assert_whole,
+    dying,
+    land,
+    lines,
+    orders,
+    refresh,
+    replays,
+    waiting,
+)
+from lakehouse_assets_tests.platform.storage.fresh import examples
+
+PROJECT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return Lakehouse(str(tmp_path / "tables"))
+
+
+DIRTY = [("tea", "1"), ("tea", "1,000"), ("jam", "-2"), (None, "3"), ("tea", "1,000"), ("pie", "x")]
+
+
+@pytest.fixture
+def rejected(shop):
+    land(shop, DIRTY)
+    assert refresh(shop) == RowAccount(6, 1, 0, 0, 5)
+    return shop
+
+
+def test_a_mended_contract_releases_the_rows_that_it_lets_through(rejected):
+    class Lenient(Contract):
+        line: str = column(key=True)
+        item: str = column()
+        quantity: int = column()
+
+    done = replays(rejected, replace(orders, contract=Lenient)).run(Selection())
+    assert (done.selected, done.released, done.rejected) == (5, 1, {"readable": 3, "item_not_null": 1})
+    assert done.account == RowAccount(1, 1)
+    assert lines(rejected) == {"1xtea": 1, "-2xjam": 1}
+    assert_whole(rejected)
+
+
+def test_a_mended_source_row_is_worked_out_anew(rejected):
+    done = replays(rejected).run(FIX)
+    assert (done.selected, done.released, done.account) == (5, 2, RowAccount(2, 2))
+    assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
+    assert waiting(rejected) == sorted([("jam", "-2"), (None, "3"), ("pie", "x")], key=repr)
+    assert_whole(rejected)
+
+
+def test_a_released_row_says_when_and_how_and_is_not_released_again(rejected):
+    assert replays(rejected).run(FIX).number == 1
+    again = replays(rejected).run(FIX)
+    assert (again.selected, again.released, again.number) == (3, 0, None)
+    held = rejected.table(orders.quarantine).scan().filter(pl.col("_released_in").is_not_null()).collect()
+    assert held["_released_in"].to_list() == [1, 1]
+    assert [json.loads(text) for text in held["_released_with"]] == [dict(FIX.sets)] * 2
+    assert held["_released_at"].null_count() == 0
+    assert rejected.table(SOURCE).count() == 6
+    assert_whole(rejected)
+
+
+def test_both_commits_say_what_was_done(rejected):
+    replays(rejected).run(replace(FIX, where="_row < 4"))
+    said = json.loads(rejected.table(orders.quarantine).history(1)[0]["info"]["replay"])
+    assert said == {"number": 1, "where": "_row < 4", "set": dict(FIX.sets), "source_version": 1, "rows": 1}
+    info = rejected.table(orders.name).history(1)[0]["info"]
+    assert RowAccount.from_json(info["account"]) == RowAccount(1, 1)
+    assert (info["replay"], info["run_id"], json.loads(info["reads"])) == ("1", "replay", {SOURCE: 1})
+
+
+@pytest.mark.parametrize(
+    ("where", "selected"),
+    [
+        (None, 5),
+        ("_row = 2", 1),
+        ("array_contains(_broken, 'readable')", 3),
+        ("\"Quantity\" like '%,%'", 2),
+        ("item is null", 1),
+        ("source.item = 'jam'", 1),
+        ("_unparsed like '%x%' or source.\"Quantity\" = '3'", 2),
+        ("quantity < 0", 1),
+        ("false", 0),
+    ],
+)
+def test_rows_are_selected_by_columns_of_the_quarantine_and_of_the_source(rejected, where, selected):
+    assert replays(rejected).run(Selection(where), dry_run=True).selected == selected
+
+
+def test_a_dry_run_writes_nothing(rejected):
+    versions = [rejected.table(name).version() for name in (orders.name, orders.quarantine)]
+    done = replays(rejected).run(FIX, dry_run=True)
+    assert (done.selected, done.released, done.number, done.account) == (5, 2, None, None)
+    assert [rejected.table(name).version() for name in (orders.name, orders.quarantine)] == versions
+
+
+def test_a_literal_and_a_typed_value_can_be_set(rejected):
+    done = replays(rejected).run(Selection("Quantity = 'x'", {"Quantity": "7"}))
+    assert done.account == RowAccount(1, 1)
+    done = replays(rejected).run(Selection("item is null", {"item": "'cup'", "Quantity": "cast(Quantity as int) + 1"}))
+    assert done.account == RowAccount(1, 1)
+    assert lines(rejected) == {"1xtea": 1, "7xpie": 1, "4xcup": 1}
+
+
+@pytest.mark.parametrize(
+    ("selection", "said"),
+    [
+        (Selection("no_such_column = 1"), r"--where 'no_such_column = 1' cannot be understood: .*no_such_column.* Quantity"),
+        (Selection("((("), "--where .* cannot be understood"),
+        (Selection(sets={"quantity": "1"}), "'quantity' is not a column of the source that can be set. There are: item, Quantity"),
+        (Selection(sets={"_row": "1"}), "'_row' is not a column of the source that can be set"),
+        (Selection(sets={"Quantity": "nothing + 1"}), "--set Quantity 'nothing \\+ 1' cannot be understood"),
+        (Selection(sets={"Quantity": "cast(item as int)"}), "--set Quantity=cast"),
+    ],
+    ids=str,
+)
+def test_a_selection_that_cannot_be_understood_changes_nothing(rejected, selection, said):
+    version = rejected.table(orders.quarantine).version()
+    with pytest.raises(ReplayRefused, match=said):
+        replays(rejected).run(selection)
+    assert rejected.table(orders.name).version() == 1
+    assert unreleased(rejected.table(orders.quarantine)).collect().height == 5
+    assert rejected.table(orders.quarantine).version() <= version + 1  # the columns of a release may have come
+
+
+@pytest.mark.parametrize(
+    "asset",
+    [
+        replace(orders, reads={"rows": Touched(SOURCE, "item")}),
+        replace(orders, reads={"rows": Snapshot(SOURCE)}),
+        replace(orders, reads={"rows": Changes(SOURCE), "more": Snapshot("shop.bronze.items")}),
+        replace(orders, row_for_row=False),
+        replace(orders, write=Replace()),
+    ],
+    ids=["touched", "snapshot", "two sources", "not row for row", "replaced"],
+)
+def test_a_table_that_is_not_made_row_by_row_is_refused_with_what_to_do_instead(rejected, asset):
+    with pytest.raises(ReplayRefused, match=r"mend shop\.bronze\.orders.*then `lakehouse run shop\.silver\.orders --rebuild`"):
+        replays(rejected, asset).run(Selection())
+
+
+def test_a_table_without_lineage_is_refused(shop):
+    def bare(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.function(rows).drop("_row")
+
+    land(shop, DIRTY)
+    asset = replace(orders, function=bare)
+    refresh(shop, asset)
+    with pytest.raises(ReplayRefused, match=r"shop\.silver\.orders__quarantine has no _row"):
+        replays(shop, asset).run(Selection())
+
+
+def test_a_line_that_becomes_equal_to_another_one_of_its_file_is_a_line_of_its_own(shop):
+    land(shop, [("tea", "1,0"), ("tea", "10"), ("tea", "1,0")], [("tea", "1,0")])
+    assert refresh(shop) == RowAccount(4, 1, 0, 0, 3)
+    # One by one or at once, they are numbered after those that the table has of their file.
+    assert replays(shop).run(replace(FIX, where="_sequence = 1 and _row = 3")).account == RowAccount(1, 1)
+    assert replays(shop).run(replace(FIX, where="_sequence = 1")).account == RowAccount(1, 1)
+    assert replays(shop).run(FIX).account == RowAccount(1, 0, 0, 1)  # in the other file it is the first
+    assert lines(shop) == {"10xtea": 3}
+    assert_whole(shop)
+
+
+def test_an_older_row_does_not_undo_a_newer_one(shop):
+    class Stock(Contract):
+        item: str = column(key=True)
+        quantity: int = column(ge=0)
+
+    def stock(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.function(rows).drop("line")
+
+    asset = replace(orders, contract=Stock, function=stock, write=replace(orders.write, on=("item",)))
+    land(shop, [("tea", "1,0"), ("jam", "1,0"), ("jam", "5")], [("tea", "7")], [("jam", "2,0")])
+    refresh(shop, asset)
+    done = replays(shop, asset).run(FIX)
+    assert dict(shop.table(asset.name).scan().select("item", "quantity").collect().iter_rows()) == {"tea": 7, "jam": 20}
+    assert done.account == RowAccount(3, 0, 1, 2)
+    assert_whole(shop, asset)
+
+
+def test_rows_whose_source_row_is_gone_stay(rejected):
+    bronze = rejected.table(SOURCE)
+    kept = bronze.scan().filter(pl.col("_row") != 2).collect()
+    bronze.replace(kept, None)
+    done = replays(rejected).run(FIX)
+    assert (done.selected, done.released, done.gone) == (4, 1, 1)
+    assert unreleased(rejected.table(orders.quarantine)).collect().height == 4
+
+
+def test_refreshes_go_on_after_a_replay_and_a_rebuild_keeps_what_was_released(rejected):
+    replays(rejected).run(FIX)
+    land(rejected, [("tea", "1,000"), ("pie", "4")])
+    assert refresh(rejected) == RowAccount(2, 1, 0, 0, 1)
+    assert_whole(rejected)
+    before = lines(rejected)
+    Refresh(orders, rejected, "run", lambda _: None).rebuild()
+    assert lines(rejected) == before
+    assert len(waiting(rejected)) == 4
+    assert not replays(rejected).unfinished()
+
+
+def test_a_table_that_was_brought_back_gets_its_released_rows_again(rejected):
+    table = rejected.table(orders.name)
+    replays(rejected).run(replace(FIX, where="_row = 2"))
+    replays(rejected).run(FIX)
+    assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
+    restore(table, 1, "back")
+    assert lines(rejected) == {"1xtea": 1}
+    assert Refresh(orders, rejected, "run", lambda _: None).pending() == [orders.quarantine]
+    refresh(rejected)
+    assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
+    assert not replays(rejected).unfinished()
+
+
+def test_a_quarantine_that_was_made_before_replays_gets_their_columns(rejected):
+    quarantine = rejected.table(orders.quarantine)
+    old = quarantine.scan().select(pl.exclude(r"^_released.*$")).collect()
+    shutil.rmtree(quarantine.uri)
+    quarantine.create(old.schema)
+    quarantine.append(old)
+    assert unreleased(quarantine).collect().height == 5
+    assert replays(rejected).run(FIX).released == 2
+    assert_whole(rejected)
+    shutil.rmtree(quarantine.uri)
+    quarantine.create(old.schema)
+    land(rejected, DIRTY)
+    assert refresh(rejected).quarantined == 5
+
+
+# --- deaths
+
+
+class Died(BaseException):
+    """As if the process had been killed, as far as tables can tell."""
+
+
+def die():
+    raise Died
+
+
+def child(lakehouse, write, *place):
+    command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.orders", lakehouse.root, write, *map(str, place)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+
+
+@pytest.mark.parametrize("write", ASSETS)
+def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, write):
+    asset = ASSETS[write]
+    first = Lakehouse(str(tmp_path / "first"))
+    land(first, DIRTY, [("tea", "2,0")])
+    refresh(first, asset)
+
+    def killed_and_gone_on(place):
+        fatal, when, job = place
+        shop = Lakehouse(str(tmp_path / f"{fatal}-{when}-{job}"))
+        shutil.copytree(first.root, shop.root)
+        process = child(shop, write, fatal, when)
+        process.communicate()
+        if job == "refresh":
+            land(shop, [("cup", "1")])
+            refresh(shop, asset)
+        done = replays(shop, asset).run(FIX)
+        return place, process.returncode, shop, done
+
+    between = [(1, "after"), (2, "before")]  # the rows are marked, and not in the table yet
+    around = [(1, "before"), (2, "after")] if write == "merge" else []
+    places = [(*place, job) for place in between for job in ("replay", "refresh")] + [(*place, "replay") for place in around]
+    with ThreadPoolExecutor(2) as pool:
+        for (fatal, when, job), code, shop, done in pool.map(killed_and_gone_on, places):
+            assert code == -9
+            assert lines(shop) == Counter({"1xtea": 1, "1000xtea": 2, "20xtea": 1} | ({"1xcup": 1} if job == "refresh" else {}))
+            assert done.finished == ((fatal, when) in between and job == "replay")
+            assert done.released == (3 if (fatal, when) == (1, "before") else 0)
+            assert_whole(shop, asset)
+
+
+def test_rows_that_do_not_pass_any_more_are_taken_back(rejected):
+    with pytest.raises(Died), dying(1, "after", die):
+        replays(rejected).run(FIX)
+    assert replays(rejected).unfinished()
+
+    class Stricter(Order):
+        quantity: int = column(ge=0, lt=1000)
+
+    stricter = replays(rejected, replace(orders, contract=Stricter))
+    for when in ("before", "after", "before"):  # the rest is written, then the rows are taken back
+        with pytest.raises(Died), dying(1, when, die):
+            stricter.finish()
+    assert stricter.unfinished()
+    stricter.finish()
+    assert lines(rejected) == {"1xtea": 1}
+    assert len(waiting(rejected)) == 5
+    assert_whole(rejected)
+    assert replays(rejected).run(FIX).number == 2
+    assert_whole(rejected)
+
+
+def test_rows_that_another_process_writes_meanwhile_are_not_taken_back(shop):
+    asset = ASSETS["append"]
+    land(shop, DIRTY)
+    refresh(shop, asset)
+    with pytest.raises(Died), dying(1, "after", die):
+        replays(shop, asset).run(FIX)
+    other = replays(shop, asset)
+
+    def slow(rows):
+        """While this one looks at the rows, the other one writes them: their keys are taken then."""
+        other.finish()
+        return orders.function(rows)
+
+    replays(shop, replace(asset, function=slow)).finish()
+    assert lines(shop) == {"1xtea": 1, "1000xtea": 2}
+    assert len(waiting(shop, asset)) == 3
+    assert_whole(shop, asset)
+
+
+@pytest.mark.parametrize("write", ASSETS)
+def test_two_replays_at_once_release_each_row_once(tmp_path, write):
+    shop = Lakehouse(str(tmp_path))
+    asset = ASSETS[write]
+    land(shop, *[[(f"item{number}", "1,0"), ("tea", "x")] for number in range(6)])
+    refresh(shop, asset)
+    two = [child(shop, write) for _ in range(2)]
+    said = [json.loads(process.communicate()[0]) for process in two]
+    assert [process.returncode for process in two] == [0, 0]
+    assert sum(done["released"] for done in said) == 6
+    assert lines(shop) == Counter({f"10xitem{number}": 1 for number in range(6)})
+    assert_whole(shop, asset)
+
+
+TEXTS = ["1", "2", "1,0", "10", "-1", "x", None]
+FILES = st.lists(st.tuples(st.sampled_from(["tea", "jam", None]), st.sampled_from(TEXTS)), min_size=1, max_size=6)
+# Conditions and changes in SQL, and the same in Python for the row's number, item and quantity.
+WHERE = {
+    None: lambda row, item, quantity: True,
+    "_row > 2": lambda row, item, quantity: row > 2,
+    "\"Quantity\" like '%,%'": lambda row, item, quantity: "," in (quantity or ""),
+    "source.item = 'tea'": lambda row, item, quantity: item == "tea",
+    "array_contains(_broken, 'readable')": lambda row, item, quantity: quantity in ("1,0", "x"),
+}
+SETS = {
+    (): lambda item, quantity: (item, quantity),
+    ("Quantity", "replace(Quantity, ',', '')"): lambda item, quantity: (item, quantity and quantity.replace(",", "")),
+    ("Quantity", "replace(Quantity, '-', '')"): lambda item, quantity: (item, quantity and quantity.replace("-", "")),
+    ("Quantity", "'1'"): lambda item, quantity: (item, "1"),
+    ("item", "'cup'"): lambda item, quantity: ("cup", quantity),
+}
+REPLAYS = st.tuples(st.sampled_from(list(WHERE)), st.sampled_from(list(SETS)))
+DEATHS = st.none() | st.tuples(st.integers(1, 3), st.sampled_from(["before", "after"]))
+
+
+class Oracle:
+    """A row counts once it is accepted, as it was or changed: of one file every line, of several files each line once."""
+
+    def __init__(self):
+        self.accepted, self.waits = {}, {}
+
+    def take(self, sequence, row, item, quantity):
+        if item and quantity and quantity.isdigit():
+            self.accepted.setdefault(sequence, Counter())[f"{quantity}x{item}"] += 1
+            self.waits.pop((sequence, row), None)
+
+    def refresh(self, sequence, rows):
+        for row, (item, quantity) in enumerate(rows, 1):
+            self.waits[sequence, row] = (item, quantity)
+            self.take(sequence, row, item, quantity)
+
+    def replay(self, where, change):
+        for (sequence, row), (item, quantity) in list(self.waits.items()):
+            if WHERE[where](row, item, quantity):
+                self.take(sequence, row, *SETS[change](item, quantity))
+
+    @property
+    def lines(self):
+        return reduce(or_, self.accepted.values(), Counter())
+
+
+@given(st.lists(st.tuples(FILES, st.lists(REPLAYS, min_size=1, max_size=3)), min_size=1, max_size=3), st.lists(DEATHS, max_size=10))
+@examples(10)
+def test_each_source_row_is_accounted_for_once_whatever_is_replayed_and_wherever_it_dies(landings, deaths):
+    oracle, dies = Oracle(), iter(deaths)
+
+    def twice(work):
+        """Die on the way, and do the same again: what was left undone is done."""
+        with suppress(Died), dying(*(next(dies, None) or (0, "before")), die):
+            work()
+        work()
+        assert_whole(shop)
+
+    with TemporaryDirectory() as root:
+        shop = Lakehouse(root)
+        for file, selections in landings:
+            land(shop, file)
+            twice(lambda: refresh(shop))
+            oracle.refresh(shop.table(SOURCE).version(), file)
+            for where, change in selections:
+                selection = Selection(where, dict([change] if change else []))
+                twice(lambda: replays(shop).run(selection))  # noqa: B023 called at once
+                oracle.replay(where, change)
+                assert waiting(shop) == sorted(oracle.waits.values(), key=repr)
+                assert lines(shop) == oracle.lines
