@@ -64,28 +64,16 @@ def new_days(root: Path) -> dict[str, list[float]]:
 def up_to_date(settings: Settings) -> dict[str, float]:
     """Bring every table up to date, in the order of the graph; the seconds of each."""
     from lakehouse_assets import products
-    from lakehouse_assets.platform.declarations.declare import FeedAsset, TableAsset
-    from lakehouse_assets.platform.orchestration.assets import ingestion
     from lakehouse_assets.platform.orchestration.autoload import load
-    from lakehouse_assets.platform.orchestration.resources import resources
-    from lakehouse_assets.platform.pipeline.refresh import Refresh
-    from lakehouse_assets_tests.running import in_order
+    from lakehouse_assets_tests.running import runner
 
-    resource = resources(settings)["lakehouse"]
-    lakehouse = resource.open()
+    running = runner(settings, load(products))
     seconds = {}
-    for asset in in_order(load(products)):
-        started = time.perf_counter()
-        if not {asset.name, asset.name.split(".")[0]} & set(TABLES):
-            continue
-        if isinstance(asset, FeedAsset):
-            way = ingestion(asset, resource)
-            way.create(asset.description)
-            for _ in way.ingest("benchmark"):
-                pass
-        elif isinstance(asset, TableAsset):
-            Refresh(asset, lakehouse, "benchmark", lambda _: None).run()
-        seconds[asset.name] = time.perf_counter() - started
+    for declaration in running.catalog.in_order:
+        if {declaration.name, declaration.product} & set(TABLES):
+            started = time.perf_counter()
+            running.step(declaration, "benchmark", False)  # noqa: FBT003 dispatched by its first argument
+            seconds[declaration.name] = time.perf_counter() - started
     return seconds
 
 

@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from deltalake.table import TableAlterer, TableMerger
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.declarations.declare import FeedAsset
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone
 from lakehouse_assets.platform.orchestration.autoload import Products, load
@@ -36,7 +36,8 @@ _SECONDS_INTO_A_REQUEST = 0.004
 def archiving(declared: Products) -> Products:
     """The same products with feeds whose files are moved once they are read."""
     declarations = (
-        replace(asset, feed=replace(asset.feed, archive=True)) if isinstance(asset, FeedAsset) else asset for asset in declared.declarations
+        replace(asset, feed=replace(asset.feed, archive=True)) if isinstance(asset, FeedDeclaration) else asset
+        for asset in declared.declarations
     )
     return replace(declared, declarations=tuple(declarations))
 

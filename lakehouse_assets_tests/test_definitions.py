@@ -96,7 +96,9 @@ NEW_PRODUCT = '''
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Append, Changes, feed, table
+from lakehouse_assets.platform.declarations.feeds import feed
+from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.quality.conform import conform, text, whole_number
 from lakehouse_assets.platform.quality.contract import Contract, column

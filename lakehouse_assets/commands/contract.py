@@ -11,14 +11,12 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Merge, Revise, TableAsset
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.operations.contract_changes import contract_changes
 from lakehouse_assets.platform.pipeline import contracts
-from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.odcs import Described, odcs
 from lakehouse_assets.platform.quality.odcs_check import compare, read_document
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT
 
 FILE_ENDING = ".odcs.yaml"
 _CONSEQUENCES = {
@@ -28,7 +26,7 @@ _CONSEQUENCES = {
 }
 
 
-def table_asset(workspace: Workspace, name: str) -> TableAsset:
+def table_asset(workspace: Workspace, name: str) -> TableDeclaration:
     """A declared table by its name.
 
     Raises:
@@ -49,7 +47,7 @@ def show(workspace: Workspace, name: str) -> dict[str, Any]:
     return {
         "table": asset.name,
         "owner": asset.owner,
-        "key_kept_by": "rule key_unique" if contracts.keeps_keys_by_rule(asset) else type(asset.write).__name__,
+        "key_kept_by": "rule key_unique" if asset.keeps_key_by_rule else type(asset.kind).__name__,
         "monitors": contracts.monitored(asset),
         **document(asset.contract),
     }
@@ -114,25 +112,12 @@ def print_diff(found: Iterable[dict[str, Any]], console: Console) -> None:
 # --- the open standard
 
 
-def standard(workspace: Workspace, asset: TableAsset) -> dict[str, Any]:
+def standard(workspace: Workspace, asset: TableDeclaration) -> dict[str, Any]:
     """The contract of a table as a document of the Open Data Contract Standard."""
     description = asset.description or " ".join((asset.contract.__doc__ or "").split())
     location = workspace.lakehouse.table(asset.name).uri
-    told = Described(asset.name, description, asset.owner, asset.schema, _identity(asset), asset.partition_by, location)
+    told = Described(asset.name, description, asset.owner, asset.schema, asset.identity, asset.partitions, location)
     return odcs(asset.contract, told)
-
-
-def _identity(asset: TableAsset) -> tuple[str, ...]:
-    """The columns that tell stored rows apart."""
-    match asset.write:
-        case Merge() | SCD1():
-            return asset.write.on
-        case SCD2():
-            return (*asset.write.on, asset.write.sequence_by)
-        case Revise():
-            return (*asset.write.on, KNOWN_AT)
-        case _:
-            return key_columns(asset.contract)
 
 
 def export(workspace: Workspace, name: str) -> str:
@@ -173,7 +158,7 @@ def check(workspace: Workspace, path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _named(workspace: Workspace, part: dict[str, Any], document: dict[str, Any]) -> TableAsset:
+def _named(workspace: Workspace, part: dict[str, Any], document: dict[str, Any]) -> TableDeclaration:
     """The declared table that a part of a document is about: by its full name, else by a last word that only one table has."""
     tables = {asset.name: asset for asset in workspace.products.tables}
     names = [str(name) for name in (part.get("physicalName"), part.get("name"), document.get("id"), document.get("name")) if name]

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import ago, right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.declarations.declare import FeedAsset
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.table import Table
 
@@ -83,7 +83,7 @@ def origins(workspace: Workspace, table: str, where: str | None) -> pl.LazyFrame
     columns = frame.collect_schema().names()
     if not set(_LINEAGE) <= set(columns):
         asset = next((asset for asset in workspace.products.tables if asset.name == table), None)
-        sources = ", ".join(read.table for read in asset.reads.values()) if asset else "the tables that it is made of"
+        sources = ", ".join(asset.sources()) if asset else "the tables that it is made of"
         raise LookupError(f"a row of {table} does not come from one file: ask for rows of {sources}")
     try:
         chosen = frame if where is None else frame.filter(pl.sql_expr(where))
@@ -106,7 +106,7 @@ def again(workspace: Workspace, path: str, feed: str | None, *, reread: bool) ->
     return {"feed": asset.feed.name, "path": name, "event": event}
 
 
-def find(workspace: Workspace, path: str, feed: str | None) -> tuple[FeedAsset, str]:
+def find(workspace: Workspace, path: str, feed: str | None) -> tuple[FeedDeclaration, str]:
     """The feed and the path in it of a file, named by its path with or without the feed in front.
 
     Raises:

@@ -6,7 +6,6 @@ Reading them is the ingestion room's business, judging their rows that of the qu
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -17,7 +16,8 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.declarations.declare import Changes, FeedAsset, TableAsset
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import is_seen
 from lakehouse_assets.platform.ingestion.preview import Preview, preview
@@ -75,13 +75,13 @@ class Judged:
     stops: str | None = None
 
 
-def dry_run(workspace: Workspace, asset: FeedAsset, files: list[Path]) -> dict[str, Any]:
+def dry_run(workspace: Workspace, asset: FeedDeclaration, files: list[Path]) -> dict[str, Any]:
     """What a run would make of files, without writing anything: one entry a file, the sum, and what the silver tables would say."""
     with ExitStack() as held:
         found = list(preview(workspace.ingestion(asset), files, held))
         frames = [one.frame for one in found if one.frame is not None]
         rows = pl.concat(frames, how="diagonal") if frames else None
-        readers = [table for table in workspace.products.tables if any(read == Changes(asset.name) for read in table.reads.values())]
+        readers = [table for table in workspace.products.tables if table.kind.takes_rows and asset.name in table.inputs.values()]
         tables = [] if rows is None else [judged(table, asset.name, rows, workspace.lakehouse) for table in readers]
     return {
         "feed": asset.feed.name,
@@ -101,25 +101,19 @@ def _plain(one: Preview, quarantined: dict[str, int]) -> dict[str, Any]:
     return {f.name: getattr(one, f.name) for f in fields(one) if f.name != "frame"} | {"quarantined": quarantined}
 
 
-def judged(asset: TableAsset, bronze: str, rows: pl.LazyFrame, lakehouse: Lakehouse) -> Judged:
+def judged(asset: TableDeclaration, bronze: str, rows: pl.LazyFrame, lakehouse: Lakehouse) -> Judged:
     """Put bronze rows through a table's function and contract, in memory."""
-    frames: dict[str, Any] = {}
-    for name, read in asset.reads.items():
-        table = lakehouse.table(read.table)
-        if read == Changes(bronze):
-            frames[name] = rows
-        elif not table.exists():
-            return Judged(asset.name, stops=f"it cannot be said before {read.table} exists: `lakehouse run {read.table}`")
-        else:
-            frames[name] = table.scan().limit(0) if isinstance(read, Changes) else table.scan()
+    frames: dict[str, Any] = dict.fromkeys(asset.inputs, rows)
+    for name, dimension in asset.dimensions.items():
+        if not lakehouse.table(dimension.table).exists():
+            return Judged(asset.name, stops=f"it cannot be judged before {dimension.table} exists: `lakehouse run {dimension.table}`")
+        frames[name] = lakehouse.table(dimension.table).scan()
     try:
         worked_out = asset.function(**frames).collect(engine="streaming")
-        if asset.stamped_at:
-            worked_out = worked_out.with_columns(pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC")).alias(asset.stamped_at))
-        bad = contracts.judge(asset, lakehouse, worked_out, contracts.held_against(asset, lakehouse), limited=False).bad
+        bad = contracts.judge(asset, lakehouse, worked_out, contracts.references_now(asset, lakehouse), limited=False).bad
         stops = None
         try:
-            contracts.judge(asset, lakehouse, worked_out, contracts.held_against(asset, lakehouse))
+            contracts.judge(asset, lakehouse, worked_out, contracts.references_now(asset, lakehouse))
         except ContractBroken as broken:
             stops = str(broken)
     except (ContractBroken, pl.exceptions.PolarsError) as error:

@@ -14,7 +14,7 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.declarations.declare import TableAsset
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
 from lakehouse_assets.platform.pipeline.replay import Replayed, Replays
 from lakehouse_assets.platform.pipeline.selection import Selection
@@ -32,7 +32,7 @@ def replays_of(workspace: Workspace, table: str) -> Replays:
     Raises:
         LookupError: No product declares a table of that name with a quarantine.
     """
-    tables = {asset.name: asset for asset in workspace.products.declarations if isinstance(asset, TableAsset)}
+    tables = {asset.name: asset for asset in workspace.products.declarations if isinstance(asset, TableDeclaration)}
     asset = tables.get(table) or tables.get(table.removesuffix("__quarantine"))
     if asset is None:
         raise LookupError(f"no product declares a table {table!r} with a quarantine. There are: {', '.join(sorted(tables))}")
@@ -52,7 +52,7 @@ def rejected(replays: Replays, *, rows: int, rule: str | None, released: bool) -
         NoSuchTable: The table was never made.
         LookupError: The contract has no such rule, and no row broke it.
     """
-    asset, quarantine = replays.asset, replays.lakehouse.table(replays.asset.quarantine)
+    asset, quarantine = replays.declaration, replays.lakehouse.table(replays.declaration.quarantine)
     if not quarantine.exists():
         raise NoSuchTable(f"{asset.name} has no quarantine yet: `lakehouse run {asset.name}` makes it")
     counts = _rules(unreleased(quarantine))
@@ -84,7 +84,7 @@ def _rules(rows: pl.LazyFrame) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
-def _row(asset: TableAsset, row: dict[str, Any]) -> dict[str, Any]:
+def _row(asset: TableDeclaration, row: dict[str, Any]) -> dict[str, Any]:
     columns = columns_of(asset.contract)
     open_to_all = {column.name for column in columns if not column.personal}
     source = {name: value for name, value in (row[SOURCE] or {}).items() if not name.startswith("_")}
@@ -149,7 +149,7 @@ def plain(replayed: Replayed, *, dry_run: bool) -> dict[str, Any]:
         "rejected_by": dict(replayed.rejected),
         "source_gone": replayed.gone,
         "written": account.written if account else None,
-        "merged": account.merged if account else None,
+        "updated": account.updated if account else None,
         "duplicates": account.duplicates if account else None,
         "finished_before": replayed.finished,
     }
@@ -196,7 +196,7 @@ def print_replayed(table: str, replayed: Replayed, console: Console, *, dry_run:
     if dry_run:
         console.print(f"{replayed.selected:,} rows selected, {replayed.released:,} would be released (nothing was written).")
     elif account is not None and replayed.number is not None:
-        went = f"{account.written:,} written, {account.merged:,} merged into a row of the table, {account.duplicates:,} duplicates"
+        went = f"{account.written:,} written, {account.updated:,} merged into a row of the table, {account.duplicates:,} duplicates"
         console.print(
             f"{replayed.selected:,} rows selected, {replayed.released:,} released into {table} by replay {replayed.number}: {went}."
         )
@@ -210,5 +210,5 @@ def print_replayed(table: str, replayed: Replayed, console: Console, *, dry_run:
         console.print(
             f"{replayed.gone:,} rows are not in the source any more and stay as they are: a later reading of their file replaced them."
         )
-    if not dry_run and account is not None and account.written + account.merged:
+    if not dry_run and account is not None and account.written + account.updated:
         console.print("Next: [bold]lakehouse run[/] takes them on into the tables made of this one")

@@ -11,7 +11,7 @@ from rich.table import Column
 from rich.table import Table as Grid
 
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.registry.ledger import last_decision

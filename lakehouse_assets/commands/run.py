@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX
-from lakehouse_assets.platform.orchestration.assets import REBUILD_TAG
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG
 from lakehouse_assets.platform.orchestration.automation import everything
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
@@ -91,7 +91,7 @@ def execute(workspace: Workspace, defs: dg.Definitions, keys: set[dg.AssetKey], 
     steps = {graph.get(key).assets_def.node_def.name: name_of(key) for key in order if name_of(key) in shown}
     outcome = Outcome(str(uuid.uuid4()), {name: TableRun(name) for name in shown})
     job = defs.resolve_implicit_global_asset_job_def()
-    tags = {REBUILD_TAG: "true"} if rebuild else {}
+    tags = {FULL_REFRESH_TAG: "true"} if rebuild else {}
     errors: list[BaseException] = []
     with workspace.instance() as instance:
 

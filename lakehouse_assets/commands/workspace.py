@@ -14,7 +14,9 @@ import dagster as dg
 import lakehouse_assets
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
-from lakehouse_assets.platform.declarations.declare import FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import Zone
@@ -51,7 +53,7 @@ class Workspace:
         resource: LakehouseResource = resources(self.settings)["lakehouse"]
         return resource
 
-    def feed(self, name: str) -> FeedAsset:
+    def feed(self, name: str) -> FeedDeclaration:
         """A feed by its name.
 
         Raises:
@@ -62,7 +64,7 @@ class Workspace:
             raise LookupError(f"no product declares a feed {name!r}. There are: {', '.join(sorted(feeds)) or 'none'}")
         return feeds[name]
 
-    def ingestion(self, asset: FeedAsset) -> Ingestion:
+    def ingestion(self, asset: FeedDeclaration) -> Ingestion:
         """The way of a feed's files into its bronze table."""
         return ingestion(asset, self._lakehouse_resource)
 
@@ -105,14 +107,14 @@ class Workspace:
                 found[asset.name] = reason
         return found
 
-    def _reason(self, asset: FeedAsset | TableAsset | ModelAsset) -> str | None:
+    def _reason(self, asset: Any) -> str | None:
         table = self.lakehouse.table(asset.name)
         if not table.exists():
             return "does not exist yet"
-        if isinstance(asset, FeedAsset):
+        if isinstance(asset, FeedDeclaration):
             files = self.ingestion(asset).waiting()
             return f"{files} files wait" if files else None
-        if isinstance(asset, ModelAsset):
+        if isinstance(asset, ModelDeclaration):
             features = self.lakehouse.table(asset.features)
             trained_on = table.cursor(asset.features)
             moved = features.exists() and trained_on != newest_features(features, trained_on)

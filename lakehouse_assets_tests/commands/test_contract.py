@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.commands import workspace
-from lakehouse_assets.platform.declarations.declare import Append, Changes, Replace, Snapshot, TableAsset, table
+from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
@@ -52,7 +53,7 @@ class Total(Contract):
     amount: int
 
 
-def sales(contract: type[Contract]) -> TableAsset:
+def sales(contract: type[Contract]) -> TableDeclaration:
     reads = {"rows": Changes("shop.bronze.sales")}
     return table("shop.silver.sales", contract=contract, reads=reads, write=Append())(_sold)
 

@@ -5,23 +5,21 @@ Nothing is written. The contract that counted before is the one that the table w
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Champion, FeedAsset, ModelAsset, Revise, Snapshot, TableAsset
-from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration, Predictions
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import contracts, layout
 from lakehouse_assets.platform.quality.contract import ContractBroken, key_columns, references_of
 from lakehouse_assets.platform.quality.counting import broken_counts
 from lakehouse_assets.platform.quality.difference import Change, difference
 from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.rules import KEY_UNIQUE, BoundRule
 from lakehouse_assets.platform.quality.split import misfits
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT
+from lakehouse_assets.platform.storage.evolution import schema_changes
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.storage.types import TIMESTAMP, stored_schema
-
-Declared = FeedAsset | TableAsset | ModelAsset
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class ContractChanges:
     notes: tuple[str, ...]
 
 
-def contract_changes(asset: TableAsset, declared: Iterable[Declared], lakehouse: Lakehouse) -> ContractChanges:
+def contract_changes(asset: TableDeclaration, declared: Iterable[Declaration], lakehouse: Lakehouse) -> ContractChanges:
     """Compare a table's contract with the last one that the table was written under, and find what breaks."""
     before, after = contracts.recorded(asset, lakehouse), document(asset.contract)
     changes = difference(before, after) if before else []
@@ -65,6 +63,7 @@ def contract_changes(asset: TableAsset, declared: Iterable[Declared], lakehouse:
         if before is None:
             notes.append("The contract that the table was written under is not known: only the stored columns are compared.")
         unfit = _stored_table(asset, lakehouse)
+        notes += [] if unfit else list(_evolves(asset, lakehouse))
         breaks += [*unfit, *_stored_rows(asset, changes, lakehouse, notes)]
         if changes or unfit:
             breaks += _readers(asset, list(declared), lakehouse, notes)
@@ -76,31 +75,26 @@ def contract_changes(asset: TableAsset, declared: Iterable[Declared], lakehouse:
 # --- what is stored
 
 
-def _stored_table(asset: TableAsset, lakehouse: Lakehouse) -> list[Break]:
-    """How the stored table does not fit the contract."""
-    delta = lakehouse.table(asset.name).delta()
-    held, wanted = pl.scan_delta(delta).collect_schema(), stored_schema(asset.schema)
-    problems = [f"column {name} ({dtype}) is not stored" for name, dtype in wanted.items() if name not in held]
-    problems += [f"column {name} is stored and not in the contract" for name in held if name not in wanted and not name.startswith("_")]
-    problems += [
-        f"column {name} is stored as {held[name]} and not as {dtype}"
-        for name, dtype in wanted.items()
-        if name in held and held[name] != dtype
-    ]
-    if (partitions := tuple(delta.metadata().partition_columns)) != asset.partition_by:
-        problems.append(
-            f"it is partitioned by {', '.join(partitions) or 'nothing'} and not by {', '.join(asset.partition_by) or 'nothing'}"
-        )
-    return [Break("stored table", asset.owner, f"{problem}: the table has to be made anew") for problem in problems]
+def _stored_table(asset: TableDeclaration, lakehouse: Lakehouse) -> list[Break]:
+    """How the stored table cannot follow the declaration."""
+    needed = layout.needs_full_refresh(asset, lakehouse)
+    return [Break("stored table", asset.owner, f"{problem}: `lakehouse run {asset.name} --full-refresh` is needed") for problem in needed]
 
 
-def _stored_rows(asset: TableAsset, changes: Iterable[Change], lakehouse: Lakehouse, notes: list[str]) -> Iterator[Break]:
+def _evolves(asset: TableDeclaration, lakehouse: Lakehouse) -> Iterator[str]:
+    """What the next run changes in the stored table by itself."""
+    changes = schema_changes(lakehouse.table(asset.name).schema(), asset.schema)
+    for name, dtype in changes.new.items():
+        yield f"The next run adds the column {name} ({dtype}); it is null in the rows that exist."
+    for name, dtype in changes.wider.items():
+        yield f"The next run widens the column {name} to {dtype}."
+
+
+def _stored_rows(asset: TableDeclaration, changes: Iterable[Change], lakehouse: Lakehouse, notes: list[str]) -> Iterator[Break]:
     """How many stored rows break the rules that are new or demand more than before."""
-    rules = {rule.name: rule for rule in contracts.rules(asset)}
+    rules = {rule.name: rule for rule in asset.rules}
     asked = {change.subject for change in changes if change.kind in {"rule added", "rule tightened", "rule changed", "level changed"}}
-    # The rows of a table of revisions have their key once for each time at which it was known.
-    tells_apart = not isinstance(asset.write, Revise) or KNOWN_AT in key_columns(asset.contract)
-    if any(change.kind == "key changed" for change in changes) and tells_apart:
+    if any(change.kind == "key changed" for change in changes) and set(asset.identity) == set(key_columns(asset.contract)):
         asked.add(KEY_UNIQUE)
     if not asked:
         return
@@ -127,19 +121,19 @@ def _referenced(bound: BoundRule, lakehouse: Lakehouse) -> pl.LazyFrame | None:
 # --- who reads it
 
 
-def _readers(asset: TableAsset, declared: list[Declared], lakehouse: Lakehouse, notes: list[str]) -> Iterator[Break]:
+def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: Lakehouse, notes: list[str]) -> Iterator[Break]:
     """The declarations that do not go on with the new columns."""
     schemas = _schemas(declared, lakehouse)
     held = lakehouse.table(asset.name).schema()
     lineage = {name: dtype for name, dtype in held.items() if name.startswith("_")}
     new = {**schemas, asset.name: pl.Schema({**asset.schema, **lineage})}
     for reader in declared:
-        if isinstance(reader, ModelAsset) and reader.features == asset.name:
+        if isinstance(reader, ModelDeclaration) and reader.features == asset.name:
             notes.append(f"{reader.name} ({reader.owner}) learns from it; its training was not tried.")
-        if not isinstance(reader, TableAsset):
+        if not isinstance(reader, TableDeclaration):
             continue
-        if asset.name in [read.table for read in reader.reads.values()]:
-            if any(isinstance(read, Champion) for read in reader.reads.values()):
+        if asset.name in reader.sources():
+            if isinstance(reader, Predictions):
                 notes.append(f"{reader.name} ({reader.owner}) scores it; that needs a champion and was not tried.")
             elif problem := _problem(reader, new):
                 if _problem(reader, {**schemas, asset.name: held}):
@@ -151,30 +145,24 @@ def _readers(asset: TableAsset, declared: list[Declared], lakehouse: Lakehouse, 
                 yield Break(reader.name, reader.owner, f"its column {column} references {target}, which is no column of that type any more")
 
 
-def _schemas(declared: list[Declared], lakehouse: Lakehouse) -> dict[str, pl.Schema]:
+def _schemas(declared: list[Declaration], lakehouse: Lakehouse) -> dict[str, pl.Schema]:
     """The columns of all tables: as they are stored, or as they are declared where a table does not exist yet."""
     found = {}
     for asset in declared:
         table = lakehouse.table(asset.name)
         if table.exists():
             found[asset.name] = table.schema()
-        elif not isinstance(asset, ModelAsset):
-            found[asset.name] = asset.feed.schema() if isinstance(asset, FeedAsset) else asset.schema
+        else:
+            found[asset.name] = asset.schema
     return found
 
 
-def _problem(reader: TableAsset, schemas: Mapping[str, pl.Schema]) -> str:
+def _problem(reader: TableDeclaration, schemas: Mapping[str, pl.Schema]) -> str:
     """Why a table's function, or its contract, does not take sources of these columns; empty if they do."""
     try:
-        rows = reader(**{name: _empty(read, schemas[read.table]) for name, read in reader.reads.items()})
+        tables = dict(reader.inputs) | {name: dimension.table for name, dimension in reader.dimensions.items()}
+        rows = reader(**{name: pl.LazyFrame(schema=schemas[table]) for name, table in tables.items()})
         found = rows.collect_schema()
     except Exception as error:  # noqa: BLE001 whatever the author's function raises is the answer
         return next(iter(str(error).splitlines()), "") or type(error).__name__
-    if reader.stamped_at:
-        found = pl.Schema({**found, reader.stamped_at: TIMESTAMP})
     return "; ".join(misfits(reader.contract, found))
-
-
-def _empty(read: Any, schema: pl.Schema) -> pl.LazyFrame:
-    rows = pl.LazyFrame(schema=schema)
-    return rows.with_columns(pl.lit(0, dtype=pl.Int64).alias(read.version_as)) if isinstance(read, Snapshot) and read.version_as else rows

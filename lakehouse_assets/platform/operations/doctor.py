@@ -14,9 +14,13 @@ import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Champion, Declaration, FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.maintenance import Upkeep, models_in_use
+from lakehouse_assets.platform.pipeline import layout, swap
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.storage import inventory
 from lakehouse_assets.platform.storage import maintenance as upkeep
@@ -187,7 +191,7 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
     """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
-    models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelAsset)}
+    models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
     for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.upkeep.registry):
         for name, number in version.tables.items():
             if not _is_readable(checkup.lakehouse.table(name), number):
@@ -197,7 +201,7 @@ def lost_pins(checkup: Checkup) -> Iterator[Finding]:
                     model.name,
                     f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
                     f"{name}, which cannot be read any more: it cannot be reproduced",
-                    f"lakehouse run {model.name} --rebuild",
+                    f"lakehouse run {model.name} --full-refresh",
                 )
 
 
@@ -263,28 +267,39 @@ def protocol(patient: Patient) -> Iterator[Finding]:
 
 
 def contract(patient: Patient) -> Iterator[Finding]:
-    """Columns or types that are not those of the declaration."""
+    """Columns, types, keys or partitions that are not those of the declaration, and that the next run cannot change by itself."""
     asset = patient.asset
-    if not isinstance(asset, TableAsset | FeedAsset):
+    if isinstance(asset, TableDeclaration):
+        if needed := list(layout.needs_full_refresh(asset, patient.checkup.lakehouse)):
+            what = f"its declaration changed in a way that the stored table cannot follow: {'; '.join(needed)}"
+            yield patient.finding("error", what, f"lakehouse run {patient.name} --full-refresh")
+    elif isinstance(asset, FeedDeclaration):
+        stored = patient.table.schema()
+        other = [f"{name} is {stored[name]} instead of {dtype}" for name, dtype in asset.schema.items() if stored.get(name, dtype) != dtype]
+        if other:
+            yield patient.finding("error", f"it disagrees with its declaration: {'; '.join(other)}", _made_anew(patient))
+
+
+def interrupted_full_refresh(patient: Patient) -> Iterator[Finding]:
+    """A full refresh that was begun and not ended: the table is as it was before."""
+    asset = patient.asset
+    if patient.checkup.is_running or not isinstance(asset, TableDeclaration):
         return
-    promised = asset.schema if isinstance(asset, TableAsset) else asset.feed.schema()
-    held = patient.table.schema()
-    missing = [name for name in promised if name not in held]
-    unknown = [name for name in held if name not in promised and not name.startswith("_")] if isinstance(asset, TableAsset) else []
-    other = [f"{name} is {held[name]} instead of {dtype}" for name, dtype in promised.items() if name in held and held[name] != dtype]
-    said = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has {', '.join(unknown)} besides"] * bool(unknown) + other
-    if said:
-        yield patient.finding("error", f"it disagrees with its contract: {'; '.join(said)}", _made_anew(patient))
+    built = patient.checkup.lakehouse.table(swap.staging(asset).name)
+    if built.exists() and swap.number_of(built) > (patient.table.cursor(swap.FULL_REFRESH) or 0):
+        yield patient.finding(
+            "warning", "a full refresh was interrupted; the next one takes it up", f"lakehouse run {patient.name} --full-refresh"
+        )
 
 
 def cursors(patient: Patient) -> Iterator[Finding]:
     """Cursors that point to where their source has nothing to be read (any more)."""
     asset = patient.asset
-    if isinstance(asset, FeedAsset):
+    if isinstance(asset, FeedDeclaration):
         yield from _landing_cursor(patient, asset)
-    if not isinstance(asset, TableAsset):
+    if not isinstance(asset, TableDeclaration):
         return
-    for name in {read.table for read in asset.reads.values() if not isinstance(read, Champion)}:
+    for name in asset.sources():
         at, source = patient.table.cursor(name), patient.checkup.lakehouse.table(name)
         if at is None:
             continue
@@ -297,10 +312,10 @@ def cursors(patient: Patient) -> Iterator[Finding]:
             yield patient.finding("error", what, _made_anew(patient))
         elif at < upkeep.readable_from(source) and source.changed_at(at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
-            yield patient.finding("error", what, f"lakehouse run {patient.name} --rebuild")
+            yield patient.finding("error", what, f"lakehouse run {patient.name} --full-refresh")
 
 
-def _landing_cursor(patient: Patient, asset: FeedAsset) -> Iterator[Finding]:
+def _landing_cursor(patient: Patient, asset: FeedDeclaration) -> Iterator[Finding]:
     at = patient.table.cursor(f"landing/{asset.feed.name}")
     numbered = patient.checkup.lakehouse.table(landing.LOG).cursor(f"numbered/{asset.feed.name}")
     if at is not None and at > (numbered or 0):
@@ -314,11 +329,11 @@ def _landing_cursor(patient: Patient, asset: FeedAsset) -> Iterator[Finding]:
 def interrupted(patient: Patient) -> Iterator[Finding]:
     """A batch whose rejected rows are in the quarantine and whose other rows are not in the table."""
     asset = patient.asset
-    if patient.checkup.is_running or not isinstance(asset, TableAsset):
+    if patient.checkup.is_running or not isinstance(asset, TableDeclaration):
         return
     quarantine = patient.checkup.lakehouse.table(asset.quarantine)
     ahead = []
-    for name in dict.fromkeys(read.table for read in asset.reads.values()):
+    for name in asset.sources():
         set_aside, at = quarantine.cursor(name), patient.table.cursor(name)
         if set_aside is not None and set_aside > (-1 if at is None else at):
             ahead.append(name)
@@ -351,6 +366,7 @@ OF_A_TABLE: Final[Sequence[Callable[[Patient], Iterator[Finding]]]] = (
     protocol,
     missing_files,
     contract,
+    interrupted_full_refresh,
     cursors,
     interrupted,
     small_files,

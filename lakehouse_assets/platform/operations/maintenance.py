@@ -12,7 +12,9 @@ from typing import Any, Final
 import polars as pl
 from deltalake.exceptions import DeltaError
 
-from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Champion, Declaration, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
@@ -99,27 +101,27 @@ class Upkeep:
         """The smallest cursor of those who read a table, by its name."""
         found: dict[str, int] = {}
         for asset in self.declarations:
-            read = self._read_by(asset) if isinstance(asset, TableAsset) else self._trained_on(asset)
+            read = self._read_by(asset) if isinstance(asset, TableDeclaration) else self._trained_on(asset)
             for source, cursor in read.items():
                 found[source] = min(cursor, found.get(source, cursor))
         return found
 
-    def _read_by(self, asset: TableAsset) -> dict[str, int]:
+    def _read_by(self, asset: TableDeclaration) -> dict[str, int]:
         """From which version on a table needs its sources."""
         reader, quarantine = self.lakehouse.table(asset.name), self.lakehouse.table(asset.quarantine)
-        sources = {read.table for read in asset.reads.values() if not isinstance(read, Champion)}
+        sources = set(asset.sources())
         try:
             found = {source: cursor for source in sources if (cursor := reader.cursor(source)) is not None}
             if any((quarantine.cursor(source) or 0) > found.get(source, -1) for source in sources):
                 # A batch that a run left unfinished is held again against the versions that it was held against.
-                found |= {name: min(at, found.get(name, at)) for name, at in contracts.held_before(asset, quarantine).items()}
+                found |= {name: min(at, found.get(name, at)) for name, at in contracts.references_before(asset, quarantine).items()}
         except _TROUBLE:
             return dict.fromkeys(sources, 0)  # a reader that cannot be opened may need everything
         return found
 
     def _trained_on(self, asset: Declaration) -> dict[str, int]:
         """Which version of its features a model would be trained on next; what changed since the last training it does not ask."""
-        if not isinstance(asset, ModelAsset):
+        if not isinstance(asset, ModelDeclaration):
             return {}
         features = self.lakehouse.table(asset.features)
         trained_on = self.lakehouse.table(asset.name).cursor(asset.features)
@@ -137,7 +139,7 @@ class Upkeep:
 
 def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], registry: Callable[[], Registry]) -> list[ModelVersion]:
     """The champions, challengers and previous champions. MLflow is opened only if a decision about a model was ever taken."""
-    models = [asset for asset in declarations if isinstance(asset, ModelAsset)]
+    models = [asset for asset in declarations if isinstance(asset, ModelDeclaration)]
     decided = [model for model in models if (ledger := lakehouse.table(model.name)).exists() and ledger.count()]
     if not decided:
         return []

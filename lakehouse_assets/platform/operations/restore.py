@@ -10,7 +10,10 @@ from graphlib import TopologicalSorter
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Declaration, FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.storage import restore as storage
@@ -125,7 +128,7 @@ def missing_files(
     plans = {step.table.name: step.plan for step in restoration.steps}
     log, found = lakehouse.table(landing.LOG), {}
     for asset in declarations:
-        if not isinstance(asset, FeedAsset) or asset.name not in plans:
+        if not isinstance(asset, FeedDeclaration) or asset.name not in plans:
             continue
         cursor = f"landing/{asset.feed.name}"
         until = lakehouse.table(asset.name).cursor(cursor)
@@ -169,7 +172,7 @@ def _restoration(declarations: Iterable[Declaration], steps: list[Step]) -> Rest
 
 
 def _reads(declarations: Iterable[Declaration]) -> dict[str, set[str]]:
-    return {asset.name: {read.table for read in asset.reads.values()} for asset in declarations if isinstance(asset, TableAsset)}
+    return {asset.name: set(asset.sources()) for asset in declarations if isinstance(asset, TableDeclaration)}
 
 
 def _sources_first(tables: Sequence[Table], declarations: Iterable[Declaration]) -> list[Table]:
@@ -179,7 +182,7 @@ def _sources_first(tables: Sequence[Table], declarations: Iterable[Declaration])
 
 
 def _never_restored(name: str, declarations: Iterable[Declaration]) -> bool:
-    ledgers = {asset.name for asset in declarations if isinstance(asset, ModelAsset)}
+    ledgers = {asset.name for asset in declarations if isinstance(asset, ModelDeclaration)}
     return name.startswith(_PLATFORM) or name in ledgers or name.endswith(QUARANTINE_SUFFIX)
 
 
@@ -187,10 +190,10 @@ def _check_name(name: str, declarations: Sequence[Declaration]) -> None:
     if name.endswith(QUARANTINE_SUFFIX):
         raise RestoreRefused(f"a quarantine goes back with its table: `lakehouse restore {name.removesuffix(QUARANTINE_SUFFIX)}`")
     if name == landing.LOG:
-        bronze = ", ".join(asset.name for asset in declarations if isinstance(asset, FeedAsset))
+        bronze = ", ".join(asset.name for asset in declarations if isinstance(asset, FeedDeclaration))
         raise RestoreRefused(f"the landing log is not restored, what was seen was seen. To read files again, restore their table: {bronze}")
     for asset in declarations:
-        if isinstance(asset, ModelAsset) and asset.name == name:
+        if isinstance(asset, ModelDeclaration) and asset.name == name:
             raise RestoreRefused(
                 f"{name} is the ledger of decisions about a model and is not restored: `lakehouse rollback {asset.registered_name}` makes "
                 "the previous champion champion again"

@@ -3,30 +3,36 @@
 It shows what `refresh`, `models` and the ingestion room do; it decides nothing about rows.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import singledispatch
 from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.platform.declarations.declare import Declaration, FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
 from lakehouse_assets.platform.orchestration import describe
 from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of, references_of
+from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 
 FILES_CHECK = "files_read"
 # On the run: whether models that have a champion already are trained anew.
 TRAINING_TAG = "lakehouse/training"
 ONLY_WITHOUT_CHAMPION = "only without champion"
-REBUILD_TAG = "lakehouse/rebuild"
+FULL_REFRESH_TAG = "lakehouse/full_refresh"
 
 # Every write is done once however often it is tried (law 1), so trying again is safe.
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -39,20 +45,17 @@ def key_of(name: str) -> dg.AssetKey:
     return dg.AssetKey(name.split("."))
 
 
-def build(declarations: Iterable[Declaration]) -> list[dg.AssetsDefinition]:
-    """The assets of all declarations, and the landing log that the feeds share.
-
-    Raises:
-        TypeError: A contract references a column that no row could keep.
-    """
-    declared = list(declarations)
-    contracts.check_references([asset for asset in declared if not isinstance(asset, ModelAsset)])
-    feeds = [asset for asset in declared if isinstance(asset, FeedAsset)]
-    builders: Mapping[type, Callable[[Any], dg.AssetsDefinition]] = {FeedAsset: _feed, TableAsset: _table, ModelAsset: _model}
-    return [_landing_log(feeds), *(builders[type(asset)](asset) for asset in declared)]
+def build(catalog: Catalog) -> list[dg.AssetsDefinition]:
+    """The assets of all declarations, and the landing log that the feeds share."""
+    return [_landing_log(catalog.feeds), *(_asset(declaration) for declaration in catalog.declarations)]
 
 
-def ingestion(asset: FeedAsset, resource: Any) -> Ingestion:
+@singledispatch
+def _asset(declaration: Declaration) -> dg.AssetsDefinition:
+    raise TypeError(f"{declaration.name}: a {type(declaration).__name__} has no asset")
+
+
+def ingestion(asset: FeedDeclaration, resource: Any) -> Ingestion:
     """The way of a feed's files into its bronze table."""
     lakehouse = resource.open()
     return Ingestion(
@@ -65,7 +68,7 @@ def ingestion(asset: FeedAsset, resource: Any) -> Ingestion:
     )
 
 
-def _landing_log(feeds: list[FeedAsset]) -> dg.AssetsDefinition:
+def _landing_log(feeds: list[FeedDeclaration]) -> dg.AssetsDefinition:
     spec = dg.AssetSpec(
         key_of(landing.LOG),
         group_name="platform",
@@ -92,7 +95,8 @@ def _landing_log(feeds: list[FeedAsset]) -> dg.AssetsDefinition:
     return landing_log
 
 
-def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
+@_asset.register
+def _feed(asset: FeedDeclaration) -> dg.AssetsDefinition:
     key = key_of(asset.name)
     spec = dg.AssetSpec(
         key,
@@ -141,10 +145,10 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
     return feed
 
 
-def _table(asset: TableAsset) -> dg.AssetsDefinition:
+@_asset.register
+def _table(asset: TableDeclaration) -> dg.AssetsDefinition:
     key, quarantine = key_of(asset.name), key_of(asset.quarantine)
-    referenced = [target.table for target in references_of(asset.contract).values()]
-    deps = list(dict.fromkeys(key_of(name) for name in [*(read.table for read in asset.reads.values()), *referenced]))
+    deps = list(dict.fromkeys(key_of(name) for name in [*asset.sources(), *asset.references()]))
     fresh = freshness_of(asset.contract)
     spec = dg.AssetSpec(
         key,
@@ -171,7 +175,7 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open))
         with _final_errors(asset.name):
             try:
-                done = refresh.rebuild() if REBUILD_TAG in context.run.tags else refresh.run()
+                done = full_refresh(refresh) if FULL_REFRESH_TAG in context.run.tags else refresh.run()
             except ContractBroken as broken:
                 yield from _selected(context, *describe.broken(asset, key, broken))
                 raise
@@ -194,11 +198,12 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
     return table
 
 
-def _model(asset: ModelAsset) -> dg.AssetsDefinition:
+@_asset.register
+def _model(asset: ModelDeclaration) -> dg.AssetsDefinition:
     key = key_of(asset.name)
     spec = dg.AssetSpec(
         key,
-        deps=[key_of(asset.features)],
+        deps=[key_of(name) for name in asset.sources()],
         group_name=_product(asset.name),
         description=asset.description,
         kinds={"lightgbm", "mlflow"},
@@ -215,7 +220,7 @@ def _model(asset: ModelAsset) -> dg.AssetsDefinition:
         step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run.run_id)
         with _final_errors(asset.name):
             trained = step.run(
-                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, anew=REBUILD_TAG in context.run.tags
+                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, anew=FULL_REFRESH_TAG in context.run.tags
             )
         yield from _selected(context, *describe.model(key, lakehouse.table(asset.name), trained, resource.reports))
 

@@ -1,14 +1,15 @@
-"""Finds what the products declare: every module below a package is imported, every declaration in it is taken. No list is kept anywhere."""
+"""What the products declare, and what they define with Dagster's own means: every module below a package is imported. No list is kept anywhere."""
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
 import dagster as dg
 
-from lakehouse_assets.platform.declarations.declare import Declaration, FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.catalog import Catalog, declarations_in, modules_of
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.orchestration.assets import build
 
 
@@ -16,42 +17,44 @@ from lakehouse_assets.platform.orchestration.assets import build
 class Products:
     """What all products declare together, and what they define with Dagster's own means."""
 
-    declarations: tuple[Declaration, ...]
+    catalog: Catalog
     plain: dg.Definitions
 
     @property
-    def feeds(self) -> list[FeedAsset]:
+    def declarations(self) -> tuple[Declaration, ...]:
+        """All declarations."""
+        return self.catalog.declarations
+
+    @property
+    def feeds(self) -> list[FeedDeclaration]:
         """The bronze tables of feeds."""
-        return [asset for asset in self.declarations if isinstance(asset, FeedAsset)]
+        return self.catalog.feeds
 
     @property
-    def tables(self) -> list[TableAsset]:
-        """The tables that are worked out from other tables."""
-        return [asset for asset in self.declarations if isinstance(asset, TableAsset)]
+    def tables(self) -> list[TableDeclaration]:
+        """The tables that are computed from other tables."""
+        return self.catalog.tables
 
     @property
-    def models(self) -> list[ModelAsset]:
+    def models(self) -> list[ModelDeclaration]:
         """The models."""
-        return [asset for asset in self.declarations if isinstance(asset, ModelAsset)]
+        return self.catalog.models
 
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
-        return build(self.declarations)
+        return build(self.catalog)
 
 
 def load(package: ModuleType) -> Products:
     """Import all modules below a package and gather what they declare.
 
     Raises:
-        ValueError: Two declarations have one name.
+        DeclarationError: The declarations do not fit together.
     """
-    modules = list(_modules(package))
-    found: dict[str, Declaration] = {}
-    for module in modules:
-        for value in vars(module).values():
-            if isinstance(value, FeedAsset | TableAsset | ModelAsset) and found.setdefault(value.name, value) is not value:
-                raise ValueError(f"two declarations have the name {value.name}, one of them in {module.__name__}: rename one")
-    return Products(tuple(found.values()), _plain(modules))
+    modules = list(modules_of(package))
+    plain = _plain(modules)
+    own = [key for asset in plain.assets or () for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])]  # type: ignore[union-attr]
+    return Products(Catalog(declarations_in(modules), frozenset(".".join(key.path) for key in own)), plain)
 
 
 def _plain(modules: list[ModuleType]) -> dg.Definitions:
@@ -64,8 +67,3 @@ def _plain(modules: list[ModuleType]) -> dg.Definitions:
         schedules=[value for value in values if isinstance(value, dg.ScheduleDefinition)],
         sensors=[value for value in values if isinstance(value, dg.SensorDefinition)],
     )
-
-
-def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    for info in sorted(pkgutil.walk_packages(package.__path__, package.__name__ + "."), key=lambda info: info.name):
-        yield importlib.import_module(info.name)

@@ -9,7 +9,8 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.platform.declarations.declare import FeedAsset, ModelAsset
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance as upkeep
 from lakehouse_assets.platform.orchestration.assets import ONLY_WITHOUT_CHAMPION, TRAINING_TAG, ingestion, key_of
 from lakehouse_assets.settings import Settings
@@ -24,7 +25,7 @@ def everything() -> dg.AssetSelection:
     return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(upkeep.LOG))
 
 
-def jobs(models: Sequence[ModelAsset]) -> list[Any]:
+def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
     """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores anew.
 
     `upkeep` compacts, checkpoints and vacuums.
@@ -67,7 +68,7 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
     ]
 
 
-def landing_sensor(feeds: Sequence[FeedAsset], seconds: int) -> dg.SensorDefinition:
+def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorDefinition:
     """Starts a refresh when files wait, unless one is under way."""
 
     @dg.sensor(

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import TableAsset
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.model_step import Trained
 from lakehouse_assets.platform.pipeline.refresh import Refreshed
@@ -35,7 +35,7 @@ def columns(schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
     return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()])}
 
 
-def contract_columns(asset: TableAsset) -> dict[str, Any]:
+def contract_columns(asset: TableDeclaration) -> dict[str, Any]:
     """The columns of a table with what its contract says of them; those that the write adds come last."""
     promised = [
         dg.TableColumn(
@@ -67,9 +67,9 @@ def version(table: Table) -> dg.DataVersion:
 def account(account: RowAccount) -> dict[str, Any]:
     """Where the rows of this run went."""
     return {
-        "rows_in": account.rows_in,
+        "rows_in": "not counted" if account.rows_in is None else account.rows_in,
         "rows_written": account.written,
-        "rows_merged": account.merged,
+        "rows_updated": account.updated,
         "rows_duplicate": account.duplicates,
         "rows_quarantined": account.quarantined,
     }
@@ -86,7 +86,7 @@ def picture(name: str, png: bytes, reports: str, file: str) -> dict[str, Any]:
     }
 
 
-def pictures(asset: TableAsset, lakehouse: Lakehouse, reports: str) -> dict[str, Any]:
+def pictures(asset: TableDeclaration, lakehouse: Lakehouse, reports: str) -> dict[str, Any]:
     """The picture that a table's declaration asks for, if it does and the table has rows."""
     if asset.picture is None or not lakehouse.table(asset.name).count():
         return {}
@@ -97,7 +97,7 @@ def pictures(asset: TableAsset, lakehouse: Lakehouse, reports: str) -> dict[str,
 # --- checks
 
 
-def check_specs(asset: TableAsset, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+def check_specs(asset: TableDeclaration, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """One check a rule; that no column of the contract lacks a value is one check for all columns. Monitors come last."""
     blocking = [
         dg.AssetCheckSpec(
@@ -111,10 +111,10 @@ def check_specs(asset: TableAsset, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
             ACCOUNT_CHECK,
             asset=key,
             blocking=True,
-            description="Rows in = written + merged into an existing row + duplicates + quarantined, in this run.",
+            description="Rows in = written + updated + duplicates + quarantined, in this run.",
         ),
     ]
-    checks = _checks(contracts.rules(asset))
+    checks = _checks(asset.rules)
     rules = [dg.AssetCheckSpec(name, asset=key, description=f"{_text(name, of)} {_FATE[of[0].level]}") for name, of in checks.items()]
     return [*blocking, *rules, *monitor_specs(key, contracts.monitored(asset))]
 
@@ -137,28 +137,28 @@ def monitor_results(key: dg.AssetKey, verdicts: Mapping[str, Verdict]) -> Iterat
         )
 
 
-def check_results(asset: TableAsset, key: dg.AssetKey, done: Refreshed) -> Iterator[dg.AssetCheckResult]:
+def check_results(asset: TableDeclaration, key: dg.AssetKey, done: Refreshed) -> Iterator[dg.AssetCheckResult]:
     """What the rules found: bad rows are in quarantine and rows that a rule warns of in the table, so neither stops what comes after.
 
     Where nothing was new the rules were not applied, and what they found last stays on show.
     """
     yield dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=True, metadata=_contract(asset))
     yield dg.AssetCheckResult(asset_key=key, check_name=ACCOUNT_CHECK, passed=done.account.balanced, metadata=account(done.account))
-    for name, of in _checks(contracts.rules(asset)).items() if done.batches else ():
+    for name, of in _checks(asset.rules).items() if done.batches else ():
         found = [evidence for evidence in done.evidence if _check_name(evidence.rule) == name]
         yield _check_result(key, name, of, found)
 
 
-def broken(asset: TableAsset, key: dg.AssetKey, error: ContractBroken) -> Iterator[dg.AssetCheckResult]:
+def broken(asset: TableDeclaration, key: dg.AssetKey, error: ContractBroken) -> Iterator[dg.AssetCheckResult]:
     """The failed check of a contract that was broken, and of each broken rule: nothing was written, and what depends on the table stops."""
     yield dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=False, description=str(error), metadata=_contract(asset))
-    for name, of in _checks(contracts.rules(asset)).items():
+    for name, of in _checks(asset.rules).items():
         found = [evidence for evidence in error.evidence if _check_name(evidence.rule) == name]
         if any(evidence.broken for evidence in found):
             yield _check_result(key, name, of, found, written=False)
 
 
-def _contract(asset: TableAsset) -> dict[str, Any]:
+def _contract(asset: TableDeclaration) -> dict[str, Any]:
     return {"contract": asset.contract.__name__, "fingerprint": fingerprint(asset.contract)}
 
 

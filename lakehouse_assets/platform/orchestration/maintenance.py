@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.platform.declarations.declare import Declaration
+from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, LOG, SCHEMA, Upkeep
 from lakehouse_assets.platform.orchestration import describe
 from lakehouse_assets.platform.orchestration.assets import key_of

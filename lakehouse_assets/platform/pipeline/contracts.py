@@ -1,18 +1,17 @@
-"""Contracts of declared tables at work: rows held against keys and references, contracts written down, tables watched.
+"""Contracts of declared tables at work: rows checked against keys and references, contracts recorded, tables monitored.
 
 What a contract says by itself is in `quality`; which rows a refresh writes is in `refresh`, what a changed contract breaks in
 `contract_changes`.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Append, Changes, FeedAsset, Replace, TableAsset
-from lakehouse_assets.platform.pipeline.dimensions import snapshot_rules
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.contract import (
     Contract,
@@ -21,17 +20,17 @@ from lakehouse_assets.platform.quality.contract import (
     freshness_of,
     key_columns,
     references_of,
-    rules_of,
     schema_of,
 )
 from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, Verdict, freshness, newest_value, volume
-from lakehouse_assets.platform.quality.rules import Reference, Rule, key_rule
+from lakehouse_assets.platform.quality.rules import Reference
 from lakehouse_assets.platform.quality.split import Split, split
 from lakehouse_assets.platform.storage import predicates
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
+from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -48,98 +47,68 @@ REBUILD = "lakehouse.rebuild"
 
 # What marks commits whose rows had come before, as `Table.history` names it.
 _NOT_NEW = {"rebuild", "replay"}
-# Cursors of a quarantine on tables that its rows were held against, so that a batch that is done again comes to the same verdicts.
-_HELD_AGAINST = "lakehouse.held-against:"
+# Watermarks of a quarantine on tables that its rows were checked against, so that a batch that is done again comes to the same verdicts.
+_CHECKED_AGAINST = "lakehouse.checked-against:"
 # How many commits are looked at for the rows of the weeks before: no more than the weeks need, and not without end.
 _PAGES = (64, 256, 1_024)
 # Types whose smallest and largest values stand whole in the statistics of files; moments are cut to milliseconds there, texts may be.
 _ORDERED = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Date)
 
 
-# --- which rules there are
-
-
-def keeps_keys_by_rule(asset: TableAsset) -> bool:
-    """Whether the key of a table is kept unique by the rule `key_unique`: the other writes see to it themselves."""
-    return isinstance(asset.write, Append | Replace) and bool(key_columns(asset.contract))
-
-
-def rules(asset: TableAsset) -> list[Rule]:
-    """The rules that the rows of a table are held against: the contract's, its key's, and that of whole snapshots."""
-    unique = key_rule(asset.contract) if keeps_keys_by_rule(asset) else None
-    return [*rules_of(asset.contract), *([unique] if unique else []), *snapshot_rules(asset)]
-
-
-def check_references(declared: Iterable[FeedAsset | TableAsset]) -> None:
-    """Refuse references that no row could keep.
-
-    Raises:
-        TypeError: A column references its own table, a column that the other table does not have, or one of another type.
-    """
-    schemas = {asset.name: asset.feed.schema() if isinstance(asset, FeedAsset) else asset.schema for asset in declared}
-    for asset in declared:
-        if not isinstance(asset, TableAsset):
-            continue
-        for column, target in references_of(asset.contract).items():
-            where = f"{asset.name}: column {column} references {target}"
-            if target.table == asset.name:
-                raise TypeError(f"{where}, a column of its own table, whose rows are only being written: compare them in the function")
-            if target.table not in schemas:
-                continue  # nobody here declares it: it may come from elsewhere, and the rule waits for it
-            found = schemas[target.table].get(target.column)
-            if found != asset.schema[column]:
-                what = "which that table does not have" if found is None else f"which is {found} and not {asset.schema[column]}"
-                raise TypeError(f"{where}, {what}")
-
-
 # --- rows against keys and references
 
 
-def held_against(asset: TableAsset, lakehouse: Lakehouse) -> dict[str, int]:
-    """The tables that rows of this one are held against, with the versions at which they stand now; those that exist."""
-    names = [target.table for target in references_of(asset.contract).values()]
-    if keeps_keys_by_rule(asset) and isinstance(asset.write, Append):
-        names.append(asset.name)
-    tables = {name: lakehouse.table(name) for name in dict.fromkeys(names)}
+def references_now(declaration: TableDeclaration, lakehouse: Lakehouse) -> dict[str, int]:
+    """The tables that rows of this one are checked against, with the versions that they have now; those that exist."""
+    names = [*declaration.references(), *([declaration.name] if declaration.keeps_key_by_rule else [])]
+    tables = {name: lakehouse.table(name) for name in names}
     return {name: table.version() for name, table in tables.items() if table.exists()}
 
 
-def held_before(asset: TableAsset, quarantine: Table) -> dict[str, int]:
-    """The versions that the last rejected rows of a table were held against."""
-    names = [*(target.table for target in references_of(asset.contract).values()), asset.name]
-    found = {name: quarantine.cursor(_HELD_AGAINST + name) for name in dict.fromkeys(names)}
-    return {name: version for name, version in found.items() if version is not None}
+def references_before(declaration: TableDeclaration, quarantine: Table) -> dict[str, int]:
+    """The versions that the last rejected rows of a table were checked against."""
+    names = [*declaration.references(), declaration.name]
+    versions = {name: quarantine.cursor(_CHECKED_AGAINST + name) for name in names}
+    return {name: version for name, version in versions.items() if version is not None}
 
 
-def held_cursors(held: Mapping[str, int], quarantine: Table) -> tuple[Cursor, ...]:
-    """What a commit of rejected rows says about the versions that they were held against."""
-    return tuple(Cursor(_HELD_AGAINST + name, quarantine.cursor(_HELD_AGAINST + name), version) for name, version in held.items())
+def reference_cursors(references: Mapping[str, int], quarantine: Table) -> tuple[Cursor, ...]:
+    """What a commit of rejected rows says about the versions that they were checked against."""
+    return tuple(
+        Cursor(_CHECKED_AGAINST + name, quarantine.cursor(_CHECKED_AGAINST + name), version) for name, version in references.items()
+    )
 
 
 def judge(
-    asset: TableAsset, lakehouse: Lakehouse, rows: pl.DataFrame, held: Mapping[str, int], *, anew: bool = False, limited: bool = True
+    declaration: TableDeclaration,
+    lakehouse: Lakehouse,
+    rows: pl.DataFrame,
+    references: Mapping[str, int],
+    *,
+    scope: Scope | None = None,
+    limited: bool = True,
 ) -> Split:
     """Split rows by all that a table demands of them: its contract, its key and the tables that it references.
 
     Args:
-        asset: The table.
+        declaration: The table.
         lakehouse: Where the other tables are.
         rows: What the table's function returned.
-        held: The versions to hold the rows against, as `held_against` gives them.
-        anew: Whether the rows take the place of all that the table holds.
+        references: The versions to check the rows against, as `references_now` gives them.
+        scope: What the rows replace; None: they are added to the table, whose keys count then.
         limited: As in `split`.
 
     Raises:
         ContractBroken: As `split`.
     """
-    contract = asset.contract
+    contract = declaration.contract
     known = None
-    if keeps_keys_by_rule(asset):
-        version = None if anew or not isinstance(asset.write, Append) else held.get(asset.name)
-        known = _known_keys(contract, lakehouse.table(asset.name), rows, version)
-    found = {name: _found(lakehouse, target, rows, name, held) for name, target in references_of(contract).items()}
-    there = {name: values for name, values in found.items() if values is not None}
-    return split(contract, rows, asset.name, known_keys=known, referenced=there, limited=limited)
+    if declaration.keeps_key_by_rule:
+        version = references.get(declaration.name) if scope is None else None
+        known = _known_keys(contract, lakehouse.table(declaration.name), rows, version)
+    values = {name: _values(lakehouse, target, rows, name, references) for name, target in references_of(contract).items()}
+    there = {name: series for name, series in values.items() if series is not None}
+    return split(contract, rows, declaration.name, known_keys=known, referenced=there, limited=limited)
 
 
 def reference_values(lakehouse: Lakehouse, target: Reference, version: int | None = None) -> pl.LazyFrame:
@@ -155,11 +124,11 @@ def reference_values(lakehouse: Lakehouse, target: Reference, version: int | Non
     return (rows.filter(pl.col(IS_CURRENT)) if IS_CURRENT in schema else rows).select(target.column)
 
 
-def _found(lakehouse: Lakehouse, target: Reference, rows: pl.DataFrame, column: str, held: Mapping[str, int]) -> pl.Series | None:
+def _values(lakehouse: Lakehouse, target: Reference, rows: pl.DataFrame, column: str, references: Mapping[str, int]) -> pl.Series | None:
     """Those values of a batch that stand in the referenced column; None if nothing stands there."""
-    if target.table not in held or column not in rows.columns:
+    if target.table not in references or column not in rows.columns:
         return None
-    there = reference_values(lakehouse, target, held[target.table])
+    there = reference_values(lakehouse, target, references[target.table])
     dtype = there.collect_schema()[target.column]
     if dtype == rows.schema[column]:
         asked = rows.lazy().select(pl.col(column).alias(target.column)).drop_nulls().unique()
@@ -176,53 +145,53 @@ def _known_keys(contract: type[Contract], table: Table, rows: pl.DataFrame, vers
     if version is None or not rows.height or any(rows.schema.get(name) != dtype for name, dtype in none.schema.items()):
         return none
     delta = table.delta(version)
-    held = pl.scan_delta(delta)
+    existing = pl.scan_delta(delta)
     if partitions := [name for name in delta.metadata().partition_columns if name in key]:
-        held = held.filter(predicates.expression(predicates.values_of(rows, partitions)))
+        existing = existing.filter(predicates.expression(predicates.values_of(rows, partitions)))
     for name in key:
         low, high = rows[name].min(), rows[name].max()
         if none.schema[name].base_type() in _ORDERED and low is not None:
-            held = held.filter(pl.col(name).is_between(low, high))
-    return held.select(key).join(rows.lazy().select(key).unique(), on=list(key), how="semi").collect(engine="streaming")
+            existing = existing.filter(pl.col(name).is_between(low, high))
+    return existing.select(key).join(rows.lazy().select(key).unique(), on=list(key), how="semi").collect(engine="streaming")
 
 
 # --- contracts written down
 
 
-def info(asset: TableAsset, held: Mapping[str, int]) -> dict[str, str]:
-    """What a commit says of the contract that its rows were held against."""
+def info(declaration: TableDeclaration, references: Mapping[str, int]) -> dict[str, str]:
+    """What a commit says of the contract that its rows were checked by."""
     said = {
-        "lakehouse.contract": fingerprint(asset.contract),
-        "lakehouse.rules": json.dumps({rule.name: rule.fingerprint for rule in rules(asset)}, separators=(",", ":")),
+        "lakehouse.contract": fingerprint(declaration.contract),
+        "lakehouse.rules": json.dumps({rule.name: rule.fingerprint for rule in declaration.rules}, separators=(",", ":")),
     }
-    referenced = {name: version for name, version in held.items() if name != asset.name}
+    referenced = {name: version for name, version in references.items() if name != declaration.name}
     return said | ({"lakehouse.references": json.dumps(referenced)} if referenced else {})
 
 
-def record(asset: TableAsset, lakehouse: Lakehouse, run_id: str) -> None:
+def record(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> None:
     """Write down the contract that a table is about to be written under, once however often it is written."""
     log = lakehouse.table(LOG)
-    name = fingerprint(asset.contract)
-    cursor = Cursor(f"{asset.name}/{name}", None, 0)
+    name = fingerprint(declaration.contract)
+    cursor = Cursor(f"{declaration.name}/{name}", None, 0)
     if log.cursor(cursor.source) is not None:
         return
     log.create(SCHEMA, description=DESCRIPTION)
     row = {
-        "table": asset.name,
+        "table": declaration.name,
         "fingerprint": name,
-        "contract": json.dumps(document(asset.contract)),
+        "contract": json.dumps(document(declaration.contract)),
         "recorded_at": datetime.now(UTC),
         "run_id": run_id,
     }
     log.append(pl.DataFrame([row], schema=SCHEMA), Commit((cursor,)))
 
 
-def recorded(asset: TableAsset, lakehouse: Lakehouse) -> dict[str, Any] | None:
+def recorded(declaration: TableDeclaration, lakehouse: Lakehouse) -> dict[str, Any] | None:
     """The contract that a table was last written under, as a document; None if it never was."""
-    log, table = lakehouse.table(LOG), lakehouse.table(asset.name)
+    log, table = lakehouse.table(LOG), lakehouse.table(declaration.name)
     if not log.exists() or not table.exists():
         return None
-    written = log.scan().filter(pl.col("table") == asset.name).sort("recorded_at").collect()
+    written = log.scan().filter(pl.col("table") == declaration.name).sort("recorded_at").collect()
     last = next((commit["info"]["contract"] for commit in table.history(_PAGES[-1]) if "contract" in commit["info"]), None)
     found = written.filter(pl.col("fingerprint") == last) if last else written
     return dict(json.loads(found["contract"][-1])) if found.height else None
@@ -231,21 +200,21 @@ def recorded(asset: TableAsset, lakehouse: Lakehouse) -> dict[str, Any] | None:
 # --- tables watched
 
 
-def monitored(asset: TableAsset) -> dict[str, str]:
+def monitored(declaration: TableDeclaration) -> dict[str, str]:
     """The monitors of a table, with what each says to people."""
     found = {}
-    if fresh := freshness_of(asset.contract):
+    if fresh := freshness_of(declaration.contract):
         found[FRESHNESS] = f"The newest {fresh.column} is at most {fresh.within} old. It only warns; no row is touched."
-    if sum(isinstance(read, Changes) for read in asset.reads.values()) == 1 and asset.row_for_row:
+    if declaration.kind.takes_rows and declaration.row_for_row:
         found |= MONITORS_OF_A_FEED
     return found
 
 
-def watch(asset: TableAsset, lakehouse: Lakehouse, now: datetime) -> dict[str, Verdict]:
+def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) -> dict[str, Verdict]:
     """What the monitors of a table say at a moment (UTC)."""
-    table, wanted = lakehouse.table(asset.name), monitored(asset)
+    table, wanted = lakehouse.table(declaration.name), monitored(declaration)
     found = {}
-    if FRESHNESS in wanted and (fresh := freshness_of(asset.contract)):
+    if FRESHNESS in wanted and (fresh := freshness_of(declaration.contract)):
         found[FRESHNESS] = freshness(fresh, newest_value(table, fresh.column), now)
     if VOLUME in wanted:
         found[VOLUME] = usual_volume(table, now)
@@ -257,7 +226,7 @@ def usual_volume(table: Table, now: datetime) -> Verdict:
     begin = now - timedelta(weeks=WEEKS + 1)
     commits = _commits_since(table, begin) if table.exists() else []
     arrivals = [
-        Arrival(commit["at"], RowAccount.from_json(commit["info"]["account"]).rows_in)
+        Arrival(commit["at"], RowAccount.from_json(commit["info"]["account"]).rows_in or 0)
         for commit in commits
         if "account" in commit["info"] and not _NOT_NEW & commit["info"].keys() and commit["at"] >= begin
     ]

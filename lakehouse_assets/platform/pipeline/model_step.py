@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Champion, ModelAsset
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
 from lakehouse_assets.platform.pipeline.refresh import reads_of
 from lakehouse_assets.platform.registry.gate import Decision, decide
@@ -69,18 +69,18 @@ class Trained:
     plots: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry]) -> Callable[[Champion], Scorer | None]:
+def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry]) -> Callable[[ModelDeclaration], Scorer | None]:
     """How tables get at champions. MLflow is opened only when one asks, and only if a decision about that model was ever taken."""
 
-    def champion(read: Champion) -> Scorer | None:
-        ledger = lakehouse.table(read.model.name)
+    def champion(model: ModelDeclaration) -> Scorer | None:
+        ledger = lakehouse.table(model.name)
         if not ledger.exists() or not ledger.count():
             return None
         opened = registry()
-        found = opened.champion(read.model.registered_name)
+        found = opened.champion(model.registered_name)
         if found is None:
             return None
-        return Scorer(read.model.load(opened.model_folder(found)), read.model.registered_name, found.version)
+        return Scorer(model.load(opened.model_folder(found)), model.registered_name, found.version)
 
     return champion
 
@@ -89,7 +89,7 @@ def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry]) -> Calla
 class ModelStep:
     """One model of one root."""
 
-    asset: ModelAsset
+    asset: ModelDeclaration
     lakehouse: Lakehouse
     registry: Registry
     seed: int

@@ -1,37 +1,43 @@
-"""Works the next batch of a table out while the one before it is written: writing leaves a core idle that the function can use.
+"""Computes the next batch of a table while the one before it is written: writing leaves a core idle that the function can use.
 
-What was worked out ahead is used only for exactly that batch; whatever came in between, nothing of it is committed by itself.
+What was prefetched is used only for exactly that batch; whatever came in between, nothing of it is committed by itself.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import polars as pl
+from lakehouse_assets.platform.declarations.kind import Plan
+from lakehouse_assets.platform.pipeline.batch import Batch
 
-from lakehouse_assets.platform.pipeline.batches import Batch, Reading
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.pipeline.refresh import Computed, Refresh
 
-Worked = tuple[Batch, tuple[pl.DataFrame, int]]
+Work = tuple[Batch, Plan, "Computed"]
 
 
-class Ahead:
-    """At most one batch that is worked out ahead."""
+class Prefetch:
+    """At most one batch that is computed in advance."""
 
     def __init__(self) -> None:
-        self._next: Future[Worked | None] | None = None
+        self._next: Future[Work | None] | None = None
 
-    def begin(self, reading: Reading, batch: Batch) -> None:
-        """Work out what follows a batch, on a thread of its own."""
-        pool = ThreadPoolExecutor(1, "ahead")
-        self._next = pool.submit(_following, reading, batch)
+    def begin(self, refresh: "Refresh", batch: Batch) -> None:
+        """Compute what follows a batch, on a thread of its own."""
+        pool = ThreadPoolExecutor(1, "prefetch")
+        self._next = pool.submit(_following, refresh, batch)
         pool.shutdown(wait=False)
 
-    def take(self, batch: Batch) -> tuple[pl.DataFrame, int] | None:
-        """The rows of a batch as `Reading.rows` gives them, if they were worked out ahead."""
+    def take(self, batch: Batch) -> "tuple[Plan, Computed] | None":
+        """The plan and the rows of a batch, if they were computed in advance."""
         following, self._next = self._next, None
-        # What went wrong ahead will go wrong again, if it is that batch's turn at all.
-        worked = None if following is None or following.exception() else following.result()
-        return worked[1] if worked is not None and worked[0].cursors == batch.cursors else None
+        # What went wrong in advance will go wrong again, if it is that batch's turn at all.
+        work = None if following is None or following.exception() else following.result()
+        return work[1:] if work is not None and work[0].moved == batch.moved else None
 
 
-def _following(reading: Reading, batch: Batch) -> Worked | None:
-    following = reading.following(batch)
-    return None if following is None else (following, reading.rows(following))
+def _following(refresh: "Refresh", batch: Batch) -> Work | None:
+    following = refresh.batches.following(batch)
+    if following is None:
+        return None
+    plan = refresh.declaration.kind.plan(refresh.batches.inputs(following))
+    return following, plan, refresh.computed(plan)

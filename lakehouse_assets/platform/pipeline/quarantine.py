@@ -3,9 +3,12 @@
 How rows get there is in `refresh`, how they come back in `replay`.
 """
 
+from collections.abc import Mapping
+
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Changes, TableAsset
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.quality.split import BROKEN
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
@@ -22,18 +25,35 @@ RELEASED_AT, RELEASED_IN, RELEASED_WITH = RELEASED
 
 
 def with_marks(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows of a quarantine with the columns of a release, which one that was made earlier does not have."""
-    held = rows.collect_schema().names()
-    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items() if name not in held)
+    """Rejected rows with the columns of a release."""
+    existing = rows.collect_schema().names()
+    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items() if name not in existing)
+
+
+def schema_of(rows: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
+    """The columns of the quarantine of a table whose function returns these."""
+    columns = {name: dtype for name, dtype in rows.items() if name != BROKEN}
+    return {**columns, BROKEN: pl.List(pl.String()), **RELEASED}
+
+
+def fitted(bad: pl.DataFrame, quarantine: Table) -> pl.DataFrame:
+    """Rejected rows with the columns of the quarantine, which may have some that the function does not return any more."""
+    rows = with_marks(bad.lazy()).collect()
+    missing = {name: dtype for name, dtype in quarantine.schema().items() if name not in rows.columns}
+    return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in missing.items())
 
 
 def still_released(rows: pl.DataFrame, quarantine: Table) -> pl.DataFrame:
     """Rows that take the place of all that a quarantine holds, with the marks of those that were released from it."""
-    held = with_marks(quarantine.scan())
-    if not set(ROW) <= set(rows.columns) & set(held.collect_schema()):
+    if not quarantine.exists():
         return with_marks(rows.lazy()).collect()
-    marks = held.filter(pl.col(RELEASED_IN).is_not_null()).select(*ROW, *RELEASED)
-    return rows.lazy().join(marks, on=list(ROW), how="left", maintain_order="left").collect()
+    existing = with_marks(quarantine.scan())
+    if not set(ROW) <= set(rows.columns) & set(existing.collect_schema()):
+        return with_marks(rows.lazy()).collect()
+    marks = existing.filter(pl.col(RELEASED_IN).is_not_null()).select(*ROW, *RELEASED)
+    bare = rows.lazy().drop(list(RELEASED), strict=False)
+    joined = bare.join(marks, on=list(ROW), how="left", maintain_order="left")
+    return joined.select(with_marks(rows.lazy()).collect_schema().names()).collect()
 
 
 def unreleased(quarantine: Table) -> pl.LazyFrame:
@@ -41,17 +61,17 @@ def unreleased(quarantine: Table) -> pl.LazyFrame:
     return with_marks(quarantine.scan()).filter(pl.col(RELEASED_IN).is_null())
 
 
-def with_source(asset: TableAsset, lakehouse: Lakehouse, *, released: bool = False) -> pl.LazyFrame:
+def with_source(declaration: TableDeclaration, lakehouse: Lakehouse, *, released: bool = False) -> pl.LazyFrame:
     """The rows of a quarantine, those that were released only if asked for, with their source rows as the struct `source`.
 
     A row whose source row cannot be found has null there.
     """
-    quarantine = lakehouse.table(asset.quarantine)
+    quarantine = lakehouse.table(declaration.quarantine)
     rows = with_marks(quarantine.scan()) if released else unreleased(quarantine)
-    changes = [lakehouse.table(read.table) for read in asset.reads.values() if isinstance(read, Changes)]
+    source = lakehouse.table(next(iter(declaration.inputs.values())))
     names = set(rows.collect_schema())
-    if not len(changes) == len(asset.reads) == 1 or not changes[0].exists() or not set(ROW) <= names & set(changes[0].schema()):
+    if not declaration.kind.takes_rows or not source.exists() or not set(ROW) <= names & set(source.schema()):
         return rows.with_columns(pl.lit(None).alias(SOURCE))
     files = rows.select("_sequence").unique().collect()["_sequence"]
-    held = changes[0].scan().filter(pl.col("_sequence").is_in(files.implode())).select(*ROW, pl.struct(pl.all()).alias(SOURCE))
-    return rows.join(held, on=list(ROW), how="left", maintain_order="left")
+    source_rows = source.scan().filter(pl.col("_sequence").is_in(files.implode())).select(*ROW, pl.struct(pl.all()).alias(SOURCE))
+    return rows.join(source_rows, on=list(ROW), how="left", maintain_order="left")

@@ -1,48 +1,41 @@
-"""Brings one declared table up to date: what is new since its cursors, through its function and its contract, into one commit.
+"""Brings one declared table up to date: what changed in its sources, through its function and its contract, into one commit a batch.
 
-It runs without Dagster, so a notebook or a test can do what a run does. Feeds and models have their own way; how all of it looks in
-Dagster is in `build`.
+It runs without Dagster, so a notebook or a test can do what a run does. A full refresh is in `full_refresh`, the release of rejected rows in
+`replay`.
 
-A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same cursors. A run that died in
-between left the quarantine's cursors ahead; the next one does exactly that batch again before it goes on, so no row is in both or in
-neither.
+A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same watermarks. A run that died in
+between left the quarantine's watermarks ahead; the next one does that batch again, so no row is in both or in neither.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import (
-    SCD1,
-    SCD2,
-    Append,
-    Champion,
-    Merge,
-    Replace,
-    Revise,
-    Since,
-    TableAsset,
-    Touched,
-)
-from lakehouse_assets.platform.pipeline import contracts, dimensions, quarantine, replay
-from lakehouse_assets.platform.pipeline.batches import BATCH_ROWS, Batch, Reading, in_scope, number
-from lakehouse_assets.platform.pipeline.prefetch import Ahead
-from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.quality.split import Evidence, Split, together
-from lakehouse_assets.platform.storage import known_at, merge
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
-from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.declarations.kind import Plan, Result
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, swap
+from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows
+from lakehouse_assets.platform.pipeline.prefetch import Prefetch
+from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
+from lakehouse_assets.platform.quality.contract import ContractBroken
+from lakehouse_assets.platform.quality.split import Evidence, Split, combined
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.replace import replace
+from lakehouse_assets.platform.storage.scopes import Everything
 from lakehouse_assets.platform.storage.table import Table
 
 # What silver has no use for: the text that did not fit stays in bronze, what could not be converted goes into quarantine.
-_NOT_STORED = ("_unparsed", "_rescued")
-_TIMES_A_BATCH_IS_TAKEN_UP = 20
-_REBUILD = "lakehouse.rebuild"
+NOT_STORED = ("_unparsed", "_rescued")
+_ATTEMPTS = 20
+
+
+def no_champions(_: Any) -> None:
+    """For tables that need no champion."""
 
 
 @dataclass(frozen=True)
@@ -67,183 +60,244 @@ class Refresh:
     """One table on its way to being up to date.
 
     Attributes:
-        champion: Gives the champion of a model (by the name of its ledger), or None while there is none.
+        champions: Gives the champion of a model, or None while there is none.
         batch_rows: About how many rows of changes are read at once; at least one commit of the source.
+        marks: Watermarks with which the table is created.
     """
 
-    asset: TableAsset
+    declaration: TableDeclaration
     lakehouse: Lakehouse
     run_id: str
-    champion: Callable[[Champion], Any | None]
+    champions: Champions = no_champions
     batch_rows: int = BATCH_ROWS
-    _ahead: Ahead = field(default_factory=Ahead, init=False, compare=False, repr=False)
+    marks: Mapping[str, int] = field(default_factory=dict)
+    _prefetch: Prefetch = field(default_factory=Prefetch, init=False, compare=False, repr=False)
 
     def pending(self) -> list[str]:
-        """The sources that have something new, and the quarantine if released rows are missing here; from cursors and versions alone."""
-        behind = self._reading.behind()
-        return [*behind, self.asset.quarantine] if self._replays.unfinished() or self._is_half_rebuilt() else behind
+        """The sources that have something new, and the quarantine if released rows are missing here; from watermarks and versions alone."""
+        behind = self.batches.behind()
+        unfinished = self.replays.unfinished() or swap.is_unfinished(self.declaration, self.lakehouse)
+        return [*behind, self.declaration.quarantine] if unfinished else behind
 
     def run(self) -> Refreshed:
         """Bring the table up to date.
 
         Raises:
-            ContractBroken: The table was not touched.
-            RowsLost: The rows do not add up; the table was not touched.
+            ContractBroken: The table was not changed.
+            RowsLost: The rows do not add up; the table was not changed.
+            FullRefreshNeeded: The declaration changed in a way that the stored table cannot follow.
         """
-        self._replays.finish()
-        done = self._until_nobody_is_faster(self._go_on, Refreshed(-1))
-        return Refreshed(self._target.version(), done.account, done.evidence, done.batches)
-
-    def rebuild(self) -> Refreshed:
-        """Work the whole table out anew from all that its sources hold, whatever its cursors say; rows that do not come out again go.
-
-        Raises:
-            ContractBroken: The table was not touched.
-        """
-        return self._until_nobody_is_faster(
-            lambda done: (self._rebuild(self._reading.next_batch(stepwise=False), done), False), Refreshed(-1)
-        )
-
-    def _until_nobody_is_faster(self, step: Callable[[Refreshed], tuple[Refreshed, bool]], done: Refreshed) -> Refreshed:
-        """Take steps while there is more to do. Where another run was faster with a part of a batch, go on from where it left the table."""
-        taken_up, more = 0, True
+        swap.finish(self.declaration, self.lakehouse, self.run_id)
+        layout.follow(self.declaration, self.lakehouse)
+        self.replays.finish()
+        done, more = Refreshed(-1), True
+        attempts = 0
         while more:
             try:
-                done, more = step(done)
-            except CursorMoved:
-                taken_up += 1
-                if taken_up == _TIMES_A_BATCH_IS_TAKEN_UP:
+                done, more = self._step(done)
+            except CursorMoved:  # another run was faster with a part of the batch: go on from where it left the table
+                attempts += 1
+                if attempts == _ATTEMPTS:
                     raise
-        return done
+        return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
 
-    def _go_on(self, done: Refreshed) -> tuple[Refreshed, bool]:
-        batch = self._reading.next_batch()
-        if self._is_half_rebuilt():
-            return self._rebuild(batch, done), True
-        if not batch.moved and self._target.exists():
+    def recompute(self) -> Refreshed:
+        """Give the function everything that the sources have, whatever the watermarks say, in place."""
+        layout.follow(self.declaration, self.lakehouse)
+        batch = self.batches.next()
+        at = self.stored.cursor(swap.FULL_REFRESH)
+        commit = (*batch.moved, Cursor(swap.FULL_REFRESH, at, (at or 0) + 1))
+        done = self._do(self.batches.whole(batch), Refreshed(-1), cursors=commit)
+        return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
+
+    @property
+    def batches(self) -> Batches:
+        """What there is to read."""
+        return Batches(self.declaration, self.lakehouse, self.champions, self.batch_rows)
+
+    @property
+    def stored(self) -> Table:
+        """The table."""
+        return self.lakehouse.table(self.declaration.name)
+
+    @property
+    def quarantine(self) -> Table:
+        """Its rejected rows."""
+        return self.lakehouse.table(self.declaration.quarantine)
+
+    @property
+    def replays(self) -> replay.Replays:
+        """The way of rejected rows back into the table."""
+        return replay.Replays(self.declaration, self.lakehouse, self.run_id)
+
+    def _step(self, done: Refreshed) -> tuple[Refreshed, bool]:
+        batch = self.batches.next()
+        if not batch.moved and self.stored.exists():
             return done, False
-        return (self._rebuild(batch, done) if self._reading.lost_rows(batch) else self._do(batch, done)), True
-
-    def _rebuild(self, batch: Batch, done: Refreshed) -> Refreshed:
-        # A number of its own, so that a rebuild that died after the quarantine is taken up even where no source moved.
-        at = self._target.cursor(_REBUILD)
-        number = Cursor(_REBUILD, at, (at or 0) + 1)
-        set_aside = {**batch.set_aside, _REBUILD: self._quarantine.cursor(_REBUILD)}
-        done = self._do(self._reading.anew(batch, set_aside), done, rebuilds=(*batch.moved, number))
-        self._replays.finish()  # what had been released is in the table again
-        return done
-
-    def _is_half_rebuilt(self) -> bool:
-        return number(self._quarantine.cursor(_REBUILD)) > number(self._target.cursor(_REBUILD))
-
-    @property
-    def _reading(self) -> Reading:
-        return Reading(self.asset, self.lakehouse, self.champion, self.batch_rows)
-
-    @property
-    def _target(self) -> Table:
-        return self.lakehouse.table(self.asset.name)
-
-    @property
-    def _quarantine(self) -> Table:
-        return self.lakehouse.table(self.asset.quarantine)
-
-    @property
-    def _replays(self) -> replay.Replays:
-        return replay.Replays(self.asset, self.lakehouse, self.run_id)
+        return self._do(batch, done, cursors=batch.moved), True
 
     # --- from frames to commits
 
-    def _do(self, batch: Batch, done: Refreshed, rebuilds: tuple[Cursor, ...] | None = None) -> Refreshed:
-        rows, rows_read = self._ahead.take(batch) or self._reading.rows(batch)
-        self._create(rows.schema)
-        parts = contracts.judge(self.asset, self.lakehouse, rows, batch.held, anew=rebuilds is not None)
-        contracts.record(self.asset, self.lakehouse, self.run_id)
-        moved = batch.moved if rebuilds is None else rebuilds
-        parts = dimensions.whole_snapshots(self.asset, self._target, parts, anew=rebuilds is not None)
-        if rebuilds is None:
-            self._ahead.begin(self._reading, batch)
-        self._set_aside(parts, batch, moved, anew=rebuilds is not None)
-        accounts: list[RowAccount] = []
+    def _do(self, batch: Batch, done: Refreshed, *, cursors: tuple[Cursor, ...]) -> Refreshed:
+        if (prefetched := self._prefetch.take(batch)) is not None:
+            return self._commit(batch, prefetched[0], prefetched[1], done, cursors)
+        inputs = self.batches.inputs(batch)
+        plan = self.declaration.kind.plan(inputs)
+        parts = self.declaration.kind.parts(plan, inputs, self.batch_rows)
+        return self._do_parts(batch, parts, done, cursors)
+
+    def _do_parts(self, batch: Batch, parts: list[Plan], done: Refreshed, cursors: tuple[Cursor, ...]) -> Refreshed:
+        """Commit the parts of a batch one by one; the watermarks advance with the last."""
+        committed = layout.progress(self.stored, batch) if len(parts) > 1 else 0
+        for position, plan in enumerate(parts):
+            is_last = position == len(parts) - 1
+            if position < committed and not is_last:
+                continue
+            own = cursors if is_last else layout.progress_cursors(self.stored, batch, position + 1)
+            forgets = layout.progress_names(self.stored, batch) if is_last else ()
+            done = self._commit(batch, plan, self.computed(plan), done, own, forgets)
+        return done
+
+    def _commit(
+        self, batch: Batch, plan: Plan, computed: "Computed", done: Refreshed, cursors: tuple[Cursor, ...], forgets: tuple[str, ...] = ()
+    ) -> Refreshed:
+        declaration = self.declaration
+        layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
+        parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
+        contracts.record(declaration, self.lakehouse, self.run_id)
+        check_repeats(declaration, parts)
+        parts = declaration.kind.settle(parts, self.stored, replaces_all=isinstance(plan.scope, Everything))
+        if plan.scope is None:
+            self._prefetch.begin(self, batch)
+        self._write_quarantine(parts, plan, batch, cursors)
+        account = RowAccount()
 
         def info(counts: Counts) -> Mapping[str, str]:
-            account = RowAccount(rows_read, counts.written, counts.merged, counts.duplicates, parts.bad.height)
-            account.check(self.asset.name)
-            accounts.append(account)
-            marks = {} if rebuilds is None else {contracts.REBUILD: "true"}
-            return self._info(batch) | marks | {"lakehouse.account": account.to_json()}
+            nonlocal account
+            rows_in = computed.rows_in
+            account = RowAccount(rows_in, counts.written, counts.updated, counts.duplicates, parts.bad.height, counts.removed)
+            account.check(declaration.name)
+            marks = {contracts.REBUILD: "true"} if any(cursor.source == swap.FULL_REFRESH for cursor in cursors) else {}
+            return self.info(batch) | marks | {"lakehouse.account": account.to_json()}
 
-        good = parts.good.drop([column for column in _NOT_STORED if column in parts.good.columns])
-        forgets = () if rebuilds is None else (replay.cursor_name(self.asset),)
-        written = self._write(good, batch, Commit(moved, info, forgets), anew=rebuilds is not None, bad=parts.bad)
-        account = accounts[-1] if written.counts is not None else RowAccount()
-        return Refreshed(written.version, done.account + account, together(done.evidence, parts.evidence), done.batches + 1)
+        good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
+        # Rows that were released are computed again from their source, which is as it was: they are released again.
+        released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
+        commit = Commit(cursors, info, (*forgets, *released))
+        result = Result(good, parts.bad, plan.scope, declaration.identity)
+        written = declaration.kind.write(self.stored, result, commit)
+        if released:
+            self.replays.finish()
+        counted = account if written.counts is not None else RowAccount()
+        return Refreshed(written.version, done.account + counted, combined(done.evidence, parts.evidence), done.batches + 1)
 
-    def _create(self, rows: Mapping[str, pl.DataType]) -> None:
-        lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in _NOT_STORED}
-        self._target.create({**self.asset.schema, **lineage}, self.asset.partition_by, self.asset.description)
+    def _write_quarantine(self, parts: Split, plan: Plan, batch: Batch, cursors: tuple[Cursor, ...]) -> None:
+        own = batch.quarantine_cursors(tuple(cursor for cursor in cursors if cursor.source in batch.sources))
+        referenced = contracts.reference_cursors(batch.references, self.quarantine) if own else ()
+        commit = Commit((*own, *referenced), lambda _: self.info(batch))
+        if plan.scope is None or plan.scope.is_empty:
+            if parts.bad.height:
+                self.quarantine.append(quarantine.fitted(parts.bad, self.quarantine), commit)
+            return
+        rejected = quarantine.still_released(quarantine.fitted(parts.bad, self.quarantine), self.quarantine)
+        if rejected.height or self.quarantine.count():
+            replace(self.quarantine, rejected, plan.scope, (), commit)
 
-    def _set_aside(self, parts: Split, batch: Batch, moved: tuple[Cursor, ...], *, anew: bool) -> None:
-        description = f"Rows that broke a rule of {self.asset.name}, each with every rule that it broke."
-        bad = quarantine.with_marks(parts.bad.lazy()).collect()
-        self._quarantine.create(bad.schema, description=description)
-        own = tuple(Cursor(cursor.source, batch.set_aside[cursor.source], cursor.after) for cursor in moved)
-        held = contracts.held_cursors(batch.held, self._quarantine) if own else ()
-        commit = Commit((*own, *held), lambda _: self._info(batch))
-        if anew:
-            self._quarantine.add_columns(quarantine.RELEASED)
-            self._quarantine.replace(quarantine.still_released(parts.bad, self._quarantine), None, commit)
-        elif bad.height:
-            self._quarantine.add_columns(quarantine.RELEASED)
-            self._quarantine.append(bad, commit)
-
-    def _info(self, batch: Batch) -> dict[str, str]:
+    def info(self, batch: Batch) -> dict[str, str]:
+        """What a commit says of itself."""
         return {
             "lakehouse.run_id": self.run_id,
-            "lakehouse.reads": json.dumps({cursor.source: cursor.after for cursor in batch.cursors.values()}),
-            **contracts.info(self.asset, batch.held),
+            "lakehouse.reads": json.dumps({name: source.after for name, source in batch.sources.items()}),
+            **contracts.info(self.declaration, batch.references),
         }
 
-    def _write(self, good: pl.DataFrame, batch: Batch, commit: Commit, *, anew: bool, bad: pl.DataFrame) -> Written:
-        write = self.asset.write
-        match write:
-            case Append():
-                return self._target.replace(good, None, commit) if anew else self._target.append(good, commit)
-            case Merge():
-                whole = pl.lit(value=True) if anew else self._whole(write, batch)
-                return merge.merge(self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps, whole=whole)
-            case SCD1() | SCD2():
-                return dimensions.write(self._target, write, good, commit, bad=bad, anew=anew)
-            case Replace():
-                scope = self._scope(write, batch)
-                if not good.height and scope is not None and not all(scope.values()):
-                    return self._target.append(good, commit)  # nothing was touched: the cursors alone go on
-                return self._target.replace(good, scope, commit)
-            case Revise():
-                return known_at.revise(self._target, good, write.on, datetime.now(UTC), commit)
+    def computed(self, plan: Plan) -> "Computed":
+        """What the function makes of a plan."""
+        return compute(self.declaration, plan)
 
-    def _whole(self, write: Merge, batch: Batch) -> pl.Expr | None:
-        """The rows of the table that were worked out anew, of which those that did not come out again go."""
-        for name, read in self.asset.reads.items():
-            if isinstance(read, Touched | Since) and read.by in write.on:
-                return in_scope(read, batch.touched[name])
-        return None
 
-    def _scope(self, write: Replace, batch: Batch) -> dict[str, list[Any]] | None:
-        if write.by is None:
-            return None
-        values: set[Any] = set()
-        for name, read in self.asset.reads.items():
-            if isinstance(read, Touched) and read.by == write.by:
-                touched = batch.touched[name]
-                if touched is None:
-                    return None
-                values |= set(touched)
-        return {write.by: sorted(values, key=lambda value: (value is None, value))}
+@dataclass(frozen=True)
+class Computed:
+    """The rows of a function.
+
+    Attributes:
+        rows: As it returned them.
+        rows_in: How many it was given; None if they are not counted.
+    """
+
+    rows: pl.DataFrame
+    rows_in: int | None
+
+
+def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
+    """Call the function of a table.
+
+    Raises:
+        TypeError: It returned something else than a lazy frame.
+        RowsLost: It has to return one row for each, and did not.
+        ScopeError: It returned rows outside of what is replaced.
+    """
+    if plan.frames is None or (plan.scope is not None and plan.scope.is_empty):
+        return Computed(empty_rows(declaration), 0 if declaration.kind.takes_rows else None)
+    frame = call(declaration, declaration.function, plan.frames)
+    if plan.scope is not None and plan.filtered:
+        frame = plan.scope.filter(frame)
+    rows = frame.with_columns(value.alias(name) for name, value in plan.columns.items()).collect(engine="streaming")
+    counted = plan.counted if declaration.row_for_row else None
+    rows_in = rows.height if counted is None else plan.frames[counted].select(pl.len()).collect().item()
+    if counted is not None and rows_in != rows.height:
+        raise RowsLost(
+            f"{declaration.name}: its function was given {rows_in} rows and returned {rows.height}. Return one row for each, let the contract "
+            "reject rows, or declare row_for_row=False"
+        )
+    if wrong := declaration.kind.check_result(rows):
+        raise ScopeError(f"{declaration.name}: its function is wrong: {wrong}. Nothing was written")
+    if plan.scope is not None:
+        outside = plan.scope.outside(rows)
+        if outside.height:
+            raise ScopeError(
+                f"{declaration.name}: its function returned {outside.height} rows outside of what it was given ({plan.scope}), the first: "
+                f"{outside.row(0, named=True)}. Nothing was written"
+            )
+    return Computed(rows, rows_in if counted is not None else None)
+
+
+def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Mapping[str, Any]) -> pl.LazyFrame:
+    """The lazy frame that a function returns.
+
+    Raises:
+        TypeError: It returned something else.
+    """
+    frame = function(**frames)
+    if not isinstance(frame, pl.LazyFrame):
+        advice = "call .lazy() on it" if isinstance(frame, pl.DataFrame) else "return the rows"
+        raise TypeError(f"{declaration.name}: its function returned a {type(frame).__name__} instead of a LazyFrame: {advice}")
+    return frame
+
+
+def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
+    """Stop a write whose function returned a key twice: which of the rows is right cannot be known.
+
+    Raises:
+        ContractBroken: So it did.
+    """
+    key = list(declaration.kind.result_key(declaration.contract))
+    if not key:
+        return
+    repeated = parts.good.select(key).filter(pl.struct(key).is_duplicated())
+    if not repeated.height:
+        return
+    first = ", ".join(f"{name}={value}" for name, value in repeated.row(0, named=True).items() if name not in declaration.personal)
+    raise ContractBroken(
+        f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {parts.good.height} rows), the "
+        f"first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the key. "
+        "Nothing was written",
+        parts.evidence,
+    )
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was worked out from, with their versions; upkeep in between works nothing out."""
+    """The tables that a version of a table was computed from, with their versions; maintenance in between computes nothing."""
     for commit in table.history():
         if commit["version"] <= version and "reads" in commit["info"]:
             return dict(json.loads(commit["info"]["reads"]))

@@ -16,10 +16,11 @@ from typing import Any
 import polars as pl
 from deltalake import DeltaTable
 
-from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Append, Changes, Merge, Replace, Revise, TableAsset
-from lakehouse_assets.platform.pipeline import dimensions
-from lakehouse_assets.platform.pipeline.contracts import held_against, judge
+from lakehouse_assets.platform.declarations.kind import Result
+from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
+from lakehouse_assets.platform.pipeline.contracts import judge, references_now
 from lakehouse_assets.platform.pipeline.quarantine import (
     LINEAGE,
     RELEASED,
@@ -34,8 +35,7 @@ from lakehouse_assets.platform.pipeline.quarantine import (
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection, changed
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.split import BROKEN, Split
-from lakehouse_assets.platform.storage import known_at, merge
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written, cursor_of
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -75,7 +75,7 @@ class Replayed:
 class Replays:
     """The quarantine of one table and the way of its rows back into the table."""
 
-    asset: TableAsset
+    declaration: TableDeclaration
     lakehouse: Lakehouse
     run_id: str
 
@@ -106,7 +106,7 @@ class Replays:
                 return self._run(selection, finished, dry_run=dry_run)
             except CursorMoved:
                 finished += self.finish()  # another replay was faster: go on with the rows that it left
-        raise ReplayRefused(f"{self.asset.name}: other replays were faster {_TIMES_A_REPLAY_IS_TAKEN_UP} times; run it again")
+        raise ReplayRefused(f"{self.declaration.name}: other replays were faster {_TIMES_A_REPLAY_IS_TAKEN_UP} times; run it again")
 
     def finish(self) -> int:
         """Bring the rows into the table that were marked as released and did not get there; how many replays that was.
@@ -126,29 +126,31 @@ class Replays:
                 done += 1
         return done
 
+    def forgets(self) -> tuple[str, ...]:
+        """The watermark on replays, if the table has one: a commit that computes released rows again from their source takes it away."""
+        return () if self._target.cursor(self._cursor) is None else (self._cursor,)
+
     def check(self) -> None:
         """Refuse a table whose quarantine cannot be replayed.
 
         Raises:
             ReplayRefused: With what to do instead.
         """
-        name, reads = self.asset.name, list(self.asset.reads.values())
-        row_by_row = len(reads) == 1 and isinstance(reads[0], Changes) and self.asset.row_for_row
-        if not row_by_row or isinstance(self.asset.write, Replace):
-            sources = ", ".join(dict.fromkeys(read.table for read in reads))
+        name = self.declaration.name
+        sources = ", ".join(self.declaration.inputs.values())
+        if not self.declaration.kind.takes_rows or not self.declaration.row_for_row:
             raise ReplayRefused(
-                f"{name} is not made row by row from the changes of one table, so a row cannot be worked out alone: mend {sources}, then "
-                f"`lakehouse run {name} --rebuild`"
+                f"{name} is not computed row by row from one table, so a row cannot be computed alone: fix {sources}, then "
+                f"`lakehouse run {name} --full-refresh`"
             )
         if not self._quarantine.exists():
             raise ReplayRefused(f"{name} has no quarantine yet: `lakehouse run {name}` makes it")
-        assert isinstance(reads[0], Changes)  # noqa: S101 said above
-        for table in (self._quarantine, self.lakehouse.table(reads[0].table)):
+        for table in (self._quarantine, self._source):
             missing = [column for column in LINEAGE if column not in table.schema()]
             if missing:
                 raise ReplayRefused(
                     f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
-                    f"{name} keep these columns, or mend {reads[0].table}; then `lakehouse run {name} --rebuild`"
+                    f"{name} keep these columns, or mend {sources}; then `lakehouse run {name} --full-refresh`"
                 )
 
     # --- one replay
@@ -190,13 +192,13 @@ class Replays:
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
         """The keys of the selected rows that the source has, and how many it does not have any more."""
-        rows = with_source(self.asset, self.lakehouse)
+        rows = with_source(self.declaration, self.lakehouse)
         names = rows.collect_schema().names()
         beside = [name for name in self._source.schema() if name not in names]
         rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in beside)
         if selection.where is not None:
             # A snapshot that was refused comes back whole or not at all.
-            rows = rows.filter(~pl.col(BROKEN).list.contains(dimensions.SNAPSHOT_COMPLETE))
+            rows = rows.filter(~pl.col(BROKEN).list.contains(SNAPSHOT_COMPLETE))
         rows = selection.chosen(rows)
         try:
             found = rows.select(*ROW, pl.col(SOURCE).is_not_null()).collect(engine="streaming")
@@ -225,8 +227,8 @@ class Replays:
         failing = marked.select(ROW).join(parts.good, on=list(ROW), how="anti")
 
         def info(counts: Counts) -> Mapping[str, str]:
-            account = RowAccount(parts.good.height, counts.written, counts.merged, counts.duplicates)
-            account.check(self.asset.name)
+            account = RowAccount(parts.good.height, counts.written, counts.updated, counts.duplicates)
+            account.check(self.declaration.name)
             reads = {self._source.name: self._target.cursor(self._source.name)}
             said = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
             return self._info() | said | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
@@ -234,7 +236,9 @@ class Replays:
         cursors = [Cursor(self._cursor, done, number)]
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
-        self._write(parts.good.drop(*_NOT_STORED, strict=False), parts.bad, Commit(tuple(cursors), info))
+        good = parts.good.drop(*_NOT_STORED, strict=False)
+        result = Result(good, parts.bad, None, self.declaration.identity)
+        self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
             self._take_back()
 
@@ -254,21 +258,6 @@ class Replays:
         cursor = Cursor(_TAKEN_BACK, self._quarantine.cursor(_TAKEN_BACK), number)
         update(self._quarantine, marks, ROW, Commit((cursor,), lambda _: self._info()))
 
-    def _write(self, rows: pl.DataFrame, beside: pl.DataFrame, commit: Commit) -> Written:
-        target, how = self._target, self.asset.write
-        match how:
-            case Merge():
-                # What a later file said of a key is not undone by what an earlier one says.
-                return merge.merge(target, rows, how.on, commit, newest_by=how.newest_by or ROW[0], ignore=how.stamps)
-            case SCD1() | SCD2():
-                return dimensions.write(target, how, rows, commit, bad=beside)
-            case Revise():
-                return known_at.revise(target, rows, how.on, datetime.now(UTC), commit)
-            case Append():
-                return target.append(rows, commit)
-            case Replace():
-                raise ReplayRefused(f"{self.asset.name} is replaced part by part: `lakehouse run {self.asset.name} --rebuild`")
-
     # --- from rejected rows to rows of the table
 
     def _work_out(self, keys: pl.DataFrame, sets: Mapping[str, str], number: int) -> pl.DataFrame:
@@ -284,22 +273,25 @@ class Replays:
         before = aside.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
         groups = [(rows, json.loads(rows[RELEASED_WITH][0] or "{}")) for rows in sorted(before, key=lambda rows: rows[RELEASED_IN][0])]
         frames = [taken, *(self._changed(source, rows, changes) for rows, changes in groups), self._changed(source, keys, sets)]
-        made = self.asset.function(*[pl.concat(frames)]).join(keys.lazy(), on=list(ROW), how="semi")
+        made = self._call(pl.concat(frames)).join(keys.lazy(), on=list(ROW), how="semi")
         try:
             rows = made.collect(engine="streaming")
         except pl.exceptions.PolarsError as error:
             if not sets:
                 raise
             raise ReplayRefused(f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}: {error}") from error
-        if self.asset.stamped_at:
-            rows = rows.with_columns(pl.lit(datetime.now(UTC)).cast(TIMESTAMP).alias(self.asset.stamped_at))
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
-                f"{self.asset.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with its "
+                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with its "
                 f"columns {', '.join(LINEAGE)}"
             )
         return rows
+
+    def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """What the function makes of source rows, with its dimensions as they are now."""
+        dimensions = {name: self.lakehouse.table(dimension.table).scan() for name, dimension in self.declaration.dimensions.items()}
+        return self.declaration.function(**{next(iter(self.declaration.inputs)): rows}, **dimensions)
 
     def _changed(self, source: pl.LazyFrame, keys: pl.DataFrame, sets: Mapping[str, str]) -> pl.LazyFrame:
         """The source rows with these keys, in the order of the files, with changes."""
@@ -309,21 +301,21 @@ class Replays:
     def _split(self, rows: pl.DataFrame, waiting: pl.DataFrame | None = None) -> Split:
         """Rows by whether they pass; `waiting` rows of their files count as rejected beside them."""
         # A quarantine holds what is bad: that much of it still is says nothing about the source.
-        parts = judge(self.asset, self.lakehouse, rows, held_against(self.asset, self.lakehouse), limited=False)
+        parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
         if waiting is not None:
             parts = replace(parts, bad=pl.concat([parts.bad, waiting.select(parts.bad.columns)]))
-        return dimensions.whole_snapshots(self.asset, self._target, parts, anew=False)
+        return self.declaration.kind.settle(parts, self._target, replaces_all=False)
 
     def _marked(self) -> pl.LazyFrame:
         return with_marks(self._quarantine.scan())
 
     def _info(self) -> dict[str, str]:
-        return {"lakehouse.run_id": self.run_id} | contract_info(self.asset, held_against(self.asset, self.lakehouse))
+        return {"lakehouse.run_id": self.run_id} | contract_info(self.declaration, references_now(self.declaration, self.lakehouse))
 
     @property
     def _cursor(self) -> str:
         """The name under which the table keeps up to which replay it has the released rows."""
-        return cursor_name(self.asset)
+        return cursor_name(self.declaration)
 
     @property
     def _cursor_rejected(self) -> str:
@@ -332,17 +324,17 @@ class Replays:
 
     @property
     def _target(self) -> Table:
-        return self.lakehouse.table(self.asset.name)
+        return self.lakehouse.table(self.declaration.name)
 
     @property
     def _quarantine(self) -> Table:
-        return self.lakehouse.table(self.asset.quarantine)
+        return self.lakehouse.table(self.declaration.quarantine)
 
     @property
     def _source(self) -> Table:
-        return self.lakehouse.table(next(iter(self.asset.reads.values())).table)
+        return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
 
 
-def cursor_name(asset: TableAsset) -> str:
+def cursor_name(declaration: TableDeclaration) -> str:
     """The name of the table's cursor on the replays of its quarantine."""
-    return f"replay/{asset.quarantine}"
+    return f"replay/{declaration.quarantine}"

@@ -13,31 +13,33 @@ class RowsLost(Exception):
 
 @dataclass(frozen=True)
 class RowAccount:
-    """Rows in = written + merged into an existing row + duplicates + quarantined.
+    """Rows in = written + updated + duplicates + quarantined.
 
     Attributes:
-        rows_in: How many rows came.
+        rows_in: How many rows came; None: not counted, because the function groups or joins rows, so what goes in need not come out.
         written: How many became new rows of the table.
-        merged: How many changed a row of the table.
-        duplicates: How many said nothing new.
+        updated: How many changed a row of the table.
+        duplicates: How many the table has already, or has newer.
         quarantined: How many broke an error rule.
+        removed: How many rows of the table went.
     """
 
-    rows_in: int = 0
+    rows_in: int | None = 0
     written: int = 0
-    merged: int = 0
+    updated: int = 0
     duplicates: int = 0
     quarantined: int = 0
+    removed: int = 0
 
     @property
     def explained(self) -> int:
         """How many rows are known to have gone somewhere."""
-        return self.written + self.merged + self.duplicates + self.quarantined
+        return self.written + self.updated + self.duplicates + self.quarantined
 
     @property
     def balanced(self) -> bool:
-        """Whether every row that came went somewhere, and no row twice."""
-        return self.rows_in == self.explained
+        """Whether every row that came went somewhere, and no row twice. What was not counted cannot be out of balance."""
+        return self.rows_in is None or self.rows_in == self.explained
 
     def check(self, table: str) -> None:
         """Stop a commit that would lose rows.
@@ -48,23 +50,24 @@ class RowAccount:
         Raises:
             RowsLost: The account is not balanced.
         """
-        if self.balanced:
+        if self.rows_in is None or self.balanced:
             return
         difference = self.rows_in - self.explained
         what = f"{difference} too few: they are lost" if difference > 0 else f"{-difference} too many: they are counted twice"
         raise RowsLost(
-            f"{table}: {self.rows_in} rows came in, but {self.written} written + {self.merged} merged + {self.duplicates} duplicates + "
+            f"{table}: {self.rows_in} rows came in, but {self.written} written + {self.updated} updated + {self.duplicates} duplicates + "
             f"{self.quarantined} quarantined make {self.explained}, {what}. Nothing was committed; look at what made the rows."
         )
 
     def __add__(self, other: "RowAccount") -> "RowAccount":
-        """The account of both batches together."""
+        """The account of both batches together; not counted if one of them was not."""
         return RowAccount(
-            self.rows_in + other.rows_in,
+            None if self.rows_in is None or other.rows_in is None else self.rows_in + other.rows_in,
             self.written + other.written,
-            self.merged + other.merged,
+            self.updated + other.updated,
             self.duplicates + other.duplicates,
             self.quarantined + other.quarantined,
+            self.removed + other.removed,
         )
 
     def to_json(self) -> str:

@@ -50,7 +50,7 @@ class Evidence:
     not_applied: str = ""
 
 
-def together(earlier: Sequence[Evidence], later: Sequence[Evidence]) -> tuple[Evidence, ...]:
+def combined(earlier: Sequence[Evidence], later: Sequence[Evidence]) -> tuple[Evidence, ...]:
     """What rules found in two batches: one for each rule, with the words and the rows of the later batch where it found any."""
     found = {evidence.rule.name: evidence for evidence in earlier}
     for new in later:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.paths import folder
@@ -17,9 +17,13 @@ from lakehouse_assets.platform.storage.paths import folder
 CHANGE_TYPE = "_change_type"
 
 _CAME = ("insert", "update_postimage")
+CAME = pl.col(CHANGE_TYPE).is_in(_CAME)
+"""Of the rows of a change feed, those that were there after their commit."""
+
 # Actions of a commit that name files, with what happened to the rows of the file. Change files (`cdc`) say that row by row, and where a
 # commit has some, they say all about it.
 _ACTIONS: Mapping[str, str | None] = {"add": "insert", "remove": "delete", "cdc": None}
+_METADATA = pl.Struct({"schemaString": pl.String(), "partitionColumns": pl.List(pl.String())})
 _FILE = pl.Struct({"path": pl.String(), "dataChange": pl.Boolean(), "stats": pl.String()})
 
 
@@ -53,7 +57,7 @@ def change_feed(table: DeltaTable, after: int, until: int, storage_options: Mapp
             rows = pl.scan_parquet(paths, schema=in_files, **options).with_columns(pl.lit(kind).alias(CHANGE_TYPE))
         else:
             rows = pl.scan_parquet(paths, schema={**in_files, CHANGE_TYPE: pl.String()}, **options)
-            rows = rows.filter(pl.col(CHANGE_TYPE).is_in(_CAME)) if came else rows
+            rows = rows.filter(CAME) if came else rows
         feed.append(rows.select(*schema, CHANGE_TYPE))
     return pl.concat(feed)
 
@@ -88,12 +92,39 @@ def step(table: DeltaTable, after: int, until: int, rows: int, storage_options: 
     return until if beyond.is_empty() else int(beyond["version"][0]) - 1
 
 
-def lost_rows(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str]) -> bool:
-    """Whether a commit in (after, until] took rows away, other than by changing them."""
-    if _actions(folder(table), after, until, storage_options)["action"].is_in(["remove", "cdc"]).any():
-        gone = change_feed(table, after, until, storage_options).filter(pl.col(CHANGE_TYPE) == "delete")
-        return bool(gone.select(CHANGE_TYPE).head(1).collect().height)
+def only_appended(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str]) -> bool:
+    """Whether the commits in (after, until] only added rows."""
+    return not _actions(folder(table), after, until, storage_options)["action"].is_in(["remove", "cdc"]).any()
+
+
+def layout_changed(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str]) -> bool:
+    """Whether a commit in (after, until] changed partition columns or the type of a column, or dropped one.
+
+    Rows before and after such a commit cannot be compared. A new column changes nothing of the others.
+    """
+    metadata = _metadata(folder(table), after, until, storage_options)
+    if metadata.is_empty():
+        return False
+    before = table_at(table, after, storage_options)
+    partitions, types = before.metadata().partition_columns, {field.name: str(field.type) for field in before.schema().fields}
+    for written, columns in metadata.select("schemaString", "partitionColumns").iter_rows():
+        now = {field.name: str(field.type) for field in Schema.from_json(written).fields}
+        if columns != partitions or any(now.get(name) != dtype for name, dtype in types.items()):
+            return True
     return False
+
+
+def table_at(table: DeltaTable, version: int, storage_options: Mapping[str, str]) -> DeltaTable:
+    """The same table at another version."""
+    return DeltaTable(folder(table).rstrip("/"), version=version, storage_options=dict(storage_options))
+
+
+def _metadata(root: str, after: int, until: int, storage_options: Mapping[str, str]) -> pl.DataFrame:
+    """What the commits in (after, until] say about columns and partitions."""
+    logs = [f"{root}_delta_log/{version:020d}.json" for version in range(after + 1, until + 1)]
+    if not logs:
+        return pl.DataFrame(schema={"schemaString": pl.String, "partitionColumns": pl.List(pl.String)})
+    return _read_log(root, logs, {"metaData": _METADATA}, storage_options).select("metaData").drop_nulls().unnest("metaData")
 
 
 def _changed_files(
@@ -111,14 +142,7 @@ def _actions(root: str, after: int, until: int, storage_options: Mapping[str, st
     logs = [f"{root}_delta_log/{version:020d}.json" for version in range(after + 1, until + 1)]
     if not logs:
         return pl.DataFrame(schema={"version": pl.Int64, "action": pl.String, "path": pl.String, "stats": pl.String})
-    try:
-        commits = pl.read_ndjson(
-            logs, schema=dict.fromkeys(_ACTIONS, _FILE), include_file_paths="log", storage_options=dict(storage_options) or None
-        )
-    except FileNotFoundError as error:
-        raise NoSuchVersion(
-            f"the log of {root} has not all versions from {after + 1} to {until} any more, so what changed is unknown: read the whole table"
-        ) from error
+    commits = _read_log(root, logs, dict.fromkeys(_ACTIONS, _FILE), storage_options)
     files = pl.concat(commits.select("log", pl.lit(action).alias("action"), pl.col(action).struct.unnest()) for action in _ACTIONS)
     is_cdc = pl.col("action") == "cdc"
     version = pl.col("log").str.slice(-25, 20).cast(pl.Int64).alias("version")
@@ -128,3 +152,18 @@ def _actions(root: str, after: int, until: int, storage_options: Mapping[str, st
         .select(version, "action", "path", "stats")
         .sort("version", maintain_order=True)
     )
+
+
+def _read_log(root: str, logs: list[str], schema: Mapping[str, pl.DataType], storage_options: Mapping[str, str]) -> pl.DataFrame:
+    """Actions of commits, with the path of the commit as `log`.
+
+    Raises:
+        NoSuchVersion: The log of one of these commits was cleaned up.
+    """
+    try:
+        return pl.read_ndjson(logs, schema=dict(schema), include_file_paths="log", storage_options=dict(storage_options) or None)
+    except FileNotFoundError as error:
+        raise NoSuchVersion(
+            f"the log of {root} has not all of the versions {logs[0][-25:-5].lstrip('0') or 0} to {logs[-1][-25:-5].lstrip('0') or 0} any "
+            "more, so what changed is unknown: read the whole table"
+        ) from error

@@ -47,13 +47,13 @@ class Counts:
 
     Attributes:
         written: New rows.
-        merged: Rows that changed an existing row.
+        updated: Rows that changed an existing row.
         duplicates: Rows that the table or the write itself holds already, or holds newer.
         removed: Rows of the table that went away.
     """
 
     written: int = 0
-    merged: int = 0
+    updated: int = 0
     duplicates: int = 0
     removed: int = 0
 

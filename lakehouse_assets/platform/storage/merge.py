@@ -17,6 +17,8 @@ from lakehouse_assets.platform.storage.table import WRITER, Table
 
 _HELD = "__held"
 _GONE = "__gone"
+# The order in which rows of a feed came: the number of the file, and the row in it.
+_LINEAGE = ("_sequence", "_row")
 # For so many rows it pays to look at the keys of the table first: mostly there are none of them, and the other columns need not be read.
 _MANY_ROWS = 50_000
 
@@ -62,7 +64,7 @@ def merge(
     def attempt(delta: DeltaTable) -> Counts:
         fitted = table.fit(delta, frame)
         if whole is not None:
-            fitted = _latest(fitted, on, newest_by)
+            fitted = latest(fitted, on, newest_by)
         held = existing(table.name, delta, fitted, on)
         found = difference(table.name, fitted, held, on, newest_by=newest_by if whole is None else None, ignore=ignore)
         gone = _gone(delta, fitted, on, whole)
@@ -151,35 +153,47 @@ def difference(
     Raises:
         ScopeError: `held` has a key twice, as after an append beside the merges.
     """
-    batch = _latest(frame, on, newest_by)
+    batch = latest(frame, on, newest_by)
     compared = [column for column in frame.columns if column not in (*on, *ignore) and not column.startswith("_")]
     needed = dict.fromkeys([*compared, *([newest_by] if newest_by else [])])
     old = held.select(*on, pl.struct(pl.lit(value=True).alias(_HELD), *needed).alias(_HELD)).collect(engine="streaming")
     if not old.height:
         return Difference(batch, batch.clear(), frame.height - batch.height)
+    ties = [] if set(_LINEAGE) <= set(frame.columns) else [name for name in compared if not frame.schema[name].is_nested()]
     differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(_HELD).struct.field(c)) for c in compared))
     is_new = pl.col(_HELD).is_null()
     pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
-    found = pairs.select(is_new.alias("new"), (~is_new & differs & ~_is_older(newest_by)).alias("changed")).collect()
+    found = pairs.select(is_new.alias("new"), (~is_new & differs & ~_is_older(newest_by, ties)).alias("changed")).collect()
     if found.height != batch.height:
         raise ScopeError(f"{name} holds a key of {', '.join(on)} twice, so it is not clear which row would change: remove one")
     new, changed = batch.filter(found["new"]), batch.filter(found["changed"])
     return Difference(new, changed, frame.height - new.height - changed.height)
 
 
-def _latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.DataFrame:
-    """Of each key the row that counts."""
+def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.DataFrame:
+    """Of each key the row that counts: the newest, else the one that came last."""
     if frame.n_unique(list(on)) == frame.height:
         return frame
-    rows = frame.sort(newest_by, maintain_order=True) if newest_by else frame
+    order = [newest_by] if newest_by else []
+    # Of rows that are equally new the later one counts, or where rows have no order, the one with the larger values: so order does not matter.
+    lineage = [name for name in _LINEAGE if name in frame.columns]
+    order += lineage or [
+        name for name in frame.columns if newest_by and name not in on and name[0] != "_" and not frame.schema[name].is_nested()
+    ]
+    rows = frame.sort(order, maintain_order=True) if order else frame
     return rows.unique(on, keep="last", maintain_order=True)
 
 
-def _is_older(newest_by: str | None) -> pl.Expr:
+def _is_older(newest_by: str | None, ties: Sequence[str]) -> pl.Expr:
+    """Whether a row is older than the table's, or equally new and smaller in the columns of `ties`."""
     if newest_by is None:
         return pl.lit(value=False)
-    ours, held = pl.col(newest_by), pl.col(_HELD).struct.field(newest_by)
-    return held.is_not_null() & (ours < held).fill_null(value=True)
+    is_less = pl.lit(value=False)
+    for name in reversed([newest_by, *ties]):
+        ours, theirs = pl.col(name), pl.col(_HELD).struct.field(name)
+        below = (ours < theirs).fill_null(value=False) | (ours.is_null() & theirs.is_not_null())
+        is_less = below | (ours.eq_missing(theirs) & is_less)
+    return is_less
 
 
 def write_difference(

@@ -14,6 +14,7 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.merge import check_key, difference, existing, write_difference
 from lakehouse_assets.platform.storage.scd2 import IS_DELETED, VALID_FROM, check_made_for, one_event_each
+from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
 
 
@@ -43,10 +44,10 @@ def fold(latest: Latest, states: pl.DataFrame, events: pl.DataFrame) -> pl.DataF
     return said.unique(latest.on, keep="last", maintain_order=True)
 
 
-def write(table: Table, events: pl.DataFrame, latest: Latest, commit: Commit | None = None, *, anew: bool = False) -> Written:
-    """Fold events into the table, or make it `anew` of these events alone.
+def write(table: Table, events: pl.DataFrame, latest: Latest, commit: Commit | None = None, *, scope: Scope | None = None) -> Written:
+    """Fold events into the table, or replace its rows in `scope` by what these events alone say.
 
-    In the counts an event is `written` if it became the state of a new key, `merged` if it changed that of a known one, else a duplicate:
+    In the counts an event is `written` if it became the state of a new key, `updated` if it changed that of a known one, else a duplicate:
     it is known, or there is a later one.
 
     Raises:
@@ -60,9 +61,9 @@ def write(table: Table, events: pl.DataFrame, latest: Latest, commit: Commit | N
     def attempt(delta: DeltaTable) -> Counts:
         check_made_for(table.name, pl.scan_delta(delta).collect_schema(), latest.schema(events.schema))
         fitted = table.fit(delta, events)
-        held = pl.scan_delta(delta) if anew else existing(table.name, delta, fitted, latest.on)
+        held = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, latest.on)
         before = held.collect(engine="streaming")
-        after = fold(latest, before.clear() if anew else before, fitted)
+        after = fold(latest, before.clear() if scope else before, fitted)
         found = difference(table.name, after, before.lazy(), latest.on)
         gone = before.join(after, on=latest.on, how="anti")
         new, changed = found.new.height, found.changed.height

@@ -23,6 +23,7 @@ from lakehouse_assets.platform.storage import types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import SchemaMismatch
 from lakehouse_assets.platform.storage.merge import check_key, difference, existing, write_difference
+from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
 
 VALID_FROM, VALID_TO, IS_CURRENT, IS_DELETED, REPEATS = "valid_from", "valid_to", "is_current", "is_deleted", "repeats"
@@ -117,10 +118,10 @@ def check_made_for(name: str, schema: pl.Schema, wanted: pl.Schema) -> None:
         )
 
 
-def write(table: Table, events: pl.DataFrame, history: History, commit: Commit | None = None, *, anew: bool = False) -> Written:
-    """Fold events into the table, or make it `anew` of these events alone.
+def write(table: Table, events: pl.DataFrame, history: History, commit: Commit | None = None, *, scope: Scope | None = None) -> Written:
+    """Fold events into the table, or replace its rows in `scope` by what these events alone say.
 
-    In the counts an event is `written` if it opened an interval, `merged` if it repeats what was valid, a duplicate if it was known.
+    In the counts an event is `written` if it opened an interval, `updated` if it repeats what was valid, a duplicate if it was known.
 
     Raises:
         ScopeError: A key, a sequence number, `valid_from` or `is_deleted` is null or missing.
@@ -135,15 +136,15 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         schema = pl.scan_delta(delta).collect_schema()
         check_made_for(table.name, schema, history.schema(events.schema))
         fitted = types.fit(events, {name: schema[name] for name in schema if name in events.columns}, table.name)
-        held = pl.scan_delta(delta) if anew else existing(table.name, delta, fitted, history.on)
+        held = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, history.on)
         before = held.collect(engine="streaming")
-        folded_before = before.clear() if anew else before
+        folded_before = before.clear() if scope else before
         after = table.fit(delta, fold(history, folded_before, fitted))
         known = _events_of(history, folded_before, identity)
         fresh = fitted.select(identity).unique().join(known, on=identity, how="anti")
         written = fresh.join(after, on=identity, how="semi").height
         gone = before.join(after, on=identity, how="anti")
-        counts = Counts(written, fresh.height - written, events.height - fresh.height, gone.height if anew else 0)
+        counts = Counts(written, fresh.height - written, events.height - fresh.height, gone.height if scope else 0)
         found = difference(table.name, after, before.lazy(), identity)
         properties = commit.properties(delta, counts, read_before_write=True)
         write_difference(table, delta, found, identity, properties, removed=gone)

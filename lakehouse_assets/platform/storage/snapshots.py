@@ -261,7 +261,7 @@ def write(
 ) -> Written:
     """Fold snapshots into the table, or make it `anew` of these alone.
 
-    In the counts a row is `written` if it opened an interval (with `history=False`: came with a new key), `merged` if it changed one, else
+    In the counts a row is `written` if it opened an interval (with `history=False`: came with a new key), `updated` if it changed one, else
     a duplicate: it says what was known. Rows that say nothing but that a key was retired are added besides.
 
     Args:

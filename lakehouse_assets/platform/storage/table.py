@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse_assets.platform.storage import paths, predicates, types
 from lakehouse_assets.platform.storage import table_cache as opened
-from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, lost_rows, step
+from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.predicates import Scope
@@ -87,8 +88,14 @@ class Table:
         now = self.now()
         return now if version in {None, now.version()} else self.delta(version)
 
-    def create(self, schema: Mapping[str, pl.DataType], partition_by: tuple[str, ...] = (), description: str = "") -> None:
-        """Create the table as version 0 unless it exists; an existing one keeps its schema.
+    def create(
+        self,
+        schema: Mapping[str, pl.DataType],
+        partition_by: tuple[str, ...] = (),
+        description: str = "",
+        watermarks: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
+        """Create the table as version 0, with these watermarks, unless it exists; an existing one keeps its schema.
 
         Raises:
             TypeNotStorable: A column's type, or a partition column's, cannot be stored.
@@ -108,7 +115,9 @@ class Table:
                 configuration=_PROPERTIES,
                 storage_options=dict(self.storage_options),
                 # Tried again, the creation that came second would become version 1 and replace the first one's schema.
-                commit_properties=CommitProperties(max_commit_retries=0),
+                commit_properties=CommitProperties(
+                    app_transactions=[Transaction(name, number) for name, number in watermarks.items()], max_commit_retries=0
+                ),
             )
         except DeltaError:
             if not self.exists():  # otherwise another writer created it at the same moment
@@ -221,22 +230,9 @@ class Table:
             return self.scan(until)
         return self._change_feed(after, until, came=True).drop(CHANGE_TYPE)
 
-    def touched(self, columns: tuple[str, ...], after: int | None, until: int) -> pl.DataFrame:
-        """The distinct values of `columns` among the rows that came, changed or went in the versions above `after` up to `until`.
-
-        Raises:
-            NoSuchVersion: As `changes`.
-        """
-        rows = self.scan(until) if after is None else self._change_feed(after, until)
-        return rows.select(columns).unique().collect(engine="streaming")
-
     def step(self, after: int | None, until: int, rows: int) -> int:
         """How far to read from `after` towards `until` so that about `rows` rows came; at least one version with rows."""
         return step(self.now(), -1 if after is None else after, until, rows, self.storage_options)
-
-    def lost_rows(self, after: int, until: int) -> bool:
-        """Whether rows went away in the versions above `after` up to `until`, other than by being changed."""
-        return lost_rows(self.now(), after, until, self.storage_options)
 
     def _change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
         table = self.now()

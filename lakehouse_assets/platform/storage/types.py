@@ -112,7 +112,7 @@ def fit(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], table: str) -> p
         found = frame.schema.get(name, wanted)
         if found == wanted:
             continue
-        if _holds(wanted, found):
+        if holds(wanted, found):
             casts.append(pl.col(name).cast(wanted, strict=True))
         else:
             problems.append(f"{name!r} is {found}, the table has {wanted}")
@@ -121,7 +121,7 @@ def fit(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], table: str) -> p
     return frame.with_columns(casts).select(list(schema))
 
 
-def _holds(wanted: pl.DataType, found: pl.DataType) -> bool:
+def holds(wanted: pl.DataType, found: pl.DataType) -> bool:
     """Whether `wanted` has every value of `found`. A naive timestamp is read as UTC."""
     if found == wanted or isinstance(found, pl.Null):
         return True
@@ -130,7 +130,7 @@ def _holds(wanted: pl.DataType, found: pl.DataType) -> bool:
     if isinstance(wanted, pl.Decimal):
         return isinstance(found, pl.Decimal) and _digits(wanted) >= _digits(found) and wanted.scale >= found.scale
     if isinstance(wanted, pl.List):
-        return isinstance(found, pl.List | pl.Array) and _holds(_instance(wanted.inner), _instance(found.inner))
+        return isinstance(found, pl.List | pl.Array) and holds(_instance(wanted.inner), _instance(found.inner))
     if isinstance(wanted, pl.Struct):
         return isinstance(found, pl.Struct) and _fields_hold(wanted, found)
     return found.base_type() in _HOLDS.get(wanted.base_type(), ())
@@ -143,5 +143,5 @@ def _digits(dtype: pl.Decimal) -> int:
 
 def _fields_hold(wanted: pl.Struct, found: pl.Struct) -> bool:
     return [field.name for field in wanted.fields] == [field.name for field in found.fields] and all(
-        _holds(_instance(a.dtype), _instance(b.dtype)) for a, b in zip(wanted.fields, found.fields, strict=True)
+        holds(_instance(a.dtype), _instance(b.dtype)) for a, b in zip(wanted.fields, found.fields, strict=True)
     )

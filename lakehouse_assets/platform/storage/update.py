@@ -36,7 +36,7 @@ def update(table: Table, frame: pl.DataFrame, on: Sequence[str], commit: Commit 
     match = " AND ".join(f"t.{predicates.identifier(c)} = s.{predicates.identifier(c)}" for c in on)
 
     def attempt(delta: DeltaTable) -> Counts:
-        counts = Counts(merged=frame.height)
+        counts = Counts(updated=frame.height)
         properties = commit.properties(delta, counts, read_before_write=True)
         if not frame.height:
             table.write_rows(delta, pl.scan_delta(delta).limit(0).collect(), properties)

@@ -26,8 +26,10 @@ class DailyFeatures(Contract):
     shop_open: bool = column(description="Whether any group had an order.")
     open_days_28: float = column(nullable=True, description="Open days among the last 28.")
     weekday_open: float = column(nullable=True, description="Share of the last weeks in which the shop was open on this weekday.")
-    bank_holiday_open: float = column(nullable=True, description="Share of the bank holidays so far on which the shop was open.")
-    christmas_open: float = column(nullable=True, description="Share of the days around Christmas so far on which the shop was open.")
+    bank_holiday_open: float = column(nullable=True, description="Share of the bank holidays of the last year on which the shop was open.")
+    christmas_open: float = column(
+        nullable=True, description="Share of the days around Christmas in the last year on which the shop was open."
+    )
     level_7: float = _level(7, "The group's")
     level_14: float = _level(14, "The group's")
     level_28: float = _level(28, "The group's")

@@ -15,6 +15,8 @@ HORIZONS = 28
 YEAR = 364  # days: the same weekday a year ago
 LOOKBACK = timedelta(days=YEAR + HORIZONS)  # inputs of an origin are made of no older rows
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182)
+DAYS_BACK = 366  # a year, so that every holiday has been seen once
+FEATURE_LOOKBACK = timedelta(days=DAYS_BACK)  # features of a day are made of no older revenue
 WEEKDAY_WEEKS = (4, 8)
 
 # Ratios to the level of a group that hardly sells say nothing: its level counts as this share of the shop's.
@@ -60,34 +62,35 @@ def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
         daily: Columns `day`, `product_group`, `net` and `orders`, as in `sales.gold.daily_revenue`; any number of rows a group and day.
 
     Returns:
-        One row per `product_group` and `day` from the group's first day in `daily` to the last day of all, days without a sale included,
-        with `known_at`, the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
+        One row per `product_group` and `day` from the group's first day in `daily` to the last day of all, days without a sale included; a group
+        without a row for `FEATURE_LOOKBACK` is left out until it has one again. `known_at` is the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
     """
     sold = daily.group_by("day", "product_group").agg(_amount("net"), pl.col("orders").sum())
     days = sold.select(pl.date_range(pl.col("day").min(), pl.col("day").max()).alias("day"))
     series = (
-        sold.group_by("product_group")
-        .agg(pl.col("day").min().alias("first_day"))
+        sold.select("product_group")
+        .unique()
         .join(days, how="cross")
-        .join(sold, on=["product_group", "day"], how="left")
-        .with_columns(pl.col("net", "orders").fill_null(0))
+        .join(sold.with_columns(last_day=pl.col("day")), on=["product_group", "day"], how="left")
+        .sort("product_group", "day")
+        .with_columns(pl.col("net", "orders").fill_null(0), pl.col("last_day").forward_fill().over("product_group"))
     )
     shop = series.group_by("day").agg(_amount("net").alias("shop_net"), (pl.col("orders").sum() > 0).alias("shop_open")).sort("day")
     group = {
         **{f"level_{days}": _per_open_day(pl.col("net"), days) for days in LEVEL_DAYS},
         **{f"weekday_{weeks}": _per_open_weekday("net", weeks) for weeks in WEEKDAY_WEEKS},
         "median_28": pl.when("shop_open").then("net").rolling_median(28, min_samples=5),
-        "deviation_28": pl.when("shop_open").then("net").rolling_std(28, min_samples=5),
+        "deviation_28": _deviation(pl.when("shop_open").then("net"), 28, least=5),
         "sold_share_91": _per_open_day((pl.col("orders") > 0).cast(pl.Float64), 91),
     }
     return (
-        # Before its first day nobody knew of the group.
-        series.filter(pl.col("day") >= pl.col("first_day"))
+        # Before its first day nobody knew of the group; one that has not sold for a year is gone.
+        series.filter(pl.col("day") - pl.col("last_day") < FEATURE_LOOKBACK)
         .join(_shop_features(shop), on="day")
         .sort("product_group", "day")
         .with_columns(value.over("product_group").alias(name) for name, value in group.items())
         .with_columns((pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1)).alias("known_at"))
-        .drop("orders", "first_day")
+        .drop("orders", "last_day")
     )
 
 
@@ -164,6 +167,16 @@ def _per_open_day(value: pl.Expr, days: int) -> pl.Expr:
     return pl.when(open_days > 0).then(total / open_days)
 
 
+def _deviation(value: pl.Expr, days: int, *, least: int) -> pl.Expr:
+    """Standard deviation over the last days, from sums of whole pennies, which are exact wherever a series begins; null below `least` values."""
+    pennies = (value * 100).round().cast(pl.Int64)
+    count = pennies.is_not_null().cast(pl.Int64).rolling_sum(days, min_samples=1)
+    total = pennies.fill_null(0).rolling_sum(days, min_samples=1).cast(pl.Float64)
+    squares = (pennies * pennies).fill_null(0).rolling_sum(days, min_samples=1).cast(pl.Float64)
+    variance = (squares - total * total / count) / (count - 1)
+    return pl.when(count >= least).then(variance.clip(0).sqrt() / 100)
+
+
 def _per_open_weekday(column: str, weeks: int) -> pl.Expr:
     """Mean of the same weekday in the last weeks, the day itself included, closed days left out; null where all were closed."""
     while_open = pl.when("shop_open").then(column)
@@ -177,7 +190,9 @@ def _shop_features(shop: pl.LazyFrame) -> pl.LazyFrame:
 
     def open_share(kind: pl.Expr) -> pl.Expr:
         # One day open and one day closed are assumed before the first is seen.
-        return ((is_open * kind).cum_sum() + 1) / (kind.cast(pl.Int32).cum_sum() + 2)
+        seen = kind.cast(pl.Int32)
+        opened = (pl.col("shop_open").cast(pl.Int32) * seen).rolling_sum(DAYS_BACK, min_samples=1)
+        return (opened + 1) / (seen.rolling_sum(DAYS_BACK, min_samples=1) + 2)
 
     regular_open = pl.when(~bank_holiday & ~christmas_break).then(is_open)
     return shop.with_columns(

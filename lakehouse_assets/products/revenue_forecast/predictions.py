@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Champion, Merge, Snapshot, table
+from lakehouse_assets.platform.declarations.models import predictions
 from lakehouse_assets.platform.modelling import plots
 from lakehouse_assets.platform.pipeline.model_step import Scorer
 from lakehouse_assets.platform.registry.ledger import last_decision
@@ -29,21 +29,14 @@ def newest_forecast(read: Callable[[str], pl.LazyFrame]) -> pl.LazyFrame:
     return forecasts.filter(pl.col("as_of") == pl.col("as_of").max())
 
 
-@table(
+@predictions(
     FORECAST,
     contract=RevenueForecast,
-    reads={"champion": Champion(daily_revenue_model), "features": Snapshot(FEATURES, version_as="feature_version")},
-    write=Merge(on=("as_of", "horizon", "product_group", "model_version"), stamps=("feature_version", "scored_at")),
-    stamped_at="scored_at",
+    model=daily_revenue_model,
+    features=FEATURES,
+    key=("as_of", "horizon", "product_group", "model_version"),
     picture=draw,
 )
 def daily_revenue(champion: Scorer, features: pl.LazyFrame) -> pl.LazyFrame:
     """Net revenue by day and product group, 28 days ahead, with the band in which it lies eight times in ten."""
-    feature_version = features.select(pl.col("feature_version").max()).collect().item()
-    forecast = score(champion.model, features.drop("feature_version"))
-    return forecast.lazy().with_columns(
-        pl.col("horizon").cast(pl.Int64),
-        model_name=pl.lit(champion.name),
-        model_version=pl.lit(champion.version, dtype=pl.Int64),
-        feature_version=pl.lit(feature_version, dtype=pl.Int64),
-    )
+    return score(champion.model, features).lazy().with_columns(pl.col("horizon").cast(pl.Int64))

@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.compute.local import Local
-from lakehouse_assets.platform.declarations.declare import Revise, Since, model, table
+from lakehouse_assets.platform.declarations.computed_kinds import Trailing
+from lakehouse_assets.platform.declarations.features import feature_set
+from lakehouse_assets.platform.declarations.models import model
 from lakehouse_assets.platform.features.point_in_time import as_first_known
 from lakehouse_assets.platform.modelling import metrics, plots
 from lakehouse_assets.platform.modelling.quantile import load_quantile_model
@@ -19,7 +21,14 @@ from lakehouse_assets.platform.modelling.splits import anchored_origins
 from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.contracts import DailyFeatures
-from lakehouse_assets.products.revenue_forecast.features import HORIZONS, LOOKBACK, MODEL_INPUTS, daily_features, forecast_rows
+from lakehouse_assets.products.revenue_forecast.features import (
+    FEATURE_LOOKBACK,
+    HORIZONS,
+    LOOKBACK,
+    MODEL_INPUTS,
+    daily_features,
+    forecast_rows,
+)
 
 FEATURES = "revenue_forecast.features.daily_statistics"
 KEY = ("product_group", "day")
@@ -28,11 +37,13 @@ _GOODS = ("base", "add-on")
 _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
 
 
-@table(
+@feature_set(
     FEATURES,
     contract=DailyFeatures,
-    reads={"revenue": Since("sales.gold.daily_revenue", by="day")},
-    write=Revise(on=KEY),
+    entity=("product_group",),
+    event_time="day",
+    kind=Trailing("day", lookback=FEATURE_LOOKBACK),
+    inputs={"revenue": "sales.gold.daily_revenue"},
 )
 def daily_statistics(revenue: pl.LazyFrame) -> pl.LazyFrame:
     """What was known of each product group at the end of each day; what was revised later stands beside it, as it became known."""

@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Lookup, Merge, Replace, Touched, table
+from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition
+from lakehouse_assets.platform.declarations.tables import Dimension, table
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer360, CustomerMonth, DailyRevenue
 
@@ -10,12 +11,9 @@ from lakehouse_assets.products.sales.contracts import Customer360, CustomerMonth
 @table(
     "sales.gold.daily_revenue",
     contract=DailyRevenue,
-    reads={
-        "lines": Touched("sales.silver.invoice_lines", by="month"),
-        "groups": Lookup("sales.silver.product_groups", on="stock_code", of="lines"),
-    },
-    write=Replace(by="month"),
-    partition_by=("month",),
+    kind=ByPartition("month"),
+    inputs={"lines": "sales.silver.invoice_lines"},
+    dimensions={"groups": Dimension("sales.silver.product_groups", key="stock_code")},
 )
 def daily_revenue(lines: pl.LazyFrame, groups: pl.LazyFrame) -> pl.LazyFrame:
     """Revenue by day, product group and component: discounts shared out over their bill, cancellations netted, carriage and fees apart."""
@@ -46,9 +44,8 @@ def daily_revenue(lines: pl.LazyFrame, groups: pl.LazyFrame) -> pl.LazyFrame:
 @table(
     "sales.gold.customer_months",
     contract=CustomerMonth,
-    reads={"lines": Touched("sales.silver.invoice_lines", by="month")},
-    write=Merge(on=("month", "customer_id")),
-    partition_by=("month",),
+    kind=ByPartition("month"),
+    inputs={"lines": "sales.silver.invoice_lines"},
 )
 def customer_months(lines: pl.LazyFrame) -> pl.LazyFrame:
     """What each customer bought in each month: so a new line costs its month, however long the customer has been one."""
@@ -76,11 +73,9 @@ def customer_months(lines: pl.LazyFrame) -> pl.LazyFrame:
 @table(
     "sales.gold.customer_360",
     contract=Customer360,
-    reads={
-        "months": Touched("sales.gold.customer_months", by="customer_id"),
-        "customers": Lookup("sales.silver.customers", on="customer_id", of="months"),
-    },
-    write=Merge(on=("customer_id",)),
+    kind=ByKey("customer_id"),
+    inputs={"months": "sales.gold.customer_months"},
+    dimensions={"customers": Dimension("sales.silver.customers", key="customer_id")},
 )
 def customer_360(months: pl.LazyFrame, customers: pl.LazyFrame) -> pl.LazyFrame:
     """One row per customer who ever bought: when, how often, how much, and what the register says of them."""

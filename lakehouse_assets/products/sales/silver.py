@@ -3,7 +3,9 @@
 import polars as pl
 import xxhash
 
-from lakehouse_assets.platform.declarations.declare import SCD2, Changes, Merge, Snapshot, table
+from lakehouse_assets.platform.declarations.computed_kinds import Full
+from lakehouse_assets.platform.declarations.row_kinds import SCD2, Upsert
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.quality.conform import choice, code, conform, number, text, timestamp, whole_number
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup
@@ -15,8 +17,8 @@ _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "c
 @table(
     "sales.silver.invoice_lines",
     contract=InvoiceLine,
-    reads={"lines": Changes("sales.bronze.invoices")},
-    write=Merge(on=("month", "line_id")),
+    kind=Upsert(key=("month", "line_id")),
+    inputs={"lines": "sales.bronze.invoices"},
     partition_by=("month",),
 )
 def invoice_lines(lines: pl.LazyFrame) -> pl.LazyFrame:
@@ -69,8 +71,8 @@ def _digests(texts: pl.Series) -> pl.Series:
 @table(
     "sales.silver.products",
     contract=Product,
-    reads={"rows": Changes("sales.bronze.products")},
-    write=SCD2(on=("stock_code",), sequence_by="sequence", snapshot=True),
+    kind=SCD2(key=("stock_code",), sequence_by="sequence", snapshot=True),
+    inputs={"rows": "sales.bronze.products"},
 )
 def products(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The catalogue and how it changed, from snapshots; a product that one lacks was retired by then.
@@ -94,8 +96,8 @@ def products(rows: pl.LazyFrame) -> pl.LazyFrame:
 @table(
     "sales.silver.customers",
     contract=Customer,
-    reads={"events": Changes("sales.bronze.customers")},
-    write=SCD2(on=("customer_id",), sequence_by="sequence"),
+    kind=SCD2(key=("customer_id",), sequence_by="sequence"),
+    inputs={"events": "sales.bronze.customers"},
 )
 def customers(events: pl.LazyFrame) -> pl.LazyFrame:
     """The customer register and how it changed, whatever the order in which its events came."""
@@ -115,8 +117,8 @@ def customers(events: pl.LazyFrame) -> pl.LazyFrame:
 @table(
     "sales.silver.product_groups",
     contract=ProductGroup,
-    reads={"products": Snapshot("sales.silver.products")},
-    write=Merge(on=("stock_code",)),
+    kind=Full(),
+    inputs={"products": "sales.silver.products"},
 )
 def product_groups(products: pl.LazyFrame) -> pl.LazyFrame:
     """Where the revenue of each stock code counts today: a renamed product is continued under its successor.

@@ -18,7 +18,8 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.declare import Champion, Merge, Replace, Snapshot, model, table
+from lakehouse_assets.platform.declarations.models import model
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, Scorer, Trained, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed

@@ -6,7 +6,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.declarations.declare import Append, Changes, table
+from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.orchestration.assets import build, key_of
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, fingerprint, rule, rules_of

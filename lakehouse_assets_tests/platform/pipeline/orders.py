@@ -16,7 +16,8 @@ from typing import Any
 import polars as pl
 from deltalake.table import TableMerger
 
-from lakehouse_assets.platform.declarations.declare import Append, Changes, Merge, TableAsset, table
+from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.pipeline.quarantine import unreleased, with_source
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.replay import Replays
@@ -57,7 +58,7 @@ def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
     return found.with_columns(said=said).with_columns(line=pl.format("{}-{}", "said", number)).drop("said")
 
 
-ASSETS: Mapping[str, TableAsset] = {"merge": orders, "append": replace(orders, name="shop.silver.orders", write=Append())}
+ASSETS: Mapping[str, TableDeclaration] = {"merge": orders, "append": replace(orders, name="shop.silver.orders", write=Append())}
 
 Row = tuple[str | None, str | None]
 
@@ -72,31 +73,31 @@ def land(lakehouse: Lakehouse, *files: Iterable[Row]) -> None:
         bronze.append(pl.DataFrame(lines, schema=BRONZE, orient="row"))
 
 
-def refresh(lakehouse: Lakehouse, asset: TableAsset = orders) -> RowAccount:
+def refresh(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> RowAccount:
     return Refresh(asset, lakehouse, "run", lambda _: None).run().account
 
 
-def replays(lakehouse: Lakehouse, asset: TableAsset = orders) -> Replays:
+def replays(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> Replays:
     return Replays(asset, lakehouse, "replay")
 
 
-def accounts(lakehouse: Lakehouse, asset: TableAsset = orders) -> RowAccount:
+def accounts(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> RowAccount:
     """Of all commits of the table together."""
     said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).history())
     return sum((RowAccount.from_json(account) for account in said if account), RowAccount())
 
 
-def waiting(lakehouse: Lakehouse, asset: TableAsset = orders) -> list[Row]:
+def waiting(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> list[Row]:
     """The rows in quarantine that are not released: their source rows."""
     rows = with_source(asset, lakehouse).select(pl.col("source").struct.unnest()).select("item", "Quantity").collect()
     return sorted(rows.rows(), key=repr)
 
 
-def assert_whole(lakehouse: Lakehouse, asset: TableAsset = orders) -> None:
+def assert_whole(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> None:
     """Each row of the source is accounted for once over the life of the table."""
     account = accounts(lakehouse, asset)
     aside = unreleased(lakehouse.table(asset.quarantine)).select(pl.len()).collect().item()
-    assert lakehouse.table(SOURCE).count() == account.written + account.merged + account.duplicates + aside
+    assert lakehouse.table(SOURCE).count() == account.written + account.updated + account.duplicates + aside
     assert not replays(lakehouse, asset).unfinished()
 
 

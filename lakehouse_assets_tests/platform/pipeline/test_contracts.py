@@ -9,19 +9,8 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.declarations.declare import (
-    SCD2,
-    Append,
-    Champion,
-    Changes,
-    Merge,
-    Replace,
-    Revise,
-    Snapshot,
-    TableAsset,
-    Touched,
-    table,
-)
+from lakehouse_assets.platform.declarations.row_kinds import SCD2, Append
+from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.operations.contract_changes import _problem, _schemas, contract_changes
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.pipeline import contracts
@@ -43,7 +32,7 @@ class Sale(Contract, max_bad_share=1.0):
     amount: int = column(ge=0)
 
 
-def declared(contract: type[Contract] = Sale, write: Any = None, name: str = "shop.silver.sales", **more) -> TableAsset:
+def declared(contract: type[Contract] = Sale, write: Any = None, name: str = "shop.silver.sales", **more) -> TableDeclaration:
     @table(
         name,
         contract=contract,
@@ -79,7 +68,7 @@ def list_products(shop: Lakehouse, *rows: tuple[str, bool]) -> None:
     products.append(pl.DataFrame(rows, schema=PRODUCTS, orient="row"))
 
 
-def refresh(shop: Lakehouse, asset: TableAsset = SALES) -> Refreshed:
+def refresh(shop: Lakehouse, asset: TableDeclaration = SALES) -> Refreshed:
     return Refresh(asset, shop, "run", lambda _: None).run()
 
 
@@ -383,7 +372,7 @@ def sale(name: str = "Sale", *, annotations: dict[str, Any] | None = None, drop:
     return type(name, (Contract,), body | kept, max_bad_share=1.0)
 
 
-def compared(shop, after: type[Contract], *others: TableAsset, **how):
+def compared(shop, after: type[Contract], *others: TableDeclaration, **how):
     """The contract `sale()` under which the table was written, held against another."""
     before = declared(sale(), **how)
     land(shop, (JAN, "1", "p", 1), (JAN, "2", None, 20))

@@ -4,9 +4,10 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-
-from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Changes, table
 from lakehouse_assets.platform.pipeline.dimensions import SNAPSHOT_COMPLETE
+
+from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.replay import Replays
 from lakehouse_assets.platform.pipeline.selection import Selection

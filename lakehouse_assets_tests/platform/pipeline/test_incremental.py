@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.declarations.declare import Append, Changes, Merge, Since, TableAsset, Touched, table
+from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.contract import Contract, column
@@ -89,11 +90,11 @@ def land(shop: Lakehouse, *rows: tuple[int, int, int]) -> None:
     shop.table("shop.bronze.sales").append(frame(*rows))
 
 
-def refresh(shop: Lakehouse, asset: TableAsset, batch_rows: int = 1_000_000) -> Refreshed:
+def refresh(shop: Lakehouse, asset: TableDeclaration, batch_rows: int = 1_000_000) -> Refreshed:
     return Refresh(asset, shop, "run", lambda _: None, batch_rows).run()
 
 
-def rows_of(shop: Lakehouse, asset: TableAsset) -> list[tuple]:
+def rows_of(shop: Lakehouse, asset: TableDeclaration) -> list[tuple]:
     return sorted(shop.table(asset.name).scan().select(list(asset.schema)).collect().rows())
 
 

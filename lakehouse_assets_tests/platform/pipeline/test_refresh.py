@@ -6,18 +6,8 @@ from datetime import date
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.declarations.declare import (
-    Append,
-    Changes,
-    Lookup,
-    Merge,
-    Replace,
-    Revise,
-    Snapshot,
-    TableAsset,
-    Touched,
-    table,
-)
+from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed, reads_of
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, schema_of
@@ -84,7 +74,7 @@ def land(shop: Lakehouse, *rows: tuple[date, str, str, int | None]) -> None:
     shop.table("shop.bronze.sales").append(pl.DataFrame(rows, schema=BRONZE, orient="row"))
 
 
-def refresh(shop: Lakehouse, asset: TableAsset) -> Refreshed:
+def refresh(shop: Lakehouse, asset: TableDeclaration) -> Refreshed:
     return Refresh(asset, shop, "run", lambda _: None).run()
 
 

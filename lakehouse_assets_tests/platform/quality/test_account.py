@@ -16,7 +16,7 @@ def test_an_account_that_explains_every_row_is_balanced(account):
 
 @given(balanced_accounts, st.integers(-(10**6), 10**6).filter(bool))
 def test_an_account_with_rows_unaccounted_for_is_not_balanced(account, difference):
-    other = RowAccount(account.rows_in + difference, account.written, account.merged, account.duplicates, account.quarantined)
+    other = RowAccount(account.rows_in + difference, account.written, account.updated, account.duplicates, account.quarantined)
     assert not other.balanced
     with pytest.raises(RowsLost):
         other.check("sales.silver.invoice_lines")
@@ -24,7 +24,7 @@ def test_an_account_with_rows_unaccounted_for_is_not_balanced(account, differenc
 
 def test_the_message_names_the_table_and_every_count():
     with pytest.raises(RowsLost) as lost:
-        RowAccount(rows_in=100, written=60, merged=20, duplicates=10, quarantined=7).check("sales.silver.invoice_lines")
+        RowAccount(rows_in=100, written=60, updated=20, duplicates=10, quarantined=7).check("sales.silver.invoice_lines")
     assert str(lost.value).startswith(
         "sales.silver.invoice_lines: 100 rows came in, but 60 written + 20 merged + 10 duplicates + 7 quarantined"
     )

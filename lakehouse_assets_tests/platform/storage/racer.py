@@ -61,7 +61,7 @@ class Racer:
         did = {"by": self.name, "number": number, "how": how, "rows": frame.rows(), "scope": scope}
 
         def info(counts):
-            account = {"written": counts.written, "merged": counts.merged, "duplicates": counts.duplicates, "removed": counts.removed}
+            account = {"written": counts.written, "updated": counts.updated, "duplicates": counts.duplicates, "removed": counts.removed}
             return {"lakehouse.did": json.dumps(did | {"account": account})}
 
         commit = Commit((Cursor(source_of(self.name), at, number),), info)

@@ -196,7 +196,7 @@ def test_a_writer_that_was_overtaken_reads_again(things):
             overtaken.append(merge.merge(things, pl.DataFrame({"id": [1], "amount": [99]}), ["id"]))
         return {}
 
-    assert merge.merge(things, ROWS, ["id"], Commit(info=another_writer)) == Written(2, Counts(written=1, merged=1))
+    assert merge.merge(things, ROWS, ["id"], Commit(info=another_writer)) == Written(2, Counts(written=1, updated=1))
     assert rows_of(things) == [(1, 10), (2, 20)]
 
 

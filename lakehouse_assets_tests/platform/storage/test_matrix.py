@@ -62,7 +62,7 @@ class Held:
         self.rows = list(after.values())
         counts = merge(self.table, self.frame(rows), self.keys).counts
         assert counts.written == len(after) - len(before)
-        assert counts.written + counts.merged + counts.duplicates == len(rows)
+        assert counts.written + counts.updated + counts.duplicates == len(rows)
 
     def replace(self, rows, scope):
         gone = [row for row in self.rows if in_scope(row, self.names, scope)]

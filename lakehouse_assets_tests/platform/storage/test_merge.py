@@ -101,18 +101,18 @@ def test_rows_that_did_not_change_are_not_written(things):
 
 def test_one_changed_row_is_one_change(things):
     written = merge(things, frame((1, 6, "a", "second"), (2, 5, "b", "second"), (3, 1, "c", "second")), ["id"])
-    assert written.counts == Counts(written=1, merged=1, duplicates=1)
+    assert written.counts == Counts(written=1, updated=1, duplicates=1)
     assert sorted(things.changes(1, 2).collect().rows()) == [(1, 6, "a", "second"), (3, 1, "c", "second")]
 
 
 def test_the_later_of_two_rows_counts(things):
-    assert merge(things, frame((1, 1, "x", "f"), (1, 0, "y", "f")), ["id"]).counts == Counts(merged=1, duplicates=1)
+    assert merge(things, frame((1, 1, "x", "f"), (1, 0, "y", "f")), ["id"]).counts == Counts(updated=1, duplicates=1)
     assert rows_of(things)[0] == (1, 0, "y", "f")
 
 
 def test_the_newer_of_two_rows_counts(things):
     assert merge(things, frame((1, 7, "x", "f"), (1, 6, "y", "f"), (2, 4, "z", "f")), ["id"], newest_by="seen").counts == Counts(
-        merged=1, duplicates=2
+        updated=1, duplicates=2
     )
     assert rows_of(things) == [(1, 7, "x", "f"), (2, 5, "b", "first")]
 
@@ -121,7 +121,7 @@ def test_no_time_is_older_than_any(things):
     assert merge(things, frame((1, None, "x", "f"), (3, None, "c", "f")), ["id"], newest_by="seen").counts == Counts(
         written=1, duplicates=1
     )
-    assert merge(things, frame((3, 0, "d", "f")), ["id"], newest_by="seen").counts == Counts(merged=1)
+    assert merge(things, frame((3, 0, "d", "f")), ["id"], newest_by="seen").counts == Counts(updated=1)
     assert merge(things, frame((3, None, "e", "f")), ["id"], newest_by="seen").counts == Counts(duplicates=1)
     assert rows_of(things, "id", "text") == [(1, "a"), (2, "b"), (3, "d")]
 
@@ -158,7 +158,7 @@ def test_keys_of_every_type_that_can_be_compared(table, name):
     rows = pl.DataFrame({"key": KEYS[name], "value": [1, 2]})
     table.create(rows.schema)
     assert merge(table, rows, ["key"]).counts == Counts(written=2)
-    assert merge(table, rows.with_columns(value=pl.lit(9, pl.Int64)), ["key"]).counts == Counts(merged=2)
+    assert merge(table, rows.with_columns(value=pl.lit(9, pl.Int64)), ["key"]).counts == Counts(updated=2)
     assert merge(table, rows.with_columns(value=pl.lit(9, pl.Int64)), ["key"]).counts == Counts(duplicates=2)
     assert rows_of(table, "value") == [(9,), (9,)]
 
@@ -200,12 +200,12 @@ def test_a_key_that_the_table_holds_twice_is_a_clear_error(things):
     things.append(frame((1, 5, "a", "by another way")))
     with pytest.raises(ScopeError, match=r"shop\.silver\.things holds a key of id twice"):
         merge(things, frame((1, 6, "b", "f")), ["id"])
-    assert merge(things, frame((2, 6, "b", "f")), ["id"]).counts == Counts(merged=1)
+    assert merge(things, frame((2, 6, "b", "f")), ["id"]).counts == Counts(updated=1)
 
 
 def test_a_table_that_another_program_began_is_read_before_it_is_merged_into(lakehouse):
     """Its version 0 holds rows already."""
     table = lakehouse.table("shop.silver.foreign")
     pl.DataFrame({"id": [1], "value": [1]}).write_delta(table.uri)
-    assert merge(table, pl.DataFrame({"id": [1, 2], "value": [5, 6]}), ["id"]).counts == Counts(written=1, merged=1)
+    assert merge(table, pl.DataFrame({"id": [1, 2], "value": [5, 6]}), ["id"]).counts == Counts(written=1, updated=1)
     assert rows_of(table) == [(1, 5), (2, 6)]

@@ -47,7 +47,7 @@ class Model:
         for key in changed:
             del held[old[key]]
         held.update(latest[key] for key in [*changed, *new])
-        return Counter(written=len(new), merged=len(changed), duplicates=len(rows) - len(new) - len(changed))
+        return Counter(written=len(new), updated=len(changed), duplicates=len(rows) - len(new) - len(changed))
 
     @staticmethod
     def replace(held, rows, scope):

@@ -85,7 +85,7 @@ def test_a_real_table_is_the_same_in_any_order_too(rows, chance, partition_by):
             done += batch
             assert table.scan().sort("id").collect().rows() == by_hand(done)
             assert counts.written == len({row[0] for row in done} - keys)
-            assert counts.written + counts.merged + counts.duplicates == len(batch)
+            assert counts.written + counts.updated + counts.duplicates == len(batch)
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_an_older_event_does_not_undo_a_newer_one_nor_a_deletion(customers):
     write(customers, events((1, 5, 5, False, "b"), (2, 9, 9, True)), LATEST)
     assert write(customers, events((1, 4, 4, False, "a"), (2, 8, 8, False, "a")), LATEST).counts == Counts(duplicates=2)
     assert states_of(customers, "segment", "is_deleted") == [("b", False), (None, True)]
-    assert write(customers, events((1, 6, 6, True), (2, 10, 10, False, "c")), LATEST).counts == Counts(merged=2)
+    assert write(customers, events((1, 6, 6, True), (2, 10, 10, False, "c")), LATEST).counts == Counts(updated=2)
     assert states_of(customers, "segment", "is_deleted") == [(None, True), ("c", False)]
 
 
@@ -125,7 +125,7 @@ def test_lineage_is_that_of_the_event_that_counts(table):
 
 def test_a_table_is_made_anew_of_what_is_given_alone(customers):
     write(customers, events((1, 9, 9, False, "a"), (2, 1, 1, False, "b")), LATEST)
-    assert write(customers, events((1, 1, 1, False, "c")), LATEST, anew=True).counts == Counts(merged=1, removed=1)
+    assert write(customers, events((1, 1, 1, False, "c")), LATEST, anew=True).counts == Counts(updated=1, removed=1)
     assert states_of(customers, "id", "sequence", "segment") == [(1, 1, "c")]
 
 

@@ -122,9 +122,9 @@ def test_a_real_table_is_the_same_in_any_order_too(rows, chance, partition_by):
             done += batch
             assert table.scan().sort("id", "sequence").collect().rows() == folded_by_hand(done)
             fresh = {row[:2] for row in batch} - known
-            assert counts.written + counts.merged == len(fresh)
+            assert counts.written + counts.updated == len(fresh)
             assert counts.duplicates == len(batch) - len(fresh)
-            counted += counts.written + counts.merged
+            counted += counts.written + counts.updated
         assert counted == len({row[:2] for row in done})
 
 
@@ -147,7 +147,7 @@ def test_a_change_ends_an_interval_and_opens_the_next(customers):
 
 
 def test_an_event_that_says_the_same_opens_none(customers):
-    assert write(customers, events((1, 1, 1, False, "a"), (1, 2, 5, False, "a")), HISTORY).counts == Counts(written=1, merged=1)
+    assert write(customers, events((1, 1, 1, False, "a"), (1, 2, 5, False, "a")), HISTORY).counts == Counts(written=1, updated=1)
     assert intervals_of(customers, "segment", "valid_from", "valid_to", "is_current") == [("a", day(1), None, True)]
 
 
@@ -283,7 +283,7 @@ def test_thousands_of_shuffled_events(history):
 def test_an_unversioned_column_shows_its_latest_value_and_opens_no_interval(table):
     table.create(UNVERSIONED.schema(EVENTS))
     write(table, events((1, 1, 1, False, "a", ["x"])), UNVERSIONED)
-    assert write(table, events((1, 9, 9, False, "a", ["z"])), UNVERSIONED).counts == Counts(merged=1)
+    assert write(table, events((1, 9, 9, False, "a", ["z"])), UNVERSIONED).counts == Counts(updated=1)
     assert intervals_of(table, "tags", "valid_from", "valid_to") == [(["z"], day(1), None)]
     write(table, events((1, 5, 5, False, "b", ["y"])), UNVERSIONED)
     assert intervals_of(table, "segment", "tags", "valid_from") == [("a", ["x"], day(1)), ("b", ["y"], day(5)), ("a", ["z"], day(9))]

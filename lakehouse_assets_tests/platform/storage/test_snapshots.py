@@ -198,7 +198,7 @@ def test_a_real_table_is_the_same_in_any_order_too(how, snapshots, chance):
             counts = write(table, frame(*batch), how).counts
             done += batch
             assert rows_in(table) == by_hand(how, done)
-            assert counts.written + counts.merged + counts.duplicates == len(batch)
+            assert counts.written + counts.updated + counts.duplicates == len(batch)
 
 
 def rows_in(table):
@@ -301,7 +301,7 @@ def test_the_same_snapshot_again_changes_nothing(catalogue):
 def test_the_last_state_is_one_row_a_key(table):
     table.create(LAST.schema(ROWS))
     write(table, frame((1, 1, 1, False, "a", 1), (2, 1, 1, False, "b", 1)), LAST)
-    assert write(table, frame((2, 5, 5, False, "c", 1), (3, 5, 5, False, "a", 1)), LAST).counts == Counts(written=1, merged=1)
+    assert write(table, frame((2, 5, 5, False, "c", 1), (3, 5, 5, False, "a", 1)), LAST).counts == Counts(written=1, updated=1)
     assert seen(table, "id", "sequence", "segment", "is_deleted") == [(1, 5, "a", True), (2, 5, "c", False), (3, 5, "a", False)]
 
 

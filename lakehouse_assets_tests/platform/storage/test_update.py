@@ -24,13 +24,13 @@ def marks(*rows):
 
 def test_the_named_columns_of_the_named_rows_are_set(marked):
     written = update(marked, marks((1, 2, "now"), (3, 1, None)), ["file", "row"])
-    assert (written.version, written.counts) == (2, Counts(merged=2))
+    assert (written.version, written.counts) == (2, Counts(updated=2))
     assert rows_of(marked) == [(1, 1, ["a"], None), (1, 2, [], "now"), (2, 1, None, None), (3, 1, ["it's"], None)]
     assert sorted(marked.changes(1, 2).collect()["file"]) == [1, 3]
 
 
 def test_an_update_is_done_once_for_its_cursor_even_without_rows(marked):
-    commit = Commit((Cursor("marks", None, 1),), lambda counts: {"lakehouse.marked": str(counts.merged)})
+    commit = Commit((Cursor("marks", None, 1),), lambda counts: {"lakehouse.marked": str(counts.updated)})
     assert update(marked, marks(), ["file", "row"], commit).counts == Counts()
     assert update(marked, marks((1, 1, "late")), ["file", "row"], commit).counts is None
     assert marked.cursor("marks") == 1

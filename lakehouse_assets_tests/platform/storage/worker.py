@@ -52,7 +52,7 @@ def replace_batch(table, number, commit):
     return table.replace(rows(part, range(number + 1), number), {"part": [part]}, commit)
 
 
-WRITES = {"appended": append_batch, "merged": merge_batch, "replaced": replace_batch}
+WRITES = {"appended": append_batch, "updated": merge_batch, "replaced": replace_batch}
 
 
 def after_all_batches(until):
@@ -61,7 +61,7 @@ def after_all_batches(until):
     merged = {number % KEYS: number for number in range(until + 1)} | {KEYS + number: number for number in range(until + 1)}
     return {
         "appended": sorted((number % PARTS, 3 * number + i, number) for number in range(until + 1) for i in range(3)),
-        "merged": sorted((0, key, number) for key, number in merged.items()),
+        "updated": sorted((0, key, number) for key, number in merged.items()),
         "replaced": sorted((part, id_, number) for part, number in latest.items() for id_ in range(number + 1)),
     }
 

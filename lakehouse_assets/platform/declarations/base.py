@@ -1,0 +1,85 @@
+"""What every declaration of a product has: a name, an owner, the tables that it reads and writes. Graph, order and operations use these alone."""
+
+import difflib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+QUARANTINE_SUFFIX = "__quarantine"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
+
+
+class DeclarationError(TypeError):
+    """A declaration that cannot be meant. It names the declaration, the parameter and the remedy."""
+
+
+@dataclass(frozen=True)
+class Declaration(ABC):
+    """Something that a product declares under the name `product.layer.name`."""
+
+    name: str
+    description: str
+    owner: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise DeclarationError(
+                f"{self.name!r} is no name of a table: write product.layer.name in lower case, as in sales.silver.invoice_lines"
+            )
+
+    @property
+    def product(self) -> str:
+        """The first word of the name."""
+        return self.name.split(".")[0]
+
+    @property
+    def layer(self) -> str:
+        """The middle word of the name."""
+        return self.name.split(".")[1]
+
+    @abstractmethod
+    def sources(self) -> tuple[str, ...]:
+        """The tables that it consumes, each once. It keeps a watermark for each of them."""
+
+    def references(self) -> tuple[str, ...]:
+        """The tables that its rows are checked against."""
+        return ()
+
+    def outputs(self) -> tuple[str, ...]:
+        """The tables that it writes, the one of its own name first."""
+        return (self.name,)
+
+    @property
+    @abstractmethod
+    def schema(self) -> pl.Schema:
+        """The columns that it promises."""
+
+    @property
+    def personal(self) -> frozenset[str]:
+        """The columns that hold personal data."""
+        return frozenset()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Declarations that are made of a function call it."""
+        raise DeclarationError(f"{self.name} is not declared by a function")
+
+
+def owner_of(name: str, owner: str | None) -> str:
+    """Who answers for a table: the product's team unless somebody is named."""
+    return owner or f"team:{name.split('.', maxsplit=1)[0]}"
+
+
+def text_of(function: Any) -> str:
+    """The docstring of a function as one line."""
+    return " ".join((function.__doc__ or "").split())
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A question that ends a message: did the author mean another name?"""
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean {near[0]}?" if near else ""

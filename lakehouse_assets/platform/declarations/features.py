@@ -1,0 +1,148 @@
+"""The word `feature_set`: a table by entity and event time that also keeps when each value became known.
+
+How training rows are joined to it belongs to the features room.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import DeclarationError, owner_of, text_of
+from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns
+from lakehouse_assets.platform.declarations.row_kinds import require_key
+from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration
+from lakehouse_assets.platform.quality.contract import Contract
+from lakehouse_assets.platform.storage import known_at
+from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT
+from lakehouse_assets.platform.storage.table import Table
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.declarations.tables import TableDeclaration as Declared
+
+
+@dataclass(frozen=True)
+class Revisions(Kind):
+    """Computes what another kind computes, and keeps every value with the time from which on it was known.
+
+    Attributes:
+        of: The kind that says what is recomputed.
+        on: The columns that identify a value: entity and event time.
+    """
+
+    of: Kind
+    on: tuple[str, ...]
+
+    rewrites = False
+
+    def check(self, table: "Declared") -> None:
+        """See `Kind.check`."""
+        require_columns(table, [*self.on, KNOWN_AT], table.schema, f"contract {table.contract.__name__}")
+        require_key(table, [self.on, (*self.on, KNOWN_AT)])
+        if self.of.takes_rows:
+            raise DeclarationError(
+                f"{table.name}: {type(self.of).__name__} is no kind of a feature set, which has to be computed again where its sources are "
+                "revised: use ByKey, ByPartition, Trailing or Full"
+            )
+        self.of.check(table)
+
+    def check_sources(self, table: "Declared", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
+        """See `Kind.check_sources`."""
+        self.of.check_sources(table, schemas)
+
+    def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Kind.identity`."""
+        return (*self.on, KNOWN_AT)
+
+    def result_key(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Kind.result_key`."""
+        return self.on
+
+    def check_result(self, rows: pl.DataFrame) -> str:
+        """See `Kind.check_result`."""
+        return self.of.check_result(rows)
+
+    @property
+    def layout(self) -> str:
+        """See `Kind.layout`."""
+        return "revisions"
+
+    def plan(self, inputs: Inputs) -> Plan:
+        """See `Kind.plan`."""
+        return self.of.plan(inputs)
+
+    def write(self, table: Table, result: Result, commit: Commit) -> Written:
+        """See `Kind.write`."""
+        return known_at.revise(table, result.rows, self.on, datetime.now(UTC), commit)
+
+
+@dataclass(frozen=True)
+class FeatureSet(TableDeclaration):
+    """A feature set.
+
+    Attributes:
+        entity: The columns that identify what the features are about.
+        event_time: The column that says for when a value holds.
+        ttl: How long a value may be used after its event time; None: without end.
+    """
+
+    entity: tuple[str, ...] = ()
+    event_time: str = ""
+    ttl: timedelta | None = None
+
+
+def feature_set(
+    name: str,
+    *,
+    contract: type[Contract],
+    entity: tuple[str, ...],
+    event_time: str,
+    kind: Kind,
+    inputs: Mapping[str, str],
+    dimensions: Mapping[str, Dimension] = MappingProxyType({}),
+    ttl: timedelta | None = None,
+    partition_by: tuple[str, ...] = (),
+    picture: Picture | None = None,
+    owner: str | None = None,
+) -> Callable[[Callable[..., pl.LazyFrame]], FeatureSet]:
+    """Declare a feature set by the pure function that computes it.
+
+    Args:
+        name: `product.features.name`.
+        contract: Columns, types, rules. Its key is entity and event time; the column `known_at` says from when on a row was known.
+        entity: The columns that identify what the features are about.
+        event_time: The column that says for when a value holds.
+        kind: What is recomputed when sources change: a kind that computes a scope as a whole.
+        inputs: As for `table`.
+        dimensions: As for `table`.
+        ttl: How long a value may be used after its event time.
+        partition_by: As for `table`.
+        picture: As for `table`.
+        owner: As for `table`.
+
+    Raises:
+        DeclarationError: The declaration cannot be meant.
+    """
+
+    def declare(function: Callable[..., pl.LazyFrame]) -> FeatureSet:
+        return FeatureSet(
+            name,
+            text_of(function),
+            owner_of(name, owner),
+            contract,
+            Revisions(kind, (*entity, event_time)),
+            dict(inputs),
+            dict(dimensions),
+            function,
+            partition_by=partition_by,
+            picture=picture,
+            entity=entity,
+            event_time=event_time,
+            ttl=ttl,
+        )
+
+    return declare

@@ -1,0 +1,356 @@
+"""Kinds whose function is given each new row once: appended, merged by key, folded into the latest state or a history of each key.
+
+While the source only adds rows, these alone are read. Where rows of it changed or went, or a dimension changed, the keys that this concerns are
+worked out, and computed again from all rows of the source. Kinds that compute a scope as a whole are in `computed_kinds`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_one_input
+from lakehouse_assets.platform.declarations.snapshots import rejected_rows, snapshot_rules, whole_snapshots
+from lakehouse_assets.platform.quality.contract import Contract, key_columns
+from lakehouse_assets.platform.quality.rules import Rule
+from lakehouse_assets.platform.quality.split import Split
+from lakehouse_assets.platform.storage import merge, scd1, scd2, snapshots
+from lakehouse_assets.platform.storage import replace as replacing
+from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.scd1 import Latest
+from lakehouse_assets.platform.storage.scd2 import IS_DELETED, VALID_FROM, History
+from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope
+from lakehouse_assets.platform.storage.snapshots import Snapshots
+from lakehouse_assets.platform.storage.table import Table
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.declarations.tables import TableDeclaration
+
+RETIRE_AT_MOST = 0.2
+LINEAGE = ("_sequence", "_row")
+"""What tells the rows of a feed apart, and in which order they came: the number of the file and the row in it."""
+
+
+class RowKind(Kind):
+    """A kind whose function is given each new row once."""
+
+    takes_rows: ClassVar[bool] = True
+
+    def plan(self, inputs: Inputs) -> Plan:
+        """See `Kind.plan`."""
+        name, source = inputs.only
+        if source.before is None or (source.only_appended and not inputs.restated):
+            return Plan({name: source.appended(), **inputs.whole_dimensions()}, None, counted=name)
+        return self.restate(inputs)
+
+    @abstractmethod
+    def restate(self, inputs: Inputs) -> Plan:
+        """The work where rows of the source changed or went, or refer to a row of a dimension that did."""
+
+
+def affected(inputs: Inputs) -> Iterator[pl.LazyFrame]:
+    """What the function makes of the rows that came, changed, went, or refer to a row of a dimension that did: as they were, and as they are."""
+    name, source = inputs.only
+    now = inputs.whole_dimensions()
+    before = now | {parameter: at.rows_before() for parameter, at in inputs.dimensions.items() if at.moved}
+    yield inputs.function(**{name: source.went()}, **before)
+    yield inputs.function(**{name: source.came()}, **now)
+    for rows in inputs.referring(source):
+        yield inputs.function(**{name: rows}, **before)
+        yield inputs.function(**{name: rows}, **now)
+
+
+def affected_keys(inputs: Inputs, key: Sequence[str]) -> pl.DataFrame:
+    """The keys of what `affected` gives, each once; rows without a key have none."""
+    frames = [rows.select(key).drop_nulls().unique().collect(engine="streaming") for rows in affected(inputs)]
+    return pl.concat(frames).unique(maintain_order=True)
+
+
+def restate_keys(inputs: Inputs, key: Sequence[str]) -> Plan:
+    """All rows of the source, of which those with an affected key count, and those without a key, for the quarantine."""
+    name, source = inputs.only
+    if source.is_new:
+        return Plan({name: source.rows(), **inputs.whole_dimensions()}, Everything())
+    scope: Scope = Keys(affected_keys(inputs, key), with_nulls=bool(source.moved))
+    if not source.moved and scope.is_empty:
+        scope = Nothing()
+    return Plan({name: source.rows(), **inputs.whole_dimensions()}, scope, filtered=True)
+
+
+@dataclass(frozen=True)
+class Append(RowKind):
+    """Each new row is added. The rows of the source never change; where a file was read again or taken back, its rows are replaced.
+
+    A contract's key is kept by the rule `key_unique`: of rows with one key the first stays, the others go into quarantine.
+    """
+
+    def check(self, table: "TableDeclaration") -> None:
+        """See `Kind.check`."""
+        require_one_input(table)
+        if restating := [name for name, dimension in table.dimensions.items() if dimension.key]:
+            raise DeclarationError(
+                f"{table.name}: Append never changes a row, so the dimension {restating[0]} cannot restate any: leave out its key, or use Upsert"
+            )
+
+    @property
+    def key_rule(self) -> bool:
+        """See `Kind.key_rule`."""
+        return True
+
+    def restate(self, inputs: Inputs) -> Plan:
+        """See `RowKind.restate`."""
+        name, source = inputs.only
+        rows = source.rows()
+        has_lineage = set(LINEAGE) <= set(rows.collect_schema()) & set(inputs.stored.schema())
+        if source.is_new or not has_lineage or inputs.keyed:
+            return Plan(
+                {name: rows.sort(LINEAGE) if set(LINEAGE) <= set(rows.collect_schema()) else rows, **inputs.whole_dimensions()},
+                Everything(),
+            )
+        files = Partitions(LINEAGE[0], sorted(source.touched(LINEAGE[:1]).to_series()))
+        return Plan({name: files.filter(rows), **inputs.whole_dimensions()}, files)
+
+    def write(self, table: Table, result: Result, commit: Commit) -> Written:
+        """See `Kind.write`."""
+        if result.scope is None or result.adds:
+            return table.append(result.rows, commit)
+        tells_apart = LINEAGE if isinstance(result.scope, Partitions) else result.identity
+        return replacing.replace(table, result.rows, result.scope, tells_apart, commit)
+
+
+@dataclass(frozen=True)
+class Upsert(RowKind):
+    """One row a key: new keys come in, changed rows are updated, keys that went are deleted.
+
+    Attributes:
+        key: The columns of the key, which are the contract's key.
+        newest_by: Of two rows with one key the one with the larger value counts. It can be left out where the input is a feed: then the row counts
+            that came later.
+    """
+
+    key: tuple[str, ...]
+    newest_by: str | None = None
+
+    def check(self, table: "TableDeclaration") -> None:
+        """See `Kind.check`."""
+        require_one_input(table)
+        require_key(table, [self.key])
+        require_columns(table, [self.newest_by] if self.newest_by else [], table.schema, f"contract {table.contract.__name__}")
+        require_partitions_in_key(table, self.key)
+
+    def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
+        """See `Kind.check_sources`."""
+        for parameter, schema in schemas.items():
+            if self.newest_by is None and not set(LINEAGE) <= set(schema):
+                raise DeclarationError(
+                    f"{table.name}: of two rows with one key it is unclear which counts, because the input {parameter} "
+                    f"({table.inputs[parameter]}) is no feed, whose rows have an order. Name a column in newest_by, or use ByKey"
+                )
+
+    def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Kind.identity`."""
+        return self.key
+
+    def restate(self, inputs: Inputs) -> Plan:
+        """See `RowKind.restate`."""
+        return restate_keys(inputs, self.key)
+
+    def write(self, table: Table, result: Result, commit: Commit) -> Written:
+        """See `Kind.write`."""
+        if result.scope is None or result.adds:
+            return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by)
+        newest = merge.latest(result.rows, self.key, self.newest_by)
+        older = result.rows.height - newest.height
+        info = commit.info
+        counted = replace(commit, info=lambda counts: info(replace(counts, duplicates=counts.duplicates + older)))
+        written = replacing.replace(table, newest, result.scope, result.identity, counted)
+        counts = None if written.counts is None else replace(written.counts, duplicates=written.counts.duplicates + older)
+        return replace(written, counts=counts)
+
+    def release(self, table: Table, result: Result, commit: Commit) -> Written:
+        """See `Kind.release`. What a later file said of a key is not undone by what an earlier one says."""
+        return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by or LINEAGE[0])
+
+
+@dataclass(frozen=True)
+class _Changes(RowKind):
+    """Change events or snapshots of keys, in any order.
+
+    Attributes:
+        key: The columns of the key.
+        sequence_by: The number of an event, or of a snapshot.
+        snapshot: Whether rows with one number are a snapshot, which is whole: a key that it lacks is retired.
+        retire_at_most: A snapshot that would retire a larger share of the current keys is refused; its rows go into the quarantine.
+    """
+
+    key: tuple[str, ...]
+    sequence_by: str
+    snapshot: bool = field(default=False, kw_only=True)
+    retire_at_most: float = field(default=RETIRE_AT_MOST, kw_only=True)
+
+    @property
+    @abstractmethod
+    def storage(self) -> Latest | History | Snapshots:
+        """The same for the storage room."""
+
+    def check(self, table: "TableDeclaration") -> None:
+        """See `Kind.check`."""
+        require_one_input(table)
+        where, kind = f"{table.name}, contract {table.contract.__name__}", type(self).__name__
+        columns = table.contract.to_schema().columns
+        for column in (*self.key, self.sequence_by, VALID_FROM, IS_DELETED):
+            if column not in columns or columns[column].nullable:
+                raise DeclarationError(f"{where}: {kind} needs a column {column} that is never null")
+        if columns[IS_DELETED].dtype.type != pl.Boolean:
+            raise DeclarationError(f"{where}: {IS_DELETED} says whether a key is gone: give it the type bool")
+        if not isinstance(columns[VALID_FROM].dtype.type, pl.Datetime):
+            raise DeclarationError(f"{where}: {VALID_FROM} says from when on a row holds: give it the type Timestamp")
+        if not 0 <= self.retire_at_most <= 1:
+            raise DeclarationError(f"{table.name}: retire_at_most is a share between 0 and 1, not {self.retire_at_most}")
+        require_partitions_in_key(table, self.key)
+        self.check_unversioned(table, where)
+        schema = pl.Schema({name: column.dtype.type for name, column in columns.items()})
+        if taken := [name for name in self.stored(schema) if name in columns and name in self.adds(schema)]:
+            raise DeclarationError(f"{where}: {kind} adds the column {taken[0]} itself: rename the contract's column, or leave it out")
+
+    def check_unversioned(self, table: "TableDeclaration", where: str) -> None:
+        """Refuse columns that cannot be unversioned."""
+
+    def adds(self, schema: pl.Schema) -> set[str]:
+        """The columns that the write adds to those of the contract."""
+        bare = pl.Schema({name: dtype for name, dtype in schema.items() if name in {*self.key, self.sequence_by, *self._own}})
+        return set(self.storage.schema(pl.Schema({**bare, VALID_FROM: schema[VALID_FROM], IS_DELETED: schema[IS_DELETED]}))) - {
+            *bare,
+            VALID_FROM,
+            IS_DELETED,
+        }
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return ()
+
+    def stored(self, schema: pl.Schema) -> pl.Schema:
+        """See `Kind.stored`."""
+        return self.storage.schema(schema)
+
+    @property
+    def layout(self) -> str:
+        """See `Kind.layout`."""
+        return repr(self.storage)
+
+    def rules(self) -> list[Rule]:
+        """See `Kind.rules`."""
+        return snapshot_rules(self.retire_at_most) if self.snapshot else []
+
+    def settle(self, parts: Split, stored: Table, *, replaces_all: bool) -> Split:
+        """See `Kind.settle`: refused snapshots go into quarantine as wholes."""
+        how = self.storage
+        if not isinstance(how, Snapshots):
+            return parts
+        return whole_snapshots(how, self.retire_at_most, stored, parts, replaces_all=replaces_all)
+
+    def restate(self, inputs: Inputs) -> Plan:
+        """See `RowKind.restate`. What a snapshot lacks concerns all keys, so snapshots are folded again from the first."""
+        name, source = inputs.only
+        if self.snapshot:
+            return Plan({name: source.rows(), **inputs.whole_dimensions()}, Everything())
+        return restate_keys(inputs, self.key)
+
+    def write(self, table: Table, result: Result, commit: Commit) -> Written:
+        """See `Kind.write`."""
+        scope = None if result.adds else result.scope
+        how = self.storage
+        if isinstance(how, Snapshots):
+            return snapshots.write(table, result.rows, how, commit, assumed=rejected_rows(how, result.bad), anew=scope is not None)
+        write: Any = scd1.write if isinstance(how, Latest) else scd2.write
+        written: Written = write(table, result.rows, how, commit, scope=scope)
+        return written
+
+
+@dataclass(frozen=True)
+class SCD1(_Changes):
+    """Change events or snapshots, in any order, become the latest state of each key; a key that went stays as a tombstone."""
+
+    @property
+    def storage(self) -> Latest | Snapshots:
+        """See `_Changes.storage`."""
+        return Snapshots(self.key, self.sequence_by, history=False) if self.snapshot else Latest(self.key, self.sequence_by)
+
+    def check(self, table: "TableDeclaration") -> None:
+        """See `Kind.check`."""
+        require_key(table, [self.key, (*self.key, self.sequence_by)])
+        super().check(table)
+
+    def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Kind.identity`."""
+        return self.key
+
+
+@dataclass(frozen=True)
+class SCD2(_Changes):
+    """Change events or snapshots, in any order, become intervals of validity.
+
+    Attributes:
+        unversioned: Columns that open no new interval when they change: an interval shows their latest value.
+    """
+
+    unversioned: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def storage(self) -> History | Snapshots:
+        """See `_Changes.storage`."""
+        kind = Snapshots if self.snapshot else History
+        return kind(self.key, self.sequence_by, self.unversioned)
+
+    @property
+    def _own(self) -> tuple[str, ...]:
+        return self.unversioned
+
+    def check(self, table: "TableDeclaration") -> None:
+        """See `Kind.check`."""
+        require_key(table, [(*self.key, self.sequence_by)])
+        super().check(table)
+
+    def check_unversioned(self, table: "TableDeclaration", where: str) -> None:
+        """See `_Changes.check_unversioned`."""
+        own = {*self.key, self.sequence_by, VALID_FROM, IS_DELETED}
+        columns = table.contract.to_schema().columns
+        for column in self.unversioned:
+            if column not in columns or column in own:
+                values = ", ".join(name for name in columns if name not in own)
+                raise DeclarationError(f"{where}: unversioned names {column!r}, which is no value of a row; there are {values}")
+
+    def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Kind.identity`."""
+        return (*self.key, self.sequence_by)
+
+
+def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> None:
+    """Refuse a contract whose key is not the one by which the kind tells rows apart.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    if set(key_columns(table.contract)) not in [set(key) for key in keys]:
+        declared = ", ".join(key_columns(table.contract)) or "no column"
+        wanted = " or ".join(", ".join(key) for key in keys)
+        raise DeclarationError(
+            f"{table.name}: contract {table.contract.__name__} has the key {declared}, but {type(table.kind).__name__} tells rows apart by {wanted}. "
+            "Mark exactly these columns with column(key=True), or change the kind"
+        )
+
+
+def require_partitions_in_key(table: "TableDeclaration", key: Sequence[str]) -> None:
+    """Refuse a partition column outside the key: a key could stand in two partitions.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    if beside := [name for name in table.partition_by if name not in key]:
+        raise DeclarationError(
+            f"{table.name}: partition_by={', '.join(beside)} is not part of the key {', '.join(key)}, so a key could stand in two partitions. "
+            "Add it to the key, or leave it out"
+        )

@@ -1,0 +1,226 @@
+"""The word `table`: a Delta table that a pure function computes from other tables. What its kind means is in `row_kinds` and `computed_kinds`."""
+
+import inspect
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import (
+    QUARANTINE_SUFFIX,
+    Declaration,
+    DeclarationError,
+    nearest,
+    owner_of,
+    text_of,
+)
+from lakehouse_assets.platform.declarations.kind import Kind
+from lakehouse_assets.platform.quality.contract import Contract, columns_of, key_columns, references_of, rules_of, schema_of
+from lakehouse_assets.platform.quality.rules import Rule, key_rule
+from lakehouse_assets.platform.storage.types import check_partition_columns, stored_schema
+
+Picture = Callable[[Callable[[str], pl.LazyFrame]], bytes]
+"""Draws a table (PNG), from a function that gives the rows of any table by its name."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """A table in which rows are looked up. It is read whole.
+
+    Attributes:
+        table: Its name.
+        key: The column by which inputs refer to it: when a row of the dimension changes, the rows of inputs with its value in this column are
+            computed again. Without a key a change restates nothing: rows keep what was looked up when they were computed, and a full refresh may
+            give other values.
+    """
+
+    table: str
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class TableDeclaration(Declaration):
+    """A table that is computed from other tables. Calling it calls the function, which is pure."""
+
+    contract: type[Contract]
+    kind: Kind
+    inputs: Mapping[str, str]
+    dimensions: Mapping[str, Dimension]
+    function: Callable[..., pl.LazyFrame]
+    partition_by: tuple[str, ...] = ()
+    row_for_row: bool = True
+    picture: Picture | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_parameters()
+        self.kind.check(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
+        """The rows, from the frames that the function reads."""
+        return self.function(*args, **kwargs)
+
+    def sources(self) -> tuple[str, ...]:
+        """See `Declaration.sources`."""
+        return tuple(dict.fromkeys([*self.inputs.values(), *(dimension.table for dimension in self.dimensions.values())]))
+
+    def references(self) -> tuple[str, ...]:
+        """See `Declaration.references`."""
+        return tuple(dict.fromkeys(reference.table for reference in references_of(self.contract).values()))
+
+    def outputs(self) -> tuple[str, ...]:
+        """See `Declaration.outputs`."""
+        return (self.name, self.quarantine)
+
+    @property
+    def quarantine(self) -> str:
+        """The name of the sibling table that has the rejected rows."""
+        return self.name + QUARANTINE_SUFFIX
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The columns that the contract promises, with those that the kind adds."""
+        return self.kind.stored(schema_of(self.contract))
+
+    @property
+    def personal(self) -> frozenset[str]:
+        """See `Declaration.personal`."""
+        return frozenset(info.name for info in columns_of(self.contract) if info.personal)
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns that tell stored rows apart; none if rows may repeat."""
+        return self.kind.identity(self.contract)
+
+    @property
+    def partitions(self) -> tuple[str, ...]:
+        """The columns that the table is partitioned by."""
+        return self.kind.partition_by(self.partition_by)
+
+    @property
+    def keeps_key_by_rule(self) -> bool:
+        """Whether a row that repeats a key is rejected by the rule `key_unique`."""
+        return self.kind.key_rule and bool(key_columns(self.contract))
+
+    @property
+    def rules(self) -> list[Rule]:
+        """The rules that rows are checked by: the contract's, its key's, and those of the kind."""
+        unique = key_rule(self.contract) if self.keeps_key_by_rule else None
+        return [*rules_of(self.contract), *([unique] if unique else []), *self.kind.rules()]
+
+    @property
+    def layout(self) -> str:
+        """What decides which rows a stored table has and where they lie: kind, key and partitions."""
+        return f"{self.kind.layout}; key {', '.join(sorted(self.identity))}; partitions {', '.join(self.partitions)}"
+
+    @property
+    def layout_number(self) -> int:
+        """The layout as a number that a commit can carry."""
+        return zlib.crc32(self.layout.encode())
+
+    def check_sources(self, schemas: Mapping[str, pl.Schema]) -> None:
+        """Refuse inputs and dimensions that lack a column that is needed; `schemas` has the columns of declared tables, by name.
+
+        Raises:
+            DeclarationError: With the parameter and the remedy.
+        """
+        inputs = {parameter: schemas[name] for parameter, name in self.inputs.items() if name in schemas}
+        self.kind.check_sources(self, inputs)
+        for parameter, dimension in self.dimensions.items():
+            where = f"{self.name}: dimension {parameter} ({dimension.table})"
+            if dimension.key is None:
+                continue
+            if dimension.table in schemas and dimension.key not in schemas[dimension.table]:
+                raise DeclarationError(
+                    f"{where} has no column {dimension.key!r}, its key.{nearest(dimension.key, schemas[dimension.table])}"
+                )
+            referring = [parameter for parameter, schema in inputs.items() if dimension.key in schema]
+            if len(inputs) == len(self.inputs) and not referring:
+                raise DeclarationError(
+                    f"{where}: no input has the column {dimension.key!r}, so no row refers to it. Leave key out, or name the column by which "
+                    f"{', '.join(self.inputs)} refers to it in both tables"
+                )
+
+    def _check_parameters(self) -> None:
+        where = self.name
+        if not self.inputs:
+            raise DeclarationError(f"{where}: inputs is empty: a table is computed from at least one")
+        if both := set(self.inputs) & set(self.dimensions):
+            raise DeclarationError(f"{where}: {min(both)} is an input and a dimension: rename one parameter")
+        if self.name in self.sources():
+            raise DeclarationError(f"{where} reads itself: a table is computed from others")
+        given = {*self.inputs, *self.dimensions, *self._extra_parameters}
+        taken = list(inspect.signature(self.function).parameters)
+        for parameter in taken:
+            if parameter not in given:
+                raise DeclarationError(
+                    f"{where}: its function takes {parameter!r}, which is neither an input nor a dimension: add it to inputs.{nearest(parameter, given)}"
+                )
+        for parameter in given:
+            if parameter not in taken:
+                raise DeclarationError(f"{where}: its function does not take {parameter!r}: add the parameter, or leave the source out")
+        if not self.row_for_row and not self.kind.takes_rows:
+            raise DeclarationError(
+                f"{where}: row_for_row=False means nothing for {type(self.kind).__name__}, whose rows are not counted one by one: leave it out"
+            )
+        if self.partitions:
+            check_partition_columns(stored_schema(self.schema), self.partitions)
+
+    def extra(self, champions: Callable[[Any], Any]) -> dict[str, Any]:  # noqa: ARG002 most tables need none
+        """Arguments of the function besides its frames; `champions` gives the champion of a model, or None."""
+        return {}
+
+    @property
+    def _extra_parameters(self) -> tuple[str, ...]:
+        """Parameters of the function besides its frames."""
+        return ()
+
+
+def table(
+    name: str,
+    *,
+    contract: type[Contract],
+    kind: Kind,
+    inputs: Mapping[str, str],
+    dimensions: Mapping[str, Dimension] = MappingProxyType({}),
+    partition_by: tuple[str, ...] = (),
+    row_for_row: bool = True,
+    picture: Picture | None = None,
+    owner: str | None = None,
+) -> Callable[[Callable[..., pl.LazyFrame]], TableDeclaration]:
+    """Declare a table by the pure function that computes it; its docstring describes the table to people.
+
+    Args:
+        name: `product.layer.name`.
+        contract: Columns, types, rules, key.
+        kind: What is recomputed when sources change, and how it is written.
+        inputs: The tables whose changes drive what is recomputed, by the parameters of the function.
+        dimensions: The tables in which rows are looked up, by the parameters of the function.
+        partition_by: Columns by which the table is partitioned; `ByPartition` says so itself.
+        row_for_row: Whether the function returns one row for each that it is given; then no row can get lost in it unseen.
+        picture: Draws the table for people, after each change.
+        owner: Who answers for it; the product's team by default.
+
+    Raises:
+        DeclarationError: The declaration cannot be meant.
+    """
+
+    def declare(function: Callable[..., pl.LazyFrame]) -> TableDeclaration:
+        return TableDeclaration(
+            name,
+            text_of(function),
+            owner_of(name, owner),
+            contract,
+            kind,
+            dict(inputs),
+            dict(dimensions),
+            function,
+            partition_by,
+            row_for_row,
+            picture,
+        )
+
+    return declare

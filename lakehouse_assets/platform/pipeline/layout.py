@@ -1,0 +1,121 @@
+"""Makes a stored table follow its declaration: created when it is written first, evolved where that is safe, refused where it is not.
+
+A contract may gain a nullable column, widen a type, change a rule, a description or a tag. A new key, new partitions, a narrower type or a column
+less need a full refresh, which keeps the table's id and versions.
+"""
+
+from collections.abc import Iterator, Mapping
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import contracts, quarantine
+from lakehouse_assets.platform.pipeline.batch import Batch
+from lakehouse_assets.platform.quality.contract import columns_of, schema_of
+from lakehouse_assets.platform.storage.commit import Cursor
+from lakehouse_assets.platform.storage.evolution import evolve, schema_changes
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+
+LAYOUT = "layout"
+"""Watermark of a table on its own layout: see `TableDeclaration.layout_number`. It goes back with a restore, as the layout does."""
+PROGRESS = "progress"
+"""Watermark of a table on its own batch, where a batch is committed in parts: how many of them are."""
+
+
+class FullRefreshNeeded(ValueError):
+    """A declaration changed in a way that the stored table cannot follow. Nothing was written."""
+
+
+def follow(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
+    """Evolve a stored table to its declaration, if it exists.
+
+    Raises:
+        FullRefreshNeeded: It cannot follow, with the command.
+    """
+    stored = lakehouse.table(declaration.name)
+    if not stored.exists():
+        return
+    if needed := list(needs_full_refresh(declaration, lakehouse)):
+        raise FullRefreshNeeded(
+            f"{declaration.name}: its declaration changed in a way that the stored table cannot follow: {'; '.join(needed)}. "
+            f"`lakehouse run {declaration.name} --full-refresh` computes it again in place: its versions and its readers go on"
+        )
+    evolve(stored, declaration.schema, declaration.description)
+    rejected = lakehouse.table(declaration.quarantine)
+    if rejected.exists():
+        changes = schema_changes(rejected.schema(), schema_of(declaration.contract))
+        evolve(rejected, {**rejected.schema(), **changes.new, **changes.wider})
+
+
+def needs_full_refresh(declaration: TableDeclaration, lakehouse: Lakehouse) -> Iterator[str]:
+    """What changed in the declaration that an existing table cannot follow."""
+    stored = lakehouse.table(declaration.name)
+    table = stored.now()
+    partitions = tuple(table.metadata().partition_columns)
+    if partitions != declaration.partitions:
+        yield f"it is partitioned by {_list(partitions)}, and now by {_list(declaration.partitions)}"
+    elif stored.cursor(LAYOUT) not in {None, declaration.layout_number}:
+        before = contracts.recorded(declaration, lakehouse)
+        key = tuple(before["key"]) if before else ()
+        is_key = set(key) != set(declaration.identity) and bool(before)
+        yield (
+            f"its key was {_list(key)}, and now is {_list(declaration.identity)}"
+            if is_key
+            else "its kind, or the key that it goes by, is another"
+        )
+    changes = schema_changes(stored.schema(), declaration.schema)
+    for name, text in changes.other.items():
+        yield f"column {name} is {text}"
+    for name in changes.gone:
+        if not name.startswith("_"):
+            yield f"column {name} is not declared any more"
+    for name in changes.wider:
+        if name in partitions:
+            yield f"partition column {name} has another type"
+    nullable = {info.name for info in columns_of(declaration.contract) if info.nullable}
+    for name in changes.new:
+        if name not in nullable and stored.count():
+            yield f"column {name} is new and may not be null, so existing rows have no value for it"
+
+
+def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mapping[str, pl.DataType], marks: Mapping[str, int]) -> None:
+    """Create the table, with the watermarks `marks`, and its quarantine unless they exist; columns of lineage that the function returns for the first time are added."""
+    lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in ("_unparsed", "_rescued")}
+    stored = lakehouse.table(declaration.name)
+    if stored.exists():
+        stored.add_columns(lineage)
+    else:
+        marks = {LAYOUT: declaration.layout_number, **marks}
+        stored.create({**declaration.schema, **lineage}, declaration.partitions, declaration.description, marks)
+    rejected = lakehouse.table(declaration.quarantine)
+    columns = quarantine.schema_of(rows)
+    if rejected.exists():
+        rejected.add_columns(columns)
+    else:
+        rejected.create(columns, description=f"Rows that broke a rule of {declaration.name}, each with every rule that it broke.")
+
+
+# --- batches that are committed in parts
+
+
+def progress(stored: Table, batch: Batch) -> int:
+    """How many parts of a batch are committed."""
+    same = all(stored.cursor(f"{PROGRESS}/{name}") == source.after for name, source in batch.sources.items())
+    return (stored.cursor(PROGRESS) or 0) if same else 0
+
+
+def progress_cursors(stored: Table, batch: Batch, parts: int) -> tuple[Cursor, ...]:
+    """What the commit of a part says: up to which versions the batch goes, and how many parts are committed with it."""
+    sources = (Cursor(f"{PROGRESS}/{name}", stored.cursor(f"{PROGRESS}/{name}"), source.after) for name, source in batch.sources.items())
+    return (*sources, Cursor(PROGRESS, stored.cursor(PROGRESS), parts))
+
+
+def progress_names(stored: Table, batch: Batch) -> tuple[str, ...]:
+    """The watermarks that the last part takes away."""
+    names = [PROGRESS, *(f"{PROGRESS}/{name}" for name in batch.sources)]
+    return tuple(name for name in names if stored.cursor(name) is not None)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names) or "nothing"

@@ -1,0 +1,111 @@
+"""Puts a table that was computed again, next to the one that people read, in its place: one commit, same id, versions go on.
+
+The rows are computed in `full_refresh`. First the quarantine is swapped, then the table, both under the number of the full refresh; a run that
+died in between is finished by the next one.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import contracts, quarantine, replay
+from lakehouse_assets.platform.pipeline.layout import LAYOUT
+from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.storage import evolution
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+
+FULL_REFRESH = "full-refresh"
+"""Watermark of a table on itself: the number of its last full refresh. The table that takes its place carries the number that it will have."""
+STAGING_SUFFIX = "__full_refresh"
+
+
+def staging(declaration: TableDeclaration) -> TableDeclaration:
+    """The same declaration under the name of the table that takes its place."""
+    return replace(declaration, name=declaration.name + STAGING_SUFFIX)
+
+
+def is_unfinished(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
+    """Whether the quarantine was swapped and the table was not."""
+    rejected, stored = lakehouse.table(declaration.quarantine), lakehouse.table(declaration.name)
+    return (rejected.cursor(FULL_REFRESH) or 0) > (stored.cursor(FULL_REFRESH) or 0)
+
+
+def finish(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> None:
+    """Bring a swap to its end that a run left behind, and delete what a swap left over."""
+    if is_unfinished(declaration, lakehouse):
+        swap(declaration, lakehouse, run_id, RowAccount(None))
+    else:
+        drop_leftovers(declaration, lakehouse)
+
+
+def drop_leftovers(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
+    """Delete the tables of a swap that is finished; those of a full refresh that was interrupted stay, to be taken up."""
+    built = lakehouse.table(staging(declaration).name)
+    if built.exists() and number_of(built) <= (lakehouse.table(declaration.name).cursor(FULL_REFRESH) or 0):
+        drop(declaration, lakehouse)
+
+
+def drop(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
+    """Delete the tables of a full refresh."""
+    for name in reversed(staging(declaration).outputs()):
+        evolution.drop(lakehouse.table(name))
+
+
+def number_of(built: Table) -> int:
+    """The number of the full refresh that a table was made for."""
+    return built.cursor(FULL_REFRESH) or 0
+
+
+def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, account: RowAccount) -> int:
+    """Put the tables that were computed again in the place of the stored ones; the version of the table then."""
+    built = [lakehouse.table(name) for name in staging(declaration).outputs()]
+    stored = [lakehouse.table(name) for name in declaration.outputs()]
+    number = number_of(built[0])
+    info = _info(declaration, lakehouse, run_id, built[0], account)
+    rejected = quarantine.still_released(built[1].scan().collect(engine="streaming"), stored[1])
+    evolution.swap(
+        stored[1],
+        rejected.lazy,
+        identity=(),
+        partition_by=(),
+        commit=Commit(_cursors(declaration, stored[1], built[0], number), lambda _: info),
+    )
+
+    def counted(counts: Counts) -> Mapping[str, str]:
+        return info | {"lakehouse.removed": str(counts.removed)}
+
+    cursors = _cursors(declaration, stored[0], built[0], number)
+    at = stored[0].cursor(LAYOUT)
+    layout = () if at == declaration.layout_number else (Cursor(LAYOUT, at, declaration.layout_number),)
+    written = evolution.swap(
+        stored[0],
+        built[0].scan,
+        identity=declaration.identity,
+        partition_by=declaration.partitions,
+        commit=Commit((*cursors, *layout), counted, (replay.cursor_name(declaration),)),
+        description=declaration.description,
+    )
+    replay.Replays(declaration, lakehouse, run_id).finish()  # what had been released is in the table again
+    drop(declaration, lakehouse)
+    return written.version
+
+
+def _cursors(declaration: TableDeclaration, stored: Table, built: Table, number: int) -> tuple[Cursor, ...]:
+    """How far the rows that take the place have consumed each source, as a commit of the stored table says it."""
+    sources = [(name, built.cursor(name)) for name in declaration.sources()]
+    moved = [Cursor(name, stored.cursor(name), after) for name, after in sources if after is not None and after != stored.cursor(name)]
+    return (*moved, Cursor(FULL_REFRESH, stored.cursor(FULL_REFRESH), number))
+
+
+def _info(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, built: Table, account: RowAccount) -> dict[str, str]:
+    reads = {name: built.cursor(name) for name in declaration.sources()}
+    return {
+        "lakehouse.run_id": run_id,
+        "lakehouse.reads": json.dumps(reads),
+        "lakehouse.account": account.to_json(),
+        contracts.REBUILD: "true",
+        **contracts.info(declaration, contracts.references_now(declaration, lakehouse)),
+    }

@@ -1,0 +1,194 @@
+"""Changes what a table is like without giving up its id and its versions: new columns, wider types, descriptions, another layout.
+
+Which changes of a contract may be carried out without asking is decided above.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable
+from pyarrow import fs
+
+from lakehouse_assets.platform.storage import inventory, merge, types
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
+from lakehouse_assets.platform.storage.replace import multiset_difference
+from lakehouse_assets.platform.storage.table import Table
+
+_ROWS_AT_ONCE = 100_000
+
+
+@dataclass(frozen=True)
+class SchemaChanges:
+    """How wanted columns differ from those of a table.
+
+    Attributes:
+        new: Columns that the table lacks.
+        wider: Columns whose wanted type has every value of the stored one.
+        other: Columns whose wanted type has not, with a text.
+        gone: Columns that the table has besides.
+    """
+
+    new: Mapping[str, pl.DataType]
+    wider: Mapping[str, pl.DataType]
+    other: Mapping[str, str]
+    gone: Sequence[str]
+
+
+def schema_changes(stored: Mapping[str, pl.DataType], wanted: Mapping[str, pl.DataType]) -> SchemaChanges:
+    """Compare the columns of a table with wanted ones."""
+    wanted = types.stored_schema(wanted)
+    differing = {name: dtype for name, dtype in wanted.items() if name in stored and stored[name] != dtype}
+    wider = {name: dtype for name, dtype in differing.items() if types.holds(dtype, stored[name])}
+    return SchemaChanges(
+        {name: dtype for name, dtype in wanted.items() if name not in stored},
+        wider,
+        {name: f"{stored[name]} instead of {dtype}" for name, dtype in differing.items() if name not in wider},
+        [name for name in stored if name not in wanted],
+    )
+
+
+def evolve(table: Table, wanted: Mapping[str, pl.DataType], description: str = "") -> None:
+    """Add the columns of `wanted` that the table lacks, widen types, and set the description; where nothing differs, no commit is made.
+
+    A new column is null in the rows that exist. A wider type rewrites the files in one commit, because readers of the oldest protocol know no
+    widened files.
+
+    Raises:
+        TypeNotStorable: A column's type cannot be stored.
+        CommitConflict: Other writers did not let this one through.
+    """
+    changes = schema_changes(table.schema(), wanted)
+    if changes.new:
+        table.add_columns(changes.new)
+    if changes.wider:
+        schema = pl.Schema({name: changes.wider.get(name, dtype) for name, dtype in table.schema().items()})
+        _rewrite(table, schema)
+    if description and (table.now().metadata().description or "") != description:
+        with_retries(table.name, lambda: table.delta().alter.set_table_description(description))
+
+
+def _rewrite(table: Table, schema: pl.Schema) -> None:
+    def attempt(delta: DeltaTable) -> Counts:
+        rows = pl.scan_delta(delta)
+        stored = rows.collect_schema()
+        if all(stored[name] == dtype for name, dtype in schema.items()):
+            return Counts()
+        wider = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in schema.items() if stored[name] != dtype)
+        _write_all(
+            table, delta, wider, schema, delta.metadata().partition_columns, Commit().properties(delta, Counts(), read_before_write=True)
+        )
+        return Counts()
+
+    table.write(Commit(), attempt)
+
+
+def swap(
+    table: Table,
+    rows: Callable[[], pl.LazyFrame],
+    *,
+    identity: Sequence[str],
+    partition_by: Sequence[str],
+    commit: Commit,
+    description: str = "",
+) -> Written:
+    """Put rows in the place of all that the table has, in one commit; the table keeps its id and its versions go on.
+
+    Where columns, types and partitions stay, only the rows that differ are written. Else the table is rewritten, part by part, with the columns
+    of `rows`.
+
+    Args:
+        table: The table.
+        rows: All its rows from now on.
+        identity: The columns that tell rows apart; none: they are compared as wholes.
+        partition_by: The partition columns from now on.
+        commit: What the write carries.
+        description: Of the table.
+
+    Raises:
+        CommitConflict: Other writers did not let this one through.
+    """
+
+    def attempt(delta: DeltaTable) -> Counts:
+        new, stored = rows(), pl.scan_delta(delta)
+        schema = new.collect_schema()
+        if stored.collect_schema() == schema and delta.metadata().partition_columns == list(partition_by):
+            return _write_difference(table, delta, new, stored, identity, commit)
+        counted = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (new, stored)]
+        counts = Counts(written=counted[0], removed=counted[1])
+        _write_all(table, delta, new, schema, partition_by, commit.properties(delta, counts, read_before_write=True), description)
+        return counts
+
+    return table.write(commit, attempt)
+
+
+def _write_difference(
+    table: Table, delta: DeltaTable, new: pl.LazyFrame, stored: pl.LazyFrame, identity: Sequence[str], commit: Commit
+) -> Counts:
+    total = new.select(pl.len()).collect(engine="streaming").item()
+    if not identity:
+        came, went = _multiset_differences(new, stored)
+        counts = Counts(written=came.height, duplicates=total - came.height, removed=went.height)
+        properties = commit.properties(delta, counts, read_before_write=True)
+        if went.height:
+            _write_all(table, delta, new, new.collect_schema(), delta.metadata().partition_columns, properties)
+        else:
+            table.write_rows(delta, came, properties)
+        return counts
+    keys = list(identity)
+    columns = [name for name in new.collect_schema() if not name.startswith("_") or name in keys]
+    # Rows of which anything but lineage differs: hashes are compared first, so that memory follows the difference.
+    hashed = [frame.select(*keys, pl.struct(columns).hash().alias("__hash")) for frame in (new, stored)]
+    came_keys = hashed[0].join(hashed[1], on=[*keys, "__hash"], how="anti", nulls_equal=True).select(keys).collect(engine="streaming")
+    went_keys = hashed[1].join(hashed[0], on=keys, how="anti", nulls_equal=True).select(keys).collect(engine="streaming")
+    came = new.join(came_keys.lazy(), on=keys, how="semi", nulls_equal=True).collect(engine="streaming")
+    old = stored.select(keys).join(came_keys.lazy(), on=keys, how="semi").collect(engine="streaming")
+    gone = stored.join(went_keys.lazy(), on=keys, how="semi").collect(engine="streaming")
+    changed = came.join(old, on=keys, how="semi", maintain_order="left")
+    fresh = came.join(old, on=keys, how="anti", maintain_order="left")
+    found = merge.Difference(fresh, changed, total - came.height)
+    counts = Counts(fresh.height, changed.height, found.duplicates, gone.height)
+    merge.write_difference(table, delta, found, identity, commit.properties(delta, counts, read_before_write=True), removed=gone)
+    return counts
+
+
+def _multiset_differences(new: pl.LazyFrame, stored: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    both = pl.collect_all([new, stored], engine="streaming")
+    return multiset_difference(*both), multiset_difference(both[1], both[0])
+
+
+def _write_all(
+    table: Table,
+    delta: DeltaTable,
+    rows: pl.LazyFrame,
+    schema: pl.Schema,
+    partition_by: Sequence[str],
+    properties: CommitProperties,
+    description: str = "",
+) -> None:
+    layout = {"schema_mode": "overwrite", "partition_by": list(partition_by)} | ({"description": description} if description else {})
+    table.write_arrow(delta, _batches(rows, schema), properties, mode="overwrite", **layout)
+
+
+def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:
+    """The rows in parts, so that they are never all in memory."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for part in rows.collect_batches(chunk_size=_ROWS_AT_ONCE, engine="streaming"):
+            yield from part.rechunk().to_arrow().to_batches()
+
+    return pa.RecordBatchReader.from_batches(pl.DataFrame(schema=schema).to_arrow().schema, batches())
+
+
+def drop(table: Table) -> None:
+    """Delete a table that nobody reads, its log first, so that what a kill leaves is no table any more."""
+    files = inventory.file_system(table)
+    for folder in ("_delta_log", ""):
+        found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+        for info in found:
+            if info.type == fs.FileType.File:
+                files.delete_file(info.path)
+    if "://" not in table.uri:
+        shutil.rmtree(table.uri, ignore_errors=True)

@@ -1,0 +1,179 @@
+"""The part of a table that a write recomputes and replaces: nothing, partitions, keys, a tail, everything.
+
+A scope filters rows of the sources, of the result and of the stored table alike, so all three always mean the same rows. How it is worked out
+from what changed belongs to the kinds of tables, how it is replaced to `replace`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self
+
+import polars as pl
+
+from lakehouse_assets.platform.storage import predicates
+
+
+class Scope(Protocol):
+    """A part of a table."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no row can be in it."""
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows that are in it."""
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows that are not in it."""
+
+    def looking_back(self, lookback: Any) -> "Scope":
+        """The rows on which those of a tail depend; other scopes depend on themselves."""
+
+    def __str__(self) -> str:
+        """For messages."""
+
+
+class _LooksAtItself:
+    def looking_back(self, lookback: Any) -> Self:  # noqa: ARG002
+        """See `Scope.looking_back`."""
+        return self
+
+
+@dataclass(frozen=True)
+class Everything(_LooksAtItself):
+    """The whole table."""
+
+    is_empty: bool = field(default=False, init=False)
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """See `Scope.filter`."""
+        return rows
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Scope.outside`."""
+        return rows.clear()
+
+    def __str__(self) -> str:
+        """For messages."""
+        return "the whole table"
+
+
+@dataclass(frozen=True)
+class Nothing(_LooksAtItself):
+    """No row."""
+
+    is_empty: bool = field(default=True, init=False)
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """See `Scope.filter`."""
+        return rows.limit(0)
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Scope.outside`."""
+        return rows
+
+    def __str__(self) -> str:
+        """For messages."""
+        return "no row"
+
+
+@dataclass(frozen=True)
+class Partitions(_LooksAtItself):
+    """The rows with one of some values in a column."""
+
+    column: str
+    values: Sequence[Any]
+
+    @property
+    def is_empty(self) -> bool:
+        """See `Scope.is_empty`."""
+        return not self.values
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """See `Scope.filter`."""
+        return rows.filter(predicates.expression({self.column: self.values})) if self.values else rows.limit(0)
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Scope.outside`."""
+        return rows.filter(~predicates.expression({self.column: self.values})) if self.values else rows
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.column} in {_some(self.values)}"
+
+
+@dataclass(frozen=True)
+class Keys(_LooksAtItself):
+    """The rows whose values in the columns of `keys` stand in one of its rows.
+
+    Attributes:
+        keys: One row a key, each once, without nulls.
+        with_nulls: Whether rows that lack a value of the key are in it too, as rejected rows may.
+    """
+
+    keys: pl.DataFrame
+    with_nulls: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """See `Scope.is_empty`."""
+        return not self.keys.height and not self.with_nulls
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """See `Scope.filter`; files that cannot hold one of the keys are not read."""
+        columns = self.keys.columns
+        near = rows if self.with_nulls else rows.filter(self._between())
+        there = near.join(self.keys.lazy(), on=columns, how="semi", maintain_order="left")
+        if not self.with_nulls:
+            return there
+        return pl.concat([there, rows.filter(pl.any_horizontal(pl.col(name).is_null() for name in columns))])
+
+    def _between(self) -> pl.Expr:
+        ranges = [
+            pl.col(name).is_between(pl.lit(self.keys[name].min()), pl.lit(self.keys[name].max()))
+            for name, dtype in self.keys.schema.items()
+            if self.keys.height and (dtype.is_integer() or dtype.is_temporal() or dtype == pl.String)
+        ]
+        return pl.all_horizontal(pl.lit(value=True), *ranges)
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Scope.outside`."""
+        there = rows.join(self.keys, on=self.keys.columns, how="anti", maintain_order="left")
+        if not self.with_nulls:
+            return there
+        return there.filter(pl.all_horizontal(pl.col(name).is_not_null() for name in self.keys.columns))
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.keys.height} keys of {', '.join(self.keys.columns)}"
+
+
+@dataclass(frozen=True)
+class Tail:
+    """The rows whose value of a column is after another."""
+
+    column: str
+    after: Any
+
+    is_empty: bool = field(default=False, init=False)
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """See `Scope.filter`."""
+        return rows.filter(pl.col(self.column) > self.after)
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Scope.outside`."""
+        return rows.filter((pl.col(self.column) <= self.after).fill_null(value=True))
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.column} after {self.after}"
+
+    def looking_back(self, lookback: Any) -> "Tail":
+        """See `Scope.looking_back`."""
+        return Tail(self.column, self.after - lookback)
+
+
+def _some(values: Sequence[Any], most: int = 5) -> str:
+    shown = ", ".join("null" if value is None else str(value) for value in values[:most])
+    return shown + (f" and {len(values) - most} more" if len(values) > most else "")

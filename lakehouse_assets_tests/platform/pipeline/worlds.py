@@ -1,0 +1,204 @@
+"""Random declarations over random histories of their sources, for the law that an incremental table equals a full refresh.
+
+A world has source tables whose rows are known, and declarations of every kind over one to three of them, with and without dimensions. Each step
+changes the sources: rows that are new, changed, late or deleted, a restore to an earlier version, a commit that changes nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
+from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2, Append, Upsert
+from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
+from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
+from lakehouse_assets.platform.storage.commit import Commit
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.replace import replace
+from lakehouse_assets.platform.storage.restore import restore
+from lakehouse_assets.platform.storage.scopes import Everything
+
+SOURCES = ("shop.silver.a", "shop.silver.b", "shop.silver.c")
+LOOKUP = "shop.silver.lookup"
+SCHEMA = pl.Schema({"id": pl.Int64, "part": pl.String, "day": pl.Int64, "code": pl.String, "version": pl.Int64, "amount": pl.Int64})
+LOOKUP_SCHEMA = pl.Schema({"code": pl.String, "factor": pl.Int64})
+
+rows = st.fixed_dictionaries(
+    {
+        "id": st.integers(0, 9),
+        "part": st.sampled_from(["jan", "feb", "mar"]),
+        "day": st.integers(1, 12),
+        "code": st.sampled_from(["x", "y", "z"]),
+        "amount": st.integers(-3, 9),
+    }
+)
+lookups = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.integers(1, 4), max_size=3)
+changes = st.lists(
+    st.tuples(st.sampled_from(["put", "delete", "restore", "nothing"]), st.sampled_from(SOURCES), st.lists(rows, max_size=4)), max_size=3
+)
+steps = st.tuples(changes, st.none() | lookups)
+
+
+class World:
+    """Source tables of one lakehouse."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lakehouse = Lakehouse(str(folder))
+        self.versions = 0
+        for name in SOURCES:
+            self.lakehouse.table(name).create(SCHEMA)
+        self.lakehouse.table(LOOKUP).create(LOOKUP_SCHEMA)
+
+    def apply(self, step: tuple[list[tuple[str, str, list[dict[str, Any]]]], Mapping[str, int] | None]) -> None:
+        """Change the sources."""
+        for what, name, given in step[0]:
+            source = self.lakehouse.table(name)
+            if what == "put":
+                self._put(name, given)
+            elif what == "delete":
+                gone = {row["id"] for row in given}
+                self._set(name, source.scan().filter(~pl.col("id").is_in(gone)).collect())
+            elif what == "restore":
+                restore(source, source.version() // 2, "test")
+        if step[1] is not None:
+            factors = pl.DataFrame({"code": list(step[1]), "factor": list(step[1].values())}, schema=LOOKUP_SCHEMA)
+            replace(self.lakehouse.table(LOOKUP), factors, Everything(), ("code",), Commit())
+
+    def _put(self, name: str, given: list[dict[str, Any]]) -> None:
+        new = {row["id"]: row for row in given}
+        self.versions += 1
+        frame = pl.DataFrame([row | {"version": self.versions} for row in new.values()], schema=SCHEMA)
+        source = self.lakehouse.table(name)
+        existing = source.scan().collect()
+        if frame.join(existing, on="id", how="semi").height:
+            self._set(name, pl.concat([existing.join(frame, on="id", how="anti"), frame]))
+        else:
+            source.append(frame)
+
+    def _set(self, name: str, frame: pl.DataFrame) -> None:
+        replace(self.lakehouse.table(name), frame, Everything(), ("id",), Commit())
+
+
+# --- declarations of every kind
+
+
+class Rows(Contract):
+    id: int = column()
+    part: str = column(nullable=True)
+    amount: int = column(ge=0)
+
+
+class Keyed(Contract):
+    part: str = column(key=True)
+    version: int = column()
+    amount: int = column(ge=0)
+
+
+class Latest(Contract):
+    part: str = column(key=True)
+    version: int = column()
+    valid_from: Timestamp = column()
+    is_deleted: bool = column()
+    amount: int = column(ge=0)
+
+
+class History(Contract):
+    part: str = column(key=True)
+    version: int = column(key=True)
+    valid_from: Timestamp = column()
+    is_deleted: bool = column()
+    amount: int = column(ge=0)
+
+
+class Parts(Contract):
+    part: str = column(key=True)
+    code: str = column(key=True)
+    amount: int = column(ge=0)
+    other: int = column()
+
+
+class Days(Contract):
+    day: int = column(key=True)
+    amount: int = column(ge=-2)
+    trailing: int = column()
+
+
+def events(frame: pl.LazyFrame) -> pl.LazyFrame:
+    moment = pl.lit(datetime(2026, 1, 1, tzinfo=UTC)).dt.cast_time_unit("us") + pl.duration(days="day")
+    return frame.select("part", "version", "amount", valid_from=moment, is_deleted=pl.col("code") == "z")
+
+
+def looked_up(frame: pl.LazyFrame, lookup: pl.LazyFrame | None) -> pl.LazyFrame:
+    if lookup is None:
+        return frame
+    return frame.join(lookup, on="code", how="left").with_columns(amount=pl.col("amount") * pl.col("factor").fill_null(1)).drop("factor")
+
+
+def _sum(frames: list[pl.LazyFrame], lookup: pl.LazyFrame | None, by: list[str]) -> pl.LazyFrame:
+    named = [looked_up(frame, lookup).with_columns(first=pl.lit(number == 0)) for number, frame in enumerate(frames)]
+    return pl.concat(named).group_by(by).agg(amount=pl.col("amount").sum(), other=pl.col("amount").filter(~pl.col("first")).sum())
+
+
+def _trailing(frames: list[pl.LazyFrame], lookup: pl.LazyFrame | None) -> pl.LazyFrame:
+    """Every day from the first to the last that an input has within three days, with the sum of its last three days."""
+    daily = pl.concat([looked_up(frame, lookup).select("day", "amount") for frame in frames]).group_by("day").agg(pl.col("amount").sum())
+    near = pl.concat([daily.select(pl.col("day") + ahead, "amount", own=pl.lit(ahead == 0)) for ahead in range(3)])
+    last = daily.select(last=pl.col("day").max())
+    return (
+        near.join(last, how="cross")
+        .filter(pl.col("day") <= pl.col("last"))
+        .group_by("day")
+        .agg(amount=pl.col("amount").filter(pl.col("own")).sum(), trailing=pl.col("amount").sum())
+    )
+
+
+def functions(inputs: int, *, dimension: bool) -> dict[str, Callable[..., pl.LazyFrame]]:
+    """By kind, a function over so many inputs and the dimension or none."""
+    parameters = ", ".join([*(f"i{number}" for number in range(inputs)), *(["lookup"] if dimension else [])])
+    scope: dict[str, Any] = {"_sum": _sum, "_trailing": _trailing, "looked_up": looked_up, "events": events, "pl": pl}
+    frames = "[" + ", ".join(f"i{number}" for number in range(inputs)) + "]"
+    lookup = "lookup" if dimension else "None"
+    bodies = {
+        "append": f"looked_up(i0, {lookup}).select('id', 'part', 'amount')",
+        "upsert": f"looked_up(i0, {lookup}).select('part', 'version', 'amount')",
+        "changes": f"events(looked_up(i0, {lookup}))",
+        "parts": f"_sum({frames}, {lookup}, ['part', 'code'])",
+        "days": f"_trailing({frames}, {lookup})",
+    }
+    for name, body in bodies.items():
+        exec(f"def {name}({parameters}):\n    return {body}", scope)
+    return {name: scope[name] for name in bodies}
+
+
+def declarations(inputs: int, *, dimension: bool) -> dict[str, TableDeclaration]:
+    """A declaration of every kind that takes so many inputs."""
+    made = functions(inputs, dimension=dimension)
+    reads = {f"i{number}": SOURCES[number] for number in range(inputs)}
+    lookup = {"lookup": Dimension(LOOKUP, key="code")} if dimension else {}
+    suffix = f"{inputs}{'_lookup' if dimension else ''}"
+
+    def declare(name: str, contract: type[Contract], kind: Any, function: str, **more: Any) -> TableDeclaration:
+        return table(f"shop.gold.{name}{suffix}", contract=contract, kind=kind, inputs=reads, **({"dimensions": lookup} | more))(
+            made[function]
+        )
+
+    found = {
+        "ByPartition": declare("parts", Parts, ByPartition("part"), "parts"),
+        "ByKey": declare("keys", Parts, ByKey("part", "code"), "parts"),
+        "ByKey of a coarser key": declare("coarse", Parts, ByKey("part"), "parts"),
+        "Trailing": declare("days", Days, Trailing("day", lookback=2), "days"),
+        "Full": declare("full", Parts, Full(), "parts"),
+    }
+    if inputs == 1:
+        found |= {
+            "Upsert": declare("upsert", Keyed, Upsert(("part",), newest_by="version"), "upsert"),
+            "SCD1": declare("latest", Latest, SCD1(("part",), "version"), "changes"),
+            "SCD2": declare("history", History, SCD2(("part",), "version"), "changes"),
+        }
+        if not dimension:
+            found["Append"] = declare("append", Rows, Append(), "append")
+    return found
