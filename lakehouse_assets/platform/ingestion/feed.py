@@ -68,6 +68,7 @@ class Feed:
     batch_megabytes: int | None = None
     archive: bool = False
     snapshot: bool = False
+    settle_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, known in (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed)):
@@ -105,4 +106,9 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def is_seen(path: PurePosixPath) -> bool:
     """Whether a file below a feed's folder is meant to be read: names of hidden and unfinished files are not."""
-    return not any(part.startswith((".", "_")) for part in path.parts) and path.suffix not in {".tmp", ".part"}
+    return all(is_seen_name(part) for part in path.parts)
+
+
+def is_seen_name(name: str) -> bool:
+    """Whether a file or folder of this name is looked at."""
+    return not name.startswith((".", "_")) and not name.endswith((".tmp", ".part"))

@@ -289,7 +289,7 @@ def test_what_cannot_be_asked_for_is_answered_with_what_to_do(orders):
     with pytest.raises(NotAsked, match="never found"):
         orders.way.ask("a.csv", reread=True, run_id="by hand")
     orders.way.discover("run")
-    with pytest.raises(NotAsked, match="waits"):
+    with pytest.raises(NotAsked, match="pending"):
         orders.way.ask("a.csv", reread=True, run_id="by hand")
     orders.run()
     with pytest.raises(NotAsked, match="was not refused"):
