@@ -14,6 +14,7 @@ import polars as pl
 
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.archive import move_read_files
+from lakehouse_assets.platform.ingestion.compression import estimated_text
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.feed_hint import is_idle, note
 from lakehouse_assets.platform.ingestion.file_state import REREAD, FeedState
@@ -47,7 +48,7 @@ class Ingestion:
     """A feed on its way into its bronze table.
 
     Attributes:
-        batch_bytes: Most bytes of files that go into one commit, unless the feed says otherwise.
+        batch_bytes: Most bytes of text that go into one commit, estimated before the files are opened, unless the feed says otherwise.
         batch_files: Most files that go into one commit, unless the feed says otherwise.
     """
 
@@ -164,7 +165,8 @@ class Ingestion:
         rereads = pending["event"] == REREAD
         if not pending.height or rereads[0]:
             return pending.head(1)
-        fit = (pending["size"].cum_sum() <= limit) & (rereads.cum_sum() == 0)
+        text = pl.Series(estimated_text(pending["path"].to_list(), pending["size"].to_list(), self.feed.format), dtype=pl.Int64)
+        fit = (text.cum_sum() <= limit) & (rereads.cum_sum() == 0)
         return pending.head(min(max(1, int(fit.sum())), self.feed.batch_files or self.batch_files))
 
     def _report(self, files: list[Opened], batch: pl.DataFrame, cursor: Cursor, run_id: str, *, resumed: bool) -> None:
