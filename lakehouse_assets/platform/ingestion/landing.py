@@ -279,16 +279,14 @@ def _mark_duplicates(rows: list[dict[str, Any]], known: FeedState, feed: Feed) -
     return rows
 
 
-def latest(log: Table) -> pl.DataFrame:
-    """The last event of every file: one row a feed and path, by feed."""
+def latest(log: Table, events: Sequence[str] | None = None) -> pl.DataFrame:
+    """The last event of every file, one row a feed and path, by feed; with `events`, of those files whose last event is one of them."""
     try:
         feeds = sorted({str(partition["feed"]) for partition in log.now().partitions()})
     except NoSuchTable:
         feeds = []
-    columns = {"feed": pl.String(), **EVENTS}
-    return pl.concat(
-        [pl.DataFrame(schema=columns), *(state(log, feed).latest.select(pl.lit(feed).alias("feed"), *EVENTS) for feed in feeds)]
-    )
+    rows = [state(log, feed).last_events(events).select(pl.lit(feed).alias("feed"), *EVENTS) for feed in feeds]
+    return pl.concat([pl.DataFrame(schema={"feed": pl.String(), **EVENTS}), *rows])
 
 
 def journal(log: Table, feed: str | None = None, path: str | None = None) -> pl.DataFrame:

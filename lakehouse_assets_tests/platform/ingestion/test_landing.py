@@ -14,6 +14,8 @@ from polars.testing import assert_frame_equal
 
 from lakehouse_assets.platform.ingestion import bronze, feed_hint, file_state, landing, zone
 from lakehouse_assets.platform.ingestion.file_state import EVENTS, FeedState
+from lakehouse_assets.platform.storage import restore
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 
 
@@ -320,8 +322,6 @@ def test_a_table_that_was_restored_makes_its_files_pending(idle):
     idle.run()
     old(idle)
     assert idle.way.waiting() == 0
-    from lakehouse_assets.platform.storage import restore
-
     plan = restore.plan(idle.way.bronze, version)
     restore.restore(idle.way.bronze, version, "by hand", plan.cursors)
     assert idle.way.waiting() == 1
@@ -331,7 +331,7 @@ def test_a_table_that_was_restored_makes_its_files_pending(idle):
 
 
 def test_a_file_that_was_modified_just_now_does_not_start_a_run(tmp_path):
-    orders = Orders.under(tmp_path, settle_seconds=3600)
+    orders = Orders.under(tmp_path, settle_seconds=600)
     orders.write("a.csv", "1,x")
     orders.write("old.csv", "2,y", at=1_600_000_000)
     orders.write("from the future.csv", "3,z", at=time.time() + 86_400)
@@ -360,3 +360,29 @@ def test_a_file_that_goes_on_growing_is_left_for_a_later_run(tmp_path, monkeypat
     assert orders.run() == [("whole.csv", 1)]
     monkeypatch.undo()
     assert orders.run() == [("growing.csv", 2)]
+
+
+# --- what became of the files
+
+
+def test_the_files_whose_last_event_is_one_of_some(orders):
+    (orders.folder / "bad.csv").write_bytes(b"")
+    orders.write("changed.csv", "1,x")
+    orders.write("good.csv", "2,x")
+    orders.run()
+    orders.write("changed.csv", "1,y", "2,y")
+    orders.run()
+
+    def paths(*events: str) -> list[str]:
+        return sorted(landing.latest(orders.way.log, events)["path"])
+
+    assert paths(landing.REFUSED, landing.CHANGED) == ["bad.csv", "changed.csv"]
+    assert paths(landing.ARCHIVED) == paths() == []
+    assert sorted(landing.latest(orders.way.log)["path"]) == ["bad.csv", "changed.csv", "good.csv"]
+
+
+def test_a_log_that_is_not_there_has_no_files(tmp_path):
+    log = Lakehouse(str(tmp_path)).table(landing.LOG)
+    assert landing.latest(log).is_empty()
+    assert landing.journal(log).is_empty()
+    assert landing.state(log, "orders").discoveries.is_empty()
