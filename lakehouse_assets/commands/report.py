@@ -23,7 +23,7 @@ def status(workspace: Workspace) -> dict[str, Any]:
     """Tables with rows, versions, freshness, checks and quarantine; waiting and refused files; champions."""
     tables = [table.name for table in workspace.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     failed = _failed_checks(workspace)
-    refused = landing.latest(workspace.log).filter(pl.col("event").is_in([landing.REFUSED, landing.CHANGED]))
+    refused = landing.latest(workspace.log, (landing.REFUSED, landing.CHANGED))
     return {
         "root": str(workspace.settings.root),
         "tables": [_table(workspace, name, failed.get(name, [])) for name in tables],

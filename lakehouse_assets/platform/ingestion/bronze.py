@@ -14,12 +14,14 @@ import polars as pl
 
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.archive import move_read_files
+from lakehouse_assets.platform.ingestion.compression import estimated_text
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
-from lakehouse_assets.platform.ingestion.file_state import REREAD, Look
+from lakehouse_assets.platform.ingestion.feed_hint import is_idle, note
+from lakehouse_assets.platform.ingestion.file_state import REREAD, FeedState
 from lakehouse_assets.platform.ingestion.opened import BrokenStream, Opened, Opener
-from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.ingestion.zone import LISTED, Zone
 from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.predicates import Scope
 from lakehouse_assets.platform.storage.stream import append_stream
@@ -46,7 +48,7 @@ class Ingestion:
     """A feed on its way into its bronze table.
 
     Attributes:
-        batch_bytes: Most bytes of files that go into one commit, unless the feed says otherwise.
+        batch_bytes: Most bytes of text that go into one commit, estimated before the files are opened, unless the feed says otherwise.
         batch_files: Most files that go into one commit, unless the feed says otherwise.
     """
 
@@ -60,7 +62,7 @@ class Ingestion:
     @property
     def cursor(self) -> str:
         """The name under which bronze keeps how far it has read the feed."""
-        return f"landing/{self.feed.name}"
+        return landing.bronze_cursor(self.feed.name)
 
     def create(self, description: str) -> None:
         """Create the tables unless they exist, with every declared column."""
@@ -71,14 +73,34 @@ class Ingestion:
             self.bronze.add_columns(missing)
 
     def waiting(self) -> int:
-        """How many files wait: unseen ones, and those that have a number but are not in bronze."""
-        seen = self.look()
-        numbered = seen.waiting(self.bronze.cursor(self.cursor))["path"].to_list()
-        return len({*numbered, *(file.path for file in seen.unknown(landing.files_of(self.zone, self.feed)))})
+        """How many files wait: see `pending`."""
+        return self.pending().height
 
-    def look(self) -> Look:
-        """What the log says of the feed now."""
-        return landing.look(self.log, self.feed.name, self.cursor)
+    def pending(self) -> pl.DataFrame:
+        """The files that a run would look into, `path`, `size` and `modified`: unknown ones, and those with a number but not in bronze.
+
+        Files that may still be being written, by the settle time of the feed, are left out. What it costs while nothing is pending does
+        not grow with the number of files; in return it may take `feed_hint.LIST_AGAIN_SECONDS` until a file that was modified in place,
+        and is not among the newest, is noticed.
+
+        Raises:
+            NotListed: The landing folder is out of reach.
+        """
+        state, at = self.state(), self.bronze.cursor(self.cursor)
+        key = (self.feed, self.zone, self.log.uri, self.bronze.uri)
+        basis = (state.position, at)
+        if is_idle(key, basis, self.zone):
+            return pl.DataFrame(schema=LISTED)
+        listing = self.zone.listing()
+        numbered = state.pending(at).select(LISTED.names())
+        unknown = landing.to_examine(state, listing.files, self.feed)
+        note(key, basis, listing, idle=not numbered.height and not unknown.height)
+        settled = unknown.filter(~landing.unsettled(unknown, self.feed))
+        return pl.concat([settled, numbered.join(settled, on="path", how="anti", maintain_order="left")])
+
+    def state(self) -> FeedState:
+        """The state of the feed's files now."""
+        return landing.state(self.log, self.feed.name)
 
     def discover(self, run_id: str) -> int:
         """Number the files that the log does not know; how many events that made."""
@@ -103,91 +125,93 @@ class Ingestion:
             yield [Ingested(path, sequence, 0, reason) for path, sequence, reason in stuck]
 
     def _next_batch(self, run_id: str, broken: dict[int, str]) -> tuple[list[Ingested], bool] | None:
-        """What the next files gave, and whether more of them waited; None if none did."""
+        """The results of the next files, and whether more of them are pending; None if there are none."""
         while True:
-            seen = self.look()
-            before, reported = self.bronze.cursor(self.cursor), seen.cursors[self.cursor]
+            state = self.state()
+            before, reported = self.bronze.cursor(self.cursor), state.reported
             resumed = reported is not None and reported > (before or 0)
-            waiting = seen.reported(before, reported) if resumed and reported is not None else seen.waiting(before)
-            batch = self._first_of(waiting)
+            pending = state.with_outcome(before, reported) if resumed and reported is not None else state.pending(before)
+            batch = self._first_of(pending)
             if not batch.height:
                 return None
             until = int(batch["sequence"][-1])
-            with ExitStack() as held:
-                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), held, broken)
+            with ExitStack() as resources:
+                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), resources, broken)
                 files = opener.open_all(batch.iter_rows(named=True))
                 try:
                     self._report(files, batch, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
                     try:
-                        self._append(files, seen, Cursor(self.cursor, before, until), run_id)
+                        if self._append(files, state, Cursor(self.cursor, before, until), run_id).counts is None:
+                            raise CursorMoved(f"another run brought the files up to {until} into {self.bronze.name}")  # noqa: TRY301
                     except CursorMoved:
                         if resumed:
                             self._take_back(files, batch, run_id)
                         raise
                 except CursorMoved:
-                    continue  # another run took this batch: go on with what is left
+                    continue  # another run took this batch: work on what is left
                 except BrokenStream as stream:
                     broken[stream.sequence] = str(stream)
                     continue  # the same batch, as after a death, with this file refused
-            gave = [Ingested(file.path, file.sequence, file.rows, file.refused) for file in files]
-            return gave, resumed or batch.height < waiting.height
+            results = [Ingested(file.path, file.sequence, file.rows, file.refused) for file in files]
+            return results, resumed or batch.height < pending.height
 
     def _columns(self) -> list[str]:
         """Those that come from files: declared ones and what bronze has gained."""
         return [name for name in self.bronze.schema() if name not in LINEAGE]
 
-    def _first_of(self, waiting: pl.DataFrame) -> pl.DataFrame:
+    def _first_of(self, pending: pl.DataFrame) -> pl.DataFrame:
         """As many of the oldest as fit into one commit, but at least one; one that is reread goes alone."""
         limit = self.batch_bytes if self.feed.batch_megabytes is None else self.feed.batch_megabytes * 1_000_000
-        rereads = waiting["event"] == REREAD
-        if not waiting.height or rereads[0]:
-            return waiting.head(1)
-        fit = (waiting["size"].cum_sum() <= limit) & (rereads.cum_sum() == 0)
-        return waiting.head(min(max(1, int(fit.sum())), self.feed.batch_files or self.batch_files))
+        rereads = pending["event"] == REREAD
+        if not pending.height or rereads[0]:
+            return pending.head(1)
+        text = pl.Series(estimated_text(pending["path"].to_list(), pending["size"].to_list(), self.feed.format), dtype=pl.Int64)
+        fit = (text.cum_sum() <= limit) & (rereads.cum_sum() == 0)
+        return pending.head(min(max(1, int(fit.sum())), self.feed.batch_files or self.batch_files))
 
     def _report(self, files: list[Opened], batch: pl.DataFrame, cursor: Cursor, run_id: str, *, resumed: bool) -> None:
         outcomes = [file.outcome() for file in files]
         if not resumed:
             landing.record(self.log, self.feed.name, outcomes, run_id, cursor)
             return
-        # The log has these outcomes already; only one that came out otherwise this time is added.
+        # The log has these outcomes already; only one that differs this time is added.
         known = set(batch.select("sequence", "outcome", "rows").iter_rows())
         new = [outcome for outcome in outcomes if (outcome["sequence"], outcome["event"], outcome["rows"]) not in known]
         landing.record(self.log, self.feed.name, new, run_id)
 
     def _take_back(self, files: list[Opened], batch: pl.DataFrame, run_id: str) -> None:
-        """Say again what the log said before of files that came out otherwise here, where another run was faster."""
-        said = {row["sequence"]: row for row in batch.iter_rows(named=True)}
-        wrong = [said[file.sequence] for file in files if (file.outcome()["event"], file.rows) != _said(said[file.sequence])]
+        """Record again the outcomes that the log had before, of files that ended otherwise here, where another run was faster."""
+        recorded = {row["sequence"]: row for row in batch.iter_rows(named=True)}
+        wrong = [row for file in files if _outcome_of(row := recorded[file.sequence]) != (file.outcome()["event"], file.rows)]
         again = [{"path": row["path"], "sequence": row["sequence"], "event": row["outcome"], "rows": row["rows"]} for row in wrong]
         landing.record(self.log, self.feed.name, again, run_id)
 
-    def _append(self, files: list[Opened], seen: Look, cursor: Cursor, run_id: str) -> None:
+    def _append(self, files: list[Opened], state: FeedState, cursor: Cursor, run_id: str) -> Written:
         stamps = {"_ingested_at": datetime.now(UTC), "_run_id": run_id}
         schema = self.bronze.schema()
         rows = sum(file.rows for file in files)
         account = RowAccount(rows_in=rows, written=rows)
         sequences = json.dumps([cursor.before or 0, cursor.after])
         info = {"lakehouse.run_id": run_id, "lakehouse.account": account.to_json(), SEQUENCES: sequences}
-        scope, more = self._replaced(files, seen)
+        scope, more = self._replaced(files, state)
 
         def batches() -> Iterator[pl.DataFrame]:
             for file in files:
                 yield from file.batches(schema, stamps)
 
         commit = Commit((cursor,), lambda counts: {**info, **more(counts)})
-        append_stream(self.bronze, rows, batches, commit, instead_of=scope)
+        return append_stream(self.bronze, rows, batches, commit, instead_of=scope)
 
-    def _replaced(self, files: list[Opened], seen: Look) -> tuple[Scope | None, Callable[[Counts], dict[str, str]]]:
-        """The rows that a batch takes away, and what its commit says of them."""
+    def _replaced(self, files: list[Opened], state: FeedState) -> tuple[Scope | None, Callable[[Counts], dict[str, str]]]:
+        """The rows that a batch takes away, and the entry about them in its commit."""
         file = files[0]
-        old = seen.replaced_by(file.path, file.sequence) if file.reread and file.refused is None else None
+        old = state.previous_read(file.path, file.sequence) if file.reread and file.refused is None else None
         if old is None:
             return None, lambda _: {}
-        said = {"file": file.path, "sequence": old}
-        scope: Scope = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to lie in it as well
-        return scope, lambda counts: {REPLACED: json.dumps(said | {"rows": counts.removed}, ensure_ascii=False)}
+        entry = {"file": file.path, "sequence": old}
+        scope: Scope = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to be in it as well
+        return scope, lambda counts: {REPLACED: json.dumps(entry | {"rows": counts.removed}, ensure_ascii=False)}
 
 
-def _said(row: dict[str, object]) -> tuple[object, object]:
+def _outcome_of(row: dict[str, object]) -> tuple[object, object]:
     return row["outcome"], row["rows"]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import uuid4
 
 from lakehouse_assets.platform.ingestion.feed import is_seen
-from lakehouse_assets.platform.ingestion.zone import LandedFile, NotLanded
+from lakehouse_assets.platform.ingestion.zone import LandedFile, Listing, NotLanded, listed
 from lakehouse_assets.platform.storage.bucket import open_store, said, split_address
 from lakehouse_assets.platform.storage.errors import BucketRefused
 
@@ -42,25 +42,36 @@ class BucketZone:
     address: str
     archive_address: str
 
-    def files(self) -> list[LandedFile]:
-        """As `Zone.files`.
+    def listing(self) -> Listing:
+        """As `Zone.listing`.
 
         Raises:
             BucketRefused: An object below the prefix has a name that no client here can ask for.
         """
         from obstore.exceptions import InvalidPathError
 
-        prefix, found = self._key(""), []
+        prefix = self._key("")
+        paths, sizes, modified = [], [], []
         try:
             for page in self._store.list(prefix):
                 for entry in page:
                     name = PurePosixPath(entry["path"].removeprefix(prefix).lstrip("/"))
                     # Empty objects without an ending are what web consoles make for a folder.
                     if name.parts and is_seen(name) and (entry["size"] or name.suffix):
-                        found.append(_landed(str(name), entry["size"], entry["last_modified"]))
+                        paths.append(str(name))
+                        sizes.append(entry["size"])
+                        modified.append(int(entry["last_modified"].timestamp()) * 1_000_000)
         except InvalidPathError as error:
             raise BucketRefused(f"{self.address} cannot be listed ({said(error)}): rename or delete that object") from error
-        return sorted(found, key=lambda file: (file.modified, file.path))
+        return Listing(listed(paths, sizes, modified))
+
+    def is_unchanged(self, listing: Listing) -> bool:
+        """As `Zone.is_unchanged`: a bucket has to be asked for its objects, a thousand a request. An archive keeps them few."""
+        return listing.folders is not None
+
+    def files(self) -> list[LandedFile]:
+        """As `Zone.files`."""
+        return [LandedFile(*row) for row in self.listing().files.iter_rows()]
 
     def stat(self, path: str) -> LandedFile:
         """As `Zone.stat`."""

@@ -7,6 +7,7 @@ import lzma
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,10 @@ ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 _PIECE_BYTES = 1024 * 1024
+_PACKED = (*ENDINGS, ".parquet", ".xlsx")
+# How many bytes of text a byte of a packed file counts for. Of invoice lines it has: gzip 7, Zstandard 9, parquet 15, and XLSX 3, which is
+# held in memory.
+_GROWTH = 10
 # What zipfile and the decompressors raise for a damaged, encrypted or unknown archive.
 _DAMAGE = (
     zipfile.BadZipFile,
@@ -33,6 +38,18 @@ _DAMAGE = (
     LookupError,
     OverflowError,
 )
+
+
+def estimated_text(paths: Sequence[str], sizes: Sequence[int], file_format: str | None = None) -> list[int]:
+    """How many bytes of text files have, by their names and sizes alone: an estimate, right within a factor of about three.
+
+    Args:
+        paths: Of the files.
+        sizes: On disk, in bytes.
+        file_format: Of all files; None: each by the end of its name.
+    """
+    packed = f".{file_format}" in _PACKED
+    return [size * _GROWTH if packed or path.lower().endswith(_PACKED) else size for path, size in zip(paths, sizes, strict=True)]
 
 
 def unpack(path: Path, compression: Compression, scratch: Scratch, limits: Limits) -> Path:

@@ -3,7 +3,8 @@
 How a file is read is in `parse`, which files there are in `landing`.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
@@ -27,6 +28,7 @@ LINEAGE = pl.Schema(
 )
 
 _ALL = "**"
+_LONGEST_SETTLE = 600
 
 NewColumns = Literal["evolve", "rescue", "refuse"]
 Changed = Literal["refuse", "reread", "ignore"]
@@ -50,10 +52,17 @@ class Feed:
         changed: What happens to a file that changed after it was read: `refuse` says so and leaves its rows as they are, `reread` puts its
             new rows in the place of its old ones, `ignore` only notes it.
         batch_files: Most files that go into one commit; None: as the settings say.
-        batch_megabytes: Most megabytes of files that go into one commit; a larger file goes alone. None: as the settings say.
+        batch_megabytes: Most megabytes of text that go into one commit; a larger file goes alone. A compressed, parquet or XLSX file counts
+            ten times its size. None: as the settings say.
         archive: Whether files are moved to the archive, under the same path, once their rows are in bronze.
         snapshot: Whether each file is the whole of what it tells of. A file without rows is then refused, and a content that was seen
             before is read again unless it is that of the newest file.
+        settle_seconds: How long a file must not have been modified before it is read: for a source that writes files in place. Until then
+            it starts no run; a run that finds one waits so long for it, once, and leaves it for the next run if it was modified again. So a
+            file that somebody landed a moment ago is not skipped by `lakehouse run`. 0 is for sources that write under a name that is not
+            seen (`.tmp`, `.part`, or with a leading `.` or `_`) and then rename, as `lakehouse land` does, and for buckets, whose objects
+            are whole; with it, a file that changes while it is read is read again by the next run.
+        personal: Columns that hold personal data, a frozenset; the reader masks them.
     """
 
     name: str
@@ -68,6 +77,8 @@ class Feed:
     batch_megabytes: int | None = None
     archive: bool = False
     snapshot: bool = False
+    settle_seconds: float = 0.0
+    personal: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
         for name, value, known in (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed)):
@@ -76,6 +87,16 @@ class Feed:
         for name, limit in (("batch_files", self.batch_files), ("batch_megabytes", self.batch_megabytes)):
             if limit is not None and limit < 1:
                 raise ValueError(f"feed {self.name}: {name}={limit}: at least 1, or None for what the settings say")
+        if not 0 <= self.settle_seconds <= _LONGEST_SETTLE:
+            raise ValueError(f"feed {self.name}: settle_seconds={self.settle_seconds}: from 0 to {_LONGEST_SETTLE}; a run waits so long")
+        if isinstance(self.personal, str):
+            raise TypeError(f"feed {self.name}: personal={self.personal!r}: a tuple of columns, as in personal=({self.personal!r},)")
+        for column in self.personal:
+            if column not in self.columns:
+                near = difflib.get_close_matches(column, self.columns, 1)
+                hint = f": did you mean {near[0]!r}?" if near else f"; it has {', '.join(map(repr, self.columns))}."
+                raise ValueError(f"feed {self.name}: personal: no header and no optional column is named {column!r}{hint}")
+        object.__setattr__(self, "personal", frozenset(self.personal))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -105,4 +126,9 @@ def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
 
 def is_seen(path: PurePosixPath) -> bool:
     """Whether a file below a feed's folder is meant to be read: names of hidden and unfinished files are not."""
-    return not any(part.startswith((".", "_")) for part in path.parts) and path.suffix not in {".tmp", ".part"}
+    return all(is_seen_name(part) for part in path.parts)
+
+
+def is_seen_name(name: str) -> bool:
+    """Whether a file or folder of this name is looked at."""
+    return not name.startswith((".", "_")) and not name.endswith((".tmp", ".part"))

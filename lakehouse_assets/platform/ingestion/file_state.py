@@ -1,171 +1,246 @@
-"""What follows from the events of one feed: which files are new, which wait, whose rows bronze holds. Pure: nothing is read or written.
+"""What follows from the events of one feed: which files are new, which are pending, whose rows bronze has. Nothing is read or written.
 
-Events that discovery adds have numbers of their own, in order; an outcome has the number of the find that it belongs to. A find is a
-`found` or a `reread`; the last outcome of a number counts. A file that was archived leaves its name free for another.
+Discovery events have sequence numbers of their own; an outcome has the sequence of the file that it belongs to. Every event has a number by
+the order of the commits of the log, and this order alone decides what is newest: the clocks of events are for people. A file that was
+archived leaves its name free for another.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.feed import Changed
-from lakehouse_assets.platform.ingestion.zone import LandedFile
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 FOUND, REREAD, DUPLICATE, CHANGED, IGNORED, TOUCHED = "found", "reread", "duplicate", "changed", "ignored", "touched"
 READ, REFUSED, ARCHIVED = "read", "refused", "archived"
-FINDS = (FOUND, REREAD)
-_COPIES = (*FINDS, DUPLICATE)
+TO_READ = (FOUND, REREAD)
+_COPIES = (*TO_READ, DUPLICATE)
 _OUTCOMES = (READ, REFUSED)
-_AS_IT_LIES = ("path", "size", "modified")
+_AS_LISTED = ("path", "size", "modified")
+
+EVENTS = pl.Schema(
+    {
+        "path": pl.String(),
+        "sequence": pl.Int64(),
+        "event_number": pl.Int64(),
+        "event": pl.String(),
+        "reason": pl.String(),
+        "rows": pl.Int64(),
+        "size": pl.Int64(),
+        "modified": TIMESTAMP,
+        "content_hash": pl.String(),
+        "at": TIMESTAMP,
+    }
+)
+"""The columns of the log from which the state follows."""
+_DISCOVERIES = pl.Schema(
+    {name: EVENTS[name] for name in ("path", "sequence", "event", "size", "modified", "content_hash")}
+    | {"rows": pl.Int64(), "outcome": pl.String(), "transient": pl.Boolean(), "archived": pl.Boolean()}
+)
 
 
 @dataclass(frozen=True)
-class State:
-    """What the log says of one path, since it was last archived.
+class FileState:
+    """What the log records of one path, since it was last archived.
 
     Attributes:
-        event: How it was last found: `found`, `reread` or `duplicate`.
-        outcome: What became of that: `read`, `refused`, or None.
-        content: The content hash of that.
-        holds: The content hash of the file whose rows bronze holds under this path; None if it holds none.
-        noted: The content hashes that were ignored.
-        unfinished: Whether it was refused only because it was not there as it had been found.
-        orphaned: Whether it is a copy of a content that was not read after all.
+        event: How it was last discovered: `found`, `reread` or `duplicate`.
+        outcome: The outcome of that: `read`, `refused`, or None.
+        content_hash: Its content at that.
+        ingested_hash: The content whose rows bronze has under this path; None if it has none.
+        ignored_hashes: The contents that were ignored.
+        transient: Whether it was refused only because it was not there as it had been discovered.
+        orphaned: Whether it is a duplicate of a content that was not read after all.
     """
 
     event: str
     outcome: str | None
-    content: str | None
-    holds: str | None
-    noted: frozenset[str]
-    unfinished: bool = False
+    content_hash: str | None
+    ingested_hash: str | None
+    ignored_hashes: frozenset[str]
+    transient: bool = False
     orphaned: bool = False
 
     @property
-    def waits(self) -> bool:
-        """Whether it was found and not read or refused yet."""
-        return self.event in FINDS and self.outcome is None
+    def is_pending(self) -> bool:
+        """Whether it is to be read, and was not read or refused yet."""
+        return self.event in TO_READ and self.outcome is None
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the log said of one feed when it was looked at.
+class FeedState:
+    """The state of one feed at one version of the log.
 
     Attributes:
-        files: What discovery saw, by number: `path`, `sequence`, `event`, `size`, `modified`, `content_hash`; `outcome` and `rows`
-            (null: none yet), `unfinished` (refused, but not for what it says: it was not there as it had been found), `archived`.
-        cursors: How far sources had come in the log.
+        discoveries: What discovery recorded, by sequence: `path`, `sequence`, `event`, `size`, `modified`, `content_hash`; `outcome` and
+            `rows` (null: none yet), `transient` (refused, but not for its content: it was not there as it had been discovered), `archived`.
+        latest: The last event of each path, whatever it is: the columns of `EVENTS`.
+        events: The number of the last event; None: there is none.
+        numbered: The last sequence that discovery gave.
+        reported: The last sequence up to which outcomes are recorded.
+        log_id: Of the log that this was read from.
     """
 
-    files: pl.DataFrame
-    cursors: Mapping[str, int | None]
+    discoveries: pl.DataFrame
+    latest: pl.DataFrame
+    events: int | None = None
+    numbered: int | None = None
+    reported: int | None = None
+    log_id: str = ""
+
+    @property
+    def position(self) -> tuple[str, int | None, int | None, int | None]:
+        """The version of the state: where it is equal, the state is."""
+        return self.log_id, self.events, self.numbered, self.reported
 
     @staticmethod
-    def of(events: pl.DataFrame, cursors: Mapping[str, int | None]) -> "Look":
-        """The events of a feed, in any order, as files."""
+    def empty() -> "FeedState":
+        """The state before the first event."""
+        return FeedState(pl.DataFrame(schema=_DISCOVERIES), pl.DataFrame(schema=EVENTS))
+
+    def apply(self, events: pl.DataFrame) -> "FeedState":
+        """The state after more events, in any order, with the columns of `EVENTS`.
+
+        To apply events in parts, in the order of their numbers, gives what applying all of them at once gives.
+        """
+        events = events.select(EVENTS.names()).sort("event_number")
         outcomes = (
             events.filter(pl.col("event").is_in(_OUTCOMES))
-            .sort("at", maintain_order=True)
             .unique("sequence", keep="last", maintain_order=True)
-            .select("sequence", "rows", outcome="event", unfinished=(pl.col("event") == REFUSED) & pl.col("size").is_null())
+            .select("sequence", "rows", outcome="event", transient=(pl.col("event") == REFUSED) & pl.col("size").is_null())
         )
-        archived = events.filter(pl.col("event") == ARCHIVED).select("sequence", archived=pl.lit(value=True)).unique("sequence")
-        files = (
-            events.filter(~pl.col("event").is_in([*_OUTCOMES, ARCHIVED]))
-            .drop("rows", "at")
-            .join(outcomes, on="sequence", how="left")
-            .join(archived, on="sequence", how="left")
-            .with_columns(pl.col("unfinished", "archived").fill_null(value=False))
-            .sort("sequence")
+        archived = events.filter(pl.col("event") == ARCHIVED)["sequence"]
+        new = events.filter(~pl.col("event").is_in([*_OUTCOMES, ARCHIVED])).with_columns(
+            pl.lit(None, pl.Int64).alias("rows"),
+            pl.lit(None, pl.String).alias("outcome"),
+            *(pl.lit(value=False).alias(name) for name in ("transient", "archived")),
         )
-        return Look(files, cursors)
+        discoveries = pl.concat([self.discoveries, new.select(_DISCOVERIES.names())])
+        if outcomes.height:
+            has_outcome = pl.col("outcome_new").is_not_null()
+            discoveries = discoveries.join(outcomes, on="sequence", how="left", suffix="_new", maintain_order="left").select(
+                pl.when(has_outcome).then(f"{name}_new").otherwise(name).alias(name) if name in outcomes.columns[1:] else name
+                for name in _DISCOVERIES
+            )
+        if archived.len():
+            discoveries = discoveries.with_columns(pl.col("archived") | pl.col("sequence").is_in(archived.implode()))
+        latest = pl.concat([self.latest, events]).unique("path", keep="last", maintain_order=True)
+        return replace(self, discoveries=discoveries, latest=latest)
 
-    def unknown(self, files: Sequence[LandedFile]) -> list[LandedFile]:
-        """Those of `files` that have to be looked at: new, changed or touched since, or not read for a reason that is gone."""
-        if not files:
-            return []
-        last = self.files.unique("path", keep="last", maintain_order=True)
-        again = self._orphaned() | set(self.copies().filter("unfinished")["path"])
-        schema = {"path": pl.String(), "size": pl.Int64(), "modified": TIMESTAMP}
-        listed = pl.DataFrame([(file.path, file.size, file.modified) for file in files], schema=schema, orient="row")
-        known = set(listed.join(last.select(_AS_IT_LIES), on=_AS_IT_LIES, how="semi")["path"]) - again
-        return [file for file in files if file.path not in known]
+    def to_examine(self, listing: pl.DataFrame) -> pl.DataFrame:
+        """The listed files that discovery has to look into: new, changed or touched since, or not read for a reason that is gone."""
+        return listing.join(self._known, on=list(_AS_LISTED), how="anti", maintain_order="left") if listing.height else listing
 
-    def waiting(self, after: int | None) -> pl.DataFrame:
-        """The finds above a number, by number; of a path that was found again before it was read, the last."""
-        return self.copies().filter(pl.col("event").is_in(FINDS) & (pl.col("sequence") > (after or 0)))
+    def pending(self, after: int | None) -> pl.DataFrame:
+        """The files to read above a sequence, by sequence; of a path that was discovered again before it was read, the last."""
+        return self.copies.filter(pl.col("event").is_in(TO_READ) & (pl.col("sequence") > (after or 0)))
 
-    def reported(self, after: int | None, until: int) -> pl.DataFrame:
-        """The finds in (after, until] that have an outcome, with `superseded`: whether the path was found again since."""
-        finds = self.files.filter(pl.col("sequence").is_between(after or 0, until, closed="right") & pl.col("outcome").is_not_null())
-        newest = self.copies().select("sequence", newest=pl.lit(value=True))
-        return finds.join(newest, on="sequence", how="left").with_columns(superseded=pl.col("newest").is_null()).sort("sequence")
+    def with_outcome(self, after: int | None, until: int) -> pl.DataFrame:
+        """The files in (after, until] that have an outcome, with `superseded`: whether the path was discovered again since."""
+        done = self.discoveries.filter(pl.col("sequence").is_between(after or 0, until, closed="right") & pl.col("outcome").is_not_null())
+        newest = self.copies.select("sequence", newest=pl.lit(value=True))
+        return done.join(newest, on="sequence", how="left").with_columns(superseded=pl.col("newest").is_null()).sort("sequence")
 
-    def replaced_by(self, path: str, sequence: int) -> int | None:
-        """The number whose rows leave bronze when `sequence`, a reread of this path, comes in."""
-        read = self.files.filter((pl.col("path") == path) & (pl.col("outcome") == READ) & (pl.col("sequence") < sequence))
+    def previous_read(self, path: str, sequence: int) -> int | None:
+        """The sequence whose rows leave bronze when `sequence`, a reread of this path, comes in."""
+        read = self.discoveries.filter((pl.col("path") == path) & (pl.col("outcome") == READ) & (pl.col("sequence") < sequence))
         return int(read["sequence"][-1]) if read.height else None
 
-    def accepted(self, *, newest_only: bool = False, but: Sequence[str] = ()) -> Iterable[tuple[str, str]]:
-        """The contents that bronze holds or is about to, each with its path; without those that wait under the paths `but`.
+    def ingested_contents(self, *, newest_only: bool = False, without_pending: Sequence[str] = ()) -> pl.DataFrame:
+        """The contents that bronze has or is about to have, `content_hash` and `path`; without those that are pending under some paths.
 
-        Contents that were reread since, refused, or found again before they were read, are none of them.
+        Contents that were reread since, refused, or discovered again before they were read, are none of them.
         """
-        finds = self.files.filter(pl.col("event").is_in(FINDS) & pl.col("content_hash").is_not_null())
-        read = finds.filter(pl.col("outcome") == READ)
-        kept = read.filter(pl.col("event").shift(-1).over("path").ne_missing(REREAD))
-        waits = self.copies().filter(pl.col("event").is_in(FINDS) & pl.col("outcome").is_null() & pl.col("content_hash").is_not_null())
-        found = pl.concat([kept, waits.filter(~pl.col("path").is_in(list(but)))]).sort("sequence")
-        return (found.tail(1) if newest_only else found).select("content_hash", "path").iter_rows()
+        pending = self._pending_contents
+        if without_pending:
+            pending = pending.filter(~pl.col("path").is_in(list(without_pending)))
+        contents = pl.concat([self._read_contents, pending]).sort("sequence")
+        return (contents.tail(1) if newest_only else contents).select("content_hash", "path")
 
-    def states(self, paths: Sequence[str]) -> dict[str, State]:
-        """What the log says of paths, each since it was last archived; a path of which it says nothing is missing."""
-        rows = self.files.filter(pl.col("path").is_in(list(paths)))
+    def last_events(self, events: Sequence[str] | None = None) -> pl.DataFrame:
+        """The last event of each path; with `events`, of those where it is one of them."""
+        if events is None:
+            return self.latest
+        return pl.concat([self.latest.clear(), *(self._by_last_event[event] for event in events if event in self._by_last_event)])
+
+    def of_paths(self, paths: Sequence[str]) -> dict[str, FileState]:
+        """The states of paths, each since it was last archived; a path without any is missing."""
+        if not paths:
+            return {}
+        rows = self.discoveries.filter(pl.col("path").is_in(list(paths)))
         gone = pl.col("sequence").filter(pl.col("archived")).max().over("path")
         current = rows.filter(gone.is_null() | (pl.col("sequence") > gone))
-        orphaned = self._orphaned()
-        states = {path: _state(events.to_dicts()) for (path,), events in current.partition_by("path", as_dict=True).items()}
+        states = {path: _file_state(events.to_dicts()) for (path,), events in current.partition_by("path", as_dict=True).items()}
+        orphaned = set(self._orphaned)
         return {str(path): replace(state, orphaned=path in orphaned) for path, state in states.items() if state is not None}
 
+    @cached_property
     def copies(self) -> pl.DataFrame:
-        """How each path was last found: a find or a duplicate."""
-        return self.files.filter(pl.col("event").is_in(_COPIES)).unique("path", keep="last", maintain_order=True)
+        """How each path was last discovered: as a file to read or as a duplicate."""
+        return self.discoveries.filter(pl.col("event").is_in(_COPIES)).unique("path", keep="last", maintain_order=True)
 
-    def _orphaned(self) -> set[str]:
-        """The copies of contents that were not read after all: they are read in their place."""
-        copies = self.copies().filter((pl.col("event") == DUPLICATE) & ~pl.col("archived"))
-        if not copies.height:
-            return set()
-        held = {content for content, _ in self.accepted()}
-        return {path for path, content in copies.select("path", "content_hash").iter_rows() if content not in held}
+    @cached_property
+    def _by_last_event(self) -> dict[str, pl.DataFrame]:
+        return {str(event): rows for (event,), rows in self.latest.partition_by("event", as_dict=True, maintain_order=True).items()}
+
+    @cached_property
+    def _known(self) -> pl.DataFrame:
+        """The files as they were last discovered, but those that have to be looked into however they are listed."""
+        again = pl.concat([self._orphaned, self.copies.filter("transient")["path"]])
+        last = self.discoveries.select(_AS_LISTED).unique("path", keep="last", maintain_order=True)
+        return last.filter(~pl.col("path").is_in(again.implode()))
+
+    @cached_property
+    def _orphaned(self) -> pl.Series:
+        """The duplicates of contents that were not read after all: they are read in their place."""
+        duplicates = self.copies.filter((pl.col("event") == DUPLICATE) & ~pl.col("archived"))
+        return duplicates.join(self.ingested_contents(), on="content_hash", how="anti", nulls_equal=True)["path"]
+
+    @cached_property
+    def _read_contents(self) -> pl.DataFrame:
+        to_read = self.discoveries.filter(pl.col("event").is_in(TO_READ) & pl.col("content_hash").is_not_null())
+        read = to_read.filter(pl.col("outcome") == READ)
+        # A window over ten thousand paths takes longer than the rest together, and few of them were ever reread.
+        was_reread = pl.col("path").is_in(read.filter(pl.col("event") == REREAD)["path"].implode())
+        kept = read.filter(was_reread).filter(pl.col("event").shift(-1).over("path").ne_missing(REREAD))
+        return pl.concat([read.filter(~was_reread), kept]).sort("sequence").select("sequence", "content_hash", "path")
+
+    @cached_property
+    def _pending_contents(self) -> pl.DataFrame:
+        is_pending = pl.col("event").is_in(TO_READ) & pl.col("outcome").is_null() & pl.col("content_hash").is_not_null()
+        return self.copies.filter(is_pending).select("sequence", "content_hash", "path")
 
 
-def _state(events: list[dict[str, Any]]) -> State | None:
+def _file_state(events: list[dict[str, Any]]) -> FileState | None:
     copies = [event for event in events if event["event"] in _COPIES]
     if not copies:
         return None
-    held = [event["content_hash"] for event in copies if event["outcome"] == READ]
-    noted = frozenset(event["content_hash"] for event in events if event["event"] == IGNORED)
+    ingested = [event["content_hash"] for event in copies if event["outcome"] == READ]
+    ignored = frozenset(event["content_hash"] for event in events if event["event"] == IGNORED)
     last = copies[-1]
-    return State(last["event"], last["outcome"], last["content_hash"], held[-1] if held else None, noted, unfinished=last["unfinished"])
+    return FileState(
+        last["event"], last["outcome"], last["content_hash"], ingested[-1] if ingested else None, ignored, transient=last["transient"]
+    )
 
 
-def judge(path: str, content: str | None, state: State | None, changed: Changed) -> tuple[str, str | None]:
-    """The event, and its reason, of a file that is unknown as it lies there with this content."""
-    # Mending or touching a refused file is how it is tried again.
-    if state is None or state.orphaned or (state.outcome == REFUSED and state.holds is None):
+def classify(path: str, content_hash: str | None, state: FileState | None, changed: Changed) -> tuple[str, str | None]:
+    """The discovery event, and its reason, of a listed file that is not known as it is listed."""
+    # To correct or touch a refused file is how it is tried again.
+    if state is None or state.orphaned or (state.outcome == REFUSED and state.ingested_hash is None):
         return FOUND, None
-    if state.waits or state.unfinished:
+    if state.is_pending or state.transient:
         return state.event, None
-    if content is not None and content == (state.holds or state.content):
+    if content_hash is not None and content_hash == (state.ingested_hash or state.content_hash):
         return TOUCHED, None
     if changed == "reread":
-        return (FOUND if state.holds is None else REREAD), None
+        return (FOUND if state.ingested_hash is None else REREAD), None
     if changed == "ignore":
-        return (TOUCHED, None) if content in state.noted else (IGNORED, f"{path} changed after it was read, which this feed ignores")
+        ignored = content_hash in state.ignored_hashes
+        return (TOUCHED, None) if ignored else (IGNORED, f"{path} changed after it was read, which this feed ignores")
     return CHANGED, (
         f"{path} changed after it was read; its rows stay as they were. Land the new content under a new name, "
         f"or put its rows in the place of the old ones: `lakehouse files reread {path}`"

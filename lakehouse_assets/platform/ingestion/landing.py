@@ -1,102 +1,155 @@
-"""The landing log: every file ever seen, numbered, with what became of it. Reading the files into bronze is in `bronze`.
+"""The landing log: every file ever discovered, numbered, with its outcome. Reading the files into bronze is in `bronze`.
 
 The log is a Delta table of events and only grows. Discovery adds `found`, `reread`, `duplicate`, `changed`, `ignored` and `touched`, each
-with a number of its own; reading adds `read` or `refused`, and moving away `archived`, under the number of the file that was found. What
-follows from the events is worked out in `look`.
+with a sequence number of its own; reading adds `read` or `refused`, and moving away `archived`, under the sequence of the file. Every event
+gets its number in the commit that adds it, so that events are ordered by commits. What follows from them is worked out in `file_state`.
 """
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import repeat
+from typing import Any
 
 import polars as pl
+from deltalake import DeltaTable
 
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.file_state import (
     ARCHIVED,
     CHANGED,
     DUPLICATE,
+    EVENTS,
     FOUND,
     IGNORED,
     READ,
     REFUSED,
     REREAD,
     TOUCHED,
-    Look,
-    State,
-    judge,
+    FeedState,
+    FileState,
+    classify,
 )
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone, content_hash
-from lakehouse_assets.platform.storage.commit import Commit, Cursor, cursor_of
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 __all__ = ["ARCHIVED", "CHANGED", "DUPLICATE", "FOUND", "IGNORED", "READ", "REFUSED", "REREAD", "TOUCHED"]
 
 LOG = "platform.landing.log"
-SCHEMA = pl.Schema(
-    {
-        "feed": pl.String(),
-        "path": pl.String(),
-        "sequence": pl.Int64(),
-        "event": pl.String(),
-        "reason": pl.String(),
-        "rows": pl.Int64(),
-        "size": pl.Int64(),
-        "modified": TIMESTAMP,
-        "content_hash": pl.String(),
-        "at": TIMESTAMP,
-        "run_id": pl.String(),
-    }
-)
-DESCRIPTION = "Every file ever seen in the landing zone, numbered, with what became of it."
-_LOOKED_AT = ("path", "sequence", "event", "rows", "size", "modified", "content_hash", "at")
+SCHEMA = pl.Schema({"feed": pl.String(), **EVENTS, "run_id": pl.String()})
+DESCRIPTION = "Every file ever discovered in the landing zone, numbered, with its outcome."
+
+_MOST_STATES = 200
+# Of feeds that this process has read, by log and feed. Only a hint: it is used while the log has no later event, and extended by those that
+# it has.
+_states: dict[tuple[str, str], FeedState] = {}
 
 
 class NotAsked(ValueError):
     """A file cannot be read again as was asked for."""
 
 
-def look(log: Table, feed: str, *also: str) -> Look:
-    """What the log says of a feed, with the cursors of `also`: one read of one version of the log, and of the feed's own part of it."""
-    sources = (_numbering(feed), *also)
+def state(log: Table, feed: str) -> FeedState:
+    """The state of a feed at the latest version of the log.
+
+    A process reads each event once: the next call reads the events that were added since.
+    """
     try:
         table = log.now()
     except NoSuchTable:
-        return Look.of(pl.DataFrame(schema={name: SCHEMA[name] for name in _LOOKED_AT}), dict.fromkeys(sources))
-    events = pl.scan_delta(table).filter(pl.col("feed") == feed).select(_LOOKED_AT).collect()
-    return Look.of(events, {source: cursor_of(table, source) for source in sources})
+        return FeedState.empty()
+    known = _states.get((log.uri, feed), FeedState.empty())
+    log_id, events = str(table.metadata().id), cursor_of(table, _events(feed))
+    if known.log_id != log_id or (known.events or 0) > (events or 0):
+        known = FeedState.empty()
+    if known.events != events:
+        rows = pl.scan_delta(table).filter((pl.col("feed") == feed) & (pl.col("event_number") > (known.events or 0)))
+        known = known.apply(rows.select(EVENTS.names()).collect())
+    now = replace(
+        known,
+        log_id=log_id,
+        events=events,
+        numbered=cursor_of(table, _numbering(feed)),
+        reported=cursor_of(table, bronze_cursor(feed)),
+    )
+    if now.position == known.position:
+        return known
+    if len(_states) >= _MOST_STATES:
+        _states.clear()
+    _states[log.uri, feed] = now
+    return now
+
+
+def bronze_cursor(feed: str) -> str:
+    """The name under which bronze keeps how far it has read a feed, and the log how far outcomes are recorded."""
+    return f"landing/{feed}"
 
 
 def _numbering(feed: str) -> str:
     return f"numbered/{feed}"
 
 
-def files_of(zone: Zone, feed: Feed) -> list[LandedFile]:
-    """The files of a feed as they lie there now, oldest first."""
-    return [file for file in zone.files() if feed.takes(file.path)]
+def _events(feed: str) -> str:
+    return f"events/{feed}"
+
+
+def listed(zone: Zone, feed: Feed) -> pl.DataFrame:
+    """The files of a feed as they are in the landing folder now: `path`, `size`, `modified`, oldest first."""
+    return _taken(zone.listing().files, feed)
+
+
+def to_examine(known: FeedState, listing: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    """The listed files of a feed that discovery has to look into. The pattern is matched last: it takes longer than the comparison."""
+    return _taken(known.to_examine(listing), feed)
+
+
+def _taken(files: pl.DataFrame, feed: Feed) -> pl.DataFrame:
+    takes = [feed.takes(path) for path in files["path"]]
+    return files if all(takes) else files.filter(pl.Series(takes, dtype=pl.Boolean))
+
+
+def unsettled(files: pl.DataFrame, feed: Feed) -> pl.Series:
+    """Which files were modified less than the settle time of the feed ago, and may still be being written.
+
+    A file from further in the future than that has a wrong clock: it counts as settled, or it would never be read.
+    """
+    if not feed.settle_seconds or not files.height:
+        return pl.Series([False] * files.height, dtype=pl.Boolean)
+    age = (pl.lit(datetime.now(UTC)) - pl.col("modified")).abs()
+    return files.select(age < timedelta(seconds=feed.settle_seconds)).to_series()
 
 
 def discover(log: Table, zone: Zone, feed: Feed, run_id: str) -> int:
     """Number the files that the log does not know yet; how many events were added.
 
-    Two discoveries at once give every file one number: the numbers are a cursor of the log's own commits.
+    Files that may still be being written are waited for once, for the settle time of the feed at most; those that were modified meanwhile
+    are left for the next discovery. Two discoveries at once give every file one number.
     """
+    waited = False
     while True:
-        seen = look(log, feed.name)
-        unknown = seen.unknown(files_of(zone, feed))
-        states = seen.states([file.path for file in unknown])
+        known = state(log, feed.name)
+        unknown = to_examine(known, zone.listing().files, feed)
+        open_ended = unsettled(unknown, feed)
+        if open_ended.any() and not waited:
+            time.sleep(feed.settle_seconds)
+            waited = True
+            continue
+        unknown = unknown.filter(~open_ended)
+        states = known.of_paths(unknown["path"].to_list())
+        files = [LandedFile(*row) for row in unknown.iter_rows()]
         with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-            events = pool.map(_event, unknown, repeat(zone), (states.get(file.path) for file in unknown), repeat(feed))
+            events = pool.map(_discovery, files, repeat(zone), (states.get(file.path) for file in files), repeat(feed))
             rows = [row for row in events if row is not None]
         if not rows:
             return 0
         try:
-            _add(log, feed, _mark_duplicates(rows, seen, feed), seen, run_id)
+            _number(log, feed, _mark_duplicates(rows, known, feed), known, run_id)
         except CursorMoved:
-            continue  # another discovery was faster: look again at what is left
+            continue  # another discovery was faster: examine what is left
         return len(rows)
 
 
@@ -104,61 +157,84 @@ def ask(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool, run_id: 
     """Number a file again, so that the next run reads it: one that was refused, or any one with `reread`. The event that was added.
 
     Raises:
-        NotAsked: The file is not in the landing zone or waits already; without `reread`, it was not refused.
+        NotAsked: The file is not in the landing zone or is pending already; without `reread`, it was not refused.
     """
     while True:
-        seen = look(log, feed.name)
-        state = seen.states([path]).get(path)
-        _check_asked(path, feed, state, archived=path in seen.files["path"], reread=reread)
+        known = state(log, feed.name)
+        file_state = known.of_paths([path]).get(path)
+        _check_request(path, feed, file_state, archived=path in known.discoveries["path"], reread=reread)
         try:
             file = zone.stat(path)
         except OSError as error:
             raise NotAsked(f"{path} cannot be opened in the landing zone ({error.strerror}): land it again") from error
-        row = {"path": path, "size": file.size, "modified": file.modified, "content_hash": _content_hash(zone, path)}
-        again = reread or (state is not None and state.holds is not None)
-        row |= {"event": REREAD if again else FOUND, "reason": "asked for by hand"}
+        row: dict[str, Any] = {
+            "path": path,
+            "size": file.size,
+            "modified": file.modified,
+            "content_hash": _content_hash(zone, path),
+            "reason": "requested by hand",
+        }
+        again = reread or (file_state is not None and file_state.ingested_hash is not None)
+        row["event"] = REREAD if again else FOUND
         if row["event"] == FOUND:
-            row = _mark_duplicates([row], seen, feed)[0]
+            row = _mark_duplicates([row], known, feed)[0]
         try:
-            _add(log, feed, [row], seen, run_id)
+            _number(log, feed, [row], known, run_id)
         except CursorMoved:
             continue
         return str(row["event"])
 
 
-def _check_asked(path: str, feed: Feed, state: State | None, *, archived: bool, reread: bool) -> None:
-    if state is None and not archived:
+def _check_request(path: str, feed: Feed, file_state: FileState | None, *, archived: bool, reread: bool) -> None:
+    if file_state is None and not archived:
         raise NotAsked(f"{path} was never found in feed {feed.name}: `lakehouse files {feed.name}` lists what was")
-    if state is not None and state.waits:
-        raise NotAsked(f"{path} waits to be read already: `lakehouse run` reads it")
-    if not reread and (state is None or state.outcome != REFUSED):
-        became = ARCHIVED if state is None else state.outcome or state.event
-        raise NotAsked(f"{path} was not refused ({became}): `lakehouse files reread {path}` reads it again all the same")
+    if file_state is not None and file_state.is_pending:
+        raise NotAsked(f"{path} is pending already: `lakehouse run` reads it")
+    if not reread and (file_state is None or file_state.outcome != REFUSED):
+        outcome = ARCHIVED if file_state is None else file_state.outcome or file_state.event
+        raise NotAsked(f"{path} was not refused ({outcome}): `lakehouse files reread {path}` reads it again all the same")
 
 
-def _add(log: Table, feed: Feed, rows: list[dict[str, object]], seen: Look, run_id: str) -> None:
+def _number(log: Table, feed: Feed, rows: list[dict[str, Any]], known: FeedState, run_id: str) -> None:
+    """Add discovery events with the next sequence numbers.
+
+    Raises:
+        CursorMoved: Numbers were given since `known` was read.
+    """
     log.create(SCHEMA, ("feed",), DESCRIPTION)
-    source = _numbering(feed.name)
-    last = seen.cursors[source]
-    frame = pl.DataFrame(rows, schema=SCHEMA).with_columns(
-        feed=pl.lit(feed.name),
-        sequence=pl.int_range(pl.len(), dtype=pl.Int64) + (last or 0) + 1,
-        at=datetime.now(UTC),
-        run_id=pl.lit(run_id),
-    )
-    log.append(frame, Commit((Cursor(source, last, (last or 0) + len(rows)),)))
+    first = (known.numbered or 0) + 1
+    events = [{**row, "sequence": first + position} for position, row in enumerate(rows)]
+    _append(log, feed.name, events, run_id, (Cursor(_numbering(feed.name), known.numbered, first - 1 + len(rows)),))
 
 
-def record(log: Table, feed: str, outcomes: Iterable[dict[str, object]], run_id: str, cursor: Cursor | None = None) -> None:
-    """Say what became of files, each with `path`, `sequence` and `event`.
+def record(log: Table, feed: str, outcomes: Iterable[dict[str, Any]], run_id: str, cursor: Cursor | None = None) -> None:
+    """Record outcomes of files, each with `path`, `sequence` and `event`.
 
     Raises:
         CursorMoved: Another run was faster.
     """
-    frame = pl.DataFrame(list(outcomes), schema=SCHEMA)
-    if frame.height or cursor is not None:
-        stamped = frame.with_columns(feed=pl.lit(feed), at=datetime.now(UTC), run_id=pl.lit(run_id))
-        log.append(stamped, Commit(() if cursor is None else (cursor,)))
+    events = list(outcomes)
+    if events or cursor is not None:
+        _append(log, feed, events, run_id, () if cursor is None else (cursor,))
+
+
+def _append(log: Table, feed: str, events: Sequence[dict[str, Any]], run_id: str, cursors: tuple[Cursor, ...]) -> None:
+    """One commit; the events get their numbers from the very version that they are added to."""
+    frame = pl.DataFrame(list(events), schema=SCHEMA).with_columns(feed=pl.lit(feed), at=datetime.now(UTC), run_id=pl.lit(run_id))
+
+    def attempt(table: DeltaTable) -> Counts:
+        for cursor in cursors:
+            # Also where the cursor has come as far as this commit would bring it: then another run's events stand there, not these.
+            if (at := cursor_of(table, cursor.source)) != cursor.before:
+                raise CursorMoved(f"the cursor of {cursor.source!r} is at {at}, this commit starts at {cursor.before}: read it again")
+        last = cursor_of(table, _events(feed))
+        numbers = pl.int_range(pl.len(), dtype=pl.Int64) + (last or 0) + 1
+        commit = Commit((Cursor(_events(feed), last, (last or 0) + frame.height), *cursors))
+        counts = Counts(written=frame.height)
+        log.write_rows(table, frame.with_columns(event_number=numbers), commit.properties(table, counts, read_before_write=False))
+        return counts
+
+    log.write(None, attempt)
 
 
 def _content_hash(zone: Zone, path: str) -> str | None:
@@ -176,55 +252,60 @@ def _content_hash(zone: Zone, path: str) -> str | None:
         return None
 
 
-def _event(file: LandedFile, zone: Zone, state: State | None, feed: Feed) -> dict[str, object] | None:
-    """What discovery says of a file; None if it is gone again."""
+def _discovery(file: LandedFile, zone: Zone, file_state: FileState | None, feed: Feed) -> dict[str, Any] | None:
+    """The event of a file; None if it is gone again."""
     try:
         content = _content_hash(zone, file.path)
     except FileNotFoundError:
         return None
-    event, reason = judge(file.path, content, state, feed.changed)
+    event, reason = classify(file.path, content, file_state, feed.changed)
     return {"path": file.path, "size": file.size, "modified": file.modified, "content_hash": content, "event": event, "reason": reason}
 
 
-def _mark_duplicates(rows: list[dict[str, object]], seen: Look, feed: Feed) -> list[dict[str, object]]:
-    found = [row for row in rows if row["event"] in {FOUND, REREAD}]
-    names: dict[object, object] = dict(seen.accepted(newest_only=feed.snapshot, but=[str(row["path"]) for row in found]))
-    for row in found:
+def _mark_duplicates(rows: list[dict[str, Any]], known: FeedState, feed: Feed) -> list[dict[str, Any]]:
+    to_read = [row for row in rows if row["event"] in {FOUND, REREAD}]
+    contents = known.ingested_contents(newest_only=feed.snapshot, without_pending=[row["path"] for row in to_read])
+    contents = contents.filter(pl.col("content_hash").is_in([row["content_hash"] for row in to_read]))
+    paths: dict[str | None, str] = dict(contents.iter_rows())
+    for row in to_read:
         content, path = row["content_hash"], row["path"]
-        first = names.get(content) if content is not None and row["event"] == FOUND else None
+        first = paths.get(content) if content is not None and row["event"] == FOUND else None
         if first is not None:
             row |= {"event": DUPLICATE, "reason": f"the same content as {first}, which is read already"}
             continue
         if feed.snapshot:
-            names.clear()  # only what was said last is not said again
-        names[content] = path
+            paths.clear()  # only what the newest snapshot has is a duplicate
+        paths[content] = path
     return rows
 
 
-def latest(log: Table) -> pl.DataFrame:
-    """What last became of every file: one row a feed and path."""
-    if not log.exists():
-        return pl.DataFrame(schema=SCHEMA)
-    return log.scan().collect().sort("at", "sequence", maintain_order=True).unique(["feed", "path"], keep="last", maintain_order=True)
+def latest(log: Table, events: Sequence[str] | None = None) -> pl.DataFrame:
+    """The last event of every file, one row a feed and path, by feed; with `events`, of those files whose last event is one of them."""
+    try:
+        feeds = sorted({str(partition["feed"]) for partition in log.now().partitions()})
+    except NoSuchTable:
+        feeds = []
+    rows = [state(log, feed).last_events(events).select(pl.lit(feed).alias("feed"), *EVENTS) for feed in feeds]
+    return pl.concat([pl.DataFrame(schema={"feed": pl.String(), **EVENTS}), *rows])
 
 
 def journal(log: Table, feed: str | None = None, path: str | None = None) -> pl.DataFrame:
-    """Every number that was given, with what became of it, in the order in which they were given.
+    """Every sequence number that was given, with its outcome, by feed in the order in which they were given. It reads the whole log.
 
-    Columns: `feed`, `path`, `sequence`, `event` (as it was found), `outcome` (null: none), `archived_at`, `reason`, `rows`, `size`,
-    `modified`, `found_at`, `at` (of the outcome, else of the find), `run_id`.
+    Columns: `feed`, `path`, `sequence`, `event` (as it was discovered), `outcome` (null: none), `archived_at`, `reason`, `rows`, `size`,
+    `modified`, `found_at`, `at` (of the outcome, else of the discovery), `run_id`.
     """
     events = (log.scan() if log.exists() else pl.LazyFrame(schema=SCHEMA)).drop("content_hash")
     events = events.filter(pl.lit(value=True) if feed is None else pl.col("feed") == feed)
-    found = events.filter(pl.lit(value=True) if path is None else pl.col("path") == path).sort("at").collect()
+    rows = events.filter(pl.lit(value=True) if path is None else pl.col("path") == path).sort("feed", "event_number").collect()
     number = ["feed", "sequence"]
-    became = found.filter(pl.col("event").is_in([READ, REFUSED])).unique(number, keep="last")
-    became = became.select(*number, "rows", outcome="event", why="reason", done_at="at", done_by="run_id")
-    moved = found.filter(pl.col("event") == ARCHIVED).unique(number, keep="first").select(*number, archived_at="at")
+    outcomes = rows.filter(pl.col("event").is_in([READ, REFUSED])).unique(number, keep="last", maintain_order=True)
+    outcomes = outcomes.select(*number, "rows", outcome="event", why="reason", done_at="at", done_by="run_id")
+    moved = rows.filter(pl.col("event") == ARCHIVED).unique(number, keep="first", maintain_order=True).select(*number, archived_at="at")
     return (
-        found.filter(~pl.col("event").is_in([READ, REFUSED, ARCHIVED]))
+        rows.filter(~pl.col("event").is_in([READ, REFUSED, ARCHIVED]))
         .drop("rows")
-        .join(became, on=number, how="left")
+        .join(outcomes, on=number, how="left")
         .join(moved, on=number, how="left")
         .select(
             "feed",
@@ -233,7 +314,7 @@ def journal(log: Table, feed: str | None = None, path: str | None = None) -> pl.
             "event",
             "outcome",
             "archived_at",
-            # A request by hand is no reason for what came of it.
+            # A request by hand is no reason for its outcome.
             pl.when(pl.col("outcome").is_null()).then("reason").otherwise("why").alias("reason"),
             "rows",
             "size",
@@ -242,5 +323,5 @@ def journal(log: Table, feed: str | None = None, path: str | None = None) -> pl.
             pl.coalesce("done_at", "at").alias("at"),
             pl.coalesce("done_by", "run_id").alias("run_id"),
         )
-        .sort("found_at", "feed", "sequence")
+        .sort("feed", "sequence")
     )

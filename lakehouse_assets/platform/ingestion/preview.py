@@ -11,7 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.compression import ENDINGS
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, is_seen
-from lakehouse_assets.platform.ingestion.file_state import CHANGED, IGNORED, REREAD, TOUCHED, Look, judge
+from lakehouse_assets.platform.ingestion.file_state import CHANGED, IGNORED, REREAD, TOUCHED, FeedState, classify
 from lakehouse_assets.platform.ingestion.opened import parse_by_policy
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile
 from lakehouse_assets.platform.ingestion.zone import content_hash
@@ -46,9 +46,9 @@ class Preview:
 
 def preview(way: Ingestion, files: list[Path], held: ExitStack) -> Iterator[Preview]:
     """What would become of files if they landed in this order; the frames can be read until `held` is closed."""
-    seen = way.look()
+    state = way.state()
     columns = [name for name in (way.bronze.schema() if way.bronze.exists() else way.feed.schema()) if name not in LINEAGE]
-    previewer = _Previewer(way, seen, held, dict(seen.accepted(newest_only=way.feed.snapshot)), columns)
+    previewer = _Previewer(way, state, held, dict(state.ingested_contents(newest_only=way.feed.snapshot).iter_rows()), columns)
     for file in files:
         ending = "".join(file.suffixes[-2:] if file.suffix.lower() in ENDINGS else file.suffixes[-1:]).lstrip(".")
         try:
@@ -64,7 +64,7 @@ class _Previewer:
     """Knows what was read, and learns from each file what the next one is held against: `contents` by hash, `columns` of bronze."""
 
     way: Ingestion
-    seen: Look
+    state: FeedState
     held: ExitStack
     contents: dict[str, str]
     columns: list[str]
@@ -77,7 +77,7 @@ class _Previewer:
             raise RefusedFile(f"{name} does not fit the pattern of the feed or looks unfinished: no run would see it")
         with file.open("rb") as opened:
             content = content_hash(opened)
-        becomes, reason = _by_name(self.way, name, content, self.seen)
+        becomes, reason = _by_name(self.way, name, content, self.state)
         if becomes == NEW and content in self.contents:
             becomes, reason = KNOWN, f"{name} has the same content as {self.contents[content]}, which is read already"
         if becomes == KNOWN:
@@ -96,7 +96,7 @@ class _Previewer:
         self.columns.extend(gained)
 
 
-def _by_name(way: Ingestion, name: str, content: str, seen: Look) -> tuple[str, str | None]:
+def _by_name(way: Ingestion, name: str, content: str, state: FeedState) -> tuple[str, str | None]:
     """What the name says: another file may lie there under it, or have been read."""
     try:
         with way.zone.open(name) as lying:
@@ -107,7 +107,7 @@ def _by_name(way: Ingestion, name: str, content: str, seen: Look) -> tuple[str, 
         if same:
             return KNOWN, f"{name} lies there already"
         raise RefusedFile(f"{name} lies there with another content: land it under a new name")
-    event, reason = judge(name, content, seen.states([name]).get(name), way.feed.changed)
+    event, reason = classify(name, content, state.of_paths([name]).get(name), way.feed.changed)
     if event in {CHANGED, IGNORED}:
         raise RefusedFile(str(reason))
     if event == TOUCHED:

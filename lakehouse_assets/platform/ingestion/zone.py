@@ -7,21 +7,30 @@ import errno
 import filecmp
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol
 from uuid import uuid4
 
-from lakehouse_assets.platform.ingestion.feed import is_seen
+import polars as pl
+
+from lakehouse_assets.platform.ingestion.feed import is_seen_name
+from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 FILES_AT_ONCE = 4
 """So many files are hashed and opened at a time: a disk has several cores to feed, and a bucket takes its time."""
 
-_LAST_SECOND = 253_402_300_799  # of the year 9999, the last that a timestamp has
+_LAST_MICROSECOND = 253_402_300_799_000_000  # of the last second of the year 9999, the last that a timestamp has
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A folder that was modified less than this ago may gain another file without getting a later time: file systems count in steps.
+_CLOCK_TICK_NS = 2_000_000_000
+# Of so many files, the newest, it is checked each time that they were not modified in place.
+_NEWEST = 10
 _READ_AT_ONCE = 1024 * 1024
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -43,14 +52,45 @@ class LandedFile:
     modified: datetime
 
 
+LISTED = pl.Schema({"path": pl.String(), "size": pl.Int64(), "modified": TIMESTAMP})
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a feed at one moment.
+
+    Attributes:
+        files: `path`, `size`, `modified`, oldest first, then by path.
+        folders: The modification times of the folders that were listed, in nanoseconds, taken before they were listed; 0: not there. None
+            where they cannot tell whether a file was added since: in a bucket, or just after a change.
+    """
+
+    files: pl.DataFrame
+    folders: Mapping[Path, int] | None = None
+
+
 class Zone(Protocol):
     """The landing folder of one feed, on a disk or in a bucket. Paths are relative to it, with forward slashes."""
 
-    def files(self) -> list[LandedFile]:
-        """The seen files (`feed.is_seen`), oldest first, then by path.
+    def listing(self) -> Listing:
+        """The seen files (`feed.is_seen`).
 
         Raises:
             NotListed: The folder is out of reach. One that is not there has no files.
+        """
+
+    def is_unchanged(self, listing: Listing) -> bool:
+        """Whether a new listing would most likely be the same, at a cost that does not grow with the number of files.
+
+        True means that no file was added, removed or renamed, and that the newest ones were not modified; an older file may have been
+        modified in place.
+        """
+
+    def files(self) -> list[LandedFile]:
+        """The files of `listing`.
+
+        Raises:
+            NotListed: As `listing`.
         """
 
     def stat(self, path: str) -> LandedFile:
@@ -104,9 +144,28 @@ class LocalZone:
     folder: Path
     archive_folder: Path
 
+    def listing(self) -> Listing:
+        """As `Zone.listing`."""
+        walk, latest = _Walk(self.folder), time.time_ns() - _CLOCK_TICK_NS
+        walk.add(self.folder, "")
+        is_safe = all(modified < latest for modified in walk.folders.values())
+        return Listing(listed(walk.paths, walk.sizes, walk.microseconds), walk.folders if is_safe else None)
+
+    def is_unchanged(self, listing: Listing) -> bool:
+        """As `Zone.is_unchanged`."""
+        if listing.folders is None:
+            return False
+        newest = [LandedFile(*row) for row in listing.files.tail(_NEWEST).iter_rows()]
+        try:
+            if any(_modified_ns(folder) != modified for folder, modified in listing.folders.items()):
+                return False
+            return all(_landed(file.path, (self.folder / file.path).stat()) == file for file in newest)
+        except OSError:
+            return False
+
     def files(self) -> list[LandedFile]:
         """As `Zone.files`."""
-        return sorted(_walk(self.folder, self.folder), key=lambda file: (file.modified, file.path))
+        return [LandedFile(*row) for row in self.listing().files.iter_rows()]
 
     def stat(self, path: str) -> LandedFile:
         """As `Zone.stat`."""
@@ -185,40 +244,71 @@ def content_hash(content: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _walk(folder: Path, top: Path) -> Iterator[LandedFile]:
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        if folder == top:
-            raise NotListed(f"{folder} cannot be listed ({error.strerror}): allow this process to read it, then run again") from error
-        # Listed itself, so that it is refused and not overlooked.
-        yield _landed(_name(folder, top), folder.stat())
-        return
-    within = "" if folder == top else _name(folder, top) + "/"
-    for entry in entries:
-        if not is_seen(PurePosixPath(entry.name)):
-            continue
+def listed(paths: list[str], sizes: list[int], microseconds: list[int]) -> pl.DataFrame:
+    """The files of a listing, oldest first, then by path."""
+    columns = {"path": paths, "size": sizes, "modified": microseconds}
+    frame = pl.DataFrame(columns, schema={"path": pl.String(), "size": pl.Int64(), "modified": pl.Int64()})
+    return frame.cast({"modified": TIMESTAMP}).sort("modified", "path")
+
+
+class _Walk:
+    """Lists a folder and those below it. Ten thousand files are usual, so there is one pass and no object for a file."""
+
+    def __init__(self, top: Path) -> None:
+        self._top = top
+        self.paths: list[str] = []
+        self.sizes: list[int] = []
+        self.microseconds: list[int] = []
+        self.folders: dict[Path, int] = {}
+
+    def add(self, folder: Path, within: str) -> None:
+        """List a folder whose files have names that begin with `within`."""
         try:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(Path(entry.path), top)
-            elif entry.is_symlink():
-                yield from _link(Path(entry.path), top)
-            elif entry.is_file(follow_symlinks=False):
-                yield _landed(within + _spelled(entry.name), entry.stat())
-        except FileNotFoundError:
-            continue  # gone since the folder was listed
+            self.folders[folder] = _modified_ns(folder)  # before it is listed: a file that is added meanwhile makes it newer
+            entries = os.scandir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            if folder == self._top:
+                raise NotListed(f"{folder} cannot be listed ({error.strerror}): allow this process to read it, then run again") from error
+            # Listed itself, so that it is refused and not overlooked.
+            self._add_file(_name(folder, self._top), folder.stat())
+            return
+        with entries:
+            for entry in entries:
+                name = entry.name
+                if not is_seen_name(name):
+                    continue
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        self.add(Path(entry.path), f"{within}{_spelled(name)}/")
+                    elif entry.is_symlink():
+                        self._add_link(Path(entry.path))
+                    elif entry.is_file(follow_symlinks=False):
+                        self._add_file(within + _spelled(name), entry.stat())
+                except FileNotFoundError:
+                    continue  # gone since the folder was listed
+
+    def _add_link(self, path: Path) -> None:
+        """A link as what it leads to; one that leads nowhere or out of the folder as itself."""
+        inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._top))
+        if inside and path.is_file():
+            self._add_file(_name(path, self._top), path.stat())
+        elif not inside or not path.exists():
+            self._add_file(_name(path, self._top), path.lstat())
+        # To a folder of the zone: its files are seen where they are.
+
+    def _add_file(self, path: str, status: os.stat_result) -> None:
+        self.paths.append(path)
+        self.sizes.append(status.st_size)
+        self.microseconds.append(_microseconds(status))
 
 
-def _link(path: Path, top: Path) -> Iterator[LandedFile]:
-    """A link as what it leads to; one that leads nowhere or out of the folder as itself."""
-    inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(top))
-    if inside and path.is_file():
-        yield _landed(_name(path, top), path.stat())
-    elif not inside or not path.exists():
-        yield _landed(_name(path, top), path.lstat())
-    # To a folder of the zone: its files are seen where they are.
+def _modified_ns(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def _name(path: Path, top: Path) -> str:
@@ -227,11 +317,15 @@ def _name(path: Path, top: Path) -> str:
 
 def _spelled(name: str) -> str:
     """A name as text, whatever its bytes are."""
-    return os.fsencode(name).decode(errors="backslashreplace")
+    return name if name.isascii() else os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _landed(path: str, status: os.stat_result) -> LandedFile:
-    return LandedFile(path, status.st_size, datetime.fromtimestamp(min(max(status.st_mtime, 0), _LAST_SECOND), UTC))
+    return LandedFile(path, status.st_size, _EPOCH + timedelta(microseconds=_microseconds(status)))
+
+
+def _microseconds(status: os.stat_result) -> int:
+    return min(max(status.st_mtime_ns // 1000, 0), _LAST_MICROSECOND)
 
 
 def _relative(path: str) -> PurePosixPath:

@@ -134,10 +134,10 @@ def missing_files(
         until = lakehouse.table(asset.name).cursor(cursor)
         if cursor not in plans[asset.name].cursors or until is None:
             continue
-        lying = {(file.path, file.size, file.modified) for file in landing.files_of(zone_of(asset.feed.name), asset.feed)}
-        again = landing.look(log, asset.feed.name).reported(plans[asset.name].cursors[cursor], until)
+        listed = set(landing.listed(zone_of(asset.feed.name), asset.feed).iter_rows())
+        again = landing.state(log, asset.feed.name).with_outcome(plans[asset.name].cursors[cursor], until)
         again = again.filter((pl.col("outcome") == landing.READ) & ~pl.col("superseded"))
-        gone = [row["path"] for row in again.to_dicts() if (row["path"], row["size"], row["modified"]) not in lying]
+        gone = [row["path"] for row in again.to_dicts() if (row["path"], row["size"], row["modified"]) not in listed]
         if gone:
             found[asset.feed.name] = gone
     return found

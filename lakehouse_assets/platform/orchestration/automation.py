@@ -1,13 +1,18 @@
-"""When things run: the jobs, the schedules and the sensor that looks for waiting files. What a run does is in `build`.
+"""When things run: the jobs, the schedules and the sensor on landed files. What a run does is in `assets`.
 
 No automation keeps state. The sensor only notices that there is work: a file that the landing log does not know, or one that is not in
-bronze yet.
+bronze yet. How often the same files were tried it reads from Dagster's runs.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from hashlib import blake2b
 from typing import Any
 
 import dagster as dg
+import polars as pl
 
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -16,17 +21,21 @@ from lakehouse_assets.platform.orchestration.assets import ONLY_WITHOUT_CHAMPION
 from lakehouse_assets.settings import Settings
 
 REFRESH, TRAIN, UPKEEP = "refresh", "train", "upkeep"
+# On a run that the sensor started: which files were pending, as a digest.
+FILES_TAG = "lakehouse/files"
+_MOST_MINUTES = 60
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # Runs that are under way or will be: a second one for the same files would find nothing to do.
 _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
 def everything() -> dg.AssetSelection:
-    """What a run brings up to date when nothing is named: all but upkeep, which has a time of its own."""
+    """What a run brings up to date when nothing is named: all but maintenance, which has a time of its own."""
     return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(upkeep.LOG))
 
 
 def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
-    """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores anew.
+    """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores again.
 
     `upkeep` compacts, checkpoints and vacuums.
     """
@@ -69,7 +78,12 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
 
 
 def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorDefinition:
-    """Starts a refresh when files wait, unless one is under way."""
+    """Starts a refresh when files are pending, unless one is under way or runs for the same files ended without taking them.
+
+    One sensor for all feeds, because one run takes the files of all; each feed is tried by itself, so that a folder that cannot be listed
+    keeps no other feed from being noticed. After a run that left files pending, the same files start the next one after 1, 2, 4, … minutes,
+    an hour at most; other files start one at once.
+    """
 
     @dg.sensor(
         name="landing_sensor",
@@ -77,19 +91,58 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"lakehouse"},
-        description="Starts `refresh` when files wait in the landing zone.",
+        description="Starts `refresh` when files are pending in the landing zone.",
     )
     def landing_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        waiting = {feed.feed.name: ingestion(feed, context.resources.lakehouse).waiting() for feed in feeds}
-        waiting = {name: count for name, count in waiting.items() if count}
-        if not waiting:
-            yield dg.SkipReason("No files wait.")
+        pending: dict[str, pl.DataFrame] = {}
+        failures: list[str] = []
+        for feed in feeds:
+            try:
+                files = ingestion(feed, context.resources.lakehouse).pending()
+            except Exception as error:  # whatever it is, it must not hide the files of the other feeds
+                context.log.exception("The files of feed %s cannot be looked at.", feed.feed.name)
+                failures.append(f" Feed {feed.feed.name} cannot be looked at: {error}")
+            else:
+                if files.height:
+                    pending[feed.feed.name] = files
+        failed = "".join(failures)
+        digest = _digest(pending)
+        if not pending:
+            yield dg.SkipReason(f"No files are pending.{failed}")
         elif context.instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_UNDER_WAY), limit=1):
-            yield dg.SkipReason("A refresh is under way; it or the next one takes the waiting files.")
+            yield dg.SkipReason(f"A refresh is under way; it or the next one takes the pending files.{failed}")
+        elif reason := _back_off(context.instance, digest):
+            yield dg.SkipReason(f"{reason}{failed}")
         else:
-            yield dg.RunRequest(tags={f"lakehouse/waiting_{name}": str(count) for name, count in waiting.items()})
+            tags = {f"lakehouse/waiting_{name}": str(files.height) for name, files in pending.items()}
+            yield dg.RunRequest(tags={FILES_TAG: digest, **tags})
 
     return landing_sensor
+
+
+def _digest(pending: Mapping[str, pl.DataFrame]) -> str:
+    """By what the same files as they are now are known again."""
+    files = [(feed, *row) for feed, frame in pending.items() for row in frame.sort("path").rows()]
+    return blake2b(repr(sorted(files)).encode(), digest_size=16).hexdigest()
+
+
+def _back_off(instance: dg.DagsterInstance, digest: str) -> str | None:
+    """Why no run is started for these files yet; None if one may be."""
+    ended = instance.get_run_records(
+        dg.RunsFilter(job_name=REFRESH, tags={FILES_TAG: digest}, statuses=_ENDED), limit=_MOST_MINUTES.bit_length() + 1
+    )
+    if not ended:
+        return None
+    pause = timedelta(minutes=min(2 ** (len(ended) - 1), _MOST_MINUTES)).total_seconds()
+    since = time.time() - (ended[0].end_time or ended[0].create_timestamp.timestamp())
+    if not 0 <= since < pause:  # after a clock that stepped back nothing is waited for
+        return None
+    runs = "1 run" if len(ended) == 1 else f"{len(ended)} runs"
+    last = ended[0].dagster_run
+    return (
+        f"{runs} for the same files ended without taking them, the last one ({last.run_id[:8]}) with {last.status.value}. The next one "
+        f"starts in {math.ceil((pause - since) / 60)} minutes, or at once with `lakehouse run`."
+    )
 
 
 def executor(kind: str) -> dg.ExecutorDefinition:

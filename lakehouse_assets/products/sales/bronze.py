@@ -32,6 +32,7 @@ customers = feed(
         "customers",
         headers=(("op", "sequence", "customer", "changed_at"),),
         optional=("name", "email", "country", "segment"),
+        personal=("name", "email"),
     ),
     "Change events of the customer register; at times out of order or twice.",
 )

@@ -55,7 +55,7 @@ class Orders:
 
     def events(self, path: str) -> list[str]:
         """What the log says of a file, oldest first."""
-        log = self.way.log.scan().filter(pl.col("path") == path).collect().sort("at", "sequence")
+        log = self.way.log.scan().filter(pl.col("path") == path).collect().sort("event_number")
         return log["event"].to_list()
 
     def last(self, path: str) -> tuple[str, str | None]:

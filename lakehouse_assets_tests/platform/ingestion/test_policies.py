@@ -1,10 +1,14 @@
 """What a feed may ask for: which files, what becomes of new columns and changed files, batches, the archive, snapshots."""
 
+import gzip
 import json
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -16,6 +20,8 @@ from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.landing import NotAsked
 from lakehouse_assets_tests.platform.ingestion.orders import Killed, Orders, die_after
+
+PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -52,10 +58,33 @@ def test_a_file_outside_the_pattern_is_not_seen_and_does_not_wait(tmp_path):
     assert orders.events("notes.txt") == []
 
 
-@pytest.mark.parametrize("wrong", [{"new_columns": "drop"}, {"changed": "merge"}, {"batch_files": 0}, {"batch_megabytes": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"new_columns": "drop"}, {"changed": "merge"}, {"batch_files": 0}, {"batch_megabytes": -1}, {"settle_seconds": -1}],
+)
 def test_a_policy_that_is_none_is_refused_when_it_is_declared(wrong):
     with pytest.raises(ValueError, match=f"feed orders: {next(iter(wrong))}"):
         Feed("orders", headers=(), **wrong)
+
+
+def test_columns_with_personal_data_are_named_by_the_feed():
+    feed = Feed("customers", headers=(("id", "name"), ("id", "full name")), optional=("email",), personal=("email", "full name"))
+    assert feed.personal == frozenset({"email", "full name"})
+    assert Feed("orders", headers=()).personal == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("personal", "answer"),
+    [(("emial",), "did you mean 'email'"), (("x",), "it has 'id', 'email'"), (("_file",), "it has 'id', 'email'")],
+)
+def test_a_personal_column_that_no_file_has_is_refused_when_it_is_declared(personal, answer):
+    with pytest.raises(ValueError, match=rf"feed customers: personal: .*{answer}"):
+        Feed("customers", headers=(("id",),), optional=("email",), personal=personal)
+
+
+def test_one_name_instead_of_a_tuple_of_them_is_refused():
+    with pytest.raises(TypeError, match=r"personal=\('email',\)"):
+        Feed("customers", headers=(("id",),), optional=("email",), personal="email")
 
 
 # --- new columns
@@ -289,7 +318,7 @@ def test_what_cannot_be_asked_for_is_answered_with_what_to_do(orders):
     with pytest.raises(NotAsked, match="never found"):
         orders.way.ask("a.csv", reread=True, run_id="by hand")
     orders.way.discover("run")
-    with pytest.raises(NotAsked, match="waits"):
+    with pytest.raises(NotAsked, match="pending"):
         orders.way.ask("a.csv", reread=True, run_id="by hand")
     orders.run()
     with pytest.raises(NotAsked, match="was not refused"):
@@ -319,6 +348,54 @@ def test_the_feeds_own_limit_counts_before_that_of_the_settings(orders):
         orders.write(f"{number}.csv", *(f"{number},{'x' * 1000}" for _ in range(600)), at=number + 1)
     large = replace(orders.way, batch_bytes=1)
     assert [len(batch) for batch in replace(large, feed=replace(large.feed, batch_megabytes=2)).ingest("run")] == [3, 1]
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "csv.zst", "parquet", "xlsx"])
+def test_a_batch_counts_the_text_of_a_packed_file_and_not_its_size(orders, ending):
+    for number in range(4):
+        path = orders.folder / f"{number}.{ending}"
+        frame = pl.DataFrame({"id": [str(number)] * 3000, "value": ["the same"] * 3000})
+        match ending:
+            case "csv.gz" | "csv.zst":
+                frame.write_csv(path, compression={"gz": "gzip", "zst": "zstd"}[ending[4:]])
+            case "parquet":
+                frame.write_parquet(path)
+            case _:
+                frame.write_excel(path)
+        os.utime(path, (number + 1, number + 1))
+    size = (orders.folder / f"0.{ending}").stat().st_size
+    # Twice as much as two of them have on disk, and two of them have as text.
+    two = replace(orders.way, batch_bytes=20 * size + size // 2)
+    assert [len(batch) for batch in two.ingest("run")] == [2, 2]
+
+
+def test_the_format_of_a_feed_says_what_is_packed_whatever_the_names_say(orders):
+    orders = orders.with_policy(format="parquet")
+    for number in range(4):
+        pl.DataFrame({"id": [str(number)], "value": ["x"]}).write_parquet(orders.folder / f"{number}.dat")
+    size = (orders.folder / "0.dat").stat().st_size
+    assert [len(batch) for batch in replace(orders.way, batch_bytes=10 * size).ingest("run")] == [1, 1, 1, 1]
+
+
+_FEW_OPEN_FILES = """
+import os, resource, sys
+from pathlib import Path
+from lakehouse_assets_tests.platform.ingestion.orders import Orders
+orders = Orders.under(Path(sys.argv[1]))
+most = len(os.listdir("/proc/self/fd")) + 40
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+print(len(orders.run()), orders.way.bronze.count())
+"""
+
+
+def test_a_batch_of_many_files_keeps_few_of_them_open(orders, tmp_path):
+    for number in range(100):
+        orders.write(f"{number}.csv", f"{number},x")
+        (orders.folder / f"{number}.csv.gz").write_bytes(gzip.compress(f"id,value\n{number},packed\n".encode()))
+        (orders.folder / f"{number}.jsonl").write_text(f'{{"id": "{number}", "value": "y"}}\n')
+    command = [sys.executable, "-c", _FEW_OPEN_FILES, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.stdout.split() == ["300", "300"], done.stderr
 
 
 @settings(max_examples=8, deadline=None)

@@ -236,8 +236,7 @@ def test_a_run_that_is_under_way_explains_what_is_unfinished(healthy):
 
 def test_a_file_that_waits_for_long_while_nothing_runs(healthy):
     log = tables_of(healthy).table(landing.LOG)
-    event = {"feed": "products", "path": "new.csv", "sequence": 1, "event": landing.FOUND, "at": datetime.now(UTC)}
-    log.append(pl.DataFrame([event], schema=landing.SCHEMA))
+    landing.record(log, "products", [{"path": "new.csv", "sequence": 99, "event": landing.FOUND}], "test")
     assert wrong(checkup(healthy)) == []
     later = replace(checkup(healthy), now=datetime.now(UTC) + timedelta(hours=2))
     assert [(finding.mend, finding.severity) for finding in wrong(later)] == [("lakehouse run", "warning")]
