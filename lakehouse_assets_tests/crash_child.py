@@ -80,7 +80,7 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
     """Carry out an order; the names of the places, if there is an end."""
     places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
     table.write_deltalake = places.around(table.write_deltalake, "write")
-    data_files._write_file = places.around(data_files._write_file, "data file")
+    data_files.append = places.around(data_files.append, "append")
     DeltaTable.create_write_transaction = places.around(DeltaTable.create_write_transaction, "publish")  # type: ignore[method-assign]
     TableMerger.execute = places.around(TableMerger.execute, "merge")  # type: ignore[method-assign]
     TableAlterer.add_columns = places.around(TableAlterer.add_columns, "add columns")  # type: ignore[method-assign]

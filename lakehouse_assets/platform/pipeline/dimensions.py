@@ -72,12 +72,12 @@ def write(
     """
     match how.storage:
         case Latest() as latest:
-            return scd1.write(target, rows, latest, commit, anew=anew)
+            return scd1.write(target, rows, latest, commit, full_refresh=anew)
         case History() as history:
-            return scd2.write(target, rows, history, commit, anew=anew)
+            return scd2.write(target, rows, history, commit, full_refresh=anew)
         case Snapshots() as whole:
             assumed = None if bad is None else _rejected(whole, bad)
-            return snapshots.write(target, rows, whole, commit, assumed=assumed, anew=anew)
+            return snapshots.write(target, rows, whole, commit, assumed=assumed, full_refresh=anew)
 
 
 def _rejected(how: Snapshots, bad: pl.DataFrame) -> pl.DataFrame:

@@ -211,7 +211,9 @@ class Refresh:
                 return self._target.replace(good, None, commit) if anew else self._target.append(good, commit)
             case Merge():
                 whole = pl.lit(value=True) if anew else self._whole(write, batch)
-                return merge.merge(self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps, whole=whole)
+                return merge.merge(
+                    self._target, good, write.on, commit, newest_by=write.newest_by, ignore=write.stamps, replace_where=whole
+                )
             case SCD1() | SCD2():
                 return dimensions.write(self._target, write, good, commit, bad=bad, anew=anew)
             case Replace():
