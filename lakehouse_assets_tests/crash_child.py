@@ -23,7 +23,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone
 from lakehouse_assets.platform.orchestration.autoload import Products, load
-from lakehouse_assets.platform.storage import table
+from lakehouse_assets.platform.storage import data_files, table
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import run_declared
 
@@ -81,6 +81,8 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
     """Carry out an order; the names of the places, if there is an end."""
     places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
     table.write_deltalake = places.around(table.write_deltalake, "write")
+    data_files.append = places.around(data_files.append, "append")
+    DeltaTable.create_write_transaction = places.around(DeltaTable.create_write_transaction, "publish")  # type: ignore[method-assign]
     TableMerger.execute = places.around(TableMerger.execute, "merge")  # type: ignore[method-assign]
     TableAlterer.add_columns = places.around(TableAlterer.add_columns, "add columns")  # type: ignore[method-assign]
     DeltaTable.create = places.around(DeltaTable.create, "create")  # type: ignore[method-assign]

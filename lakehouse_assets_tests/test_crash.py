@@ -123,7 +123,7 @@ def undisturbed(two_landings: Path, tmp_path_factory) -> tuple[dict[str, pl.Data
 
 def test_a_killed_run_is_taken_up_as_if_nothing_had_been(two_landings, undisturbed, tmp_path):
     expected, names, oracle = undisturbed
-    assert {"write", "merge", "create", "move", "add columns"} <= {*names, "create"}
+    assert {"append", "publish", "write", "merge", "create", "move", "add columns"} <= {*names, "create"}
     # Between two places nothing is kept but memory: after the one is before the next.
     places = [(number, "before") for number in range(1, len(names) + 1)] + [(len(names), "after")]
     places += [(number, "after") for number, name in enumerate(names, start=1) if name == "move"]

@@ -264,7 +264,7 @@ class _Changes(RowKind):
         scope = None if result.adds else result.scope
         how = self.storage
         if isinstance(how, Snapshots):
-            return snapshots.write(table, result.rows, how, commit, assumed=rejected_rows(how, result.bad), anew=scope is not None)
+            return snapshots.write(table, result.rows, how, commit, assumed=rejected_rows(how, result.bad), full_refresh=scope is not None)
         write: Any = scd1.write if isinstance(how, Latest) else scd2.write
         written: Written = write(table, result.rows, how, commit, scope=scope)
         return written

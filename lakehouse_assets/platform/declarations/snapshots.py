@@ -31,7 +31,7 @@ def whole_snapshots(how: Snapshots, retire_at_most: float, stored: Table, parts:
     """
     rule = snapshot_rules(retire_at_most)[0]
     rows = parts.good.drop([name for name in parts.good.columns if name not in stored.schema()])
-    refused = refused_snapshots(stored, rows, how, retire_at_most, assumed=rejected_rows(how, parts.bad), anew=replaces_all)
+    refused = refused_snapshots(stored, rows, how, retire_at_most, assumed=rejected_rows(how, parts.bad), full_refresh=replaces_all)
     is_refused = parts.good[how.sequence_by].is_in([snapshot.number for snapshot in refused])
     rejected = parts.good.filter(is_refused).with_columns(pl.lit([SNAPSHOT_COMPLETE], dtype=pl.List(pl.String)).alias(BROKEN))
     if UNPARSED in parts.bad.columns:

@@ -12,7 +12,7 @@ import polars as pl
 
 from lakehouse_assets.platform.storage.merge import check_key
 from lakehouse_assets.platform.storage.scd2 import IS_DELETED, VALID_FROM, check_made_for
-from lakehouse_assets.platform.storage.snapshots import ASSUMED, Snapshots, earliest, held_since, known_snapshots
+from lakehouse_assets.platform.storage.snapshots import ASSUMED, Snapshots, earliest, known_snapshots, rows_since
 from lakehouse_assets.platform.storage.table import Table
 
 # Of fewer keys a share says little.
@@ -43,7 +43,7 @@ def judge(
 
     Args:
         how: What the rows mean.
-        held: Rows of the table, as `snapshots.held_since` gives them for the first of the snapshots.
+        held: Rows of the table, as `snapshots.rows_since` gives them for the first of the snapshots.
         rows: Whole snapshots.
         retire_at_most: A share between 0 and 1.
         assumed: Keys and numbers of rows that were rejected: these keys are not lacking.
@@ -93,7 +93,7 @@ def refused_snapshots(
     retire_at_most: float,
     *,
     assumed: pl.DataFrame | None = None,
-    anew: bool = False,
+    full_refresh: bool = False,
 ) -> tuple[RefusedSnapshot, ...]:
     """The verdict on snapshots that are to be written to a table; the same until the table's next version.
 
@@ -103,7 +103,7 @@ def refused_snapshots(
         how: What they mean.
         retire_at_most: The largest share of the current keys that one snapshot may retire.
         assumed: Keys and numbers of rows that were rejected.
-        anew: Whether the table is made anew, so that what it holds does not count.
+        full_refresh: Whether the rows replace all that the table has, which then does not count.
 
     Raises:
         ScopeError: A key, a number or `is_deleted` is null or missing.
@@ -115,7 +115,7 @@ def refused_snapshots(
     check_made_for(table.name, schema, how.schema(rows.schema))
     if not rows.height:
         return ()
-    held = pl.DataFrame(schema=schema) if anew else held_since(how, scanned, earliest(how, rows, None))
+    held = pl.DataFrame(schema=schema) if full_refresh else rows_since(how, scanned, earliest(how, rows, None))
     return tuple(
         RefusedSnapshot(refused.number, _said(table.name, how, rows, refused, retire_at_most))
         for refused in judge(how, held, rows, retire_at_most, assumed)

@@ -1,6 +1,6 @@
 """The latest state of each key (slowly changing dimension, type 1), from change events in any order.
 
-`fold` is the whole meaning, a pure function; `write` applies it to the keys that a batch touches. A deletion stays as a row, a tombstone,
+`fold` defines the meaning, a pure function; `write` applies it to the keys that a batch touches. A deletion stays as a row, a tombstone,
 so that an older event which arrives later cannot undo it. So a table is the same whatever the order in which its events came, except for
 lineage (`_…`). Histories are in `scd2`, snapshots in `snapshots`.
 """
@@ -40,8 +40,10 @@ def fold(latest: Latest, states: pl.DataFrame, events: pl.DataFrame) -> pl.DataF
 
     `fold(fold(none, a), b) == fold(none, a + b)` for events `a` and `b` in any order.
     """
-    said = one_event_each(latest.on, latest.sequence_by, latest.values(events.columns), pl.concat([states.select(events.columns), events]))
-    return said.unique(latest.on, keep="last", maintain_order=True)
+    ordered = one_event_each(
+        latest.on, latest.sequence_by, latest.values(events.columns), pl.concat([states.select(events.columns), events])
+    )
+    return ordered.unique(latest.on, keep="last", maintain_order=True)
 
 
 def write(table: Table, events: pl.DataFrame, latest: Latest, commit: Commit | None = None, *, scope: Scope | None = None) -> Written:
@@ -61,14 +63,14 @@ def write(table: Table, events: pl.DataFrame, latest: Latest, commit: Commit | N
     def attempt(delta: DeltaTable) -> Counts:
         check_made_for(table.name, pl.scan_delta(delta).collect_schema(), latest.schema(events.schema))
         fitted = table.fit(delta, events)
-        held = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, latest.on)
-        before = held.collect(engine="streaming")
+        rows = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, latest.on)
+        before = rows.collect(engine="streaming")
         after = fold(latest, before.clear() if scope else before, fitted)
-        found = difference(table.name, after, before.lazy(), latest.on)
-        gone = before.join(after, on=latest.on, how="anti")
-        new, changed = found.new.height, found.changed.height
-        counts = Counts(new, changed, events.height - new - changed, gone.height)
-        write_difference(table, delta, found, latest.on, commit.properties(delta, counts, read_before_write=True), removed=gone)
+        compared = difference(table.name, after, before.lazy(), latest.on)
+        removed = before.join(after, on=latest.on, how="anti")
+        new, changed = compared.new.height, compared.changed.height
+        counts = Counts(new, changed, events.height - new - changed, removed.height)
+        write_difference(table, delta, compared, latest.on, commit.properties(delta, counts, read_before_write=True), removed=removed)
         return counts
 
     return table.write(commit, attempt)

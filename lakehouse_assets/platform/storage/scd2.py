@@ -1,6 +1,6 @@
 """Histories of versions (slowly changing dimension, type 2): change events in any order become intervals of validity.
 
-`fold` is the whole meaning, a pure function; `write` applies it to the keys that a batch touches. Where events come from does not belong
+`fold` defines the meaning, a pure function; `write` applies it to the keys that a batch touches. Where events come from does not belong
 here.
 
 An interval is half-open, [`valid_from`, `valid_to`). Intervals of a key follow each other without a gap; one is empty if a later event says
@@ -66,14 +66,14 @@ def fold(history: History, intervals: pl.DataFrame, events: pl.DataFrame) -> pl.
     """
     key, sequence = list(history.on), history.sequence_by
     versioned = [column for column in history.values(events.columns) if column not in history.unversioned]
-    said = one_event_each(
+    ordered = one_event_each(
         key, sequence, history.values(events.columns), pl.concat([_events_of(history, intervals, events.columns), events])
     )
     first = pl.int_range(pl.len()).over(key) == 0
     opens = first | pl.any_horizontal(pl.col(v).ne_missing(pl.col(v).shift(1)) for v in versioned)
-    said = said.with_columns(opens.cum_sum().alias(_INTERVAL), pl.col(VALID_FROM).cum_max().over(key))
+    ordered = ordered.with_columns(opens.cum_sum().alias(_INTERVAL), pl.col(VALID_FROM).cum_max().over(key))
     remembered = pl.struct(sequence, VALID_FROM, *history.unversioned)
-    folded = said.group_by(_INTERVAL, maintain_order=True).agg(
+    folded = ordered.group_by(_INTERVAL, maintain_order=True).agg(
         pl.exclude(list(history.unversioned)).first(),
         pl.col(list(history.unversioned)).last(),
         (remembered if history.unversioned else remembered.slice(1)).alias(REPEATS),
@@ -114,7 +114,7 @@ def check_made_for(name: str, schema: pl.Schema, wanted: pl.Schema) -> None:
     if other:
         raise SchemaMismatch(
             f"{name} was made under another declaration of its write: its columns {', '.join(other)} do not fit. Move the folders of "
-            f"{name} and of its quarantine away, and `lakehouse run {name}` makes them anew from the source"
+            f"{name} and of its quarantine away, and `lakehouse run {name}` creates them again from the source"
         )
 
 
@@ -136,18 +136,18 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         schema = pl.scan_delta(delta).collect_schema()
         check_made_for(table.name, schema, history.schema(events.schema))
         fitted = types.fit(events, {name: schema[name] for name in schema if name in events.columns}, table.name)
-        held = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, history.on)
-        before = held.collect(engine="streaming")
+        rows = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, history.on)
+        before = rows.collect(engine="streaming")
         folded_before = before.clear() if scope else before
         after = table.fit(delta, fold(history, folded_before, fitted))
         known = _events_of(history, folded_before, identity)
         fresh = fitted.select(identity).unique().join(known, on=identity, how="anti")
         written = fresh.join(after, on=identity, how="semi").height
-        gone = before.join(after, on=identity, how="anti")
-        counts = Counts(written, fresh.height - written, events.height - fresh.height, gone.height if scope else 0)
-        found = difference(table.name, after, before.lazy(), identity)
+        removed = before.join(after, on=identity, how="anti")
+        counts = Counts(written, fresh.height - written, events.height - fresh.height, removed.height if scope else 0)
+        compared = difference(table.name, after, before.lazy(), identity)
         properties = commit.properties(delta, counts, read_before_write=True)
-        write_difference(table, delta, found, identity, properties, removed=gone)
+        write_difference(table, delta, compared, identity, properties, removed=removed)
         return counts
 
     return table.write(commit, attempt)

@@ -1,6 +1,6 @@
 """Snapshots of a whole source, in any order, become intervals of validity or the latest state of each key.
 
-`fold` is the whole meaning, a pure function; `write` applies it to the table. Which snapshots are not to be believed is in `retirements`,
+`fold` defines the meaning, a pure function; `write` applies it to the table. Which snapshots are not to be believed is in `retirements`,
 change events are in `scd2` and `scd1`.
 
 A snapshot is all rows with one number, and is whole: a key that it lacks was retired at its time, if it was known by then. So an interval
@@ -83,20 +83,20 @@ class Snapshots:
         return [column for column in columns if column not in own and not column.startswith("_")]
 
 
-def fold(how: Snapshots, held: pl.DataFrame, rows: pl.DataFrame, assumed: pl.DataFrame | None = None) -> pl.DataFrame:
-    """The intervals after all snapshots that stand in `held` and in `rows`, sorted by key and number.
+def fold(how: Snapshots, existing: pl.DataFrame, rows: pl.DataFrame, assumed: pl.DataFrame | None = None) -> pl.DataFrame:
+    """The intervals after all snapshots in `existing` and in `rows`, sorted by key and number.
 
-    `fold(fold(none, a), b) == fold(none, a + b)` for snapshots `a` and `b` in any order. `held` may lack the intervals that end before the
-    first snapshot in `rows` and `assumed` (see `held_since`); the result then lacks them too.
+    `fold(fold(none, a), b) == fold(none, a + b)` for snapshots `a` and `b` in any order. `existing` may lack the intervals that end before
+    the first snapshot in `rows` and `assumed` (see `rows_since`); the result then lacks them too.
 
     Args:
         how: What the rows mean.
-        held: Rows of the table.
+        existing: Rows of the table.
         rows: One or more snapshots, with a row that is not deleted in each.
         assumed: Keys and numbers of rows that were rejected.
     """
-    times = _times(how, held, rows)
-    told = _told(how, held, times, rows.columns)
+    times = _times(how, existing, rows)
+    told = _told(how, existing, times, rows.columns)
     there = one_event_each(how.on, how.sequence_by, how.values(rows.columns), rows.filter(~pl.col(IS_DELETED)))
     there = there.with_columns(pl.lit(value=False).alias(_BEFORE))
     if not how.history:
@@ -104,7 +104,7 @@ def fold(how: Snapshots, held: pl.DataFrame, rows: pl.DataFrame, assumed: pl.Dat
         earlier = told.filter(_BEFORE).select(*how.on, pl.col(how.sequence_by).alias(_AT))
         there = there.join(earlier, on=how.on, how="left", maintain_order="left")
         there = there.filter(pl.col(_AT).is_null() | (pl.col(how.sequence_by) > pl.col(_AT))).drop(_AT)
-    marks = _marks(how, held, times, there, assumed)
+    marks = _marks(how, existing, times, there, assumed)
     restated = _restated(how, told, there, times, marks)
     silent = pl.concat([told, restated]).filter(pl.col(IS_DELETED)).join(there, on=how.identity, how="anti")
     loud = pl.concat([told, restated]).filter(~pl.col(IS_DELETED))
@@ -114,28 +114,28 @@ def fold(how: Snapshots, held: pl.DataFrame, rows: pl.DataFrame, assumed: pl.Dat
     return _with_bookkeeping(how, _intervals(how, said, rows.columns), times, marks).select(list(how.schema(rows.schema)))
 
 
-def _times(how: Snapshots, held: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """Each snapshot with its time, whether `held` knows it, whether it is in `rows`, and the next one that `held` knows."""
-    known = known_snapshots(held).with_columns(pl.lit(value=True).alias(_KNOWN), pl.lit(value=False).alias(_FRESH))
+def _times(how: Snapshots, existing: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Each snapshot with its time, whether `existing` knows it, whether it is in `rows`, and the next one that `existing` knows."""
+    known = known_snapshots(existing).with_columns(pl.lit(value=True).alias(_KNOWN), pl.lit(value=False).alias(_FRESH))
     fresh = rows.select(how.sequence_by, VALID_FROM).with_columns(pl.lit(value=False).alias(_KNOWN), pl.lit(value=True).alias(_FRESH))
     times = pl.concat([known, fresh]).group_by(how.sequence_by).agg(pl.col(VALID_FROM).max(), pl.col(_KNOWN, _FRESH).any())
     following = pl.when(_KNOWN).then(how.sequence_by).shift(-1).backward_fill()
     return times.sort(how.sequence_by).with_columns(pl.col(VALID_FROM).cum_max(), following.alias(_NEXT))
 
 
-def known_snapshots(held: pl.DataFrame) -> pl.DataFrame:
+def known_snapshots(existing: pl.DataFrame) -> pl.DataFrame:
     """Number and time of the snapshots that the table knows."""
-    return held.select(SNAPSHOTS).drop_nulls().explode(SNAPSHOTS).unnest(SNAPSHOTS)
+    return existing.select(SNAPSHOTS).drop_nulls().explode(SNAPSHOTS).unnest(SNAPSHOTS)
 
 
-def _told(how: Snapshots, held: pl.DataFrame, times: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    """What `held` says, one row for each change; `_BEFORE` stands where a key was different in a way that is not known any more."""
-    told = held
+def _told(how: Snapshots, existing: pl.DataFrame, times: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """What `existing` says, one row for each change; `_BEFORE` marks where a key was different in a way that is not known any more."""
+    told = existing
     if how.unversioned:
         remembered = [how.sequence_by, VALID_FROM, *how.unversioned]
-        own = held.filter(~pl.col(IS_DELETED)).explode(REPEATS, empty_as_null=False)
+        own = existing.filter(~pl.col(IS_DELETED)).explode(REPEATS, empty_as_null=False)
         own = own.with_columns(pl.col(REPEATS).struct.field(name).alias(name) for name in remembered)
-        told = pl.concat([held.filter(IS_DELETED).select(columns), own.select(columns)])
+        told = pl.concat([existing.filter(IS_DELETED).select(columns), own.select(columns)])
     told = told.select(*columns, pl.lit(value=False).alias(_BEFORE))
     if how.history:
         return told
@@ -146,9 +146,9 @@ def _told(how: Snapshots, held: pl.DataFrame, times: pl.DataFrame, columns: Sequ
     return pl.concat([before.select(told.columns), told])
 
 
-def _marks(how: Snapshots, held: pl.DataFrame, times: pl.DataFrame, there: pl.DataFrame, assumed: pl.DataFrame | None) -> pl.DataFrame:
+def _marks(how: Snapshots, existing: pl.DataFrame, times: pl.DataFrame, there: pl.DataFrame, assumed: pl.DataFrame | None) -> pl.DataFrame:
     """The keys and snapshots of which only a rejected row is known."""
-    marks = held.select(*how.on, ASSUMED).drop_nulls().explode(ASSUMED).rename({ASSUMED: how.sequence_by})
+    marks = existing.select(*how.on, ASSUMED).drop_nulls().explode(ASSUMED).rename({ASSUMED: how.sequence_by})
     if assumed is not None:
         known = times.filter(_KNOWN)
         marks = pl.concat([marks, assumed.select(marks.columns).join(known, on=how.sequence_by, how="anti")])
@@ -171,7 +171,7 @@ def _restated(how: Snapshots, told: pl.DataFrame, there: pl.DataFrame, times: pl
         pl.concat([told.select(how.identity), there.select(how.identity)]).group_by(how.on).agg(pl.col(how.sequence_by).min().alias(_AT))
     )
     asked = asked.join(since, on=how.on).filter(pl.col(how.sequence_by) > pl.col(_AT)).drop(_AT)
-    # What `held` said then is what it said last; it said nothing of a key that it did not know, nor in a snapshot that it did not know.
+    # What `existing` said then is what it said last; it said nothing of a key that it did not know, nor in a snapshot that it did not know.
     places = pl.concat([told.select(how.identity).with_row_index(_AT), asked.select(pl.lit(None, pl.UInt32).alias(_AT), *how.identity)])
     places = places.sort(how.identity).with_columns(pl.col(_AT).forward_fill().over(how.on))
     known = times.filter(_KNOWN).select(how.sequence_by)
@@ -180,8 +180,8 @@ def _restated(how: Snapshots, told: pl.DataFrame, there: pl.DataFrame, times: pl
     )
     places = places.with_columns(pl.when(_KNOWN).then(_AT))
     states = told.drop(how.identity).with_row_index(_AT)
-    found = places.drop(_KNOWN).join(states, on=_AT, how="left")
-    return found.select(told.columns).with_columns(pl.col(IS_DELETED).fill_null(value=True), pl.col(_BEFORE).fill_null(value=False))
+    restated = places.drop(_KNOWN).join(states, on=_AT, how="left")
+    return restated.select(told.columns).with_columns(pl.col(IS_DELETED).fill_null(value=True), pl.col(_BEFORE).fill_null(value=False))
 
 
 def _intervals(how: Snapshots, said: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -220,16 +220,16 @@ def _with_bookkeeping(how: Snapshots, intervals: pl.DataFrame, times: pl.DataFra
     )
     places = places.sort(how.identity).with_columns(pl.col(_GROUP).forward_fill().over(how.on)).join(marks, on=how.identity, how="semi")
     lists = places.drop_nulls(_GROUP).group_by(_GROUP).agg(pl.col(how.sequence_by).sort().alias(ASSUMED))
-    # The smallest key stands first, and its last row knows all snapshots.
+    # The smallest key is first, and its last row knows all snapshots.
     first = intervals.head(1).select(how.on)
     last = intervals.join(first, on=how.on, how="semi").select(pl.col(_GROUP).last())
     all_of_them = last.with_columns(times.select(pl.struct(how.sequence_by, VALID_FROM).implode()).to_series().alias(SNAPSHOTS))
-    for found in (lists, all_of_them):
-        intervals = intervals.join(found, on=_GROUP, how="left", maintain_order="left")
+    for noted in (lists, all_of_them):
+        intervals = intervals.join(noted, on=_GROUP, how="left", maintain_order="left")
     return intervals
 
 
-def held_since(how: Snapshots, table: pl.LazyFrame, since: Any) -> pl.DataFrame:
+def rows_since(how: Snapshots, table: pl.LazyFrame, since: Any) -> pl.DataFrame:
     """The rows of the table that snapshots from number `since` on may change.
 
     For a new snapshot, the usual case, these are the last intervals of all keys, and the rest of the history is not read.
@@ -257,9 +257,9 @@ def write(
     commit: Commit | None = None,
     *,
     assumed: pl.DataFrame | None = None,
-    anew: bool = False,
+    full_refresh: bool = False,
 ) -> Written:
-    """Fold snapshots into the table, or make it `anew` of these alone.
+    """Fold snapshots into the table, or with `full_refresh` replace all its rows by what these say.
 
     In the counts a row is `written` if it opened an interval (with `history=False`: came with a new key), `updated` if it changed one, else
     a duplicate: it says what was known. Rows that say nothing but that a key was retired are added besides.
@@ -270,7 +270,7 @@ def write(
         how: What they mean.
         commit: What the write carries.
         assumed: Keys and numbers of rows that were rejected.
-        anew: Whether what the table holds goes.
+        full_refresh: Whether the table's rows are replaced and do not count.
 
     Raises:
         ScopeError: A key, a number, `valid_from` or `is_deleted` is null or missing, or no row of a snapshot is there.
@@ -290,17 +290,17 @@ def write(
         check_made_for(table.name, schema, how.schema(rows.schema))
         fitted = types.fit(rows, {name: schema[name] for name in schema if name in rows.columns}, table.name)
         since = earliest(how, rows, assumed)
-        before = scanned.collect(engine="streaming") if anew else pl.DataFrame(schema=schema)
-        if since is not None and not anew:
-            before = held_since(how, scanned, since)
-        held = before.clear() if anew else before
-        after = table.fit(delta, fold(how, held, fitted, assumed)) if since is not None else before
-        if anew and since is None:
+        before = scanned.collect(engine="streaming") if full_refresh else pl.DataFrame(schema=schema)
+        if since is not None and not full_refresh:
+            before = rows_since(how, scanned, since)
+        existing = before.clear() if full_refresh else before
+        after = table.fit(delta, fold(how, existing, fitted, assumed)) if since is not None else before
+        if full_refresh and since is None:
             after = before.clear()
-        found = difference(table.name, after, before.lazy(), how.identity)
-        gone = before.join(after, on=how.identity, how="anti")
-        counts = _counts(how, fitted, held, after, gone.height if anew else 0)
-        write_difference(table, delta, found, how.identity, commit.properties(delta, counts, read_before_write=True), removed=gone)
+        compared = difference(table.name, after, before.lazy(), how.identity)
+        removed = before.join(after, on=how.identity, how="anti")
+        counts = _counts(how, fitted, existing, after, removed.height if full_refresh else 0)
+        write_difference(table, delta, compared, how.identity, commit.properties(delta, counts, read_before_write=True), removed=removed)
         return counts
 
     return table.write(commit, attempt)

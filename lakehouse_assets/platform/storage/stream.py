@@ -10,12 +10,14 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from lakehouse_assets.platform.storage import predicates, types
+from lakehouse_assets.platform.storage import data_files, predicates, types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.predicates import Scope
 from lakehouse_assets.platform.storage.table import Table
 
-_ROWS_AT_ONCE = 100_000
+# delta-rs deals batches out to the cores: only within one they keep their order.
+_ROWS_OF_A_BATCH = 100_000
+_BYTES_OF_A_FRAME = 100_000_000
 
 
 def append_stream(
@@ -26,8 +28,8 @@ def append_stream(
     Args:
         table: Unpartitioned.
         rows: How many there will be; `parts` answers for it.
-        parts: Gives the rows, anew for each try. What it raises comes out as it is, and then nothing was committed. It runs on a thread of
-            delta-rs and must not use delta-rs itself.
+        parts: Gives the rows, from the start for each try. What it raises comes out as it is, and then nothing was committed. It may run on
+            a thread of delta-rs and must not use delta-rs itself.
         commit: As for `Table.append`.
         instead_of: Values of any columns. The new rows have to lie in the scope as well.
 
@@ -38,15 +40,22 @@ def append_stream(
     """
 
     def attempt(delta: DeltaTable) -> Counts:
-        held = pl.scan_delta(delta)
+        existing = pl.scan_delta(delta)
+        schema = existing.collect_schema()
+        if instead_of is None and rows and data_files.can_append(delta):
+            counts = Counts(written=rows)
+            properties = commit.properties(delta, counts, read_before_write=False)
+            frames = _joined(parts(), lambda part: part.estimated_size(), _BYTES_OF_A_FRAME)
+            data_files.append(delta, (types.fit(frame, schema, table.name) for frame in frames), properties)
+            return counts
         removed, how = 0, {"mode": "append"}
         if instead_of is not None:
-            removed = int(held.filter(predicates.expression(instead_of)).select(pl.len()).collect().item())
+            removed = int(existing.filter(predicates.expression(instead_of)).select(pl.len()).collect().item())
             how = {"mode": "overwrite", "predicate": predicates.sql(instead_of)}
         counts = Counts(written=rows, removed=removed)
         properties = commit.properties(delta, counts, read_before_write=instead_of is not None)
         raised: list[Exception] = []
-        reader = _reader(parts, held.collect_schema(), table.name, raised)
+        reader = _reader(parts, schema, table.name, raised)
         try:
             table.write_arrow(delta, reader, properties, **how)
         except DeltaError as error:
@@ -58,14 +67,16 @@ def append_stream(
     return table.write(commit, attempt)
 
 
-def _joined(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    """The same rows in parts of about `_ROWS_AT_ONCE`. delta-rs deals batches out to the cores: only within one they keep their order."""
+def _joined(parts: Iterable[pl.DataFrame], size: Callable[[pl.DataFrame], int | float], at_least: int) -> Iterator[pl.DataFrame]:
+    """The same rows in frames of at least this size, but for the last one."""
     waiting: list[pl.DataFrame] = []
+    total: float = 0
     for part in parts:
         waiting.append(part)
-        if sum(one.height for one in waiting) >= _ROWS_AT_ONCE:
+        total += size(part)
+        if total >= at_least:
             yield pl.concat(waiting)
-            waiting = []
+            waiting, total = [], 0
     if waiting:
         yield pl.concat(waiting)
 
@@ -73,7 +84,7 @@ def _joined(parts: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 def _reader(parts: Callable[[], Iterable[pl.DataFrame]], schema: pl.Schema, name: str, raised: list[Exception]) -> pa.RecordBatchReader:
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            for part in _joined(parts()):
+            for part in _joined(parts(), lambda part: part.height, _ROWS_OF_A_BATCH):
                 yield from types.fit(part, schema, name).rechunk().to_arrow().to_batches()
         except Exception as error:
             raised.append(error)  # delta-rs passes on its text alone

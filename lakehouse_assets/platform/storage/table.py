@@ -16,7 +16,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
-from lakehouse_assets.platform.storage import paths, predicates, types
+from lakehouse_assets.platform.storage import data_files, paths, predicates, types
 from lakehouse_assets.platform.storage import table_cache as opened
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
@@ -326,11 +326,20 @@ class Table:
         return fitted
 
     def write_rows(self, table: DeltaTable, frame: pl.DataFrame, properties: CommitProperties, **how: Any) -> None:
-        """One commit of delta-rs, after the frame was found to fit."""
-        self.write_arrow(table, _as_arrow(self.fit(table, frame)), properties, **how)
+        """One commit with the rows of a frame: appended, or as `how` tells delta-rs.
+
+        Raises:
+            SchemaMismatch: Columns or types differ from the table's.
+            ScopeError: A partition value cannot name a folder.
+        """
+        fitted = self.fit(table, frame)
+        if not how and fitted.height and data_files.can_append(table):
+            data_files.append(table, [fitted], properties)
+        else:
+            self.write_arrow(table, _as_arrow(fitted), properties, **how)
 
     def write_arrow(self, table: DeltaTable, rows: pa.RecordBatchReader, properties: CommitProperties, **how: Any) -> None:
-        """One commit of delta-rs, of rows that are known to fit."""
+        """One commit of delta-rs' own writer, of rows that are known to fit."""
         write_deltalake(table, rows, **({"mode": "append"} | how), writer_properties=WRITER, commit_properties=properties)
 
 

@@ -1,4 +1,4 @@
-"""Sets columns of rows that a table holds already, found by their key; nothing comes in and nothing goes.
+"""Sets columns of existing rows, by key; no row is inserted or deleted.
 
 Which rows are to be changed is decided above. Rows that may be new are merged: see `merge`.
 """
@@ -25,7 +25,7 @@ def update(table: Table, frame: pl.DataFrame, on: Sequence[str], commit: Commit 
         commit: What the write carries.
 
     Raises:
-        CursorMoved: The table does not hold each of the rows exactly once (any more).
+        CursorMoved: The table does not have each of the rows exactly once (any more).
         ScopeError: Keys are null or cannot be compared: see `merge.check_key`.
         CommitConflict: Other writers did not let this one through.
     """
@@ -41,10 +41,10 @@ def update(table: Table, frame: pl.DataFrame, on: Sequence[str], commit: Commit 
         if not frame.height:
             table.write_rows(delta, pl.scan_delta(delta).limit(0).collect(), properties)
             return counts
-        near = pl.col(on[0]).is_between(keys[on[0]].min(), keys[on[0]].max())
-        held = pl.scan_delta(delta).filter(near).select(on).join(keys.lazy(), on=list(on), how="semi").collect(engine="streaming")
-        if held.height != keys.height or held.n_unique() != keys.height:
-            raise CursorMoved(f"{table.name} holds {held.height} of {keys.height} rows that were to be changed: read it again")
+        in_range = pl.col(on[0]).is_between(keys[on[0]].min(), keys[on[0]].max())
+        existing = pl.scan_delta(delta).filter(in_range).select(on).join(keys.lazy(), on=list(on), how="semi").collect(engine="streaming")
+        if existing.height != keys.height or existing.n_unique() != keys.height:
+            raise CursorMoved(f"{table.name} has {existing.height} of {keys.height} rows that were to be changed: read it again")
         within = predicates.sql(predicates.values_of(keys, on[:1]), "t")
         merger = delta.merge(
             frame.to_arrow(),

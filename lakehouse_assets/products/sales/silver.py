@@ -50,22 +50,28 @@ def _identified(lines: pl.LazyFrame) -> pl.LazyFrame:
     """Lines with `line_id`: their content, hashed; the second and later ones of a file with that content are numbered."""
     # A moment as microseconds since 1970: to spell it as a date takes longer than all the rest.
     content = [pl.col(name).dt.epoch("us") if name == "invoiced_at" else pl.col(name) for name in _CONTENT]
-    said = pl.concat_str([value.cast(pl.String).fill_null("\0") for value in content], separator="\x1f")
-    # A hash of Polars' own may change with its version; this one stands in tables for good.
-    hashed = lines.with_columns(line_id=said.map_batches(_digests, return_dtype=pl.String, is_elementwise=True))
-    # Almost all are the first of their kind: only the others are grouped to be numbered.
-    is_first = pl.struct("_file", "line_id").is_first_distinct()
-    number = pl.int_range(2, pl.len() + 2).over("_file", "_again")
-    return (
-        hashed.with_columns(_again=pl.when(~is_first).then("line_id"))
-        .with_columns(line_id=pl.when(pl.col("_again").is_null()).then("line_id").otherwise(pl.format("{}-{}", "line_id", number)))
-        .drop("_again")
-    )
+    texts = pl.concat_str([value.cast(pl.String).fill_null("\0") for value in content], separator="\x1f")
+    # A hash of Polars' own may change with its version; this one is in tables for good.
+    hashed = lines.with_columns(line_id=texts.map_batches(_digests, return_dtype=pl.String, is_elementwise=True))
+    return hashed.with_columns(line_id=pl.struct("_file", "line_id").map_batches(_numbered, return_dtype=pl.String))
 
 
 def _digests(texts: pl.Series) -> pl.Series:
-    digests = [xxhash.xxh3_128_digest(text) for text in texts.cast(pl.Binary)]  # XXH3: its values never change again
+    digests = list(map(xxhash.xxh3_128_digest, texts.cast(pl.Binary).to_list()))  # XXH3: its values never change again
     return pl.Series(texts.name, digests, dtype=pl.Binary).bin.encode("hex")
+
+
+def _numbered(lines: pl.Series) -> pl.Series:
+    """`line_id` of lines with `_file` and `line_id`. Almost all are the only ones of their kind: only the others are grouped."""
+    ids = lines.struct.field("line_id")
+    kinds = lines.hash()
+    if kinds.n_unique() == kinds.len():
+        return ids
+    repeated = lines.struct.unnest().with_row_index("_at").filter(kinds.is_duplicated())
+    repeated = repeated.with_columns(_number=pl.int_range(1, pl.len() + 1).over("_file", "line_id")).filter(pl.col("_number") > 1)
+    return ids.scatter(
+        repeated["_at"], repeated.select(pl.concat_str("line_id", pl.col("_number").cast(pl.String), separator="-")).to_series()
+    )
 
 
 @table(

@@ -88,10 +88,15 @@ def test_timestamps_and_days_come_back(moments):
         ("-0", 0),
         ("007", 7),
         ("7.5", None),
+        ("7.50", None),
         ("7.", None),
+        ("70.00", 70),
+        (".0", None),
+        ("1e3.0", None),
+        ("9" * 20 + "0" * 3, None),
+        ("9" * 20 + ".0", None),
         ("1e3", None),
         ("1,000", None),
-        (".0", None),
         ("9" * 19, None),
     ],
 )
@@ -208,3 +213,12 @@ def test_real_invoices_are_read_without_a_rest():
         ),
         rel_tol=1e-9,
     )
+
+
+def test_of_several_sources_the_one_that_counts_is_kept_as_it_came():
+    """With its blanks, also where a source and a column share a name, and where only some rows and columns fail."""
+    given = pl.LazyFrame({"a": [" x ", "1", " ", None], "b": ["2", "y", " z", "4"], "_row": [1, 2, 3, 4]})
+    made = conform(given, a=whole_number("a", "b"), c=whole_number("b", "a")).collect()
+    assert made["a"].to_list() == [None, 1, None, 4]
+    assert made["c"].to_list() == [2, None, None, 4]
+    assert [text and json.loads(text) for text in made["_unparsed"]] == [{"a": " x "}, {"c": "y"}, {"a": " z", "c": " z"}, None]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform.storage import merge as merging
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.merge import merge
@@ -60,10 +61,13 @@ def merged_by_hand(held, batch, newest_by):
     st.lists(st.lists(ROW, max_size=8), min_size=1, max_size=3),
     st.sampled_from([(), ("region",), ("region", "id")]),
     st.sampled_from([None, "seen", "stamp", "_row"]),
+    st.sampled_from([0, merging._MANY_ROWS]),
 )
-@examples(40)
-def test_batches_are_merged_as_into_a_dictionary(batches, partition_by, newest_by):
-    with fresh_table(SCHEMA, partition_by) as table:
+@examples(60)
+def test_batches_are_merged_as_into_a_dictionary(batches, partition_by, newest_by, many_rows):
+    """Whether keys are compared by their digests first, or not."""
+    with fresh_table(SCHEMA, partition_by) as table, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_MANY_ROWS", many_rows)
         held = {}
         for batch in batches:
             files = files_of(table)
@@ -153,14 +157,28 @@ KEYS = {
 }
 
 
+@pytest.mark.parametrize("many_rows", [0, 50_000])
 @pytest.mark.parametrize("name", KEYS)
-def test_keys_of_every_type_that_can_be_compared(table, name):
+def test_keys_of_every_type_that_can_be_compared(table, name, many_rows, monkeypatch):
+    monkeypatch.setattr(merging, "_MANY_ROWS", many_rows)
     rows = pl.DataFrame({"key": KEYS[name], "value": [1, 2]})
     table.create(rows.schema)
     assert merge(table, rows, ["key"]).counts == Counts(written=2)
     assert merge(table, rows.with_columns(value=pl.lit(9, pl.Int64)), ["key"]).counts == Counts(updated=2)
     assert merge(table, rows.with_columns(value=pl.lit(9, pl.Int64)), ["key"]).counts == Counts(duplicates=2)
     assert rows_of(table, "value") == [(9,), (9,)]
+
+
+@pytest.mark.parametrize("on", [["id"], ["name"], ["id", "name"]], ids=str)
+def test_keys_that_share_a_digest_are_told_apart(table, on, monkeypatch):
+    monkeypatch.setattr(merging, "_MANY_ROWS", 0)
+    monkeypatch.setattr(merging, "_digest", lambda key: pl.col(key[0]).is_null().cast(pl.UInt64).alias(merging._DIGEST))
+    rows = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "value": [1, 1, 1]})
+    table.create(rows.schema)
+    assert merge(table, rows, on).counts == Counts(written=3)
+    later = pl.DataFrame({"id": [3, 4, 1, 4], "name": ["c", "d", "a", "d"], "value": [2, 1, 1, 2]})
+    assert merge(table, later, on).counts == Counts(written=1, merged=1, duplicates=2)
+    assert rows_of(table) == [(1, "a", 1), (2, "b", 1), (3, "c", 2), (4, "d", 2)]
 
 
 @pytest.mark.parametrize("dtype", [pl.Float64(), pl.List(pl.Int64), pl.Struct({"a": pl.Int64})], ids=str)
@@ -198,7 +216,7 @@ def test_rows_that_cannot_be_ordered_are_refused(things):
 
 def test_a_key_that_the_table_holds_twice_is_a_clear_error(things):
     things.append(frame((1, 5, "a", "by another way")))
-    with pytest.raises(ScopeError, match=r"shop\.silver\.things holds a key of id twice"):
+    with pytest.raises(ScopeError, match=r"shop\.silver\.things has a key of id twice"):
         merge(things, frame((1, 6, "b", "f")), ["id"])
     assert merge(things, frame((2, 6, "b", "f")), ["id"]).counts == Counts(updated=1)
 

@@ -291,7 +291,7 @@ def test_an_unversioned_column_shows_its_latest_value_and_opens_no_interval(tabl
 
 def test_a_table_is_made_anew_of_what_is_given_alone(customers):
     write(customers, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "b")), HISTORY)
-    assert write(customers, events((1, 2, 2, False, "c")), HISTORY, anew=True).counts == Counts(written=1, removed=2)
+    assert write(customers, events((1, 2, 2, False, "c")), HISTORY, full_refresh=True).counts == Counts(written=1, removed=2)
     assert intervals_of(customers, "id", "sequence", "segment") == [(1, 2, "c")]
 
 

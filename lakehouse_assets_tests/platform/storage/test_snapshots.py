@@ -308,9 +308,9 @@ def test_the_last_state_is_one_row_a_key(table):
 def test_a_table_is_made_anew_of_what_is_given_alone(catalogue):
     write(catalogue, frame((1, 1, 1, False, "a", 1), (2, 1, 1, False, "b", 1)), SCD2)
     rows = frame((2, 2, 2, False, "x", 1))
-    assert write(catalogue, rows, SCD2, anew=True).counts == Counts(written=1, removed=2)
+    assert write(catalogue, rows, SCD2, full_refresh=True).counts == Counts(written=1, removed=2)
     assert rows_in(catalogue) == by_hand(SCD2, [(2, 2, 2, False, "x", 1)])
-    assert write(catalogue, rows.clear(), SCD2, anew=True).counts == Counts(removed=1)
+    assert write(catalogue, rows.clear(), SCD2, full_refresh=True).counts == Counts(removed=1)
     assert catalogue.count() == 0
 
 

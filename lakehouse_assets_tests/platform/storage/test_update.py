@@ -41,8 +41,8 @@ def test_an_update_is_done_once_for_its_cursor_even_without_rows(marked):
 @pytest.mark.parametrize(
     ("frame", "on", "error", "said"),
     [
-        (marks((1, 1, "x"), (9, 9, "x")), ["file", "row"], CursorMoved, "holds 1 of 2 rows that were to be changed"),
-        (marks((1, 1, "x")).drop("row"), ["file"], CursorMoved, "holds 2 of 1 rows"),
+        (marks((1, 1, "x"), (9, 9, "x")), ["file", "row"], CursorMoved, "has 1 of 2 rows that were to be changed"),
+        (marks((1, 1, "x")).drop("row"), ["file"], CursorMoved, "has 2 of 1 rows"),
         (marks((None, 1, "x")), ["file", "row"], ScopeError, "the key has nulls in file"),
         (marks((1, 1, "x")), ["file", "nothing"], ScopeError, "lacks nothing"),
     ],

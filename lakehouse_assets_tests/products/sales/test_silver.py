@@ -1,9 +1,12 @@
 """Invoice lines keep their identity over files and headers, and get the type that the business gives them."""
 
+from collections import Counter
 from datetime import datetime
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lakehouse_assets.platform.ingestion.feed import LINEAGE
 from lakehouse_assets.products.sales import bronze, silver
@@ -29,7 +32,7 @@ def line(invoice="489434", code="85048", text="BALL", quantity="12", at="2009-12
 
 
 @pytest.mark.parametrize(
-    ("kind", "given"),
+    ("kind", "text"),
     [
         ("sale", line()),
         ("sale", line(code="DCGS0058")),
@@ -52,8 +55,8 @@ def line(invoice="489434", code="85048", text="BALL", quantity="12", at="2009-12
         ("other", line(code="m")),
     ],
 )
-def test_line_types(kind, given):
-    assert lines(given)["line_type"].item() == kind
+def test_line_types(kind, text):
+    assert lines(text)["line_type"].item() == kind
 
 
 def test_a_line_is_the_same_in_another_file_and_under_the_other_header():
@@ -69,8 +72,19 @@ def test_an_honest_repetition_inside_a_file_is_a_line_of_its_own():
     assert lines(LINE, LINE, file="b.csv")["line_id"].to_list() == twice.to_list()
 
 
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3)), max_size=12))
+@settings(max_examples=30, deadline=None)
+def test_repetitions_are_numbered_by_file_and_content_in_their_order(rows):
+    frame = pl.concat([bronze_lines(line(quantity=str(9 + number)), file=file) for file, number in [("a", 0), *rows]])
+    ids = silver.invoice_lines(frame).collect()["line_id"].to_list()
+    seen = Counter()
+    for found, row in zip(ids, [("a", 0), *rows], strict=True):
+        seen[row] += 1
+        assert found == lines(line(quantity=str(9 + row[1])))["line_id"].item() + (f"-{seen[row]}" if seen[row] > 1 else "")
+
+
 def test_the_identity_of_a_line_is_stable():
-    """It stands in tables for good: whatever changes it would make every line of every lakehouse new."""
+    """Tables keep it for good: whatever changes it would make every line of every lakehouse new."""
     assert lines(LINE)["line_id"].item() == "b788415c0b6a8689081a2eb21eaf7cf3"
 
 
