@@ -90,6 +90,9 @@ class Reading:
         Raises:
             NoSuchVersion: A source was made anew.
         """
+        for read in self.asset.reads.values():
+            if isinstance(read, Champion):
+                self.champion(read)  # an alias that was set by hand becomes a decision before the ledger's version is read
         sources, quarantine = self._sources, self.lakehouse.table(self.asset.quarantine)
         set_aside = {source: quarantine.cursor(source) for source in sources}
         before = {source: self._target.cursor(source) for source in sources}
