@@ -21,6 +21,7 @@ _SHOWN_WIDTH = 40
 
 def status(workspace: Workspace) -> dict[str, Any]:
     """Tables with rows, versions, freshness, checks and quarantine; waiting and refused files; champions."""
+    workspace.sync_champions()
     tables = [table.name for table in workspace.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     failed = _failed_checks(workspace)
     refused = landing.latest(workspace.log, (landing.REFUSED, landing.CHANGED))
@@ -64,12 +65,13 @@ def _champion(workspace: Workspace, ledger_name: str, registered: str) -> dict[s
     last = last_decision(ledger.scan()) if ledger.exists() else None
     if last is None:
         return {"model": registered, "champion": None, "last_decision": None}
-    said = {name: last[name] for name in ("decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
-    return {"model": registered, "champion": last["champion"], "last_decision": said}
+    decision = {name: last[name] for name in ("sequence", "decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
+    return {"model": registered, "champion": last["champion"], "last_decision": decision}
 
 
 def models(workspace: Workspace) -> list[dict[str, Any]]:
     """Every registered version with its aliases, scores and the tables that it was trained on."""
+    workspace.sync_champions()
     registry = workspace.mlflow.open()
     return [
         {
@@ -108,13 +110,14 @@ def print_status(found: dict[str, Any], console: Console) -> None:
 
 
 def print_champion(champion: dict[str, Any], console: Console) -> None:
-    """Who is champion of a model, and why."""
+    """Which version of a model is champion, and why."""
     if champion["last_decision"] is None:
         console.print(f"\nModel [bold]{champion['model']}[/]: not trained yet.")
         return
-    who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion yet"
-    console.print(f"\nModel [bold]{champion['model']}[/]: {who}.")
-    for reason in champion["last_decision"]["reasons"]:
+    last = champion["last_decision"]
+    who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
+    console.print(f"\nModel [bold]{champion['model']}[/]: {who}. Last decision: version {last['version']} {last['decision']}.")
+    for reason in last["reasons"]:
         console.print(f"  {reason}", highlight=False)
 
 
@@ -160,13 +163,13 @@ def print_history(commits: list[dict[str, Any]], console: Console) -> None:
     console.print(grid)
 
 
-def print_models(found: list[dict[str, Any]], console: Console) -> None:
+def print_models(versions: list[dict[str, Any]], console: Console) -> None:
     """The versions of all models, newest first."""
-    if not found:
+    if not versions:
         console.print("No model yet: `lakehouse run` trains one once there is enough history.")
         return
-    grid = Grid("model", right("version"), "aliases", "made", "scores", "trained on", box=None)
-    for version in found:
+    grid = Grid("model", right("version"), "aliases", "created", "scores", "trained on", box=None)
+    for version in versions:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in version["metrics"].items() if "/" not in name)
         tables = ", ".join(f"{name}@{number}" for name, number in version["tables"].items())
         grid.add_row(version["model"], str(version["version"]), ", ".join(version["aliases"]), ago(version["created_at"]), scores, tables)

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.orchestration.assets import ingestion
 from lakehouse_assets.platform.orchestration.autoload import Products, load
 from lakehouse_assets.platform.orchestration.resources import LakehouseResource, MlflowResource, resources
-from lakehouse_assets.platform.pipeline.model_step import ModelStep, newest_features
+from lakehouse_assets.platform.pipeline.model_step import ModelStep, newest_features, sync_aliases
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -88,6 +88,11 @@ class Workspace:
             raise LookupError(f"no product declares a model {name!r}. There are: {', '.join(models) or 'none'}")
         return ModelStep(models[name], self.lakehouse, self.mlflow.open(), self.settings.seed, "by hand")
 
+    def sync_champions(self) -> None:
+        """Record champion aliases that were set by hand in MLflow. MLflow is opened only if something was decided about a model."""
+        for model in self.products.models:
+            sync_aliases(self.lakehouse, model, self.mlflow.open, "by hand")
+
     @property
     def log(self) -> Table:
         """The landing log."""
@@ -99,7 +104,8 @@ class Workspace:
         return {name: count for name, count in counts.items() if count}
 
     def pending(self) -> dict[str, str]:
-        """The tables and models that have something to do, each with the reason; from cursors and versions alone."""
+        """The tables and models that have something to do, each with the reason; from cursors, versions and MLflow's aliases."""
+        self.sync_champions()
         found: dict[str, str] = {}
         for asset in self.products.declarations:
             if reason := self._reason(asset):

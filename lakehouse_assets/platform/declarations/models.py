@@ -139,7 +139,7 @@ class Predictions(TableDeclaration):
         """See `Declaration.sources`."""
         return (*super().sources(), self.model.name)
 
-    def extra(self, champions: Callable[[Any], Any]) -> dict[str, Any]:
+    def arguments(self, champions: Callable[[Any], Any]) -> dict[str, Any]:
         """See `TableDeclaration.extra`."""
         return {CHAMPION: champions(self.model)}
 

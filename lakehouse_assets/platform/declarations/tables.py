@@ -169,7 +169,7 @@ class TableDeclaration(Declaration):
         if self.partitions:
             check_partition_columns(stored_schema(self.schema), self.partitions)
 
-    def extra(self, champions: Callable[[Any], Any]) -> dict[str, Any]:  # noqa: ARG002 most tables need none
+    def arguments(self, champions: Callable[[Any], Any]) -> dict[str, Any]:  # noqa: ARG002 most tables need none
         """Arguments of the function besides its frames; `champions` gives the champion of a model, or None."""
         return {}
 

@@ -1,11 +1,10 @@
-"""Pictures of a forecast and of a backtest, as PNG bytes small enough to be shown beside a run.
+"""Plots of a forecast and of a backtest, as PNG bytes small enough for the metadata of a run.
 
 They are drawn without a display and know nothing of what is forecast. Where they are shown or stored is decided elsewhere.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from io import BytesIO
 from textwrap import fill
 from typing import TYPE_CHECKING
@@ -29,7 +28,7 @@ def forecast_plot(
 
     Args:
         history: `day`, `by` and `value`, one row a day and series; only days up to the first forecast are drawn.
-        forecast: `day`, `by` and the quantiles.
+        forecast: `day`, `by` and the quantiles; without rows, as while there is no champion, the history is drawn alone.
         value: What is forecast.
         by: Column that tells the series apart.
         quantiles: Columns of the lower edge of the band, the median and its upper edge.
@@ -37,8 +36,9 @@ def forecast_plot(
     Returns:
         A PNG. The total's quantiles are the sums of the series' quantiles: its band is that of series that all rise and fall together.
     """
-    start = forecast.select(pl.col("day").min()).item()
-    recent = history.filter(pl.col("day") < start, pl.col("day") >= start - timedelta(days=HISTORY_DAYS))
+    first = pl.lit(forecast.select(pl.col("day").min()).item(), dtype=pl.Date)
+    start = first.fill_null(pl.col("day").max() + pl.duration(days=1))
+    recent = history.filter(pl.col("day") < start, pl.col("day") >= start - pl.duration(days=HISTORY_DAYS))
     largest = recent.group_by(by).agg(pl.col(value).sum()).sort(value, by, descending=[True, False])[by].to_list()
     shown = largest[: MOST_PANELS - 1]
     total = [
@@ -66,10 +66,9 @@ def forecast_plot(
             axes.set_title(title, loc="left", fontsize=9, fontweight="bold" if place == 1 else "normal")
             _plain(axes)
             _sparse_dates(axes)
-        title = (
-            f"{value} a day: the last {HISTORY_DAYS // 7} weeks (grey), the next {forecast['day'].n_unique()} days (blue: "
-            f"{quantiles[1].upper()}, band {quantiles[0].upper()} to {quantiles[2].upper()})"
-        )
+        days = forecast["day"].n_unique()
+        future_days = f"the next {days} days (blue: {quantiles[1].upper()}, band {quantiles[0].upper()} to {quantiles[2].upper()})"
+        title = f"{value} a day: the last {HISTORY_DAYS // 7} weeks (grey), {future_days if days else 'no forecast'}"
         figure.suptitle(fill(title, 34 * columns), x=0.01, ha="left", fontsize=10)
     return picture.getvalue()
 

@@ -172,7 +172,7 @@ def _table(asset: TableDeclaration) -> dg.AssetsDefinition:
     @_step(asset.name, [spec, aside], describe.check_specs(asset, key))
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
-        refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open))
+        refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open, context.run.run_id))
         with _final_errors(asset.name):
             try:
                 done = full_refresh(refresh) if FULL_REFRESH_TAG in context.run.tags else refresh.run()
@@ -220,7 +220,7 @@ def _model(asset: ModelDeclaration) -> dg.AssetsDefinition:
         step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run.run_id)
         with _final_errors(asset.name):
             trained = step.run(
-                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, anew=FULL_REFRESH_TAG in context.run.tags
+                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, retrain=FULL_REFRESH_TAG in context.run.tags
             )
         yield from _selected(context, *describe.model(key, lakehouse.table(asset.name), trained, resource.reports))
 

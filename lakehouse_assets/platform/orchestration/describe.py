@@ -10,7 +10,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts
-from lakehouse_assets.platform.pipeline.model_step import Trained
+from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
 from lakehouse_assets.platform.pipeline.refresh import Refreshed
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.contract import ContractBroken, columns_of, fingerprint, rules_of
@@ -219,23 +219,23 @@ def _cell(value: Any) -> str:
 # --- models
 
 
-def model(key: dg.AssetKey, ledger: Table, trained: Trained, reports: str) -> Iterator[Any]:
+def model(key: dg.AssetKey, ledger: Table, result: ModelStepResult, reports: str) -> Iterator[Any]:
     """The gate's verdict and the newest version with its scores and plots."""
     yield dg.AssetCheckResult(
         asset_key=key,
         check_name=GATE_CHECK,
-        passed=trained.promoted,
+        passed=result.promoted,
         severity=dg.AssetCheckSeverity.WARN,
-        description=" ".join(trained.reasons),
-        metadata={"champion": trained.champion or 0, "version": trained.version or 0},
+        description=" ".join(result.reasons),
+        metadata={"champion": result.champion or 0, "version": result.version or 0},
     )
     metadata = (
         table(ledger)
         | columns(ledger.schema())
-        | {"champion": trained.champion or 0, "version": trained.version or 0, "reasons": "\n\n".join(trained.reasons)}
+        | {"champion": result.champion or 0, "version": result.version or 0, "reasons": "\n\n".join(result.reasons)}
     )
-    for name, value in trained.metrics.items():
+    for name, value in result.metrics.items():
         metadata[name] = value
-    for name, png in trained.plots.items():
+    for name, png in result.plots.items():
         metadata |= picture(name, png, reports, f"{ledger.name}.{name}")
     yield dg.MaterializeResult(key, metadata=metadata, data_version=version(ledger))

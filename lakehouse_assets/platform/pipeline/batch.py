@@ -86,6 +86,8 @@ class Batches:
             NoSuchVersion: A source was deleted and created again.
         """
         declaration, quarantine = self.declaration, self.lakehouse.table(self.declaration.quarantine)
+        # An alias that was set by hand becomes a decision before the ledger's version is read.
+        declaration.arguments(self.champions)
         rejected = {source: quarantine.cursor(source) for source in declaration.sources()}
         before = {source: self._stored.cursor(source) for source in declaration.sources()}
         # Rejected rows are only ever added to the quarantine of such a table, so exactly the same batch has to be done again.
@@ -121,7 +123,7 @@ class Batches:
             declaration.function,
             self._stored,
             keyed=bool(key_columns(declaration.contract)),
-            extra=declaration.extra(self.champions),
+            extra=declaration.arguments(self.champions),
         )
 
     def _source(self, name: str, before: int | None, after: int) -> Source:

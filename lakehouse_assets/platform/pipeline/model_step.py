@@ -1,8 +1,8 @@
-"""One declared model on its way to being up to date: train on the newest features, register, let the gate decide, write it down.
+"""Brings one declared model up to date: train on the newest features, register, compare at the gate, record the decision.
 
-The steps can be repeated. A training is found again by its fingerprint and not registered twice; the ledger's commit carries the cursor
-on the feature set, so of two runs at once one decides; an alias that a crash left behind is set by the next run, one that was set by hand
-stays. How a model is trained is the product's business, what MLflow keeps the registry's.
+Every step can be repeated. A training is recognised by its fingerprint and not registered twice, and the ledger's commit carries the cursor
+on the feature set, so of two runs at once one decides. How a model is trained is the product's business, which version is in use that of
+`registry.decisions`.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,40 +23,60 @@ import polars as pl
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
 from lakehouse_assets.platform.pipeline.refresh import reads_of
+from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions
 from lakehouse_assets.platform.registry.gate import Decision, decide
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, LedgerEntry, ledger_entry, ledger_frame
-from lakehouse_assets.platform.registry.registry import PREVIOUS, AliasChange, ModelVersion, Registry
-from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
-from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.registry.ledger import DecisionName, last_decision
+from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
+from lakehouse_assets.platform.registry.training_run import FINGERPRINT, TrainingRun, TrainingTable
+from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
 _BACKTEST = "backtest.parquet"
 _CHAMPION = "champion"
 _KEPT: Final = "kept as challenger"
-# A cursor of the ledger on itself: how many of its entries were carried out in MLflow. It is committed after the aliases are set, so the
-# ledger also gets a version then, and a table that was scored between decision and aliases is scored anew.
-_ALIASES = "mlflow.aliases"
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A champion that is ready to score: what its product's `load` returned, under its name and version."""
+    """A champion that is ready to score.
 
-    model: Any
+    Attributes:
+        name: Of the registered model.
+        version: Of the champion.
+        folder: Gives the folder that the model was saved in.
+        load: The product's own function that reads it.
+    """
+
     name: str
     version: int
+    folder: Callable[[], Path]
+    load: Callable[[Path], Any]
+
+    @cached_property
+    def model(self) -> Any:
+        """What `load` returns; read on first use.
+
+        Raises:
+            LookupError: The version holds no model that `load` can read, as one that was registered by other means.
+        """
+        try:
+            return self.load(self.folder())
+        except OSError as error:
+            raise LookupError(
+                f"version {self.version} of {self.name} holds no model that can be loaded here ({error}). "
+                "`lakehouse models` lists the versions: promote one that was trained here"
+            ) from error
 
 
 @dataclass(frozen=True)
-class Trained:
+class ModelStepResult:
     """What a model step did.
 
     Attributes:
-        promoted: Whether the newest version is champion.
-        reasons: The gate's sentences, or why there was nothing to decide.
-        version: The newest version, if there is one.
+        promoted: Whether the version of the last decision is champion.
+        reasons: The reasons of the last decision, or why there was nothing to decide.
+        version: The version of the last decision, if there was one.
         champion: The champion's version, if there is one.
         metrics: Of the training, empty if none took place.
         plots: Of the training, PNG.
@@ -69,18 +90,28 @@ class Trained:
     plots: Mapping[str, bytes] = field(default_factory=dict)
 
 
-def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry]) -> Callable[[ModelDeclaration], Scorer | None]:
-    """How tables get at champions. MLflow is opened only when one asks, and only if a decision about that model was ever taken."""
+def sync_aliases(lakehouse: Lakehouse, asset: ModelDeclaration, registry: Callable[[], Registry], run_id: str) -> ModelDecisions | None:
+    """The decisions about a model, after a champion alias that was set by hand in MLflow became one of them: see `ModelDecisions.sync`.
+
+    None if nothing was decided about the model yet; MLflow is opened only if something was.
+    """
+    ledger = lakehouse.table(asset.name)
+    if not ledger.exists() or not ledger.count():
+        return None
+    decisions = ModelDecisions(ledger, asset.registered_name, registry(), run_id)
+    decisions.sync()
+    return decisions
+
+
+def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: str = "") -> Callable[[ModelDeclaration], Scorer | None]:
+    """How tables get their champions: by the ledger, once it knows an alias that was set by hand in MLflow."""
 
     def champion(model: ModelDeclaration) -> Scorer | None:
-        ledger = lakehouse.table(model.name)
-        if not ledger.exists() or not ledger.count():
+        decisions = sync_aliases(lakehouse, model, registry, run_id)
+        version = None if decisions is None else decisions.champion()
+        if decisions is None or version is None:
             return None
-        opened = registry()
-        found = opened.champion(model.registered_name)
-        if found is None:
-            return None
-        return Scorer(model.load(opened.model_folder(found)), model.registered_name, found.version)
+        return Scorer(version.model_name, version.version, partial(decisions.registry.model_folder, version), model.load)
 
     return champion
 
@@ -100,71 +131,69 @@ class ModelStep:
         """The table of all decisions about the model."""
         return self.lakehouse.table(self.asset.name)
 
-    def run(self, *, only_without_champion: bool = False, anew: bool = False) -> Trained:
+    def open_ledger(self) -> ModelDecisions:
+        """The decisions about the model; the ledger is created if it does not exist."""
+        decisions = ModelDecisions(self.ledger, self.asset.registered_name, self.registry, self.run_id)
+        decisions.create()
+        return decisions
+
+    def run(self, *, only_without_champion: bool = False, retrain: bool = False) -> ModelStepResult:
         """Train if the feature set has moved since the last training.
 
         Args:
-            only_without_champion: Leave a model alone that has a champion; its next training is scheduled.
-            anew: Train even so, as after a change of the code.
+            only_without_champion: Leave a model that has a champion as it is; its next training is scheduled.
+            retrain: Train even if nothing has moved, as after a change of the code.
         """
-        self._open_ledger()
+        decisions = self.open_ledger()
+        champion = decisions.sync().aliases.champion
         features = self.lakehouse.table(self.asset.features)
         before = self.ledger.cursor(features.name)
         now = newest_features(features, before)
-        champion = self.registry.champion(self.asset.registered_name)
-        if not anew and (before == now or (only_without_champion and champion is not None)):
-            return self._as_decided()
-        commit = Commit(() if before == now else (Cursor(features.name, before, now),), self._info)
+        if not retrain and (before == now or (only_without_champion and champion is not None)):
+            return self._last_result()
+        cursors = () if before == now else (Cursor(features.name, before, now),)
         started_at = datetime.now(UTC)
         try:
             training = self.asset.train(features.scan(now), self.seed)
         except HistoryTooShort as short:
-            self._write_down([], commit)
-            return Trained(promoted=False, reasons=(str(short),), version=None, champion=_number(champion))
-        return self._register(training, self._training_run(training, features, now, started_at), champion, commit)
-
-    def rollback(self) -> AliasChange:
-        """Make the previous champion the champion again, and write that down; done twice, it undoes itself.
-
-        Raises:
-            LookupError: There is no previous champion.
-        """
-        self._open_ledger()
-        name = self.asset.registered_name
-        champion, previous = self.registry.champion(name), self.registry.with_alias(name, PREVIOUS)
-        if champion is None or previous is None or previous.version == champion.version:
-            raise LookupError(f"{name} has no previous champion to go back to")
-        reasons = [f"Version {champion.version} was rolled back to version {previous.version} by hand."]
-        entry = ledger_entry(previous, "rolled back", reasons=reasons, champion_before=champion.version, decided_at=datetime.now(UTC))
-        self._write_down([entry], Commit(info=self._info))
-        self._carry_out()
-        return AliasChange(model_name=name, champion=previous.version, champion_before=champion.version)
-
-    def _register(self, training: Training, run: TrainingRun, champion: ModelVersion | None, commit: Commit) -> Trained:
-        version = self.registry.log_training(run)
-        decision = self._decide(training, champion)
-        entry = ledger_entry(
-            version,
-            "promoted" if decision.promote else _KEPT,
-            reasons=decision.reasons,
-            champion_before=_number(champion),
-            decided_at=datetime.now(UTC),
-        )
-        decided_here = self._write_down([entry], commit)
-        self._carry_out()
-        done = self._as_decided()
+            decisions.advance(cursors)
+            return ModelStepResult(promoted=False, reasons=(str(short),), version=None, champion=champion)
+        version = self.registry.log_training(self._training_run(training, features, now, started_at))
+        decided = self._record(decisions, version, training, cursors)
+        result = self._last_result()
         # If another run decided on the same features first, its version counts, and the one of this run stays without an alias.
-        return replace(done, metrics=training.metrics, plots=training.plots) if decided_here else done
+        return replace(result, metrics=training.metrics, plots=training.plots) if decided else result
+
+    def promote(self, version: int, reason: str) -> ChampionChange:
+        """Make a version the champion by hand: see `ModelDecisions.promote`."""
+        return self.open_ledger().promote(version, reason)
+
+    def rollback(self) -> ChampionChange:
+        """Make the previous champion the champion again: see `ModelDecisions.rollback`."""
+        return self.open_ledger().rollback()
+
+    def _record(self, decisions: ModelDecisions, version: ModelVersion, training: Training, cursors: tuple[Cursor, ...]) -> bool:
+        """Let the gate decide and record it; again if the champion changed meanwhile. False if another run decided on these features."""
+        while all(self.ledger.cursor(cursor.source) == cursor.before for cursor in cursors):
+            state = decisions.sync()
+            number = state.aliases.champion
+            champion = None if number is None else self.registry.version(self.asset.registered_name, number)
+            decision = self._decide(training, champion)
+            aliases = state.aliases.promote(version.version) if decision.promote else state.aliases.challenge(version.version)
+            name: DecisionName = "promoted" if decision.promote else _KEPT
+            if decisions.record(state, name, version.version, reasons=decision.reasons, aliases=aliases, cursors=cursors):
+                return True
+        return False
 
     def _decide(self, training: Training, champion: ModelVersion | None) -> Decision:
-        """The gate on rows that neither model had seen: those of the challenger's backtest that the champion's has as well.
+        """Compare on rows that neither model had seen: those that are in both backtests, the challenger's and the champion's.
 
-        A champion that was tested on none of them cannot be compared, and does not stay in use for that.
+        A champion without a backtest, or with none of these rows in it, cannot be compared; that does not keep it in use.
         """
         row, models = list(training.row), ["model", *training.baselines]
         compared = training.backtest.select(*row, "actual", *models)
         opponent = None
-        if champion is not None:
+        if champion is not None and FINGERPRINT in champion.tags:
             theirs = pl.read_parquet(io.BytesIO((self.registry.run_folder(champion) / _BACKTEST).read_bytes()))
             shared = compared.join(theirs.select(*row, pl.col("model").alias(_CHAMPION)), on=row)
             if shared.height:
@@ -183,7 +212,7 @@ class ModelStep:
     def _training_run(self, training: Training, features: Table, version: int, started_at: datetime) -> TrainingRun:
         tables = [_training_table(features, version), *_sources(self.lakehouse, features, version)]
         code = _code_version(self.asset.train)
-        said = [self.asset.name, str(self.seed), *(f"{table.name}@{table.digest}" for table in tables)]
+        identity = [self.asset.name, str(self.seed), *(f"{table.name}@{table.digest}" for table in tables)]
         backtest = io.BytesIO()
         training.backtest.write_parquet(backtest)
         return TrainingRun(
@@ -192,7 +221,7 @@ class ModelStep:
             loader=training.loader,
             packages=training.packages,
             input_example=training.input_example,
-            fingerprint=_hash("\n".join(said).encode()),
+            fingerprint=_hash("\n".join(identity).encode()),
             code_version=code,
             seed=self.seed,
             environment=_environment(training.packages),
@@ -204,61 +233,21 @@ class ModelStep:
             files={_BACKTEST: backtest.getvalue(), **{f"{name}.png": png for name, png in training.plots.items()}},
         )
 
-    def _open_ledger(self) -> None:
-        self.ledger.create(LEDGER_SCHEMA, description=f"Every decision about the champion of {self.asset.registered_name}.")
-        self._carry_out()  # what a run that died had decided
-
-    def _carry_out(self) -> None:
-        """Set the aliases as the last decision says, once: what somebody set by hand since then is left alone."""
-        carried_out, entries = self.ledger.cursor(_ALIASES), self.ledger.count()
-        last = self._last_entry()
-        if last is None or carried_out == entries:
-            return
-        name = self.asset.registered_name
-        standing = _number(self.registry.champion(name))
-        decided = next((v for v in self.registry.versions(name) if v.version == last["version"]), None)
-        if decided is not None and last["decision"] == _KEPT and standing == last["champion_before"]:
-            self.registry.challenge(decided)
-        elif decided is not None and last["decision"] != _KEPT and standing in (last["champion_before"], decided.version):
-            self.registry.promote(decided)
-        self._write_down([], Commit((Cursor(_ALIASES, carried_out, entries),), self._info))
-
-    def _write_down(self, entries: list[LedgerEntry], commit: Commit) -> bool:
-        """Commit to the ledger, and say whether this run did it or another one had done it before."""
-        try:
-            return self.ledger.append(ledger_frame(entries), commit).counts is not None
-        except CursorMoved:
-            return False
-
-    def _info(self, _: Counts) -> dict[str, str]:
-        return {"lakehouse.run_id": self.run_id}
-
-    def _as_decided(self) -> Trained:
-        champion, last = _number(self.registry.champion(self.asset.registered_name)), self._last_entry()
+    def _last_result(self) -> ModelStepResult:
+        last = last_decision(self.ledger.scan())
         if last is None:
-            return Trained(
-                promoted=False,
-                reasons=("No version was trained yet: at the last try there was too little history.",),
-                version=None,
-                champion=champion,
-            )
-        return Trained(last["decision"] != _KEPT, tuple(last["reasons"].split("\n")), last["version"], champion)
-
-    def _last_entry(self) -> dict[str, Any] | None:
-        entries = self.ledger.scan().sort("decided_at").tail(1).collect()
-        return entries.row(0, named=True) if entries.height else None
+            reason = "No version was trained yet: at the last try there was too little history."
+            return ModelStepResult(promoted=False, reasons=(reason,), version=None, champion=None)
+        promoted = last["decision"] != _KEPT and last["champion"] == last["version"]
+        return ModelStepResult(promoted, tuple(last["reasons"].split("\n")), last["version"], last["champion"])
 
 
 def newest_features(features: Table, before: int | None) -> int:
-    """The version of a feature set to train on when the last training was on `before`: upkeep alone makes no new one."""
+    """The version of a feature set to train on when the last training was on `before`: maintenance alone makes no new one."""
     newest = features.version()
     if before is None or before > newest:
         return newest
     return features.changed_at(before) or 0
-
-
-def _number(version: ModelVersion | None) -> int | None:
-    return None if version is None else version.version
 
 
 def _training_table(table: Table, version: int) -> TrainingTable:
@@ -268,21 +257,21 @@ def _training_table(table: Table, version: int) -> TrainingTable:
 
 
 def _sources(lakehouse: Lakehouse, table: Table, version: int) -> list[TrainingTable]:
-    """What a version was worked out from, down to the files' own table, as the commits say."""
-    found: dict[str, TrainingTable] = {}
+    """The tables that a version was computed from, down to the landing log, as the commits record it."""
+    sources: dict[str, TrainingTable] = {}
     waiting = [(table, version)]
     while waiting:
-        at, its_version = waiting.pop()
-        for name, source_version in reads_of(at, its_version).items():
+        reader, its_version = waiting.pop()
+        for name, source_version in reads_of(reader, its_version).items():
             source = lakehouse.table(name)
-            if name not in found and source.exists():
-                found[name] = _training_table(source, source_version)
+            if name not in sources and source.exists():
+                sources[name] = _training_table(source, source_version)
                 waiting.append((source, source_version))
-    return list(found.values())
+    return list(sources.values())
 
 
 def _code_version(function: Callable[..., Any]) -> str:
-    """A hash over the modules of the function's package and of the training room."""
+    """A hash over the modules of the function's package and of `platform.modelling`."""
     import lakehouse_assets.platform.modelling as room
 
     folders = (Path(inspect.getfile(function)).parent, Path(next(iter(room.__path__))))

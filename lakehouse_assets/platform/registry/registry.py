@@ -1,7 +1,6 @@
-"""The model registry: versions and their aliases. Who becomes champion is decided in `gate`, and recorded with `ledger`.
+"""The model registry in MLflow: it logs training runs, registers versions, and reads and sets aliases.
 
-Aliases are the truth about what is in use: `champion` serves, `challenger` was made later and did not pass the gate,
-`previous` was champion before and can be called back.
+Which version has which alias is decided elsewhere: `decisions` commits it to the model's ledger, and the aliases follow the ledger.
 """
 
 import atexit
@@ -9,7 +8,7 @@ import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -27,7 +26,7 @@ PREVIOUS: Final = "previous"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """A registered version, as it was when it was asked for.
+    """A registered version, as it was when it was read.
 
     Attributes:
         model_name: Of the registered model.
@@ -36,7 +35,7 @@ class ModelVersion:
         created_at: In UTC.
         source: Where MLflow keeps its artifacts.
         aliases: That it has, in alphabetical order.
-        tags: What the training said about itself: see `TrainingRun.tags`.
+        tags: What the training recorded about itself: see `TrainingRun.tags`.
     """
 
     model_name: str
@@ -49,18 +48,43 @@ class ModelVersion:
 
     @property
     def tables(self) -> dict[str, int]:
-        """The tables that it was trained on, with their Delta versions."""
-        tables: dict[str, int] = json.loads(self.tags[TABLES])
+        """The tables that it was trained on, with their Delta versions; empty for a version that somebody else registered."""
+        tables: dict[str, int] = json.loads(self.tags.get(TABLES, "{}"))
         return tables
 
 
 @dataclass(frozen=True, kw_only=True)
-class AliasChange:
-    """Which version is champion after a change, and which was before it (None: there was none)."""
+class Aliases:
+    """Which version of a model has which alias; None: no version has it.
 
-    model_name: str
-    champion: int
-    champion_before: int | None
+    Attributes:
+        champion: The version that scores.
+        previous: The champion before it, which a rollback makes champion again.
+        challenger: The newest version that did not pass the gate.
+    """
+
+    champion: int | None = None
+    previous: int | None = None
+    challenger: int | None = None
+
+    def promote(self, version: int) -> "Aliases":
+        """The aliases after `version` became champion; the same if it is champion already."""
+        if version == self.champion:
+            return self
+        before = self.previous if self.champion is None else self.champion
+        return Aliases(champion=version, previous=_unless(version, before), challenger=_unless(version, self.challenger))
+
+    def challenge(self, version: int) -> "Aliases":
+        """The aliases after `version` did not pass the gate; the same if it is the champion."""
+        return self if version == self.champion else replace(self, challenger=version)
+
+    def retire(self) -> "Aliases":
+        """The aliases after the champion was withdrawn. It becomes the previous champion, so a rollback undoes this."""
+        return self if self.champion is None else Aliases(previous=self.champion, challenger=self.challenger)
+
+
+class NoSuchModelVersion(LookupError):
+    """A model has no such version in MLflow. It lists the versions that there are."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +101,7 @@ class Registry:
 
     @classmethod
     def under(cls, folder: Path) -> "Registry":
-        """A registry that keeps everything in one folder."""
+        """A registry with everything in one folder."""
         folder = folder.absolute()
         return cls(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
 
@@ -91,14 +115,13 @@ class Registry:
         return server_command(self.tracking_uri, self.artifact_root, port, host)
 
     def log_training(self, training: TrainingRun) -> ModelVersion:
-        """Write the run, keep the model and register it as a version without an alias.
+        """Log the run and the model, and register the model as a version without an alias.
 
-        A training that was registered before, by its fingerprint and code version, is found and not written again, so
-        a run that crashed after this step can be repeated.
+        It is idempotent: a training that is registered already, by its fingerprint and code version, is returned and not logged again.
         """
-        found = self.find_version(training.model_name, {name: training.tags()[name] for name in (FINGERPRINT, CODE_VERSION)})
-        if found is not None:
-            return found
+        existing = self.find_version(training.model_name, {name: training.tags()[name] for name in (FINGERPRINT, CODE_VERSION)})
+        if existing is not None:
+            return existing
         client = self._client()
         logged = log_run(client, self._experiment(client, training.model_name), training)
         with _allowing("RESOURCE_ALREADY_EXISTS"):
@@ -119,62 +142,89 @@ class Registry:
     def find_version(self, model_name: str, tags: Mapping[str, str]) -> ModelVersion | None:
         """The newest version that has all of these tags."""
         conditions = [f"name = '{model_name}'", *(f"tags.`{name}` = '{value}'" for name, value in tags.items())]
-        found = self._versions(" and ".join(conditions))
-        return found[0] if found else None
+        versions = self._versions(" and ".join(conditions))
+        return versions[0] if versions else None
 
     def versions(self, model_name: str) -> list[ModelVersion]:
         """All versions of a model, newest first."""
         return self._versions(f"name = '{model_name}'")
 
+    def version(self, model_name: str, number: int) -> ModelVersion:
+        """One version of a model.
+
+        Raises:
+            NoSuchModelVersion: MLflow does not have it (any more).
+        """
+        client, version = self._client(), None
+        with _allowing("RESOURCE_DOES_NOT_EXIST"):
+            version = client.get_model_version(model_name, str(number))
+        if version is None:
+            existing = ", ".join(str(other.version) for other in reversed(self.versions(model_name))) or "none"
+            raise NoSuchModelVersion(f"MLflow has no version {number} of {model_name}. There are: {existing}. See `lakehouse models`")
+        return _model_version(version, version.aliases)
+
     def with_alias(self, model_name: str, alias: str) -> ModelVersion | None:
-        """The version that has an alias, or None. It takes milliseconds and can be polled."""
-        client, found = self._client(), None
+        """The version that has an alias in MLflow, or None. It takes milliseconds and can be polled."""
+        client, version = self._client(), None
         # Two errors of MLflow: there is no such model, and the model has no such alias.
         with _allowing("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            found = client.get_model_version_by_alias(model_name, alias)
-        return None if found is None else _model_version(found, found.aliases)
+            version = client.get_model_version_by_alias(model_name, alias)
+        return None if version is None else _model_version(version, version.aliases)
 
-    def champion(self, model_name: str) -> ModelVersion | None:
-        """The version in use, or None if no version has passed the gate yet."""
-        return self.with_alias(model_name, CHAMPION)
+    def aliases(self, model_name: str) -> Aliases:
+        """The aliases as they are in MLflow now."""
+        current = _aliases(self._client(), model_name)
+        return Aliases(champion=current.get(CHAMPION), previous=current.get(PREVIOUS), challenger=current.get(CHALLENGER))
+
+    def set_aliases(self, model_name: str, wanted: Aliases) -> bool:
+        """Set and delete aliases until they are as wanted, and return whether anything changed.
+
+        It is idempotent, and the previous champion is set first, so a crash between two calls leaves a valid champion. Another alias
+        than champion whose version was deleted from MLflow is left out.
+
+        Raises:
+            NoSuchModelVersion: MLflow does not have the version that is to be champion. No alias was changed.
+        """
+        client, current, changed = self._client(), _aliases(self._client(), model_name), False
+        if wanted.champion is not None and wanted.champion != current.get(CHAMPION):
+            self.version(model_name, wanted.champion)
+        for alias, number in ((PREVIOUS, wanted.previous), (CHAMPION, wanted.champion), (CHALLENGER, wanted.challenger)):
+            if number == current.get(alias):
+                continue
+            if number is not None and self._exists(model_name, number):
+                client.set_registered_model_alias(model_name, alias, str(number))
+                changed = True
+            elif alias in current:
+                client.delete_registered_model_alias(model_name, alias)
+                changed = True
+        return changed
 
     def model_folder(self, version: ModelVersion) -> Path:
-        """The folder that the model was saved in: on the local disk as it is, else a copy of it."""
+        """The folder that the model was saved in: on the local disk itself, from a bucket a copy.
+
+        Raises:
+            FileNotFoundError: The version was registered by other means, or its artifacts are gone.
+        """
         return self._local(artifact_uri=f"{version.source}/{MODEL_FOLDER}")
 
     def run_folder(self, version: ModelVersion) -> Path:
-        """The folder with the plots, breakdowns and other files of the run: on the local disk as it is, else a copy."""
+        """The folder with the plots, breakdowns and other files of the run: on the local disk itself, from a bucket a copy."""
         return self._local(run_id=version.run_id, artifact_path="")
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The scores of the run; of a curve, the last point."""
         return dict(self._client().get_run(version.run_id).data.metrics)
 
-    def challenge(self, version: ModelVersion) -> None:
-        """Make a version the challenger."""
-        self._client().set_registered_model_alias(version.model_name, CHALLENGER, str(version.version))
-
-    def promote(self, version: ModelVersion) -> AliasChange:
-        """Make a version the champion and the champion so far the previous one. Done twice, it changes nothing more.
-
-        The order of the steps is such that a crash between them leaves a valid champion, and repeating ends well.
-        """
-        client, name, number = self._client(), version.model_name, version.version
-        aliases = _aliases(client, name)
-        before = aliases.get(CHAMPION)
-        if before == number:
-            before = aliases.get(PREVIOUS)
-        else:
-            if before is not None:
-                client.set_registered_model_alias(name, PREVIOUS, str(before))
-            client.set_registered_model_alias(name, CHAMPION, str(number))
-        if aliases.get(CHALLENGER) == number:
-            client.delete_registered_model_alias(name, CHALLENGER)
-        return AliasChange(model_name=name, champion=number, champion_before=before)
-
     def _client(self) -> Any:
         self.prepare()
         return load_mlflow().MlflowClient(self.tracking_uri, self.tracking_uri)
+
+    def _exists(self, model_name: str, number: int) -> bool:
+        try:
+            self.version(model_name, number)
+        except NoSuchModelVersion:
+            return False
+        return True
 
     def _experiment(self, client: Any, name: str) -> str:
         with _allowing("RESOURCE_ALREADY_EXISTS"):
@@ -184,10 +234,10 @@ class Registry:
 
     def _versions(self, condition: str) -> list[ModelVersion]:
         client = self._client()
-        found = client.search_model_versions(condition, order_by=["version_number DESC"])
-        aliases = _aliases(client, found[0].name) if found else {}
+        versions = client.search_model_versions(condition, order_by=["version_number DESC"])
+        aliases = _aliases(client, versions[0].name) if versions else {}
         return [
-            _model_version(version, [alias for alias, number in aliases.items() if number == int(version.version)]) for version in found
+            _model_version(version, [alias for alias, number in aliases.items() if number == int(version.version)]) for version in versions
         ]
 
     def _local(self, **location: str) -> Path:
@@ -198,8 +248,11 @@ class Registry:
 @cache
 def _downloaded(tracking_uri: str, folder: Path | None, location: tuple[tuple[str, str], ...]) -> Path:
     """Artifacts on this disk. They never change, so a process copies them out of a bucket once."""
-    target = None if folder is None else mkdtemp(dir=folder)
-    return Path(load_mlflow().artifacts.download_artifacts(tracking_uri=tracking_uri, dst_path=target, **dict(location)))
+    target, mlflow = None if folder is None else mkdtemp(dir=folder), load_mlflow()
+    try:
+        return Path(mlflow.artifacts.download_artifacts(tracking_uri=tracking_uri, dst_path=target, **dict(location)))
+    except mlflow.exceptions.MlflowException as error:
+        raise FileNotFoundError(f"MLflow has no artifacts of {location[0][1]}: {error}") from error
 
 
 @cache
@@ -212,12 +265,16 @@ def _copies() -> Path:
 
 @contextmanager
 def _allowing(*error_codes: str) -> Iterator[None]:
-    """Let some kinds of MLflow's errors pass; the others go on."""
+    """Suppress MLflow's errors with these codes; others are raised."""
     try:
         yield
     except load_mlflow().exceptions.MlflowException as error:
         if error.error_code not in error_codes:
             raise
+
+
+def _unless(version: int, other: int | None) -> int | None:
+    return None if other == version else other
 
 
 def _aliases(client: Any, name: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from lakehouse_assets.platform.modelling.holidays import is_bank_holiday, is_christmas_break
+from lakehouse_assets.platform.modelling.calendar import is_holiday
 
 HORIZONS = 28
 YEAR = 364  # days: the same weekday a year ago
@@ -209,6 +209,17 @@ def _join_day(rows: pl.LazyFrame, features: pl.LazyFrame, day: pl.Expr, prefix: 
     """Columns that the features of the same group had on an earlier day, with a prefix."""
     then = features.select("product_group", pl.col("day").alias("_then"), pl.col(columns).name.prefix(prefix))
     return rows.with_columns(_then=day).join(then, on=["product_group", "_then"], how="left").drop("_then")
+
+
+def is_bank_holiday(day: pl.Expr) -> pl.Expr:
+    """Whether a date is a bank holiday where the shop is, in England."""
+    return is_holiday(day, "GB", "ENG")
+
+
+def is_christmas_break(day: pl.Expr) -> pl.Expr:
+    """Whether a date lies between 24 December and 3 January, when a shop may close whatever the calendar says."""
+    month, number = day.dt.month(), day.dt.day()
+    return ((month == 12) & (number >= 24)) | ((month == 1) & (number <= 3))
 
 
 def _calendar(day: pl.Expr) -> list[pl.Expr]:

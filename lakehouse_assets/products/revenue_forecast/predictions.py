@@ -1,4 +1,4 @@
-"""What the champion expects: the next 28 days of every product group, scored anew when the champion or the features change."""
+"""What the champion expects: the next 28 days of every product group, scored again when the champion or the features change."""
 
 from collections.abc import Callable
 
@@ -23,9 +23,10 @@ def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
 
 
 def newest_forecast(read: Callable[[str], pl.LazyFrame]) -> pl.LazyFrame:
-    """The rows of the champion's newest forecast; `read` gives the rows of a table by its name."""
+    """The rows of the champion's newest forecast, none without a champion; `read` gives the rows of a table by its name."""
     decision = last_decision(read(daily_revenue_model.name))
-    forecasts = read(FORECAST).filter(pl.col("model_version") == (decision["champion"] if decision else None))
+    champion = pl.lit(decision["champion"] if decision else None, dtype=pl.Int64)
+    forecasts = read(FORECAST).filter(pl.col("model_version") == champion)
     return forecasts.filter(pl.col("as_of") == pl.col("as_of").max())
 
 

@@ -1,4 +1,4 @@
-"""Pictures are PNG, small, and can be drawn whatever the forecast looks like."""
+"""Plots are PNG, small, and can be drawn whatever the forecast looks like."""
 
 from datetime import date, timedelta
 from io import BytesIO
@@ -54,6 +54,12 @@ def opened(picture: bytes) -> Image.Image:
 
 def draw(past: pl.DataFrame, expected: pl.DataFrame) -> Image.Image:
     return opened(forecast_plot(past, expected, value="net", by="group"))
+
+
+def test_without_a_forecast_the_history_is_drawn():
+    nothing = forecast(2).clear()
+    assert draw(history(2), nothing).size == draw(history(2), forecast(2)).size
+    forecast_plot(history(2).clear(), nothing, value="net", by="group")
 
 
 def test_more_groups_make_a_larger_picture_up_to_a_limit():

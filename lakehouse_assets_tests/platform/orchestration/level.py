@@ -1,8 +1,9 @@
 """A product small enough to be read in a test: days, their feature set, a model that expects one level, and its predictions.
 
 The model's errors in the test on unseen rows stand in the days themselves, so a test says how good the next training is. Run as
-`python -m … ROOT WHEN` it is brought up to date in a process of its own, which kills itself after it has `registered` a version
-or `decided` about it, or waits before it registers until another process is as far (`together`) and then prints what came of it.
+`python -m … ROOT WHEN` it is brought up to date in a process of its own, which kills itself after it has `registered` a version,
+committed a decision (`decided`) or made the first call that changes an alias (`alias`), or waits before it registers until another
+process is as far (`together`) and then prints the result. With a third argument it rolls back or only syncs instead.
 """
 
 import json
@@ -21,9 +22,10 @@ import polars as pl
 from lakehouse_assets.platform.declarations.models import model
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
-from lakehouse_assets.platform.pipeline.model_step import ModelStep, Scorer, Trained, champion_of
+from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult, Scorer, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
+from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -170,7 +172,7 @@ class Demo:
     def predict(self) -> Refreshed:
         return Refresh(predictions, self.lakehouse, "r", champion_of(self.lakehouse, lambda: self.registry)).run()
 
-    def run(self, **how: Any) -> Trained:
+    def run(self, **how: Any) -> ModelStepResult:
         """Bring everything up to date, in the order of the graph."""
         self.work_out_features()
         trained = self.step().run(**how)
@@ -178,7 +180,7 @@ class Demo:
         return trained
 
     def decisions(self) -> list[dict[str, Any]]:
-        return self.ledger.scan().sort("decided_at").collect().to_dicts()
+        return self.ledger.scan().sort("sequence").collect().to_dicts()
 
     def predicted(self) -> list[tuple[int, float, int]]:
         """Version, level and features' version of each prediction, in the order of scoring."""
@@ -207,12 +209,16 @@ def _die_if_decided(arguments: tuple[Any, ...]) -> None:
         _die(arguments)
 
 
-def main(root: str, when: str) -> None:
+def main(root: str, when: str, what: str = "run") -> None:
     demo = Demo(Path(root))
     if when == "registered":
         Registry.log_training = _then(Registry.log_training, _die)  # type: ignore[method-assign]
     elif when == "decided":
         Table.append = _then(Table.append, _die_if_decided)  # type: ignore[method-assign]
+    elif when == "alias":
+        client = load_mlflow().MlflowClient
+        client.set_registered_model_alias = _then(client.set_registered_model_alias, _die)
+        client.delete_registered_model_alias = _then(client.delete_registered_model_alias, _die)
     elif when == "together":
         log_training = Registry.log_training
 
@@ -223,6 +229,9 @@ def main(root: str, when: str) -> None:
             return log_training(*arguments)
 
         Registry.log_training = wait_and_log  # type: ignore[method-assign]
+    if what != "run":
+        {"rollback": demo.step().rollback, "sync": demo.step().open_ledger().sync}[what]()
+        return
     trained = demo.run()
     print(json.dumps({"version": trained.version, "champion": trained.champion, "promoted": trained.promoted}))
 

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from lakehouse_assets.platform.registry.mlflow_store import artifact_address, prepare_artifacts
-from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.registry.registry import Aliases, Registry
 from lakehouse_assets_tests.platform.registry.example import MODEL, Linear, training
 from lakehouse_assets_tests.s3 import SECRET
 
@@ -23,9 +23,8 @@ def test_a_model_is_kept_in_a_bucket_and_read_back(bucket, new_registry, tmp_pat
     assert (registry.run_folder(version) / "plots" / "forecast.png").read_bytes() == b"\x89PNG"
 
     second = registry.log_training(training(fingerprint="f2"))
-    registry.promote(version)
-    registry.promote(second)
-    assert registry.champion(version.model_name).version == second.version
+    registry.set_aliases(version.model_name, Aliases(champion=second.version, previous=version.version))
+    assert registry.with_alias(version.model_name, "champion").version == second.version
     assert registry.model_folder(second) != folder
     assert not (tmp_path / "mlruns").exists()
     assert not any(SECRET.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -1,37 +1,71 @@
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
 
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, ledger_entry, ledger_frame
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, last_decision, ledger_entry
+from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets_tests.platform.registry.example import training
 
 NOON = datetime(2024, 1, 3, 12, tzinfo=UTC)
+NAME = "demo.daily_revenue"
 
 
-def test_a_decision_is_written_down_with_its_reasons_and_the_origin_of_the_version(registry):
-    version = registry.log_training(training())
-    promoted = ledger_entry(version, "promoted", reasons=["Better.", "It becomes champion."], champion_before=None, decided_at=NOON)
-    kept = ledger_entry(version, "kept as challenger", reasons=["Worse."], champion_before=4, decided_at=NOON)
-    frame = ledger_frame([promoted, kept])
-
-    assert frame.schema == LEDGER_SCHEMA
-    assert frame.row(0, named=True) == {
+def entry(version, decision="promoted", **changes):
+    values = {
+        "model_name": NAME,
+        "origin": None,
+        "reasons": ["Better."],
+        "sequence": 1,
+        "before": Aliases(),
+        "after": Aliases(champion=version),
         "decided_at": NOON,
-        "model_name": "demo.daily_revenue",
+    }
+    return ledger_entry(decision, version, **(values | changes))
+
+
+def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_what_is_in_use_since(registry):
+    version = registry.log_training(training())
+    promoted = entry(
+        1,
+        origin=version,
+        reasons=["Better.", "It becomes champion."],
+        sequence=5,
+        before=Aliases(champion=4, previous=2),
+        after=Aliases(champion=1, previous=4, challenger=3),
+    ).frame()
+    assert promoted.schema == LEDGER_SCHEMA
+    assert promoted.row(0, named=True) == {
+        "sequence": 5,
+        "decided_at": NOON,
+        "model_name": NAME,
         "version": 1,
         "run_id": version.run_id,
         "decision": "promoted",
-        "alias": "champion",
         "reasons": "Better.\nIt becomes champion.",
-        "champion_before": None,
+        "champion_before": 4,
+        "champion": 1,
+        "previous": 4,
+        "challenger": 3,
         "training_tables": '{"demo.features.daily": 3, "sales.gold.daily_revenue": 0}',
         "code_version": "c1",
         "seed": 7,
         "environment": "e1",
     }
-    assert frame["alias"].to_list() == ["champion", "challenger"]
-    assert frame["champion_before"].to_list() == [None, 4]
 
 
-def test_no_decisions_are_an_empty_frame_of_the_same_schema():
-    assert ledger_frame([]).equals(pl.DataFrame(schema=LEDGER_SCHEMA))
+def test_a_version_that_mlflow_does_not_have_any_more_is_recorded_without_its_origin():
+    row = entry(4, "retired by hand in MLflow", after=Aliases(previous=4)).frame().row(0, named=True)
+    assert (row["version"], row["champion"], row["previous"]) == (4, None, 4)
+    assert [row[name] for name in ("run_id", "training_tables", "code_version", "seed", "environment")] == [None] * 5
+
+
+@given(st.permutations(range(1, 6)), st.lists(st.integers(-1000, 1000), min_size=5, max_size=5))
+def test_the_last_decision_is_the_one_with_the_highest_sequence_whatever_clocks_say(order, minutes):
+    rows = [entry(10 * number, sequence=number, decided_at=NOON + timedelta(minutes=minutes[number - 1])).frame() for number in order]
+    assert last_decision(pl.concat(rows).lazy())["version"] == 50
+
+
+def test_an_empty_ledger_has_no_last_decision():
+    assert last_decision(pl.LazyFrame(schema=LEDGER_SCHEMA)) is None

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from lakehouse_assets.platform.registry.mlflow_store import ENVIRONMENT, load_mlflow, prepare_store, server_command
-from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.registry.registry import Aliases, Registry
 from lakehouse_assets_tests.platform.registry.example import training
 
 MODEL = "demo.daily_revenue"
@@ -113,7 +113,7 @@ print([name for name in ("mlflow", "lightgbm", "matplotlib", "dagster", "pandas"
 
 def test_the_web_server_shows_the_models(tmp_path, registry, unused_port):
     version = registry.log_training(training())
-    registry.promote(version)
+    registry.set_aliases(MODEL, Aliases(champion=version.version))
     arguments, environment = registry.server_command(unused_port)
     working_directory = tmp_path / "elsewhere"
     working_directory.mkdir()

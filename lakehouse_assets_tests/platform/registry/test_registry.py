@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
-from lakehouse_assets.platform.registry.registry import AliasChange
+from lakehouse_assets.platform.registry.registry import Aliases, NoSuchModelVersion
 from lakehouse_assets.platform.registry.training_run import TrainingTable
 from lakehouse_assets_tests.platform.registry.example import FEATURES, MODEL, Linear, training
 
@@ -22,15 +23,13 @@ def client(registry):
     return load_mlflow().MlflowClient(registry.tracking_uri, registry.tracking_uri)
 
 
-def aliases(registry):
-    return {alias: int(version) for alias, version in client(registry).get_registered_model(NAME).aliases.items()}
-
-
-def test_there_is_no_champion_before_the_first_promotion(registry):
-    assert registry.champion(NAME) is None
+def test_a_model_that_was_never_registered_has_no_versions_and_no_aliases(registry):
     assert registry.versions(NAME) == []
+    assert registry.aliases(NAME) == Aliases()
+    assert registry.with_alias(NAME, "champion") is None
     registry.log_training(training())
-    assert registry.champion(NAME) is None
+    assert registry.aliases(NAME) == Aliases()
+    assert registry.with_alias(NAME, "champion") is None
 
 
 def test_a_version_names_what_made_it(registry):
@@ -140,16 +139,17 @@ def test_two_registries_in_one_process_do_not_mix(new_registry, tmp_path, monkey
     address = mlflow.get_tracking_uri()
     one, two = new_registry("one"), new_registry("two")
     for fingerprint in ("f1", "f2"):
-        one.promote(one.log_training(training(fingerprint=fingerprint)))
-    two.promote(two.log_training(training(model=Linear({"shop": 0.0, "web": 0.0}, slope=0.0))))
+        version = one.log_training(training(fingerprint=fingerprint))
+    one.set_aliases(NAME, Aliases(champion=version.version))
+    two.set_aliases(NAME, Aliases(champion=two.log_training(training(model=Linear({"shop": 0.0, "web": 0.0}, slope=0.0))).version))
 
-    assert (one.champion(NAME).version, two.champion(NAME).version) == (2, 1)
+    assert (one.with_alias(NAME, "champion").version, two.with_alias(NAME, "champion").version) == (2, 1)
     for registry in (one, two):
         root = Path(registry.artifact_root).parent
-        champion = registry.champion(NAME)
+        champion = registry.with_alias(NAME, "champion")
         assert registry.model_folder(champion).is_relative_to(root)
         assert registry.run_folder(champion).is_relative_to(root)
-    assert Linear.load(two.model_folder(two.champion(NAME))).slope == 0.0
+    assert Linear.load(two.model_folder(two.with_alias(NAME, "champion"))).slope == 0.0
     # Nothing was left in the process or in its working directory.
     assert mlflow.get_tracking_uri() == address
     assert "MLFLOW_TRACKING_URI" not in os.environ
@@ -158,7 +158,7 @@ def test_two_registries_in_one_process_do_not_mix(new_registry, tmp_path, monkey
 
 
 def test_somebody_with_mlflow_and_pandas_can_use_the_champion(registry, tmp_path):
-    registry.promote(registry.log_training(training()))
+    registry.set_aliases(NAME, Aliases(champion=registry.log_training(training()).version))
     script = """
 import sys
 import warnings
@@ -190,45 +190,95 @@ def test_requirements_are_pinned_to_what_is_installed(registry):
     assert all("==" in requirement for requirement in requirements)
 
 
-def test_a_promotion_moves_the_aliases_and_can_be_repeated(registry):
-    one, two = (registry.log_training(training(fingerprint=name)) for name in ("f1", "f2"))
-    assert registry.promote(one) == AliasChange(model_name=NAME, champion=1, champion_before=None)
-    registry.challenge(two)
-    assert aliases(registry) == {"champion": 1, "challenger": 2}
-    assert registry.with_alias(NAME, "challenger").version == 2
-
-    for _ in range(2):
-        assert registry.promote(two) == AliasChange(model_name=NAME, champion=2, champion_before=1)
-        assert aliases(registry) == {"champion": 2, "previous": 1}
-    assert registry.champion(NAME).aliases == ("champion",)
-
-
-def test_a_promotion_that_crashed_half_way_ends_well_when_repeated(registry):
-    one, two = (registry.log_training(training(fingerprint=name)) for name in ("f1", "f2"))
-    registry.promote(one)
-    client(registry).set_registered_model_alias(NAME, "previous", "1")  # the first of the two steps
-    assert registry.champion(NAME).version == 1
-    registry.promote(two)
-    assert aliases(registry) == {"champion": 2, "previous": 1}
+# --- aliases
 
 
 @pytest.fixture
-def three_versions(registry):
-    return registry, {version.version: version for version in (registry.log_training(training(fingerprint=f"f{i}")) for i in range(3))}
+def three(registry):
+    """A registry with three versions."""
+    for number in range(3):
+        registry.log_training(training(fingerprint=f"f{number}"))
+    return registry
+
+
+def test_a_version_is_read_by_its_number(three):
+    assert three.version(NAME, 2) == three.versions(NAME)[1]
+    client(three).set_registered_model_alias(NAME, "champion", "2")
+    assert three.version(NAME, 2).aliases == ("champion",)
+
+
+def test_a_version_that_does_not_exist_is_answered_with_those_that_do(three):
+    with pytest.raises(NoSuchModelVersion, match=r"MLflow has no version 7 of demo\.daily_revenue\. There are: 1, 2, 3"):
+        three.version(NAME, 7)
+    client(three).delete_model_version(NAME, "2")
+    with pytest.raises(NoSuchModelVersion, match="There are: 1, 3"):
+        three.version(NAME, 2)
+    with pytest.raises(NoSuchModelVersion, match="There are: none"):
+        three.version("demo.nothing", 1)
+
+
+versions_or_none = st.one_of(st.none(), st.integers(1, 3))
+any_aliases = st.builds(Aliases, champion=versions_or_none, previous=versions_or_none, challenger=versions_or_none)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.one_of(st.integers(1, 3), st.just("rollback")), min_size=1, max_size=6))
-def test_whatever_happens_the_champion_before_is_one_promotion_away(three_versions, steps):
-    registry, versions = three_versions
+@given(any_aliases, any_aliases)
+def test_aliases_become_what_is_wanted_and_setting_them_is_idempotent(three, first, second):
+    three.set_aliases(NAME, first)
+    assert three.aliases(NAME) == first
+    assert three.set_aliases(NAME, second) is (first != second)
+    assert three.aliases(NAME) == second
+    assert three.set_aliases(NAME, second) is False
+
+
+def test_a_champion_that_mlflow_does_not_have_changes_no_alias(three):
+    three.set_aliases(NAME, Aliases(champion=1))
+    client(three).delete_model_version(NAME, "3")
+    with pytest.raises(NoSuchModelVersion):
+        three.set_aliases(NAME, Aliases(champion=3, previous=1))
+    assert three.aliases(NAME) == Aliases(champion=1)
+
+
+def test_another_alias_whose_version_is_gone_is_left_out(three):
+    three.set_aliases(NAME, Aliases(champion=2, previous=1))
+    client(three).delete_model_version(NAME, "3")
+    assert three.set_aliases(NAME, Aliases(champion=1, previous=3))
+    assert three.aliases(NAME) == Aliases(champion=1)
+    assert not three.set_aliases(NAME, Aliases(champion=1, previous=3))
+
+
+@given(st.lists(st.one_of(st.integers(1, 3), st.sampled_from(["challenge 1", "challenge 2", "retire"])), max_size=8))
+def test_the_champion_before_is_always_one_promotion_away(steps):
+    now = Aliases()
     for step in steps:
-        before = aliases(registry)
-        if step != "rollback":
-            registry.promote(versions[step])
-            assert aliases(registry)["champion"] == step
-        elif "previous" in before:
-            assert registry.promote(registry.with_alias(NAME, "previous")).champion == before["previous"]
-        after = aliases(registry)
-        if after.get("champion") != before.get("champion") and "champion" in before:
-            assert after["previous"] == before["champion"]
-        assert after.get("champion") != after.get("previous") or not after
+        before = now
+        if step == "retire":
+            now = now.retire()
+            assert now.champion is None
+        elif isinstance(step, int):
+            now = now.promote(step)
+            assert now.champion == step
+            assert now.promote(step) == now
+        else:
+            now = now.challenge(int(step[-1]))
+            assert now.champion == before.champion
+        if now.champion != before.champion and before.champion is not None:
+            assert now.previous == before.champion
+            assert now.promote(now.previous).champion == before.champion
+        assert now.champion is None or now.champion not in {now.previous, now.challenger}
+
+
+def test_mlflow_does_not_keep_by_whom_or_when_an_alias_was_set(three):
+    """When this fails, a decision by hand in MLflow can name the person and the time."""
+    before = three.version(NAME, 1), client(three).get_registered_model(NAME).last_updated_timestamp
+    client(three).set_registered_model_alias(NAME, "champion", "1")
+    model = client(three).get_registered_model(NAME)
+    assert model.last_updated_timestamp == before[1]
+    assert list(model.aliases) == ["champion"]
+    assert replace(three.version(NAME, 1), aliases=()) == before[0]
+
+
+def test_mlflow_deletes_the_aliases_of_a_version_with_it(three):
+    client(three).set_registered_model_alias(NAME, "champion", "3")
+    client(three).delete_model_version(NAME, "3")
+    assert client(three).get_registered_model(NAME).aliases == {}

@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.modelling.holidays import bank_holidays_of_england
+from lakehouse_assets.platform.modelling.calendar import public_holidays
 
 FIRST = date(2010, 1, 4)
 LEVELS = {"large": 5000.0, "middle": 800.0, "small": 60.0}
@@ -14,9 +14,9 @@ LEVELS = {"large": 5000.0, "middle": 800.0, "small": 60.0}
 def sales(days, seed=1, levels=LEVELS):
     """Rows as the gold table has them: only days and groups with a sale."""
     rng = np.random.default_rng(seed)
-    rows = []
+    bank_holidays, rows = set(public_holidays("GB", "ENG")), []
     for day in (FIRST + timedelta(days=number) for number in range(days)):
-        if day.weekday() == 5 or day in bank_holidays_of_england(day.year):
+        if day.weekday() == 5 or day in bank_holidays:
             continue
         season = 1 + 0.3 * np.sin(2 * np.pi * day.timetuple().tm_yday / 365)
         week = 0.6 if day.weekday() == 6 else 1.0
