@@ -14,6 +14,7 @@ from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, print_rows, workspace
 from lakehouse_assets.cli.upkeep import doctor, restore, upkeep
+from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
 
@@ -32,6 +33,8 @@ def main() -> None:
 
     Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
     """
+    settings = Settings.load()
+    limit_memory(settings.memory_megabytes, settings.processes_at_once)
 
 
 @main.command()

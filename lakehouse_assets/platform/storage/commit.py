@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
-from lakehouse_assets.platform.storage.writer_queue import turn, wait_for_turns
+from lakehouse_assets.platform.storage.writer_queue import join_queue, wait_for_queue
 
 T = TypeVar("T")
 
@@ -23,10 +23,10 @@ T = TypeVar("T")
 # refused by the protocol and reads again. Appends do not read and do not carry it.
 _READ_BEFORE_WRITE = "lakehouse.read-before-write"
 
-# Only writers of other machines, and those that had begun before, compete with one whose turn it is.
+# Only writers of other machines, and those that had begun before, compete with the queued writer that retries.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
-# So long one lets another writer have its turn before one begins beside it.
-_POLITE_SECONDS = 20.0
+# The longest that a new writer waits for the queued ones.
+_LONGEST_WAIT_FOR_QUEUE = 20.0
 
 NEVER = -1
 """The cursor of a source that was never read: the protocol can set a transaction's version, but not take it away."""
@@ -122,18 +122,24 @@ def cursor_of(table: DeltaTable, source: str) -> int | None:
     return None if at == NEVER else at
 
 
-def with_retries(name: str, attempt: Callable[[], T], *, seconds: float = 120.0) -> T:
-    """Call `attempt`, which opens the table anew each time, until no other writer comes in between.
+def with_retries(name: str, uri: str, attempt: Callable[[], T], *, seconds: float = 120.0) -> T:
+    """Optimistic concurrency: call `attempt`, which opens the table afresh each time, until no other writer commits in between.
+
+    Args:
+        name: Of the table, for the error.
+        uri: Of the table: writers that lost a race for this address retry one after the other.
+        attempt: Reads, works out and commits.
+        seconds: How long to retry.
 
     Raises:
         CommitConflict: Other writers were faster for `seconds`.
     """
     deadline = time.monotonic() + seconds
-    wait_for_turns(name, min(seconds, _POLITE_SECONDS))
+    wait_for_queue(uri, min(seconds, _LONGEST_WAIT_FOR_QUEUE))
     with suppress(CommitFailedError):
         return attempt()
     pause = _SHORTEST_PAUSE
-    with turn(name, seconds):
+    with join_queue(uri, seconds):
         while True:
             try:
                 return attempt()

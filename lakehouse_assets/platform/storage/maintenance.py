@@ -260,7 +260,7 @@ def _compact(table: Table, need: Need, run_id: str) -> bool:
     partitions = tuple(dict.fromkeys([*need.crowded, *need.views]))
     removed = 0
     for filters in _filters(partitions):
-        metrics = with_retries(table.name, partial(_compact_once, table, filters, run_id))
+        metrics = with_retries(table.name, table.uri, partial(_compact_once, table, filters, run_id))
         removed += int(metrics["numFilesRemoved"])
     return removed > 0
 
@@ -283,7 +283,7 @@ def _lonely_views(table: Table, run_id: str) -> tuple[bool, str]:
     column = _sortable(delta)
     rewritten = [partition for partition in partitions if column is not None and _bytes_of(files, partition) <= _SORTED_BYTES]
     for filters in _filters(rewritten):
-        with_retries(table.name, partial(_sort_once, table, str(column), filters, run_id))
+        with_retries(table.name, table.uri, partial(_sort_once, table, str(column), filters, run_id))
     left = len(partitions) - len(rewritten)
     said = f"{left} partitions keep strings that some readers refuse: they are too large to be rewritten for that"
     return bool(rewritten), said if left else ""
@@ -349,7 +349,7 @@ def _vacuum(table: Table, keep: _Keep, run_id: str) -> int:
             )
         return unneeded
 
-    unneeded = with_retries(table.name, announce)
+    unneeded = with_retries(table.name, table.uri, announce)
     files = inventory.file_system(table)
     for path in unneeded:
         _delete(files, path)

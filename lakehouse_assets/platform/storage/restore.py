@@ -95,7 +95,7 @@ def restore(table: Table, to: int, run_id: str, cursors: Mapping[str, int] | Non
             raise NoSuchVersion(f"table {table.name} cannot go back to version {to}: {error}") from error
         return delta.version()
 
-    return with_retries(table.name, attempt)
+    return with_retries(table.name, table.uri, attempt)
 
 
 def before_run(table: Table, run_id: str) -> int | None:

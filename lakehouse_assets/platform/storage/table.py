@@ -131,7 +131,7 @@ class Table:
             if new := [column for column in types.delta_schema(stored).fields if column.name not in held]:
                 table.alter.add_columns(new)
 
-        with_retries(self.name, attempt)
+        with_retries(self.name, self.uri, attempt)
 
     def version(self) -> int:
         """The latest version."""
@@ -307,7 +307,7 @@ class Table:
 
     def write(self, commit: Commit | None, attempt: Callable[[DeltaTable], Counts]) -> Written:
         """Run `attempt` on the freshly opened table until no other writer comes in between; at most once for the same cursors."""
-        return with_retries(self.name, partial(self._once, commit or Commit(), attempt))
+        return with_retries(self.name, self.uri, partial(self._once, commit or Commit(), attempt))
 
     def _once(self, commit: Commit, attempt: Callable[[DeltaTable], Counts]) -> Written:
         table = self.delta()
@@ -315,7 +315,7 @@ class Table:
             return Written(table.version(), None)
         counts = attempt(table)
         written = Written(table.version(), counts)
-        opened.hold(self.uri, self.storage_options, table)
+        opened.put(self.uri, self.storage_options, table)
         return written
 
     def fit(self, table: DeltaTable, frame: pl.DataFrame) -> pl.DataFrame:
