@@ -130,16 +130,20 @@ def show(table: str, version: int | None, at: datetime | None, rows: int, as_jso
 
 @main.command()
 @click.argument("table")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many commits, the newest first.")
 @JSON
-def history(table: str, as_json: bool) -> None:
+def history(table: str, limit: int, as_json: bool) -> None:
     """The commits of TABLE: when, by which run, and where its rows went."""
     from lakehouse_assets.commands.report import print_history
 
-    commits = workspace().lakehouse.table(table).history()
+    commits = workspace().lakehouse.table(table).history(limit)
     if as_json:
         print_json(commits)
-    else:
-        print_history(commits, CONSOLE)
+        return
+    print_history(commits, CONSOLE)
+    if commits[-1]["version"] > 0:
+        older = "there are older ones: --limit shows more" if len(commits) == limit else "maintenance has removed older ones from its log"
+        CONSOLE.print(f"{len(commits)} commits are shown, {older}.")
 
 
 @main.command()

@@ -84,19 +84,21 @@ def of_run(lakehouse: Lakehouse, declarations: Sequence[Declaration], run_id: st
         NoSuchVersion: Vacuum has deleted files of a version that is needed.
     """
     tables = [table for table in lakehouse.tables() if not _never_restored(table.name, declarations)]
-    run_id = _whole_id(tables, run_id)
+    quarantines = [quarantine for table in tables if (quarantine := lakehouse.table(table.name + QUARANTINE_SUFFIX)).exists()]
+    before = {table.name: storage.runs_of(table) for table in [*tables, *quarantines]}
+    run_id = _whole_id({run for runs in before.values() for run in runs}, run_id)
     steps: list[Step] = []
     for table in _sources_first(tables, declarations):
-        to = storage.before_run(table, run_id)
+        to = before[table.name].get(run_id)
         if to == -1:
             raise RestoreRefused(f"{table.name} did not exist before run {run_id}: move its folder away instead, {table.uri}")
         if to is not None:
             steps += _pair(lakehouse, table, to)
             continue
         quarantine = lakehouse.table(table.name + QUARANTINE_SUFFIX)
-        aside = storage.before_run(quarantine, run_id) if quarantine.exists() else None
-        if aside is not None:  # the run died before it wrote the table
-            steps.append(Step(quarantine, storage.plan(quarantine, max(aside, 0))))
+        before_rejected = before.get(quarantine.name, {}).get(run_id)
+        if before_rejected is not None:  # the run died before it wrote the table
+            steps.append(Step(quarantine, storage.plan(quarantine, max(before_rejected, 0))))
     if not steps:
         raise RestoreRefused(
             f"run {run_id} wrote no table that can be restored: the landing log and the models' ledgers keep what they have"
@@ -199,8 +201,8 @@ def _check_name(name: str, declarations: Sequence[Declaration]) -> None:
         raise RestoreRefused(f"{name} is a log of the platform and is not restored")
 
 
-def _whole_id(tables: Sequence[Table], start: str) -> str:
-    found: set[str] = {run for table in tables for commit in table.history() if (run := commit["info"].get("run_id", "")).startswith(start)}
+def _whole_id(runs: set[str], start: str) -> str:
+    found = {run for run in runs if run.startswith(start)}
     if start in found:
         return start
     if len(start) < _SHORTEST_RUN_ID or not found:

@@ -109,7 +109,7 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
 
     @_step(asset.name, [spec], [check, *describe.monitor_specs(key, contracts.MONITORS_OF_A_FEED)])
     def feed(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        way = ingestion(asset, context.resources.lakehouse)
+        way, lakehouse = ingestion(asset, context.resources.lakehouse), context.resources.lakehouse.open()
         way.create(asset.description)
         files = []
         with _final_errors(asset.name):
@@ -127,7 +127,7 @@ def _feed(asset: FeedAsset) -> dg.AssetsDefinition:
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"files": len(files), "refused": len(refused)} | {path: reason or "" for path, reason in refused.items()},
             ),
-            *describe.monitor_results(key, {contracts.VOLUME: contracts.usual_volume(way.bronze, datetime.now(UTC))}),
+            *describe.monitor_results(key, {contracts.VOLUME: contracts.usual_volume(way.bronze, lakehouse, datetime.now(UTC))}),
             dg.MaterializeResult(
                 key,
                 metadata=describe.table(way.bronze)

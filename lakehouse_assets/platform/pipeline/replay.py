@@ -186,7 +186,7 @@ class Replays:
 
     def _info_of(self, number: int) -> Mapping[str, str]:
         """What the commit said that brought the rows of a replay into the table."""
-        return next(commit["info"] for commit in self._target.history() if commit["info"].get("replay") == str(number))
+        return next(commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number))
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
         """The keys of the selected rows that the source has, and how many it does not have any more."""

@@ -14,9 +14,10 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from lakehouse_assets.platform.storage import inventory
 from lakehouse_assets.platform.storage.change_feed import last_change
 from lakehouse_assets.platform.storage.commit import NEVER, cursor_of, next_write, with_retries
+from lakehouse_assets.platform.storage.commit_log import INFO_PREFIX
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.maintenance import UPKEEP, readable_from
-from lakehouse_assets.platform.storage.table import INFO_PREFIX, Table
+from lakehouse_assets.platform.storage.table import Table
 
 RESTORED_TO: Final = "lakehouse.restored_to"
 
@@ -98,13 +99,17 @@ def restore(table: Table, to: int, run_id: str, cursors: Mapping[str, int] | Non
     return with_retries(table.name, table.uri, attempt)
 
 
-def before_run(table: Table, run_id: str) -> int | None:
-    """The version before the first commit of a run in a table; None if the run wrote nothing into it.
+def runs_of(table: Table) -> dict[str, int]:
+    """The runs that wrote into a table, by id, each with the version before its first commit; newest run first.
 
-    -1 means that the run made the table with its rows.
+    -1 means that the run made the table with its rows. Of runs whose commits were removed from the log nothing is known: their versions
+    are older than any that a table can go back to. Maintenance and restores are no writes of a run.
     """
-    own = [commit["version"] for commit in table.history() if commit["info"].get("run_id") == run_id and not _is_upkeep(commit["info"])]
-    return min(own) - 1 if own else None
+    found: dict[str, int] = {}
+    for commit in table.commits():
+        if (run := commit["info"].get("run_id")) and not _is_upkeep(commit["info"]):
+            found[run] = commit["version"] - 1
+    return found
 
 
 def beside(table: Table, to: int, sibling: Table) -> int:
@@ -112,7 +117,7 @@ def beside(table: Table, to: int, sibling: Table) -> int:
 
     A batch writes its rejected rows first, so they belong to it if they were there when the table got its rows.
     """
-    moment = next(commit["at"] for commit in table.history() if commit["version"] == to)
+    moment = next(commit["at"] for commit in table.commits(to))
     return _last_until(sibling, moment)
 
 
@@ -123,7 +128,7 @@ def same_rows(table: Table, one: int, other: int) -> bool:
 
 
 def _last_until(table: Table, moment: datetime) -> int:
-    return max((commit["version"] for commit in table.history() if commit["at"] <= moment), default=0)
+    return max((commit["version"] for commit in table.commits() if commit["at"] <= moment), default=0)
 
 
 def _is_upkeep(info: Mapping[str, str]) -> bool:
@@ -155,4 +160,4 @@ def _stands_at(table: Table, delta: DeltaTable, to: int) -> int | None:
     last = max(rows, *cursors, to)
     if last == to:
         return delta.version()
-    return last if table.delta(last).history(1)[0].get(RESTORED_TO) == str(to) else None
+    return last if next(table.commits(last))["info"].get(RESTORED_TO.removeprefix(INFO_PREFIX)) == str(to) else None

@@ -82,7 +82,7 @@ def replays(lakehouse: Lakehouse, asset: TableAsset = orders) -> Replays:
 
 def accounts(lakehouse: Lakehouse, asset: TableAsset = orders) -> RowAccount:
     """Of all commits of the table together."""
-    said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).history())
+    said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).commits())
     return sum((RowAccount.from_json(account) for account in said if account), RowAccount())
 
 

@@ -189,10 +189,10 @@ def test_two_restores_at_once_are_as_one_after_the_other(table):
     assert (len(rows_of(table)), table.cursor("source")) == {"1": (2, 4), "2": (3, 6)}[last]
 
 
-def test_the_version_before_a_run(table):
-    assert [restore.before_run(table, run) for run in ("first", "second", "third")] == [0, 1, None]
-    restore.restore(table, 1, "second")  # neither a restore nor upkeep is a run's own write
-    assert restore.before_run(table, "second") == 1
+def test_the_runs_of_a_table_with_the_version_before_each(table):
+    assert restore.runs_of(table) == {"first": 0, "second": 1}
+    restore.restore(table, 1, "second")  # neither a restore nor maintenance is a run's own write
+    assert restore.runs_of(table) == {"first": 0, "second": 1}
 
 
 def test_versions_with_the_same_rows(table):
