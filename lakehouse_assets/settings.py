@@ -50,6 +50,10 @@ class Settings:
     train_schedule: str = _setting("0 7 * * 1", "Cron line of the weekly training.")
     upkeep_schedule: str = _setting("30 3 * * *", "Cron line of the nightly upkeep: compaction, checkpoints, vacuum.")
     retention_days: int = _setting(7, "Days for which a version of a table stays readable after it was replaced.")
+    log_retention_days: int = _setting(
+        30,
+        "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
+    )
     sensor_seconds: int = _setting(30, "Seconds between two looks at the landing zone.")
     batch_megabytes: int = _setting(128, "Most megabytes of files that go into one commit of a bronze table.")
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")

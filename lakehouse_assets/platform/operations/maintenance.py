@@ -4,22 +4,23 @@ What is done to one table is in `storage.upkeep`; when it runs, in `automation`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Champion, Declaration, ModelAsset, TableAsset
-from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets.platform.pipeline import commit_statistics, contracts
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
-from lakehouse_assets.platform.storage import maintenance as upkeep
-from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage import maintenance as storage
+from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.storage.maintenance import Need, Tended
+from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, State
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -50,15 +51,17 @@ class Upkeep:
     Attributes:
         registry: Opens MLflow; asked only if there is a model.
         retention: How long a version stays readable after it was replaced.
+        log_retention: How long a commit stays in the log of its table; at least as long as versions stay readable.
     """
 
     lakehouse: Lakehouse
     declarations: Sequence[Declaration]
     registry: Callable[[], Registry]
     retention: timedelta
+    log_retention: timedelta = timedelta(days=30)
 
     def tables(self, names: Iterable[str] = ()) -> list[Table]:
-        """The tables of these names, each with its quarantine; none given means all, the log of upkeep last.
+        """The tables of these names, each with its quarantine; none given means all, the logs of maintenance last.
 
         Raises:
             LookupError: There is no such table.
@@ -69,30 +72,40 @@ class Upkeep:
         if unknown:
             raise LookupError(f"there is no table {', '.join(unknown)}. There are: {', '.join(there)}")
         chosen = [there[name] for name in wanted if name in there] if wanted else list(there.values())
-        return sorted(chosen, key=lambda table: table.name == LOG)
+        return sorted(chosen, key=lambda table: table.name in {LOG, commit_statistics.TABLE})
 
-    def needs(self, names: Iterable[str] = ()) -> Iterator[tuple[Table, Need]]:
-        """What upkeep would do, table by table."""
+    def states(self, names: Iterable[str] = ()) -> Iterator[tuple[Table, State]]:
+        """The state of each table, with what maintenance would do."""
         for table in self.tables(names):
-            yield table, upkeep.look(table, **self._kept(table), retention=self.retention, now=datetime.now(UTC))
+            yield table, storage.state(table, self._keep(table, datetime.now(UTC), table.version()))
 
-    def run(self, run_id: str, names: Iterable[str] = ()) -> Iterator[Tended]:
-        """Tend the tables one by one, and write it down at the end. One that cannot be tended does not keep the others from it."""
+    def run(self, run_id: str, names: Iterable[str] = ()) -> Iterator[Maintained]:
+        """Maintain the tables one by one, and log it at the end. One that fails does not keep the others from it."""
         rows = []
         for table in self.tables(names):
             at = datetime.now(UTC)
             try:
-                tended = upkeep.tend(table, **self._kept(table), retention=self.retention, run_id=run_id, now=at)
+                done = storage.maintain(table, self._keep(table, at, self._recorded(table)), run_id)
             except _TROUBLE as error:
-                tended = Tended(table.name, 0, 0, 0, (), str(error), (datetime.now(UTC) - at).total_seconds())
-            rows.append({**vars(tended), "at": at, "run_id": run_id, "done": ", ".join(tended.done)})
-            yield tended
+                done = Maintained(table.name, 0, 0, 0, (), str(error), (datetime.now(UTC) - at).total_seconds())
+            rows.append({**vars(done), "at": at, "run_id": run_id, "done": ", ".join(done.done)})
+            yield done
         log = self.lakehouse.table(LOG)
         log.create(SCHEMA, description=DESCRIPTION)
         log.append(pl.DataFrame(rows, schema=SCHEMA))
 
-    def _kept(self, table: Table) -> dict[str, Any]:
-        return {"keep_from": self.cursors.get(table.name), "pinned": self.pins.get(table.name, set())}
+    def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
+        log_retention = max(self.log_retention, self.retention)
+        return Keep(self.cursors.get(table.name), self.pins.get(table.name, set()), self.retention, now, log_retention, log_from)
+
+    def _recorded(self, table: Table) -> int | None:
+        """The version up to which commits may leave the log of a table, since what they did is in the statistics."""
+        if table.name == commit_statistics.TABLE:
+            return None
+        with suppress(CommitConflict):
+            commit_statistics.record(self.lakehouse, [table])
+        until = commit_statistics.recorded_until(self.lakehouse, table)
+        return 0 if until is None else until
 
     @cached_property
     def cursors(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Declaration, FeedAsset, ModelAsset, TableAsset
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.pipeline.replay import paired_cursors
 from lakehouse_assets.platform.storage import restore as storage
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import Plan
@@ -160,7 +161,7 @@ def _pair(lakehouse: Lakehouse, table: Table, to: int) -> list[Step]:
     steps = [Step(table, storage.plan(table, to))]
     quarantine = lakehouse.table(table.name + QUARANTINE_SUFFIX)
     if quarantine.exists():
-        steps.append(Step(quarantine, storage.plan(quarantine, storage.beside(table, to, quarantine))))
+        steps.append(Step(quarantine, storage.plan(quarantine, storage.paired(table, to, quarantine, paired_cursors(quarantine.name)))))
     return steps
 
 

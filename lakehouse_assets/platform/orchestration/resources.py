@@ -29,6 +29,7 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     batch_megabytes: int = 128
     batch_files: int = 1_000
     retention_days: int = 7
+    log_retention_days: int = 30
     seed: int = 20
 
     def open(self) -> Lakehouse:
@@ -80,6 +81,7 @@ def resources(settings: Settings) -> dict[str, Any]:
             batch_megabytes=settings.batch_megabytes,
             batch_files=settings.batch_files,
             retention_days=settings.retention_days,
+            log_retention_days=settings.log_retention_days,
             seed=settings.seed,
         ),
         "io_manager": LakehouseIOManager(root_uri=str(settings.tables), storage_options=LocalConfig()),

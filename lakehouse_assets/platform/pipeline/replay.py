@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.platform.declarations.declare import SCD1, SCD2, Append, Changes, Merge, Replace, Revise, TableAsset
 from lakehouse_assets.platform.pipeline import dimensions
-from lakehouse_assets.platform.pipeline.contracts import held_against, judge
+from lakehouse_assets.platform.pipeline.contracts import REBUILD, held_against, judge
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.quarantine import (
     LINEAGE,
@@ -341,6 +341,11 @@ class Replays:
     @property
     def _source(self) -> Table:
         return self.lakehouse.table(next(iter(self.asset.reads.values())).table)
+
+
+def paired_cursors(quarantine: str) -> dict[str, str]:
+    """The cursors of a quarantine besides those on sources, each with the name under which its table has the same number."""
+    return {_REPLAYS: f"replay/{quarantine}", _TAKEN_BACK: f"replay/{quarantine}/rejected", REBUILD: REBUILD}
 
 
 def cursor_name(asset: TableAsset) -> str:

@@ -154,7 +154,7 @@ def test_upkeep_between_two_runs_and_a_restore_change_nothing(root, expected):
     later = datetime.now(UTC) + timedelta(days=30)
     for table in lakehouse.tables():
         cursor = Upkeep(lakehouse, DECLARED, lambda: None, timedelta(days=7)).cursors.get(table.name)
-        upkeep.tend(table, keep_from=cursor, pinned=(), retention=timedelta(days=7), run_id="upkeep", now=later)
+        upkeep.maintain(table, upkeep.Keep(cursor, (), timedelta(days=7), later), "maintenance")
     run_products(settings_of(root), TABLES, "third-run")
     assert_same(content(root), expected, "third run")
 

@@ -9,10 +9,10 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from lakehouse_assets.platform.storage import maintenance as upkeep
-from lakehouse_assets.platform.storage import merge, restore
+from lakehouse_assets.platform.storage import maintenance, merge, restore
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchVersion
+from lakehouse_assets.platform.storage.maintenance import Keep
 from lakehouse_assets_tests.platform.storage.fresh import files_of, rows_of
 
 SCHEMA = {"id": pl.Int64(), "value": pl.Int64()}
@@ -93,9 +93,9 @@ def test_a_version_that_is_not_there_is_refused(table, to):
         restore.restore(table, to, "by hand")
 
 
-def test_a_version_whose_files_upkeep_deleted_is_refused(table):
+def test_a_version_whose_files_maintenance_deleted_is_refused(table):
     later = datetime.now(UTC) + timedelta(days=30)
-    upkeep.tend(table, keep_from=2, pinned=(), retention=timedelta(days=7), run_id="upkeep", now=later)
+    maintenance.maintain(table, Keep(2, (), timedelta(days=7), later), "maintenance")
     before = rows_of(table)
     with pytest.raises(NoSuchVersion, match="version 2 is the oldest to go back to"):
         restore.restore(table, 1, "by hand")
@@ -155,18 +155,18 @@ def test_a_batch_that_had_begun_before_a_restore_finds_its_cursor_moved(table):
 
 def test_a_restore_finds_out_that_a_vacuum_is_about_to_delete_its_files(table, monkeypatch):
     real, seen = DeltaTable.restore, []
-    monkeypatch.setattr(upkeep, "_delete", lambda *_: None)  # they lie there still
+    monkeypatch.setattr(maintenance, "_delete", lambda *_: None)  # they lie there still
 
     def late(delta, *args, **kwargs):
         if not seen:
             seen.append(1)
             later = datetime.now(UTC) + timedelta(days=30)
-            upkeep.tend(table, keep_from=None, pinned=(), retention=timedelta(days=7), run_id="upkeep", now=later)
+            maintenance.maintain(table, Keep(None, (), timedelta(days=7), later), "maintenance")
         return real(delta, *args, **kwargs)
 
     monkeypatch.setattr(DeltaTable, "restore", late)
     before = rows_of(table)
-    with pytest.raises(NoSuchVersion, match="upkeep has deleted files"):
+    with pytest.raises(NoSuchVersion, match="maintenance has deleted files"):
         restore.restore(table, 1, "by hand")
     assert rows_of(table) == before
 
