@@ -110,25 +110,25 @@ class Upkeep:
     @cached_property
     def cursors(self) -> dict[str, int]:
         """The smallest cursor of those who read a table, by its name."""
-        found: dict[str, int] = {}
+        smallest: dict[str, int] = {}
         for asset in self.declarations:
             read = self._read_by(asset) if isinstance(asset, TableAsset) else self._trained_on(asset)
             for source, cursor in read.items():
-                found[source] = min(cursor, found.get(source, cursor))
-        return found
+                smallest[source] = min(cursor, smallest.get(source, cursor))
+        return smallest
 
     def _read_by(self, asset: TableAsset) -> dict[str, int]:
         """From which version on a table needs its sources."""
         reader, quarantine = self.lakehouse.table(asset.name), self.lakehouse.table(asset.quarantine)
         sources = {read.table for read in asset.reads.values() if not isinstance(read, Champion)}
         try:
-            found = {source: cursor for source in sources if (cursor := reader.cursor(source)) is not None}
-            if any((quarantine.cursor(source) or 0) > found.get(source, -1) for source in sources):
-                # A batch that a run left unfinished is held again against the versions that it was held against.
-                found |= {name: min(at, found.get(name, at)) for name, at in contracts.held_before(asset, quarantine).items()}
+            needed = {source: cursor for source in sources if (cursor := reader.cursor(source)) is not None}
+            if any((quarantine.cursor(source) or 0) > needed.get(source, -1) for source in sources):
+                # A batch that a run left unfinished is judged again by the versions that it was judged by.
+                needed |= {name: min(at, needed.get(name, at)) for name, at in contracts.held_before(asset, quarantine).items()}
         except _TROUBLE:
             return dict.fromkeys(sources, 0)  # a reader that cannot be opened may need everything
-        return found
+        return needed
 
     def _trained_on(self, asset: Declaration) -> dict[str, int]:
         """Which version of its features a model would be trained on next; what changed since the last training it does not ask."""
@@ -141,11 +141,11 @@ class Upkeep:
     @cached_property
     def pins(self) -> dict[str, set[int]]:
         """The versions that a model in use was trained on, by table."""
-        found: dict[str, set[int]] = {}
+        pins: dict[str, set[int]] = {}
         for version in models_in_use(self.lakehouse, self.declarations, self.registry):
             for name, number in version.tables.items():
-                found.setdefault(name, set()).add(number)
-        return found
+                pins.setdefault(name, set()).add(number)
+        return pins
 
 
 def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], registry: Callable[[], Registry]) -> list[ModelVersion]:
@@ -155,5 +155,5 @@ def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], reg
     if not decided:
         return []
     opened = registry()
-    found = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
-    return [version for version in found if version is not None]
+    versions = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
+    return [version for version in versions if version is not None]

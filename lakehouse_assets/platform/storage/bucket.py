@@ -1,8 +1,8 @@
-"""Buckets: how one is opened, what its readers have to be told, and which settings and stores are too unsafe to commit on.
+"""Buckets: how one is opened, which options its readers need, and which settings and stores are too unsafe to commit on.
 
 All commits rest on one promise of a store: of two writers that create one object, the second is refused. Whoever makes it can hold a
 lakehouse: S3 and what speaks its API, Google Cloud Storage, Azure Blob Storage. Credentials are read from the environment by the
-libraries themselves and never stand in an option, an error or a log.
+libraries themselves and are never in an option, an error or a log.
 """
 
 import hashlib
@@ -195,8 +195,8 @@ def _probe(address: str, options: Mapping[str, str]) -> None:
         raise BucketRefused(f"{bucket} does not exist: create the bucket, or name another one in LAKEHOUSE_ROOT") from error
     except BaseError as error:
         raise BucketRefused(
-            f"{bucket} cannot be used ({said(error)}). Is the store up, and are the variables of its endpoint, region and credentials "
-            "right (AWS_*, AZURE_*, GOOGLE_*)?"
+            f"{bucket} cannot be used ({error_text(error)}). Is the store up, and are the variables of its endpoint, region and "
+            "credentials right (AWS_*, AZURE_*, GOOGLE_*)?"
         ) from None
     raise BucketRefused(
         f"the store of {bucket} let one object be created twice ({place}), so two writers could take one version of a table and rows would "
@@ -211,7 +211,7 @@ def _check_readable(store: "ObjectStore", bucket: str, prefix: str) -> None:
         store.list_with_delimiter(prefix or None)
     except BaseError as error:
         raise BucketRefused(
-            f"{bucket} refuses these credentials ({said(error)}). Are they those of this bucket, and not expired?"
+            f"{bucket} refuses these credentials ({error_text(error)}). Are they those of this bucket, and not expired?"
         ) from None
 
 
@@ -230,15 +230,15 @@ def _open(bucket: str, options: Mapping[str, str], **arguments: Any) -> "ObjectS
         # A copy that never replaces an object, without the whole of it coming through this machine.
         config["aws_copy_if_not_exists"] = "multipart"
     elif bucket.startswith("a") and os.environ.get(_ACCOUNT):
-        config["azure_storage_account_name"] = os.environ[_ACCOUNT]  # obstore cannot show a store whose account it found itself
+        config["azure_storage_account_name"] = os.environ[_ACCOUNT]  # obstore cannot show a store whose account it read itself
     try:
         store: ObjectStore = from_url(bucket, **arguments)
     except (BaseError, ValueError) as error:
-        raise BucketRefused(f"{bucket} cannot be opened ({said(error)}): see its variables (AWS_*, AZURE_*, GOOGLE_*)") from None
+        raise BucketRefused(f"{bucket} cannot be opened ({error_text(error)}): see its variables (AWS_*, AZURE_*, GOOGLE_*)") from None
     return store
 
 
-def said(error: BaseException) -> str:
-    """What a library said about a store, without addresses that could carry a signature."""
+def error_text(error: BaseException) -> str:
+    """The first line of a library's error about a store, without addresses that could carry a signature."""
     words: Iterable[str] = (str(error).splitlines() or [type(error).__name__])[0].split(" ")
     return " ".join(word.split("?", 1)[0] if "://" in word else word for word in words).split(": <?xml", 1)[0]

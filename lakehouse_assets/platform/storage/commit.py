@@ -1,4 +1,4 @@
-"""One commit: its cursors, what it says about itself, and how it is tried again when another writer was faster.
+"""One commit: its cursors, its info, and how it is retried when another writer was faster.
 
 Law 1 lives here: cursors are `txn` entries of the Delta protocol ("Transaction Identifiers") in the same commit as the rows. What is
 written is the business of `table`, `merge`, `scd2` and `known_at`.
@@ -76,9 +76,9 @@ class Commit:
 
     Attributes:
         cursors: Advanced by this commit, all of them or none.
-        info: Strings that stand in the commit, worked out once the counts are known. `Table.history` shows those whose key starts with
-            `table.INFO_PREFIX`. It may raise to stop the write.
-        forgets: Cursors that this commit sets back to before their first step.
+        info: Strings that are written into the commit, worked out once the counts are known. `Table.history` shows those whose key starts
+            with `commit_log.INFO_PREFIX`. It may raise to stop the write.
+        forgets: Cursors that this commit resets to before their first step.
     """
 
     cursors: tuple[Cursor, ...] = ()
@@ -89,16 +89,16 @@ class Commit:
         """Whether the table already holds this commit.
 
         Raises:
-            CursorMoved: It holds a part of the batch, or the batch does not start where the table stands.
+            CursorMoved: It holds a part of the batch, or the batch does not start at the table's cursor.
         """
-        stands = [(cursor, cursor_of(table, cursor.source)) for cursor in self.cursors]
-        if stands and all(at is not None and at >= cursor.after for cursor, at in stands):
+        current = [(cursor, cursor_of(table, cursor.source)) for cursor in self.cursors]
+        if current and all(at is not None and at >= cursor.after for cursor, at in current):
             return True
-        for cursor, at in stands:
+        for cursor, at in current:
             if at != cursor.before:
                 raise CursorMoved(
-                    f"the cursor of {cursor.source!r} stands at {at}, this batch starts at {cursor.before}: "
-                    "read again from the cursor and do the batch anew"
+                    f"the cursor of {cursor.source!r} is at {at}, this batch starts at {cursor.before}: "
+                    "read from the cursor and do the batch again"
                 )
         return False
 

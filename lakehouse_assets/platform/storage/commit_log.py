@@ -1,4 +1,4 @@
-"""What the commits of a table's log say about themselves, newest first, read only as far as somebody asks.
+"""The commits of a table's log with their info, newest first, read only as far as somebody asks.
 
 `DeltaTable.history` reads the same, but numbers commits by counting down from the version that was opened, which is wrong for an older
 version and where the log has a hole, as it has below a pinned version. Files and cursors that commits name are read by `inventory` and
@@ -59,19 +59,19 @@ def _in_folder(log: Path, version: int) -> str | None:
 
 def _in_bucket(uri: str, options: Mapping[str, str], version: int) -> str | None:
     try:
-        found = open_store(uri, options).get(f"{split_address(uri)[1]}/_delta_log/{version:020d}.json")
+        file = open_store(uri, options).get(f"{split_address(uri)[1]}/_delta_log/{version:020d}.json")
     except FileNotFoundError:
         return None
-    return bytes(found.bytes()).decode()
+    return bytes(file.bytes()).decode()
 
 
 def _parsed(version: int, text: str) -> dict[str, Any]:
     line = next((line for line in text.splitlines() if line.startswith(_MARK)), f"{_MARK}:{{}}}}")
-    said = json.loads(line)["commitInfo"]
+    info = json.loads(line)["commitInfo"]
     return {
         "version": version,
-        "at": datetime.fromtimestamp(said.get("timestamp", 0) / 1000, UTC),
-        "operation": said.get("operation", ""),
-        "metrics": said.get("operationMetrics", {}),
-        "info": {key.removeprefix(INFO_PREFIX): value for key, value in said.items() if key.startswith(INFO_PREFIX)},
+        "at": datetime.fromtimestamp(info.get("timestamp", 0) / 1000, UTC),
+        "operation": info.get("operation", ""),
+        "metrics": info.get("operationMetrics", {}),
+        "info": {key.removeprefix(INFO_PREFIX): value for key, value in info.items() if key.startswith(INFO_PREFIX)},
     }

@@ -93,7 +93,7 @@ def take(table: Table) -> Inventory:
     log_bytes: dict[str, int] = {}
     for path, stored in _listed(table):
         if not path.startswith(_LOG):
-            # A killed write may leave an unfinished file behind, whose name goes on after `.parquet`.
+            # A killed write may leave an unfinished file behind, whose name has more after `.parquet`.
             if ".parquet" in path:
                 data[path] = stored
             continue

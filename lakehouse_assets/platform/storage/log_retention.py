@@ -31,7 +31,7 @@ def unneeded(stock: Inventory, floor: int, pinned: Collection[int]) -> Unneeded:
     Args:
         stock: What lies in the table's folder.
         floor: This version and all later ones can be opened afterwards.
-        pinned: Versions that can be opened besides; each keeps the checkpoint before it and the commits in between.
+        pinned: Versions that can be opened as well; each keeps the checkpoint before it and the commits in between.
     """
     begin = max((version for version in stock.checkpoints if version <= floor), default=0)
     needed: set[int] = set()

@@ -1,6 +1,6 @@
 """Keeps a table quick to read and no larger than it has to be: compaction, checkpoints, vacuum and log retention, each where it is needed.
 
-None of it changes a row or is a change to a reader. Whose cursors and which pinned versions have to stay readable is said by the caller;
+None of it changes a row or is a change to a reader. Which cursors and pinned versions have to stay readable is passed in;
 when maintenance runs is not decided here. How files are put together is in `compaction`, what of a log can go in `log_retention`.
 
 Vacuum deletes files itself: that of delta-rs takes change files (`_change_data/`) away under readers that still need them, whatever
@@ -108,7 +108,7 @@ class Keep:
     Attributes:
         keep_from: The smallest cursor of those who read the table's changes: this version and all later ones, with all that changed
             between them, stay readable. None: nobody reads them.
-        pinned: Versions that stay readable besides.
+        pinned: Versions that stay readable as well.
         retention: How long a version stays readable after it was replaced.
         now: With time zone.
         log_retention: How long a commit stays in the log; at least as long as versions stay readable.

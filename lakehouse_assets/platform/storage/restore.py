@@ -1,6 +1,6 @@
 """Brings one table back to a version: rows and cursors together, in a new commit, so that what came later is read again.
 
-Versions are found by cursors and by the order of commits, never by a clock. Which tables go back together, and in which order, is decided
+Versions are chosen by cursors and by the order of commits, never by a clock. Which tables go back together, and in which order, is decided
 in `operations.restore`.
 """
 
@@ -34,7 +34,7 @@ class Plan:
         rows: That it has now.
         rows_after: That it has then.
         cursors: Where the sources are read from again (None: from their beginning); those that do not move are not named.
-        stands_at: The version from which on it is as at `to` already, rows and cursors, if there is one: then nothing has to be done.
+        done_at: The version from which on it is as at `to` already, rows and cursors, if there is one: then nothing has to be done.
     """
 
     table: str
@@ -43,7 +43,7 @@ class Plan:
     rows: int
     rows_after: int
     cursors: Mapping[str, int | None]
-    stands_at: int | None
+    done_at: int | None
 
 
 def plan(table: Table, to: int) -> Plan:
@@ -55,9 +55,9 @@ def plan(table: Table, to: int) -> Plan:
     delta = table.delta()
     _check(table, delta, to)
     then = table.delta(to)
-    stands = _stands_at(table, delta, to)
-    cursors = {} if stands is not None else {source: cursor_of(then, source) for source in _moved(table, delta, to)}
-    return Plan(table.name, delta.version(), to, table.count(), table.count(to), cursors, stands)
+    done_at = _done_at(table, delta, to)
+    cursors = {} if done_at is not None else {source: cursor_of(then, source) for source in _moved(table, delta, to)}
+    return Plan(table.name, delta.version(), to, table.count(), table.count(to), cursors, done_at)
 
 
 def restore(table: Table, to: int, run_id: str, cursors: Mapping[str, int] | None = None) -> int:
@@ -79,8 +79,8 @@ def restore(table: Table, to: int, run_id: str, cursors: Mapping[str, int] | Non
     def attempt() -> int:
         delta = table.delta()
         _check(table, delta, to)
-        if (stands := _stands_at(table, delta, to)) is not None:
-            return stands
+        if (done_at := _done_at(table, delta, to)) is not None:
+            return done_at
         then = table.delta(to)
         back = {source: cursor_of(then, source) for source in _moved(table, delta, to)} | dict(cursors or {})
         transactions = [Transaction(source, NEVER if at is None else at) for source, at in back.items()]
@@ -106,11 +106,11 @@ def runs_of(table: Table) -> dict[str, int]:
     -1 means that the run made the table with its rows. Of runs whose commits were removed from the log nothing is known: their versions
     are older than any that a table can go back to. Maintenance and restores are no writes of a run.
     """
-    found: dict[str, int] = {}
+    runs: dict[str, int] = {}
     for commit in table.commits():
         if (run := commit["info"].get("run_id")) and not _is_maintenance(commit["info"]):
-            found[run] = commit["version"] - 1
-    return found
+            runs[run] = commit["version"] - 1
+    return runs
 
 
 def paired(table: Table, to: int, sibling: Table, names: Mapping[str, str]) -> int:
@@ -138,19 +138,19 @@ def paired(table: Table, to: int, sibling: Table, names: Mapping[str, str]) -> i
     limits |= {own: _number(at) for own, name in names.items() if (at := then.transaction_version(name)) != NEVER}
     first = sibling.delta(oldest)
     cursors = {name: _number(first.transaction_version(name)) for name in limits}
-    found = oldest if newest >= oldest and _is_within(cursors, limits) else None
+    newest_within = oldest if newest >= oldest and _is_within(cursors, limits) else None
     for (version,), commit in moves.group_by("version", maintain_order=True):
         before = int(version) - 1
-        found = before if before >= oldest and _is_within(cursors, limits) else found
+        newest_within = before if before >= oldest and _is_within(cursors, limits) else newest_within
         cursors |= {name: at for name, at in commit.select("appId", "cursor").iter_rows() if name in limits}
     if _is_within(cursors, limits) and newest >= oldest:
         return newest
-    if found is None:
+    if newest_within is None:
         raise NoSuchVersion(
             f"{sibling.name} has no version any more that belongs to version {to} of {table.name}: version {oldest} is the oldest to go "
             "back to. LAKEHOUSE_RETENTION_DAYS says how long versions are kept."
         )
-    return found
+    return newest_within
 
 
 def _end_of_life(table: Table, to: int, sibling: Table) -> int:
@@ -207,10 +207,10 @@ def _moved(table: Table, delta: DeltaTable, to: int) -> list[str]:
     return [name for name in transactions["appId"].unique(maintain_order=True) if not name.startswith(INFO_PREFIX)]
 
 
-def _stands_at(table: Table, delta: DeltaTable, to: int) -> int | None:
+def _done_at(table: Table, delta: DeltaTable, to: int) -> int | None:
     """The version from which on the table has been as it was at `to`."""
-    said = inventory.log_files(table, delta, to, delta.version())
-    cursors = said.transactions["version"].filter(~said.transactions["appId"].str.starts_with(INFO_PREFIX))
+    moved = inventory.log_files(table, delta, to, delta.version()).transactions
+    cursors = moved["version"].filter(~moved["appId"].str.starts_with(INFO_PREFIX))
     rows = last_change(delta, to, delta.version(), table.storage_options)
     last = max(rows, *cursors, to)
     if last == to:

@@ -130,7 +130,7 @@ def test_a_restore_that_was_killed_is_finished_by_doing_it_again(root, expected,
     dead = subprocess.run([sys.executable, "-c", CHILD, str(root), str(after)], capture_output=True, cwd=Path(__file__).parents[3])
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     plan = of_run(root)
-    assert sum(step.plan.stands_at is not None for step in plan.steps) >= after
+    assert sum(step.plan.done_at is not None for step in plan.steps) >= after
     back(root, plan)
     assert of_run(root).is_done
     stand = versions(root)

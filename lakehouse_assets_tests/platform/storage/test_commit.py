@@ -71,7 +71,7 @@ def test_the_same_commit_is_applied_once(things, name):
 @pytest.mark.parametrize(("before", "after"), [(None, 4), (2, 4), (4, 5)])
 def test_a_batch_that_starts_elsewhere_is_refused(things, name, before, after):
     things.append(ROWS, batch(None, 3))
-    with pytest.raises(CursorMoved, match=f"'{SOURCE}' stands at 3, this batch starts at {before}"):
+    with pytest.raises(CursorMoved, match=f"'{SOURCE}' is at 3, this batch starts at {before}"):
         WRITES[name](things, batch(before, after))
     assert things.version() == 1
     assert things.cursor(SOURCE) == 3

@@ -57,7 +57,7 @@ def test_readers_are_told_what_went_and_what_came_back(table):
 
 def test_a_plan_says_what_goes_and_what_is_read_again(table):
     plan = restore.plan(table, 1)
-    assert (plan.version, plan.to, plan.rows, plan.rows_after, plan.stands_at) == (3, 1, 4, 2, None)
+    assert (plan.version, plan.to, plan.rows, plan.rows_after, plan.done_at) == (3, 1, 4, 2, None)
     assert plan.cursors == {"source": 4, "other": None}
     assert table.version() == 3
 
@@ -67,7 +67,7 @@ def test_a_restore_that_was_done_is_not_done_again(table):
     assert [restore.restore(table, 1, "by hand") for _ in range(2)] == [4, 4]
     table.delta().optimize.compact()
     assert restore.restore(table, 1, "by hand") == 4
-    assert restore.plan(table, 1).stands_at == 4
+    assert restore.plan(table, 1).done_at == 4
     table.append(things((9, 9)))
     assert restore.restore(table, 1, "by hand") == table.version() == 6
     assert rows_of(table) == [(1, 1), (2, 2)]
