@@ -3,6 +3,7 @@
 import dagster as dg
 
 from lakehouse_assets import products
+from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.platform.orchestration import automation
 from lakehouse_assets.platform.orchestration import maintenance as upkeep
 from lakehouse_assets.platform.orchestration.autoload import Products, load
@@ -13,7 +14,9 @@ from lakehouse_assets.settings import Settings
 @dg.definitions
 def defs() -> dg.Definitions:
     """The code location, by this process's settings."""
-    return definitions(Settings.load(), load(products))
+    settings = Settings.load()
+    limit_memory(settings.memory_megabytes, settings.processes_at_once)
+    return definitions(settings, load(products))
 
 
 def definitions(settings: Settings, declared: Products) -> dg.Definitions:

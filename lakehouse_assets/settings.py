@@ -13,6 +13,10 @@ from typing import Any
 PREFIX = "LAKEHOUSE_"
 # Of the buckets that delta-rs and Polars know, by what the root's address starts with.
 BUCKET_SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+# As `dagster.yaml` has it.
+RUNS_AT_ONCE = 4
+# Of one run, where each has a process of its own.
+STEPS_AT_ONCE = 4
 
 Location = Path | str
 """A folder of this machine, or the address of a bucket and a prefix in it."""
@@ -46,10 +50,18 @@ class Settings:
     train_schedule: str = _setting("0 7 * * 1", "Cron line of the weekly training.")
     upkeep_schedule: str = _setting("30 3 * * *", "Cron line of the nightly upkeep: compaction, checkpoints, vacuum.")
     retention_days: int = _setting(7, "Days for which a version of a table stays readable after it was replaced.")
+    log_retention_days: int = _setting(
+        30,
+        "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
+    )
     sensor_seconds: int = _setting(30, "Seconds between two looks at the landing zone.")
     batch_megabytes: int = _setting(128, "Most megabytes of files that go into one commit of a bronze table.")
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")
-    memory_megabytes: int = _setting(0, "Megabytes that queries may hold before they spill to disk; 0: half of the machine's memory.")
+    memory_megabytes: int = _setting(
+        0,
+        "Megabytes that the queries of all processes together may use before they spill to disk: each of the processes that may work at "
+        "once gets an equal share; 0: half of the machine's memory.",
+    )
     seed: int = _setting(20, "Seed of every training.")
 
     @classmethod
@@ -67,6 +79,11 @@ class Settings:
                 near = difflib.get_close_matches(name, known, 1)
                 raise SettingError(f"{name} is not a setting{f': did you mean {near[0]}?' if near else ''} `lakehouse settings` lists all")
         return cls(**{known[name].name: _parse(name, value, known[name]) for name, value in given.items()})
+
+    @property
+    def processes_at_once(self) -> int:
+        """How many processes may run queries at the same time: runs, and their steps where each step has a process of its own."""
+        return RUNS_AT_ONCE * (STEPS_AT_ONCE if self.executor == "multiprocess" else 1)
 
     @property
     def home_folder(self) -> Path:

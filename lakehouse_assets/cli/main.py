@@ -14,6 +14,7 @@ from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, print_rows, workspace
 from lakehouse_assets.cli.upkeep import doctor, restore, upkeep
+from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
 
@@ -32,6 +33,8 @@ def main() -> None:
 
     Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
     """
+    settings = Settings.load()
+    limit_memory(settings.memory_megabytes, settings.processes_at_once)
 
 
 @main.command()
@@ -127,16 +130,20 @@ def show(table: str, version: int | None, at: datetime | None, rows: int, as_jso
 
 @main.command()
 @click.argument("table")
+@click.option("--limit", type=click.IntRange(1), default=100, show_default=True, help="How many commits, the newest first.")
 @JSON
-def history(table: str, as_json: bool) -> None:
+def history(table: str, limit: int, as_json: bool) -> None:
     """The commits of TABLE: when, by which run, and where its rows went."""
     from lakehouse_assets.commands.report import print_history
 
-    commits = workspace().lakehouse.table(table).history()
+    commits = workspace().lakehouse.table(table).history(limit)
     if as_json:
         print_json(commits)
-    else:
-        print_history(commits, CONSOLE)
+        return
+    print_history(commits, CONSOLE)
+    if commits[-1]["version"] > 0:
+        older = "there are older ones: --limit shows more" if len(commits) == limit else "maintenance has removed older ones from its log"
+        CONSOLE.print(f"{len(commits)} commits are shown, {older}.")
 
 
 @main.command()

@@ -53,10 +53,16 @@ class _Versions:
     """Into which version of a bronze table the file of a number came, as its commits say."""
 
     def __init__(self, bronze: Table) -> None:
-        commits = bronze.history() if bronze.exists() else []
-        self._spans = [(*json.loads(c["info"]["sequences"]), c["version"]) for c in commits if "sequences" in c["info"]]
+        self._commits = bronze.commits() if bronze.exists() else iter(())
+        self._spans: list[tuple[int, int, int]] = []
 
     def of(self, sequence: int) -> int | None:
+        while not self._spans or self._spans[-1][0] >= sequence:  # newest first, and only as far back as needed
+            commit = next((commit for commit in self._commits if "sequences" in commit["info"]), None)
+            if commit is None:
+                break
+            after, until = json.loads(commit["info"]["sequences"])
+            self._spans.append((after, until, commit["version"]))
         return next((version for after, until, version in self._spans if after < sequence <= until), None)
 
 

@@ -55,7 +55,7 @@ def as_values(restoration: Restoration, missing: dict[str, list[str]], done: dic
             "rows": step.plan.rows,
             "rows_after": step.plan.rows_after,
             "cursors": dict(step.plan.cursors),
-            "stands_there_already": step.plan.stands_at is not None,
+            "stands_there_already": step.plan.done_at is not None,
             "version_after": None if done is None else done.get(step.table.name),
         }
         for step in restoration.steps
@@ -69,7 +69,7 @@ def print_plan(restoration: Restoration, missing: dict[str, list[str]], console:
     for step in restoration.steps:
         said = step.plan
         again = ", ".join(f"{source} from {'its beginning' if at is None else at}" for source, at in said.cursors.items())
-        then = "stands there already" if said.stands_at is not None else again
+        then = "stands there already" if said.done_at is not None else again
         grid.add_row(said.table, str(said.version), str(said.to), f"{said.rows:,}", f"{said.rows_after:,}", then)
     console.print(grid)
     if restoration.readers:

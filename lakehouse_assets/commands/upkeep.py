@@ -17,20 +17,20 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 def of(workspace: Workspace) -> Upkeep:
     """The upkeep of a root."""
-    retention = timedelta(days=workspace.settings.retention_days)
-    return Upkeep(workspace.lakehouse, workspace.products.declarations, workspace.mlflow.open, retention)
+    retention, log_retention = (timedelta(days=days) for days in (workspace.settings.retention_days, workspace.settings.log_retention_days))
+    return Upkeep(workspace.lakehouse, workspace.products.declarations, workspace.mlflow.open, retention, log_retention)
 
 
 def needs(workspace: Workspace, names: Iterable[str], console: Console) -> list[dict[str, Any]]:
     """What upkeep would do, as plain values."""
     with console.status("Looking through the tables") as status:
         found = []
-        for table, need in of(workspace).needs(names):
+        for table, need in of(workspace).states(names):
             status.update(f"Looked at {table.name}")
             counts = {
                 name: getattr(need, name) for name in ("files", "small_files", "bytes", "partitions", "log_entries", "unneeded_bytes")
             }
-            found.append({"table": table.name, "would_do": list(need.wants), **counts, "why_not": need.unknown_why})
+            found.append({"table": table.name, "would_do": list(need.due), **counts, "why_not": need.unknown_why})
         return found
 
 
@@ -55,7 +55,7 @@ def print_needs(found: list[dict[str, Any]], console: Console) -> None:
     console.print(grid if found else "No table yet.")
 
 
-_VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum"}
+_VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum", "log cleaned up": "clean the log up"}
 
 
 def print_tended(found: list[dict[str, Any]], console: Console) -> None:

@@ -1,7 +1,8 @@
-"""How much memory queries may hold before they spill to disk, from what this machine, or the container on it, has.
+"""How much memory the queries of a process may use before they spill to disk: its share of what this machine, or its container, has.
 
-Polars reads the budget once, before its first streaming query. What spills is its sorts, group-bys and windows; what a step reads at once
-is bounded by the rooms above.
+Polars reads the budget from the environment once, before its first streaming query. So an entry point (the command line, the code
+location) sets it when a process starts; nothing that is merely opened does. Sorts, group-bys and windows spill; how much a step reads at
+once is bounded by the rooms above.
 """
 
 import os
@@ -25,15 +26,20 @@ def machine_megabytes(root: Path = Path("/")) -> int:
     return min(limits) // _MEGABYTE
 
 
-def limit_memory(megabytes: int = 0, environment: MutableMapping[str, str] = os.environ) -> int:
+def limit_memory(megabytes: int = 0, processes: int = 1, environment: MutableMapping[str, str] = os.environ) -> int:
     """Set the budget of this process's queries, unless the environment names one.
 
+    Every process gets the same share, so that all together stay below the budget whichever of them work. A process that this one starts
+    inherits it.
+
     Args:
-        megabytes: The budget; 0 is half of the machine's memory.
-        environment: Where the budget is kept.
+        megabytes: The budget of all processes together; 0 is half of the machine's memory.
+        processes: How many may work at once, at least 1.
+        environment: Where the budget is set.
 
     Returns:
-        The budget in force, in megabytes.
+        The budget of this process in force, in megabytes.
     """
-    environment.setdefault(_BUDGET, str(megabytes or max(1, int(machine_megabytes() * _SHARE))))
+    together = megabytes or int(machine_megabytes() * _SHARE)
+    environment.setdefault(_BUDGET, str(max(1, together // processes)))
     return int(environment[_BUDGET])

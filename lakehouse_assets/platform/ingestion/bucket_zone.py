@@ -19,7 +19,7 @@ from uuid import uuid4
 
 from lakehouse_assets.platform.ingestion.feed import is_seen
 from lakehouse_assets.platform.ingestion.zone import LandedFile, Listing, NotLanded, listed
-from lakehouse_assets.platform.storage.bucket import open_store, said, split_address
+from lakehouse_assets.platform.storage.bucket import error_text, open_store, split_address
 from lakehouse_assets.platform.storage.errors import BucketRefused
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class BucketZone:
                         sizes.append(entry["size"])
                         modified.append(int(entry["last_modified"].timestamp()) * 1_000_000)
         except InvalidPathError as error:
-            raise BucketRefused(f"{self.address} cannot be listed ({said(error)}): rename or delete that object") from error
+            raise BucketRefused(f"{self.address} cannot be listed ({error_text(error)}): rename or delete that object") from error
         return Listing(listed(paths, sizes, modified))
 
     def is_unchanged(self, listing: Listing) -> bool:
@@ -216,6 +216,6 @@ def _as_os_errors(path: str) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError):
         raise PermissionError(errno.EACCES, "the bucket does not allow it with these credentials", path) from None
     except ValueError as error:
-        raise OSError(errno.EINVAL, f"no object can have this name: {said(error)}", path) from None
+        raise OSError(errno.EINVAL, f"no object can have this name: {error_text(error)}", path) from None
     except BaseError as error:
-        raise OSError(errno.EIO, said(error), path) from None
+        raise OSError(errno.EIO, error_text(error), path) from None

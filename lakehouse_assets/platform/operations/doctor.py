@@ -21,13 +21,14 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.maintenance import Upkeep, models_in_use
 from lakehouse_assets.platform.pipeline import layout, swap
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.storage import inventory
 from lakehouse_assets.platform.storage import maintenance as upkeep
 from lakehouse_assets.platform.storage.errors import NoSuchVersion, StorageError
 from lakehouse_assets.platform.storage.inventory import Inventory
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.storage.maintenance import Need
+from lakehouse_assets.platform.storage.maintenance import State
 from lakehouse_assets.platform.storage.table import Table
 
 _MANY: Final = 4
@@ -133,9 +134,9 @@ class Patient:
         return inventory.take(self.table)
 
     @cached_property
-    def need(self) -> Need:
-        """What upkeep would do to it."""
-        return next(need for table, need in self.checkup.upkeep.needs([self.name]) if table.name == self.name)
+    def state(self) -> State:
+        """Its state, with what maintenance would do."""
+        return next(state for table, state in self.checkup.upkeep.states([self.name]) if table.name == self.name)
 
     def finding(self, severity: Severity, what: str, mend: str = "") -> Finding:
         """A finding about this table."""
@@ -232,8 +233,8 @@ def missing_files(patient: Patient) -> Iterator[Finding]:
 
 def small_files(patient: Patient) -> Iterator[Finding]:
     """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
-    if patient.need.crowded and patient.need.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.need.crowded):
-        what = f"{patient.need.small_files} small files, and {len(patient.need.crowded)} partitions with too many of them"
+    if patient.state.crowded and patient.state.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
+        what = f"{patient.state.small_files} small files, and {len(patient.state.crowded)} partitions with too many of them"
         yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
 
 
@@ -247,7 +248,7 @@ def long_log(patient: Patient) -> Iterator[Finding]:
 def leftovers(patient: Patient) -> Iterator[Finding]:
     """Files that no commit names."""
     try:
-        left = upkeep.unlogged(patient.table, patient.checkup.now)
+        left = upkeep.unlogged(patient.table, patient.checkup.now, patient.checkup.upkeep.pins.get(patient.name, ()))
     except NoSuchVersion as error:
         yield patient.finding("note", f"{error}: vacuum leaves this table alone")
         return
@@ -286,7 +287,7 @@ def interrupted_full_refresh(patient: Patient) -> Iterator[Finding]:
     if patient.checkup.is_running or not isinstance(asset, TableDeclaration):
         return
     built = patient.checkup.lakehouse.table(swap.staging(asset).name)
-    if built.exists() and swap.number_of(built) > (patient.table.cursor(swap.FULL_REFRESH) or 0):
+    if built.exists() and swap.number_of(built) > (patient.table.cursor(FULL_REFRESH) or 0):
         yield patient.finding(
             "warning", "a full refresh was interrupted; the next one takes it up", f"lakehouse run {patient.name} --full-refresh"
         )

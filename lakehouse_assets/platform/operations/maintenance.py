@@ -4,10 +4,11 @@ What is done to one table is in `storage.upkeep`; when it runs, in `automation`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 from deltalake.exceptions import DeltaError
@@ -15,13 +16,13 @@ from deltalake.exceptions import DeltaError
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets.platform.pipeline import commit_statistics, contracts
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
-from lakehouse_assets.platform.storage import maintenance as upkeep
-from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage import maintenance as storage
+from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.storage.maintenance import Need, Tended
+from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, State
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -52,15 +53,17 @@ class Upkeep:
     Attributes:
         registry: Opens MLflow; asked only if there is a model.
         retention: How long a version stays readable after it was replaced.
+        log_retention: How long a commit stays in the log of its table; at least as long as versions stay readable.
     """
 
     lakehouse: Lakehouse
     declarations: Sequence[Declaration]
     registry: Callable[[], Registry]
     retention: timedelta
+    log_retention: timedelta = timedelta(days=30)
 
     def tables(self, names: Iterable[str] = ()) -> list[Table]:
-        """The tables of these names, each with its quarantine; none given means all, the log of upkeep last.
+        """The tables of these names, each with its quarantine; none given means all, the logs of maintenance last.
 
         Raises:
             LookupError: There is no such table.
@@ -71,53 +74,63 @@ class Upkeep:
         if unknown:
             raise LookupError(f"there is no table {', '.join(unknown)}. There are: {', '.join(there)}")
         chosen = [there[name] for name in wanted if name in there] if wanted else list(there.values())
-        return sorted(chosen, key=lambda table: table.name == LOG)
+        return sorted(chosen, key=lambda table: table.name in {LOG, commit_statistics.TABLE})
 
-    def needs(self, names: Iterable[str] = ()) -> Iterator[tuple[Table, Need]]:
-        """What upkeep would do, table by table."""
+    def states(self, names: Iterable[str] = ()) -> Iterator[tuple[Table, State]]:
+        """The state of each table, with what maintenance would do."""
         for table in self.tables(names):
-            yield table, upkeep.look(table, **self._kept(table), retention=self.retention, now=datetime.now(UTC))
+            yield table, storage.state(table, self._keep(table, datetime.now(UTC), table.version()))
 
-    def run(self, run_id: str, names: Iterable[str] = ()) -> Iterator[Tended]:
-        """Tend the tables one by one, and write it down at the end. One that cannot be tended does not keep the others from it."""
+    def run(self, run_id: str, names: Iterable[str] = ()) -> Iterator[Maintained]:
+        """Maintain the tables one by one, and log it at the end. One that fails does not keep the others from it."""
         rows = []
         for table in self.tables(names):
             at = datetime.now(UTC)
             try:
-                tended = upkeep.tend(table, **self._kept(table), retention=self.retention, run_id=run_id, now=at)
+                done = storage.maintain(table, self._keep(table, at, self._recorded(table)), run_id)
             except _TROUBLE as error:
-                tended = Tended(table.name, 0, 0, 0, (), str(error), (datetime.now(UTC) - at).total_seconds())
-            rows.append({**vars(tended), "at": at, "run_id": run_id, "done": ", ".join(tended.done)})
-            yield tended
+                done = Maintained(table.name, 0, 0, 0, (), str(error), (datetime.now(UTC) - at).total_seconds())
+            rows.append({**vars(done), "at": at, "run_id": run_id, "done": ", ".join(done.done)})
+            yield done
         log = self.lakehouse.table(LOG)
         log.create(SCHEMA, description=DESCRIPTION)
         log.append(pl.DataFrame(rows, schema=SCHEMA))
 
-    def _kept(self, table: Table) -> dict[str, Any]:
-        return {"keep_from": self.cursors.get(table.name), "pinned": self.pins.get(table.name, set())}
+    def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
+        log_retention = max(self.log_retention, self.retention)
+        return Keep(self.cursors.get(table.name), self.pins.get(table.name, set()), self.retention, now, log_retention, log_from)
+
+    def _recorded(self, table: Table) -> int | None:
+        """The version up to which commits may leave the log of a table, since what they did is in the statistics."""
+        if table.name == commit_statistics.TABLE:
+            return None
+        with suppress(CommitConflict):
+            commit_statistics.record(self.lakehouse, [table])
+        until = commit_statistics.recorded_until(self.lakehouse, table)
+        return 0 if until is None else until
 
     @cached_property
     def cursors(self) -> dict[str, int]:
         """The smallest cursor of those who read a table, by its name."""
-        found: dict[str, int] = {}
+        smallest: dict[str, int] = {}
         for asset in self.declarations:
             read = self._read_by(asset) if isinstance(asset, TableDeclaration) else self._trained_on(asset)
             for source, cursor in read.items():
-                found[source] = min(cursor, found.get(source, cursor))
-        return found
+                smallest[source] = min(cursor, smallest.get(source, cursor))
+        return smallest
 
     def _read_by(self, asset: TableDeclaration) -> dict[str, int]:
         """From which version on a table needs its sources."""
         reader, quarantine = self.lakehouse.table(asset.name), self.lakehouse.table(asset.quarantine)
         sources = set(asset.sources())
         try:
-            found = {source: cursor for source in sources if (cursor := reader.cursor(source)) is not None}
-            if any((quarantine.cursor(source) or 0) > found.get(source, -1) for source in sources):
-                # A batch that a run left unfinished is held again against the versions that it was held against.
-                found |= {name: min(at, found.get(name, at)) for name, at in contracts.references_before(asset, quarantine).items()}
+            needed = {source: cursor for source in sources if (cursor := reader.cursor(source)) is not None}
+            if any((quarantine.cursor(source) or 0) > needed.get(source, -1) for source in sources):
+                # A batch that a run left unfinished is judged again by the versions that it was judged by.
+                needed |= {name: min(at, needed.get(name, at)) for name, at in contracts.references_before(asset, quarantine).items()}
         except _TROUBLE:
             return dict.fromkeys(sources, 0)  # a reader that cannot be opened may need everything
-        return found
+        return needed
 
     def _trained_on(self, asset: Declaration) -> dict[str, int]:
         """Which version of its features a model would be trained on next; what changed since the last training it does not ask."""
@@ -130,11 +143,11 @@ class Upkeep:
     @cached_property
     def pins(self) -> dict[str, set[int]]:
         """The versions that a model in use was trained on, by table."""
-        found: dict[str, set[int]] = {}
+        pins: dict[str, set[int]] = {}
         for version in models_in_use(self.lakehouse, self.declarations, self.registry):
             for name, number in version.tables.items():
-                found.setdefault(name, set()).add(number)
-        return found
+                pins.setdefault(name, set()).add(number)
+        return pins
 
 
 def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], registry: Callable[[], Registry]) -> list[ModelVersion]:
@@ -144,5 +157,5 @@ def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], reg
     if not decided:
         return []
     opened = registry()
-    found = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
-    return [version for version in found if version is not None]
+    versions = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
+    return [version for version in versions if version is not None]

@@ -1,4 +1,4 @@
-"""Which tables go back to one moment together, and in which order: a table with its quarantine, or all that a run wrote.
+"""Which tables go back together, and in which order: a table with its quarantine, or all that a run wrote.
 
 The landing log and the models' ledgers are not restored: what was seen and what was decided stays true. A restored bronze table has its
 cursor on the landing log set back, so that the files are read again. How one table goes back is in `storage.restore`.
@@ -16,6 +16,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.pipeline.replay import paired_cursors
 from lakehouse_assets.platform.storage import restore as storage
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import Plan
@@ -43,7 +44,7 @@ class Restoration:
 
     Attributes:
         steps: In the order in which they are done: sources before their readers, a table before its quarantine.
-        readers: Tables that read one of them and do not go back: the next run works them out anew where rows went away.
+        readers: Tables that read one of them and do not go back: the next run recomputes them where rows went away.
     """
 
     steps: tuple[Step, ...]
@@ -51,8 +52,8 @@ class Restoration:
 
     @property
     def is_done(self) -> bool:
-        """Whether all stands as it should already."""
-        return all(step.plan.stands_at is not None for step in self.steps)
+        """Whether every table is as at its version already."""
+        return all(step.plan.done_at is not None for step in self.steps)
 
 
 def of_table(lakehouse: Lakehouse, declarations: Sequence[Declaration], name: str, version_of: Callable[[Table], int]) -> Restoration:
@@ -87,19 +88,21 @@ def of_run(lakehouse: Lakehouse, declarations: Sequence[Declaration], run_id: st
         NoSuchVersion: Vacuum has deleted files of a version that is needed.
     """
     tables = [table for table in lakehouse.tables() if not _never_restored(table.name, declarations)]
-    run_id = _whole_id(tables, run_id)
+    quarantines = [quarantine for table in tables if (quarantine := lakehouse.table(table.name + QUARANTINE_SUFFIX)).exists()]
+    before = {table.name: storage.runs_of(table) for table in [*tables, *quarantines]}
+    run_id = _whole_id({run for runs in before.values() for run in runs}, run_id)
     steps: list[Step] = []
     for table in _sources_first(tables, declarations):
-        to = storage.before_run(table, run_id)
+        to = before[table.name].get(run_id)
         if to == -1:
             raise RestoreRefused(f"{table.name} did not exist before run {run_id}: move its folder away instead, {table.uri}")
         if to is not None:
             steps += _pair(lakehouse, table, to)
             continue
         quarantine = lakehouse.table(table.name + QUARANTINE_SUFFIX)
-        aside = storage.before_run(quarantine, run_id) if quarantine.exists() else None
-        if aside is not None:  # the run died before it wrote the table
-            steps.append(Step(quarantine, storage.plan(quarantine, max(aside, 0))))
+        before_rejected = before.get(quarantine.name, {}).get(run_id)
+        if before_rejected is not None:  # the run died before it wrote the table
+            steps.append(Step(quarantine, storage.plan(quarantine, max(before_rejected, 0))))
     if not steps:
         raise RestoreRefused(
             f"run {run_id} wrote no table that can be restored: the landing log and the models' ledgers keep what they have"
@@ -126,7 +129,7 @@ def missing_files(
 ) -> dict[str, list[str]]:
     """By feed, the files whose rows go and do not come again, because they do not lie in the landing zone any more as they were read."""
     plans = {step.table.name: step.plan for step in restoration.steps}
-    log, found = lakehouse.table(landing.LOG), {}
+    log, missing = lakehouse.table(landing.LOG), {}
     for asset in declarations:
         if not isinstance(asset, FeedDeclaration) or asset.name not in plans:
             continue
@@ -139,29 +142,29 @@ def missing_files(
         again = again.filter((pl.col("outcome") == landing.READ) & ~pl.col("superseded"))
         gone = [row["path"] for row in again.to_dicts() if (row["path"], row["size"], row["modified"]) not in listed]
         if gone:
-            found[asset.feed.name] = gone
-    return found
+            missing[asset.feed.name] = gone
+    return missing
 
 
 def _on_restored_sources(
     lakehouse: Lakehouse, declarations: Sequence[Declaration], restoration: Restoration, done: Mapping[str, int], step: Step
 ) -> dict[str, int]:
-    """The cursors on sources that hold again just what the table had read of them: nothing of them has to be read anew."""
-    found = {}
+    """The cursors on sources that are again as the table had read them: nothing of them has to be read again."""
+    cursors = {}
     then = step.table.delta(step.plan.to)
     for source in _reads(declarations).get(step.table.name, set()) & set(done):
         at = then.transaction_version(source)
         to = next(other.plan.to for other in restoration.steps if other.table.name == source)
         if at is not None and at >= 0 and storage.same_rows(lakehouse.table(source), at, to):
-            found[source] = done[source]
-    return found
+            cursors[source] = done[source]
+    return cursors
 
 
 def _pair(lakehouse: Lakehouse, table: Table, to: int) -> list[Step]:
     steps = [Step(table, storage.plan(table, to))]
     quarantine = lakehouse.table(table.name + QUARANTINE_SUFFIX)
     if quarantine.exists():
-        steps.append(Step(quarantine, storage.plan(quarantine, storage.beside(table, to, quarantine))))
+        steps.append(Step(quarantine, storage.plan(quarantine, storage.paired(table, to, quarantine, paired_cursors(quarantine.name)))))
     return steps
 
 
@@ -202,14 +205,14 @@ def _check_name(name: str, declarations: Sequence[Declaration]) -> None:
         raise RestoreRefused(f"{name} is a log of the platform and is not restored")
 
 
-def _whole_id(tables: Sequence[Table], start: str) -> str:
-    found: set[str] = {run for table in tables for commit in table.history() if (run := commit["info"].get("run_id", "")).startswith(start)}
-    if start in found:
+def _whole_id(runs: set[str], start: str) -> str:
+    matching = {run for run in runs if run.startswith(start)}
+    if start in matching:
         return start
-    if len(start) < _SHORTEST_RUN_ID or not found:
+    if len(start) < _SHORTEST_RUN_ID or not matching:
         raise RestoreRefused(
             f"no table has a commit of run {start!r}: `lakehouse history TABLE` shows the runs, give their first 8 characters"
         )
-    if len(found) > 1:
-        raise RestoreRefused(f"more than one run begins with {start!r}: {', '.join(sorted(found))}")
-    return found.pop()
+    if len(matching) > 1:
+        raise RestoreRefused(f"more than one run begins with {start!r}: {', '.join(sorted(matching))}")
+    return matching.pop()

@@ -113,7 +113,7 @@ def _feed(asset: FeedDeclaration) -> dg.AssetsDefinition:
 
     @_step(asset.name, [spec], [check, *describe.monitor_specs(key, contracts.MONITORS_OF_A_FEED)])
     def feed(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        way = ingestion(asset, context.resources.lakehouse)
+        way, lakehouse = ingestion(asset, context.resources.lakehouse), context.resources.lakehouse.open()
         way.create(asset.description)
         files = []
         with _final_errors(asset.name):
@@ -131,7 +131,7 @@ def _feed(asset: FeedDeclaration) -> dg.AssetsDefinition:
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"files": len(files), "refused": len(refused)} | {path: reason or "" for path, reason in refused.items()},
             ),
-            *describe.monitor_results(key, {contracts.VOLUME: contracts.usual_volume(way.bronze, datetime.now(UTC))}),
+            *describe.monitor_results(key, {contracts.VOLUME: contracts.usual_volume(way.bronze, lakehouse, datetime.now(UTC))}),
             dg.MaterializeResult(
                 key,
                 metadata=describe.table(way.bronze)
@@ -220,7 +220,8 @@ def _model(asset: ModelDeclaration) -> dg.AssetsDefinition:
         step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run.run_id)
         with _final_errors(asset.name):
             trained = step.run(
-                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, retrain=FULL_REFRESH_TAG in context.run.tags
+                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION,
+                retrain=FULL_REFRESH_TAG in context.run.tags,
             )
         yield from _selected(context, *describe.model(key, lakehouse.table(asset.name), trained, resource.reports))
 

@@ -18,7 +18,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance as upkeep
 from lakehouse_assets.platform.orchestration.assets import ONLY_WITHOUT_CHAMPION, TRAINING_TAG, ingestion, key_of
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import STEPS_AT_ONCE, Settings
 
 REFRESH, TRAIN, UPKEEP = "refresh", "train", "upkeep"
 # On a run that the sensor started: which files were pending, as a digest.
@@ -149,4 +149,5 @@ def executor(kind: str) -> dg.ExecutorDefinition:
     """How steps run: in the run's own process (least overhead), or each in a process that a preloaded server forks."""
     if kind == "in_process":
         return dg.in_process_executor
-    return dg.multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": ["lakehouse_assets.definitions"]}}})
+    forkserver = {"forkserver": {"preload_modules": ["lakehouse_assets.definitions"]}}
+    return dg.multiprocess_executor.configured({"max_concurrent": STEPS_AT_ONCE, "start_method": forkserver})

@@ -15,9 +15,10 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.orchestration.partitions import Condition, RowScope, row_scope
 from lakehouse_assets.platform.storage import bucket, types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
+from lakehouse_assets.platform.storage.commit_log import INFO_PREFIX
 from lakehouse_assets.platform.storage.errors import ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.storage.table import INFO_PREFIX, Table
+from lakehouse_assets.platform.storage.table import Table
 
 # What a write does follows from the asset's partitions alone; a setting that seems to say otherwise is refused, not ignored.
 _REFUSED_SETTINGS = ("mode", "overwrite_schema", "writer_engine", "table_config", "schema_", "custom_metadata", "writer_properties")

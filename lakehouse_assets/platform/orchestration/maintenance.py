@@ -28,9 +28,9 @@ def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
         resource = context.resources.lakehouse
         lakehouse = resource.open()
         tended = []
-        for done in Upkeep(lakehouse, declarations, context.resources.mlflow.open, timedelta(days=resource.retention_days)).run(
-            context.run.run_id
-        ):
+        retention, log_retention = (timedelta(days=days) for days in (resource.retention_days, resource.log_retention_days))
+        maintenance = Upkeep(lakehouse, declarations, context.resources.mlflow.open, retention, log_retention)
+        for done in maintenance.run(context.run.run_id):
             tended.append(done)
             if done.why_not:
                 context.log.warning("%s: %s", done.table, done.why_not)

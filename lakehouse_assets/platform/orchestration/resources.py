@@ -9,7 +9,6 @@ from typing import Any
 import dagster as dg
 from dagster_deltalake import LocalConfig
 
-from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone, Zone
 from lakehouse_assets.platform.orchestration.io_manager import LakehouseIOManager
@@ -29,8 +28,8 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     reports: str
     batch_megabytes: int = 128
     batch_files: int = 1_000
-    memory_megabytes: int = 0
     retention_days: int = 7
+    log_retention_days: int = 30
     seed: int = 20
 
     def open(self) -> Lakehouse:
@@ -39,7 +38,6 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             BucketRefused: They lie in a bucket on which commits are not safe, or that cannot be reached.
         """
-        limit_memory(self.memory_megabytes)
         bucket.ready(self.tables)
         return Lakehouse(self.tables)
 
@@ -81,9 +79,9 @@ def resources(settings: Settings) -> dict[str, Any]:
             archive=str(settings.archive),
             reports=str(settings.reports),
             batch_megabytes=settings.batch_megabytes,
-            memory_megabytes=settings.memory_megabytes,
             batch_files=settings.batch_files,
             retention_days=settings.retention_days,
+            log_retention_days=settings.log_retention_days,
             seed=settings.seed,
         ),
         "io_manager": LakehouseIOManager(root_uri=str(settings.tables), storage_options=LocalConfig()),

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.quality.contract import (
     Contract,
     ContractBroken,
@@ -45,12 +45,8 @@ MONITORS_OF_A_FEED = {VOLUME: "About as many rows came today as on the same week
 REBUILD = "lakehouse.rebuild"
 """Marks a commit whose rows had all come before."""
 
-# What marks commits whose rows had come before, as `Table.history` names it.
-_NOT_NEW = {"rebuild", "replay"}
 # Watermarks of a quarantine on tables that its rows were checked against, so that a batch that is done again comes to the same verdicts.
 _CHECKED_AGAINST = "lakehouse.checked-against:"
-# How many commits are looked at for the rows of the weeks before: no more than the weeks need, and not without end.
-_PAGES = (64, 256, 1_024)
 # Types whose smallest and largest values stand whole in the statistics of files; moments are cut to milliseconds there, texts may be.
 _ORDERED = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Date)
 
@@ -192,7 +188,7 @@ def recorded(declaration: TableDeclaration, lakehouse: Lakehouse) -> dict[str, A
     if not log.exists() or not table.exists():
         return None
     written = log.scan().filter(pl.col("table") == declaration.name).sort("recorded_at").collect()
-    last = next((commit["info"]["contract"] for commit in table.history(_PAGES[-1]) if "contract" in commit["info"]), None)
+    last = next((commit["info"]["contract"] for commit in table.commits() if "contract" in commit["info"]), None)
     found = written.filter(pl.col("fingerprint") == last) if last else written
     return dict(json.loads(found["contract"][-1])) if found.height else None
 
@@ -217,27 +213,28 @@ def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) ->
     if FRESHNESS in wanted and (fresh := freshness_of(declaration.contract)):
         found[FRESHNESS] = freshness(fresh, newest_value(table, fresh.column), now)
     if VOLUME in wanted:
-        found[VOLUME] = usual_volume(table, now)
+        found[VOLUME] = usual_volume(table, lakehouse, now)
     return found
 
 
-def usual_volume(table: Table, now: datetime) -> Verdict:
-    """Whether as many rows came to a table today as on the same weekdays before, from the row accounts of its commits."""
+def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:
+    """Whether as many rows came to a table today as on the same weekdays before, from the row accounts of its commits.
+
+    Args:
+        table: The table.
+        lakehouse: Has the statistics of its commits.
+        now: The moment to judge at (UTC).
+    """
     begin = now - timedelta(weeks=WEEKS + 1)
-    commits = _commits_since(table, begin) if table.exists() else []
-    arrivals = [
-        Arrival(commit["at"], RowAccount.from_json(commit["info"]["account"]).rows_in or 0)
-        for commit in commits
-        if "account" in commit["info"] and not _NOT_NEW & commit["info"].keys() and commit["at"] >= begin
-    ]
-    return volume(arrivals, commits[-1]["at"] if commits else now, now)
-
-
-def _commits_since(table: Table, begin: datetime) -> list[dict[str, Any]]:
-    """The newest commits, back to `begin` if the most that is looked at reaches so far."""
-    commits: list[dict[str, Any]] = []
-    for page in _PAGES:
-        commits = table.history(page)
-        if len(commits) < page or commits[-1]["at"] < begin:
-            break
-    return commits
+    if not table.exists():
+        return volume([], now, now)
+    commits = commit_statistics.commits_since(lakehouse, table, begin)
+    came = commits.rows.filter(pl.col("rows_in").is_not_null() & ~pl.col("repeated"))
+    arrivals = [Arrival(at, rows) for at, rows in came.select("at", "rows_in").iter_rows()]
+    since = min(commits.rows["at"], default=now)
+    why = (
+        ""
+        if commits.missing is None
+        else f"the commits of {table.name} up to version {commits.missing} are in neither its log nor the statistics"
+    )
+    return volume(arrivals, since, now, why)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import swap
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.storage.table import Table
@@ -32,8 +33,8 @@ def full_refresh(refresh: Refresh) -> Refreshed:
         return refresh.recompute()
     swap.finish(declaration, lakehouse, refresh.run_id)
     staged = swap.staging(declaration)
-    number = (refresh.stored.cursor(swap.FULL_REFRESH) or 0) + 1
-    marks = {swap.FULL_REFRESH: number, _CODE: _code(declaration)}
+    number = (refresh.stored.cursor(FULL_REFRESH) or 0) + 1
+    marks = {FULL_REFRESH: number, _CODE: _code(declaration)}
     _drop_other(lakehouse.table(staged.name), declaration, marks, refresh)
     built = Refresh(staged, lakehouse, refresh.run_id, refresh.champions, refresh.batch_rows, marks).run()
     version = swap.swap(declaration, lakehouse, refresh.run_id, built.account)

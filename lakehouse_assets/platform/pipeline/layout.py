@@ -11,16 +11,12 @@ import polars as pl
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, quarantine
 from lakehouse_assets.platform.pipeline.batch import Batch
+from lakehouse_assets.platform.pipeline.marks import LAYOUT, PROGRESS
 from lakehouse_assets.platform.quality.contract import columns_of, schema_of
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.evolution import evolve, schema_changes
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
-
-LAYOUT = "layout"
-"""Watermark of a table on its own layout: see `TableDeclaration.layout_number`. It goes back with a restore, as the layout does."""
-PROGRESS = "progress"
-"""Watermark of a table on its own batch, where a batch is committed in parts: how many of them are."""
 
 
 class FullRefreshNeeded(ValueError):

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken
@@ -105,8 +106,8 @@ class Refresh:
         """Give the function everything that the sources have, whatever the watermarks say, in place."""
         layout.follow(self.declaration, self.lakehouse)
         batch = self.batches.next()
-        at = self.stored.cursor(swap.FULL_REFRESH)
-        commit = (*batch.moved, Cursor(swap.FULL_REFRESH, at, (at or 0) + 1))
+        at = self.stored.cursor(FULL_REFRESH)
+        commit = (*batch.moved, Cursor(FULL_REFRESH, at, (at or 0) + 1))
         done = self._do(self.batches.whole(batch), Refreshed(-1), cursors=commit)
         return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
 
@@ -177,8 +178,8 @@ class Refresh:
             rows_in = computed.rows_in
             account = RowAccount(rows_in, counts.written, counts.updated, counts.duplicates, parts.bad.height, counts.removed)
             account.check(declaration.name)
-            marks = {contracts.REBUILD: "true"} if any(cursor.source == swap.FULL_REFRESH for cursor in cursors) else {}
-            return self.info(batch) | marks | {"lakehouse.account": account.to_json()}
+            repeats = {contracts.REBUILD: "true"} if any(cursor.source == FULL_REFRESH for cursor in cursors) else {}
+            return self.info(batch) | repeats | {"lakehouse.account": account.to_json()}
 
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
@@ -297,8 +298,8 @@ def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was computed from, with their versions; maintenance in between computes nothing."""
-    for commit in table.history():
-        if commit["version"] <= version and "reads" in commit["info"]:
+    """The tables that a version of a table was worked out from, with their versions; upkeep in between works nothing out."""
+    for commit in table.commits(version):
+        if "reads" in commit["info"]:
             return dict(json.loads(commit["info"]["reads"]))
     return {}

@@ -21,6 +21,7 @@ from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.contracts import judge, references_now
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import (
     LINEAGE,
     RELEASED,
@@ -188,7 +189,7 @@ class Replays:
 
     def _info_of(self, number: int) -> Mapping[str, str]:
         """What the commit said that brought the rows of a replay into the table."""
-        return next(commit["info"] for commit in self._target.history() if commit["info"].get("replay") == str(number))
+        return next(commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number))
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
         """The keys of the selected rows that the source has, and how many it does not have any more."""
@@ -333,6 +334,11 @@ class Replays:
     @property
     def _source(self) -> Table:
         return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
+
+
+def paired_cursors(quarantine: str) -> dict[str, str]:
+    """The watermarks of a quarantine besides those on sources, each with the name under which its table has the same number."""
+    return {_REPLAYS: f"replay/{quarantine}", _TAKEN_BACK: f"replay/{quarantine}/rejected", FULL_REFRESH: FULL_REFRESH}
 
 
 def cursor_name(declaration: TableDeclaration) -> str:

@@ -10,15 +10,13 @@ from dataclasses import replace
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, quarantine, replay
-from lakehouse_assets.platform.pipeline.layout import LAYOUT
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
-FULL_REFRESH = "full-refresh"
-"""Watermark of a table on itself: the number of its last full refresh. The table that takes its place carries the number that it will have."""
 STAGING_SUFFIX = "__full_refresh"
 
 

@@ -1,6 +1,6 @@
-"""What is watched of a table after it was written: whether its newest row is fresh, and whether as much came as usual.
+"""Monitors of a table: whether its newest row is fresh, and whether as much came as usual.
 
-Both are pure functions of what a caller read from the table's log, and of the moment it looks. They stop nothing.
+Both are pure functions of what the caller read and of the moment to judge at. They warn and stop nothing; one that cannot judge says why.
 """
 
 import statistics
@@ -14,9 +14,9 @@ from lakehouse_assets.platform.quality.contract import Freshness
 from lakehouse_assets.platform.storage.table import Table
 
 WEEKS = 8
-"""So many earlier same weekdays are looked at."""
+"""So many earlier same weekdays count."""
 LEAST_WEEKS = 4
-"""With fewer earlier same weekdays nothing is said."""
+"""With fewer earlier same weekdays the volume is not evaluated."""
 _DEVIATIONS = 4.0
 # What a standard deviation is for normally distributed values, in median absolute deviations.
 _MAD_TO_DEVIATION = 1.4826
@@ -91,7 +91,7 @@ def _hours(span: timedelta) -> str:
 # --- volume
 
 
-def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime) -> Verdict:
+def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "") -> Verdict:
     """Whether as many rows came today as on the same weekdays before.
 
     The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
@@ -103,6 +103,7 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime) -> Verdi
         arrivals: What came, in any order.
         since: From when on the arrivals are complete; earlier days do not count, nor does the day that this moment lies in.
         now: The moment to judge at (UTC).
+        why_since: Why nothing is known of the time before, if there was one.
     """
     today = now.date()
     days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
@@ -111,7 +112,7 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime) -> Verdi
     if len(days) < LEAST_WEEKS:
         return Verdict(
             passed=True,
-            text=f"Too little history: {len(days)} earlier {today:%A}s, {LEAST_WEEKS} are needed.",
+            text=f"Not evaluated: {len(days)} earlier {today:%A}s are known, {LEAST_WEEKS} are needed{why_since and f': {why_since}'}.",
             numbers={"rows_today": came},
         )
     on = {day: [arrival for arrival in arrivals if arrival.at.date() == day] for day in days}

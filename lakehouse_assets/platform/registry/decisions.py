@@ -22,7 +22,7 @@ from lakehouse_assets.platform.registry.registry import CHAMPION, Aliases, Model
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.storage.writer_queue import turn
+from lakehouse_assets.platform.storage.writer_queue import join_queue
 
 _DECISIONS: Final = "lakehouse.decisions"
 _ALIASES: Final = "lakehouse.aliases"
@@ -241,7 +241,7 @@ class ModelDecisions:
     def _exclusive(self) -> Iterator[None]:
         """One process of this machine at a time. MLflow has no conditional write, so a slow process could set what is outdated."""
         name = hashlib.blake2b(self.ledger.uri.encode(), digest_size=16).hexdigest()
-        with turn(f"aliases-{name}", _LONGEST_WAIT):
+        with join_queue(f"{self.ledger.uri}#aliases", _LONGEST_WAIT):
             yield
 
 

@@ -1,15 +1,17 @@
-"""Buckets: how one is opened, what its readers have to be told, and which settings and stores are too unsafe to commit on.
+"""Buckets: how one is opened, which options its readers need, and which settings and stores are too unsafe to commit on.
 
 All commits rest on one promise of a store: of two writers that create one object, the second is refused. Whoever makes it can hold a
 lakehouse: S3 and what speaks its API, Google Cloud Storage, Azure Blob Storage. Credentials are read from the environment by the
-libraries themselves and never stand in an option, an error or a log.
+libraries themselves and are never in an option, an error or a log.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lakehouse_assets.platform.storage.errors import BucketRefused
@@ -40,8 +42,14 @@ _CLIENT_OPTIONS: Final = frozenset(
         "user_agent",
     }
 )
+# What the libraries read an account, a key or an endpoint from, by what an address starts with.
+_CREDENTIALS: Final = {"s3": ("AWS_",), "gs": ("GOOGLE_", "GCS_"), "az": ("AZURE_",), "abfs": ("AZURE_",), "abfss": ("AZURE_",)}
 # How long an unreachable store is tried when it is opened; what runs later is more patient.
-_FIRST_TRIES: Final = {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}
+_FIRST_TRIES: Final = {"retry_config": {"max_retries": 3, "retry_timeout": timedelta(seconds=15)}}
+
+# By `access_key`, so that new credentials open a new store.
+_stores: "dict[str, ObjectStore]" = {}
+_probed: set[str] = set()
 
 
 def is_bucket(address: str) -> bool:
@@ -75,6 +83,27 @@ def storage_options(address: str, environment: Mapping[str, str] | None = None) 
     return options
 
 
+def access_key(address: str, options: Mapping[str, str], environment: Mapping[str, str] | None = None) -> str:
+    """What an opened table or store may be cached by: a hash of its address, its options and the credentials that the environment names.
+
+    Args:
+        address: A folder or an address in a bucket.
+        options: As delta-rs takes them; they may hold secrets, of which nothing but the hash is kept.
+        environment: Default: this process's.
+    """
+    environment = os.environ if environment is None else environment
+    prefixes = _CREDENTIALS.get(address.split("://", 1)[0], ()) if is_bucket(address) else ()
+    credentials = sorted((name, value) for name, value in environment.items() if prefixes and name.startswith(prefixes))
+    place = address if is_bucket(address) else str(Path(address).absolute())
+    return hashlib.sha256(json.dumps([place, sorted(options.items()), credentials]).encode()).hexdigest()
+
+
+def forget_stores() -> None:
+    """Open and probe every store again when it is asked for next."""
+    _stores.clear()
+    _probed.clear()
+
+
 def open_store(address: str, options: Mapping[str, str] | None = None) -> "ObjectStore":
     """The whole bucket that an address lies in, opened; no request is made, and the next caller gets the same connections.
 
@@ -86,7 +115,11 @@ def open_store(address: str, options: Mapping[str, str] | None = None) -> "Objec
         BucketRefused: The package is missing, or an option.
     """
     options = options or storage_options(address)
-    return _store(split_address(address)[0], tuple(sorted(options.items())))
+    bucket = split_address(address)[0]
+    key = access_key(bucket, options)
+    if key not in _stores:
+        _stores[key] = _open(bucket, options)
+    return _stores[key]
 
 
 def ready(address: str, options: Mapping[str, str] | None = None) -> None:
@@ -105,7 +138,11 @@ def ready(address: str, options: Mapping[str, str] | None = None) -> None:
         check_options(os.environ, "variable")
         if not options and address.startswith(f"{_S3}://"):
             _check_known_to_all(os.environ)
-        _probe(address, tuple(sorted((options or storage_options(address)).items())))
+        options = options or storage_options(address)
+        key = access_key(address, options)
+        if key not in _probed:
+            _probe(address, options)
+            _probed.add(key)
 
 
 def check_options(options: Mapping[str, str], kind: str) -> None:
@@ -139,11 +176,10 @@ def _check_known_to_all(environment: Mapping[str, str]) -> None:
         )
 
 
-@cache
-def _probe(address: str, options: tuple[tuple[str, str], ...]) -> None:
+def _probe(address: str, options: Mapping[str, str]) -> None:
     """Create one object twice. It stays, so that the next process needs one request and not two."""
     bucket, prefix = split_address(address)
-    store = _store(bucket, options, first=True)
+    store = _open(bucket, options, **_FIRST_TRIES)
     place = f"{prefix}/{PROBE}" if prefix else PROBE
     from obstore.exceptions import AlreadyExistsError, BaseError, PermissionDeniedError, UnauthenticatedError
 
@@ -159,8 +195,8 @@ def _probe(address: str, options: tuple[tuple[str, str], ...]) -> None:
         raise BucketRefused(f"{bucket} does not exist: create the bucket, or name another one in LAKEHOUSE_ROOT") from error
     except BaseError as error:
         raise BucketRefused(
-            f"{bucket} cannot be used ({said(error)}). Is the store up, and are the variables of its endpoint, region and credentials "
-            "right (AWS_*, AZURE_*, GOOGLE_*)?"
+            f"{bucket} cannot be used ({error_text(error)}). Is the store up, and are the variables of its endpoint, region and "
+            "credentials right (AWS_*, AZURE_*, GOOGLE_*)?"
         ) from None
     raise BucketRefused(
         f"the store of {bucket} let one object be created twice ({place}), so two writers could take one version of a table and rows would "
@@ -175,37 +211,34 @@ def _check_readable(store: "ObjectStore", bucket: str, prefix: str) -> None:
         store.list_with_delimiter(prefix or None)
     except BaseError as error:
         raise BucketRefused(
-            f"{bucket} refuses these credentials ({said(error)}). Are they those of this bucket, and not expired?"
+            f"{bucket} refuses these credentials ({error_text(error)}). Are they those of this bucket, and not expired?"
         ) from None
 
 
-@cache
-def _store(bucket: str, options: tuple[tuple[str, str], ...], *, first: bool = False) -> "ObjectStore":
+def _open(bucket: str, options: Mapping[str, str], **arguments: Any) -> "ObjectStore":
     if find_spec("obstore") is None:
         raise BucketRefused(f"{bucket} needs the Python package obstore: pip install 'lakehouse-assets[bucket]'")
     from obstore.exceptions import BaseError
     from obstore.store import from_url
 
-    client = {name.removeprefix("aws_"): value for name, value in options if name.removeprefix("aws_") in _CLIENT_OPTIONS}
-    config = {name: value for name, value in options if name.removeprefix("aws_") not in client}
-    arguments: dict[str, Any] = {"config": config}
+    client = {name.removeprefix("aws_"): value for name, value in options.items() if name.removeprefix("aws_") in _CLIENT_OPTIONS}
+    config = {name: value for name, value in options.items() if name.removeprefix("aws_") not in client}
+    arguments["config"] = config
     if client:
         arguments["client_options"] = client
-    if first:
-        arguments["retry_config"] = _FIRST_TRIES
     if bucket.startswith(f"{_S3}://"):
         # A copy that never replaces an object, without the whole of it coming through this machine.
         config["aws_copy_if_not_exists"] = "multipart"
     elif bucket.startswith("a") and os.environ.get(_ACCOUNT):
-        config["azure_storage_account_name"] = os.environ[_ACCOUNT]  # obstore cannot show a store whose account it found itself
+        config["azure_storage_account_name"] = os.environ[_ACCOUNT]  # obstore cannot show a store whose account it read itself
     try:
         store: ObjectStore = from_url(bucket, **arguments)
     except (BaseError, ValueError) as error:
-        raise BucketRefused(f"{bucket} cannot be opened ({said(error)}): see its variables (AWS_*, AZURE_*, GOOGLE_*)") from None
+        raise BucketRefused(f"{bucket} cannot be opened ({error_text(error)}): see its variables (AWS_*, AZURE_*, GOOGLE_*)") from None
     return store
 
 
-def said(error: BaseException) -> str:
-    """What a library said about a store, without addresses that could carry a signature."""
+def error_text(error: BaseException) -> str:
+    """The first line of a library's error about a store, without addresses that could carry a signature."""
     words: Iterable[str] = (str(error).splitlines() or [type(error).__name__])[0].split(" ")
     return " ".join(word.split("?", 1)[0] if "://" in word else word for word in words).split(": <?xml", 1)[0]

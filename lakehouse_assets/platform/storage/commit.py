@@ -1,4 +1,4 @@
-"""One commit: its cursors, what it says about itself, and how it is tried again when another writer was faster.
+"""One commit: its cursors, its info, and how it is retried when another writer was faster.
 
 Law 1 lives here: cursors are `txn` entries of the Delta protocol ("Transaction Identifiers") in the same commit as the rows. What is
 written is the business of `table`, `merge`, `scd2` and `known_at`.
@@ -15,7 +15,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
-from lakehouse_assets.platform.storage.writer_queue import turn, wait_for_turns
+from lakehouse_assets.platform.storage.writer_queue import join_queue, wait_for_queue
 
 T = TypeVar("T")
 
@@ -23,10 +23,10 @@ T = TypeVar("T")
 # refused by the protocol and reads again. Appends do not read and do not carry it.
 _READ_BEFORE_WRITE = "lakehouse.read-before-write"
 
-# Only writers of other machines, and those that had begun before, compete with one whose turn it is.
+# Only writers of other machines, and those that had begun before, compete with the queued writer that retries.
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.2
-# So long one lets another writer have its turn before one begins beside it.
-_POLITE_SECONDS = 20.0
+# The longest that a new writer waits for the queued ones.
+_LONGEST_WAIT_FOR_QUEUE = 20.0
 
 NEVER = -1
 """The cursor of a source that was never read: the protocol can set a transaction's version, but not take it away."""
@@ -76,9 +76,9 @@ class Commit:
 
     Attributes:
         cursors: Advanced by this commit, all of them or none.
-        info: Strings that stand in the commit, worked out once the counts are known. `Table.history` shows those whose key starts with
-            `table.INFO_PREFIX`. It may raise to stop the write.
-        forgets: Cursors that this commit sets back to before their first step.
+        info: Strings that are written into the commit, worked out once the counts are known. `Table.history` shows those whose key starts
+            with `commit_log.INFO_PREFIX`. It may raise to stop the write.
+        forgets: Cursors that this commit resets to before their first step.
     """
 
     cursors: tuple[Cursor, ...] = ()
@@ -89,16 +89,16 @@ class Commit:
         """Whether the table already holds this commit.
 
         Raises:
-            CursorMoved: It holds a part of the batch, or the batch does not start where the table stands.
+            CursorMoved: It holds a part of the batch, or the batch does not start at the table's cursor.
         """
-        stands = [(cursor, cursor_of(table, cursor.source)) for cursor in self.cursors]
-        if stands and all(at is not None and at >= cursor.after for cursor, at in stands):
+        current = [(cursor, cursor_of(table, cursor.source)) for cursor in self.cursors]
+        if current and all(at is not None and at >= cursor.after for cursor, at in current):
             return True
-        for cursor, at in stands:
+        for cursor, at in current:
             if at != cursor.before:
                 raise CursorMoved(
-                    f"the cursor of {cursor.source!r} stands at {at}, this batch starts at {cursor.before}: "
-                    "read again from the cursor and do the batch anew"
+                    f"the cursor of {cursor.source!r} is at {at}, this batch starts at {cursor.before}: "
+                    "read from the cursor and do the batch again"
                 )
         return False
 
@@ -122,18 +122,24 @@ def cursor_of(table: DeltaTable, source: str) -> int | None:
     return None if at == NEVER else at
 
 
-def with_retries(name: str, attempt: Callable[[], T], *, seconds: float = 120.0) -> T:
-    """Call `attempt`, which opens the table anew each time, until no other writer comes in between.
+def with_retries(name: str, uri: str, attempt: Callable[[], T], *, seconds: float = 120.0) -> T:
+    """Optimistic concurrency: call `attempt`, which opens the table afresh each time, until no other writer commits in between.
+
+    Args:
+        name: Of the table, for the error.
+        uri: Of the table: writers that lost a race for this address retry one after the other.
+        attempt: Reads, works out and commits.
+        seconds: How long to retry.
 
     Raises:
         CommitConflict: Other writers were faster for `seconds`.
     """
     deadline = time.monotonic() + seconds
-    wait_for_turns(name, min(seconds, _POLITE_SECONDS))
+    wait_for_queue(uri, min(seconds, _LONGEST_WAIT_FOR_QUEUE))
     with suppress(CommitFailedError):
         return attempt()
     pause = _SHORTEST_PAUSE
-    with turn(name, seconds):
+    with join_queue(uri, seconds):
         while True:
             try:
                 return attempt()

@@ -21,7 +21,7 @@ class ScopeError(StorageError):
 
 
 class CursorMoved(StorageError):
-    """Another writer took a part of the same batch first. Read again from the cursor and do the batch anew."""
+    """Another writer took a part of the same batch first. Read from the cursor and do the batch again."""
 
 
 class CommitConflict(StorageError):

@@ -67,7 +67,7 @@ def evolve(table: Table, wanted: Mapping[str, pl.DataType], description: str = "
         schema = pl.Schema({name: changes.wider.get(name, dtype) for name, dtype in table.schema().items()})
         _rewrite(table, schema)
     if description and (table.now().metadata().description or "") != description:
-        with_retries(table.name, lambda: table.delta().alter.set_table_description(description))
+        with_retries(table.name, table.uri, lambda: table.delta().alter.set_table_description(description))
 
 
 def _rewrite(table: Table, schema: pl.Schema) -> None:

@@ -1,6 +1,6 @@
 """What lies in a table's folder and what its log says about it: files, commits, checkpoints. Nothing is changed here.
 
-Deciding what of it is still needed belongs to `upkeep`, which version to go back to, to `restore`.
+Deciding what of it is still needed belongs to `maintenance`, which version to go back to, to `restore`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -45,12 +45,19 @@ class Inventory:
     Attributes:
         data: Data and change files, by their path in the folder.
         commits: When the commit of each version was put there.
-        checkpoint: The newest version that has one, if any.
+        checkpoints: By version, the path of its checkpoint.
+        log_bytes: Of the files of the log, by their path.
     """
 
     data: Mapping[str, Stored]
     commits: Mapping[int, datetime]
-    checkpoint: int | None
+    checkpoints: Mapping[int, str]
+    log_bytes: Mapping[str, int]
+
+    @property
+    def checkpoint(self) -> int | None:
+        """The newest version that has a checkpoint, if any."""
+        return max(self.checkpoints, default=None)
 
     @property
     def log_entries(self) -> int:
@@ -60,11 +67,11 @@ class Inventory:
 
 @dataclass(frozen=True)
 class LogFiles:
-    """What some commits said.
+    """What some commits name.
 
     Attributes:
         files: `version`, `action` (add, remove, cdc), `path` in the folder and `dataChange`, oldest first.
-        transactions: `version`, `appId` of each transaction that was set, oldest first.
+        transactions: `version` of the commit, `appId` and `cursor` of each transaction that was set, oldest first.
     """
 
     files: pl.DataFrame
@@ -79,22 +86,31 @@ def file_system(table: Table) -> Any:
 
 
 def take(table: Table) -> Inventory:
-    """Look through the table's folder."""
+    """List the table's folder."""
     data: dict[str, Stored] = {}
     commits: dict[int, datetime] = {}
-    checkpoints: list[int] = []
+    checkpoints: dict[int, str] = {}
+    log_bytes: dict[str, int] = {}
     for path, stored in _listed(table):
         if not path.startswith(_LOG):
-            # A killed write may leave an unfinished file behind, whose name goes on after `.parquet`.
+            # A killed write may leave an unfinished file behind, whose name has more after `.parquet`.
             if ".parquet" in path:
                 data[path] = stored
             continue
         version, _, kind = path.removeprefix(_LOG).partition(".")
-        if version.isdecimal() and kind == "json":
+        if not version.isdecimal():
+            continue
+        log_bytes[path] = stored.size
+        if kind == "json":
             commits[int(version)] = stored.modified
-        elif version.isdecimal() and kind.startswith("checkpoint.") and kind.endswith("parquet"):
-            checkpoints.append(int(version))
-    return Inventory(data, commits, max(checkpoints, default=None))
+        elif kind == "checkpoint.parquet":
+            checkpoints[int(version)] = path
+    return Inventory(data, commits, checkpoints, log_bytes)
+
+
+def commit_path(version: int) -> str:
+    """The path of a commit in the table's folder."""
+    return f"{_LOG}{version:020d}.json"
 
 
 def _listed(table: Table) -> Iterator[tuple[str, Stored]]:
@@ -116,15 +132,15 @@ def files_of(delta: DeltaTable) -> set[str]:
 
 
 def log_files(table: Table, delta: DeltaTable, after: int, until: int) -> LogFiles:
-    """What the commits in (after, until] said.
+    """What the commits in (after, until] name.
 
     Raises:
         NoSuchVersion: The log of one of these commits was cleaned up.
     """
-    logs = [f"{folder(delta)}{_LOG}{version:020d}.json" for version in range(after + 1, until + 1)]
+    logs = [f"{folder(delta)}{commit_path(version)}" for version in range(after + 1, until + 1)]
     if not logs:
         files = pl.DataFrame(schema={"version": pl.Int64, "action": pl.String, "path": pl.String, "dataChange": pl.Boolean})
-        return LogFiles(files, pl.DataFrame(schema={"version": pl.Int64, "appId": pl.String}))
+        return LogFiles(files, pl.DataFrame(schema={"version": pl.Int64, "appId": pl.String, "cursor": pl.Int64}))
     try:
         lines = pl.read_ndjson(logs, schema=_LOG_SCHEMA, include_file_paths="log", storage_options=dict(table.storage_options) or None)
     except FileNotFoundError as error:
@@ -132,7 +148,9 @@ def log_files(table: Table, delta: DeltaTable, after: int, until: int) -> LogFil
     lines = lines.with_columns(pl.col("log").str.slice(-25, 20).cast(pl.Int64).alias("version"))
     files = pl.concat(lines.select("version", pl.lit(action).alias("action"), pl.col(action).struct.unnest()) for action in _FILE_ACTIONS)
     files = files.filter(pl.col("path").is_not_null()).with_columns(pl.col("path").map_elements(unquote, return_dtype=pl.String))
-    transactions = lines.filter(pl.col("txn").is_not_null()).select("version", pl.col("txn").struct.field("appId"))
+    transactions = lines.filter(pl.col("txn").is_not_null()).select(
+        "version", pl.col("txn").struct.field("appId"), pl.col("txn").struct.field("version").alias("cursor")
+    )
     return LogFiles(files.sort("version", maintain_order=True), transactions.drop_nulls().sort("version", maintain_order=True))
 
 
@@ -141,7 +159,7 @@ def with_string_views(table: Table, paths: Iterable[str]) -> set[str]:
     has_views = partial(_has_string_views, file_system(table))
     with ThreadPoolExecutor(_FOOTERS_AT_ONCE) as pool:
         listed = list(paths)
-        return {path for path, found in zip(listed, pool.map(has_views, listed), strict=True) if found}
+        return {path for path, has in zip(listed, pool.map(has_views, listed), strict=True) if has}
 
 
 def _has_string_views(files: Any, path: str) -> bool:

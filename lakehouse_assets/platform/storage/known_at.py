@@ -1,7 +1,7 @@
-"""Tables that remember when each value became known (bitemporal): a value that is revised later is added beside the one known before.
+"""Tables that remember when each value became known (bitemporal): a revised value is a new row, and the one known before stays.
 
-So a reader can ask for the values as they were known at a moment, and a late fact never looks as if it had been known all along (law 5).
-Joining such tables to labels belongs to `features` and `training`.
+So a reader can ask for the values as they were known at a moment, and a late fact is never taken for one that was known all along.
+Joining such tables to labels belongs to `features`.
 """
 
 from collections.abc import Sequence
@@ -36,13 +36,13 @@ def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: dat
     def attempt(delta: DeltaTable) -> Counts:
         fitted = table.fit(delta, frame)
         latest = as_known(existing(table.name, delta, fitted, on), on).collect(engine="streaming")
-        found = difference(table.name, fitted, latest.lazy(), on, ignore=[KNOWN_AT])
+        changes = difference(table.name, fitted, latest.lazy(), on, ignore=[KNOWN_AT])
         before = latest.select(*on, (pl.col(KNOWN_AT) + pl.duration(microseconds=1)).alias("__after"))
-        revised = found.changed.join(before, on=list(on), maintain_order="left").with_columns(
+        revised = changes.changed.join(before, on=list(on), maintain_order="left").with_columns(
             pl.max_horizontal(KNOWN_AT, "__after", earliest)
         )
-        rows = pl.concat([found.new, revised.select(found.new.columns)])
-        counts = Counts(written=rows.height, duplicates=found.duplicates)
+        rows = pl.concat([changes.new, revised.select(changes.new.columns)])
+        counts = Counts(written=rows.height, duplicates=changes.duplicates)
         table.write_rows(delta, rows, commit.properties(delta, counts, read_before_write=True))
         return counts
 

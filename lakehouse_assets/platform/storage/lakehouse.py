@@ -1,4 +1,4 @@
-"""All tables of one root: from a name to a handle, and which there are. What the tables mean belongs to the products."""
+"""All tables of one root: from a name to a handle, and a list of those that exist. What the tables mean belongs to the products."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -17,11 +17,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
 @dataclass(frozen=True)
 class Lakehouse:
-    """The tables below `root`: `product.layer.name` lies at `<root>/product/layer/name`. Making one costs nothing and asks nobody.
+    """The tables below `root`: `product.layer.name` lies at `<root>/product/layer/name`. Making one costs nothing and reads nothing.
 
     Attributes:
         root: A folder, or the address of a bucket and a prefix in it: make sure with `bucket.ready` that commits are safe there.
-        storage_options: As delta-rs takes them; empty: what the environment says about a bucket.
+        storage_options: As delta-rs takes them; empty: as the environment of the process has it for a bucket.
 
     Raises:
         StorageError: No table could be read again below this root: see `paths.check_root`.
@@ -69,7 +69,7 @@ def _names_in_bucket(root: str) -> Iterator[str]:
     for _ in range(3):
         with ThreadPoolExecutor(_LISTINGS_AT_ONCE) as pool:  # each is a request
             level = [
-                below for found in pool.map(lambda at: store.list_with_delimiter(at or None), level) for below in found["common_prefixes"]
+                below for page in pool.map(lambda at: store.list_with_delimiter(at or None), level) for below in page["common_prefixes"]
             ]
     for place in level:
         name = place.removeprefix(prefix).strip("/").replace("/", ".")

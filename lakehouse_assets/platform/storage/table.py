@@ -4,12 +4,12 @@ A write states its cursors and its scope and either happens whole or not at all.
 which table is read and written when is not decided here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 import pyarrow as pa
@@ -20,10 +20,12 @@ from lakehouse_assets.platform.storage import data_files, paths, predicates, typ
 from lakehouse_assets.platform.storage import table_cache as opened
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
+from lakehouse_assets.platform.storage.commit_log import commits
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.predicates import Scope
 
-INFO_PREFIX = "lakehouse."
+HISTORY: Final = 100
+"""So many commits `Table.history` shows unless it is asked for more."""
 _ROWS_AT_ONCE = 100_000
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # as fast as Snappy, and smaller
 _PROPERTIES: Mapping[str, str | None] = {
@@ -65,14 +67,19 @@ class Table:
         try:
             table = paths.OpenedTable(self.uri, version=version, storage_options=dict(self.storage_options))
         except TableNotFoundError as error:
+            if version is not None and self.exists():  # its log was cleaned up
+                raise self._no_version(version) from error
             raise NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {self.name}` makes it") from error
         except (DeltaError, OverflowError) as error:
             if version is None:
                 raise
-            raise NoSuchVersion(f"table {self.name} has no version {version} (any more): see `lakehouse history {self.name}`") from error
+            raise self._no_version(version) from error
         if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise SchemaMismatch(f"table {self.name} uses column mapping, which Arrow readers return as nulls: rewrite it without")
         return table
+
+    def _no_version(self, version: int) -> NoSuchVersion:
+        return NoSuchVersion(f"table {self.name} has no version {version} (any more): see `lakehouse history {self.name}`")
 
     def now(self) -> DeltaTable:
         """The table at its latest version, for reading only: others may hold the same object. Far cheaper than `delta`.
@@ -140,7 +147,7 @@ class Table:
             if new := [column for column in types.delta_schema(stored).fields if column.name not in held]:
                 table.alter.add_columns(new)
 
-        with_retries(self.name, attempt)
+        with_retries(self.name, self.uri, attempt)
 
     def version(self) -> int:
         """The latest version."""
@@ -178,18 +185,17 @@ class Table:
         self._check_range(table, after, table.version())
         return last_change(table, after, table.version(), self.storage_options)
 
-    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
-        """The commits, newest first: `version`, `at` (UTC), `operation`, and under `info` what the platform wrote into them."""
-        return [
-            {
-                "version": entry["version"],
-                "at": datetime.fromtimestamp(entry["timestamp"] / 1000, UTC),
-                "operation": entry.get("operation", ""),
-                "metrics": entry.get("operationMetrics", {}),
-                "info": {key.removeprefix(INFO_PREFIX): value for key, value in entry.items() if key.startswith(INFO_PREFIX)},
-            }
-            for entry in self.now().history(limit)
-        ]
+    def history(self, limit: int = HISTORY) -> list[dict[str, Any]]:
+        """The newest commits, newest first, at most `limit`, as `commits` gives them."""
+        return list(commits(self.uri, self.storage_options, self.version(), limit))
+
+    def commits(self, newest: int | None = None) -> Iterator[dict[str, Any]]:
+        """All commits that the log still has, newest first, from a version on (None: the latest).
+
+        Each has `version`, `at` (UTC), `operation`, `metrics`, and under `info` what the platform wrote into it. They are read as they are
+        asked for: who stops early pays for what was read. Maintenance removes old ones from the log.
+        """
+        return commits(self.uri, self.storage_options, self.version() if newest is None else newest)
 
     # --- reading
 
@@ -202,21 +208,19 @@ class Table:
         return pl.scan_delta(self._at(version if at is None else self.version_at(at)))
 
     def version_at(self, at: datetime) -> int:
-        """The version that was the latest at a moment (naive: UTC).
+        """The newest version whose commit says that it was made at a moment (naive: UTC) or before, by the clock of its writer.
 
         Raises:
-            NoSuchVersion: There was none yet.
+            NoSuchVersion: There was none yet, or the log does not reach back so far any more.
         """
         # By the times that stand in the commits: delta-rs goes by those of the files, which change when a table is copied.
         moment = at if at.tzinfo else at.replace(tzinfo=UTC)
-        found = None
-        for commit in reversed(self.history()):
-            if commit["at"] > moment:
-                break
-            found = commit["version"]
-        if found is None:
-            raise NoSuchVersion(f"table {self.name} has no version of {moment.isoformat()} or before: see `lakehouse history {self.name}`")
-        return int(found)
+        begin = ""
+        for commit in self.commits():
+            if commit["at"] <= moment:
+                return int(commit["version"])
+            begin = f"its log begins with version {commit['version']} of {commit['at'].isoformat()}"
+        raise NoSuchVersion(f"table {self.name} has no version of {moment.isoformat()} or before: {begin}, see `lakehouse history`")
 
     def changes(self, after: int | None, until: int) -> pl.LazyFrame:
         """The rows that were inserted or changed in the versions above `after` up to `until`, in the order of the commits.
@@ -303,7 +307,7 @@ class Table:
 
     def write(self, commit: Commit | None, attempt: Callable[[DeltaTable], Counts]) -> Written:
         """Run `attempt` on the freshly opened table until no other writer comes in between; at most once for the same cursors."""
-        return with_retries(self.name, partial(self._once, commit or Commit(), attempt))
+        return with_retries(self.name, self.uri, partial(self._once, commit or Commit(), attempt))
 
     def _once(self, commit: Commit, attempt: Callable[[DeltaTable], Counts]) -> Written:
         table = self.delta()
@@ -311,7 +315,7 @@ class Table:
             return Written(table.version(), None)
         counts = attempt(table)
         written = Written(table.version(), counts)
-        opened.hold(self.uri, self.storage_options, table)
+        opened.put(self.uri, self.storage_options, table)
         return written
 
     def fit(self, table: DeltaTable, frame: pl.DataFrame) -> pl.DataFrame:

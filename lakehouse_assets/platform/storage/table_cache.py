@@ -1,7 +1,8 @@
-"""Tables that this process has opened, held until their log has a newer commit.
+"""Tables that this process has opened, cached until their log has a newer commit.
 
-To open a table costs a look at every commit since its last checkpoint, and in a bucket a request for each; to see that nothing came costs
-one. So what a reader pays does not depend on how long ago the last checkpoint was.
+Opening a table reads every commit since its last checkpoint, and in a bucket each is a request; seeing that nothing came costs one. So
+what a reader pays does not depend on how long ago the last checkpoint was. A table is cached by its address, its options and the
+credentials of the environment (`bucket.access_key`): who opens it with others gets an object of their own.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -11,63 +12,70 @@ from typing import Any
 
 from deltalake import DeltaTable
 
-from lakehouse_assets.platform.storage.bucket import is_bucket, open_store, split_address
+from lakehouse_assets.platform.storage.bucket import access_key, is_bucket, open_store, split_address
 
 _NAME_LENGTH = len(f"{0:020d}.json")
 _PAGE = 1000
-_MOST_HELD = 500
+_LARGEST_CACHE = 500
 
 
 @dataclass(frozen=True)
 class _Commit:
-    """A commit's file as the store or the disk has it: a table that was deleted and made anew has another one under the same number."""
+    """A commit's file as the store or the disk has it: a table that was deleted and created again has another one at that version."""
 
     version: int
     marks: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class _Held:
+class _Entry:
     table: DeltaTable
     newest: _Commit
 
 
-_held: dict[str, _Held] = {}
+_cache: dict[str, _Entry] = {}
 
 
 def latest(uri: str, options: Mapping[str, str], open_table: Callable[[], DeltaTable]) -> DeltaTable:
-    """The table at its newest version, for reading only: others may hold the same object."""
-    held = _held.get(uri)
-    newest = _newest(uri, options, held.newest.version) if held is not None else None
-    if held is not None and held.newest == newest:
-        return held.table
+    """The table at its newest version, for reading only: the object is shared.
+
+    Args:
+        uri: Of the table.
+        options: As delta-rs takes them.
+        open_table: Opens the table at its newest version if the cached one is outdated.
+    """
+    entry = _cache.get(access_key(uri, options))
+    newest = _newest(uri, options, entry.newest.version) if entry is not None else None
+    if entry is not None and entry.newest == newest:
+        return entry.table
     table = open_table()
-    hold(uri, options, table, newest)
+    put(uri, options, table, newest)
     return table
 
 
-def hold(uri: str, options: Mapping[str, str], table: DeltaTable, newest: _Commit | None = None) -> None:
-    """Keep a table for the next reader. From here on nobody may write with this object.
+def put(uri: str, options: Mapping[str, str], table: DeltaTable, newest: _Commit | None = None) -> None:
+    """Cache a table for the next reader. From here on nobody may write with this object.
 
     Args:
         uri: Of the table.
         options: As the table was opened with.
         table: Opened, or just written.
-        newest: Its newest commit, if that has just been looked at.
+        newest: Its newest commit, if it is known.
     """
+    key = access_key(uri, options)
     if newest is None or newest.version != table.version():
         newest = _newest(uri, options, table.version())
     if newest is not None and newest.version == table.version():
-        if len(_held) >= _MOST_HELD:
-            _held.clear()
-        _held[uri] = _Held(table, newest)
-    else:  # it has moved on already
-        _held.pop(uri, None)
+        if len(_cache) >= _LARGEST_CACHE:
+            _cache.clear()
+        _cache[key] = _Entry(table, newest)
+    else:  # another writer has committed in the meantime
+        _cache.pop(key, None)
 
 
-def forget() -> None:
-    """Open every table anew when it is asked for next."""
-    _held.clear()
+def clear() -> None:
+    """Open every table again when it is asked for next."""
+    _cache.clear()
 
 
 def _newest(uri: str, options: Mapping[str, str], version: int) -> _Commit | None:
@@ -75,7 +83,7 @@ def _newest(uri: str, options: Mapping[str, str], version: int) -> _Commit | Non
     if not is_bucket(uri):
         return _newest_in_folder(Path(uri, "_delta_log"), version)
     log = f"{split_address(uri)[1]}/_delta_log"
-    # Listings are sorted: this comes right before the commit itself, and after everything older.
+    # Listings are sorted: this offset comes right before the commit itself, and after everything older.
     page: Iterable[Any] = next(iter(open_store(uri, options).list(log, offset=f"{log}/{version:020d}.j")), ())
     commits = {entry["path"].rsplit("/", 1)[1]: entry for entry in page}
     numbers = [int(name.removesuffix(".json")) for name in commits if len(name) == _NAME_LENGTH and name.endswith(".json")]

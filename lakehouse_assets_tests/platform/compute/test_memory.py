@@ -1,10 +1,15 @@
-"""Queries spill at a budget that follows the machine, and a container's limit counts where it is less."""
+"""Queries spill at a budget that follows the machine or its container, and that all processes share."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+import yaml
 
 from lakehouse_assets.platform.compute.memory import limit_memory, machine_megabytes
+from lakehouse_assets.settings import RUNS_AT_ONCE, STEPS_AT_ONCE, Settings
 
 
 def test_the_machine_has_what_the_system_says():
@@ -22,9 +27,55 @@ def test_the_limit_of_a_container_counts(tmp_path):
 
 
 def test_the_budget_is_half_of_the_memory_unless_it_is_named():
-    assert limit_memory(0, {}) == machine_megabytes() // 2
-    assert limit_memory(300, {}) == 300
-    assert limit_memory(300, {"POLARS_OOC_MEMORY_BUDGET_MB": "7"}) == 7
+    assert limit_memory(0, 1, {}) == machine_megabytes() // 2
+    assert limit_memory(300, 1, {}) == 300
+    assert limit_memory(300, 1, {"POLARS_OOC_MEMORY_BUDGET_MB": "7"}) == 7
+
+
+def test_all_processes_that_may_work_at_once_stay_below_the_budget_together():
+    assert limit_memory(300, 4, {}) == 75
+    assert limit_memory(3, 4, {}) == 1
+    environment: dict[str, str] = {}
+    assert limit_memory(300, 4, environment) == limit_memory(300, 4, environment) == 75  # a child does not divide its parent's share
+
+
+def test_as_many_runs_work_at_once_as_the_budget_is_divided_by():
+    concurrency = yaml.safe_load((Path(__file__).parents[3] / "dagster.yaml").read_text())["concurrency"]
+    assert concurrency["runs"]["max_concurrent_runs"] == RUNS_AT_ONCE
+    assert Settings().processes_at_once == RUNS_AT_ONCE
+    several = Settings.load({"LAKEHOUSE_EXECUTOR": "multiprocess"})
+    assert several.processes_at_once == RUNS_AT_ONCE * STEPS_AT_ONCE
+
+
+ENTRY_POINTS = {
+    "command line": "from lakehouse_assets.cli.main import main; main(['settings'], standalone_mode=False)",
+    "code location": "from lakehouse_assets.definitions import defs; defs()",
+}
+OPENED = """
+from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.settings import Settings
+resources(Settings.load())["lakehouse"].open()
+"""
+
+
+def budget_after(code, root):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("POLARS_", "LAKEHOUSE_"))}
+    return subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport os; print(os.environ.get('POLARS_OOC_MEMORY_BUDGET_MB'))"],
+        env=environment | {"LAKEHOUSE_ROOT": str(root), "LAKEHOUSE_MEMORY_MEGABYTES": "800"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()[-1]
+
+
+@pytest.mark.parametrize("entry", ENTRY_POINTS)
+def test_an_entry_point_sets_the_budget_of_its_process(entry, tmp_path):
+    assert budget_after(ENTRY_POINTS[entry], tmp_path) == "200"
+
+
+def test_opening_a_lakehouse_changes_nothing_of_the_process(tmp_path):
+    assert budget_after(OPENED, tmp_path) == "None"
 
 
 def test_polars_spills_what_goes_beyond_the_budget(tmp_path):

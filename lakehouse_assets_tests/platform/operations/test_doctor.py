@@ -131,7 +131,7 @@ def a_vacuumed_change(settings):
     source.replace(source.scan().collect(), None)
     source.replace(source.scan().collect(), None)
     later = datetime.now(UTC) + MONTH
-    upkeep.tend(source, keep_from=None, pinned=(), retention=timedelta(days=7), run_id="by hand", now=later)
+    upkeep.maintain(source, upkeep.Keep(None, (), timedelta(days=7), later), "by hand")
     return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --rebuild"
 
 

@@ -1,6 +1,8 @@
 """Upkeep of a whole lakehouse: it knows its readers and its models, writes down what it did, and runs at its own time only."""
 
+import os
 import shutil
+import time
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from lakehouse_assets.platform.operations import maintenance as upkeep
 from lakehouse_assets.platform.operations.maintenance import Upkeep
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
@@ -59,7 +62,7 @@ def busy(template, settings):
 def test_every_table_is_tended_and_the_next_run_goes_on(busy):
     lakehouse = tables_of(busy)
     tended = {done.table: done for done in of(busy).run("upkeep-1")}
-    assert set(tended) == {table.name for table in lakehouse.tables()} - {upkeep.LOG}
+    assert set(tended) == {table.name for table in lakehouse.tables()} - {upkeep.LOG, commit_statistics.TABLE}
     for name in ("sales.bronze.products", "other.silver.table"):
         assert (tended[name].done, tended[name].files_after) == (("compacted",), 1)
     log = lakehouse.table(upkeep.LOG).scan().collect()
@@ -115,6 +118,23 @@ def test_versions_of_models_in_use_are_pinned(busy):
         return SimpleNamespace(tables=versions[alias]) if alias in versions else None
 
     assert of(busy, lambda: SimpleNamespace(with_alias=with_alias)).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
+
+
+def test_a_log_is_cleaned_up_once_its_commits_are_in_the_statistics(busy):
+    lakehouse = tables_of(busy)
+    table = lakehouse.table("other.silver.table")
+    for number in range(60):
+        table.append(pl.DataFrame({"a": [number]}))
+    old = time.time() - timedelta(days=40).total_seconds()
+    commits = [commit["version"] for commit in table.commits()]
+    for path in Path(table.uri).rglob("*.*"):
+        os.utime(path, (old, old))
+    done = {done.table: done for done in of(busy).run("first")}[table.name]
+    assert "log cleaned up" in done.done, done.why_not
+    assert len(list(table.commits())) < 20
+    recorded = lakehouse.table(commit_statistics.TABLE).scan().filter(pl.col("table") == table.name).collect()
+    assert set(recorded["version"]) >= set(commits)
+    assert {done.table: done.done for done in of(busy).run("second")}[table.name] == ()
 
 
 def test_upkeep_has_a_job_and_a_schedule_of_its_own(settings):

@@ -130,7 +130,7 @@ def test_a_restore_that_was_killed_is_finished_by_doing_it_again(root, expected,
     dead = subprocess.run([sys.executable, "-c", CHILD, str(root), str(after)], capture_output=True, cwd=Path(__file__).parents[3])
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     plan = of_run(root)
-    assert sum(step.plan.stands_at is not None for step in plan.steps) >= after
+    assert sum(step.plan.done_at is not None for step in plan.steps) >= after
     back(root, plan)
     assert of_run(root).is_done
     stand = versions(root)
@@ -154,7 +154,7 @@ def test_upkeep_between_two_runs_and_a_restore_change_nothing(root, expected):
     later = datetime.now(UTC) + timedelta(days=30)
     for table in lakehouse.tables():
         cursor = Upkeep(lakehouse, DECLARED, lambda: None, timedelta(days=7)).cursors.get(table.name)
-        upkeep.tend(table, keep_from=cursor, pinned=(), retention=timedelta(days=7), run_id="upkeep", now=later)
+        upkeep.maintain(table, upkeep.Keep(cursor, (), timedelta(days=7), later), "maintenance")
     run_products(settings_of(root), TABLES, "third-run")
     assert_same(content(root), expected, "third run")
 

@@ -83,7 +83,7 @@ def replays(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> Replays:
 
 def accounts(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> RowAccount:
     """Of all commits of the table together."""
-    said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).history())
+    said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).commits())
     return sum((RowAccount.from_json(account) for account in said if account), RowAccount())
 
 

@@ -1,4 +1,4 @@
-"""Upkeep of `shop.silver.things` in a process of its own that kills itself: `python -m … ROOT PLACE`, see `test_upkeep`."""
+"""Maintenance of `shop.silver.things` in a process of its own that kills itself: `python -m … ROOT PLACE`, see `test_maintenance`."""
 
 import os
 import signal
@@ -7,31 +7,38 @@ from datetime import UTC, datetime, timedelta
 
 from deltalake import DeltaTable
 
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import compaction, maintenance
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.maintenance import Keep
 
 PLACES = {
-    "compacted": (upkeep, "_compact_once"),
-    "sorted": (upkeep, "_sort_once"),
+    "compacted": (compaction, "_compact_once"),
+    "sorted": (compaction, "_sort_once"),
     "announced": (DeltaTable, "create_write_transaction"),
-    "deleted one": (upkeep, "_delete"),
+    "checkpointed": (DeltaTable, "create_checkpoint"),
+    "deleted one": (maintenance, "_delete"),
 }
 
 
-def dies_after(function):
+def dies_after(function, times):
+    """It comes back all but the last time."""
+    calls = []
+
     def die(*args, **kwargs):
         function(*args, **kwargs)
-        os.kill(os.getpid(), signal.SIGKILL)
+        calls.append(1)
+        if len(calls) == times:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     return die
 
 
-def main(root, place):
+def main(root, place, times="1", days="10"):
     owner, name = PLACES[place]
-    setattr(owner, name, dies_after(getattr(owner, name)))
+    setattr(owner, name, dies_after(getattr(owner, name), int(times)))
     table = Lakehouse(root).table("shop.silver.things")
-    week, later = timedelta(days=7), datetime.now(UTC) + timedelta(days=10)
-    upkeep.tend(table, keep_from=None, pinned=set(), retention=week, run_id="upkeep", now=later)
+    later = datetime.now(UTC) + timedelta(days=int(days))
+    maintenance.maintain(table, Keep(None, set(), timedelta(days=7), later), "maintenance")
 
 
 if __name__ == "__main__":

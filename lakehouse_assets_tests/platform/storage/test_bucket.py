@@ -24,8 +24,7 @@ PARTS = ["a b", "c", "x/y", "100%", "Ü日本", "a=b&c+d", "it's"]
 
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process():
-    buckets._probe.cache_clear()
-    buckets._store.cache_clear()
+    buckets.forget_stores()
 
 
 def objects_in(address):
@@ -131,7 +130,7 @@ def test_a_safe_store_is_asked_twice_once_and_then_once_a_process(s3, bucket):
     buckets.ready(bucket)
     buckets.ready(bucket)
     assert s3.requests() == {"PUT": 2}
-    buckets._probe.cache_clear()  # as in the next process
+    buckets.forget_stores()  # as in the next process
     buckets.ready(bucket)
     assert s3.requests() == {"PUT": 1}
     assert objects_in(bucket) == [buckets.PROBE]

@@ -71,7 +71,7 @@ def test_the_same_commit_is_applied_once(things, name):
 @pytest.mark.parametrize(("before", "after"), [(None, 4), (2, 4), (4, 5)])
 def test_a_batch_that_starts_elsewhere_is_refused(things, name, before, after):
     things.append(ROWS, batch(None, 3))
-    with pytest.raises(CursorMoved, match=f"'{SOURCE}' stands at 3, this batch starts at {before}"):
+    with pytest.raises(CursorMoved, match=f"'{SOURCE}' is at 3, this batch starts at {before}"):
         WRITES[name](things, batch(before, after))
     assert things.version() == 1
     assert things.cursor(SOURCE) == 3
@@ -163,7 +163,7 @@ def test_a_try_is_repeated_until_no_other_writer_is_faster():
             raise CommitFailedError("another writer was faster")
         return "done"
 
-    assert with_retries("shop.silver.things", attempt) == "done"
+    assert with_retries("shop.silver.things", "tables/shop/silver/things", attempt) == "done"
     assert len(tries) == 4
 
 
@@ -172,7 +172,7 @@ def test_the_time_for_tries_ends():
         raise CommitFailedError("another writer was faster")
 
     with pytest.raises(CommitConflict, match=r"shop\.silver\.things: other writers were faster .* nothing was written"):
-        with_retries("shop.silver.things", attempt, seconds=0.05)
+        with_retries("shop.silver.things", "tables/shop/silver/things", attempt, seconds=0.05)
 
 
 def test_other_errors_are_not_tried_again():
@@ -183,7 +183,7 @@ def test_other_errors_are_not_tried_again():
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        with_retries("shop.silver.things", attempt)
+        with_retries("shop.silver.things", "tables/shop/silver/things", attempt)
     assert len(tries) == 1
 
 

@@ -65,7 +65,7 @@ def test_eight_processes_leave_what_some_serial_order_of_their_commits_would_lea
     said = race(lakehouse.root)
 
     model, by_restore = Model(), 0
-    commits = sorted(table.history(), key=lambda commit: commit["version"])
+    commits = sorted(table.commits(), key=lambda commit: commit["version"])
     assert [commit["version"] for commit in commits] == list(range(table.version() + 1))
     for commit in commits[1:]:
         if "did" in commit["info"]:

@@ -11,8 +11,8 @@ from deltalake import DeltaTable, QueryBuilder
 from polars.testing import assert_frame_equal
 from pyarrow import parquet
 
-from lakehouse_assets.platform.storage import maintenance as upkeep
 from lakehouse_assets.platform.storage import restore
+from lakehouse_assets.platform.storage.maintenance import COMPACTED, Keep, maintain
 from lakehouse_assets.platform.storage.merge import merge
 from lakehouse_assets.platform.storage.update import update
 
@@ -38,7 +38,7 @@ AWKWARD = ["United Kingdom", "it's", 'say "so"', "a/b", "a=b", "100%25", "%2F", 
 
 @pytest.fixture
 def written(lakehouse):
-    """A table with appended, replaced, merged and updated rows, gone back once, and then kept up."""
+    """A table with appended, replaced, merged and updated rows, restored once, and then maintained."""
     table = lakehouse.table("shop.silver.things")
     table.create(ROWS.schema, ("country", "day"))
     table.append(ROWS)
@@ -55,10 +55,10 @@ def written(lakehouse):
     return table
 
 
-def kept_up(table):
-    tended = upkeep.tend(table, keep_from=None, pinned=[], retention=timedelta(0), run_id="test", now=datetime.now(UTC) + timedelta(days=3))
-    assert upkeep.COMPACTED in tended.done
-    assert not tended.why_not
+def maintained(table):
+    keep = Keep(None, (), timedelta(0), datetime.now(UTC) + timedelta(days=3))
+    done = maintain(table, keep, "maintenance")
+    assert (COMPACTED in done.done, done.why_not) == (True, "")
     return table
 
 
@@ -79,22 +79,22 @@ def assert_equal_rows(table, theirs):
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_reader_sees_equal_rows_before_and_after_upkeep(written, name):
+def test_a_reader_sees_equal_rows_before_and_after_maintenance(written, name):
     assert_equal_rows(written, READERS[name](written.uri))
-    assert_equal_rows(kept_up(written), READERS[name](written.uri))
+    assert_equal_rows(maintained(written), READERS[name](written.uri))
 
 
-def test_daft_sees_equal_rows_after_upkeep(written, monkeypatch):
+def test_daft_sees_equal_rows_after_maintenance(written, monkeypatch):
     monkeypatch.setenv("DO_NOT_TRACK", "1")  # read when it is imported
     import daft
 
-    rows = daft.read_deltalake(kept_up(written).uri).to_arrow()
+    rows = daft.read_deltalake(maintained(written).uri).to_arrow()
     assert_equal_rows(written, pl.from_arrow(rows))
 
 
 def test_a_table_needs_no_more_than_every_reader_knows(written):
     """Reader 1 and writer at most 4, or writer features that readers need not know; see the Delta protocol, "Table Features"."""
-    kept_up(written)
+    maintained(written)
     protocol = written.delta().protocol()
     assert protocol.min_reader_version == 1
     assert protocol.reader_features is None

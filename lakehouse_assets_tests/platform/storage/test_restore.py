@@ -9,10 +9,10 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from lakehouse_assets.platform.storage import maintenance as upkeep
-from lakehouse_assets.platform.storage import merge, restore
+from lakehouse_assets.platform.storage import maintenance, merge, restore
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchVersion
+from lakehouse_assets.platform.storage.maintenance import Keep
 from lakehouse_assets_tests.platform.storage.fresh import files_of, rows_of
 
 SCHEMA = {"id": pl.Int64(), "value": pl.Int64()}
@@ -57,7 +57,7 @@ def test_readers_are_told_what_went_and_what_came_back(table):
 
 def test_a_plan_says_what_goes_and_what_is_read_again(table):
     plan = restore.plan(table, 1)
-    assert (plan.version, plan.to, plan.rows, plan.rows_after, plan.stands_at) == (3, 1, 4, 2, None)
+    assert (plan.version, plan.to, plan.rows, plan.rows_after, plan.done_at) == (3, 1, 4, 2, None)
     assert plan.cursors == {"source": 4, "other": None}
     assert table.version() == 3
 
@@ -67,7 +67,7 @@ def test_a_restore_that_was_done_is_not_done_again(table):
     assert [restore.restore(table, 1, "by hand") for _ in range(2)] == [4, 4]
     table.delta().optimize.compact()
     assert restore.restore(table, 1, "by hand") == 4
-    assert restore.plan(table, 1).stands_at == 4
+    assert restore.plan(table, 1).done_at == 4
     table.append(things((9, 9)))
     assert restore.restore(table, 1, "by hand") == table.version() == 6
     assert rows_of(table) == [(1, 1), (2, 2)]
@@ -93,9 +93,9 @@ def test_a_version_that_is_not_there_is_refused(table, to):
         restore.restore(table, to, "by hand")
 
 
-def test_a_version_whose_files_upkeep_deleted_is_refused(table):
+def test_a_version_whose_files_maintenance_deleted_is_refused(table):
     later = datetime.now(UTC) + timedelta(days=30)
-    upkeep.tend(table, keep_from=2, pinned=(), retention=timedelta(days=7), run_id="upkeep", now=later)
+    maintenance.maintain(table, Keep(2, (), timedelta(days=7), later), "maintenance")
     before = rows_of(table)
     with pytest.raises(NoSuchVersion, match="version 2 is the oldest to go back to"):
         restore.restore(table, 1, "by hand")
@@ -155,18 +155,18 @@ def test_a_batch_that_had_begun_before_a_restore_finds_its_cursor_moved(table):
 
 def test_a_restore_finds_out_that_a_vacuum_is_about_to_delete_its_files(table, monkeypatch):
     real, seen = DeltaTable.restore, []
-    monkeypatch.setattr(upkeep, "_delete", lambda *_: None)  # they lie there still
+    monkeypatch.setattr(maintenance, "_delete", lambda *_: None)  # they lie there still
 
     def late(delta, *args, **kwargs):
         if not seen:
             seen.append(1)
             later = datetime.now(UTC) + timedelta(days=30)
-            upkeep.tend(table, keep_from=None, pinned=(), retention=timedelta(days=7), run_id="upkeep", now=later)
+            maintenance.maintain(table, Keep(None, (), timedelta(days=7), later), "maintenance")
         return real(delta, *args, **kwargs)
 
     monkeypatch.setattr(DeltaTable, "restore", late)
     before = rows_of(table)
-    with pytest.raises(NoSuchVersion, match="upkeep has deleted files"):
+    with pytest.raises(NoSuchVersion, match="maintenance has deleted files"):
         restore.restore(table, 1, "by hand")
     assert rows_of(table) == before
 
@@ -189,10 +189,10 @@ def test_two_restores_at_once_are_as_one_after_the_other(table):
     assert (len(rows_of(table)), table.cursor("source")) == {"1": (2, 4), "2": (3, 6)}[last]
 
 
-def test_the_version_before_a_run(table):
-    assert [restore.before_run(table, run) for run in ("first", "second", "third")] == [0, 1, None]
-    restore.restore(table, 1, "second")  # neither a restore nor upkeep is a run's own write
-    assert restore.before_run(table, "second") == 1
+def test_the_runs_of_a_table_with_the_version_before_each(table):
+    assert restore.runs_of(table) == {"first": 0, "second": 1}
+    restore.restore(table, 1, "second")  # neither a restore nor maintenance is a run's own write
+    assert restore.runs_of(table) == {"first": 0, "second": 1}
 
 
 def test_versions_with_the_same_rows(table):

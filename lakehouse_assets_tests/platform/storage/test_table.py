@@ -132,7 +132,7 @@ def test_a_table_with_column_mapping_is_refused(three):
     """Readers through Arrow would return nulls."""
     log = Path(three.uri, "_delta_log", f"{0:020d}.json")
     log.write_text(log.read_text().replace('"configuration":{', '"configuration":{"delta.columnMapping.mode":"name",'))
-    opened.forget()
+    opened.clear()
     for read in (three.scan, three.version, lambda: three.append(row(4))):
         with pytest.raises(SchemaMismatch, match=r"shop\.silver\.things uses column mapping"):
             read()
@@ -161,3 +161,17 @@ def test_a_commit_of_another_program_is_one_like_any(three):
     )
     assert three.history()[0]["info"] == {}
     assert rows_of(three, "id") == [(1,), (2,), (3,), (4,)]
+
+
+def test_a_cached_table_of_a_relative_path_is_that_of_the_working_directory(tmp_path, monkeypatch):
+    """Two roots of one relative path in one process."""
+    for number, folder in enumerate(("one", "other"), start=1):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        table = Lakehouse("tables").table("shop.silver.things")
+        table.create(SCHEMA)
+        for _ in range(number):
+            table.append(row(number))
+    for number, folder in enumerate(("one", "other"), start=1):
+        monkeypatch.chdir(tmp_path / folder)
+        assert Lakehouse("tables").table("shop.silver.things").count() == number
