@@ -51,6 +51,12 @@ class Settings:
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")
     memory_megabytes: int = _setting(0, "Megabytes that queries may hold before they spill to disk; 0: half of the machine's memory.")
     seed: int = _setting(20, "Seed of every training.")
+    show_personal: str = _setting(
+        "never",
+        "Whether personal data is shown: never (masked for everybody), or owner (unmasked for the user who owns the root's folder; a line "
+        "on stderr says so).",
+        ("never", "owner"),
+    )
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
