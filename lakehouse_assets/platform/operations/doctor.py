@@ -197,7 +197,7 @@ def lost_pins(checkup: Checkup) -> Iterator[Finding]:
                     model.name,
                     f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
                     f"{name}, which cannot be read any more: it cannot be reproduced",
-                    f"lakehouse run {model.name} --rebuild",
+                    f"lakehouse run {model.name} --full-refresh",
                 )
 
 
@@ -230,14 +230,14 @@ def small_files(patient: Patient) -> Iterator[Finding]:
     """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
     if patient.need.crowded and patient.need.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.need.crowded):
         what = f"{patient.need.small_files} small files, and {len(patient.need.crowded)} partitions with too many of them"
-        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+        yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
 
 def long_log(patient: Patient) -> Iterator[Finding]:
     """A log that readers have to read commit by commit."""
     if patient.stock.log_entries > _LONG_LOG:
         what = f"{patient.stock.log_entries} commits since the last checkpoint: opening it takes longer than it has to"
-        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+        yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
 
 def leftovers(patient: Patient) -> Iterator[Finding]:
@@ -249,7 +249,7 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
         return
     if left:
         what = f"{len(left)} files ({sum(left.values()):,} bytes) that no commit names, as a killed write leaves them: {min(left)}"
-        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+        yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
 
 def protocol(patient: Patient) -> Iterator[Finding]:
@@ -297,7 +297,7 @@ def cursors(patient: Patient) -> Iterator[Finding]:
             yield patient.finding("error", what, _made_anew(patient))
         elif at < upkeep.readable_from(source) and source.changed_at(at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
-            yield patient.finding("error", what, f"lakehouse run {patient.name} --rebuild")
+            yield patient.finding("error", what, f"lakehouse run {patient.name} --full-refresh")
 
 
 def _landing_cursor(patient: Patient, asset: FeedAsset) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ FILES_CHECK = "files_read"
 # On the run: whether models that have a champion already are trained anew.
 TRAINING_TAG = "lakehouse/training"
 ONLY_WITHOUT_CHAMPION = "only without champion"
-REBUILD_TAG = "lakehouse/rebuild"
+FULL_REFRESH_TAG = "lakehouse/full_refresh"
 
 # Every write is done once however often it is tried (law 1), so trying again is safe.
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -171,7 +171,7 @@ def _table(asset: TableAsset) -> dg.AssetsDefinition:
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open))
         with _final_errors(asset.name):
             try:
-                done = refresh.rebuild() if REBUILD_TAG in context.run.tags else refresh.run()
+                done = refresh.rebuild() if FULL_REFRESH_TAG in context.run.tags else refresh.run()
             except ContractBroken as broken:
                 yield from _selected(context, *describe.broken(asset, key, broken))
                 raise
@@ -215,7 +215,7 @@ def _model(asset: ModelAsset) -> dg.AssetsDefinition:
         step = ModelStep(asset, lakehouse, context.resources.mlflow.open(), resource.seed, context.run.run_id)
         with _final_errors(asset.name):
             trained = step.run(
-                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, anew=REBUILD_TAG in context.run.tags
+                only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION, anew=FULL_REFRESH_TAG in context.run.tags
             )
         yield from _selected(context, *describe.model(key, lakehouse.table(asset.name), trained, resource.reports))
 

@@ -1,14 +1,12 @@
-"""Finds what the products declare: every module below a package is imported, every declaration in it is taken. No list is kept anywhere."""
+"""What the products declare and what they define with Dagster's own means. How their modules are found is in `declarations.discover`."""
 
-import importlib
-import pkgutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
 import dagster as dg
 
 from lakehouse_assets.platform.declarations.declare import Declaration, FeedAsset, ModelAsset, TableAsset
+from lakehouse_assets.platform.declarations.discover import declared_in, modules_of
 from lakehouse_assets.platform.orchestration.assets import build
 
 
@@ -34,6 +32,13 @@ class Products:
         """The models."""
         return [asset for asset in self.declarations if isinstance(asset, ModelAsset)]
 
+    @property
+    def plain_tables(self) -> frozenset[str]:
+        """The tables of assets that are defined with Dagster's own means."""
+        plain = [asset for asset in self.plain.assets or () if isinstance(asset, dg.AssetsDefinition | dg.AssetSpec)]
+        keys = [key for asset in plain for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])]
+        return frozenset(".".join(key.path) for key in keys)
+
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
         return build(self.declarations)
@@ -45,13 +50,8 @@ def load(package: ModuleType) -> Products:
     Raises:
         ValueError: Two declarations have one name.
     """
-    modules = list(_modules(package))
-    found: dict[str, Declaration] = {}
-    for module in modules:
-        for value in vars(module).values():
-            if isinstance(value, FeedAsset | TableAsset | ModelAsset) and found.setdefault(value.name, value) is not value:
-                raise ValueError(f"two declarations have the name {value.name}, one of them in {module.__name__}: rename one")
-    return Products(tuple(found.values()), _plain(modules))
+    modules = modules_of(package)
+    return Products(declared_in(modules), _plain(modules))
 
 
 def _plain(modules: list[ModuleType]) -> dg.Definitions:
@@ -64,8 +64,3 @@ def _plain(modules: list[ModuleType]) -> dg.Definitions:
         schedules=[value for value in values if isinstance(value, dg.ScheduleDefinition)],
         sensors=[value for value in values if isinstance(value, dg.SensorDefinition)],
     )
-
-
-def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    for info in sorted(pkgutil.walk_packages(package.__path__, package.__name__ + "."), key=lambda info: info.name):
-        yield importlib.import_module(info.name)

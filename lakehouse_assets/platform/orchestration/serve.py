@@ -10,17 +10,17 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from lakehouse_assets.commands.workspace import PROJECT, Workspace, prepare_dagster_home
-from lakehouse_assets.settings import Location
+from lakehouse_assets.platform.orchestration.instance import PROJECT, prepare_home
+from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.settings import Location, Settings
 
 _SECONDS_TO_START, _SECONDS_TO_END = 120, 20
 
 
-def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
+def serve(settings: Settings, say: Callable[[str], None]) -> int:
     """Serve until interrupted or until one of the servers ends; the exit code to end with."""
-    settings = workspace.settings
-    prepare_dagster_home(settings)
-    registry = workspace.mlflow.open()
+    prepare_home(settings)
+    registry = resources(settings)["mlflow"].open()
     arguments, environment = registry.server_command(settings.mlflow_port, settings.host)
     web = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     web += ["-h", settings.host, "-p", str(settings.web_port), "--log-level", "warning"]
@@ -36,7 +36,7 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
         for name, path in zip(servers, ("/server_info", "/health"), strict=True):
             _wait_for(name, servers[name], path)
             say(name)
-        say(f"Files that land in {_absolute(settings.landing)}/<feed>/ are taken by themselves. Ctrl-C ends.")
+        say(f"New files in {_absolute(settings.landing)}/<feed>/ are ingested every {settings.sensor_seconds} s. Press Ctrl-C to stop.")
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
     except KeyboardInterrupt:
@@ -44,7 +44,7 @@ def serve(workspace: Workspace, say: Callable[[str], None]) -> int:
     finally:
         for server in servers.values():
             _end(server)
-    say("A server ended by itself; its messages are above.")
+    say("A server has stopped by itself; its messages are above.")
     return 1
 
 

@@ -4,16 +4,14 @@ import json
 from datetime import date, timedelta
 from typing import Any
 
-import dagster as dg
 import polars as pl
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.commands import workspace
+from lakehouse_assets.client import open_lakehouse
 from lakehouse_assets.platform.declarations.declare import Append, Changes, Replace, Snapshot, TableAsset, table
-from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -83,8 +81,8 @@ class Shop:
             Refresh(asset, lakehouse, "run", lambda _: None).run()
 
     def declare(self, contract: type[Contract]) -> None:
-        products = Products((sales(contract), totals), dg.Definitions())
-        self.monkeypatch.setattr(workspace, "load", lambda _: products)
+        opened = open_lakehouse(settings=self.settings, declarations=(sales(contract), totals))
+        self.monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda: opened)
 
     def __call__(self, *words: str) -> Result:
         result = CliRunner(env={"LAKEHOUSE_ROOT": self.root}).invoke(main, ["contract", *words])
@@ -126,7 +124,7 @@ def test_a_table_that_nobody_declares_is_answered_with_those_that_are(shop):
 
 def test_diff_of_unchanged_contracts_ends_well(shop):
     result = shop("diff")
-    assert (result.exit_code, result.stdout) == (0, "2 contracts are as the tables were written under.\n")
+    assert (result.exit_code, result.stdout) == (0, "2 contracts have not changed since the tables were last written.\n")
 
 
 def test_diff_names_changes_and_the_stored_rows_that_break_them(shop):

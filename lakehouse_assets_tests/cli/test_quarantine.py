@@ -7,8 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.commands.report import _table
-from lakehouse_assets.commands.workspace import Workspace
+from lakehouse_assets.client.status import status_of_table
 from lakehouse_assets.platform.quality.split import MASK
 from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
@@ -33,7 +32,7 @@ def lakehouse(settings, monkeypatch):
         result = CliRunner().invoke(main, ["quarantine", *words])
         assert result.exit_code == code, result.output
         with suppress(json.JSONDecodeError):
-            return json.loads(result.output)
+            return json.loads(result.stdout)
         return result.output
 
     return call
@@ -48,7 +47,7 @@ def test_rows_are_shown_with_their_rules_their_file_and_line_and_their_source(la
     assert first["unparsed"] == {"quantity": "1,200"}
     assert (first["source"]["Quantity"], first["source"]["Description"]) == ("1,200", "CHERRY LIGHTS")
     said = lakehouse(LINES)
-    for part in ("2 rows wait in quarantine", "first.csv, row 2", "quantity could not be read from", "1,200", "many", "replay"):
+    for part in ("2 rows are in quarantine", "first.csv, row 2", "quantity could not be parsed from", "1,200", "many", "replay"):
         assert part in said
 
 
@@ -99,8 +98,8 @@ def test_rows_are_mended_and_released(lakehouse, settings):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sales.silver.nothing"], "no product declares a table 'sales.silver.nothing' with a quarantine. There are: "),
-        (["replay", "sales.gold.daily_revenue"], "`lakehouse run sales.gold.daily_revenue --rebuild`"),
+        (["sales.silver.nothing"], "no product declares a table with a contract 'sales.silver.nothing'"),
+        (["replay", "sales.gold.daily_revenue"], "`lakehouse run sales.gold.daily_revenue --"),
         (["replay", LINES, "--set", "Quantity"], "write COLUMN=EXPRESSION"),
         (["replay", LINES, "--set", "Quantity=1", "--set", "Quantity=2"], "--set names 'Quantity' twice"),
         (["replay", LINES, "--where", "nothing = 1"], "--where 'nothing = 1' cannot be understood"),
@@ -113,4 +112,4 @@ def test_what_cannot_be_done_is_said_in_a_sentence(lakehouse, words, said):
 
 def test_the_status_counts_rows_that_wait(lakehouse, settings):
     lakehouse("replay", LINES, "--set", "Quantity=replace(Quantity, ',', '')")
-    assert _table(Workspace(settings), LINES, [])["quarantined"] == 1
+    assert status_of_table(tables_of(settings), LINES)["quarantined"] == 1
