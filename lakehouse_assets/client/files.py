@@ -9,6 +9,7 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.names import did_you_mean
+from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.operations import landed_files
 
 if TYPE_CHECKING:
@@ -61,9 +62,9 @@ class Files:
             LookupError: Each row of the table is made from many.
             ValueError: The condition cannot be understood.
         """
-        described = self.context.policy.tables.get(table)
-        rows = self.context.reader.scan(table)
-        return landed_files.with_origin(rows, table, described.sources if described else (), where)
+        handle = TableHandle(self.context, full_name(self.context, table))
+        described = self.context.policy.tables.get(handle.name)
+        return landed_files.with_origin(handle.scan(), handle.name, described.sources if described else (), where)
 
     def retry(self, paths: Iterable[str], feed: str | None = None) -> Values:
         """Have the next run read refused files again, once.
