@@ -1,0 +1,91 @@
+"""An open, self-hosted lakehouse ML platform. These are the public names: products, notebooks and stored models rely on them alone.
+
+A name is imported when it is first used, so `import lakehouse_assets` loads nothing else. The modules behind the names are private and may
+move.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lakehouse_assets.client import open_lakehouse
+    from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
+    from lakehouse_assets.platform.declarations.features import feature_set
+    from lakehouse_assets.platform.declarations.feeds import feed
+    from lakehouse_assets.platform.declarations.models import model, predictions
+    from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2, Append, Upsert
+    from lakehouse_assets.platform.declarations.tables import Dimension, table
+    from lakehouse_assets.platform.ingestion.feed import Feed
+    from lakehouse_assets.platform.quality.conform import choice, code, conform, day, number, text, timestamp, whole_number
+    from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+
+_PLATFORM = f"{__name__}.platform"
+_DECLARATIONS = f"{_PLATFORM}.declarations"
+_MODULES = {
+    "Contract": f"{_PLATFORM}.quality.contract",
+    "column": f"{_PLATFORM}.quality.contract",
+    "rule": f"{_PLATFORM}.quality.contract",
+    "Timestamp": f"{_PLATFORM}.quality.contract",
+    "feed": f"{_DECLARATIONS}.feeds",
+    "Feed": f"{_PLATFORM}.ingestion.feed",
+    "conform": f"{_PLATFORM}.quality.conform",
+    "text": f"{_PLATFORM}.quality.conform",
+    "code": f"{_PLATFORM}.quality.conform",
+    "whole_number": f"{_PLATFORM}.quality.conform",
+    "number": f"{_PLATFORM}.quality.conform",
+    "timestamp": f"{_PLATFORM}.quality.conform",
+    "day": f"{_PLATFORM}.quality.conform",
+    "choice": f"{_PLATFORM}.quality.conform",
+    "table": f"{_DECLARATIONS}.tables",
+    "Dimension": f"{_DECLARATIONS}.tables",
+    "Append": f"{_DECLARATIONS}.row_kinds",
+    "Upsert": f"{_DECLARATIONS}.row_kinds",
+    "SCD1": f"{_DECLARATIONS}.row_kinds",
+    "SCD2": f"{_DECLARATIONS}.row_kinds",
+    "ByPartition": f"{_DECLARATIONS}.computed_kinds",
+    "ByKey": f"{_DECLARATIONS}.computed_kinds",
+    "Trailing": f"{_DECLARATIONS}.computed_kinds",
+    "Full": f"{_DECLARATIONS}.computed_kinds",
+    "feature_set": f"{_DECLARATIONS}.features",
+    "model": f"{_DECLARATIONS}.models",
+    "predictions": f"{_DECLARATIONS}.models",
+    "open_lakehouse": f"{__name__}.client",
+}
+"""The module of each public name."""
+
+__all__ = [  # noqa: RUF022 in the order in which a product needs them
+    "Contract",
+    "column",
+    "rule",
+    "Timestamp",
+    "feed",
+    "Feed",
+    "conform",
+    "text",
+    "code",
+    "whole_number",
+    "number",
+    "timestamp",
+    "day",
+    "choice",
+    "table",
+    "Append",
+    "SCD1",
+    "SCD2",
+    "model",
+    "predictions",
+    "open_lakehouse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

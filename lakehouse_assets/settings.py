@@ -63,6 +63,12 @@ class Settings:
         "once gets an equal share; 0: half of the machine's memory.",
     )
     seed: int = _setting(20, "Seed of every training.")
+    show_personal: str = _setting(
+        "never",
+        "Whether personal data is shown: never (masked for everybody), or owner (unmasked for the user who owns the root's folder; a line "
+        "on stderr says so).",
+        ("never", "owner"),
+    )
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -128,6 +134,16 @@ class Settings:
         """Where pictures for people are put."""
         return self.home_folder / "reports"
 
+    @property
+    def audit(self) -> Path:
+        """Where reads are written down."""
+        return self.home_folder / "audit"
+
+    @property
+    def cache(self) -> Path:
+        """Where what can be worked out again is kept."""
+        return self.home_folder / "cache"
+
     def _under_root(self, name: str) -> Location:
         return self.root / name if isinstance(self.root, Path) else f"{self.root}/{name}"
 
@@ -139,7 +155,7 @@ def variable(name: str) -> str:
 
 def _parse(name: str, value: str, setting: Any) -> Any:
     if setting.name == "root":
-        return _location(name, value)
+        return parse_location(name, value)
     if setting.name == "home" and "://" in value:
         raise SettingError(f"{name}: name a folder of this machine")
     if setting.type is int:
@@ -153,7 +169,12 @@ def _parse(name: str, value: str, setting: Any) -> Any:
     return value
 
 
-def _location(name: str, value: str) -> Location:
+def parse_location(name: str, value: str) -> Location:
+    """A folder or a bucket from its text; `name` is the variable, for messages.
+
+    Raises:
+        SettingError: It is neither.
+    """
     scheme, separator, place = value.partition("://")
     if not separator:
         if not value:

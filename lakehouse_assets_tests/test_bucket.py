@@ -75,7 +75,7 @@ def test_files_land_and_wait_in_a_bucket(lakehouse, bucket, tmp_path):
     file = tmp_path / "mine 1.csv"
     file.write_text("Invoice\n")
     assert f"{bucket}/landing/invoices/mine 1.csv" in lakehouse("land", "invoices", str(file)).stdout
-    assert "lies there already" in lakehouse("land", "invoices", str(file)).stdout
+    assert "is already there" in lakehouse("land", "invoices", str(file)).stdout
     file.write_text("Invoice\nother\n")
     again = lakehouse("land", "invoices", str(file))
     assert again.exit_code == 1

@@ -40,7 +40,7 @@ def invoices(tmp_path):
 
 def test_help_teaches_every_command(lakehouse):
     text = lakehouse("--help").stdout
-    commands = "simulate land run status show history sql models settings upkeep doctor restore dev demo"
+    commands = "simulate land run status show history sql models settings maintenance doctor restore dev demo"
     for command in commands.split():
         assert command in text
         assert "Usage" in lakehouse(command, "--help").stdout
@@ -69,7 +69,7 @@ def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
     assert json.loads(lakehouse("show", "--json", "sales.gold.daily_revenue", "--version", "0").stdout) == []
     history = json.loads(lakehouse("history", "--json", "sales.gold.daily_revenue").stdout)
     assert [commit["version"] for commit in history] == [1, 0]
-    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["dagster", "landing", "mlflow", "tables"]
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["audit", "cache", "dagster", "landing", "mlflow", "tables"]
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -81,7 +81,7 @@ def test_a_failed_run_says_what_failed_and_how_to_go_on(lakehouse, tmp_path):
     assert run.exit_code == 1
     assert "200 of 200 rows break contract InvoiceLine" in run.stdout
     assert "skipped" in run.stdout
-    assert "lakehouse run again" in run.stdout
+    assert "lakehouse run again. It resumes where this run stopped." in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
 
 
@@ -95,14 +95,14 @@ def test_a_selection_runs_a_part(lakehouse, invoices):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", "sales.silver.nothing"), "nothing is called"),
+        (("run", "sales.silver.nothing"), "no table or model matches 'sales.silver.nothing'"),
         (("run", "group:("), "cannot be understood"),
         (("show", "sales.silver.invoice_lines"), "does not exist yet"),
-        (("show", "invoice_lines"), "product.layer.name"),
-        (("land", "invoice", "x.csv"), "There are: customers, invoices, products"),
+        (("show", "invoice_line"), "product.layer.name"),
+        (("land", "invoice", "x.csv"), "did you mean invoices? There are: customers, invoices, products"),
         (("land", "invoices", "nowhere.csv"), "is not a file"),
-        (("sql", "select * from sales.gold.nothing"), "not found"),
-        (("history", "a.b.c"), "does not exist yet"),
+        (("sql", "select * from sales.gold.nothing"), "there is no table 'sales.gold.nothing'"),
+        (("history", "a.b.c"), "there is no table 'a.b.c'"),
     ],
 )
 def test_mistakes_are_answered_with_a_sentence(lakehouse, words, said):
@@ -114,7 +114,7 @@ def test_mistakes_are_answered_with_a_sentence(lakehouse, words, said):
 
 def test_landing_another_content_under_a_known_name_is_refused(lakehouse, invoices):
     lakehouse("land", "invoices", str(invoices))
-    assert "lies there already" in lakehouse("land", "invoices", str(invoices)).stdout
+    assert "is already there" in lakehouse("land", "invoices", str(invoices)).stdout
     invoices.write_text(f"{HEADER}\n{GOOD}\n")
     again = lakehouse("land", "invoices", str(invoices))
     assert again.exit_code == 1
@@ -135,7 +135,7 @@ def test_the_installed_command_in_a_process_of_its_own(tmp_path):
     command = [str(Path(sys.executable).with_name("lakehouse")), "status"]
     result = subprocess.run(command, capture_output=True, text=True, env=clean, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert "No table yet" in result.stdout
+    assert "There are no tables yet" in result.stdout
     assert result.stderr == ""
 
 

@@ -1,11 +1,19 @@
-"""`lakehouse contract`: what tables promise, and what a change breaks. What is done is in `commands.contract`."""
+"""`lakehouse contract`: what tables promise, and what a change breaks."""
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, workspace
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, add_row, client, grid, print_json
+
+_CONSEQUENCES = {
+    "error": "rows that break it are quarantined",
+    "warn": "rows that break it are counted and written",
+    "fail": "one row that breaks it stops the write",
+}
 
 
 @click.group(cls=Commands)
@@ -31,13 +39,37 @@ def show(table: str, as_json: bool) -> None:
     Example:
       lakehouse contract show sales.gold.daily_revenue
     """
-    from lakehouse_assets.commands import contract as commands
-
-    found = commands.show(workspace(), table)
+    values = client().contracts.show(table)
     if as_json:
-        print_json(found)
+        print_json(values)
     else:
-        commands.print_contract(found, CONSOLE)
+        _print_contract(values)
+
+
+def _print_contract(values: dict[str, Any]) -> None:
+    CONSOLE.print(f"[bold]{values['table']}[/]  contract {values['contract']} {values['fingerprint']}, {values['owner']}")
+    CONSOLE.print(f"{values['description']}\n", markup=False)
+    shown = grid("column", "type", "nulls", "", "description")
+    for column in values["columns"]:
+        marks = [name for name in ("key", "personal") if column[name]] + ([f"in {column['references']}"] if column["references"] else [])
+        add_row(shown, column["name"], column["type"], "allowed" if column["nullable"] else "", ", ".join(marks), column["description"])
+    CONSOLE.print(shown)
+    CONSOLE.print()
+    shown = grid("level", "rule", "demands")
+    for rule in values["rules"]:
+        add_row(shown, rule["level"], rule["name"], rule["text"])
+    CONSOLE.print(shown)
+    for level, text in _CONSEQUENCES.items():
+        if any(rule["level"] == level for rule in values["rules"]):
+            CONSOLE.print(f"[dim]{level}: {text}.[/]")
+    limits = values["thresholds"]
+    rows = "" if limits["max_bad_rows"] is None else f" or {limits['max_bad_rows']:,} rows"
+    share = f"{limits['max_bad_share']:.1%} of the rows (from {limits['share_counts_from']} rows on)"
+    CONSOLE.print(f"\nThe write stops if more than {share}{rows} are bad.")
+    if values["key"]:
+        CONSOLE.print(f"The key is {', '.join(values['key'])}, kept unique by {values['key_kept_by']}.")
+    for monitor, text in values["monitors"].items():
+        CONSOLE.print(f"{monitor}: {escape(text)}")
 
 
 @contract.command()
@@ -46,21 +78,36 @@ def show(table: str, as_json: bool) -> None:
 def diff(table: str | None, as_json: bool) -> None:
     """Compare the contract of TABLE (default: of all tables) with the last one that the table was written under.
 
-    Says what breaks, and whom: the stored table, its rows, the tables that read it. Ends with 1 if something does.
+    Shows what breaks, and whom: the stored table, its rows, the tables that read it. Ends with 1 if something does.
 
     \b
     Examples:
       lakehouse contract diff
       lakehouse contract diff sales.silver.invoice_lines --json
     """
-    from lakehouse_assets.commands import contract as commands
-
-    found = commands.diff(workspace(), table)
+    values = client().contracts.diff(table)
     if as_json:
-        print_json(found)
+        print_json(values)
     else:
-        commands.print_diff(found, CONSOLE)
-    sys.exit(any(part["breaks"] for part in found))
+        _print_diff(values)
+    sys.exit(any(part["breaks"] for part in values))
+
+
+def _print_diff(values: list[dict[str, Any]]) -> None:
+    same = 0
+    for table in values:
+        if not table["changes"] and not table["breaks"] and (table["before"] or not table["notes"]):
+            same += 1
+            continue
+        CONSOLE.print(f"[bold]{table['table']}[/]  {table['before'] or 'none'} -> {table['after']}")
+        for change in table["changes"]:
+            CONSOLE.print(f"  {change['kind']}: [bold]{escape(change['subject'])}[/]: {escape(change['text'])}")
+        for broken in table["breaks"]:
+            CONSOLE.print(f"  [red]breaks {broken['whom']}[/] ({broken['owner']}): {escape(broken['text'])}")
+        for note in table["notes"]:
+            CONSOLE.print(f"  [dim]{escape(note)}[/]")
+    if same:
+        CONSOLE.print(f"{same} {'contract has' if same == 1 else 'contracts have'} not changed since the tables were last written.")
 
 
 @contract.command()
@@ -74,22 +121,20 @@ def export(table: str | None, folder: Path | None) -> None:
       lakehouse contract export sales.gold.daily_revenue
       lakehouse contract export --all contracts/
     """
-    from lakehouse_assets.commands import contract as commands
-
     if (table is None) == (folder is None):
         raise click.UsageError("name a table, or a folder with --all")
     if folder is not None:
-        for path in commands.export_all(workspace(), folder):
+        for path in client().contracts.export_all(folder):
             click.echo(path)
     elif table is not None:
-        click.echo(commands.export(workspace(), table), nl=False)
+        click.echo(client().contracts.export(table), nl=False)
 
 
 @contract.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @JSON
 def check(file: Path, as_json: bool) -> None:
-    """Say whether the table that FILE is about keeps what FILE promises (Open Data Contract Standard 3, by any author).
+    """Check whether the table that FILE is about keeps what FILE promises (Open Data Contract Standard 3, by any author).
 
     Ends with 1 if it does not.
 
@@ -97,11 +142,18 @@ def check(file: Path, as_json: bool) -> None:
     Example:
       lakehouse contract check invoice_lines.odcs.yaml
     """
-    from lakehouse_assets.commands import contract as commands
-
-    found = commands.check(workspace(), file)
+    values = client().contracts.check(file)
     if as_json:
-        print_json(found)
+        print_json(values)
     else:
-        commands.print_check(found, CONSOLE)
-    sys.exit(not all(part["kept"] for part in found))
+        _print_check(values)
+    sys.exit(not all(part["kept"] for part in values))
+
+
+def _print_check(values: list[dict[str, Any]]) -> None:
+    for table in values:
+        kept = "[green]keeps what is promised[/]" if table["kept"] else "[red]does not keep what is promised[/]"
+        CONSOLE.print(f"[bold]{table['table']}[/] {kept}")
+        for finding in table["findings"]:
+            mark = "[red]broken[/]" if finding["broken"] else "[dim]to know[/]"
+            CONSOLE.print(f"  {mark} {escape(finding['where'])} {escape(finding['text'])}")

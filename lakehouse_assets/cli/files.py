@@ -1,43 +1,66 @@
 """`lakehouse land` and `lakehouse files`: files on their way in, what became of them, and their rows."""
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, print_rows, workspace
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, add_row, ago, client, grid, plural, print_json, print_rows, right
 
-_FEED = click.option("--feed", help="The feed, where several have a file of this path.")
+_FEED = click.option("--feed", help="The feed, if several have a file of this path.")
 _ROWS = click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
 
 
 @click.command()
 @click.argument("feed")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Only say what a run would make of them; nothing is written.")
+@click.option("--dry-run", is_flag=True, help="Only show what a run would make of them; nothing is written.")
 @JSON
 def land(feed: str, files: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
-    """Put FILES into the landing zone of FEED, each whole or not at all.
+    """Copy FILES into the landing zone of FEED, each whole or not at all.
 
     \b
     Examples:
       lakehouse land invoices ~/downloads/*.parquet
       lakehouse land invoices new.csv --dry-run        rows, new columns, duplicates, what would be quarantined and why
     """
-    from lakehouse_assets.commands import land as commands
-
-    found = workspace()
-    asset = found.feed(feed)
+    result = client().land(feed, files, dry_run=dry_run)
     if dry_run:
-        result = commands.dry_run(found, asset, list(files))
-        print_json(result) if as_json else commands.print_dry_run(result, CONSOLE)
+        print_json(result) if as_json else _print_dry_run(result)
         return
-    landed = [(f"{found.settings.landing}/{feed}/{name}", new) for name, new in commands.land(list(files), found.ingestion(asset))]
     if as_json:
-        print_json([{"file": place, "new": new} for place, new in landed])
+        print_json([{"file": place, "new": new} for place, new in result])
         return
-    for place, new in landed:
-        CONSOLE.print(place + ("" if new else " lies there already"), markup=False)
+    for place, new in result:
+        CONSOLE.print(place + ("" if new else " is already there"), markup=False)
     CONSOLE.print("Next: [bold]lakehouse run[/]")
+
+
+def _print_dry_run(values: dict[str, Any]) -> None:
+    shown = grid("file", "format", "becomes", right("rows"), right("rescued"), right("quarantined"), "new columns")
+    for file in values["files"]:
+        quarantined = ", ".join(f"{count:,}" for count in file["quarantined"].values()) if file["rows"] else ""
+        counts = (f"{file['rows']:,}", f"{file['rescued']:,}", quarantined)
+        add_row(shown, file["name"], file["format"], file["becomes"], *counts, ", ".join(file["new_columns"]))
+    CONSOLE.print(shown)
+    for file in values["files"]:
+        if file["reason"]:
+            mark = f"[red]{file['becomes']}[/] " if file["becomes"] == "refused" else ""
+            CONSOLE.print(f"\n{mark}{escape(file['reason'])}")
+    total = values["total"]
+    files = ", ".join(f"{count} {kind}" for kind, count in total["files"].items())
+    CONSOLE.print(f"\n{files}; {plural(total['rows'], 'row')} for bronze, {total['rescued']:,} of them with rescued values.")
+    if total["new_columns"]:
+        CONSOLE.print(f"New columns ({values['policy']}): {escape(', '.join(total['new_columns']))}")
+    for table in values["tables"]:
+        rules = "; ".join(f"{rule}: {count:,}" for rule, count in table["rules"].items())
+        reasons = escape(f" ({rules})") if rules else "."
+        CONSOLE.print(f"[bold]{table['table']}[/] would quarantine {table['quarantined']:,} of {total['rows']:,} rows{reasons}")
+        if table["stops"]:
+            CONSOLE.print(f"  [red]The write would fail:[/] {escape(table['stops'])}")
+    CONSOLE.print("\nNothing was written.")
 
 
 class _FeedOrCommand(Commands):
@@ -78,13 +101,27 @@ def list_files(feed: str | None, refused: bool, path: str | None, as_json: bool)
       lakehouse files list invoices
       lakehouse files list --refused --json
     """
-    from lakehouse_assets.commands import files as commands
-
-    found = commands.files(workspace(), feed, refused=refused, path=path)
+    rows = client().files.list(feed, refused=refused, path=path)
     if as_json:
-        print_json(found)
-    else:
-        commands.print_files(found, CONSOLE)
+        print_json(rows)
+        return
+    if not rows:
+        CONSOLE.print("No files: `lakehouse land FEED FILE`, then `lakehouse run`.")
+        return
+    shown = grid("feed", "file", right("number"), "state", right("rows"), right("version"), "when", "run")
+    for row in rows:
+        count = "" if row["rows"] is None or row["outcome"] != "read" else f"{row['rows']:,}"
+        version = "" if row["bronze_version"] is None else row["bronze_version"]
+        path_shown = row["path"] if row["path"].isprintable() else repr(row["path"])
+        add_row(shown, row["feed"], path_shown, row["sequence"], row["state"], count, version, _when(row["at"]), row["run_id"][:8])
+    CONSOLE.print(shown)
+    for row in rows:
+        if row["reason"]:
+            CONSOLE.print(f"\n[red]{row['state']}[/] {escape(row['feed'])}: {escape(row['reason'])}")
+
+
+def _when(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} ({ago(moment)})"
 
 
 @files.command()
@@ -93,20 +130,18 @@ def list_files(feed: str | None, refused: bool, path: str | None, as_json: bool)
 @_ROWS
 @JSON
 def rows(path: str, feed: str | None, rows: int, as_json: bool) -> None:
-    """The rows of the file PATH as bronze holds them; `_row` is the number of the record in the file, without the header.
+    """The rows of the file PATH in bronze; `_row` is the number of the record in the file, without the header.
 
     \b
     Example:
       lakehouse files rows invoices/2026-11-20.csv --rows 5
     """
-    from lakehouse_assets.commands import files as commands
-
-    print_rows(commands.rows(workspace(), path, feed).head(rows).collect(), as_json=as_json)
+    print_rows(client().files.rows(path, feed).head(rows).collect(), as_json=as_json)
 
 
 @files.command("of")
 @click.argument("table")
-@click.option("--where", help="Which rows: a condition in SQL on columns of the table.")
+@click.option("--where", help="Which rows: a condition in SQL on columns of the table. It sees personal data masked.")
 @_ROWS
 @JSON
 def origins(table: str, where: str | None, rows: int, as_json: bool) -> None:
@@ -117,9 +152,7 @@ def origins(table: str, where: str | None, rows: int, as_json: bool) -> None:
       lakehouse files of sales.silver.invoice_lines --where "invoice = '489434'"
       lakehouse files of sales.silver.invoice_lines__quarantine
     """
-    from lakehouse_assets.commands import files as commands
-
-    print_rows(commands.origins(workspace(), table, where).head(rows).collect(engine="streaming"), as_json=as_json)
+    print_rows(client().files.origins(table, where).head(rows).collect(engine="streaming"), as_json=as_json)
 
 
 @files.command()
@@ -133,7 +166,7 @@ def retry(paths: tuple[str, ...], feed: str | None, as_json: bool) -> None:
     Example:
       lakehouse files retry invoices/2026-11-20.csv && lakehouse run
     """
-    _again(paths, feed, as_json, reread=False)
+    _print_asked(client().files.retry(paths, feed), as_json)
 
 
 @files.command()
@@ -141,7 +174,7 @@ def retry(paths: tuple[str, ...], feed: str | None, as_json: bool) -> None:
 @_FEED
 @JSON
 def reread(paths: tuple[str, ...], feed: str | None, as_json: bool) -> None:
-    """Put the rows that the files PATHS have now in the place of those that they brought, with the next run, once.
+    """Replace the old rows of the files PATHS with their current content, with the next run, once.
 
     It does so whatever the feed's policy for changed files is.
 
@@ -149,19 +182,15 @@ def reread(paths: tuple[str, ...], feed: str | None, as_json: bool) -> None:
     Example:
       lakehouse files reread invoices/2026-11-20.csv && lakehouse run
     """
-    _again(paths, feed, as_json, reread=True)
+    _print_asked(client().files.reread(paths, feed), as_json)
 
 
-def _again(paths: tuple[str, ...], feed: str | None, as_json: bool, *, reread: bool) -> None:
-    from lakehouse_assets.commands import files as commands
-
-    found = workspace()
-    asked = [commands.again(found, path, feed, reread=reread) for path in paths]
+def _print_asked(asked: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
         print_json(asked)
         return
-    for one in asked:
-        said = "is a copy of what was read, so it is not read again" if one["event"] == "duplicate" else "waits"
-        CONSOLE.print(f"{one['feed']}/{one['path']} {said}", markup=False)
-    if any(one["event"] != "duplicate" for one in asked):
+    for file in asked:
+        state = "is a copy of a file that was read, so it is not read again" if file["event"] == "duplicate" else "waits"
+        CONSOLE.print(f"{file['feed']}/{file['path']} {state}", markup=False)
+    if any(file["event"] != "duplicate" for file in asked):
         CONSOLE.print("Next: [bold]lakehouse run[/] reads it, once")

@@ -1,8 +1,17 @@
-"""`lakehouse quarantine`: rejected rows, and their way back. What is done is in `commands.quarantine`."""
+"""`lakehouse quarantine`: rejected rows, and their release."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
+from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, workspace
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, add_row, client, grid, plural, print_json, right
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.pipeline.replay import Replayed
+
+_SHOWN = 200
 
 
 class _TableOrCommand(Commands):
@@ -17,7 +26,7 @@ class _TableOrCommand(Commands):
 
 @click.group(cls=_TableOrCommand)
 def quarantine() -> None:
-    """Rows that were rejected: `lakehouse quarantine TABLE` shows them, `replay` puts them through again.
+    """Rejected rows: `lakehouse quarantine TABLE` shows them, `replay` processes them again.
 
     \b
     Examples:
@@ -34,20 +43,45 @@ def quarantine() -> None:
 @click.option("--all", "released", is_flag=True, help="Also rows that were released.")
 @JSON
 def show(table: str, rows: int, rule: str | None, released: bool, as_json: bool) -> None:
-    """Rules that rows of TABLE broke, and the rows: file and line, the text that could not be read, the source row.
+    """Rules that rows of TABLE broke, and the rows: file and record, the text that could not be parsed, the source row.
 
     \b
     Examples:
       lakehouse quarantine sales.silver.invoice_lines
       lakehouse quarantine sales.silver.invoice_lines --rule readable --rows 3 --json
     """
-    from lakehouse_assets.commands import quarantine as commands
-
-    found = commands.rejected(commands.replays_of(workspace(), table), rows=rows, rule=rule, released=released)
+    values = client().quarantine(table).show(rows=rows, rule=rule, released=released)
     if as_json:
-        print_json(found)
+        print_json(values)
     else:
-        commands.print_rejected(found, CONSOLE)
+        _print_rejected(values)
+
+
+def _print_rejected(values: Mapping[str, Any]) -> None:
+    released = f", {values['released']:,} were released" if values["released"] else ""
+    verb = "is" if values["waiting"] == 1 else "are"
+    CONSOLE.print(f"[bold]{values['table']}[/]: {plural(values['waiting'], 'row')} {verb} in quarantine{released}.")
+    if not values["rules"]:
+        return
+    shown = grid("rule", right("rows"), "demands")
+    for rule in values["rules"]:
+        add_row(shown, rule["rule"], f"{rule['rows']:,}", rule["text"])
+    CONSOLE.print(shown)
+    for row in values["rows"]:
+        at = f"{row['file']}, row {row['row']}" if row["file"] else "a row without a file"
+        mark = f" [green]released {row['released_at']:%Y-%m-%d %H:%M}[/]" if "released_at" in row else ""
+        CONSOLE.print(f"\n[bold]{escape(at)}[/]{mark}: {escape(', '.join(row['rules']))}", soft_wrap=True)
+        for name, text in row["unparsed"].items():
+            CONSOLE.print(f"  {escape(name)} could not be parsed from [red]{escape(_short(text))}[/]", soft_wrap=True)
+        source = ", ".join(f"{name}={_short(value)}" for name, value in row["source"].items() if value is not None)
+        CONSOLE.print(f"  [dim]{escape(source) or 'its source row does not exist any more'}[/]", soft_wrap=True)
+    if values["waiting"]:
+        CONSOLE.print(f"\nFix the contract, the function or the rows, then [bold]lakehouse quarantine replay[/] {values['table']}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 @quarantine.command()
@@ -56,25 +90,79 @@ def show(table: str, rows: int, rule: str | None, released: bool, as_json: bool)
 @click.option(
     "--set", "sets", multiple=True, metavar="COLUMN=EXPRESSION", help="Change a column of the source row first, by an expression in SQL."
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be released.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be released.")
 @JSON
 def replay(table: str, where: str | None, sets: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Put rejected rows of TABLE through its function and contract again, and write those that pass, once.
+    """Process rejected rows of TABLE by its function and contract again, and write those that pass, once.
 
-    The source rows themselves stay as they are; what was changed with --set is kept beside the row in the quarantine.
+    The source rows themselves are not changed; what was changed with --set is recorded with the row in the quarantine.
 
     \b
     Examples:
-      lakehouse quarantine replay sales.silver.invoice_lines            after a contract or a function was mended
+      lakehouse quarantine replay sales.silver.invoice_lines            after a contract or a function was fixed
       lakehouse quarantine replay sales.silver.invoice_lines \\
           --where "array_contains(_broken, 'readable') and _file like '2024-%'" \\
           --set "Quantity=replace(Quantity, ',', '')" --dry-run
     """
-    from lakehouse_assets.commands import quarantine as commands
-
-    selection = commands.selection_of(where, sets)
-    replayed = commands.replay(commands.replays_of(workspace(), table), selection, dry_run=dry_run)
+    replayed = client().quarantine(table).replay(where, _changes(sets), dry_run=dry_run)
     if as_json:
-        print_json(commands.plain(replayed, dry_run=dry_run))
+        print_json(_as_values(replayed, dry_run=dry_run))
     else:
-        commands.print_replayed(table, replayed, CONSOLE, dry_run=dry_run)
+        _print_replayed(table, replayed, dry_run=dry_run)
+
+
+def _changes(sets: tuple[str, ...]) -> dict[str, str]:
+    """The expressions of `--set COLUMN=EXPRESSION`, by column."""
+    changes: dict[str, str] = {}
+    for text in sets:
+        column, separator, expression = text.partition("=")
+        column = column.strip().strip('"')
+        if not separator or not column or not expression.strip():
+            example = "--set \"Quantity=replace(Quantity, ',', '.')\""
+            raise ValueError(f"--set {text!r} cannot be understood: write COLUMN=EXPRESSION, as in {example}")
+        if column in changes:
+            raise ValueError(f"--set names {column!r} twice: write one expression for it")
+        changes[column] = expression.strip()
+    return changes
+
+
+def _as_values(replayed: "Replayed", *, dry_run: bool) -> dict[str, Any]:
+    account = replayed.account
+    return {
+        "dry_run": dry_run,
+        "replay": replayed.number,
+        "selected": replayed.selected,
+        "released": replayed.released,
+        "rejected": replayed.selected - replayed.released,
+        "rejected_by": dict(replayed.rejected),
+        "source_gone": replayed.gone,
+        "written": account.written if account else None,
+        "merged": account.updated if account else None,
+        "duplicates": account.duplicates if account else None,
+        "finished_before": replayed.finished,
+    }
+
+
+def _print_replayed(table: str, replayed: "Replayed", *, dry_run: bool) -> None:
+    if replayed.finished:
+        CONSOLE.print(f"{plural(replayed.finished, 'replay')} that had been interrupted: completed first.")
+    if not replayed.selected and not replayed.gone:
+        CONSOLE.print(f"No row in the quarantine of {table} is selected: nothing to do.")
+        return
+    selected = f"{plural(replayed.selected, 'row')} selected"
+    account = replayed.account
+    if dry_run:
+        CONSOLE.print(f"{selected}, {replayed.released:,} would be released (nothing was written).")
+    elif account is not None and replayed.number is not None:
+        counts = f"{account.written:,} written, {account.updated:,} merged into a row of the table, {account.duplicates:,} duplicates"
+        CONSOLE.print(f"{selected}, {replayed.released:,} released into {table} by replay {replayed.number}: {counts}.")
+    else:
+        CONSOLE.print(f"{selected}, {replayed.released:,} released into {table}.")
+    still = replayed.selected - replayed.released
+    if still:
+        reasons = ", ".join(f"{rule} ({count:,})" for rule, count in replayed.rejected.items())
+        CONSOLE.print(f"{still:,} {'would stay' if dry_run else 'stay'} in quarantine, still rejected by: {escape(reasons)}.")
+    if replayed.gone:
+        CONSOLE.print(f"{plural(replayed.gone, 'row')} not in the source any more, left as before: their file was read again later.")
+    if not dry_run and account is not None and account.written + account.updated:
+        CONSOLE.print("Next: [bold]lakehouse run[/] updates the tables downstream")

@@ -235,14 +235,14 @@ def small_files(patient: Patient) -> Iterator[Finding]:
     """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
     if patient.state.crowded and patient.state.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
         what = f"{patient.state.small_files} small files, and {len(patient.state.crowded)} partitions with too many of them"
-        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+        yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
 
 def long_log(patient: Patient) -> Iterator[Finding]:
     """A log that readers have to read commit by commit."""
     if patient.stock.log_entries > _LONG_LOG:
         what = f"{patient.stock.log_entries} commits since the last checkpoint: opening it takes longer than it has to"
-        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+        yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
 
 def leftovers(patient: Patient) -> Iterator[Finding]:
@@ -254,7 +254,7 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
         return
     if left:
         what = f"{len(left)} files ({sum(left.values()):,} bytes) that no commit names, as a killed write leaves them: {min(left)}"
-        yield patient.finding("warning", what, f"lakehouse upkeep {_base(patient)}")
+        yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
 
 def protocol(patient: Patient) -> Iterator[Finding]:

@@ -40,6 +40,11 @@ class Products:
         """The models."""
         return self.catalog.models
 
+    @property
+    def plain_tables(self) -> frozenset[str]:
+        """The tables of assets that are defined with Dagster's own means."""
+        return tables_of(self.plain)
+
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
         return build(self.catalog)
@@ -53,8 +58,14 @@ def load(package: ModuleType) -> Products:
     """
     modules = list(modules_of(package))
     plain = _plain(modules)
-    own = [key for asset in plain.assets or () for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])]  # type: ignore[union-attr]
-    return Products(Catalog(declarations_in(modules), frozenset(".".join(key.path) for key in own)), plain)
+    return Products(Catalog(declarations_in(modules), tables_of(plain)), plain)
+
+
+def tables_of(plain: dg.Definitions) -> frozenset[str]:
+    """The tables of assets that are defined with Dagster's own means."""
+    assets = [asset for asset in plain.assets or () if isinstance(asset, dg.AssetsDefinition | dg.AssetSpec)]
+    keys = [key for asset in assets for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])]
+    return frozenset(".".join(key.path) for key in keys)
 
 
 def _plain(modules: list[ModuleType]) -> dg.Definitions:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 import polars as pl
 from pandera.polars import DataFrameModel, Field, PolarsData, dataframe_check
 
+from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.quality.rules import OPTIONS, Level, Reference, Rule, RuleOptions, bound_rules, marked
 
 Timestamp = Annotated[pl.Datetime, "us", "UTC"]
@@ -216,6 +217,13 @@ def columns_of(contract: type[Contract]) -> list[ColumnInfo]:
         )
         for (name, column), dtype in zip(contract.to_schema().columns.items(), schema_of(contract).values(), strict=True)
     ]
+
+
+def personal_of(contract: type[Contract]) -> Personal:
+    """The columns that hold personal data."""
+    columns = contract.to_schema().columns
+    personal = frozenset(name for name, column in columns.items() if marked(column, "personal"))
+    return Personal(personal, frozenset(columns) - personal)
 
 
 def key_columns(contract: type[Contract]) -> tuple[str, ...]:

@@ -4,9 +4,7 @@ Pandera decides, rule by rule, with one yes or no for each row; here that is put
 seconds where this takes tenths. What becomes of the two parts is the business of the rooms above.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,17 +12,11 @@ from typing import Any
 import polars as pl
 from pandera.polars import Check
 
-from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, columns_of, key_columns, schema_of
+from lakehouse_assets.platform.quality import masking
+from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, key_columns, personal_of, schema_of
 from lakehouse_assets.platform.quality.rules import BoundRule, Reference, Rule, bound_rules, key_rule
 
-UNPARSED = "_unparsed"
-"""Column of the platform: raw texts that could not be read as their column's type, as a JSON object by column; null if there are none."""
-RESCUED = "_rescued"
-"""Column of the platform: raw values of a file that had no column, as a JSON object."""
-BROKEN = "_broken"
-"""Column of rejected rows: the names of all error rules that the row breaks."""
-MASK = "•••"
-"""What stands in place of personal data wherever rows are shown."""
+UNPARSED, RESCUED, BROKEN, MASK = masking.UNPARSED, masking.RESCUED, masking.BROKEN, masking.MASK
 
 _SAMPLE_ROWS = 5
 # The rules that a row breaks are packed into words of so many bits, each of which is looked up at once in a table of all words.
@@ -266,19 +258,10 @@ def _first(mask: pl.Series) -> pl.Series:
 
 
 def _masked(rows: pl.DataFrame, contract: type[Contract]) -> Iterator[dict[str, Any]]:
-    columns = columns_of(contract)
-    personal = {info.name for info in columns if info.personal}
-    open_to_all = {info.name for info in columns} - personal
-    # In what was rescued, personal data cannot be told from the rest; in what was not read, by the column alone.
+    personal = personal_of(contract)
+    # What was rescued is of no use for a rule: the columns that rules are about have their values.
     for row in rows.drop(RESCUED, strict=False).iter_rows(named=True):
-        if row.get(UNPARSED) is not None:
-            texts = json.loads(row[UNPARSED])
-            row[UNPARSED] = json.dumps(_mask(texts, texts.keys() - open_to_all), ensure_ascii=False)
-        yield _mask(row, personal)
-
-
-def _mask(values: dict[str, Any], hidden: AbstractSet[str]) -> dict[str, Any]:
-    return {name: MASK if name in hidden and value is not None else value for name, value in values.items()}
+        yield personal.masked_row(row)
 
 
 def _check_limits(contract: type[Contract], bad: int, rows_in: int, evidence: tuple[Evidence, ...], table: str) -> None:

@@ -83,7 +83,7 @@ def many_small_files(settings):
     for _ in range(4 * upkeep.SMALL_FILES_A_PARTITION):
         table.append(table.scan().limit(1).collect())
     # Appended behind the back of silver, which is not what this is about.
-    return BRONZE, "warning", "small files", f"lakehouse upkeep {BRONZE}"
+    return BRONZE, "warning", "small files", f"lakehouse maintenance {BRONZE}"
 
 
 def an_orphan(settings):
@@ -96,7 +96,7 @@ def a_long_log(settings):
     table.delta().alter.set_table_properties({"delta.checkpointInterval": "1000"})
     for _ in range(2 * upkeep.LOG_ENTRIES):
         table.append(table.scan().limit(0).collect())
-    return GOLD, "warning", "since the last checkpoint", f"lakehouse upkeep {GOLD}"
+    return GOLD, "warning", "since the last checkpoint", f"lakehouse maintenance {GOLD}"
 
 
 def a_killed_write(settings):
@@ -104,7 +104,7 @@ def a_killed_write(settings):
     path.write_bytes(b"half")
     at = time.time() - timedelta(days=8).total_seconds()
     os.utime(path, (at, at))
-    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse upkeep {GOLD}"
+    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse maintenance {GOLD}"
 
 
 def a_lost_file(settings):
@@ -131,8 +131,8 @@ def a_vacuumed_change(settings):
     source.replace(source.scan().collect(), None)
     source.replace(source.scan().collect(), None)
     later = datetime.now(UTC) + MONTH
-    upkeep.maintain(source, upkeep.Keep(None, (), timedelta(days=7), later), "by hand")
-    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --rebuild"
+    upkeep.tend(source, keep_from=None, pinned=(), retention=timedelta(days=7), run_id="by hand", now=later)
+    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --full-refresh"
 
 
 def a_landing_log_made_anew(settings):
@@ -260,7 +260,7 @@ def test_a_model_whose_training_tables_are_gone(healthy):
     for path in set(source.delta(version).file_uris()):
         Path(path).unlink()
     found = [finding for finding in wrong(checkup(healthy, lambda: registry)) if finding.table == LEDGER]
-    assert [(finding.severity, finding.mend) for finding in found] == [("error", f"lakehouse run {LEDGER} --rebuild")]
+    assert [(finding.severity, finding.mend) for finding in found] == [("error", f"lakehouse run {LEDGER} --full-refresh")]
     assert f"version {version} of {SILVER}" in found[0].what
 
 

@@ -12,13 +12,12 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import products
-from lakehouse_assets.commands.run import selection_of
 from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.operations import maintenance as upkeep
 from lakehouse_assets.platform.operations.maintenance import Upkeep
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
-from lakehouse_assets.platform.pipeline import commit_statistics
+from lakehouse_assets.platform.orchestration.run import selection_of
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage.commit import Commit, Cursor

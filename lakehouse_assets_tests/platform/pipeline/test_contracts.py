@@ -457,7 +457,7 @@ def test_a_reader_that_cannot_be_tried_is_not_blamed(shop):
     assert "cannot be tried without rows" in done.notes[0]
 
 
-def test_a_table_that_adds_rows_is_also_held_against_its_key():
+def test_a_table_that_adds_rows_is_also_references_now_its_key():
     names = [found.name for found in contracts.rules(SALES)]
     assert names == [*(found.name for found in rules_of(Sale)), "key_unique"]
     assert "key_unique" not in [found.name for found in contracts.rules(declared(write=Merge(on=("month", "id"))))]

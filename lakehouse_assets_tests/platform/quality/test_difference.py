@@ -149,6 +149,6 @@ def test_stored_rows_that_break_rules_are_counted():
     }
 
 
-def test_what_cannot_be_held_against_anything_is_not_counted():
+def test_what_cannot_be_references_now_anything_is_not_counted():
     rows = pl.LazyFrame({"x": [1.0], "y": ["text"], "z": ["p"]})
     assert broken_counts(Stored, rows, {"x_ge", "z_references", "adds_up", "key_unique"}, lambda _: None) == {"x_ge": 0}

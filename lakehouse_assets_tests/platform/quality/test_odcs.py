@@ -220,7 +220,7 @@ def test_a_key_together_with_more_columns_is_unique_too():
     ("sla", "kept"),
     [((36, "h"), True), ((2, "days"), True), ((1, "d"), False), ((24, "h"), False)],
 )
-def test_freshness_is_held_against_the_contract_s(sla, kept):
+def test_freshness_is_references_now_the_contract_s(sla, kept):
     promised = document() | {"slaProperties": [{"property": "freshness", "value": sla[0], "unit": sla[1]}]}
     assert (broken(promised) == []) is kept
 

@@ -128,7 +128,7 @@ def test_delta_rs_updates_and_compacts_the_files(table):
     rows = ROWS.filter(pl.col("part").is_not_null()).unique("part")
     table.replace(rows, {"part": rows["part"].to_list()})
     again = rows.with_columns(number=pl.lit(7, pl.Int64))
-    assert merge(table, again, ["part"]).counts.merged == rows.height
+    assert merge(table, again, ["part"]).counts.updated == rows.height
     assert set(table.changes(table.version() - 1, table.version()).collect()["number"]) == {7}
 
 

@@ -47,12 +47,12 @@ def test_keys_that_were_retired_before_are_not_counted_again():
     assert refused(held(snapshot(1, ALL), snapshot(2, range(80))), snapshot(3, range(64))) == {}
 
 
-def test_each_snapshot_of_a_batch_is_held_against_the_last_good_one():
+def test_each_snapshot_of_a_batch_is_references_now_the_last_good_one():
     batch = [snapshot(1, ALL), snapshot(2, range(50)), snapshot(3, range(95)), snapshot(4, range(70)), snapshot(5, range(76))]
     assert list(refused(empty(SCD2), *batch)) == [2, 4]
 
 
-def test_a_late_snapshot_is_held_against_what_was_current_just_before_it():
+def test_a_late_snapshot_is_references_now_what_was_current_just_before_it():
     known = held(snapshot(1, ALL), snapshot(9, range(1_000)))
     assert refused(known, snapshot(5, range(90))) == {}
     assert list(refused(known, snapshot(5, range(10)))) == [5]
@@ -73,7 +73,7 @@ def test_a_key_whose_row_was_rejected_is_not_lacking():
     assert list(refused(before, snapshot(2, range(70)), snapshot(3, range(60)), assumed=rejected)) == [3]
 
 
-def test_rows_that_come_later_for_a_snapshot_whose_rows_were_rejected_are_not_held_against_the_rest_of_it():
+def test_rows_that_come_later_for_a_snapshot_whose_rows_were_rejected_are_not_references_now_the_rest_of_it():
     rejected = marks(*((id_, 2) for id_ in ALL))
     before = fold(SCD2, held(snapshot(1, ALL)), frame(), rejected)
     assert refused(before, snapshot(2, range(5))) == {}

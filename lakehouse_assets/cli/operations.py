@@ -1,0 +1,187 @@
+"""`lakehouse maintenance`, `doctor` and `restore`: what keeps a lakehouse healthy, what is wrong with it, and the way back."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from lakehouse_assets.cli.shared import CONSOLE, JSON, add_row, client, grid, plural, print_json, progress_console, right
+
+if TYPE_CHECKING:
+    from lakehouse_assets.client.restores import PlannedRestore
+
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+_VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum", "log cleaned up": "clean up the log"}
+_COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
+_SAMPLE = 3
+
+
+# --- maintenance
+
+
+@click.command()
+@click.argument("tables", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@JSON
+def maintenance(tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Compact, checkpoint and vacuum all tables, or TABLES with their quarantines, where that is needed.
+
+    Versions that a model in use was trained on, and changes that a reader has not read yet, are kept. A nightly schedule does the same.
+
+    \b
+    Examples:
+      lakehouse maintenance --dry-run
+      lakehouse maintenance sales.silver.invoice_lines
+    """
+    with progress_console(as_json=as_json).status("Maintenance") as status:
+        rows = client().maintenance(tables, dry_run=dry_run, on_progress=lambda table: status.update(f"Done: {table}"))
+    if as_json:
+        print_json(rows)
+    elif dry_run:
+        _print_needs(rows)
+    else:
+        _print_maintained(rows)
+    sys.exit(0 if dry_run or not any(row["why_not"] for row in rows) else 1)
+
+
+def _print_needs(rows: list[dict[str, Any]]) -> None:
+    columns = ("files", "small", "partitions", "size", "log entries", "to be freed")
+    shown = grid("table", *(right(name) for name in columns), "would")
+    for row in rows:
+        sizes = (size(row["bytes"]), row["log_entries"], size(row["unneeded_bytes"]))
+        verbs = ", ".join(_VERBS[name] for name in row["would_do"]) or "do nothing"
+        add_row(shown, row["table"], row["files"], row["small_files"], row["partitions"], *sizes, row["why_not"] or verbs)
+    CONSOLE.print(shown if rows else "There are no tables yet.")
+
+
+def _print_maintained(rows: list[dict[str, Any]]) -> None:
+    shown = grid("table", "done", right("files"), right("freed"), right("seconds"))
+    busy = [row for row in rows if row["done"] or row["why_not"]]
+    for row in busy:
+        done = "; ".join(filter(None, [", ".join(row["done"]), row["why_not"]]))
+        files = f"{row['files_before']} → {row['files_after']}"
+        add_row(shown, row["table"], done, files, size(row["bytes_freed"]), f"{row['seconds']:.1f}")
+    if busy:
+        CONSOLE.print(shown)
+    freed = size(sum(row["bytes_freed"] for row in rows))
+    CONSOLE.print(f"{plural(len(rows), 'table')} checked, {len(busy)} needed maintenance, {freed} freed.")
+
+
+def size(count: float) -> str:
+    """Bytes in the largest unit that says enough."""
+    for unit in _UNITS:
+        if count < 1000 or unit == _UNITS[-1]:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+# --- doctor
+
+
+@click.command()
+@JSON
+def doctor(as_json: bool) -> None:
+    """Find what is wrong with this lakehouse and say how to fix it; exit code 1 if something is.
+
+    \b
+    Example:
+      lakehouse doctor
+    """
+    with progress_console(as_json=as_json).status("Checking the lakehouse") as status:
+        findings = client().doctor(lambda table: status.update(f"Checked {table}"))
+    if as_json:
+        print_json(findings)
+    else:
+        _print_findings(findings)
+    sys.exit(1 if any(finding["severity"] != "note" for finding in findings) else 0)
+
+
+def _print_findings(findings: list[dict[str, Any]]) -> None:
+    for finding in findings:
+        colour = _COLOURS[finding["severity"]]
+        CONSOLE.print(f"[{colour}]{finding['severity']:8}[/]{finding['table']}: {escape(finding['what'])}")
+        if finding["mend"]:
+            CONSOLE.print(f"        → {escape(finding['mend'])}", soft_wrap=True)
+    counts = Counter(finding["severity"] for finding in findings)
+    CONSOLE.print(", ".join(plural(counts[name], name) for name in ("error", "warning") if counts[name]) or "Nothing is wrong.")
+
+
+# --- restore
+
+
+@click.command()
+@click.argument("table", required=False)
+@click.option("--version", type=click.IntRange(0), help="To this version.")
+@click.option("--at", type=_MOMENT, help="To this moment, in UTC.")
+@click.option("--run", "run_id", help="All tables that this run wrote, to before it; the first 8 characters are enough.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@JSON
+def restore(
+    table: str | None, *, version: int | None, at: datetime | None, run_id: str | None, dry_run: bool, yes: bool, as_json: bool
+) -> None:
+    """Restore TABLE and its quarantine, or all tables that a run wrote, to one moment.
+
+    Watermarks are restored with the rows, so the next run reads again what came later: nothing is lost. A restore is a new version and can
+    be undone like any other. The landing log and the model ledgers stay; `lakehouse rollback` is for models.
+
+    \b
+    Examples:
+      lakehouse restore sales.silver.invoice_lines --version 3
+      lakehouse restore sales.silver.invoice_lines --at 2026-01-31T06:00:00
+      lakehouse restore --run 1f0c22b4 --dry-run
+    """
+    if (table is None) == (run_id is None):
+        raise click.UsageError("name a table or a run: lakehouse restore TABLE --version N, or lakehouse restore --run ID")
+    if (table is not None) != ((version is None) != (at is None)):
+        raise click.UsageError("with a table, give --version or --at; with a run, neither")
+    plan = client().restore(table, version=version, at=at.replace(tzinfo=UTC) if at else None, run=run_id)
+    console = progress_console(as_json=as_json)
+    if not (dry_run and as_json):
+        _print_plan(plan, console)
+    done = None if dry_run else _carry_out(plan, console, lambda: yes or click.confirm("Restore?", err=as_json, default=False))
+    if as_json:
+        print_json(plan.as_values(done))
+    sys.exit(0 if dry_run or done is not None else 1)
+
+
+def _print_plan(plan: "PlannedRestore", console: Console) -> None:
+    values = plan.as_values()
+    shown = grid("table", right("version"), right("back to"), right("rows"), right("rows then"), "read again")
+    for step in values["tables"]:
+        again = ", ".join(f"{source} from {'the beginning' if at is None else at}" for source, at in step["cursors"].items())
+        then = "already there" if step["already_restored"] else again
+        add_row(shown, step["table"], step["version"], step["to"], f"{step['rows']:,}", f"{step['rows_after']:,}", then)
+    console.print(shown)
+    if values["readers"]:
+        console.print(f"The next run recomputes what is affected downstream: {', '.join(values['readers'])}.")
+    for feed, paths in plan.missing_files.items():
+        sample = ", ".join(paths[:_SAMPLE]) + (f" and {len(paths) - _SAMPLE} more" if len(paths) > _SAMPLE else "")
+        console.print(
+            f"[yellow]warning[/] {plural(len(paths), 'file')} of feed {feed} not in the landing zone any more, so their rows do not come "
+            f"again: {escape(sample)}. To keep them, put the files back first, from the archive if they were moved there."
+        )
+    console.print("The landing log and the model ledgers stay as they are: `lakehouse rollback MODEL` is for models.")
+
+
+def _carry_out(plan: "PlannedRestore", console: Console, confirm: Callable[[], bool]) -> dict[str, int] | None:
+    """Ask and restore; the version of each table afterwards, None if the person said no."""
+    if plan.is_done:
+        console.print("Nothing to do.")
+        return {}
+    if runs := plan.runs_under_way():
+        console.print(f"[yellow]warning[/] a run is in progress ({', '.join(run[:8] for run in runs)}): better wait until it has ended.")
+    if not confirm():
+        return None
+    done = plan.carry_out()
+    for name, version in done.items():
+        console.print(f"{name} is restored, as version {version}.")
+    console.print("Next: [bold]lakehouse run[/] reads again what came later. To undo this, restore to the version before it.")
+    return done

@@ -1,0 +1,153 @@
+"""What all parts of a client share: the root, the declarations of its products, and the reader. Each is made when it is first needed."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import lakehouse_assets
+from lakehouse_assets.client.names import did_you_mean
+from lakehouse_assets.platform.governance.audit import AuditLog
+from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
+from lakehouse_assets.platform.governance.principal import this_user
+from lakehouse_assets.platform.governance.reader import Notices, Reader, to_stderr
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.settings import Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from lakehouse_assets.platform.declarations.base import Declaration
+    from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+    from lakehouse_assets.platform.declarations.models import ModelDeclaration
+    from lakehouse_assets.platform.declarations.tables import TableDeclaration
+    from lakehouse_assets.platform.orchestration.autoload import Products
+
+T = TypeVar("T")
+_PACKAGE = Path(lakehouse_assets.__file__).parent
+# Rooms whose code decides nothing about what is personal.
+_NO_POLICY = ("simulator", "showcase", "cli")
+
+
+@dataclass(frozen=True)
+class Context:
+    """A root with the products of this code, or with given declarations.
+
+    Attributes:
+        settings: Of the root.
+        given: Declarations in place of the products'.
+        notice: Told what the person should know about their reads.
+    """
+
+    settings: Settings
+    given: "Sequence[Declaration] | None" = None
+    notice: Callable[[str], None] = to_stderr
+
+    @cached_property
+    def root(self) -> Root:
+        """The root, opened."""
+        return Root(self.settings)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The reader of this process's user."""
+        principal = this_user(str(self.settings.root), self.settings.show_personal)
+        notices = Notices(self.notice)
+        return Reader(self.root.lakehouse, self._policy, principal, AuditLog(self.settings.audit, notices), notices)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The personal columns of every declared table; from the cache unless code has changed."""
+        if self.given is not None:
+            return policy_of(self.given)
+        return load_policy(self.settings.cache / "policy.json", _code(), lambda: self.declarations)
+
+    def _policy(self) -> Policy:
+        return self.policy
+
+    # --- what the products declare. Importing them takes a second or more
+
+    @cached_property
+    def products(self) -> "Products":
+        """The declarations, and what products define with Dagster's own means. Imports Dagster."""
+        import dagster as dg
+
+        from lakehouse_assets import products
+        from lakehouse_assets.platform.declarations.catalog import Catalog
+        from lakehouse_assets.platform.orchestration.autoload import Products, load
+
+        return load(products) if self.given is None else Products(Catalog(tuple(self.given)), dg.Definitions())
+
+    @cached_property
+    def declarations(self) -> "Sequence[Declaration]":
+        """The declarations. Imports the products, but not Dagster."""
+        if self.given is not None:
+            return tuple(self.given)
+        from lakehouse_assets import products
+        from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
+
+        return declarations_in(modules_of(products))
+
+    def feed(self, name: str) -> "FeedDeclaration":
+        """A declared feed.
+
+        Raises:
+            LookupError: No product declares it.
+        """
+        from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+
+        feeds = {asset.feed.name: asset for asset in self.declarations if isinstance(asset, FeedDeclaration)}
+        return _declared("feed", name, feeds)
+
+    def table(self, name: str) -> "TableDeclaration":
+        """A declared table with a contract.
+
+        Raises:
+            LookupError: No product declares it.
+        """
+        return _declared("table with a contract", name, {asset.name: asset for asset in self.tables})
+
+    def model(self, name: str) -> "ModelDeclaration":
+        """A declared model, by its table's name or by its name in the registry.
+
+        Raises:
+            LookupError: No product declares it.
+        """
+        models = self.models
+        by_table = {asset.name: asset for asset in models}
+        return by_table.get(name) or _declared("model", name, {asset.registered_name: asset for asset in models})
+
+    @property
+    def tables(self) -> "list[TableDeclaration]":
+        """The declared tables with a contract."""
+        from lakehouse_assets.platform.declarations.tables import TableDeclaration
+
+        return [asset for asset in self.declarations if isinstance(asset, TableDeclaration)]
+
+    @property
+    def models(self) -> "list[ModelDeclaration]":
+        """The declared models."""
+        from lakehouse_assets.platform.declarations.models import ModelDeclaration
+
+        return [asset for asset in self.declarations if isinstance(asset, ModelDeclaration)]
+
+    def definitions(self) -> "dg.Definitions":
+        """The code location, as Dagster loads it."""
+        from lakehouse_assets.platform.orchestration.code_location import definitions
+
+        return definitions(self.settings, self.products)
+
+
+def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:
+    if name not in declared:
+        known = ", ".join(sorted(declared)) or "none"
+        raise LookupError(f"no product declares a {what} {name!r}{did_you_mean(name, declared)} There are: {known}")
+    return declared[name]
+
+
+def _code() -> Iterator[Path]:
+    """The Python files that decide what is personal."""
+    for path in _PACKAGE.rglob("*.py"):
+        if path.relative_to(_PACKAGE).parts[0] not in _NO_POLICY:
+            yield path

@@ -1,0 +1,90 @@
+"""One table as a person or a program reads it, through the reader."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from lakehouse_assets.client.context import Context
+from lakehouse_assets.client.names import did_you_mean
+from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.storage.errors import NoSuchTable
+from lakehouse_assets.platform.storage.table import Table
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.quality.contract import Contract
+
+
+@dataclass(frozen=True)
+class TableHandle:
+    """A table by its name. Made without opening anything; each method raises `NoSuchTable` if the table does not exist."""
+
+    context: Context
+    name: str
+
+    def scan(self, *, version: int | None = None, at: datetime | None = None) -> pl.LazyFrame:
+        """The rows at a version, at a moment (naive: UTC), or now, with personal data masked unless this user may see it.
+
+        Raises:
+            NoSuchVersion: There is no such version, or none at that moment.
+        """
+        return self.context.reader.scan(self._table.name, version, at)
+
+    def history(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The commits, newest first: `version`, `at` (UTC), `operation`, `metrics`, and `info`, what the platform recorded."""
+        return self._table.history(limit)
+
+    def count(self, version: int | None = None) -> int:
+        """Rows at a version, or now."""
+        return self._table.count(version)
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Names and types of the columns."""
+        return self._table.schema()
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        return self._table.version()
+
+    @property
+    def contract(self) -> "type[Contract] | None":
+        """The contract that a product declares for it; None if none does. Imports the products."""
+        return next((asset.contract for asset in self.context.tables if asset.name == self.name), None)
+
+    def exists(self) -> bool:
+        """Whether the table has been created."""
+        return self.context.root.lakehouse.table(self.name).exists()
+
+    @cached_property
+    def _table(self) -> Table:
+        table = self.context.root.lakehouse.table(self.name)
+        if not table.exists():
+            raise self._does_not_exist()
+        return table
+
+    def _does_not_exist(self) -> NoSuchTable:
+        declared = self.name.removesuffix(QUARANTINE_SUFFIX)
+        if declared in self.context.policy.tables:
+            return NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {declared}` creates it")
+        names = [table.name for table in self.context.root.lakehouse.tables()]
+        listed = f"Tables: {', '.join(names)}" if names else "There are no tables yet: `lakehouse land FEED FILE`, then `lakehouse run`"
+        return NoSuchTable(f"there is no table {self.name!r}{did_you_mean(self.name, [*names, *self.context.policy.tables])} {listed}")
+
+
+def full_name(context: Context, name: str) -> str:
+    """The full name of a table: the last word of a name that only one table has is enough.
+
+    Raises:
+        LookupError: Several tables have that last word.
+    """
+    if "." in name:
+        return name
+    known = {table.name for table in context.root.lakehouse.tables()} | set(context.policy.tables)
+    named = sorted(full for full in known if full.rsplit(".", 1)[-1] == name)
+    if len(named) > 1:
+        raise LookupError(f"several tables are called {name!r}: name one of {', '.join(named)}")
+    return named[0] if named else name

@@ -1,0 +1,64 @@
+"""The audit log: one line of JSON for each read by a person or a service. What is read, and what of it is masked, is decided in `reader`.
+
+Lines are appended to one file a month, `audit/2026-11.jsonl`, in the folder of this machine that the settings call home. A line is one
+write to a file that is opened for appending, so processes do not mix their lines.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Read:
+    """One read.
+
+    Attributes:
+        principal: Who read.
+        what: What was asked for: `scan`, or `sql: ` with the query.
+        tables: The tables, with their versions as `name@version`.
+        columns: The columns that were given.
+        masked: The columns among them whose personal data was masked.
+        unmasked: The columns whose personal data was shown.
+        rows: How many rows were given; None where that is not known, because the frame is lazy.
+    """
+
+    principal: str
+    what: str
+    tables: tuple[str, ...]
+    columns: tuple[str, ...]
+    masked: tuple[str, ...]
+    unmasked: tuple[str, ...] = ()
+    rows: int | None = None
+
+
+@dataclass(frozen=True)
+class AuditLog:
+    """Where reads are written down.
+
+    Attributes:
+        folder: Of the files.
+        warn: Told once if nothing can be written there: a read does not fail for that.
+    """
+
+    folder: Path
+    warn: Callable[[str], None]
+
+    def add(self, read: Read) -> None:
+        """Append a line."""
+        now = datetime.now(UTC)
+        line = json.dumps({"at": now.isoformat(), **asdict(read)}, ensure_ascii=False) + "\n"
+        path = self.folder / f"{now:%Y-%m}.jsonl"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # Queries may name people: the file is for its owner alone.
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, line.encode())
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            self.warn(f"the audit log {path} cannot be written ({error.strerror}): this read is not recorded")

@@ -1,0 +1,148 @@
+"""Which columns of which table are personal, as the declarations state it. Who may see them is decided in `reader`.
+
+The policy is small and is cached in a file, under a digest of the code that it was made from: a command that only shows rows does not have
+to import the products, and with them Pandera and pandas.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lakehouse_assets.platform.quality.masking import Personal
+
+
+@dataclass(frozen=True)
+class Described:
+    """What a policy knows of one declared table.
+
+    Attributes:
+        personal: Its personal columns.
+        sources: The tables that it reads.
+        feed: The feed whose files it takes, if it is a bronze table.
+    """
+
+    personal: Personal
+    sources: tuple[str, ...] = ()
+    feed: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The personal columns of every declared table, by name."""
+
+    tables: Mapping[str, Described] = field(default_factory=dict)
+
+    def of(self, table: str) -> Personal | None:
+        """The personal columns of a table or of a quarantine; None if no declaration tells.
+
+        A bronze table whose feed marks nothing has the personal columns of the tables that read it, by name: of the rest of its columns
+        only those are known not to be personal that such a table has too. The rows of a quarantine may carry columns of their table and of
+        its sources.
+        """
+        if table in self.tables:
+            return self._of_table(table)
+        of = table.removesuffix(QUARANTINE_SUFFIX)
+        if of == table or of not in self.tables:
+            return None
+        personal = self._of_table(of)
+        for source in self.tables[of].sources:
+            personal = personal.together(self._of_table(source) if source in self.tables else Personal())
+        return personal
+
+    def feeds(self) -> dict[str, str]:
+        """The bronze table of each feed, by the feed's name."""
+        return {described.feed: name for name, described in self.tables.items() if described.feed is not None}
+
+    def _of_table(self, name: str) -> Personal:
+        described = self.tables[name]
+        if described.feed is None or described.personal.columns:
+            return described.personal
+        readers = [other.personal for other in self.tables.values() if name in other.sources]
+        columns = frozenset[str]().union(*(reader.columns for reader in readers))
+        return Personal(columns, frozenset[str]().union(*(reader.not_personal for reader in readers)) - columns)
+
+
+# --- from declarations: all that is needed of one stands here
+
+QUARANTINE_SUFFIX = "__quarantine"
+
+
+def policy_of(declarations: Iterable[Any]) -> Policy:
+    """The policy that declarations state."""
+    return Policy({declaration.name: _described(declaration) for declaration in declarations})
+
+
+def _described(declaration: Any) -> Described:
+    feed = getattr(declaration, "feed", None)
+    if feed is not None:
+        personal = frozenset(getattr(feed, "personal", ()))
+        return Described(Personal(personal, frozenset(feed.columns) - personal), feed=feed.name)
+    contract = getattr(declaration, "contract", None)
+    if contract is None:  # a model: its table is a ledger of decisions
+        return Described(Personal())
+    from lakehouse_assets.platform.quality.contract import personal_of  # late: whoever comes here has Pandera loaded
+
+    personal_columns = personal_of(contract).columns
+    columns = frozenset(declaration.schema)
+    return Described(Personal(personal_columns, columns - personal_columns), tuple(read.table for read in declaration.reads.values()))
+
+
+# --- the cached policy
+
+
+def load_policy(file: Path, code: Iterable[Path], declarations: Callable[[], Iterable[Any]]) -> Policy:
+    """The cached policy of this code; without one, it is made from the declarations and cached.
+
+    Args:
+        file: Where it is cached. If it cannot be written, the policy is made again each time.
+        code: The Python files that decide what a policy says.
+        declarations: Loads them; called only if the code has changed.
+    """
+    digest = _digest(code)
+    try:
+        cached = json.loads(file.read_text(encoding="utf-8"))
+        if cached["code"] == digest:
+            return Policy({name: _from_json(entry) for name, entry in cached["tables"].items()})
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no file yet, or one that something else wrote
+    policy = policy_of(declarations())
+    _write(file, {"code": digest, "tables": {name: _as_json(described) for name, described in policy.tables.items()}})
+    return policy
+
+
+def _digest(code: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(code):
+        content = path.read_bytes()
+        digest.update(f"{path}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _as_json(described: Described) -> dict[str, Any]:
+    personal = described.personal
+    return {
+        "personal": sorted(personal.columns),
+        "not_personal": sorted(personal.not_personal),
+        "sources": list(described.sources),
+        "feed": described.feed,
+    }
+
+
+def _from_json(entry: Mapping[str, Any]) -> Described:
+    personal = Personal(frozenset(entry["personal"]), frozenset(entry["not_personal"]))
+    return Described(personal, tuple(entry["sources"]), entry["feed"])
+
+
+def _write(file: Path, content: Any) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as part:
+            json.dump(content, part)
+        Path(part.name).replace(file)
+    except OSError:
+        pass  # the root is read-only

@@ -1,0 +1,133 @@
+"""The reader: the one door through which people and services read rows. It masks personal data and writes down who read what.
+
+Commands, notebooks, pages and services call it; the pipeline does not, because what it writes must be whole. Which columns are personal is
+in `policy`, how they are masked in `quality.masking`, which queries may be asked in `sql`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+
+import polars as pl
+
+from lakehouse_assets.platform.governance.audit import AuditLog, Read
+from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX, Policy
+from lakehouse_assets.platform.governance.principal import OWNER, Principal
+from lakehouse_assets.platform.quality.masking import MASK, Personal
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+
+SETTING = "LAKEHOUSE_SHOW_PERSONAL"
+CONTRACTS = "platform.contracts.log"
+"""The table with every contract that a table was written under: it tells what is personal in a table that no product declares any more."""
+
+
+def to_stderr(text: str) -> None:
+    """Print a line for the person, apart from the rows."""
+    sys.stderr.write(text + "\n")
+
+
+class Notices:
+    """Lines for the person who reads, each told once."""
+
+    def __init__(self, tell: Callable[[str], None] = to_stderr) -> None:
+        self._tell, self._told = tell, set[str]()
+
+    def __call__(self, text: str) -> None:
+        """Tell a line unless it was told before."""
+        if text not in self._told:
+            self._told.add(text)
+            self._tell(text)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads tables for a principal.
+
+    Attributes:
+        lakehouse: The tables.
+        policy: Gives the policy; called at the first read.
+        principal: Who reads.
+        audit: Where reads are written down.
+        notice: Told, once each, that personal data is masked or shown.
+    """
+
+    lakehouse: Lakehouse
+    policy: Callable[[], Policy]
+    principal: Principal
+    audit: AuditLog
+    notice: Callable[[str], None]
+
+    def scan(self, table: str, version: int | None = None, at: datetime | None = None) -> pl.LazyFrame:
+        """The rows of a table at a version, at a moment (naive: UTC), or now, with personal data masked unless the principal may see it.
+
+        Raises:
+            NoSuchTable: It does not exist.
+            NoSuchVersion: There is no such version, or none at that moment.
+        """
+        handle = self.lakehouse.table(table)
+        number = handle.version_at(at) if at is not None else version
+        return self._given(handle.scan(number), handle, "scan", number)
+
+    def view(self, rows: pl.LazyFrame, table: str, what: str) -> pl.LazyFrame:
+        """Rows that were worked out from a table (a quarantine with its source), masked as the rows of that table are."""
+        return self._given(rows, self.lakehouse.table(table), what)
+
+    def masked_frames(self, tables: Iterable[Table]) -> dict[str, tuple[pl.LazyFrame, tuple[str, ...]]]:
+        """The rows of tables, each with the names of its personal columns, masked unless the principal may see them; not written down."""
+        return {table.name: self._masked(table.scan(), table.name) for table in tables}
+
+    def record(self, what: str, tables: Iterable[Table], personal: Iterable[str], rows: pl.DataFrame) -> None:
+        """Write down a read whose rows are known, and tell the person what they do not see."""
+        self._write_down(what, [_at(table) for table in tables], rows.columns, tuple(personal), rows.height)
+
+    def personal(self, table: str) -> Personal:
+        """The personal columns of a table: as declared; for a table that nobody declares, as its last contract says."""
+        declared = self._policy.of(table)
+        return declared if declared is not None else self._recorded.get(table.removesuffix(QUARANTINE_SUFFIX), Personal())
+
+    def _given(self, rows: pl.LazyFrame, table: Table, what: str, version: int | None = None) -> pl.LazyFrame:
+        masked, personal = self._masked(rows, table.name)
+        self._write_down(what, [_at(table, version)], masked.collect_schema().names(), personal, None)
+        return masked
+
+    def _masked(self, rows: pl.LazyFrame, table: str) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+        masked, personal = self.personal(table).masked(rows)
+        return (rows if self.principal.sees_personal else masked), personal
+
+    def _write_down(self, what: str, tables: list[str], columns: Iterable[str], personal: tuple[str, ...], rows: int | None) -> None:
+        sees = self.principal.sees_personal
+        masked, unmasked = ((), personal) if sees else (personal, ())
+        self.audit.add(Read(self.principal.name, what, tuple(tables), tuple(columns), masked, unmasked, rows))
+        if personal and sees:
+            self.notice(f"Personal data is shown ({', '.join(personal)}): {SETTING}={OWNER}, and {self.principal.name} owns this root.")
+        elif personal:
+            why = f"{self.principal.why}." if self.principal.why else f"The owner of the root sees it with {SETTING}={OWNER}."
+            self.notice(f"Personal data is masked ({', '.join(personal)}): texts as {MASK}, other values as null. {why}")
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return self.policy()
+
+    @cached_property
+    def _recorded(self) -> dict[str, Personal]:
+        """The personal columns of each table by the last contract that was recorded for it."""
+        log = self.lakehouse.table(CONTRACTS)
+        if not log.exists():
+            return {}
+        found: dict[str, Personal] = {}
+        for table, text in log.scan().select("table", "contract").collect().iter_rows():
+            columns = json.loads(text)["columns"]
+            personal = frozenset(column["name"] for column in columns if column["personal"])
+            # Whatever was personal under any of its contracts may still be in its rows.
+            found[table] = found.get(table, Personal()).together(
+                Personal(personal, frozenset(column["name"] for column in columns) - personal)
+            )
+        return found
+
+
+def _at(table: Table, version: int | None = None) -> str:
+    return f"{table.name}@{table.version() if version is None else version}"

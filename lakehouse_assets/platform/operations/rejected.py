@@ -1,0 +1,72 @@
+"""Rejected rows of a table as plain values: which rules they broke, where they came from. How they are released is in `pipeline.replay`."""
+
+import json
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.governance.reader import Reader
+from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
+from lakehouse_assets.platform.quality.contract import rules_of
+from lakehouse_assets.platform.quality.split import BROKEN, UNPARSED
+from lakehouse_assets.platform.storage.errors import NoSuchTable
+
+
+def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: str | None = None, released: bool = False) -> dict[str, Any]:
+    """The rules that quarantined rows broke, and the rows, newest file first, as plain values.
+
+    Args:
+        asset: The table.
+        reader: Shows the rows, with personal data masked.
+        rows: How many rows at most.
+        rule: Only rows that broke this rule.
+        released: Also the rows that were released.
+
+    Raises:
+        NoSuchTable: The table was never made.
+        LookupError: The contract has no such rule, and no row broke it.
+    """
+    lakehouse = reader.lakehouse
+    quarantine = lakehouse.table(asset.quarantine)
+    if not quarantine.exists():
+        raise NoSuchTable(f"{asset.name} has no quarantine yet: `lakehouse run {asset.name}` creates it")
+    counts = _rules(unreleased(quarantine))
+    shown = _rules(quarantine.scan()) if released else counts
+    texts = {known.name: known.text for known in rules_of(asset.contract)}
+    if rule is not None and rule not in texts and rule not in shown:
+        raise LookupError(f"{asset.name} has no rule {rule!r}. There are: {', '.join(texts)}")
+    waiting = unreleased(quarantine).select(pl.len()).collect().item()
+    all_rows = with_source(asset, lakehouse, released=released)
+    if rule is not None:
+        all_rows = all_rows.filter(pl.col(BROKEN).list.contains(rule))
+    order = [name for name in ("_sequence", "_row") if name in all_rows.collect_schema()]
+    if order:
+        all_rows = all_rows.sort(order, descending=[True, *[False] * (len(order) - 1)], nulls_last=True)
+    shown_rows = reader.view(all_rows.head(rows), asset.quarantine, "quarantine").collect()
+    return {
+        "table": asset.name,
+        "waiting": waiting,
+        "released": with_marks(quarantine.scan()).select(pl.len()).collect().item() - waiting,
+        "rules": [
+            {"rule": name, "text": texts.get(name, "not a rule of the contract any more"), "rows": count} for name, count in shown.items()
+        ],
+        "rows": [_row(row) for row in shown_rows.iter_rows(named=True)],
+    }
+
+
+def _rules(rows: pl.LazyFrame) -> dict[str, int]:
+    broken = rows.select(pl.col(BROKEN).explode().alias("rule")).drop_nulls()
+    counts = broken.group_by("rule").len().sort("len", "rule", descending=[True, False]).collect()
+    return dict(counts.iter_rows())
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    values = {
+        "rules": row[BROKEN],
+        "file": row.get("_file"),
+        "row": row.get("_row"),
+        "unparsed": json.loads(row.get(UNPARSED) or "{}"),
+        "source": {name: value for name, value in (row[SOURCE] or {}).items() if not name.startswith("_")},
+    }
+    return values | {name.removeprefix("_"): row[name] for name in RELEASED if row[name] is not None}

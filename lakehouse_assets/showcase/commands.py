@@ -1,0 +1,48 @@
+"""`lakehouse demo` and `lakehouse simulate`: commands of the showcase, there if this folder is."""
+
+import sys
+from datetime import datetime
+
+import click
+
+from lakehouse_assets.cli.shared import CONSOLE, JSON, client, print_json, progress_console
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(1), required=True, help="How many days.")
+@click.option(
+    "--orders-per-day", type=click.FloatRange(1, 10_000), default=10, show_default=True, help="Mean number of orders on an open day."
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Which shop: the same seed writes the same bytes.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The first day.")
+@JSON
+def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_json: bool) -> None:
+    """Write the feeds of a simulated shop into the landing zone.
+
+    What really happened in the shop is written to simulator/ next to the landing zone (for a bucket, in LAKEHOUSE_HOME), so that tables
+    can be compared with it.
+
+    \b
+    Example: one more month of the shop of `lakehouse demo`
+      lakehouse simulate --days 31 --start 2026-02-01
+    """
+    from lakehouse_assets.showcase.simulate import simulate_shop
+
+    console = progress_console(as_json=as_json)
+    truth = simulate_shop(client(), console, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date())
+    if as_json:
+        print_json(truth)
+    else:
+        rows = truth["invoices"]["rows"]
+        CONSOLE.print(f"{rows:,} invoice lines have landed. Next: [bold]lakehouse run[/]")
+
+
+@click.command()
+def demo() -> None:
+    """Simulate a shop, land its files, run everything and show what came out (`make run`)."""
+    from lakehouse_assets.showcase.demo import demo as run_demo
+
+    sys.exit(run_demo(client(), CONSOLE))
+
+
+COMMANDS = (demo, simulate)
