@@ -34,7 +34,7 @@ def demo(lakehouse: Client, console: Console) -> int:
 def _rows(lakehouse: Client, console: Console) -> None:
     """Where the invoice lines went, over all commits."""
     table = lakehouse.table("sales.silver.invoice_lines")
-    accounts = [json.loads(c["info"]["account"]) for c in table.commits() if "account" in c["info"]]
+    accounts = [json.loads(c["info"]["account"]) for c in table.history(10_000) if "account" in c["info"]]
     total = {name: sum(account[name] for account in accounts) for name in accounts[0]} if accounts else {}
     console.print("\n[bold]Rows[/]")
     meanings = {
