@@ -235,6 +235,63 @@ def test_rereading_touches_no_other_file_whatever_its_name_is(orders):
         assert sorted(row for row in orders.rows() if row[0] != "99") == others, name
 
 
+def test_a_reread_takes_away_and_brings_the_rows_of_its_file_and_rewrites_no_other(orders):
+    orders = orders.with_policy(changed="reread")
+    orders.write("a.csv", "1,x", "2,y", at=1)
+    orders.write("b.csv", "8,b", "9,b", at=2)
+    orders.run()
+    before = set(orders.way.bronze.delta().file_uris())
+    orders.write("c.csv", "5,c")
+    orders.run()
+    (other,) = set(orders.way.bronze.delta().file_uris()) - before
+    orders.write("a.csv", "2,z", "3,q", "4,r")
+    orders.run()
+    assert other in orders.way.bronze.delta().file_uris()
+    version = orders.way.bronze.version()
+    changes = pl.DataFrame(orders.way.bronze.delta().load_cdf(starting_version=version, ending_version=version))
+    assert sorted(changes.select("_change_type", "_file", "_sequence", "id", "value").rows()) == [
+        ("delete", "a.csv", 1, "1", "x"),
+        ("delete", "a.csv", 1, "2", "y"),
+        ("insert", "a.csv", 4, "2", "z"),
+        ("insert", "a.csv", 4, "3", "q"),
+        ("insert", "a.csv", 4, "4", "r"),
+    ]
+
+
+_REREAD = """
+import sys
+from pathlib import Path
+from lakehouse_assets_tests.platform.ingestion.orders import Orders
+
+def peak():
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+orders = Orders.under(Path(sys.argv[1]))
+orders.way.ask("small.csv", reread=True, run_id="by hand")
+before = peak()
+assert orders.run() == [("small.csv", 1)]
+print(peak() - before)
+"""
+
+
+def test_a_reread_of_one_file_does_not_hold_the_table_in_memory(orders, tmp_path):
+    rows = 3_000_000
+    ids = pl.int_range(rows, eager=True)
+    frame = pl.DataFrame({"id": ids.cast(pl.String), "value": (ids * 7919 % 1_000_003).cast(pl.String) + "-" * 60})
+    frame.write_csv(orders.folder / "large.csv")
+    orders.write("small.csv", "1,x")
+    orders.run()
+    orders.way.bronze.delta().optimize.compact(target_size=10**9)
+    assert len(orders.way.bronze.delta().file_uris()) == 1
+    done = subprocess.run([sys.executable, "-c", _REREAD, str(tmp_path)], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    # The rows of bronze, with their lineage, have twice the size of the frame.
+    assert int(done.stdout) < frame.estimated_size("mb"), "megabytes"
+    assert orders.way.bronze.count() == rows + 1
+
+
 def test_what_was_replaced_counts_as_unread_again(orders):
     orders = orders.with_policy(changed="reread")
     orders.write("a.csv", "1,x")
