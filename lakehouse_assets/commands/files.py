@@ -99,10 +99,10 @@ def again(workspace: Workspace, path: str, feed: str | None, *, reread: bool) ->
 
     Raises:
         LookupError: As `rows`.
-        NotAsked: As `landing.ask`.
+        RequestRefused: As `landing.request_read`.
     """
     asset, name = find(workspace, path, feed)
-    event = workspace.ingestion(asset).ask(name, reread=reread, run_id="by hand")
+    event = workspace.ingestion(asset).request_read(name, reread=reread, run_id="by hand")
     return {"feed": asset.feed.name, "path": name, "event": event}
 
 
