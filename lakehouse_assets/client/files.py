@@ -71,7 +71,7 @@ class Files:
 
         Raises:
             LookupError: As `rows`.
-            NotAsked: A file was not refused, waits already, or is not in the landing zone.
+            RequestRefused: A file was not refused, waits already, or is not in the landing zone.
         """
         return [self._ask(path, feed, reread=False) for path in paths]
 
@@ -80,13 +80,13 @@ class Files:
 
         Raises:
             LookupError: As `rows`.
-            NotAsked: A file waits already, or is not in the landing zone.
+            RequestRefused: A file waits already, or is not in the landing zone.
         """
         return [self._ask(path, feed, reread=True) for path in paths]
 
     def _ask(self, path: str, feed: str | None, *, reread: bool) -> dict[str, Any]:
         feed, name = landed_files.find_file(self.context.root.landing_log, path, feed)
-        event = self.context.root.ingestion(self.context.feed(feed)).ask(name, reread=reread, run_id=_BY_HAND)
+        event = self.context.root.ingestion(self.context.feed(feed)).request_read(name, reread=reread, run_id=_BY_HAND)
         return {"feed": feed, "path": name, "event": event}
 
 

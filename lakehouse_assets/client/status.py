@@ -18,7 +18,7 @@ def status(context: Context) -> dict[str, Any]:
     lakehouse = context.root.lakehouse
     tables = [table.name for table in lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     failed = failed_checks(context.settings, context.products.assets())
-    refused = landing.latest(context.root.landing_log).filter(pl.col("event").is_in([landing.REFUSED, landing.CHANGED]))
+    refused = landing.latest(context.root.landing_log, (landing.REFUSED, landing.CHANGED))
     return {
         "root": str(context.settings.root),
         "tables": [status_of_table(lakehouse, name) | {"failed_checks": failed.get(name, [])} for name in tables],
