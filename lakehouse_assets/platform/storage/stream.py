@@ -17,7 +17,7 @@ from lakehouse_assets.platform.storage.table import Table
 
 # delta-rs deals batches out to the cores: only within one they keep their order.
 _ROWS_OF_A_BATCH = 100_000
-_BYTES_OF_A_FRAME = 100_000_000
+_BYTES_OF_A_FRAME = 40_000_000
 
 
 def append_stream(

@@ -68,6 +68,7 @@ def _numbered(lines: pl.Series) -> pl.Series:
     if kinds.n_unique() == kinds.len():
         return ids
     repeated = lines.struct.unnest().with_row_index("_at").filter(kinds.is_duplicated())
+    # `pl.format` panics on columns that are chunked differently, as these are.
     repeated = repeated.with_columns(_number=pl.int_range(1, pl.len() + 1).over("_file", "line_id")).filter(pl.col("_number") > 1)
     return ids.scatter(
         repeated["_at"], repeated.select(pl.concat_str("line_id", pl.col("_number").cast(pl.String), separator="-")).to_series()
