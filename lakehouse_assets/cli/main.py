@@ -177,7 +177,7 @@ def rollback(model: str) -> None:
       lakehouse rollback revenue_forecast.daily_revenue
     """
     change = workspace().model_step(model).rollback()
-    CONSOLE.print(f"Version {change.champion} of {model} is champion again instead of {change.champion_before}.")
+    CONSOLE.print(str(change))
     CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
 
 

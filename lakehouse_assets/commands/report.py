@@ -91,22 +91,22 @@ def models(workspace: Workspace) -> list[dict[str, Any]]:
 # --- for people
 
 
-def print_status(found: dict[str, Any], console: Console) -> None:
+def print_status(status: dict[str, Any], console: Console) -> None:
     """The status as tables."""
     grid = Grid("table", *(right(name) for name in ("rows", "version")), "changed", right("quarantined"), "failed checks", box=None)
-    for row in found["tables"]:
+    for row in status["tables"]:
         checks = ", ".join(row["failed_checks"])
         quarantined = "" if row["quarantined"] is None else f"{row['quarantined']:,}"
         grid.add_row(row["table"], f"{row['rows']:,}", str(row["version"]), ago(row["changed_at"]), quarantined, checks)
-    console.print(grid if found["tables"] else "No table yet: land files with `lakehouse land FEED FILE`, then `lakehouse run`.")
-    for feed, count in found["waiting_files"].items():
+    console.print(grid if status["tables"] else "No table yet: land files with `lakehouse land FEED FILE`, then `lakehouse run`.")
+    for feed, count in status["waiting_files"].items():
         console.print(f"\n{count} files of [bold]{feed}[/] wait: `lakehouse run` takes them.")
-    for file in found["refused_files"]:
+    for file in status["refused_files"]:
         console.print(f"\n[red]{file['event']}[/] {file['feed']}/{file['path']}: {file['reason']}", highlight=False)
-    for champion in found["champions"]:
+    for champion in status["champions"]:
         print_champion(champion, console)
-    if found["pending"] and not found["waiting_files"]:
-        console.print(f"\nSomething to do for {', '.join(found['pending'])}: `lakehouse run`.")
+    if status["pending"] and not status["waiting_files"]:
+        console.print(f"\nSomething to do for {', '.join(status['pending'])}: `lakehouse run`.")
 
 
 def print_champion(champion: dict[str, Any], console: Console) -> None:

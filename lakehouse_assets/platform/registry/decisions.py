@@ -45,6 +45,10 @@ class ChampionChange:
     champion: int
     champion_before: int | None
 
+    def __str__(self) -> str:
+        before = "" if self.champion_before is None or not self.changed else f" instead of version {self.champion_before}"
+        return f"Version {self.champion} of {self.model_name} is champion{before}."
+
     @property
     def changed(self) -> bool:
         """Whether the champion is another one than before."""
