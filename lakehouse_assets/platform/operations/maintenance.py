@@ -15,7 +15,8 @@ from deltalake.exceptions import DeltaError
 from lakehouse_assets.platform.declarations.declare import QUARANTINE_SUFFIX, Champion, Declaration, ModelAsset, TableAsset
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.model_step import newest_features
-from lakehouse_assets.platform.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
+from lakehouse_assets.platform.registry.decisions import ModelDecisions
+from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
 from lakehouse_assets.platform.storage import maintenance as upkeep
 from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -38,7 +39,6 @@ SCHEMA: Final = pl.Schema(
     }
 )
 DESCRIPTION: Final = "What upkeep did to which table: one row a table and run."
-_IN_USE = (CHAMPION, CHALLENGER, PREVIOUS)
 # What can be wrong with one table, and no reason to leave the others alone.
 _TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError)
 
@@ -142,5 +142,5 @@ def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], reg
     if not decided:
         return []
     opened = registry()
-    found = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
-    return [version for version in found if version is not None]
+    decisions = (ModelDecisions(lakehouse.table(model.name), model.registered_name, opened, run_id="") for model in decided)
+    return [version for of_a_model in decisions for version in of_a_model.versions_in_use()]

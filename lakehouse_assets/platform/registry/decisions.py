@@ -79,6 +79,11 @@ class ModelDecisions:
         """What the ledger says now. MLflow is not asked."""
         return _state(last_decision(self.ledger.scan()))
 
+    def versions_in_use(self) -> list[ModelVersion]:
+        """Champion, previous champion and challenger by the ledger, and what has such an alias in MLflow. Nothing is recorded."""
+        numbers = {*self.state().aliases.versions, *self.registry.aliases(self.model_name).versions}
+        return [version for version in reversed(self.registry.versions(self.model_name)) if version.version in numbers]
+
     def champion(self) -> ModelVersion | None:
         """The version that is champion by the ledger, once a champion alias that was set by hand is recorded there.
 
