@@ -42,8 +42,9 @@ def print_champion(champion: dict[str, Any]) -> None:
     if champion["last_decision"] is None:
         CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: not trained yet.")
         return
-    who = f"version {champion['champion']} is champion" if champion["champion"] else "no champion yet"
-    CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: {who}.")
+    last = champion["last_decision"]
+    who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
+    CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: {who}. Last decision: version {last['version']} {last['decision']}.")
     for reason in champion["last_decision"]["reasons"]:
         CONSOLE.print(f"  {escape(reason)}")
 

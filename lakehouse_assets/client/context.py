@@ -132,6 +132,13 @@ class Context:
 
         return [asset for asset in self.declarations if isinstance(asset, ModelDeclaration)]
 
+    def sync_champions(self) -> None:
+        """Record champion aliases that were set by hand in MLflow. MLflow is opened only if something was decided about a model."""
+        from lakehouse_assets.platform.pipeline.model_step import sync_aliases
+
+        for model in self.models:
+            sync_aliases(self.root.lakehouse, model, self.root.registry, "by hand")
+
     def definitions(self) -> "dg.Definitions":
         """The code location, as Dagster loads it."""
         from lakehouse_assets.platform.orchestration.code_location import definitions

@@ -18,7 +18,8 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import commit_statistics, contracts
 from lakehouse_assets.platform.pipeline.model_step import newest_features
-from lakehouse_assets.platform.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
+from lakehouse_assets.platform.registry.decisions import ModelDecisions
+from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
 from lakehouse_assets.platform.storage import maintenance as storage
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -41,7 +42,6 @@ SCHEMA: Final = pl.Schema(
     }
 )
 DESCRIPTION: Final = "What upkeep did to which table: one row a table and run."
-_IN_USE = (CHAMPION, CHALLENGER, PREVIOUS)
 # What can be wrong with one table, and no reason to leave the others alone.
 _TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError)
 
@@ -157,5 +157,5 @@ def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], reg
     if not decided:
         return []
     opened = registry()
-    versions = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
-    return [version for version in versions if version is not None]
+    decisions = (ModelDecisions(lakehouse.table(model.name), model.registered_name, opened, run_id="") for model in decided)
+    return [version for of_a_model in decisions for version in of_a_model.versions_in_use()]

@@ -45,6 +45,10 @@ class ChampionChange:
     champion: int
     champion_before: int | None
 
+    def __str__(self) -> str:
+        before = "" if self.champion_before is None or not self.changed else f" instead of version {self.champion_before}"
+        return f"Version {self.champion} of {self.model_name} is champion{before}."
+
     @property
     def changed(self) -> bool:
         """Whether the champion is another one than before."""
@@ -74,6 +78,11 @@ class ModelDecisions:
     def state(self) -> LedgerState:
         """What the ledger says now. MLflow is not asked."""
         return _state(last_decision(self.ledger.scan()))
+
+    def versions_in_use(self) -> list[ModelVersion]:
+        """Champion, previous champion and challenger by the ledger, and what has such an alias in MLflow. Nothing is recorded."""
+        numbers = {*self.state().aliases.versions, *self.registry.aliases(self.model_name).versions}
+        return [version for version in reversed(self.registry.versions(self.model_name)) if version.version in numbers]
 
     def champion(self) -> ModelVersion | None:
         """The version that is champion by the ledger, once a champion alias that was set by hand is recorded there.

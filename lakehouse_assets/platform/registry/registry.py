@@ -74,6 +74,11 @@ class Aliases:
         before = self.previous if self.champion is None else self.champion
         return Aliases(champion=version, previous=_unless(version, before), challenger=_unless(version, self.challenger))
 
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions that have an alias, each once."""
+        return tuple(dict.fromkeys(number for number in (self.champion, self.previous, self.challenger) if number is not None))
+
     def challenge(self, version: int) -> "Aliases":
         """The aliases after `version` did not pass the gate; the same if it is the champion."""
         return self if version == self.champion else replace(self, challenger=version)

@@ -16,7 +16,7 @@ FORECAST = "revenue_forecast.predictions.daily_revenue"
 
 
 def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
-    """The champion's newest forecast beside what came before it."""
+    """The champion's newest forecast, and what came before it."""
     newest = newest_forecast(read).collect()
     history = as_known(read(FEATURES), KEY).select("product_group", "day", "net").collect()
     return plots.forecast_plot(history, newest, value="net", by="product_group")

@@ -1,4 +1,4 @@
-"""What of this product stands in the graph before its predictions: the feature set, and the model that learns from it.
+"""What this product declares before its predictions: the feature set, and the model that learns from it.
 
 How features are worked out is in `features`, how the model is trained in `model`; here both are declared, and a training is put together
 with its test.
@@ -46,7 +46,7 @@ _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
     inputs={"revenue": "sales.gold.daily_revenue"},
 )
 def daily_statistics(revenue: pl.LazyFrame) -> pl.LazyFrame:
-    """What was known of each product group at the end of each day; what was revised later stands beside it, as it became known."""
+    """What was known of each product group at the end of each day; what was revised later is a row of its own, as it became known."""
     return daily_features(revenue.filter(pl.col("component").is_in(_GOODS)))
 
 

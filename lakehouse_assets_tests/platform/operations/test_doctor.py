@@ -20,6 +20,7 @@ from lakehouse_assets.platform.operations.doctor import Checkup
 from lakehouse_assets.platform.operations.maintenance import Upkeep
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage import maintenance as upkeep
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings
@@ -254,7 +255,7 @@ def test_a_model_whose_training_tables_are_gone(healthy):
     source = tables_of(healthy).table(SILVER)
     version = source.version()
     champion = SimpleNamespace(model_name="revenue_forecast.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version})
-    registry = SimpleNamespace(with_alias=lambda _, alias: champion if alias == "champion" else None)
+    registry = SimpleNamespace(aliases=lambda _: Aliases(champion=7), versions=lambda _: [champion])
     assert wrong(checkup(healthy, lambda: registry)) == []
     source.replace(source.scan().collect(), None)
     for path in set(source.delta(version).file_uris()):

@@ -20,6 +20,7 @@ from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.run import selection_of
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
 from lakehouse_assets.settings import Settings
@@ -110,13 +111,14 @@ def test_versions_of_models_in_use_are_pinned(busy):
     ledger = tables_of(busy).table(LEDGER)
     ledger.create(LEDGER_SCHEMA)
     assert of(busy).pins == {}
-    ledger.append(pl.DataFrame([{"version": 1, "model_name": "x"}], schema=LEDGER_SCHEMA))
-    versions = {"champion": {"sales.gold.a": 3}, "previous": {"sales.gold.a": 1, "sales.gold.b": 0}}
-
-    def with_alias(name, alias):
-        return SimpleNamespace(tables=versions[alias]) if alias in versions else None
-
-    assert of(busy, lambda: SimpleNamespace(with_alias=with_alias)).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
+    ledger.append(pl.DataFrame([{"sequence": 1, "version": 1, "champion": 1}], schema=LEDGER_SCHEMA))
+    tables = {3: {"sales.gold.a": 3}, 2: {"sales.gold.a": 2}, 1: {"sales.gold.a": 1, "sales.gold.b": 0}}
+    registry = SimpleNamespace(
+        aliases=lambda _: Aliases(champion=3),
+        versions=lambda _: [SimpleNamespace(version=number, tables=tables[number]) for number in tables],
+    )
+    # The ledger's champion counts although its alias was not set yet.
+    assert of(busy, lambda: registry).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
 
 
 def test_a_log_is_cleaned_up_once_its_commits_are_in_the_statistics(busy):

@@ -87,6 +87,12 @@ def test_a_breakdown_by_group_and_horizon_is_a_curve_a_group(registry):
     assert sorted((point.step, point.value) for point in curve) == [(1, 0.1), (2, 0.2)]
 
 
+def test_scores_that_are_no_number_are_left_out(registry):
+    frame = pl.DataFrame({"group": ["85", "none", "nan"], "wape": [0.3, float("inf"), float("nan")]})
+    version = registry.log_training(training(metrics={"wape": 0.35, "bias": float("nan")}, breakdowns={"group": frame}))
+    assert registry.metrics(version) == {"wape": 0.35, "group/wape/85": 0.3}
+
+
 def test_a_breakdown_with_two_steps_is_refused(registry):
     frame = pl.DataFrame({"group": [85], "horizon": [1], "wape": [0.1]})
     with pytest.raises(ValueError, match=r"'by_group' has the integer columns \['group', 'horizon'\]"):
@@ -247,6 +253,7 @@ def test_another_alias_whose_version_is_gone_is_left_out(three):
     assert not three.set_aliases(NAME, Aliases(champion=1, previous=3))
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(1, 3), st.sampled_from(["challenge 1", "challenge 2", "retire"])), max_size=8))
 def test_the_champion_before_is_always_one_promotion_away(steps):
     now = Aliases()
