@@ -165,7 +165,7 @@ class Table:
         """The newest version that rows came, changed or went with, if it is above `after`; else `after`.
 
         Compaction, checkpoints and other upkeep make versions too, but nothing that a reader would have to read. With `after=None` the
-        newest version of any kind.
+        newest version of any kind. A commit that maintenance removed from the log counts as a change.
 
         Raises:
             NoSuchVersion: A cursor points past the table.
