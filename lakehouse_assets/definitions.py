@@ -4,8 +4,7 @@ import dagster as dg
 
 from lakehouse_assets import products
 from lakehouse_assets.platform.compute.memory import limit_memory
-from lakehouse_assets.platform.orchestration import automation
-from lakehouse_assets.platform.orchestration import maintenance as upkeep
+from lakehouse_assets.platform.orchestration import automation, maintenance
 from lakehouse_assets.platform.orchestration.autoload import Products, load
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.settings import Settings
@@ -22,7 +21,7 @@ def defs() -> dg.Definitions:
 def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     """The code location, by given settings and products."""
     own = dg.Definitions(
-        assets=[*declared.assets(), upkeep.asset(declared.declarations)],
+        assets=[*declared.assets(), maintenance.asset(declared.declarations)],
         jobs=automation.jobs(declared.models),
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],

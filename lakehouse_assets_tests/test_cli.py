@@ -40,7 +40,7 @@ def invoices(tmp_path):
 
 def test_help_teaches_every_command(lakehouse):
     text = lakehouse("--help").stdout
-    commands = "simulate land run status show history sql models settings upkeep doctor restore dev demo"
+    commands = "simulate land run status show history sql models settings maintenance doctor restore dev demo"
     for command in commands.split():
         assert command in text
         assert "Usage" in lakehouse(command, "--help").stdout

@@ -13,7 +13,7 @@ from lakehouse_assets.cli.contract import contract
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, print_json, print_rows, workspace
-from lakehouse_assets.cli.upkeep import doctor, restore, upkeep
+from lakehouse_assets.cli.upkeep import doctor, maintenance, restore
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
@@ -228,7 +228,7 @@ def demo() -> None:
     sys.exit(run_demo(workspace(), CONSOLE))
 
 
-main.add_command(upkeep)
+main.add_command(maintenance)
 main.add_command(doctor)
 main.add_command(restore)
 main.add_command(quarantine)

@@ -1,4 +1,4 @@
-"""`lakehouse upkeep`, `doctor` and `restore`: what keeps a lakehouse healthy, what is wrong with it, and the way back."""
+"""`lakehouse maintenance`, `doctor` and `restore`: what keeps a lakehouse healthy, what is wrong with it, and the way back."""
 
 import sys
 from datetime import UTC, datetime
@@ -20,26 +20,26 @@ def _console(*, as_json: bool) -> Console:
 @click.argument("tables", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 @JSON
-def upkeep(tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
-    """Compact, checkpoint and vacuum all tables, or TABLES with their quarantines, where there is need.
+def maintenance(tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Compact, checkpoint, vacuum and clean up the log of all tables, or of TABLES with their quarantines, where it is due.
 
-    Versions that a model in use was trained on, and what a reader has not read yet, stay. The schedule `nightly_upkeep` does the same.
+    Versions that a model in use was trained on, and what a reader has not read yet, stay. The schedule `nightly_maintenance` does the same.
 
     \b
     Examples:
-      lakehouse upkeep --dry-run
-      lakehouse upkeep sales.silver.invoice_lines
+      lakehouse maintenance --dry-run
+      lakehouse maintenance sales.silver.invoice_lines
     """
     from lakehouse_assets.commands import upkeep as command
 
     console = _console(as_json=as_json)
-    found = command.needs(workspace(), tables, console) if dry_run else command.tend(workspace(), tables, console)
+    found = command.needs(workspace(), tables, console) if dry_run else command.maintain(workspace(), tables, console)
     if as_json:
         print_json(found)
     elif dry_run:
         command.print_needs(found, CONSOLE)
     else:
-        command.print_tended(found, CONSOLE)
+        command.print_maintained(found, CONSOLE)
     sys.exit(0 if dry_run or not any(row["why_not"] for row in found) else 1)
 
 

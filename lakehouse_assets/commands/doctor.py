@@ -26,7 +26,7 @@ def examine(workspace: Workspace, console: Console) -> list[dict[str, Any]]:
         lakehouse=workspace.lakehouse,
         declarations=workspace.products.declarations,
         known=frozenset(map(name_of, keys)),
-        upkeep=upkeep.of(workspace),
+        maintenance=upkeep.of(workspace),
         is_running=bool(under_way(workspace)),
         now=datetime.now(UTC),
     )

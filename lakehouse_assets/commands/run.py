@@ -55,7 +55,7 @@ class Outcome:
 
 
 def selection_of(words: Iterable[str], defs: dg.Definitions) -> set[dg.AssetKey]:
-    """The assets that a selection names; none given means all but upkeep.
+    """The assets that a selection names; none given means all but maintenance.
 
     A selection is Dagster's (`group:sales`, `+sales.gold.daily_revenue`, `sales.silver.invoice_lines+`, joined by `and`, `or`, `not`), with
     tables by their names.

@@ -1,4 +1,4 @@
-"""Upkeep by hand, table by table: what is needed, what was done. What it does is in `platform.operations.maintenance`."""
+"""Maintenance by hand, table by table: what is needed, what was done. What it does is in `platform.operations.maintenance`."""
 
 import uuid
 from collections.abc import Iterable, Sequence
@@ -10,19 +10,19 @@ from rich.table import Table as Grid
 
 from lakehouse_assets.commands.report import right
 from lakehouse_assets.commands.workspace import Workspace
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
-def of(workspace: Workspace) -> Upkeep:
-    """The upkeep of a root."""
+def of(workspace: Workspace) -> Maintenance:
+    """The maintenance of a root."""
     retention, log_retention = (timedelta(days=days) for days in (workspace.settings.retention_days, workspace.settings.log_retention_days))
-    return Upkeep(workspace.lakehouse, workspace.products.declarations, workspace.mlflow.open, retention, log_retention)
+    return Maintenance(workspace.lakehouse, workspace.products.declarations, workspace.mlflow.open, retention, log_retention)
 
 
 def needs(workspace: Workspace, names: Iterable[str], console: Console) -> list[dict[str, Any]]:
-    """What upkeep would do, as plain values."""
+    """What maintenance would do, as plain values."""
     with console.status("Looking through the tables") as status:
         found = []
         for table, need in of(workspace).states(names):
@@ -34,20 +34,20 @@ def needs(workspace: Workspace, names: Iterable[str], console: Console) -> list[
         return found
 
 
-def tend(workspace: Workspace, names: Sequence[str], console: Console) -> list[dict[str, Any]]:
-    """Tend the tables; what was done, as plain values."""
-    with console.status("Upkeep") as status:
+def maintain(workspace: Workspace, names: Sequence[str], console: Console) -> list[dict[str, Any]]:
+    """Maintain the tables; what was done, as plain values."""
+    with console.status("Maintenance") as status:
         found = []
-        for tended in of(workspace).run(str(uuid.uuid4()), names):
-            status.update(f"Tended {tended.table}")
-            found.append({**vars(tended), "done": list(tended.done), "seconds": round(tended.seconds, 3)})
+        for maintained in of(workspace).run(str(uuid.uuid4()), names):
+            status.update(f"Maintained {maintained.table}")
+            found.append({**vars(maintained), "done": list(maintained.done), "seconds": round(maintained.seconds, 3)})
         return found
 
 
 def print_needs(found: list[dict[str, Any]], console: Console) -> None:
     """The needs as a grid."""
     columns = ("files", "small", "partitions", "size", "log entries", "to be freed")
-    grid = Grid("table", *(right(name) for name in columns), "upkeep would", box=None)
+    grid = Grid("table", *(right(name) for name in columns), "maintenance would", box=None)
     for row in found:
         numbers = (row["files"], row["small_files"], row["partitions"], size(row["bytes"]), row["log_entries"], size(row["unneeded_bytes"]))
         said = ", ".join(_VERBS[name] for name in row["would_do"]) or "do nothing"
@@ -58,7 +58,7 @@ def print_needs(found: list[dict[str, Any]], console: Console) -> None:
 _VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum", "log cleaned up": "clean the log up"}
 
 
-def print_tended(found: list[dict[str, Any]], console: Console) -> None:
+def print_maintained(found: list[dict[str, Any]], console: Console) -> None:
     """What was done as a grid, of the tables where something was."""
     grid = Grid("table", "done", right("files"), right("freed"), right("seconds"), box=None)
     busy = [row for row in found if row["done"] or row["why_not"]]
@@ -68,7 +68,7 @@ def print_tended(found: list[dict[str, Any]], console: Console) -> None:
         grid.add_row(row["table"], done, files, size(row["bytes_freed"]), f"{row['seconds']:.1f}")
     if busy:
         console.print(grid)
-    console.print(f"{len(found)} tables looked at, {len(busy)} tended, {size(sum(row['bytes_freed'] for row in found))} freed.")
+    console.print(f"{len(found)} tables checked, {len(busy)} maintained, {size(sum(row['bytes_freed'] for row in found))} freed.")
 
 
 def size(count: float) -> str:

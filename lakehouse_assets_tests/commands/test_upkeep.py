@@ -1,4 +1,4 @@
-"""`lakehouse upkeep`, `doctor` and `restore` as a person and as a program use them."""
+"""`lakehouse maintenance`, `doctor` and `restore` as a person and as a program use them."""
 
 import json
 import shutil
@@ -39,21 +39,21 @@ def lakehouse(template, settings, monkeypatch, tmp_path):
     return call
 
 
-def test_upkeep_says_what_it_would_do_and_does_it(lakehouse, settings):
+def test_maintenance_says_what_it_would_do_and_does_it(lakehouse, settings):
     before = tables_of(settings).table(BRONZE).version()
-    planned = {row["table"]: row for row in json.loads(lakehouse("upkeep", "--dry-run", "--json").stdout)}
+    planned = {row["table"]: row for row in json.loads(lakehouse("maintenance", "--dry-run", "--json").stdout)}
     assert planned[BRONZE]["would_do"] == ["compacted"]
     assert planned[BRONZE]["files"] == planned[BRONZE]["small_files"] == SMALL_FILES_A_PARTITION
-    assert "compact" in lakehouse("upkeep", "--dry-run", BRONZE).stdout
+    assert "compact" in lakehouse("maintenance", "--dry-run", BRONZE).stdout
     assert tables_of(settings).table(BRONZE).version() == before
     assert lakehouse("doctor").exit_code == 0, "what the next night puts right is nothing that is wrong"
-    done = json.loads(lakehouse("upkeep", BRONZE, "--json").stdout)
+    done = json.loads(lakehouse("maintenance", BRONZE, "--json").stdout)
     assert [(row["table"], row["done"], row["files_after"]) for row in done] == [(BRONZE, ["compacted"], 1)]
-    everything = lakehouse("upkeep")
+    everything = lakehouse("maintenance")
     assert everything.exit_code == 0
-    assert "tables looked at" in everything.stdout
-    assert json.loads(lakehouse("upkeep", BRONZE, "--json").stdout)[0]["done"] == []
-    assert lakehouse("upkeep", "no.such.table").exit_code == 1
+    assert "tables checked" in everything.stdout
+    assert json.loads(lakehouse("maintenance", BRONZE, "--json").stdout)[0]["done"] == []
+    assert lakehouse("maintenance", "no.such.table").exit_code == 1
 
 
 def test_the_doctor_says_what_is_wrong_and_ends_with_one(lakehouse, settings):
@@ -61,12 +61,12 @@ def test_the_doctor_says_what_is_wrong_and_ends_with_one(lakehouse, settings):
     for _ in range(3 * SMALL_FILES_A_PARTITION):
         bronze.append(bronze.scan().limit(1).collect())
     found = json.loads(lakehouse("doctor", "--json").stdout)
-    assert {finding["mend"] for finding in found} >= {f"lakehouse upkeep {BRONZE}"}
+    assert {finding["mend"] for finding in found} >= {f"lakehouse maintenance {BRONZE}"}
     said = lakehouse("doctor")
     assert said.exit_code == 1
-    assert f"→ lakehouse upkeep {BRONZE}" in said.stdout
+    assert f"→ lakehouse maintenance {BRONZE}" in said.stdout
     assert "warnings" in said.stdout
-    lakehouse("upkeep")
+    lakehouse("maintenance")
     well = lakehouse("doctor")
     assert (well.exit_code, "Nothing is wrong." in well.stdout) == (0, True), well.stdout
 
@@ -122,3 +122,9 @@ def test_a_table_goes_back_to_a_moment(lakehouse, settings):
 @pytest.mark.parametrize("words", [(), (SILVER,), (SILVER, "--run", "x"), ("--run", "x", "--version", "1"), ("--version", "1")])
 def test_half_a_question_is_not_answered(lakehouse, words):
     assert lakehouse("restore", *words).exit_code == 2
+
+
+def test_a_history_that_was_cut_says_so(lakehouse):
+    assert "2 commits are shown, there are older ones: --limit shows more." in lakehouse("history", BRONZE, "--limit", "2").stdout
+    assert len(json.loads(lakehouse("history", BRONZE, "--limit", "2", "--json").stdout)) == 2
+    assert "commits are shown" not in lakehouse("history", BRONZE).stdout

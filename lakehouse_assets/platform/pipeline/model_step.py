@@ -250,7 +250,7 @@ class ModelStep:
 
 
 def newest_features(features: Table, before: int | None) -> int:
-    """The version of a feature set to train on when the last training was on `before`: upkeep alone makes no new one."""
+    """The version of a feature set to train on when the last training was on `before`: maintenance alone makes no new one."""
     newest = features.version()
     if before is None or before > newest:
         return newest

@@ -243,7 +243,7 @@ class Refresh:
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was worked out from, with their versions; upkeep in between works nothing out."""
+    """The tables that a version of a table was worked out from, with their versions; maintenance in between works nothing out."""
     for commit in table.commits(version):
         if "reads" in commit["info"]:
             return dict(json.loads(commit["info"]["reads"]))

@@ -109,7 +109,7 @@ def _changed_files(
 
 
 def _actions(root: str, after: int, until: int, storage_options: Mapping[str, str]) -> pl.DataFrame:
-    """What the commits in (after, until] did to rows: `version`, `action`, `path`, `stats`, oldest first; nothing of mere upkeep."""
+    """What the commits in (after, until] did to rows: `version`, `action`, `path`, `stats`, oldest first; nothing of mere maintenance."""
     logs = [f"{root}_delta_log/{version:020d}.json" for version in range(after + 1, until + 1)]
     if not logs:
         return pl.DataFrame(schema={"version": pl.Int64, "action": pl.String, "path": pl.String, "stats": pl.String})

@@ -17,10 +17,10 @@ from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations import doctor
 from lakehouse_assets.platform.operations.doctor import Checkup
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_products, tables_of
@@ -41,7 +41,7 @@ def no_model():
 
 def checkup(settings, registry=no_model):
     lakehouse = tables_of(settings)
-    kept = Upkeep(lakehouse, DECLARED, registry, timedelta(days=7))
+    kept = Maintenance(lakehouse, DECLARED, registry, timedelta(days=7))
     return Checkup(lakehouse, DECLARED, frozenset(), kept, is_running=False, now=datetime.now(UTC))
 
 
@@ -80,10 +80,10 @@ def test_an_empty_lakehouse_is_healthy(settings):
 
 def many_small_files(settings):
     table = tables_of(settings).table(BRONZE)
-    for _ in range(4 * upkeep.SMALL_FILES_A_PARTITION):
+    for _ in range(4 * maintenance.SMALL_FILES_A_PARTITION):
         table.append(table.scan().limit(1).collect())
     # Appended behind the back of silver, which is not what this is about.
-    return BRONZE, "warning", "small files", f"lakehouse upkeep {BRONZE}"
+    return BRONZE, "warning", "small files", f"lakehouse maintenance {BRONZE}"
 
 
 def an_orphan(settings):
@@ -94,9 +94,9 @@ def an_orphan(settings):
 def a_long_log(settings):
     table = tables_of(settings).table(GOLD)
     table.delta().alter.set_table_properties({"delta.checkpointInterval": "1000"})
-    for _ in range(2 * upkeep.LOG_ENTRIES):
+    for _ in range(2 * maintenance.LOG_ENTRIES):
         table.append(table.scan().limit(0).collect())
-    return GOLD, "warning", "since the last checkpoint", f"lakehouse upkeep {GOLD}"
+    return GOLD, "warning", "since the last checkpoint", f"lakehouse maintenance {GOLD}"
 
 
 def a_killed_write(settings):
@@ -104,7 +104,7 @@ def a_killed_write(settings):
     path.write_bytes(b"half")
     at = time.time() - timedelta(days=8).total_seconds()
     os.utime(path, (at, at))
-    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse upkeep {GOLD}"
+    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse maintenance {GOLD}"
 
 
 def a_lost_file(settings):
@@ -131,7 +131,7 @@ def a_vacuumed_change(settings):
     source.replace(source.scan().collect(), None)
     source.replace(source.scan().collect(), None)
     later = datetime.now(UTC) + MONTH
-    upkeep.maintain(source, upkeep.Keep(None, (), timedelta(days=7), later), "by hand")
+    maintenance.maintain(source, maintenance.Keep(None, (), timedelta(days=7), later), "by hand")
     return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --rebuild"
 
 
@@ -210,9 +210,9 @@ def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
 
 
 @pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
-def test_upkeep_mends_what_it_is_named_for(healthy, trouble):
+def test_maintenance_fixes_what_it_is_named_for(healthy, trouble):
     trouble(healthy)
-    for _ in checkup(healthy).upkeep.run("upkeep-1"):
+    for _ in checkup(healthy).maintenance.run("maintenance-1"):
         pass
     assert wrong(checkup(healthy)) == []
 
