@@ -128,6 +128,19 @@ def test_what_reads_the_log_gives_a_clear_answer_afterwards(table):
     assert table.changed_at(table.version()) == table.version()
 
 
+def test_a_reader_from_before_the_log_is_told_that_there_may_be_changes(table):
+    append(table, 30)
+    for _ in range(60):
+        table.append(things())  # commits without rows
+    maintain(table)
+    begin = commits_of(table)[0]
+    assert begin > 60
+    assert table.changed_at(10) == begin - 1
+    assert table.changed_at(begin) == begin
+    with pytest.raises(NoSuchVersion, match="read the whole table"):
+        table.changes(10, begin).collect()
+
+
 @pytest.mark.parametrize("cursor", [0, 45, 99])
 def test_the_cursor_of_a_reader_is_respected(table, cursor):
     append(table, 100)
