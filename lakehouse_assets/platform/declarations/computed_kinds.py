@@ -225,13 +225,18 @@ class Trailing(ComputedKind):
         values = touched(inputs, (self.column,)).to_series()
         if not values.drop_nulls().len():
             return Nothing()
-        first = values.min()
-        # Between that value and the first changed one no input has a row, but the result may have: days without a sale, say.
-        earlier = [
-            source.rows().filter(pl.col(self.column) < first).select(pl.col(self.column).max()) for source in inputs.sources.values()
-        ]
-        last = pl.concat(pl.collect_all(earlier, engine="streaming")).to_series().max()
+        last = self._last_before(inputs, values.min())
         return Everything() if last is None else Tail(self.column, last)
+
+    def _last_before(self, inputs: Inputs, first: Any) -> Any | None:
+        """The last value before the first that changed. Between the two no input has a row, but the result may have: days without a sale, say."""
+        for nearest in (first - self.lookback, None):  # mostly it is near, and what is older need not be read
+            condition = (pl.col(self.column) < first) & (pl.lit(value=True) if nearest is None else pl.col(self.column) >= nearest)
+            earlier = [source.rows().filter(condition).select(pl.col(self.column).max()) for source in inputs.sources.values()]
+            last = pl.concat(pl.collect_all(earlier, engine="streaming")).to_series().max()
+            if last is not None:
+                return last
+        return None
 
     def read(self, rows: pl.LazyFrame, scope: Scope) -> pl.LazyFrame:
         """See `ComputedKind.read`."""

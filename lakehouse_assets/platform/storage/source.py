@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import polars as pl
-from deltalake import DeltaTable
 
-from lakehouse_assets.platform.storage import change_feed
+from lakehouse_assets.platform.storage.change_feed import CAME, CHANGE_TYPE
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.table import Table
 
@@ -45,14 +44,14 @@ class Source:
     @cached_property
     def is_new(self) -> bool:
         """Whether all of it has to be read: it never was, or its columns or partitions changed, so that old and new rows cannot be compared."""
-        return self.before is None or (self.moved and change_feed.layout_changed(self._now, self.before, self.after, self._options))
+        return self.before is None or (self.moved and self.table.layout_changed(self.before, self.after))
 
     @cached_property
     def only_appended(self) -> bool:
         """Whether rows came and none changed or went. A source that is new was only appended to."""
         if self.before is None or not self.moved:
             return True
-        return not self.is_new and change_feed.only_appended(self._now, self.before, self.after, self._options)
+        return not self.is_new and self.table.only_appended(self.before, self.after)
 
     def rows(self) -> pl.LazyFrame:
         """All rows, as they are now."""
@@ -68,17 +67,23 @@ class Source:
 
     def came(self) -> pl.LazyFrame:
         """The rows that are there now and were not before, or not as often."""
-        return self.rows() if self.is_new else self._net(1)
+        if self.is_new:
+            return self.rows()
+        return self.appended() if self.only_appended else self._net(1)
 
     def went(self) -> pl.LazyFrame:
         """The rows that were there before and are not any more, or not as often."""
-        return self.rows_before() if self.is_new else self._net(-1)
+        if self.is_new:
+            return self.rows_before()
+        return self.rows().limit(0) if self.only_appended else self._net(-1)
 
     def touched(self, columns: Sequence[str]) -> pl.DataFrame:
         """The distinct values of `columns` among the rows that came or went."""
         if self.is_new:
             both = pl.concat([self.rows().select(columns), self.rows_before().select(columns)])
             return both.unique().collect(engine="streaming")
+        if self.only_appended:
+            return self.appended().select(columns).unique().collect(engine="streaming")
         return self._changes.select(columns).unique()
 
     def _net(self, sign: int) -> pl.LazyFrame:
@@ -86,22 +91,10 @@ class Source:
 
     @cached_property
     def _changes(self) -> pl.DataFrame:
-        """The rows that came (`_TIMES` above 0) or went (below)."""
-        if self.before is None or not self.moved:
-            return self.rows().limit(0).with_columns(pl.lit(0).alias(_TIMES)).collect()
-        feed = change_feed.change_feed(self._now, self.before, self.after, self._options)
-        columns = [name for name in feed.collect_schema() if name != change_feed.CHANGE_TYPE]
-        sign = pl.when(change_feed.CAME).then(1).otherwise(-1).alias(_TIMES)
-        if self.only_appended:
-            return feed.select(*columns, sign).collect(engine="streaming")
+        """The rows that came (`_TIMES` above 0) or went (below), where rows changed or went."""
+        feed = self.table.change_feed(self.before or 0, self.after)
+        columns = [name for name in feed.collect_schema() if name != CHANGE_TYPE]
+        sign = pl.when(CAME).then(1).otherwise(-1).alias(_TIMES)
         return (
             feed.select(*columns, sign).group_by(columns).agg(pl.col(_TIMES).sum()).filter(pl.col(_TIMES) != 0).collect(engine="streaming")
         )
-
-    @cached_property
-    def _now(self) -> DeltaTable:
-        return self.table.now()
-
-    @property
-    def _options(self) -> dict[str, str]:
-        return dict(self.table.storage_options)

@@ -18,7 +18,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse_assets.platform.storage import data_files, paths, predicates, types
 from lakehouse_assets.platform.storage import table_cache as opened
-from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, step
+from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, layout_changed, only_appended, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.commit_log import commits
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
@@ -232,13 +232,36 @@ class Table:
         """
         if after is None:
             return self.scan(until)
-        return self._change_feed(after, until, came=True).drop(CHANGE_TYPE)
+        return self.change_feed(after, until, came=True).drop(CHANGE_TYPE)
 
     def step(self, after: int | None, until: int, rows: int) -> int:
         """How far to read from `after` towards `until` so that about `rows` rows came; at least one version with rows."""
         return step(self.now(), -1 if after is None else after, until, rows, self.storage_options)
 
-    def _change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
+    def only_appended(self, after: int, until: int) -> bool:
+        """Whether the versions above `after` up to `until` only added rows.
+
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
+        self._check_range(self.now(), after, until)
+        return only_appended(self.now(), after, until, self.storage_options)
+
+    def layout_changed(self, after: int, until: int) -> bool:
+        """Whether partitions or types of columns changed in the versions above `after` up to `until`: see `change_feed.layout_changed`.
+
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
+        self._check_range(self.now(), after, until)
+        return layout_changed(self.now(), after, until, self.storage_options)
+
+    def change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
+        """The rows that the commits above `after` up to `until` inserted, changed and deleted, with `_change_type`; see `change_feed`.
+
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
         table = self.now()
         self._check_range(table, after, until)
         return change_feed(table, after, until, self.storage_options, came=came)
