@@ -10,6 +10,7 @@ from lakehouse_assets.platform.quality.conform import choice, code, conform, num
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup
 
+_TEXTS_AT_ONCE = 5_000
 # What an invoice line says. There is no line number in the source: this is its identity.
 _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "customer_id", "country", "invoiced_at")
 
@@ -57,8 +58,12 @@ def _identified(lines: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _digests(texts: pl.Series) -> pl.Series:
-    digests = list(map(xxhash.xxh3_128_digest, texts.cast(pl.Binary).to_list()))  # XXH3: its values never change again
-    return pl.Series(texts.name, digests, dtype=pl.Binary).bin.encode("hex")
+    """Their hashes, a few thousand at a time: the memory of a million short-lived objects costs more than their hashes."""
+    bytes_of_rows = texts.cast(pl.Binary)
+    parts = [bytes_of_rows.slice(start, _TEXTS_AT_ONCE) for start in range(0, max(texts.len(), 1), _TEXTS_AT_ONCE)]
+    # XXH3: its values never change again
+    digests = [pl.Series(texts.name, list(map(xxhash.xxh3_128_digest, part.to_list())), dtype=pl.Binary) for part in parts]
+    return pl.concat(digests).bin.encode("hex")
 
 
 def _numbered(lines: pl.Series) -> pl.Series:
