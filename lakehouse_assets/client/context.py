@@ -16,8 +16,6 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from lakehouse_assets.platform.declarations.declare import Declaration, FeedAsset, ModelAsset, TableAsset
     from lakehouse_assets.platform.orchestration.autoload import Products
 
@@ -68,12 +66,10 @@ class Context:
     @cached_property
     def products(self) -> "Products":
         """The declarations, and what products define with Dagster's own means. Imports Dagster."""
-        import dagster as dg
-
         from lakehouse_assets import products
         from lakehouse_assets.platform.orchestration.autoload import Products, load
 
-        return load(products) if self.given is None else Products(tuple(self.given), dg.Definitions())
+        return load(products) if self.given is None else Products(tuple(self.given))
 
     @cached_property
     def declarations(self) -> "Sequence[Declaration]":
@@ -127,12 +123,6 @@ class Context:
         from lakehouse_assets.platform.declarations.declare import ModelAsset
 
         return [asset for asset in self.declarations if isinstance(asset, ModelAsset)]
-
-    def definitions(self) -> "dg.Definitions":
-        """The code location, as Dagster loads it."""
-        from lakehouse_assets.platform.orchestration.code_location import definitions
-
-        return definitions(self.settings, self.products)
 
 
 def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:

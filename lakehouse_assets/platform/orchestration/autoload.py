@@ -1,6 +1,6 @@
 """What the products declare and what they define with Dagster's own means. How their modules are found is in `declarations.discover`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import dagster as dg
@@ -15,7 +15,7 @@ class Products:
     """What all products declare together, and what they define with Dagster's own means."""
 
     declarations: tuple[Declaration, ...]
-    plain: dg.Definitions
+    plain: dg.Definitions = field(default_factory=dg.Definitions)
 
     @property
     def feeds(self) -> list[FeedAsset]:
