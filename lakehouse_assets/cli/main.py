@@ -22,7 +22,7 @@ from lakehouse_assets.settings import Settings, variable
 _SHOWCASE = "lakehouse_assets.showcase"
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group("lakehouse", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="lakehouse-assets")
 def main() -> None:
     """An open lakehouse ML platform: files land and become tables, features, models and predictions.
@@ -36,7 +36,7 @@ def main() -> None:
 
     Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
 
-    Exit codes: 0 success, 1 something failed, 2 the command was not understood.
+    Exit codes: 0 success, 1 something failed, 2 the command was not understood, 130 interrupted.
     """
     settings = Settings.load()
     limit_memory(settings.memory_megabytes, settings.processes_at_once)

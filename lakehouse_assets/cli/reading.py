@@ -1,6 +1,5 @@
 """`lakehouse status`, `show`, `history`, `sql`, `models` and decisions about models: what there is, printed."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,7 +80,7 @@ def history(table: str, limit: int, as_json: bool) -> None:
         return
     shown = grid(right("version"), "at (UTC)", "operation", "run", "rows")
     for commit in commits:
-        account = json.loads(commit["info"].get("account", "{}"))
+        account = commit["info"].get("account", {})
         rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in account.items() if count)
         run = commit["info"].get("run_id", "")[:8]
         add_row(shown, commit["version"], f"{commit['at']:%Y-%m-%d %H:%M:%S}", commit["operation"].lower(), run, rows)

@@ -160,9 +160,10 @@ class Client:
         words = [selection] if isinstance(selection, str) else list(selection)
         if not words and not full_refresh and not self.pending():
             return None
+        from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
-        defs = self.context.definitions()
+        defs = definitions(self.settings, self.context.products)
         return execute(self.settings, defs, selection_of(words, defs), full_refresh=full_refresh, on_progress=on_progress)
 
     def restore(

@@ -16,8 +16,6 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
     from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -71,13 +69,11 @@ class Context:
     @cached_property
     def products(self) -> "Products":
         """The declarations, and what products define with Dagster's own means. Imports Dagster."""
-        import dagster as dg
-
         from lakehouse_assets import products
         from lakehouse_assets.platform.declarations.catalog import Catalog
         from lakehouse_assets.platform.orchestration.autoload import Products, load
 
-        return load(products) if self.given is None else Products(Catalog(tuple(self.given)), dg.Definitions())
+        return load(products) if self.given is None else Products(Catalog(tuple(self.given)))
 
     @cached_property
     def declarations(self) -> "Sequence[Declaration]":
@@ -138,12 +134,6 @@ class Context:
 
         for model in self.models:
             sync_aliases(self.root.lakehouse, model, self.root.registry, "by hand")
-
-    def definitions(self) -> "dg.Definitions":
-        """The code location, as Dagster loads it."""
-        from lakehouse_assets.platform.orchestration.code_location import definitions
-
-        return definitions(self.settings, self.products)
 
 
 def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:

@@ -63,8 +63,11 @@ class Files:
             ValueError: The condition cannot be understood.
         """
         handle = TableHandle(self.context, full_name(self.context, table))
+        from lakehouse_assets.platform.governance.sql import condition
+
         described = self.context.policy.tables.get(handle.name)
-        return landed_files.with_origin(handle.scan(), handle.name, described.sources if described else (), where)
+        checked = None if where is None else condition(where)
+        return landed_files.with_origin(handle.scan(), handle.name, described.sources if described else (), checked)
 
     def retry(self, paths: Iterable[str], feed: str | None = None) -> Values:
         """Have the next run read refused files again, once.

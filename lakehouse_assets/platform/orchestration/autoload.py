@@ -1,6 +1,6 @@
 """What the products declare, and what they define with Dagster's own means: every module below a package is imported. No list is kept anywhere."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import dagster as dg
@@ -18,7 +18,7 @@ class Products:
     """What all products declare together, and what they define with Dagster's own means."""
 
     catalog: Catalog
-    plain: dg.Definitions
+    plain: dg.Definitions = field(default_factory=dg.Definitions)
 
     @property
     def declarations(self) -> tuple[Declaration, ...]:

@@ -35,6 +35,14 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
+def free_slots_of_ended_runs(opened: dg.DagsterInstance) -> None:
+    """Free the pool slots that runs kept which have ended, as an interrupted one does: the next run would wait for them for ever."""
+    for run_id in opened.event_log_storage.get_concurrency_run_ids():
+        run = opened.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            opened.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
 def runs_under_way(settings: Settings) -> list[str]:
     """The ids of the runs that are under way, as Dagster records them."""
     with instance(settings) as opened:

@@ -126,7 +126,7 @@ def test_lineage_is_that_of_the_event_that_counts(table):
 
 def test_a_table_is_made_anew_of_what_is_given_alone(customers):
     write(customers, events((1, 9, 9, False, "a"), (2, 1, 1, False, "b")), LATEST)
-    assert write(customers, events((1, 1, 1, False, "c")), LATEST, scope=Everything()).counts == Counts(merged=1, removed=1)
+    assert write(customers, events((1, 1, 1, False, "c")), LATEST, scope=Everything()).counts == Counts(updated=1, removed=1)
     assert states_of(customers, "id", "sequence", "segment") == [(1, 1, "c")]
 
 
