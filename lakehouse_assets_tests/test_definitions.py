@@ -32,7 +32,7 @@ def names(graph) -> set[str]:
 def test_every_declared_table_and_its_quarantine_is_an_asset(graph):
     declared = load(products)
     expected = {asset.name for asset in declared.declarations} | {table.quarantine for table in declared.tables}
-    assert names(graph) == expected | {"platform.landing.log", "platform.upkeep.log"}
+    assert names(graph) == expected | {"platform.landing.log", "platform.maintenance.log"}
 
 
 def test_assets_say_what_they_are(graph):

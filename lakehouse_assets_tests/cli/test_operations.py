@@ -122,3 +122,9 @@ def test_a_table_goes_back_to_a_moment(lakehouse, settings):
 @pytest.mark.parametrize("words", [(), (SILVER,), (SILVER, "--run", "x"), ("--run", "x", "--version", "1"), ("--version", "1")])
 def test_half_a_question_is_not_answered(lakehouse, words):
     assert lakehouse("restore", *words).exit_code == 2
+
+
+def test_a_history_that_was_cut_says_so(lakehouse):
+    assert "2 commits are shown, there are older ones: --limit shows more." in lakehouse("history", BRONZE, "--limit", "2").stdout
+    assert len(json.loads(lakehouse("history", BRONZE, "--limit", "2", "--json").stdout)) == 2
+    assert "commits are shown" not in lakehouse("history", BRONZE).stdout

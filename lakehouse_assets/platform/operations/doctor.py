@@ -19,12 +19,11 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations.maintenance import Upkeep, models_in_use
+from lakehouse_assets.platform.operations.maintenance import Maintenance, models_in_use
 from lakehouse_assets.platform.pipeline import layout, swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
-from lakehouse_assets.platform.storage import inventory
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import inventory, maintenance
 from lakehouse_assets.platform.storage.errors import NoSuchVersion, StorageError
 from lakehouse_assets.platform.storage.inventory import Inventory
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -37,8 +36,8 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: Final = ("error", "warning", "note")
 
 _PLATFORM = "platform."
-# Upkeep comes at night; only what it should have found by then is a finding.
-_LONG_LOG = 2 * upkeep.LOG_ENTRIES
+# Maintenance comes at night; only what it should have found by then is a finding.
+_LONG_LOG = 2 * maintenance.LOG_ENTRIES
 _LONG_WAIT = timedelta(hours=1)
 _SAMPLE = 3
 _READER, _WRITER = 1, 4
@@ -71,7 +70,7 @@ class Checkup:
         lakehouse: Its tables.
         declarations: Of all products.
         known: Tables beside the declared ones that somebody answers for, as assets with Dagster's own means.
-        upkeep: Whose cursors and pins count.
+        maintenance: Whose cursors and pins count.
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
     """
@@ -79,7 +78,7 @@ class Checkup:
     lakehouse: Lakehouse
     declarations: Sequence[Declaration]
     known: frozenset[str]
-    upkeep: Upkeep
+    maintenance: Maintenance
     is_running: bool
     now: datetime
 
@@ -136,7 +135,7 @@ class Patient:
     @cached_property
     def state(self) -> State:
         """Its state, with what maintenance would do."""
-        return next(state for table, state in self.checkup.upkeep.states([self.name]) if table.name == self.name)
+        return next(state for table, state in self.checkup.maintenance.states([self.name]) if table.name == self.name)
 
     def finding(self, severity: Severity, what: str, mend: str = "") -> Finding:
         """A finding about this table."""
@@ -193,7 +192,7 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
     """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
     models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
-    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.upkeep.registry):
+    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.maintenance.registry):
         for name, number in version.tables.items():
             if not _is_readable(checkup.lakehouse.table(name), number):
                 model = models[version.model_name]
@@ -232,8 +231,8 @@ def missing_files(patient: Patient) -> Iterator[Finding]:
 
 
 def small_files(patient: Patient) -> Iterator[Finding]:
-    """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
-    if patient.state.crowded and patient.state.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
+    """Partitions with so many small files that maintenance cannot have looked at them for long; what the next night puts right is none."""
+    if patient.state.crowded and patient.state.small_files >= _MANY * maintenance.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
         what = f"{patient.state.small_files} small files, and {len(patient.state.crowded)} partitions with too many of them"
         yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
@@ -248,7 +247,7 @@ def long_log(patient: Patient) -> Iterator[Finding]:
 def leftovers(patient: Patient) -> Iterator[Finding]:
     """Files that no commit names."""
     try:
-        left = upkeep.unlogged(patient.table, patient.checkup.now, patient.checkup.upkeep.pins.get(patient.name, ()))
+        left = maintenance.unlogged(patient.table, patient.checkup.now, patient.checkup.maintenance.pins.get(patient.name, ()))
     except NoSuchVersion as error:
         yield patient.finding("note", f"{error}: vacuum leaves this table alone")
         return
@@ -311,7 +310,7 @@ def cursors(patient: Patient) -> Iterator[Finding]:
         elif at > source.version():
             what = f"it has read {name} up to version {at}, but that stands at {source.version()}: it was made anew"
             yield patient.finding("error", what, _made_anew(patient))
-        elif at < upkeep.readable_from(source) and source.changed_at(at) != at:
+        elif at < maintenance.readable_from(source) and source.changed_at(at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
             yield patient.finding("error", what, f"lakehouse run {patient.name} --full-refresh")
 

@@ -1,6 +1,6 @@
-"""Upkeep of the whole lakehouse: which cursors and pinned versions it has to respect, the log of what it did, and its asset.
+"""Maintenance of the whole lakehouse: which cursors and pinned versions it has to respect, and the log of what it did.
 
-What is done to one table is in `storage.upkeep`; when it runs, in `automation`.
+What is done to one table is in `storage.maintenance`; when it runs, in `orchestration.automation`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, Stat
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-LOG: Final = "platform.upkeep.log"
+LOG: Final = "platform.maintenance.log"
 SCHEMA: Final = pl.Schema(
     {
         "at": TIMESTAMP,
@@ -41,13 +41,13 @@ SCHEMA: Final = pl.Schema(
         "seconds": pl.Float64(),
     }
 )
-DESCRIPTION: Final = "What upkeep did to which table: one row a table and run."
-# What can be wrong with one table, and no reason to leave the others alone.
+DESCRIPTION: Final = "What maintenance did to which table: one row a table and run."
+# Errors of one table, which do not keep the others from being maintained.
 _TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError)
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class Maintenance:
     """The tables of one root, with all that keeps their versions from being deleted.
 
     Attributes:

@@ -298,7 +298,7 @@ def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was worked out from, with their versions; upkeep in between works nothing out."""
+    """The tables that a version of a table was worked out from, with their versions; maintenance in between works nothing out."""
     for commit in table.commits(version):
         if "reads" in commit["info"]:
             return dict(json.loads(commit["info"]["reads"]))

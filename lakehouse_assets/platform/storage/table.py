@@ -30,7 +30,7 @@ _ROWS_AT_ONCE = 100_000
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # as fast as Snappy, and smaller
 _PROPERTIES: Mapping[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
-    # A version that a model was trained on must stay readable: cleaning the log up is a decision of upkeep, never a commit's side effect.
+    # A version that a model was trained on must stay readable: the log is cleaned up by maintenance, never as a commit's side effect.
     "delta.enableExpiredLogCleanup": "false",
     "delta.checkpointInterval": "10",
 }
@@ -173,8 +173,8 @@ class Table:
     def changed_at(self, after: int | None) -> int | None:
         """The newest version that rows came, changed or went with, if it is above `after`; else `after`.
 
-        Compaction, checkpoints and other upkeep make versions too, but nothing that a reader would have to read. With `after=None` the
-        newest version of any kind.
+        Compaction, checkpoints and other maintenance make versions too, but nothing that a reader would have to read. With `after=None` the
+        newest version of any kind. A commit that maintenance removed from the log counts as a change.
 
         Raises:
             NoSuchVersion: A cursor points past the table.

@@ -17,11 +17,10 @@ from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations import doctor
 from lakehouse_assets.platform.operations.doctor import Checkup
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
-from lakehouse_assets.platform.registry.registry import Aliases
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_products, tables_of
@@ -42,7 +41,7 @@ def no_model():
 
 def checkup(settings, registry=no_model):
     lakehouse = tables_of(settings)
-    kept = Upkeep(lakehouse, DECLARED, registry, timedelta(days=7))
+    kept = Maintenance(lakehouse, DECLARED, registry, timedelta(days=7))
     return Checkup(lakehouse, DECLARED, frozenset(), kept, is_running=False, now=datetime.now(UTC))
 
 
@@ -81,7 +80,7 @@ def test_an_empty_lakehouse_is_healthy(settings):
 
 def many_small_files(settings):
     table = tables_of(settings).table(BRONZE)
-    for _ in range(4 * upkeep.SMALL_FILES_A_PARTITION):
+    for _ in range(4 * maintenance.SMALL_FILES_A_PARTITION):
         table.append(table.scan().limit(1).collect())
     # Appended behind the back of silver, which is not what this is about.
     return BRONZE, "warning", "small files", f"lakehouse maintenance {BRONZE}"
@@ -95,7 +94,7 @@ def an_orphan(settings):
 def a_long_log(settings):
     table = tables_of(settings).table(GOLD)
     table.delta().alter.set_table_properties({"delta.checkpointInterval": "1000"})
-    for _ in range(2 * upkeep.LOG_ENTRIES):
+    for _ in range(2 * maintenance.LOG_ENTRIES):
         table.append(table.scan().limit(0).collect())
     return GOLD, "warning", "since the last checkpoint", f"lakehouse maintenance {GOLD}"
 
@@ -132,8 +131,8 @@ def a_vacuumed_change(settings):
     source.replace(source.scan().collect(), None)
     source.replace(source.scan().collect(), None)
     later = datetime.now(UTC) + MONTH
-    upkeep.tend(source, keep_from=None, pinned=(), retention=timedelta(days=7), run_id="by hand", now=later)
-    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --full-refresh"
+    maintenance.maintain(source, maintenance.Keep(None, (), timedelta(days=7), later), "by hand")
+    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --rebuild"
 
 
 def a_landing_log_made_anew(settings):
@@ -211,9 +210,9 @@ def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
 
 
 @pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
-def test_upkeep_mends_what_it_is_named_for(healthy, trouble):
+def test_maintenance_fixes_what_it_is_named_for(healthy, trouble):
     trouble(healthy)
-    for _ in checkup(healthy).upkeep.run("upkeep-1"):
+    for _ in checkup(healthy).maintenance.run("maintenance-1"):
         pass
     assert wrong(checkup(healthy)) == []
 

@@ -26,10 +26,8 @@ def client(registry):
 def test_a_model_that_was_never_registered_has_no_versions_and_no_aliases(registry):
     assert registry.versions(NAME) == []
     assert registry.aliases(NAME) == Aliases()
-    assert registry.with_alias(NAME, "champion") is None
     registry.log_training(training())
     assert registry.aliases(NAME) == Aliases()
-    assert registry.with_alias(NAME, "champion") is None
 
 
 def test_a_version_names_what_made_it(registry):
@@ -149,13 +147,13 @@ def test_two_registries_in_one_process_do_not_mix(new_registry, tmp_path, monkey
     one.set_aliases(NAME, Aliases(champion=version.version))
     two.set_aliases(NAME, Aliases(champion=two.log_training(training(model=Linear({"shop": 0.0, "web": 0.0}, slope=0.0))).version))
 
-    assert (one.with_alias(NAME, "champion").version, two.with_alias(NAME, "champion").version) == (2, 1)
+    assert (one.aliases(NAME).champion, two.aliases(NAME).champion) == (2, 1)
     for registry in (one, two):
         root = Path(registry.artifact_root).parent
-        champion = registry.with_alias(NAME, "champion")
+        champion = registry.version(NAME, registry.aliases(NAME).champion)
         assert registry.model_folder(champion).is_relative_to(root)
         assert registry.run_folder(champion).is_relative_to(root)
-    assert Linear.load(two.model_folder(two.with_alias(NAME, "champion"))).slope == 0.0
+    assert Linear.load(two.model_folder(two.version(NAME, two.aliases(NAME).champion))).slope == 0.0
     # Nothing was left in the process or in its working directory.
     assert mlflow.get_tracking_uri() == address
     assert "MLFLOW_TRACKING_URI" not in os.environ

@@ -71,7 +71,7 @@ def test_many_small_files_of_a_partition_become_one(table):
     maintained = maintain(table, days=0)
     assert (maintained.done, maintained.files_before, maintained.files_after, maintained.why_not) == ((COMPACTED,), 18, 4, "")
     assert rows_of(table) == before
-    assert table.history(1)[0]["info"] == {"run_id": "maintenance", "upkeep": "compact"}
+    assert table.history(1)[0]["info"] == {"run_id": "maintenance", "maintenance": "compact"}
 
 
 def test_a_table_that_needs_nothing_gets_no_commit(table):
