@@ -281,8 +281,8 @@ class SCD1(_Changes):
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
-        require_key(table, [self.key, (*self.key, self.sequence_by)])
         super().check(table)
+        require_key(table, [self.key, (*self.key, self.sequence_by)])
 
     def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.identity`."""
@@ -311,8 +311,8 @@ class SCD2(_Changes):
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
-        require_key(table, [(*self.key, self.sequence_by)])
         super().check(table)
+        require_key(table, [(*self.key, self.sequence_by)])
 
     def check_unversioned(self, table: "TableDeclaration", where: str) -> None:
         """See `_Changes.check_unversioned`."""

@@ -1,4 +1,4 @@
-"""A table with a quarantine for the tests of replays, and a process that replays it: `python -m … ROOT WRITE [NUMBER before|after]`.
+"""A table with a quarantine for the tests of replays, and a process that replays it: `python -m … ROOT KIND [NUMBER before|after]`.
 
 With a NUMBER it kills itself at that commit, else it prints what it released.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 from deltalake.table import TableMerger
 
-from lakehouse_assets.platform.declarations.row_kinds import Append
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.pipeline.quarantine import unreleased, with_source
 from lakehouse_assets.platform.pipeline.refresh import Refresh
@@ -25,6 +25,7 @@ from lakehouse_assets.platform.pipeline.selection import Selection
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.conform import conform, text, whole_number
 from lakehouse_assets.platform.quality.contract import Contract, column
+from lakehouse_assets.platform.storage import data_files
 from lakehouse_assets.platform.storage import table as storage_table
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -49,16 +50,16 @@ class Order(Contract):
     quantity: int = column(ge=0)
 
 
-@table("shop.silver.orders", contract=Order, reads={"rows": Changes(SOURCE)}, write=Merge(on=("line",)))
+@table("shop.silver.orders", contract=Order, kind=Upsert(("line",)), inputs={"rows": SOURCE})
 def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Orders; a line that stands twice in one file is two, one that stands in two files is one."""
-    found = conform(rows, item=text("item"), quantity=whole_number("Quantity"))
-    said = pl.format("{}x{}", pl.col("quantity").cast(pl.String).fill_null("?"), pl.col("item").fill_null("?"))
-    number = pl.int_range(1, pl.len() + 1).over("_file", "said")
-    return found.with_columns(said=said).with_columns(line=pl.format("{}-{}", "said", number)).drop("said")
+    """Orders; a line that is twice in one file is two, one that is in two files is one."""
+    typed = conform(rows, item=text("item"), quantity=whole_number("Quantity"))
+    words = pl.format("{}x{}", pl.col("quantity").cast(pl.String).fill_null("?"), pl.col("item").fill_null("?"))
+    number = pl.int_range(1, pl.len() + 1).over("_file", "words")
+    return typed.with_columns(words=words).with_columns(line=pl.format("{}-{}", "words", number)).drop("words")
 
 
-ASSETS: Mapping[str, TableDeclaration] = {"merge": orders, "append": replace(orders, name="shop.silver.orders", write=Append())}
+KINDS: Mapping[str, TableDeclaration] = {"upsert": orders, "append": replace(orders, kind=Append())}
 
 Row = tuple[str | None, str | None]
 
@@ -73,43 +74,43 @@ def land(lakehouse: Lakehouse, *files: Iterable[Row]) -> None:
         bronze.append(pl.DataFrame(lines, schema=BRONZE, orient="row"))
 
 
-def refresh(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> RowAccount:
-    return Refresh(asset, lakehouse, "run", lambda _: None).run().account
+def refresh(lakehouse: Lakehouse, declaration: TableDeclaration = orders) -> RowAccount:
+    return Refresh(declaration, lakehouse, "run").run().account
 
 
-def replays(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> Replays:
-    return Replays(asset, lakehouse, "replay")
+def replays(lakehouse: Lakehouse, declaration: TableDeclaration = orders) -> Replays:
+    return Replays(declaration, lakehouse, "replay")
 
 
-def accounts(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> RowAccount:
+def accounts(lakehouse: Lakehouse, declaration: TableDeclaration = orders) -> RowAccount:
     """Of all commits of the table together."""
-    said = (commit["info"].get("account") for commit in lakehouse.table(asset.name).commits())
-    return sum((RowAccount.from_json(account) for account in said if account), RowAccount())
+    recorded = (commit["info"].get("account") for commit in lakehouse.table(declaration.name).commits())
+    return sum((RowAccount.from_json(account) for account in recorded if account), RowAccount())
 
 
-def waiting(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> list[Row]:
+def waiting(lakehouse: Lakehouse, declaration: TableDeclaration = orders) -> list[Row]:
     """The rows in quarantine that are not released: their source rows."""
-    rows = with_source(asset, lakehouse).select(pl.col("source").struct.unnest()).select("item", "Quantity").collect()
+    rows = with_source(declaration, lakehouse).select(pl.col("source").struct.unnest()).select("item", "Quantity").collect()
     return sorted(rows.rows(), key=repr)
 
 
-def assert_whole(lakehouse: Lakehouse, asset: TableDeclaration = orders) -> None:
+def assert_whole(lakehouse: Lakehouse, declaration: TableDeclaration = orders) -> None:
     """Each row of the source is accounted for once over the life of the table."""
-    account = accounts(lakehouse, asset)
-    aside = unreleased(lakehouse.table(asset.quarantine)).select(pl.len()).collect().item()
-    assert lakehouse.table(SOURCE).count() == account.written + account.updated + account.duplicates + aside
-    assert not replays(lakehouse, asset).unfinished()
+    account = accounts(lakehouse, declaration)
+    rejected = unreleased(lakehouse.table(declaration.quarantine)).select(pl.len()).collect().item()
+    assert lakehouse.table(SOURCE).count() == account.written + account.updated + account.duplicates + rejected
+    assert not replays(lakehouse, declaration).unfinished()
 
 
 def lines(lakehouse: Lakehouse) -> Counter[str]:
-    """The table: how often each line stands in it, without its number."""
+    """How often each line is in the table, without its number."""
     return Counter(line.rsplit("-", 1)[0] for line in lakehouse.table(orders.name).scan().collect()["line"])
 
 
 @contextmanager
 def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
     """Call `die` before or after the commit of this number, counted from the start of the block."""
-    plain_write, plain_merge = storage_table.write_deltalake, TableMerger.execute
+    plain_write, plain_append, plain_merge = storage_table.write_deltalake, data_files.append, TableMerger.execute
     count = 0
 
     def around(commit: Callable[..., Any]) -> Callable[..., Any]:
@@ -126,19 +127,21 @@ def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
 
         return counted
 
-    storage_table.write_deltalake, TableMerger.execute = around(plain_write), around(plain_merge)  # type: ignore[method-assign]
+    storage_table.write_deltalake, data_files.append = around(plain_write), around(plain_append)
+    TableMerger.execute = around(plain_merge)  # type: ignore[method-assign]
     try:
         yield
     finally:
-        storage_table.write_deltalake, TableMerger.execute = plain_write, plain_merge  # type: ignore[method-assign]
+        storage_table.write_deltalake, data_files.append = plain_write, plain_append
+        TableMerger.execute = plain_merge  # type: ignore[method-assign]
 
 
 FIX = Selection(sets={"Quantity": "replace(Quantity, ',', '')"})
 
 
-def main(root: str, write: str, fatal: str = "0", when: str = "before") -> None:
+def main(root: str, kind: str, fatal: str = "0", when: str = "before") -> None:
     with dying(int(fatal), when, lambda: os.kill(os.getpid(), signal.SIGKILL)):
-        print(json.dumps({"released": replays(Lakehouse(root), ASSETS[write]).run(FIX).released}))
+        print(json.dumps({"released": replays(Lakehouse(root), KINDS[kind]).run(FIX).released}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Contracts of declared tables at work: keys and references in a refresh, contracts written down, what a change breaks."""
+"""Contracts of declared tables at work: keys and references in a refresh, contracts recorded, what a change breaks."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +9,17 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.declarations.row_kinds import SCD2, Append
+from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.computed_kinds import ByPartition, Full
+from lakehouse_assets.platform.declarations.features import Revisions
+from lakehouse_assets.platform.declarations.models import Predictions
+from lakehouse_assets.platform.declarations.row_kinds import SCD2, Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.operations.contract_changes import _problem, _schemas, contract_changes
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, fingerprint, rules_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -32,12 +38,12 @@ class Sale(Contract, max_bad_share=1.0):
     amount: int = column(ge=0)
 
 
-def declared(contract: type[Contract] = Sale, write: Any = None, name: str = "shop.silver.sales", **more) -> TableDeclaration:
+def declared(contract: type[Contract] = Sale, kind: Any = None, name: str = "shop.silver.sales", **more) -> TableDeclaration:
     @table(
         name,
         contract=contract,
-        reads={"rows": Changes("shop.bronze.sales")},
-        write=write or Append(),
+        kind=kind or Append(),
+        inputs={"rows": "shop.bronze.sales"},
         partition_by=("month",),
         **more,
     )
@@ -68,8 +74,8 @@ def list_products(shop: Lakehouse, *rows: tuple[str, bool]) -> None:
     products.append(pl.DataFrame(rows, schema=PRODUCTS, orient="row"))
 
 
-def refresh(shop: Lakehouse, asset: TableDeclaration = SALES) -> Refreshed:
-    return Refresh(asset, shop, "run", lambda _: None).run()
+def refresh(shop: Lakehouse, declaration: TableDeclaration = SALES) -> Refreshed:
+    return Refresh(declaration, shop, "run").run()
 
 
 def ids(shop: Lakehouse, name: str = "shop.silver.sales") -> list[str]:
@@ -98,34 +104,31 @@ def test_an_append_keeps_the_first_row_of_a_key(shop):
     assert rejected(shop) == [("1", ["key_unique"])] * 2
 
 
-def test_a_replace_keeps_the_first_row_of_a_key(shop):
+def test_a_key_that_a_computed_table_repeats_is_an_error_of_its_function(shop):
     class Total(Contract):
         """A total."""
 
         month: date = column(key=True)
         amount: int
 
-    @table(
-        "shop.gold.totals",
-        contract=Total,
-        reads={"rows": Touched("shop.bronze.sales", by="month")},
-        write=Replace(by="month"),
-        partition_by=("month",),
-    )
+    @table("shop.gold.totals", contract=Total, kind=ByPartition("month"), inputs={"rows": "shop.bronze.sales"})
     def totals(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows.select("month", "amount").sort("amount")
 
-    for amount in (7, 5):
-        land(shop, (JAN, "1", None, amount))
+    land(shop, (JAN, "1", None, 7))
+    refresh(shop, totals)
+    version = shop.table("shop.gold.totals").version()
+    land(shop, (JAN, "1", None, 5))
+    with pytest.raises(ContractBroken, match=r"shop\.gold\.totals: its function returned 1 keys more than once .*month=2024-01-01"):
         refresh(shop, totals)
-    assert shop.table("shop.gold.totals").scan().collect()["amount"].to_list() == [5]
-    assert shop.table("shop.gold.totals__quarantine").scan().collect()["amount"].to_list() == [7]
+    assert shop.table("shop.gold.totals").version() == version
+    assert shop.table("shop.gold.totals__quarantine").count() == 0
 
 
-def test_a_rebuild_does_not_meet_its_own_rows(shop):
+def test_a_full_refresh_does_not_meet_its_own_rows(shop):
     land(shop, (JAN, "1", None, 1), (JAN, "1", None, 2))
     refresh(shop)
-    Refresh(SALES, shop, "run", lambda _: None).rebuild()
+    full_refresh(Refresh(SALES, shop, "run"))
     assert ids(shop) == ["1"]
     assert rejected(shop) == [("1", ["key_unique"])]
 
@@ -151,27 +154,50 @@ class Keyed(Contract):
     sequence: int
 
 
+def keyed(kind: Any, contract: type[Contract] = Keyed) -> TableDeclaration:
+    return table("shop.silver.keyed", contract=contract, kind=kind, inputs={"rows": "shop.bronze.sales"})(lambda rows: rows)
+
+
 @pytest.mark.parametrize(
-    "write", [Merge(on=("a",)), Merge(on=("a", "b", "sequence")), SCD2(on=("a", "b"), sequence_by="sequence"), Revise(on=("a",))]
+    "kind",
+    [
+        Upsert(("a",)),
+        Upsert(("a", "b", "sequence")),
+        SCD2(("a", "b"), sequence_by="sequence"),
+        Revisions(Full(), ("a",)),
+    ],
+    ids=repr,
 )
-def test_a_key_that_the_write_does_not_keep_is_refused(write):
-    with pytest.raises(TypeError, match=r"shop\.silver\.keyed: contract Keyed has the key a, b, but .* tells rows apart by"):
-        table("shop.silver.keyed", contract=Keyed, reads={"rows": Snapshot("shop.bronze.sales")}, write=write)
+def test_a_key_by_which_the_kind_does_not_tell_rows_apart_is_refused(kind):
+    with pytest.raises(DeclarationError, match=r"shop\.silver\.keyed: contract Keyed has the key a, b, but .* tells rows apart by"):
+        keyed(kind)
 
 
-def test_a_contract_without_a_key_cannot_be_merged():
+def test_a_contract_without_a_key_cannot_be_upserted():
     class Keyless(Contract):
         """No key."""
 
         a: str
 
-    with pytest.raises(TypeError, match="has the key no column, but Merge"):
-        table("shop.silver.keyed", contract=Keyless, reads={}, write=Merge(on=("a",)))
+    with pytest.raises(DeclarationError, match="has the key no column, but Upsert"):
+        keyed(Upsert(("a",)), Keyless)
 
 
-@pytest.mark.parametrize("write", [Merge(on=("b", "a")), SCD2(on=("a",), sequence_by="b"), Revise(on=("a", "b"))])
-def test_a_key_that_the_write_keeps_is_taken(write):
-    table("shop.silver.keyed", contract=Keyed, reads={"rows": Snapshot("shop.bronze.sales")}, write=write)
+@pytest.mark.parametrize("kind", [Upsert(("b", "a")), Revisions(Full(), ("a", "b"))], ids=repr)
+def test_a_key_by_which_the_kind_tells_rows_apart_is_taken(kind):
+    assert set(keyed(kind).identity) >= {"a", "b"}
+
+
+def test_a_key_of_key_and_sequence_is_taken_by_a_history():
+    class Event(Contract):
+        """An event."""
+
+        a: str = column(key=True)
+        sequence: int = column(key=True)
+        valid_from: Timestamp
+        is_deleted: bool
+
+    assert keyed(SCD2(("a",), sequence_by="sequence"), Event).identity == ("a", "sequence")
 
 
 # --- references
@@ -202,7 +228,7 @@ def test_a_change_of_the_other_table_does_not_make_the_table_run(shop):
     land(shop, (JAN, "1", "q", 1))
     refresh(shop)
     list_products(shop, ("q", True))
-    assert Refresh(SALES, shop, "run", lambda _: None).pending() == []
+    assert Refresh(SALES, shop, "run").pending() == []
     assert refresh(shop).batches == 0
 
 
@@ -211,7 +237,7 @@ def test_a_batch_that_is_done_again_comes_to_the_same_verdict(shop, monkeypatch)
     list_products(shop, ("p", True))
     land(shop, (JAN, "1", "p", 1), (JAN, "2", "q", 1))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Refresh, "_write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Append, "write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         refresh(shop)
     shop.table("shop.silver.products").replace(pl.DataFrame([("q", True)], schema=PRODUCTS, orient="row"), None)
     refresh(shop)
@@ -235,11 +261,12 @@ def test_references_that_no_row_could_keep_are_refused():
         month: date
         id: str = column(references="shop.silver.sales.id")
 
-    other = table("shop.silver.products", contract=Other, reads={}, write=Replace())(pl.LazyFrame)
-    with pytest.raises(TypeError, match="a column of its own table"):
-        contracts.check_references([declared(Own)])
-    with pytest.raises(TypeError, match="which is Int64 and not String"):
-        contracts.check_references([SALES, other])
+    other = table("shop.silver.products", contract=Other, kind=Full(), inputs={"rows": "shop.bronze.products"})(lambda rows: rows)
+    external = frozenset({"shop.bronze.sales", "shop.bronze.products"})
+    with pytest.raises(DeclarationError, match="a column of its own table"):
+        Catalog((declared(Own),), external)
+    with pytest.raises(DeclarationError, match="which is Int64 and not String"):
+        Catalog((SALES, other), external)
 
     class Lost(Contract):
         """References nothing."""
@@ -247,9 +274,10 @@ def test_references_that_no_row_could_keep_are_refused():
         month: date
         product: str = column(references="shop.silver.products.name")
 
-    with pytest.raises(TypeError, match="which that table does not have"):
-        contracts.check_references([declared(Lost), other])
-    contracts.check_references([SALES])
+    with pytest.raises(DeclarationError, match="which that table does not have"):
+        Catalog((declared(Lost), other), external)
+    with pytest.raises(DeclarationError, match=r"but no product declares shop\.silver\.products"):
+        Catalog((SALES,), external)
 
 
 # --- fail rules and what a commit says
@@ -282,11 +310,11 @@ def test_a_commit_carries_the_fingerprints_of_its_contract_and_rules(shop):
     for name in ("shop.silver.sales", "shop.silver.sales__quarantine"):
         info = shop.table(name).history(1)[0]["info"]
         assert info["contract"] == fingerprint(Sale)
-        assert json.loads(info["rules"]) == {found.name: found.fingerprint for found in contracts.rules(SALES)}
+        assert json.loads(info["rules"]) == {found.name: found.fingerprint for found in SALES.rules}
         assert json.loads(info["references"]) == {"shop.silver.products": 1}
 
 
-def test_a_contract_is_written_down_once(shop):
+def test_a_contract_is_recorded_once(shop):
     for number in range(3):
         land(shop, (JAN, f"{number}", None, 1))
         refresh(shop)
@@ -295,7 +323,7 @@ def test_a_contract_is_written_down_once(shop):
     assert contracts.recorded(SALES, shop)["rules"][1]["name"] == "month_not_null"
 
 
-def test_two_runs_at_once_write_a_contract_down_once(shop):
+def test_two_runs_at_once_record_a_contract_once(shop):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda number: contracts.record(SALES, shop, f"run {number}"), range(8)))
     assert shop.table(contracts.LOG).count() == 1
@@ -305,10 +333,10 @@ def test_going_back_to_an_older_contract_is_known(shop):
     class Changed(Sale, max_bad_rows=9):
         """Changed for a while."""
 
-    for number, asset in enumerate([SALES, declared(Changed), SALES]):
+    for number, one in enumerate([SALES, declared(Changed), SALES]):
         land(shop, (JAN, f"{number}", None, 1))
-        refresh(shop, asset)
-        assert contracts.recorded(SALES, shop)["fingerprint"] == fingerprint(asset.contract)
+        refresh(shop, one)
+        assert contracts.recorded(SALES, shop)["fingerprint"] == fingerprint(one.contract)
     assert shop.table(contracts.LOG).count() == 2
 
 
@@ -321,13 +349,13 @@ def test_which_monitors_a_table_has():
 
         month: date = column()
 
-    whole = table("shop.gold.all", contract=Fresh, reads={"rows": Snapshot("shop.bronze.sales")}, write=Replace())(lambda rows: rows)
+    whole = table("shop.gold.all", contract=Fresh, kind=Full(), inputs={"rows": "shop.bronze.sales"})(lambda rows: rows)
     assert set(contracts.monitored(SALES)) == {"volume"}
     assert set(contracts.monitored(declared(Fresh))) == {"volume", "freshness"}
     assert set(contracts.monitored(whole)) == {"freshness"}
 
 
-def test_monitors_look_at_the_table_also_when_nothing_is_new(shop):
+def test_monitors_judge_the_table_also_when_nothing_is_new(shop):
     class Fresh(Sale, fresh_by="month", fresh_within=timedelta(days=40)):
         """A fresh one."""
 
@@ -341,10 +369,10 @@ def test_monitors_look_at_the_table_also_when_nothing_is_new(shop):
     assert late["volume"].text.startswith("Not evaluated: 0 earlier Fridays")
 
 
-def test_rows_that_are_worked_out_anew_did_not_come_today(shop):
+def test_rows_of_a_full_refresh_did_not_come_today(shop):
     land(shop, (JAN, "1", None, 1), (JAN, "2", None, 1))
     refresh(shop)
-    Refresh(SALES, shop, "run", lambda _: None).rebuild()
+    full_refresh(Refresh(SALES, shop, "run"))
     assert contracts.usual_volume(shop.table("shop.silver.sales"), shop, datetime.now(UTC)).numbers["rows_today"] == 2
 
 
@@ -358,7 +386,7 @@ class Revenue(Contract):
     amount: int
 
 
-@table("shop.gold.revenue", contract=Revenue, reads={"rows": Snapshot("shop.silver.sales")}, write=Replace(), owner="team:finance")
+@table("shop.gold.revenue", contract=Revenue, kind=Full(), inputs={"rows": "shop.silver.sales"}, owner="team:finance")
 def revenue(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Revenue by product."""
     return rows.group_by("product").agg(pl.col("amount").sum())
@@ -393,13 +421,17 @@ def test_a_table_that_was_never_written_has_nothing_to_break(shop):
     assert "not written yet" in done.notes[0]
 
 
-def test_a_stored_table_that_does_not_fit_has_to_be_made_anew(shop):
-    done = compared(shop, sale(annotations={"amount": float, "note": str}, note=column(nullable=True)))
-    assert {broken.whom for broken in done.breaks} == {"stored table"}
-    assert [broken.text.partition(":")[0] for broken in done.breaks] == [
-        "column note (String) is not stored",
-        "column amount is stored as Int64 and not as Float64",
+def test_a_stored_table_that_cannot_follow_needs_a_full_refresh(shop):
+    done = compared(shop, sale(annotations={"amount": str, "note": str}, amount=column(), note=column(nullable=True)))
+    assert [(broken.whom, broken.text) for broken in done.breaks] == [
+        ("stored table", "column amount is Int64 instead of String: `lakehouse run shop.silver.sales --full-refresh` is needed")
     ]
+
+
+def test_what_the_next_run_evolves_is_noted(shop):
+    done = compared(shop, sale(annotations={"note": str}, note=column(nullable=True)))
+    assert done.breaks == ()
+    assert done.notes == ("The next run adds the column note (String); it is null in the rows that exist.",)
 
 
 def test_stored_rows_that_break_a_new_rule_are_counted(shop):
@@ -443,12 +475,14 @@ def test_who_references_a_column_that_goes_is_named(shop):
 def test_a_new_key_that_stored_rows_do_not_have_is_counted(shop):
     land(shop, (JAN, "x", None, 3))
     done = compared(shop, sale(id=column()))
-    (broken,) = done.breaks
-    assert broken.text == "2 stored rows break key_unique (no two rows have the same month)"
+    assert [broken.text for broken in done.breaks] == [
+        "its key was month, id, and now is month: `lakehouse run shop.silver.sales --full-refresh` is needed",
+        "2 stored rows break key_unique (no two rows have the same month)",
+    ]
 
 
 def test_a_reader_that_cannot_be_tried_is_not_blamed(shop):
-    @table("shop.gold.first", contract=Revenue, reads={"rows": Snapshot("shop.silver.sales")}, write=Replace())
+    @table("shop.gold.first", contract=Revenue, kind=Full(), inputs={"rows": "shop.silver.sales"})
     def first(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows.filter(pl.col("amount") > rows.select("amount").collect().row(0)[0])
 
@@ -457,15 +491,15 @@ def test_a_reader_that_cannot_be_tried_is_not_blamed(shop):
     assert "cannot be tried without rows" in done.notes[0]
 
 
-def test_a_table_that_adds_rows_is_also_references_now_its_key():
-    names = [found.name for found in contracts.rules(SALES)]
+def test_a_table_that_adds_rows_is_also_checked_against_its_key():
+    names = [found.name for found in SALES.rules]
     assert names == [*(found.name for found in rules_of(Sale)), "key_unique"]
-    assert "key_unique" not in [found.name for found in contracts.rules(declared(write=Merge(on=("month", "id"))))]
+    assert "key_unique" not in [found.name for found in declared(kind=Upsert(("month", "id"))).rules]
 
 
 def test_every_table_of_the_products_can_be_tried_without_rows(shop):
     """So a changed contract of any of them finds the readers that it breaks."""
     found = load(products)
     schemas = _schemas(list(found.declarations), shop)
-    tried = [asset for asset in found.tables if not any(isinstance(read, Champion) for read in asset.reads.values())]
-    assert {asset.name: _problem(asset, schemas) for asset in tried} == dict.fromkeys((asset.name for asset in tried), "")
+    tried = [one for one in found.tables if not isinstance(one, Predictions)]
+    assert {one.name: _problem(one, schemas) for one in tried} == dict.fromkeys((one.name for one in tried), "")

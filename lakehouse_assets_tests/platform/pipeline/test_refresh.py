@@ -1,13 +1,17 @@
 """A declared table follows its sources: nothing twice, nothing lost, nothing outside its scope, whatever came before."""
 
 import shutil
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.declarations.row_kinds import Append
-from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
+from lakehouse_assets.platform.declarations.computed_kinds import ByPartition, Full
+from lakehouse_assets.platform.declarations.features import feature_set
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
+from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
+from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed, reads_of
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, schema_of
@@ -28,8 +32,8 @@ class Sale(Contract, max_bad_share=0.6, share_counts_from=4):
 @table(
     "shop.silver.sales",
     contract=Sale,
-    reads={"rows": Changes("shop.bronze.sales")},
-    write=Merge(on=("month", "id")),
+    kind=Upsert(("month", "id")),
+    inputs={"rows": "shop.bronze.sales"},
     partition_by=("month",),
 )
 def sales(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -48,9 +52,9 @@ class Revenue(Contract):
 @table(
     "shop.gold.revenue",
     contract=Revenue,
-    reads={"rows": Touched("shop.silver.sales", by="month"), "groups": Lookup("shop.silver.groups", on="product", of="rows")},
-    write=Replace(by="month"),
-    partition_by=("month",),
+    kind=ByPartition("month"),
+    inputs={"rows": "shop.silver.sales"},
+    dimensions={"groups": Dimension("shop.silver.groups", key="product")},
 )
 def revenue(rows: pl.LazyFrame, groups: pl.LazyFrame) -> pl.LazyFrame:
     """Revenue by month and group."""
@@ -59,7 +63,17 @@ def revenue(rows: pl.LazyFrame, groups: pl.LazyFrame) -> pl.LazyFrame:
 
 
 JAN, FEB, MAR = date(2024, 1, 1), date(2024, 2, 1), date(2024, 3, 1)
-BRONZE = pl.Schema({"month": pl.Date(), "id": pl.String(), "product": pl.String(), "amount": pl.Int64()})
+BRONZE = pl.Schema(
+    {
+        "month": pl.Date(),
+        "id": pl.String(),
+        "product": pl.String(),
+        "amount": pl.Int64(),
+        "_file": pl.String(),
+        "_sequence": pl.Int64(),
+        "_row": pl.Int64(),
+    }
+)
 
 
 @pytest.fixture
@@ -71,11 +85,15 @@ def shop(tmp_path):
 
 
 def land(shop: Lakehouse, *rows: tuple[date, str, str, int | None]) -> None:
-    shop.table("shop.bronze.sales").append(pl.DataFrame(rows, schema=BRONZE, orient="row"))
+    """Append a file to the source."""
+    bronze = shop.table("shop.bronze.sales")
+    number = bronze.version() + 1
+    lines = [(*row, f"{number}.csv", number, at) for at, row in enumerate(rows, 1)]
+    bronze.append(pl.DataFrame(lines, schema=BRONZE, orient="row"))
 
 
-def refresh(shop: Lakehouse, asset: TableDeclaration) -> Refreshed:
-    return Refresh(asset, shop, "run", lambda _: None).run()
+def refresh(shop: Lakehouse, declaration: TableDeclaration) -> Refreshed:
+    return Refresh(declaration, shop, "run").run()
 
 
 def rows(table: Table) -> list[tuple[object, ...]]:
@@ -107,7 +125,7 @@ def test_a_row_that_breaks_a_rule_is_in_quarantine_and_not_in_the_table(shop):
     assert [len(names) for names in rejected["_broken"]] == [1, 1]
 
 
-def test_a_broken_contract_leaves_the_table_where_it_was_until_the_source_is_mended(shop):
+def test_a_broken_contract_leaves_the_table_where_it_was_until_the_source_is_fixed(shop):
     land(shop, (JAN, "1", "a", 5))
     refresh(shop, sales)
     version = shop.table("shop.silver.sales").version()
@@ -120,7 +138,7 @@ def test_a_broken_contract_leaves_the_table_where_it_was_until_the_source_is_men
 
 
 def test_a_function_that_drops_rows_is_stopped(shop):
-    @table("shop.silver.sales", contract=Sale, reads={"rows": Changes("shop.bronze.sales")}, write=Append())
+    @table("shop.silver.sales", contract=Sale, kind=Append(), inputs={"rows": "shop.bronze.sales"})
     def leaky(rows: pl.LazyFrame) -> pl.LazyFrame:
         return rows.filter(pl.col("amount") > 5)
 
@@ -130,7 +148,7 @@ def test_a_function_that_drops_rows_is_stopped(shop):
     assert not shop.table("shop.silver.sales").exists()
 
 
-def test_only_touched_partitions_are_rewritten(shop):
+def test_only_partitions_that_changed_are_rewritten(shop):
     land(shop, (JAN, "1", "a", 5), (FEB, "2", "a", 6))
     refresh(shop, sales)
     refresh(shop, revenue)
@@ -143,7 +161,7 @@ def test_only_touched_partitions_are_rewritten(shop):
     assert files_of(gold, JAN) == january
 
 
-def test_a_changed_lookup_touches_the_partitions_that_use_it(shop):
+def test_a_changed_dimension_restates_the_partitions_that_refer_to_it(shop):
     land(shop, (JAN, "1", "a", 5), (FEB, "2", "b", 6), (MAR, "3", "a", 7))
     refresh(shop, sales)
     refresh(shop, revenue)
@@ -168,7 +186,7 @@ def test_a_correction_takes_its_row_out_of_the_old_group(shop):
 def test_a_run_that_died_after_the_quarantine_is_taken_up_with_the_same_batch(shop, monkeypatch):
     land(shop, (JAN, "1", "a", -5), (JAN, "2", "a", 7))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Refresh, "_write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(Upsert, "write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         refresh(shop, sales)
     assert shop.table("shop.silver.sales__quarantine").count() == 1
     assert shop.table("shop.silver.sales").count() == 0
@@ -180,7 +198,7 @@ def test_a_run_that_died_after_the_quarantine_is_taken_up_with_the_same_batch(sh
 
 
 def test_pending_tells_what_has_changed(shop):
-    step = Refresh(sales, shop, "run", lambda _: None)
+    step = Refresh(sales, shop, "run")
     assert step.pending() == ["shop.bronze.sales"]
     step.run()
     assert step.pending() == []
@@ -202,19 +220,19 @@ def test_the_row_account_stands_in_the_commit(shop):
     assert info["run_id"] == "run"
 
 
-def test_a_rebuild_works_everything_out_anew(shop):
+def test_a_full_refresh_computes_everything_again(shop):
     land(shop, (JAN, "1", "a", 5), (FEB, "2", "a", -6))
     refresh(shop, sales)
     refresh(shop, revenue)
 
-    @table("shop.gold.revenue", contract=Revenue, reads=dict(revenue.reads), write=Replace(by="month"), partition_by=("month",))
     def doubled(rows: pl.LazyFrame, groups: pl.LazyFrame) -> pl.LazyFrame:
         return revenue(rows, groups).with_columns(pl.col("amount") * 2)
 
-    assert refresh(shop, doubled).batches == 0
-    Refresh(doubled, shop, "run", lambda _: None).rebuild()
+    changed = replace(revenue, function=doubled)
+    assert refresh(shop, changed).batches == 0
+    full_refresh(Refresh(changed, shop, "run"))
     assert rows(shop.table("shop.gold.revenue")) == [(JAN, "none", 10)]
-    Refresh(sales, shop, "run", lambda _: None).rebuild()
+    full_refresh(Refresh(sales, shop, "run"))
     assert shop.table("shop.silver.sales__quarantine").count() == 1
     assert refresh(shop, sales).batches == 0
 
@@ -223,15 +241,23 @@ class Level(Contract):
     """A level as it was known."""
 
     id: str = column(key=True)
+    month: date = column(key=True)
     amount: int
     known_at: Timestamp
 
 
-def test_a_value_that_is_revised_later_stands_beside_the_one_known_before(shop):
-    @table("shop.features.levels", contract=Level, reads={"rows": Snapshot("shop.silver.sales")}, write=Revise(on=("id",)))
+def test_a_value_that_is_revised_later_is_kept_next_to_the_one_known_before(shop):
+    @feature_set(
+        "shop.features.levels",
+        contract=Level,
+        entity=("id",),
+        event_time="month",
+        kind=Full(),
+        inputs={"rows": "shop.silver.sales"},
+    )
     def levels(rows: pl.LazyFrame) -> pl.LazyFrame:
         end = pl.col("month").dt.month_end().cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        return rows.select("id", "amount", known_at=end)
+        return rows.select("id", "month", "amount", known_at=end)
 
     land(shop, (JAN, "1", "a", 5))
     refresh(shop, sales)
@@ -245,29 +271,6 @@ def test_a_value_that_is_revised_later_stands_beside_the_one_known_before(shop):
     assert known["known_at"][1].year > 2024, "a late fact was not known when its month ended"
 
 
-def test_a_stamp_alone_is_no_change(shop):
-    class Stamped(Contract):
-        """A row with a stamp."""
-
-        id: str = column(key=True)
-        written_at: Timestamp
-
-    @table(
-        "shop.silver.stamped",
-        contract=Stamped,
-        reads={"rows": Snapshot("shop.bronze.sales")},
-        write=Merge(on=("id",), stamps=("written_at",)),
-        stamped_at="written_at",
-    )
-    def stamped(rows: pl.LazyFrame) -> pl.LazyFrame:
-        return rows.select("id")
-
-    land(shop, (JAN, "1", "a", 5))
-    assert refresh(shop, stamped).account.written == 1
-    land(shop, (JAN, "2", "a", 5))
-    assert refresh(shop, stamped).account == RowAccount(2, 1, 0, 1)
-
-
 def test_tables_are_made_even_where_nothing_has_come_yet(shop):
     refresh(shop, sales)
     refresh(shop, revenue)
@@ -275,12 +278,12 @@ def test_tables_are_made_even_where_nothing_has_come_yet(shop):
     assert refresh(shop, revenue).batches == 0
 
 
-def test_a_source_that_was_made_anew_is_noticed(shop):
+def test_a_source_that_was_deleted_and_created_again_is_noticed(shop):
     land(shop, (JAN, "1", "a", 5))
     refresh(shop, sales)
     refresh(shop, revenue)
     shutil.rmtree(shop.table("shop.silver.sales").uri)
     shutil.rmtree(shop.table("shop.silver.sales__quarantine").uri)
     shop.table("shop.silver.sales").create(schema_of(Sale), ("month",))
-    with pytest.raises(NoSuchVersion, match=r"shop\.gold\.revenue has read shop\.silver\.sales up to version 1, but that stands at 0"):
+    with pytest.raises(NoSuchVersion, match=r"shop\.gold\.revenue has read shop\.silver\.sales up to version 1, but that is at version 0"):
         refresh(shop, revenue)

@@ -18,6 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform.declarations.computed_kinds import ByKey, Full
+from lakehouse_assets.platform.declarations.row_kinds import Upsert
+from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
@@ -26,8 +29,8 @@ from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import restore
 from lakehouse_assets_tests.platform.pipeline.orders import (
-    ASSETS,
     FIX,
+    KINDS,
     SOURCE,
     Order,
     assert_whole,
@@ -59,7 +62,7 @@ def rejected(shop):
     return shop
 
 
-def test_a_mended_contract_releases_the_rows_that_it_lets_through(rejected):
+def test_a_fixed_contract_releases_the_rows_that_it_lets_through(rejected):
     class Lenient(Contract):
         line: str = column(key=True)
         item: str = column()
@@ -72,7 +75,7 @@ def test_a_mended_contract_releases_the_rows_that_it_lets_through(rejected):
     assert_whole(rejected)
 
 
-def test_a_mended_source_row_is_worked_out_anew(rejected):
+def test_a_fixed_source_row_is_computed_again(rejected):
     done = replays(rejected).run(FIX)
     assert (done.selected, done.released, done.account) == (5, 2, RowAccount(2, 2))
     assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
@@ -84,10 +87,10 @@ def test_a_released_row_says_when_and_how_and_is_not_released_again(rejected):
     assert replays(rejected).run(FIX).number == 1
     again = replays(rejected).run(FIX)
     assert (again.selected, again.released, again.number) == (3, 0, None)
-    held = rejected.table(orders.quarantine).scan().filter(pl.col("_released_in").is_not_null()).collect()
-    assert held["_released_in"].to_list() == [1, 1]
-    assert [json.loads(text) for text in held["_released_with"]] == [dict(FIX.sets)] * 2
-    assert held["_released_at"].null_count() == 0
+    kept = rejected.table(orders.quarantine).scan().filter(pl.col("_released_in").is_not_null()).collect()
+    assert kept["_released_in"].to_list() == [1, 1]
+    assert [json.loads(text) for text in kept["_released_with"]] == [dict(FIX.sets)] * 2
+    assert kept["_released_at"].null_count() == 0
     assert rejected.table(SOURCE).count() == 6
     assert_whole(rejected)
 
@@ -156,19 +159,17 @@ def test_a_selection_that_cannot_be_understood_changes_nothing(rejected, selecti
 
 
 @pytest.mark.parametrize(
-    "asset",
+    "declaration",
     [
-        replace(orders, reads={"rows": Touched(SOURCE, "item")}),
-        replace(orders, reads={"rows": Snapshot(SOURCE)}),
-        replace(orders, reads={"rows": Changes(SOURCE), "more": Snapshot("shop.bronze.items")}),
+        replace(orders, kind=ByKey("line")),
+        replace(orders, kind=Full()),
         replace(orders, row_for_row=False),
-        replace(orders, write=Replace()),
     ],
-    ids=["touched", "snapshot", "two sources", "not row for row", "replaced"],
+    ids=["by key", "full", "not row for row"],
 )
-def test_a_table_that_is_not_made_row_by_row_is_refused_with_what_to_do_instead(rejected, asset):
-    with pytest.raises(ReplayRefused, match=r"mend shop\.bronze\.orders.*then `lakehouse run shop\.silver\.orders --rebuild`"):
-        replays(rejected, asset).run(Selection())
+def test_a_table_that_is_not_computed_row_by_row_is_refused_with_what_to_do_instead(rejected, declaration):
+    with pytest.raises(ReplayRefused, match=r"fix shop\.bronze\.orders.*then `lakehouse run shop\.silver\.orders --full-refresh`"):
+        replays(rejected, declaration).run(Selection())
 
 
 def test_a_table_without_lineage_is_refused(shop):
@@ -176,10 +177,10 @@ def test_a_table_without_lineage_is_refused(shop):
         return orders.function(rows).drop("_row")
 
     land(shop, DIRTY)
-    asset = replace(orders, function=bare)
-    refresh(shop, asset)
+    declaration = replace(orders, function=bare)
+    refresh(shop, declaration)
     with pytest.raises(ReplayRefused, match=r"shop\.silver\.orders__quarantine has no _row"):
-        replays(shop, asset).run(Selection())
+        replays(shop, declaration).run(Selection())
 
 
 def test_a_line_that_becomes_equal_to_another_one_of_its_file_is_a_line_of_its_own(shop):
@@ -201,13 +202,13 @@ def test_an_older_row_does_not_undo_a_newer_one(shop):
     def stock(rows: pl.LazyFrame) -> pl.LazyFrame:
         return orders.function(rows).drop("line")
 
-    asset = replace(orders, contract=Stock, function=stock, write=replace(orders.write, on=("item",)))
+    declaration = replace(orders, contract=Stock, function=stock, kind=Upsert(("item",)))
     land(shop, [("tea", "1,0"), ("jam", "1,0"), ("jam", "5")], [("tea", "7")], [("jam", "2,0")])
-    refresh(shop, asset)
-    done = replays(shop, asset).run(FIX)
-    assert dict(shop.table(asset.name).scan().select("item", "quantity").collect().iter_rows()) == {"tea": 7, "jam": 20}
+    refresh(shop, declaration)
+    done = replays(shop, declaration).run(FIX)
+    assert dict(shop.table(declaration.name).scan().select("item", "quantity").collect().iter_rows()) == {"tea": 7, "jam": 20}
     assert done.account == RowAccount(3, 0, 1, 2)
-    assert_whole(shop, asset)
+    assert_whole(shop, declaration)
 
 
 def test_rows_whose_source_row_is_gone_stay(rejected):
@@ -219,13 +220,13 @@ def test_rows_whose_source_row_is_gone_stay(rejected):
     assert unreleased(rejected.table(orders.quarantine)).collect().height == 4
 
 
-def test_refreshes_go_on_after_a_replay_and_a_rebuild_keeps_what_was_released(rejected):
+def test_a_refresh_after_a_replay_continues_and_a_full_refresh_keeps_what_was_released(rejected):
     replays(rejected).run(FIX)
     land(rejected, [("tea", "1,000"), ("pie", "4")])
     assert refresh(rejected) == RowAccount(2, 1, 0, 0, 1)
     assert_whole(rejected)
     before = lines(rejected)
-    Refresh(orders, rejected, "run", lambda _: None).rebuild()
+    full_refresh(Refresh(orders, rejected, "run"))
     assert lines(rejected) == before
     assert len(waiting(rejected)) == 4
     assert not replays(rejected).unfinished()
@@ -238,7 +239,7 @@ def test_a_table_that_was_brought_back_gets_its_released_rows_again(rejected):
     assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
     restore(table, 1, "back")
     assert lines(rejected) == {"1xtea": 1}
-    assert Refresh(orders, rejected, "run", lambda _: None).pending() == [orders.quarantine]
+    assert Refresh(orders, rejected, "run").pending() == [orders.quarantine]
     refresh(rejected)
     assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
     assert not replays(rejected).unfinished()
@@ -270,40 +271,40 @@ def die():
     raise Died
 
 
-def child(lakehouse, write, *place):
-    command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.orders", lakehouse.root, write, *map(str, place)]
+def child(lakehouse, kind, *place):
+    command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.orders", lakehouse.root, kind, *map(str, place)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
 
 
-@pytest.mark.parametrize("write", ASSETS)
-def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, write):
-    asset = ASSETS[write]
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, kind):
+    declaration = KINDS[kind]
     first = Lakehouse(str(tmp_path / "first"))
     land(first, DIRTY, [("tea", "2,0")])
-    refresh(first, asset)
+    refresh(first, declaration)
 
-    def killed_and_gone_on(place):
+    def killed_and_run_again(place):
         fatal, when, job = place
         shop = Lakehouse(str(tmp_path / f"{fatal}-{when}-{job}"))
         shutil.copytree(first.root, shop.root)
-        process = child(shop, write, fatal, when)
+        process = child(shop, kind, fatal, when)
         process.communicate()
         if job == "refresh":
             land(shop, [("cup", "1")])
-            refresh(shop, asset)
-        done = replays(shop, asset).run(FIX)
+            refresh(shop, declaration)
+        done = replays(shop, declaration).run(FIX)
         return place, process.returncode, shop, done
 
     between = [(1, "after"), (2, "before")]  # the rows are marked, and not in the table yet
-    around = [(1, "before"), (2, "after")] if write == "merge" else []
+    around = [(1, "before"), (2, "after")] if kind == "upsert" else []
     places = [(*place, job) for place in between for job in ("replay", "refresh")] + [(*place, "replay") for place in around]
     with ThreadPoolExecutor(2) as pool:
-        for (fatal, when, job), code, shop, done in pool.map(killed_and_gone_on, places):
+        for (fatal, when, job), code, shop, done in pool.map(killed_and_run_again, places):
             assert code == -9
             assert lines(shop) == Counter({"1xtea": 1, "1000xtea": 2, "20xtea": 1} | ({"1xcup": 1} if job == "refresh" else {}))
             assert done.finished == ((fatal, when) in between and job == "replay")
             assert done.released == (3 if (fatal, when) == (1, "before") else 0)
-            assert_whole(shop, asset)
+            assert_whole(shop, declaration)
 
 
 def test_rows_that_do_not_pass_any_more_are_taken_back(rejected):
@@ -328,36 +329,36 @@ def test_rows_that_do_not_pass_any_more_are_taken_back(rejected):
 
 
 def test_rows_that_another_process_writes_meanwhile_are_not_taken_back(shop):
-    asset = ASSETS["append"]
+    declaration = KINDS["append"]
     land(shop, DIRTY)
-    refresh(shop, asset)
+    refresh(shop, declaration)
     with pytest.raises(Died), dying(1, "after", die):
-        replays(shop, asset).run(FIX)
-    other = replays(shop, asset)
+        replays(shop, declaration).run(FIX)
+    other = replays(shop, declaration)
 
     def slow(rows):
         """While this one looks at the rows, the other one writes them: their keys are taken then."""
         other.finish()
         return orders.function(rows)
 
-    replays(shop, replace(asset, function=slow)).finish()
+    replays(shop, replace(declaration, function=slow)).finish()
     assert lines(shop) == {"1xtea": 1, "1000xtea": 2}
-    assert len(waiting(shop, asset)) == 3
-    assert_whole(shop, asset)
+    assert len(waiting(shop, declaration)) == 3
+    assert_whole(shop, declaration)
 
 
-@pytest.mark.parametrize("write", ASSETS)
-def test_two_replays_at_once_release_each_row_once(tmp_path, write):
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_replays_at_once_release_each_row_once(tmp_path, kind):
     shop = Lakehouse(str(tmp_path))
-    asset = ASSETS[write]
+    declaration = KINDS[kind]
     land(shop, *[[(f"item{number}", "1,0"), ("tea", "x")] for number in range(6)])
-    refresh(shop, asset)
-    two = [child(shop, write) for _ in range(2)]
+    refresh(shop, declaration)
+    two = [child(shop, kind) for _ in range(2)]
     said = [json.loads(process.communicate()[0]) for process in two]
     assert [process.returncode for process in two] == [0, 0]
     assert sum(done["released"] for done in said) == 6
     assert lines(shop) == Counter({f"10xitem{number}": 1 for number in range(6)})
-    assert_whole(shop, asset)
+    assert_whole(shop, declaration)
 
 
 TEXTS = ["1", "2", "1,0", "10", "-1", "x", None]

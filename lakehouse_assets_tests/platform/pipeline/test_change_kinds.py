@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 
 import polars as pl
 import pytest
-from lakehouse_assets.platform.pipeline.dimensions import SNAPSHOT_COMPLETE
 
+from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2
+from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import table
+from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.replay import Replays
 from lakehouse_assets.platform.pipeline.selection import Selection
@@ -30,8 +32,8 @@ class Article(Contract, max_bad_share=1.0):
     price: int = column(ge=0, nullable=True)
 
 
-def declared(write, contract=Article):
-    @table("shop.silver.articles", contract=contract, reads={"rows": Changes("shop.bronze.articles")}, write=write)
+def declared(kind, contract=Article):
+    @table("shop.silver.articles", contract=contract, kind=kind, inputs={"rows": "shop.bronze.articles"})
     def articles(rows: pl.LazyFrame) -> pl.LazyFrame:
         """Articles."""
         return rows.with_columns(valid_from=pl.lit(START) + pl.duration(days="sequence"))
@@ -39,8 +41,8 @@ def declared(write, contract=Article):
     return articles
 
 
-WHOLE = SCD2(on=("id",), sequence_by="sequence", snapshot=True)
-LAST = SCD1(on=("id",), sequence_by="sequence", snapshot=True)
+WHOLE = SCD2(("id",), sequence_by="sequence", snapshot=True)
+LAST = SCD1(("id",), sequence_by="sequence", snapshot=True)
 
 
 @pytest.fixture
@@ -60,8 +62,8 @@ def land_rows(shop, rows):
     bronze.append(pl.DataFrame([(*row, f"{file}.csv", file, at) for at, row in enumerate(rows, 1)], BRONZE, orient="row"))
 
 
-def refresh(shop, write):
-    return Refresh(declared(write), shop, "run", lambda _: None).run()
+def refresh(shop, kind):
+    return Refresh(declared(kind), shop, "run").run()
 
 
 def current(shop):
@@ -79,12 +81,12 @@ def quarantined(shop):
 REFUSED = (SNAPSHOT_COMPLETE,)
 
 
-@pytest.mark.parametrize("write", [WHOLE, LAST], ids=["SCD2", "SCD1"])
-def test_a_snapshot_that_is_cut_off_is_set_aside_and_the_others_of_its_batch_go_on(shop, write):
+@pytest.mark.parametrize("kind", [WHOLE, LAST], ids=["SCD2", "SCD1"])
+def test_a_snapshot_that_is_cut_off_is_quarantined_and_the_others_of_its_batch_are_taken(shop, kind):
     land(shop, 1, range(40))
     land(shop, 2, range(10))
     land(shop, 3, range(38))
-    done = refresh(shop, write)
+    done = refresh(shop, kind)
     assert current(shop) == {str(id_) for id_ in range(38)}
     assert quarantined(shop) == [(2, REFUSED)]
     assert (done.account.rows_in, done.account.quarantined, done.account.balanced) == (88, 10, True)
@@ -103,51 +105,51 @@ def test_a_better_snapshot_of_the_same_time_is_taken(shop):
     assert current(shop) == {str(id_) for id_ in range(39)}
 
 
-def test_a_refused_snapshot_gets_in_by_a_higher_limit_and_a_rebuild(shop):
+def test_a_refused_snapshot_gets_in_by_a_higher_limit_and_a_full_refresh(shop):
     land(shop, 1, range(40))
     land(shop, 2, range(10))
     land(shop, 3, range(39))
     refresh(shop, WHOLE)
     as_told = shop.table("shop.silver.articles").count()
-    lenient = SCD2(on=("id",), sequence_by="sequence", snapshot=True, retire_at_most=0.9)
-    done = Refresh(declared(lenient), shop, "run", lambda _: None).rebuild()
+    lenient = SCD2(("id",), sequence_by="sequence", snapshot=True, retire_at_most=0.9)
+    done = full_refresh(Refresh(declared(lenient), shop, "run"))
     assert done.account.balanced
     assert quarantined(shop) == []
     history = shop.table("shop.silver.articles").scan().filter(id="20").sort("sequence").collect()
     assert history["is_deleted"].to_list() == [False, True, False]
-    Refresh(declared(WHOLE), shop, "run", lambda _: None).rebuild()
+    full_refresh(Refresh(declared(WHOLE), shop, "run"))
     assert quarantined(shop) == [(2, REFUSED)]
     assert shop.table("shop.silver.articles").count() == as_told
 
 
-@pytest.mark.parametrize("write", [WHOLE, LAST], ids=["SCD2", "SCD1"])
-def test_a_run_that_died_after_the_quarantine_comes_to_the_same_verdicts(shop, write, monkeypatch):
+@pytest.mark.parametrize("kind", [WHOLE, LAST], ids=["SCD2", "SCD1"])
+def test_a_run_that_died_after_the_quarantine_comes_to_the_same_verdicts(shop, kind, monkeypatch):
     land(shop, 1, range(40))
-    refresh(shop, write)
+    refresh(shop, kind)
     land(shop, 2, range(10))
     land(shop, 3, range(38), price=2)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Refresh, "_write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
-        refresh(shop, write)
+        patch.setattr(type(kind), "write", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        refresh(shop, kind)
     assert quarantined(shop) == [(2, REFUSED)]
     land(shop, 4, range(36), price=2)
-    refresh(shop, write)
+    refresh(shop, kind)
     assert quarantined(shop) == [(2, REFUSED)]
     assert shop.table("shop.silver.articles__quarantine").count() == 10
     assert current(shop) == {str(id_) for id_ in range(36)}
 
 
-@pytest.mark.parametrize("write", [WHOLE, LAST], ids=["SCD2", "SCD1"])
-def test_a_row_that_breaks_a_rule_does_not_retire_its_key(shop, write):
+@pytest.mark.parametrize("kind", [WHOLE, LAST], ids=["SCD2", "SCD1"])
+def test_a_row_that_breaks_a_rule_does_not_retire_its_key(shop, kind):
     land(shop, 1, range(40))
-    refresh(shop, write)
+    refresh(shop, kind)
     land(shop, 2, range(3), price=-1)
     land(shop, 2, range(3, 40))
-    refresh(shop, write)
+    refresh(shop, kind)
     assert current(shop) == {str(id_) for id_ in range(40)}
     assert quarantined(shop) == [(2, ("price_ge",))]
     land(shop, 3, range(3, 40))
-    refresh(shop, write)
+    refresh(shop, kind)
     assert current(shop) == {str(id_) for id_ in range(3, 40)}
 
 
@@ -158,7 +160,7 @@ def test_a_replay_lets_a_refused_snapshot_in_only_if_the_limit_does(shop):
     refresh(shop, WHOLE)
     still = Replays(declared(WHOLE), shop, "replay").run(Selection())
     assert (still.selected, still.released, still.rejected) == (30, 0, {SNAPSHOT_COMPLETE: 30})
-    lenient = Replays(declared(SCD2(on=("id",), sequence_by="sequence", snapshot=True, retire_at_most=0.25)), shop, "replay")
+    lenient = Replays(declared(SCD2(("id",), sequence_by="sequence", snapshot=True, retire_at_most=0.25)), shop, "replay")
     assert lenient.run(Selection()).released == 30
     history = shop.table("shop.silver.articles").scan().filter(id="35").sort("sequence").collect()
     assert history["is_deleted"].to_list() == [False, True, False]
@@ -166,10 +168,10 @@ def test_a_replay_lets_a_refused_snapshot_in_only_if_the_limit_does(shop):
 
 def test_events_become_the_latest_state_in_any_order(shop):
     rows = [("a", 2, 7, False), ("b", 3, None, True), ("a", 1, 5, False), ("b", 1, 4, False)]
-    write = SCD1(on=("id",), sequence_by="sequence")
+    kind = SCD1(("id",), sequence_by="sequence")
     for row in rows:
         land_rows(shop, [row])
-        assert refresh(shop, write).account.balanced
+        assert refresh(shop, kind).account.balanced
     found = shop.table("shop.silver.articles").scan().sort("id").select(list(COLUMNS)).collect()
     assert found.rows() == [("a", 2, 7, False), ("b", 3, None, True)]
 
@@ -192,16 +194,16 @@ class Undeletable(Contract):
 
 
 @pytest.mark.parametrize(
-    ("write", "contract", "message"),
+    ("kind", "contract", "message"),
     [
         (WHOLE, Keyless, "SCD2 needs a column sequence that is never null"),
         (LAST, Undeletable, "SCD1 needs a column is_deleted that is never null"),
-        (SCD2(on=("price",), sequence_by="sequence"), Article, "SCD2 needs a column price that is never null"),
-        (SCD2(on=("is_deleted",), sequence_by="sequence"), Article, "has the key id, sequence, but SCD2 tells rows apart by"),
-        (SCD2(on=("id",), sequence_by="sequence", unversioned=("colour",)), Article, "unversioned names 'colour'"),
-        (SCD2(on=("id",), sequence_by="sequence", snapshot=True, retire_at_most=20), Article, "share between 0 and 1, not 20"),
+        (SCD2(("price",), sequence_by="sequence"), Article, "SCD2 needs a column price that is never null"),
+        (SCD2(("is_deleted",), sequence_by="sequence"), Article, "has the key id, sequence, but SCD2 tells rows apart by"),
+        (SCD2(("id",), sequence_by="sequence", unversioned=("colour",)), Article, "unversioned names 'colour'"),
+        (SCD2(("id",), sequence_by="sequence", snapshot=True, retire_at_most=20), Article, "share between 0 and 1, not 20"),
     ],
 )
-def test_a_declaration_that_cannot_work_is_refused_before_any_row(write, contract, message):
-    with pytest.raises(TypeError, match=message):
-        declared(write, contract)
+def test_a_declaration_that_cannot_work_is_refused_before_any_row(kind, contract, message):
+    with pytest.raises(DeclarationError, match=message):
+        declared(kind, contract)
