@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.models import predictions
+from lakehouse_assets import predictions
 from lakehouse_assets.platform.modelling import plots
 from lakehouse_assets.platform.pipeline.model_step import Scorer
 from lakehouse_assets.platform.registry.ledger import last_decision

@@ -9,10 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets import Trailing, feature_set, model
 from lakehouse_assets.platform.compute.local import Local
-from lakehouse_assets.platform.declarations.computed_kinds import Trailing
-from lakehouse_assets.platform.declarations.features import feature_set
-from lakehouse_assets.platform.declarations.models import model
 from lakehouse_assets.platform.features.point_in_time import as_first_known
 from lakehouse_assets.platform.modelling import metrics, plots
 from lakehouse_assets.platform.modelling.quantile import load_quantile_model

@@ -3,10 +3,7 @@
 import polars as pl
 import xxhash
 
-from lakehouse_assets.platform.declarations.computed_kinds import Full
-from lakehouse_assets.platform.declarations.row_kinds import SCD2, Upsert
-from lakehouse_assets.platform.declarations.tables import table
-from lakehouse_assets.platform.quality.conform import choice, code, conform, number, text, timestamp, whole_number
+from lakehouse_assets import SCD2, Full, Upsert, choice, code, conform, number, table, text, timestamp, whole_number
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup
 
