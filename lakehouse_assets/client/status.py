@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.client.context import Context
-from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 

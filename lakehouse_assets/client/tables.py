@@ -11,7 +11,7 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.names import did_you_mean
-from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
 

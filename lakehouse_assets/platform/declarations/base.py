@@ -60,6 +60,11 @@ class Declaration(ABC):
         """The columns that it promises."""
 
     @property
+    def feed_name(self) -> str | None:
+        """The feed whose files it reads, if it does."""
+        return None
+
+    @property
     def personal(self) -> frozenset[str]:
         """The columns that hold personal data."""
         return frozenset()

@@ -13,8 +13,9 @@ from functools import cached_property
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.governance.audit import AuditLog, Read
-from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX, Policy
+from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
 from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
