@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.client import open_lakehouse
+from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.pipeline.refresh import Refresh
@@ -52,8 +53,7 @@ class Total(Contract):
 
 
 def sales(contract: type[Contract]) -> TableDeclaration:
-    reads = {"rows": Changes("shop.bronze.sales")}
-    return table("shop.silver.sales", contract=contract, reads=reads, write=Append())(_sold)
+    return table("shop.silver.sales", contract=contract, kind=Append(), inputs={"rows": "shop.bronze.sales"})(_sold)
 
 
 def _sold(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -61,7 +61,7 @@ def _sold(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
-@table("shop.gold.totals", contract=Total, reads={"rows": Snapshot("shop.silver.sales")}, write=Replace(), owner="team:finance")
+@table("shop.gold.totals", contract=Total, kind=Full(), inputs={"rows": "shop.silver.sales"}, owner="team:finance")
 def totals(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Sales by day."""
     return rows.group_by("day").agg(pl.col("amount").sum())
@@ -78,8 +78,8 @@ class Shop:
         lakehouse.table("shop.bronze.sales").create(BRONZE)
         rows = [(date(2024, 1, 1), "a", 5), (date(2024, 1, 1), "b", 50)]
         lakehouse.table("shop.bronze.sales").append(pl.DataFrame(rows, schema=BRONZE, orient="row"))
-        for asset in (sales(Sale), totals):
-            Refresh(asset, lakehouse, "run", lambda _: None).run()
+        for declaration in (sales(Sale), totals):
+            Refresh(declaration, lakehouse, "run").run()
 
     def declare(self, contract: type[Contract]) -> None:
         opened = open_lakehouse(settings=self.settings, declarations=(sales(contract), totals))

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
-from lakehouse_assets import Contract, Feed, column, conform, feed, open_lakehouse, table, text, whole_number
+from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.quality.masking import MASK
@@ -33,7 +33,7 @@ class Person(Contract):
 people_feed = feed(BRONZE, Feed("people", headers=(("id", "name", "mail", "born", "town"),)), "People.")
 
 
-@table(SILVER, contract=Person, reads={"rows": Changes(BRONZE)}, write=Merge(on=("id",)))
+@table(SILVER, contract=Person, kind=Upsert(("id",)), inputs={"rows": BRONZE})
 def people(rows: pl.LazyFrame) -> pl.LazyFrame:
     """People."""
     return conform(rows, id=whole_number("id"), name=text("name"), mail=text("mail"), born=whole_number("born"), town=text("town"))

@@ -128,5 +128,5 @@ def _said(name: str, how: Snapshots, rows: pl.DataFrame, refused: RefusedSnapsho
         f"{name}: the snapshot with {how.sequence_by} {refused.number} (valid from {of_it[VALID_FROM].dt.max()}) is not taken: "
         f"{refused.reason}, and at most {retire_at_most:.1%} may be retired at once. Its {of_it.height:,} rows are in the quarantine. If "
         "it was cut off, land it whole; if it is right, raise retire_at_most in the table's declaration, then "
-        f"`lakehouse run {name} --rebuild`."
+        f"`lakehouse run {name} --full-refresh`."
     )

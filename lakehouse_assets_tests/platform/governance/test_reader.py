@@ -7,7 +7,9 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform.declarations.computed_kinds import ByKey
 from lakehouse_assets.platform.declarations.feeds import feed
+from lakehouse_assets.platform.declarations.row_kinds import Upsert
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.governance.audit import AuditLog, Read
 from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
@@ -39,13 +41,13 @@ class Town(Contract):
     people: int
 
 
-@table(SILVER, contract=Person, reads={"rows": Changes(BRONZE)}, write=Merge(on=("id",)))
+@table(SILVER, contract=Person, kind=Upsert(("id",)), inputs={"rows": BRONZE})
 def people(rows: pl.LazyFrame) -> pl.LazyFrame:
     """People."""
     return rows
 
 
-@table(GOLD, contract=Town, reads={"rows": Snapshot(SILVER)}, write=Replace())
+@table(GOLD, contract=Town, kind=ByKey("town"), inputs={"rows": SILVER})
 def towns(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Towns."""
     return rows

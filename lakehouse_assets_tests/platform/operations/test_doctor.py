@@ -23,7 +23,7 @@ from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.running import land_text, run_products, tables_of
+from lakehouse_assets_tests.running import land_text, run_products, runner, tables_of
 
 DECLARED = load(products).declarations
 INVOICES = """Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country
@@ -132,7 +132,7 @@ def a_vacuumed_change(settings):
     source.replace(source.scan().collect(), None)
     later = datetime.now(UTC) + MONTH
     maintenance.maintain(source, maintenance.Keep(None, (), timedelta(days=7), later), "by hand")
-    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --rebuild"
+    return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --full-refresh"
 
 
 def a_landing_log_made_anew(settings):
@@ -143,7 +143,7 @@ def a_landing_log_made_anew(settings):
 def other_columns(settings):
     table = tables_of(settings).table(GOLD)
     table.add_columns({"surprise": pl.String()})
-    return GOLD, "error", "has surprise besides", "mv "
+    return GOLD, "error", "column surprise is not declared any more", f"lakehouse run {GOLD} --full-refresh"
 
 
 def an_interrupted_batch(settings):
@@ -217,7 +217,7 @@ def test_maintenance_fixes_what_it_is_named_for(healthy, trouble):
     assert wrong(checkup(healthy)) == []
 
 
-@pytest.mark.parametrize("trouble", [an_orphan, a_lost_file, other_columns, column_mapping], ids=lambda trouble: trouble.__name__)
+@pytest.mark.parametrize("trouble", [an_orphan, a_lost_file, column_mapping], ids=lambda trouble: trouble.__name__)
 def test_moving_a_table_away_and_running_again_mends(healthy, trouble):
     table, *_ = trouble(healthy)
     mend = next(finding.mend for finding in wrong(checkup(healthy)) if finding.table == table)
@@ -226,6 +226,17 @@ def test_moving_a_table_away_and_running_again_mends(healthy, trouble):
             subprocess.run(shlex.split(command), check=True)
     run_products(healthy, ["sales"])
     assert wrong(checkup(healthy)) == []
+
+
+@pytest.mark.parametrize("trouble", [a_vacuumed_change, other_columns], ids=lambda trouble: trouble.__name__)
+def test_a_full_refresh_mends_in_place(healthy, trouble):
+    table, *_ = trouble(healthy)
+    gold = tables_of(healthy).table(table)
+    before = gold.delta().metadata().id, gold.version()
+    runner(healthy, load(products)).run([table], run_id="again", from_scratch=True)
+    assert [finding for finding in wrong(checkup(healthy)) if finding.table == table] == []
+    assert gold.delta().metadata().id == before[0]
+    assert gold.version() > before[1]
 
 
 def test_a_run_that_is_under_way_explains_what_is_unfinished(healthy):

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.run import selection_of
+from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases

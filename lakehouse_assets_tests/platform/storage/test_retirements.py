@@ -92,7 +92,7 @@ def test_the_verdict_on_a_real_table_says_what_to_do_and_is_the_same_until_the_t
     assert found.reason == (
         "shop.silver.things: the snapshot with sequence 2 (valid from 2011-01-03 00:00:00+00:00) is not taken: it lacks 90 of the 100 keys "
         "that were current before it, and at most 20.0% may be retired at once. Its 10 rows are in the quarantine. If it was cut off, land "
-        "it whole; if it is right, raise retire_at_most in the table's declaration, then `lakehouse run shop.silver.things --rebuild`."
+        "it whole; if it is right, raise retire_at_most in the table's declaration, then `lakehouse run shop.silver.things --full-refresh`."
     )
     assert refused_snapshots(table, rows, SCD2, 0.2) == (found,)
     assert refused_snapshots(table, rows, SCD2, 0.2, anew=True) == ()
