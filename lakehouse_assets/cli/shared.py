@@ -77,8 +77,8 @@ def _cell(value: Any) -> Text:
 
 
 def grid(*columns: str | Column) -> Grid:
-    """A grid without lines; names of columns are shown as they are."""
-    return Grid(*(column if isinstance(column, Column) else Column(Text(column)) for column in columns), box=None)
+    """A grid without lines; names of columns are shown as they are, and texts are wrapped where they do not fit, never cut."""
+    return Grid(*(column if isinstance(column, Column) else Column(Text(column), overflow="fold") for column in columns), box=None)
 
 
 def add_row(shown: Grid, *cells: object) -> None:

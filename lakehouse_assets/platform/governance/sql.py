@@ -98,7 +98,10 @@ def condition(text: str) -> str:
     Raises:
         QueryRefused: It is something else, or has a query in it.
     """
-    tree = _statement(f"select 1 where ({text})")
+    try:
+        tree = _statement(f"select 1 where ({text})")
+    except QueryRefused as error:
+        raise QueryRefused(f"the condition {text!r} cannot be understood: {error}") from error
     parts = list(tree.walk())
     for node in parts:
         _check_kind(node)
