@@ -88,7 +88,7 @@ def _described(declaration: Any) -> Described:
 
     personal_columns = personal_of(contract).columns
     columns = frozenset(declaration.schema)
-    return Described(Personal(personal_columns, columns - personal_columns), tuple(read.table for read in declaration.reads.values()))
+    return Described(Personal(personal_columns, columns - personal_columns), declaration.sources())
 
 
 # --- the cached policy
