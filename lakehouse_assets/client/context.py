@@ -73,7 +73,11 @@ class Context:
         from lakehouse_assets.platform.declarations.catalog import Catalog
         from lakehouse_assets.platform.orchestration.autoload import Products, load
 
-        return load(products) if self.given is None else Products(Catalog(tuple(self.given)))
+        if self.given is None:
+            return load(products)
+        # What nobody of the given declares exists beside them.
+        elsewhere = {source for one in self.given for source in one.sources()} - {one.name for one in self.given}
+        return Products(Catalog(tuple(self.given), frozenset(elsewhere)))
 
     @cached_property
     def declarations(self) -> "Sequence[Declaration]":

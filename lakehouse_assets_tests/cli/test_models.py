@@ -1,15 +1,11 @@
-"""`lakehouse run`, `status` and `models` agree about champions, also when somebody sets an alias in MLflow in between."""
+"""`run`, `status` and `models` agree about champions, also when somebody sets an alias in MLflow in between."""
 
 import shutil
-from io import StringIO
 
-import dagster as dg
 import pytest
-from lakehouse_assets.commands import report, run
-from lakehouse_assets.commands.workspace import Workspace
-from rich.console import Console
 
-from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.client.client import Client
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets_tests.platform.orchestration.level import (
@@ -20,7 +16,7 @@ from lakehouse_assets_tests.platform.orchestration.level import (
     features,
     gold,
     level_model,
-    predictions,
+    scores,
 )
 
 
@@ -35,61 +31,69 @@ def template(tmp_path_factory):
 
 
 @pytest.fixture
-def workspace(template, settings, monkeypatch, tmp_path) -> Workspace:
+def lake(template, settings, monkeypatch, tmp_path) -> Client:
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(template, settings.root)
-    made = Workspace(settings)
-    made.__dict__["products"] = Products((gold, features, level_model, predictions), dg.Definitions())
-    return made
+    return open_lakehouse(settings=settings, declarations=(gold, features, level_model, scores))
 
 
-def client(workspace: Workspace):
-    registry = Registry.under(workspace.settings.root / "mlflow")
+def in_mlflow(lake: Client):
+    registry = Registry.under(lake.settings.root / "mlflow")
     return load_mlflow().MlflowClient(registry.tracking_uri, registry.tracking_uri)
 
 
-def printed(function, *arguments) -> str:
-    console = Console(file=StringIO(), width=200)
-    function(*arguments, console)
-    return console.file.getvalue()
-
-
-def answers(workspace: Workspace) -> tuple[int | None, list[int]]:
+def answers(lake: Client) -> tuple[int | None, list[int]]:
     """The champion by `status`, and the versions with the alias by `models`."""
-    (champion,) = report.status(workspace)["champions"]
-    return champion["champion"], [row["version"] for row in report.models(workspace) if "champion" in row["aliases"]]
+    (champion,) = lake.status()["champions"]
+    return champion["champion"], [row["version"] for row in lake.models.list() if "champion" in row["aliases"]]
 
 
-def test_status_and_models_agree_with_an_alias_that_was_set_by_hand(workspace):
-    assert answers(workspace) == (1, [1])
-    assert workspace.pending() == {}
-    client(workspace).set_registered_model_alias(REGISTERED, "champion", "2")
-    assert answers(workspace) == (2, [2])
-    assert workspace.pending() == {PREDICTIONS: f"{MODEL} has changed"}
-    text = printed(report.print_status, report.status(workspace))
-    assert "version 2 is champion. Last decision: version 2 promoted by hand in MLflow." in text
-    assert "The alias champion was given to version 2 instead of version 1 in MLflow" in text
+def last_decision(lake: Client) -> dict:
+    return lake.status()["champions"][0]["last_decision"]
 
 
-def test_models_notices_it_first_and_nobody_twice(workspace):
-    client(workspace).set_registered_model_alias(REGISTERED, "champion", "2")
-    assert [row["aliases"] for row in report.models(workspace)] == [["champion"], ["previous"]]
-    answers(workspace)
-    assert workspace.lakehouse.table(MODEL).count() == 3
+def test_status_and_models_agree_with_an_alias_that_was_set_by_hand(lake):
+    assert answers(lake) == (1, [1])
+    assert lake.pending() == {}
+    in_mlflow(lake).set_registered_model_alias(REGISTERED, "champion", "2")
+    assert answers(lake) == (2, [2])
+    assert lake.pending() == {PREDICTIONS: f"{MODEL} has changed"}
+    decision = last_decision(lake)
+    assert (decision["version"], decision["decision"]) == (2, "promoted by hand in MLflow")
+    assert "The alias champion was given to version 2 instead of version 1 in MLflow" in " ".join(decision["reasons"])
 
 
-def test_a_champion_that_was_taken_away_is_retired_and_that_is_said(workspace):
-    client(workspace).delete_registered_model_alias(REGISTERED, "champion")
-    assert answers(workspace) == (None, [])
-    assert "there is no champion, so nothing is scored" in printed(report.print_status, report.status(workspace))
+def test_models_notices_it_first_and_nobody_twice(lake):
+    in_mlflow(lake).set_registered_model_alias(REGISTERED, "champion", "2")
+    assert [row["aliases"] for row in lake.models.list()] == [["champion"], ["previous"]]
+    answers(lake)
+    assert lake.table(MODEL).count() == 3
+
+
+def test_a_champion_that_was_taken_away_is_retired_and_that_is_said(lake):
+    in_mlflow(lake).delete_registered_model_alias(REGISTERED, "champion")
+    assert answers(lake) == (None, [])
+    assert last_decision(lake)["decision"] == "retired by hand in MLflow"
 
 
 @pytest.mark.parametrize("selection", [(MODEL, PREDICTIONS), (PREDICTIONS,)])
-def test_a_run_scores_with_a_champion_that_was_set_by_hand(workspace, selection):
-    client(workspace).set_registered_model_alias(REGISTERED, "champion", "2")
-    scored = workspace.lakehouse.table(PREDICTIONS)
+def test_a_run_scores_with_a_champion_that_was_set_by_hand(lake, selection):
+    in_mlflow(lake).set_registered_model_alias(REGISTERED, "champion", "2")
+    scored = lake.table(PREDICTIONS)
     assert 2 not in scored.scan().collect()["model_version"].to_list()
-    assert run.run_and_report(workspace, selection, Console(file=StringIO()), None, rebuild=False) == 0
+    outcome = lake.run(selection)
+    assert not outcome.failed
+    assert not outcome.skipped
     assert scored.scan().sort("scored_at").collect()["model_version"].to_list()[-1] == 2
-    assert answers(workspace) == (2, [2])
+    assert answers(lake) == (2, [2])
+
+
+def test_a_promotion_by_hand_goes_through_the_ledger_and_a_rollback_undoes_it(lake):
+    assert lake.models.promote(REGISTERED, 2, "tried on the new shop").champion == 2
+    assert answers(lake) == (2, [2])
+    assert last_decision(lake)["reasons"][0].endswith("tried on the new shop")
+    assert lake.models.rollback(REGISTERED).champion == 1
+    assert answers(lake) == (1, [1])
+    with pytest.raises(LookupError, match="no version 7"):
+        lake.models.promote(REGISTERED, 7, "a typo")
