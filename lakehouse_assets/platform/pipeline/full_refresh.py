@@ -13,6 +13,7 @@ from lakehouse_assets.platform.pipeline import swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import fingerprint
+from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.table import Table
 
 _CODE = "full-refresh/code"
@@ -37,7 +38,12 @@ def full_refresh(refresh: Refresh) -> Refreshed:
     marks = {FULL_REFRESH: number, _CODE: _code(declaration)}
     _drop_other(lakehouse.table(staged.name), declaration, marks, refresh)
     built = Refresh(staged, lakehouse, refresh.run_id, refresh.champions, refresh.batch_rows, marks).run()
-    version = swap.swap(declaration, lakehouse, refresh.run_id, built.account)
+    try:
+        version = swap.swap(declaration, lakehouse, refresh.run_id, built.account)
+    except CursorMoved:
+        if (refresh.stored.cursor(FULL_REFRESH) or 0) < number:
+            raise
+        version = refresh.stored.version()  # another process has swapped the tables of the same full refresh
     return Refreshed(version, built.account, built.evidence, max(built.batches, 1))
 
 

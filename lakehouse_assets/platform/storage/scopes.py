@@ -156,7 +156,7 @@ class Keys(_LooksAtItself):
 
 @dataclass(frozen=True)
 class Tail:
-    """The rows whose value of a column is after another."""
+    """The rows whose value of a column is after another, and those without a value, which belong to every tail."""
 
     column: str
     after: Any
@@ -165,11 +165,11 @@ class Tail:
 
     def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """See `Scope.filter`."""
-        return rows.filter(pl.col(self.column) > self.after)
+        return rows.filter((pl.col(self.column) > self.after) | pl.col(self.column).is_null())
 
     def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Scope.outside`."""
-        return rows.filter((pl.col(self.column) <= self.after).fill_null(value=True))
+        return rows.filter(pl.col(self.column) <= self.after)
 
     def __str__(self) -> str:
         """For messages."""
