@@ -1,4 +1,7 @@
-"""What every declaration of a product has: a name, an owner, the tables that it reads and writes. Graph, order and operations use these alone."""
+"""What every declaration of a product has: a name, an owner, the tables that it reads and writes.
+
+Graph, order and operations use these alone. What a table, a feed or a model has besides is in modules of their own.
+"""
 
 import difflib
 import re
@@ -69,7 +72,7 @@ class Declaration(ABC):
         """The columns that hold personal data."""
         return frozenset()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Declarations that are made of a function call it."""
         raise DeclarationError(f"{self.name} is not declared by a function")
 

@@ -29,8 +29,8 @@ class Catalog:
         external: Tables that exist beside the declared ones, as plain Dagster assets do. Their columns are not known.
 
     Raises:
-        DeclarationError: Two have one name, or one folder of files; a source is unknown; a source lacks a column; there is a circle; a reference
-            cannot be kept.
+        DeclarationError: Two have one name, or one folder of files; a source is unknown; a source lacks a column; there is a circle; a
+            reference cannot be kept.
     """
 
     declarations: tuple[Declaration, ...]
@@ -95,10 +95,9 @@ class Catalog:
             ready = [one for one in waiting.values() if not any(name in waiting for name in (*one.sources(), *one.references()))]
             if not ready:
                 raise DeclarationError(
-                    f"{', '.join(sorted(waiting))}: these tables read each other in a circle. Take one of the inputs out"
+                    f"{', '.join(_circle(waiting))}: these tables read, or reference, each other in a circle. Take one of the inputs out"
                 )
-            for one in ready:
-                ordered.append(waiting.pop(one.name))
+            ordered += [waiting.pop(one.name) for one in ready]
         return tuple(ordered)
 
     def readers(self, name: str) -> list[Declaration]:
@@ -121,7 +120,8 @@ class Catalog:
         for source in declaration.sources():
             if source not in known and not source.startswith(PLATFORM):
                 raise DeclarationError(
-                    f"{declaration.name} reads {source}, which no product declares.{nearest(source, known)} There are: {', '.join(sorted(known))}"
+                    f"{declaration.name} reads {source}, which no product declares.{nearest(source, known)} There are: "
+                    f"{', '.join(sorted(known))}"
                 )
 
 
@@ -140,9 +140,17 @@ def _check_feeds(feeds: Iterable[FeedDeclaration]) -> None:
         other = seen.setdefault(one.feed.name, one)
         if other is not one:
             raise DeclarationError(
-                f"{other.name} and {one.name} both read the files of feed {one.feed.name!r}, and each would judge the other's by its own header: "
-                "rename one feed, and let one table read the other where both need the files"
+                f"{other.name} and {one.name} both read the files of feed {one.feed.name!r}, and each would judge the other's by its own "
+                "header: rename one feed, and let one table read the other where both need the files"
             )
+
+
+def _circle(waiting: Mapping[str, Declaration]) -> list[str]:
+    """The names without those that only read from a circle."""
+    names = set(waiting)
+    while ends := names - {source for name in names for source in (*waiting[name].sources(), *waiting[name].references())}:
+        names -= ends
+    return sorted(names)
 
 
 def _check_references(table: TableDeclaration, schemas: Mapping[str, pl.Schema]) -> None:

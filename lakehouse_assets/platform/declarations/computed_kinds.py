@@ -1,6 +1,6 @@
-"""Kinds whose function is given all rows of a scope, and whose result takes the place of that scope: by partition, by key, a tail, everything.
+"""Kinds whose function is given all rows of a scope: by partition, by key, a tail, everything. The result takes the place of that scope.
 
-One scope is worked out from all sources together, and every input is read at that scope. Kinds whose function is given rows that are new are in
+One scope is determined from all sources together, and every input is read at that scope. Kinds whose function is given new rows are in
 `row_kinds`.
 """
 
@@ -14,14 +14,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
-from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_every_input_has
+from lakehouse_assets.platform.declarations.kind import (
+    Inputs,
+    Kind,
+    Plan,
+    Result,
+    require_columns,
+    require_every_input_has,
+    require_partitions_in_key,
+)
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.storage.commit import Commit, Written
-from lakehouse_assets.platform.storage.errors import TypeNotStorable
 from lakehouse_assets.platform.storage.replace import replace
 from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope, Tail
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.storage.types import check_partition_columns
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -76,16 +82,8 @@ class ByPartition(ComputedKind):
         require_columns(table, [self.column], table.schema, f"contract {table.contract.__name__}")
         if table.partition_by not in {(), (self.column,)}:
             raise DeclarationError(f"{table.name}: ByPartition({self.column!r}) is partitioned by that column: leave partition_by out")
-        try:
-            check_partition_columns(table.schema, (self.column,))
-        except TypeNotStorable as error:
-            raise DeclarationError(f"{table.name}: {error}") from error
-        key = key_columns(table.contract)
-        if key and self.column not in key:
-            raise DeclarationError(
-                f"{table.name}: the key {', '.join(key)} of contract {table.contract.__name__} lacks the partition column {self.column}, so "
-                "that one key could stand in two partitions. Add it to the key with column(key=True)"
-            )
+        if key := key_columns(table.contract):
+            require_partitions_in_key(table, key)
 
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
@@ -153,12 +151,10 @@ class ByKey(ComputedKind):
             raise DeclarationError(f"{table.name}: ByKey() names no column: name those by which the table is grouped")
         require_columns(table, self.columns, table.schema, f"contract {table.contract.__name__}")
         require_key_within(table, self.columns)
-        vague = [name for name in self.columns if table.schema[name].is_float() or table.schema[name].is_nested()]
-        if vague:
-            raise DeclarationError(f"{table.name}: ByKey goes by {', '.join(vague)}, and floats and nested values cannot be keys")
-        if beside := [name for name in table.partition_by if name not in self.columns]:
+        if outside := [name for name in table.partition_by if name not in self.columns]:
             raise DeclarationError(
-                f"{table.name}: partition_by={', '.join(beside)} is not among the columns of ByKey, so a key could stand in two partitions"
+                f"{table.name}: partition_by={', '.join(outside)} is not among the columns of ByKey, so one key could be in two partitions"
+                ": add it to ByKey, or leave it out"
             )
 
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
@@ -186,8 +182,8 @@ class ByKey(ComputedKind):
 class Trailing(ComputedKind):
     """The function looks back only, and no further than `lookback`: from the first change on its result is replaced.
 
-    The function is given all rows from the first changed value on, less the lookback. Of what it returns, the rows count that come after the last
-    value before the first change: no other row can have changed.
+    The function is given all rows from the first changed value on, less the lookback. Of what it returns, the rows after the last value
+    before the first change count: no other row can have changed.
 
     Attributes:
         column: A date, a timestamp or a whole number that orders the rows, of every input and of the contract.
@@ -211,8 +207,16 @@ class Trailing(ComputedKind):
                 f"{table.name}: lookback={self.lookback!r} does not fit {self.column!r} ({dtype}): give it as {wanted.__name__}"
             )
         if self.lookback < wanted():  # type: ignore[operator]
-            raise DeclarationError(f"{table.name}: lookback={self.lookback!r} is negative: a function that looks ahead is not Trailing")
+            raise DeclarationError(
+                f"{table.name}: lookback={self.lookback!r} is negative, and a function that looks ahead is not Trailing: use ByPartition "
+                "or Full"
+            )
+        if dtype == pl.Date and self.lookback != timedelta(days=self.lookback.days):  # type: ignore[union-attr]
+            raise DeclarationError(
+                f"{table.name}: lookback={self.lookback!r} is no number of whole days, and {self.column!r} is a date: round it up"
+            )
         require_key_within(table, (self.column,))
+        require_partitions_in_key(table, key_columns(table.contract))
 
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
@@ -253,11 +257,7 @@ class Full(ComputedKind):
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
-        if beside := [name for name in table.partition_by if name not in key_columns(table.contract)]:
-            raise DeclarationError(
-                f"{table.name}: partition_by={', '.join(beside)} is not part of the key of contract {table.contract.__name__}: mark it with "
-                "column(key=True), or leave partition_by out"
-            )
+        require_partitions_in_key(table, key_columns(table.contract))
 
     def scope(self, inputs: Inputs) -> Scope:
         """See `ComputedKind.scope`."""
@@ -274,6 +274,6 @@ def require_key_within(table: "TableDeclaration", columns: Sequence[str]) -> Non
     missing = [name for name in columns if name not in key]
     if missing:
         raise DeclarationError(
-            f"{table.name}: {type(table.kind).__name__} goes by {', '.join(columns)}, but the key of contract {table.contract.__name__} is "
+            f"{table.name}: {table.kind.word} goes by {', '.join(columns)}, but the key of contract {table.contract.__name__} is "
             f"{', '.join(key) or 'empty'}: mark {', '.join(missing)} with column(key=True), with whatever else tells rows apart"
         )

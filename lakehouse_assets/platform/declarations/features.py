@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import DeclarationError, owner_of, text_of
-from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns
-from lakehouse_assets.platform.declarations.row_kinds import require_key
+from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_key
 from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import known_at
@@ -39,15 +38,20 @@ class Revisions(Kind):
 
     rewrites = False
 
+    @property
+    def word(self) -> str:
+        """See `Kind.word`."""
+        return "feature_set"
+
     def check(self, table: "Declared") -> None:
         """See `Kind.check`."""
-        require_columns(table, [*self.on, KNOWN_AT], table.schema, f"contract {table.contract.__name__}")
-        require_key(table, [self.on, (*self.on, KNOWN_AT)])
         if self.of.takes_rows:
             raise DeclarationError(
-                f"{table.name}: {type(self.of).__name__} is no kind of a feature set, which has to be computed again where its sources are "
+                f"{table.name}: {self.of.word} is no kind of a feature set, which has to be computed again where its sources are "
                 "revised: use ByKey, ByPartition, Trailing or Full"
             )
+        require_columns(table, [*self.on, KNOWN_AT], table.schema, f"contract {table.contract.__name__}")
+        require_key(table, [self.on, (*self.on, KNOWN_AT)])
         self.of.check(table)
 
     def check_sources(self, table: "Declared", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:

@@ -136,6 +136,11 @@ class Kind(ABC):
 
     # --- when it is declared
 
+    @property
+    def word(self) -> str:
+        """What a product calls it, for messages."""
+        return type(self).__name__
+
     @abstractmethod
     def check(self, table: "TableDeclaration") -> None:
         """Refuse a declaration that this kind cannot keep.
@@ -216,8 +221,10 @@ def require_columns(table: "TableDeclaration", columns: Iterable[str], schema: M
     """
     for name in columns:
         if name not in schema:
-            kind = type(table.kind).__name__
-            raise DeclarationError(f"{table.name}: {kind} names the column {name!r}, which {where} lacks.{nearest(name, schema)}")
+            raise DeclarationError(
+                f"{table.name}: {table.kind.word} names the column {name!r}, which {where} lacks: add it, or name another."
+                f"{nearest(name, schema)}"
+            )
 
 
 def require_one_input(table: "TableDeclaration") -> None:
@@ -229,18 +236,18 @@ def require_one_input(table: "TableDeclaration") -> None:
     if len(table.inputs) != 1:
         given = ", ".join(table.inputs) or "none"
         raise DeclarationError(
-            f"{table.name}: {type(table.kind).__name__} takes one input, and inputs has {given}. Declare further tables as dimensions, or use "
+            f"{table.name}: {table.kind.word} takes one input, and inputs has {given}. Declare further tables as dimensions, or use "
             "ByPartition, ByKey, Trailing or Full"
         )
 
 
 def require_every_input_has(table: "TableDeclaration", columns: Iterable[str], schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
-    """Refuse an input that lacks one of the columns by which the kind goes, or has it in another type than the table.
+    """Refuse an input that lacks a column by which the kind goes, or has it in another type than the table.
 
     Raises:
         DeclarationError: With the input.
     """
-    kind = type(table.kind).__name__
+    kind = table.kind.word
     for parameter, schema in schemas.items():
         for name in columns:
             source = table.inputs[parameter]
@@ -254,3 +261,32 @@ def require_every_input_has(table: "TableDeclaration", columns: Iterable[str], s
                     f"{table.name}: {kind} goes by the column {name!r}, which is {schema[name]} in the input {parameter} ({source}) and "
                     f"{table.schema[name]} in the contract. Give both one type"
                 )
+
+
+def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> None:
+    """Refuse a contract whose key is not the one by which the kind tells rows apart.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    if set(key_columns(table.contract)) not in [set(key) for key in keys]:
+        declared = ", ".join(key_columns(table.contract)) or "no column"
+        wanted = " or ".join(", ".join(key) for key in keys)
+        raise DeclarationError(
+            f"{table.name}: contract {table.contract.__name__} has the key {declared}, but {table.kind.word} tells rows apart by {wanted}. "
+            "Mark exactly these columns with column(key=True), or change the kind"
+        )
+
+
+def require_partitions_in_key(table: "TableDeclaration", key: Sequence[str]) -> None:
+    """Refuse a partition column outside the key: one key could be in two partitions.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    if outside := [name for name in table.partitions if name not in key]:
+        own = f"the key {', '.join(key) or '(none)'} of contract {table.contract.__name__}"
+        raise DeclarationError(
+            f"{table.name}: it is partitioned by {', '.join(outside)}, which is not part of {own}, so one key could be in two partitions. "
+            "Add it to the key with column(key=True), or leave it out"
+        )

@@ -12,8 +12,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, text_of
-from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result
-from lakehouse_assets.platform.declarations.row_kinds import require_key, require_partitions_in_key
+from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import merge
@@ -90,16 +89,24 @@ class Scores(Kind):
 
     rewrites = False
 
+    @property
+    def word(self) -> str:
+        """See `Kind.word`."""
+        return "predictions"
+
     def check(self, table: TableDeclaration) -> None:
         """See `Kind.check`."""
+        if MODEL_VERSION not in self.key:
+            raise DeclarationError(
+                f"{table.name}: the key {', '.join(self.key)} lacks {MODEL_VERSION}, so one champion would overwrite what another predicted"
+                f": add {MODEL_VERSION} to key, and mark it with column(key=True)"
+            )
         require_key(table, [self.key])
         require_partitions_in_key(table, self.key)
-        if MODEL_VERSION not in self.key:
-            raise DeclarationError(f"{table.name}: the key lacks {MODEL_VERSION}, so one champion would overwrite what another predicted")
         missing = [name for name in (MODEL_NAME, MODEL_VERSION, FEATURE_VERSION, SCORED_AT) if name not in table.schema]
         if missing:
             raise DeclarationError(
-                f"{table.name}: contract {table.contract.__name__} lacks {', '.join(missing)}, which every prediction has"
+                f"{table.name}: contract {table.contract.__name__} lacks {', '.join(missing)}, which every prediction has: add it"
             )
 
     def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002

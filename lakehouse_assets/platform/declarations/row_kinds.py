@@ -1,7 +1,7 @@
 """Kinds whose function is given each new row once: appended, merged by key, folded into the latest state or a history of each key.
 
-While the source only adds rows, these alone are read. Where rows of it changed or went, or a dimension changed, the keys that this concerns are
-worked out, and computed again from all rows of the source. Kinds that compute a scope as a whole are in `computed_kinds`.
+While the source only adds rows, these alone are read. Where rows of it changed or went, or a dimension changed, the affected keys are
+computed again from all rows of the source. Kinds that compute a scope as a whole are in `computed_kinds`.
 """
 
 from abc import abstractmethod
@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
-from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_one_input
+from lakehouse_assets.platform.declarations.kind import (
+    Inputs,
+    Kind,
+    Plan,
+    Result,
+    require_columns,
+    require_key,
+    require_one_input,
+    require_partitions_in_key,
+)
 from lakehouse_assets.platform.declarations.snapshots import rejected_rows, snapshot_rules, whole_snapshots
-from lakehouse_assets.platform.quality.contract import Contract, key_columns
+from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.split import Split
 from lakehouse_assets.platform.storage import merge, scd1, scd2, snapshots
@@ -52,7 +61,7 @@ class RowKind(Kind):
 
 
 def affected(inputs: Inputs) -> Iterator[pl.LazyFrame]:
-    """What the function makes of the rows that came, changed, went, or refer to a row of a dimension that did: as they were, and as they are."""
+    """What the function returns for the rows that came, changed, went, or refer to a row of a dimension that did, before and after."""
     name, source = inputs.only
     now = inputs.whole_dimensions()
     before = now | {parameter: at.rows_before() for parameter, at in inputs.dimensions.items() if at.moved}
@@ -92,7 +101,8 @@ class Append(RowKind):
         require_one_input(table)
         if restating := [name for name, dimension in table.dimensions.items() if dimension.key]:
             raise DeclarationError(
-                f"{table.name}: Append never changes a row, so the dimension {restating[0]} cannot restate any: leave out its key, or use Upsert"
+                f"{table.name}: Append never changes a row, so the dimension {restating[0]} cannot restate any: leave its key out, or use "
+                "Upsert"
             )
 
     @property
@@ -127,8 +137,8 @@ class Upsert(RowKind):
 
     Attributes:
         key: The columns of the key, which are the contract's key.
-        newest_by: Of two rows with one key the one with the larger value counts. It can be left out where the input is a feed: then the row counts
-            that came later.
+        newest_by: Of two rows with one key the one with the larger value counts. It can be left out where the input is a feed: then the
+            row counts that came later.
     """
 
     key: tuple[str, ...]
@@ -137,8 +147,9 @@ class Upsert(RowKind):
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
         require_one_input(table)
+        named = [*self.key, *([self.newest_by] if self.newest_by else [])]
+        require_columns(table, named, table.schema, f"contract {table.contract.__name__}")
         require_key(table, [self.key])
-        require_columns(table, [self.newest_by] if self.newest_by else [], table.schema, f"contract {table.contract.__name__}")
         require_partitions_in_key(table, self.key)
 
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
@@ -199,7 +210,7 @@ class _Changes(RowKind):
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
         require_one_input(table)
-        where, kind = f"{table.name}, contract {table.contract.__name__}", type(self).__name__
+        where, kind = f"{table.name}, contract {table.contract.__name__}", self.word
         columns = table.contract.to_schema().columns
         for column in (*self.key, self.sequence_by, VALID_FROM, IS_DELETED):
             if column not in columns or columns[column].nullable:
@@ -326,31 +337,3 @@ class SCD2(_Changes):
     def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.identity`."""
         return (*self.key, self.sequence_by)
-
-
-def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> None:
-    """Refuse a contract whose key is not the one by which the kind tells rows apart.
-
-    Raises:
-        DeclarationError: So it is.
-    """
-    if set(key_columns(table.contract)) not in [set(key) for key in keys]:
-        declared = ", ".join(key_columns(table.contract)) or "no column"
-        wanted = " or ".join(", ".join(key) for key in keys)
-        raise DeclarationError(
-            f"{table.name}: contract {table.contract.__name__} has the key {declared}, but {type(table.kind).__name__} tells rows apart by {wanted}. "
-            "Mark exactly these columns with column(key=True), or change the kind"
-        )
-
-
-def require_partitions_in_key(table: "TableDeclaration", key: Sequence[str]) -> None:
-    """Refuse a partition column outside the key: a key could stand in two partitions.
-
-    Raises:
-        DeclarationError: So it is.
-    """
-    if beside := [name for name in table.partition_by if name not in key]:
-        raise DeclarationError(
-            f"{table.name}: partition_by={', '.join(beside)} is not part of the key {', '.join(key)}, so a key could stand in two partitions. "
-            "Add it to the key, or leave it out"
-        )

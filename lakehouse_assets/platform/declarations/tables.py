@@ -1,4 +1,7 @@
-"""The word `table`: a Delta table that a pure function computes from other tables. What its kind means is in `row_kinds` and `computed_kinds`."""
+"""The word `table`: a Delta table that a pure function computes from other tables.
+
+What its kind means is in `row_kinds` and `computed_kinds`.
+"""
 
 import inspect
 import zlib
@@ -20,6 +23,7 @@ from lakehouse_assets.platform.declarations.base import (
 from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.quality.contract import Contract, columns_of, key_columns, references_of, rules_of, schema_of
 from lakehouse_assets.platform.quality.rules import Rule, key_rule
+from lakehouse_assets.platform.storage.errors import TypeNotStorable
 from lakehouse_assets.platform.storage.types import check_partition_columns, stored_schema
 
 Picture = Callable[[Callable[[str], pl.LazyFrame]], bytes]
@@ -32,9 +36,9 @@ class Dimension:
 
     Attributes:
         table: Its name.
-        key: The column by which inputs refer to it: when a row of the dimension changes, the rows of inputs with its value in this column are
-            computed again. Without a key a change restates nothing: rows keep what was looked up when they were computed, and a full refresh may
-            give other values.
+        key: The column by which inputs refer to it: when a row of the dimension changes, the rows of inputs with its value in this column
+            are computed again. Without a key a change restates nothing: rows keep what was looked up when they were computed, and a full
+            refresh may give other values.
     """
 
     table: str
@@ -58,6 +62,7 @@ class TableDeclaration(Declaration):
         super().__post_init__()
         self._check_parameters()
         self.kind.check(self)
+        self._check_columns()
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
         """The rows, from the frames that the function reads."""
@@ -122,7 +127,7 @@ class TableDeclaration(Declaration):
         return zlib.crc32(self.layout.encode())
 
     def check_sources(self, schemas: Mapping[str, pl.Schema]) -> None:
-        """Refuse inputs and dimensions that lack a column that is needed; `schemas` has the columns of declared tables, by name.
+        """Refuse inputs and dimensions that lack a needed column; `schemas` has the columns of declared tables, by name.
 
         Raises:
             DeclarationError: With the parameter and the remedy.
@@ -133,41 +138,59 @@ class TableDeclaration(Declaration):
             where = f"{self.name}: dimension {parameter} ({dimension.table})"
             if dimension.key is None:
                 continue
-            if dimension.table in schemas and dimension.key not in schemas[dimension.table]:
+            stored = schemas.get(dimension.table, {dimension.key: None})
+            if dimension.key not in stored:
                 raise DeclarationError(
-                    f"{where} has no column {dimension.key!r}, its key.{nearest(dimension.key, schemas[dimension.table])}"
+                    f"{where} has no column {dimension.key!r}: name the column by which rows refer to it.{nearest(dimension.key, stored)}"
                 )
             referring = [parameter for parameter, schema in inputs.items() if dimension.key in schema]
             if len(inputs) == len(self.inputs) and not referring:
                 raise DeclarationError(
-                    f"{where}: no input has the column {dimension.key!r}, so no row refers to it. Leave key out, or name the column by which "
-                    f"{', '.join(self.inputs)} refers to it in both tables"
+                    f"{where}: no input has the column {dimension.key!r}, so no row refers to it. Leave key out, or name the column by "
+                    f"which {', '.join(self.inputs)} refers to it in both tables"
                 )
+            for other in referring:
+                its, ours = inputs[other][dimension.key], stored[dimension.key]
+                if ours is not None and its != ours:
+                    raise DeclarationError(
+                        f"{where}: its key {dimension.key!r} is {ours} there and {its} in the input {other}. Give both one type"
+                    )
 
     def _check_parameters(self) -> None:
         where = self.name
         if not self.inputs:
-            raise DeclarationError(f"{where}: inputs is empty: a table is computed from at least one")
+            raise DeclarationError(f"{where}: inputs is empty: name at least one table that it is computed from")
         if both := set(self.inputs) & set(self.dimensions):
             raise DeclarationError(f"{where}: {min(both)} is an input and a dimension: rename one parameter")
         if self.name in self.sources():
-            raise DeclarationError(f"{where} reads itself: a table is computed from others")
+            raise DeclarationError(f"{where} reads itself: a table is computed from others, so take it out of inputs and dimensions")
         given = {*self.inputs, *self.dimensions, *self._extra_parameters}
         taken = list(inspect.signature(self.function).parameters)
         for parameter in taken:
             if parameter not in given:
                 raise DeclarationError(
-                    f"{where}: its function takes {parameter!r}, which is neither an input nor a dimension: add it to inputs.{nearest(parameter, given)}"
+                    f"{where}: its function takes {parameter!r}, which is neither an input nor a dimension: add it to inputs."
+                    f"{nearest(parameter, given)}"
                 )
         for parameter in given:
             if parameter not in taken:
                 raise DeclarationError(f"{where}: its function does not take {parameter!r}: add the parameter, or leave the source out")
         if not self.row_for_row and not self.kind.takes_rows:
             raise DeclarationError(
-                f"{where}: row_for_row=False means nothing for {type(self.kind).__name__}, whose rows are not counted one by one: leave it out"
+                f"{where}: row_for_row=False means nothing for {self.kind.word}, whose rows are not counted one by one: leave it out"
             )
-        if self.partitions:
+
+    def _check_columns(self) -> None:
+        try:
             check_partition_columns(stored_schema(self.schema), self.partitions)
+        except TypeNotStorable as error:
+            raise DeclarationError(f"{self.name}, contract {self.contract.__name__}: {error}") from error
+        key = {name: self.schema[name] for name in (*key_columns(self.contract), *self.identity)}
+        if vague := [name for name, dtype in key.items() if dtype.is_float() or dtype.is_nested()]:
+            raise DeclarationError(
+                f"{self.name}: the key has {', '.join(vague)}, and floats and nested values cannot tell rows apart: give it another type, "
+                "or take it out of the key"
+            )
 
     def arguments(self, champions: Callable[[Any], Any]) -> dict[str, Any]:  # noqa: ARG002 most tables need none
         """Arguments of the function besides its frames; `champions` gives the champion of a model, or None."""
