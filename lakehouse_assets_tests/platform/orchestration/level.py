@@ -19,7 +19,8 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.models import model
+from lakehouse_assets.platform.declarations.computed_kinds import Full
+from lakehouse_assets.platform.declarations.models import model, predictions
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult, Scorer, champion_of
@@ -52,6 +53,7 @@ class Prediction(Contract):
     """What is expected of the day after the last."""
 
     day: date = column(key=True)
+    model_name: str
     model_version: int = column(key=True)
     p50: float
     feature_version: int
@@ -75,13 +77,13 @@ def load_level(folder: Path) -> Level:
     return Level(**json.loads((folder / "level.json").read_text(encoding="utf-8")))
 
 
-@table(GOLD, contract=Day, reads={"days": Snapshot(DAYS)}, write=Replace())
+@table(GOLD, contract=Day, kind=Full(), inputs={"days": DAYS})
 def gold(days: pl.LazyFrame) -> pl.LazyFrame:
     """The days as they came."""
     return days
 
 
-@table(FEATURES, contract=Day, reads={"days": Snapshot(GOLD)}, write=Replace())
+@table(FEATURES, contract=Day, kind=Full(), inputs={"days": GOLD})
 def features(days: pl.LazyFrame) -> pl.LazyFrame:
     """The feature set."""
     return days
@@ -109,21 +111,10 @@ def level_model(rows: pl.LazyFrame, seed: int) -> Training:
     )
 
 
-@table(
-    PREDICTIONS,
-    contract=Prediction,
-    reads={"champion": Champion(level_model), "rows": Snapshot(FEATURES, version_as="feature_version")},
-    write=Merge(on=("day", "model_version"), stamps=("feature_version", "scored_at")),
-    stamped_at="scored_at",
-)
-def predictions(champion: Scorer, rows: pl.LazyFrame) -> pl.LazyFrame:
+@predictions(PREDICTIONS, contract=Prediction, model=level_model, features=FEATURES, key=("day", "model_version"))
+def scores(champion: Scorer, features: pl.LazyFrame) -> pl.LazyFrame:
     """The champion's level for the next day."""
-    return rows.select(
-        (pl.col("day").max() + timedelta(days=1)).alias("day"),
-        pl.col("feature_version").max(),
-        model_version=pl.lit(champion.version, dtype=pl.Int64),
-        p50=pl.lit(champion.model.level),
-    )
+    return features.select((pl.col("day").max() + timedelta(days=1)).alias("day"), p50=pl.lit(champion.model.level))
 
 
 @dataclass(frozen=True)
@@ -170,7 +161,7 @@ class Demo:
             Refresh(asset, self.lakehouse, "r", lambda _: None).run()
 
     def predict(self) -> Refreshed:
-        return Refresh(predictions, self.lakehouse, "r", champion_of(self.lakehouse, lambda: self.registry)).run()
+        return Refresh(scores, self.lakehouse, "r", champion_of(self.lakehouse, lambda: self.registry)).run()
 
     def run(self, **how: Any) -> ModelStepResult:
         """Bring everything up to date, in the order of the graph."""
