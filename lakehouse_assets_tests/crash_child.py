@@ -39,7 +39,7 @@ def archiving(declared: Products) -> Products:
         replace(asset, feed=replace(asset.feed, archive=True)) if isinstance(asset, FeedDeclaration) else asset
         for asset in declared.declarations
     )
-    return replace(declared, declarations=tuple(declarations))
+    return replace(declared, catalog=replace(declared.catalog, declarations=tuple(declarations)))
 
 
 class Places:

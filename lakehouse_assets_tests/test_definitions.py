@@ -12,6 +12,7 @@ import yaml
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
+from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
@@ -113,13 +114,13 @@ class Parcel(Contract):
     grams: int = column(gt=0, description="Weight.")
 
 
-@table("parcels.silver.parcels", contract=Parcel, reads={"rows": Changes("parcels.bronze.parcels")}, write=Append())
+@table("parcels.silver.parcels", contract=Parcel, kind=Append(), inputs={"rows": "parcels.bronze.parcels"})
 def weighed(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Parcels with their weight."""
     return conform(rows, parcel=text("parcel"), grams=whole_number("grams"))
 
 
-@table("parcels.gold.total", contract=Parcel, reads={"rows": Changes("parcels.silver.parcels")}, write=Append())
+@table("parcels.gold.total", contract=Parcel, kind=Append(), inputs={"rows": "parcels.silver.parcels"})
 def total(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The same, to have a graph."""
     return rows
@@ -156,7 +157,7 @@ def test_two_declarations_of_one_name_are_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "twice")
     import lakehouse_twice
 
-    with pytest.raises(ValueError, match=r"two declarations have the name parcels\.bronze\.parcels"):
+    with pytest.raises(DeclarationError, match=r"two declarations have the name parcels\.bronze\.parcels"):
         load(lakehouse_twice)
 
 

@@ -11,12 +11,12 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration, Predictions
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, layout
-from lakehouse_assets.platform.quality.contract import ContractBroken, key_columns, references_of
+from lakehouse_assets.platform.pipeline import contracts, layout, rule_results
+from lakehouse_assets.platform.quality.contract import key_columns, references_of
 from lakehouse_assets.platform.quality.counting import broken_counts
 from lakehouse_assets.platform.quality.difference import Change, difference
 from lakehouse_assets.platform.quality.document import document
-from lakehouse_assets.platform.quality.rules import KEY_UNIQUE, BoundRule
+from lakehouse_assets.platform.quality.rules import KEY_UNIQUE
 from lakehouse_assets.platform.quality.split import misfits
 from lakehouse_assets.platform.storage.evolution import schema_changes
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -99,23 +99,13 @@ def _stored_rows(asset: TableDeclaration, changes: Iterable[Change], lakehouse: 
     if not asked:
         return
     rows = lakehouse.table(asset.name).scan()
-    for name, count in broken_counts(asset.contract, rows, asked, lambda bound: _referenced(bound, lakehouse)).items():
+    for name, count in broken_counts(asset.contract, rows, asked, lambda bound: rule_results.referenced(bound, lakehouse)).items():
         rule = rules.get(name)
         text = f"{count:,} stored rows break {name} ({rule.text if rule else 'the key is unique'})"
         if count and (rule is None or rule.rejects):
             yield Break("stored rows", asset.owner, text)
         elif count:
             notes.append(f"{text}; it only warns.")
-
-
-def _referenced(bound: BoundRule, lakehouse: Lakehouse) -> pl.LazyFrame | None:
-    if bound.reference is None or not lakehouse.table(bound.reference.table).exists():
-        return None
-    try:
-        values = contracts.reference_values(lakehouse, bound.reference)
-    except ContractBroken:  # that the column is not there is said where the other table is compared
-        return None
-    return values if values.limit(1).collect().height else None
 
 
 # --- who reads it

@@ -8,12 +8,13 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, LOG, SCHEMA, Maintenance
-from lakehouse_assets.platform.orchestration import describe
+from lakehouse_assets.platform.orchestration import describe, versions
 from lakehouse_assets.platform.orchestration.assets import key_of
 
 
 def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
     """The log of maintenance as an asset: to materialize it is maintenance."""
+    code = versions.hashed(SCHEMA)
     spec = dg.AssetSpec(
         key_of(LOG),
         group_name="platform",
@@ -21,6 +22,7 @@ def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
         kinds={"deltalake"},
         owners=["team:platform"],
         metadata=describe.columns(SCHEMA),
+        code_version=code,
     )
 
     @dg.multi_asset(name="platform__maintenance__log", specs=[spec], required_resource_keys={"lakehouse", "mlflow"})
@@ -43,6 +45,6 @@ def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
             "bytes_freed": sum(done.bytes_freed for done in maintained),
         }
         log = lakehouse.table(LOG)
-        yield dg.MaterializeResult(key_of(LOG), metadata=describe.table(log) | counts, data_version=describe.version(log))
+        yield dg.MaterializeResult(key_of(LOG), metadata=describe.table(log) | counts, data_version=versions.of_data(log, code))
 
     return maintenance_log

@@ -16,12 +16,12 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, swap
+from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, rule_results, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import ContractBroken
+from lakehouse_assets.platform.quality.contract import ContractBroken, personal_of
 from lakehouse_assets.platform.quality.split import Evidence, Split, combined
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
@@ -179,7 +179,7 @@ class Refresh:
             account = RowAccount(rows_in, counts.written, counts.updated, counts.duplicates, parts.bad.height, counts.removed)
             account.check(declaration.name)
             repeats = {contracts.REBUILD: "true"} if any(cursor.source == FULL_REFRESH for cursor in cursors) else {}
-            return self.info(batch) | repeats | {"lakehouse.account": account.to_json()}
+            return self.info(batch) | repeats | {"lakehouse.account": account.to_json()} | rule_results.info(parts.evidence)
 
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
@@ -258,7 +258,7 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
         if outside.height:
             raise ScopeError(
                 f"{declaration.name}: its function returned {outside.height} rows outside of what it was given ({plan.scope}), the first: "
-                f"{outside.row(0, named=True)}. Nothing was written"
+                f"{_shown(declaration, outside)}. Nothing was written"
             )
     return Computed(rows, rows_in if counted is not None else None)
 
@@ -288,13 +288,19 @@ def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
     repeated = parts.good.select(key).filter(pl.struct(key).is_duplicated())
     if not repeated.height:
         return
-    first = ", ".join(f"{name}={value}" for name, value in repeated.row(0, named=True).items() if name not in declaration.personal)
+    first = _shown(declaration, repeated)
     raise ContractBroken(
         f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {parts.good.height} rows), the "
         f"first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the key. "
         "Nothing was written",
         parts.evidence,
     )
+
+
+def _shown(declaration: TableDeclaration, rows: pl.DataFrame) -> str:
+    """The first of some rows, for a message: personal data is masked."""
+    masked, _ = personal_of(declaration.contract).masked(rows.head(1).lazy())
+    return ", ".join(f"{name}={value}" for name, value in masked.collect().row(0, named=True).items())
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, quarantine, replay
+from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
@@ -106,4 +106,5 @@ def _info(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, buil
         "lakehouse.account": account.to_json(),
         contracts.REBUILD: "true",
         **contracts.info(declaration, contracts.references_now(declaration, lakehouse)),
+        **rule_results.info(rule_results.all_recorded(declaration, built)),
     }
