@@ -8,7 +8,6 @@ cursor holds how far the champion alias has followed: as long as it is behind, a
 set; once it is not, another champion was set by hand.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -249,7 +248,6 @@ class ModelDecisions:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One process of this machine at a time. MLflow has no conditional write, so a slow process could set what is outdated."""
-        name = hashlib.blake2b(self.ledger.uri.encode(), digest_size=16).hexdigest()
         with join_queue(f"{self.ledger.uri}#aliases", _LONGEST_WAIT):
             yield
 

@@ -20,6 +20,7 @@ from lakehouse_assets.platform.operations.doctor import Checkup
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings

@@ -19,7 +19,7 @@ from lakehouse_assets.platform.declarations.models import model
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import Dimension, table
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration import versions
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, build, key_of
 from lakehouse_assets.platform.orchestration.autoload import load
@@ -180,7 +180,7 @@ def test_a_data_version_moves_with_rows_and_not_with_maintenance_or_idle_runs(se
     land(settings, ("a", 1), ("b", -1))
     first = shop(declaration)
     before = tables_of(settings).table(NAME).version()
-    maintained = [*Upkeep(tables_of(settings), [declaration], lambda: None, timedelta(0), timedelta(0)).run("maintenance")]
+    maintained = [*Maintenance(tables_of(settings), [declaration], lambda: None, timedelta(0), timedelta(0)).run("maintenance")]
     assert {NAME} <= {done.table for done in maintained}
     tables_of(settings).table(NAME).delta().optimize.compact()
     tables_of(settings).table(NAME).delta().alter.set_table_properties({"delta.appendOnly": "false"})
