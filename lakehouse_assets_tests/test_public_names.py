@@ -28,6 +28,7 @@ PUBLIC = [
     "timestamp",
     "day",
     "choice",
+    "with_line_id",
     "table",
     "Dimension",
     "Append",

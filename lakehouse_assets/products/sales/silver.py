@@ -1,13 +1,11 @@
 """One meaning for each row: invoice lines under one header and with a type, and the histories of products and customers."""
 
 import polars as pl
-import xxhash
 
-from lakehouse_assets import SCD2, Full, Upsert, choice, code, conform, number, table, text, timestamp, whole_number
+from lakehouse_assets import SCD2, Full, Upsert, choice, code, conform, number, table, text, timestamp, whole_number, with_line_id
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup
 
-_TEXTS_AT_ONCE = 5_000
 # What an invoice line says. There is no line number in the source: this is its identity.
 _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "customer_id", "country", "invoiced_at")
 
@@ -36,44 +34,11 @@ def invoice_lines(lines: pl.LazyFrame) -> pl.LazyFrame:
         invoiced_at=timestamp("InvoiceDate", formats=("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M")),
     )
     # Pound signs were read in a wrong encoding once.
-    mended = conformed.with_columns(pl.col("description").str.replace_all("Â£", "£", literal=True))
-    return _identified(mended).with_columns(
+    fixed = conformed.with_columns(pl.col("description").str.replace_all("Â£", "£", literal=True))
+    return with_line_id(fixed, *_CONTENT).with_columns(
         month=pl.col("invoiced_at").dt.date().dt.month_start(),
         amount=pl.col("quantity") * pl.col("unit_price"),
         line_type=revenue.line_type(),
-    )
-
-
-def _identified(lines: pl.LazyFrame) -> pl.LazyFrame:
-    """Lines with `line_id`: their content, hashed; the second and later ones of a file with that content are numbered."""
-    # A moment as microseconds since 1970: to spell it as a date takes longer than all the rest.
-    content = [pl.col(name).dt.epoch("us") if name == "invoiced_at" else pl.col(name) for name in _CONTENT]
-    texts = pl.concat_str([value.cast(pl.String).fill_null("\0") for value in content], separator="\x1f")
-    # A hash of Polars' own may change with its version; this one is in tables for good.
-    hashed = lines.with_columns(line_id=texts.map_batches(_digests, return_dtype=pl.String, is_elementwise=True))
-    return hashed.with_columns(line_id=pl.struct("_file", "line_id").map_batches(_numbered, return_dtype=pl.String))
-
-
-def _digests(texts: pl.Series) -> pl.Series:
-    """Their hashes, a few thousand at a time: the memory of a million short-lived objects costs more than their hashes."""
-    bytes_of_rows = texts.cast(pl.Binary)
-    parts = [bytes_of_rows.slice(start, _TEXTS_AT_ONCE) for start in range(0, max(texts.len(), 1), _TEXTS_AT_ONCE)]
-    # XXH3: its values never change again
-    digests = [pl.Series(texts.name, list(map(xxhash.xxh3_128_digest, part.to_list())), dtype=pl.Binary) for part in parts]
-    return pl.concat(digests).bin.encode("hex")
-
-
-def _numbered(lines: pl.Series) -> pl.Series:
-    """`line_id` of lines with `_file` and `line_id`. Almost all are the only ones of their kind: only the others are grouped."""
-    ids = lines.struct.field("line_id")
-    kinds = lines.hash()
-    if kinds.n_unique() == kinds.len():
-        return ids
-    repeated = lines.struct.unnest().with_row_index("_at").filter(kinds.is_duplicated())
-    # `pl.format` panics on columns that are chunked differently, as these are.
-    repeated = repeated.with_columns(_number=pl.int_range(1, pl.len() + 1).over("_file", "line_id")).filter(pl.col("_number") > 1)
-    return ids.scatter(
-        repeated["_at"], repeated.select(pl.concat_str("line_id", pl.col("_number").cast(pl.String), separator="-")).to_series()
     )
 
 
