@@ -1,9 +1,11 @@
 """The code location: what is in the graph, that it loads quickly and by any door, and that a new folder is a new product."""
 
+import ast
 import subprocess
 import sys
 import textwrap
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -13,12 +15,16 @@ import yaml
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
 from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import asset_graph
 from lakehouse_assets_tests.running import land_text, run_declared, tables_of
 
 PROJECT = Path(__file__).parents[1]
+# The client imports Dagster in a function, and for type checkers: reading a table does not load it.
+LAZY_IMPORTS_OF_DAGSTER = {"client/context.py"}
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,60 @@ def test_every_table_has_its_contract_as_a_blocking_check(graph):
 def test_lineage_follows_the_reads(graph):
     parents = {".".join(key.path) for key in graph.get(key_of("sales.gold.daily_revenue")).parent_keys}
     assert parents == {"sales.silver.invoice_lines", "sales.silver.product_groups"}
+
+
+def test_the_asset_graph_is_what_it_is_meant_to_be():
+    assert asset_graph.current() == asset_graph.SNAPSHOT.read_text(encoding="utf-8"), (
+        f"If the change of the asset graph is meant, write it down: {asset_graph.COMMAND}"
+    )
+
+
+def modules() -> dict[str, ast.Module]:
+    """The package's modules by their path in it."""
+    package = PROJECT / "lakehouse_assets"
+    return {str(path.relative_to(package)): ast.parse(path.read_text()) for path in sorted(package.rglob("*.py"))}
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} | {
+        inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)
+    }
+
+
+def test_kinds_are_told_apart_where_they_are_declared_and_in_the_pipeline_alone():
+    def all_below(kind: type) -> Iterator[type]:
+        for below in kind.__subclasses__():
+            yield below
+            yield from all_below(below)
+
+    kinds = {"Kind", *(kind.__name__ for kind in all_below(Kind) if kind.__module__.startswith("lakehouse_assets."))}
+    assert {"Append", "Full", "Scores", "Revisions"} <= kinds
+    told_apart = [
+        f"{path}:{node.lineno}"
+        for path, module in modules().items()
+        if not path.startswith(("platform/declarations/", "platform/pipeline/"))
+        for node in ast.walk(module)
+        if (isinstance(node, ast.Call) and names_in(node.func) & {"isinstance", "issubclass"} and names_in(node) & kinds)
+        or (isinstance(node, ast.MatchClass) and names_in(node.cls) & kinds)
+        or (isinstance(node, ast.Compare) and names_in(node) & kinds)
+    ]
+    assert told_apart == [], "a kind knows how to do its part: give it a method"
+
+
+def test_dagster_is_imported_in_orchestration_and_definitions_alone():
+    def imported(node: ast.AST) -> list[str]:
+        if isinstance(node, ast.Import):
+            return [alias.name for alias in node.names]
+        return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+    found = {
+        path
+        for path, module in modules().items()
+        if not path.startswith("platform/orchestration/")
+        for node in ast.walk(module)
+        if any(name.split(".")[0] in {"dagster", "dagster_deltalake"} for name in imported(node))
+    }
+    assert found == {"definitions.py", *LAZY_IMPORTS_OF_DAGSTER}
 
 
 def test_what_runs_by_itself():

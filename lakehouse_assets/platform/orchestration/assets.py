@@ -1,7 +1,7 @@
 """From declarations to Dagster: an asset for each table, quarantine, feature set, model and prediction table, and the landing log.
 
-An asset runs what `pipeline` and `ingestion` do and shows it with `checks`, `describe` and `versions`. It decides nothing about rows, and does
-not look at the kind of a table.
+An asset runs what `pipeline` and `ingestion` do and shows it with `checks`, `describe` and `versions`. It decides nothing about rows, and
+does not look at the kind of a table.
 """
 
 import re
