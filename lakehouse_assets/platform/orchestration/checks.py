@@ -23,6 +23,8 @@ from lakehouse_assets.platform.quality.split import Evidence, misfits
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK, FILES_CHECK = "contract", "row_account", "not_null", "gate", "files_read"
+# Metadata of a result that says nothing of rows: what went wrong is reported once, by the step that failed.
+NOT_EVALUATED = "not_evaluated"
 # What becomes of rows that break a rule, by the rule's level: what a check of it says beforehand and afterwards.
 _FATE = {
     "error": "A row that breaks it goes into quarantine; the rest is written.",
@@ -41,6 +43,7 @@ def not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"not evaluated: {why}",
+        metadata={NOT_EVALUATED: True},
     )
 
 

@@ -18,7 +18,7 @@ from lakehouse_assets.platform.storage.table import Table
 
 def columns(schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
     """The columns of a table without a contract."""
-    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(name, str(dtype)) for name, dtype in schema.items()])}
+    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(name, _type(dtype)) for name, dtype in schema.items()])}
 
 
 def contract_columns(asset: TableDeclaration) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def contract_columns(asset: TableDeclaration) -> dict[str, Any]:
     promised = [
         dg.TableColumn(
             info.name,
-            str(info.dtype),
+            _type(info.dtype),
             description=info.description + (" Personal data." if info.personal else ""),
             constraints=dg.TableColumnConstraints(
                 nullable=info.nullable, other=[text for text in info.rules if not text.endswith(": not null")]
@@ -35,7 +35,7 @@ def contract_columns(asset: TableDeclaration) -> dict[str, Any]:
         )
         for info in columns_of(asset.contract)
     ]
-    added = [dg.TableColumn(name, str(dtype)) for name, dtype in asset.schema.items() if name not in {c.name for c in promised}]
+    added = [dg.TableColumn(name, _type(dtype)) for name, dtype in asset.schema.items() if name not in {c.name for c in promised}]
     constraints = dg.TableConstraints(other=[rule.text for rule in rules_of(asset.contract) if rule.column is None])
     return {"dagster/column_schema": dg.TableSchema([*promised, *added], constraints=constraints)}
 
@@ -43,6 +43,11 @@ def contract_columns(asset: TableDeclaration) -> dict[str, Any]:
 def table(table: Table) -> dict[str, Any]:
     """Rows, version and place."""
     return {"dagster/row_count": table.count(), "dagster/uri": table.uri, "delta_version": table.version()}
+
+
+def _type(dtype: pl.DataType) -> str:
+    """A type as people write it: a moment's time zone and not its unit, which is the same everywhere."""
+    return f"Datetime ({dtype.time_zone or 'no time zone'})" if isinstance(dtype, pl.Datetime) else str(dtype)
 
 
 def column_lineage(asset: TableDeclaration) -> dict[str, Any]:  # noqa: ARG001 its place

@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 import lakehouse_assets
+from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.settings import Settings
 
 PROJECT = Path(lakehouse_assets.__file__).parents[1]
@@ -50,11 +51,13 @@ def runs_under_way(settings: Settings) -> list[str]:
 
 
 def failed_checks(settings: Settings, assets: Iterable[dg.AssetsDefinition]) -> dict[str, list[str]]:
-    """By table, the checks whose last evaluation failed."""
+    """By table, the checks that failed when they were last evaluated; those that a failed step left unevaluated are not among them."""
     keys = [key for asset in assets for key in asset.check_keys]
     failed: dict[str, list[str]] = {}
     with instance(settings) as opened:
         for key, record in opened.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
-            if record.status == AssetCheckExecutionRecordStatus.FAILED:
+            evaluation = record.evaluation
+            is_evaluated = evaluation is not None and NOT_EVALUATED not in evaluation.metadata
+            if record.status == AssetCheckExecutionRecordStatus.FAILED and is_evaluated:
                 failed.setdefault(".".join(key.asset_key.path), []).append(key.name)
     return failed

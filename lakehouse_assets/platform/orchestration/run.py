@@ -15,6 +15,7 @@ from dagster._utils.warnings import BetaWarning
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG
 from lakehouse_assets.platform.orchestration.automation import everything
+from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.instance import free_slots_of_ended_runs, instance
 from lakehouse_assets.settings import Settings
 
@@ -194,7 +195,7 @@ class _Events:
                     table.metadata = {name: value.value for name, value in materialization.metadata.items()}
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 check = event.asset_check_evaluation_data
-                if not check.passed and check.description:
+                if not check.passed and check.description and NOT_EVALUATED not in check.metadata:
                     self._outcome.warnings.append(f"{name_of(check.asset_key)}, check {check.check_name}: {check.description}")
         if table.state in {"done", "failed"}:
             table.seconds = at - self._started.get(table.name, at)

@@ -78,6 +78,8 @@ def stored(declaration: TableDeclaration, lakehouse: Lakehouse, names: Collectio
     Raises:
         NoSuchTable: The table does not exist.
     """
+    if not names:
+        return ()
     table = lakehouse.table(declaration.name)
     counts = broken_counts(declaration.contract, table.scan(), names, lambda bound: referenced(bound, lakehouse))
     rows = table.count()

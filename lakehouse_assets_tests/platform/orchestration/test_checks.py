@@ -12,7 +12,9 @@ from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, build, key_of
+from lakehouse_assets.platform.orchestration.instance import failed_checks
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.run import execute
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
 from lakehouse_assets_tests.running import tables_of
 
@@ -272,3 +274,16 @@ def test_a_failure_is_one_line_that_names_the_table_and_is_not_retried(club, fun
     assert text in failure
     assert "\n" not in failure
     assert "STEP_UP_FOR_RETRY" not in run.recorded
+
+
+def test_what_was_not_evaluated_is_reported_by_the_failed_step_alone(settings, monkeypatch):
+    """The command line and the status do not list each check that a broken contract left without a result."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    tables_of(settings).table(SOURCE).create(BRONZE)
+    tables_of(settings).table(SOURCE).append(pl.DataFrame([("a@a.a", 151, 1)], schema=BRONZE, orient="row"))
+    defs = dg.Definitions(assets=build(Catalog((members,), frozenset({SOURCE})))[1:], resources=resources(settings))
+    outcome = execute(settings, defs, {KEY})
+    assert [failed.name for failed in outcome.failed] == [NAME]
+    assert "\n" not in outcome.failed[0].error
+    assert {warning.split(":")[0] for warning in outcome.warnings} == {f"{NAME}, check contract", f"{NAME}, check sane"}
+    assert failed_checks(settings, defs.assets) == {NAME: ["contract", "sane"]}
