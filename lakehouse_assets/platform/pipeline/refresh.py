@@ -166,7 +166,7 @@ class Refresh:
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
         contracts.record(declaration, self.lakehouse, self.run_id)
-        check_repeats(declaration, parts)
+        check_repeats(declaration, computed.rows, parts.evidence)
         parts = declaration.kind.settle(parts, self.stored, replaces_all=isinstance(plan.scope, Everything))
         if plan.scope is None:
             self._prefetch.begin(self, batch)
@@ -245,11 +245,11 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
         frame = plan.scope.filter(frame)
     rows = frame.with_columns(value.alias(name) for name, value in plan.columns.items()).collect(engine="streaming")
     counted = plan.counted if declaration.row_for_row else None
-    rows_in = rows.height if counted is None else plan.frames[counted].select(pl.len()).collect().item()
-    if counted is not None and rows_in != rows.height:
+    rows_in = None if counted is None else int(plan.frames[counted].select(pl.len()).collect().item())
+    if rows_in not in {None, rows.height}:
         raise RowsLost(
-            f"{declaration.name}: its function was given {rows_in} rows and returned {rows.height}. Return one row for each, let the contract "
-            "reject rows, or declare row_for_row=False"
+            f"{declaration.name}: its function was given {rows_in} rows and returned {rows.height}. Return one row for each, let the "
+            "contract reject rows, or declare row_for_row=False"
         )
     if wrong := declaration.kind.check_result(rows):
         raise ScopeError(f"{declaration.name}: its function is wrong: {wrong}. Nothing was written")
@@ -260,7 +260,7 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
                 f"{declaration.name}: its function returned {outside.height} rows outside of what it was given ({plan.scope}), the first: "
                 f"{outside.row(0, named=True)}. Nothing was written"
             )
-    return Computed(rows, rows_in if counted is not None else None)
+    return Computed(rows, rows_in)
 
 
 def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Mapping[str, Any]) -> pl.LazyFrame:
@@ -276,8 +276,8 @@ def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Ma
     return frame
 
 
-def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
-    """Stop a write whose function returned a key twice: which of the rows is right cannot be known.
+def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: tuple[Evidence, ...]) -> None:
+    """Stop a write whose function returned a key twice: which of the rows is right cannot be known, whether they pass the contract or not.
 
     Raises:
         ContractBroken: So it did.
@@ -285,20 +285,21 @@ def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
     key = list(declaration.kind.result_key(declaration.contract))
     if not key:
         return
-    repeated = parts.good.select(key).filter(pl.struct(key).is_duplicated())
+    keys = rows.select(key).drop_nulls()
+    repeated = keys.filter(pl.struct(key).is_duplicated())
     if not repeated.height:
         return
     first = ", ".join(f"{name}={value}" for name, value in repeated.row(0, named=True).items() if name not in declaration.personal)
     raise ContractBroken(
-        f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {parts.good.height} rows), the "
-        f"first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the key. "
-        "Nothing was written",
-        parts.evidence,
+        f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {rows.height} rows), "
+        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the "
+        "key. Nothing was written",
+        evidence,
     )
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was worked out from, with their versions; upkeep in between works nothing out."""
+    """The tables that a version of a table was computed from, with their versions; maintenance in between computes nothing."""
     for commit in table.commits(version):
         if "reads" in commit["info"]:
             return dict(json.loads(commit["info"]["reads"]))
