@@ -143,7 +143,7 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Where what can be worked out again is kept."""
+        """Where what can be computed again is kept."""
         return self.home_folder / "cache"
 
     def _under_root(self, name: str) -> Location:

@@ -75,7 +75,7 @@ class Context:
 
         if self.given is None:
             return load(products)
-        # What nobody of the given declares exists beside them.
+        # Tables that none of the given declarations write are taken to exist.
         elsewhere = {source for one in self.given for source in one.sources()} - {one.name for one in self.given}
         return Products(Catalog(tuple(self.given), frozenset(elsewhere)))
 

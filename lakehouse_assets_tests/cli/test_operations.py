@@ -61,7 +61,7 @@ def test_the_doctor_says_what_is_wrong_and_ends_with_one(lakehouse, settings):
     for _ in range(3 * SMALL_FILES_A_PARTITION):
         bronze.append(bronze.scan().limit(1).collect())
     found = json.loads(lakehouse("doctor", "--json").stdout)
-    assert {finding["mend"] for finding in found} >= {f"lakehouse maintenance {BRONZE}"}
+    assert {finding["fix"] for finding in found} >= {f"lakehouse maintenance {BRONZE}"}
     said = lakehouse("doctor")
     assert said.exit_code == 1
     assert f"→ lakehouse maintenance {BRONZE}" in said.stdout

@@ -14,6 +14,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import (
     QUARANTINE_SUFFIX,
+    STAGING_SUFFIX,
     Declaration,
     DeclarationError,
     nearest,
@@ -79,6 +80,11 @@ class TableDeclaration(Declaration):
     def outputs(self) -> tuple[str, ...]:
         """See `Declaration.outputs`."""
         return (self.name, self.quarantine)
+
+    @property
+    def declared_name(self) -> str:
+        """The name that people know: that of the table whose place this one takes, if it is computed to do so."""
+        return self.name.removesuffix(STAGING_SUFFIX)
 
     @property
     def quarantine(self) -> str:

@@ -74,7 +74,7 @@ class Reader:
         return self._given(handle.scan(number), handle, "scan", number)
 
     def view(self, rows: pl.LazyFrame, table: str, what: str) -> pl.LazyFrame:
-        """Rows that were worked out from a table (a quarantine with its source), masked as the rows of that table are."""
+        """Rows that were computed from a table (a quarantine with its source), masked as the rows of that table are."""
         return self._given(rows, self.lakehouse.table(table), what)
 
     def masked_frames(self, tables: Iterable[Table]) -> dict[str, tuple[pl.LazyFrame, tuple[str, ...]]]:

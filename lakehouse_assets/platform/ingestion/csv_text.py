@@ -2,7 +2,7 @@ r"""CSV (RFC 4180: commas, double quotes, lines that end with "\n" or "\r\n") as
 
 A file whose quotes are all where they should be is left to Polars, and Python looks only at records that are too long or too short. Where
 they do not, Python splits the records around, so that nothing is lost or moves to another column, and Polars gets a copy of the file in
-which they are mended. An unquoted empty field is null, a quoted one is "", and a blank line is no record.
+which they are fixed. An unquoted empty field is null, a quoted one is "", and a blank line is no record.
 """
 
 import math
@@ -81,8 +81,8 @@ class _Reading:
     """One pass over a CSV file that finds out what Polars has to be told to read it.
 
     Attributes:
-        scanned: The file that Polars reads: the landed one, or its mended copy.
-        width: The number of columns in it. At least two in a mended copy, where a null in a single column would be a blank line.
+        scanned: The file that Polars reads: the landed one, or its fixed copy.
+        width: The number of columns in it. At least two in a fixed copy, where a null in a single column would be a blank line.
         count: The number of records in it, header and blank lines among them.
         blank: The number of blank lines among these.
         notes: By number (0 is the header), the notes of records that did not have the width of the header, and `_BLANK` for blank lines.
@@ -167,7 +167,7 @@ class _Reading:
 
     def _begin_copy(self) -> BinaryIO:
         self.width = max(2, self.width)
-        self.scanned = self._scratch.file("mended", self._path.name)
+        self.scanned = self._scratch.file("fixed", self._path.name)
         self._copy = self._files.enter_context(self.scanned.open("xb"))
         left = self._seen
         for piece in pieces(self._path, self._limits):

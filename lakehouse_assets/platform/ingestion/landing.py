@@ -2,7 +2,7 @@
 
 The log is a Delta table of events and only grows. Discovery adds `found`, `reread`, `duplicate`, `changed`, `ignored` and `touched`, each
 with a sequence number of its own; reading adds `read` or `refused`, and moving away `archived`, under the sequence of the file. Every event
-gets its number in the commit that adds it, so that events are ordered by commits. What follows from them is worked out in `file_state`.
+gets its number in the commit that adds it, so that events are ordered by commits. What follows from them is computed in `file_state`.
 """
 
 import time

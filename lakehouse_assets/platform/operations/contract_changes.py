@@ -33,7 +33,7 @@ class Break:
 
 @dataclass(frozen=True)
 class ContractChanges:
-    """A contract held against the one that its table was last written under.
+    """A contract compared with the one that its table was last written under.
 
     Attributes:
         table: The table.
@@ -114,8 +114,8 @@ def _stored_rows(asset: TableDeclaration, changes: Iterable[Change], lakehouse: 
 def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: Lakehouse, notes: list[str]) -> Iterator[Break]:
     """The declarations that do not go on with the new columns."""
     schemas = _schemas(declared, lakehouse)
-    held = lakehouse.table(asset.name).schema()
-    lineage = {name: dtype for name, dtype in held.items() if name.startswith("_")}
+    existing = lakehouse.table(asset.name).schema()
+    lineage = {name: dtype for name, dtype in existing.items() if name.startswith("_")}
     new = {**schemas, asset.name: pl.Schema({**asset.schema, **lineage})}
     for reader in declared:
         if isinstance(reader, ModelDeclaration) and reader.features == asset.name:
@@ -126,7 +126,7 @@ def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: La
             if isinstance(reader, Predictions):
                 notes.append(f"{reader.name} ({reader.owner}) scores it; that needs a champion and was not tried.")
             elif problem := _problem(reader, new):
-                if _problem(reader, {**schemas, asset.name: held}):
+                if _problem(reader, {**schemas, asset.name: existing}):
                     notes.append(f"{reader.name} ({reader.owner}) cannot be tried without rows, with the stored columns either: {problem}")
                 else:
                     yield Break(reader.name, reader.owner, problem)

@@ -1,4 +1,4 @@
-"""What is wrong with a lakehouse, and how to mend it: small checks, each for one kind of trouble, in two lists at the end.
+"""What is wrong with a lakehouse, and how to fix it: small checks, each for one kind of trouble, in two lists at the end.
 
 A check only looks. What it finds says what to do as a command that can be run as it stands.
 """
@@ -53,13 +53,13 @@ class Finding:
         severity: `error`: data or a table is at stake; `warning`: it will be; `note`: only so that it is known.
         table: Its name.
         what: What is wrong.
-        mend: A command, or what else to do; empty if nothing has to be done.
+        fix: A command, or what else to do; empty if nothing has to be done.
     """
 
     severity: Severity
     table: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Checkup:
     Attributes:
         lakehouse: Its tables.
         declarations: Of all products.
-        known: Tables beside the declared ones that somebody answers for, as assets with Dagster's own means.
+        known: Tables besides the declared ones that somebody answers for, as assets with Dagster's own means.
         maintenance: Whose cursors and pins count.
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
@@ -137,9 +137,9 @@ class Patient:
         """Its state, with what maintenance would do."""
         return next(state for table, state in self.checkup.maintenance.states([self.name]) if table.name == self.name)
 
-    def finding(self, severity: Severity, what: str, mend: str = "") -> Finding:
+    def finding(self, severity: Severity, what: str, fix: str = "") -> Finding:
         """A finding about this table."""
-        return Finding(severity, self.name, what, mend)
+        return Finding(severity, self.name, what, fix)
 
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -174,15 +174,15 @@ def move_away(lakehouse: Lakehouse, table: Table) -> str:
 
 def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     """Files that were refused, that changed after they were read, or that wait though nothing runs."""
-    for event, severity, said, mend in (
-        (landing.REFUSED, "warning", "could not be read", "mend the file and land it again, or: lakehouse files retry {path}"),
+    for event, severity, said, fix in (
+        (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
         (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
     ):
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
             reasons = "; ".join(f"{row['path']}: {row['reason']}" for row in files.head(_SAMPLE).to_dicts())
             more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
             what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {said} ({reasons}{more})"
-            yield Finding(severity, landing.LOG, what, mend.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+            yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
     waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
     if not checkup.is_running and waiting.height:
         paths = ", ".join(waiting["path"].head(_SAMPLE))
@@ -308,7 +308,7 @@ def cursors(patient: Patient) -> Iterator[Finding]:
         elif unopened(source):
             continue  # that is a finding of its own
         elif at > source.version():
-            what = f"it has read {name} up to version {at}, but that stands at {source.version()}: it was made anew"
+            what = f"it has read {name} up to version {at}, but that is at version {source.version()}: it was deleted and created again"
             yield patient.finding("error", what, _made_anew(patient))
         elif at < maintenance.readable_from(source) and source.changed_at(at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
@@ -321,7 +321,7 @@ def _landing_cursor(patient: Patient, asset: FeedDeclaration) -> Iterator[Findin
     if at is not None and at > (numbered or 0):
         what = (
             f"it has read the files of feed {asset.feed.name} up to number {at}, but the landing log has given {numbered or 0}: the log "
-            "was made anew, and new files with lower numbers would not be read"
+            "was deleted and created again, and new files with lower numbers would not be read"
         )
         yield patient.finding("error", what, _made_anew(patient))
 
@@ -343,7 +343,7 @@ def interrupted(patient: Patient) -> Iterator[Finding]:
 
 
 def quarantined(patient: Patient) -> Iterator[Finding]:
-    """Rows that wait to be mended."""
+    """Rows that wait to be fixed."""
     if not patient.name.endswith(QUARANTINE_SUFFIX):
         return
     rows = unreleased(patient.table).select(pl.len()).collect().item()

@@ -168,12 +168,12 @@ def record(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> 
     """Write down the contract that a table is about to be written under, once however often it is written."""
     log = lakehouse.table(LOG)
     name = fingerprint(declaration.contract)
-    cursor = Cursor(f"{declaration.name}/{name}", None, 0)
+    cursor = Cursor(f"{declaration.declared_name}/{name}", None, 0)
     if log.cursor(cursor.source) is not None:
         return
     log.create(SCHEMA, description=DESCRIPTION)
     row = {
-        "table": declaration.name,
+        "table": declaration.declared_name,
         "fingerprint": name,
         "contract": json.dumps(document(declaration.contract)),
         "recorded_at": datetime.now(UTC),

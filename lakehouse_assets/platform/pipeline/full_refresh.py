@@ -1,7 +1,8 @@
 """Computes a whole table again from all that its sources have, whatever its watermarks say.
 
-The rows are computed batch by batch, or partition by partition, into a table next to the stored one, by the same steps as a refresh; then that
-table takes its place (`swap`). Readers see the old rows until then, memory follows the batch, and a run that died is taken up where it stopped.
+The rows are computed batch by batch, or partition by partition, into a table next to the stored one, by the same steps as a refresh; then
+that table takes its place (`swap`). Readers see the old rows until then, memory follows the batch, and a run that died is taken up where it
+stopped.
 """
 
 import hashlib
@@ -37,7 +38,13 @@ def full_refresh(refresh: Refresh) -> Refreshed:
     number = (refresh.stored.cursor(FULL_REFRESH) or 0) + 1
     marks = {FULL_REFRESH: number, _CODE: _code(declaration)}
     _drop_other(lakehouse.table(staged.name), declaration, marks, refresh)
-    built = Refresh(staged, lakehouse, refresh.run_id, refresh.champions, refresh.batch_rows, marks).run()
+    staged_refresh = Refresh(staged, lakehouse, refresh.run_id, refresh.champions, refresh.batch_rows, marks)
+    try:
+        built = staged_refresh.run()
+    except Exception as error:
+        # People know the table by the name that it is declared under.
+        error.args = tuple(text.replace(staged.name, declaration.name) if isinstance(text, str) else text for text in error.args)
+        raise
     try:
         version = swap.swap(declaration, lakehouse, refresh.run_id, built.account)
     except CursorMoved:
@@ -59,5 +66,5 @@ def _code(declaration: TableDeclaration) -> int:
         source = inspect.getsource(declaration.function)
     except OSError:  # typed into a console
         source = declaration.function.__code__.co_code.hex()
-    said = f"{source}\0{fingerprint(declaration.contract)}\0{declaration.kind!r}\0{declaration.layout}"
-    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=6).digest())
+    text = f"{source}\0{fingerprint(declaration.contract)}\0{declaration.kind!r}\0{declaration.layout}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())

@@ -19,7 +19,7 @@ ROW = ("_sequence", "_row")
 """What tells the rows of a feed apart: the number of the file and the row in it."""
 LINEAGE = ("_file", *ROW)
 SOURCE = "source"
-"""Column with the row of the source table, beside the columns of the quarantine."""
+"""Column with the row of the source table, next to the columns of the quarantine."""
 
 RELEASED_AT, RELEASED_IN, RELEASED_WITH = RELEASED
 
@@ -57,7 +57,7 @@ def still_released(rows: pl.DataFrame, quarantine: Table) -> pl.DataFrame:
 
 
 def unreleased(quarantine: Table) -> pl.LazyFrame:
-    """The rows of a quarantine that wait to be mended or replayed."""
+    """The rows of a quarantine that wait to be fixed or replayed."""
     return with_marks(quarantine.scan()).filter(pl.col(RELEASED_IN).is_null())
 
 

@@ -1,10 +1,10 @@
 """Brings one declared table up to date: what changed in its sources, through its function and its contract, into one commit a batch.
 
-It runs without Dagster, so a notebook or a test can do what a run does. A full refresh is in `full_refresh`, the release of rejected rows in
-`replay`.
+It runs without Dagster, so a notebook or a test can do what a run does. A full refresh is in `full_refresh`, the release of rejected rows
+in `replay`.
 
-A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same watermarks. A run that died in
-between left the quarantine's watermarks ahead; the next one does that batch again, so no row is in both or in neither.
+A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same watermarks. A run that died
+in between left the quarantine's watermarks ahead; the next one does that batch again, so no row is in both or in neither.
 """
 
 import json
@@ -22,7 +22,7 @@ from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, personal_of
-from lakehouse_assets.platform.quality.split import Evidence, Split, combined
+from lakehouse_assets.platform.quality.split import Evidence, Split, check_columns, combined
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -141,7 +141,7 @@ class Refresh:
 
     def _do(self, batch: Batch, done: Refreshed, *, cursors: tuple[Cursor, ...]) -> Refreshed:
         if (prefetched := self._prefetch.take(batch)) is not None:
-            return self._commit(batch, prefetched[0], prefetched[1], done, cursors)
+            return self._commit(batch, Part(*prefetched, cursors), done)
         inputs = self.batches.inputs(batch)
         plan = self.declaration.kind.plan(inputs)
         parts = self.declaration.kind.parts(plan, inputs, self.batch_rows)
@@ -156,17 +156,15 @@ class Refresh:
                 continue
             own = cursors if is_last else layout.progress_cursors(self.stored, batch, position + 1)
             forgets = layout.progress_names(self.stored, batch) if is_last else ()
-            done = self._commit(batch, plan, self.computed(plan), done, own, forgets)
+            done = self._commit(batch, Part(plan, self.computed(plan), own, forgets), done)
         return done
 
-    def _commit(
-        self, batch: Batch, plan: Plan, computed: "Computed", done: Refreshed, cursors: tuple[Cursor, ...], forgets: tuple[str, ...] = ()
-    ) -> Refreshed:
-        declaration = self.declaration
+    def _commit(self, batch: Batch, part: "Part", done: Refreshed) -> Refreshed:
+        declaration, plan, computed, cursors = self.declaration, part.plan, part.computed, part.cursors
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
         contracts.record(declaration, self.lakehouse, self.run_id)
-        check_repeats(declaration, parts)
+        check_repeats(declaration, computed.rows, parts.evidence)
         parts = declaration.kind.settle(parts, self.stored, replaces_all=isinstance(plan.scope, Everything))
         if plan.scope is None:
             self._prefetch.begin(self, batch)
@@ -184,7 +182,7 @@ class Refresh:
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
-        commit = Commit(cursors, info, (*forgets, *released))
+        commit = Commit(cursors, info, (*part.forgets, *released))
         result = Result(good, parts.bad, plan.scope, declaration.identity)
         written = declaration.kind.write(self.stored, result, commit)
         if released:
@@ -218,6 +216,23 @@ class Refresh:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What one commit brings into the table.
+
+    Attributes:
+        plan: What the function was given, and what is replaced.
+        computed: What it returned.
+        cursors: The watermarks that the commit advances.
+        forgets: The watermarks that the commit takes away.
+    """
+
+    plan: Plan
+    computed: "Computed"
+    cursors: tuple[Cursor, ...]
+    forgets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Computed:
     """The rows of a function.
 
@@ -235,21 +250,22 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
 
     Raises:
         TypeError: It returned something else than a lazy frame.
+        ContractBroken: It returned other columns or types than the contract has.
         RowsLost: It has to return one row for each, and did not.
         ScopeError: It returned rows outside of what is replaced.
     """
     if plan.frames is None or (plan.scope is not None and plan.scope.is_empty):
         return Computed(empty_rows(declaration), 0 if declaration.kind.takes_rows else None)
     frame = call(declaration, declaration.function, plan.frames)
-    if plan.scope is not None and plan.filtered:
-        frame = plan.scope.filter(frame)
-    rows = frame.with_columns(value.alias(name) for name, value in plan.columns.items()).collect(engine="streaming")
+    frame = frame.with_columns(value.alias(name) for name, value in plan.columns.items())
+    check_columns(declaration.contract, frame.collect_schema(), declaration.name)
+    rows = (plan.scope.filter(frame) if plan.scope is not None and plan.filtered else frame).collect(engine="streaming")
     counted = plan.counted if declaration.row_for_row else None
-    rows_in = rows.height if counted is None else plan.frames[counted].select(pl.len()).collect().item()
-    if counted is not None and rows_in != rows.height:
+    rows_in = None if counted is None else int(plan.frames[counted].select(pl.len()).collect().item())
+    if rows_in not in {None, rows.height}:
         raise RowsLost(
-            f"{declaration.name}: its function was given {rows_in} rows and returned {rows.height}. Return one row for each, let the contract "
-            "reject rows, or declare row_for_row=False"
+            f"{declaration.name}: its function was given {rows_in} rows and returned {rows.height}. Return one row for each, let the "
+            "contract reject rows, or declare row_for_row=False"
         )
     if wrong := declaration.kind.check_result(rows):
         raise ScopeError(f"{declaration.name}: its function is wrong: {wrong}. Nothing was written")
@@ -260,7 +276,7 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
                 f"{declaration.name}: its function returned {outside.height} rows outside of what it was given ({plan.scope}), the first: "
                 f"{_shown(declaration, outside)}. Nothing was written"
             )
-    return Computed(rows, rows_in if counted is not None else None)
+    return Computed(rows, rows_in)
 
 
 def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Mapping[str, Any]) -> pl.LazyFrame:
@@ -276,8 +292,8 @@ def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Ma
     return frame
 
 
-def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
-    """Stop a write whose function returned a key twice: which of the rows is right cannot be known.
+def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: tuple[Evidence, ...]) -> None:
+    """Stop a write whose function returned a key twice: which of the rows is right cannot be known, even if some break a rule.
 
     Raises:
         ContractBroken: So it did.
@@ -285,15 +301,16 @@ def check_repeats(declaration: TableDeclaration, parts: Split) -> None:
     key = list(declaration.kind.result_key(declaration.contract))
     if not key:
         return
-    repeated = parts.good.select(key).filter(pl.struct(key).is_duplicated())
+    keys = rows.select(key).drop_nulls()
+    repeated = keys.filter(pl.struct(key).is_duplicated())
     if not repeated.height:
         return
     first = _shown(declaration, repeated)
     raise ContractBroken(
-        f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {parts.good.height} rows), the "
-        f"first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the key. "
-        "Nothing was written",
-        parts.evidence,
+        f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {rows.height} rows), "
+        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the "
+        "key. Nothing was written",
+        evidence,
     )
 
 
@@ -304,7 +321,7 @@ def _shown(declaration: TableDeclaration, rows: pl.DataFrame) -> str:
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:
-    """The tables that a version of a table was worked out from, with their versions; maintenance in between works nothing out."""
+    """The tables that a version of a table was computed from, with their versions; maintenance in between computes nothing."""
     for commit in table.commits(version):
         if "reads" in commit["info"]:
             return dict(json.loads(commit["info"]["reads"]))

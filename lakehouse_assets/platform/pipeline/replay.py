@@ -151,7 +151,7 @@ class Replays:
             if missing:
                 raise ReplayRefused(
                     f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
-                    f"{name} keep these columns, or mend {sources}; then `lakehouse run {name} --full-refresh`"
+                    f"{name} keep these columns, or fix {sources}; then `lakehouse run {name} --full-refresh`"
                 )
 
     # --- one replay
@@ -195,8 +195,8 @@ class Replays:
         """The keys of the selected rows that the source has, and how many it does not have any more."""
         rows = with_source(self.declaration, self.lakehouse)
         names = rows.collect_schema().names()
-        beside = [name for name in self._source.schema() if name not in names]
-        rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in beside)
+        others = [name for name in self._source.schema() if name not in names]
+        rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in others)
         if selection.where is not None:
             # A snapshot that was refused comes back whole or not at all.
             rows = rows.filter(~pl.col(BROKEN).list.contains(SNAPSHOT_COMPLETE))
@@ -269,9 +269,9 @@ class Replays:
         """
         files = keys["_sequence"].unique().implode()
         source = self._source.scan().filter(pl.col("_sequence").is_in(files))
-        aside = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
-        taken = source.join(aside.lazy(), on=list(ROW), how="anti").sort(ROW)
-        before = aside.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
+        rejected = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
+        taken = source.join(rejected.lazy(), on=list(ROW), how="anti").sort(ROW)
+        before = rejected.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
         groups = [(rows, json.loads(rows[RELEASED_WITH][0] or "{}")) for rows in sorted(before, key=lambda rows: rows[RELEASED_IN][0])]
         frames = [taken, *(self._changed(source, rows, changes) for rows, changes in groups), self._changed(source, keys, sets)]
         made = self._call(pl.concat(frames)).join(keys.lazy(), on=list(ROW), how="semi")
@@ -284,8 +284,8 @@ class Replays:
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
-                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with its "
-                f"columns {', '.join(LINEAGE)}"
+                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with "
+                f"its columns {', '.join(LINEAGE)}"
             )
         return rows
 
@@ -300,7 +300,7 @@ class Replays:
         return changed(rows, sets)
 
     def _split(self, rows: pl.DataFrame, waiting: pl.DataFrame | None = None) -> Split:
-        """Rows by whether they pass; `waiting` rows of their files count as rejected beside them."""
+        """Rows by whether they pass; `waiting` rows of their files count as rejected with them."""
         # A quarantine holds what is bad: that much of it still is says nothing about the source.
         parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
         if waiting is not None:

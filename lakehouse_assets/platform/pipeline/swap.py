@@ -1,13 +1,14 @@
-"""Puts a table that was computed again, next to the one that people read, in its place: one commit, same id, versions go on.
+"""Puts a table that was computed next to the one that people read in its place: one commit, same id, versions go on.
 
-The rows are computed in `full_refresh`. First the quarantine is swapped, then the table, both under the number of the full refresh; a run that
-died in between is finished by the next one.
+The rows are computed in `full_refresh`. First the quarantine is swapped, then the table, both under the number of the full refresh; a run
+that died in between is finished by the next one.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 
+from lakehouse_assets.platform.declarations.base import STAGING_SUFFIX
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, LAYOUT
@@ -16,8 +17,6 @@ from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
-
-STAGING_SUFFIX = "__full_refresh"
 
 
 def staging(declaration: TableDeclaration) -> TableDeclaration:

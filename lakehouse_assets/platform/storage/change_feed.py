@@ -88,8 +88,8 @@ def step(table: DeltaTable, after: int, until: int, rows: int, storage_options: 
     unknown = [root + unquote(path) for path in counted.filter(pl.col("rows").is_null())["path"]]  # change files have no statistics
     heights = [pl.scan_parquet(path, glob=False, storage_options=dict(storage_options) or None) for path in unknown]
     known = pl.Series([frame.select(pl.len()).collect().item() for frame in heights], dtype=pl.Int64)
-    held = pl.concat([counted.filter(pl.col("rows").is_not_null()), counted.filter(pl.col("rows").is_null()).with_columns(rows=known)])
-    per_version = held.group_by("version").agg(pl.col("rows").sum()).sort("version")
+    sized = pl.concat([counted.filter(pl.col("rows").is_not_null()), counted.filter(pl.col("rows").is_null()).with_columns(rows=known)])
+    per_version = sized.group_by("version").agg(pl.col("rows").sum()).sort("version")
     beyond = per_version.filter((pl.col("rows").cum_sum() > rows) & (pl.int_range(pl.len()) > 0))
     return until if beyond.is_empty() else int(beyond["version"][0]) - 1
 

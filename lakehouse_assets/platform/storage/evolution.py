@@ -53,8 +53,8 @@ def schema_changes(stored: Mapping[str, pl.DataType], wanted: Mapping[str, pl.Da
 def evolve(table: Table, wanted: Mapping[str, pl.DataType], description: str = "") -> None:
     """Add the columns of `wanted` that the table lacks, widen types, and set the description; where nothing differs, no commit is made.
 
-    A new column is null in the rows that exist. A wider type rewrites the files in one commit, because readers of the oldest protocol know no
-    widened files.
+    A new column is null in the rows that exist. A wider type rewrites the files in one commit, because readers of the oldest protocol know
+    no widened files.
 
     Raises:
         TypeNotStorable: A column's type cannot be stored.
@@ -77,9 +77,8 @@ def _rewrite(table: Table, schema: pl.Schema) -> None:
         if all(stored[name] == dtype for name, dtype in schema.items()):
             return Counts()
         wider = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in schema.items() if stored[name] != dtype)
-        _write_all(
-            table, delta, wider, schema, delta.metadata().partition_columns, Commit().properties(delta, Counts(), read_before_write=True)
-        )
+        layout = _Layout(schema, delta.metadata().partition_columns)
+        _write_all(table, delta, wider, layout, Commit().properties(delta, Counts(), read_before_write=True))
         return Counts()
 
     table.write(Commit(), attempt)
@@ -96,8 +95,8 @@ def swap(
 ) -> Written:
     """Put rows in the place of all that the table has, in one commit; the table keeps its id and its versions go on.
 
-    Where columns, types and partitions stay, only the rows that differ are written. Else the table is rewritten, part by part, with the columns
-    of `rows`.
+    Where columns, types and partitions stay, only the rows that differ are written. Else the table is rewritten, part by part, with the
+    columns of `rows`.
 
     Args:
         table: The table.
@@ -115,25 +114,27 @@ def swap(
         new, stored = rows(), pl.scan_delta(delta)
         schema = new.collect_schema()
         if stored.collect_schema() == schema and delta.metadata().partition_columns == list(partition_by):
-            return _write_difference(table, delta, new, stored, identity, commit)
+            return _write_difference(table, delta, (new, stored), identity, commit)
         counted = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (new, stored)]
         counts = Counts(written=counted[0], removed=counted[1])
-        _write_all(table, delta, new, schema, partition_by, commit.properties(delta, counts, read_before_write=True), description)
+        layout = _Layout(schema, partition_by, description)
+        _write_all(table, delta, new, layout, commit.properties(delta, counts, read_before_write=True))
         return counts
 
     return table.write(commit, attempt)
 
 
 def _write_difference(
-    table: Table, delta: DeltaTable, new: pl.LazyFrame, stored: pl.LazyFrame, identity: Sequence[str], commit: Commit
+    table: Table, delta: DeltaTable, frames: tuple[pl.LazyFrame, pl.LazyFrame], identity: Sequence[str], commit: Commit
 ) -> Counts:
+    new, stored = frames
     total = new.select(pl.len()).collect(engine="streaming").item()
     if not identity:
         came, went = _multiset_differences(new, stored)
         counts = Counts(written=came.height, duplicates=total - came.height, removed=went.height)
         properties = commit.properties(delta, counts, read_before_write=True)
         if went.height:
-            _write_all(table, delta, new, new.collect_schema(), delta.metadata().partition_columns, properties)
+            _write_all(table, delta, new, _Layout(new.collect_schema(), delta.metadata().partition_columns), properties)
         else:
             table.write_rows(delta, came, properties)
         return counts
@@ -159,17 +160,20 @@ def _multiset_differences(new: pl.LazyFrame, stored: pl.LazyFrame) -> tuple[pl.D
     return multiset_difference(*both), multiset_difference(both[1], both[0])
 
 
-def _write_all(
-    table: Table,
-    delta: DeltaTable,
-    rows: pl.LazyFrame,
-    schema: pl.Schema,
-    partition_by: Sequence[str],
-    properties: CommitProperties,
-    description: str = "",
-) -> None:
-    layout = {"schema_mode": "overwrite", "partition_by": list(partition_by)} | ({"description": description} if description else {})
-    table.write_arrow(delta, _batches(rows, schema), properties, mode="overwrite", **layout)
+@dataclass(frozen=True)
+class _Layout:
+    """What a table is like once all its rows are written again."""
+
+    schema: pl.Schema
+    partition_by: Sequence[str]
+    description: str = ""
+
+
+def _write_all(table: Table, delta: DeltaTable, rows: pl.LazyFrame, layout: _Layout, properties: CommitProperties) -> None:
+    how = {"description": layout.description} if layout.description else {}
+    batches = _batches(rows, layout.schema)
+    partition_by = list(layout.partition_by)
+    table.write_arrow(delta, batches, properties, mode="overwrite", schema_mode="overwrite", partition_by=partition_by, **how)
 
 
 def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:

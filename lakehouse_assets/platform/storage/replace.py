@@ -1,6 +1,6 @@
 """Replaces the rows of a scope by others, in one commit that writes only what differs.
 
-Which rows belong into the scope is worked out above. Rows that are only added or merged by key are written by `table` and `merge`.
+Which rows belong into the scope is determined above. Rows that are only added or merged by key are written by `table` and `merge`.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ _TIMES = "__times"
 def replace(table: Table, frame: pl.DataFrame, scope: Scope, identity: Sequence[str], commit: Commit) -> Written:
     """Put the rows of `frame` in the place of the table's rows in `scope`.
 
-    In the counts a row is `written` if it is new, `updated` if it changed an existing row, a duplicate if the table has it already; rows of the
-    scope that `frame` lacks are `removed`.
+    In the counts a row is `written` if it is new, `updated` if it changed an existing row, a duplicate if the table has it already; rows of
+    the scope that `frame` lacks are `removed`.
 
     Args:
         table: The table.

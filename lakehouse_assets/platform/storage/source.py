@@ -43,7 +43,7 @@ class Source:
 
     @cached_property
     def is_new(self) -> bool:
-        """Whether all of it has to be read: it never was, or its columns or partitions changed, so that old and new rows cannot be compared."""
+        """Whether all of it has to be read: it never was, or columns or partitions changed, so that old and new rows cannot be compared."""
         return self.before is None or (self.moved and self.table.layout_changed(self.before, self.after))
 
     @cached_property

@@ -143,8 +143,8 @@ class Table:
 
         def attempt() -> None:
             table = self.delta()
-            held = {column.name for column in table.schema().fields}
-            if new := [column for column in types.delta_schema(stored).fields if column.name not in held]:
+            existing = {column.name for column in table.schema().fields}
+            if new := [column for column in types.delta_schema(stored).fields if column.name not in existing]:
                 table.alter.add_columns(new)
 
         with_retries(self.name, self.uri, attempt)
@@ -228,7 +228,7 @@ class Table:
         A row that changed twice stands there twice. With `after=None` these are all rows at `until`.
 
         Raises:
-            NoSuchVersion: A cursor points past the table, as after the table was deleted and made anew.
+            NoSuchVersion: A cursor points past the table, as after the table was deleted and created again.
         """
         if after is None:
             return self.scan(until)
@@ -306,11 +306,11 @@ class Table:
 
         def attempt(table: DeltaTable) -> Counts:
             fitted = self.fit(table, frame)
-            held = pl.scan_delta(table)
+            replaced = pl.scan_delta(table)
             if scope is not None:
                 self._check_scope(table, fitted, scope)
-                held = held.filter(predicates.expression(scope))
-            counts = Counts(written=fitted.height, removed=_count(held))
+                replaced = replaced.filter(predicates.expression(scope))
+            counts = Counts(written=fitted.height, removed=_count(replaced))
             properties = commit.properties(table, counts, read_before_write=True)
             # "true" names all rows. Without a predicate, rows that another writer appends at the same time would stay.
             self.write_rows(table, fitted, properties, mode="overwrite", predicate="true" if scope is None else predicates.sql(scope))

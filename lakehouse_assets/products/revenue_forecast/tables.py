@@ -1,6 +1,6 @@
 """What this product declares before its predictions: the feature set, and the model that learns from it.
 
-How features are worked out is in `features`, how the model is trained in `model`; here both are declared, and a training is put together
+How features are computed is in `features`, how the model is trained in `model`; here both are declared, and a training is put together
 with its test.
 """
 

@@ -67,7 +67,7 @@ def healthy(template, settings):
 
 
 def test_a_healthy_lakehouse_has_notes_alone(healthy):
-    assert [(f.severity, f.table, f.mend) for f in checkup(healthy).examine()] == [
+    assert [(f.severity, f.table, f.fix) for f in checkup(healthy).examine()] == [
         ("note", f"{SILVER}__quarantine", f"lakehouse quarantine {SILVER}")
     ]
 
@@ -207,7 +207,7 @@ def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
     table, severity, what, mend = trouble(healthy)
     found = [finding for finding in wrong(checkup(healthy)) if finding.table == table and what in finding.what]
     assert [finding.severity for finding in found] == [severity], wrong(checkup(healthy))
-    assert mend in found[0].mend
+    assert mend in found[0].fix
 
 
 @pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
@@ -221,7 +221,7 @@ def test_maintenance_fixes_what_it_is_named_for(healthy, trouble):
 @pytest.mark.parametrize("trouble", [an_orphan, a_lost_file, column_mapping], ids=lambda trouble: trouble.__name__)
 def test_moving_a_table_away_and_running_again_mends(healthy, trouble):
     table, *_ = trouble(healthy)
-    mend = next(finding.mend for finding in wrong(checkup(healthy)) if finding.table == table)
+    mend = next(finding.fix for finding in wrong(checkup(healthy)) if finding.table == table)
     for command in mend.split(" && "):
         if command.startswith("mv "):
             subprocess.run(shlex.split(command), check=True)
@@ -251,7 +251,7 @@ def test_a_file_that_waits_for_long_while_nothing_runs(healthy):
     landing.record(log, "products", [{"path": "new.csv", "sequence": 99, "event": landing.FOUND}], "test")
     assert wrong(checkup(healthy)) == []
     later = replace(checkup(healthy), now=datetime.now(UTC) + timedelta(hours=2))
-    assert [(finding.mend, finding.severity) for finding in wrong(later)] == [("lakehouse run", "warning")]
+    assert [(finding.fix, finding.severity) for finding in wrong(later)] == [("lakehouse run", "warning")]
 
 
 def test_a_table_of_dagsters_own_means_is_no_orphan(healthy):
@@ -272,7 +272,7 @@ def test_a_model_whose_training_tables_are_gone(healthy):
     for path in set(source.delta(version).file_uris()):
         Path(path).unlink()
     found = [finding for finding in wrong(checkup(healthy, lambda: registry)) if finding.table == LEDGER]
-    assert [(finding.severity, finding.mend) for finding in found] == [("error", f"lakehouse run {LEDGER} --full-refresh")]
+    assert [(finding.severity, finding.fix) for finding in found] == [("error", f"lakehouse run {LEDGER} --full-refresh")]
     assert f"version {version} of {SILVER}" in found[0].what
 
 
