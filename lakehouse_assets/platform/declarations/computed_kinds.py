@@ -233,7 +233,7 @@ class Trailing(ComputedKind):
         return Everything() if last is None else Tail(self.column, last)
 
     def _last_before(self, inputs: Inputs, first: Any) -> Any | None:
-        """The last value before the first that changed. No input has a row between the two, but the result may have: days without a sale."""
+        """The last value before the first that changed. No input has rows between the two, the result may: days without a sale."""
         for nearest in (first - self.lookback, None):  # mostly it is near, and what is older need not be read
             condition = (pl.col(self.column) < first) & (pl.lit(value=True) if nearest is None else pl.col(self.column) >= nearest)
             earlier = [source.rows().filter(condition).select(pl.col(self.column).max()) for source in inputs.sources.values()]

@@ -308,7 +308,7 @@ def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: t
     first = _shown(declaration, repeated)
     raise ContractBroken(
         f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {rows.height} rows), "
-        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the "
+        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add one to the "
         "key. Nothing was written",
         evidence,
     )

@@ -284,7 +284,7 @@ class Replays:
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
-                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with "
+                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row each, with "
                 f"its columns {', '.join(LINEAGE)}"
             )
         return rows
