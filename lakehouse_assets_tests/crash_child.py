@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 from deltalake.table import TableAlterer, TableMerger
 
 from lakehouse_assets import products
+from lakehouse_assets.platform.declarations.catalog import modules_of
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone
@@ -93,13 +94,14 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    declared = archiving(load(products))
+    # Imported once for all forks. Each makes its own catalog, because that starts threads of Polars, which a fork lacks and would wait for.
+    _ = list(modules_of(products))
     for line in sys.stdin:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            os.write(writer, json.dumps(run(declared, json.loads(line))).encode())
+            os.write(writer, json.dumps(run(archiving(load(products)), json.loads(line))).encode())
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as answer:

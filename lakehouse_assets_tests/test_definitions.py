@@ -152,6 +152,18 @@ def test_loading_imports_nothing_heavy():
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux alone")
+def test_loading_starts_no_threads_that_a_fork_would_wait_for():
+    """Steps are forked from a process that has imported the definitions."""
+    code = """
+        from pathlib import Path
+        import lakehouse_assets.definitions
+        print([name for task in Path("/proc/self/task").iterdir() if (name := (task / "comm").read_text().strip()).startswith("polars-0")])
+    """
+    out = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert out.stdout.strip() == "[]"
+
+
 NEW_PRODUCT = '''
 """Parcels: what the warehouse sent."""
 
