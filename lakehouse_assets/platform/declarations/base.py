@@ -13,8 +13,6 @@ from typing import Any
 import polars as pl
 
 QUARANTINE_SUFFIX = "__quarantine"
-STAGING_SUFFIX = "__full_refresh"
-"""Ends the name of a table that is computed to take the place of another."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 

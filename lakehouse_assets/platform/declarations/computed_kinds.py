@@ -227,8 +227,8 @@ class Trailing(ComputedKind):
         if inputs.is_first:
             return Everything()
         values = touched(inputs, (self.column,)).to_series()
-        if not values.drop_nulls().len():
-            return Nothing()
+        if not values.drop_nulls().len():  # rows without a value go into quarantine
+            return Partitions(self.column, (None,)) if values.len() else Nothing()
         last = self._last_before(inputs, values.min())
         return Everything() if last is None else Tail(self.column, last)
 
@@ -253,7 +253,7 @@ class Trailing(ComputedKind):
 
 @dataclass(frozen=True)
 class Full(ComputedKind):
-    """The function is given everything; only rows that differ are written."""
+    """The function is given everything, whatever changed in inputs or dimensions; only rows that differ are written."""
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
@@ -261,7 +261,8 @@ class Full(ComputedKind):
 
     def scope(self, inputs: Inputs) -> Scope:
         """See `ComputedKind.scope`."""
-        return Everything() if inputs.is_first or inputs.moved else Nothing()
+        looked_up = any(source.moved for source in inputs.dimensions.values())
+        return Everything() if inputs.is_first or inputs.moved or looked_up else Nothing()
 
 
 def require_key_within(table: "TableDeclaration", columns: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ from lakehouse_assets.platform.ingestion.zone import LISTED, Zone
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
 from lakehouse_assets.platform.storage.errors import CursorMoved
-from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.predicates import ColumnValues
 from lakehouse_assets.platform.storage.stream import append_stream
 from lakehouse_assets.platform.storage.table import Table
 
@@ -202,14 +202,14 @@ class Ingestion:
         commit = Commit((cursor,), lambda counts: {**info, **more(counts)})
         return append_stream(self.bronze, rows, batches, commit, instead_of=scope)
 
-    def _replaced(self, files: list[OpenedFile], state: FeedState) -> tuple[Scope | None, Callable[[Counts], dict[str, str]]]:
+    def _replaced(self, files: list[OpenedFile], state: FeedState) -> tuple[ColumnValues | None, Callable[[Counts], dict[str, str]]]:
         """The rows that a batch takes away, and the entry about them in its commit."""
         file = files[0]
         old = state.previous_read(file.path, file.sequence) if file.reread and file.refused is None else None
         if old is None:
             return None, lambda _: {}
         entry = {"file": file.path, "sequence": old}
-        scope: Scope = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to be in it as well
+        scope: ColumnValues = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to be in it as well
         return scope, lambda counts: {REPLACED: json.dumps(entry | {"rows": counts.removed}, ensure_ascii=False)}
 
 

@@ -285,8 +285,8 @@ def interrupted_full_refresh(patient: Patient) -> Iterator[Finding]:
     asset = patient.asset
     if patient.checkup.is_running or not isinstance(asset, TableDeclaration):
         return
-    built = patient.checkup.lakehouse.table(swap.staging(asset).name)
-    if built.exists() and swap.number_of(built) > (patient.table.cursor(FULL_REFRESH) or 0):
+    built = swap.built_for(asset, patient.checkup.lakehouse)
+    if built is not None and swap.number_of(built) > (patient.table.cursor(FULL_REFRESH) or 0):
         yield patient.finding(
             "warning", "a full refresh was interrupted; the next one takes it up", f"lakehouse run {patient.name} --full-refresh"
         )

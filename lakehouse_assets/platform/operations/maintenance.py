@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import commit_statistics, contracts
+from lakehouse_assets.platform.pipeline import commit_statistics, contracts, swap
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
@@ -114,10 +114,19 @@ class Maintenance:
         """The smallest cursor of those who read a table, by its name."""
         smallest: dict[str, int] = {}
         for asset in self.declarations:
-            read = self._read_by(asset) if isinstance(asset, TableDeclaration) else self._trained_on(asset)
-            for source, cursor in read.items():
-                smallest[source] = min(cursor, smallest.get(source, cursor))
+            for read in self._reads_of(asset):
+                for source, cursor in read.items():
+                    smallest[source] = min(cursor, smallest.get(source, cursor))
         return smallest
+
+    def _reads_of(self, asset: Declaration) -> Iterator[dict[str, int]]:
+        """From which version on a declaration needs its sources; a full refresh that was interrupted needs its own."""
+        if not isinstance(asset, TableDeclaration):
+            yield self._trained_on(asset)
+            return
+        yield self._read_by(asset)
+        if swap.built_for(asset, self.lakehouse) is not None:
+            yield self._read_by(swap.staging(asset))
 
     def _read_by(self, asset: TableDeclaration) -> dict[str, int]:
         """From which version on a table needs its sources."""

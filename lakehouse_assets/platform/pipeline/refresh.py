@@ -8,7 +8,7 @@ in between left the quarantine's watermarks ahead; the next one does that batch 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,12 +26,11 @@ from lakehouse_assets.platform.quality.split import Evidence, Split, check_colum
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import NOT_STORED
 from lakehouse_assets.platform.storage.replace import replace
 from lakehouse_assets.platform.storage.scopes import Everything
 from lakehouse_assets.platform.storage.table import Table
 
-# What silver has no use for: the text that did not fit stays in bronze, what could not be converted goes into quarantine.
-NOT_STORED = ("_unparsed", "_rescued")
 _ATTEMPTS = 20
 
 
@@ -90,6 +89,7 @@ class Refresh:
         """
         swap.finish(self.declaration, self.lakehouse, self.run_id)
         layout.follow(self.declaration, self.lakehouse)
+        self.declaration.arguments(self.champions)  # an alias set by hand becomes a decision before the ledger's version is read
         self.replays.finish()
         done, more = Refreshed(-1), True
         attempts = 0
@@ -149,18 +149,21 @@ class Refresh:
 
     def _do_parts(self, batch: Batch, parts: list[Plan], done: Refreshed, cursors: tuple[Cursor, ...]) -> Refreshed:
         """Commit the parts of a batch one by one; the watermarks advance with the last."""
-        committed = layout.progress(self.stored, batch) if len(parts) > 1 else 0
+        committed = layout.progress(self.stored, batch, parts) if len(parts) > 1 else 0
         for position, plan in enumerate(parts):
             is_last = position == len(parts) - 1
             if position < committed and not is_last:
                 continue
-            own = cursors if is_last else layout.progress_cursors(self.stored, batch, position + 1)
+            own = cursors if is_last else layout.progress_cursors(self.stored, batch, parts, position + 1)
             forgets = layout.progress_names(self.stored, batch) if is_last else ()
             done = self._commit(batch, Part(plan, self.computed(plan), own, forgets), done)
         return done
 
     def _commit(self, batch: Batch, part: "Part", done: Refreshed) -> Refreshed:
         declaration, plan, computed, cursors = self.declaration, part.plan, part.computed, part.cursors
+        if plan.scope is not None and plan.scope.is_empty and self.stored.exists():
+            written = self.stored.append(self.stored.scan().limit(0).collect(), Commit(cursors, lambda _: self.info(batch)))
+            return Refreshed(written.version, done.account, done.evidence, done.batches + 1)  # nothing changed: the watermarks advance
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
         contracts.record(declaration, self.lakehouse, self.run_id)
@@ -199,7 +202,8 @@ class Refresh:
                 self.quarantine.append(quarantine.fitted(parts.bad, self.quarantine), commit)
             return
         rejected = quarantine.still_released(quarantine.fitted(parts.bad, self.quarantine), self.quarantine)
-        if rejected.height or self.quarantine.count():
+        existing = plan.scope.filter(self.quarantine.scan()).limit(1).collect() if self.quarantine.count() else rejected.clear()
+        if rejected.height or existing.height:
             replace(self.quarantine, rejected, plan.scope, (), commit)
 
     def info(self, batch: Batch) -> dict[str, str]:
@@ -256,7 +260,7 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
     """
     if plan.frames is None or (plan.scope is not None and plan.scope.is_empty):
         return Computed(empty_rows(declaration), 0 if declaration.kind.takes_rows else None)
-    frame = call(declaration, declaration.function, plan.frames)
+    frame = declaration(**plan.frames)
     frame = frame.with_columns(value.alias(name) for name, value in plan.columns.items())
     check_columns(declaration.contract, frame.collect_schema(), declaration.name)
     rows = (plan.scope.filter(frame) if plan.scope is not None and plan.filtered else frame).collect(engine="streaming")
@@ -277,19 +281,6 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
                 f"{_shown(declaration, outside)}. Nothing was written"
             )
     return Computed(rows, rows_in)
-
-
-def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Mapping[str, Any]) -> pl.LazyFrame:
-    """The lazy frame that a function returns.
-
-    Raises:
-        TypeError: It returned something else.
-    """
-    frame = function(**frames)
-    if not isinstance(frame, pl.LazyFrame):
-        advice = "call .lazy() on it" if isinstance(frame, pl.DataFrame) else "return the rows"
-        raise TypeError(f"{declaration.name}: its function returned a {type(frame).__name__} instead of a LazyFrame: {advice}")
-    return frame
 
 
 def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: tuple[Evidence, ...]) -> None:

@@ -23,12 +23,10 @@ from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.contracts import judge, references_now
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import (
-    LINEAGE,
     RELEASED,
     RELEASED_AT,
     RELEASED_IN,
     RELEASED_WITH,
-    ROW,
     SOURCE,
     with_marks,
     with_source,
@@ -39,12 +37,12 @@ from lakehouse_assets.platform.quality.split import BROKEN, Split
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import LINEAGE, NOT_STORED
+from lakehouse_assets.platform.storage.lineage import ORDER as ROW
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets.platform.storage.update import update
 
-# What silver has no use for, as in `refresh`.
-_NOT_STORED = ("_unparsed", "_rescued")
 _REPLAYS, _TAKEN_BACK = "replays", "replays/taken back"
 _TIMES_A_REPLAY_IS_TAKEN_UP = 20
 
@@ -172,8 +170,9 @@ class Replays:
             pl.lit(number, pl.Int64).alias(RELEASED_IN),
             pl.lit(json.dumps(dict(selection.sets))).alias(RELEASED_WITH),
         )
-        said = {"number": number, "where": selection.where, "set": dict(selection.sets), "source_version": self._source.version()}
-        info = {"lakehouse.replay": json.dumps(said | {"rows": passing.height})}
+        # Columns alone: conditions and new values may hold personal data, and the log is not masked.
+        replayed_with = {"number": number, "set": sorted(selection.sets), "source_version": self._source.version(), "rows": passing.height}
+        info = {"lakehouse.replay": json.dumps(replayed_with)}
         marked = update(self._quarantine, marks, ROW, Commit((Cursor(_REPLAYS, before, number),), lambda _: self._info() | info))
         if marked.counts is None:
             raise CursorMoved(f"{self._quarantine.name}: another process did a replay {number} at the same moment")
@@ -184,12 +183,13 @@ class Replays:
         with suppress(CursorMoved):
             self._write_marked(number)
         self.finish()
-        account = RowAccount.from_json(self._info_of(number)["account"])
-        return {"account": account, "released": account.rows_in}
+        info = self._info_of(number)
+        account = RowAccount.from_json(info["account"]) if info else RowAccount(None)
+        return {"account": account, "released": account.rows_in or 0}
 
     def _info_of(self, number: int) -> Mapping[str, str]:
-        """What the commit said that brought the rows of a replay into the table."""
-        return next(commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number))
+        """What the commit said that brought the rows of a replay into the table; nothing if it has left the log."""
+        return next((commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number)), {})
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
         """The keys of the selected rows that the source has, and how many it does not have any more."""
@@ -231,13 +231,13 @@ class Replays:
             account = RowAccount(parts.good.height, counts.written, counts.updated, counts.duplicates)
             account.check(self.declaration.name)
             reads = {self._source.name: self._target.cursor(self._source.name)}
-            said = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
-            return self._info() | said | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
+            recorded = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
+            return self._info() | recorded | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
 
         cursors = [Cursor(self._cursor, done, number)]
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
-        good = parts.good.drop(*_NOT_STORED, strict=False)
+        good = parts.good.drop(*NOT_STORED, strict=False)
         result = Result(good, parts.bad, None, self.declaration.identity)
         self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
@@ -253,7 +253,7 @@ class Replays:
         number = self._rejected(self._target.delta(), self._quarantine.delta())
         if number is None:
             return
-        rejected = pl.DataFrame(json.loads(self._info_of(number)["rejected"]), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
+        rejected = pl.DataFrame(json.loads(self._info_of(number).get("rejected", "[]")), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
         keys = self._marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
         marks = keys.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items())
         cursor = Cursor(_TAKEN_BACK, self._quarantine.cursor(_TAKEN_BACK), number)
@@ -292,7 +292,7 @@ class Replays:
     def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """What the function makes of source rows, with its dimensions as they are now."""
         dimensions = {name: self.lakehouse.table(dimension.table).scan() for name, dimension in self.declaration.dimensions.items()}
-        return self.declaration.function(**{next(iter(self.declaration.inputs)): rows}, **dimensions)
+        return self.declaration(**{next(iter(self.declaration.inputs)): rows}, **dimensions)
 
     def _changed(self, source: pl.LazyFrame, keys: pl.DataFrame, sets: Mapping[str, str]) -> pl.LazyFrame:
         """The source rows with these keys, in the order of the files, with changes."""

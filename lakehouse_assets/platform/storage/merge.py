@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
-from lakehouse_assets.platform.storage import predicates
+from lakehouse_assets.platform.storage import lineage, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import ScopeError
 from lakehouse_assets.platform.storage.table import WRITER, Table
 
 _EXISTING = "__existing"
-# The order in which rows of a feed came: the number of the file, and the row in it.
-_LINEAGE = ("_sequence", "_row")
 _REMOVED = "__removed"
 _DIGEST = "__digest"
 # From so many rows on it pays to compare digests of keys first: mostly none is in the table, and its other columns need not be read.
@@ -157,7 +155,7 @@ def difference(
     old = before.select(*on, pl.struct(pl.lit(value=True).alias(_EXISTING), *needed).alias(_EXISTING)).collect(engine="streaming")
     if not old.height:
         return Difference(batch, batch.clear(), frame.height - batch.height)
-    ties = [] if set(_LINEAGE) <= set(frame.columns) else [name for name in compared if not frame.schema[name].is_nested()]
+    ties = [] if set(lineage.ORDER) <= set(frame.columns) else [name for name in compared if not frame.schema[name].is_nested()]
     differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(_EXISTING).struct.field(c)) for c in compared))
     is_new = pl.col(_EXISTING).is_null()
     pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
@@ -174,9 +172,9 @@ def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.
     if digests.n_unique() == frame.height:
         return frame
     # Of rows that are equally new the later one counts; where rows have no order, the one with the larger values, so order does not matter.
-    lineage = [name for name in _LINEAGE if name in frame.columns]
+    came = [name for name in lineage.ORDER if name in frame.columns]
     values = [name for name in frame.columns if newest_by and name not in on and name[0] != "_" and not frame.schema[name].is_nested()]
-    order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(lineage or values)]))
+    order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(came or values)]))
     position = "__position"
     rows = frame.select(*dict.fromkeys([*on, *order])).with_row_index(position)
     rows = rows.filter(digests.is_duplicated())

@@ -58,8 +58,14 @@ class Source:
         return self.table.scan(self.after)
 
     def rows_before(self) -> pl.LazyFrame:
-        """All rows, as they were when they were consumed last; none if they never were."""
-        return self.rows().limit(0) if self.before is None else self.table.scan(self.before)
+        """All rows, as they were when they were consumed last, with the columns of now; none if they never were."""
+        if self.before is None:
+            return self.rows().limit(0)
+        rows, now = self.table.scan(self.before), self.rows().collect_schema()
+        then = rows.collect_schema()
+        return rows.select(
+            pl.col(name).cast(dtype, strict=False) if name in then else pl.lit(None, dtype).alias(name) for name, dtype in now.items()
+        )
 
     def appended(self) -> pl.LazyFrame:
         """The rows that came, in the order of the commits; for a source that was only appended to."""

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_fe
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.commit_log import commits
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
-from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.predicates import ColumnValues
 
 HISTORY: Final = 100
 """So many commits `Table.history` shows unless it is asked for more."""
@@ -293,7 +293,7 @@ class Table:
 
         return self.write(commit, attempt)
 
-    def replace(self, frame: pl.DataFrame, scope: Scope | None, commit: Commit | None = None) -> Written:
+    def replace(self, frame: pl.DataFrame, scope: ColumnValues | None, commit: Commit | None = None) -> Written:
         """Put `frame` in the place of the rows in `scope` (None: of all rows). Rows outside the scope stay as they are.
 
         Raises:
@@ -318,7 +318,7 @@ class Table:
 
         return self.write(commit, attempt)
 
-    def _check_scope(self, table: DeltaTable, frame: pl.DataFrame, scope: Scope) -> None:
+    def _check_scope(self, table: DeltaTable, frame: pl.DataFrame, scope: ColumnValues) -> None:
         unpartitioned = sorted(set(scope) - set(table.metadata().partition_columns))
         if unpartitioned:
             raise ScopeError(f"{self.name} is not partitioned by {', '.join(unpartitioned)}: a scope is made of partition columns")
