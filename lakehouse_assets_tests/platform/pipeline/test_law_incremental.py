@@ -1,7 +1,7 @@
 """Law 4: whatever happens to the sources, the incremental table equals what a full refresh from the same sources gives.
 
 Runs die between any two commits here by an exception that nothing catches: what is stored then is what a kill leaves. Real kills of real
-processes are in `test_crash` and `test_full_refresh_kill`.
+processes are in `test_crash` and `test_full_refresh`.
 """
 
 import shutil
@@ -22,8 +22,9 @@ from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import LINEAGE
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets_tests.platform.pipeline.worlds import LOOKUP, SOURCES, World, declarations, steps
+from lakehouse_assets_tests.platform.pipeline.worlds import SOURCES, FeedWorld, World, declarations, feed_steps, of_feed, steps
 
 CASES = [
     pytest.param(declaration, id=f"{kind}, {inputs} inputs{', a dimension' if dimension else ''}")
@@ -57,13 +58,14 @@ def contents(lakehouse: Lakehouse, name: str) -> list[tuple]:
     table = lakehouse.table(name)
     if not table.exists():
         return []
-    return sorted(table.scan().drop(list(RELEASED), strict=False).collect().rows(), key=repr)
+    rows = table.scan().drop([*RELEASED, *LINEAGE], strict=False).collect()
+    return sorted(rows.select(sorted(rows.columns)).rows(), key=repr)
 
 
 def from_scratch(world: World, declaration: TableDeclaration, folder: Path) -> Lakehouse:
     """The same sources in another lakehouse, where the table is computed for the first time."""
     fresh = Lakehouse(str(folder))
-    for name in (*SOURCES, LOOKUP):
+    for name in world.sources:
         source = world.lakehouse.table(name)
         fresh.table(name).create(source.schema())
         fresh.table(name).append(source.scan().collect())
@@ -88,9 +90,20 @@ def bring_up_to_date(declaration: TableDeclaration, lakehouse: Lakehouse, dies_a
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(steps, runs), min_size=1, max_size=4))
 def test_an_incremental_table_equals_a_full_refresh(declaration, history):
+    hold_law(World, declaration, history)
+
+
+@pytest.mark.parametrize("declaration", [pytest.param(declaration, id=name) for name, declaration in of_feed().items()])
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=st.lists(st.tuples(feed_steps, runs), min_size=1, max_size=4))
+def test_tables_over_a_feed_follow_files_that_are_read_again_or_taken_back(declaration, history):
+    hold_law(FeedWorld, declaration, history)
+
+
+def hold_law(world_type: type[World], declaration: TableDeclaration, history: list) -> None:
     folder = Path(tempfile.mkdtemp())
     try:
-        world = World(folder / "world")
+        world = world_type(folder / "world")
         for step, (dies_at, fully) in history:
             world.apply(step)
             bring_up_to_date(declaration, world.lakehouse, dies_at, fully=fully)

@@ -30,13 +30,13 @@ LOOKUP_SCHEMA = pl.Schema({"code": pl.String, "factor": pl.Int64})
 rows = st.fixed_dictionaries(
     {
         "id": st.integers(0, 9),
-        "part": st.sampled_from(["jan", "feb", "mar"]),
-        "day": st.integers(1, 12),
+        "part": st.sampled_from(["jan", "feb", "mar", None]),
+        "day": st.none() | st.integers(1, 12),
         "code": st.sampled_from(["x", "y", "z"]),
         "amount": st.integers(-3, 9),
     }
 )
-lookups = st.dictionaries(st.sampled_from(["x", "y", "z"]), st.integers(1, 4), max_size=3)
+lookups = st.dictionaries(st.sampled_from(["x", "y", "z", "nobody"]), st.integers(1, 4), max_size=3)
 changes = st.lists(
     st.tuples(st.sampled_from(["put", "delete", "restore", "nothing"]), st.sampled_from(SOURCES), st.lists(rows, max_size=4)), max_size=3
 )
@@ -45,6 +45,8 @@ steps = st.tuples(changes, st.none() | lookups)
 
 class World:
     """Source tables of one lakehouse."""
+
+    sources = (*SOURCES, LOOKUP)
 
     def __init__(self, folder: Path) -> None:
         self.lakehouse = Lakehouse(str(folder))
@@ -202,3 +204,98 @@ def declarations(inputs: int, *, dimension: bool) -> dict[str, TableDeclaration]
         if not dimension:
             found["Append"] = declare("append", Rows, Append(), "append")
     return found
+
+
+# --- a feed, whose rows have a file and a place in it
+
+FEED = "shop.bronze.orders"
+FEED_SCHEMA = pl.Schema(
+    {"part": pl.String, "code": pl.String, "amount": pl.Int64, "_file": pl.String, "_sequence": pl.Int64, "_row": pl.Int64}
+)
+files = st.lists(
+    st.fixed_dictionaries(
+        {"part": st.sampled_from(["jan", "feb", None]), "code": st.sampled_from(["x", "y", "z"]), "amount": st.integers(-2, 9)}
+    ),
+    max_size=4,
+)
+feed_steps = st.tuples(
+    st.lists(st.tuples(st.sampled_from(["land", "reread", "restore"]), st.integers(0, 3), files), max_size=2), st.none() | lookups
+)
+
+
+class FeedWorld(World):
+    """A bronze table, as files that landed, were read again or were taken back leave it, and a dimension."""
+
+    sources = (FEED, LOOKUP)
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.lakehouse.table(FEED).create(FEED_SCHEMA)
+        self.sequence = 0
+
+    def apply(self, step: tuple[list[tuple[str, int, list[dict[str, Any]]]], Mapping[str, int] | None]) -> None:
+        """Change the feed."""
+        bronze = self.lakehouse.table(FEED)
+        for what, number, given in step[0]:
+            if what == "restore":
+                restore(bronze, bronze.version() // 2, "test")
+                continue
+            self.sequence += 1
+            name = f"file {number if what == 'reread' else self.sequence + 10}"
+            lines = [row | {"_file": name, "_sequence": self.sequence, "_row": at} for at, row in enumerate(given)]
+            others = bronze.scan().filter(pl.col("_file") != name).collect()
+            frame = pl.DataFrame(lines, schema=FEED_SCHEMA)
+            if others.height == bronze.count():
+                bronze.append(frame)
+            else:
+                replace(bronze, pl.concat([others, frame]), Everything(), ("_sequence", "_row"), Commit())
+        super().apply(([], step[1]))
+
+
+class Line(Contract):
+    part: str = column(key=True)
+    line: int = column(key=True)
+    code: str = column()
+    amount: int = column(ge=0)
+
+
+class KeyedOnce(Contract):
+    part: str = column(key=True)
+    code: str = column(key=True)
+    amount: int = column(ge=0)
+
+
+class Unkeyed(Contract):
+    part: str = column(nullable=True)
+    amount: int = column(ge=0)
+
+
+def of_feed() -> dict[str, TableDeclaration]:
+    """A declaration of every kind over a feed, some with functions that look at the rows of a file together."""
+
+    def numbered(orders: pl.LazyFrame, lookup: pl.LazyFrame) -> pl.LazyFrame:
+        line = pl.int_range(1, pl.len() + 1).over("_file", "part")
+        return looked_up(orders.sort("_sequence", "_row").with_columns(line=line), lookup)
+
+    def once(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders
+
+    def unkeyed(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.drop("code")
+
+    def event(orders: pl.LazyFrame, lookup: pl.LazyFrame) -> pl.LazyFrame:
+        moment = pl.lit(datetime(2026, 1, 1, tzinfo=UTC)).dt.cast_time_unit("us") + pl.duration(days="_sequence")
+        dated = looked_up(orders, lookup).with_columns(valid_from=moment, is_deleted=pl.col("code") == "z")
+        return dated.with_columns(version=pl.col("_sequence") * 100 + pl.col("_row")).drop("code")
+
+    lookup = {"lookup": Dimension(LOOKUP, key="code")}
+    reads = {"orders": FEED}
+    return {
+        "Upsert by line": table("shop.silver.lines", contract=Line, kind=Upsert(("part", "line")), inputs=reads, dimensions=lookup)(
+            numbered
+        ),
+        "Append with a key": table("shop.silver.once", contract=KeyedOnce, kind=Append(), inputs=reads)(once),
+        "Append": table("shop.silver.all", contract=Unkeyed, kind=Append(), inputs=reads)(unkeyed),
+        "SCD1": table("shop.silver.latest", contract=Latest, kind=SCD1(("part",), "version"), inputs=reads, dimensions=lookup)(event),
+        "SCD2": table("shop.silver.history", contract=History, kind=SCD2(("part",), "version"), inputs=reads, dimensions=lookup)(event),
+    }
