@@ -124,3 +124,22 @@ def test_a_part_of_a_step_can_be_selected(settings):
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, asset_selection=keys)
     assert set(materialized(result)) == {"sales.bronze.products", "sales.silver.products__quarantine"}
+
+
+def test_checks_of_a_feed_and_of_a_model_selected_alone_read_no_file_and_train_nothing(settings, run):
+    land_text(settings, "invoices", "1.csv", b"")
+    run()
+    land(settings, "2.csv", GOOD)
+    selected = {"sales.bronze.invoices": "files_read", "revenue_forecast.models.daily_revenue": "gate"}
+    selection = dg.AssetSelection.checks(*(dg.AssetCheckKey(key_of(table), check) for table, check in selected.items()))
+    defs = dg.Definitions.merge(definitions(settings, load(products)), dg.Definitions(jobs=[dg.define_asset_job("look", selection)]))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = defs.resolve_job_def("look").execute_in_process(instance=instance)
+    seen = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert set(seen) == set(selected.values())
+    assert "empty" in seen["files_read"].metadata["1.csv"].value
+    assert not seen["gate"].passed
+    assert "No version was trained yet" in seen["gate"].description
+    assert not materialized(result)
+    assert not tables_of(settings).table("sales.bronze.invoices").count()
+    assert not tables_of(settings).table("revenue_forecast.models.daily_revenue").exists()

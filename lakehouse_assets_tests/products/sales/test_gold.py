@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -98,6 +98,7 @@ some_lines = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(some_lines)
 def test_net_revenue_adds_up_to_the_lines_it_came_from(rows):
     lines = silver_lines(*rows)
@@ -126,6 +127,7 @@ def test_customer_360():
     assert (found["2"]["orders"], found["2"]["average_order"], found["2"]["country"]) == (0, None, "France")
 
 
+@settings(deadline=None)
 @given(some_lines, st.data())
 def test_a_customer_is_the_same_whatever_months_the_lines_stand_in(rows, data):
     at = st.sampled_from([datetime(2024, month, 6, 10, tzinfo=UTC) for month in (3, 4, 5)])
