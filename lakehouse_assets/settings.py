@@ -56,8 +56,8 @@ class Settings:
         30,
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
-    sensor_seconds: int = _setting(30, "Seconds between two looks at the landing zone.")
-    batch_megabytes: int = _setting(128, "Most megabytes of files that go into one commit of a bronze table.")
+    sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
+    batch_megabytes: int = _setting(128, "Most megabytes of text, unpacked, that go into one commit of a bronze table.")
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")
     memory_megabytes: int = _setting(
         0,
