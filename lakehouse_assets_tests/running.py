@@ -4,9 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.orchestration.assets import ingestion
+from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration.autoload import Products, load
-from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.pipeline.refresh import Refreshed
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -23,8 +22,8 @@ def run_declared(settings: Settings, declared: Products, names: Iterable[str] | 
 
 
 def runner(settings: Settings, declared: Products) -> Runner:
-    resource, mlflow = resources(settings)["lakehouse"], resources(settings)["mlflow"]
-    return Runner(declared.catalog, resource.open(), lambda feed: ingestion(feed, resource), mlflow.open, settings.seed)
+    root = Root(settings)
+    return Runner(declared.catalog, root.lakehouse, root.ingestion, root.registry, settings.seed)
 
 
 def tables_of(settings: Settings) -> Lakehouse:

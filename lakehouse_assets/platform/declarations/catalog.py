@@ -177,12 +177,3 @@ def declarations_in(modules: Iterable[ModuleType]) -> tuple[Declaration, ...]:
     """What modules declare, each once."""
     values = {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Declaration)}
     return tuple(values.values())
-
-
-def load_catalog(package: ModuleType, external: Iterable[str] = ()) -> Catalog:
-    """The catalog of all that the modules below a package declare; no list is kept anywhere.
-
-    Raises:
-        DeclarationError: As `Catalog`.
-    """
-    return Catalog(declarations_in(modules_of(package)), frozenset(external))

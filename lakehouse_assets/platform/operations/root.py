@@ -5,7 +5,6 @@ Nothing is opened before it is asked for, and nothing heavy is imported before t
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.platform.compute.memory import limit_memory
@@ -49,14 +48,9 @@ class Root:
 
     def zone(self, feed: str) -> "Zone":
         """Where the files of a feed land, and where those that were read may be moved."""
-        from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
-        from lakehouse_assets.platform.ingestion.zone import LocalZone
+        from lakehouse_assets.platform.ingestion.zones import zone_of
 
-        landing, archive = str(self.settings.landing), str(self.settings.archive)
-        if bucket.is_bucket(landing):
-            bucket.ready(str(self.settings.tables))
-            return BucketZone(f"{landing}/{feed}", f"{archive}/{feed}")
-        return LocalZone(Path(landing) / feed, Path(archive) / feed)
+        return zone_of(feed, str(self.settings.landing), str(self.settings.archive), str(self.settings.tables))
 
     def ingestion(self, asset: "FeedDeclaration") -> "Ingestion":
         """The ingestion of a feed's files into its bronze table."""

@@ -3,14 +3,13 @@
 What is set here is shown in the web UI, so it holds no secret: credentials are read from the environment when something is opened.
 """
 
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster_deltalake import LocalConfig
 
-from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
-from lakehouse_assets.platform.ingestion.zone import LocalZone, Zone
+from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.ingestion.zones import zone_of
 from lakehouse_assets.platform.orchestration.io_manager import LakehouseIOManager
 from lakehouse_assets.platform.registry.mlflow_store import artifact_address
 from lakehouse_assets.platform.registry.registry import Registry
@@ -47,10 +46,7 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises:
             BucketRefused: As `open`.
         """
-        if bucket.is_bucket(self.landing):
-            bucket.ready(self.tables)
-            return BucketZone(f"{self.landing}/{feed}", f"{self.archive}/{feed}")
-        return LocalZone(Path(self.landing) / feed, Path(self.archive) / feed)
+        return zone_of(feed, self.landing, self.archive, self.tables)
 
 
 class MlflowResource(dg.ConfigurableResource):  # type: ignore[type-arg]
