@@ -26,7 +26,7 @@ from lakehouse_assets.platform.declarations.kind import (
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.storage.commit import Commit, Written
 from lakehouse_assets.platform.storage.replace import replace
-from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope, Tail
+from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope, Tail, earlier_by
 from lakehouse_assets.platform.storage.table import Table
 
 if TYPE_CHECKING:
@@ -234,7 +234,8 @@ class Trailing(ComputedKind):
 
     def _last_before(self, inputs: Inputs, first: Any) -> Any | None:
         """The last value before the first that changed. No input has rows between the two, the result may: days without a sale."""
-        for nearest in (first - self.lookback, None):  # mostly it is near, and what is older need not be read
+        # Mostly it is near, and what is older need not be read.
+        for nearest in (earlier_by(first, self.lookback), None):
             condition = (pl.col(self.column) < first) & (pl.lit(value=True) if nearest is None else pl.col(self.column) >= nearest)
             earlier = [source.rows().filter(condition).select(pl.col(self.column).max()) for source in inputs.sources.values()]
             last = pl.concat(pl.collect_all(earlier, engine="streaming")).to_series().max()

@@ -73,7 +73,7 @@ class Revisions(Kind):
     @property
     def layout(self) -> str:
         """See `Kind.layout`."""
-        return "revisions"
+        return f"revisions by {', '.join(self.on)} of {self.of.layout}"
 
     def plan(self, inputs: Inputs) -> Plan:
         """See `Kind.plan`."""

@@ -171,7 +171,7 @@ class Kind(ABC):
     @property
     def layout(self) -> str:
         """What of the declaration decides what stored rows look like: where it changes, the table needs a full refresh."""
-        return "rows"
+        return repr(self)
 
     def rules(self) -> list[Rule]:
         """Rules of the kind, besides the contract's."""

@@ -23,7 +23,7 @@ from lakehouse_assets.platform.declarations.kind import (
     require_partitions_in_key,
 )
 from lakehouse_assets.platform.declarations.snapshots import rejected_rows, snapshot_rules, whole_snapshots
-from lakehouse_assets.platform.quality.contract import Contract
+from lakehouse_assets.platform.quality.contract import Contract, key_columns
 from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.split import Split
 from lakehouse_assets.platform.storage import merge, scd1, scd2, snapshots
@@ -59,6 +59,20 @@ class RowKind(Kind):
         """The work where rows of the source changed or went, or refer to a row of a dimension that did."""
 
 
+def require_order(table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]], remedy: str) -> None:
+    """Refuse an input whose rows have no order, where one of two rows with one key counts.
+
+    Raises:
+        DeclarationError: It is no feed.
+    """
+    for parameter, schema in schemas.items():
+        if not set(ORDER) <= set(schema):
+            raise DeclarationError(
+                f"{table.name}: of two rows with one key it is unclear which counts, because the input {parameter} "
+                f"({table.inputs[parameter]}) is no feed, whose rows have an order. {remedy}"
+            )
+
+
 def affected(inputs: Inputs) -> Iterator[pl.LazyFrame]:
     """What the function makes of rows that came, changed, went, or refer to a row of a dimension that did: as they were, and as they are.
 
@@ -82,8 +96,8 @@ def affected(inputs: Inputs) -> Iterator[pl.LazyFrame]:
 
 
 def affected_keys(inputs: Inputs, key: Sequence[str]) -> pl.DataFrame:
-    """The keys of what `affected` gives, each once; rows without a key have none."""
-    frames = [rows.select(key).drop_nulls().unique().collect(engine="streaming") for rows in affected(inputs)]
+    """The keys of what `affected` gives, each once; a row that lacks one, for the quarantine, has nulls."""
+    frames = [rows.select(key).unique().collect(engine="streaming") for rows in affected(inputs)]
     return pl.concat(frames).unique(maintain_order=True)
 
 
@@ -92,9 +106,10 @@ def restate_keys(inputs: Inputs, key: Sequence[str]) -> Plan:
     name, source = inputs.only
     if source.is_new:
         return Plan({name: source.rows(), **inputs.whole_dimensions()}, Everything())
-    scope: Scope = Keys(affected_keys(inputs, key), with_nulls=bool(source.moved))
-    if not source.moved and scope.is_empty:
-        scope = Nothing()
+    touched = affected_keys(inputs, key)
+    keys = touched.drop_nulls()
+    with_nulls = bool(source.moved) or keys.height < touched.height
+    scope: Scope = Keys(keys, with_nulls=with_nulls) if with_nulls or keys.height else Nothing()
     return Plan({name: source.rows(), **inputs.whole_dimensions()}, scope, filtered=True)
 
 
@@ -114,22 +129,34 @@ class Append(RowKind):
                 "Upsert"
             )
 
+    def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
+        """See `Kind.check_sources`."""
+        if key := key_columns(table.contract):
+            require_order(table, schemas, f"Take the key {', '.join(key)} out of the contract, or use Upsert or ByKey")
+
     @property
     def key_rule(self) -> bool:
         """See `Kind.key_rule`."""
         return True
+
+    def plan(self, inputs: Inputs) -> Plan:
+        """See `Kind.plan`. Of rows with one key the first one counts, so they have to be in order."""
+        plan = super().plan(inputs)
+        name, source = inputs.only
+        if not inputs.key or not set(ORDER) <= set(source.rows().collect_schema()):
+            return plan
+        frames = plan.frames or {}
+        return replace(plan, frames={**frames, name: frames[name].sort(ORDER)})
 
     def restate(self, inputs: Inputs) -> Plan:
         """See `RowKind.restate`."""
         name, source = inputs.only
         rows = source.rows()
         has_lineage = set(ORDER) <= set(rows.collect_schema())
-        if inputs.key and not source.is_new:
-            plan = restate_keys(inputs, inputs.key)
-            # Of rows with one key the first one counts, so they have to be in order.
-            return replace(plan, frames={**(plan.frames or {}), name: rows.sort(ORDER) if has_lineage else rows})
+        if inputs.key:
+            return restate_keys(inputs, inputs.key)
         if source.is_new or not has_lineage or not set(ORDER) <= set(inputs.stored.schema()):
-            return Plan({name: rows.sort(ORDER) if has_lineage else rows, **inputs.whole_dimensions()}, Everything())
+            return Plan({name: rows, **inputs.whole_dimensions()}, Everything())
         files = Partitions(ORDER[0], sorted(source.touched(ORDER[:1]).to_series()))
         return Plan({name: files.filter(rows), **inputs.whole_dimensions()}, files)
 
@@ -164,12 +191,8 @@ class Upsert(RowKind):
 
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
-        for parameter, schema in schemas.items():
-            if self.newest_by is None and not set(ORDER) <= set(schema):
-                raise DeclarationError(
-                    f"{table.name}: of two rows with one key it is unclear which counts, because the input {parameter} "
-                    f"({table.inputs[parameter]}) is no feed, whose rows have an order. Name a column in newest_by, or use ByKey"
-                )
+        if self.newest_by is None:
+            require_order(table, schemas, "Name a column in newest_by, or use ByKey")
 
     def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.identity`."""

@@ -132,8 +132,9 @@ class TableDeclaration(Declaration):
 
     @property
     def layout(self) -> str:
-        """What decides which rows a stored table has and where they lie: kind, key and partitions."""
-        return f"{self.kind.layout}; key {', '.join(sorted(self.identity))}; partitions {', '.join(self.partitions)}"
+        """What decides which rows a stored table has and where they lie: kind, inputs, key and partitions."""
+        inputs = ", ".join(sorted(self.inputs.values()))
+        return f"{self.kind.layout}; inputs {inputs}; key {', '.join(sorted(self.identity))}; partitions {', '.join(self.partitions)}"
 
     @property
     def layout_number(self) -> int:

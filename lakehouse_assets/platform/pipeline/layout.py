@@ -63,7 +63,7 @@ def needs_full_refresh(declaration: TableDeclaration, lakehouse: Lakehouse) -> I
         yield (
             f"its key was {_list(key)}, and now is {_list(declaration.identity)}"
             if is_key
-            else "its kind, or the key that it goes by, is another"
+            else "its inputs, its kind, or what the kind goes by, are others"
         )
     changes = schema_changes(stored.schema(), declaration.schema)
     for name, text in changes.other.items():

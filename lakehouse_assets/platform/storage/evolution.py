@@ -132,7 +132,7 @@ def _write_difference(
 ) -> Counts:
     new, stored = frames
     total = new.select(pl.len()).collect(engine="streaming").item()
-    if not identity:
+    if not identity or not _tells_apart(stored, identity):
         came, went = _multiset_differences(new, stored)
         counts = Counts(written=came.height, duplicates=total - came.height, removed=went.height)
         properties = commit.properties(delta, counts, read_before_write=True)
@@ -156,6 +156,16 @@ def _write_difference(
     counts = Counts(fresh.height, changed.height, found.duplicates, gone.height)
     merge.write_difference(table, delta, found, identity, commit.properties(delta, counts, read_before_write=True), removed=gone)
     return counts
+
+
+def _tells_apart(stored: pl.LazyFrame, identity: Sequence[str]) -> bool:
+    """Whether stored rows have the key that the table has from now on: its key may have been another."""
+    keys = stored.select(identity)
+    found = keys.select(
+        pl.len().alias("rows"), pl.struct(pl.all()).n_unique().alias("keys"), pl.any_horizontal(pl.all().is_null().any()).alias("nulls")
+    )
+    rows, distinct, nulls = found.collect(engine="streaming").row(0)
+    return rows == distinct and not nulls
 
 
 def _multiset_differences(new: pl.LazyFrame, stored: pl.LazyFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

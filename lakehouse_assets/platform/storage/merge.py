@@ -151,11 +151,13 @@ def difference(
     """
     batch = latest(frame, on, newest_by)
     compared = [column for column in frame.columns if column not in (*on, *ignore) and not column.startswith("_")]
-    needed = dict.fromkeys([*compared, *([newest_by] if newest_by else [])])
+    # Of equally new rows the one that came later counts, as in `latest`.
+    has_order = set(lineage.ORDER) <= set(frame.columns) and set(lineage.ORDER) <= set(before.collect_schema())
+    ties = list(lineage.ORDER) if has_order else [name for name in compared if not frame.schema[name].is_nested()]
+    needed = dict.fromkeys([*compared, *([newest_by, *ties] if newest_by else [])])
     old = before.select(*on, pl.struct(pl.lit(value=True).alias(_EXISTING), *needed).alias(_EXISTING)).collect(engine="streaming")
     if not old.height:
         return Difference(batch, batch.clear(), frame.height - batch.height)
-    ties = [] if set(lineage.ORDER) <= set(frame.columns) else [name for name in compared if not frame.schema[name].is_nested()]
     differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(_EXISTING).struct.field(c)) for c in compared))
     is_new = pl.col(_EXISTING).is_null()
     pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")

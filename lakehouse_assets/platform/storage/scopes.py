@@ -175,9 +175,18 @@ class Tail:
         """For messages."""
         return f"{self.column} after {self.after}"
 
-    def looking_back(self, lookback: Any) -> "Tail":
+    def looking_back(self, lookback: Any) -> Scope:
         """See `Scope.looking_back`."""
-        return Tail(self.column, self.after - lookback)
+        earlier = earlier_by(self.after, lookback)
+        return Everything() if earlier is None else Tail(self.column, earlier)
+
+
+def earlier_by(value: Any, lookback: Any) -> Any | None:
+    """The value so much earlier; None before the first date that there is."""
+    try:
+        return value - lookback
+    except OverflowError:
+        return None
 
 
 def _some(values: Sequence[Any], most: int = 5) -> str:

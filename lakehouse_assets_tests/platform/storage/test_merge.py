@@ -41,11 +41,19 @@ COMPARED = [COLUMNS.index(name) for name in ("seen", "text", "price", "tags")]
 
 
 def merged_by_hand(held, batch, newest_by):
-    """What the table holds afterwards, the rows that came or changed, and the counts."""
-    age = (lambda row: -1 if row[COLUMNS.index(newest_by)] is None else row[COLUMNS.index(newest_by)]) if newest_by else (lambda row: 0)
+    """What the table holds afterwards, the rows that came or changed, and the counts.
+
+    Without `_sequence` and `_row`, of two equally new rows the one with the larger values counts, in whatever order they come.
+    """
+
+    def age(row, *ties):
+        names = [newest_by, "seen", "text", "price", *ties] if newest_by else []
+        values = [row[COLUMNS.index(name)] for name in names]
+        return [(0, 0) if value is None else (2, 0) if value != value else (1, value) for value in values]  # noqa: PLR0124 NaN
+
     latest = {}
     for row in batch:
-        if row[:2] not in latest or age(row) >= age(latest[row[:2]]):
+        if row[:2] not in latest or age(row, "stamp") >= age(latest[row[:2]], "stamp"):
             latest[row[:2]] = row
     new = {key: row for key, row in latest.items() if key not in held}
     changed = {
