@@ -35,11 +35,10 @@ _SECONDS_INTO_A_REQUEST = 0.004
 
 def archiving(declared: Products) -> Products:
     """The same products with feeds whose files are moved once they are read."""
-    declarations = (
-        replace(asset, feed=replace(asset.feed, archive=True)) if isinstance(asset, FeedDeclaration) else asset
-        for asset in declared.declarations
+    declarations = tuple(
+        replace(one, feed=replace(one.feed, archive=True)) if isinstance(one, FeedDeclaration) else one for one in declared.declarations
     )
-    return replace(declared, declarations=tuple(declarations))
+    return replace(declared, catalog=replace(declared.catalog, declarations=declarations))
 
 
 class Places:
@@ -77,9 +76,8 @@ class Places:
         resource.setrlimit(resource.RLIMIT_FSIZE, (_BYTES_OF_A_FILE, _BYTES_OF_A_FILE))
 
 
-def run(declared: Products, order: dict[str, Any]) -> list[str]:
-    """Carry out an order; the names of the places, if there is an end."""
-    places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
+def watch(places: Places) -> None:
+    """Count what this process commits, and the files that it moves."""
     table.write_deltalake = places.around(table.write_deltalake, "write")
     data_files.append = places.around(data_files.append, "append")
     DeltaTable.create_write_transaction = places.around(DeltaTable.create_write_transaction, "publish")  # type: ignore[method-assign]
@@ -88,18 +86,24 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
     DeltaTable.create = places.around(DeltaTable.create, "create")  # type: ignore[method-assign]
     LocalZone.archive = places.around(LocalZone.archive, "move")  # type: ignore[method-assign]
     BucketZone.archive = places.around(BucketZone.archive, "move")  # type: ignore[method-assign]
+
+
+def run(declared: Products, order: dict[str, Any]) -> list[str]:
+    """Carry out an order; the names of the places, if there is an end."""
+    places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
+    watch(places)
     run_declared(Settings.load({"LAKEHOUSE_ROOT": order["root"]}), declared, order["tables"])
     return places.names
 
 
-def main() -> None:
-    declared = archiving(load(products))
+def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
+    """Carry out the orders of the input, each in a fork of its own, and print what became of it."""
     for line in sys.stdin:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            os.write(writer, json.dumps(run(declared, json.loads(line))).encode())
+            os.write(writer, json.dumps(carry_out(json.loads(line))).encode())
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as answer:
@@ -109,4 +113,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    archived = archiving(load(products))
+    serve(lambda order: run(archived, order))

@@ -47,8 +47,7 @@ def drop_leftovers(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
 
 def drop(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
     """Delete the tables of a full refresh."""
-    for name in reversed(staging(declaration).outputs()):
-        evolution.drop(lakehouse.table(name))
+    evolution.drop(*(lakehouse.table(name) for name in staging(declaration).outputs()))
 
 
 def number_of(built: Table) -> int:

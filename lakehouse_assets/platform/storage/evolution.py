@@ -13,11 +13,14 @@ from deltalake import CommitProperties, DeltaTable
 from pyarrow import fs
 
 from lakehouse_assets.platform.storage import inventory, merge, types
+from lakehouse_assets.platform.storage.bucket import is_bucket
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
 from lakehouse_assets.platform.storage.replace import multiset_difference
 from lakehouse_assets.platform.storage.table import Table
 
 _ROWS_AT_ONCE = 100_000
+_LOG = "_delta_log"
+_FIRST_COMMIT = f"{_LOG}/{0:020d}.json"
 
 
 @dataclass(frozen=True)
@@ -182,13 +185,25 @@ def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(pl.DataFrame(schema=schema).to_arrow().schema, batches())
 
 
-def drop(table: Table) -> None:
-    """Delete a table that nobody reads, its log first, so that what a kill leaves is no table any more."""
-    files = inventory.file_system(table)
-    for folder in ("_delta_log", ""):
-        found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-        for info in found:
-            if info.type == fs.FileType.File:
-                files.delete_file(info.path)
-    if "://" not in table.uri:
-        shutil.rmtree(table.uri, ignore_errors=True)
+def drop(*tables: Table) -> None:
+    """Delete tables that belong together and that nobody reads, the first one last.
+
+    A kill leaves tables that can be opened: at their newest versions, at earlier ones, or empty, and the first never ahead of the others. So
+    whoever made them can continue with them, or delete them again.
+    """
+    for table in tables:
+        files = inventory.file_system(table)
+        for path in sorted(_files(files, _LOG), reverse=True):
+            if path != _FIRST_COMMIT:
+                files.delete_file(path)
+    for table in reversed(tables):
+        files = inventory.file_system(table)
+        for path in sorted(_files(files, ""), key=lambda path: path == _FIRST_COMMIT):
+            files.delete_file(path)
+        if not is_bucket(table.uri):
+            shutil.rmtree(table.uri, ignore_errors=True)
+
+
+def _files(files: fs.FileSystem, folder: str) -> list[str]:
+    found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return [info.path for info in found if info.type == fs.FileType.File]
