@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 from deltalake.table import TableAlterer, TableMerger
 
 from lakehouse_assets import products
+from lakehouse_assets.platform.declarations.catalog import modules_of
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone
@@ -35,10 +36,11 @@ _SECONDS_INTO_A_REQUEST = 0.004
 
 def archiving(declared: Products) -> Products:
     """The same products with feeds whose files are moved once they are read."""
-    declarations = tuple(
-        replace(one, feed=replace(one.feed, archive=True)) if isinstance(one, FeedDeclaration) else one for one in declared.declarations
+    declarations = (
+        replace(asset, feed=replace(asset.feed, archive=True)) if isinstance(asset, FeedDeclaration) else asset
+        for asset in declared.declarations
     )
-    return replace(declared, catalog=replace(declared.catalog, declarations=declarations))
+    return replace(declared, catalog=replace(declared.catalog, declarations=tuple(declarations)))
 
 
 class Places:
@@ -113,5 +115,6 @@ def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    archived = archiving(load(products))
-    serve(lambda order: run(archived, order))
+    # Imported once for all forks. Each makes its own catalog, because that starts threads of Polars, which a fork lacks and would wait for.
+    _ = list(modules_of(products))
+    serve(lambda order: run(archiving(load(products)), order))

@@ -135,8 +135,8 @@ class Batches:
         newest = table.version()
         if newest < number(before):
             raise NoSuchVersion(
-                f"{self.declaration.name} has read {name} up to version {before}, but that is at version {newest}: it was deleted and created "
-                f"again. `lakehouse run {self.declaration.name} --full-refresh` computes {self.declaration.name} from what it has now"
+                f"{self.declaration.name} has read {name} up to version {before}, but that is at version {newest}: it was deleted and "
+                f"created again. `lakehouse run {self.declaration.name} --full-refresh` computes the table from what it has now"
             )
         until = number(table.changed_at(before))
         in_steps = self.declaration.kind.takes_rows and name in self.declaration.inputs.values()

@@ -1,7 +1,7 @@
 """Makes a stored table follow its declaration: created when it is written first, evolved where that is safe, refused where it is not.
 
-A contract may gain a nullable column, widen a type, change a rule, a description or a tag. A new key, new partitions, a narrower type or a column
-less need a full refresh, which keeps the table's id and versions.
+A contract may gain a nullable column, widen a type, change a rule, a description or a tag. A new key, new partitions, a narrower type or a
+column less need a full refresh, which keeps the table's id and versions.
 """
 
 from collections.abc import Iterator, Mapping
@@ -76,7 +76,10 @@ def needs_full_refresh(declaration: TableDeclaration, lakehouse: Lakehouse) -> I
 
 
 def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mapping[str, pl.DataType], marks: Mapping[str, int]) -> None:
-    """Create the table, with the watermarks `marks`, and its quarantine unless they exist; columns of lineage that the function returns for the first time are added."""
+    """Create the table, with the watermarks `marks`, and its quarantine unless they exist.
+
+    Columns of lineage that the function returns for the first time are added.
+    """
     lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in ("_unparsed", "_rescued")}
     stored = lakehouse.table(declaration.name)
     if stored.exists():

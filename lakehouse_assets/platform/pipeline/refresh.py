@@ -1,10 +1,10 @@
 """Brings one declared table up to date: what changed in its sources, through its function and its contract, into one commit a batch.
 
-It runs without Dagster, so a notebook or a test can do what a run does. A full refresh is in `full_refresh`, the release of rejected rows in
-`replay`.
+It runs without Dagster, so a notebook or a test can do what a run does. A full refresh is in `full_refresh`, the release of rejected rows
+in `replay`.
 
-A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same watermarks. A run that died in
-between left the quarantine's watermarks ahead; the next one does that batch again, so no row is in both or in neither.
+A batch takes two commits: rejected rows into the quarantine, then the rest into the table, both with the same watermarks. A run that died
+in between left the quarantine's watermarks ahead; the next one does that batch again, so no row is in both or in neither.
 """
 
 import json
@@ -141,7 +141,7 @@ class Refresh:
 
     def _do(self, batch: Batch, done: Refreshed, *, cursors: tuple[Cursor, ...]) -> Refreshed:
         if (prefetched := self._prefetch.take(batch)) is not None:
-            return self._commit(batch, prefetched[0], prefetched[1], done, cursors)
+            return self._commit(batch, *prefetched, done, Commit(cursors))
         inputs = self.batches.inputs(batch)
         plan = self.declaration.kind.plan(inputs)
         parts = self.declaration.kind.parts(plan, inputs, self.batch_rows)
@@ -154,15 +154,16 @@ class Refresh:
             is_last = position == len(parts) - 1
             if position < committed and not is_last:
                 continue
-            own = cursors if is_last else layout.progress_cursors(self.stored, batch, position + 1)
-            forgets = layout.progress_names(self.stored, batch) if is_last else ()
-            done = self._commit(batch, plan, self.computed(plan), done, own, forgets)
+            if is_last:
+                carried = Commit(cursors, forgets=layout.progress_names(self.stored, batch))
+            else:
+                carried = Commit(layout.progress_cursors(self.stored, batch, position + 1))
+            done = self._commit(batch, plan, self.computed(plan), done, carried)
         return done
 
-    def _commit(
-        self, batch: Batch, plan: Plan, computed: "Computed", done: Refreshed, cursors: tuple[Cursor, ...], forgets: tuple[str, ...] = ()
-    ) -> Refreshed:
-        declaration = self.declaration
+    def _commit(self, batch: Batch, plan: Plan, computed: "Computed", done: Refreshed, carried: Commit) -> Refreshed:
+        """Write the rows of one part of a batch, with the watermarks that are `carried`."""
+        declaration, cursors = self.declaration, carried.cursors
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
         contracts.record(declaration, self.lakehouse, self.run_id)
@@ -184,7 +185,7 @@ class Refresh:
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
-        commit = Commit(cursors, info, (*forgets, *released))
+        commit = Commit(cursors, info, (*carried.forgets, *released))
         result = Result(good, parts.bad, plan.scope, declaration.identity)
         written = declaration.kind.write(self.stored, result, commit)
         if released:
@@ -292,8 +293,8 @@ def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: t
     first = ", ".join(f"{name}={value}" for name, value in repeated.row(0, named=True).items() if name not in declaration.personal)
     raise ContractBroken(
         f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {rows.height} rows), "
-        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to the "
-        "key. Nothing was written",
+        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to "
+        "the key. Nothing was written",
         evidence,
     )
 

@@ -284,8 +284,8 @@ class Replays:
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
-                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, with its "
-                f"columns {', '.join(LINEAGE)}"
+                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, "
+                f"with its columns {', '.join(LINEAGE)}"
             )
         return rows
 

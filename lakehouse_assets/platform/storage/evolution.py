@@ -56,8 +56,8 @@ def schema_changes(stored: Mapping[str, pl.DataType], wanted: Mapping[str, pl.Da
 def evolve(table: Table, wanted: Mapping[str, pl.DataType], description: str = "") -> None:
     """Add the columns of `wanted` that the table lacks, widen types, and set the description; where nothing differs, no commit is made.
 
-    A new column is null in the rows that exist. A wider type rewrites the files in one commit, because readers of the oldest protocol know no
-    widened files.
+    A new column is null in the rows that exist. A wider type rewrites the files in one commit, because readers of the oldest protocol know
+    no widened files.
 
     Raises:
         TypeNotStorable: A column's type cannot be stored.
@@ -80,9 +80,8 @@ def _rewrite(table: Table, schema: pl.Schema) -> None:
         if all(stored[name] == dtype for name, dtype in schema.items()):
             return Counts()
         wider = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in schema.items() if stored[name] != dtype)
-        _write_all(
-            table, delta, wider, schema, delta.metadata().partition_columns, Commit().properties(delta, Counts(), read_before_write=True)
-        )
+        properties = Commit().properties(delta, Counts(), read_before_write=True)
+        _write_all(table, delta, wider, schema, delta.metadata().partition_columns, properties=properties)
         return Counts()
 
     table.write(Commit(), attempt)
@@ -99,8 +98,8 @@ def swap(
 ) -> Written:
     """Put rows in the place of all that the table has, in one commit; the table keeps its id and its versions go on.
 
-    Where columns, types and partitions stay, only the rows that differ are written. Else the table is rewritten, part by part, with the columns
-    of `rows`.
+    Where columns, types and partitions stay, only the rows that differ are written. Else the table is rewritten, part by part, with the
+    columns of `rows`.
 
     Args:
         table: The table.
@@ -118,17 +117,18 @@ def swap(
         new, stored = rows(), pl.scan_delta(delta)
         schema = new.collect_schema()
         if stored.collect_schema() == schema and delta.metadata().partition_columns == list(partition_by):
-            return _write_difference(table, delta, new, stored, identity, commit)
+            return _write_difference(table, delta, new, stored, identity=identity, commit=commit)
         counted = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (new, stored)]
         counts = Counts(written=counted[0], removed=counted[1])
-        _write_all(table, delta, new, schema, partition_by, commit.properties(delta, counts, read_before_write=True), description)
+        properties = commit.properties(delta, counts, read_before_write=True)
+        _write_all(table, delta, new, schema, partition_by, properties=properties, description=description)
         return counts
 
     return table.write(commit, attempt)
 
 
 def _write_difference(
-    table: Table, delta: DeltaTable, new: pl.LazyFrame, stored: pl.LazyFrame, identity: Sequence[str], commit: Commit
+    table: Table, delta: DeltaTable, new: pl.LazyFrame, stored: pl.LazyFrame, *, identity: Sequence[str], commit: Commit
 ) -> Counts:
     total = new.select(pl.len()).collect(engine="streaming").item()
     if not identity:
@@ -136,7 +136,7 @@ def _write_difference(
         counts = Counts(written=came.height, duplicates=total - came.height, removed=went.height)
         properties = commit.properties(delta, counts, read_before_write=True)
         if went.height:
-            _write_all(table, delta, new, new.collect_schema(), delta.metadata().partition_columns, properties)
+            _write_all(table, delta, new, new.collect_schema(), delta.metadata().partition_columns, properties=properties)
         else:
             table.write_rows(delta, came, properties)
         return counts
@@ -168,6 +168,7 @@ def _write_all(
     rows: pl.LazyFrame,
     schema: pl.Schema,
     partition_by: Sequence[str],
+    *,
     properties: CommitProperties,
     description: str = "",
 ) -> None:
@@ -188,8 +189,8 @@ def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:
 def drop(*tables: Table) -> None:
     """Delete tables that belong together and that nobody reads, the first one last.
 
-    A kill leaves tables that can be opened: at their newest versions, at earlier ones, or empty, and the first never ahead of the others. So
-    whoever made them can continue with them, or delete them again.
+    A kill leaves tables that can be opened: at their newest versions, at earlier ones, or empty, and the first never ahead of the others.
+    So whoever made them can continue with them, or delete them again.
     """
     for table in tables:
         files = inventory.file_system(table)

@@ -173,7 +173,7 @@ def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.
     digests = frame.select(_digest(on)).to_series()
     if digests.n_unique() == frame.height:
         return frame
-    # Of rows that are equally new the later one counts, or where rows have no order, the one with the larger values: so order does not matter.
+    # Of rows that are equally new the later one counts, or where rows have no order, the one with the larger values.
     lineage = [name for name in _LINEAGE if name in frame.columns]
     values = [name for name in frame.columns if newest_by and name not in on and name[0] != "_" and not frame.schema[name].is_nested()]
     order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(lineage or values)]))

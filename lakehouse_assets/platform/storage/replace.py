@@ -20,8 +20,8 @@ _TIMES = "__times"
 def replace(table: Table, frame: pl.DataFrame, scope: Scope, identity: Sequence[str], commit: Commit) -> Written:
     """Put the rows of `frame` in the place of the table's rows in `scope`.
 
-    In the counts a row is `written` if it is new, `updated` if it changed an existing row, a duplicate if the table has it already; rows of the
-    scope that `frame` lacks are `removed`.
+    In the counts a row is `written` if it is new, `updated` if it changed an existing row, a duplicate if the table has it already; rows of
+    the scope that `frame` lacks are `removed`.
 
     Args:
         table: The table.

@@ -1,6 +1,6 @@
 """The part of a table that a write recomputes and replaces: nothing, partitions, keys, a tail, everything.
 
-A scope filters rows of the sources, of the result and of the stored table alike, so all three always mean the same rows. How it is worked out
+A scope filters rows of the sources, of the result and of the stored table alike, so all three always mean the same rows. How it follows
 from what changed belongs to the kinds of tables, how it is replaced to `replace`.
 """
 

@@ -44,7 +44,7 @@ class Source:
 
     @cached_property
     def is_new(self) -> bool:
-        """Whether all of it has to be read: it never was, or its columns or partitions changed, so that old and new rows cannot be compared."""
+        """Whether all of it has to be read: it never was, or old and new rows cannot be compared as its columns or partitions changed."""
         return self.before is None or (self.moved and change_feed.layout_changed(self._now, self.before, self.after, self._options))
 
     @cached_property
