@@ -1,7 +1,7 @@
 """What one new day costs after ten days, a hundred and a thousand (law 9), table by table.
 
 Each history is a lakehouse of its own that ends on the same day, so that the new days lie alike in their month. It is built ten days a run,
-with upkeep after each run as a schedule would have it. Then new days come one by one, each with 5,000 invoice lines, changes of twenty
+with maintenance after each run as a schedule would have it. Then new days come one by one, each with 5,000 invoice lines, changes of twenty
 customers and a snapshot of the catalogue, and every table is brought up to date by itself, without Dagster, whose cost is the same for
 all. What counts is the median of the new days. The limit: after a thousand days at most 1.3 times the seconds after ten.
 
@@ -43,7 +43,7 @@ def history(root: Path, count: int) -> None:
         for day in days[start : start + DAYS_A_RUN]:
             land_day(landing, day, LINES)
         up_to_date(settings)
-        tend(settings)
+        maintain(settings)
 
 
 def new_days(root: Path) -> dict[str, list[float]]:
@@ -77,16 +77,16 @@ def up_to_date(settings: Settings) -> dict[str, float]:
     return seconds
 
 
-def tend(settings: Settings) -> None:
+def maintain(settings: Settings) -> None:
     """Compact and checkpoint by need, as the nightly schedule does."""
     from lakehouse_assets import products
-    from lakehouse_assets.platform.operations.maintenance import Upkeep
+    from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.autoload import load
     from lakehouse_assets.platform.orchestration.resources import resources
 
     found = resources(settings)
     declared = load(products).declarations
-    for _ in Upkeep(found["lakehouse"].open(), declared, found["mlflow"].open, timedelta(days=7)).run("benchmark"):
+    for _ in Maintenance(found["lakehouse"].open(), declared, found["mlflow"].open, timedelta(days=7)).run("benchmark"):
         pass
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.ingestion.feed import Feed
     from lakehouse_assets.platform.quality.conform import choice, code, conform, day, number, text, timestamp, whole_number
     from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+    from lakehouse_assets.platform.quality.identity import with_line_id
 
 _PLATFORM = f"{__name__}.platform"
 _DECLARATIONS = f"{_PLATFORM}.declarations"
@@ -36,6 +37,7 @@ _MODULES = {
     "timestamp": f"{_PLATFORM}.quality.conform",
     "day": f"{_PLATFORM}.quality.conform",
     "choice": f"{_PLATFORM}.quality.conform",
+    "with_line_id": f"{_PLATFORM}.quality.identity",
     "table": f"{_DECLARATIONS}.tables",
     "Dimension": f"{_DECLARATIONS}.tables",
     "Append": f"{_DECLARATIONS}.row_kinds",
@@ -68,10 +70,18 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "timestamp",
     "day",
     "choice",
+    "with_line_id",
     "table",
+    "Dimension",
     "Append",
+    "Upsert",
     "SCD1",
     "SCD2",
+    "ByPartition",
+    "ByKey",
+    "Trailing",
+    "Full",
+    "feature_set",
     "model",
     "predictions",
     "open_lakehouse",

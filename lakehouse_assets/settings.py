@@ -48,7 +48,9 @@ class Settings:
     timezone: str = _setting("UTC", "Time zone of the schedules.")
     refresh_schedule: str = _setting("0 6 * * *", "Cron line of the daily refresh: new files to predictions.")
     train_schedule: str = _setting("0 7 * * 1", "Cron line of the weekly training.")
-    upkeep_schedule: str = _setting("30 3 * * *", "Cron line of the nightly upkeep: compaction, checkpoints, vacuum.")
+    maintenance_schedule: str = _setting(
+        "30 3 * * *", "Cron line of the nightly maintenance: compaction, checkpoints, vacuum, clean-up of logs."
+    )
     retention_days: int = _setting(7, "Days for which a version of a table stays readable after it was replaced.")
     log_retention_days: int = _setting(
         30,
@@ -141,7 +143,7 @@ class Settings:
 
     @property
     def cache(self) -> Path:
-        """Where what can be worked out again is kept."""
+        """Where what can be computed again is kept."""
         return self.home_folder / "cache"
 
     def _under_root(self, name: str) -> Location:

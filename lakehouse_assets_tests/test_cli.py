@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.orchestration.instance import runs_under_way
+from lakehouse_assets.settings import Settings
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
@@ -146,3 +149,31 @@ def test_two_roots_never_mix(lakehouse, invoices, tmp_path):
     other = json.loads(lakehouse("status", "--json", LAKEHOUSE_ROOT=str(tmp_path / "two")).stdout)
     assert other["tables"] == []
     assert other["waiting_files"] == {"invoices": 1}
+
+
+def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path):
+    lakehouse("land", "invoices", str(invoices))
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "run", "group:sales"]  # in a process that can be interrupted
+    environment = clean | {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as run:
+        assert run.stdout is not None
+        assert "done" in run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=120)
+    assert run.returncode == 130, errors
+    assert errors == "Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.\n"
+    assert runs_under_way(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})) == []
+    assert lakehouse("run", "group:sales").exit_code == 0
+    assert json.loads(lakehouse("sql", "--json", "select sum(net) as net from sales.gold.daily_revenue").stdout) == [{"net": 83.4}]
+
+
+def test_numbers_that_json_does_not_have_are_null(lakehouse):
+    answer = lakehouse("sql", "--json", "select sqrt(-1.0) as a, exp(1000.0) as b, sqrt(2.25) as c")
+    assert answer.exit_code == 0, answer.output
+    assert json.loads(answer.stdout) == [{"a": None, "b": None, "c": 1.5}]
+
+
+def test_a_run_with_nothing_landed_makes_empty_tables(lakehouse):
+    assert lakehouse("run", "group:sales").exit_code == 0
+    assert "does not exist" not in lakehouse("status").stdout

@@ -82,7 +82,7 @@ def content(root: Path | str) -> dict[str, pl.DataFrame]:
     found = {}
     for table in tables_of(settings_of(root)).tables():
         rows = table.scan().collect()
-        rows = rows.drop("_ingested_at", "_run_id", "at", "run_id", "modified", "known_at", "recorded_at", strict=False)
+        rows = rows.drop("_ingested_at", "_run_id", "at", "run_id", "modified", "known_at", "recorded_at", "event_number", strict=False)
         if table.name == "platform.landing.log":
             # Of two runs at once, both may note that a file was moved.
             rows = rows.filter(pl.col("event") != "touched").unique()

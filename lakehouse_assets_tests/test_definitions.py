@@ -1,9 +1,11 @@
 """The code location: what is in the graph, that it loads quickly and by any door, and that a new folder is a new product."""
 
+import ast
 import subprocess
 import sys
 import textwrap
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -12,12 +14,17 @@ import yaml
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
+from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import asset_graph
 from lakehouse_assets_tests.running import land_text, run_declared, tables_of
 
 PROJECT = Path(__file__).parents[1]
+# The client imports Dagster in a function, and for type checkers: reading a table does not load it.
+LAZY_IMPORTS_OF_DAGSTER = {"client/context.py"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def names(graph) -> set[str]:
 def test_every_declared_table_and_its_quarantine_is_an_asset(graph):
     declared = load(products)
     expected = {asset.name for asset in declared.declarations} | {table.quarantine for table in declared.tables}
-    assert names(graph) == expected | {"platform.landing.log", "platform.upkeep.log"}
+    assert names(graph) == expected | {"platform.landing.log", "platform.maintenance.log"}
 
 
 def test_assets_say_what_they_are(graph):
@@ -59,6 +66,60 @@ def test_every_table_has_its_contract_as_a_blocking_check(graph):
 def test_lineage_follows_the_reads(graph):
     parents = {".".join(key.path) for key in graph.get(key_of("sales.gold.daily_revenue")).parent_keys}
     assert parents == {"sales.silver.invoice_lines", "sales.silver.product_groups"}
+
+
+def test_the_asset_graph_is_what_it_is_meant_to_be():
+    assert asset_graph.current() == asset_graph.SNAPSHOT.read_text(encoding="utf-8"), (
+        f"If the change of the asset graph is meant, write it down: {asset_graph.COMMAND}"
+    )
+
+
+def modules() -> dict[str, ast.Module]:
+    """The package's modules by their path in it."""
+    package = PROJECT / "lakehouse_assets"
+    return {str(path.relative_to(package)): ast.parse(path.read_text()) for path in sorted(package.rglob("*.py"))}
+
+
+def names_in(node: ast.AST) -> set[str]:
+    return {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)} | {
+        inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)
+    }
+
+
+def test_kinds_are_told_apart_where_they_are_declared_and_in_the_pipeline_alone():
+    def all_below(kind: type) -> Iterator[type]:
+        for below in kind.__subclasses__():
+            yield below
+            yield from all_below(below)
+
+    kinds = {"Kind", *(kind.__name__ for kind in all_below(Kind) if kind.__module__.startswith("lakehouse_assets."))}
+    assert {"Append", "Full", "Scores", "Revisions"} <= kinds
+    told_apart = [
+        f"{path}:{node.lineno}"
+        for path, module in modules().items()
+        if not path.startswith(("platform/declarations/", "platform/pipeline/"))
+        for node in ast.walk(module)
+        if (isinstance(node, ast.Call) and names_in(node.func) & {"isinstance", "issubclass"} and names_in(node) & kinds)
+        or (isinstance(node, ast.MatchClass) and names_in(node.cls) & kinds)
+        or (isinstance(node, ast.Compare) and names_in(node) & kinds)
+    ]
+    assert told_apart == [], "a kind knows how to do its part: give it a method"
+
+
+def test_dagster_is_imported_in_orchestration_and_definitions_alone():
+    def imported(node: ast.AST) -> list[str]:
+        if isinstance(node, ast.Import):
+            return [alias.name for alias in node.names]
+        return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+    found = {
+        path
+        for path, module in modules().items()
+        if not path.startswith("platform/orchestration/")
+        for node in ast.walk(module)
+        if any(name.split(".")[0] in {"dagster", "dagster_deltalake"} for name in imported(node))
+    }
+    assert found == {"definitions.py", *LAZY_IMPORTS_OF_DAGSTER}
 
 
 def test_what_runs_by_itself():
@@ -91,6 +152,18 @@ def test_loading_imports_nothing_heavy():
     assert out.stdout.strip() == "[]"
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are listed by Linux alone")
+def test_loading_starts_no_threads_that_a_fork_would_wait_for():
+    """Steps are forked from a process that has imported the definitions."""
+    code = """
+        from pathlib import Path
+        import lakehouse_assets.definitions
+        print([name for task in Path("/proc/self/task").iterdir() if (name := (task / "comm").read_text().strip()).startswith("polars-0")])
+    """
+    out = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert out.stdout.strip() == "[]"
+
+
 NEW_PRODUCT = '''
 """Parcels: what the warehouse sent."""
 
@@ -113,13 +186,13 @@ class Parcel(Contract):
     grams: int = column(gt=0, description="Weight.")
 
 
-@table("parcels.silver.parcels", contract=Parcel, reads={"rows": Changes("parcels.bronze.parcels")}, write=Append())
+@table("parcels.silver.parcels", contract=Parcel, kind=Append(), inputs={"rows": "parcels.bronze.parcels"})
 def weighed(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Parcels with their weight."""
     return conform(rows, parcel=text("parcel"), grams=whole_number("grams"))
 
 
-@table("parcels.gold.total", contract=Parcel, reads={"rows": Changes("parcels.silver.parcels")}, write=Append())
+@table("parcels.gold.total", contract=Parcel, kind=Append(), inputs={"rows": "parcels.silver.parcels"})
 def total(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The same, to have a graph."""
     return rows
@@ -156,7 +229,7 @@ def test_two_declarations_of_one_name_are_refused(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "twice")
     import lakehouse_twice
 
-    with pytest.raises(ValueError, match=r"two declarations have the name parcels\.bronze\.parcels"):
+    with pytest.raises(DeclarationError, match=r"two declarations have the name parcels\.bronze\.parcels"):
         load(lakehouse_twice)
 
 

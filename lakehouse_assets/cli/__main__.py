@@ -2,4 +2,4 @@
 
 from lakehouse_assets.cli.main import main
 
-main()
+main(prog_name="lakehouse")

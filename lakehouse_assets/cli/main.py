@@ -5,7 +5,7 @@ Exit codes: 0 success, 1 something failed and the message says what, 2 the comma
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
+from pathlib import Path
 
 import click
 
@@ -19,10 +19,10 @@ from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, client, print_j
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
-_SHOWCASE = "lakehouse_assets.showcase"
+_SHOWCASE = Path(__file__).parents[1] / "showcase"
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group("lakehouse", cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="lakehouse-assets")
 def main() -> None:
     """An open lakehouse ML platform: files land and become tables, features, models and predictions.
@@ -36,7 +36,7 @@ def main() -> None:
 
     Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
 
-    Exit codes: 0 success, 1 something failed, 2 the command was not understood.
+    Exit codes: 0 success, 1 something failed, 2 the command was not understood, 130 interrupted.
     """
     settings = Settings.load()
     limit_memory(settings.memory_megabytes, settings.processes_at_once)
@@ -77,6 +77,6 @@ _WRITING = (land, run, quarantine, contract, promote, rollback, restore, mainten
 for _command in (*_READING, *_WRITING):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.
-if find_spec(_SHOWCASE) is not None:
-    for _command in import_module(f"{_SHOWCASE}.commands").COMMANDS:
+if _SHOWCASE.is_dir():
+    for _command in import_module("lakehouse_assets.showcase.commands").COMMANDS:
         main.add_command(_command)

@@ -107,8 +107,8 @@ def _print_findings(findings: list[dict[str, Any]]) -> None:
     for finding in findings:
         colour = _COLOURS[finding["severity"]]
         CONSOLE.print(f"[{colour}]{finding['severity']:8}[/]{finding['table']}: {escape(finding['what'])}")
-        if finding["mend"]:
-            CONSOLE.print(f"        → {escape(finding['mend'])}", soft_wrap=True)
+        if finding["fix"]:
+            CONSOLE.print(f"        → {escape(finding['fix'])}", soft_wrap=True)
     counts = Counter(finding["severity"] for finding in findings)
     CONSOLE.print(", ".join(plural(counts[name], name) for name in ("error", "warning") if counts[name]) or "Nothing is wrong.")
 

@@ -1,6 +1,5 @@
 """`lakehouse status`, `show`, `history`, `sql`, `models` and decisions about models: what there is, printed."""
 
-import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,8 +41,9 @@ def print_champion(champion: dict[str, Any]) -> None:
     if champion["last_decision"] is None:
         CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: not trained yet.")
         return
-    who = f"version {champion['champion']} is champion" if champion["champion"] else "no champion yet"
-    CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: {who}.")
+    last = champion["last_decision"]
+    who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
+    CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: {who}. Last decision: version {last['version']} {last['decision']}.")
     for reason in champion["last_decision"]["reasons"]:
         CONSOLE.print(f"  {escape(reason)}")
 
@@ -80,7 +80,7 @@ def history(table: str, limit: int, as_json: bool) -> None:
         return
     shown = grid(right("version"), "at (UTC)", "operation", "run", "rows")
     for commit in commits:
-        account = json.loads(commit["info"].get("account", "{}"))
+        account = commit["info"].get("account", {})
         rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in account.items() if count)
         run = commit["info"].get("run_id", "")[:8]
         add_row(shown, commit["version"], f"{commit['at']:%Y-%m-%d %H:%M:%S}", commit["operation"].lower(), run, rows)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _ACCOUNT = ("rows_in", "rows_written", "rows_merged", "rows_duplicate", "rows_quarantined")
 _MARKS = {"done": "[green]✓", "failed": "[red]✗", "running": "[yellow]▸", "skipped": "[dim]-"}
 _FINISHED = {"done", "failed"}
+_INTERRUPTED = 130  # as shells have it
 
 
 @click.command()
@@ -45,8 +46,12 @@ def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
 def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False) -> int:
     """Run with progress, and print what became of each table; the exit code."""
     console = progress_console(as_json=as_json)
-    with _progress(console) as on_progress:
-        outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
+    try:
+        with _progress(console) as on_progress:
+            outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
+    except KeyboardInterrupt:
+        click.echo("Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.", err=True)
+        return _INTERRUPTED
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None:

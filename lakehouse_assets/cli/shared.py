@@ -4,6 +4,7 @@ Data never passes through Rich's markup: values, names of columns and paths are 
 """
 
 import json
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -37,12 +38,24 @@ def progress_console(*, as_json: bool) -> Console:
 
 
 def print_json(value: Any) -> None:
-    """A value as JSON, for programs."""
-    click.echo(json.dumps(value, default=_as_json, indent=2, ensure_ascii=False))
+    """A value as JSON, for programs. Numbers that JSON does not have (NaN, infinity) are null."""
+    click.echo(json.dumps(_finite(value), default=_as_json, indent=2, ensure_ascii=False, allow_nan=False))
 
 
 def _as_json(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {str(name): _finite(part) for name, part in value.items()}
+        case list() | tuple():
+            return [_finite(part) for part in value]
+        case _:
+            return value
 
 
 def print_rows(frame: Any, *, as_json: bool) -> None:
@@ -64,8 +77,8 @@ def _cell(value: Any) -> Text:
 
 
 def grid(*columns: str | Column) -> Grid:
-    """A grid without lines; names of columns are shown as they are."""
-    return Grid(*(column if isinstance(column, Column) else Column(Text(column)) for column in columns), box=None)
+    """A grid without lines; names of columns are shown as they are, and texts are wrapped where they do not fit, never cut."""
+    return Grid(*(column if isinstance(column, Column) else Column(Text(column), overflow="fold") for column in columns), box=None)
 
 
 def add_row(shown: Grid, *cells: object) -> None:

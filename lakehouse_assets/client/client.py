@@ -23,7 +23,7 @@ from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
-    from lakehouse_assets.platform.operations.maintenance import Upkeep
+    from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
 
 
@@ -160,9 +160,10 @@ class Client:
         words = [selection] if isinstance(selection, str) else list(selection)
         if not words and not full_refresh and not self.pending():
             return None
+        from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
-        defs = self.context.definitions()
+        defs = definitions(self.settings, self.context.products)
         return execute(self.settings, defs, selection_of(words, defs), full_refresh=full_refresh, on_progress=on_progress)
 
     def restore(
@@ -193,7 +194,7 @@ class Client:
             lakehouse=self.context.root.lakehouse,
             declarations=self.context.declarations,
             known=self.context.products.plain_tables,
-            upkeep=self._maintenance,
+            maintenance=self._maintenance,
             is_running=bool(runs_under_way(self.settings)),
             now=datetime.now(UTC),
         )
@@ -239,8 +240,8 @@ class Client:
         return serve(self.settings, say)
 
     @cached_property
-    def _maintenance(self) -> "Upkeep":
-        from lakehouse_assets.platform.operations.maintenance import Upkeep
+    def _maintenance(self) -> "Maintenance":
+        from lakehouse_assets.platform.operations.maintenance import Maintenance
 
         retention, log_retention = timedelta(days=self.settings.retention_days), timedelta(days=self.settings.log_retention_days)
-        return Upkeep(self.context.root.lakehouse, self.context.declarations, self.context.root.registry, retention, log_retention)
+        return Maintenance(self.context.root.lakehouse, self.context.declarations, self.context.root.registry, retention, log_retention)

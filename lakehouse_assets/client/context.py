@@ -16,8 +16,6 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
-    import dagster as dg
-
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
     from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -71,13 +69,15 @@ class Context:
     @cached_property
     def products(self) -> "Products":
         """The declarations, and what products define with Dagster's own means. Imports Dagster."""
-        import dagster as dg
-
         from lakehouse_assets import products
         from lakehouse_assets.platform.declarations.catalog import Catalog
         from lakehouse_assets.platform.orchestration.autoload import Products, load
 
-        return load(products) if self.given is None else Products(Catalog(tuple(self.given)), dg.Definitions())
+        if self.given is None:
+            return load(products)
+        # Tables that none of the given declarations write are taken to exist.
+        elsewhere = {source for one in self.given for source in one.sources()} - {one.name for one in self.given}
+        return Products(Catalog(tuple(self.given), frozenset(elsewhere)))
 
     @cached_property
     def declarations(self) -> "Sequence[Declaration]":
@@ -132,11 +132,12 @@ class Context:
 
         return [asset for asset in self.declarations if isinstance(asset, ModelDeclaration)]
 
-    def definitions(self) -> "dg.Definitions":
-        """The code location, as Dagster loads it."""
-        from lakehouse_assets.platform.orchestration.code_location import definitions
+    def sync_champions(self) -> None:
+        """Record champion aliases that were set by hand in MLflow. MLflow is opened only if something was decided about a model."""
+        from lakehouse_assets.platform.pipeline.model_step import sync_aliases
 
-        return definitions(self.settings, self.products)
+        for model in self.models:
+            sync_aliases(self.root.lakehouse, model, self.root.registry, "by hand")
 
 
 def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:

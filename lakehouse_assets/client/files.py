@@ -63,15 +63,18 @@ class Files:
             ValueError: The condition cannot be understood.
         """
         handle = TableHandle(self.context, full_name(self.context, table))
+        from lakehouse_assets.platform.governance.sql import condition
+
         described = self.context.policy.tables.get(handle.name)
-        return landed_files.with_origin(handle.scan(), handle.name, described.sources if described else (), where)
+        checked = None if where is None else condition(where)
+        return landed_files.with_origin(handle.scan(), handle.name, described.sources if described else (), checked)
 
     def retry(self, paths: Iterable[str], feed: str | None = None) -> Values:
         """Have the next run read refused files again, once.
 
         Raises:
             LookupError: As `rows`.
-            NotAsked: A file was not refused, waits already, or is not in the landing zone.
+            RequestRefused: A file was not refused, waits already, or is not in the landing zone.
         """
         return [self._ask(path, feed, reread=False) for path in paths]
 
@@ -80,13 +83,13 @@ class Files:
 
         Raises:
             LookupError: As `rows`.
-            NotAsked: A file waits already, or is not in the landing zone.
+            RequestRefused: A file waits already, or is not in the landing zone.
         """
         return [self._ask(path, feed, reread=True) for path in paths]
 
     def _ask(self, path: str, feed: str | None, *, reread: bool) -> dict[str, Any]:
         feed, name = landed_files.find_file(self.context.root.landing_log, path, feed)
-        event = self.context.root.ingestion(self.context.feed(feed)).ask(name, reread=reread, run_id=_BY_HAND)
+        event = self.context.root.ingestion(self.context.feed(feed)).request_read(name, reread=reread, run_id=_BY_HAND)
         return {"feed": feed, "path": name, "event": event}
 
 

@@ -20,6 +20,7 @@ class Models:
 
     def list(self) -> Values:
         """Every registered version with its aliases, scores and the tables that it was trained on."""
+        self.context.sync_champions()
         registry = self.context.root.registry()
         return [
             {

@@ -5,7 +5,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.client.context import Context
-from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -15,10 +15,11 @@ def status(context: Context) -> dict[str, Any]:
     from lakehouse_assets.platform.operations.pending import pending, waiting_files
     from lakehouse_assets.platform.orchestration.instance import failed_checks
 
+    context.sync_champions()
     lakehouse = context.root.lakehouse
     tables = [table.name for table in lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     failed = failed_checks(context.settings, context.products.assets())
-    refused = landing.latest(context.root.landing_log).filter(pl.col("event").is_in([landing.REFUSED, landing.CHANGED]))
+    refused = landing.latest(context.root.landing_log, (landing.REFUSED, landing.CHANGED))
     return {
         "root": str(context.settings.root),
         "tables": [status_of_table(lakehouse, name) | {"failed_checks": failed.get(name, [])} for name in tables],
@@ -51,5 +52,5 @@ def _champion(lakehouse: Lakehouse, ledger_name: str, registered: str) -> dict[s
     last = last_decision(ledger.scan()) if ledger.exists() else None
     if last is None:
         return {"model": registered, "champion": None, "last_decision": None}
-    decision = {name: last[name] for name in ("decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
+    decision = {name: last[name] for name in ("sequence", "decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
     return {"model": registered, "champion": last["champion"], "last_decision": decision}

@@ -1,5 +1,7 @@
 """One table as a person or a program reads it, through the reader."""
 
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -9,7 +11,7 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.names import did_you_mean
-from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
 
@@ -34,7 +36,9 @@ class TableHandle:
 
     def history(self, limit: int = 100) -> list[dict[str, Any]]:
         """The commits, newest first: `version`, `at` (UTC), `operation`, `metrics`, and `info`, what the platform recorded."""
-        return self._table.history(limit)
+        return [
+            commit | {"info": {name: _decoded(value) for name, value in commit["info"].items()}} for commit in self._table.history(limit)
+        ]
 
     def count(self, version: int | None = None) -> int:
         """Rows at a version, or now."""
@@ -73,6 +77,14 @@ class TableHandle:
         names = [table.name for table in self.context.root.lakehouse.tables()]
         listed = f"Tables: {', '.join(names)}" if names else "There are no tables yet: `lakehouse land FEED FILE`, then `lakehouse run`"
         return NoSuchTable(f"there is no table {self.name!r}{did_you_mean(self.name, [*names, *self.context.policy.tables])} {listed}")
+
+
+def _decoded(value: Any) -> Any:
+    """What a text that holds a JSON object or list says; every other value as it is."""
+    if isinstance(value, str) and value[:1] in {"{", "["}:
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def full_name(context: Context, name: str) -> str:

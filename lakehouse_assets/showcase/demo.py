@@ -1,6 +1,5 @@
 """The first thing that a newcomer sees: a simulated shop, everything run on it, and what came out in words and numbers."""
 
-import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,8 @@ def demo(lakehouse: Client, console: Console) -> int:
 def _rows(lakehouse: Client, console: Console) -> None:
     """Where the invoice lines went, over all commits."""
     table = lakehouse.table("sales.silver.invoice_lines")
-    accounts = [json.loads(c["info"]["account"]) for c in table.history(10_000) if "account" in c["info"]]
-    total = {name: sum(account[name] for account in accounts) for name in accounts[0]} if accounts else {}
+    accounts = [commit["info"]["account"] for commit in table.history(10_000) if "account" in commit["info"]]
+    total = {name: sum(account[name] or 0 for account in accounts) for name in accounts[0]} if accounts else {}
     console.print("\n[bold]Rows[/]")
     meanings = {
         "rows_in": "invoice lines came in",

@@ -38,7 +38,7 @@ _ASK_FOR_DELETION = 0.08  # of those who leave
 _FIRST_NUMBER = 12_346
 _MEAN_DELAY = 1.5  # days, of what is late
 _EVENTS_A_DAY = 10_000
-"""Sequence numbers set aside for each day: more than a day has events."""
+"""Sequence numbers reserved for each day: more than a day has events."""
 _HOUR_MS, _DAY_MS = 3_600_000, 86_400_000
 _EPOCH = date(1970, 1, 1).toordinal()
 _GIVEN = [f"{a}{b}".capitalize() for a in SYLLABLES for b in SYLLABLES]

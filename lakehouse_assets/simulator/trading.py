@@ -22,7 +22,7 @@ from lakehouse_assets.simulator.stock import corrections
 from lakehouse_assets.simulator.streams import stream
 
 INVOICES_A_DAY = 100_000
-"""Running numbers set aside for each day: an invoice number is the number of the day and a running number."""
+"""Running numbers reserved for each day: an invoice number is the number of the day and a running number."""
 
 SECOND_DESCRIPTION = 0.2
 """Share of the lines that use a product's second description (which most products do not have)."""

@@ -1,4 +1,4 @@
-"""What the simulator did, counted while it did it and never read back from files, so that tables can be held against it.
+"""What the simulator did, counted while it did it and never read back from files, so that tables can be compared with it.
 
 Money is in whole pence. Revenue counts every readable line once, however many files it stands in.
 """
@@ -25,7 +25,7 @@ class InvoicesTruth:
     rows: int
     """Rows in all files."""
     overlap_rows: int
-    """Rows of days that an earlier file already held, unreadable ones among them."""
+    """Rows of days that an earlier file already had, unreadable ones among them."""
     lines: int
     """Readable lines, each once; repetitions on an invoice are lines of their own."""
     repeated_lines: int

@@ -61,7 +61,7 @@ def test_the_doctor_says_what_is_wrong_and_ends_with_one(lakehouse, settings):
     for _ in range(3 * SMALL_FILES_A_PARTITION):
         bronze.append(bronze.scan().limit(1).collect())
     found = json.loads(lakehouse("doctor", "--json").stdout)
-    assert {finding["mend"] for finding in found} >= {f"lakehouse maintenance {BRONZE}"}
+    assert {finding["fix"] for finding in found} >= {f"lakehouse maintenance {BRONZE}"}
     said = lakehouse("doctor")
     assert said.exit_code == 1
     assert f"→ lakehouse maintenance {BRONZE}" in said.stdout
@@ -122,3 +122,9 @@ def test_a_table_goes_back_to_a_moment(lakehouse, settings):
 @pytest.mark.parametrize("words", [(), (SILVER,), (SILVER, "--run", "x"), ("--run", "x", "--version", "1"), ("--version", "1")])
 def test_half_a_question_is_not_answered(lakehouse, words):
     assert lakehouse("restore", *words).exit_code == 2
+
+
+def test_a_history_that_was_cut_says_so(lakehouse):
+    assert "2 commits are shown, there are older ones: --limit shows more." in lakehouse("history", BRONZE, "--limit", "2").stdout
+    assert len(json.loads(lakehouse("history", BRONZE, "--limit", "2", "--json").stdout)) == 2
+    assert "commits are shown" not in lakehouse("history", BRONZE).stdout

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.cli.shared import CONSOLE
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
@@ -236,6 +237,12 @@ def test_reads_are_in_the_audit_log(shop):
     shop.quarantine(SILVER).show()
     lines = [json.loads(line) for path in shop.settings.audit.iterdir() for line in path.read_text().splitlines()]
     assert [(line["what"].partition(":")[0], line["rows"]) for line in lines] == [("scan", None), ("sql", 1), ("quarantine", None)]
+
+
+def test_names_are_whole_on_a_narrow_terminal(call, monkeypatch):
+    monkeypatch.setattr(CONSOLE, "_width", 80)
+    shown = call("status").stdout
+    assert "…" not in shown
 
 
 def test_values_are_printed_as_they_are(call):

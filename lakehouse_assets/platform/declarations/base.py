@@ -13,8 +13,6 @@ from typing import Any
 import polars as pl
 
 QUARANTINE_SUFFIX = "__quarantine"
-STAGING_SUFFIX = "__full_refresh"
-"""Ends the name of a table that is computed to take the place of another."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
@@ -63,6 +61,11 @@ class Declaration(ABC):
     @abstractmethod
     def schema(self) -> pl.Schema:
         """The columns that it promises."""
+
+    @property
+    def feed_name(self) -> str | None:
+        """The feed whose files it reads, if it does."""
+        return None
 
     @property
     def personal(self) -> frozenset[str]:

@@ -26,7 +26,7 @@ class Catalog:
 
     Attributes:
         declarations: In no particular order.
-        external: Tables that exist beside the declared ones, as plain Dagster assets do. Their columns are not known.
+        external: Tables that exist besides the declared ones, as plain Dagster assets do. Their columns are not known.
 
     Raises:
         DeclarationError: Two have one name, or one folder of files; a source is unknown; a source lacks a column; there is a circle; a

@@ -227,15 +227,20 @@ class Trailing(ComputedKind):
         if inputs.is_first:
             return Everything()
         values = touched(inputs, (self.column,)).to_series()
-        if not values.drop_nulls().len():
-            return Nothing()
-        first = values.min()
-        # Between that value and the first changed one no input has a row, but the result may have: days without a sale, say.
-        earlier = [
-            source.rows().filter(pl.col(self.column) < first).select(pl.col(self.column).max()) for source in inputs.sources.values()
-        ]
-        last = pl.concat(pl.collect_all(earlier, engine="streaming")).to_series().max()
+        if not values.drop_nulls().len():  # rows without a value go into quarantine
+            return Partitions(self.column, (None,)) if values.len() else Nothing()
+        last = self._last_before(inputs, values.min())
         return Everything() if last is None else Tail(self.column, last)
+
+    def _last_before(self, inputs: Inputs, first: Any) -> Any | None:
+        """The last value before the first that changed. No input has rows between the two, the result may: days without a sale."""
+        for nearest in (first - self.lookback, None):  # mostly it is near, and what is older need not be read
+            condition = (pl.col(self.column) < first) & (pl.lit(value=True) if nearest is None else pl.col(self.column) >= nearest)
+            earlier = [source.rows().filter(condition).select(pl.col(self.column).max()) for source in inputs.sources.values()]
+            last = pl.concat(pl.collect_all(earlier, engine="streaming")).to_series().max()
+            if last is not None:
+                return last
+        return None
 
     def read(self, rows: pl.LazyFrame, scope: Scope) -> pl.LazyFrame:
         """See `ComputedKind.read`."""
@@ -248,7 +253,7 @@ class Trailing(ComputedKind):
 
 @dataclass(frozen=True)
 class Full(ComputedKind):
-    """The function is given everything; only rows that differ are written."""
+    """The function is given everything, whatever changed in inputs or dimensions; only rows that differ are written."""
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
@@ -256,7 +261,8 @@ class Full(ComputedKind):
 
     def scope(self, inputs: Inputs) -> Scope:
         """See `ComputedKind.scope`."""
-        return Everything() if inputs.is_first or inputs.moved else Nothing()
+        looked_up = any(source.moved for source in inputs.dimensions.values())
+        return Everything() if inputs.is_first or inputs.moved or looked_up else Nothing()
 
 
 def require_key_within(table: "TableDeclaration", columns: Sequence[str]) -> None:

@@ -27,7 +27,12 @@ class FeedDeclaration(Declaration):
     @property
     def personal(self) -> frozenset[str]:
         """See `Declaration.personal`."""
-        return frozenset(getattr(self.feed, "personal", ()))
+        return frozenset(self.feed.personal)
+
+    @property
+    def feed_name(self) -> str | None:
+        """See `Declaration.feed_name`."""
+        return self.feed.name
 
 
 def feed(name: str, feed: Feed, description: str, owner: str | None = None) -> FeedDeclaration:

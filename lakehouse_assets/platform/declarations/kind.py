@@ -36,7 +36,7 @@ class Inputs:
         keys: By parameter, the column that refers to a dimension; dimensions that restate nothing are left out.
         function: The table's function.
         stored: The table that is written.
-        keyed: Whether the contract has a key.
+        key: The contract's key, if it has one.
         extra: Further arguments of the function, as a champion.
     """
 
@@ -45,7 +45,7 @@ class Inputs:
     keys: Mapping[str, str]
     function: Function
     stored: Table
-    keyed: bool
+    key: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

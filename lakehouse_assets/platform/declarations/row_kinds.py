@@ -29,6 +29,7 @@ from lakehouse_assets.platform.quality.split import Split
 from lakehouse_assets.platform.storage import merge, scd1, scd2, snapshots
 from lakehouse_assets.platform.storage import replace as replacing
 from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.lineage import ORDER
 from lakehouse_assets.platform.storage.scd1 import Latest
 from lakehouse_assets.platform.storage.scd2 import IS_DELETED, VALID_FROM, History
 from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration
 
 RETIRE_AT_MOST = 0.2
-LINEAGE = ("_sequence", "_row")
-"""What tells the rows of a feed apart, and in which order they came: the number of the file and the row in it."""
 
 
 class RowKind(Kind):
@@ -61,13 +60,23 @@ class RowKind(Kind):
 
 
 def affected(inputs: Inputs) -> Iterator[pl.LazyFrame]:
-    """What the function returns for the rows that came, changed, went, or refer to a row of a dimension that did, before and after."""
+    """What the function makes of rows that came, changed, went, or refer to a row of a dimension that did: as they were, and as they are.
+
+    A function over a feed may look at the rows of a file together, as one that numbers them, so it is given whole files.
+    """
     name, source = inputs.only
     now = inputs.whole_dimensions()
     before = now | {parameter: at.rows_before() for parameter, at in inputs.dimensions.items() if at.moved}
+    referring = list(inputs.referring(source))
+    if set(ORDER) <= set(source.rows().collect_schema()):
+        files = [frame.select(ORDER[0]) for frame in (source.came(), source.went(), *referring)]
+        numbers = Partitions(ORDER[0], pl.concat(files).unique().collect(engine="streaming").to_series().sort().to_list())
+        yield inputs.function(**{name: numbers.filter(source.rows_before())}, **before)
+        yield inputs.function(**{name: numbers.filter(source.rows())}, **now)
+        return
     yield inputs.function(**{name: source.went()}, **before)
     yield inputs.function(**{name: source.came()}, **now)
-    for rows in inputs.referring(source):
+    for rows in referring:
         yield inputs.function(**{name: rows}, **before)
         yield inputs.function(**{name: rows}, **now)
 
@@ -114,20 +123,21 @@ class Append(RowKind):
         """See `RowKind.restate`."""
         name, source = inputs.only
         rows = source.rows()
-        has_lineage = set(LINEAGE) <= set(rows.collect_schema()) & set(inputs.stored.schema())
-        if source.is_new or not has_lineage or inputs.keyed:
-            return Plan(
-                {name: rows.sort(LINEAGE) if set(LINEAGE) <= set(rows.collect_schema()) else rows, **inputs.whole_dimensions()},
-                Everything(),
-            )
-        files = Partitions(LINEAGE[0], sorted(source.touched(LINEAGE[:1]).to_series()))
+        has_lineage = set(ORDER) <= set(rows.collect_schema())
+        if inputs.key and not source.is_new:
+            plan = restate_keys(inputs, inputs.key)
+            # Of rows with one key the first one counts, so they have to be in order.
+            return replace(plan, frames={**(plan.frames or {}), name: rows.sort(ORDER) if has_lineage else rows})
+        if source.is_new or not has_lineage or not set(ORDER) <= set(inputs.stored.schema()):
+            return Plan({name: rows.sort(ORDER) if has_lineage else rows, **inputs.whole_dimensions()}, Everything())
+        files = Partitions(ORDER[0], sorted(source.touched(ORDER[:1]).to_series()))
         return Plan({name: files.filter(rows), **inputs.whole_dimensions()}, files)
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
         if result.scope is None or result.adds:
             return table.append(result.rows, commit)
-        tells_apart = LINEAGE if isinstance(result.scope, Partitions) else result.identity
+        tells_apart = ORDER if isinstance(result.scope, Partitions) else result.identity
         return replacing.replace(table, result.rows, result.scope, tells_apart, commit)
 
 
@@ -155,7 +165,7 @@ class Upsert(RowKind):
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
         for parameter, schema in schemas.items():
-            if self.newest_by is None and not set(LINEAGE) <= set(schema):
+            if self.newest_by is None and not set(ORDER) <= set(schema):
                 raise DeclarationError(
                     f"{table.name}: of two rows with one key it is unclear which counts, because the input {parameter} "
                     f"({table.inputs[parameter]}) is no feed, whose rows have an order. Name a column in newest_by, or use ByKey"
@@ -183,7 +193,7 @@ class Upsert(RowKind):
 
     def release(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.release`. What a later file said of a key is not undone by what an earlier one says."""
-        return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by or LINEAGE[0])
+        return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by or ORDER[0])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import (
     QUARANTINE_SUFFIX,
-    STAGING_SUFFIX,
     Declaration,
     DeclarationError,
     nearest,
@@ -25,6 +24,7 @@ from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.quality.contract import Contract, columns_of, key_columns, references_of, rules_of, schema_of
 from lakehouse_assets.platform.quality.rules import Rule, key_rule
 from lakehouse_assets.platform.storage.errors import TypeNotStorable
+from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX
 from lakehouse_assets.platform.storage.types import check_partition_columns, stored_schema
 
 Picture = Callable[[Callable[[str], pl.LazyFrame]], bytes]
@@ -66,8 +66,16 @@ class TableDeclaration(Declaration):
         self._check_columns()
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
-        """The rows, from the frames that the function reads."""
-        return self.function(*args, **kwargs)
+        """The rows, from the frames that the function reads.
+
+        Raises:
+            TypeError: The function returned something else than a lazy frame.
+        """
+        frame: Any = self.function(*args, **kwargs)
+        if not isinstance(frame, pl.LazyFrame):
+            advice = "call .lazy() on it" if isinstance(frame, pl.DataFrame) else "return the rows"
+            raise TypeError(f"{self.name}: its function returned a {type(frame).__name__} instead of a LazyFrame: {advice}")
+        return frame
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""

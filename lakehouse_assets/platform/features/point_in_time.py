@@ -16,9 +16,8 @@ def join_as_known(labels: pl.LazyFrame, features: pl.LazyFrame, *, entity: Seque
 
     Args:
         labels: One row a label, with the columns of `entity` and `at` (UTC).
-        features: The feature set with all revisions: `entity`, `event_time`, `known_at` (UTC) and values. Nothing is known before it
-            happens:
-            `event_time` is not after `known_at`.
+        features: The feature set with all revisions: `entity`, `event_time`, `known_at` (UTC) and values. Nothing is known before
+            it happens: `event_time` is not after `known_at`.
         entity: Columns that name the entity.
         event_time: Column of the features: when the values applied.
         at: Column of the labels: no value is taken whose event time or known-at is after it.

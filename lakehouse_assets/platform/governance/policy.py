@@ -10,9 +10,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.quality.masking import Personal
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.declarations.base import Declaration
 
 
 @dataclass(frozen=True)
@@ -66,35 +70,23 @@ class Policy:
         return Personal(columns, frozenset[str]().union(*(reader.not_personal for reader in readers)) - columns)
 
 
-# --- from declarations: all that is needed of one stands here
-
-QUARANTINE_SUFFIX = "__quarantine"
+# --- from declarations
 
 
-def policy_of(declarations: Iterable[Any]) -> Policy:
+def policy_of(declarations: Iterable["Declaration"]) -> Policy:
     """The policy that declarations state."""
     return Policy({declaration.name: _described(declaration) for declaration in declarations})
 
 
-def _described(declaration: Any) -> Described:
-    feed = getattr(declaration, "feed", None)
-    if feed is not None:
-        personal = frozenset(getattr(feed, "personal", ()))
-        return Described(Personal(personal, frozenset(feed.columns) - personal), feed=feed.name)
-    contract = getattr(declaration, "contract", None)
-    if contract is None:  # a model: its table is a ledger of decisions
-        return Described(Personal())
-    from lakehouse_assets.platform.quality.contract import personal_of  # late: whoever comes here has Pandera loaded
-
-    personal_columns = personal_of(contract).columns
-    columns = frozenset(declaration.schema)
-    return Described(Personal(personal_columns, columns - personal_columns), declaration.sources())
+def _described(declaration: "Declaration") -> Described:
+    columns = frozenset(name for name in declaration.schema if not name.startswith("_"))
+    return Described(Personal(declaration.personal, columns - declaration.personal), declaration.sources(), declaration.feed_name)
 
 
 # --- the cached policy
 
 
-def load_policy(file: Path, code: Iterable[Path], declarations: Callable[[], Iterable[Any]]) -> Policy:
+def load_policy(file: Path, code: Iterable[Path], declarations: Callable[[], Iterable["Declaration"]]) -> Policy:
     """The cached policy of this code; without one, it is made from the declarations and cached.
 
     Args:

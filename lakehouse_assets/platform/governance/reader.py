@@ -13,8 +13,9 @@ from functools import cached_property
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.governance.audit import AuditLog, Read
-from lakehouse_assets.platform.governance.policy import QUARANTINE_SUFFIX, Policy
+from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
 from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -73,7 +74,7 @@ class Reader:
         return self._given(handle.scan(number), handle, "scan", number)
 
     def view(self, rows: pl.LazyFrame, table: str, what: str) -> pl.LazyFrame:
-        """Rows that were worked out from a table (a quarantine with its source), masked as the rows of that table are."""
+        """Rows that were computed from a table (a quarantine with its source), masked as the rows of that table are."""
         return self._given(rows, self.lakehouse.table(table), what)
 
     def masked_frames(self, tables: Iterable[Table]) -> dict[str, tuple[pl.LazyFrame, tuple[str, ...]]]:

@@ -92,6 +92,25 @@ def parse(text: str, known: Iterable[str]) -> Query:
     return Query(tree.sql(dialect=_Dialect, comments=False, normalize_functions=False), tuple(tables), _joined_on(tree))
 
 
+def condition(text: str) -> str:
+    """A condition on the columns of one table, as Polars is given it.
+
+    Raises:
+        QueryRefused: It is something else, or has a query in it.
+    """
+    try:
+        tree = _statement(f"select 1 where ({text})")
+    except QueryRefused as error:
+        raise QueryRefused(f"the condition {text!r} cannot be understood: {error}") from error
+    parts = list(tree.walk())
+    for node in parts:
+        _check_kind(node)
+    where = tree.args.get("where")
+    if where is None or not isinstance(where.this, exp.Paren) or sum(isinstance(node, exp.Select | exp.Table) for node in parts) != 1:
+        raise QueryRefused(f"{text!r} is not a condition on the columns of one table, as in \"invoice = '489434'\"")
+    return str(where.this.this.sql(dialect=_Dialect, comments=False, normalize_functions=False))
+
+
 def run_sql(reader: Reader, text: str) -> pl.DataFrame:
     """The rows of a query over the tables of a root, with personal data masked unless the reader's principal may see it.
 

@@ -1,6 +1,6 @@
 """Moves files that are in bronze out of the landing zone.
 
-That a file is moved stands in the log first, so a move that a death prevented is made by the next run.
+The log records that a file is moved before it is, so a move that a crash prevented is made by the next run.
 """
 
 from pathlib import PurePosixPath
@@ -15,7 +15,7 @@ from lakehouse_assets.platform.storage.table import Table
 
 
 def move_read_files(log: Table, zone: Zone, feed: Feed, cursor: int | None, run_id: str) -> list[tuple[str, int, str]]:
-    """Move the files up to `cursor` that were read and lie there as they were read; gives those that cannot be moved, with the reason.
+    """Move the files up to `cursor` that were read and are still listed as they were read; those that cannot be moved, with the reason.
 
     They keep their path in the archive. Where a file of that name was archived before, the later one gets its number before its ending.
     """

@@ -1,6 +1,6 @@
 """From the landing log into a bronze table: files after the cursor, in order, exactly once. How one file is opened is in `opened`.
 
-Two commits a batch: first the landing log says what became of each file, then the rows and the cursor go into bronze. A run that died in
+Two commits a batch: first the landing log records the outcome of each file, then the rows and the cursor go into bronze. A run that died in
 between is taken up with the same batch. A file that is reread goes alone: one commit takes its old rows away and brings the new ones.
 """
 
@@ -18,12 +18,12 @@ from lakehouse_assets.platform.ingestion.compression import estimated_text
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.feed_hint import is_idle, note
 from lakehouse_assets.platform.ingestion.file_state import REREAD, FeedState
-from lakehouse_assets.platform.ingestion.opened import BrokenStream, Opened, Opener
+from lakehouse_assets.platform.ingestion.opened import BrokenStream, OpenedFile, Opener
 from lakehouse_assets.platform.ingestion.zone import LISTED, Zone
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
 from lakehouse_assets.platform.storage.errors import CursorMoved
-from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.predicates import ColumnValues
 from lakehouse_assets.platform.storage.stream import append_stream
 from lakehouse_assets.platform.storage.table import Table
 
@@ -35,7 +35,7 @@ REPLACED = "lakehouse.replaced"
 
 @dataclass(frozen=True)
 class Ingested:
-    """What one file gave: how many rows, or the reason why it was refused."""
+    """The result of one file: how many rows, or the reason why it was refused."""
 
     path: str
     sequence: int
@@ -45,7 +45,7 @@ class Ingested:
 
 @dataclass(frozen=True)
 class Ingestion:
-    """A feed on its way into its bronze table.
+    """Brings the files of a feed into its bronze table.
 
     Attributes:
         batch_bytes: Most bytes of text that go into one commit, estimated before the files are opened, unless the feed says otherwise.
@@ -73,11 +73,11 @@ class Ingestion:
             self.bronze.add_columns(missing)
 
     def waiting(self) -> int:
-        """How many files wait: see `pending`."""
+        """How many files are pending."""
         return self.pending().height
 
     def pending(self) -> pl.DataFrame:
-        """The files that a run would look into, `path`, `size` and `modified`: unknown ones, and those with a number but not in bronze.
+        """The files that a run would examine, `path`, `size` and `modified`: unknown ones, and those with a number but not in bronze.
 
         Files that may still be being written, by the settle time of the feed, are left out. What it costs while nothing is pending does
         not grow with the number of files; in return it may take `feed_hint.LIST_AGAIN_SECONDS` until a file that was modified in place,
@@ -106,12 +106,12 @@ class Ingestion:
         """Number the files that the log does not know; how many events that made."""
         return landing.discover(self.log, self.zone, self.feed, run_id)
 
-    def ask(self, path: str, *, reread: bool, run_id: str) -> str:
-        """Let the next run read a file again; see `landing.ask`."""
-        return landing.ask(self.log, self.zone, self.feed, path, reread=reread, run_id=run_id)
+    def request_read(self, path: str, *, reread: bool, run_id: str) -> str:
+        """Let the next run read a file again; see `landing.request_read`."""
+        return landing.request_read(self.log, self.zone, self.feed, path, reread=reread, run_id=run_id)
 
     def ingest(self, run_id: str) -> Iterator[list[Ingested]]:
-        """Read what waits, batch by batch; each batch is in bronze when it is yielded.
+        """Read what is pending, batch by batch; each batch is in bronze when it is yielded.
 
         With an archive, the files that were read are moved there at last; those that cannot be moved are yielded with the reason.
         """
@@ -169,7 +169,7 @@ class Ingestion:
         fit = (text.cum_sum() <= limit) & (rereads.cum_sum() == 0)
         return pending.head(min(max(1, int(fit.sum())), self.feed.batch_files or self.batch_files))
 
-    def _report(self, files: list[Opened], batch: pl.DataFrame, cursor: Cursor, run_id: str, *, resumed: bool) -> None:
+    def _report(self, files: list[OpenedFile], batch: pl.DataFrame, cursor: Cursor, run_id: str, *, resumed: bool) -> None:
         outcomes = [file.outcome() for file in files]
         if not resumed:
             landing.record(self.log, self.feed.name, outcomes, run_id, cursor)
@@ -179,14 +179,14 @@ class Ingestion:
         new = [outcome for outcome in outcomes if (outcome["sequence"], outcome["event"], outcome["rows"]) not in known]
         landing.record(self.log, self.feed.name, new, run_id)
 
-    def _take_back(self, files: list[Opened], batch: pl.DataFrame, run_id: str) -> None:
+    def _take_back(self, files: list[OpenedFile], batch: pl.DataFrame, run_id: str) -> None:
         """Record again the outcomes that the log had before, of files that ended otherwise here, where another run was faster."""
         recorded = {row["sequence"]: row for row in batch.iter_rows(named=True)}
         wrong = [row for file in files if _outcome_of(row := recorded[file.sequence]) != (file.outcome()["event"], file.rows)]
         again = [{"path": row["path"], "sequence": row["sequence"], "event": row["outcome"], "rows": row["rows"]} for row in wrong]
         landing.record(self.log, self.feed.name, again, run_id)
 
-    def _append(self, files: list[Opened], state: FeedState, cursor: Cursor, run_id: str) -> Written:
+    def _append(self, files: list[OpenedFile], state: FeedState, cursor: Cursor, run_id: str) -> Written:
         stamps = {"_ingested_at": datetime.now(UTC), "_run_id": run_id}
         schema = self.bronze.schema()
         rows = sum(file.rows for file in files)
@@ -202,14 +202,14 @@ class Ingestion:
         commit = Commit((cursor,), lambda counts: {**info, **more(counts)})
         return append_stream(self.bronze, rows, batches, commit, instead_of=scope)
 
-    def _replaced(self, files: list[Opened], state: FeedState) -> tuple[Scope | None, Callable[[Counts], dict[str, str]]]:
+    def _replaced(self, files: list[OpenedFile], state: FeedState) -> tuple[ColumnValues | None, Callable[[Counts], dict[str, str]]]:
         """The rows that a batch takes away, and the entry about them in its commit."""
         file = files[0]
         old = state.previous_read(file.path, file.sequence) if file.reread and file.refused is None else None
         if old is None:
             return None, lambda _: {}
         entry = {"file": file.path, "sequence": old}
-        scope: Scope = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to be in it as well
+        scope: ColumnValues = {"_file": [file.path], "_sequence": [old, file.sequence]}  # the new rows have to be in it as well
         return scope, lambda counts: {REPLACED: json.dumps(entry | {"rows": counts.removed}, ensure_ascii=False)}
 
 

@@ -66,7 +66,7 @@ class BucketZone:
         return Listing(listed(paths, sizes, modified))
 
     def is_unchanged(self, listing: Listing) -> bool:
-        """As `Zone.is_unchanged`: a bucket has to be asked for its objects, a thousand a request. An archive keeps them few."""
+        """As `Zone.is_unchanged`: a bucket lists its objects, a thousand a request. An archive keeps them few."""
         return listing.folders is not None
 
     def files(self) -> list[LandedFile]:
@@ -100,7 +100,7 @@ class BucketZone:
         with _as_os_errors(path):
             try:
                 if not self._copy_to_new(source, target) and not self._same(self._chunks(path), target):
-                    raise FileExistsError(errno.EEXIST, "another content lies in the archive under this name", to)
+                    raise FileExistsError(errno.EEXIST, "another content is in the archive under this name", to)
             except FileNotFoundError:
                 return
             self._store.delete(source)
@@ -117,7 +117,7 @@ class BucketZone:
                         return False
         except OSError as error:
             raise NotLanded(
-                f"{source} cannot be landed as {self.address}/{path} ({error.strerror}). Nothing lies there half written."
+                f"{source} cannot be landed as {self.address}/{path} ({error.strerror}). Nothing is there half written."
             ) from error
         raise NotLanded(f"{self.address}/{path} exists with other content, and what was read from it stays: land {source} under a new name")
 

@@ -73,7 +73,7 @@ def _unreadable(file: str, scan: pl.LazyFrame, checks: Mapping[str, Sequence[pl.
                 scan.select(pl.nth(position).null_count()).collect(engine="streaming")
             except _FAILURES:
                 break
-            return RefusedFile(f"{file}: column {name!r} holds a value that has no text ({_first_line(failure)}). Mend it or land text.")
+            return RefusedFile(f"{file}: column {name!r} holds a value that has no text ({_first_line(failure)}). Correct it or land text.")
     return not_whole(file, "parquet file that can be read", error)
 
 

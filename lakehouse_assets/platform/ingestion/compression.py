@@ -23,7 +23,7 @@ MAGIC: dict[Compression, bytes] = {"gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\x
 _PIECE_BYTES = 1024 * 1024
 _PACKED = (*ENDINGS, ".parquet", ".xlsx")
 # How many bytes of text a byte of a packed file counts for. Of invoice lines it has: gzip 7, Zstandard 9, parquet 15, and XLSX 3, which is
-# held in memory.
+# kept in memory.
 _GROWTH = 10
 # What zipfile and the decompressors raise for a damaged, encrypted or unknown archive.
 _DAMAGE = (

@@ -1,8 +1,8 @@
 r"""CSV (RFC 4180: commas, double quotes, lines that end with "\n" or "\r\n") as records of text.
 
-A file whose quotes all stand where they should is left to Polars, and Python looks only at records that are too long or too short. Where
+A file whose quotes are all where they should be is left to Polars, and Python looks only at records that are too long or too short. Where
 they do not, Python splits the records around, so that nothing is lost or moves to another column, and Polars gets a copy of the file in
-which they are mended. An unquoted empty field is null, a quoted one is "", and a blank line is no record.
+which they are fixed. An unquoted empty field is null, a quoted one is "", and a blank line is no record.
 """
 
 import math
@@ -46,13 +46,13 @@ def read_csv(path: Path, required: Sequence[Sequence[str]], scratch: Scratch, li
     """Reads a CSV file whose first record is its header.
 
     A record that is too long or too short fills the columns that it has, and its note holds `_extra` (the fields beyond the header) or
-    `_missing` (the columns that it lacks) and `_line` (its text). Where a quote is not closed or stands in the way, the line is a
+    `_missing` (the columns that it lacks) and `_line` (its text). Where a quote is not closed or is in the way, the line is a
     record with null columns and the note `_line`, and reading goes on with the next line.
 
     Args:
         path: The file, in UTF-8.
         required: Header variants, as for `check_header`.
-        scratch: Where a file with quotes in the way is mended.
+        scratch: Where a file with quotes in the way is repaired.
         limits: The limit on the length of a line.
 
     Raises:
@@ -81,8 +81,8 @@ class _Reading:
     """One pass over a CSV file that finds out what Polars has to be told to read it.
 
     Attributes:
-        scanned: The file that Polars reads: the landed one, or its mended copy.
-        width: The number of columns in it. At least two in a mended copy, where a null in a single column would be a blank line.
+        scanned: The file that Polars reads: the landed one, or its fixed copy.
+        width: The number of columns in it. At least two in a fixed copy, where a null in a single column would be a blank line.
         count: The number of records in it, header and blank lines among them.
         blank: The number of blank lines among these.
         notes: By number (0 is the header), the notes of records that did not have the width of the header, and `_BLANK` for blank lines.
@@ -117,7 +117,7 @@ class _Reading:
     def _leave_to_polars(self, piece: bytes) -> int | None:
         """Counts the records of a piece; gives where the last one ends, which is not where the piece ends if its quotes are still open.
 
-        Gives None for content that Polars might split in another way than `_records`: where a quote stands in the way or seems not to
+        Gives None for content that Polars might split in another way than `_records`: where a quote is in the way or seems not to
         be closed, a CR is no line end, the header is not the first line, or in a single column, where a blank line would pass for an
         empty field.
         """
@@ -167,7 +167,7 @@ class _Reading:
 
     def _begin_copy(self) -> BinaryIO:
         self.width = max(2, self.width)
-        self.scanned = self._scratch.file("mended", self._path.name)
+        self.scanned = self._scratch.file("fixed", self._path.name)
         self._copy = self._files.enter_context(self.scanned.open("xb"))
         left = self._seen
         for piece in pieces(self._path, self._limits):
@@ -227,7 +227,7 @@ def _layout(piece: bytes) -> _Layout | None:
 
 
 def _layout_over_lines(characters: npt.NDArray[np.uint8]) -> _Layout:
-    """What `_layout` finds where a newline stands inside quotes; the quotes are known to open and close fields."""
+    """What `_layout` finds where a newline is inside quotes; the quotes are known to open and close fields."""
     at = np.flatnonzero((characters == _COMMA) | (characters == _NEWLINE) | (characters == _QUOTE))
     marks = characters[at]
     is_quote = marks == _QUOTE

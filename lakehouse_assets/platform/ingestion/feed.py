@@ -130,5 +130,5 @@ def is_seen(path: PurePosixPath) -> bool:
 
 
 def is_seen_name(name: str) -> bool:
-    """Whether a file or folder of this name is looked at."""
+    """Whether a file or folder of this name is listed."""
     return not name.startswith((".", "_")) and not name.endswith((".tmp", ".part"))

@@ -132,7 +132,7 @@ class FeedState:
         return replace(self, discoveries=discoveries, latest=latest)
 
     def to_examine(self, listing: pl.DataFrame) -> pl.DataFrame:
-        """The listed files that discovery has to look into: new, changed or touched since, or not read for a reason that is gone."""
+        """The listed files that discovery has to examine: new, changed or touched since, or not read for a reason that is gone."""
         return listing.join(self._known, on=list(_AS_LISTED), how="anti", maintain_order="left") if listing.height else listing
 
     def pending(self, after: int | None) -> pl.DataFrame:
@@ -189,7 +189,7 @@ class FeedState:
 
     @cached_property
     def _known(self) -> pl.DataFrame:
-        """The files as they were last discovered, but those that have to be looked into however they are listed."""
+        """The files as they were last discovered, but those that have to be examined however they are listed."""
         again = pl.concat([self._orphaned, self.copies.filter("transient")["path"]])
         last = self.discoveries.select(_AS_LISTED).unique("path", keep="last", maintain_order=True)
         return last.filter(~pl.col("path").is_in(again.implode()))

@@ -26,7 +26,7 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuses an object that names a key twice: one of the two values would be lost."""
     result = dict(members)
     if len(result) < len(members):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("a key appears twice in one object")
     return result
 
 

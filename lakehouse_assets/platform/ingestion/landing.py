@@ -2,7 +2,7 @@
 
 The log is a Delta table of events and only grows. Discovery adds `found`, `reread`, `duplicate`, `changed`, `ignored` and `touched`, each
 with a sequence number of its own; reading adds `read` or `refused`, and moving away `archived`, under the sequence of the file. Every event
-gets its number in the commit that adds it, so that events are ordered by commits. What follows from them is worked out in `file_state`.
+gets its number in the commit that adds it, so that events are ordered by commits. What follows from them is computed in `file_state`.
 """
 
 import time
@@ -49,8 +49,8 @@ _MOST_STATES = 200
 _states: dict[tuple[str, str], FeedState] = {}
 
 
-class NotAsked(ValueError):
-    """A file cannot be read again as was asked for."""
+class RequestRefused(ValueError):
+    """A file cannot be read again as was requested."""
 
 
 def state(log: Table, feed: str) -> FeedState:
@@ -98,12 +98,12 @@ def _events(feed: str) -> str:
 
 
 def listed(zone: Zone, feed: Feed) -> pl.DataFrame:
-    """The files of a feed as they are in the landing folder now: `path`, `size`, `modified`, oldest first."""
+    """The files that are in the landing folder of a feed now: `path`, `size`, `modified`, oldest first."""
     return _taken(zone.listing().files, feed)
 
 
 def to_examine(known: FeedState, listing: pl.DataFrame, feed: Feed) -> pl.DataFrame:
-    """The listed files of a feed that discovery has to look into. The pattern is matched last: it takes longer than the comparison."""
+    """The listed files of a feed that discovery has to examine. The pattern is matched last: it takes longer than the comparison."""
     return _taken(known.to_examine(listing), feed)
 
 
@@ -153,11 +153,11 @@ def discover(log: Table, zone: Zone, feed: Feed, run_id: str) -> int:
         return len(rows)
 
 
-def ask(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool, run_id: str) -> str:
+def request_read(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool, run_id: str) -> str:
     """Number a file again, so that the next run reads it: one that was refused, or any one with `reread`. The event that was added.
 
     Raises:
-        NotAsked: The file is not in the landing zone or is pending already; without `reread`, it was not refused.
+        RequestRefused: The file is not in the landing zone or is pending already; without `reread`, it was not refused.
     """
     while True:
         known = state(log, feed.name)
@@ -166,7 +166,7 @@ def ask(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool, run_id: 
         try:
             file = zone.stat(path)
         except OSError as error:
-            raise NotAsked(f"{path} cannot be opened in the landing zone ({error.strerror}): land it again") from error
+            raise RequestRefused(f"{path} cannot be opened in the landing zone ({error.strerror}): land it again") from error
         row: dict[str, Any] = {
             "path": path,
             "size": file.size,
@@ -187,12 +187,12 @@ def ask(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool, run_id: 
 
 def _check_request(path: str, feed: Feed, file_state: FileState | None, *, archived: bool, reread: bool) -> None:
     if file_state is None and not archived:
-        raise NotAsked(f"{path} was never found in feed {feed.name}: `lakehouse files {feed.name}` lists what was")
+        raise RequestRefused(f"{path} was never found in feed {feed.name}: `lakehouse files {feed.name}` lists what was")
     if file_state is not None and file_state.is_pending:
-        raise NotAsked(f"{path} is pending already: `lakehouse run` reads it")
+        raise RequestRefused(f"{path} is pending already: `lakehouse run` reads it")
     if not reread and (file_state is None or file_state.outcome != REFUSED):
         outcome = ARCHIVED if file_state is None else file_state.outcome or file_state.event
-        raise NotAsked(f"{path} was not refused ({outcome}): `lakehouse files reread {path}` reads it again all the same")
+        raise RequestRefused(f"{path} was not refused ({outcome}): `lakehouse files reread {path}` reads it again all the same")
 
 
 def _number(log: Table, feed: Feed, rows: list[dict[str, Any]], known: FeedState, run_id: str) -> None:
@@ -224,7 +224,7 @@ def _append(log: Table, feed: str, events: Sequence[dict[str, Any]], run_id: str
 
     def attempt(table: DeltaTable) -> Counts:
         for cursor in cursors:
-            # Also where the cursor has come as far as this commit would bring it: then another run's events stand there, not these.
+            # Also where the cursor has come as far as this commit would bring it: then another run's events are there, not these.
             if (at := cursor_of(table, cursor.source)) != cursor.before:
                 raise CursorMoved(f"the cursor of {cursor.source!r} is at {at}, this commit starts at {cursor.before}: read it again")
         last = cursor_of(table, _events(feed))

@@ -54,7 +54,7 @@ class Parsed:
 
     Attributes:
         frame: The declared columns as String, `_row` (Int64, 1 is the first record) and `_rescued` (String, a JSON object or
-            null), in file order, one row a record. It streams, and reads the file anew where it can: keep the file until the
+            null), in file order, one row a record. It streams, and reads the file again where it can: keep the file until the
             frame has been written. Collecting it raises RefusedFile if the file is not any more what it was.
         rows: The number of rows.
         unknown: The columns that the file has beyond the declared ones and that a bronze table could take on (`new_columns`).
@@ -89,7 +89,7 @@ def parse(
 ) -> Parsed:
     """Reads one landed file into a bronze frame.
 
-    Text comes as it stands in the file, typed values as canonical text (`as_text`), and null stays null. In CSV an unquoted
+    Text comes as it is in the file, typed values as canonical text (`as_text`), and null stays null. In CSV an unquoted
     empty field is null and a quoted one is "". What does not fit the columns is in `_rescued`: undeclared columns under their
     names, surplus fields as `_extra`, absent ones as `_missing`, and the text of a record that cannot be split as `_line`.
 
@@ -149,10 +149,10 @@ def _check_opens(path: Path) -> None:
 
 
 def _not_opened(name: str, error: OSError) -> RefusedFile:
-    said = error.strerror or error
+    reason = error.strerror or error
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return RefusedFile(f"{name} cannot be unpacked or converted ({said}). Free disk space, or set TMPDIR to a folder with more.")
-    return RefusedFile(f"{name} cannot be opened ({said}). Make sure that it is there and that this process may read it.")
+        return RefusedFile(f"{name} cannot be unpacked or converted ({reason}). Free disk space, or set TMPDIR to a folder with more.")
+    return RefusedFile(f"{name} cannot be opened ({reason}). Make sure that it is there and that this process may read it.")
 
 
 def _is_same(path: Path, state: tuple[int, int, int]) -> bool:

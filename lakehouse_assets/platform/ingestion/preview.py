@@ -1,4 +1,4 @@
-"""What a run would make of files that have not landed yet. Nothing is written; what silver would say of the rows is not known here."""
+"""What a run would do with files that have not landed yet. Nothing is written; the contracts of silver are not checked here."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -26,7 +26,7 @@ class Preview:
     Attributes:
         name: Under which it would land.
         format: The ending of its name.
-        becomes: `new`; `replaces` the rows that its name brought before; `known`: it was read or lies there already; `refused`.
+        becomes: `new`; `replaces` the rows that its name brought before; `known`: it was read or is there already; `refused`.
         reason: Why, unless it is new.
         rows: How many would come into bronze.
         new_columns: What bronze has no column for: gained under the policy `evolve`, rescued under `rescue`.
@@ -44,15 +44,18 @@ class Preview:
     frame: pl.LazyFrame | None = field(default=None, repr=False)
 
 
-def preview(way: Ingestion, files: list[Path], held: ExitStack) -> Iterator[Preview]:
-    """What would become of files if they landed in this order; the frames can be read until `held` is closed."""
-    state = way.state()
-    columns = [name for name in (way.bronze.schema() if way.bronze.exists() else way.feed.schema()) if name not in LINEAGE]
-    previewer = _Previewer(way, state, held, dict(state.ingested_contents(newest_only=way.feed.snapshot).iter_rows()), columns)
+def preview(ingestion: Ingestion, files: list[Path], resources: ExitStack) -> Iterator[Preview]:
+    """What would become of files if they landed in this order; the frames can be read until `resources` is closed."""
+    state = ingestion.state()
+    columns = [
+        name for name in (ingestion.bronze.schema() if ingestion.bronze.exists() else ingestion.feed.schema()) if name not in LINEAGE
+    ]
+    contents = dict(state.ingested_contents(newest_only=ingestion.feed.snapshot).iter_rows())
+    previewer = _Previewer(ingestion, state, resources, contents, columns)
     for file in files:
         ending = "".join(file.suffixes[-2:] if file.suffix.lower() in ENDINGS else file.suffixes[-1:]).lstrip(".")
         try:
-            yield previewer.judged(file, ending)
+            yield previewer.preview(file, ending)
         except RefusedFile as error:
             yield Preview(file.name, ending, REFUSED, str(error))
         except OSError as error:
@@ -61,53 +64,53 @@ def preview(way: Ingestion, files: list[Path], held: ExitStack) -> Iterator[Prev
 
 @dataclass(frozen=True)
 class _Previewer:
-    """Knows what was read, and learns from each file what the next one is held against: `contents` by hash, `columns` of bronze."""
+    """Knows what was read, and learns from each file what the next one is compared with: `contents` by hash, `columns` of bronze."""
 
-    way: Ingestion
+    ingestion: Ingestion
     state: FeedState
-    held: ExitStack
+    resources: ExitStack
     contents: dict[str, str]
     columns: list[str]
 
-    def judged(self, file: Path, ending: str) -> Preview:
-        name, feed = file.name, self.way.feed
+    def preview(self, file: Path, ending: str) -> Preview:
+        name, feed = file.name, self.ingestion.feed
         if not file.is_file():
             raise RefusedFile(f"{file} is not a file")
         if not is_seen(PurePosixPath(name)) or not feed.takes(name):
             raise RefusedFile(f"{name} does not fit the pattern of the feed or looks unfinished: no run would see it")
         with file.open("rb") as opened:
             content = content_hash(opened)
-        becomes, reason = _by_name(self.way, name, content, self.state)
+        becomes, reason = _by_name(self.ingestion, name, content, self.state)
         if becomes == NEW and content in self.contents:
             becomes, reason = KNOWN, f"{name} has the same content as {self.contents[content]}, which is read already"
         if becomes == KNOWN:
             return Preview(name, ending, becomes, reason)
         parsed, gained = parse_by_policy(file, feed, self.columns)
-        self.held.enter_context(parsed)
+        self.resources.enter_context(parsed)
         self._learn(content, name, gained)
         rescued = int(parsed.frame.select(pl.col("_rescued").is_not_null().sum()).collect(engine="streaming").item())
         frame = _as_bronze(parsed, name, feed.schema())
         return Preview(name, ending, becomes, reason, parsed.rows, gained or parsed.unknown, rescued, frame)
 
     def _learn(self, content: str, name: str, gained: tuple[str, ...]) -> None:
-        if self.way.feed.snapshot:
+        if self.ingestion.feed.snapshot:
             self.contents.clear()
         self.contents[content] = name
         self.columns.extend(gained)
 
 
-def _by_name(way: Ingestion, name: str, content: str, state: FeedState) -> tuple[str, str | None]:
-    """What the name says: another file may lie there under it, or have been read."""
+def _by_name(ingestion: Ingestion, name: str, content: str, state: FeedState) -> tuple[str, str | None]:
+    """What follows from the name: another file may be there under it, or have been read."""
     try:
-        with way.zone.open(name) as lying:
-            same = content_hash(lying) == content
+        with ingestion.zone.open(name) as existing:
+            same = content_hash(existing) == content
     except FileNotFoundError:
         pass
     else:
         if same:
-            return KNOWN, f"{name} lies there already"
-        raise RefusedFile(f"{name} lies there with another content: land it under a new name")
-    event, reason = classify(name, content, state.of_paths([name]).get(name), way.feed.changed)
+            return KNOWN, f"{name} is there already"
+        raise RefusedFile(f"{name} is there with another content: land it under a new name")
+    event, reason = classify(name, content, state.of_paths([name]).get(name), ingestion.feed.changed)
     if event in {CHANGED, IGNORED}:
         raise RefusedFile(str(reason))
     if event == TOUCHED:

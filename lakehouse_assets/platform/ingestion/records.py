@@ -37,7 +37,7 @@ class Records:
     Attributes:
         header: The column names of the file, in its order, each once.
         frame: One row a record in file order; one String column a header position, named "0", "1", …, and `_note`: the
-            members of a JSON object (`note`) that tell what else the record held, or null.
+            members of a JSON object (`note`) that tell what else the record had, or null.
         rows: The number of records.
         undeclared: Column names of the file that `header` leaves out because their values are in the notes.
     """
@@ -108,14 +108,14 @@ def _member(cell: pl.Expr) -> pl.Expr:
 
 
 def note(members: Mapping[str, Any]) -> str:
-    """Renders what a record held beside its columns as the members of a JSON object, without the braces."""
+    """Renders what a record has besides its columns as the members of a JSON object, without the braces."""
     return _JSON.encode(members)[1:-1]
 
 
 def new_columns(records: Records, columns: Sequence[str]) -> tuple[str, ...]:
     """Names the columns of a file that a bronze table could take on, in the order of the file.
 
-    Left out are names that no column can have beside the others: blank ones, those that start with `_`, hold a control character or
+    Left out are names that no column can have next to the others: blank ones, those that start with `_`, contain a control character or
     a backtick, look like a pattern to Polars (`*`, `^…$`), are longer than 255 bytes, or differ from another one only by case.
     A file with more than `MOST_NEW_COLUMNS` new columns offers none: it is no wider table but something else.
 

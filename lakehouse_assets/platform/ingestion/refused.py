@@ -17,6 +17,6 @@ class RefusedFile(Exception):
 
 
 def not_whole(file: str, kind: str, error: BaseException) -> RefusedFile:
-    """Gives the refusal of a truncated or damaged file, with what its reader said."""
+    """The refusal of a truncated or damaged file, with the message of its reader."""
     first_line = str(error).partition("\n")[0]
     return RefusedFile(f"{file} is not a whole {kind} ({first_line}). Land it again, complete.")

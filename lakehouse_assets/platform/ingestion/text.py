@@ -81,7 +81,7 @@ def pieces(path: Path, limits: Limits) -> Iterator[bytes]:
 
 
 def _line(path: Path, end: int) -> int:
-    """The line in which the byte before `end` stands; 1 is the first."""
+    """The line that holds the byte before `end`; 1 is the first."""
     line = 1
     with path.open("rb") as file:
         while end > 0 and (piece := file.read(min(end, _PIECE_BYTES))):

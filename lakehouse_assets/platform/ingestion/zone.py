@@ -1,4 +1,4 @@
-"""The landing folder of one feed: which files lie there, how they are opened, moved to the archive, and put there whole.
+"""The landing folder of one feed: which files are there, how they are opened, moved to the archive, and put there whole.
 
 Only places and bytes belong here. Which files were seen before is in `landing`, what they say in `parse`; a bucket has its own module.
 """
@@ -45,7 +45,7 @@ class NotListed(OSError, ValueError):
 
 @dataclass(frozen=True)
 class LandedFile:
-    """A file below a feed's folder, as it lies there now. `path` is relative to the folder, with forward slashes."""
+    """A file below a feed's folder, as it is there now. `path` is relative to the folder, with forward slashes."""
 
     path: str
     size: int
@@ -94,7 +94,7 @@ class Zone(Protocol):
         """
 
     def stat(self, path: str) -> LandedFile:
-        """A file as it lies there now.
+        """A file as it is there now.
 
         Raises:
             OSError: It is gone (FileNotFoundError) or out of reach; `strerror` says why.
@@ -115,15 +115,15 @@ class Zone(Protocol):
         """
 
     def archive(self, path: str, to: str) -> None:
-        """Move a file into the archive, as `to` there. One that is gone, or lies in the archive already, is fine.
+        """Move a file into the archive, as `to` there. One that is gone, or is in the archive already, is fine.
 
         Raises:
-            FileExistsError: Another content lies there under that name; nothing was moved.
+            FileExistsError: Another content is there under that name; nothing was moved.
             OSError: It cannot be moved.
         """
 
     def put(self, source: Path, path: str) -> bool:
-        """Land a file whole or not at all; False if the same content lies there already.
+        """Land a file whole or not at all; False if the same content is there already.
 
         Raises:
             NotLanded: Another content has its name there, or the file cannot be read or written.
@@ -214,11 +214,11 @@ class LocalZone:
                     f"{target} exists with other content, and what was read from it stays: land {source} under a new name"
                 ) from None
         except OSError as error:
-            raise NotLanded(f"{source} cannot be landed as {target} ({error.strerror}). Nothing lies there half written.") from error
+            raise NotLanded(f"{source} cannot be landed as {target} ({error.strerror}). Nothing is there half written.") from error
         return True
 
     def _inside(self, path: str) -> Path:
-        """Where a path really lies."""
+        """Where a path really leads."""
         name = _relative(path)
         real = Path(os.path.realpath(self.folder / name))
         if not real.is_relative_to(os.path.realpath(self.folder)):

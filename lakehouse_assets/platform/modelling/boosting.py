@@ -1,6 +1,6 @@
 """The door to LightGBM: how it is imported, which columns it may be handed, and what makes its trees reproducible.
 
-LightGBM ends the whole process on column types that it does not know, and does not look at the names of Polars columns, so every training
+LightGBM ends the whole process on column types that it does not know, and does not compare the names of Polars columns, so every training
 and prediction passes here. What is trained does not belong here.
 """
 
@@ -18,7 +18,7 @@ REPRODUCIBLE: Mapping[str, Any] = {"deterministic": True, "force_row_wise": True
 
 
 def load_lightgbm() -> Any:
-    """The module `lightgbm`, imported late and in such a way that trainings on the same cores do not slow each other down."""
+    """The module `lightgbm`, imported late, with threads that do not slow other trainings on the same cores down."""
     # Threads that spin while they wait make two trainings several times slower. OpenMP reads this once, when it is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import lightgbm

@@ -74,7 +74,7 @@ def forecast_plot(
 
 
 def backtest_plot(scores: pl.DataFrame, *, model: str, baselines: Sequence[str]) -> bytes:
-    """The WAPE of a model beside its baselines, from every origin and as the mean over them.
+    """The WAPE of a model and of its baselines, from every origin and as the mean over them.
 
     Args:
         scores: `origin`, and one column with the WAPE of the model and of each baseline.

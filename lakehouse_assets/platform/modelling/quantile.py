@@ -36,7 +36,7 @@ class QuantileModel:
     Attributes:
         quantiles: Share of outcomes below each forecast, ascending and symmetric around the median.
         boosters: In the order of the quantiles, all with the same features.
-        stretch: What `calibrate` found: for each quantile the factor on its distance from the median.
+        stretch: The result of `calibrate`: for each quantile the factor on its distance from the median.
     """
 
     quantiles: tuple[float, ...]
@@ -123,7 +123,7 @@ def fit_quantiles(
 
 
 def calibrate(model: QuantileModel, rows: pl.DataFrame, label: str) -> QuantileModel:
-    """The model with each band between two opposite quantiles stretched so that it would have held its share of `rows`.
+    """The model with each band between two opposite quantiles stretched so that it would have covered its share of `rows`.
 
     Conformalized quantile regression (Romano, Patterson and Candès 2019), with errors in units of the quantile's distance from the median
     (CQR-m of Sesia and Candès 2020), so that a band stays narrow where the model is sure. Rows without a band say nothing about its

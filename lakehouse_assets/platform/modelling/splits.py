@@ -10,7 +10,7 @@ _ANCHOR = date(2000, 1, 3)
 
 
 def anchored_origins(last_day: date, *, count: int, step: int, horizons: int) -> list[date]:
-    """The latest origins whose forecasts can be held against outcomes in full, in order.
+    """The latest origins whose forecasts can be compared with outcomes in full, in order.
 
     They lie a multiple of `step` days after a fixed day, so that trainings of different days are tested on the same origins and can be
     compared.

@@ -11,12 +11,12 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration, Predictions
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, layout
-from lakehouse_assets.platform.quality.contract import ContractBroken, key_columns, references_of
+from lakehouse_assets.platform.pipeline import contracts, layout, rule_results
+from lakehouse_assets.platform.quality.contract import key_columns, references_of
 from lakehouse_assets.platform.quality.counting import broken_counts
 from lakehouse_assets.platform.quality.difference import Change, difference
 from lakehouse_assets.platform.quality.document import document
-from lakehouse_assets.platform.quality.rules import KEY_UNIQUE, BoundRule
+from lakehouse_assets.platform.quality.rules import KEY_UNIQUE
 from lakehouse_assets.platform.quality.split import misfits
 from lakehouse_assets.platform.storage.evolution import schema_changes
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -33,7 +33,7 @@ class Break:
 
 @dataclass(frozen=True)
 class ContractChanges:
-    """A contract held against the one that its table was last written under.
+    """A contract compared with the one that its table was last written under.
 
     Attributes:
         table: The table.
@@ -99,7 +99,7 @@ def _stored_rows(asset: TableDeclaration, changes: Iterable[Change], lakehouse: 
     if not asked:
         return
     rows = lakehouse.table(asset.name).scan()
-    for name, count in broken_counts(asset.contract, rows, asked, lambda bound: _referenced(bound, lakehouse)).items():
+    for name, count in broken_counts(asset.contract, rows, asked, lambda bound: rule_results.referenced(bound, lakehouse)).items():
         rule = rules.get(name)
         text = f"{count:,} stored rows break {name} ({rule.text if rule else 'the key is unique'})"
         if count and (rule is None or rule.rejects):
@@ -108,24 +108,14 @@ def _stored_rows(asset: TableDeclaration, changes: Iterable[Change], lakehouse: 
             notes.append(f"{text}; it only warns.")
 
 
-def _referenced(bound: BoundRule, lakehouse: Lakehouse) -> pl.LazyFrame | None:
-    if bound.reference is None or not lakehouse.table(bound.reference.table).exists():
-        return None
-    try:
-        values = contracts.reference_values(lakehouse, bound.reference)
-    except ContractBroken:  # that the column is not there is said where the other table is compared
-        return None
-    return values if values.limit(1).collect().height else None
-
-
 # --- who reads it
 
 
 def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: Lakehouse, notes: list[str]) -> Iterator[Break]:
     """The declarations that do not go on with the new columns."""
     schemas = _schemas(declared, lakehouse)
-    held = lakehouse.table(asset.name).schema()
-    lineage = {name: dtype for name, dtype in held.items() if name.startswith("_")}
+    existing = lakehouse.table(asset.name).schema()
+    lineage = {name: dtype for name, dtype in existing.items() if name.startswith("_")}
     new = {**schemas, asset.name: pl.Schema({**asset.schema, **lineage})}
     for reader in declared:
         if isinstance(reader, ModelDeclaration) and reader.features == asset.name:
@@ -136,7 +126,7 @@ def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: La
             if isinstance(reader, Predictions):
                 notes.append(f"{reader.name} ({reader.owner}) scores it; that needs a champion and was not tried.")
             elif problem := _problem(reader, new):
-                if _problem(reader, {**schemas, asset.name: held}):
+                if _problem(reader, {**schemas, asset.name: existing}):
                     notes.append(f"{reader.name} ({reader.owner}) cannot be tried without rows, with the stored columns either: {problem}")
                 else:
                     yield Break(reader.name, reader.owner, problem)

@@ -1,4 +1,4 @@
-"""What is wrong with a lakehouse, and how to mend it: small checks, each for one kind of trouble, in two lists at the end.
+"""What is wrong with a lakehouse, and how to fix it: small checks, each for one kind of trouble, in two lists at the end.
 
 A check only looks. What it finds says what to do as a command that can be run as it stands.
 """
@@ -19,12 +19,11 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations.maintenance import Upkeep, models_in_use
+from lakehouse_assets.platform.operations.maintenance import Maintenance, models_in_use
 from lakehouse_assets.platform.pipeline import layout, swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
-from lakehouse_assets.platform.storage import inventory
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import inventory, maintenance
 from lakehouse_assets.platform.storage.errors import NoSuchVersion, StorageError
 from lakehouse_assets.platform.storage.inventory import Inventory
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -37,8 +36,8 @@ Severity = Literal["error", "warning", "note"]
 SEVERITIES: Final = ("error", "warning", "note")
 
 _PLATFORM = "platform."
-# Upkeep comes at night; only what it should have found by then is a finding.
-_LONG_LOG = 2 * upkeep.LOG_ENTRIES
+# Maintenance comes at night; only what it should have found by then is a finding.
+_LONG_LOG = 2 * maintenance.LOG_ENTRIES
 _LONG_WAIT = timedelta(hours=1)
 _SAMPLE = 3
 _READER, _WRITER = 1, 4
@@ -54,13 +53,13 @@ class Finding:
         severity: `error`: data or a table is at stake; `warning`: it will be; `note`: only so that it is known.
         table: Its name.
         what: What is wrong.
-        mend: A command, or what else to do; empty if nothing has to be done.
+        fix: A command, or what else to do; empty if nothing has to be done.
     """
 
     severity: Severity
     table: str
     what: str
-    mend: str = ""
+    fix: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +69,8 @@ class Checkup:
     Attributes:
         lakehouse: Its tables.
         declarations: Of all products.
-        known: Tables beside the declared ones that somebody answers for, as assets with Dagster's own means.
-        upkeep: Whose cursors and pins count.
+        known: Tables besides the declared ones that somebody answers for, as assets with Dagster's own means.
+        maintenance: Whose cursors and pins count.
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
     """
@@ -79,7 +78,7 @@ class Checkup:
     lakehouse: Lakehouse
     declarations: Sequence[Declaration]
     known: frozenset[str]
-    upkeep: Upkeep
+    maintenance: Maintenance
     is_running: bool
     now: datetime
 
@@ -136,11 +135,11 @@ class Patient:
     @cached_property
     def state(self) -> State:
         """Its state, with what maintenance would do."""
-        return next(state for table, state in self.checkup.upkeep.states([self.name]) if table.name == self.name)
+        return next(state for table, state in self.checkup.maintenance.states([self.name]) if table.name == self.name)
 
-    def finding(self, severity: Severity, what: str, mend: str = "") -> Finding:
+    def finding(self, severity: Severity, what: str, fix: str = "") -> Finding:
         """A finding about this table."""
-        return Finding(severity, self.name, what, mend)
+        return Finding(severity, self.name, what, fix)
 
 
 def _guarded(name: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
@@ -175,15 +174,15 @@ def move_away(lakehouse: Lakehouse, table: Table) -> str:
 
 def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     """Files that were refused, that changed after they were read, or that wait though nothing runs."""
-    for event, severity, said, mend in (
-        (landing.REFUSED, "warning", "could not be read", "mend the file and land it again, or: lakehouse files retry {path}"),
+    for event, severity, said, fix in (
+        (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
         (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
     ):
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
             reasons = "; ".join(f"{row['path']}: {row['reason']}" for row in files.head(_SAMPLE).to_dicts())
             more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
             what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {said} ({reasons}{more})"
-            yield Finding(severity, landing.LOG, what, mend.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+            yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
     waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
     if not checkup.is_running and waiting.height:
         paths = ", ".join(waiting["path"].head(_SAMPLE))
@@ -193,7 +192,7 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
     """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
     models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
-    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.upkeep.registry):
+    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.maintenance.registry):
         for name, number in version.tables.items():
             if not _is_readable(checkup.lakehouse.table(name), number):
                 model = models[version.model_name]
@@ -232,8 +231,8 @@ def missing_files(patient: Patient) -> Iterator[Finding]:
 
 
 def small_files(patient: Patient) -> Iterator[Finding]:
-    """Partitions with so many small files that upkeep cannot have looked at them for long; what the next night puts right is none."""
-    if patient.state.crowded and patient.state.small_files >= _MANY * upkeep.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
+    """Partitions with so many small files that maintenance cannot have looked at them for long; what the next night puts right is none."""
+    if patient.state.crowded and patient.state.small_files >= _MANY * maintenance.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
         what = f"{patient.state.small_files} small files, and {len(patient.state.crowded)} partitions with too many of them"
         yield patient.finding("warning", what, f"lakehouse maintenance {_base(patient)}")
 
@@ -248,7 +247,7 @@ def long_log(patient: Patient) -> Iterator[Finding]:
 def leftovers(patient: Patient) -> Iterator[Finding]:
     """Files that no commit names."""
     try:
-        left = upkeep.unlogged(patient.table, patient.checkup.now, patient.checkup.upkeep.pins.get(patient.name, ()))
+        left = maintenance.unlogged(patient.table, patient.checkup.now, patient.checkup.maintenance.pins.get(patient.name, ()))
     except NoSuchVersion as error:
         yield patient.finding("note", f"{error}: vacuum leaves this table alone")
         return
@@ -286,8 +285,8 @@ def interrupted_full_refresh(patient: Patient) -> Iterator[Finding]:
     asset = patient.asset
     if patient.checkup.is_running or not isinstance(asset, TableDeclaration):
         return
-    built = patient.checkup.lakehouse.table(swap.staging(asset).name)
-    if built.exists() and swap.number_of(built) > (patient.table.cursor(FULL_REFRESH) or 0):
+    built = swap.built_for(asset, patient.checkup.lakehouse)
+    if built is not None and swap.number_of(built) > (patient.table.cursor(FULL_REFRESH) or 0):
         yield patient.finding(
             "warning", "a full refresh was interrupted; the next one takes it up", f"lakehouse run {patient.name} --full-refresh"
         )
@@ -309,9 +308,9 @@ def cursors(patient: Patient) -> Iterator[Finding]:
         elif unopened(source):
             continue  # that is a finding of its own
         elif at > source.version():
-            what = f"it has read {name} up to version {at}, but that stands at {source.version()}: it was made anew"
+            what = f"it has read {name} up to version {at}, but that is at version {source.version()}: it was deleted and created again"
             yield patient.finding("error", what, _made_anew(patient))
-        elif at < upkeep.readable_from(source) and source.changed_at(at) != at:
+        elif at < maintenance.readable_from(source) and source.changed_at(at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
             yield patient.finding("error", what, f"lakehouse run {patient.name} --full-refresh")
 
@@ -322,7 +321,7 @@ def _landing_cursor(patient: Patient, asset: FeedDeclaration) -> Iterator[Findin
     if at is not None and at > (numbered or 0):
         what = (
             f"it has read the files of feed {asset.feed.name} up to number {at}, but the landing log has given {numbered or 0}: the log "
-            "was made anew, and new files with lower numbers would not be read"
+            "was deleted and created again, and new files with lower numbers would not be read"
         )
         yield patient.finding("error", what, _made_anew(patient))
 
@@ -344,7 +343,7 @@ def interrupted(patient: Patient) -> Iterator[Finding]:
 
 
 def quarantined(patient: Patient) -> Iterator[Finding]:
-    """Rows that wait to be mended."""
+    """Rows that wait to be fixed."""
     if not patient.name.endswith(QUARANTINE_SUFFIX):
         return
     rows = unreleased(patient.table).select(pl.len()).collect().item()

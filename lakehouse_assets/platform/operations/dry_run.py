@@ -78,7 +78,7 @@ def judged(asset: TableDeclaration, rows: pl.LazyFrame, lakehouse: Lakehouse) ->
             return Judged(asset.name, stops=f"{dimension.table} does not exist yet: `lakehouse run {dimension.table}` first")
         frames[name] = lakehouse.table(dimension.table).scan()
     try:
-        computed = asset.function(**frames).collect(engine="streaming")
+        computed = asset(**frames).collect(engine="streaming")
         bad = contracts.judge(asset, lakehouse, computed, contracts.references_now(asset, lakehouse), limited=False).bad
         stops = None
         try:

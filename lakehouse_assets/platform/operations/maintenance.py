@@ -1,6 +1,6 @@
-"""Upkeep of the whole lakehouse: which cursors and pinned versions it has to respect, the log of what it did, and its asset.
+"""Maintenance of the whole lakehouse: which cursors and pinned versions it has to respect, and the log of what it did.
 
-What is done to one table is in `storage.upkeep`; when it runs, in `automation`.
+What is done to one table is in `storage.maintenance`; when it runs, in `orchestration.automation`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,9 +16,10 @@ from deltalake.exceptions import DeltaError
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import commit_statistics, contracts
+from lakehouse_assets.platform.pipeline import commit_statistics, contracts, swap
 from lakehouse_assets.platform.pipeline.model_step import newest_features
-from lakehouse_assets.platform.registry.registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
+from lakehouse_assets.platform.registry.decisions import ModelDecisions
+from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
 from lakehouse_assets.platform.storage import maintenance as storage
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -26,7 +27,7 @@ from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, Stat
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-LOG: Final = "platform.upkeep.log"
+LOG: Final = "platform.maintenance.log"
 SCHEMA: Final = pl.Schema(
     {
         "at": TIMESTAMP,
@@ -40,14 +41,13 @@ SCHEMA: Final = pl.Schema(
         "seconds": pl.Float64(),
     }
 )
-DESCRIPTION: Final = "What upkeep did to which table: one row a table and run."
-_IN_USE = (CHAMPION, CHALLENGER, PREVIOUS)
-# What can be wrong with one table, and no reason to leave the others alone.
+DESCRIPTION: Final = "What maintenance did to which table: one row a table and run."
+# Errors of one table, which do not keep the others from being maintained.
 _TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError)
 
 
 @dataclass(frozen=True)
-class Upkeep:
+class Maintenance:
     """The tables of one root, with all that keeps their versions from being deleted.
 
     Attributes:
@@ -114,10 +114,19 @@ class Upkeep:
         """The smallest cursor of those who read a table, by its name."""
         smallest: dict[str, int] = {}
         for asset in self.declarations:
-            read = self._read_by(asset) if isinstance(asset, TableDeclaration) else self._trained_on(asset)
-            for source, cursor in read.items():
-                smallest[source] = min(cursor, smallest.get(source, cursor))
+            for read in self._reads_of(asset):
+                for source, cursor in read.items():
+                    smallest[source] = min(cursor, smallest.get(source, cursor))
         return smallest
+
+    def _reads_of(self, asset: Declaration) -> Iterator[dict[str, int]]:
+        """From which version on a declaration needs its sources; a full refresh that was interrupted needs its own."""
+        if not isinstance(asset, TableDeclaration):
+            yield self._trained_on(asset)
+            return
+        yield self._read_by(asset)
+        if swap.built_for(asset, self.lakehouse) is not None:
+            yield self._read_by(swap.staging(asset))
 
     def _read_by(self, asset: TableDeclaration) -> dict[str, int]:
         """From which version on a table needs its sources."""
@@ -157,5 +166,5 @@ def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], reg
     if not decided:
         return []
     opened = registry()
-    versions = [opened.with_alias(model.registered_name, alias) for model in decided for alias in _IN_USE]
-    return [version for version in versions if version is not None]
+    decisions = (ModelDecisions(lakehouse.table(model.name), model.registered_name, opened, run_id="") for model in decided)
+    return [version for of_a_model in decisions for version in of_a_model.versions_in_use()]

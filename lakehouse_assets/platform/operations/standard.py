@@ -1,4 +1,4 @@
-"""Contracts of declared tables as documents of the Open Data Contract Standard: written, and held against the tables they are about.
+"""Contracts of declared tables as documents of the Open Data Contract Standard: written, and compared with the tables they are about.
 
 The standard's own words are in `quality.odcs`; what a changed contract breaks is in `contract_changes`.
 """

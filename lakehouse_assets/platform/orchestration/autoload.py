@@ -1,6 +1,9 @@
-"""What the products declare, and what they define with Dagster's own means: every module below a package is imported. No list is kept anywhere."""
+"""What the products declare, and what they define with Dagster's own means.
 
-from dataclasses import dataclass
+Every module below a package is imported; no list is kept anywhere.
+"""
+
+from dataclasses import dataclass, field
 from types import ModuleType
 
 import dagster as dg
@@ -10,6 +13,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog, declarations
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.orchestration import versions
 from lakehouse_assets.platform.orchestration.assets import build
 
 
@@ -18,7 +22,8 @@ class Products:
     """What all products declare together, and what they define with Dagster's own means."""
 
     catalog: Catalog
-    plain: dg.Definitions
+    plain: dg.Definitions = field(default_factory=dg.Definitions)
+    modules: tuple[ModuleType, ...] = ()
 
     @property
     def declarations(self) -> tuple[Declaration, ...]:
@@ -47,7 +52,7 @@ class Products:
 
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
-        return build(self.catalog)
+        return build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules))
 
 
 def load(package: ModuleType) -> Products:
@@ -58,7 +63,7 @@ def load(package: ModuleType) -> Products:
     """
     modules = list(modules_of(package))
     plain = _plain(modules)
-    return Products(Catalog(declarations_in(modules), tables_of(plain)), plain)
+    return Products(Catalog(declarations_in(modules), tables_of(plain)), plain, tuple(modules))
 
 
 def tables_of(plain: dg.Definitions) -> frozenset[str]:

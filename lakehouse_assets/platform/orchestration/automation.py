@@ -16,11 +16,11 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.operations import maintenance as upkeep
+from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.orchestration.assets import ONLY_WITHOUT_CHAMPION, TRAINING_TAG, ingestion, key_of
 from lakehouse_assets.settings import STEPS_AT_ONCE, Settings
 
-REFRESH, TRAIN, UPKEEP = "refresh", "train", "upkeep"
+REFRESH, TRAIN, MAINTENANCE = "refresh", "train", "maintenance"
 # On a run that the sensor started: which files were pending, as a digest.
 FILES_TAG = "lakehouse/files"
 _MOST_MINUTES = 60
@@ -31,16 +31,18 @@ _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
 
 def everything() -> dg.AssetSelection:
     """What a run brings up to date when nothing is named: all but maintenance, which has a time of its own."""
-    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(upkeep.LOG))
+    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG))
 
 
 def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
     """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores again.
 
-    `upkeep` compacts, checkpoints and vacuums.
+    `maintenance` compacts, checkpoints, vacuums and cleans logs up.
     """
-    tend = dg.define_asset_job(
-        UPKEEP, dg.AssetSelection.assets(key_of(upkeep.LOG)), description="Compact, checkpoint and vacuum the tables that need it."
+    maintain = dg.define_asset_job(
+        MAINTENANCE,
+        dg.AssetSelection.assets(key_of(maintenance.LOG)),
+        description="Compact, checkpoint, vacuum and clean the logs up of the tables that need it.",
     )
     refresh = dg.define_asset_job(
         REFRESH,
@@ -49,20 +51,20 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
         tags={TRAINING_TAG: ONLY_WITHOUT_CHAMPION},
     )
     if not models:
-        return [refresh, tend]
+        return [refresh, maintain]
     selection = dg.AssetSelection.assets(*[key_of(model.name) for model in models])
     train = dg.define_asset_job(
         TRAIN, selection.downstream(), description="Train the models, let the gate decide, and score with the champion."
     )
-    return [refresh, train, tend]
+    return [refresh, train, maintain]
 
 
 def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition]:
-    """The daily refresh, the weekly training and the nightly upkeep, all on."""
+    """The daily refresh, the weekly training and the nightly maintenance, all on."""
     lines = {
         "daily_refresh": (REFRESH, settings.refresh_schedule),
         "weekly_training": (TRAIN, settings.train_schedule),
-        "nightly_upkeep": (UPKEEP, settings.upkeep_schedule),
+        "nightly_maintenance": (MAINTENANCE, settings.maintenance_schedule),
     }
     return [
         dg.ScheduleDefinition(

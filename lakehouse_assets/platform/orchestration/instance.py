@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 import lakehouse_assets
+from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.settings import Settings
 
 PROJECT = Path(lakehouse_assets.__file__).parents[1]
@@ -35,6 +36,14 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
+def free_slots_of_ended_runs(opened: dg.DagsterInstance) -> None:
+    """Free the pool slots that runs kept which have ended, as an interrupted one does: the next run would wait for them for ever."""
+    for run_id in opened.event_log_storage.get_concurrency_run_ids():
+        run = opened.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            opened.event_log_storage.free_concurrency_slots_for_run(run_id)
+
+
 def runs_under_way(settings: Settings) -> list[str]:
     """The ids of the runs that are under way, as Dagster records them."""
     with instance(settings) as opened:
@@ -42,11 +51,13 @@ def runs_under_way(settings: Settings) -> list[str]:
 
 
 def failed_checks(settings: Settings, assets: Iterable[dg.AssetsDefinition]) -> dict[str, list[str]]:
-    """By table, the checks whose last evaluation failed."""
+    """By table, the checks that failed when they were last evaluated; those that a failed step left unevaluated are not among them."""
     keys = [key for asset in assets for key in asset.check_keys]
     failed: dict[str, list[str]] = {}
     with instance(settings) as opened:
         for key, record in opened.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
-            if record.status == AssetCheckExecutionRecordStatus.FAILED:
+            evaluation = record.evaluation
+            is_evaluated = evaluation is not None and NOT_EVALUATED not in evaluation.metadata
+            if record.status == AssetCheckExecutionRecordStatus.FAILED and is_evaluated:
                 failed.setdefault(".".join(key.asset_key.path), []).append(key.name)
     return failed

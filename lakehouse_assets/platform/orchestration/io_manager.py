@@ -79,7 +79,7 @@ class TableIOManager(dg.IOManager):
         """Store the frame that an asset returned; None leaves the table as it is.
 
         Raises:
-            ScopeError: Which rows to replace cannot be worked out, or the frame holds others. Nothing was written.
+            ScopeError: Which rows to replace cannot be determined, or the frame holds others. Nothing was written.
             SchemaMismatch: The frame does not fit the table. Nothing was written.
             TypeError: The value is not a frame.
         """
@@ -117,7 +117,7 @@ class TableIOManager(dg.IOManager):
 
         Raises:
             NoSuchTable: The asset was never materialised.
-            ScopeError: Which rows are meant cannot be worked out.
+            ScopeError: Which rows are meant cannot be determined.
             TypeError: The input is annotated with something else than a Polars frame.
         """
         frame = self._table(context).scan()

@@ -7,13 +7,14 @@ from typing import Any
 import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import Declaration
-from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, LOG, SCHEMA, Upkeep
-from lakehouse_assets.platform.orchestration import describe
+from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, LOG, SCHEMA, Maintenance
+from lakehouse_assets.platform.orchestration import describe, versions
 from lakehouse_assets.platform.orchestration.assets import key_of
 
 
 def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
-    """The log of upkeep as an asset: materialising it is upkeep."""
+    """The log of maintenance as an asset: to materialize it is maintenance."""
+    code = versions.hashed(SCHEMA)
     spec = dg.AssetSpec(
         key_of(LOG),
         group_name="platform",
@@ -21,28 +22,29 @@ def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
         kinds={"deltalake"},
         owners=["team:platform"],
         metadata=describe.columns(SCHEMA),
+        code_version=code,
     )
 
-    @dg.multi_asset(name="platform__upkeep__log", specs=[spec], required_resource_keys={"lakehouse", "mlflow"})
-    def upkeep_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
+    @dg.multi_asset(name="platform__maintenance__log", specs=[spec], required_resource_keys={"lakehouse", "mlflow"})
+    def maintenance_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         lakehouse = resource.open()
-        tended = []
+        maintained = []
         retention, log_retention = (timedelta(days=days) for days in (resource.retention_days, resource.log_retention_days))
-        maintenance = Upkeep(lakehouse, declarations, context.resources.mlflow.open, retention, log_retention)
+        maintenance = Maintenance(lakehouse, declarations, context.resources.mlflow.open, retention, log_retention)
         for done in maintenance.run(context.run.run_id):
-            tended.append(done)
+            maintained.append(done)
             if done.why_not:
                 context.log.warning("%s: %s", done.table, done.why_not)
             elif done.done:
                 context.log.info("%s: %s, %d bytes freed", done.table, ", ".join(done.done), done.bytes_freed)
         counts = {
-            "tables": len(tended),
-            "tended": sum(bool(done.done) for done in tended),
-            "not_tended": sum(bool(done.why_not) for done in tended),
-            "bytes_freed": sum(done.bytes_freed for done in tended),
+            "tables": len(maintained),
+            "maintained": sum(bool(done.done) for done in maintained),
+            "not_maintained": sum(bool(done.why_not) for done in maintained),
+            "bytes_freed": sum(done.bytes_freed for done in maintained),
         }
         log = lakehouse.table(LOG)
-        yield dg.MaterializeResult(key_of(LOG), metadata=describe.table(log) | counts, data_version=describe.version(log))
+        yield dg.MaterializeResult(key_of(LOG), metadata=describe.table(log) | counts, data_version=versions.of_data(log, code))
 
-    return upkeep_log
+    return maintenance_log

@@ -1,6 +1,6 @@
 """Which rows a run may touch: from Dagster's partition keys and the types of a table's columns to a condition on rows.
 
-A key says nothing about rows until it is known for which column it stands and of which type that column is. That is worked out
+A key says nothing about rows until it is known for which column it stands and of which type that column is. That is determined
 here or refused; reading and writing the rows is the business of `io_manager`.
 """
 

@@ -4,16 +4,19 @@ import difflib
 import re
 import threading
 import uuid
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dagster as dg
+from dagster._utils.warnings import BetaWarning
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG
 from lakehouse_assets.platform.orchestration.automation import everything
-from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
+from lakehouse_assets.platform.orchestration.instance import free_slots_of_ended_runs, instance
 from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
@@ -68,7 +71,9 @@ def selection_of(selection: Iterable[str], defs: dg.Definitions) -> set[dg.Asset
         return set(everything().resolve(graph))
     keyed = _TABLE_NAME.sub(lambda name: f'key:"{name[0].replace(".", "/")}"', text)
     try:
-        keys = dg.AssetSelection.from_string(keyed).resolve(graph)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BetaWarning)  # a person who writes `group:sales` calls nothing that may change
+            keys = dg.AssetSelection.from_string(keyed).resolve(graph)
     except dg.DagsterError as error:
         raise ValueError(f"the selection {' '.join(words)!r} cannot be understood: {str(error).splitlines()[0]}") from error
     if not keys:
@@ -103,6 +108,9 @@ def execute(
         keys: Of the assets.
         full_refresh: Recompute the tables from all rows of their sources.
         on_progress: Called several times a second with the outcome so far, and once with the final one.
+
+    Raises:
+        KeyboardInterrupt: The person stopped it. Dagster's log says so, and nothing that was committed is lost.
     """
     graph = defs.resolve_asset_graph()
     order = [key for key in graph.toposorted_asset_keys if key in keys]
@@ -113,6 +121,7 @@ def execute(
     tags = {FULL_REFRESH_TAG: "true"} if full_refresh else {}
     errors: list[BaseException] = []
     with instance(settings) as opened:
+        free_slots_of_ended_runs(opened)
 
         def run() -> None:
             try:
@@ -125,12 +134,17 @@ def execute(
         thread = threading.Thread(target=run, name="run", daemon=True)
         thread.start()
         events = _Events(opened, outcome, steps)
-        running = True
-        while running:
-            thread.join(_POLL_SECONDS)
-            running = thread.is_alive()  # asked before the events are taken, so that the last ones are
-            events.take()
-            on_progress(outcome)
+        try:
+            running = True
+            while running:
+                thread.join(_POLL_SECONDS)
+                running = thread.is_alive()  # asked before the events are taken, so that the last ones are
+                events.take()
+                on_progress(outcome)
+        except KeyboardInterrupt:
+            if (started := opened.get_run_by_id(outcome.run_id)) is not None:
+                opened.report_run_canceled(started, message="Interrupted.")
+            raise
     if errors:
         raise errors[0]
     return outcome
@@ -181,7 +195,7 @@ class _Events:
                     table.metadata = {name: value.value for name, value in materialization.metadata.items()}
             case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 check = event.asset_check_evaluation_data
-                if not check.passed and check.description:
+                if not check.passed and check.description and NOT_EVALUATED not in check.metadata:
                     self._outcome.warnings.append(f"{name_of(check.asset_key)}, check {check.check_name}: {check.description}")
         if table.state in {"done", "failed"}:
             table.seconds = at - self._started.get(table.name, at)

@@ -86,8 +86,6 @@ class Batches:
             NoSuchVersion: A source was deleted and created again.
         """
         declaration, quarantine = self.declaration, self.lakehouse.table(self.declaration.quarantine)
-        # An alias that was set by hand becomes a decision before the ledger's version is read.
-        declaration.arguments(self.champions)
         rejected = {source: quarantine.cursor(source) for source in declaration.sources()}
         before = {source: self._stored.cursor(source) for source in declaration.sources()}
         # Rejected rows are only ever added to the quarantine of such a table, so exactly the same batch has to be done again.
@@ -120,9 +118,9 @@ class Batches:
             {parameter: batch.sources[name] for parameter, name in declaration.inputs.items()},
             {parameter: batch.sources[dimension.table] for parameter, dimension in declaration.dimensions.items()},
             {parameter: dimension.key for parameter, dimension in declaration.dimensions.items() if dimension.key},
-            declaration.function,
+            declaration,
             self._stored,
-            keyed=bool(key_columns(declaration.contract)),
+            key=key_columns(declaration.contract),
             extra=declaration.arguments(self.champions),
         )
 
@@ -136,7 +134,7 @@ class Batches:
         if newest < number(before):
             raise NoSuchVersion(
                 f"{self.declaration.name} has read {name} up to version {before}, but that is at version {newest}: it was deleted and "
-                f"created again. `lakehouse run {self.declaration.name} --full-refresh` computes the table from what it has now"
+                f"created again. `lakehouse run {self.declaration.name} --full-refresh` computes it from what {name} has now"
             )
         until = number(table.changed_at(before))
         in_steps = self.declaration.kind.takes_rows and name in self.declaration.inputs.values()

@@ -8,13 +8,14 @@ stopped.
 import hashlib
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import fingerprint
-from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.errors import CursorMoved
 
 _CODE = "full-refresh/code"
 
@@ -34,9 +35,9 @@ def full_refresh(refresh: Refresh) -> Refreshed:
         return refresh.recompute()
     swap.finish(declaration, lakehouse, refresh.run_id)
     staged = swap.staging(declaration)
-    number = (refresh.stored.cursor(FULL_REFRESH) or 0) + 1
+    number = max(table.cursor(FULL_REFRESH) or 0 for table in (refresh.stored, refresh.quarantine)) + 1
     marks = {FULL_REFRESH: number, _CODE: _code(declaration)}
-    _drop_other(lakehouse.table(staged.name), declaration, marks, refresh)
+    _drop_other(declaration, marks, refresh)
     staged_refresh = Refresh(staged, lakehouse, refresh.run_id, refresh.champions, refresh.batch_rows, marks)
     try:
         built = staged_refresh.run()
@@ -44,21 +45,35 @@ def full_refresh(refresh: Refresh) -> Refreshed:
         # People know the table by the name that it is declared under.
         error.args = tuple(text.replace(staged.name, declaration.name) if isinstance(text, str) else text for text in error.args)
         raise
-    version = swap.swap(declaration, lakehouse, refresh.run_id, built.account)
+    try:
+        version = swap.swap(declaration, lakehouse, refresh.run_id, built.account)
+    except CursorMoved:
+        if (refresh.stored.cursor(FULL_REFRESH) or 0) < number:
+            raise
+        version = refresh.stored.version()  # another process has swapped the tables of the same full refresh
     return Refreshed(version, built.account, built.evidence, max(built.batches, 1))
 
 
-def _drop_other(built: Table, declaration: TableDeclaration, marks: Mapping[str, int], refresh: Refresh) -> None:
+def _drop_other(declaration: TableDeclaration, marks: Mapping[str, int], refresh: Refresh) -> None:
     """Delete what an interrupted full refresh left, unless it was of the same code and waits to be taken up."""
-    if built.exists() and any(built.cursor(name) != number for name, number in marks.items()):
+    built = swap.built_for(declaration, refresh.lakehouse)
+    if built is not None and any(built.cursor(name) != number for name, number in marks.items()):
         swap.drop(declaration, refresh.lakehouse)
 
 
 def _code(declaration: TableDeclaration) -> int:
-    """A number that another function or contract would not have."""
+    """A number that other code of the product, or another contract, would not have: helpers of a function are mostly in its product."""
+    parts = [
+        fingerprint(declaration.contract),
+        repr(declaration.kind),
+        declaration.layout,
+        repr(declaration.inputs),
+        repr(declaration.dimensions),
+    ]
     try:
-        source = inspect.getsource(declaration.function)
+        parts.append(inspect.getsource(declaration.function))
+        folder = Path(inspect.getfile(declaration.function)).parent
+        parts += [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))]
     except OSError:  # typed into a console
-        source = declaration.function.__code__.co_code.hex()
-    text = f"{source}\0{fingerprint(declaration.contract)}\0{declaration.kind!r}\0{declaration.layout}"
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())
+        parts.append(declaration.function.__code__.co_code.hex())
+    return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(), digest_size=6).digest())

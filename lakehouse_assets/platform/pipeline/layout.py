@@ -4,10 +4,12 @@ A contract may gain a nullable column, widen a type, change a rule, a descriptio
 column less need a full refresh, which keeps the table's id and versions.
 """
 
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.kind import Plan
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, quarantine
 from lakehouse_assets.platform.pipeline.batch import Batch
@@ -16,7 +18,10 @@ from lakehouse_assets.platform.quality.contract import columns_of, schema_of
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.evolution import evolve, schema_changes
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import NOT_STORED
 from lakehouse_assets.platform.storage.table import Table
+
+_DIVISION = f"{PROGRESS}/division"
 
 
 class FullRefreshNeeded(ValueError):
@@ -76,11 +81,11 @@ def needs_full_refresh(declaration: TableDeclaration, lakehouse: Lakehouse) -> I
 
 
 def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mapping[str, pl.DataType], marks: Mapping[str, int]) -> None:
-    """Create the table, with the watermarks `marks`, and its quarantine unless they exist.
+    """Create the table, with the watermarks `marks`, and its quarantine, unless they exist.
 
     Columns of lineage that the function returns for the first time are added.
     """
-    lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in ("_unparsed", "_rescued")}
+    lineage = {name: dtype for name, dtype in rows.items() if name.startswith("_") and name not in NOT_STORED}
     stored = lakehouse.table(declaration.name)
     if stored.exists():
         stored.add_columns(lineage)
@@ -98,21 +103,27 @@ def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mappi
 # --- batches that are committed in parts
 
 
-def progress(stored: Table, batch: Batch) -> int:
-    """How many parts of a batch are committed."""
-    same = all(stored.cursor(f"{PROGRESS}/{name}") == source.after for name, source in batch.sources.items())
+def progress(stored: Table, batch: Batch, parts: Sequence[Plan]) -> int:
+    """How many parts of a batch are committed; none if it was divided in another way then, since parts are known by their position."""
+    expected = {f"{PROGRESS}/{name}": source.after for name, source in batch.sources.items()} | {_DIVISION: _division(parts)}
+    same = all(stored.cursor(name) == number for name, number in expected.items())
     return (stored.cursor(PROGRESS) or 0) if same else 0
 
 
-def progress_cursors(stored: Table, batch: Batch, parts: int) -> tuple[Cursor, ...]:
-    """What the commit of a part says: up to which versions the batch goes, and how many parts are committed with it."""
-    sources = (Cursor(f"{PROGRESS}/{name}", stored.cursor(f"{PROGRESS}/{name}"), source.after) for name, source in batch.sources.items())
-    return (*sources, Cursor(PROGRESS, stored.cursor(PROGRESS), parts))
+def progress_cursors(stored: Table, batch: Batch, parts: Sequence[Plan], committed: int) -> tuple[Cursor, ...]:
+    """What the commit of a part says: up to which versions the batch goes, how it is divided, and how many parts are committed with it."""
+    numbers = {f"{PROGRESS}/{name}": source.after for name, source in batch.sources.items()}
+    numbers |= {_DIVISION: _division(parts), PROGRESS: committed}
+    return tuple(Cursor(name, stored.cursor(name), number) for name, number in numbers.items())
+
+
+def _division(parts: Sequence[Plan]) -> int:
+    return zlib.crc32("\n".join(repr(part.scope) for part in parts).encode())
 
 
 def progress_names(stored: Table, batch: Batch) -> tuple[str, ...]:
     """The watermarks that the last part takes away."""
-    names = [PROGRESS, *(f"{PROGRESS}/{name}" for name in batch.sources)]
+    names = [PROGRESS, _DIVISION, *(f"{PROGRESS}/{name}" for name in batch.sources)]
     return tuple(name for name in names if stored.cursor(name) is not None)
 
 

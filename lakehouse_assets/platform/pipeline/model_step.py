@@ -150,7 +150,7 @@ class ModelStep:
         before = self.ledger.cursor(features.name)
         now = newest_features(features, before)
         if not retrain and (before == now or (only_without_champion and champion is not None)):
-            return self._last_result()
+            return self.last_result()
         cursors = () if before == now else (Cursor(features.name, before, now),)
         started_at = datetime.now(UTC)
         try:
@@ -160,7 +160,7 @@ class ModelStep:
             return ModelStepResult(promoted=False, reasons=(str(short),), version=None, champion=champion)
         version = self.registry.log_training(self._training_run(training, features, now, started_at))
         decided = self._record(decisions, version, training, cursors)
-        result = self._last_result()
+        result = self.last_result()
         # If another run decided on the same features first, its version counts, and the one of this run stays without an alias.
         return replace(result, metrics=training.metrics, plots=training.plots) if decided else result
 
@@ -233,8 +233,9 @@ class ModelStep:
             files={_BACKTEST: backtest.getvalue(), **{f"{name}.png": png for name, png in training.plots.items()}},
         )
 
-    def _last_result(self) -> ModelStepResult:
-        last = last_decision(self.ledger.scan())
+    def last_result(self) -> ModelStepResult:
+        """What the last decision was; nothing is trained."""
+        last = last_decision(self.ledger.scan()) if self.ledger.exists() else None
         if last is None:
             reason = "No version was trained yet: at the last try there was too little history."
             return ModelStepResult(promoted=False, reasons=(reason,), version=None, champion=None)

@@ -10,16 +10,14 @@ import polars as pl
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.split import BROKEN
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import ORDER as ROW
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 RELEASED = pl.Schema({"_released_at": TIMESTAMP, "_released_in": pl.Int64(), "_released_with": pl.String()})
 """Columns of every quarantine: when a row was released, by which replay, and with which changes to its source row (a JSON object)."""
-ROW = ("_sequence", "_row")
-"""What tells the rows of a feed apart: the number of the file and the row in it."""
-LINEAGE = ("_file", *ROW)
 SOURCE = "source"
-"""Column with the row of the source table, beside the columns of the quarantine."""
+"""Column with the row of the source table, next to the columns of the quarantine."""
 
 RELEASED_AT, RELEASED_IN, RELEASED_WITH = RELEASED
 
@@ -57,7 +55,7 @@ def still_released(rows: pl.DataFrame, quarantine: Table) -> pl.DataFrame:
 
 
 def unreleased(quarantine: Table) -> pl.LazyFrame:
-    """The rows of a quarantine that wait to be mended or replayed."""
+    """The rows of a quarantine that wait to be fixed or replayed."""
     return with_marks(quarantine.scan()).filter(pl.col(RELEASED_IN).is_null())
 
 

@@ -8,7 +8,7 @@ in between left the quarantine's watermarks ahead; the next one does that batch 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,22 +16,21 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, swap
+from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, rule_results, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import ContractBroken
-from lakehouse_assets.platform.quality.split import Evidence, Split, combined
+from lakehouse_assets.platform.quality.contract import ContractBroken, personal_of
+from lakehouse_assets.platform.quality.split import Evidence, Split, check_columns, combined
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import NOT_STORED
 from lakehouse_assets.platform.storage.replace import replace
 from lakehouse_assets.platform.storage.scopes import Everything
 from lakehouse_assets.platform.storage.table import Table
 
-# What silver has no use for: the text that did not fit stays in bronze, what could not be converted goes into quarantine.
-NOT_STORED = ("_unparsed", "_rescued")
 _ATTEMPTS = 20
 
 
@@ -90,6 +89,7 @@ class Refresh:
         """
         swap.finish(self.declaration, self.lakehouse, self.run_id)
         layout.follow(self.declaration, self.lakehouse)
+        self.declaration.arguments(self.champions)  # an alias set by hand becomes a decision before the ledger's version is read
         self.replays.finish()
         done, more = Refreshed(-1), True
         attempts = 0
@@ -141,7 +141,7 @@ class Refresh:
 
     def _do(self, batch: Batch, done: Refreshed, *, cursors: tuple[Cursor, ...]) -> Refreshed:
         if (prefetched := self._prefetch.take(batch)) is not None:
-            return self._commit(batch, *prefetched, done, Commit(cursors))
+            return self._commit(batch, Part(*prefetched, cursors), done)
         inputs = self.batches.inputs(batch)
         plan = self.declaration.kind.plan(inputs)
         parts = self.declaration.kind.parts(plan, inputs, self.batch_rows)
@@ -149,21 +149,21 @@ class Refresh:
 
     def _do_parts(self, batch: Batch, parts: list[Plan], done: Refreshed, cursors: tuple[Cursor, ...]) -> Refreshed:
         """Commit the parts of a batch one by one; the watermarks advance with the last."""
-        committed = layout.progress(self.stored, batch) if len(parts) > 1 else 0
+        committed = layout.progress(self.stored, batch, parts) if len(parts) > 1 else 0
         for position, plan in enumerate(parts):
             is_last = position == len(parts) - 1
             if position < committed and not is_last:
                 continue
-            if is_last:
-                carried = Commit(cursors, forgets=layout.progress_names(self.stored, batch))
-            else:
-                carried = Commit(layout.progress_cursors(self.stored, batch, position + 1))
-            done = self._commit(batch, plan, self.computed(plan), done, carried)
+            own = cursors if is_last else layout.progress_cursors(self.stored, batch, parts, position + 1)
+            forgets = layout.progress_names(self.stored, batch) if is_last else ()
+            done = self._commit(batch, Part(plan, self.computed(plan), own, forgets), done)
         return done
 
-    def _commit(self, batch: Batch, plan: Plan, computed: "Computed", done: Refreshed, carried: Commit) -> Refreshed:
-        """Write the rows of one part of a batch, with the watermarks that are `carried`."""
-        declaration, cursors = self.declaration, carried.cursors
+    def _commit(self, batch: Batch, part: "Part", done: Refreshed) -> Refreshed:
+        declaration, plan, computed, cursors = self.declaration, part.plan, part.computed, part.cursors
+        if plan.scope is not None and plan.scope.is_empty and self.stored.exists():
+            written = self.stored.append(self.stored.scan().limit(0).collect(), Commit(cursors, lambda _: self.info(batch)))
+            return Refreshed(written.version, done.account, done.evidence, done.batches + 1)  # nothing changed: the watermarks advance
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
         contracts.record(declaration, self.lakehouse, self.run_id)
@@ -180,12 +180,12 @@ class Refresh:
             account = RowAccount(rows_in, counts.written, counts.updated, counts.duplicates, parts.bad.height, counts.removed)
             account.check(declaration.name)
             repeats = {contracts.REBUILD: "true"} if any(cursor.source == FULL_REFRESH for cursor in cursors) else {}
-            return self.info(batch) | repeats | {"lakehouse.account": account.to_json()}
+            return self.info(batch) | repeats | {"lakehouse.account": account.to_json()} | rule_results.info(parts.evidence)
 
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
-        commit = Commit(cursors, info, (*carried.forgets, *released))
+        commit = Commit(cursors, info, (*part.forgets, *released))
         result = Result(good, parts.bad, plan.scope, declaration.identity)
         written = declaration.kind.write(self.stored, result, commit)
         if released:
@@ -202,7 +202,8 @@ class Refresh:
                 self.quarantine.append(quarantine.fitted(parts.bad, self.quarantine), commit)
             return
         rejected = quarantine.still_released(quarantine.fitted(parts.bad, self.quarantine), self.quarantine)
-        if rejected.height or self.quarantine.count():
+        existing = plan.scope.filter(self.quarantine.scan()).limit(1).collect() if self.quarantine.count() else rejected.clear()
+        if rejected.height or existing.height:
             replace(self.quarantine, rejected, plan.scope, (), commit)
 
     def info(self, batch: Batch) -> dict[str, str]:
@@ -216,6 +217,23 @@ class Refresh:
     def computed(self, plan: Plan) -> "Computed":
         """What the function makes of a plan."""
         return compute(self.declaration, plan)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one commit brings into the table.
+
+    Attributes:
+        plan: What the function was given, and what is replaced.
+        computed: What it returned.
+        cursors: The watermarks that the commit advances.
+        forgets: The watermarks that the commit takes away.
+    """
+
+    plan: Plan
+    computed: "Computed"
+    cursors: tuple[Cursor, ...]
+    forgets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -236,15 +254,16 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
 
     Raises:
         TypeError: It returned something else than a lazy frame.
+        ContractBroken: It returned other columns or types than the contract has.
         RowsLost: It has to return one row for each, and did not.
         ScopeError: It returned rows outside of what is replaced.
     """
     if plan.frames is None or (plan.scope is not None and plan.scope.is_empty):
         return Computed(empty_rows(declaration), 0 if declaration.kind.takes_rows else None)
-    frame = call(declaration, declaration.function, plan.frames)
-    if plan.scope is not None and plan.filtered:
-        frame = plan.scope.filter(frame)
-    rows = frame.with_columns(value.alias(name) for name, value in plan.columns.items()).collect(engine="streaming")
+    frame = declaration(**plan.frames)
+    frame = frame.with_columns(value.alias(name) for name, value in plan.columns.items())
+    check_columns(declaration.contract, frame.collect_schema(), declaration.name)
+    rows = (plan.scope.filter(frame) if plan.scope is not None and plan.filtered else frame).collect(engine="streaming")
     counted = plan.counted if declaration.row_for_row else None
     rows_in = None if counted is None else int(plan.frames[counted].select(pl.len()).collect().item())
     if rows_in not in {None, rows.height}:
@@ -259,26 +278,13 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
         if outside.height:
             raise ScopeError(
                 f"{declaration.name}: its function returned {outside.height} rows outside of what it was given ({plan.scope}), the first: "
-                f"{outside.row(0, named=True)}. Nothing was written"
+                f"{_shown(declaration, outside)}. Nothing was written"
             )
     return Computed(rows, rows_in)
 
 
-def call(declaration: TableDeclaration, function: Callable[..., Any], frames: Mapping[str, Any]) -> pl.LazyFrame:
-    """The lazy frame that a function returns.
-
-    Raises:
-        TypeError: It returned something else.
-    """
-    frame = function(**frames)
-    if not isinstance(frame, pl.LazyFrame):
-        advice = "call .lazy() on it" if isinstance(frame, pl.DataFrame) else "return the rows"
-        raise TypeError(f"{declaration.name}: its function returned a {type(frame).__name__} instead of a LazyFrame: {advice}")
-    return frame
-
-
 def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: tuple[Evidence, ...]) -> None:
-    """Stop a write whose function returned a key twice: which of the rows is right cannot be known, whether they pass the contract or not.
+    """Stop a write whose function returned a key twice: which of the rows is right cannot be known, even if some break a rule.
 
     Raises:
         ContractBroken: So it did.
@@ -290,13 +296,19 @@ def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: t
     repeated = keys.filter(pl.struct(key).is_duplicated())
     if not repeated.height:
         return
-    first = ", ".join(f"{name}={value}" for name, value in repeated.row(0, named=True).items() if name not in declaration.personal)
+    first = _shown(declaration, repeated)
     raise ContractBroken(
         f"{declaration.name}: its function returned {repeated.n_unique()} keys more than once ({repeated.height} of {rows.height} rows), "
-        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add a column to "
-        "the key. Nothing was written",
+        f"the first: {first}. A row of this table is told apart by {', '.join(key)}: group by exactly these columns, or add one to the "
+        "key. Nothing was written",
         evidence,
     )
+
+
+def _shown(declaration: TableDeclaration, rows: pl.DataFrame) -> str:
+    """The first of some rows, for a message: personal data is masked."""
+    masked, _ = personal_of(declaration.contract).masked(rows.head(1).lazy())
+    return ", ".join(f"{name}={value}" for name, value in masked.collect().row(0, named=True).items())
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:

@@ -23,12 +23,10 @@ from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.contracts import judge, references_now
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import (
-    LINEAGE,
     RELEASED,
     RELEASED_AT,
     RELEASED_IN,
     RELEASED_WITH,
-    ROW,
     SOURCE,
     with_marks,
     with_source,
@@ -39,12 +37,12 @@ from lakehouse_assets.platform.quality.split import BROKEN, Split
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import LINEAGE, NOT_STORED
+from lakehouse_assets.platform.storage.lineage import ORDER as ROW
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets.platform.storage.update import update
 
-# What silver has no use for, as in `refresh`.
-_NOT_STORED = ("_unparsed", "_rescued")
 _REPLAYS, _TAKEN_BACK = "replays", "replays/taken back"
 _TIMES_A_REPLAY_IS_TAKEN_UP = 20
 
@@ -151,7 +149,7 @@ class Replays:
             if missing:
                 raise ReplayRefused(
                     f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
-                    f"{name} keep these columns, or mend {sources}; then `lakehouse run {name} --full-refresh`"
+                    f"{name} keep these columns, or fix {sources}; then `lakehouse run {name} --full-refresh`"
                 )
 
     # --- one replay
@@ -172,8 +170,9 @@ class Replays:
             pl.lit(number, pl.Int64).alias(RELEASED_IN),
             pl.lit(json.dumps(dict(selection.sets))).alias(RELEASED_WITH),
         )
-        said = {"number": number, "where": selection.where, "set": dict(selection.sets), "source_version": self._source.version()}
-        info = {"lakehouse.replay": json.dumps(said | {"rows": passing.height})}
+        # Columns alone: conditions and new values may hold personal data, and the log is not masked.
+        replayed_with = {"number": number, "set": sorted(selection.sets), "source_version": self._source.version(), "rows": passing.height}
+        info = {"lakehouse.replay": json.dumps(replayed_with)}
         marked = update(self._quarantine, marks, ROW, Commit((Cursor(_REPLAYS, before, number),), lambda _: self._info() | info))
         if marked.counts is None:
             raise CursorMoved(f"{self._quarantine.name}: another process did a replay {number} at the same moment")
@@ -184,19 +183,20 @@ class Replays:
         with suppress(CursorMoved):
             self._write_marked(number)
         self.finish()
-        account = RowAccount.from_json(self._info_of(number)["account"])
-        return {"account": account, "released": account.rows_in}
+        info = self._info_of(number)
+        account = RowAccount.from_json(info["account"]) if info else RowAccount(None)
+        return {"account": account, "released": account.rows_in or 0}
 
     def _info_of(self, number: int) -> Mapping[str, str]:
-        """What the commit said that brought the rows of a replay into the table."""
-        return next(commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number))
+        """What the commit said that brought the rows of a replay into the table; nothing if it has left the log."""
+        return next((commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number)), {})
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
         """The keys of the selected rows that the source has, and how many it does not have any more."""
         rows = with_source(self.declaration, self.lakehouse)
         names = rows.collect_schema().names()
-        beside = [name for name in self._source.schema() if name not in names]
-        rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in beside)
+        others = [name for name in self._source.schema() if name not in names]
+        rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in others)
         if selection.where is not None:
             # A snapshot that was refused comes back whole or not at all.
             rows = rows.filter(~pl.col(BROKEN).list.contains(SNAPSHOT_COMPLETE))
@@ -231,13 +231,13 @@ class Replays:
             account = RowAccount(parts.good.height, counts.written, counts.updated, counts.duplicates)
             account.check(self.declaration.name)
             reads = {self._source.name: self._target.cursor(self._source.name)}
-            said = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
-            return self._info() | said | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
+            recorded = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
+            return self._info() | recorded | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
 
         cursors = [Cursor(self._cursor, done, number)]
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
-        good = parts.good.drop(*_NOT_STORED, strict=False)
+        good = parts.good.drop(*NOT_STORED, strict=False)
         result = Result(good, parts.bad, None, self.declaration.identity)
         self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
@@ -253,7 +253,7 @@ class Replays:
         number = self._rejected(self._target.delta(), self._quarantine.delta())
         if number is None:
             return
-        rejected = pl.DataFrame(json.loads(self._info_of(number)["rejected"]), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
+        rejected = pl.DataFrame(json.loads(self._info_of(number).get("rejected", "[]")), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
         keys = self._marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
         marks = keys.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items())
         cursor = Cursor(_TAKEN_BACK, self._quarantine.cursor(_TAKEN_BACK), number)
@@ -269,9 +269,9 @@ class Replays:
         """
         files = keys["_sequence"].unique().implode()
         source = self._source.scan().filter(pl.col("_sequence").is_in(files))
-        aside = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
-        taken = source.join(aside.lazy(), on=list(ROW), how="anti").sort(ROW)
-        before = aside.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
+        rejected = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
+        taken = source.join(rejected.lazy(), on=list(ROW), how="anti").sort(ROW)
+        before = rejected.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
         groups = [(rows, json.loads(rows[RELEASED_WITH][0] or "{}")) for rows in sorted(before, key=lambda rows: rows[RELEASED_IN][0])]
         frames = [taken, *(self._changed(source, rows, changes) for rows, changes in groups), self._changed(source, keys, sets)]
         made = self._call(pl.concat(frames)).join(keys.lazy(), on=list(ROW), how="semi")
@@ -284,15 +284,15 @@ class Replays:
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
-                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row for each, "
-                f"with its columns {', '.join(LINEAGE)}"
+                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row each, with "
+                f"its columns {', '.join(LINEAGE)}"
             )
         return rows
 
     def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """What the function makes of source rows, with its dimensions as they are now."""
         dimensions = {name: self.lakehouse.table(dimension.table).scan() for name, dimension in self.declaration.dimensions.items()}
-        return self.declaration.function(**{next(iter(self.declaration.inputs)): rows}, **dimensions)
+        return self.declaration(**{next(iter(self.declaration.inputs)): rows}, **dimensions)
 
     def _changed(self, source: pl.LazyFrame, keys: pl.DataFrame, sets: Mapping[str, str]) -> pl.LazyFrame:
         """The source rows with these keys, in the order of the files, with changes."""
@@ -300,7 +300,7 @@ class Replays:
         return changed(rows, sets)
 
     def _split(self, rows: pl.DataFrame, waiting: pl.DataFrame | None = None) -> Split:
-        """Rows by whether they pass; `waiting` rows of their files count as rejected beside them."""
+        """Rows by whether they pass; `waiting` rows of their files count as rejected with them."""
         # A quarantine holds what is bad: that much of it still is says nothing about the source.
         parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
         if waiting is not None:

@@ -8,14 +8,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lakehouse_assets.platform.declarations.base import STAGING_SUFFIX
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, quarantine, replay
+from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
-from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX, Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
 
@@ -27,21 +26,31 @@ def staging(declaration: TableDeclaration) -> TableDeclaration:
 def is_unfinished(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
     """Whether the quarantine was swapped and the table was not."""
     rejected, stored = lakehouse.table(declaration.quarantine), lakehouse.table(declaration.name)
-    return (rejected.cursor(FULL_REFRESH) or 0) > (stored.cursor(FULL_REFRESH) or 0)
+    number = rejected.cursor(FULL_REFRESH) or 0
+    if number <= (stored.cursor(FULL_REFRESH) or 0):
+        return False
+    # Else the table was restored to before its full refresh, and its quarantine was not yet.
+    built = built_for(declaration, lakehouse)
+    return built is not None and number_of(built) == number
+
+
+def built_for(declaration: TableDeclaration, lakehouse: Lakehouse) -> Table | None:
+    """The table that is computed to take the place of the stored one, if there is one."""
+    built = lakehouse.table(staging(declaration).name)
+    return built if built.exists() else None
 
 
 def finish(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> None:
-    """Bring a swap to its end that a run left behind, and delete what a swap left over."""
+    """Bring a swap to its end that a run left behind, and delete what a swap left over.
+
+    The tables of a full refresh that was interrupted stay, to be taken up.
+    """
     if is_unfinished(declaration, lakehouse):
         swap(declaration, lakehouse, run_id, RowAccount(None))
-    else:
-        drop_leftovers(declaration, lakehouse)
-
-
-def drop_leftovers(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
-    """Delete the tables of a swap that is finished; those of a full refresh that was interrupted stay, to be taken up."""
-    built = lakehouse.table(staging(declaration).name)
-    if built.exists() and number_of(built) <= (lakehouse.table(declaration.name).cursor(FULL_REFRESH) or 0):
+        return
+    leftovers = any(lakehouse.table(name).exists() for name in staging(declaration).outputs())
+    built = built_for(declaration, lakehouse) if leftovers else None
+    if leftovers and (built is None or number_of(built) <= (lakehouse.table(declaration.name).cursor(FULL_REFRESH) or 0)):
         drop(declaration, lakehouse)
 
 
@@ -104,4 +113,5 @@ def _info(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, buil
         "lakehouse.account": account.to_json(),
         contracts.REBUILD: "true",
         **contracts.info(declaration, contracts.references_now(declaration, lakehouse)),
+        **rule_results.info(rule_results.all_recorded(declaration, built)),
     }

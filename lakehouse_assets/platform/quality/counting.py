@@ -23,8 +23,8 @@ def broken_counts(contract: type[Contract], rows: pl.LazyFrame, names: Collectio
         names: Of the rules, `key_unique` among them.
         referenced: For the rules that reference another table.
     """
-    held = rows.collect_schema()
-    fitting = {name for name, dtype in schema_of(contract).items() if held.get(name) == dtype}
+    stored = rows.collect_schema()
+    fitting = {name for name, dtype in schema_of(contract).items() if stored.get(name) == dtype}
     counts: dict[str, int] = {}
     if KEY_UNIQUE in names and (key := key_columns(contract)) and set(key) <= fitting:
         total, distinct = rows.select(pl.len(), pl.struct(key).n_unique().alias("distinct")).collect(engine="streaming").row(0)
@@ -33,7 +33,7 @@ def broken_counts(contract: type[Contract], rows: pl.LazyFrame, names: Collectio
         if bound.rule.name not in names or (bound.rule.column or next(iter(fitting), None)) not in fitting:
             continue
         try:
-            count = _count(bound, rows.select(sorted(fitting)), held, referenced)
+            count = _count(bound, rows.select(sorted(fitting)), stored, referenced)
         except pl.exceptions.ColumnNotFoundError:  # a rule that compares columns, one of which is not stored
             continue
         if count is not None:
@@ -41,7 +41,7 @@ def broken_counts(contract: type[Contract], rows: pl.LazyFrame, names: Collectio
     return counts
 
 
-def _count(bound: BoundRule, rows: pl.LazyFrame, held: Mapping[str, pl.DataType], referenced: Referenced) -> int | None:
+def _count(bound: BoundRule, rows: pl.LazyFrame, stored: Mapping[str, pl.DataType], referenced: Referenced) -> int | None:
     column = bound.rule.column
     if bound.check is not None:
         answers = bound.check(rows, column).check_output
@@ -50,7 +50,7 @@ def _count(bound: BoundRule, rows: pl.LazyFrame, held: Mapping[str, pl.DataType]
         return None  # whether a text could be read is known only when it is read
     if bound.reference is None:
         missing = pl.col(column).is_null()
-        return _number(rows.select((missing | pl.col(column).is_nan() if held[column].is_float() else missing).sum()))
+        return _number(rows.select((missing | pl.col(column).is_nan() if stored[column].is_float() else missing).sum()))
     values = referenced(bound)
     if values is None:
         return None

@@ -1,6 +1,6 @@
 """What is different between two versions of a contract, change by change, and whether a change demands more than before.
 
-It looks at the two documents alone. What a change breaks, among stored rows and among readers, is worked out above.
+It looks at the two documents alone. What a change breaks, among stored rows and among readers, is determined above.
 """
 
 import ast

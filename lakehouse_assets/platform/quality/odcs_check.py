@@ -123,30 +123,30 @@ def _property(theirs: Part, ours: Part, where: str) -> Iterator[Finding]:
 
 
 def _options(theirs: Part, ours: Part, where: str) -> Iterator[Finding]:
-    held = ours.get("logicalTypeOptions") or {}
+    declared = ours.get("logicalTypeOptions") or {}
     for option, wanted in (theirs.get("logicalTypeOptions") or {}).items():
         if option in _AT_LEAST:
             side = _AT_LEAST[:2] if option != "minLength" else ("minLength",)
-            kept = any(_within(held.get(name), wanted, name, option, at_least=True) for name in side)
+            kept = any(_within(declared.get(name), wanted, name, option, at_least=True) for name in side)
         elif option in _AT_MOST:
             side = _AT_MOST[:2] if option != "maxLength" else ("maxLength",)
-            kept = any(_within(held.get(name), wanted, name, option, at_least=False) for name in side)
+            kept = any(_within(declared.get(name), wanted, name, option, at_least=False) for name in side)
         elif option == "pattern":
-            kept = held.get(option) == wanted
+            kept = declared.get(option) == wanted
         else:
             continue  # how a value is spelled, not which values there are
         if not kept:
-            yield Finding(where, f"is promised with {option} {wanted}; the contract says {held or 'nothing about it'}", broken=True)
+            yield Finding(where, f"is promised with {option} {wanted}; the contract says {declared or 'nothing about it'}", broken=True)
 
 
-def _within(held: Any, wanted: Any, held_name: str, wanted_name: str, *, at_least: bool) -> bool:
+def _within(declared: Any, wanted: Any, declared_name: str, wanted_name: str, *, at_least: bool) -> bool:
     """Whether a limit that is kept implies the one that is promised."""
     wanted = wanted.isoformat() if isinstance(wanted, date) else wanted
-    numbers = isinstance(held, int | float) and isinstance(wanted, int | float)
-    if held is None or (type(held) is not type(wanted) and not numbers):
+    numbers = isinstance(declared, int | float) and isinstance(wanted, int | float)
+    if declared is None or (type(declared) is not type(wanted) and not numbers):
         return False
-    inside = held > wanted if at_least else held < wanted
-    return bool(inside or (held == wanted and (held_name == wanted_name or held_name.startswith("exclusive"))))
+    inside = declared > wanted if at_least else declared < wanted
+    return bool(inside or (declared == wanted and (declared_name == wanted_name or declared_name.startswith("exclusive"))))
 
 
 # --- keys and qualities
@@ -187,10 +187,10 @@ def _quality(check: Part, column: Part, ours: Part, table: Part, where: str) -> 
 
 def _kept(check: Part, column: Part, ours: Part, table: Part, *, only_warned: bool) -> bool | None:
     """Whether a check holds by the contract; None if that cannot be told."""
-    held = [own for own in ours.get("quality") or () if only_warned or own.get("severity") not in _WARNINGS]
+    declared = [own for own in ours.get("quality") or () if only_warned or own.get("severity") not in _WARNINGS]
     if check.get("type", "library") in _NOT_COMPARED:
         demanded = {part: check[part] for part in ("query", "implementation", "engine") if check.get(part)}
-        same = bool(demanded) and any(all(own.get(part) == said for part, said in demanded.items()) for own in held)
+        same = bool(demanded) and any(all(own.get(part) == said for part, said in demanded.items()) for own in declared)
         return same or (False if check.get("engine") == ENGINE else None)
     arguments = check.get("arguments") or {}
     match check.get("metric") or check.get("rule"):
@@ -201,7 +201,7 @@ def _kept(check: Part, column: Part, ours: Part, table: Part, *, only_warned: bo
         case "duplicateValues":
             return _is_unique([str(name) for name in arguments.get("properties") or [column.get("name")]], _key_of(table))
         case "invalidValues":
-            return any(_valid_within(own.get("arguments") or {}, arguments) for own in held)
+            return any(_valid_within(own.get("arguments") or {}, arguments) for own in declared)
         case _:
             return None
 

@@ -180,7 +180,7 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
 def key_rule(model: type[DataFrameModel]) -> Rule | None:
     """That no two rows have one key; None for a contract without a key.
 
-    Only tables whose write does not keep keys unique by itself are held against it.
+    Only tables whose write does not keep keys unique by itself are checked by it.
 
     Raises:
         TypeError: A column of the key holds floats or nested values, which cannot be told apart for certain.

@@ -135,12 +135,21 @@ def misfits(contract: type[Contract], schema: Mapping[str, pl.DataType]) -> list
     return problems
 
 
-def _in_order(contract: type[Contract], frame: pl.DataFrame, table: str) -> pl.DataFrame:
-    if problems := misfits(contract, frame.schema):
+def check_columns(contract: type[Contract], schema: Mapping[str, pl.DataType], table: str) -> None:
+    """Refuse rows that do not have the columns and types of a contract.
+
+    Raises:
+        ContractBroken: So it is.
+    """
+    if problems := misfits(contract, schema):
         raise ContractBroken(
             f"{table}: the rows do not have the columns of contract {contract.__name__}: {'; '.join(problems)}. Nothing was written; "
             "change the table's function or its contract."
         )
+
+
+def _in_order(contract: type[Contract], frame: pl.DataFrame, table: str) -> pl.DataFrame:
+    check_columns(contract, frame.schema, table)
     return frame.select([*schema_of(contract), *(name for name in frame.columns if name.startswith("_"))])
 
 
@@ -272,7 +281,7 @@ def _check_limits(contract: type[Contract], bad: int, rows_in: int, evidence: tu
             rule = found.rule
             raise ContractBroken(
                 f"{table}: {found.broken} of {rows_in} rows break rule {rule.name} ({rule.text}) of contract {contract.__name__}, "
-                f"{reason}. The first: {_shown(found.sample)}. Nothing was written; mend the source, or change the rule.",
+                f"{reason}. The first: {_shown(found.sample)}. Nothing was written; fix the source, or change the rule.",
                 evidence,
             )
     share, rows = contract.__max_bad_share__, contract.__max_bad_rows__
@@ -287,7 +296,7 @@ def _check_limits(contract: type[Contract], bad: int, rows_in: int, evidence: tu
     raise ContractBroken(
         f"{table}: {bad} of {rows_in} rows break contract {contract.__name__}, which lets at most {limit} be bad. "
         f"Most often broken: {most}. The first: {_shown(errors[0].sample)}. "
-        f"Nothing was written; mend the source, or raise {setting} in the contract.",
+        f"Nothing was written; fix the source, or raise {setting} in the contract.",
         evidence,
     )
 

@@ -8,7 +8,6 @@ cursor holds how far the champion alias has followed: as long as it is behind, a
 set; once it is not, another champion was set by hand.
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +44,10 @@ class ChampionChange:
     champion: int
     champion_before: int | None
 
+    def __str__(self) -> str:
+        before = "" if self.champion_before is None or not self.changed else f" instead of version {self.champion_before}"
+        return f"Version {self.champion} of {self.model_name} is champion{before}."
+
     @property
     def changed(self) -> bool:
         """Whether the champion is another one than before."""
@@ -74,6 +77,11 @@ class ModelDecisions:
     def state(self) -> LedgerState:
         """What the ledger says now. MLflow is not asked."""
         return _state(last_decision(self.ledger.scan()))
+
+    def versions_in_use(self) -> list[ModelVersion]:
+        """Champion, previous champion and challenger by the ledger, and what has such an alias in MLflow. Nothing is recorded."""
+        numbers = {*self.state().aliases.versions, *self.registry.aliases(self.model_name).versions}
+        return [version for version in reversed(self.registry.versions(self.model_name)) if version.version in numbers]
 
     def champion(self) -> ModelVersion | None:
         """The version that is champion by the ledger, once a champion alias that was set by hand is recorded there.
@@ -240,7 +248,6 @@ class ModelDecisions:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """One process of this machine at a time. MLflow has no conditional write, so a slow process could set what is outdated."""
-        name = hashlib.blake2b(self.ledger.uri.encode(), digest_size=16).hexdigest()
         with join_queue(f"{self.ledger.uri}#aliases", _LONGEST_WAIT):
             yield
 

@@ -5,7 +5,7 @@ out. Errors of one forecast origin go up and down together, so an origin counts 
 
 Whether a model is better than a baseline is decided by Fisher's sign-flip test over origins: if the two were equally good, each origin's
 gain might as well have been a loss. The test is exact for any number of origins, and one origin with a very large gain, such as Christmas,
-does not count against the model. The interval beside it, of a ratio estimator with Student's t (a Diebold-Mariano test with errors
+does not count against the model. The interval, of a ratio estimator with Student's t (a Diebold-Mariano test with errors
 clustered by origin), says how large the difference may be; against a champion it is what counts.
 """
 
@@ -20,9 +20,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 CONFIDENCE: Final = 0.90
-# How often a model that is no better than the baseline may seem so by chance. With few origins, no test can be as sure as that: then
-# the model
-# has to be better from each of them.
+# How often a model that is no better than the baseline may seem so by chance. With few origins no test can be as sure as that: then the
+# model has to be better from each of them.
 CHANCE: Final = 0.05
 _MOST_FLIPS: Final = 4096
 # How much worse than the champion, as a share of its score, a challenger may be in the worst case of the interval.
@@ -97,10 +96,9 @@ def decide(
     """Decide whether the challenger becomes champion.
 
     - It has to beat the best of the naive baselines beyond chance: see `CHANCE`. A model costs more than a baseline to run and to
-    understand, so
-      the burden of proof is with the model.
+      understand, so the burden of proof is with the model.
     - It has to beat the champion on average, and the interval has to rule out that it is worse by more than
-      `CHAMPION_MARGIN` of the champion's score. Proof beyond doubt is not asked for: a champion that is trained anew on
+      `CHAMPION_MARGIN` of the champion's score. Proof beyond doubt is not asked for: a champion that is retrained on
       more data is rarely much better, and refusing it would let the model in use grow old. For the same reason it
       passes if its errors are the champion's own to the digit: it is the same method, trained on newer data.
 
@@ -179,13 +177,13 @@ def _compare(origins: pl.DataFrame, scale: str, challenger: str, opponent: str, 
     )
 
 
-def _against_baseline(found: Comparison) -> Comparison:
-    everywhere = found.origins > 1 and found.better_origins == found.origins
-    return replace(found, passed=found.improvement > 0 and (found.chance <= CHANCE or everywhere))
+def _against_baseline(comparison: Comparison) -> Comparison:
+    everywhere = comparison.origins > 1 and comparison.better_origins == comparison.origins
+    return replace(comparison, passed=comparison.improvement > 0 and (comparison.chance <= CHANCE or everywhere))
 
 
-def _against_champion(found: Comparison) -> Comparison:
-    return replace(found, passed=found.improvement > 0 and found.low > -CHAMPION_MARGIN * found.opponent_score)
+def _against_champion(comparison: Comparison) -> Comparison:
+    return replace(comparison, passed=comparison.improvement > 0 and comparison.low > -CHAMPION_MARGIN * comparison.opponent_score)
 
 
 def _chance(gains: NDArray[np.float64]) -> float:

@@ -53,7 +53,7 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
 
     Any number of processes may call this at the same moment; it costs less than a millisecond when there is nothing to
     do. A new database appears under its name only when it is whole, so a killed process leaves nothing half made. An
-    existing one is copied beside itself before it is upgraded.
+    existing one is backed up in the same folder before it is upgraded.
 
     Other addresses (PostgreSQL, an MLflow server) are left alone: who runs a shared database also decides when
     `mlflow db upgrade` runs on it.
@@ -152,7 +152,7 @@ def _sqlite_file(tracking_uri: str) -> Path | None:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[TextIO]:
-    """The file, held by this process alone. The lock goes with the file handle, also when the process is killed."""
+    """The file, locked for this process. The lock is released with the file handle, also when the process is killed."""
     with path.open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)

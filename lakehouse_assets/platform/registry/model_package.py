@@ -1,6 +1,6 @@
 """The folder that MLflow keeps for a model version, and how it is opened by people who have MLflow and pandas only.
 
-MLflow imports this module by its name when somebody calls `mlflow.pyfunc.load_model`, so that name stands in every
+MLflow imports this module by its name when somebody calls `mlflow.pyfunc.load_model`, so its name is stored in every
 logged model: do not move it. No code and no pickle is stored, only files and the name of a function that reads them.
 Our own code takes the model's files directly and needs none of this.
 """
@@ -67,7 +67,7 @@ def save_model(
     The model is read back and predicts the example before anything is logged, so what is registered can be loaded.
 
     Args:
-        folder: A new folder; `package` beside it is used for staging.
+        folder: A new folder; its sibling `package` is used for staging.
         mlflow_model: The `mlflow.models.Model` to fill.
         model: The fitted model.
         loader: Where to find the function that reads the folder which `model.save` wrote and returns a `Predictor`,
@@ -112,7 +112,7 @@ def _mlflow_type(kind: pl.DataType) -> str:
     if kind in (pl.Int64, pl.UInt32):
         return "long"
     if kind.is_numeric():
-        # Small integers too: MLflow accepts them as doubles, and that is what they become in pandas beside a null.
+        # Small integers too: MLflow accepts them as doubles, and that is what they become in pandas where a value is null.
         return "double"
     if kind == pl.Boolean:
         return "boolean"

@@ -74,6 +74,11 @@ class Aliases:
         before = self.previous if self.champion is None else self.champion
         return Aliases(champion=version, previous=_unless(version, before), challenger=_unless(version, self.challenger))
 
+    @property
+    def versions(self) -> tuple[int, ...]:
+        """The versions that have an alias, each once."""
+        return tuple(dict.fromkeys(number for number in (self.champion, self.previous, self.challenger) if number is not None))
+
     def challenge(self, version: int) -> "Aliases":
         """The aliases after `version` did not pass the gate; the same if it is the champion."""
         return self if version == self.champion else replace(self, challenger=version)
@@ -163,16 +168,8 @@ class Registry:
             raise NoSuchModelVersion(f"MLflow has no version {number} of {model_name}. There are: {existing}. See `lakehouse models`")
         return _model_version(version, version.aliases)
 
-    def with_alias(self, model_name: str, alias: str) -> ModelVersion | None:
-        """The version that has an alias in MLflow, or None. It takes milliseconds and can be polled."""
-        client, version = self._client(), None
-        # Two errors of MLflow: there is no such model, and the model has no such alias.
-        with _allowing("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            version = client.get_model_version_by_alias(model_name, alias)
-        return None if version is None else _model_version(version, version.aliases)
-
     def aliases(self, model_name: str) -> Aliases:
-        """The aliases as they are in MLflow now."""
+        """The aliases as they are in MLflow now. It takes milliseconds and can be polled."""
         current = _aliases(self._client(), model_name)
         return Aliases(champion=current.get(CHAMPION), previous=current.get(PREVIOUS), challenger=current.get(CHALLENGER))
 

@@ -5,6 +5,7 @@ global variables, so two roots in one process would mix.
 """
 
 import json
+import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -153,7 +154,7 @@ def _log_model(client: Any, experiment_id: str, run_id: str, training: TrainingR
 def _log_values(client: Any, run_id: str, model_id: str, training: TrainingRun) -> None:
     entities = load_mlflow().entities
     now = int(time.time() * 1000)
-    scores = [(name, value, 0) for name, value in training.metrics.items()]
+    scores = [(name, value, 0) for name, value in training.metrics.items() if math.isfinite(value)]
     for name, frame in training.breakdowns.items():
         scores.extend(_scores(name, frame))
     metrics = [entities.Metric(name, value, now, step, model_id=model_id) for name, value, step in scores]
@@ -173,7 +174,8 @@ def _scores(breakdown: str, frame: pl.DataFrame) -> Iterator[tuple[str, float, i
     for row in frame.iter_rows(named=True):
         part = [re.sub(r"[^\w.\- ]", "_", str(row[name])) for name in parts]
         for score in scores:
-            if row[score] is not None:
+            # MLflow would store infinity, such as an error of a group without revenue as a share of it, as the largest double.
+            if row[score] is not None and math.isfinite(row[score]):
                 yield "/".join([breakdown, score, *part]), row[score], row[steps[0]] if steps else 0
 
 

@@ -5,6 +5,7 @@ any other character that a path must escape. How far a reader has come is not ke
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import unquote
 
@@ -65,13 +66,14 @@ def change_feed(table: DeltaTable, after: int, until: int, storage_options: Mapp
 def last_change(table: DeltaTable, after: int, until: int, storage_options: Mapping[str, str]) -> int:
     """The newest version in (after, until] whose commit says that rows came, changed or went; `after` if there is none.
 
-    Raises:
-        NoSuchVersion: The log of one of these commits was cleaned up.
+    A commit that was removed from the log counts as one: what it did is not known.
     """
     root = folder(table)
     for version in range(until, after, -1):  # almost always the first one is it
-        if _actions(root, version - 1, version, storage_options).height:
-            return version
+        with suppress(NoSuchVersion):
+            if not _actions(root, version - 1, version, storage_options).height:
+                continue
+        return version
     return after
 
 
@@ -86,8 +88,8 @@ def step(table: DeltaTable, after: int, until: int, rows: int, storage_options: 
     unknown = [root + unquote(path) for path in counted.filter(pl.col("rows").is_null())["path"]]  # change files have no statistics
     heights = [pl.scan_parquet(path, glob=False, storage_options=dict(storage_options) or None) for path in unknown]
     known = pl.Series([frame.select(pl.len()).collect().item() for frame in heights], dtype=pl.Int64)
-    held = pl.concat([counted.filter(pl.col("rows").is_not_null()), counted.filter(pl.col("rows").is_null()).with_columns(rows=known)])
-    per_version = held.group_by("version").agg(pl.col("rows").sum()).sort("version")
+    sized = pl.concat([counted.filter(pl.col("rows").is_not_null()), counted.filter(pl.col("rows").is_null()).with_columns(rows=known)])
+    per_version = sized.group_by("version").agg(pl.col("rows").sum()).sort("version")
     beyond = per_version.filter((pl.col("rows").cum_sum() > rows) & (pl.int_range(pl.len()) > 0))
     return until if beyond.is_empty() else int(beyond["version"][0]) - 1
 
@@ -138,7 +140,7 @@ def _changed_files(
 
 
 def _actions(root: str, after: int, until: int, storage_options: Mapping[str, str]) -> pl.DataFrame:
-    """What the commits in (after, until] did to rows: `version`, `action`, `path`, `stats`, oldest first; nothing of mere upkeep."""
+    """What the commits in (after, until] did to rows: `version`, `action`, `path`, `stats`, oldest first; nothing of mere maintenance."""
     logs = [f"{root}_delta_log/{version:020d}.json" for version in range(after + 1, until + 1)]
     if not logs:
         return pl.DataFrame(schema={"version": pl.Int64, "action": pl.String, "path": pl.String, "stats": pl.String})

@@ -76,7 +76,7 @@ class Commit:
 
     Attributes:
         cursors: Advanced by this commit, all of them or none.
-        info: Strings that are written into the commit, worked out once the counts are known. `Table.history` shows those whose key starts
+        info: Strings that are written into the commit, made once the counts are known. `Table.history` shows those whose key starts
             with `commit_log.INFO_PREFIX`. It may raise to stop the write.
         forgets: Cursors that this commit resets to before their first step.
     """
@@ -112,7 +112,7 @@ class Commit:
 
 
 def next_write(table: DeltaTable) -> Transaction:
-    """What every commit carries that was worked out from the rows of the version at hand."""
+    """What every commit carries that was computed from the rows of the version at hand."""
     return Transaction(_READ_BEFORE_WRITE, (table.transaction_version(_READ_BEFORE_WRITE) or 0) + 1)
 
 
@@ -128,7 +128,7 @@ def with_retries(name: str, uri: str, attempt: Callable[[], T], *, seconds: floa
     Args:
         name: Of the table, for the error.
         uri: Of the table: writers that lost a race for this address retry one after the other.
-        attempt: Reads, works out and commits.
+        attempt: Reads, computes and commits.
         seconds: How long to retry.
 
     Raises:

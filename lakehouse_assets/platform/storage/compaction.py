@@ -17,7 +17,7 @@ from lakehouse_assets.platform.storage.commit import with_retries
 from lakehouse_assets.platform.storage.table import WRITER, Table
 
 TARGET_FILE_BYTES: Final = 128 * 1024**2
-MAINTENANCE: Final = "lakehouse.upkeep"
+MAINTENANCE: Final = "lakehouse.maintenance"
 """Marks a commit of maintenance, with what it did."""
 # A long compaction keeps what it has done so far, and bears other writers better.
 _COMMITS_EVERY = timedelta(minutes=1)

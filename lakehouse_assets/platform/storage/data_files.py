@@ -89,10 +89,25 @@ def _write(folder: Path, frames: Iterable[pl.DataFrame], columns: Sequence[str])
 
 def _files(frame: pl.DataFrame, columns: Sequence[str]) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
     """The rows of each file, in their order, with the partition that it belongs to."""
-    parts = frame.partition_by(columns, as_dict=True, include_key=False) if columns and frame.height else {(): frame}
-    for values, rows in parts.items():
-        for part in rows.iter_slices(_ROWS_OF_A_FILE) if rows.height else ():
+    for values, rows in _partitions(frame, columns):
+        for part in rows.drop(columns).iter_slices(_ROWS_OF_A_FILE):
             yield dict(zip(columns, values, strict=True)), part
+
+
+def _partitions(frame: pl.DataFrame, columns: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], pl.DataFrame]]:
+    if not frame.height:
+        return
+    if not columns:
+        yield (), frame
+        return
+    runs = frame.select(pl.struct(columns).rle().struct.unnest())
+    if runs["value"].n_unique() < runs.height:
+        yield from frame.partition_by(columns, as_dict=True).items()
+        return
+    # Rows that come partition by partition, as over time, are not copied.
+    starts = runs["len"].cum_sum() - runs["len"]
+    for start, length, value in zip(starts, runs["len"], runs["value"], strict=True):
+        yield tuple(value[name] for name in columns), frame.slice(start, length)
 
 
 def _write_file(folder: Path, file: tuple[dict[str, Any], pl.DataFrame]) -> tuple[AddAction, int]:

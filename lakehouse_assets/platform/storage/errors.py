@@ -17,7 +17,7 @@ class TypeNotStorable(SchemaMismatch):
 
 
 class ScopeError(StorageError):
-    """A write would touch rows outside its declared scope, or its scope cannot be worked out. Nothing was written."""
+    """A write would touch rows outside its declared scope, or its scope cannot be determined. Nothing was written."""
 
 
 class CursorMoved(StorageError):

@@ -80,8 +80,8 @@ def _rewrite(table: Table, schema: pl.Schema) -> None:
         if all(stored[name] == dtype for name, dtype in schema.items()):
             return Counts()
         wider = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in schema.items() if stored[name] != dtype)
-        properties = Commit().properties(delta, Counts(), read_before_write=True)
-        _write_all(table, delta, wider, schema, delta.metadata().partition_columns, properties=properties)
+        layout = _Layout(schema, delta.metadata().partition_columns)
+        _write_all(table, delta, wider, layout, Commit().properties(delta, Counts(), read_before_write=True))
         return Counts()
 
     table.write(Commit(), attempt)
@@ -117,26 +117,27 @@ def swap(
         new, stored = rows(), pl.scan_delta(delta)
         schema = new.collect_schema()
         if stored.collect_schema() == schema and delta.metadata().partition_columns == list(partition_by):
-            return _write_difference(table, delta, new, stored, identity=identity, commit=commit)
+            return _write_difference(table, delta, (new, stored), identity, commit)
         counted = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (new, stored)]
         counts = Counts(written=counted[0], removed=counted[1])
-        properties = commit.properties(delta, counts, read_before_write=True)
-        _write_all(table, delta, new, schema, partition_by, properties=properties, description=description)
+        layout = _Layout(schema, partition_by, description)
+        _write_all(table, delta, new, layout, commit.properties(delta, counts, read_before_write=True))
         return counts
 
     return table.write(commit, attempt)
 
 
 def _write_difference(
-    table: Table, delta: DeltaTable, new: pl.LazyFrame, stored: pl.LazyFrame, *, identity: Sequence[str], commit: Commit
+    table: Table, delta: DeltaTable, frames: tuple[pl.LazyFrame, pl.LazyFrame], identity: Sequence[str], commit: Commit
 ) -> Counts:
+    new, stored = frames
     total = new.select(pl.len()).collect(engine="streaming").item()
     if not identity:
         came, went = _multiset_differences(new, stored)
         counts = Counts(written=came.height, duplicates=total - came.height, removed=went.height)
         properties = commit.properties(delta, counts, read_before_write=True)
         if went.height:
-            _write_all(table, delta, new, new.collect_schema(), delta.metadata().partition_columns, properties=properties)
+            _write_all(table, delta, new, _Layout(new.collect_schema(), delta.metadata().partition_columns), properties)
         else:
             table.write_rows(delta, came, properties)
         return counts
@@ -162,18 +163,20 @@ def _multiset_differences(new: pl.LazyFrame, stored: pl.LazyFrame) -> tuple[pl.D
     return multiset_difference(*both), multiset_difference(both[1], both[0])
 
 
-def _write_all(
-    table: Table,
-    delta: DeltaTable,
-    rows: pl.LazyFrame,
-    schema: pl.Schema,
-    partition_by: Sequence[str],
-    *,
-    properties: CommitProperties,
-    description: str = "",
-) -> None:
-    layout = {"schema_mode": "overwrite", "partition_by": list(partition_by)} | ({"description": description} if description else {})
-    table.write_arrow(delta, _batches(rows, schema), properties, mode="overwrite", **layout)
+@dataclass(frozen=True)
+class _Layout:
+    """What a table is like once all its rows are written again."""
+
+    schema: pl.Schema
+    partition_by: Sequence[str]
+    description: str = ""
+
+
+def _write_all(table: Table, delta: DeltaTable, rows: pl.LazyFrame, layout: _Layout, properties: CommitProperties) -> None:
+    how = {"description": layout.description} if layout.description else {}
+    batches = _batches(rows, layout.schema)
+    partition_by = list(layout.partition_by)
+    table.write_arrow(delta, batches, properties, mode="overwrite", schema_mode="overwrite", partition_by=partition_by, **how)
 
 
 def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:

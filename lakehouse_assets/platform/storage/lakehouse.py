@@ -11,6 +11,8 @@ from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.paths import check_root
 from lakehouse_assets.platform.storage.table import Table
 
+STAGING_SUFFIX = "__full_refresh"
+"""Ends the name of a table that is computed to take the place of the one of the same name without it."""
 _LISTINGS_AT_ONCE = 8
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
@@ -45,7 +47,7 @@ class Lakehouse:
         return Table(name, "/".join([self.root.rstrip("/"), *name.split(".")]), options)
 
     def tables(self) -> Iterator[Table]:
-        """The tables that exist, by name.
+        """The tables that exist, by name; not those that are computed to take the place of another.
 
         Raises:
             BucketRefused: The root is a bucket that cannot be opened.
@@ -53,7 +55,7 @@ class Lakehouse:
         names = _names_in_bucket(self.root) if is_bucket(self.root) else _names_in_folder(Path(self.root))
         for name in sorted(names):
             table = self.table(name)
-            if table.exists():
+            if STAGING_SUFFIX not in name and table.exists():
                 yield table
 
 

@@ -1,6 +1,6 @@
 """Merging rows into a table by key: new rows are inserted, changed rows updated, and rows that are the same are not written.
 
-Which rows are which is worked out here with Polars on the touched partitions, so that an unchanged row costs no write and leaves no change
+Which rows are which is determined here with Polars on the touched partitions, so that an unchanged row costs no write and leaves no change
 row, and a batch of new rows is a plain append. Intervals of validity are in `scd2`.
 """
 
@@ -10,14 +10,12 @@ from dataclasses import dataclass
 import polars as pl
 from deltalake import CommitProperties, DeltaTable
 
-from lakehouse_assets.platform.storage import predicates
+from lakehouse_assets.platform.storage import lineage, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import ScopeError
 from lakehouse_assets.platform.storage.table import WRITER, Table
 
 _EXISTING = "__existing"
-# The order in which rows of a feed came: the number of the file, and the row in it.
-_LINEAGE = ("_sequence", "_row")
 _REMOVED = "__removed"
 _DIGEST = "__digest"
 # From so many rows on it pays to compare digests of keys first: mostly none is in the table, and its other columns need not be read.
@@ -56,7 +54,7 @@ def merge(
     commit = commit or Commit()
     check_key(table.name, frame, on)
     if newest_by is not None and newest_by not in frame.columns:
-        raise ScopeError(f"{table.name}: which of two rows is newer cannot be worked out, the frame lacks {newest_by}")
+        raise ScopeError(f"{table.name}: which of two rows is newer cannot be determined, the frame lacks {newest_by}")
 
     def attempt(delta: DeltaTable) -> Counts:
         batch = latest(table.fit(delta, frame), on, newest_by)
@@ -79,7 +77,7 @@ def check_key(name: str, frame: pl.DataFrame, on: Sequence[str]) -> None:
     """
     missing = [column for column in on if column not in frame.columns]
     if missing or not on:
-        raise ScopeError(f"{name}: the key {', '.join(on)} cannot be worked out, the frame lacks {', '.join(missing) or 'it'}")
+        raise ScopeError(f"{name}: the key {', '.join(on)} cannot be determined, the frame lacks {', '.join(missing) or 'it'}")
     nulls = [column for column in on if frame[column].null_count()]
     if nulls:
         raise ScopeError(f"{name}: the key has nulls in {', '.join(nulls)}; a contract keeps such rows out (nullable=False)")
@@ -157,7 +155,7 @@ def difference(
     old = before.select(*on, pl.struct(pl.lit(value=True).alias(_EXISTING), *needed).alias(_EXISTING)).collect(engine="streaming")
     if not old.height:
         return Difference(batch, batch.clear(), frame.height - batch.height)
-    ties = [] if set(_LINEAGE) <= set(frame.columns) else [name for name in compared if not frame.schema[name].is_nested()]
+    ties = [] if set(lineage.ORDER) <= set(frame.columns) else [name for name in compared if not frame.schema[name].is_nested()]
     differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(_EXISTING).struct.field(c)) for c in compared))
     is_new = pl.col(_EXISTING).is_null()
     pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
@@ -173,10 +171,10 @@ def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.
     digests = frame.select(_digest(on)).to_series()
     if digests.n_unique() == frame.height:
         return frame
-    # Of rows that are equally new the later one counts, or where rows have no order, the one with the larger values.
-    lineage = [name for name in _LINEAGE if name in frame.columns]
+    # Of rows that are equally new the later one counts; where rows have no order, the one with the larger values, so order does not matter.
+    came = [name for name in lineage.ORDER if name in frame.columns]
     values = [name for name in frame.columns if newest_by and name not in on and name[0] != "_" and not frame.schema[name].is_nested()]
-    order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(lineage or values)]))
+    order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(came or values)]))
     position = "__position"
     rows = frame.select(*dict.fromkeys([*on, *order])).with_row_index(position)
     rows = rows.filter(digests.is_duplicated())

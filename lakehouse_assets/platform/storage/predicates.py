@@ -11,7 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.storage.errors import ScopeError
 
 Value = str | int | bool | date | None
-Scope = Mapping[str, Sequence[Value]]
+ColumnValues = Mapping[str, Sequence[Value]]
 """Per column, the values of the rows that a write may touch; all columns together."""
 
 _NO_COLUMNS = "a scope needs at least one column"
@@ -39,7 +39,7 @@ def literal(value: Value) -> str:
     raise ScopeError(f"{value!r} is a {type(value).__name__}: a scope is made of strings, integers, booleans and dates")
 
 
-def check(scope: Scope, schema: Mapping[str, pl.DataType], table: str) -> None:
+def check(scope: ColumnValues, schema: Mapping[str, pl.DataType], table: str) -> None:
     """Refuse values that a column cannot have, as the text "7" in a column of numbers.
 
     Raises:
@@ -52,7 +52,7 @@ def check(scope: Scope, schema: Mapping[str, pl.DataType], table: str) -> None:
                 raise ScopeError(f"{table}: the scope has {value!r} for {name!r}, whose values are of type {wanted.__name__}")
 
 
-def sql(scope: Scope, alias: str | None = None) -> str:
+def sql(scope: ColumnValues, alias: str | None = None) -> str:
     """The scope as SQL; delta-rs needs the literal values to let writers of other partitions run at once.
 
     Raises:
@@ -72,7 +72,7 @@ def _one_of(name: str, values: Sequence[Value], alias: str | None) -> str:
     return f"({' OR '.join(parts)})"
 
 
-def expression(scope: Scope) -> pl.Expr:
+def expression(scope: ColumnValues) -> pl.Expr:
     """The scope as a Polars condition, never null. A column without values lets no row through.
 
     Raises:

@@ -1,6 +1,6 @@
 """Replaces the rows of a scope by others, in one commit that writes only what differs.
 
-Which rows belong into the scope is worked out above. Rows that are only added or merged by key are written by `table` and `merge`.
+Which rows belong into the scope is determined above. Rows that are only added or merged by key are written by `table` and `merge`.
 """
 
 from collections.abc import Sequence

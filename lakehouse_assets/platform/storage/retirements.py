@@ -33,9 +33,9 @@ class RefusedSnapshot:
 
 
 def judge(
-    how: Snapshots, held: pl.DataFrame, rows: pl.DataFrame, retire_at_most: float, assumed: pl.DataFrame | None = None
+    how: Snapshots, existing: pl.DataFrame, rows: pl.DataFrame, retire_at_most: float, assumed: pl.DataFrame | None = None
 ) -> tuple[RefusedSnapshot, ...]:
-    """The snapshots in `rows` that are not to be written, oldest first; each is held against the last one before it that is.
+    """The snapshots in `rows` that are not to be written, oldest first; each is compared with the last one before it that is.
 
     A snapshot is refused if it lacks more than the share `retire_at_most` of the keys that were current just before it, where these are at
     least `SHARE_COUNTS_FROM_KEYS`, or if no row of it is there. One that the table knows already, or (without history) one older than that,
@@ -43,13 +43,13 @@ def judge(
 
     Args:
         how: What the rows mean.
-        held: Rows of the table, as `snapshots.rows_since` gives them for the first of the snapshots.
+        existing: Rows of the table, as `snapshots.rows_since` gives them for the first of the snapshots.
         rows: Whole snapshots.
         retire_at_most: A share between 0 and 1.
         assumed: Keys and numbers of rows that were rejected: these keys are not lacking.
     """
-    known = known_snapshots(held)[how.sequence_by]
-    remembered = held.select(*how.on, ASSUMED).drop_nulls().explode(ASSUMED).rename({ASSUMED: how.sequence_by})
+    known = known_snapshots(existing)[how.sequence_by]
+    remembered = existing.select(*how.on, ASSUMED).drop_nulls().explode(ASSUMED).rename({ASSUMED: how.sequence_by})
     assumed = remembered if assumed is None else pl.concat([remembered, assumed.select(how.identity)])
     taken: dict[Any, pl.DataFrame] = {}
     refused = []
@@ -59,7 +59,7 @@ def judge(
             refused.append(RefusedSnapshot(number, "no row of it is there"))
             continue
         rejected = assumed.filter(pl.col(how.sequence_by) == number).select(how.on)
-        before = _current_before(how, held, known, taken, number)
+        before = _current_before(how, existing, known, taken, number)
         lacking = before.join(there, on=how.on, how="anti").join(rejected, on=how.on, how="anti")
         is_known = (known == number).any()
         is_newest = how.history or not known.len() or number > known.max()
@@ -74,15 +74,17 @@ def judge(
     return tuple(refused)
 
 
-def _current_before(how: Snapshots, held: pl.DataFrame, known: pl.Series, taken: Mapping[Any, pl.DataFrame], number: Any) -> pl.DataFrame:
+def _current_before(
+    how: Snapshots, existing: pl.DataFrame, known: pl.Series, taken: Mapping[Any, pl.DataFrame], number: Any
+) -> pl.DataFrame:
     """The keys that were current just before a snapshot."""
     last_known = known.filter(known < number).max()
     last_taken = max((other for other in taken if other < number), default=None)
     if last_taken is not None and (last_known is None or last_taken >= last_known):
         return taken[last_taken]
     if last_known is None:
-        return held.select(how.on).clear()
-    states = held.filter(pl.col(how.sequence_by) <= last_known).sort(how.sequence_by).unique(how.on, keep="last")
+        return existing.select(how.on).clear()
+    states = existing.filter(pl.col(how.sequence_by) <= last_known).sort(how.sequence_by).unique(how.on, keep="last")
     return states.filter(~pl.col(IS_DELETED)).select(how.on)
 
 
@@ -115,10 +117,10 @@ def refused_snapshots(
     check_made_for(table.name, schema, how.schema(rows.schema))
     if not rows.height:
         return ()
-    held = pl.DataFrame(schema=schema) if full_refresh else rows_since(how, scanned, earliest(how, rows, None))
+    existing = pl.DataFrame(schema=schema) if full_refresh else rows_since(how, scanned, earliest(how, rows, None))
     return tuple(
         RefusedSnapshot(refused.number, _said(table.name, how, rows, refused, retire_at_most))
-        for refused in judge(how, held, rows, retire_at_most, assumed)
+        for refused in judge(how, existing, rows, retire_at_most, assumed)
     )
 
 

@@ -12,6 +12,9 @@ import polars as pl
 
 from lakehouse_assets.platform.storage import predicates
 
+# So many values of a key are worth a look-up for every row of a file.
+_MOST_LISTED = 20_000
+
 
 class Scope(Protocol):
     """A part of a table."""
@@ -122,19 +125,22 @@ class Keys(_LooksAtItself):
     def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """See `Scope.filter`; files that cannot hold one of the keys are not read."""
         columns = self.keys.columns
-        near = rows if self.with_nulls else rows.filter(self._between())
+        near = rows if self.with_nulls else rows.filter(self._near())
         there = near.join(self.keys.lazy(), on=columns, how="semi", maintain_order="left")
         if not self.with_nulls:
             return there
         return pl.concat([there, rows.filter(pl.any_horizontal(pl.col(name).is_null() for name in columns))])
 
-    def _between(self) -> pl.Expr:
-        ranges = [
-            pl.col(name).is_between(pl.lit(self.keys[name].min()), pl.lit(self.keys[name].max()))
-            for name, dtype in self.keys.schema.items()
-            if self.keys.height and (dtype.is_integer() or dtype.is_temporal() or dtype == pl.String)
-        ]
-        return pl.all_horizontal(pl.lit(value=True), *ranges)
+    def _near(self) -> pl.Expr:
+        """A condition that readers of files push down: other columns are decoded only for rows that meet it."""
+        conditions = [pl.lit(value=True)]
+        for name, dtype in self.keys.schema.items():
+            values = self.keys[name].unique()
+            if values.len() and (dtype.is_integer() or dtype.is_temporal() or dtype == pl.String):
+                conditions.append(pl.col(name).is_between(pl.lit(values.min()), pl.lit(values.max())))
+            if 0 < values.len() <= _MOST_LISTED:
+                conditions.append(pl.col(name).is_in(values.implode()))
+        return pl.all_horizontal(conditions)
 
     def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Scope.outside`."""
@@ -150,7 +156,7 @@ class Keys(_LooksAtItself):
 
 @dataclass(frozen=True)
 class Tail:
-    """The rows whose value of a column is after another."""
+    """The rows whose value of a column is after another, and those without a value, which belong to every tail."""
 
     column: str
     after: Any
@@ -159,11 +165,11 @@ class Tail:
 
     def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """See `Scope.filter`."""
-        return rows.filter(pl.col(self.column) > self.after)
+        return rows.filter((pl.col(self.column) > self.after) | pl.col(self.column).is_null())
 
     def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Scope.outside`."""
-        return rows.filter((pl.col(self.column) <= self.after).fill_null(value=True))
+        return rows.filter(pl.col(self.column) <= self.after)
 
     def __str__(self) -> str:
         """For messages."""

@@ -12,16 +12,16 @@ from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.platform.storage import data_files, predicates, types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
-from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.predicates import ColumnValues
 from lakehouse_assets.platform.storage.table import Table
 
 # delta-rs deals batches out to the cores: only within one they keep their order.
 _ROWS_OF_A_BATCH = 100_000
-_BYTES_OF_A_FRAME = 100_000_000
+_BYTES_OF_A_FRAME = 40_000_000
 
 
 def append_stream(
-    table: Table, rows: int, parts: Callable[[], Iterable[pl.DataFrame]], commit: Commit, *, instead_of: Scope | None = None
+    table: Table, rows: int, parts: Callable[[], Iterable[pl.DataFrame]], commit: Commit, *, instead_of: ColumnValues | None = None
 ) -> Written:
     """Add rows; with `instead_of`, in the place of the rows in that scope.
 

@@ -18,11 +18,11 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse_assets.platform.storage import data_files, paths, predicates, types
 from lakehouse_assets.platform.storage import table_cache as opened
-from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, step
+from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, layout_changed, only_appended, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.commit_log import commits
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
-from lakehouse_assets.platform.storage.predicates import Scope
+from lakehouse_assets.platform.storage.predicates import ColumnValues
 
 HISTORY: Final = 100
 """So many commits `Table.history` shows unless it is asked for more."""
@@ -30,7 +30,7 @@ _ROWS_AT_ONCE = 100_000
 WRITER = WriterProperties(compression="ZSTD", compression_level=1)  # as fast as Snappy, and smaller
 _PROPERTIES: Mapping[str, str | None] = {
     "delta.enableChangeDataFeed": "true",
-    # A version that a model was trained on must stay readable: cleaning the log up is a decision of upkeep, never a commit's side effect.
+    # A version that a model was trained on must stay readable: the log is cleaned up by maintenance, never as a commit's side effect.
     "delta.enableExpiredLogCleanup": "false",
     "delta.checkpointInterval": "10",
 }
@@ -143,8 +143,8 @@ class Table:
 
         def attempt() -> None:
             table = self.delta()
-            held = {column.name for column in table.schema().fields}
-            if new := [column for column in types.delta_schema(stored).fields if column.name not in held]:
+            existing = {column.name for column in table.schema().fields}
+            if new := [column for column in types.delta_schema(stored).fields if column.name not in existing]:
                 table.alter.add_columns(new)
 
         with_retries(self.name, self.uri, attempt)
@@ -173,8 +173,8 @@ class Table:
     def changed_at(self, after: int | None) -> int | None:
         """The newest version that rows came, changed or went with, if it is above `after`; else `after`.
 
-        Compaction, checkpoints and other upkeep make versions too, but nothing that a reader would have to read. With `after=None` the
-        newest version of any kind.
+        Compaction, checkpoints and other maintenance make versions too, but nothing that a reader would have to read. With `after=None` the
+        newest version of any kind. A commit that maintenance removed from the log counts as a change.
 
         Raises:
             NoSuchVersion: A cursor points past the table.
@@ -228,17 +228,40 @@ class Table:
         A row that changed twice stands there twice. With `after=None` these are all rows at `until`.
 
         Raises:
-            NoSuchVersion: A cursor points past the table, as after the table was deleted and made anew.
+            NoSuchVersion: A cursor points past the table, as after the table was deleted and created again.
         """
         if after is None:
             return self.scan(until)
-        return self._change_feed(after, until, came=True).drop(CHANGE_TYPE)
+        return self.change_feed(after, until, came=True).drop(CHANGE_TYPE)
 
     def step(self, after: int | None, until: int, rows: int) -> int:
         """How far to read from `after` towards `until` so that about `rows` rows came; at least one version with rows."""
         return step(self.now(), -1 if after is None else after, until, rows, self.storage_options)
 
-    def _change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
+    def only_appended(self, after: int, until: int) -> bool:
+        """Whether the versions above `after` up to `until` only added rows.
+
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
+        self._check_range(self.now(), after, until)
+        return only_appended(self.now(), after, until, self.storage_options)
+
+    def layout_changed(self, after: int, until: int) -> bool:
+        """Whether partitions or types of columns changed in the versions above `after` up to `until`: see `change_feed.layout_changed`.
+
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
+        self._check_range(self.now(), after, until)
+        return layout_changed(self.now(), after, until, self.storage_options)
+
+    def change_feed(self, after: int, until: int, *, came: bool = False) -> pl.LazyFrame:
+        """The rows that the commits above `after` up to `until` inserted, changed and deleted, with `_change_type`; see `change_feed`.
+
+        Raises:
+            NoSuchVersion: As `changes`.
+        """
         table = self.now()
         self._check_range(table, after, until)
         return change_feed(table, after, until, self.storage_options, came=came)
@@ -270,7 +293,7 @@ class Table:
 
         return self.write(commit, attempt)
 
-    def replace(self, frame: pl.DataFrame, scope: Scope | None, commit: Commit | None = None) -> Written:
+    def replace(self, frame: pl.DataFrame, scope: ColumnValues | None, commit: Commit | None = None) -> Written:
         """Put `frame` in the place of the rows in `scope` (None: of all rows). Rows outside the scope stay as they are.
 
         Raises:
@@ -283,11 +306,11 @@ class Table:
 
         def attempt(table: DeltaTable) -> Counts:
             fitted = self.fit(table, frame)
-            held = pl.scan_delta(table)
+            replaced = pl.scan_delta(table)
             if scope is not None:
                 self._check_scope(table, fitted, scope)
-                held = held.filter(predicates.expression(scope))
-            counts = Counts(written=fitted.height, removed=_count(held))
+                replaced = replaced.filter(predicates.expression(scope))
+            counts = Counts(written=fitted.height, removed=_count(replaced))
             properties = commit.properties(table, counts, read_before_write=True)
             # "true" names all rows. Without a predicate, rows that another writer appends at the same time would stay.
             self.write_rows(table, fitted, properties, mode="overwrite", predicate="true" if scope is None else predicates.sql(scope))
@@ -295,7 +318,7 @@ class Table:
 
         return self.write(commit, attempt)
 
-    def _check_scope(self, table: DeltaTable, frame: pl.DataFrame, scope: Scope) -> None:
+    def _check_scope(self, table: DeltaTable, frame: pl.DataFrame, scope: ColumnValues) -> None:
         unpartitioned = sorted(set(scope) - set(table.metadata().partition_columns))
         if unpartitioned:
             raise ScopeError(f"{self.name} is not partitioned by {', '.join(unpartitioned)}: a scope is made of partition columns")

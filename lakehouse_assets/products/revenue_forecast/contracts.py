@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+from lakehouse_assets import Contract, Timestamp, column, rule
 
 
 def _level(days: int, whose: str) -> Any:

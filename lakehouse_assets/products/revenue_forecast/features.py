@@ -62,8 +62,9 @@ def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
         daily: Columns `day`, `product_group`, `net` and `orders`, as in `sales.gold.daily_revenue`; any number of rows a group and day.
 
     Returns:
-        One row per `product_group` and `day` from the group's first day in `daily` to the last day of all, days without a sale included; a group
-        without a row for `FEATURE_LOOKBACK` is left out until it has one again. `known_at` is the midnight (UTC) that ends the day. Amounts are in the currency of `net`.
+        One row per `product_group` and `day` from the group's first day in `daily` to the last day of all, days without a sale included.
+        A group without a row for `FEATURE_LOOKBACK` is left out until it has one again. `known_at` is the midnight (UTC) that ends the
+        day. Amounts are in the currency of `net`.
     """
     sold = daily.group_by("day", "product_group").agg(_amount("net"), pl.col("orders").sum())
     days = sold.select(pl.date_range(pl.col("day").min(), pl.col("day").max()).alias("day"))
@@ -168,7 +169,7 @@ def _per_open_day(value: pl.Expr, days: int) -> pl.Expr:
 
 
 def _deviation(value: pl.Expr, days: int, *, least: int) -> pl.Expr:
-    """Standard deviation over the last days, from sums of whole pennies, which are exact wherever a series begins; null below `least` values."""
+    """Standard deviation over the last days, null below `least` values; from sums of whole pennies, exact wherever a series begins."""
     pennies = (value * 100).round().cast(pl.Int64)
     count = pennies.is_not_null().cast(pl.Int64).rolling_sum(days, min_samples=1)
     total = pennies.fill_null(0).rolling_sum(days, min_samples=1).cast(pl.Float64)

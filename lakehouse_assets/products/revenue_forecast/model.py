@@ -101,7 +101,7 @@ def backtest(
     compute: Compute,
     outcomes_known_at: Callable[[date | None], pl.LazyFrame | None] = lambda _: None,
 ) -> pl.DataFrame:
-    """Forecasts from several origins, each by a model trained up to its origin, beside the outcome and the naive forecasts.
+    """Forecasts from several origins, each by a model trained up to its origin, with the outcome and the naive forecasts.
 
     Args:
         features: Rows of `daily_features`.
@@ -135,7 +135,7 @@ def backtest(
 
 
 def _every(rows: int) -> int:
-    """How many rows to go on for each that is kept; coprime to week and horizons, so that every weekday and horizon stays."""
+    """Of how many rows one is kept; coprime to week and horizons, so that every weekday and horizon stays."""
     step = math.ceil(rows / MOST_ROWS)
     return next(every for every in range(max(step, 1), 2 * step + 8) if every == 1 or (every % 2 and every % 7))
 

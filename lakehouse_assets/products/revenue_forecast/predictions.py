@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.models import predictions
+from lakehouse_assets import predictions
 from lakehouse_assets.platform.modelling import plots
 from lakehouse_assets.platform.pipeline.model_step import Scorer
 from lakehouse_assets.platform.registry.ledger import last_decision
@@ -16,7 +16,7 @@ FORECAST = "revenue_forecast.predictions.daily_revenue"
 
 
 def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
-    """The champion's newest forecast beside what came before it."""
+    """The champion's newest forecast, and what came before it."""
     newest = newest_forecast(read).collect()
     history = as_known(read(FEATURES), KEY).select("product_group", "day", "net").collect()
     return plots.forecast_plot(history, newest, value="net", by="product_group")

@@ -1,6 +1,6 @@
-"""What of this product stands in the graph before its predictions: the feature set, and the model that learns from it.
+"""What this product declares before its predictions: the feature set, and the model that learns from it.
 
-How features are worked out is in `features`, how the model is trained in `model`; here both are declared, and a training is put together
+How features are computed is in `features`, how the model is trained in `model`; here both are declared, and a training is put together
 with its test.
 """
 
@@ -9,10 +9,8 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets import Trailing, feature_set, model
 from lakehouse_assets.platform.compute.local import Local
-from lakehouse_assets.platform.declarations.computed_kinds import Trailing
-from lakehouse_assets.platform.declarations.features import feature_set
-from lakehouse_assets.platform.declarations.models import model
 from lakehouse_assets.platform.features.point_in_time import as_first_known
 from lakehouse_assets.platform.modelling import metrics, plots
 from lakehouse_assets.platform.modelling.quantile import load_quantile_model
@@ -46,7 +44,7 @@ _MOST_ORIGINS, _LEAST_ORIGINS = 5, 2
     inputs={"revenue": "sales.gold.daily_revenue"},
 )
 def daily_statistics(revenue: pl.LazyFrame) -> pl.LazyFrame:
-    """What was known of each product group at the end of each day; what was revised later stands beside it, as it became known."""
+    """What was known of each product group at the end of each day; what was revised later is a row of its own, as it became known."""
     return daily_features(revenue.filter(pl.col("component").is_in(_GOODS)))
 
 

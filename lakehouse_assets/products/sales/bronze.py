@@ -1,7 +1,6 @@
 """The files that the shop's source systems drop, as they came. What they mean is decided in `silver`."""
 
-from lakehouse_assets.platform.declarations.feeds import feed
-from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets import Feed, feed
 
 invoices = feed(
     "sales.bronze.invoices",

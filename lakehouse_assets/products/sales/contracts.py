@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 
 import polars as pl
 
-from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+from lakehouse_assets import Contract, Timestamp, column, rule
 from lakehouse_assets.products.sales.revenue import LINE_TYPES
 
 # A penny, and what adding up a million amounts may be off by.

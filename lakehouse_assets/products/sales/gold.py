@@ -2,8 +2,7 @@
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition
-from lakehouse_assets.platform.declarations.tables import Dimension, table
+from lakehouse_assets import ByKey, ByPartition, Dimension, table
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer360, CustomerMonth, DailyRevenue
 

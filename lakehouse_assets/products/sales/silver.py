@@ -1,12 +1,8 @@
 """One meaning for each row: invoice lines under one header and with a type, and the histories of products and customers."""
 
 import polars as pl
-import xxhash
 
-from lakehouse_assets.platform.declarations.computed_kinds import Full
-from lakehouse_assets.platform.declarations.row_kinds import SCD2, Upsert
-from lakehouse_assets.platform.declarations.tables import table
-from lakehouse_assets.platform.quality.conform import choice, code, conform, number, text, timestamp, whole_number
+from lakehouse_assets import SCD2, Full, Upsert, choice, code, conform, number, table, text, timestamp, whole_number, with_line_id
 from lakehouse_assets.products.sales import revenue
 from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup
 
@@ -38,39 +34,11 @@ def invoice_lines(lines: pl.LazyFrame) -> pl.LazyFrame:
         invoiced_at=timestamp("InvoiceDate", formats=("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M")),
     )
     # Pound signs were read in a wrong encoding once.
-    mended = conformed.with_columns(pl.col("description").str.replace_all("Â£", "£", literal=True))
-    return _identified(mended).with_columns(
+    fixed = conformed.with_columns(pl.col("description").str.replace_all("Â£", "£", literal=True))
+    return with_line_id(fixed, *_CONTENT).with_columns(
         month=pl.col("invoiced_at").dt.date().dt.month_start(),
         amount=pl.col("quantity") * pl.col("unit_price"),
         line_type=revenue.line_type(),
-    )
-
-
-def _identified(lines: pl.LazyFrame) -> pl.LazyFrame:
-    """Lines with `line_id`: their content, hashed; the second and later ones of a file with that content are numbered."""
-    # A moment as microseconds since 1970: to spell it as a date takes longer than all the rest.
-    content = [pl.col(name).dt.epoch("us") if name == "invoiced_at" else pl.col(name) for name in _CONTENT]
-    texts = pl.concat_str([value.cast(pl.String).fill_null("\0") for value in content], separator="\x1f")
-    # A hash of Polars' own may change with its version; this one is in tables for good.
-    hashed = lines.with_columns(line_id=texts.map_batches(_digests, return_dtype=pl.String, is_elementwise=True))
-    return hashed.with_columns(line_id=pl.struct("_file", "line_id").map_batches(_numbered, return_dtype=pl.String))
-
-
-def _digests(texts: pl.Series) -> pl.Series:
-    digests = list(map(xxhash.xxh3_128_digest, texts.cast(pl.Binary).to_list()))  # XXH3: its values never change again
-    return pl.Series(texts.name, digests, dtype=pl.Binary).bin.encode("hex")
-
-
-def _numbered(lines: pl.Series) -> pl.Series:
-    """`line_id` of lines with `_file` and `line_id`. Almost all are the only ones of their kind: only the others are grouped."""
-    ids = lines.struct.field("line_id")
-    kinds = lines.hash()
-    if kinds.n_unique() == kinds.len():
-        return ids
-    repeated = lines.struct.unnest().with_row_index("_at").filter(kinds.is_duplicated())
-    repeated = repeated.with_columns(_number=pl.int_range(1, pl.len() + 1).over("_file", "line_id")).filter(pl.col("_number") > 1)
-    return ids.scatter(
-        repeated["_at"], repeated.select(pl.concat_str("line_id", pl.col("_number").cast(pl.String), separator="-")).to_series()
     )
 
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.features.point_in_time import as_first_known, join_as_known
@@ -32,6 +32,7 @@ def by_hand(label, rows):
     return max(known, key=lambda row: (row[1], row[2]))[3] if known else None
 
 
+@settings(deadline=None)
 @given(features, labels)
 def test_the_newest_value_that_was_known_then(rows, wanted):
     found = join_as_known(
@@ -46,6 +47,7 @@ def test_the_newest_value_that_was_known_then(rows, wanted):
     )
 
 
+@settings(deadline=None)
 @given(features, labels)
 def test_what_becomes_known_later_changes_nothing_before(rows, wanted):
     late = [row for row in rows if row[2] > START + timedelta(hours=10)]

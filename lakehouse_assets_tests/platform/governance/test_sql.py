@@ -14,7 +14,7 @@ from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Described, Policy
 from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Notices, Reader
-from lakehouse_assets.platform.governance.sql import QueryRefused, parse, run_sql
+from lakehouse_assets.platform.governance.sql import QueryRefused, condition, parse, run_sql
 from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -255,6 +255,32 @@ def test_a_text_in_quotes_stays_that_text(reader, text):
 
 def test_only_the_tables_that_are_named_are_given():
     assert parse("select 1 from shop.gold.sales where 'shop.silver.people' <> ''", KNOWN).tables == (SALES,)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [("a = 'x'", 1), ("b in (1, 2) and a is not null", 2), ("array_contains(c, 'p') or a like 'y%'", 2), ("not (b > 1)", 1)],
+)
+def test_a_condition_chooses_rows(text, rows):
+    frame = pl.DataFrame({"a": ["x", "y"], "b": [1, 2], "c": [["p"], []]})
+    assert frame.filter(pl.sql_expr(condition(text))).height == rows
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id in (select a from read_csv('FILE'))",
+        "exists (select 1)",
+        "true) union select 1 where (true",
+        "true) from shop.gold.sales where (true",
+        "read_csv('FILE') = 1",
+        "true; select 1",
+        "",
+    ],
+)
+def test_a_condition_with_a_query_in_it_is_refused(text):
+    with pytest.raises(QueryRefused):
+        condition(text)
 
 
 # --- personal data

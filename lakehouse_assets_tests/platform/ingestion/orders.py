@@ -1,4 +1,4 @@
-"""A feed of orders in a landing folder of its own, for tests of the way from files to bronze."""
+"""A feed of orders in a landing folder of its own, for tests of ingestion from files to bronze."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 class Orders:
     """What a test does to the feed, and sees of it."""
 
-    way: Ingestion
+    ingestion: Ingestion
     folder: Path
     archive: Path
 
@@ -28,14 +28,14 @@ class Orders:
         zone = LocalZone(root / "landing" / "orders", root / "archive" / "orders")
         tables = Lakehouse(str(root / "tables"))
         feed = Feed("orders", headers=(("id", "value"),), **policy)
-        way = Ingestion(feed, zone, tables.table(landing.LOG), tables.table("shop.bronze.orders"), 10_000_000)
-        way.create("Orders.")
+        ingestion = Ingestion(feed, zone, tables.table(landing.LOG), tables.table("shop.bronze.orders"), 10_000_000)
+        ingestion.create("Orders.")
         zone.folder.mkdir(parents=True, exist_ok=True)
-        return Orders(way, zone.folder, zone.archive_folder)
+        return Orders(ingestion, zone.folder, zone.archive_folder)
 
     def with_policy(self, **policy: Any) -> "Orders":
         """The same feed, declared otherwise."""
-        return replace(self, way=replace(self.way, feed=replace(self.way.feed, **policy)))
+        return replace(self, ingestion=replace(self.ingestion, feed=replace(self.ingestion.feed, **policy)))
 
     def write(self, name: str, *rows: str, header: str = "id,value", at: float | None = None) -> Path:
         path = self.folder / name
@@ -47,20 +47,20 @@ class Orders:
 
     def run(self) -> list[tuple[str, int]]:
         """Ingest; the files that were read or refused, with their rows."""
-        return [(file.path, file.rows) for batch in self.way.ingest("run") for file in batch]
+        return [(file.path, file.rows) for batch in self.ingestion.ingest("run") for file in batch]
 
     def rows(self, *columns: str) -> list[tuple[Any, ...]]:
-        frame = self.way.bronze.scan().sort("_sequence", "_row").collect()
+        frame = self.ingestion.bronze.scan().sort("_sequence", "_row").collect()
         return frame.select(columns or ("id", "value")).rows()
 
     def events(self, path: str) -> list[str]:
         """What the log says of a file, oldest first."""
-        log = self.way.log.scan().filter(pl.col("path") == path).collect().sort("event_number")
+        log = self.ingestion.log.scan().filter(pl.col("path") == path).collect().sort("event_number")
         return log["event"].to_list()
 
     def last(self, path: str) -> tuple[str, str | None]:
         """What last became of a file, and why."""
-        row = landing.latest(self.way.log).filter(pl.col("path") == path).row(0, named=True)
+        row = landing.latest(self.ingestion.log).filter(pl.col("path") == path).row(0, named=True)
         return row["event"], row["reason"]
 
 

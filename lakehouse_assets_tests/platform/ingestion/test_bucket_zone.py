@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_landed_says_why(zone, tmp_path, monkeypatch):
     with pytest.raises(NotLanded, match="no object can have this name"):
         zone.put(tmp_path / "a.csv", "../a.csv")
     gone = BucketZone("s3://no-such-bucket/landing/invoices", "s3://no-such-bucket/archive/invoices")
-    with pytest.raises(NotLanded, match="Nothing lies there half written"):
+    with pytest.raises(NotLanded, match="Nothing is there half written"):
         gone.put(tmp_path / "a.csv", "a.csv")
 
 

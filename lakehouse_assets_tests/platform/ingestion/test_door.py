@@ -260,7 +260,7 @@ CASES = [
     refused(
         "binary in a map", "x.parquet", column([[("k", b"x")]], pa.map_(pa.string(), pa.binary())), "column 'a' holds binary inside Map"
     ),
-    refused("a date without a text", "x.parquet", FAR_DATE, "column 'a' holds a value that has no text", "Mend it or land text"),
+    refused("a date without a text", "x.parquet", FAR_DATE, "column 'a' holds a value that has no text", "Correct it or land text"),
     refused("decimal of 50 digits", "x.parquet", column([Decimal(1)], pa.decimal256(50)), "not a whole parquet file that can be read"),
     refused("text that is no UTF-8", "x.parquet", NO_TEXT, "not a whole parquet file", "invalid UTF-8"),
     read("map", "x.parquet", column([[("k", 1)], None], pa.map_(pa.string(), pa.int8())), [('{"k":1}', "x", None), (None, "x", None)]),

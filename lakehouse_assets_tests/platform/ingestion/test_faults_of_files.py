@@ -34,7 +34,7 @@ def orders(tmp_path) -> Orders:
 
 
 def the_others_went_on(orders: Orders) -> bool:
-    return {("1", "x"), ("2", "y")} <= set(orders.rows()) and orders.run() == [] and orders.way.waiting() == 0
+    return {("1", "x"), ("2", "y")} <= set(orders.rows()) and orders.run() == [] and orders.ingestion.waiting() == 0
 
 
 # --- links
@@ -115,7 +115,7 @@ def test_a_file_that_grows_while_it_is_read_is_read_by_the_next_run_as_it_is_the
     assert event == landing.REFUSED
     assert "the next run reads it" in reason
     assert not {("3", "z"), ("4", "zz")} & set(orders.rows())
-    assert orders.way.waiting() == 1
+    assert orders.ingestion.waiting() == 1
     orders.run()
     assert sorted(orders.rows())[2:] == [("3", "z"), ("4", "zz")]
     assert the_others_went_on(orders)
@@ -135,7 +135,7 @@ def test_a_file_that_vanishes_is_refused_and_found_again_when_it_is_back(orders,
     assert "Land it again" in reason
     assert the_others_went_on(orders)
     aside.rename(path)  # as it was, to the second
-    assert orders.way.waiting() == 1
+    assert orders.ingestion.waiting() == 1
     orders.run()
     assert ("3", "z") in orders.rows()
     assert the_others_went_on(orders)
@@ -147,25 +147,25 @@ def test_a_file_that_is_cut_off_between_the_two_commits_gives_no_rows_at_all(ord
     content = path.read_bytes()
     meddle(monkeypatch, "_report", lambda: path.write_bytes(content[: len(content) // 2]), after=True)
     orders.run()
-    assert orders.way.bronze.count() == 2
+    assert orders.ingestion.bronze.count() == 2
     orders.run()
     assert orders.last("cut.parquet")[0] == landing.REFUSED
     assert the_others_went_on(orders)
     path.write_bytes(content)
     orders.run()
-    assert orders.way.bronze.count() == 20_002
+    assert orders.ingestion.bronze.count() == 20_002
 
 
 def test_a_file_that_is_gone_before_it_was_found_leaves_no_trace(orders):
     path = orders.write("gone.csv", "3,z")
-    listed = orders.way.zone.files()
+    listed = orders.ingestion.zone.files()
     path.unlink()
 
-    class Late(type(orders.way.zone)):  # type: ignore[misc]
+    class Late(type(orders.ingestion.zone)):  # type: ignore[misc]
         def files(self):
             return listed
 
-    late = replace(orders.way, zone=Late(orders.folder, orders.archive))
+    late = replace(orders.ingestion, zone=Late(orders.folder, orders.archive))
     assert [file.path for batch in late.ingest("run") for file in batch] == ["good.csv", "zzz good too.csv"]
     assert orders.events("gone.csv") == []
 
@@ -215,7 +215,7 @@ def test_files_that_may_not_be_read_are_refused_each_for_itself_and_read_when_as
             assert f"lakehouse files retry {name}" in reason
         assert other.run() == []
         (other.folder / "a.csv").chmod(0o644)
-        other.way.ask("a.csv", reread=False, run_id="by hand")
+        other.ingestion.request_read("a.csv", reread=False, run_id="by hand")
         assert other.run() == [("a.csv", 1)]
 
 
@@ -241,7 +241,7 @@ def test_a_feed_whose_folder_may_not_be_listed_says_so(orders, reachable):
     with nobody(reachable):
         other.folder.chmod(0)
         with pytest.raises(NotListed, match="allow this process to read it"):
-            other.way.waiting()
+            other.ingestion.waiting()
 
 
 # --- a disk that is full
@@ -260,7 +260,7 @@ from pathlib import Path
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 orders = Orders.under(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-orders.way.zone.put(Path(sys.argv[3]), "large.csv")
+orders.ingestion.zone.put(Path(sys.argv[3]), "large.csv")
 """
 
 
@@ -278,9 +278,9 @@ def test_where_bronze_has_no_room_nothing_is_written_and_the_next_run_goes_on(or
     full = without_room(_INGEST, tmp_path, 100_000)
     assert full.returncode != 0
     assert "File too large" in full.stderr
-    assert orders.way.bronze.count() == 0
+    assert orders.ingestion.bronze.count() == 0
     orders.run()
-    assert orders.way.bronze.count() == 60_002
+    assert orders.ingestion.bronze.count() == 60_002
     assert the_others_went_on(orders)
 
 
@@ -290,10 +290,10 @@ def test_where_a_packed_file_cannot_be_unpacked_for_want_of_room_it_is_not_the_f
     rows.write_csv(orders.folder / f"packed.csv.{ending}", compression={"gz": "gzip", "zst": "zstd"}[ending])
     full = without_room(_INGEST, tmp_path, 300_000)
     assert full.returncode != 0
-    assert "the next run goes on here" in full.stderr
-    assert orders.way.bronze.count() == 0
+    assert "the next run continues here" in full.stderr
+    assert orders.ingestion.bronze.count() == 0
     orders.run()
-    assert orders.way.bronze.count() == 60_002
+    assert orders.ingestion.bronze.count() == 60_002
     assert the_others_went_on(orders)
 
 
@@ -304,7 +304,7 @@ def test_a_file_for_which_the_landing_zone_has_no_room_lands_not_at_all(orders, 
     assert full.returncode != 0
     assert "NotLanded" in full.stderr
     assert sorted(path.name for path in orders.folder.iterdir()) == ["good.csv", "zzz good too.csv"]
-    assert orders.way.zone.put(source, "large.csv")
+    assert orders.ingestion.zone.put(source, "large.csv")
 
 
 # --- names
@@ -347,6 +347,6 @@ def test_any_name_is_read_and_found_again_in_bronze(tmp_path, name, ending):
 def test_a_name_that_is_not_utf8_is_refused_with_the_way_out(orders):
     shutil.copy(orders.folder / "good.csv", Path(os.fsdecode(os.fsencode(orders.folder) + b"/caf\xe9.csv")))
     orders.run()
-    (refused,) = [row for row in landing.latest(orders.way.log).to_dicts() if row["event"] == landing.REFUSED]
+    (refused,) = [row for row in landing.latest(orders.ingestion.log).to_dicts() if row["event"] == landing.REFUSED]
     assert "not UTF-8: rename it" in refused["reason"]
     assert the_others_went_on(orders)

@@ -65,9 +65,9 @@ def refused_then_requested(orders: Orders) -> None:
     strict.write("a.csv", "1,x,blue", header="id,value,colour")
     strict.run()
     with clock(-1):
-        assert orders.with_policy(new_columns="rescue").way.ask("a.csv", reread=False, run_id="by hand") == landing.FOUND
+        assert orders.with_policy(new_columns="rescue").ingestion.request_read("a.csv", reread=False, run_id="by hand") == landing.FOUND
         assert orders.last("a.csv")[0] == landing.FOUND
-        assert orders.way.waiting() == 1
+        assert orders.ingestion.waiting() == 1
     with clock(-2):
         orders.with_policy(new_columns="rescue").run()
     assert orders.last("a.csv") == (landing.READ, None)
@@ -77,10 +77,10 @@ def read_then_reread(orders: Orders) -> None:
     orders.write("a.csv", "1,x")
     orders.run()
     with clock(-1):
-        orders.way.ask("a.csv", reread=True, run_id="by hand")
+        orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
         orders.run()
     with clock(-2):
-        orders.way.ask("a.csv", reread=True, run_id="by hand")
+        orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
         orders.run()
     assert orders.last("a.csv") == (landing.READ, None)
     assert orders.rows() == [("1", "x")]
@@ -102,12 +102,12 @@ def read_then_archived(orders: Orders) -> None:
 @pytest.mark.parametrize("history", [refused_then_read, read_then_changed, refused_then_requested, read_then_reread, read_then_archived])
 def test_a_clock_that_steps_back_changes_nothing(orders, history):
     history(orders)
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
     assert orders.run() == []
     # Also for a process that reads the log for the first time, and for the list of files.
     landing._states.clear()
-    assert orders.way.waiting() == 0
-    row = landing.journal(orders.way.log, "orders", "a.csv").row(-1, named=True)
+    assert orders.ingestion.waiting() == 0
+    row = landing.journal(orders.ingestion.log, "orders", "a.csv").row(-1, named=True)
     last = orders.last("a.csv")[0]
     assert last == (landing.ARCHIVED if row["archived_at"] else row["outcome"] or row["event"])
 
@@ -122,7 +122,7 @@ def test_an_outcome_that_changed_when_a_batch_was_taken_up_counts_though_the_clo
     with clock(-1):
         orders.run()
     assert orders.last("a.csv")[0] == landing.REFUSED
-    assert orders.way.bronze.count() == 0
+    assert orders.ingestion.bronze.count() == 0
 
 
 def raising(*_: object, **__: object) -> None:
@@ -134,7 +134,7 @@ def test_events_are_numbered_by_feed_in_the_order_of_their_commits_without_a_gap
         orders.write(f"{number}.csv", f"{number},x")
         with clock(-number):
             orders.run()
-    events = orders.way.log.scan().collect().sort("event_number")
+    events = orders.ingestion.log.scan().collect().sort("event_number")
     assert events["event_number"].to_list() == list(range(1, 7))
     assert events["event"].to_list() == ["found", "read"] * 3
     assert events["path"].to_list() == [f"{number}.csv" for number in range(3) for _ in range(2)]
@@ -144,14 +144,14 @@ def test_a_request_by_hand_is_not_lost_to_a_discovery_of_as_many_files(orders):
     """Both give the next number; the one that comes second must not take the other's number for its own."""
     (orders.folder / "bad.csv").write_bytes(b"")
     orders.run()
-    known = orders.way.state()
+    known = orders.ingestion.state()
     orders.write("new.csv", "1,x")
-    orders.way.discover("run")
+    orders.ingestion.discover("run")
     (orders.folder / "bad.csv").write_text("id,value\n2,y\n")
     row = {"path": "bad.csv", "event": landing.FOUND, "size": 5, "content_hash": "1"}
     with pytest.raises(landing.CursorMoved):
-        landing._number(orders.way.log, orders.way.feed, [row], known, "by hand")
-    orders.way.ask("bad.csv", reread=False, run_id="by hand")
+        landing._number(orders.ingestion.log, orders.ingestion.feed, [row], known, "by hand")
+    orders.ingestion.request_read("bad.csv", reread=False, run_id="by hand")
     assert sorted(orders.run()) == [("bad.csv", 1), ("new.csv", 1)]
 
 
@@ -205,16 +205,16 @@ def test_a_process_reads_each_event_once(orders, monkeypatch):
     for number in range(5):
         orders.write(f"{number}.csv", f"{number},x")
     orders.run()
-    orders.way.state()
+    orders.ingestion.state()
     applied = []
     apply = FeedState.apply
     monkeypatch.setattr(file_state.FeedState, "apply", lambda self, events: applied.append(events.height) or apply(self, events))
-    assert orders.way.waiting() == 0
-    landing.latest(orders.way.log)
+    assert orders.ingestion.waiting() == 0
+    landing.latest(orders.ingestion.log)
     assert applied == []
     orders.write("new.csv", "9,x")
     orders.run()
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
     assert applied == [1, 1]
 
 
@@ -223,8 +223,8 @@ def test_a_log_that_was_made_again_is_read_from_its_start(orders, tmp_path):
     orders.run()
     (tmp_path / "tables" / "platform").rename(tmp_path / "tables" / "old")
     orders.write("b.csv", "2,y")
-    orders.way.discover("run")
-    assert orders.way.state().discoveries["path"].to_list() == ["a.csv", "b.csv"]
+    orders.ingestion.discover("run")
+    assert orders.ingestion.state().discoveries["path"].to_list() == ["a.csv", "b.csv"]
     assert orders.events("b.csv") == ["found"]
 
 
@@ -253,13 +253,13 @@ def idle(orders, listings) -> Orders:
         orders.write(f"deep/{number:02}.csv", f"{number},x", at=1_600_000_000 + number)
     orders.run()
     old(orders)
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
     listings.clear()
     return orders
 
 
 def test_a_folder_in_which_nothing_changed_is_not_listed_again(idle, listings):
-    assert idle.way.waiting() == 0
+    assert idle.ingestion.waiting() == 0
     assert listings == []
 
 
@@ -280,21 +280,21 @@ def rename_over_an_old_one(orders: Orders) -> None:
 
 
 def request(orders: Orders) -> None:
-    orders.way.ask("deep/03.csv", reread=True, run_id="by hand")
+    orders.ingestion.request_read("deep/03.csv", reread=True, run_id="by hand")
 
 
 @pytest.mark.parametrize("change", [add, add_in_a_new_folder, change_the_newest_in_place, rename_over_an_old_one, request])
 def test_what_changes_is_noticed_by_the_next_tick(idle, change):
     change(idle)
-    assert idle.way.waiting() == 1
+    assert idle.ingestion.waiting() == 1
 
 
 def test_an_old_file_that_changed_in_place_is_noticed_when_the_folder_is_listed_again_and_by_every_run(idle, monkeypatch):
     idle.write("deep/00.csv", "1,new", "2,new")
     monkeypatch.setattr(feed_hint, "LIST_AGAIN_SECONDS", 0.0)
-    assert idle.way.waiting() == 1
+    assert idle.ingestion.waiting() == 1
     monkeypatch.undo()
-    assert idle.way.discover("run") == 1
+    assert idle.ingestion.discover("run") == 1
 
 
 def test_a_folder_that_changed_just_now_is_listed_again(idle, listings):
@@ -302,29 +302,29 @@ def test_a_folder_that_changed_just_now_is_listed_again(idle, listings):
     add(idle)
     idle.run()
     listings.clear()
-    assert idle.way.waiting() == 0
-    assert idle.way.waiting() == 0
+    assert idle.ingestion.waiting() == 0
+    assert idle.ingestion.waiting() == 0
     assert len(listings) == 2
 
 
 def test_a_folder_that_appears_later_is_noticed(tmp_path):
     orders = Orders.under(tmp_path)
     orders.folder.rmdir()
-    assert orders.way.waiting() == 0
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
+    assert orders.ingestion.waiting() == 0
     orders.write("a.csv", "1,x")
-    assert orders.way.waiting() == 1
+    assert orders.ingestion.waiting() == 1
 
 
 def test_a_table_that_was_restored_makes_its_files_pending(idle):
-    version = idle.way.bronze.version()
+    version = idle.ingestion.bronze.version()
     add(idle)
     idle.run()
     old(idle)
-    assert idle.way.waiting() == 0
-    plan = restore.plan(idle.way.bronze, version)
-    restore.restore(idle.way.bronze, version, "by hand", plan.cursors)
-    assert idle.way.waiting() == 1
+    assert idle.ingestion.waiting() == 0
+    plan = restore.plan(idle.ingestion.bronze, version)
+    restore.restore(idle.ingestion.bronze, version, "by hand", plan.cursors)
+    assert idle.ingestion.waiting() == 1
 
 
 # --- files that are still being written
@@ -335,7 +335,7 @@ def test_a_file_that_was_modified_just_now_does_not_start_a_run(tmp_path):
     orders.write("a.csv", "1,x")
     orders.write("old.csv", "2,y", at=1_600_000_000)
     orders.write("from the future.csv", "3,z", at=time.time() + 86_400)
-    assert sorted(orders.way.pending()["path"]) == ["from the future.csv", "old.csv"]
+    assert sorted(orders.ingestion.pending()["path"]) == ["from the future.csv", "old.csv"]
 
 
 def test_a_run_waits_for_a_file_that_was_modified_just_now(tmp_path):
@@ -374,11 +374,11 @@ def test_the_files_whose_last_event_is_one_of_some(orders):
     orders.run()
 
     def paths(*events: str) -> list[str]:
-        return sorted(landing.latest(orders.way.log, events)["path"])
+        return sorted(landing.latest(orders.ingestion.log, events)["path"])
 
     assert paths(landing.REFUSED, landing.CHANGED) == ["bad.csv", "changed.csv"]
     assert paths(landing.ARCHIVED) == paths() == []
-    assert sorted(landing.latest(orders.way.log)["path"]) == ["bad.csv", "changed.csv", "good.csv"]
+    assert sorted(landing.latest(orders.ingestion.log)["path"]) == ["bad.csv", "changed.csv", "good.csv"]
 
 
 def test_a_log_that_is_not_there_has_no_files(tmp_path):

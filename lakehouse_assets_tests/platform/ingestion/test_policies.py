@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.ingestion import archive, bronze, landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
-from lakehouse_assets.platform.ingestion.landing import NotAsked
+from lakehouse_assets.platform.ingestion.landing import RequestRefused
 from lakehouse_assets_tests.platform.ingestion.orders import Killed, Orders, die_after
 
 PROJECT = Path(__file__).parents[3]
@@ -53,7 +53,7 @@ def test_a_file_outside_the_pattern_is_not_seen_and_does_not_wait(tmp_path):
     orders = Orders.under(tmp_path, pattern="*.csv")
     orders.write("notes.txt", "1,x")
     orders.write("a.csv", "1,x")
-    assert orders.way.waiting() == 1
+    assert orders.ingestion.waiting() == 1
     assert orders.run() == [("a.csv", 1)]
     assert orders.events("notes.txt") == []
 
@@ -102,7 +102,7 @@ def test_evolve_gives_bronze_the_new_columns_and_older_rows_have_null_there(orde
 def test_two_files_of_one_batch_bring_a_column_each(orders):
     orders.write("a.csv", "1,x,9", header="id,value,weight", at=1)
     orders.write("b.csv", "2,y,blue", header="id,value,colour", at=2)
-    assert [len(batch) for batch in orders.way.ingest("run")] == [2]
+    assert [len(batch) for batch in orders.ingestion.ingest("run")] == [2]
     assert orders.rows("id", "weight", "colour", "_rescued") == [("1", "9", None, None), ("2", None, "blue", None)]
 
 
@@ -115,7 +115,7 @@ def test_keys_that_only_some_lines_have_become_columns(orders):
 def test_names_that_cannot_be_columns_are_rescued(orders):
     orders.write("a.csv", "1,x,mine,2", header="id,value,_file,ID")
     orders.run()
-    assert orders.way.bronze.schema().names() == ["id", "value", *LINEAGE]
+    assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE]
     assert json.loads(orders.rows("_rescued")[0][0]) == {"_file": "mine", "ID": "2"}
 
 
@@ -123,7 +123,7 @@ def test_rescue_keeps_bronze_as_it_is(orders):
     orders = orders.with_policy(new_columns="rescue")
     orders.write("a.csv", "1,x,blue", header="id,value,colour")
     orders.run()
-    assert orders.way.bronze.schema().names() == ["id", "value", *LINEAGE]
+    assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE]
     assert json.loads(orders.rows("_rescued")[0][0]) == {"colour": "blue"}
 
 
@@ -143,7 +143,7 @@ def test_refuse_names_the_columns_and_what_bronze_gained_before_counts_as_declar
 def test_a_run_that_died_after_bronze_gained_a_column_is_taken_up(orders, monkeypatch):
     orders.write("a.csv", "1,x,blue", header="id,value,colour")
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(type(orders.way.bronze), "add_columns", die_after(type(orders.way.bronze).add_columns))
+        patch.setattr(type(orders.ingestion.bronze), "add_columns", die_after(type(orders.ingestion.bronze).add_columns))
         orders.run()
     orders.run()
     assert orders.rows("id", "colour") == [("1", "blue")]
@@ -153,7 +153,7 @@ def test_a_column_that_is_declared_later_is_added_to_the_table_that_there_is(ord
     orders.write("a.csv", "1,x")
     orders.run()
     later = orders.with_policy(optional=("note",))
-    later.way.create("Orders.")
+    later.ingestion.create("Orders.")
     later.write("b.csv", "2,y,hm", header="id,value,note")
     later.run()
     assert later.rows("id", "note") == [("1", None), ("2", "hm")]
@@ -190,13 +190,13 @@ def test_reread_puts_the_new_rows_in_the_place_of_the_old_ones_in_one_commit(ord
     orders.write("a.csv", "1,x", "2,y")
     orders.write("b.csv", "8,b")
     orders.run()
-    before = orders.way.bronze.version()
+    before = orders.ingestion.bronze.version()
     orders.write("a.csv", "2,z", "3,c", "4,d")
     assert orders.run() == [("a.csv", 3)]
-    assert orders.way.bronze.version() == before + 1
+    assert orders.ingestion.bronze.version() == before + 1
     assert sorted(orders.rows()) == [("2", "z"), ("3", "c"), ("4", "d"), ("8", "b")]
-    assert orders.way.waiting() == 0
-    info = orders.way.bronze.history(1)[0]["info"]
+    assert orders.ingestion.waiting() == 0
+    info = orders.ingestion.bronze.history(1)[0]["info"]
     assert json.loads(info["replaced"]) == {"file": "a.csv", "sequence": 1, "rows": 2}
     assert json.loads(info["account"])["written"] == 3
 
@@ -235,6 +235,63 @@ def test_rereading_touches_no_other_file_whatever_its_name_is(orders):
         assert sorted(row for row in orders.rows() if row[0] != "99") == others, name
 
 
+def test_a_reread_takes_away_and_brings_the_rows_of_its_file_and_rewrites_no_other(orders):
+    orders = orders.with_policy(changed="reread")
+    orders.write("a.csv", "1,x", "2,y", at=1)
+    orders.write("b.csv", "8,b", "9,b", at=2)
+    orders.run()
+    before = set(orders.ingestion.bronze.delta().file_uris())
+    orders.write("c.csv", "5,c")
+    orders.run()
+    (other,) = set(orders.ingestion.bronze.delta().file_uris()) - before
+    orders.write("a.csv", "2,z", "3,q", "4,r")
+    orders.run()
+    assert other in orders.ingestion.bronze.delta().file_uris()
+    version = orders.ingestion.bronze.version()
+    changes = pl.DataFrame(orders.ingestion.bronze.delta().load_cdf(starting_version=version, ending_version=version))
+    assert sorted(changes.select("_change_type", "_file", "_sequence", "id", "value").rows()) == [
+        ("delete", "a.csv", 1, "1", "x"),
+        ("delete", "a.csv", 1, "2", "y"),
+        ("insert", "a.csv", 4, "2", "z"),
+        ("insert", "a.csv", 4, "3", "q"),
+        ("insert", "a.csv", 4, "4", "r"),
+    ]
+
+
+_REREAD = """
+import sys
+from pathlib import Path
+from lakehouse_assets_tests.platform.ingestion.orders import Orders
+
+def peak():
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+orders = Orders.under(Path(sys.argv[1]))
+orders.ingestion.request_read("small.csv", reread=True, run_id="by hand")
+before = peak()
+assert orders.run() == [("small.csv", 1)]
+print(peak() - before)
+"""
+
+
+def test_a_reread_of_one_file_does_not_hold_the_table_in_memory(orders, tmp_path):
+    rows = 3_000_000
+    ids = pl.int_range(rows, eager=True)
+    frame = pl.DataFrame({"id": ids.cast(pl.String), "value": (ids * 7919 % 1_000_003).cast(pl.String) + "-" * 60})
+    frame.write_csv(orders.folder / "large.csv")
+    orders.write("small.csv", "1,x")
+    orders.run()
+    orders.ingestion.bronze.delta().optimize.compact(target_size=10**9)
+    assert len(orders.ingestion.bronze.delta().file_uris()) == 1
+    done = subprocess.run([sys.executable, "-c", _REREAD, str(tmp_path)], capture_output=True, text=True, check=False, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    # The rows of bronze, with their lineage, have twice the size of the frame.
+    assert int(done.stdout) < frame.estimated_size("mb"), "megabytes"
+    assert orders.ingestion.bronze.count() == rows + 1
+
+
 def test_what_was_replaced_counts_as_unread_again(orders):
     orders = orders.with_policy(changed="reread")
     orders.write("a.csv", "1,x")
@@ -258,7 +315,7 @@ def test_ignore_notes_each_content_once(orders):
     assert orders.run() == []
     assert orders.rows() == [("1", "x")]
     assert orders.events("a.csv").count(landing.IGNORED) == 1
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
 
 
 def test_a_reread_that_died_between_its_commits_is_taken_up(orders, monkeypatch):
@@ -284,8 +341,8 @@ def test_a_refused_file_is_tried_again_when_it_is_asked_for_and_exactly_once(ord
     orders.run()
     assert orders.run() == []
     again = orders.with_policy(new_columns="rescue")
-    assert again.way.ask("a.csv", reread=False, run_id="by hand") == landing.FOUND
-    assert again.way.waiting() == 1
+    assert again.ingestion.request_read("a.csv", reread=False, run_id="by hand") == landing.FOUND
+    assert again.ingestion.waiting() == 1
     assert again.run() == [("a.csv", 1)]
     assert again.run() == []
     assert again.rows() == [("1", "x")]
@@ -297,7 +354,7 @@ def test_a_file_is_reread_when_it_is_asked_for_whatever_the_policy(orders):
     orders.write("a.csv", "2,z", "3,zz")
     orders.run()
     assert orders.last("a.csv")[0] == landing.CHANGED
-    assert orders.way.ask("a.csv", reread=True, run_id="by hand") == landing.REREAD
+    assert orders.ingestion.request_read("a.csv", reread=True, run_id="by hand") == landing.REREAD
     assert orders.run() == [("a.csv", 2)]
     assert orders.run() == []
     assert orders.rows() == [("2", "z"), ("3", "zz")]
@@ -307,7 +364,7 @@ def test_a_file_is_reread_when_it_is_asked_for_whatever_the_policy(orders):
 def test_a_file_that_was_touched_after_it_was_asked_for_is_still_reread_once(orders):
     path = orders.write("a.csv", "1,x")
     orders.run()
-    orders.way.ask("a.csv", reread=True, run_id="by hand")
+    orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
     os.utime(path, (7, 7))
     assert [rows for _, rows in orders.run()] == [1]
     assert orders.rows() == [("1", "x")]
@@ -315,17 +372,17 @@ def test_a_file_that_was_touched_after_it_was_asked_for_is_still_reread_once(ord
 
 def test_what_cannot_be_asked_for_is_answered_with_what_to_do(orders):
     orders.write("a.csv", "1,x")
-    with pytest.raises(NotAsked, match="never found"):
-        orders.way.ask("a.csv", reread=True, run_id="by hand")
-    orders.way.discover("run")
-    with pytest.raises(NotAsked, match="pending"):
-        orders.way.ask("a.csv", reread=True, run_id="by hand")
+    with pytest.raises(RequestRefused, match="never found"):
+        orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
+    orders.ingestion.discover("run")
+    with pytest.raises(RequestRefused, match="pending"):
+        orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
     orders.run()
-    with pytest.raises(NotAsked, match="was not refused"):
-        orders.way.ask("a.csv", reread=False, run_id="by hand")
+    with pytest.raises(RequestRefused, match="was not refused"):
+        orders.ingestion.request_read("a.csv", reread=False, run_id="by hand")
     (orders.folder / "a.csv").unlink()
-    with pytest.raises(NotAsked, match="land it again"):
-        orders.way.ask("a.csv", reread=True, run_id="by hand")
+    with pytest.raises(RequestRefused, match="land it again"):
+        orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
 
 
 # --- batches
@@ -335,7 +392,7 @@ def test_a_batch_is_bounded_by_files_and_bytes_oldest_first(orders):
     for number in range(7):
         orders.write(f"{9 - number}.csv", f"{number},{'x' * 100}", at=number + 1)
     few = orders.with_policy(batch_files=3)
-    assert [[file.path for file in batch] for batch in few.way.ingest("run")] == [
+    assert [[file.path for file in batch] for batch in few.ingestion.ingest("run")] == [
         ["9.csv", "8.csv", "7.csv"],
         ["6.csv", "5.csv", "4.csv"],
         ["3.csv"],
@@ -346,7 +403,7 @@ def test_a_batch_is_bounded_by_files_and_bytes_oldest_first(orders):
 def test_the_feeds_own_limit_counts_before_that_of_the_settings(orders):
     for number in range(4):
         orders.write(f"{number}.csv", *(f"{number},{'x' * 1000}" for _ in range(600)), at=number + 1)
-    large = replace(orders.way, batch_bytes=1)
+    large = replace(orders.ingestion, batch_bytes=1)
     assert [len(batch) for batch in replace(large, feed=replace(large.feed, batch_megabytes=2)).ingest("run")] == [3, 1]
 
 
@@ -365,7 +422,7 @@ def test_a_batch_counts_the_text_of_a_packed_file_and_not_its_size(orders, endin
         os.utime(path, (number + 1, number + 1))
     size = (orders.folder / f"0.{ending}").stat().st_size
     # Twice as much as two of them have on disk, and two of them have as text.
-    two = replace(orders.way, batch_bytes=20 * size + size // 2)
+    two = replace(orders.ingestion, batch_bytes=20 * size + size // 2)
     assert [len(batch) for batch in two.ingest("run")] == [2, 2]
 
 
@@ -374,7 +431,7 @@ def test_the_format_of_a_feed_says_what_is_packed_whatever_the_names_say(orders)
     for number in range(4):
         pl.DataFrame({"id": [str(number)], "value": ["x"]}).write_parquet(orders.folder / f"{number}.dat")
     size = (orders.folder / "0.dat").stat().st_size
-    assert [len(batch) for batch in replace(orders.way, batch_bytes=10 * size).ingest("run")] == [1, 1, 1, 1]
+    assert [len(batch) for batch in replace(orders.ingestion, batch_bytes=10 * size).ingest("run")] == [1, 1, 1, 1]
 
 
 _FEW_OPEN_FILES = """
@@ -384,7 +441,7 @@ from lakehouse_assets_tests.platform.ingestion.orders import Orders
 orders = Orders.under(Path(sys.argv[1]))
 most = len(os.listdir("/proc/self/fd")) + 40
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-print(len(orders.run()), orders.way.bronze.count())
+print(len(orders.run()), orders.ingestion.bronze.count())
 """
 
 
@@ -475,7 +532,7 @@ def test_a_move_that_a_death_prevented_is_made_by_the_next_run(orders, monkeypat
         elif place == "log":
             patch.setattr(archive.landing, "record", _die_at_the_archive(archive.landing.record))
         else:
-            patch.setattr(type(orders.way.zone), "archive", die_after(type(orders.way.zone).archive))
+            patch.setattr(type(orders.ingestion.zone), "archive", die_after(type(orders.ingestion.zone).archive))
         orders.run()
     orders.run()
     assert set(archived(orders)) == {"a.csv", "b.csv"}
@@ -507,7 +564,7 @@ def test_an_archive_that_cannot_be_written_is_said_and_tried_again(orders):
     orders.archive.parent.mkdir(parents=True)
     orders.archive.write_text("in the way")
     orders.write("a.csv", "1,x")
-    stuck = list(orders.way.ingest("run"))[-1][0]
+    stuck = list(orders.ingestion.ingest("run"))[-1][0]
     assert "cannot be moved to the archive" in stuck.refused
     orders.archive.unlink()
     orders.run()
@@ -520,7 +577,7 @@ def test_an_archived_file_that_is_landed_again_can_be_reread(orders):
     orders.write("a.csv", "1,x")
     orders.run()
     orders.write("a.csv", "1,x")
-    orders.way.ask("a.csv", reread=True, run_id="by hand")
+    orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
     assert orders.run() == [("a.csv", 1)]
     assert orders.rows() == [("1", "x")]
 
@@ -572,7 +629,7 @@ def test_runs_at_once_give_one_result(tmp_path, policy):
     once = [(str(number), "x") for number in range(6)]
     changed = [(str(number), value) for number in range(6) for value in (("y", "z") if number % 2 == 0 else ("x",))]
     assert sorted(orders.rows()) == (changed if "changed" in policy else once)
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
     if "archive" in policy:
         assert set(archived(orders)) == {f"{number}.csv" for number in range(6)}
         assert {orders.last(f"{number}.csv")[0] for number in range(6)} == {landing.ARCHIVED}
@@ -615,7 +672,7 @@ def test_bronze_holds_what_the_files_say_whatever_happened_before(tmp_path_facto
         orders.run()
     said = sorted(tuple(line.split(",")) for path in orders.folder.glob("*.csv") for line in path.read_text().splitlines()[1:])
     assert sorted(orders.rows()) == said
-    assert orders.way.waiting() == 0
+    assert orders.ingestion.waiting() == 0
     assert orders.run() == []
 
 

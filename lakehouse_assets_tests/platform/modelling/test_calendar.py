@@ -5,7 +5,7 @@ from datetime import date, timedelta
 import holidays
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.modelling.calendar import FIRST_YEAR, LAST_YEAR, is_holiday, public_holidays
@@ -42,6 +42,7 @@ def test_country_and_subdivision_count():
     assert marked(day, "GB", "ENG") == [False, False, True]
 
 
+@settings(deadline=None)
 @given(st.lists(st.dates(date(FIRST_YEAR, 1, 1), date(LAST_YEAR, 12, 31))), st.sampled_from([("GB", "ENG"), ("FR", None), ("US", "CA")]))
 def test_the_expression_says_what_the_library_says(days, place):
     country, subdivision = place

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.modelling.baselines import seasonal_naive, seasonal_window_average
@@ -23,6 +23,7 @@ def series(days, groups=2):
     )
 
 
+@settings(deadline=None)
 @given(st.dates(date(2001, 1, 1), date(2040, 1, 1)), st.integers(1, 40), st.integers(1, 28))
 def test_origins_leave_room_for_their_outcomes_and_are_the_same_tomorrow(last, step, horizons):
     origins = anchored_origins(last, count=3, step=step, horizons=horizons)
@@ -32,6 +33,7 @@ def test_origins_leave_room_for_their_outcomes_and_are_the_same_tomorrow(last, s
     assert len(set(origins) & set(tomorrow)) >= 2
 
 
+@settings(deadline=None)
 @given(st.integers(28, 60), st.integers(1, 28), st.integers(1, 4))
 def test_a_window_average_is_the_mean_of_the_same_weekdays_before_the_origin(days, horizons, weeks):
     history = series(days)

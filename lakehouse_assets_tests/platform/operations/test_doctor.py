@@ -17,10 +17,11 @@ from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations import doctor
 from lakehouse_assets.platform.operations.doctor import Checkup
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.registry.registry import Aliases
+from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_products, runner, tables_of
@@ -41,7 +42,7 @@ def no_model():
 
 def checkup(settings, registry=no_model):
     lakehouse = tables_of(settings)
-    kept = Upkeep(lakehouse, DECLARED, registry, timedelta(days=7))
+    kept = Maintenance(lakehouse, DECLARED, registry, timedelta(days=7))
     return Checkup(lakehouse, DECLARED, frozenset(), kept, is_running=False, now=datetime.now(UTC))
 
 
@@ -66,7 +67,7 @@ def healthy(template, settings):
 
 
 def test_a_healthy_lakehouse_has_notes_alone(healthy):
-    assert [(f.severity, f.table, f.mend) for f in checkup(healthy).examine()] == [
+    assert [(f.severity, f.table, f.fix) for f in checkup(healthy).examine()] == [
         ("note", f"{SILVER}__quarantine", f"lakehouse quarantine {SILVER}")
     ]
 
@@ -80,7 +81,7 @@ def test_an_empty_lakehouse_is_healthy(settings):
 
 def many_small_files(settings):
     table = tables_of(settings).table(BRONZE)
-    for _ in range(4 * upkeep.SMALL_FILES_A_PARTITION):
+    for _ in range(4 * maintenance.SMALL_FILES_A_PARTITION):
         table.append(table.scan().limit(1).collect())
     # Appended behind the back of silver, which is not what this is about.
     return BRONZE, "warning", "small files", f"lakehouse maintenance {BRONZE}"
@@ -94,7 +95,7 @@ def an_orphan(settings):
 def a_long_log(settings):
     table = tables_of(settings).table(GOLD)
     table.delta().alter.set_table_properties({"delta.checkpointInterval": "1000"})
-    for _ in range(2 * upkeep.LOG_ENTRIES):
+    for _ in range(2 * maintenance.LOG_ENTRIES):
         table.append(table.scan().limit(0).collect())
     return GOLD, "warning", "since the last checkpoint", f"lakehouse maintenance {GOLD}"
 
@@ -131,7 +132,7 @@ def a_vacuumed_change(settings):
     source.replace(source.scan().collect(), None)
     source.replace(source.scan().collect(), None)
     later = datetime.now(UTC) + MONTH
-    upkeep.maintain(source, upkeep.Keep(None, (), timedelta(days=7), later), "by hand")
+    maintenance.maintain(source, maintenance.Keep(None, (), timedelta(days=7), later), "by hand")
     return GOLD, "error", "what changed since then was vacuumed", f"lakehouse run {GOLD} --full-refresh"
 
 
@@ -206,13 +207,13 @@ def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
     table, severity, what, mend = trouble(healthy)
     found = [finding for finding in wrong(checkup(healthy)) if finding.table == table and what in finding.what]
     assert [finding.severity for finding in found] == [severity], wrong(checkup(healthy))
-    assert mend in found[0].mend
+    assert mend in found[0].fix
 
 
 @pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
-def test_upkeep_mends_what_it_is_named_for(healthy, trouble):
+def test_maintenance_fixes_what_it_is_named_for(healthy, trouble):
     trouble(healthy)
-    for _ in checkup(healthy).upkeep.run("upkeep-1"):
+    for _ in checkup(healthy).maintenance.run("maintenance-1"):
         pass
     assert wrong(checkup(healthy)) == []
 
@@ -220,7 +221,7 @@ def test_upkeep_mends_what_it_is_named_for(healthy, trouble):
 @pytest.mark.parametrize("trouble", [an_orphan, a_lost_file, column_mapping], ids=lambda trouble: trouble.__name__)
 def test_moving_a_table_away_and_running_again_mends(healthy, trouble):
     table, *_ = trouble(healthy)
-    mend = next(finding.mend for finding in wrong(checkup(healthy)) if finding.table == table)
+    mend = next(finding.fix for finding in wrong(checkup(healthy)) if finding.table == table)
     for command in mend.split(" && "):
         if command.startswith("mv "):
             subprocess.run(shlex.split(command), check=True)
@@ -250,7 +251,7 @@ def test_a_file_that_waits_for_long_while_nothing_runs(healthy):
     landing.record(log, "products", [{"path": "new.csv", "sequence": 99, "event": landing.FOUND}], "test")
     assert wrong(checkup(healthy)) == []
     later = replace(checkup(healthy), now=datetime.now(UTC) + timedelta(hours=2))
-    assert [(finding.mend, finding.severity) for finding in wrong(later)] == [("lakehouse run", "warning")]
+    assert [(finding.fix, finding.severity) for finding in wrong(later)] == [("lakehouse run", "warning")]
 
 
 def test_a_table_of_dagsters_own_means_is_no_orphan(healthy):
@@ -265,13 +266,13 @@ def test_a_model_whose_training_tables_are_gone(healthy):
     source = tables_of(healthy).table(SILVER)
     version = source.version()
     champion = SimpleNamespace(model_name="revenue_forecast.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version})
-    registry = SimpleNamespace(with_alias=lambda _, alias: champion if alias == "champion" else None)
+    registry = SimpleNamespace(aliases=lambda _: Aliases(champion=7), versions=lambda _: [champion])
     assert wrong(checkup(healthy, lambda: registry)) == []
     source.replace(source.scan().collect(), None)
     for path in set(source.delta(version).file_uris()):
         Path(path).unlink()
     found = [finding for finding in wrong(checkup(healthy, lambda: registry)) if finding.table == LEDGER]
-    assert [(finding.severity, finding.mend) for finding in found] == [("error", f"lakehouse run {LEDGER} --full-refresh")]
+    assert [(finding.severity, finding.fix) for finding in found] == [("error", f"lakehouse run {LEDGER} --full-refresh")]
     assert f"version {version} of {SILVER}" in found[0].what
 
 

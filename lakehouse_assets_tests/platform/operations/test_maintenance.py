@@ -1,4 +1,4 @@
-"""Upkeep of a whole lakehouse: it knows its readers and its models, writes down what it did, and runs at its own time only."""
+"""Maintenance of a whole lakehouse: it knows its readers and its models, writes down what it did, and runs at its own time only."""
 
 import os
 import shutil
@@ -13,14 +13,15 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
-from lakehouse_assets.platform.operations import maintenance as upkeep
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations import maintenance
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.run import selection_of
 from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
 from lakehouse_assets.settings import Settings
@@ -36,12 +37,12 @@ def no_model():
 
 
 def of(settings, registry=no_model):
-    return Upkeep(tables_of(settings), DECLARED, registry, timedelta(days=7))
+    return Maintenance(tables_of(settings), DECLARED, registry, timedelta(days=7))
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory):
-    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("upkeep") / "root")})
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("maintenance") / "root")})
     for number in range(SMALL_FILES_A_PARTITION):
         land_text(settings, "products", f"{number}.csv", f"{PRODUCTS}{number},a,b,base,1\n")
         run_products(settings, ["sales.bronze.products", "sales.silver.products"])
@@ -59,39 +60,39 @@ def busy(template, settings):
     return settings
 
 
-def test_every_table_is_tended_and_the_next_run_goes_on(busy):
+def test_every_table_is_maintained_and_the_next_run_goes_on(busy):
     lakehouse = tables_of(busy)
-    tended = {done.table: done for done in of(busy).run("upkeep-1")}
-    assert set(tended) == {table.name for table in lakehouse.tables()} - {upkeep.LOG, commit_statistics.TABLE}
+    maintained = {done.table: done for done in of(busy).run("maintenance-1")}
+    assert set(maintained) == {table.name for table in lakehouse.tables()} - {maintenance.LOG, commit_statistics.TABLE}
     for name in ("sales.bronze.products", "other.silver.table"):
-        assert (tended[name].done, tended[name].files_after) == (("compacted",), 1)
-    log = lakehouse.table(upkeep.LOG).scan().collect()
-    assert set(log["table"]) == set(tended)
-    assert set(log["run_id"]) == {"upkeep-1"}
+        assert (maintained[name].done, maintained[name].files_after) == (("compacted",), 1)
+    log = lakehouse.table(maintenance.LOG).scan().collect()
+    assert set(log["table"]) == set(maintained)
+    assert set(log["run_id"]) == {"maintenance-1"}
     before = lakehouse.table("sales.silver.products").version()
     run_products(busy, ["sales.bronze.products", "sales.silver.products"])
     assert lakehouse.table("sales.silver.products").version() == before
     land_text(busy, "products", "new.csv", f"{PRODUCTS}99,a,b,base,1\n")
     run_products(busy, ["sales.bronze.products", "sales.silver.products"])
     assert set(lakehouse.table("sales.silver.products").scan().collect()["stock_code"]) == {*map(str, range(8)), "99"}
-    assert [done.done for done in of(busy).run("upkeep-2") if done.table == "other.silver.table"] == [()]
+    assert [done.done for done in of(busy).run("maintenance-2") if done.table == "other.silver.table"] == [()]
 
 
-def test_a_table_is_tended_with_its_quarantine(busy):
+def test_a_table_is_maintained_with_its_quarantine(busy):
     names = ["sales.silver.products", "sales.silver.products__quarantine"]
     assert [table.name for table in of(busy).tables(["sales.silver.products"])] == names
     with pytest.raises(LookupError, match=r"there is no table sales\.silver\.nothing"):
         of(busy).tables(["sales.silver.nothing"])
 
 
-def test_a_table_that_cannot_be_tended_does_not_keep_the_others_from_it(busy):
+def test_a_table_that_cannot_be_maintained_does_not_keep_the_others_from_it(busy):
     lakehouse = tables_of(busy)
     broken = lakehouse.table("other.silver.broken")
     shutil.copytree(lakehouse.table("other.silver.table").uri, broken.uri)
     Path(broken.delta().file_uris()[0]).unlink()
-    tended = {done.table: done for done in of(busy).run("upkeep-1")}
-    assert "not found" in tended["other.silver.broken"].why_not
-    assert tended["other.silver.table"].done
+    maintained = {done.table: done for done in of(busy).run("maintenance-1")}
+    assert "not found" in maintained["other.silver.broken"].why_not
+    assert maintained["other.silver.table"].done
 
 
 def test_the_slowest_reader_counts(busy):
@@ -111,13 +112,14 @@ def test_versions_of_models_in_use_are_pinned(busy):
     ledger = tables_of(busy).table(LEDGER)
     ledger.create(LEDGER_SCHEMA)
     assert of(busy).pins == {}
-    ledger.append(pl.DataFrame([{"version": 1, "model_name": "x"}], schema=LEDGER_SCHEMA))
-    versions = {"champion": {"sales.gold.a": 3}, "previous": {"sales.gold.a": 1, "sales.gold.b": 0}}
-
-    def with_alias(name, alias):
-        return SimpleNamespace(tables=versions[alias]) if alias in versions else None
-
-    assert of(busy, lambda: SimpleNamespace(with_alias=with_alias)).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
+    ledger.append(pl.DataFrame([{"sequence": 1, "version": 1, "champion": 1}], schema=LEDGER_SCHEMA))
+    tables = {3: {"sales.gold.a": 3}, 2: {"sales.gold.a": 2}, 1: {"sales.gold.a": 1, "sales.gold.b": 0}}
+    registry = SimpleNamespace(
+        aliases=lambda _: Aliases(champion=3),
+        versions=lambda _: [SimpleNamespace(version=number, tables=tables[number]) for number in tables],
+    )
+    # The ledger's champion counts although its alias was not set yet.
+    assert of(busy, lambda: registry).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
 
 
 def test_a_log_is_cleaned_up_once_its_commits_are_in_the_statistics(busy):
@@ -137,31 +139,31 @@ def test_a_log_is_cleaned_up_once_its_commits_are_in_the_statistics(busy):
     assert {done.table: done.done for done in of(busy).run("second")}[table.name] == ()
 
 
-def test_upkeep_has_a_job_and_a_schedule_of_its_own(settings):
+def test_maintenance_has_a_job_and_a_schedule_of_its_own(settings):
     found = definitions(settings, load(products))
-    key = key_of(upkeep.LOG)
+    key = key_of(maintenance.LOG)
     graph = found.resolve_asset_graph()
     assert key in graph.get_all_asset_keys()
     assert key not in selection_of([], found)
-    assert selection_of([upkeep.LOG], found) == {key}
-    assert found.resolve_job_def("upkeep").asset_layer.executable_asset_keys == {key}
+    assert selection_of([maintenance.LOG], found) == {key}
+    assert found.resolve_job_def("maintenance").asset_layer.executable_asset_keys == {key}
     for job in ("refresh", "train"):
         assert key not in found.resolve_job_def(job).asset_layer.executable_asset_keys
-    assert found.resolve_schedule_def("nightly_upkeep").cron_schedule == "30 3 * * *"
+    assert found.resolve_schedule_def("nightly_maintenance").cron_schedule == "30 3 * * *"
     assert Settings.load({"LAKEHOUSE_RETENTION_DAYS": "30"}).retention_days == 30
 
 
-def test_the_job_tends(busy, tmp_path):
-    job = definitions(busy, load(products)).resolve_job_def("upkeep")
+def test_the_job_maintains(busy, tmp_path):
+    job = definitions(busy, load(products)).resolve_job_def("maintenance")
     with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
         result = job.execute_in_process(instance=instance)
     assert result.success
-    metadata = result.asset_materializations_for_node("platform__upkeep__log")[0].metadata
-    assert metadata["tended"].value >= 2
+    metadata = result.asset_materializations_for_node("platform__maintenance__log")[0].metadata
+    assert metadata["maintained"].value >= 2
     assert len(tables_of(busy).table("other.silver.table").delta().file_uris()) == 1
 
 
-def test_upkeep_of_its_features_is_no_reason_to_train_again(busy):
+def test_maintenance_of_its_features_is_no_reason_to_train_again(busy):
     features, ledger = tables_of(busy).table("revenue_forecast.features.daily_statistics"), tables_of(busy).table(LEDGER)
     features.create({"a": pl.Int64()})
     ledger.create(LEDGER_SCHEMA)
@@ -169,7 +171,7 @@ def test_upkeep_of_its_features_is_no_reason_to_train_again(busy):
         features.append(pl.DataFrame({"a": [number]}))
     at = features.version()
     ledger.append(ledger.scan().collect(), Commit((Cursor(features.name, None, at),)))
-    assert "compacted" in next(done.done for done in of(busy).run("upkeep-1") if done.table == features.name)
+    assert "compacted" in next(done.done for done in of(busy).run("maintenance-1") if done.table == features.name)
     assert features.version() > at
     assert newest_features(features, at) == of(busy).cursors[features.name] == at
     features.append(pl.DataFrame({"a": [99]}))

@@ -11,11 +11,11 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.platform.operations import restore
-from lakehouse_assets.platform.operations.maintenance import Upkeep
+from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.operations.restore import RestoreRefused
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.storage import maintenance as upkeep
+from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
 from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets_tests.crash_child import TABLES
@@ -151,15 +151,15 @@ def test_a_run_that_comes_before_a_killed_restore_is_finished_puts_all_right(roo
     assert_same(content(root), expected, "third run")
 
 
-def test_upkeep_between_two_runs_and_a_restore_change_nothing(root, expected):
+def test_maintenance_between_two_runs_and_a_restore_change_nothing(root, expected):
     lakehouse = tables_of(settings_of(root))
-    tending = Upkeep(lakehouse, DECLARED, lambda: None, timedelta(days=7))
-    assert tending.cursors["sales.bronze.invoices"] == lakehouse.table(SILVER).cursor("sales.bronze.invoices")
+    maintained = Maintenance(lakehouse, DECLARED, lambda: None, timedelta(days=7))
+    assert maintained.cursors["sales.bronze.invoices"] == lakehouse.table(SILVER).cursor("sales.bronze.invoices")
     back(root, of_run(root))
     later = datetime.now(UTC) + timedelta(days=30)
     for table in lakehouse.tables():
-        cursor = Upkeep(lakehouse, DECLARED, lambda: None, timedelta(days=7)).cursors.get(table.name)
-        upkeep.maintain(table, upkeep.Keep(cursor, (), timedelta(days=7), later), "maintenance")
+        cursor = Maintenance(lakehouse, DECLARED, lambda: None, timedelta(days=7)).cursors.get(table.name)
+        maintenance.maintain(table, maintenance.Keep(cursor, (), timedelta(days=7), later), "maintenance")
     run_products(settings_of(root), TABLES, "third-run")
     assert_same(content(root), expected, "third run")
 
@@ -170,7 +170,7 @@ def test_upkeep_between_two_runs_and_a_restore_change_nothing(root, expected):
         ("platform.landing.log", "restore their table: sales.bronze"),
         ("revenue_forecast.models.daily_revenue", "lakehouse rollback revenue_forecast.daily_revenue"),
         (f"{SILVER}__quarantine", f"lakehouse restore {SILVER}"),
-        ("platform.upkeep.log", "is a log of the platform"),
+        ("platform.maintenance.log", "is a log of the platform"),
     ],
 )
 def test_what_is_not_restored_says_what_to_do_instead(ran, name, instead):

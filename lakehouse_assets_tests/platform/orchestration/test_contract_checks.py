@@ -6,6 +6,8 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.orchestration.assets import build, key_of
@@ -27,13 +29,26 @@ class Sale(Contract, fresh_by="sold_at", fresh_within=timedelta(days=2)):
     sane = rule("no sale is above a million", pl.col("amount") < 1_000_000, level="fail")
 
 
-@table(NAME, contract=Sale, reads={"rows": Changes("shop.bronze.sales")}, write=Append())
+@table(NAME, contract=Sale, kind=Append(), inputs={"rows": "shop.bronze.sales"})
 def sales(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Sales."""
     return rows
 
 
-(ASSET,) = build([sales])[1:]
+class Product(Contract):
+    """A product."""
+
+    code: str = column(key=True)
+
+
+@table("shop.silver.products", contract=Product, kind=Append(), inputs={"rows": "shop.bronze.products"})
+def products(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Products."""
+    return rows
+
+
+EXTERNAL = frozenset({"shop.bronze.sales", "shop.bronze.products"})
+ASSET = next(asset for asset in build(Catalog((sales, products), EXTERNAL)) if key_of(NAME) in asset.keys)
 
 
 @pytest.fixture
@@ -77,8 +92,8 @@ def test_every_check_of_a_rule_carries_its_fingerprint(run):
         assert checks[name].metadata["fingerprint"].value == prints[name]
     assert checks["not_null"].metadata["fingerprint"].value["amount_not_null"] == prints["amount_not_null"]
     assert checks["contract"].metadata["fingerprint"].value == fingerprint(Sale)
-    assert checks["amount_ge"].description == "1 rows break this rule and are in quarantine."
-    assert checks["key_unique"].description == "1 rows break this rule and are in quarantine."
+    assert checks["amount_ge"].description == "1 row breaks this rule: in quarantine."
+    assert checks["key_unique"].description == "1 row breaks this rule: in quarantine."
     assert checks["product_references"].description == "not applied: shop.silver.products has no rows yet"
     assert checks["product_references"].passed
 
@@ -87,7 +102,7 @@ def test_a_broken_fail_rule_is_an_error_of_its_own_check_and_nothing_was_written
     checks = run(("1", "p", 5, NOW), ("2", "p", 2_000_000, NOW))
     assert (checks["contract"].passed, checks["sane"].passed) == (False, False)
     assert checks["sane"].severity == dg.AssetCheckSeverity.ERROR
-    assert checks["sane"].description == "1 rows break this rule and were seen; nothing of the batch was written."
+    assert checks["sane"].description == "1 row breaks this rule: nothing of the batch was written."
     assert "2000000" in checks["sane"].metadata["sample"].value
     assert tables_of(settings).table(NAME).count() == 0
 
@@ -107,6 +122,6 @@ def test_a_reference_that_no_row_could_keep_is_refused_when_the_graph_is_built()
 
         day: date = column(references=f"{NAME}.day")
 
-    wrong = table("shop.silver.wrong", contract=Wrong, reads={}, write=Append())(pl.LazyFrame)
-    with pytest.raises(TypeError, match="which that table does not have"):
-        build([sales, wrong])
+    wrong = table("shop.silver.wrong", contract=Wrong, kind=Append(), inputs={"rows": "shop.bronze.sales"})(lambda rows: rows)
+    with pytest.raises(DeclarationError, match="which that table does not have"):
+        Catalog((sales, products, wrong), EXTERNAL)

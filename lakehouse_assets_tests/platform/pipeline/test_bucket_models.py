@@ -38,5 +38,5 @@ def test_a_champion_scores_a_better_one_takes_over_and_it_is_taken_back(demo, bu
     assert demo.aliases() == {"champion": 1, "previous": 2}
     assert [version for version, _, _ in demo.predicted()] == [1, 2, 1]
     assert demo.run().champion == 1, "nothing to train: nothing changes"
-    assert demo.registry.with_alias(REGISTERED, "champion").source.startswith(f"{bucket}/mlflow/artifacts/")
+    assert demo.registry.version(REGISTERED, demo.registry.aliases(REGISTERED).champion).source.startswith(f"{bucket}/mlflow/artifacts/")
     assert demo.lakehouse.table(PREDICTIONS).count() == len(demo.predicted())

@@ -12,14 +12,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.declarations.base import STAGING_SUFFIX
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.layout import FullRefreshNeeded
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import fingerprint
-from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX, Lakehouse
 from lakehouse_assets_tests.platform.pipeline.full_refresh_child import BATCH_ROWS, BEFORE, CHANGED, SOURCE
 
 PROJECT = Path(__file__).parents[3]

@@ -508,6 +508,15 @@ def test_an_alias_set_by_hand_is_recorded_once_although_who_noticed_it_was_kille
     assert decisions(demo)[2:] == [(1, "promoted by hand in MLflow", 2)]
 
 
+def test_an_alias_that_was_put_back_after_who_noticed_its_removal_was_killed_is_not_removed_again(demo):
+    promoted_twice(demo)
+    client(demo).delete_registered_model_alias(REGISTERED, "champion")
+    die(demo, "decided", "sync")
+    set_champion_by_hand(demo, 2)
+    assert (demo.run().champion, demo.aliases()["champion"]) == (2, 2)
+    assert decisions(demo)[2:] == [(2, "retired by hand in MLflow", 2), (2, "promoted by hand in MLflow", None)]
+
+
 def test_an_alias_set_by_hand_is_recorded_once_although_many_notice_it_at_once(demo):
     promoted_twice(demo)
     set_champion_by_hand(demo, 1)

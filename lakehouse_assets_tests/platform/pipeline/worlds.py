@@ -1,7 +1,7 @@
 """Random declarations over random histories of their sources, for the law that an incremental table equals a full refresh.
 
-A world has source tables whose rows are known, and declarations of every kind over one to three of them, with and without dimensions. Each step
-changes the sources: rows that are new, changed, late or deleted, a restore to an earlier version, a commit that changes nothing.
+A world has source tables whose rows are known, and declarations of every kind over one to three of them, with and without dimensions. Each
+step changes the sources: rows that are new, changed, late or deleted, a restore to an earlier version, a commit that changes nothing.
 """
 
 from collections.abc import Callable, Mapping

@@ -24,7 +24,7 @@ def test_a_model_is_kept_in_a_bucket_and_read_back(bucket, new_registry, tmp_pat
 
     second = registry.log_training(training(fingerprint="f2"))
     registry.set_aliases(version.model_name, Aliases(champion=second.version, previous=version.version))
-    assert registry.with_alias(version.model_name, "champion").version == second.version
+    assert registry.aliases(version.model_name).champion == second.version
     assert registry.model_folder(second) != folder
     assert not (tmp_path / "mlruns").exists()
     assert not any(SECRET.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, last_decision, ledger_entry
@@ -61,6 +61,7 @@ def test_a_version_that_mlflow_does_not_have_any_more_is_recorded_without_its_or
     assert [row[name] for name in ("run_id", "training_tables", "code_version", "seed", "environment")] == [None] * 5
 
 
+@settings(deadline=None)
 @given(st.permutations(range(1, 6)), st.lists(st.integers(-1000, 1000), min_size=5, max_size=5))
 def test_the_last_decision_is_the_one_with_the_highest_sequence_whatever_clocks_say(order, minutes):
     rows = [entry(10 * number, sequence=number, decided_at=NOON + timedelta(minutes=minutes[number - 1])).frame() for number in order]

@@ -13,6 +13,7 @@ from lakehouse_assets.platform.storage import inventory
 from lakehouse_assets.platform.storage.errors import BucketRefused, NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.merge import merge
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets_tests.platform.storage import worker
 from lakehouse_assets_tests.platform.storage.fresh import rows_of
 from lakehouse_assets_tests.platform.storage.test_kill import assert_each_batch_counts_once
@@ -48,7 +49,7 @@ def test_a_table_in_a_bucket(bucket, prefix):
     assert rows_of(table) == sorted(expected.items(), key=repr)
     assert table.scan().filter(pl.col("part") == "100%").collect().rows() == [("100%", 3)]
     assert sorted(table.changes(1, 3).collect().rows()) == [("a b", 10), ("c", 12), ("new", 11)]
-    assert table.touched(("part",), 2, 3)["part"].to_list() == ["c"]
+    assert Source(table, 2, 3).touched(("part",))["part"].to_list() == ["c"]
     assert table.count() == len(expected)
     assert table.count(1) == len(PARTS)
     assert [entry["version"] for entry in table.history()] == [3, 2, 1, 0]

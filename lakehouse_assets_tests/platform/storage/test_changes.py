@@ -1,5 +1,6 @@
 """What a reader sees since its cursor: every change once, in order, and nothing of what did not change."""
 
+from collections import Counter
 from datetime import date
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage import merge, scd2
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets_tests.platform.storage.fresh import examples, fresh_table, rows_of
 
 SCHEMA = {"part": pl.String(), "id": pl.Int64(), "value": pl.Int64()}
@@ -77,7 +79,12 @@ def test_changes_make_the_table_out_of_an_earlier_one(steps, partition_by):
         first = len(feeds) // 2
         seen = pl.concat([change_feed(delta, 0, 0, {}).collect(), *feeds[first:]])
         assert table.changes(first, table.version()).collect().rows() == came(seen).drop(CHANGE_TYPE).rows()
-        assert set(table.touched(("part", "id"), first, table.version()).rows()) == set(seen.select("part", "id").rows())
+        # Net, it is what is there now and was not before, and the other way round.
+        source = Source(table, first, table.version())
+        earlier, now = Counter(table.scan(first).collect().rows()), Counter(rows_of(table))
+        assert Counter(source.came().collect().unique().rows()) == Counter(set(now - earlier))
+        assert Counter(source.went().collect().unique().rows()) == Counter(set(earlier - now))
+        assert set(source.touched(("part", "id")).rows()) == {row[:2] for row in [*(now - earlier), *(earlier - now)]}
 
 
 @pytest.fixture
@@ -90,13 +97,13 @@ def things(table):
 def test_who_has_read_nothing_gets_all_rows(things):
     assert sorted(things.changes(None, 1).collect().rows()) == [("a", 1, 1), ("b", 2, 2)]
     assert things.changes(None, 0).collect().is_empty()
-    assert sorted(things.touched(("part", "id"), None, 1).rows()) == [("a", 1), ("b", 2)]
+    assert sorted(Source(things, None, 1).touched(("part", "id")).rows()) == [("a", 1), ("b", 2)]
 
 
 def test_who_has_read_all_gets_nothing(things):
     assert things.changes(1, 1).collect().is_empty()
     assert things.changes(1, 1).collect_schema() == things.schema()
-    assert things.touched(("part",), 1, 1).is_empty()
+    assert Source(things, 1, 1).touched(("part",)).is_empty()
 
 
 def test_changes_come_in_the_order_of_the_commits(things):
@@ -110,14 +117,14 @@ def test_changes_come_in_the_order_of_the_commits(things):
 def test_a_row_that_went_away_is_touched_but_does_not_come(things):
     things.replace(things.scan().collect().clear(), {"part": ["a"]})
     assert things.changes(1, 2).collect().is_empty()
-    assert things.touched(("part", "id"), 1, 2).rows() == [("a", 1)]
+    assert Source(things, 1, 2).touched(("part", "id")).rows() == [("a", 1)]
 
 
 def test_a_changed_row_touches_its_values_before_and_after(table):
     table.create({"id": pl.Int64(), "country": pl.String()})
     table.append(pl.DataFrame({"id": [1, 2], "country": ["de", "fr"]}))
     merge.merge(table, pl.DataFrame({"id": [1], "country": ["es"]}), ["id"])
-    assert sorted(table.touched(("country",), 1, 2)["country"]) == ["de", "es"]
+    assert sorted(Source(table, 1, 2).touched(("country",))["country"]) == ["de", "es"]
     assert table.changes(1, 2).collect().rows() == [(1, "es")]
 
 
@@ -135,7 +142,7 @@ def test_intervals_that_go_away_are_touched(table):
     table.create(history.schema(events.schema))
     scd2.write(table, events[:2], history)
     scd2.write(table, events[2:], history)
-    assert table.touched(("sequence",), 1, 2)["sequence"].sort().to_list() == [1, 2, 3]
+    assert Source(table, 1, 2).touched(("sequence",))["sequence"].sort().to_list() == [1, 2, 3]
     assert sorted(table.changes(1, 2).collect()["sequence"]) == [1, 2]
 
 
@@ -144,7 +151,7 @@ def test_compaction_changes_nothing(things):
     things.delta().optimize.compact()
     assert things.version() == 3
     assert things.changes(2, 3).collect().is_empty()
-    assert things.touched(("part",), 2, 3).is_empty()
+    assert Source(things, 2, 3).touched(("part",)).is_empty()
     things.delta().optimize.z_order(["id"])
     assert things.changes(2, things.version()).collect().is_empty()
     # The rows of one commit may lie in several files, which come in any order.
@@ -159,7 +166,7 @@ def test_a_restored_table_says_what_came_back(things):
 
 @pytest.mark.parametrize(("after", "until"), [(1, 2), (5, 7), (2, 1)])
 def test_a_cursor_past_the_table_is_a_clear_error(things, after, until):
-    for read in (lambda: things.changes(after, until), lambda: things.touched(("part",), after, until)):
+    for read in (lambda: things.changes(after, until), lambda: Source(things, after, until).touched(("part",))):
         with pytest.raises(NoSuchVersion, match=r"shop\.silver\.things stands at version 1, .* replaced or restored"):
             read()
 
@@ -205,8 +212,6 @@ def test_the_newest_change_is_the_newest_version_with_rows_in_its_change_feed(st
         changed = [version for version, feed in feeds.items() if feed.height]
         for after in range(newest + 1):
             assert table.changed_at(after) == max([v for v in changed if v > after], default=after)
-            gone = any((feeds[v][CHANGE_TYPE] == "delete").any() for v in range(after + 1, newest + 1))
-            assert table.lost_rows(after, newest) == gone
         assert table.changed_at(None) == newest
 
 

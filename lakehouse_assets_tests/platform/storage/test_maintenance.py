@@ -29,6 +29,7 @@ from lakehouse_assets.platform.storage.maintenance import (
     Keep,
     readable_from,
 )
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table, rows_of
 
 SCHEMA = {"part": pl.String(), "id": pl.Int64(), "value": pl.Int64(), "text": pl.String()}
@@ -71,7 +72,7 @@ def test_many_small_files_of_a_partition_become_one(table):
     maintained = maintain(table, days=0)
     assert (maintained.done, maintained.files_before, maintained.files_after, maintained.why_not) == ((COMPACTED,), 18, 4, "")
     assert rows_of(table) == before
-    assert table.history(1)[0]["info"] == {"run_id": "maintenance", "upkeep": "compact"}
+    assert table.history(1)[0]["info"] == {"run_id": "maintenance", "maintenance": "compact"}
 
 
 def test_a_table_that_needs_nothing_gets_no_commit(table):
@@ -140,7 +141,7 @@ def test_maintenance_is_no_change_to_a_reader(table):
     assert table.version() > at
     assert table.changed_at(at) == at
     assert table.changes(at, table.version()).collect().is_empty()
-    assert not table.lost_rows(at, table.version())
+    assert not (Source(table, at, table.version()).went().collect().height > 0)
     delta = table.delta()
     assert change_feed(delta, at, table.version(), {}).collect().is_empty()
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import ScopeError, TypeNotStorable
 from lakehouse_assets.platform.storage.merge import merge
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets_tests.platform.orchestration import test_io_manager_partitions as plain
 from lakehouse_assets_tests.platform.storage.fresh import examples, fresh_table, rows_of
 
@@ -116,7 +117,7 @@ def test_a_write_changes_no_row_and_no_file_outside_its_scope(kind, selection, d
             getattr(held, write)(rows(mergeable if write == "merge" else inside), scope)
             assert rows_of(table) == sorted(held.rows, key=repr), write
             assert held.files_outside(scope) == files, write
-            touched = table.touched(tuple(columns), table.version() - 1, table.version())
+            touched = Source(table, table.version() - 1, table.version()).touched(tuple(columns))
             assert all(in_scope(part, list(columns), scope) for part in touched.rows()), write
     assert nullable or mergeable == inside
 

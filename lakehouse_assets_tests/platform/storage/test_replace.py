@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage.commit import Commit, Counts
 from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.merge import merge
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table, rows_of
 
 AWKWARD = [
@@ -78,7 +79,7 @@ def test_an_awkward_partition_value_goes_all_the_way(lakehouse, value):
     assert table.changes(1, 2).collect().rows() == [(value, 2)]
     merge(table, pl.DataFrame({"part": [value, value + "x"], "value": [3, 4]}), ["part"])
     assert sorted(table.changes(2, 3).collect().rows()) == sorted([(value, 3), (value + "x", 4)])
-    assert table.touched(("part",), 1, 2).rows() == [(value,)]
+    assert Source(table, 1, 2).touched(("part",)).rows() == [(value,)]
     assert rows_of(table) == sorted([(value, 3), (value + "x", 4), ("other", 9)], key=repr)
     assert table.scan().filter(pl.col("part") == value).collect().rows() == [(value, 3)]
     table.replace(table.scan().collect().clear(), {"part": [value]})

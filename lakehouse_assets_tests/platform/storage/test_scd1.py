@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.scd1 import Latest, fold, write
+from lakehouse_assets.platform.storage.scopes import Everything
 from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table
 from lakehouse_assets_tests.platform.storage.test_scd2 import EVENT, EVENTS, SCHEMA, day, events, in_batches
 
@@ -125,7 +126,7 @@ def test_lineage_is_that_of_the_event_that_counts(table):
 
 def test_a_table_is_made_anew_of_what_is_given_alone(customers):
     write(customers, events((1, 9, 9, False, "a"), (2, 1, 1, False, "b")), LATEST)
-    assert write(customers, events((1, 1, 1, False, "c")), LATEST, full_refresh=True).counts == Counts(merged=1, removed=1)
+    assert write(customers, events((1, 1, 1, False, "c")), LATEST, scope=Everything()).counts == Counts(updated=1, removed=1)
     assert states_of(customers, "id", "sequence", "segment") == [(1, 1, "c")]
 
 

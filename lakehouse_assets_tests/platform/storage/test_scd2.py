@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.scd2 import History, fold, write
+from lakehouse_assets.platform.storage.scopes import Everything
 from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table
 
 START = datetime(2011, 1, 1, tzinfo=UTC)
@@ -291,7 +292,7 @@ def test_an_unversioned_column_shows_its_latest_value_and_opens_no_interval(tabl
 
 def test_a_table_is_made_anew_of_what_is_given_alone(customers):
     write(customers, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "b")), HISTORY)
-    assert write(customers, events((1, 2, 2, False, "c")), HISTORY, full_refresh=True).counts == Counts(written=1, removed=2)
+    assert write(customers, events((1, 2, 2, False, "c")), HISTORY, scope=Everything()).counts == Counts(written=1, removed=2)
     assert intervals_of(customers, "id", "sequence", "segment") == [(1, 2, "c")]
 
 

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.products.revenue_forecast.features import LOOKBACK, MODEL_INPUTS, daily_features, forecast_rows, training_rows
+from lakehouse_assets.products.revenue_forecast.features import (
+    LOOKBACK,
+    MODEL_INPUTS,
+    daily_features,
+    forecast_rows,
+    is_bank_holiday,
+    is_christmas_break,
+    training_rows,
+)
 from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales
 
 DAYS = 420
@@ -118,6 +126,13 @@ def test_closed_days_are_learnt_from_the_history_and_the_calendar():
     assert openness[date(2010, 8, 30)] < 0.3  # a bank holiday
     references = dict(rows.select("day", "reference").iter_rows())
     assert references[date(2010, 8, 30)] < 0.3 * references[date(2010, 8, 27)]
+
+
+def test_the_calendar_is_that_of_england_with_days_that_were_proclaimed_and_a_break_around_christmas():
+    days = [date(2010, 12, 23), date(2010, 12, 24), date(2011, 1, 3), date(2011, 1, 4), date(2011, 4, 22), date(2011, 4, 29)]
+    marked = pl.DataFrame({"day": days}).select(bank=is_bank_holiday(pl.col("day")), christmas=is_christmas_break(pl.col("day")))
+    assert marked["bank"].to_list() == [False, False, True, False, True, True]
+    assert marked["christmas"].to_list() == [False, True, True, False, False, False]
 
 
 def test_a_day_of_one_year_ago_is_read_once_a_year_has_passed():

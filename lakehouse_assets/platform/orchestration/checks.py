@@ -1,0 +1,292 @@
+"""The checks of assets in Dagster: what each demands, and a result for every check that a run planned. Nothing here changes a table.
+
+Rows are judged in `pipeline`; here its results are put into the words and colours of the web UI.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.orchestration import describe
+from lakehouse_assets.platform.pipeline import contracts, rule_results
+from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
+from lakehouse_assets.platform.pipeline.refresh import Refreshed
+from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
+from lakehouse_assets.platform.quality.contract import ContractBroken, fingerprint
+from lakehouse_assets.platform.quality.monitors import Verdict
+from lakehouse_assets.platform.quality.rules import Rule
+from lakehouse_assets.platform.quality.split import Evidence, misfits
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK, FILES_CHECK = "contract", "row_account", "not_null", "gate", "files_read"
+# Metadata of a result that says nothing of rows: what went wrong is reported once, by the step that failed.
+NOT_EVALUATED = "not_evaluated"
+# What becomes of rows that break a rule, by the rule's level: what a check of it says beforehand and afterwards.
+_FATE = {
+    "error": "A row that breaks it goes into quarantine; the rest is written.",
+    "warn": "A row that breaks it is written all the same, and counted.",
+    "fail": "One row that breaks it stops the write; the table stays as it was.",
+}
+_WENT = {"error": "in quarantine", "warn": "in the table", "fail": "the write was stopped"}
+_FILES_SHOWN = 20
+
+
+def not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
+    """The result of a check that could not be evaluated: a warning, so that it is not taken for a broken rule."""
+    return dg.AssetCheckResult(
+        asset_key=check.asset_key,
+        check_name=check.name,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"not evaluated: {why}",
+        metadata={NOT_EVALUATED: True},
+    )
+
+
+# --- tables
+
+
+def of_table(asset: TableDeclaration, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """One check a rule; that no column of the contract lacks a value is one check for all columns. Monitors come last."""
+    blocking = [
+        dg.AssetCheckSpec(
+            CONTRACT_CHECK,
+            asset=key,
+            blocking=True,
+            description=f"Columns and types are those of {asset.contract.__name__}, no fail rule is broken, and few enough rows are bad; "
+            "else nothing was written.",
+        ),
+        dg.AssetCheckSpec(
+            ACCOUNT_CHECK,
+            asset=key,
+            blocking=True,
+            description="Rows in = written + updated + duplicates + quarantined, in the last run that had rows.",
+        ),
+    ]
+    checks = _checks(asset.rules)
+    rules = [dg.AssetCheckSpec(name, asset=key, description=f"{_text(name, of)} {_FATE[of[0].level]}") for name, of in checks.items()]
+    return [*blocking, *rules, *monitors(key, contracts.monitored(asset))]
+
+
+def refreshed(asset: TableDeclaration, key: dg.AssetKey, done: Refreshed, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
+    """The results of a refresh: bad rows are in quarantine and rows that a rule warns of in the table, so neither stops what comes after.
+
+    Where nothing was new, the results of the last run that had rows are given again.
+    """
+    yield _contract(asset, key, passed=True)
+    if done.batches:
+        yield _account(key, done.account)
+        yield from _rules(asset, key, done.evidence)
+    else:
+        yield from _last_results(asset, key, lakehouse)
+    yield from _monitored(asset, key, lakehouse)
+
+
+def broken(asset: TableDeclaration, key: dg.AssetKey, error: ContractBroken, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
+    """The failed check of a contract that was broken, and the results of the rules as far as they were applied: nothing was written."""
+    yield _contract(asset, key, passed=False, description=str(error))
+    for name, of in _checks(asset.rules).items():
+        results = [evidence for evidence in error.evidence if _check_name(evidence.rule) == name]
+        if results:
+            yield _rule(key, name, of, results, went="nothing of the batch was written")
+    yield from _monitored(asset, key, lakehouse)
+
+
+def rows_lost(key: dg.AssetKey, error: RowsLost) -> dg.AssetCheckResult:
+    """The failed check of a row account that is not balanced: nothing was written."""
+    return dg.AssetCheckResult(asset_key=key, check_name=ACCOUNT_CHECK, passed=False, description=str(error))
+
+
+def stored(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse, wanted: Collection[str]) -> Iterator[dg.AssetCheckResult]:
+    """The results of the wanted checks over the rows that the table has now. The table is not refreshed.
+
+    Raises:
+        NoSuchTable: The table does not exist.
+    """
+    table = lakehouse.table(asset.name)
+    if CONTRACT_CHECK in wanted:
+        columns = {name: dtype for name, dtype in table.schema().items() if name in asset.contract.to_schema().columns}
+        problems = misfits(asset.contract, columns)
+        text = "; ".join(problems)
+        yield _contract(
+            asset, key, passed=not problems, description=f"the stored table is not as the contract says: {text}" if text else None
+        )
+    if ACCOUNT_CHECK in wanted and (recorded := rule_results.recorded(asset, lakehouse)) is not None:
+        yield _account(key, recorded.account, f"of the run that wrote version {recorded.version}")
+    checks = {name: of for name, of in _checks(asset.rules).items() if name in wanted}
+    results = rule_results.stored(asset, lakehouse, [rule.name for of in checks.values() for rule in of])
+    rejected = rule_results.quarantined(asset, lakehouse) if checks else {}
+    for name, of in checks.items():
+        own = [evidence for evidence in results if _check_name(evidence.rule) == name]
+        more = {"delta_version": table.version(), "rows_in_quarantine": sum(rejected.get(rule.name, 0) for rule in of)}
+        yield _rule(key, name, of, own, went="in the table", more=more)
+    if wanted & contracts.monitored(asset).keys():
+        yield from _monitored(asset, key, lakehouse)
+
+
+def _last_results(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
+    recorded = rule_results.recorded(asset, lakehouse)
+    yield _account(key, RowAccount() if recorded is None else recorded.account)
+    evidence = () if recorded is None else recorded.evidence
+    known = {one.rule.name for one in evidence}
+    since = "" if recorded is None else f"; nothing was new since version {recorded.version}"
+    new = rule_results.stored(asset, lakehouse, [rule.name for rule in asset.rules if rule.name not in known])
+    yield from _rules(asset, key, (*evidence, *new), since)
+
+
+def _rules(asset: TableDeclaration, key: dg.AssetKey, evidence: Collection[Evidence], since: str = "") -> Iterator[dg.AssetCheckResult]:
+    for name, of in _checks(asset.rules).items():
+        results = [one for one in evidence if _check_name(one.rule) == name]
+        yield _rule(key, name, of, results, went=_WENT[of[0].level] + since)
+
+
+def _contract(asset: TableDeclaration, key: dg.AssetKey, *, passed: bool, description: str | None = None) -> dg.AssetCheckResult:
+    metadata = {"contract": asset.contract.__name__, "fingerprint": fingerprint(asset.contract)}
+    return dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=passed, description=description, metadata=metadata)
+
+
+def _account(key: dg.AssetKey, account: RowAccount, description: str | None = None) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=ACCOUNT_CHECK,
+        passed=account.balanced,
+        description=description,
+        metadata=describe.account(account),
+    )
+
+
+def _rule(
+    key: dg.AssetKey, name: str, rules: list[Rule], results: list[Evidence], *, went: str, more: Mapping[str, Any] | None = None
+) -> dg.AssetCheckResult:
+    """The result of the check of one or more rules; `went` says where the rows are that broke them."""
+    broken = [evidence for evidence in results if evidence.broken]
+    count = sum(evidence.broken for evidence in broken)
+    metadata: dict[str, Any] = {
+        "rule": _text(name, rules),
+        "level": rules[0].level,
+        "fingerprint": rules[0].fingerprint if len(rules) == 1 else {rule.name: rule.fingerprint for rule in rules},
+        "rows_checked": max((evidence.rows_in for evidence in results), default=0),
+        "rows_broken": count,
+    }
+    if broken:
+        metadata["broken_by_rule"] = {evidence.rule.text: evidence.broken for evidence in broken}
+        if broken[0].sample:
+            metadata["sample"] = dg.MetadataValue.md(_as_table(broken[0].sample))
+    not_applied = next((evidence.not_applied for evidence in results if evidence.not_applied), None)
+    rows = "1 row breaks" if count == 1 else f"{count:,} rows break"
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=name,
+        passed=not broken,
+        severity=dg.AssetCheckSeverity.ERROR if rules[0].level == "fail" else dg.AssetCheckSeverity.WARN,
+        metadata=metadata | dict(more or {}),
+        description=f"{rows} this rule: {went}." if broken else not_applied,
+    )
+
+
+def _checks(rules: list[Rule]) -> dict[str, list[Rule]]:
+    """The checks by name, each with its rules."""
+    checks: dict[str, list[Rule]] = {}
+    for rule in rules:
+        checks.setdefault(_check_name(rule), []).append(rule)
+    return checks
+
+
+def _check_name(rule: Rule) -> str:
+    return NOT_NULL_CHECK if rule.name == f"{rule.column}_not_null" and rule.level == "error" else rule.name
+
+
+def _text(name: str, rules: list[Rule]) -> str:
+    if name == NOT_NULL_CHECK:
+        return f"No nulls in {', '.join(rule.text.split(':')[0] for rule in rules)}."
+    return rules[0].text.rstrip(".") + "."
+
+
+def _as_table(sample: tuple[Mapping[str, Any], ...]) -> str:
+    names = [name for name in sample[0] if any(row[name] is not None for row in sample)]
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in sample]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+
+
+# --- monitors
+
+
+def monitors(key: dg.AssetKey, texts: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
+    """A check for each monitor."""
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in texts.items()]
+
+
+def _monitored(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
+    yield from _verdicts(key, contracts.watch(asset, lakehouse, datetime.now(UTC)))
+
+
+def _verdicts(key: dg.AssetKey, verdicts: Mapping[str, Verdict]) -> Iterator[dg.AssetCheckResult]:
+    """What the monitors say; they warn and never stop anything."""
+    for name, verdict in verdicts.items():
+        yield dg.AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=verdict.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=verdict.text,
+            metadata=dict(verdict.numbers),
+        )
+
+
+# --- feeds and models
+
+
+def of_feed(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """That all files could be read, and the monitors."""
+    text = "Every file that landed could be read; one that could not is refused and stays where it is."
+    return [dg.AssetCheckSpec(FILES_CHECK, asset=key, description=text), *monitors(key, contracts.MONITORS_OF_A_FEED)]
+
+
+def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Mapping[str, str]) -> Iterator[dg.AssetCheckResult]:
+    """The files that are refused now, whichever run refused them, and the monitors.
+
+    Args:
+        key: Of the bronze table.
+        ingestion: The ingestion of its feed.
+        lakehouse: The tables.
+        stuck: By path, why something besides reading failed in this run.
+    """
+    rows = ingestion.state().last_events(["refused"]).sort("path").select("path", "reason") if ingestion.log.exists() else None
+    refused = (dict(rows.iter_rows()) if rows is not None else {}) | dict(stuck)
+    shown = dict(list(refused.items())[:_FILES_SHOWN])
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=FILES_CHECK,
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(refused)} refused: see `lakehouse files --refused`" if refused else None,
+        metadata={"refused": len(refused)} | {path: reason or "" for path, reason in shown.items()},
+    )
+    yield from _verdicts(key, {contracts.VOLUME: contracts.usual_volume(ingestion.bronze, lakehouse, datetime.now(UTC))})
+
+
+def of_model(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """That the newest version passed the gate."""
+    text = "The newest version beats the best naive baseline, and the champion if there is one."
+    return [dg.AssetCheckSpec(GATE_CHECK, asset=key, description=text)]
+
+
+def model(key: dg.AssetKey, result: ModelStepResult) -> dg.AssetCheckResult:
+    """The gate's last decision."""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=GATE_CHECK,
+        passed=result.promoted,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(result.reasons),
+        metadata={"champion": result.champion or 0, "version": result.version or 0},
+    )
