@@ -78,9 +78,8 @@ class Places:
         resource.setrlimit(resource.RLIMIT_FSIZE, (_BYTES_OF_A_FILE, _BYTES_OF_A_FILE))
 
 
-def run(declared: Products, order: dict[str, Any]) -> list[str]:
-    """Carry out an order; the names of the places, if there is an end."""
-    places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
+def watch(places: Places) -> None:
+    """Count what this process commits, and the files that it moves."""
     table.write_deltalake = places.around(table.write_deltalake, "write")
     data_files.append = places.around(data_files.append, "append")
     DeltaTable.create_write_transaction = places.around(DeltaTable.create_write_transaction, "publish")  # type: ignore[method-assign]
@@ -89,19 +88,24 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
     DeltaTable.create = places.around(DeltaTable.create, "create")  # type: ignore[method-assign]
     LocalZone.archive = places.around(LocalZone.archive, "move")  # type: ignore[method-assign]
     BucketZone.archive = places.around(BucketZone.archive, "move")  # type: ignore[method-assign]
+
+
+def run(declared: Products, order: dict[str, Any]) -> list[str]:
+    """Carry out an order; the names of the places, if there is an end."""
+    places = Places(order["fatal"], order["when"], in_bucket="://" in order["root"])
+    watch(places)
     run_declared(Settings.load({"LAKEHOUSE_ROOT": order["root"]}), declared, order["tables"])
     return places.names
 
 
-def main() -> None:
-    # Imported once for all forks. Each makes its own catalog, because that starts threads of Polars, which a fork lacks and would wait for.
-    _ = list(modules_of(products))
+def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
+    """Carry out the orders of the input, each in a fork of its own, and print what became of it."""
     for line in sys.stdin:
         reader, writer = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            os.write(writer, json.dumps(run(archiving(load(products)), json.loads(line))).encode())
+            os.write(writer, json.dumps(carry_out(json.loads(line))).encode())
             os._exit(0)
         os.close(writer)
         with os.fdopen(reader, "rb") as answer:
@@ -111,4 +115,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Imported once for all forks. Each makes its own catalog, because that starts threads of Polars, which a fork lacks and would wait for.
+    _ = list(modules_of(products))
+    serve(lambda order: run(archiving(load(products)), order))

@@ -35,9 +35,9 @@ def is_unfinished(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
 
 
 def built_for(declaration: TableDeclaration, lakehouse: Lakehouse) -> Table | None:
-    """The table that is computed to take the place of the stored one, if there is one. What a kill left half deleted is none."""
+    """The table that is computed to take the place of the stored one, if there is one."""
     built = lakehouse.table(staging(declaration).name)
-    return built if built.exists() and evolution.is_readable(built) else None
+    return built if built.exists() else None
 
 
 def finish(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> None:
@@ -56,8 +56,7 @@ def finish(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> 
 
 def drop(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
     """Delete the tables of a full refresh."""
-    for name in reversed(staging(declaration).outputs()):
-        evolution.drop(lakehouse.table(name))
+    evolution.drop(*(lakehouse.table(name) for name in staging(declaration).outputs()))
 
 
 def number_of(built: Table) -> int:

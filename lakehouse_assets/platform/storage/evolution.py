@@ -6,21 +6,21 @@ Which changes of a contract may be carried out without asking is decided above.
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import DeltaError
 from pyarrow import fs
 
 from lakehouse_assets.platform.storage import inventory, merge, types
+from lakehouse_assets.platform.storage.bucket import is_bucket
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
-from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.replace import multiset_difference
 from lakehouse_assets.platform.storage.table import Table
 
 _ROWS_AT_ONCE = 100_000
+_LOG = "_delta_log"
+_FIRST_COMMIT = f"{_LOG}/{0:020d}.json"
 
 
 @dataclass(frozen=True)
@@ -199,30 +199,25 @@ def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(pl.DataFrame(schema=schema).to_arrow().schema, batches())
 
 
-def drop(table: Table) -> None:
-    """Delete a table that nobody reads. Killed in the middle, it leaves no table, or one that `is_readable` denies."""
-    if "://" not in table.uri:
-        log, hidden = Path(table.uri, "_delta_log"), Path(table.uri, "_deleted_log")
-        if log.exists():
-            shutil.rmtree(hidden, ignore_errors=True)
-            log.rename(hidden)  # from here on it is no table any more
-        shutil.rmtree(table.uri, ignore_errors=True)
-        return
-    files = inventory.file_system(table)
-    # The newest commits first: what is left is an older version, or nothing.
-    paths = [
-        info.path
-        for info in files.get_file_info(fs.FileSelector("", recursive=True, allow_not_found=True))
-        if info.type == fs.FileType.File
-    ]
-    for path in sorted(paths, key=lambda path: (path.startswith("_delta_log"), path), reverse=True):
-        files.delete_file(path)
+def drop(*tables: Table) -> None:
+    """Delete tables that belong together and that nobody reads, the first one last.
+
+    A kill leaves tables that can be opened: at their newest versions, at earlier ones, or empty, and the first never ahead of the others.
+    So whoever made them can continue with them, or delete them again.
+    """
+    for table in tables:
+        files = inventory.file_system(table)
+        for path in sorted(_files(files, _LOG), reverse=True):
+            if path != _FIRST_COMMIT:
+                files.delete_file(path)
+    for table in reversed(tables):
+        files = inventory.file_system(table)
+        for path in sorted(_files(files, ""), key=lambda path: path == _FIRST_COMMIT):
+            files.delete_file(path)
+        if not is_bucket(table.uri):
+            shutil.rmtree(table.uri, ignore_errors=True)
 
 
-def is_readable(table: Table) -> bool:
-    """Whether a table can be opened; one that a kill left half deleted cannot."""
-    try:
-        table.delta()
-    except (DeltaError, StorageError, OSError):
-        return False
-    return True
+def _files(files: fs.FileSystem, folder: str) -> list[str]:
+    found = files.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+    return [info.path for info in found if info.type == fs.FileType.File]

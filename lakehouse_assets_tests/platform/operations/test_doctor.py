@@ -119,7 +119,7 @@ def a_source_made_anew(settings):
     shutil.rmtree(source.uri)
     shutil.move(other.uri, source.uri)
     shutil.rmtree(Path(other.uri).parents[1])
-    return SILVER, "error", f"has read {BRONZE} up to version 2, but that stands at 0", "mv "
+    return SILVER, "error", f"has read {BRONZE} up to version 2, but that is at version 0", "mv "
 
 
 def a_source_that_is_gone(settings):

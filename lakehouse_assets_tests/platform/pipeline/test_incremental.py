@@ -19,6 +19,7 @@ from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.source import Source
 
 SCHEMA = pl.Schema({"day": pl.Date(), "id": pl.Int64(), "amount": pl.Int64()})
 FIRST = date(2024, 1, 1)
@@ -176,8 +177,9 @@ def test_rows_that_went_from_the_source_are_the_only_ones_written(shop):
     before = shop.table(sales.name).version()
     shop.table("shop.bronze.sales").delta().delete("id = 2")
     refresh(shop, sales)
-    changed = shop.table(sales.name)._change_feed(before, shop.table(sales.name).version()).collect()
-    assert changed.select("id", "_change_type").rows() == [(2, "delete")]
+    changed = Source(shop.table(sales.name), before, shop.table(sales.name).version())
+    assert changed.went().collect().select("id").rows() == [(2,)]
+    assert changed.came().collect().is_empty()
 
 
 def test_compaction_of_a_source_gives_its_readers_nothing_to_do(shop):

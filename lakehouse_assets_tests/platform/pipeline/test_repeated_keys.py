@@ -93,7 +93,7 @@ def test_nothing_is_written_when_a_key_comes_twice(shop, declaration, amount):
             attempt()
         assert f"{declaration.name}: its function returned 1 keys more than once" in str(error.value)
         assert "month=2" in str(error.value)
-        assert "group by exactly these columns, or add a column to the key" in str(error.value)
+        assert "group by exactly these columns, or add one to the key" in str(error.value)
         assert state(shop, declaration) == before
     assert Refresh(declaration, shop, "run").pending() == [SOURCE]
 

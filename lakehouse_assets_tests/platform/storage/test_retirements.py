@@ -95,7 +95,7 @@ def test_the_verdict_on_a_real_table_says_what_to_do_and_is_the_same_until_the_t
         "it whole; if it is right, raise retire_at_most in the table's declaration, then `lakehouse run shop.silver.things --full-refresh`."
     )
     assert refused_snapshots(table, rows, SCD2, 0.2) == (found,)
-    assert refused_snapshots(table, rows, SCD2, 0.2, anew=True) == ()
+    assert refused_snapshots(table, rows, SCD2, 0.2, full_refresh=True) == ()
     assert refused_snapshots(table, rows.clear(), SCD2, 0.2) == ()
 
 
