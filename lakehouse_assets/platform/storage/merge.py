@@ -174,7 +174,7 @@ def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.
     if digests.n_unique() == frame.height:
         return frame
     # Of rows that are equally new the later one counts; where rows have no order, the one with the larger values, so order does not matter.
-    came = [name for name in lineage.ORDER if name in frame.columns]
+    came = list(lineage.ORDER) if set(lineage.ORDER) <= set(frame.columns) else []
     values = [name for name in frame.columns if newest_by and name not in on and name[0] != "_" and not frame.schema[name].is_nested()]
     order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(came or values)]))
     position = "__position"

@@ -185,7 +185,7 @@ def test_keys_that_share_a_digest_are_told_apart(table, on, monkeypatch):
     table.create(rows.schema)
     assert merge(table, rows, on).counts == Counts(written=3)
     later = pl.DataFrame({"id": [3, 4, 1, 4], "name": ["c", "d", "a", "d"], "value": [2, 1, 1, 2]})
-    assert merge(table, later, on).counts == Counts(written=1, merged=1, duplicates=2)
+    assert merge(table, later, on).counts == Counts(written=1, updated=1, duplicates=2)
     assert rows_of(table) == [(1, "a", 1), (2, "b", 1), (3, "c", 2), (4, "d", 2)]
 
 
