@@ -201,7 +201,7 @@ def test_keys_that_readers_compare_differently_are_refused(table, dtype):
     [
         (frame((None, 1, "a", "f")), ["id"], ScopeError, "nulls in id"),
         (frame((1, 1, "a", "f")), ["id", "line"], ScopeError, "lacks line"),
-        (frame((1, 1, "a", "f")), [], ScopeError, "cannot be worked out"),
+        (frame((1, 1, "a", "f")), [], ScopeError, "cannot be determined"),
         (frame((1, 1, "a", "f")).with_columns(id=pl.lit("1")), ["id"], SchemaMismatch, "'id' is String"),
     ],
 )

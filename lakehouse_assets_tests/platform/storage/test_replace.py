@@ -1,4 +1,4 @@
-"""Law 4: a write touches nothing outside its declared scope, and stops if the scope cannot be worked out."""
+"""Law 4: a write touches nothing outside its declared scope, and stops if the scope cannot be determined."""
 
 from datetime import date
 
