@@ -15,7 +15,7 @@ from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
-SOURCE = "shop.silver.orders"
+SOURCE, OTHER_SOURCE = "shop.silver.orders", "shop.silver.other_orders"
 
 
 class Order(Contract):
@@ -84,11 +84,12 @@ def lakehouse(tmp_path) -> Lakehouse:
 
 
 def put(lakehouse: Lakehouse, ids: list[int], **values: Any) -> None:
+    """Append rows to the source, and to another one that has the same."""
     rows = [{"id": number, "month": "jan", "version": 1, "amount": 10 * number} | values for number in ids]
-    source = lakehouse.table(SOURCE)
     frame = pl.DataFrame(rows, schema={"id": pl.Int64, "month": pl.String, "version": pl.Int64, "amount": pl.Int64})
-    source.create(frame.schema)
-    source.append(frame)
+    for source in (lakehouse.table(SOURCE), lakehouse.table(OTHER_SOURCE)):
+        source.create(frame.schema)
+        source.append(frame)
 
 
 def declare(contract: type[Contract], function: Any = lambda orders: orders, **how: Any) -> TableDeclaration:
@@ -171,6 +172,9 @@ def test_rules_descriptions_and_tags_change_and_nothing_is_rewritten(lakehouse):
         pytest.param(
             declare(Required, lambda orders: orders.with_columns(note=pl.lit(""))), "column note is new and may not be null", id="required"
         ),
+        pytest.param(declare(Order, kind=Upsert(("id",), newest_by="amount")), "its kind, or what the kind goes by", id="newest_by"),
+        pytest.param(declare(Order, kind=ByKey("id")), "its kind, or what the kind goes by", id="kind"),
+        pytest.param(replace(declare(Order), inputs={"orders": OTHER_SOURCE}), "its inputs", id="input"),
         pytest.param(declare(Fewer, lambda orders: orders.drop("month")), "column month is not declared any more", id="column less"),
     ],
 )
