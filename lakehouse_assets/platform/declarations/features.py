@@ -79,6 +79,10 @@ class Revisions(Kind):
         """See `Kind.plan`."""
         return self.of.plan(inputs)
 
+    def parts(self, plan: Plan, inputs: Inputs, rows: int) -> list[Plan]:
+        """See `Kind.parts`."""
+        return self.of.parts(plan, inputs, rows)
+
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
         return known_at.revise(table, result.rows, self.on, datetime.now(UTC), commit)

@@ -107,6 +107,15 @@ def test_a_month_that_changed_in_one_input_is_read_whole_from_the_other(shop, de
     assert latest(shop, declaration) == [(1, 15, 1), (2, 20, 5), (3, 7, 0)]
 
 
+@pytest.mark.parametrize("declare", [declared, features], ids=["table", "feature set"])
+def test_partitions_are_computed_in_parts(shop, declare):
+    declaration = declare(ByPartition("month"))
+    Refresh(declaration, shop, "run", batch_rows=1).run()
+    info = [commit["info"] for commit in shop.table(declaration.name).commits() if "account" in commit["info"]]
+    assert [RowAccount.from_json(one["account"]).written for one in info] == [1, 1]
+    assert latest(shop, declaration) == [(1, 10, 1), (2, 20, 2)]
+
+
 @pytest.mark.parametrize("declaration", DECLARED, ids=IDS)
 def test_rows_that_go_into_a_computed_table_are_not_counted(shop, declaration):
     for run in (refresh, refresh, lambda *which: full_refresh(Refresh(which[1], which[0], "run"))):
