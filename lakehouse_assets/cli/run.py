@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.client import Client
     from lakehouse_assets.platform.orchestration.run import Outcome, TableRun
 
-_ACCOUNT = ("rows_in", "rows_written", "rows_merged", "rows_duplicate", "rows_quarantined")
+_ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
 _MARKS = {"done": "[green]✓", "failed": "[red]✗", "running": "[yellow]▸", "skipped": "[dim]-"}
 _FINISHED = {"done", "failed"}
 _INTERRUPTED = 130  # as shells have it
@@ -144,6 +144,6 @@ def _rows(table: "TableRun") -> str:
     metadata = table.metadata
     if "dagster/row_count" not in metadata:
         return ""
-    changed = int(metadata.get("rows_written", 0)) + int(metadata.get("rows_merged", 0))
+    changed = int(metadata.get("rows_written", 0)) + int(metadata.get("rows_updated", 0))
     quarantined = f", {metadata['rows_quarantined']:,} to quarantine" if metadata.get("rows_quarantined") else ""
     return f"{metadata['dagster/row_count']:>12,} rows, {changed:,} new or changed{quarantined}, {table.seconds:.1f} s"
