@@ -54,6 +54,13 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
         return _INTERRUPTED
     if as_json:
         print_json(_as_values(outcome))
+    elif outcome is None and lakehouse.nothing_landed():
+        feeds = ", ".join(sorted(lakehouse.context.policy.feeds()))
+        console.print(
+            f"Nothing to do: no file has landed yet. Put files under [bold]{escape(str(lakehouse.settings.landing))}/FEED/[/], or "
+            f"`lakehouse land FEED FILE`, then `lakehouse run`. The feeds are {feeds}.",
+            soft_wrap=True,
+        )
     elif outcome is None:
         count = len(lakehouse.context.declarations)
         console.print(f"Nothing to do: no file waits, and all {count} tables and models are up to date.")

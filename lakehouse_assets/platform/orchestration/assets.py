@@ -93,6 +93,7 @@ def _landing_log(feeds: list[FeedDeclaration]) -> dg.AssetsDefinition:
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         log = resource.open().table(landing.LOG)
+        log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)  # also where no file has ever landed
         new: dict[str, Any] = {}
         for feed in feeds:
             try:
