@@ -129,11 +129,12 @@ def new_columns(records: Records, columns: Sequence[str]) -> tuple[str, ...]:
     """
     names = [name for name in (*records.header, *records.undeclared) if name not in columns]
     spelled = Counter(name.casefold() for name in (*names, *columns))
-    offered = tuple(name for name in names if spelled[name.casefold()] == 1 and _can_be_a_column(name))
+    offered = tuple(name for name in names if spelled[name.casefold()] == 1 and can_be_a_column(name))
     return offered if len(offered) <= MOST_NEW_COLUMNS else ()
 
 
-def _can_be_a_column(name: str) -> bool:
+def can_be_a_column(name: str) -> bool:
+    """Whether a bronze table can have a column of this name, next to those that the platform adds."""
     return (
         bool(name.strip())
         and not name.startswith(("_", "*"))
