@@ -49,6 +49,17 @@ def test_help_teaches_every_command(lakehouse):
         assert "Usage" in lakehouse(command, "--help").stdout
 
 
+def test_a_root_without_files_has_nothing_to_do_and_says_where_files_land(lakehouse, tmp_path):
+    for words in ("run",), ("run", "platform.landing.log", "sales.bronze.invoices"), ("run",):
+        done = lakehouse(*words)
+        assert done.exit_code == 0, done.output
+        assert "Error" not in done.output
+    said = " ".join(done.stdout.split())
+    for part in ("no file has landed yet", f"{tmp_path}/root/landing/FEED/", "lakehouse land FEED FILE", "customers, invoices, products"):
+        assert part in said
+    assert "There are no tables" not in lakehouse("status").stdout
+
+
 def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
     assert lakehouse("land", "invoices", str(invoices)).exit_code == 0
     first = lakehouse("run", "--json")

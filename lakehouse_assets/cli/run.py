@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.client import Client
     from lakehouse_assets.platform.orchestration.run import Outcome, TableRun
 
-_ACCOUNT = ("rows_in", "rows_written", "rows_merged", "rows_duplicate", "rows_quarantined")
+_ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
 _MARKS = {"done": "[green]✓", "failed": "[red]✗", "running": "[yellow]▸", "skipped": "[dim]-"}
 _FINISHED = {"done", "failed"}
 _INTERRUPTED = 130  # as shells have it
@@ -54,6 +54,13 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
         return _INTERRUPTED
     if as_json:
         print_json(_as_values(outcome))
+    elif outcome is None and lakehouse.nothing_landed():
+        feeds = ", ".join(sorted(lakehouse.context.policy.feeds()))
+        console.print(
+            f"Nothing to do: no file has landed yet. Put files under [bold]{escape(str(lakehouse.settings.landing))}/FEED/[/], or "
+            f"`lakehouse land FEED FILE`, then `lakehouse run`. The feeds are {feeds}.",
+            soft_wrap=True,
+        )
     elif outcome is None:
         count = len(lakehouse.context.declarations)
         console.print(f"Nothing to do: no file waits, and all {count} tables and models are up to date.")
@@ -144,6 +151,6 @@ def _rows(table: "TableRun") -> str:
     metadata = table.metadata
     if "dagster/row_count" not in metadata:
         return ""
-    changed = int(metadata.get("rows_written", 0)) + int(metadata.get("rows_merged", 0))
+    changed = int(metadata.get("rows_written", 0)) + int(metadata.get("rows_updated", 0))
     quarantined = f", {metadata['rows_quarantined']:,} to quarantine" if metadata.get("rows_quarantined") else ""
     return f"{metadata['dagster/row_count']:>12,} rows, {changed:,} new or changed{quarantined}, {table.seconds:.1f} s"

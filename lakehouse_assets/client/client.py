@@ -137,6 +137,12 @@ class Client:
 
         return pending(self.context.root, self.context.declarations)
 
+    def nothing_landed(self) -> bool:
+        """Whether there are feeds, and no file of any of them has ever landed, so that a run has nothing to read."""
+        from lakehouse_assets.platform.operations.pending import nothing_landed
+
+        return nothing_landed(self.context.root, self.context.declarations)
+
     def run(
         self,
         selection: Iterable[str] = (),
@@ -152,7 +158,7 @@ class Client:
             on_progress: Called several times a second with the outcome so far.
 
         Returns:
-            What became of each table; None if nothing was selected and everything is up to date.
+            What became of each table; None if nothing was selected, and everything is up to date or no file has landed yet.
 
         Raises:
             ValueError: The selection cannot be understood, or nothing matches it.

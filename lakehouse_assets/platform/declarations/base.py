@@ -6,19 +6,17 @@ Graph, order and operations use these alone. What a table, a feed or a model has
 import difflib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.quality.declaration_error import DeclarationError as DeclarationError  # noqa: PLC0414 contracts raise it too
+
 QUARANTINE_SUFFIX = "__quarantine"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
-
-
-class DeclarationError(TypeError):
-    """A declaration that cannot be meant. It names the declaration, the parameter and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +73,32 @@ class Declaration(ABC):
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Declarations that are made of a function call it."""
         raise DeclarationError(f"{self.name} is not declared by a function")
+
+
+def require_once(where: str, parameter: str, names: Sequence[str]) -> None:
+    """Refuse a list of columns that is a text, or that names a column twice.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    if isinstance(names, str):
+        raise DeclarationError(f"{where}: {parameter}={names!r} is one text: write a tuple of columns, as in {parameter}=({names!r},)")
+    if twice := [name for name in dict.fromkeys(names) if list(names).count(name) > 1]:
+        raise DeclarationError(f"{where}: {parameter} names {twice[0]!r} twice: name each column once")
+
+
+def require_distinct(where: str, names: Iterable[str]) -> None:
+    """Refuse columns whose names differ in case only, which Delta takes for one.
+
+    Raises:
+        DeclarationError: There are two.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise DeclarationError(
+                f"{where}: the columns {other!r} and {name!r} differ in case only, and Delta has no two such: rename one"
+            )
 
 
 def owner_of(name: str, owner: str | None) -> str:

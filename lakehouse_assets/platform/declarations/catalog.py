@@ -15,8 +15,8 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.contract import references_of
+from lakehouse_assets.platform.storage import platform_tables
 
-PLATFORM = "platform."
 D = TypeVar("D", bound=Declaration)
 
 
@@ -84,7 +84,7 @@ class Catalog:
 
     @cached_property
     def in_order(self) -> tuple[Declaration, ...]:
-        """The declarations, each after what it reads and what its rows are checked against.
+        """The declarations, each after what it reads, quarantines among it, and what its rows are checked against.
 
         Raises:
             DeclarationError: There is a circle.
@@ -92,10 +92,11 @@ class Catalog:
         waiting = dict(self._by_name)
         ordered: list[Declaration] = []
         while waiting:
-            ready = [one for one in waiting.values() if not any(name in waiting for name in (*one.sources(), *one.references()))]
+            ready = [one for one in waiting.values() if not self._after[one.name] & waiting.keys()]
             if not ready:
                 raise DeclarationError(
-                    f"{', '.join(_circle(waiting))}: these tables read, or reference, each other in a circle. Take one of the inputs out"
+                    f"{', '.join(self._circle(waiting))}: these tables read, or reference, each other in a circle. Take one of the "
+                    "inputs out"
                 )
             ordered += [waiting.pop(one.name) for one in ready]
         return tuple(ordered)
@@ -112,13 +113,26 @@ class Catalog:
     def _by_name(self) -> dict[str, Declaration]:
         return {one.name: one for one in self.declarations}
 
+    @cached_property
+    def _after(self) -> dict[str, set[str]]:
+        """By declaration, those that write what it reads and what its rows are checked against."""
+        writer = {table: one.name for one in self.declarations for table in one.outputs()}
+        return {one.name: {writer[name] for name in (*one.sources(), *one.references()) if name in writer} for one in self.declarations}
+
+    def _circle(self, waiting: Iterable[str]) -> list[str]:
+        """The names without those that only read from a circle."""
+        names = set(waiting)
+        while ends := names - {source for name in names for source in self._after[name]}:
+            names -= ends
+        return sorted(names)
+
     def _of(self, kind: type[D]) -> list[D]:
         return [one for one in self.declarations if isinstance(one, kind)]
 
     def _check_sources(self, declaration: Declaration) -> None:
-        known = {*self._by_name, *self.external, *(table.quarantine for table in self.tables)}
+        known = {*self._by_name, *self.external, *(table.quarantine for table in self.tables), *platform_tables.ALL}
         for source in declaration.sources():
-            if source not in known and not source.startswith(PLATFORM):
+            if source not in known:
                 raise DeclarationError(
                     f"{declaration.name} reads {source}, which no product declares.{nearest(source, known)} There are: "
                     f"{', '.join(sorted(known))}"
@@ -137,20 +151,13 @@ def _check_names(declarations: Iterable[Declaration]) -> None:
 def _check_feeds(feeds: Iterable[FeedDeclaration]) -> None:
     seen: dict[str, FeedDeclaration] = {}
     for one in feeds:
-        other = seen.setdefault(one.feed.name, one)
+        # Folders that differ in case only are one on some disks.
+        other = seen.setdefault(one.feed.name.casefold(), one)
         if other is not one:
             raise DeclarationError(
-                f"{other.name} and {one.name} both read the files of feed {one.feed.name!r}, and each would judge the other's by its own "
-                "header: rename one feed, and let one table read the other where both need the files"
+                f"{other.name} and {one.name} both read the files of feed {one.feed.name!r}, in any case of its letters, and each would "
+                "judge the other's by its own header: rename one feed, and let one table read the other where both need the files"
             )
-
-
-def _circle(waiting: Mapping[str, Declaration]) -> list[str]:
-    """The names without those that only read from a circle."""
-    names = set(waiting)
-    while ends := names - {source for name in names for source in (*waiting[name].sources(), *waiting[name].references())}:
-        names -= ends
-    return sorted(names)
 
 
 def _check_references(table: TableDeclaration, schemas: Mapping[str, pl.Schema]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.base import DeclarationError, require_once
 from lakehouse_assets.platform.declarations.kind import (
     Inputs,
     Kind,
@@ -149,6 +149,7 @@ class ByKey(ComputedKind):
         """See `Kind.check`."""
         if not self.columns:
             raise DeclarationError(f"{table.name}: ByKey() names no column: name those by which the table is grouped")
+        require_once(table.name, "ByKey", self.columns)
         require_columns(table, self.columns, table.schema, f"contract {table.contract.__name__}")
         require_key_within(table, self.columns)
         if outside := [name for name in table.partition_by if name not in self.columns]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import DeclarationError, owner_of, text_of
-from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_key
+from lakehouse_assets.platform.declarations.base import DeclarationError, owner_of, require_once, text_of
+from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_key, require_kind
 from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import known_at
@@ -45,6 +45,8 @@ class Revisions(Kind):
 
     def check(self, table: "Declared") -> None:
         """See `Kind.check`."""
+        require_kind(table.name, self.of)
+        require_once(f"{table.name}: feature_set", "entity with event_time", self.on)
         if self.of.takes_rows:
             raise DeclarationError(
                 f"{table.name}: {self.of.word} is no kind of a feature set, which has to be computed again where its sources are "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import DeclarationError, nearest
+from lakehouse_assets.platform.declarations.base import DeclarationError, nearest, require_once
 from lakehouse_assets.platform.quality.contract import Contract, key_columns
 from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.split import Split
@@ -211,6 +211,32 @@ class Kind(ABC):
     def release(self, table: Table, result: Result, commit: Commit) -> Written:
         """Write rows that were rejected before and pass now."""
         return self.write(table, result, commit)
+
+
+def require_kind(where: str, kind: Any) -> None:
+    """Refuse what is no kind, as the class of one in place of an instance.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    if not isinstance(kind, Kind):
+        is_class = isinstance(kind, type) and issubclass(kind, Kind)
+        remedy = f"it is the class: write {kind.__name__}(…)" if is_class else "give it one, as Full() or ByKey('column')"
+        raise DeclarationError(f"{where}: kind={kind.__name__ if is_class else repr(kind)} is no kind of a table: {remedy}")
+
+
+def require_own_key(table: "TableDeclaration", key: Sequence[str], others: Iterable[str]) -> None:
+    """Refuse a key that names a column twice, or one that tells the rows of one key apart.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    require_once(f"{table.name}: {table.kind.word}", "key", key)
+    if both := [name for name in others if name in key]:
+        raise DeclarationError(
+            f"{table.name}: {table.kind.word} has {both[0]!r} in its key, and goes by it among the rows of one key, which have one value "
+            "of it: take it out of the key, or name another column"
+        )
 
 
 def require_columns(table: "TableDeclaration", columns: Iterable[str], schema: Mapping[str, Any], where: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, text_of
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, require_once, text_of
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
@@ -96,6 +96,7 @@ class Scores(Kind):
 
     def check(self, table: TableDeclaration) -> None:
         """See `Kind.check`."""
+        require_once(f"{table.name}: predictions", "key", self.key)
         if MODEL_VERSION not in self.key:
             raise DeclarationError(
                 f"{table.name}: the key {', '.join(self.key)} lacks {MODEL_VERSION}, so one champion would overwrite what another predicted"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.base import DeclarationError, require_once
 from lakehouse_assets.platform.declarations.kind import (
     Inputs,
     Kind,
@@ -20,6 +20,7 @@ from lakehouse_assets.platform.declarations.kind import (
     require_columns,
     require_key,
     require_one_input,
+    require_own_key,
     require_partitions_in_key,
 )
 from lakehouse_assets.platform.declarations.snapshots import rejected_rows, snapshot_rules, whole_snapshots
@@ -184,6 +185,7 @@ class Upsert(RowKind):
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
         require_one_input(table)
+        require_own_key(table, self.key, [self.newest_by] if self.newest_by else [])
         named = [*self.key, *([self.newest_by] if self.newest_by else [])]
         require_columns(table, named, table.schema, f"contract {table.contract.__name__}")
         require_key(table, [self.key])
@@ -243,6 +245,7 @@ class _Changes(RowKind):
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
         require_one_input(table)
+        require_own_key(table, self.key, (self.sequence_by, VALID_FROM, IS_DELETED))
         where, kind = f"{table.name}, contract {table.contract.__name__}", self.word
         columns = table.contract.to_schema().columns
         for column in (*self.key, self.sequence_by, VALID_FROM, IS_DELETED):
@@ -254,6 +257,11 @@ class _Changes(RowKind):
             raise DeclarationError(f"{where}: {VALID_FROM} says from when on a row holds: give it the type Timestamp")
         if not 0 <= self.retire_at_most <= 1:
             raise DeclarationError(f"{table.name}: retire_at_most is a share between 0 and 1, not {self.retire_at_most}")
+        if not self.snapshot and self.retire_at_most != RETIRE_AT_MOST:
+            raise DeclarationError(
+                f"{table.name}: retire_at_most={self.retire_at_most} means nothing for events, which retire no key that they lack: leave "
+                "it out, or say snapshot=True"
+            )
         require_partitions_in_key(table, self.key)
         self.check_unversioned(table, where)
         schema = pl.Schema({name: column.dtype.type for name, column in columns.items()})
@@ -360,6 +368,7 @@ class SCD2(_Changes):
 
     def check_unversioned(self, table: "TableDeclaration", where: str) -> None:
         """See `_Changes.check_unversioned`."""
+        require_once(table.name, "unversioned", self.unversioned)
         own = {*self.key, self.sequence_by, VALID_FROM, IS_DELETED}
         columns = table.contract.to_schema().columns
         for column in self.unversioned:

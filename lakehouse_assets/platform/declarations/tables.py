@@ -18,9 +18,11 @@ from lakehouse_assets.platform.declarations.base import (
     DeclarationError,
     nearest,
     owner_of,
+    require_distinct,
+    require_once,
     text_of,
 )
-from lakehouse_assets.platform.declarations.kind import Kind
+from lakehouse_assets.platform.declarations.kind import Kind, require_kind
 from lakehouse_assets.platform.quality.contract import Contract, columns_of, key_columns, references_of, rules_of, schema_of
 from lakehouse_assets.platform.quality.rules import Rule, key_rule
 from lakehouse_assets.platform.storage.errors import TypeNotStorable
@@ -61,9 +63,11 @@ class TableDeclaration(Declaration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_types()
         self._check_parameters()
         self.kind.check(self)
         self._check_columns()
+        self._check_rules()
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
         """The rows, from the frames that the function reads.
@@ -177,6 +181,11 @@ class TableDeclaration(Declaration):
             raise DeclarationError(f"{where}: inputs is empty: name at least one table that it is computed from")
         if both := set(self.inputs) & set(self.dimensions):
             raise DeclarationError(f"{where}: {min(both)} is an input and a dimension: rename one parameter")
+        if self.quarantine in self.sources():
+            raise DeclarationError(
+                f"{where} reads its own quarantine: rejected rows come back by `lakehouse quarantine replay {where}`, so take it out of "
+                "inputs and dimensions"
+            )
         if self.name in self.sources():
             raise DeclarationError(f"{where} reads itself: a table is computed from others, so take it out of inputs and dimensions")
         given = {*self.inputs, *self.dimensions, *self._extra_parameters}
@@ -195,7 +204,33 @@ class TableDeclaration(Declaration):
                 f"{where}: row_for_row=False means nothing for {self.kind.word}, whose rows are not counted one by one: leave it out"
             )
 
+    def _check_types(self) -> None:
+        """What a parameter is, before anything is asked of it."""
+        contract: Any = self.contract
+        if not (isinstance(contract, type) and issubclass(contract, Contract)):
+            raise DeclarationError(f"{self.name}: contract={contract!r} is no subclass of Contract: give the class")
+        require_kind(self.name, self.kind)
+        for parameter, source in self.inputs.items():
+            if not isinstance(source, str):
+                raise DeclarationError(
+                    f"{self.name}: the input {parameter} is {source!r}: name the table, as in 'sales.silver.invoice_lines'"
+                )
+        for parameter, dimension in self.dimensions.items():
+            if not isinstance(dimension, Dimension):
+                raise DeclarationError(f"{self.name}: the dimension {parameter} is {dimension!r}: write Dimension('product.layer.name')")
+        require_once(self.name, "partition_by", self.partition_by)
+        try:
+            contract.to_schema()
+        except Exception as error:  # Pandera has errors of many types for a class that is no model
+            raise DeclarationError(f"{self.name}: contract {contract.__name__} is none that Pandera takes: {error}") from error
+
     def _check_columns(self) -> None:
+        require_distinct(f"{self.name}, contract {self.contract.__name__}", self.schema)
+        if set(self.partitions) == set(self.schema):
+            raise DeclarationError(
+                f"{self.name}: it is partitioned by all of its columns, {', '.join(self.partitions)}, so that its files would have none: "
+                "partition it by fewer"
+            )
         try:
             check_partition_columns(stored_schema(self.schema), self.partitions)
         except TypeNotStorable as error:
@@ -206,6 +241,12 @@ class TableDeclaration(Declaration):
                 f"{self.name}: the key has {', '.join(vague)}, and floats and nested values cannot tell rows apart: give it another type, "
                 "or take it out of the key"
             )
+
+    def _check_rules(self) -> None:
+        try:
+            rules_of(self.contract)
+        except DeclarationError as error:
+            raise DeclarationError(f"{self.name}: {error}") from error
 
     def arguments(self, champions: Callable[[Any], Any]) -> dict[str, Any]:  # noqa: ARG002 most tables need none
         """Arguments of the function besides its frames; `champions` gives the champion of a model, or None."""

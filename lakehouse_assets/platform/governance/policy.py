@@ -43,9 +43,9 @@ class Policy:
     def of(self, table: str) -> Personal | None:
         """The personal columns of a table or of a quarantine; None if no declaration tells.
 
-        A bronze table whose feed marks nothing has the personal columns of the tables that read it, by name: of the rest of its columns
-        only those are known not to be personal that such a table has too. The rows of a quarantine may carry columns of their table and of
-        its sources.
+        A bronze table has the personal columns of its feed and of the tables that read it, by name. If its feed marks nothing, only those
+        of its other columns are known not to be personal that such a table has too. The rows of a quarantine may carry columns of their
+        table and of its sources.
         """
         if table in self.tables:
             return self._of_table(table)
@@ -63,11 +63,12 @@ class Policy:
 
     def _of_table(self, name: str) -> Personal:
         described = self.tables[name]
-        if described.feed is None or described.personal.columns:
+        if described.feed is None:
             return described.personal
-        readers = [other.personal for other in self.tables.values() if name in other.sources]
-        columns = frozenset[str]().union(*(reader.columns for reader in readers))
-        return Personal(columns, frozenset[str]().union(*(reader.not_personal for reader in readers)) - columns)
+        own, readers = described.personal, [other.personal for other in self.tables.values() if name in other.sources]
+        columns = own.columns.union(*(reader.columns for reader in readers))
+        told = own.not_personal if own.columns else frozenset[str]().union(*(reader.not_personal for reader in readers))
+        return Personal(columns, told - columns)
 
 
 # --- from declarations

@@ -18,11 +18,12 @@ from lakehouse_assets.platform.governance.audit import AuditLog, Read
 from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
 from lakehouse_assets.platform.quality.masking import MASK, Personal
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
 SETTING = "LAKEHOUSE_SHOW_PERSONAL"
-CONTRACTS = "platform.contracts.log"
+CONTRACTS = platform_tables.CONTRACTS
 """The table with every contract that a table was written under: it tells what is personal in a table that no product declares any more."""
 
 

@@ -12,6 +12,7 @@ import polars as pl
 
 from lakehouse_assets.platform.ingestion.records import NOTE, Records, check_header
 from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
+from lakehouse_assets.platform.quality.masking import without_values
 
 _FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 
@@ -32,7 +33,7 @@ def read_parquet(path: Path, required: Sequence[Sequence[str]]) -> Records:
     try:
         schema = scan.collect_schema()
     except pl.exceptions.DuplicateError as error:
-        raise RefusedFile(f"{path.name}: {_first_line(error)}. Rename the columns and land it again.") from error
+        raise RefusedFile(f"{path.name}: {without_values(error)}. Rename the columns and land it again.") from error
     except _FAILURES as error:
         raise not_whole(path.name, "parquet file that can be read", error) from error
     texts, checks = [], {}
@@ -73,12 +74,9 @@ def _unreadable(file: str, scan: pl.LazyFrame, checks: Mapping[str, Sequence[pl.
                 scan.select(pl.nth(position).null_count()).collect(engine="streaming")
             except _FAILURES:
                 break
-            return RefusedFile(f"{file}: column {name!r} holds a value that has no text ({_first_line(failure)}). Correct it or land text.")
+            reason = without_values(failure)
+            return RefusedFile(f"{file}: column {name!r} holds a value that has no text ({reason}). Correct it or land text.")
     return not_whole(file, "parquet file that can be read", error)
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
 
 
 def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -33,13 +33,14 @@ from lakehouse_assets.platform.ingestion.file_state import (
     classify,
 )
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone, content_hash
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
 
 __all__ = ["ARCHIVED", "CHANGED", "DUPLICATE", "FOUND", "IGNORED", "READ", "REFUSED", "REREAD", "TOUCHED"]
 
-LOG = "platform.landing.log"
+LOG = platform_tables.LANDING
 SCHEMA = pl.Schema({"feed": pl.String(), **EVENTS, "run_id": pl.String()})
 DESCRIPTION = "Every file ever discovered in the landing zone, numbered, with its outcome."
 

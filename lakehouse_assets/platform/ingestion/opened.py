@@ -20,6 +20,7 @@ from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.file_state import READ, REFUSED, REREAD
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone
+from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.table import Table
 
 _ROWS_AT_ONCE = 50_000
@@ -98,7 +99,7 @@ class OpenedFile:
             _check_unchanged(self.zone, self.landed)
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, RefusedFile) as error:
             _stop_at_our_faults(error, str(error))
-            raise BrokenStream(self.sequence, str(error)) from error
+            raise BrokenStream(self.sequence, without_values(error)) from error
         if rows != self.rows:
             raise BrokenStream(self.sequence, f"{self.path} gave {rows} rows after it had given {self.rows}: it changed while it was read")
 
@@ -171,7 +172,12 @@ def parse_by_policy(local: Path, feed: Feed, columns: Sequence[str]) -> tuple[Pa
         RefusedFile: It cannot be read, or the feed refuses its content.
     """
     parse_with = partial(parse, local, required=feed.headers, encoding=feed.encoding, file_format=feed.format)
-    parsed = parse_with(columns=columns)
+    try:
+        parsed = parse_with(columns=columns)
+    except RefusedFile as refused:
+        if feed.personal and refused.without_content != refused.reason:
+            raise RefusedFile(refused.without_content) from None
+        raise
     if feed.snapshot and not parsed.rows:
         raise RefusedFile(f"{local.name} has no rows, and each file of this feed is a whole snapshot. Land it again, complete.")
     if parsed.unknown and feed.new_columns == "refuse":

@@ -66,16 +66,20 @@ def check_header(file: str, header: Sequence[str], required: Sequence[Sequence[s
     """
     twice = [name for name, count in Counter(header).items() if count > 1]
     if twice:
-        raise RefusedFile(f"{file}: the header names {_listed(twice)} more than once. Rename the columns and land it again.")
+        rename = "more than once. Rename the columns and land it again."
+        raise RefusedFile(
+            f"{file}: the header names {_listed(twice)} {rename}", f"{file}: the header names {_unnamed(len(twice))} {rename}"
+        )
     if not required:
         return
     closest = min(required, key=lambda variant: len(set(variant) - set(header)))
     missing = [name for name in closest if name not in header]
     if missing:
         unknown = [name for name in header if name not in closest]
+        lacks, remedy = f"{file}: the header lacks {_listed(missing)}", "Land the file with these columns, or add its header to the feed."
         raise RefusedFile(
-            f"{file}: the header lacks {_listed(missing)}; it has {_listed(unknown) or 'nothing'} instead. "
-            "Land the file with these columns, or add its header to the feed."
+            f"{lacks}; it has {_listed(unknown) or 'nothing'} instead. {remedy}",
+            f"{lacks}; it has {_unnamed(len(unknown))} instead. {remedy}",
         )
 
 
@@ -125,11 +129,12 @@ def new_columns(records: Records, columns: Sequence[str]) -> tuple[str, ...]:
     """
     names = [name for name in (*records.header, *records.undeclared) if name not in columns]
     spelled = Counter(name.casefold() for name in (*names, *columns))
-    offered = tuple(name for name in names if spelled[name.casefold()] == 1 and _can_be_a_column(name))
+    offered = tuple(name for name in names if spelled[name.casefold()] == 1 and can_be_a_column(name))
     return offered if len(offered) <= MOST_NEW_COLUMNS else ()
 
 
-def _can_be_a_column(name: str) -> bool:
+def can_be_a_column(name: str) -> bool:
+    """Whether a bronze table can have a column of this name, next to those that the platform adds."""
     return (
         bool(name.strip())
         and not name.startswith(("_", "*"))
@@ -177,6 +182,10 @@ def _parts(rows: Iterator[Sequence[Any]], names: Sequence[str]) -> Iterator[pl.D
             yield pl.concat(batches)
             batches, size = batches[:1], 0.0
     yield pl.concat(batches)
+
+
+def _unnamed(count: int) -> str:
+    return f"{count} names (not shown: the feed has personal columns, and a file without a header has values in their place)"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.ingestion.preview import Preview, preview
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.quality.contract import ContractBroken
+from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.quality.split import BROKEN
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -85,8 +86,10 @@ def judged(asset: TableDeclaration, rows: pl.LazyFrame, lakehouse: Lakehouse) ->
             contracts.judge(asset, lakehouse, computed, contracts.references_now(asset, lakehouse))
         except ContractBroken as broken:
             stops = str(broken)
-    except (ContractBroken, pl.exceptions.PolarsError) as error:
+    except ContractBroken as error:
         return Judged(asset.name, stops=str(error))
+    except pl.exceptions.PolarsError as error:
+        return Judged(asset.name, stops=without_values(error))
     rules = bad[BROKEN].explode().drop_nulls().value_counts(sort=True).rows()
     files = bad["_file"].value_counts(sort=True).rows() if "_file" in bad.columns else []
     return Judged(asset.name, bad.height, tuple(rules), tuple(files), stops)

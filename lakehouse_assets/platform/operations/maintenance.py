@@ -21,13 +21,14 @@ from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
 from lakehouse_assets.platform.storage import maintenance as storage
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, State
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-LOG: Final = "platform.maintenance.log"
+LOG: Final = platform_tables.MAINTENANCE
 SCHEMA: Final = pl.Schema(
     {
         "at": TIMESTAMP,

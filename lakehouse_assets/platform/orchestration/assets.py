@@ -4,7 +4,6 @@ An asset runs what `pipeline` and `ingestion` do and shows it with `checks`, `de
 does not look at the kind of a table.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +25,7 @@ from lakehouse_assets.platform.pipeline.model_step import ModelStep, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
+from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 
 # On the run: whether models that have a champion already are trained again.
@@ -40,8 +40,6 @@ Places = Mapping[str, dg.LocalFileCodeReference]
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 # What comes out the same every time is not retried.
 _FINAL = (ContractBroken, RowsLost, StorageError, ValueError, TypeError, pl.exceptions.PolarsError)
-# As in `conversion from str to i64 failed in column 'email' for 1 out of 1 values: ["…"]`.
-_VALUES = re.compile(r"(?<=values:) .*")
 
 
 def key_of(name: str) -> dg.AssetKey:
@@ -95,6 +93,7 @@ def _landing_log(feeds: list[FeedDeclaration]) -> dg.AssetsDefinition:
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         log = resource.open().table(landing.LOG)
+        log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)  # also where no file has ever landed
         new: dict[str, Any] = {}
         for feed in feeds:
             try:
@@ -292,6 +291,5 @@ def _one_line(name: str, error: Exception) -> str:
     """What went wrong with a table, in one line that names it."""
     text = " ".join(str(error).split())
     if isinstance(error, pl.exceptions.PolarsError):
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        text = f"its function failed with {type(error).__name__}: {_VALUES.sub(' …', first)}"
+        text = f"its function failed with {type(error).__name__}: {without_values(error)}"
     return text if name in text else f"{name}: {text}"

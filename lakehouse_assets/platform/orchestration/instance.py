@@ -57,7 +57,8 @@ def failed_checks(settings: Settings, assets: Iterable[dg.AssetsDefinition]) -> 
     with instance(settings) as opened:
         for key, record in opened.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
             evaluation = record.evaluation
-            is_evaluated = evaluation is not None and NOT_EVALUATED not in evaluation.metadata
+            # A check that was only planned, because its step was skipped, has no result.
+            is_evaluated = isinstance(evaluation, dg.AssetCheckEvaluation) and NOT_EVALUATED not in evaluation.metadata
             if record.status == AssetCheckExecutionRecordStatus.FAILED and is_evaluated:
                 failed.setdefault(".".join(key.asset_key.path), []).append(key.name)
     return failed

@@ -13,13 +13,14 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-TABLE: Final = "platform.tables.commits"
+TABLE: Final = platform_tables.COMMITS
 SCHEMA: Final = pl.Schema(
     {
         "table": pl.String(),

@@ -26,7 +26,7 @@ from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, Verdict, freshness, newest_value, volume
 from lakehouse_assets.platform.quality.rules import Reference
 from lakehouse_assets.platform.quality.split import Split, split
-from lakehouse_assets.platform.storage import predicates
+from lakehouse_assets.platform.storage import platform_tables, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
@@ -34,7 +34,7 @@ from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-LOG = "platform.contracts.log"
+LOG = platform_tables.CONTRACTS
 SCHEMA = pl.Schema(
     {"table": pl.String(), "fingerprint": pl.String(), "contract": pl.String(), "recorded_at": TIMESTAMP, "run_id": pl.String()}
 )

@@ -33,6 +33,7 @@ from lakehouse_assets.platform.pipeline.quarantine import (
 )
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection, changed
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
+from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.quality.split import BROKEN, Split
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved
@@ -204,7 +205,7 @@ class Replays:
         try:
             found = rows.select(*ROW, pl.col(SOURCE).is_not_null()).collect(engine="streaming")
         except pl.exceptions.PolarsError as error:
-            raise ReplayRefused(f"--where {selection.where}: {error}") from error
+            raise ReplayRefused(f"--where {selection.where}: {without_values(error)}") from None  # the cause shows values of rows
         keys = found.filter(SOURCE).select(ROW)
         if keys.is_duplicated().any():
             raise ReplayRefused(f"{self._source.name} has rows of one file and one number twice, so it is not clear which one was rejected")
@@ -278,9 +279,9 @@ class Replays:
         try:
             rows = made.collect(engine="streaming")
         except pl.exceptions.PolarsError as error:
-            if not sets:
-                raise
-            raise ReplayRefused(f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}: {error}") from error
+            changes = f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}"
+            at = changes if sets else f"{self.declaration.name}: its function failed with {type(error).__name__}"
+            raise ReplayRefused(f"{at}: {without_values(error)}") from None
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(

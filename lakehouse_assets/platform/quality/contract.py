@@ -3,15 +3,19 @@
 This module is what an author of contracts needs, and the views that the platform takes of a contract. Applying one to rows is in `split`.
 """
 
+import difflib
 import hashlib
+import inspect
 import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 
 import polars as pl
+from pandera.errors import SchemaInitError
 from pandera.polars import DataFrameModel, Field, PolarsData, dataframe_check
 
+from lakehouse_assets.platform.quality.declaration_error import DeclarationError
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.quality.rules import OPTIONS, Level, Reference, Rule, RuleOptions, bound_rules, marked
 
@@ -84,7 +88,7 @@ class Contract(DataFrameModel):
         super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
         _check_limits(f"contract {cls.__name__}", max_bad_share, max_bad_rows)
         if fresh_within is not None and fresh_within <= timedelta(0):
-            raise TypeError(f"contract {cls.__name__}: fresh_within is a time greater than zero, not {fresh_within}")
+            raise DeclarationError(f"contract {cls.__name__}: fresh_within is a time greater than zero, not {fresh_within}")
         given = {
             "max_bad_share": max_bad_share,
             "max_bad_rows": max_bad_rows,
@@ -96,14 +100,14 @@ class Contract(DataFrameModel):
             if value is not None:
                 setattr(cls, f"__{name}__", value)
         if (cls.__fresh_by__ is None) != (cls.__fresh_within__ is None):
-            raise TypeError(f"contract {cls.__name__}: fresh_by and fresh_within belong together, and one is missing")
+            raise DeclarationError(f"contract {cls.__name__}: fresh_by and fresh_within belong together, and one is missing")
 
 
 def _check_limits(where: str, share: float | None, rows: int | None) -> None:
     if share is not None and not 0 <= share <= 1:
-        raise TypeError(f"{where}: max_bad_share is a share between 0 and 1, not {share}")
+        raise DeclarationError(f"{where}: max_bad_share is a share between 0 and 1, not {share}")
     if rows is not None and rows < 0:
-        raise TypeError(f"{where}: max_bad_rows is a number of rows, not {rows}")
+        raise DeclarationError(f"{where}: max_bad_rows is a number of rows, not {rows}")
 
 
 @dataclass(frozen=True)
@@ -145,10 +149,10 @@ def column(
         **rules: What Pandera's `Field` takes: `ge=0`, `isin=[…]`, `str_matches="…"`; with `raise_warning=True` they only warn.
 
     Raises:
-        TypeError: The options contradict each other.
+        DeclarationError: The options contradict each other.
     """
     if key and nullable:
-        raise TypeError("a column of the key holds no nulls: leave out nullable=True")
+        raise DeclarationError("a column of the key holds no nulls: leave out nullable=True")
     _check_level(level)
     _check_level(reference_level or level)
     for name in {"isin", "notin"} & rules.keys():
@@ -161,12 +165,21 @@ def column(
         "references": Reference.parse(references) if references else None,
         "reference_level": reference_level or level,
     }
-    return Field(description=description, nullable=nullable, metadata=marks, **rules)
+    try:
+        return Field(description=description, nullable=nullable, metadata=marks, **rules)
+    except SchemaInitError as error:
+        known = [name for name in inspect.signature(Field).parameters if name not in marks]
+        near = [match for name in rules if name not in known for match in difflib.get_close_matches(name, known, 1)]
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise DeclarationError(
+            f"column({', '.join(f'{name}=…' for name in rules)}): {str(error).partition('. ')[0]}. Take a rule of Pandera's Field, or "
+            f"declare it as an attribute of the contract with rule(…).{hint}"
+        ) from error
 
 
 def _check_level(level: str) -> None:
     if level not in {"error", "warn", "fail"}:
-        raise TypeError(f"a level is error, warn or fail, not {level!r}")
+        raise DeclarationError(f"a level is error, warn or fail, not {level!r}")
 
 
 class _NamedCheck(classmethod):  # type: ignore[type-arg]
@@ -240,13 +253,13 @@ def freshness_of(contract: type[Contract]) -> Freshness | None:
     """How old the newest row may be, if the contract says so.
 
     Raises:
-        TypeError: The column is not one of the contract's, or holds neither dates nor timestamps.
+        DeclarationError: The column is not one of the contract's, or holds neither dates nor timestamps.
     """
     if contract.__fresh_by__ is None or contract.__fresh_within__ is None:
         return None
     dtype = schema_of(contract).get(contract.__fresh_by__)
     if dtype is None or not (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
-        raise TypeError(f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is no column of dates or timestamps")
+        raise DeclarationError(f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is no column of dates or timestamps")
     return Freshness(contract.__fresh_by__, contract.__fresh_within__)
 
 
@@ -254,7 +267,7 @@ def rules_of(contract: type[Contract]) -> list[Rule]:
     """All rules of a contract: `readable`, then column by column, then those that compare columns.
 
     Raises:
-        TypeError: The contract holds what cannot be decided row by row, or what would change values.
+        DeclarationError: The contract holds what cannot be decided row by row, or what would change values.
     """
     return [bound.rule for bound in bound_rules(contract)]
 

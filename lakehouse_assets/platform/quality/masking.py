@@ -6,6 +6,7 @@ for a real one. Nulls stay nulls. Nothing heavy is imported here, because every 
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ MASK = "•••"
 """Replaces personal data wherever rows are shown."""
 SOURCE = "source"
 """Column of a quarantine that is shown with its source: the row of the source table, as a struct."""
+
+# As in `conversion from str to i64 failed in column 'email' for 1 out of 1 values: ["…"]`.
+_VALUES = re.compile(r"(?<=values:) .*|(?<=value\(s\):) .*")
 
 # JSON objects by column, in which each key is judged as a column of that name is.
 _BY_COLUMN = (UNPARSED, "_released_with")
@@ -88,6 +92,12 @@ class Personal:
         if name != RESCUED and not self.hides(name):
             return value
         return MASK
+
+
+def without_values(error: BaseException) -> str:
+    """What an engine says went wrong, in one line, without the values of rows that Polars puts into its messages: they may be personal."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return _VALUES.sub(" …", first)
 
 
 def _mask_keys(text: str, personal: Personal) -> str:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 import polars as pl
 from pandera.polars import Check, DataFrameModel, PolarsData
 
+from lakehouse_assets.platform.quality.declaration_error import DeclarationError
+
 Level = Literal["error", "warn", "fail"]
 
 
@@ -69,11 +71,11 @@ class Reference:
         """From `product.layer.name.column`.
 
         Raises:
-            TypeError: It is not that.
+            DeclarationError: It is not that.
         """
         table, _, column = text.rpartition(".")
         if len(text.split(".")) != _WORDS_OF_A_COLUMN or not all(word.isidentifier() for word in text.split(".")):
-            raise TypeError(f"references={text!r} is no column of a table: write product.layer.name.column")
+            raise DeclarationError(f"references={text!r} is no column of a table: write product.layer.name.column")
         return cls(table, column)
 
     def __str__(self) -> str:
@@ -148,7 +150,7 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
     That a key is unique is not among them: see `key_rule`.
 
     Raises:
-        TypeError: The contract holds what cannot be decided row by row, or what would change values.
+        DeclarationError: The contract holds what cannot be decided row by row, or what would change values.
     """
     schema = model.to_schema()
     _refuse(schema, _NOT_IN_CONFIG, f"contract {model.__name__}")
@@ -172,7 +174,7 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
 
     names = [bound.rule.name for bound in rules]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise TypeError(f"contract {model.__name__} has two rules named {', '.join(twice)}: rename the methods that define them")
+        raise DeclarationError(f"contract {model.__name__} has two rules named {', '.join(twice)}: rename the methods that define them")
     return tuple(rules)
 
 
@@ -183,12 +185,12 @@ def key_rule(model: type[DataFrameModel]) -> Rule | None:
     Only tables whose write does not keep keys unique by itself are checked by it.
 
     Raises:
-        TypeError: A column of the key holds floats or nested values, which cannot be told apart for certain.
+        DeclarationError: A column of the key holds floats or nested values, which cannot be told apart for certain.
     """
     columns = {name: column for name, column in model.to_schema().columns.items() if marked(column, "key")}
     vague = [name for name, column in columns.items() if column.dtype.type.is_float() or column.dtype.type.is_nested()]
     if vague:
-        raise TypeError(f"contract {model.__name__}: a key cannot hold floats or nested values: {', '.join(vague)}")
+        raise DeclarationError(f"contract {model.__name__}: a key cannot hold floats or nested values: {', '.join(vague)}")
     if not columns:
         return None
     named = ", ".join(columns)
@@ -203,33 +205,37 @@ def marked(column: Any, mark: str) -> Any:
 def _refuse_column(name: str, column: Any, where: str) -> None:
     _refuse(column, _NOT_IN_COLUMNS, where)
     if not name.isidentifier() or name.startswith("_"):
-        raise TypeError(f"{where}: a name has letters, digits and underscores, and those with a leading underscore are the platform's own")
+        raise DeclarationError(
+            f"{where}: a name has letters, digits and underscores, and those with a leading underscore are the platform's own"
+        )
     if not column.required:
-        raise TypeError(f"{where} may be absent, but a table always has all its columns; say nullable=True if values may be missing")
+        raise DeclarationError(f"{where} may be absent, but a table always has all its columns; say nullable=True if values may be missing")
 
 
 def _refuse(part: Any, refused: Mapping[str, str], where: str) -> None:
     for option, reason in refused.items():
         if getattr(part, option) not in (None, False):
-            raise TypeError(f"{where}: {option!r} has no place in a contract: {reason}")
+            raise DeclarationError(f"{where}: {option!r} has no place in a contract: {reason}")
 
 
 def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: pl.LazyFrame, level: Level) -> BoundRule:
     called = str(check.name)
     where = f"contract {model.__name__}, check {called}" + (f" of column {column}" if column else "")
     if check.element_wise:
-        raise TypeError(f"{where}: it calls Python for each value; write it as a Polars expression")
+        raise DeclarationError(f"{where}: it calls Python for each value; write it as a Polars expression")
     method = _method(model, called)
     if method is None and called not in _WORDING:
-        raise TypeError(f"{where}: neither a check of Pandera's for single values nor a method of the contract; write it as a method")
+        raise DeclarationError(
+            f"{where}: neither a check of Pandera's for single values nor a method of the contract; write it as a method"
+        )
     try:
         definition = _plan(check, method, column, probe) if method else _parameters(check)
         answers = check(probe, column).check_output.collect().height
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise TypeError(f"{where}: it cannot be carried out on the contract's columns: {reason}") from error
+        raise DeclarationError(f"{where}: it cannot be carried out on the contract's columns: {reason}") from error
     if answers != _PROBE_ROWS:
-        raise TypeError(f"{where}: it gives one answer for the whole table; a rule has to say yes or no for each row")
+        raise DeclarationError(f"{where}: it gives one answer for the whole table; a rule has to say yes or no for each row")
     short, text = (called, _said(check, column)) if method else _worded(check, column)
     nulls = "nulls pass" if check.ignore_na else "nulls fail"
     options = getattr(getattr(method, "__func__", None), OPTIONS, None) or RuleOptions("warn" if check.raise_warning else level)

@@ -20,6 +20,7 @@ from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclar
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, schema_of
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 NAME, SOURCE, OTHER = "shop.silver.things", "shop.silver.rows", "shop.silver.others"
@@ -293,6 +294,82 @@ def test_a_share_is_between_nothing_and_all(kind, columns, share):
     refused(lambda: declared(kind(("part",), "number", snapshot=True, retire_at_most=share), columns), NAME, "retire_at_most is a share")
 
 
+@pytest.mark.parametrize(("kind", "columns"), [(SCD1, State), (SCD2, Event)])
+def test_a_share_of_retired_keys_is_about_snapshots(kind, columns):
+    refused(lambda: declared(kind(("part",), "number", retire_at_most=0.5), columns), NAME, "retire_at_most=0.5", "say snapshot=True")
+    declared(kind(("part",), "number"), columns)
+
+
+@pytest.mark.parametrize(
+    ("kind", "columns", "parts"),
+    [
+        (Upsert(("part", "part")), Thing, ("Upsert: key names 'part' twice",)),
+        (SCD1(("part", "part"), "number"), State, ("SCD1: key names 'part' twice",)),
+        (SCD2(("part", "part"), "number"), Event, ("SCD2: key names 'part' twice",)),
+        (SCD2(("part",), "number", unversioned=("amount", "amount")), Event, ("unversioned names 'amount' twice",)),
+        (ByKey("part", "part"), Thing, ("ByKey names 'part' twice",)),
+        (Upsert("part"), Thing, ("key='part' is one text", "key=('part',)")),
+        (Upsert(("part", "day", "number"), newest_by="number"), Thing, ("Upsert has 'number' in its key", "take it out")),
+        (SCD1(("part", "number"), "number"), State, ("SCD1 has 'number' in its key", "take it out")),
+        (SCD2(("part", "number"), "number"), Event, ("SCD2 has 'number' in its key", "take it out")),
+        (SCD2(("part", "valid_from"), "number"), Event, ("SCD2 has 'valid_from' in its key", "take it out")),
+    ],
+    ids=repr,
+)
+def test_a_key_names_each_column_once_and_not_what_orders_its_rows(kind, columns, parts):
+    refused(lambda: declared(kind, columns), NAME, *parts)
+
+
+@pytest.mark.parametrize("kind", ["Append", "Upsert", "ByKey", "Full"])
+def test_partitions_name_each_column_once_and_leave_one_for_the_files(kind):
+    refused(lambda: declared(*KINDS[kind], partition_by=("part", "part")), NAME, "partition_by names 'part' twice")
+    refused(lambda: declared(*KINDS[kind], partition_by="part"), NAME, "partition_by='part' is one text", "partition_by=('part',)")
+
+
+@pytest.mark.parametrize(("kind", "partition_by"), [(Append(), ("day",)), (ByPartition("day"), ())])
+def test_a_table_is_not_partitioned_by_all_of_its_columns(kind, partition_by):
+    columns = contract(drop=("part", "number", "amount"))
+    refused(lambda: declared(kind, columns, partition_by=partition_by), NAME, "all of its columns, day", "partition it by fewer")
+
+
+@pytest.mark.parametrize("kind", ["Append", "Upsert", "ByKey", "Full"])
+def test_columns_that_differ_in_case_only_are_refused(kind):
+    columns = contract(Part=(str, column()))
+    refused(lambda: declared(KINDS[kind][0], columns), NAME, "'part' and 'Part' differ in case only", "rename one")
+
+
+def test_columns_that_differ_in_case_only_from_one_that_the_kind_adds_are_refused():
+    columns = contract(of=Event, Valid_To=(str, column()))
+    refused(lambda: declared(KINDS["SCD2"][0], columns), NAME, "'Valid_To' and 'valid_to' differ in case only", "rename one")
+
+
+@pytest.mark.parametrize(
+    ("declare", "parts"),
+    [
+        (lambda: declared(Full), ("kind=Full", "it is the class: write Full(…)")),
+        (lambda: declared("Full"), ("kind='Full' is no kind", "as Full()")),
+        (lambda: declared(Full(), {"part": str}), ("contract={'part'", "is no subclass of Contract")),
+        (lambda: declared(Full(), inputs={"rows": RAW}), ("the input rows is", "name the table")),
+        (lambda: declared(Full(), function=of_two, dimensions={"others": OTHER}), ("the dimension others is", "write Dimension(")),
+        (lambda: declared(Full(), contract(amount=(int, column(ge="x")))), ("contract Thing, check greater_than_or_equal_to",)),
+    ],
+    ids=[
+        "the class of a kind",
+        "a text as a kind",
+        "no contract",
+        "a declaration as input",
+        "a name as dimension",
+        "a rule of another type",
+    ],
+)
+def test_a_parameter_of_another_type_is_refused(declare, parts):
+    refused(declare, NAME, *parts)
+
+
+def test_an_unknown_rule_of_a_column_is_answered_with_the_nearest():
+    refused(lambda: column(in_rang=(1, 2)), "column(in_rang=…)", "'in_rang' is not available", "with rule(…)", "Did you mean in_range?")
+
+
 def test_an_unversioned_column_is_a_value():
     for name in ("colour", "part", "number"):
         refused(lambda name=name: declared(SCD2(("part",), "number", unversioned=(name,)), Event), NAME, f"'{name}'", "there are amount")
@@ -366,9 +443,56 @@ def test_a_circle_is_refused_and_names_only_what_is_in_it():
         together(first, second, reader)
 
 
-def test_one_folder_of_files_belongs_to_one_feed():
-    twin = feed("other.bronze.raw", Feed("raw", headers=(("x",),)), "Raw rows of another product.")
-    refused(lambda: together(twin), "shop.bronze.raw", "other.bronze.raw", "feed 'raw'", "rename one feed")
+def test_only_tables_of_the_platform_that_exist_can_be_read():
+    refused(lambda: together(source(reads="platform.landing.lgo")), SOURCE, "platform.landing.lgo", "Did you mean platform.landing.log?")
+    together(*(source(f"shop.silver.of_{number}", reads=name) for number, name in enumerate(platform_tables.ALL)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_that_reads_its_own_quarantine_is_refused(kind):
+    own = f"{NAME}__quarantine"
+    refused(lambda: declared(*KINDS[kind], inputs={"rows": own}), NAME, "reads its own quarantine", "quarantine replay", "take it out")
+    more = {"dimensions": {"others": Dimension(own)}}
+    refused(lambda: declared(*KINDS[kind], of_two, **more), NAME, "reads its own quarantine")
+
+
+def test_a_circle_through_a_quarantine_is_refused_and_a_quarantine_comes_with_its_table():
+    first, second = source(SOURCE, reads=f"{OTHER}__quarantine"), source(OTHER, reads=SOURCE)
+    with pytest.raises(DeclarationError, match=rf"^{OTHER}, {SOURCE}: .* in a circle"):
+        together(first, second)
+    assert [one.name for one in together(first, source(OTHER)).in_order] == [RAW.name, OTHER, SOURCE]
+
+
+@pytest.mark.parametrize("name", ["raw", "RAW"])
+def test_one_folder_of_files_belongs_to_one_feed(name):
+    twin = feed("other.bronze.raw", Feed(name, headers=(("x",),)), "Raw rows of another product.")
+    refused(lambda: together(twin), "shop.bronze.raw", "other.bronze.raw", f"feed {name!r}", "rename one feed")
+
+
+@pytest.mark.parametrize("name", ["", "../x", "x/y", ".x", "_x", "x.tmp", "x y", "x\n", "a=b"])
+def test_the_name_of_a_feed_is_a_plain_name_of_a_folder(name):
+    refused(lambda: feed("shop.bronze.raw", Feed(name, headers=(("x",),)), ""), "shop.bronze.raw", repr(name), "is no plain name")
+
+
+@pytest.mark.parametrize(
+    ("headers", "parts"),
+    [
+        ((), ("headers=() names no column", "name those that a file must have")),
+        (((),), ("names no column",)),
+        (("id", "name"), ("write a tuple of headers, each a tuple of columns",)),
+        ((("id", "id"),), ("a header names 'id' twice",)),
+        ((("id", "ID"),), ("'id' and 'ID' differ in case only", "rename one")),
+        ((("id",), ("Id", "name")), ("'id' and 'Id' differ in case only",)),
+        ((("id", "OPTION"),), ("'OPTION' and 'option' differ in case only",)),
+        ((("id", "_row"),), ("the column '_row' cannot be one of bronze", "leave it out", "_rescued")),
+        ((("id", " "),), ("the column ' ' cannot be one of bronze",)),
+        ((("id", "^a$"),), ("the column '^a$' cannot be one of bronze",)),
+    ],
+    ids=repr,
+)
+def test_the_headers_of_a_feed_name_columns_that_bronze_can_have(headers, parts):
+    declaring = Feed("raw", headers=headers, optional=("option",))
+    refused(lambda: feed("shop.bronze.raw", declaring, ""), "shop.bronze.raw: feed raw", *parts)
 
 
 def test_a_name_is_declared_once_and_leaves_room_for_the_platform():
@@ -449,7 +573,14 @@ def test_a_feature_set_has_entity_event_time_and_known_at():
     refused(lambda: features(Full(), finer), FEATURES, "feature_set tells rows apart by part, day", "Mark exactly these columns")
 
 
+def test_the_keys_of_feature_sets_and_predictions_name_each_column_once():
+    of_day = feature_set(FEATURES, contract=Feature, entity=("part", "day"), event_time="day", kind=BY_PART, inputs={"rows": SOURCE})
+    refused(lambda: of_day(lambda rows: rows), FEATURES, "names 'day' twice")
+    refused(lambda: scores(key=("part", "model_version", "part")), SCORES, "predictions: key names 'part' twice")
+
+
 def test_the_kind_of_a_feature_set_is_checked_too():
+    refused(lambda: features(Full), FEATURES, "kind=Full", "it is the class: write Full(…)")
     refused(lambda: features(ByKey("amount")), FEATURES, "feature_set goes by amount", "mark amount with column(key=True)")
     refused(lambda: features(Trailing("day", 3)), FEATURES, "lookback=3 does not fit 'day'")
     lacking = contract(drop=("part",))

@@ -129,6 +129,17 @@ def test_a_table_without_personal_columns_is_shown_as_it_is(lakehouse, told):
     assert told == []
 
 
+def test_bronze_is_masked_as_its_feed_and_its_readers_say():
+    marked = feed(BRONZE, Feed("people", headers=(("id", "Full Name", "name", "town"),), personal=("Full Name",)), "People.")
+    personal = policy_of([marked, people, towns]).of(BRONZE)
+    assert [name for name in ("id", "Full Name", "name", "born", "town", "gained") if personal.hides(name)] == [
+        "Full Name",
+        "name",
+        "born",
+        "gained",
+    ]
+
+
 def test_bronze_is_masked_as_its_feed_says(lakehouse, told):
     (row,) = reader(lakehouse, told, bronze=MARKED).scan(BRONZE).collect().to_dicts()
     assert row == {"id": "1", "Full Name": MASK, "town": "London", "gained": MASK, "_file": "a.csv", RESCUED: MASK}

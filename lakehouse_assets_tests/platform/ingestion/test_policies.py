@@ -19,6 +19,8 @@ from lakehouse_assets.platform.ingestion import archive, bronze, landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.landing import RequestRefused
+from lakehouse_assets.platform.ingestion.opened import parse_by_policy
+from lakehouse_assets.platform.ingestion.refused import RefusedFile
 from lakehouse_assets_tests.platform.ingestion.orders import Killed, Orders, die_after
 
 PROJECT = Path(__file__).parents[3]
@@ -65,6 +67,18 @@ def test_a_file_outside_the_pattern_is_not_seen_and_does_not_wait(tmp_path):
 def test_a_policy_that_is_none_is_refused_when_it_is_declared(wrong):
     with pytest.raises(ValueError, match=f"feed orders: {next(iter(wrong))}"):
         Feed("orders", headers=(), **wrong)
+
+
+@pytest.mark.parametrize("content", ["1,Eve,eve@secret.com\n", "Eve,Eve,1\n"], ids=["no header", "no header, a value twice"])
+def test_the_refusal_of_a_file_without_a_header_shows_no_personal_data(tmp_path, content):
+    file = tmp_path / "a.csv"
+    file.write_text(content)
+    for personal in ((), ("email",)):
+        feed = Feed("people", headers=(("id", "name", "email"),), personal=personal)
+        with pytest.raises(RefusedFile, match=r"a\.csv: the header (lacks 'id', 'name', 'email'; it has|names)") as refused:
+            parse_by_policy(file, feed, feed.columns)
+        assert ("Eve" in str(refused.value)) is not bool(personal)
+        assert ("not shown: the feed has personal columns" in str(refused.value)) is bool(personal)
 
 
 def test_columns_with_personal_data_are_named_by_the_feed():

@@ -348,6 +348,7 @@ def test_which_monitors_a_table_has():
         """A fresh one."""
 
         month: date = column()
+        amount: int
 
     whole = table("shop.gold.all", contract=Fresh, kind=Full(), inputs={"rows": "shop.bronze.sales"})(lambda rows: rows)
     assert set(contracts.monitored(SALES)) == {"volume"}

@@ -159,6 +159,22 @@ def test_a_selection_that_cannot_be_understood_changes_nothing(rejected, selecti
 
 
 @pytest.mark.parametrize(
+    "selection",
+    [
+        Selection("cast(item as int) = 1"),
+        Selection(sets={"Quantity": "cast(item as int)"}),
+        Selection(sets={"Quantity": "cast(strptime(item, '%Y') as int)"}),
+    ],
+    ids=str,
+)
+def test_a_refused_selection_shows_no_values_of_rows(rejected, selection):
+    with pytest.raises(ReplayRefused, match="failed in column 'item'") as refused:
+        replays(rejected).run(selection, dry_run=True)
+    assert refused.value.__cause__ is None
+    assert not any(value in str(refused.value) for value in ("tea", "jam", "pie"))
+
+
+@pytest.mark.parametrize(
     "declaration",
     [
         replace(orders, kind=ByKey("line")),

@@ -26,7 +26,7 @@ def test_the_message_names_the_table_and_every_count():
     with pytest.raises(RowsLost) as lost:
         RowAccount(rows_in=100, written=60, updated=20, duplicates=10, quarantined=7).check("sales.silver.invoice_lines")
     assert str(lost.value).startswith(
-        "sales.silver.invoice_lines: 100 rows came in, but 60 written + 20 merged + 10 duplicates + 7 quarantined"
+        "sales.silver.invoice_lines: 100 rows came in, but 60 written + 20 updated + 10 duplicates + 7 quarantined"
     )
     assert "3 too few: they are lost" in str(lost.value)
 

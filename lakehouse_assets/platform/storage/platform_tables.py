@@ -1,0 +1,10 @@
+"""The names of the tables that the platform writes for itself. What is in each is said where it is written."""
+
+from typing import Final
+
+LANDING: Final = "platform.landing.log"
+CONTRACTS: Final = "platform.contracts.log"
+COMMITS: Final = "platform.tables.commits"
+MAINTENANCE: Final = "platform.maintenance.log"
+
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE})
