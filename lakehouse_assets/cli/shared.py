@@ -117,8 +117,9 @@ class Commands(click.Group):
         except (ValueError, LookupError, SettingError) as error:
             raise click.ClickException(str(error)) from error
         except Exception as error:
+            from lakehouse_assets.platform.declarations.base import DeclarationError
             from lakehouse_assets.platform.storage.errors import StorageError
 
-            if isinstance(error, StorageError):
+            if isinstance(error, StorageError | DeclarationError):
                 raise click.ClickException(str(error)) from error
             raise
