@@ -106,7 +106,7 @@ def test_a_selection_runs_a_part(lakehouse, invoices):
         (("land", "nothing", "x.csv"), "'nothing'. There are: customers, invoices, products\n"),
         (("run", "group:sale"), "'group:sale': did you mean group:sales?\n"),
         (("run", "sales.silver.invoice_line"), "did you mean sales.silver.invoice_lines?\n"),
-        (("land", "invoices", "nowhere.csv"), "is not a file"),
+        (("land", "invoices", "nowhere.csv"), "/nowhere.csv is not a file"),
         (("sql", "select * from sales.gold.nothing"), "there is no table 'sales.gold.nothing'"),
         (("history", "a.b.c"), "there is no table 'a.b.c'"),
     ],

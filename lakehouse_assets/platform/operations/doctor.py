@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 import polars as pl
@@ -179,7 +180,7 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
         (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
     ):
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
-            reasons = "; ".join(f"{row['path']}: {row['reason']}" for row in files.head(_SAMPLE).to_dicts())
+            reasons = "; ".join(_with_path(row["path"], row["reason"]) for row in files.head(_SAMPLE).to_dicts())
             more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
             what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {said} ({reasons}{more})"
             yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
@@ -187,6 +188,12 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     if not checkup.is_running and waiting.height:
         paths = ", ".join(waiting["path"].head(_SAMPLE))
         yield Finding("warning", landing.LOG, f"{waiting.height} files were found and not read, and nothing runs: {paths}", "lakehouse run")
+
+
+def _with_path(path: str, reason: str) -> str:
+    """A reason with the whole path of its file in front; most begin with the path or the file's name already."""
+    begun = next((name for name in (path, PurePosixPath(path).name) if reason.startswith(name)), None)
+    return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
 
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:

@@ -1,8 +1,10 @@
 """Computes a whole table again from all that its sources have, whatever its watermarks say.
 
-The rows are computed batch by batch, or partition by partition, into a table next to the stored one, by the same steps as a refresh; then
-that table takes its place (`swap`). Readers see the old rows until then, memory follows the batch, and a run that died is taken up where it
-stopped.
+The rows are computed into a table next to the stored one, by the same steps as a refresh; then that table takes its place (`swap`). Readers
+see the old rows until then, and a run that died is resumed where it stopped.
+
+Kinds of rows are computed batch by batch and `ByPartition` by groups of partitions, so memory follows the batch. `ByKey`, `Trailing` and `Full`
+compute all rows at once; the swap has the quarantine in memory, and, to compare a table without a key, all of its rows.
 """
 
 import hashlib

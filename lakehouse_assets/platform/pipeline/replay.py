@@ -204,7 +204,9 @@ class Replays:
         try:
             found = rows.select(*ROW, pl.col(SOURCE).is_not_null()).collect(engine="streaming")
         except pl.exceptions.PolarsError as error:
-            raise ReplayRefused(f"--where {selection.where}: {error}") from error
+            # The rest of Polars' message is the plan. Which column has the wrong type for a condition, it does not say.
+            hint = f"compare a column as its type has it; the text that came is `{SOURCE}.COLUMN`"
+            raise ReplayRefused(f"--where {selection.where}: {str(error).splitlines()[0]}: {hint}") from error
         keys = found.filter(SOURCE).select(ROW)
         if keys.is_duplicated().any():
             raise ReplayRefused(f"{self._source.name} has rows of one file and one number twice, so it is not clear which one was rejected")

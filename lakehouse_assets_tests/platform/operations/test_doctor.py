@@ -283,3 +283,11 @@ def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
 
     monkeypatch.setattr(doctor, "OF_A_TABLE", (fails,))
     assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be looked at: no permission"}
+
+
+@pytest.mark.parametrize("reason", ["r.csv: the header lacks 'x'", "2026/r.csv: the header lacks 'x'", "the header lacks 'x'"])
+def test_the_path_of_a_refused_file_is_said_once(reason):
+    now = datetime.now(UTC)
+    files = pl.DataFrame({"feed": "raw", "path": "2026/r.csv", "event": landing.REFUSED, "reason": reason, "at": now})
+    (found,) = doctor.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
+    assert "(2026/r.csv: the header lacks 'x')" in found.what
