@@ -15,7 +15,7 @@ class Contracts:
 
     @property
     def _checked(self) -> Context:
-        """The context, once it is known that its declarations fit together: what else is said of a contract may not be true."""
+        """The context, once its declarations are checked together: of a catalog that cannot be loaded nothing can be promised."""
         _ = self.context.products
         return self.context
 

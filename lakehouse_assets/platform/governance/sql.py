@@ -148,8 +148,8 @@ def _statement(text: str) -> exp.Expr:
     try:
         statements = [statement for statement in sqlglot.parse(text, dialect=_Dialect) if statement is not None]
     except (SqlglotError, RecursionError) as error:
-        said = "too deeply nested" if isinstance(error, RecursionError) else re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0]
-        raise QueryRefused(f"the query cannot be parsed: {said}") from error
+        reason = "too deeply nested" if isinstance(error, RecursionError) else re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0]
+        raise QueryRefused(f"the query cannot be parsed: {reason}") from error
     finally:
         logger.disabled = False
     if len(statements) != 1:

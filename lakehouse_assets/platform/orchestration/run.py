@@ -198,7 +198,7 @@ class _Events:
 
 
 def _reason(event: dg.DagsterEvent) -> str:
-    """What the step said last: its own words rather than Dagster's around them."""
+    """Why a step failed: the innermost error, without Dagster's messages around it."""
     failure = event.step_failure_data
     if failure.user_failure_data is not None and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)

@@ -119,7 +119,7 @@ def a_source_made_anew(settings):
     shutil.rmtree(source.uri)
     shutil.move(other.uri, source.uri)
     shutil.rmtree(Path(other.uri).parents[1])
-    return SILVER, "error", f"has read {BRONZE} up to version 2, but that stands at 0", "mv "
+    return SILVER, "error", f"has read {BRONZE} up to version 2, but that is at version 0", "mv "
 
 
 def a_source_that_is_gone(settings):
@@ -157,7 +157,7 @@ def an_interrupted_batch(settings):
 def a_refused_file(settings):
     land_text(settings, "products", "bad.csv", b"")
     run_products(settings, ["sales"])
-    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv: ", "lakehouse files retry bad.csv"
+    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv is empty", "lakehouse files retry bad.csv"
 
 
 def a_changed_file(settings):
@@ -204,10 +204,10 @@ TROUBLES = [
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
 def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
-    table, severity, what, mend = trouble(healthy)
+    table, severity, what, fix = trouble(healthy)
     found = [finding for finding in wrong(checkup(healthy)) if finding.table == table and what in finding.what]
     assert [finding.severity for finding in found] == [severity], wrong(checkup(healthy))
-    assert mend in found[0].fix
+    assert fix in found[0].fix
 
 
 @pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
