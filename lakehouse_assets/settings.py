@@ -1,6 +1,6 @@
 """Every setting of the platform, once: its `LAKEHOUSE_*` variable, its default and what it does.
 
-Settings say where and how the platform runs. What a table means (rules, keys, thresholds) stands in its contract, never here.
+Settings say where and how the platform runs. What a table means (rules, keys, thresholds) is in its contract, never here.
 """
 
 import difflib

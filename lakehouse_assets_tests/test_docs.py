@@ -115,6 +115,7 @@ def test_the_examples_follow_their_sources(modules, tmp_path):
     assert [grams for _, grams in rows("gold.load", "day", "grams_7_days")] == [100, 200, 250, 350]
     assert rows("gold.ranking", "rank", "depot") == [(1, "NORTH"), (2, "SOUTH"), (3, "WEST")]
     assert len(rows("features.depots", "depot", "day", "known_at")) == 4
+    assert rows("silver.handovers", "parcel", "grams") == [("A", 100), ("A", 100), ("B", 200), ("D", 50)]
 
     before = {table.name: lakehouse.table(table.name) for table in catalog.tables}
     versions = {name: table.version() for name, table in before.items()}

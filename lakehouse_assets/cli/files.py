@@ -115,7 +115,9 @@ def list_files(feed: str | None, refused: bool, path: str | None, as_json: bool)
         path_shown = row["path"] if row["path"].isprintable() else repr(row["path"])
         add_row(shown, row["feed"], path_shown, row["sequence"], row["state"], count, version, _when(row["at"]), row["run_id"][:8])
     CONSOLE.print(shown)
-    for row in rows:
+    # What was to be done about an earlier state of a file has been done, or its last state says it again.
+    last = {(row["feed"], row["path"]): row for row in rows}
+    for row in last.values():
         if row["reason"]:
             CONSOLE.print(f"\n[red]{row['state']}[/] {escape(row['feed'])}: {escape(row['reason'])}")
 

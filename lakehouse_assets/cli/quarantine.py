@@ -73,10 +73,15 @@ def _print_rejected(values: Mapping[str, Any]) -> None:
         CONSOLE.print(f"\n[bold]{escape(at)}[/]{mark}: {escape(', '.join(row['rules']))}", soft_wrap=True)
         for name, text in row["unparsed"].items():
             CONSOLE.print(f"  {escape(name)} could not be parsed from [red]{escape(_short(text))}[/]", soft_wrap=True)
-        source = ", ".join(f"{name}={_short(value)}" for name, value in row["source"].items() if value is not None)
-        CONSOLE.print(f"  [dim]{escape(source) or 'its source row does not exist any more'}[/]", soft_wrap=True)
+        CONSOLE.print(f"  [dim]{escape(_source(row['source']))}[/]", soft_wrap=True)
     if values["waiting"]:
         CONSOLE.print(f"\nFix the contract, the function or the rows, then [bold]lakehouse quarantine replay[/] {values['table']}")
+
+
+def _source(values: Mapping[str, Any] | None) -> str:
+    if values is None:
+        return "its source row cannot be found: it went, or the row is computed from several"
+    return ", ".join(f"{name}={_short(value)}" for name, value in values.items() if value is not None) or "its source row is empty"
 
 
 def _short(value: Any) -> str:

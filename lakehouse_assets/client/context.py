@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import lakehouse_assets
-from lakehouse_assets.client.names import did_you_mean
+from lakehouse_assets.platform.declarations.base import nearest_or_all
 from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
 from lakehouse_assets.platform.governance.principal import this_user
@@ -142,8 +142,7 @@ class Context:
 
 def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:
     if name not in declared:
-        known = ", ".join(sorted(declared)) or "none"
-        raise LookupError(f"no product declares a {what} {name!r}{did_you_mean(name, declared)} There are: {known}")
+        raise LookupError(f"no product declares a {what} {name!r}{nearest_or_all(name, declared)}")
     return declared[name]
 
 

@@ -13,6 +13,12 @@ class Contracts:
 
     context: Context
 
+    @property
+    def _checked(self) -> Context:
+        """The context, once its declarations are checked together: of a catalog that cannot be loaded nothing can be promised."""
+        _ = self.context.products
+        return self.context
+
     def show(self, table: str) -> dict[str, Any]:
         """Columns, rules with their levels, thresholds and monitors of a table.
 
@@ -22,7 +28,7 @@ class Contracts:
         from lakehouse_assets.platform.pipeline import contracts
         from lakehouse_assets.platform.quality.document import document
 
-        asset = self.context.table(table)
+        asset = self._checked.table(table)
         return {
             "table": asset.name,
             "owner": asset.owner,
@@ -39,7 +45,7 @@ class Contracts:
         """
         from lakehouse_assets.platform.operations.contract_changes import contract_changes
 
-        assets = [self.context.table(table)] if table else self.context.tables
+        assets = [self._checked.table(table)] if table else self._checked.tables
         return [asdict(contract_changes(asset, self.context.declarations, self.context.root.lakehouse)) for asset in assets]
 
     def export(self, table: str) -> str:
@@ -50,7 +56,7 @@ class Contracts:
         """
         from lakehouse_assets.platform.operations.standard import as_yaml, standard
 
-        return as_yaml(standard(self.context.root.lakehouse, self.context.table(table)))
+        return as_yaml(standard(self.context.root.lakehouse, self._checked.table(table)))
 
     def export_all(self, folder: Path) -> list[Path]:
         """Write the contract of every table into a folder; the files."""
@@ -58,7 +64,7 @@ class Contracts:
 
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
-        for asset in self.context.tables:
+        for asset in self._checked.tables:
             path = folder / f"{asset.name}{FILE_ENDING}"
             path.write_text(self.export(asset.name), encoding="utf-8")
             paths.append(path)
@@ -73,4 +79,4 @@ class Contracts:
         """
         from lakehouse_assets.platform.operations.standard import check
 
-        return check(self.context.root.lakehouse, self.context.tables, file)
+        return check(self.context.root.lakehouse, self._checked.tables, file)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from lakehouse_assets.client.context import Context
-from lakehouse_assets.client.names import did_you_mean
 from lakehouse_assets.client.tables import TableHandle, full_name
+from lakehouse_assets.platform.declarations.base import nearest_or_all
 from lakehouse_assets.platform.operations import landed_files
 
 if TYPE_CHECKING:
@@ -113,7 +113,5 @@ def land(files: list[Path], ingestion: "Ingestion") -> list[tuple[str, bool]]:
 
 def _bronze_of(bronze: dict[str, str], feed: str) -> str:
     if feed not in bronze:
-        raise LookupError(
-            f"no product declares a feed {feed!r}{did_you_mean(feed, bronze)} There are: {', '.join(sorted(bronze)) or 'none'}"
-        )
+        raise LookupError(f"no product declares a feed {feed!r}{nearest_or_all(feed, bronze)}")
     return bronze[feed]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from lakehouse_assets.client.context import Context
-from lakehouse_assets.client.names import did_you_mean
-from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
 
@@ -74,9 +73,8 @@ class TableHandle:
         declared = self.name.removesuffix(QUARANTINE_SUFFIX)
         if declared in self.context.policy.tables:
             return NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {declared}` creates it")
-        names = [table.name for table in self.context.root.lakehouse.tables()]
-        listed = f"Tables: {', '.join(names)}" if names else "There are no tables yet: `lakehouse land FEED FILE`, then `lakehouse run`"
-        return NoSuchTable(f"there is no table {self.name!r}{did_you_mean(self.name, [*names, *self.context.policy.tables])} {listed}")
+        known = {*(table.name for table in self.context.root.lakehouse.tables()), *self.context.policy.tables}
+        return NoSuchTable(f"there is no table {self.name!r}{nearest_or_all(self.name, known)}")
 
 
 def _decoded(value: Any) -> Any:

@@ -13,7 +13,7 @@ from lakehouse_assets.cli.main import main
 from lakehouse_assets.client import open_lakehouse
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.row_kinds import Append
-from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
+from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -65,6 +65,14 @@ def _sold(rows: pl.LazyFrame) -> pl.LazyFrame:
 def totals(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Sales by day."""
     return rows.group_by("day").agg(pl.col("amount").sum())
+
+
+def of_days(rows: pl.LazyFrame, sold: pl.LazyFrame) -> pl.LazyFrame:
+    """Sales of days."""
+    return rows
+
+
+DAYS = {"sold": Dimension("shop.silver.sales", key="dya")}
 
 
 class Shop:
@@ -120,7 +128,17 @@ def test_show_says_all_that_a_contract_does(shop):
 def test_a_table_that_nobody_declares_is_answered_with_those_that_are(shop):
     result = shop("show", "shop.silver.sale")
     assert result.exit_code == 1
-    assert "There are: shop.gold.totals, shop.silver.sales" in result.stderr
+    assert result.stderr.endswith("'shop.silver.sale': did you mean shop.silver.sales?\n")
+
+
+def test_contracts_of_declarations_that_do_not_fit_together_are_refused(shop):
+    lacking = table("shop.gold.days", contract=Total, kind=Full(), inputs={"rows": "shop.gold.totals"}, dimensions=DAYS)(of_days)
+    opened = open_lakehouse(settings=shop.settings, declarations=(sales(Sale), totals, lacking))
+    shop.monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda: opened)
+    for words in (("show", "shop.silver.sales"), ("diff",), ("export", "shop.silver.sales")):
+        result = shop(*words)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: shop.gold.days: dimension sold (shop.silver.sales) has no column 'dya'")
 
 
 def test_diff_of_unchanged_contracts_ends_well(shop):

@@ -102,6 +102,7 @@ def test_a_changed_file_is_reread_by_the_next_run_once(lakehouse, landed):
         run_products(landed, TABLES[:1])
     assert [row["Invoice"] for row in as_json(lakehouse("files", "rows", "b.csv", "--json"))] == ["489441"]
     assert as_json(lakehouse("files", "--path", "b.csv", "--json"))[-1]["state"] == "read"
+    assert "its rows stay" not in lakehouse("files", "--path", "b.csv").stdout
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,16 @@ def test_personal_data_is_masked_in_the_row_and_in_its_source(lakehouse):
     assert "no address" not in text
 
 
-def test_rows_are_mended_and_released(lakehouse, settings):
+def test_a_line_that_could_not_be_read_has_a_source_row(lakehouse, settings):
+    land_text(settings, "customers", "second.jsonl", f"no object\n{json.dumps(CUSTOMER)}\n")
+    run_products(settings, ["sales.bronze.customers", "sales.silver.customers"])
+    assert lakehouse("sales.silver.customers", "--json")["rows"][0]["source"]["_rescued"] == MASK
+    said = lakehouse("sales.silver.customers")
+    assert "_rescued=" in said
+    assert "cannot be found" not in said
+
+
+def test_rows_are_fixed_and_released(lakehouse, settings):
     change = ("--set", "Quantity=replace(Quantity, ',', '')")
     tried = lakehouse("replay", LINES, *change, "--dry-run", "--json")
     assert (tried["selected"], tried["released"], tried["rejected_by"], tried["dry_run"]) == (

@@ -115,3 +115,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """A question that ends a message: did the author mean another name?"""
     near = difflib.get_close_matches(name, list(known), 1)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def nearest_or_all(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence that says that a name is not known: the nearest name, or, if none is near, all.
+
+    Quarantines are named only to who asks for one: they would double the list.
+    """
+    names = sorted(full for full in known if full.endswith(QUARANTINE_SUFFIX) == name.endswith(QUARANTINE_SUFFIX))
+    last = name.rsplit(".", 1)[-1]
+    near = difflib.get_close_matches(name, names, 1) or [full for full in names if full.rsplit(".", 1)[-1] == last]
+    return f": did you mean {near[0]}?" if near else f". There are: {', '.join(names) or 'none'}"

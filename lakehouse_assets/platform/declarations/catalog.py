@@ -2,15 +2,17 @@
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest, nearest_or_all
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -53,9 +55,7 @@ class Catalog:
             LookupError: There is none, with the nearest.
         """
         if name not in self._by_name:
-            raise LookupError(
-                f"no product declares {name!r}.{nearest(name, self._by_name)} There are: {', '.join(sorted(self._by_name)) or 'none'}"
-            )
+            raise LookupError(f"no product declares {name!r}{nearest_or_all(name, self._by_name)}")
         return self._by_name[name]
 
     def get(self, name: str) -> Declaration | None:
@@ -133,10 +133,7 @@ class Catalog:
         known = {*self._by_name, *self.external, *(table.quarantine for table in self.tables), *platform_tables.ALL}
         for source in declaration.sources():
             if source not in known:
-                raise DeclarationError(
-                    f"{declaration.name} reads {source}, which no product declares.{nearest(source, known)} There are: "
-                    f"{', '.join(sorted(known))}"
-                )
+                raise DeclarationError(f"{declaration.name} reads {source}, which no product declares{nearest_or_all(source, known)}")
 
 
 def _check_names(declarations: Iterable[Declaration]) -> None:
@@ -175,9 +172,48 @@ def _check_references(table: TableDeclaration, schemas: Mapping[str, pl.Schema])
 
 
 def modules_of(package: ModuleType) -> Iterator[ModuleType]:
-    """All modules below a package, imported, in the order of their names."""
-    for info in sorted(pkgutil.walk_packages(package.__path__, package.__name__ + "."), key=lambda info: info.name):
-        yield importlib.import_module(info.name)
+    """All modules below a package, imported, in the order of their names.
+
+    Raises:
+        DeclarationError: One cannot be imported, with the line that fails; or a folder of modules is no package.
+    """
+    return _modules_below(package, [Path(path) for path in package.__path__])
+
+
+def _modules_below(package: ModuleType, roots: list[Path]) -> Iterator[ModuleType]:
+    for folder in package.__path__:
+        _check_packages(Path(folder), roots)
+    for info in sorted(pkgutil.iter_modules(package.__path__, package.__name__ + "."), key=lambda info: info.name):
+        try:
+            module = importlib.import_module(info.name)
+        except Exception as error:
+            what = str(error) if isinstance(error, DeclarationError) else f"{type(error).__name__}: {error}"
+            raise DeclarationError(f"{_line_of(error, roots) or info.name}: {what}") from error
+        yield module
+        if info.ispkg:
+            yield from _modules_below(module, roots)
+
+
+def _check_packages(folder: Path, roots: list[Path]) -> None:
+    """Refuse folders that Python does not take for packages: the import system passes over them without a word."""
+    for below in sorted(folder.iterdir()):
+        is_package = not below.is_dir() or (below / "__init__.py").exists()
+        if not is_package and below.name[0] not in "._" and next(below.rglob("*.py"), None) is not None:
+            raise DeclarationError(f"{_shown(below, roots)} has modules and no __init__.py: add an empty one")
+
+
+def _line_of(error: Exception, roots: list[Path]) -> str | None:
+    """The line in a product at which its import failed; None if it is not known."""
+    lines = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        lines.append((error.filename, error.lineno))
+    shown = [f"{_shown(Path(file), roots)}:{line}" for file, line in lines if any(Path(file).is_relative_to(root) for root in roots)]
+    return shown[-1] if shown else None
+
+
+def _shown(path: Path, roots: list[Path]) -> str:
+    """A path as people say it: from the folder of the products on."""
+    return next((path.relative_to(root.parent).as_posix() for root in roots if path.is_relative_to(root)), str(path))
 
 
 def declarations_in(modules: Iterable[ModuleType]) -> tuple[Declaration, ...]:

@@ -229,7 +229,8 @@ class _Changes(RowKind):
         key: The columns of the key.
         sequence_by: The number of an event, or of a snapshot.
         snapshot: Whether rows with one number are a snapshot, which is whole: a key that it lacks is retired.
-        retire_at_most: A snapshot that would retire a larger share of the current keys is refused; its rows go into the quarantine.
+        retire_at_most: A snapshot that would retire a larger share of the current keys is refused; its rows go into the quarantine. Of
+            fewer current keys than `SHARE_COUNTS_FROM_KEYS` (20) the share is not asked.
     """
 
     key: tuple[str, ...]

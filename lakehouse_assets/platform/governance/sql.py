@@ -5,7 +5,6 @@ was checked is what runs. Polars is given the tables that are named, with person
 computation works on the mask and not on the value.
 """
 
-import difflib
 import logging
 import re
 from collections.abc import Iterable
@@ -19,6 +18,7 @@ from sqlglot.dialects.postgres import Postgres
 from sqlglot.errors import SqlglotError
 from sqlglot.parsers.postgres import PostgresParser
 
+from lakehouse_assets.platform.declarations.base import nearest_or_all
 from lakehouse_assets.platform.governance.principal import OWNER
 from lakehouse_assets.platform.governance.reader import SETTING, Reader
 
@@ -148,8 +148,8 @@ def _statement(text: str) -> exp.Expr:
     try:
         statements = [statement for statement in sqlglot.parse(text, dialect=_Dialect) if statement is not None]
     except (SqlglotError, RecursionError) as error:
-        said = "too deeply nested" if isinstance(error, RecursionError) else re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0]
-        raise QueryRefused(f"the query cannot be parsed: {said}") from error
+        reason = "too deeply nested" if isinstance(error, RecursionError) else re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0]
+        raise QueryRefused(f"the query cannot be parsed: {reason}") from error
     finally:
         logger.disabled = False
     if len(statements) != 1:
@@ -177,9 +177,7 @@ def _check_table(table: exp.Table, known: list[str], ctes: set[str], found: dict
     parts = [table.args.get("catalog"), table.args.get("db"), table.this]
     words = [part for part in parts if part]
     if not all(isinstance(word, exp.Identifier) for word in words):
-        raise QueryRefused(
-            f"{table.sql(dialect=_Dialect)} is not a table: a query reads tables by name, not files or functions. {_there_are(known)}"
-        )
+        raise QueryRefused(f"{table.sql(dialect=_Dialect)} is not a table: a query reads tables by name, not files or functions.")
     if any(value for name, value in table.args.items() if name not in {"this", "db", "catalog", "alias"}):
         raise QueryRefused(
             f"the table {table.sql(dialect=_Dialect)} has more to it than a name: ask it plainly, as in `from {_example(known)}`"
@@ -188,7 +186,7 @@ def _check_table(table: exp.Table, known: list[str], ctes: set[str], found: dict
     if len(words) == 1 and name.lower() in ctes and _NAME.fullmatch(name):
         return
     if name not in known:
-        raise QueryRefused(f"there is no table {name!r}. {_did_you_mean(name, known)}{_there_are(known)}")
+        raise QueryRefused(f"there is no table {name!r}{nearest_or_all(name, known)}")
     found[name] = None
     table.set("this", exp.to_identifier(name, quoted=True))
     table.set("db", None)
@@ -218,15 +216,6 @@ def _joined_on(tree: exp.Expr) -> frozenset[str]:
         condition = join.args.get("on")
         names |= {column.name for column in condition.find_all(exp.Column)} if condition is not None else set()
     return frozenset(names)
-
-
-def _did_you_mean(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, 1, 0.5) or [full for full in known if full.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
-    return f"Did you mean {near[0]}? " if near else ""
-
-
-def _there_are(known: list[str]) -> str:
-    return f"Tables: {', '.join(known) or 'none yet'}"
 
 
 def _example(known: list[str]) -> str:

@@ -107,6 +107,8 @@ class BucketZone:
 
     def put(self, source: Path, path: str) -> bool:
         """As `Zone.put`."""
+        if not source.is_file():
+            raise NotLanded(f"{source.absolute()} is not a file")
         target = self._key(path)
         try:
             with _as_os_errors(path):
@@ -138,8 +140,6 @@ class BucketZone:
         """Upload a file to a name that nobody has yet; whether it was free."""
         from obstore.exceptions import AlreadyExistsError
 
-        if not source.is_file():
-            raise FileNotFoundError(errno.ENOENT, "it is not a file", str(source))
         if source.stat().st_size <= _IN_ONE_REQUEST:
             try:
                 self._store.put(target, source, mode="create")

@@ -75,7 +75,7 @@ class _Previewer:
     def preview(self, file: Path, ending: str) -> Preview:
         name, feed = file.name, self.ingestion.feed
         if not file.is_file():
-            raise RefusedFile(f"{file} is not a file")
+            raise RefusedFile(f"{file.absolute()} is not a file")
         if not is_seen(PurePosixPath(name)) or not feed.takes(name):
             raise RefusedFile(f"{name} does not fit the pattern of the feed or looks unfinished: no run would see it")
         with file.open("rb") as opened:

@@ -201,7 +201,7 @@ class LocalZone:
     def put(self, source: Path, path: str) -> bool:
         """As `Zone.put`."""
         if not source.is_file():
-            raise NotLanded(f"{source} is not a file")
+            raise NotLanded(f"{source.absolute()} is not a file")
         target = self.folder / _relative(path)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

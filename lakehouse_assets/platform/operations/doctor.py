@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Final, Literal
 
 import polars as pl
@@ -89,7 +90,7 @@ class Checkup:
         for table in self.lakehouse.tables():
             patient = Patient(self, table)
             if reason := unopened(table):
-                yield patient.finding("error", f"it cannot be opened: {reason}", _made_anew(patient))
+                yield patient.finding("error", f"it cannot be opened: {reason}", _rebuild(patient))
                 continue
             for check in OF_A_TABLE:
                 yield from _guarded(table.name, lambda check=check, patient=patient: check(patient))  # type: ignore[misc]
@@ -174,19 +175,25 @@ def move_away(lakehouse: Lakehouse, table: Table) -> str:
 
 def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     """Files that were refused, that changed after they were read, or that wait though nothing runs."""
-    for event, severity, said, fix in (
+    for event, severity, problem, fix in (
         (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
         (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
     ):
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
-            reasons = "; ".join(f"{row['path']}: {row['reason']}" for row in files.head(_SAMPLE).to_dicts())
+            reasons = "; ".join(_with_path(row["path"], row["reason"]) for row in files.head(_SAMPLE).to_dicts())
             more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
-            what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {said} ({reasons}{more})"
+            what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {problem} ({reasons}{more})"
             yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
     waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
     if not checkup.is_running and waiting.height:
         paths = ", ".join(waiting["path"].head(_SAMPLE))
         yield Finding("warning", landing.LOG, f"{waiting.height} files were found and not read, and nothing runs: {paths}", "lakehouse run")
+
+
+def _with_path(path: str, reason: str) -> str:
+    """A reason with the whole path of its file in front; most begin with the path or the file's name already."""
+    begun = next((name for name in (path, PurePosixPath(path).name) if reason.startswith(name)), None)
+    return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
 
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
@@ -227,7 +234,7 @@ def missing_files(patient: Patient) -> Iterator[Finding]:
     missing = inventory.files_of(patient.delta) - set(patient.stock.data)
     if missing:
         what = f"{len(missing)} of its files are gone, so it cannot be read: {min(missing)}"
-        yield patient.finding("error", what, _made_anew(patient))
+        yield patient.finding("error", what, _rebuild(patient))
 
 
 def small_files(patient: Patient) -> Iterator[Finding]:
@@ -263,7 +270,7 @@ def protocol(patient: Patient) -> Iterator[Finding]:
     if version.min_reader_version > _READER or features or (version.min_writer_version > _WRITER and not version.writer_features):
         stands = ", ".join([f"reader {version.min_reader_version}", f"writer {version.min_writer_version}", *sorted(features)])
         what = f"its protocol ({stands}) is above what every reader knows (reader {_READER}, writer {_WRITER})"
-        yield patient.finding("error", what, _made_anew(patient))
+        yield patient.finding("error", what, _rebuild(patient))
 
 
 def contract(patient: Patient) -> Iterator[Finding]:
@@ -277,7 +284,7 @@ def contract(patient: Patient) -> Iterator[Finding]:
         stored = patient.table.schema()
         other = [f"{name} is {stored[name]} instead of {dtype}" for name, dtype in asset.schema.items() if stored.get(name, dtype) != dtype]
         if other:
-            yield patient.finding("error", f"it disagrees with its declaration: {'; '.join(other)}", _made_anew(patient))
+            yield patient.finding("error", f"it disagrees with its declaration: {'; '.join(other)}", _rebuild(patient))
 
 
 def interrupted_full_refresh(patient: Patient) -> Iterator[Finding]:
@@ -309,7 +316,7 @@ def cursors(patient: Patient) -> Iterator[Finding]:
             continue  # that is a finding of its own
         elif at > source.version():
             what = f"it has read {name} up to version {at}, but that is at version {source.version()}: it was deleted and created again"
-            yield patient.finding("error", what, _made_anew(patient))
+            yield patient.finding("error", what, _rebuild(patient))
         elif at < maintenance.readable_from(source) and source.changed_at(at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
             yield patient.finding("error", what, f"lakehouse run {patient.name} --full-refresh")
@@ -323,7 +330,7 @@ def _landing_cursor(patient: Patient, asset: FeedDeclaration) -> Iterator[Findin
             f"it has read the files of feed {asset.feed.name} up to number {at}, but the landing log has given {numbered or 0}: the log "
             "was deleted and created again, and new files with lower numbers would not be read"
         )
-        yield patient.finding("error", what, _made_anew(patient))
+        yield patient.finding("error", what, _rebuild(patient))
 
 
 def interrupted(patient: Patient) -> Iterator[Finding]:
@@ -356,7 +363,7 @@ def _base(patient: Patient) -> str:
     return patient.name.removesuffix(QUARANTINE_SUFFIX)
 
 
-def _made_anew(patient: Patient) -> str:
+def _rebuild(patient: Patient) -> str:
     return f"{move_away(patient.checkup.lakehouse, patient.table)} && lakehouse run {_base(patient)}"
 
 

@@ -127,6 +127,6 @@ def with_origin(rows: pl.LazyFrame, table: str, sources: tuple[str, ...], where:
         chosen = rows if where is None else rows.filter(pl.sql_expr(where))
         chosen.collect_schema()
     except pl.exceptions.PolarsError as error:
-        said = str(error).splitlines()[0].partition(";")[0]
-        raise ValueError(f"the condition {where!r} cannot be understood: {said}. Columns: {', '.join(columns)}") from error
+        reason = str(error).splitlines()[0].partition(";")[0]
+        raise ValueError(f"the condition {where!r} cannot be understood: {reason}. Columns: {', '.join(columns)}") from error
     return chosen.select(*LINEAGE, ~pl.selectors.starts_with("_"))

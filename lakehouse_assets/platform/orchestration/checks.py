@@ -165,26 +165,28 @@ def _rule(
     """The result of the check of one or more rules; `went` says where the rows are that broke them."""
     broken = [evidence for evidence in results if evidence.broken]
     count = sum(evidence.broken for evidence in broken)
+    # One row may lack several values, and each is counted by the rule of its column.
+    unit, noun = ("values_missing", "missing value") if name == NOT_NULL_CHECK else ("rows_broken", "row")
     metadata: dict[str, Any] = {
         "rule": _text(name, rules),
         "level": rules[0].level,
         "fingerprint": rules[0].fingerprint if len(rules) == 1 else {rule.name: rule.fingerprint for rule in rules},
         "rows_checked": max((evidence.rows_in for evidence in results), default=0),
-        "rows_broken": count,
+        unit: count,
     }
     if broken:
         metadata["broken_by_rule"] = {evidence.rule.text: evidence.broken for evidence in broken}
         if broken[0].sample:
             metadata["sample"] = dg.MetadataValue.md(_as_table(broken[0].sample))
     not_applied = next((evidence.not_applied for evidence in results if evidence.not_applied), None)
-    rows = "1 row breaks" if count == 1 else f"{count:,} rows break"
+    what = f"1 {noun} breaks" if count == 1 else f"{count:,} {noun}s break"
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,
         passed=not broken,
         severity=dg.AssetCheckSeverity.ERROR if rules[0].level == "fail" else dg.AssetCheckSeverity.WARN,
         metadata=metadata | dict(more or {}),
-        description=f"{rows} this rule: {went}." if broken else not_applied,
+        description=f"{what} this rule: {went}." if broken else not_applied,
     )
 
 

@@ -53,7 +53,7 @@ def _type(dtype: pl.DataType) -> str:
 def column_lineage(asset: TableDeclaration) -> dict[str, Any]:  # noqa: ARG001 its place
     """The columns that each column was computed from, as `dagster/column_lineage`: none yet.
 
-    A column that has the name of a column of an input need not be that column, so nothing is said until the plan of the function is read.
+    A column that has the name of a column of an input need not be that column: the plan of the function has to be read first.
     """
     return {}
 

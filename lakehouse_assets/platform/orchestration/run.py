@@ -1,6 +1,5 @@
 """Runs a selection of assets in this process and reports its progress. What the assets do is in `pipeline`; printing is in `cli`."""
 
-import difflib
 import re
 import threading
 import uuid
@@ -12,7 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._utils.warnings import BetaWarning
 
-from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG
 from lakehouse_assets.platform.orchestration.automation import everything
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
@@ -78,13 +77,10 @@ def selection_of(selection: Iterable[str], defs: dg.Definitions) -> set[dg.Asset
         raise ValueError(f"the selection {' '.join(words)!r} cannot be understood: {str(error).splitlines()[0]}") from error
     if not keys:
         names = sorted(name_of(key) for key in graph.executable_asset_keys if not name_of(key).endswith(QUARANTINE_SUFFIX))
-        raise ValueError(f"no table or model matches {' '.join(words)!r}{_did_you_mean(words, names)}. There are: {', '.join(names)}")
+        groups = {f"group:{graph.get(key).group_name}" for key in graph.executable_asset_keys}
+        known = groups if words[0].startswith("group:") else names
+        raise ValueError(f"no table or model matches {' '.join(words)!r}{nearest_or_all(words[0].strip('+*'), known)}")
     return set(keys)
-
-
-def _did_you_mean(words: list[str], names: list[str]) -> str:
-    near = difflib.get_close_matches(words[0].strip("+*"), names, 1) if len(words) == 1 else []
-    return f": did you mean {near[0]}?" if near else ""
 
 
 def name_of(key: dg.AssetKey) -> str:
@@ -202,7 +198,7 @@ class _Events:
 
 
 def _reason(event: dg.DagsterEvent) -> str:
-    """What the step said last: its own words rather than Dagster's around them."""
+    """Why a step failed: the innermost error, without Dagster's messages around it."""
     failure = event.step_failure_data
     if failure.user_failure_data is not None and failure.user_failure_data.description:
         return str(failure.user_failure_data.description)

@@ -156,12 +156,12 @@ def _known_keys(contract: type[Contract], table: Table, rows: pl.DataFrame, vers
 
 def info(declaration: TableDeclaration, references: Mapping[str, int]) -> dict[str, str]:
     """What a commit says of the contract that its rows were checked by."""
-    said = {
+    recorded = {
         "lakehouse.contract": fingerprint(declaration.contract),
         "lakehouse.rules": json.dumps({rule.name: rule.fingerprint for rule in declaration.rules}, separators=(",", ":")),
     }
     referenced = {name: version for name, version in references.items() if name != declaration.name}
-    return said | ({"lakehouse.references": json.dumps(referenced)} if referenced else {})
+    return recorded | ({"lakehouse.references": json.dumps(referenced)} if referenced else {})
 
 
 def record(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> None:

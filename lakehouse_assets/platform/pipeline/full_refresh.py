@@ -1,8 +1,10 @@
 """Computes a whole table again from all that its sources have, whatever its watermarks say.
 
-The rows are computed batch by batch, or partition by partition, into a table next to the stored one, by the same steps as a refresh; then
-that table takes its place (`swap`). Readers see the old rows until then, memory follows the batch, and a run that died is taken up where it
-stopped.
+The rows are computed into a table next to the stored one, by the same steps as a refresh; then that table takes its place (`swap`). Readers
+see the old rows until then, and a run that died is resumed where it stopped.
+
+Row kinds are computed batch by batch and `ByPartition` by groups of partitions, so memory follows the batch. `ByKey`, `Trailing` and `Full`
+compute all rows at once; the swap has the quarantine in memory, and, to compare a table without a key, all of its rows.
 """
 
 import hashlib
@@ -23,7 +25,7 @@ _CODE = "full-refresh/code"
 def full_refresh(refresh: Refresh) -> Refreshed:
     """Compute a table again, in place. Rows that do not come out again go; those that come out as they were are not written.
 
-    Tables that keep what they once said, as feature sets and predictions do, are computed again in place.
+    Tables that keep what was once known, as feature sets and predictions do, are computed again in place.
 
     Raises:
         ContractBroken: The table was not changed.

@@ -55,7 +55,7 @@ class Replayed:
     Attributes:
         number: Of the replay; None if no row was released.
         selected: How many rows were put through.
-        released: How many of them are in the table now, or said nothing new there.
+        released: How many of them are in the table now, or had nothing new for it.
         rejected: By rule, how many rows still break it.
         gone: How many rows the source does not have any more; they were left as they are.
         account: Where the released rows went; None in a dry run.
@@ -189,7 +189,7 @@ class Replays:
         return {"account": account, "released": account.rows_in or 0}
 
     def _info_of(self, number: int) -> Mapping[str, str]:
-        """What the commit said that brought the rows of a replay into the table; nothing if it has left the log."""
+        """The commit info of the commit that wrote the rows of a replay; nothing if it has left the log."""
         return next((commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number)), {})
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
@@ -205,7 +205,9 @@ class Replays:
         try:
             found = rows.select(*ROW, pl.col(SOURCE).is_not_null()).collect(engine="streaming")
         except pl.exceptions.PolarsError as error:
-            raise ReplayRefused(f"--where {selection.where}: {without_values(error)}") from None  # the cause shows values of rows
+            hint = f"compare a column as its type has it; the text that came is `{SOURCE}.COLUMN`"
+            # The cause shows values of rows.
+            raise ReplayRefused(f"--where {selection.where}: {without_values(error)}: {hint}") from None
         keys = found.filter(SOURCE).select(ROW)
         if keys.is_duplicated().any():
             raise ReplayRefused(f"{self._source.name} has rows of one file and one number twice, so it is not clear which one was rejected")

@@ -71,7 +71,7 @@ class RowAccount:
         )
 
     def to_json(self) -> str:
-        """The account as it stands in a commit."""
+        """The account as a commit has it."""
         return json.dumps(asdict(self))
 
     @classmethod

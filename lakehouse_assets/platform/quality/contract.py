@@ -142,10 +142,10 @@ def column(
         key: Whether the column is (part of) the table's key: no two rows have the same values in all columns of the key.
         personal: Whether it holds personal data, which is masked wherever rows are shown.
         nullable: Whether values may be missing.
-        references: `product.layer.name.column` in which a value has to stand; among the current rows, where that table has a history. A
+        references: `product.layer.name.column` in which a value has to exist; among the current rows, where that table has a history. A
             missing value passes. The rule is not applied while that table is empty or does not exist.
         level: Of the rules about this column. A column that may have nulls says `nullable=True`; a level cannot allow them.
-        reference_level: Of the rule that a value stands in the other table, if it is not `level`.
+        reference_level: Of the rule that a value exists in the other table, if it is not `level`.
         **rules: What Pandera's `Field` takes: `ge=0`, `isin=[…]`, `str_matches="…"`; with `raise_warning=True` they only warn.
 
     Raises:

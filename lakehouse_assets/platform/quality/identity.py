@@ -1,6 +1,6 @@
 """Identities of rows that come without one: a hash of what a row says, numbered where a file says it more than once.
 
-So a row that stands in two files is one row, and a row that stands twice in one file is two.
+So a row that is in two files is one row, and a row that is twice in one file is two.
 """
 
 import polars as pl

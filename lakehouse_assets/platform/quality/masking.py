@@ -38,7 +38,7 @@ class Personal:
     Attributes:
         columns: Names of personal columns.
         not_personal: Names of columns that are declared and not personal. If a table has a personal column, every other column and JSON key
-            is taken for personal too, because nobody has said what it holds.
+            is taken for personal too, because nothing declares what it holds.
     """
 
     columns: frozenset[str] = frozenset()

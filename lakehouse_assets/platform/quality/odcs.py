@@ -232,7 +232,7 @@ def _sla(contract: type[Contract], table: str) -> list[dict[str, Any]]:
 
 
 def _without_empty(value: Any) -> Any:
-    """Without what was not said."""
+    """Without the keys that have no value."""
     if isinstance(value, dict):
         filled = {name: _without_empty(part) for name, part in value.items() if name != "mustBe"}
         filled = {name: part for name, part in filled.items() if part is not None and part not in ({}, [], "")}

@@ -176,13 +176,13 @@ def _qualities(theirs: Part, ours: Part, table: Part, where: str) -> Iterator[Fi
 
 
 def _quality(check: Part, column: Part, ours: Part, table: Part, where: str) -> Iterator[Finding]:
-    said = check.get("name") or check.get("description") or check.get("metric") or check.get("query") or "a check without a name"
+    name = check.get("name") or check.get("description") or check.get("metric") or check.get("query") or "a check without a name"
     warns = str(check.get("severity", "")).lower() in _WARNINGS
     kept = _kept(check, column, ours, table, only_warned=warns)
     if kept is None:
-        yield Finding(where, f"{said!r} has no counterpart in a contract and was not compared", broken=False)
+        yield Finding(where, f"{name!r} has no counterpart in a contract and was not compared", broken=False)
     elif not kept:
-        yield Finding(where, f"{said!r} is promised and the contract does not demand it", broken=True)
+        yield Finding(where, f"{name!r} is promised and the contract does not demand it", broken=True)
 
 
 def _kept(check: Part, column: Part, ours: Part, table: Part, *, only_warned: bool) -> bool | None:
@@ -190,7 +190,7 @@ def _kept(check: Part, column: Part, ours: Part, table: Part, *, only_warned: bo
     declared = [own for own in ours.get("quality") or () if only_warned or own.get("severity") not in _WARNINGS]
     if check.get("type", "library") in _NOT_COMPARED:
         demanded = {part: check[part] for part in ("query", "implementation", "engine") if check.get(part)}
-        same = bool(demanded) and any(all(own.get(part) == said for part, said in demanded.items()) for own in declared)
+        same = bool(demanded) and any(all(own.get(part) == value for part, value in demanded.items()) for own in declared)
         return same or (False if check.get("engine") == ENGINE else None)
     arguments = check.get("arguments") or {}
     match check.get("metric") or check.get("rule"):

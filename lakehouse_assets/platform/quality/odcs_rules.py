@@ -35,26 +35,26 @@ def quality(bound: BoundRule) -> dict[str, Any]:
     rule, check = bound.rule, bound.check
     if check is None:
         missing = {"metric": "nullValues", "mustBe": 0}
-        return _said(rule, "consistency") | _custom(rule) if bound.reference else _said(rule, "completeness") | missing
-    said = _said(rule, "conformity" if rule.column else "consistency")
+        return _named(rule, "consistency") | _custom(rule) if bound.reference else _named(rule, "completeness") | missing
+    named = _named(rule, "conformity" if rule.column else "consistency")
     name, parameters = str(check.name), check.statistics or {}
     if name == "isin":
         values = [_plain(value) for value in parameters["allowed_values"]]
-        return said | {"metric": "invalidValues", "arguments": {"validValues": values}, "mustBe": 0}
+        return named | {"metric": "invalidValues", "arguments": {"validValues": values}, "mustBe": 0}
     if name == "str_matches":
-        return said | {"metric": "invalidValues", "arguments": {"pattern": pattern(parameters["pattern"])}, "mustBe": 0}
+        return named | {"metric": "invalidValues", "arguments": {"pattern": pattern(parameters["pattern"])}, "mustBe": 0}
     if name == "str_length":
         passes = " AND ".join(f"LENGTH(${{column}}) {sign} {value}" for sign, value in _lengths(parameters))
-        return said | _sql(passes, check)
-    return said | (_sql(_SQL[name](parameters), check) if name in _SQL and rule.column else _custom(rule))
+        return named | _sql(passes, check)
+    return named | (_sql(_SQL[name](parameters), check) if name in _SQL and rule.column else _custom(rule))
 
 
 def unique(rule: Rule, key: Sequence[str]) -> dict[str, Any]:
     """That a key is unique, as a check of the standard."""
-    return _said(rule, "uniqueness") | {"metric": "duplicateValues", "arguments": {"properties": list(key)}, "mustBe": 0}
+    return _named(rule, "uniqueness") | {"metric": "duplicateValues", "arguments": {"properties": list(key)}, "mustBe": 0}
 
 
-def _said(rule: Rule, dimension: str) -> dict[str, Any]:
+def _named(rule: Rule, dimension: str) -> dict[str, Any]:
     return {
         "name": rule.name,
         "description": rule.text,

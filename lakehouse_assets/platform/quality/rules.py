@@ -166,7 +166,7 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
             rules.append(BoundRule(Rule(f"{name}_not_null", name, "fail" if level == "fail" else "error", f"{name}: not null", "not null")))
         rules += [_bind(model, check, name, probe, level) for check in column.checks]
         if target := marked(column, "references"):
-            text = f"{name} stands in {target}"
+            text = f"{name} exists in {target}"
             rule = Rule(f"{name}_references", name, marked(column, "reference_level"), text, f"references {target}")
             rules.append(BoundRule(rule, reference=target))
     rules += [_bind(model, check, None, probe, "error") for check in schema.checks]
@@ -236,7 +236,7 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
         raise DeclarationError(f"{where}: it cannot be carried out on the contract's columns: {reason}") from error
     if answers != _PROBE_ROWS:
         raise DeclarationError(f"{where}: it gives one answer for the whole table; a rule has to say yes or no for each row")
-    short, text = (called, _said(check, column)) if method else _worded(check, column)
+    short, text = (called, _own_text(check, column)) if method else _worded(check, column)
     nulls = "nulls pass" if check.ignore_na else "nulls fail"
     options = getattr(getattr(method, "__func__", None), OPTIONS, None) or RuleOptions("warn" if check.raise_warning else level)
     rule = Rule(
@@ -274,9 +274,9 @@ def _canonical(value: Any) -> Any:
     return sorted(map(repr, value)) if isinstance(value, list | tuple | set | frozenset) else repr(value)
 
 
-def _said(check: Check, column: str | None) -> str:
-    said = check.error or (check.description or "").strip().partition("\n")[0].rstrip(".") or str(check.name).replace("_", " ")
-    return f"{column}: {said}" if column else said
+def _own_text(check: Check, column: str | None) -> str:
+    text = check.error or (check.description or "").strip().partition("\n")[0].rstrip(".") or str(check.name).replace("_", " ")
+    return f"{column}: {text}" if column else text
 
 
 def _worded(check: Check, column: str | None) -> tuple[str, str]:

@@ -180,7 +180,7 @@ def _unknown(values: pl.Series, referenced: pl.Series, reference: Reference) -> 
 
 
 def _repeated_keys(keys: pl.DataFrame, reasons: Mapping[str, pl.Series], known: pl.DataFrame) -> pl.Series | None:
-    """Whether a row's key stands in the table, or in a row before it; a row that breaks another rule has no say."""
+    """Whether a row's key is in the table, or in a row before it; a row that breaks another rule has no say."""
     position = "_position"
     rows = keys.with_row_index(position)
     if reasons:

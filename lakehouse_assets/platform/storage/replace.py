@@ -67,7 +67,7 @@ def replace(table: Table, frame: pl.DataFrame, scope: Scope, identity: Sequence[
 
 
 def multiset_difference(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFrame:
-    """The rows of `frame` that `other` lacks; a row that stands in both as often is in neither difference."""
+    """The rows of `frame` that `other` lacks; a row that is in both as often is in neither difference."""
     columns = frame.columns
     numbered = [rows.with_columns(pl.int_range(pl.len()).over(columns).alias(_TIMES)) for rows in (frame, other.select(columns))]
     return numbered[0].join(numbered[1], on=[*columns, _TIMES], how="anti", nulls_equal=True, maintain_order="left").drop(_TIMES)

@@ -269,7 +269,7 @@ class Table:
     def _check_range(self, table: DeltaTable, after: int, until: int) -> None:
         if not after <= until <= table.version():
             raise NoSuchVersion(
-                f"table {self.name} stands at version {table.version()}, but the changes of {after + 1} to {until} were asked for: "
+                f"table {self.name} is at version {table.version()}, but the changes of {after + 1} to {until} were asked for: "
                 "it was replaced or restored behind the back of its readers, which have to read the whole of it again"
             )
 

@@ -52,7 +52,7 @@ class Product(Contract):
     is_deleted: bool = column(description="Whether the product was taken out of the catalogue.")
     name: str = column(description="Name in the catalogue.")
     product_group: str = column(description="Group of products that sell alike.")
-    component: str = column(isin=["base", "add-on"], description="Whether it sells on its own or beside another product.")
+    component: str = column(isin=["base", "add-on"], description="Whether it sells on its own or with another product.")
     list_price: float = column(ge=0, description="Price without discount.")
     replaces: str = column(nullable=True, description="The product that this one continues under a new stock code.")
 

@@ -157,7 +157,7 @@ def an_interrupted_batch(settings):
 def a_refused_file(settings):
     land_text(settings, "products", "bad.csv", b"")
     run_products(settings, ["sales"])
-    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv: ", "lakehouse files retry bad.csv"
+    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv is empty", "lakehouse files retry bad.csv"
 
 
 def a_changed_file(settings):
@@ -204,10 +204,10 @@ TROUBLES = [
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
 def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
-    table, severity, what, mend = trouble(healthy)
+    table, severity, what, fix = trouble(healthy)
     found = [finding for finding in wrong(checkup(healthy)) if finding.table == table and what in finding.what]
     assert [finding.severity for finding in found] == [severity], wrong(checkup(healthy))
-    assert mend in found[0].fix
+    assert fix in found[0].fix
 
 
 @pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
@@ -283,3 +283,11 @@ def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
 
     monkeypatch.setattr(doctor, "OF_A_TABLE", (fails,))
     assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be looked at: no permission"}
+
+
+@pytest.mark.parametrize("reason", ["r.csv: the header lacks 'x'", "2026/r.csv: the header lacks 'x'", "the header lacks 'x'"])
+def test_the_path_of_a_refused_file_is_said_once(reason):
+    now = datetime.now(UTC)
+    files = pl.DataFrame({"feed": "raw", "path": "2026/r.csv", "event": landing.REFUSED, "reason": reason, "at": now})
+    (found,) = doctor.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
+    assert "(2026/r.csv: the header lacks 'x')" in found.what

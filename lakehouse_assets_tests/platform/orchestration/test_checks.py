@@ -120,6 +120,13 @@ def test_an_idle_run_gives_the_results_of_the_last_run_again(club, declared):
     )
 
 
+def test_nulls_are_counted_as_values_because_one_row_may_lack_several(club):
+    club.land((SECRET, None, 10))
+    checked = club().checks["not_null"]
+    assert checked.description == "1 missing value breaks this rule: in quarantine."
+    assert checked.metadata["values_missing"].value == 1
+
+
 def test_the_results_of_a_run_are_those_of_all_its_batches_and_of_no_run_before_it(club):
     club.land(("a@a.a", -1, 10))
     club()

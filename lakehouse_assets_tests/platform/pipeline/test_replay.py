@@ -142,6 +142,7 @@ def test_a_literal_and_a_typed_value_can_be_set(rejected):
     [
         (Selection("no_such_column = 1"), r"--where 'no_such_column = 1' cannot be understood: .*no_such_column.* Quantity"),
         (Selection("((("), "--where .* cannot be understood"),
+        (Selection("quantity = '1,000'"), r"^--where quantity = '1,000': [^\n]*`source\.COLUMN`$"),
         (Selection(sets={"quantity": "1"}), "'quantity' is not a column of the source that can be set. There are: item, Quantity"),
         (Selection(sets={"_row": "1"}), "'_row' is not a column of the source that can be set"),
         (Selection(sets={"Quantity": "nothing + 1"}), "--set Quantity 'nothing \\+ 1' cannot be understood"),

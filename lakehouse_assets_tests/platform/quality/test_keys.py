@@ -120,7 +120,7 @@ def test_a_reference_of_another_type_is_an_error_not_an_empty_join():
 def test_a_contract_tells_its_key_and_its_references():
     assert key_columns(Line) == ("day", "line")
     assert str(references_of(Line)["product"]) == "shop.silver.products.code"
-    assert "product stands in shop.silver.products.code" in [found.text for found in rules_of(Line)]
+    assert "product exists in shop.silver.products.code" in [found.text for found in rules_of(Line)]
 
 
 @pytest.mark.parametrize("text", ["products.code", "shop.silver.products", "a.b.c.d.e", "shop.silver.products.stock code"])

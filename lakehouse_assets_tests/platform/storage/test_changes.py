@@ -167,7 +167,7 @@ def test_a_restored_table_says_what_came_back(things):
 @pytest.mark.parametrize(("after", "until"), [(1, 2), (5, 7), (2, 1)])
 def test_a_cursor_past_the_table_is_a_clear_error(things, after, until):
     for read in (lambda: things.changes(after, until), lambda: Source(things, after, until).touched(("part",))):
-        with pytest.raises(NoSuchVersion, match=r"shop\.silver\.things stands at version 1, .* replaced or restored"):
+        with pytest.raises(NoSuchVersion, match=r"shop\.silver\.things is at version 1, .* replaced or restored"):
             read()
 
 
