@@ -199,7 +199,7 @@ class Undeletable(Contract):
         (WHOLE, Keyless, "SCD2 needs a column sequence that is never null"),
         (LAST, Undeletable, "SCD1 needs a column is_deleted that is never null"),
         (SCD2(("price",), sequence_by="sequence"), Article, "SCD2 needs a column price that is never null"),
-        (SCD2(("is_deleted",), sequence_by="sequence"), Article, "has the key id, sequence, but SCD2 tells rows apart by"),
+        (SCD2(("is_deleted",), sequence_by="sequence"), Article, "SCD2 has .is_deleted. in its key"),
         (SCD2(("id",), sequence_by="sequence", unversioned=("colour",)), Article, "unversioned names 'colour'"),
         (SCD2(("id",), sequence_by="sequence", snapshot=True, retire_at_most=20), Article, "share between 0 and 1, not 20"),
     ],
