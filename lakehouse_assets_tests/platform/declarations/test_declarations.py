@@ -444,7 +444,7 @@ def test_a_circle_is_refused_and_names_only_what_is_in_it():
 
 
 def test_only_tables_of_the_platform_that_exist_can_be_read():
-    refused(lambda: together(source(reads="platform.landing.lgo")), SOURCE, "platform.landing.lgo", "Did you mean platform.landing.log?")
+    refused(lambda: together(source(reads="platform.landing.lgo")), SOURCE, "platform.landing.lgo", "did you mean platform.landing.log?")
     together(*(source(f"shop.silver.of_{number}", reads=name) for number, name in enumerate(platform_tables.ALL)))
 
 
