@@ -74,7 +74,7 @@ def test_rows_take_the_place_of_those_in_the_scope_alone(table):
     assert sorted(rows(table)) == [("b", 1), ("it's", 2), ("it's", 3)]
     assert written.counts is not None
     assert (written.counts.written, written.counts.removed) == (1, 2)
-    kinds = table._change_feed(1, 2).collect()
+    kinds = table.change_feed(1, 2).collect()
     assert sorted(kinds.select("file", "number", "_change_type").rows()) == [
         ("it's", 1, "delete"),
         ("it's", 1, "delete"),
