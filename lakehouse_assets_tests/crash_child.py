@@ -19,7 +19,6 @@ from deltalake import DeltaTable
 from deltalake.table import TableAlterer, TableMerger
 
 from lakehouse_assets import products
-from lakehouse_assets.platform.declarations.catalog import modules_of
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.bucket_zone import BucketZone
 from lakehouse_assets.platform.ingestion.zone import LocalZone
@@ -99,7 +98,10 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
 
 
 def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
-    """Carry out the orders of the input, each in a fork of its own, and print what became of it."""
+    """Carry out the orders of the input, each in a fork of its own, and print what became of it.
+
+    Whatever declares tables is imported in the fork: that starts threads of Polars, which a fork of them would lack and wait for.
+    """
     for line in sys.stdin:
         reader, writer = os.pipe()
         pid = os.fork()
@@ -115,6 +117,4 @@ def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    # Imported once for all forks. Each makes its own catalog, because that starts threads of Polars, which a fork lacks and would wait for.
-    _ = list(modules_of(products))
     serve(lambda order: run(archiving(load(products)), order))

@@ -19,7 +19,8 @@ from lakehouse_assets.platform.pipeline.quarantine import RELEASED
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX, Lakehouse
-from lakehouse_assets_tests.platform.pipeline.full_refresh_child import BATCH_ROWS, BEFORE, CHANGED, SOURCE
+from lakehouse_assets_tests.platform.pipeline.full_refresh_child import BATCH_ROWS
+from lakehouse_assets_tests.platform.pipeline.full_refresh_tables import BEFORE, CHANGED, SOURCE
 
 PROJECT = Path(__file__).parents[3]
 KILLED = 9
