@@ -136,7 +136,6 @@ def test_commands_that_land_and_replay_load_no_dagster(root, tmp_path):
     for words in (
         ["land", "invoices", str(tmp_path / "b.csv"), "--dry-run"],
         ["quarantine", "sales.silver.invoice_lines"],
-        ["contract", "show", "sales.silver.invoice_lines"],
     ):
         assert "dagster" not in loaded_by(main, root, words)
 
