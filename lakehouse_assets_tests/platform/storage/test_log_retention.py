@@ -116,7 +116,7 @@ def test_what_reads_the_log_gives_a_clear_answer_afterwards(table):
     assert 0 < old < begin
     with pytest.raises(NoSuchVersion, match=f"has no version {old} "):
         table.scan(old)
-    with pytest.raises(NoSuchVersion, match="not all versions"):
+    with pytest.raises(NoSuchVersion, match="has not all of the versions"):
         table.changes(10, 90).collect()
     with pytest.raises(NoSuchVersion, match=rf"version {old} .* not whole any more.* version {begin} is the oldest"):
         restore.restore(table, old, "by hand")
