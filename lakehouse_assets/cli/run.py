@@ -1,9 +1,10 @@
 """`lakehouse run`: brings tables up to date and shows how far each is."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
@@ -51,7 +52,7 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
             outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
     except KeyboardInterrupt:
         click.echo("Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.", err=True)
-        return _INTERRUPTED
+        _exit_at_once()
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None and lakehouse.nothing_landed():
@@ -67,6 +68,13 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
     else:
         _print(outcome, console)
     return 1 if outcome is not None and outcome.failed else 0
+
+
+def _exit_at_once() -> NoReturn:
+    """End the process without the interpreter's shutdown: it crashes under threads of Polars that are still in a product's function."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_INTERRUPTED)
 
 
 def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
