@@ -107,7 +107,7 @@ def main(folder: Path) -> None:
     lap("aggregate")
     known = features.daily_features(daily.lazy()).collect()
     lap("features")
-    training = tables.fit(known.lazy(), seed=20)
+    training = tables.daily_revenue_model(known.lazy(), seed=20)
     lap("train and test")
     forecast = tables.score(training.model, known.lazy())
     lap("predict")

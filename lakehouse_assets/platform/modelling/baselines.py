@@ -8,6 +8,8 @@ from datetime import date
 
 import polars as pl
 
+from lakehouse_assets.platform.modelling.horizons import join_day, same_weekday, with_horizons
+
 
 def seasonal_naive(series: pl.LazyFrame, value: str, origins: Iterable[date], *, by: Sequence[str], horizons: int) -> pl.LazyFrame:
     """Each day as the same weekday of the last week before the origin; see `seasonal_window_average`."""
@@ -30,21 +32,10 @@ def seasonal_window_average(
     Returns:
         `by`, `origin`, `horizon`, `day` and `value`, the forecast; null where the series does not reach back far enough.
     """
-    origin, horizon = pl.col("origin"), pl.col("horizon")
-    # Week 0 is the one that ends with the origin: the phase of the target day in it, then further back.
-    lags = pl.LazyFrame({"week": range(weeks)}, schema={"week": pl.Int32})
-    targets = (
-        series.select(by)
-        .unique()
-        .join(pl.LazyFrame({"origin": list(origins)}, schema={"origin": pl.Date}), how="cross")
-        .join(pl.LazyFrame({"horizon": range(1, horizons + 1)}, schema={"horizon": pl.Int32}), how="cross")
-        .with_columns(day=origin + pl.duration(days=horizon))
-    )
-    keys = [*by, "origin", "horizon", "day"]
-    return (
-        targets.join(lags, how="cross")
-        .with_columns(_then=pl.col("day") - pl.duration(days=7 * ((horizon + 6) // 7 + pl.col("week"))))
-        .join(series.select(*by, pl.col("day").alias("_then"), value), on=[*by, "_then"], how="left")
-        .group_by(keys)
-        .agg(pl.when(pl.col(value).is_not_null().all()).then(pl.col(value).mean()))
-    )
+    starts = pl.LazyFrame({"origin": list(origins)}, schema={"origin": pl.Date})
+    rows = with_horizons(series.select(by).unique().join(starts, how="cross"), horizons)
+    for week in range(weeks):
+        rows = join_day(rows, series, same_weekday(week), [value], by=by, prefix=f"{week}_weeks_before_")
+    # A mean over columns adds up in a fixed order, so it is the same to the bit from run to run.
+    mean = pl.mean_horizontal([f"{week}_weeks_before_{value}" for week in range(weeks)], ignore_nulls=False)
+    return rows.select(*by, "origin", "horizon", "day", mean.alias(value))

@@ -1,22 +1,26 @@
 """What the forecast knows of a product group: trailing statistics at the end of each day, and the model's inputs made of them.
 
-`daily_features` looks back only. `forecast_rows` joins an origin to the days that it forecasts and adds what is known of those days in
-advance: the calendar, the same weekday before the origin, the same season last year. It is the one source of inputs for training and
-prediction. The model itself does not belong here.
+`daily_features` looks back only. `forecast_rows` is the one source of inputs for training and prediction. The model itself does not belong
+here.
 """
 
-from datetime import date, timedelta
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, timedelta
 
 import polars as pl
 
+from lakehouse_assets.platform.features.point_in_time import as_first_known
+from lakehouse_assets.platform.features.rolling import rolling_std, rolling_sum
 from lakehouse_assets.platform.modelling.calendar import is_holiday
+from lakehouse_assets.platform.modelling.horizons import join_day, same_weekday, with_horizons
+from lakehouse_assets.platform.storage.known_at import as_known
 
+KEY = ("product_group", "day")
 HORIZONS = 28
 YEAR = 364  # days: the same weekday a year ago
 LOOKBACK = timedelta(days=YEAR + HORIZONS)  # inputs of an origin are made of no older rows
+FEATURE_LOOKBACK = timedelta(days=366)  # features of a day are made of no older revenue: every holiday has been seen once
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182)
-DAYS_BACK = 366  # a year, so that every holiday has been seen once
-FEATURE_LOOKBACK = timedelta(days=DAYS_BACK)  # features of a day are made of no older revenue
 WEEKDAY_WEEKS = (4, 8)
 
 # Ratios to the level of a group that hardly sells say nothing: its level counts as this share of the shop's.
@@ -24,39 +28,52 @@ SMALLEST_SHARE = 0.003
 # A day on which the shop seems sure to be closed keeps a small reference: the model learns from ratios to it.
 SMALLEST_OPENNESS = 0.05
 
-_RATIO_DAYS = tuple(days for days in LEVEL_DAYS if days != 28)
-MODEL_INPUTS = (
-    "horizon",
-    # the day that is forecast
-    "weekday",
-    "bank_holiday",
-    "before_bank_holiday",
-    "after_bank_holiday",
-    "christmas_break",
-    "expected_open",
-    # the group at the origin, in units of its level over 28 days
-    "shop_share",
-    "sold_share_91",
-    "median_ratio",
-    "deviation_ratio",
-    *(f"level_ratio_{days}" for days in _RATIO_DAYS),
-    "same_weekday_ratio",
-    *(f"weekday_ratio_{weeks}" for weeks in WEEKDAY_WEEKS),
-    "group_season",
-    # the shop at the origin, in units of its level over 28 days
-    "open_days_28",
-    *(f"shop_level_ratio_{days}" for days in _RATIO_DAYS),
-    *(f"shop_weekday_ratio_{weeks}" for weeks in WEEKDAY_WEEKS),
-    "week_season",
-    "month_season",
-    "year_growth",
-)
+
+def is_bank_holiday(day: pl.Expr) -> pl.Expr:
+    """Whether a date is a bank holiday where the shop is, in England."""
+    return is_holiday(day, "GB", "ENG")
+
+
+def is_christmas_break(day: pl.Expr) -> pl.Expr:
+    """Whether a date lies between 24 December and 3 January, when a shop may close whatever the calendar says."""
+    month, number = day.dt.month(), day.dt.day()
+    return ((month == 12) & (number >= 24)) | ((month == 1) & (number <= 3))
+
+
+def _ratio(value: str, unit: str) -> pl.Expr:
+    return pl.when(pl.col(unit) > 0).then(pl.col(value) / pl.col(unit))
+
+
+# What is known in advance of the day that is forecast.
+CALENDAR_INPUTS: Mapping[str, Callable[[pl.Expr], pl.Expr]] = {
+    "weekday": lambda day: day.dt.weekday(),
+    "bank_holiday": is_bank_holiday,
+    "before_bank_holiday": lambda day: is_bank_holiday(day + pl.duration(days=1)),
+    "after_bank_holiday": lambda day: is_bank_holiday(day - pl.duration(days=1)),
+    "christmas_break": is_christmas_break,
+}
+# The group at the origin, and the shop, without a unit.
+ORIGIN_INPUTS: Mapping[str, pl.Expr] = {
+    "shop_share": _ratio("level", "shop_level_28"),
+    "sold_share_91": pl.col("sold_share_91"),
+    "median_ratio": _ratio("median_28", "level"),
+    "deviation_ratio": _ratio("deviation_28", "level"),
+    **{f"level_ratio_{days}": _ratio(f"level_{days}", "level") for days in LEVEL_DAYS if days != 28},
+    "same_weekday_ratio": _ratio("last_net", "level"),
+    **{f"weekday_ratio_{weeks}": _ratio(f"last_weekday_{weeks}", "level") for weeks in WEEKDAY_WEEKS},
+    "group_season": _ratio("then_month_level_28", "then_origin_level_28"),
+    "open_days_28": pl.col("open_days_28"),
+    **{f"shop_level_ratio_{days}": _ratio(f"shop_level_{days}", "shop_level_28") for days in LEVEL_DAYS if days != 28},
+    **{f"shop_weekday_ratio_{weeks}": _ratio(f"last_shop_weekday_{weeks}", "shop_level_28") for weeks in WEEKDAY_WEEKS},
+    "week_season": _ratio("then_week_shop_level_7", "then_origin_shop_level_28"),
+    "month_season": _ratio("then_month_shop_level_28", "then_origin_shop_level_28"),
+    "year_growth": _ratio("shop_level_28", "then_origin_shop_level_28"),
+}
+MODEL_INPUTS = ("horizon", *CALENDAR_INPUTS, "expected_open", *ORIGIN_INPUTS)
 
 
 def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
     """Trailing statistics of every product group at the end of every day.
-
-    A level is revenue per open day: days on which no group has an order do not count.
 
     Args:
         daily: Columns `day`, `product_group`, `net` and `orders`, as in `sales.gold.daily_revenue`; any number of rows a group and day.
@@ -72,25 +89,26 @@ def daily_features(daily: pl.LazyFrame) -> pl.LazyFrame:
         sold.select("product_group")
         .unique()
         .join(days, how="cross")
-        .join(sold.with_columns(last_day=pl.col("day")), on=["product_group", "day"], how="left")
-        .sort("product_group", "day")
+        .join(sold.with_columns(last_day=pl.col("day")), on=KEY, how="left")
+        .sort(KEY)
         .with_columns(pl.col("net", "orders").fill_null(0), pl.col("last_day").forward_fill().over("product_group"))
     )
-    shop = series.group_by("day").agg(_amount("net").alias("shop_net"), (pl.col("orders").sum() > 0).alias("shop_open")).sort("day")
+    shop = series.group_by("day").agg(shop_net=_amount("net"), shop_open=pl.col("orders").sum() > 0).sort("day")
+    while_open = pl.when("shop_open").then("net")
     group = {
         **{f"level_{days}": _per_open_day(pl.col("net"), days) for days in LEVEL_DAYS},
-        **{f"weekday_{weeks}": _per_open_weekday("net", weeks) for weeks in WEEKDAY_WEEKS},
-        "median_28": pl.when("shop_open").then("net").rolling_median(28, min_samples=5),
-        "deviation_28": _deviation(pl.when("shop_open").then("net"), 28, least=5),
-        "sold_share_91": _per_open_day((pl.col("orders") > 0).cast(pl.Float64), 91),
+        **{f"weekday_{weeks}": _weekday_mean(while_open, weeks) for weeks in WEEKDAY_WEEKS},
+        "median_28": while_open.rolling_median(28, min_samples=5),
+        "deviation_28": rolling_std(while_open, 28, min_samples=5),
+        "sold_share_91": _per_open_day(pl.col("orders") > 0, 91),
     }
     return (
         # Before its first day nobody knew of the group; one that has not sold for a year is gone.
         series.filter(pl.col("day") - pl.col("last_day") < FEATURE_LOOKBACK)
         .join(_shop_features(shop), on="day")
-        .sort("product_group", "day")
+        .sort(KEY)
         .with_columns(value.over("product_group").alias(name) for name, value in group.items())
-        .with_columns((pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1)).alias("known_at"))
+        .with_columns(known_at=pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1))
         .drop("orders", "last_day")
     )
 
@@ -101,7 +119,7 @@ def forecast_rows(features: pl.LazyFrame, horizons: int = HORIZONS) -> pl.LazyFr
     Every value comes from a row of `features` that is not after the origin, or from the calendar.
 
     Args:
-        features: Rows of `daily_features`.
+        features: Rows of `daily_features`, one a group and day.
         horizons: Number of days ahead, 1 to 28.
 
     Returns:
@@ -113,43 +131,44 @@ def forecast_rows(features: pl.LazyFrame, horizons: int = HORIZONS) -> pl.LazyFr
     """
     if not 1 <= horizons <= HORIZONS:
         raise ValueError(f"a forecast reaches 1 to {HORIZONS} days ahead, not {horizons}")
-    origin, day, horizon = pl.col("origin"), pl.col("day"), pl.col("horizon")
-    rows = (
-        features.rename({"day": "origin"})
-        .join(pl.LazyFrame({"horizon": range(1, horizons + 1)}, schema={"horizon": pl.Int32}), how="cross")
-        .with_columns(day=origin + pl.duration(days=horizon))
-    )
+    origin, day = pl.col("origin"), pl.col("day")
     weekday = [*(f"{shop}weekday_{weeks}" for shop in ("", "shop_") for weeks in WEEKDAY_WEEKS), "weekday_open", "net"]
-    rows = _join_day(rows, features, day - pl.duration(days=(horizon + 6) // 7 * 7), "last_", weekday)
-    # A trailing mean that is read half its length later is centred: the 28 days around a day end 14 days after it.
-    rows = _join_day(rows, features, day - pl.duration(days=YEAR - 3), "then_week_", ["shop_level_7"])
-    rows = _join_day(rows, features, day - pl.duration(days=YEAR - 14), "then_month_", ["level_28", "shop_level_28"])
-    rows = _join_day(rows, features, origin - pl.duration(days=YEAR), "then_origin_", ["level_28", "shop_level_28"])
+    earlier_days = {
+        "last_": (same_weekday(), weekday),
+        # A trailing mean that is read half its length later is centred: the 28 days around a day end 14 days after it.
+        "then_week_": (day - pl.duration(days=YEAR - 3), ["shop_level_7"]),
+        "then_month_": (day - pl.duration(days=YEAR - 14), ["level_28", "shop_level_28"]),
+        "then_origin_": (origin - pl.duration(days=YEAR), ["level_28", "shop_level_28"]),
+    }
+    rows = with_horizons(features.rename({"day": "origin"}), horizons)
+    for prefix, (earlier, columns) in earlier_days.items():
+        rows = join_day(rows, features, earlier, columns, by=["product_group"], prefix=prefix)
     return (
-        rows.with_columns(_calendar(day))
-        .with_columns(_reference())
-        .with_columns(_ratios())
-        .select("product_group", "origin", "horizon", "day", "reference", *MODEL_INPUTS[1:])
+        rows.with_columns(known(day).alias(name) for name, known in CALENDAR_INPUTS.items())
+        .pipe(_with_reference)
+        .select("product_group", "origin", "horizon", "day", "reference", *CALENDAR_INPUTS, "expected_open", **ORIGIN_INPUTS)
     )
 
 
-def training_rows(features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS, outcomes: pl.LazyFrame | None = None) -> pl.LazyFrame:
-    """`forecast_rows` with their outcome, for the days up to `cutoff`.
+def training_rows(
+    features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS, outcomes_known_at: datetime | None = None
+) -> pl.LazyFrame:
+    """`forecast_rows` with their outcome, for the days up to `cutoff`: what was known on the day, and what really came.
 
     Args:
-        features: Rows of `daily_features`.
+        features: Rows of `daily_features` with all revisions.
         cutoff: Last day of the training period.
         horizons: Days ahead, at most 28.
-        outcomes: `product_group`, `day` and `net` where revenue is known better than the features have it, as after late invoices.
+        outcomes_known_at: Outcomes are the revenue as it was known then, late invoices included; None: as it is known now.
 
     Returns:
         The columns of `forecast_rows`, `net` of the day that was forecast, and `ratio`, net in units of the reference; rows without a
         reference are left out.
     """
-    outcome = (features if outcomes is None else outcomes).filter(pl.col("day") <= cutoff).select("product_group", "day", "net")
+    outcomes = as_known(features, KEY, outcomes_known_at).filter(pl.col("day") <= cutoff).select(*KEY, "net")
     return (
-        forecast_rows(features.filter(pl.col("day") < cutoff), horizons)
-        .join(outcome, on=["product_group", "day"])
+        forecast_rows(as_first_known(features.filter(pl.col("day") < cutoff), KEY), horizons)
+        .join(outcomes, on=KEY)
         .filter(pl.col("reference") > 0)
         .with_columns(ratio=pl.col("net") / pl.col("reference"))
     )
@@ -161,112 +180,45 @@ def _amount(column: str) -> pl.Expr:
 
 
 def _per_open_day(value: pl.Expr, days: int) -> pl.Expr:
-    """Mean of the last days, closed days left out; null where all were closed."""
-    open_days = pl.col("shop_open").cast(pl.Int32).rolling_sum(days, min_samples=1)
-    # Rolling sums of floats differ in their last digits from run to run; amounts are rounded to a ten-thousandth, so whole ones are exact.
-    total = (value * 10_000).round().cast(pl.Int64).rolling_sum(days, min_samples=1) / 10_000
-    return pl.when(open_days > 0).then(total / open_days)
+    """Sum over the last days for each of them on which the shop was open; null where it never was."""
+    open_days = rolling_sum(pl.col("shop_open"), days)
+    return pl.when(open_days > 0).then(rolling_sum(value, days) / open_days)
 
 
-def _deviation(value: pl.Expr, days: int, *, least: int) -> pl.Expr:
-    """Standard deviation over the last days, null below `least` values; from sums of whole pennies, exact wherever a series begins."""
-    pennies = (value * 100).round().cast(pl.Int64)
-    count = pennies.is_not_null().cast(pl.Int64).rolling_sum(days, min_samples=1)
-    total = pennies.fill_null(0).rolling_sum(days, min_samples=1).cast(pl.Float64)
-    squares = (pennies * pennies).fill_null(0).rolling_sum(days, min_samples=1).cast(pl.Float64)
-    variance = (squares - total * total / count) / (count - 1)
-    return pl.when(count >= least).then(variance.clip(0).sqrt() / 100)
-
-
-def _per_open_weekday(column: str, weeks: int) -> pl.Expr:
-    """Mean of the same weekday in the last weeks, the day itself included, closed days left out; null where all were closed."""
-    while_open = pl.when("shop_open").then(column)
-    return pl.mean_horizontal(while_open.shift(7 * week) for week in range(weeks))
+def _weekday_mean(value: pl.Expr, weeks: int) -> pl.Expr:
+    """Mean of the same weekday in the last weeks, the day itself included, nulls left out."""
+    return pl.mean_horizontal(value.shift(7 * week) for week in range(weeks))
 
 
 def _shop_features(shop: pl.LazyFrame) -> pl.LazyFrame:
     """Trailing statistics of all groups together, and how often the shop was open on days like this; `shop` is sorted by day."""
-    day, is_open = pl.col("day"), pl.col("shop_open").cast(pl.Float64)
+    day, is_open = pl.col("day"), pl.col("shop_open")
     bank_holiday, christmas_break = is_bank_holiday(day), is_christmas_break(day)
 
     def open_share(kind: pl.Expr) -> pl.Expr:
         # One day open and one day closed are assumed before the first is seen.
-        seen = kind.cast(pl.Int32)
-        opened = (pl.col("shop_open").cast(pl.Int32) * seen).rolling_sum(DAYS_BACK, min_samples=1)
-        return (opened + 1) / (seen.rolling_sum(DAYS_BACK, min_samples=1) + 2)
+        year = FEATURE_LOOKBACK.days
+        return (rolling_sum(is_open & kind, year) + 1) / (rolling_sum(kind, year) + 2)
 
-    regular_open = pl.when(~bank_holiday & ~christmas_break).then(is_open)
+    regular_open = pl.when(~bank_holiday & ~christmas_break).then(is_open.cast(pl.Float64))
     return shop.with_columns(
-        *(_per_open_day(pl.col("shop_net"), days).alias(f"shop_level_{days}") for days in LEVEL_DAYS),
-        *(_per_open_weekday("shop_net", weeks).alias(f"shop_weekday_{weeks}") for weeks in WEEKDAY_WEEKS),
-        is_open.rolling_sum(28, min_samples=1).alias("open_days_28"),
-        pl.mean_horizontal(regular_open.shift(7 * week) for week in range(8)).fill_null(1).alias("weekday_open"),
-        open_share(bank_holiday & ~christmas_break).alias("bank_holiday_open"),
-        open_share(christmas_break).alias("christmas_open"),
+        **{f"shop_level_{days}": _per_open_day(pl.col("shop_net"), days) for days in LEVEL_DAYS},
+        **{f"shop_weekday_{weeks}": _weekday_mean(pl.when(is_open).then("shop_net"), weeks) for weeks in WEEKDAY_WEEKS},
+        open_days_28=rolling_sum(is_open, 28),
+        weekday_open=_weekday_mean(regular_open, 8).fill_null(1),
+        bank_holiday_open=open_share(bank_holiday & ~christmas_break),
+        christmas_open=open_share(christmas_break),
     )
 
 
-def _join_day(rows: pl.LazyFrame, features: pl.LazyFrame, day: pl.Expr, prefix: str, columns: list[str]) -> pl.LazyFrame:
-    """Columns that the features of the same group had on an earlier day, with a prefix."""
-    then = features.select("product_group", pl.col("day").alias("_then"), pl.col(columns).name.prefix(prefix))
-    return rows.with_columns(_then=day).join(then, on=["product_group", "_then"], how="left").drop("_then")
-
-
-def is_bank_holiday(day: pl.Expr) -> pl.Expr:
-    """Whether a date is a bank holiday where the shop is, in England."""
-    return is_holiday(day, "GB", "ENG")
-
-
-def is_christmas_break(day: pl.Expr) -> pl.Expr:
-    """Whether a date lies between 24 December and 3 January, when a shop may close whatever the calendar says."""
-    month, number = day.dt.month(), day.dt.day()
-    return ((month == 12) & (number >= 24)) | ((month == 1) & (number <= 3))
-
-
-def _calendar(day: pl.Expr) -> list[pl.Expr]:
-    """What is known of a day in advance."""
-    return [
-        day.dt.weekday().alias("weekday"),
-        is_bank_holiday(day).alias("bank_holiday"),
-        is_bank_holiday(day + pl.duration(days=1)).alias("before_bank_holiday"),
-        is_bank_holiday(day - pl.duration(days=1)).alias("after_bank_holiday"),
-        is_christmas_break(day).alias("christmas_break"),
-    ]
-
-
-def _ratio(value: str, unit: str) -> pl.Expr:
-    return pl.when(pl.col(unit) > 0).then(pl.col(value) / pl.col(unit))
-
-
-def _reference() -> list[pl.Expr]:
+def _with_reference(rows: pl.LazyFrame) -> pl.LazyFrame:
     """A plain forecast: the group's level, shaped like the shop's week and season, on the days that the shop is expected to open."""
     special = pl.when("christmas_break").then("christmas_open").when("bank_holiday").then("bank_holiday_open").otherwise(1)
-    expected_open = special * pl.col("last_weekday_open")
-    level = pl.max_horizontal("level_28", SMALLEST_SHARE * pl.col("shop_level_91"), 0.0)
     week = _ratio("last_shop_weekday_8", "shop_level_56").fill_null(1)
     # Half of last year's rise or fall, on the scale of logarithms: seasons return, but not to the letter.
-    season = _ratio("then_week_shop_level_7", "then_origin_shop_level_28").fill_null(1).clip(1 / 3, 3).sqrt()
-    return [
-        expected_open.alias("expected_open"),
-        level.alias("level"),
-        (level * week * season * pl.max_horizontal(expected_open, SMALLEST_OPENNESS)).fill_null(0).clip(0).alias("reference"),
-    ]
-
-
-def _ratios() -> list[pl.Expr]:
-    """The inputs without a unit."""
-    ratios = {
-        "shop_share": _ratio("level", "shop_level_28"),
-        "median_ratio": _ratio("median_28", "level"),
-        "deviation_ratio": _ratio("deviation_28", "level"),
-        **{f"level_ratio_{days}": _ratio(f"level_{days}", "level") for days in _RATIO_DAYS},
-        "same_weekday_ratio": _ratio("last_net", "level"),
-        **{f"weekday_ratio_{weeks}": _ratio(f"last_weekday_{weeks}", "level") for weeks in WEEKDAY_WEEKS},
-        "group_season": _ratio("then_month_level_28", "then_origin_level_28"),
-        **{f"shop_level_ratio_{days}": _ratio(f"shop_level_{days}", "shop_level_28") for days in _RATIO_DAYS},
-        **{f"shop_weekday_ratio_{weeks}": _ratio(f"last_shop_weekday_{weeks}", "shop_level_28") for weeks in WEEKDAY_WEEKS},
-        "week_season": _ratio("then_week_shop_level_7", "then_origin_shop_level_28"),
-        "month_season": _ratio("then_month_shop_level_28", "then_origin_shop_level_28"),
-        "year_growth": _ratio("shop_level_28", "then_origin_shop_level_28"),
-    }
-    return [value.alias(name) for name, value in ratios.items()]
+    season = ORIGIN_INPUTS["week_season"].fill_null(1).clip(1 / 3, 3).sqrt()
+    opening = pl.max_horizontal("expected_open", SMALLEST_OPENNESS)
+    return rows.with_columns(
+        expected_open=special * pl.col("last_weekday_open"),
+        level=pl.max_horizontal("level_28", SMALLEST_SHARE * pl.col("shop_level_91"), 0.0),
+    ).with_columns(reference=(pl.col("level") * week * season * opening).fill_null(0).clip(0))

@@ -1,25 +1,26 @@
 """The forecast of daily revenue: one quantile model for all product groups and for each of the next 28 days, and its backtest.
 
-The model learns the ratio of revenue to a plain reference, so groups of any size teach each other. Tables, tracking and the gate
-are wired elsewhere.
+The model learns the ratio of revenue to a plain reference, so groups of any size teach each other. It is declared in `tables`.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
+from lakehouse_assets.platform.features.point_in_time import as_first_known
 from lakehouse_assets.platform.modelling.baselines import seasonal_naive, seasonal_window_average
 from lakehouse_assets.platform.modelling.quantile import QuantileModel, calibrate, fit_quantiles
 from lakehouse_assets.platform.modelling.result import HistoryTooShort
-from lakehouse_assets.products.revenue_forecast.features import HORIZONS, MODEL_INPUTS, forecast_rows, training_rows
+from lakehouse_assets.platform.storage.known_at import as_known
+from lakehouse_assets.products.revenue_forecast.features import HORIZONS, KEY, MODEL_INPUTS, forecast_rows, training_rows
 
 QUANTILES = (0.1, 0.5, 0.9)
-BASELINES = ("seasonal_naive", "seasonal_window_average")
+BASELINES = {"seasonal_naive": seasonal_naive, "seasonal_window_average": seasonal_window_average}
 
 # A level over 28 days has to be full before an origin can teach, and as many days again have to follow.
 WARM_UP_DAYS = 28
@@ -43,15 +44,15 @@ PARAMETERS: Mapping[str, Any] = {
 ROUNDS = 60
 
 
-def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, outcomes: pl.LazyFrame | None = None) -> QuantileModel:
-    """Train on everything that was known at the end of the day `cutoff`, and on nothing after it.
+def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, outcomes_known_at: datetime | None = None) -> QuantileModel:
+    """Train on what was known at the end of each day up to `cutoff`, and on nothing after it.
 
     Args:
-        features: Rows of `daily_features`; those after the cutoff are not used.
+        features: Rows of `daily_features` with all revisions; those after the cutoff are not used.
         cutoff: Last day of the training period.
         seed: The same seed and features give the same model, byte for byte.
         compute: Where to train.
-        outcomes: See `training_rows`.
+        outcomes_known_at: See `training_rows`.
 
     Returns:
         A calibrated model of the ratio of revenue to `reference`.
@@ -66,7 +67,8 @@ def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, 
         raise HistoryTooShort(
             f"revenue is known for {days} days up to {cutoff}; a forecast model needs {LEAST_DAYS}: land {LEAST_DAYS - days} more days"
         )
-    rows = training_rows(history, cutoff, outcomes=outcomes).filter(pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1))
+    full = pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1)
+    rows = training_rows(history, cutoff, outcomes_known_at=outcomes_known_at).filter(full)
     split = cutoff - timedelta(days=min(CALIBRATION_DAYS, (days - WARM_UP_DAYS) // 3))
     every = _every(groups * (days - WARM_UP_DAYS) * HORIZONS)
     thinned = ((cutoff - pl.col("origin")).dt.total_days() + pl.col("horizon")) % every == 0
@@ -84,7 +86,7 @@ def forecast(model: QuantileModel, features: pl.LazyFrame, as_of: date) -> pl.Da
     Raises:
         ValueError: The features have no row of that day.
     """
-    rows = forecast_rows(features.filter(pl.col("day") <= as_of)).filter(pl.col("origin") == as_of).sort("product_group", "day").collect()
+    rows = rows_from(features, as_of)
     if rows.is_empty():
         raise ValueError(f"no features of {as_of}: bring the feature table up to that day, or forecast from an earlier one")
     quantiles = model.predict(rows)
@@ -93,43 +95,38 @@ def forecast(model: QuantileModel, features: pl.LazyFrame, as_of: date) -> pl.Da
     )
 
 
-def backtest(
-    features: pl.LazyFrame,
-    origins: Sequence[date],
-    *,
-    seed: int,
-    compute: Compute,
-    outcomes_known_at: Callable[[date | None], pl.LazyFrame | None] = lambda _: None,
-) -> pl.DataFrame:
-    """Forecasts from several origins, each by a model trained up to its origin, with the outcome and the naive forecasts.
+def rows_from(features: pl.LazyFrame, origin: date) -> pl.DataFrame:
+    """`forecast_rows` of one origin, sorted by group and day."""
+    return forecast_rows(features.filter(pl.col("day") <= origin)).filter(pl.col("origin") == origin).sort(KEY).collect()
+
+
+def backtest(features: pl.LazyFrame, origins: Sequence[date], *, seed: int, compute: Compute) -> pl.DataFrame:
+    """Forecasts from several origins, each by a model that knows what was known at the end of its origin, with outcome and baselines.
 
     Args:
-        features: Rows of `daily_features`.
+        features: Rows of `daily_features` with all revisions.
         origins: Last day that each forecast may see.
         seed: Of the trainings.
         compute: Where to train.
-        outcomes_known_at: The outcomes as they were known at the end of a day (None: as they are known now); see `training_rows`.
 
     Returns:
         `origin`, `day`, `horizon`, `product_group`, `actual`, `p10`, `p50`, `p90`, `seasonal_naive` and `seasonal_window_average`, for the
         days whose outcome is known.
     """
+    known = as_first_known(features, KEY).collect().lazy()
 
     def from_origin(origin: date) -> pl.DataFrame:
-        outcomes = outcomes_known_at(origin)
-        return forecast(train(features, origin, seed=seed, compute=compute, outcomes=outcomes), features, origin)
+        midnight = datetime.combine(origin + timedelta(days=1), time(), UTC)
+        return forecast(train(features, origin, seed=seed, compute=compute, outcomes_known_at=midnight), known, origin)
 
     forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"}).lazy()
-    by, row = ["product_group"], ["product_group", "origin", "horizon", "day"]
-    for name, baseline in zip(BASELINES, (seasonal_naive, seasonal_window_average), strict=True):
-        naive = baseline(features, "net", origins, by=by, horizons=HORIZONS).rename({"net": name})
-        forecasts = forecasts.join(naive, on=row)
-    outcomes = outcomes_known_at(None)
-    actual = (features if outcomes is None else outcomes).select("product_group", "day", pl.col("net").alias("actual"))
+    for name, baseline in BASELINES.items():
+        naive = baseline(known, "net", origins, by=["product_group"], horizons=HORIZONS).rename({"net": name})
+        forecasts = forecasts.join(naive, on=[*KEY, "origin", "horizon"])
     return (
-        forecasts.join(actual, on=["product_group", "day"])
+        forecasts.join(as_known(features, KEY).select(*KEY, actual="net"), on=KEY)
         .select("origin", "day", "horizon", "product_group", "actual", "p10", "p50", "p90", *BASELINES)
-        .sort("origin", "product_group", "day")
+        .sort("origin", *KEY)
         .collect()
     )
 

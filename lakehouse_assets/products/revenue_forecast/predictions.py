@@ -10,7 +10,8 @@ from lakehouse_assets.platform.pipeline.model_step import Scorer
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.products.revenue_forecast.contracts import RevenueForecast
-from lakehouse_assets.products.revenue_forecast.tables import FEATURES, KEY, daily_revenue_model, score
+from lakehouse_assets.products.revenue_forecast.features import KEY
+from lakehouse_assets.products.revenue_forecast.tables import FEATURES, daily_revenue_model, score
 
 FORECAST = "revenue_forecast.predictions.daily_revenue"
 
@@ -18,7 +19,7 @@ FORECAST = "revenue_forecast.predictions.daily_revenue"
 def draw(read: Callable[[str], pl.LazyFrame]) -> bytes:
     """The champion's newest forecast, and what came before it."""
     newest = newest_forecast(read).collect()
-    history = as_known(read(FEATURES), KEY).select("product_group", "day", "net").collect()
+    history = as_known(read(FEATURES), KEY).select(*KEY, "net").collect()
     return plots.forecast_plot(history, newest, value="net", by="product_group")
 
 

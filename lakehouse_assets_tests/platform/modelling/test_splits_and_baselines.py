@@ -66,3 +66,13 @@ def test_several_origins_each_see_their_own_past_only():
 def test_a_history_that_is_too_short_forecasts_nothing():
     origin = FIRST + timedelta(days=19)
     assert seasonal_window_average(series(20), "net", [origin], by=["group"], horizons=7).collect()["net"].null_count() == 14
+
+
+def test_a_mean_over_weeks_is_the_same_to_the_bit_in_whatever_order_the_series_stands():
+    history = series(60).with_columns(pl.col("net") / 3).collect()
+    origins = [FIRST + timedelta(days=day) for day in (30, 44)]
+    found = [
+        seasonal_window_average(rows.lazy(), "net", origins, by=["group"], horizons=28).sort("group", "origin", "day").collect()
+        for rows in (history, history.sample(fraction=1, shuffle=True, seed=2))
+    ]
+    assert found[0].equals(found[1])
