@@ -113,12 +113,14 @@ class Result:
         bad: Those that did not.
         scope: See `Plan.scope`.
         identity: The columns that tell stored rows apart.
+        taken: Where rows are released: the rows with contested keys that the table has taken since; see `Kind.contested`.
     """
 
     rows: pl.DataFrame
     bad: pl.DataFrame
     scope: Scope | None
     identity: Sequence[str]
+    taken: pl.DataFrame | None = None
 
     @property
     def adds(self) -> bool:
@@ -207,6 +209,10 @@ class Kind(ABC):
     @abstractmethod
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """Write the good rows of a batch."""
+
+    def contested(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 most kinds have all that they need in the table
+        """The keys for which `release` needs the rows that the table has taken since these rows were rejected, besides what it stores."""
+        return pl.DataFrame()
 
     def release(self, table: Table, result: Result, commit: Commit) -> Written:
         """Write rows that were rejected before and pass now."""

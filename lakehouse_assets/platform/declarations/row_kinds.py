@@ -210,15 +210,28 @@ class Upsert(RowKind):
             return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by)
         newest = merge.latest(result.rows, self.key, self.newest_by)
         older = result.rows.height - newest.height
-        info = commit.info
-        counted = replace(commit, info=lambda counts: info(replace(counts, duplicates=counts.duplicates + older)))
-        written = replacing.replace(table, newest, result.scope, result.identity, counted)
+        written = replacing.replace(table, newest, result.scope, result.identity, _with_duplicates(commit, older))
         counts = None if written.counts is None else replace(written.counts, duplicates=written.counts.duplicates + older)
         return replace(written, counts=counts)
 
+    def contested(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Kind.contested`. A row that changed nothing left no trace: lineage does not say when the stored values came last."""
+        return merge.changed_keys(table, rows, self.key, self.newest_by)
+
     def release(self, table: Table, result: Result, commit: Commit) -> Written:
-        """See `Kind.release`. What a later file said of a key is not undone by what an earlier one says."""
-        return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by or ORDER[0])
+        """See `Kind.release`. What a later row said of a key is not undone by what an earlier one says."""
+        rows = result.rows
+        if result.taken is not None:
+            order = list(dict.fromkeys([*self.key, *([self.newest_by] if self.newest_by else []), *ORDER]))
+            newest = merge.latest(pl.concat([result.taken.select(order), rows.select(order)]), self.key, self.newest_by)
+            rows = rows.join(newest, on=list(ORDER), how="semi", maintain_order="left")
+        commit = _with_duplicates(commit, result.rows.height - rows.height)
+        return merge.merge(table, rows, self.key, commit, newest_by=self.newest_by, by_lineage=False)
+
+
+def _with_duplicates(commit: Commit, more: int) -> Commit:
+    """The same commit, whose info counts that many duplicates besides those that the write has seen."""
+    return replace(commit, info=lambda counts: commit.info(replace(counts, duplicates=counts.duplicates + more)))
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,12 @@
 A release takes two commits. The first marks the rows in the quarantine (`RELEASED`) under the replay's number; the second works the marked
 rows out and writes them into the table, with that number as its cursor. A replay that died in between is finished by the next one, or by
 the next refresh of the table; so is one that the table lost, as after a restore. If by then some of its rows do not pass any more, a
-third commit takes their marks away. How rows get into a quarantine is in `refresh`.
+third commit takes their marks away. A released row that comes too late changes nothing: what the table has taken of its key since still
+counts, so where the table alone cannot tell, the source is read from that file on. How rows get into a quarantine is in `refresh`.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -241,7 +242,11 @@ class Replays:
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
         good = parts.good.drop(*NOT_STORED, strict=False)
-        result = Result(good, parts.bad, None, self.declaration.identity)
+        at = cursor_of(table, self._source.name)
+        taken = None if at is None else self._taken_since(good, at, number)
+        if at is not None:
+            cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
+        result = Result(good, parts.bad, None, self.declaration.identity, taken)
         self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
             self._take_back()
@@ -274,9 +279,8 @@ class Replays:
         source = self._source.scan().filter(pl.col("_sequence").is_in(files))
         rejected = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
         taken = source.join(rejected.lazy(), on=list(ROW), how="anti").sort(ROW)
-        before = rejected.filter(pl.col(RELEASED_IN) < number).partition_by(RELEASED_IN, maintain_order=False)
-        groups = [(rows, json.loads(rows[RELEASED_WITH][0] or "{}")) for rows in sorted(before, key=lambda rows: rows[RELEASED_IN][0])]
-        frames = [taken, *(self._changed(source, rows, changes) for rows, changes in groups), self._changed(source, keys, sets)]
+        before = [self._changed(source, rows, changes) for _, rows, changes in _releases(rejected, number)]
+        frames = [taken, *before, self._changed(source, keys, sets)]
         made = self._call(pl.concat(frames)).join(keys.lazy(), on=list(ROW), how="semi")
         try:
             rows = made.collect(engine="streaming")
@@ -291,6 +295,20 @@ class Replays:
                 f"its columns {', '.join(LINEAGE)}"
             )
         return rows
+
+    def _taken_since(self, rows: pl.DataFrame, at: int, number: int) -> pl.DataFrame | None:
+        """The rows with contested keys that the table has taken from the source up to a version, in the files of these rows and later ones.
+
+        None if no key is contested: then the source is not read.
+        """
+        keys = self.declaration.kind.contested(self._target, rows)
+        if not keys.height:
+            return None
+        since = pl.col("_sequence") >= rows.join(keys, on=keys.columns, how="semi")["_sequence"].min()
+        rejected = self._marked().filter(since).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
+        taken = self._call(self._source.scan(at).filter(since)).join(rejected.lazy(), on=list(ROW), how="anti")
+        released = [self._work_out(keys_then.select(ROW), sets, then).lazy() for then, keys_then, sets in _releases(rejected, number)]
+        return pl.concat([taken, *released]).join(keys.lazy(), on=keys.columns, how="semi").collect(engine="streaming")
 
     def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """What the function makes of source rows, with its dimensions as they are now."""
@@ -337,6 +355,13 @@ class Replays:
     @property
     def _source(self) -> Table:
         return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
+
+
+def _releases(rejected: pl.DataFrame, before: int) -> Iterator[tuple[int, pl.DataFrame, Mapping[str, str]]]:
+    """The replays before one that released some of these rows, in order: the number, the rows, and the changes to their source rows."""
+    released = rejected.filter(pl.col(RELEASED_IN) < before).sort(RELEASED_IN)
+    for rows in released.partition_by(RELEASED_IN, maintain_order=True):
+        yield rows[RELEASED_IN][0], rows, json.loads(rows[RELEASED_WITH][0] or "{}")
 
 
 def paired_cursors(quarantine: str) -> dict[str, str]:

@@ -39,12 +39,14 @@ def merge(
     *,
     newest_by: str | None = None,
     ignore: Sequence[str] = (),
+    by_lineage: bool = True,
 ) -> Written:
     """Merge rows by key.
 
     Of several rows with one key the last counts, by `newest_by` if given (null is the oldest), else by their order. A row that is older
     than the table's by `newest_by`, or that differs in nothing but columns of lineage (`_…`) and those in `ignore`, is a duplicate: the
-    table keeps its row as it is, with the `newest_by` at which it last changed.
+    table keeps its row as it is, with the `newest_by` at which it last changed. Of equally new rows the one that came later counts, or
+    with `by_lineage=False` the given one, whatever lineage the table's has.
 
     Raises:
         ScopeError: The key does not identify rows: see `check_key`, `existing` and `difference`.
@@ -59,7 +61,7 @@ def merge(
     def attempt(delta: DeltaTable) -> Counts:
         batch = latest(table.fit(delta, frame), on, newest_by)
         before = existing(table.name, delta, batch, on)
-        compared = difference(table.name, batch, before, on, newest_by=newest_by, ignore=ignore)
+        compared = difference(table.name, batch, before, on, newest_by=newest_by, ignore=ignore, by_lineage=by_lineage)
         duplicates = frame.height - compared.new.height - compared.changed.height
         counts = Counts(compared.new.height, compared.changed.height, duplicates)
         properties = commit.properties(delta, counts, read_before_write=True)
@@ -67,6 +69,20 @@ def merge(
         return counts
 
     return table.write(commit, attempt)
+
+
+def changed_keys(table: Table, frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.DataFrame:
+    """The keys of the rows that `merge` would change with `by_lineage=False`; nothing is written.
+
+    Raises:
+        ScopeError: As `merge`.
+        SchemaMismatch: As `merge`.
+    """
+    check_key(table.name, frame, on)
+    delta = table.delta()
+    batch = latest(table.fit(delta, frame), on, newest_by)
+    before = existing(table.name, delta, batch, on)
+    return difference(table.name, batch, before, on, newest_by=newest_by, by_lineage=False).changed.select(on)
 
 
 def check_key(name: str, frame: pl.DataFrame, on: Sequence[str]) -> None:
@@ -143,6 +159,7 @@ def difference(
     *,
     newest_by: str | None = None,
     ignore: Sequence[str] = (),
+    by_lineage: bool = True,
 ) -> Difference:
     """What a batch would change in the rows `before`; the arguments are those of `merge`.
 
@@ -154,6 +171,7 @@ def difference(
     # Of equally new rows the one that came later counts, as in `latest`.
     has_order = set(lineage.ORDER) <= set(frame.columns) and set(lineage.ORDER) <= set(before.collect_schema())
     ties = list(lineage.ORDER) if has_order else [name for name in compared if not frame.schema[name].is_nested()]
+    ties = ties if by_lineage else []
     needed = dict.fromkeys([*compared, *([newest_by, *ties] if newest_by else [])])
     old = before.select(*on, pl.struct(pl.lit(value=True).alias(_EXISTING), *needed).alias(_EXISTING)).collect(engine="streaming")
     if not old.height:

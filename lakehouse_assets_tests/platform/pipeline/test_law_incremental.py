@@ -13,7 +13,7 @@ from unittest import mock
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -21,10 +21,21 @@ from lakehouse_assets.platform.pipeline import swap
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED
 from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.replay import Replays
+from lakehouse_assets.platform.pipeline.selection import Selection
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets_tests.platform.pipeline.worlds import SOURCES, FeedWorld, World, declarations, feed_steps, of_feed, steps
+from lakehouse_assets_tests.platform.pipeline.worlds import (
+    SOURCES,
+    FeedWorld,
+    World,
+    declarations,
+    feed_steps,
+    of_feed,
+    steps,
+    with_a_fix,
+)
 
 CASES = [
     pytest.param(declaration, id=f"{kind}, {inputs} inputs{', a dimension' if dimension else ''}")
@@ -98,6 +109,45 @@ def test_an_incremental_table_equals_a_full_refresh(declaration, history):
 @given(history=st.lists(st.tuples(feed_steps, runs), min_size=1, max_size=4))
 def test_tables_over_a_feed_follow_files_that_are_read_again_or_taken_back(declaration, history):
     hold_law(FeedWorld, declaration, history)
+
+
+# Two values of a part, of which one is rejected: so a value often comes again after another one was rejected.
+lines = st.lists(
+    st.fixed_dictionaries(
+        {"part": st.sampled_from(["jan", "feb"]), "code": st.sampled_from(["x", "z"]), "amount": st.sampled_from([-1, 1])}
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def jan(*amounts: int) -> tuple[str, int, list[dict[str, object]]]:
+    return ("land", 0, [{"part": "jan", "code": "x", "amount": amount} for amount in amounts])
+
+
+landings = st.tuples(st.sampled_from(["land", "land", "land", "reread", "restore"]), st.integers(0, 3), lines)
+replayed = st.none() | st.sampled_from([None, "_sequence > 2", "_row = 0", "part = 'jan'"]).map(Selection)
+
+
+@pytest.mark.parametrize(("strict", "fixed"), [pytest.param(*both, id=name) for name, both in with_a_fix().items()])
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(history=st.lists(st.tuples(landings, replayed), min_size=2, max_size=6))
+@example(history=[(jan(1), None), (jan(-1), None), (jan(1), None)])  # the last file changes nothing
+@example(history=[(jan(1, -1), Selection()), (jan(-1), None), (jan(1, -1), None), (("restore", 0, []), None)])  # the last files go again
+def test_a_table_whose_rejected_rows_were_all_released_equals_a_full_refresh(strict, fixed, history):
+    """The contract is fixed for replays alone: what a refresh reads is rejected as before."""
+    folder = Path(tempfile.mkdtemp())
+    try:
+        world = FeedWorld(folder / "world")
+        for landing, selection in [*history, (None, Selection())]:
+            world.apply(([landing] if landing else [], None))
+            Refresh(strict, world.lakehouse, "run").run()
+            if selection is not None:
+                Replays(fixed, world.lakehouse, "replay").run(selection)
+        fresh = from_scratch(world, fixed, folder / "fresh")
+        assert contents(world.lakehouse, fixed.name) == contents(fresh, fixed.name)
+    finally:
+        shutil.rmtree(folder)
 
 
 def hold_law(world_type: type[World], declaration: TableDeclaration, history: list) -> None:

@@ -12,6 +12,7 @@ from functools import reduce
 from operator import or_
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import polars as pl
 import pytest
@@ -20,9 +21,11 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, Full
 from lakehouse_assets.platform.declarations.row_kinds import Upsert
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.pipeline.replay import Replays
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.contract import Contract, column
@@ -211,20 +214,98 @@ def test_a_line_that_becomes_equal_to_another_one_of_its_file_is_a_line_of_its_o
     assert_whole(shop)
 
 
-def test_an_older_row_does_not_undo_a_newer_one(shop):
-    class Stock(Contract):
-        item: str = column(key=True)
-        quantity: int = column(ge=0)
+class Stock(Contract):
+    item: str = column(key=True)
+    at: int = column()
+    quantity: int = column(ge=0)
 
-    def stock(rows: pl.LazyFrame) -> pl.LazyFrame:
-        return orders.function(rows).drop("line")
 
-    declaration = replace(orders, contract=Stock, function=stock, kind=Upsert(("item",)))
+def stock(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """What the newest file says of an item; all rows are equally new by `at`."""
+    return orders.function(rows).drop("line").with_columns(at=pl.lit(1, pl.Int64))
+
+
+STOCKS = [
+    pytest.param(replace(orders, contract=Stock, function=stock, kind=Upsert(("item",), newest_by=newest_by)), id=f"newest_by {newest_by}")
+    for newest_by in (None, "at")
+]
+
+
+def take(lakehouse: Lakehouse, declaration: TableDeclaration, *files: list[tuple[str, str]]) -> None:
+    """One refresh a file: a row that changes nothing then leaves no trace in the table."""
+    for rows in files:
+        land(lakehouse, rows)
+        refresh(lakehouse, declaration)
+
+
+def in_stock(lakehouse: Lakehouse) -> dict[str, int]:
+    return dict(lakehouse.table(orders.name).scan().select("item", "quantity").collect().iter_rows())
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_an_older_row_does_not_undo_a_newer_one(shop, declaration):
     land(shop, [("tea", "1,0"), ("jam", "1,0"), ("jam", "5")], [("tea", "7")], [("jam", "2,0")])
     refresh(shop, declaration)
     done = replays(shop, declaration).run(FIX)
-    assert dict(shop.table(declaration.name).scan().select("item", "quantity").collect().iter_rows()) == {"tea": 7, "jam": 20}
+    assert in_stock(shop) == {"tea": 7, "jam": 20}
     assert done.account == RowAccount(3, 0, 1, 2)
+    assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param([[("tea", "7")], [("tea", "1,0")], [("tea", "7")]], id="in a later file"),
+        pytest.param([[("tea", "7")], [("tea", "1,0"), ("tea", "7")]], id="later in its file"),
+    ],
+)
+def test_a_released_row_does_not_undo_a_later_one_that_changed_nothing(shop, declaration, files):
+    take(shop, declaration, *files, [("jam", "1,0"), ("pie", "1")], [("pie", "2,0")])
+    done = replays(shop, declaration).run(FIX)
+    assert (done.released, done.account) == (3, RowAccount(3, 1, 1, 1))
+    assert in_stock(shop) == {"tea": 7, "jam": 10, "pie": 20}
+    assert_whole(shop, declaration)
+    full_refresh(Refresh(declaration, shop, "run"))
+    assert in_stock(shop) == {"tea": 7, "jam": 10, "pie": 20}
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_a_released_row_is_not_undone_by_an_older_one_that_is_released_after_it(shop, declaration):
+    take(shop, declaration, [("tea", "10")], [("tea", "2,0")], [("tea", "1,0")])
+    newer, older = (replays(shop, declaration).run(replace(FIX, where=f"_sequence = {number}")) for number in (3, 2))
+    assert (newer.account, older.account) == (RowAccount(1, 0, 0, 1), RowAccount(1, 0, 0, 1))
+    assert in_stock(shop) == {"tea": 10}
+    assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_a_later_row_that_the_table_has_not_taken_does_not_hold_a_released_one_back(shop, declaration):
+    take(shop, declaration, [("tea", "7")], [("tea", "1,0")], [("tea", "7,")])
+    land(shop, [("tea", "7")])  # it was not read yet
+    assert replays(shop, declaration).run(replace(FIX, where="_sequence = 2")).account == RowAccount(1, 0, 1)
+    assert in_stock(shop) == {"tea": 10}
+    refresh(shop, declaration)
+    assert in_stock(shop) == {"tea": 7}
+    assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_a_later_row_that_another_process_takes_meanwhile_is_not_undone(shop, declaration):
+    take(shop, declaration, [("tea", "7")], [("tea", "1,0")])
+    calls = 0
+
+    def slow(rows):
+        nonlocal calls
+        calls += 1
+        if calls == 3:  # 1: which rows pass, 2: what is written, 3: what came later
+            with mock.patch.object(Replays, "finish"):  # a refresh that had begun before
+                take(shop, declaration, [("tea", "7")])
+        return stock(rows)
+
+    replays(shop, replace(declaration, function=slow)).run(FIX)
+    assert calls > 3
+    assert in_stock(shop) == {"tea": 7}
     assert_whole(shop, declaration)
 
 

@@ -265,6 +265,31 @@ class KeyedOnce(Contract):
     amount: int = column(ge=0)
 
 
+class LatestOfAnyAmount(Latest):
+    amount: int = column()
+
+
+class HistoryOfAnyAmount(History):
+    amount: int = column()
+
+
+class Newest(Contract):
+    part: str = column(key=True)
+    amount: int = column(ge=0)
+
+
+class NewestOfAnyAmount(Newest):
+    amount: int = column()
+
+
+class Dated(Newest):
+    version: int = column()
+
+
+class DatedOfAnyAmount(Dated):
+    amount: int = column()
+
+
 class Unkeyed(Contract):
     part: str = column(nullable=True)
     amount: int = column(ge=0)
@@ -298,4 +323,29 @@ def of_feed() -> dict[str, TableDeclaration]:
         "Append": table("shop.silver.all", contract=Unkeyed, kind=Append(), inputs=reads)(unkeyed),
         "SCD1": table("shop.silver.latest", contract=Latest, kind=SCD1(("part",), "version"), inputs=reads, dimensions=lookup)(event),
         "SCD2": table("shop.silver.history", contract=History, kind=SCD2(("part",), "version"), inputs=reads, dimensions=lookup)(event),
+    }
+
+
+def with_a_fix() -> dict[str, tuple[TableDeclaration, TableDeclaration]]:
+    """Declarations over a feed that compute a row by itself, each with one whose contract takes what the first one rejects."""
+
+    def newest(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.drop("code")
+
+    def dated(orders: pl.LazyFrame) -> pl.LazyFrame:
+        return orders.with_columns(version=pl.when(pl.col("code") == "z").then(2).otherwise(1).cast(pl.Int64)).drop("code")
+
+    def event(orders: pl.LazyFrame) -> pl.LazyFrame:
+        moment = pl.lit(datetime(2026, 1, 1, tzinfo=UTC)).dt.cast_time_unit("us") + pl.duration(days="_sequence")
+        version = pl.col("_sequence") * 100 + pl.col("_row")
+        return orders.with_columns(valid_from=moment, is_deleted=pl.col("code") == "z", version=version).drop("code")
+
+    def both(name: str, strict: type[Contract], fixed: type[Contract], kind: Any, function: Callable[..., pl.LazyFrame]) -> Any:
+        return tuple(table(name, contract=contract, kind=kind, inputs={"orders": FEED})(function) for contract in (strict, fixed))
+
+    return {
+        "Upsert": both("shop.silver.newest", Newest, NewestOfAnyAmount, Upsert(("part",)), newest),
+        "Upsert with newest_by": both("shop.silver.dated", Dated, DatedOfAnyAmount, Upsert(("part",), newest_by="version"), dated),
+        "SCD1": both("shop.silver.state", Latest, LatestOfAnyAmount, SCD1(("part",), "version"), event),
+        "SCD2": both("shop.silver.states", History, HistoryOfAnyAmount, SCD2(("part",), "version"), event),
     }
