@@ -109,8 +109,8 @@ class CustomerMonth(Contract):
     last_line_at: Timestamp = column(description="Last invoice of any kind.")
     first_order_at: Timestamp = column(nullable=True, description="First sale.")
     last_order_at: Timestamp = column(nullable=True, description="Last sale.")
-    invoices: list[str] = column(description="Invoices with a sale, each once, sorted.")
-    stock_codes: list[str] = column(description="Different products bought, sorted.")
+    orders: int = column(ge=0, description="Invoices with a sale.")
+    products: int = column(ge=0, description="Different products bought.")
     units: int = column(ge=0, description="Units bought.")
     gross: float = column(ge=0, description="Bought and charged.")
     returned: float = column(ge=0, description="Cancelled and refunded.")
@@ -124,8 +124,10 @@ class Customer360(Contract):
     country: str = column(description="Country in the register, else on the last invoice.")
     first_order_at: Timestamp = column(nullable=True, description="First sale.")
     last_order_at: Timestamp = column(nullable=True, description="Last sale.")
-    orders: int = column(ge=0, description="Invoices with a sale.")
-    products: int = column(ge=0, description="Different products bought.")
+    orders: int = column(ge=0, description="Invoices with a sale; one that goes over two months counts in both.")
+    monthly_products: float = column(
+        nullable=True, gt=0, description="Different products bought in a month, averaged over months with a sale."
+    )
     units: int = column(ge=0, description="Units bought.")
     gross: float = column(ge=0, description="Bought and charged.")
     returned: float = column(ge=0, description="Cancelled and refunded.")
