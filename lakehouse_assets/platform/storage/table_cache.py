@@ -53,6 +53,12 @@ def latest(uri: str, options: Mapping[str, str], open_table: Callable[[], DeltaT
     return table
 
 
+def is_current(uri: str, options: Mapping[str, str]) -> bool:
+    """Whether this process has the table open at its newest version: then it exists, and that costs a look at one commit."""
+    entry = _cache.get(access_key(uri, options))
+    return entry is not None and _newest(uri, options, entry.newest.version) == entry.newest
+
+
 def put(uri: str, options: Mapping[str, str], table: DeltaTable, newest: _Commit | None = None) -> None:
     """Cache a table for the next reader. From here on nobody may write with this object.
 
