@@ -196,7 +196,11 @@ def _log_datasets(client: Any, run_id: str, tables: Sequence[TrainingTable]) -> 
         )
         for table in tables
     ]
-    client.log_inputs(run_id, datasets=inputs)
+    try:
+        client.log_inputs(run_id, datasets=inputs)
+    except load_mlflow().exceptions.MlflowException:
+        # MLflow keeps a dataset once for all runs. Of two that add it at once the second is refused; tried again, it finds the first one's.
+        client.log_inputs(run_id, datasets=inputs)
 
 
 def _log_files(client: Any, run_id: str, training: TrainingRun) -> None:

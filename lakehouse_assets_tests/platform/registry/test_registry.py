@@ -2,8 +2,10 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import polars as pl
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Aliases, NoSuchModelVersion
-from lakehouse_assets.platform.registry.training_run import TrainingTable
+from lakehouse_assets.platform.registry.training_run import TrainingTable, _log_datasets
 from lakehouse_assets_tests.platform.registry.example import FEATURES, MODEL, Linear, training
 
 NAME = "demo.daily_revenue"
@@ -105,6 +107,23 @@ def test_datasets_keep_their_version_also_version_0(registry):
         "sales.gold.daily_revenue": ("/tables/daily_revenue", 0),
         "demo.features.daily": ("/tables/daily", 3),
     }
+
+
+def test_trainings_that_log_the_same_dataset_at_once_all_do(registry):
+    version = registry.log_training(training())
+    mlflow_client = client(registry)
+    runs = [mlflow_client.create_run(mlflow_client.get_run(version.run_id).info.experiment_id).info.run_id for _ in range(4)]
+    together = Barrier(len(runs))
+
+    def log(run_id: str) -> None:
+        for number in range(10):
+            table = TrainingTable(name="t", version=number, uri="/t", digest=f"digest {number}", rows=1)
+            together.wait(timeout=60)
+            _log_datasets(mlflow_client, run_id, [table])
+
+    with ThreadPoolExecutor(len(runs)) as threads:
+        list(threads.map(log, runs))
+    assert [len(mlflow_client.get_run(run_id).inputs.dataset_inputs) for run_id in runs] == [10] * 4
 
 
 def test_mlflows_own_source_still_drops_version_0():
