@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.platform.storage import types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
-from lakehouse_assets.platform.storage.merge import check_key, difference, existing
+from lakehouse_assets.platform.storage.merge import check_key, difference, existing, latest
 from lakehouse_assets.platform.storage.table import Table
 
 KNOWN_AT = "known_at"
@@ -35,14 +35,14 @@ def revise(table: Table, frame: pl.DataFrame, on: Sequence[str], revised_at: dat
 
     def attempt(delta: DeltaTable) -> Counts:
         fitted = table.fit(delta, frame)
-        latest = as_known(existing(table.name, delta, fitted, on), on).collect(engine="streaming")
-        changes = difference(table.name, fitted, latest.lazy(), on, ignore=[KNOWN_AT])
-        before = latest.select(*on, (pl.col(KNOWN_AT) + pl.duration(microseconds=1)).alias("__after"))
+        known = as_known(existing(table.name, delta, fitted, on), on).collect(engine="streaming")
+        changes = difference(table.name, latest(fitted, on, None), known.lazy(), on, ignore=[KNOWN_AT])
+        before = known.select(*on, (pl.col(KNOWN_AT) + pl.duration(microseconds=1)).alias("__after"))
         revised = changes.changed.join(before, on=list(on), maintain_order="left").with_columns(
             pl.max_horizontal(KNOWN_AT, "__after", earliest)
         )
         rows = pl.concat([changes.new, revised.select(changes.new.columns)])
-        counts = Counts(written=rows.height, duplicates=changes.duplicates)
+        counts = Counts(written=rows.height, duplicates=fitted.height - rows.height)
         table.write_rows(delta, rows, commit.properties(delta, counts, read_before_write=True))
         return counts
 

@@ -161,12 +161,11 @@ def difference(
     ignore: Sequence[str] = (),
     by_lineage: bool = True,
 ) -> Difference:
-    """What a batch would change in the rows `before`; the arguments are those of `merge`.
+    """What a batch with one row a key (`latest`) would change in the rows `before`; the arguments are those of `merge`.
 
     Raises:
         ScopeError: `before` has a key twice, as after an append to a table that is merged into.
     """
-    batch = latest(frame, on, newest_by)
     compared = [column for column in frame.columns if column not in (*on, *ignore) and not column.startswith("_")]
     # Of equally new rows the one that came later counts, as in `latest`.
     has_order = set(lineage.ORDER) <= set(frame.columns) and set(lineage.ORDER) <= set(before.collect_schema())
@@ -175,14 +174,14 @@ def difference(
     needed = dict.fromkeys([*compared, *([newest_by, *ties] if newest_by else [])])
     old = before.select(*on, pl.struct(pl.lit(value=True).alias(_EXISTING), *needed).alias(_EXISTING)).collect(engine="streaming")
     if not old.height:
-        return Difference(batch, batch.clear(), frame.height - batch.height)
+        return Difference(frame, frame.clear(), 0)
     differs = pl.any_horizontal(pl.lit(value=False), *(pl.col(c).ne_missing(pl.col(_EXISTING).struct.field(c)) for c in compared))
     is_new = pl.col(_EXISTING).is_null()
-    pairs = batch.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
+    pairs = frame.lazy().join(old.lazy(), on=list(on), how="left", maintain_order="left")
     rows = pairs.select(is_new.alias("new"), (~is_new & differs & ~_is_older(newest_by, ties)).alias("changed")).collect()
-    if rows.height != batch.height:
+    if rows.height != frame.height:
         raise ScopeError(f"{name} has a key of {', '.join(on)} twice, so it is not clear which row would change: remove one")
-    new, changed = batch.filter(rows["new"]), batch.filter(rows["changed"])
+    new, changed = frame.filter(rows["new"]), frame.filter(rows["changed"])
     return Difference(new, changed, frame.height - new.height - changed.height)
 
 

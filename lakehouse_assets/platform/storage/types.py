@@ -118,7 +118,9 @@ def fit(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], table: str) -> p
             problems.append(f"{name!r} is {found}, the table has {wanted}")
     if problems:
         raise SchemaMismatch(f"{table}: the frame does not fit the table ({'; '.join(problems)})")
-    return frame.with_columns(casts).select(list(schema))
+    fitted = frame.with_columns(casts) if casts else frame
+    # To select columns copies them where they lie in several chunks.
+    return fitted if fitted.columns == list(schema) else fitted.select(list(schema))
 
 
 def holds(wanted: pl.DataType, found: pl.DataType) -> bool:
