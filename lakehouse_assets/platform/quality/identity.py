@@ -6,6 +6,8 @@ So a row that is in two files is one row, and a row that is twice in one file is
 import polars as pl
 import xxhash
 
+from lakehouse_assets.platform.storage.digests import shared
+
 LINE_ID = "line_id"
 _TEXTS_AT_ONCE = 5_000
 
@@ -40,10 +42,10 @@ def _digests(texts: pl.Series) -> pl.Series:
 def _numbered(lines: pl.Series) -> pl.Series:
     """`line_id` of lines with `_file` and `line_id`. Almost all are the only ones of their kind: only the others are grouped."""
     ids = lines.struct.field(LINE_ID)
-    kinds = lines.hash()
-    if kinds.n_unique() == kinds.len():
+    may_repeat = shared(ids.hash())
+    if may_repeat is None:
         return ids
-    repeated = lines.struct.unnest().with_row_index("_at").filter(kinds.is_duplicated())
+    repeated = lines.struct.unnest().with_row_index("_at").filter(may_repeat)
     # `pl.format` panics on columns that are chunked differently, as these are.
     repeated = repeated.with_columns(_number=pl.int_range(1, pl.len() + 1).over("_file", LINE_ID)).filter(pl.col("_number") > 1)
     return ids.scatter(

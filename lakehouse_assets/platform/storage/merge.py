@@ -12,6 +12,7 @@ from deltalake import CommitProperties, DeltaTable
 
 from lakehouse_assets.platform.storage import lineage, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
+from lakehouse_assets.platform.storage.digests import digest, shared
 from lakehouse_assets.platform.storage.errors import ScopeError
 from lakehouse_assets.platform.storage.table import WRITER, Table
 
@@ -140,15 +141,10 @@ def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str
 
 
 def _may_exist(rows: pl.LazyFrame, keys: pl.DataFrame) -> pl.DataFrame:
-    """The keys without those that `rows` certainly do not have: numbers are compared many times faster than texts."""
-    wanted = keys.select(_digest(keys.columns))
-    common = rows.select(_digest(keys.columns)).join(wanted.lazy(), on=_DIGEST, how="semi").collect(engine="streaming")
+    """The keys without those that `rows` certainly do not have."""
+    wanted = keys.select(digest(keys.columns).alias(_DIGEST))
+    common = rows.select(digest(keys.columns).alias(_DIGEST)).join(wanted.lazy(), on=_DIGEST, how="semi").collect(engine="streaming")
     return keys.filter(wanted[_DIGEST].is_in(common[_DIGEST].implode())) if common.height else keys.clear()
-
-
-def _digest(on: Sequence[str]) -> pl.Expr:
-    """A hash of the key. Two keys may share one, and another version of Polars makes others, so it is compared at once and never stored."""
-    return pl.struct(on).hash().alias(_DIGEST)
 
 
 def difference(
@@ -187,8 +183,8 @@ def difference(
 
 def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.DataFrame:
     """Of each key the row that counts, in the order of the frame."""
-    digests = frame.select(_digest(on)).to_series()
-    if digests.n_unique() == frame.height:
+    may_repeat = shared(frame.select(digest(on)).to_series())
+    if may_repeat is None:
         return frame
     # Of rows that are equally new the later one counts; where rows have no order, the one with the larger values, so order does not matter.
     came = list(lineage.ORDER) if set(lineage.ORDER) <= set(frame.columns) else []
@@ -196,7 +192,7 @@ def latest(frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.
     order = list(dict.fromkeys([*([newest_by] if newest_by else []), *(came or values)]))
     position = "__position"
     rows = frame.select(*dict.fromkeys([*on, *order])).with_row_index(position)
-    rows = rows.filter(digests.is_duplicated())
+    rows = rows.filter(may_repeat)
     rows = rows.sort(order, maintain_order=True) if order else rows
     superseded = rows.filter(~pl.struct(on).is_last_distinct())[position]
     return frame.filter(pl.repeat(value=True, n=frame.height, eager=True).scatter(superseded, values=False))

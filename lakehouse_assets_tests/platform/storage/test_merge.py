@@ -180,7 +180,7 @@ def test_keys_of_every_type_that_can_be_compared(table, name, many_rows, monkeyp
 @pytest.mark.parametrize("on", [["id"], ["name"], ["id", "name"]], ids=str)
 def test_keys_that_share_a_digest_are_told_apart(table, on, monkeypatch):
     monkeypatch.setattr(merging, "_MANY_ROWS", 0)
-    monkeypatch.setattr(merging, "_digest", lambda key: pl.col(key[0]).is_null().cast(pl.UInt64).alias(merging._DIGEST))
+    monkeypatch.setattr(merging, "digest", lambda key: pl.col(key[0]).is_null().cast(pl.UInt64))
     rows = pl.DataFrame({"id": [1, 2, 3], "name": ["a", "b", "c"], "value": [1, 1, 1]})
     table.create(rows.schema)
     assert merge(table, rows, on).counts == Counts(written=3)
