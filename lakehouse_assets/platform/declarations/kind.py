@@ -310,13 +310,13 @@ def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> Non
         )
 
 
-def require_partitions_in_key(table: "TableDeclaration", key: Sequence[str]) -> None:
-    """Refuse a partition column outside the key: one key could be in two partitions.
+def require_partitions_in_key(table: "TableDeclaration", key: Sequence[str], partitions: Sequence[str] | None = None) -> None:
+    """Refuse a partition column outside the key: one key could be in two partitions. All those of the table are asked, or `partitions`.
 
     Raises:
         DeclarationError: So it is.
     """
-    if outside := [name for name in table.partitions if name not in key]:
+    if outside := [name for name in (table.partitions if partitions is None else partitions) if name not in key]:
         own = f"the key {', '.join(key) or '(none)'} of contract {table.contract.__name__}"
         raise DeclarationError(
             f"{table.name}: it is partitioned by {', '.join(outside)}, which is not part of {own}, so one key could be in two partitions. "

@@ -32,7 +32,7 @@ from lakehouse_assets.platform.storage import replace as replacing
 from lakehouse_assets.platform.storage.commit import Commit, Written
 from lakehouse_assets.platform.storage.lineage import ORDER
 from lakehouse_assets.platform.storage.scd1 import Latest
-from lakehouse_assets.platform.storage.scd2 import IS_DELETED, VALID_FROM, History
+from lakehouse_assets.platform.storage.scd2 import IS_CURRENT, IS_DELETED, VALID_FROM, History
 from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope
 from lakehouse_assets.platform.storage.snapshots import Snapshots
 from lakehouse_assets.platform.storage.table import Table
@@ -276,7 +276,7 @@ class _Changes(RowKind):
                 f"{table.name}: retire_at_most={self.retire_at_most} means nothing for events, which retire no key that they lack: leave "
                 "it out, or say snapshot=True"
             )
-        require_partitions_in_key(table, self.key)
+        require_partitions_in_key(table, self.key, table.partition_by)
         self.check_unversioned(table, where)
         schema = pl.Schema({name: column.dtype.type for name, column in columns.items()})
         if taken := [name for name in self.stored(schema) if name in columns and name in self.adds(schema)]:
@@ -365,6 +365,10 @@ class SCD2(_Changes):
 
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
 
+    def partition_by(self, declared: tuple[str, ...]) -> tuple[str, ...]:
+        """See `Kind.partition_by`. Closed intervals lie apart, so that a change costs the same however many there are."""
+        return (*declared, IS_CURRENT)
+
     @property
     def storage(self) -> History | Snapshots:
         """See `_Changes.storage`."""
@@ -377,6 +381,8 @@ class SCD2(_Changes):
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
+        if IS_CURRENT in table.partition_by:
+            raise DeclarationError(f"{table.name}: {self.word} is always partitioned by {IS_CURRENT}: leave it out of partition_by")
         super().check(table)
         require_key(table, [(*self.key, self.sequence_by)])
 

@@ -278,7 +278,7 @@ def table(
         kind: What is recomputed when sources change, and how it is written.
         inputs: The tables whose changes drive what is recomputed, by the parameters of the function.
         dimensions: The tables in which rows are looked up, by the parameters of the function.
-        partition_by: Columns by which the table is partitioned; `ByPartition` says so itself.
+        partition_by: Columns by which the table is partitioned; `ByPartition` says so itself, and `SCD2` adds `is_current`.
         row_for_row: Whether the function returns one row for each that it is given; then no row can get lost in it unseen.
         picture: Draws the table for people, after each change.
         owner: Who answers for it; the product's team by default.

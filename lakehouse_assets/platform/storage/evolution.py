@@ -148,13 +148,16 @@ def _write_difference(
     came_keys = hashed[0].join(hashed[1], on=[*keys, "__hash"], how="anti", nulls_equal=True).select(keys).collect(engine="streaming")
     went_keys = hashed[1].join(hashed[0], on=keys, how="anti", nulls_equal=True).select(keys).collect(engine="streaming")
     came = new.join(came_keys.lazy(), on=keys, how="semi", nulls_equal=True).collect(engine="streaming")
-    old = stored.select(keys).join(came_keys.lazy(), on=keys, how="semi").collect(engine="streaming")
+    placed = list(dict.fromkeys([*keys, *delta.metadata().partition_columns]))
+    old = stored.select(placed).join(came_keys.lazy(), on=keys, how="semi").collect(engine="streaming")
     gone = stored.join(went_keys.lazy(), on=keys, how="semi").collect(engine="streaming")
     changed = came.join(old, on=keys, how="semi", maintain_order="left")
     fresh = came.join(old, on=keys, how="anti", maintain_order="left")
     found = merge.Difference(fresh, changed, total - came.height)
     counts = Counts(fresh.height, changed.height, found.duplicates, gone.height)
-    merge.write_difference(table, delta, found, identity, commit.properties(delta, counts, read_before_write=True), removed=gone)
+    before = pl.concat([old, gone.select(placed)])
+    properties = commit.properties(delta, counts, read_before_write=True)
+    merge.write_difference(table, delta, found, identity, properties, removed=gone, before=before)
     return counts
 
 

@@ -103,26 +103,28 @@ def check_key(name: str, frame: pl.DataFrame, on: Sequence[str]) -> None:
         raise ScopeError(f"{name}: a key cannot hold floats or nested values: {', '.join(vague)}")
 
 
-def check_partitions(name: str, delta: DeltaTable, on: Sequence[str]) -> list[str]:
-    """The columns that the table is partitioned by.
+def check_partitions(name: str, delta: DeltaTable, on: Sequence[str], moves: Sequence[str] = ()) -> list[str]:
+    """The columns of the key that the table is partitioned by, besides which it may be partitioned by those of `moves`.
 
     Raises:
         ScopeError: One of them is not part of the key, so that two partitions could have the same key.
     """
-    partitions = delta.metadata().partition_columns
+    partitions = [column for column in delta.metadata().partition_columns if column not in moves]
     not_in_key = sorted(set(partitions) - set(on))
     if not_in_key:
         raise ScopeError(f"{name} is partitioned by {', '.join(not_in_key)}, which is not part of the key {', '.join(on)}")
     return partitions
 
 
-def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str]) -> pl.LazyFrame:
+def existing(name: str, delta: DeltaTable, frame: pl.DataFrame, on: Sequence[str], moves: Sequence[str] = ()) -> pl.LazyFrame:
     """The table's rows with the keys of `frame`, read from the partitions of `frame`.
+
+    A key's rows may be in several partitions by the columns of `moves`: these are all read.
 
     Raises:
         ScopeError: As `check_partitions`.
     """
-    partitions = check_partitions(name, delta, on)
+    partitions = check_partitions(name, delta, on, moves)
     rows = pl.scan_delta(delta)
     if not frame.height or not delta.file_uris():
         return pl.LazyFrame(schema=rows.collect_schema())
@@ -218,8 +220,13 @@ def write_difference(
     properties: CommitProperties,
     *,
     removed: pl.DataFrame | None = None,
+    before: pl.DataFrame | None = None,
 ) -> None:
-    """One commit: new rows are inserted, changed rows updated, rows with the keys of `removed` deleted."""
+    """One commit: new rows are inserted, changed rows updated, rows with the keys of `removed` deleted.
+
+    Where the table is partitioned by a column outside the key, `before` has the changed rows as they are in the table, at least their key
+    and partition: only those partitions are scanned and rewritten.
+    """
     deleted = compared.new.clear() if removed is None else removed.select(compared.new.columns)
     if not compared.changed.height and not deleted.height:
         table.write_rows(delta, compared.new, properties)
@@ -229,7 +236,8 @@ def write_difference(
     match = " AND ".join(f"t.{predicates.identifier(c)} = s.{predicates.identifier(c)}" for c in on)
     partitions = delta.metadata().partition_columns
     if partitions:
-        match += " AND " + predicates.sql(predicates.values_of(source, partitions), "t")
+        targets = source if before is None else before.join(source, on=list(on), how="semi")
+        match += " AND " + predicates.sql(predicates.values_of(targets, partitions), "t")
     columns = {predicates.identifier(c): f"s.{predicates.identifier(c)}" for c in compared.new.columns}
     merger = delta.merge(
         source.to_arrow(),

@@ -9,6 +9,9 @@ that says what the one before it said opens no interval, but is remembered in `r
 two needs it. So a table is the same whatever the order in which its events came, except for lineage (`_…`): an interval has the lineage of
 one of the events that said it.
 
+A table may be partitioned by `is_current`. Then the interval that an event closes moves to the other partition, and the merge rewrites the
+files of current intervals alone: there is at most one a key, however long the history is.
+
 Columns may be named that open no interval when they change. An interval shows what its latest event says of them, and `repeats` then
 remembers all its events, the first too, each with its own values of these columns.
 """
@@ -136,7 +139,7 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         schema = pl.scan_delta(delta).collect_schema()
         check_made_for(table.name, schema, history.schema(events.schema))
         fitted = types.fit(events, {name: schema[name] for name in schema if name in events.columns}, table.name)
-        rows = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, history.on)
+        rows = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, history.on, (IS_CURRENT,))
         before = rows.collect(engine="streaming")
         folded_before = before.clear() if scope else before
         after = table.fit(delta, fold(history, folded_before, fitted))
@@ -147,7 +150,7 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         counts = Counts(written, fresh.height - written, events.height - fresh.height, removed.height if scope else 0)
         compared = difference(table.name, after, before.lazy(), identity)
         properties = commit.properties(delta, counts, read_before_write=True)
-        write_difference(table, delta, compared, identity, properties, removed=removed)
+        write_difference(table, delta, compared, identity, properties, removed=removed, before=before)
         return counts
 
     return table.write(commit, attempt)

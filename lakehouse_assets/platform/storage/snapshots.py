@@ -5,8 +5,8 @@ change events are in `scd2` and `scd1`.
 
 A snapshot is all rows with one number, and is whole: a key that it lacks was retired at its time, if it was known by then. So an interval
 stands for all snapshots from its own to the next interval's, and a snapshot that says what the one before it said costs no row. Its number
-and time are kept once, in `snapshots` of the smallest key's last row: a snapshot that arrives late takes back what its successor said only
-from that successor on. The time of a snapshot is the latest `valid_from` in it or in one before it.
+and time are kept once, in `snapshots` of the smallest current key's last row: a snapshot that arrives late takes back what its successor
+said only from that successor on. The time of a snapshot is the latest `valid_from` in it or in one before it.
 
 A retired key shows what was last known of it. A key whose row in a snapshot was rejected is assumed to be there as before, and `assumed`
 remembers that, for when an older snapshot arrives late.
@@ -220,8 +220,9 @@ def _with_bookkeeping(how: Snapshots, intervals: pl.DataFrame, times: pl.DataFra
     )
     places = places.sort(how.identity).with_columns(pl.col(_GROUP).forward_fill().over(how.on)).join(marks, on=how.identity, how="semi")
     lists = places.drop_nulls(_GROUP).group_by(_GROUP).agg(pl.col(how.sequence_by).sort().alias(ASSUMED))
-    # The smallest key is first, and its last row knows all snapshots.
-    first = intervals.head(1).select(how.on)
+    # The smallest key is first, and its last row knows all snapshots; a current one, since each snapshot changes that row.
+    current = intervals.filter(IS_CURRENT)
+    first = (current if current.height else intervals).head(1).select(how.on)
     last = intervals.join(first, on=how.on, how="semi").select(pl.col(_GROUP).last())
     all_of_them = last.with_columns(times.select(pl.struct(how.sequence_by, VALID_FROM).implode()).to_series().alias(SNAPSHOTS))
     for noted in (lists, all_of_them):
@@ -284,7 +285,7 @@ def write(
         raise ScopeError(f"{table.name}: no row of the snapshot {numbers[0]} is there, so it cannot be told from one that failed")
 
     def attempt(delta: DeltaTable) -> Counts:
-        check_partitions(table.name, delta, how.on)
+        check_partitions(table.name, delta, how.on, (IS_CURRENT,))
         scanned = pl.scan_delta(delta)
         schema = scanned.collect_schema()
         check_made_for(table.name, schema, how.schema(rows.schema))
@@ -300,7 +301,8 @@ def write(
         compared = difference(table.name, after, before.lazy(), how.identity)
         removed = before.join(after, on=how.identity, how="anti")
         counts = _counts(how, fitted, existing, after, removed.height if full_refresh else 0)
-        write_difference(table, delta, compared, how.identity, commit.properties(delta, counts, read_before_write=True), removed=removed)
+        properties = commit.properties(delta, counts, read_before_write=True)
+        write_difference(table, delta, compared, how.identity, properties, removed=removed, before=before)
         return counts
 
     return table.write(commit, attempt)

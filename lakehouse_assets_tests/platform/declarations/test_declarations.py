@@ -267,6 +267,14 @@ def test_a_partitioned_kind_has_its_own_partitions():
     assert declared(ByPartition("day"), partition_by=("day",)).partitions == ("day",)
 
 
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_intervals_are_partitioned_by_whether_they_are_current(snapshot):
+    kind = SCD2(("part",), "number", snapshot=snapshot)
+    assert declared(kind, Event).partitions == ("is_current",)
+    assert declared(kind, Event, partition_by=("part",)).partitions == ("part", "is_current")
+    refused(lambda: declared(kind, Event, partition_by=("is_current",)), NAME, "always partitioned by is_current", "leave it out")
+
+
 def test_a_type_that_no_table_can_hold_is_refused():
     refused(lambda: declared(Full(), contract(took=(pl.Duration, column()))), NAME, "'took' has type Duration", "cast it to a type")
 

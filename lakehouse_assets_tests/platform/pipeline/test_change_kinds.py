@@ -10,6 +10,7 @@ from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2
 from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
+from lakehouse_assets.platform.pipeline.layout import FullRefreshNeeded
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.replay import Replays
 from lakehouse_assets.platform.pipeline.selection import Selection
@@ -93,6 +94,64 @@ def test_a_snapshot_that_is_cut_off_is_quarantined_and_the_others_of_its_batch_a
     (evidence,) = (found for found in done.evidence if found.rule.name == SNAPSHOT_COMPLETE)
     assert evidence.broken == 10
     assert "it lacks 30 of the 40 keys that were current before it" in evidence.rule.text
+
+
+EVENTS = SCD2(("id",), sequence_by="sequence")
+
+
+def intervals(shop):
+    rows = shop.table("shop.silver.articles").scan().sort("id", "sequence").select("id", "sequence", "price", "is_current")
+    return rows.collect().rows()
+
+
+@pytest.mark.parametrize("partition_by", [(), ("id",)])
+def test_a_full_refresh_moves_intervals_between_their_partitions(shop, partition_by):
+    def with_prices(prices):
+        @table("shop.silver.articles", contract=Article, kind=EVENTS, inputs={"rows": "shop.bronze.articles"}, partition_by=partition_by)
+        def articles(rows: pl.LazyFrame) -> pl.LazyFrame:
+            """Articles."""
+            rows = rows.with_columns(valid_from=pl.lit(START) + pl.duration(days="sequence"))
+            return rows.with_columns(price=pl.col("sequence").replace_strict(prices, default=pl.col("price")))
+
+        return articles
+
+    land_rows(shop, [("a", 1, 5, False), ("b", 1, 5, False), ("a", 2, 6, False), ("c", 1, 7, False)])
+    Refresh(with_prices({}), shop, "run").run()
+    assert intervals(shop) == [("a", 1, 5, False), ("a", 2, 6, True), ("b", 1, 5, True), ("c", 1, 7, True)]
+    stored = shop.table("shop.silver.articles")
+    assert stored.delta().metadata().partition_columns == [*partition_by, "is_current"]
+
+    before = stored.version()
+    full_refresh(Refresh(with_prices({2: 5}), shop, "again"))  # the change of a is none any more
+    assert intervals(shop) == [("a", 1, 5, True), ("b", 1, 5, True), ("c", 1, 7, True)]
+    feed = stored.change_feed(before, stored.version()).select("_change_type", "id", "sequence", "is_current").collect()
+    assert sorted(feed.rows()) == [
+        ("delete", "a", 2, True),
+        ("update_postimage", "a", 1, True),
+        ("update_preimage", "a", 1, False),
+    ]
+    land_rows(shop, [("b", 2, 9, False), ("c", 0, 1, False), ("a", 3, 0, True)])
+    Refresh(with_prices({2: 5}), shop, "run").run()
+    assert intervals(shop) == [("a", 1, 5, False), ("a", 3, 0, False), ("b", 1, 5, True), ("c", 0, 1, False), ("c", 1, 7, True)]
+
+
+@pytest.mark.parametrize("kind", [WHOLE, EVENTS], ids=["snapshots", "events"])
+def test_a_table_that_was_stored_without_the_partition_of_current_rows_needs_a_full_refresh(shop, kind, monkeypatch):
+    land(shop, 1, range(3))
+    land(shop, 2, range(3), price=2)
+    stored = shop.table("shop.silver.articles")
+    with monkeypatch.context() as before:
+        before.setattr(SCD2, "partition_by", lambda _, partition_by: partition_by)
+        refresh(shop, kind)
+    table_id, version = stored.now().metadata().id, stored.version()
+
+    land(shop, 3, range(3), price=3)
+    with pytest.raises(FullRefreshNeeded, match=r"partitioned by nothing, and now by is_current.*--full-refresh"):
+        refresh(shop, kind)
+    full_refresh(Refresh(declared(kind), shop, "full"))
+    assert stored.delta().metadata().partition_columns == ["is_current"]
+    assert (stored.now().metadata().id, stored.version() > version) == (table_id, True)
+    assert intervals(shop) == [(str(id_), number, number, number == 3) for id_ in range(3) for number in (1, 2, 3)]
 
 
 def test_a_better_snapshot_of_the_same_time_is_taken(shop):

@@ -31,6 +31,11 @@ def rows_of(table: Table, *columns: str) -> list[tuple]:
     return sorted(rows.select(columns or rows.columns).rows(), key=repr)
 
 
+def paths_of(table: Table, partition: str = "") -> set[str]:
+    """The data files of the table as it is now, or of one of its partitions."""
+    return {uri for uri in table.delta().file_uris() if f"/{partition}" in uri}
+
+
 def files_of(table: Table) -> set[str]:
     """The data and change files that lie in the table's folder."""
     return {str(path) for path in Path(table.uri).rglob("*.parquet") if "_delta_log" not in path.parts}

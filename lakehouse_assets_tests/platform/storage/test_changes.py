@@ -128,6 +128,40 @@ def test_a_changed_row_touches_its_values_before_and_after(table):
     assert table.changes(1, 2).collect().rows() == [(1, "es")]
 
 
+@pytest.mark.parametrize("rewritten", [False, True])
+def test_a_row_that_moves_to_another_partition_is_an_update(table, rewritten):
+    history = scd2.History(("id",), "sequence")
+    events = pl.DataFrame(
+        {
+            "id": [1, 2, 3, 1, 4],
+            "sequence": [1, 1, 1, 2, 1],
+            "valid_from": pl.Series([1, 1, 1, 2, 2]).cast(pl.Datetime("us", "UTC")),
+            "is_deleted": False,
+            "v": ["a", "b", "c", "d", "e"],
+        }
+    )
+    table.create(history.schema(events.schema), ("is_current",))
+    scd2.write(table, events[:3], history)
+    if rewritten:  # as maintenance leaves the files
+        table.delta().optimize.z_order(["id"])
+    before = table.version()
+    scd2.write(table, events[3:], history)
+    feed = table.change_feed(before, before + 1).select(CHANGE_TYPE, "id", "sequence", "v", "is_current").collect()
+    assert sorted(feed.rows()) == [
+        ("insert", 1, 2, "d", True),
+        ("insert", 4, 1, "e", True),
+        ("update_postimage", 1, 1, "a", False),
+        ("update_preimage", 1, 1, "a", True),
+    ]
+    theirs = pl.DataFrame(table.delta().load_cdf(starting_version=before + 1).read_all()).select(feed.columns)
+    assert sorted(theirs.rows()) == sorted(feed.rows())
+    assert sorted(table.changes(before, before + 1).collect()["v"]) == ["a", "d", "e"]
+    assert sorted(table.scan().filter("is_current").collect()["v"]) == ["b", "c", "d", "e"]
+    pruned = table.scan().filter("is_current").explain()
+    assert "is_current=true" in pruned
+    assert "is_current=false" not in pruned
+
+
 def test_intervals_that_go_away_are_touched(table):
     history = scd2.History(("id",), "sequence")
     events = pl.DataFrame(

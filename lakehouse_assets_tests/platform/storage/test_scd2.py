@@ -13,7 +13,7 @@ from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.scd2 import History, fold, write
 from lakehouse_assets.platform.storage.scopes import Everything
-from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table
+from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table, paths_of
 
 START = datetime(2011, 1, 1, tzinfo=UTC)
 HISTORY = History(on=("id",), sequence_by="sequence")
@@ -112,8 +112,10 @@ def test_intervals_of_a_key_follow_each_other_without_a_gap(rows):
         assert id_ in {row[0] for row in rows}
 
 
-@given(st.lists(EVENT, max_size=8), st.randoms(use_true_random=False), st.sampled_from([(), ("id",)]))
-@examples(15)
+@given(
+    st.lists(EVENT, max_size=8), st.randoms(use_true_random=False), st.sampled_from([(), ("id",), ("is_current",), ("id", "is_current")])
+)
+@examples(30)
 def test_a_real_table_is_the_same_in_any_order_too(rows, chance, partition_by):
     with fresh_table(SCHEMA, partition_by) as table:
         done, counted = [], 0
@@ -192,6 +194,46 @@ def test_what_did_not_change_is_not_written(customers):
     assert files_of(customers) == files
     write(customers, events((1, 2, 2, False, "c")), HISTORY)
     assert set(customers.changes(2, 3).collect()["id"]) == {1}
+
+
+def test_a_change_of_a_current_row_rewrites_no_file_of_closed_intervals(table):
+    table.create(SCHEMA, ("is_current",))
+    write(table, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "c"), (3, 1, 1, False, "d")), HISTORY)
+    closed, current = paths_of(table, "is_current=false"), paths_of(table, "is_current=true")
+    write(table, events((1, 3, 3, False, "e"), (2, 2, 3, True), (4, 1, 3, False, "f")), HISTORY)
+    assert closed < paths_of(table, "is_current=false")
+    assert not current & paths_of(table, "is_current=true")
+    assert intervals_of(table, "id", "segment", "is_current") == [
+        (1, "a", False),
+        (1, "b", False),
+        (1, "e", True),
+        (2, "c", False),
+        (2, None, False),
+        (3, "d", True),
+        (4, "f", True),
+    ]
+
+
+def test_new_keys_rewrite_no_file(table):
+    table.create(SCHEMA, ("is_current",))
+    write(table, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b")), HISTORY)
+    before = paths_of(table)
+    write(table, events((2, 1, 1, False, "a"), (2, 2, 2, False, "b")), HISTORY)
+    assert before < paths_of(table)
+
+
+def test_a_late_event_changes_closed_intervals_in_their_partition(table):
+    table.create(SCHEMA, ("is_current",))
+    write(table, events((1, 1, 1, False, "a"), (1, 5, 5, False, "b"), (2, 1, 1, False, "c")), HISTORY)
+    current = paths_of(table, "is_current=true")
+    write(table, events((1, 3, 3, False, "d")), HISTORY)
+    assert paths_of(table, "is_current=true") == current
+    assert intervals_of(table, "segment", "valid_from", "valid_to", "is_current") == [
+        ("a", day(1), day(3), False),
+        ("d", day(3), day(5), False),
+        ("b", day(5), None, True),
+        ("c", day(1), None, True),
+    ]
 
 
 def test_lineage_makes_no_version(table):
