@@ -158,8 +158,8 @@ def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, tmp_path, name):
         commits = [number for number, place in enumerate(done["places"], 1) if place != "delete"]
         deletions = [number for number, place in enumerate(done["places"], 1) if place == "delete"]
         assert len(commits) > 6
-        places = [(number, "before") for number in [*commits, *deletions[::4]]] + [(commits[-1], "after"), (deletions[-1], "before")]
-        for fatal, when in places:
+        places = [(number, "before") for number in [*commits[::2], *deletions[::8]]] + [(commits[-1], "after"), (deletions[-1], "before")]
+        for position, (fatal, when) in enumerate(places):
             root = tmp_path / f"{fatal}-{when}"
             shutil.copytree(ran, root)
             assert ordered(process, root, name, fatal, when)["signal"] == KILLED, (fatal, when)
@@ -167,7 +167,7 @@ def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, tmp_path, name):
             killed = state(shop, name)
             assert_continued(killed, before)
             place = f"{when} {fatal}: {done['places'][fatal - 1]}"
-            if fatal % 2 and name != "other_layout":
+            if position % 2 and name != "other_layout":
                 # A run in between leaves all as it was, or ends the swap: never a table of one and a quarantine of the other.
                 refresh(shop, name).run()
                 now = content(shop, name)
