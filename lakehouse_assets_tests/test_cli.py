@@ -169,7 +169,9 @@ def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path
     lakehouse("land", "invoices", str(invoices))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
     command = [sys.executable, "-m", "lakehouse_assets.cli", "run", "group:sales"]  # in a process that can be interrupted
-    environment = clean | {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(Path(__file__).parents[1])}
+    (tmp_path / "temporary").mkdir()
+    own = {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path / "temporary")}
+    environment = clean | own
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as run:
         assert run.stdout is not None
         assert "done" in run.stdout.readline()
@@ -177,6 +179,7 @@ def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path
         _, errors = run.communicate(timeout=120)
     assert run.returncode == 130, errors
     assert errors == "Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.\n"
+    assert list((tmp_path / "temporary").iterdir()) == []
     assert runs_under_way(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})) == []
     assert lakehouse("run", "group:sales").exit_code == 0
     assert json.loads(lakehouse("sql", "--json", "select sum(net) as net from sales.gold.daily_revenue").stdout) == [{"net": 83.4}]

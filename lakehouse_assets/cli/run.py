@@ -1,9 +1,10 @@
 """`lakehouse run`: brings tables up to date and shows how far each is."""
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -45,7 +46,7 @@ def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
 
 
 def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False) -> int:
-    """Run with progress, and print what became of each table; the exit code."""
+    """Run with progress, and print what became of each table; the exit code. An interrupt ends the process."""
     console = progress_console(as_json=as_json)
     try:
         with _progress(console) as on_progress:
@@ -72,8 +73,10 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
 
 def _exit_at_once() -> NoReturn:
     """End the process without the interpreter's shutdown: it crashes under threads of Polars that are still in a product's function."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    atexit._run_exitfuncs()  # noqa: SLF001 - temporary folders are removed there
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):  # nobody may be reading any more
+            stream.flush()
     os._exit(_INTERRUPTED)
 
 

@@ -311,7 +311,12 @@ def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> Non
 
 
 def require_partitions_in_key(table: "TableDeclaration", key: Sequence[str], partitions: Sequence[str] | None = None) -> None:
-    """Refuse a partition column outside the key: one key could be in two partitions. All those of the table are asked, or `partitions`.
+    """Refuse a partition column outside the key: one key could be in two partitions.
+
+    Args:
+        table: The declaration.
+        key: The columns of its key.
+        partitions: The columns to check; by default all that the table is partitioned by.
 
     Raises:
         DeclarationError: So it is.

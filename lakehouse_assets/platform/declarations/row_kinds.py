@@ -366,7 +366,7 @@ class SCD2(_Changes):
     unversioned: tuple[str, ...] = field(default=(), kw_only=True)
 
     def partition_by(self, declared: tuple[str, ...]) -> tuple[str, ...]:
-        """See `Kind.partition_by`. Closed intervals lie apart, so that a change costs the same however many there are."""
+        """See `Kind.partition_by`. Closed intervals lie apart, so that a later event costs the same however many there are."""
         return (*declared, IS_CURRENT)
 
     @property

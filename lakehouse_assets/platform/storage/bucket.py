@@ -91,10 +91,13 @@ def access_key(address: str, options: Mapping[str, str], environment: Mapping[st
         options: As delta-rs takes them; they may hold secrets, of which nothing but the hash is kept.
         environment: Default: this process's.
     """
-    environment = os.environ if environment is None else environment
-    prefixes = _CREDENTIALS.get(address.split("://", 1)[0], ()) if is_bucket(address) else ()
-    credentials = sorted((name, value) for name, value in environment.items() if prefixes and name.startswith(prefixes))
-    place = address if is_bucket(address) else str(Path(address).absolute())
+    place, credentials = address, []
+    if is_bucket(address):
+        prefixes = _CREDENTIALS.get(address.split("://", 1)[0], ())
+        variables = (os.environ if environment is None else environment).items()
+        credentials = sorted((name, value) for name, value in variables if prefixes and name.startswith(prefixes))
+    else:
+        place = str(Path(address).absolute())
     return hashlib.sha256(json.dumps([place, sorted(options.items()), credentials]).encode()).hexdigest()
 
 

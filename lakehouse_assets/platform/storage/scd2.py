@@ -9,8 +9,9 @@ that says what the one before it said opens no interval, but is remembered in `r
 two needs it. So a table is the same whatever the order in which its events came, except for lineage (`_…`): an interval has the lineage of
 one of the events that said it.
 
-A table may be partitioned by `is_current`. Then the interval that an event closes moves to the other partition, and the merge rewrites the
-files of current intervals alone: there is at most one a key, however long the history is.
+A table may be partitioned by `is_current`. Then the interval that an event closes moves to the other partition, and a later event of a
+current key reads and rewrites files of current intervals alone: there is at most one a key, however long the history is. An event that
+arrives late, or a deleted key that returns, concerns closed intervals too.
 
 Columns may be named that open no interval when they change. An interval shows what its latest event says of them, and `repeats` then
 remembers all its events, the first too, each with its own values of these columns.
@@ -31,6 +32,7 @@ from lakehouse_assets.platform.storage.table import Table
 
 VALID_FROM, VALID_TO, IS_CURRENT, IS_DELETED, REPEATS = "valid_from", "valid_to", "is_current", "is_deleted", "repeats"
 _INTERVAL = "__interval"
+_NEWEST = "__newest"
 
 
 @dataclass(frozen=True)
@@ -139,8 +141,7 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         schema = pl.scan_delta(delta).collect_schema()
         check_made_for(table.name, schema, history.schema(events.schema))
         fitted = types.fit(events, {name: schema[name] for name in schema if name in events.columns}, table.name)
-        rows = scope.filter(pl.scan_delta(delta)) if scope else existing(table.name, delta, fitted, history.on, (IS_CURRENT,))
-        before = rows.collect(engine="streaming")
+        before = scope.filter(pl.scan_delta(delta)).collect(engine="streaming") if scope else _concerned(table.name, delta, fitted, history)
         folded_before = before.clear() if scope else before
         after = table.fit(delta, fold(history, folded_before, fitted))
         known = _events_of(history, folded_before, identity)
@@ -154,3 +155,18 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         return counts
 
     return table.write(commit, attempt)
+
+
+def _concerned(name: str, delta: DeltaTable, events: pl.DataFrame, history: History) -> pl.DataFrame:
+    """The intervals that events may change: of a key whose events are all later than its current interval that one, of others all."""
+    key, sequence = list(history.on), history.sequence_by
+    current = existing(name, delta, events, key, (IS_CURRENT,)).filter(IS_CURRENT).collect(engine="streaming")
+    repeated = pl.col(REPEATS).list.eval(pl.element().struct.field(sequence)).list.max()
+    newest = current.select(*key, pl.max_horizontal(sequence, repeated).alias(_NEWEST))
+    ahead = events.group_by(key).agg(pl.col(sequence).min()).join(newest, on=key).filter(pl.col(sequence) > pl.col(_NEWEST)).select(key)
+    others = events.join(ahead, on=key, how="anti")
+    if not others.height:
+        return current
+    return pl.concat(
+        [current.join(ahead, on=key, how="semi"), existing(name, delta, others, key, (IS_CURRENT,)).collect(engine="streaming")]
+    )

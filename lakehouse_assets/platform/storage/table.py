@@ -54,7 +54,7 @@ class Table:
 
     def exists(self) -> bool:
         """Whether the table has been created."""
-        if opened.is_current(self.uri, self.storage_options):  # delta-rs would list the whole log
+        if opened.has_newest(self.uri, self.storage_options):  # delta-rs would list the whole log
             return True
         return DeltaTable.is_deltatable(self.uri, dict(self.storage_options))
 

@@ -53,7 +53,7 @@ def latest(uri: str, options: Mapping[str, str], open_table: Callable[[], DeltaT
     return table
 
 
-def is_current(uri: str, options: Mapping[str, str]) -> bool:
+def has_newest(uri: str, options: Mapping[str, str]) -> bool:
     """Whether this process has the table open at its newest version: then it exists, and that costs a look at one commit."""
     entry = _cache.get(access_key(uri, options))
     return entry is not None and _newest(uri, options, entry.newest.version) == entry.newest
