@@ -219,10 +219,10 @@ def test_a_later_event_of_a_current_key_reads_no_closed_interval(table):
     table.create(SCHEMA, ("is_current",))
     write(table, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "c"), (2, 4, 4, False, "c")), HISTORY)
     for path in Path(table.uri, "is_current=false").glob("*.parquet"):
-        path.write_bytes(b"")
+        path.unlink()
     assert write(table, events((1, 3, 3, False, "e"), (2, 5, 5, False, "f")), HISTORY).counts == Counts(written=2)
     for late in ((1, 2, 2, False, "b"), (2, 4, 4, False, "c"), (2, 3, 3, False, "g"), (5, 1, 1, False, "h")):
-        with pytest.raises(pl.exceptions.PolarsError):  # a known, a repeated, a late event, and a new key, which may have been deleted
+        with pytest.raises(FileNotFoundError):  # a known, a repeated, a late event, and a new key, which may have been deleted
             write(table, events(late), HISTORY)
 
 
