@@ -217,13 +217,15 @@ def test_a_change_of_a_current_row_rewrites_no_file_of_closed_intervals(table):
 
 def test_a_later_event_of_a_current_key_reads_no_closed_interval(table):
     table.create(SCHEMA, ("is_current",))
-    write(table, events((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "c"), (2, 4, 4, False, "c")), HISTORY)
+    first = ((1, 1, 1, False, "a"), (1, 2, 2, False, "b"), (2, 1, 1, False, "c"), (2, 2, 2, False, "d"), (2, 4, 4, False, "d"))
+    write(table, events(*first, (4, 1, 1, True)), HISTORY)
     for path in Path(table.uri, "is_current=false").glob("*.parquet"):
         path.unlink()
     assert write(table, events((1, 3, 3, False, "e"), (2, 5, 5, False, "f")), HISTORY).counts == Counts(written=2)
-    for late in ((1, 2, 2, False, "b"), (2, 4, 4, False, "c"), (2, 3, 3, False, "g"), (5, 1, 1, False, "h")):
-        with pytest.raises(FileNotFoundError):  # a known, a repeated, a late event, and a new key, which may have been deleted
-            write(table, events(late), HISTORY)
+    # A known, a repeated and a late event, and a key without a current row, which may have been deleted.
+    for other in ((1, 2, 2, False, "b"), (2, 4, 4, False, "d"), (2, 3, 3, False, "g"), (3, 1, 1, False, "h")):
+        with pytest.raises(FileNotFoundError):
+            write(table, events(other), HISTORY)
 
 
 def test_new_keys_rewrite_no_file(table):
