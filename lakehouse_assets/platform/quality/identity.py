@@ -35,8 +35,7 @@ def _digests(texts: pl.Series) -> pl.Series:
     bytes_of_rows = texts.cast(pl.Binary)
     parts = [bytes_of_rows.slice(start, _TEXTS_AT_ONCE) for start in range(0, max(texts.len(), 1), _TEXTS_AT_ONCE)]
     # XXH3: its values never change again
-    digests = [pl.Series(texts.name, list(map(xxhash.xxh3_128_digest, part.to_list())), dtype=pl.Binary) for part in parts]
-    return pl.concat(digests).bin.encode("hex")
+    return pl.concat([pl.Series(texts.name, list(map(xxhash.xxh3_128_hexdigest, part.to_list())), dtype=pl.String) for part in parts])
 
 
 def _numbered(lines: pl.Series) -> pl.Series:
