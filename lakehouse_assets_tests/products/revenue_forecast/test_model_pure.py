@@ -8,8 +8,10 @@ import pytest
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.modelling.metrics import coverage, wape
 from lakehouse_assets.platform.modelling.result import HistoryTooShort
+from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.features import daily_features
 from lakehouse_assets.products.revenue_forecast.model import LEAST_DAYS, backtest, forecast, train
+from lakehouse_assets.products.revenue_forecast.tables import daily_revenue_model
 from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales
 
 
@@ -74,6 +76,20 @@ def test_a_training_learns_what_became_known_after_the_cutoff_only_if_that_is_as
     knowing = train(late, AS_OF, seed=1, compute=Local(), outcomes_known_at=midnight + timedelta(days=60))
     assert bytes_of(careful, tmp_path / "careful") == bytes_of(model, tmp_path / "first")
     assert bytes_of(knowing, tmp_path / "knowing") != bytes_of(model, tmp_path / "second")
+
+
+def test_the_model_that_may_become_champion_learns_all_that_is_known(monkeypatch):
+    late = revised(datetime(2020, 1, 1, tzinfo=UTC))
+    learnt = []
+
+    def watched(*args, **kwargs):
+        learnt.append(kwargs["outcomes_known_at"])
+        raise InterruptedError
+
+    monkeypatch.setattr(forecasting, "train", watched)
+    with pytest.raises(InterruptedError):
+        daily_revenue_model.train(late, 1)
+    assert learnt == [datetime(2020, 1, 1, tzinfo=UTC)]
 
 
 def test_a_backtest_knows_no_revision_that_came_after_its_origins():
