@@ -11,7 +11,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +48,9 @@ class Places:
     def __init__(self, fatal: int, when: str, *, in_bucket: bool) -> None:
         self.fatal, self.when, self.in_bucket = fatal, when, in_bucket
         self.names: list[str] = []
+        if when == "during":
+            # Only the main thread may set what a signal does, and a place may be in another one.
+            signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
     def around(self, step: Callable[..., Any], name: str) -> Callable[..., Any]:
         def counted(*args: Any, **kwargs: Any) -> Any:
@@ -73,8 +76,18 @@ class Places:
         if self.in_bucket:
             threading.Timer(_SECONDS_INTO_A_REQUEST, os.kill, (os.getpid(), signal.SIGKILL)).start()
             return
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
         resource.setrlimit(resource.RLIMIT_FSIZE, (_BYTES_OF_A_FILE, _BYTES_OF_A_FILE))
+
+
+def some_of(names: Sequence[str], step: int, all_below: int = 0) -> list[int]:
+    """The numbers of every `step`-th place of each name, and of all of a name that has fewer than `all_below`.
+
+    They are counted by name, because places come in turns, as an append and its publish: every second of all would be one kind only.
+    """
+    numbers: dict[str, list[int]] = {}
+    for number, name in enumerate(names, start=1):
+        numbers.setdefault(name, []).append(number)
+    return sorted(number for of_name in numbers.values() for number in (of_name if len(of_name) < all_below else of_name[::step]))
 
 
 def watch(places: Places) -> None:

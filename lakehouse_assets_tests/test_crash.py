@@ -24,7 +24,7 @@ from lakehouse_assets import products
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
-from lakehouse_assets_tests.crash_child import TABLES, archiving
+from lakehouse_assets_tests.crash_child import TABLES, archiving, some_of
 from lakehouse_assets_tests.running import run_declared, tables_of
 
 PROJECT = Path(__file__).parents[1]
@@ -128,9 +128,10 @@ def test_a_killed_run_is_taken_up_as_if_nothing_had_been(two_landings, undisturb
     expected, names, oracle = undisturbed
     assert {"append", "publish", "write", "merge", "create", "move", "add columns"} <= set(names)
     # Between two places nothing is kept but memory: after the one is before the next. Of what a run does often, every second is enough.
-    places = [(number, "before") for number, name in enumerate(names, start=1) if number % 2 or names.count(name) < 4]
+    places = [(number, "before") for number in some_of(names, 2, all_below=4)]
     places += [(len(names), "after"), *((number, "after") for number, name in enumerate(names, start=1) if name == "move")]
-    places += [(number, "during") for number, name in enumerate(names, start=1) if name != "move"][::6]
+    places += [(number, "during") for number in some_of(names, 5) if names[number - 1] != "move"]
+    assert {(names[number - 1], when) for number, when in places} >= {(name, "before") for name in names}
     assert len(places) >= 25
 
     def killed_and_run_again(some: Sequence[Place]) -> None:
@@ -186,8 +187,8 @@ def test_a_killed_run_on_a_bucket_is_taken_up_as_if_nothing_had_been(s3, tmp_pat
         oracle = landed_twice("crash-oracle")
         names = processes.run(oracle, tables=SHORT_WAY)["places"]
         expected = content(oracle)
-        places = [(number, "before") for number in range(1, len(names) + 1, 2)] + [(len(names), "after")]
-        places += [(number, "during") for number, name in enumerate(names, start=1) if name != "move"][::4]
+        places = [(number, "before") for number in some_of(names, 2, all_below=3)] + [(len(names), "after")]
+        places += [(number, "during") for number in some_of(names, 5) if names[number - 1] != "move"]
         for place in places:
             root = landed_twice(f"crash-{place[0]}-{place[1]}")
             ended = processes.run(root, place, SHORT_WAY)["signal"]

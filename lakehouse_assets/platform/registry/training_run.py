@@ -33,6 +33,15 @@ TABLES: Final = "training_tables"
 _DIGEST_LENGTH: Final = 36
 _BATCH: Final = 100  # what MLflow takes at once of parameters; it takes more metrics, but this is fast enough for both
 
+# MLflow keeps a dataset once for all trainings of a model. Of two that add it at once the second is refused; tried again, it finds the
+# first one's. It may lose once for each of its tables. A server passes on only the text of its database: SQLite, PostgreSQL, MySQL, SQL
+# Server.
+_RETRIES: Final = 5
+_DATASET_EXISTS: Final = re.compile(
+    r"UNIQUE constraint failed: datasets\.|unique constraint \"dataset_pk\"|Duplicate entry .* for key '(datasets\.)?PRIMARY'"
+    r"|PRIMARY KEY constraint 'dataset_pk'"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingTable:
@@ -196,11 +205,15 @@ def _log_datasets(client: Any, run_id: str, tables: Sequence[TrainingTable]) -> 
         )
         for table in tables
     ]
-    try:
-        client.log_inputs(run_id, datasets=inputs)
-    except load_mlflow().exceptions.MlflowException:
-        # MLflow keeps a dataset once for all runs. Of two that add it at once the second is refused; tried again, it finds the first one's.
-        client.log_inputs(run_id, datasets=inputs)
+    for _ in range(_RETRIES):
+        try:
+            client.log_inputs(run_id, datasets=inputs)
+        except load_mlflow().exceptions.MlflowException as error:
+            if not (error.error_code == "BAD_REQUEST" and _DATASET_EXISTS.search(error.message)):
+                raise
+        else:
+            return
+    client.log_inputs(run_id, datasets=inputs)
 
 
 def _log_files(client: Any, run_id: str, training: TrainingRun) -> None:

@@ -51,7 +51,8 @@ def replace(table: Table, frame: pl.DataFrame, scope: Scope, identity: Sequence[
             gone = existing.join(fitted, on=list(identity), how="anti")
             counts = Counts(found.new.height, found.changed.height, found.duplicates, gone.height)
             properties = commit.properties(delta, counts, read_before_write=True)
-            merge.write_difference(table, delta, found, identity, properties, removed=gone)
+            # Rows may move to another partition: those are written over where they are.
+            merge.write_difference(table, delta, found, identity, properties, removed=gone, before=existing)
             return counts
         new, gone = multiset_difference(fitted, existing), multiset_difference(existing, fitted)
         counts = Counts(written=new.height, duplicates=fitted.height - new.height, removed=gone.height)

@@ -70,7 +70,8 @@ def write(table: Table, events: pl.DataFrame, latest: Latest, commit: Commit | N
         removed = before.join(after, on=latest.on, how="anti")
         new, changed = compared.new.height, compared.changed.height
         counts = Counts(new, changed, events.height - new - changed, removed.height)
-        write_difference(table, delta, compared, latest.on, commit.properties(delta, counts, read_before_write=True), removed=removed)
+        properties = commit.properties(delta, counts, read_before_write=True)
+        write_difference(table, delta, compared, latest.on, properties, removed=removed, before=before)
         return counts
 
     return table.write(commit, attempt)

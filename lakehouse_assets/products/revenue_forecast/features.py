@@ -150,16 +150,14 @@ def forecast_rows(features: pl.LazyFrame, horizons: int = HORIZONS) -> pl.LazyFr
     )
 
 
-def training_rows(
-    features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS, outcomes_known_at: datetime | None = None
-) -> pl.LazyFrame:
+def training_rows(features: pl.LazyFrame, cutoff: date, horizons: int = HORIZONS, *, outcomes_known_at: datetime) -> pl.LazyFrame:
     """`forecast_rows` with their outcome, for the days up to `cutoff`: what was known on the day, and what really came.
 
     Args:
         features: Rows of `daily_features` with all revisions.
         cutoff: Last day of the training period.
         horizons: Days ahead, at most 28.
-        outcomes_known_at: Outcomes are the revenue as it was known then, late invoices included; None: as it is known now.
+        outcomes_known_at: Outcomes are the revenue as it was known then, late invoices included.
 
     Returns:
         The columns of `forecast_rows`, `net` of the day that was forecast, and `ratio`, net in units of the reference; rows without a

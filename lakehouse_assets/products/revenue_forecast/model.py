@@ -45,14 +45,15 @@ ROUNDS = 60
 
 
 def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, outcomes_known_at: datetime | None = None) -> QuantileModel:
-    """Train on what was known at the end of each day up to `cutoff`, and on nothing after it.
+    """Train on what was known at the end of each day up to `cutoff`, and on nothing that became known later, unless that is asked for.
 
     Args:
-        features: Rows of `daily_features` with all revisions; those after the cutoff are not used.
+        features: Rows of `daily_features` with all revisions; days after the cutoff are not used.
         cutoff: Last day of the training period.
         seed: The same seed and features give the same model, byte for byte.
         compute: Where to train.
-        outcomes_known_at: See `training_rows`.
+        outcomes_known_at: Outcomes up to the cutoff are learnt as they were known then; None: at the midnight (UTC) that ends the cutoff,
+            so that a forecast from there can be held against what came.
 
     Returns:
         A calibrated model of the ratio of revenue to `reference`.
@@ -68,7 +69,8 @@ def train(features: pl.LazyFrame, cutoff: date, *, seed: int, compute: Compute, 
             f"revenue is known for {days} days up to {cutoff}; a forecast model needs {LEAST_DAYS}: land {LEAST_DAYS - days} more days"
         )
     full = pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1)
-    rows = training_rows(history, cutoff, outcomes_known_at=outcomes_known_at).filter(full)
+    midnight = datetime.combine(cutoff + timedelta(days=1), time(), UTC)
+    rows = training_rows(history, cutoff, outcomes_known_at=outcomes_known_at or midnight).filter(full)
     split = cutoff - timedelta(days=min(CALIBRATION_DAYS, (days - WARM_UP_DAYS) // 3))
     every = _every(groups * (days - WARM_UP_DAYS) * HORIZONS)
     thinned = ((cutoff - pl.col("origin")).dt.total_days() + pl.col("horizon")) % every == 0
@@ -116,8 +118,7 @@ def backtest(features: pl.LazyFrame, origins: Sequence[date], *, seed: int, comp
     known = as_first_known(features, KEY).collect().lazy()
 
     def from_origin(origin: date) -> pl.DataFrame:
-        midnight = datetime.combine(origin + timedelta(days=1), time(), UTC)
-        return forecast(train(features, origin, seed=seed, compute=compute, outcomes_known_at=midnight), known, origin)
+        return forecast(train(features, origin, seed=seed, compute=compute), known, origin)
 
     forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"}).lazy()
     for name, baseline in BASELINES.items():

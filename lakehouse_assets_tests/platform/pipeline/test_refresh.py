@@ -183,6 +183,24 @@ def test_a_correction_takes_its_row_out_of_the_old_group(shop):
     assert rows(shop.table("shop.gold.revenue")) == [(JAN, "none", 2)]
 
 
+def test_a_correction_moves_a_row_of_an_append_table_to_its_new_partition(shop):
+    class Sold(Contract):
+        month: date
+        id: str = column()
+        amount: int
+
+    @table("shop.silver.sold", contract=Sold, kind=Append(), inputs={"rows": "shop.bronze.sales"}, partition_by=("month",))
+    def sold(rows: pl.LazyFrame) -> pl.LazyFrame:
+        return rows.drop("product")
+
+    land(shop, (JAN, "a", "tea", 1), (FEB, "b", "tea", 2))
+    refresh(shop, sold)
+    bronze = shop.table("shop.bronze.sales")
+    bronze.replace(bronze.scan().collect().with_columns(month=pl.when(id="a").then(MAR).otherwise("month")), None)
+    refresh(shop, sold)
+    assert sorted(shop.table(sold.name).scan().select("month", "id", "amount").collect().rows()) == [(FEB, "b", 2), (MAR, "a", 1)]
+
+
 def test_a_run_that_died_after_the_quarantine_is_taken_up_with_the_same_batch(shop, monkeypatch):
     land(shop, (JAN, "1", "a", -5), (JAN, "2", "a", 7))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

@@ -126,6 +126,59 @@ def test_trainings_that_log_the_same_dataset_at_once_all_do(registry):
     assert [len(mlflow_client.get_run(run_id).inputs.dataset_inputs) for run_id in runs] == [10] * 4
 
 
+class Refusing:
+    """A client of MLflow that refuses datasets so many times."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        self.error, self.times, self.calls = error, times, 0
+
+    def log_inputs(self, run_id: str, datasets: list) -> None:
+        self.calls += 1
+        if self.calls <= self.times:
+            raise self.error
+
+
+@pytest.fixture
+def lost_race(registry):
+    """What MLflow's own store says to the second one that adds a dataset."""
+    experiment = client(registry).get_run(registry.log_training(training()).run_id).info.experiment_id
+    keep = load_mlflow("mlflow.store.tracking.sqlalchemy_store")
+    store = client(registry)._tracking_client.store
+
+    def add() -> None:
+        values = {"dataset_uuid": "u", "dataset_source_type": "delta_table", "dataset_source": "{}"}
+        with store.ManagedSessionMaker(read_only=False) as session:
+            session.add(keep.SqlDataset(experiment_id=int(experiment), name="t", digest="d", **values))
+
+    add()
+    with pytest.raises(load_mlflow().exceptions.MlflowException) as caught:
+        add()
+    assert type(caught.value.__cause__).__name__ == "IntegrityError"
+    return caught.value
+
+
+@pytest.mark.parametrize("through_a_server", [False, True])
+def test_a_dataset_that_another_training_adds_at_the_same_moment_is_tried_five_times_again(lost_race, through_a_server):
+    error = load_mlflow().exceptions.RestException(json.loads(lost_race.serialize_as_json())) if through_a_server else lost_race
+    slow = Refusing(error, 5)
+    _log_datasets(slow, "run", [])
+    assert slow.calls == 6
+    never = Refusing(error, 7)
+    with pytest.raises(type(error)):
+        _log_datasets(never, "run", [])
+    assert never.calls == 6
+
+
+@pytest.mark.parametrize("code", ["BAD_REQUEST", "TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"])
+def test_another_error_of_mlflow_is_raised_at_once(code):
+    exceptions = load_mlflow().exceptions
+    error = exceptions.RestException({"error_code": code, "message": "(sqlite3.IntegrityError) NOT NULL constraint failed: datasets.name"})
+    refusing = Refusing(error, 1)
+    with pytest.raises(exceptions.MlflowException, match="NOT NULL"):
+        _log_datasets(refusing, "run", [])
+    assert refusing.calls == 1
+
+
 def test_mlflows_own_source_still_drops_version_0():
     """When this fails, `_log_datasets` can use MLflow's source."""
     source = load_mlflow("mlflow.data.delta_dataset_source").DeltaDatasetSource(path="/tables/daily", delta_table_version=0)

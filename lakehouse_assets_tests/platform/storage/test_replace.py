@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.storage.commit import Commit, Counts
 from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.merge import merge
+from lakehouse_assets.platform.storage.replace import replace
+from lakehouse_assets.platform.storage.scopes import Everything, Keys, Partitions
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table, rows_of
 
@@ -67,6 +69,20 @@ def test_rows_in_the_scope_are_replaced_and_all_others_stay(example):
             assert rows_of(table) == sorted(held, key=repr)
             came = table.changes(written.version - 1, written.version).collect()
             assert sorted(came.rows(), key=repr) == sorted(new.rows(), key=repr)
+
+
+@pytest.mark.parametrize(
+    ("scope", "kept"),
+    [(Everything(), []), (Partitions("number", [1, 2, 3, 4]), [("d", 9)]), (Keys(pl.DataFrame({"number": [1, 2, 3, 4]})), [("d", 9)])],
+    ids=["everything", "some numbers", "keys"],
+)
+def test_a_row_that_moves_to_another_partition_is_there_once(table, scope, kept):
+    table.create({"part": pl.String(), "number": pl.Int64()}, ("part",))
+    table.append(pl.DataFrame({"part": ["a", "b", "b", "d"], "number": [1, 2, 3, 9]}))
+    rows = pl.DataFrame({"part": ["c", "b", "c"], "number": [1, 2, 4]})
+    found = replace(table, rows, scope, ["number"], Commit())
+    assert found.counts == Counts(written=1, updated=1, duplicates=1, removed=1 if kept else 2)
+    assert rows_of(table) == sorted([*rows.rows(), *kept])
 
 
 @pytest.mark.parametrize("value", ["it's", 'say "so"', "United Kingdom", "a/b", "100%25", "a=b", "日本", "a\\b", "[x]*?", "NULL"])

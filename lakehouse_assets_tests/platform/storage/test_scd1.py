@@ -130,6 +130,14 @@ def test_a_table_is_made_anew_of_what_is_given_alone(customers):
     assert states_of(customers, "id", "sequence", "segment") == [(1, 1, "c")]
 
 
+def test_a_key_that_moves_to_another_partition_is_there_once(table):
+    table.create(EVENTS, ("segment",))
+    table.append(events((1, 1, 1, False, "a"), (2, 1, 1, False, "a")))
+    rows = events((1, 2, 2, False, "b"), (2, 1, 1, False, "a"))
+    assert write(table, rows, LATEST, scope=Everything()).counts == Counts(updated=1, duplicates=1)
+    assert states_of(table, "id", "segment") == [(1, "b"), (2, "a")]
+
+
 @pytest.mark.parametrize("column", ["id", "sequence", "valid_from", "is_deleted"])
 def test_an_event_without_its_place_is_refused(customers, column):
     rows = events((1, 1, 1, False, "a"))

@@ -1,6 +1,6 @@
 """The forecast as a whole on a made-up shop: in order, without a look ahead, the same twice, and sensible for groups of every size."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, time, timedelta
 
 import polars as pl
 import pytest
@@ -8,8 +8,10 @@ import pytest
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.modelling.metrics import coverage, wape
 from lakehouse_assets.platform.modelling.result import HistoryTooShort
+from lakehouse_assets.products.revenue_forecast import model as forecasting
 from lakehouse_assets.products.revenue_forecast.features import daily_features
 from lakehouse_assets.products.revenue_forecast.model import LEAST_DAYS, backtest, forecast, train
+from lakehouse_assets.products.revenue_forecast.tables import daily_revenue_model
 from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales
 
 
@@ -58,6 +60,45 @@ def test_neither_training_nor_forecast_sees_what_comes_after_the_origin(model, t
     again = train(shocked, AS_OF, seed=1, compute=Local())
     assert bytes_of(again, tmp_path / "again") == bytes_of(model, tmp_path / "first")
     assert forecast(again, shocked, AS_OF).equals(forecast(model, FEATURES, AS_OF))
+
+
+def revised(known_at):
+    """The features, and of every day other values that became known at `known_at`, or the day after if that is later."""
+    later = pl.max_horizontal(pl.lit(known_at), pl.col("known_at") + timedelta(days=1))
+    values = pl.col("net", "^(shop_)?level_.*$", "^(shop_)?weekday_[0-9]$", "median_28", "deviation_28")
+    return pl.concat([FEATURES, FEATURES.with_columns(values * 3 + 100, known_at=later)])
+
+
+def test_a_training_learns_what_became_known_after_the_cutoff_only_if_that_is_asked_for(model, tmp_path):
+    midnight = datetime.combine(AS_OF + timedelta(days=1), time(), UTC)
+    late = revised(midnight + timedelta(microseconds=1))
+    careful = train(late, AS_OF, seed=1, compute=Local())
+    knowing = train(late, AS_OF, seed=1, compute=Local(), outcomes_known_at=midnight + timedelta(days=60))
+    assert bytes_of(careful, tmp_path / "careful") == bytes_of(model, tmp_path / "first")
+    assert bytes_of(knowing, tmp_path / "knowing") != bytes_of(model, tmp_path / "second")
+
+
+def test_the_model_that_may_become_champion_learns_all_that_is_known(monkeypatch):
+    late = revised(datetime(2020, 1, 1, tzinfo=UTC))
+    learnt = []
+
+    def watched(*args, **kwargs):
+        learnt.append(kwargs["outcomes_known_at"])
+        raise InterruptedError
+
+    monkeypatch.setattr(forecasting, "train", watched)
+    with pytest.raises(InterruptedError):
+        daily_revenue_model.train(late, 1)
+    assert learnt == [datetime(2020, 1, 1, tzinfo=UTC)]
+
+
+def test_a_backtest_knows_no_revision_that_came_after_its_origins():
+    """Law 5: only the outcome is the revised one."""
+    origins = [day(340), day(368)]
+    late = revised(datetime.combine(origins[-1] + timedelta(days=1), time(), UTC) + timedelta(microseconds=1))
+    plain, tested = (backtest(frame, origins, seed=1, compute=Local()) for frame in (FEATURES, late))
+    assert tested.drop("actual").equals(plain.drop("actual"))
+    assert (tested["actual"] - (plain["actual"] * 3 + 100)).abs().max() < 1e-6
 
 
 def test_the_order_of_the_feature_rows_does_not_matter(model, tmp_path):
