@@ -4,7 +4,9 @@ A release takes two commits. The first marks the rows in the quarantine (`RELEAS
 rows out and writes them into the table, with that number as its cursor. A replay that died in between is finished by the next one, or by
 the next refresh of the table; so is one that the table lost, as after a restore. If by then some of its rows do not pass any more, a
 third commit takes their marks away. A released row that comes too late changes nothing: what the table has taken of its key since still
-counts, so where the table alone cannot tell, the source is read from that file on. How rows get into a quarantine is in `refresh`.
+counts, so where the table alone cannot tell, the source is read from that file on. A row comes too early while the quarantine is ahead of
+the table, as after a run that died: the rest of its batch would come after it. So it waits for that batch. How rows get into a quarantine
+is in `refresh`.
 """
 
 import json
@@ -20,6 +22,7 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.declarations.kind import Result
 from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import batch
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.contracts import judge, references_now
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
@@ -94,7 +97,8 @@ class Replays:
         """Put the selected rows that are not released yet through the current function and contract, and release what passes.
 
         Raises:
-            ReplayRefused: The table is not made row by row from one source, or the selection cannot be understood.
+            ReplayRefused: The table is not made row by row from one source, a run has to be finished first, or the selection cannot be
+                understood.
             ContractBroken: The function or the contract does not fit the source as a whole; nothing was released.
             RowsLost: The function does not return one row for each; nothing was released.
         """
@@ -112,10 +116,11 @@ class Replays:
     def finish(self) -> int:
         """Bring the rows into the table that were marked as released and did not get there; how many replays that was.
 
-        Rows that the current function and contract do not let through are taken back: they wait in the quarantine again.
+        Rows that the current function and contract do not let through are taken back: they wait in the quarantine again. While a run has to
+        be finished first, nothing is done; it does this when it has.
         """
         done = 0
-        while self.unfinished():
+        while self.unfinished() and not self._awaits_run(self._target.now()):
             with suppress(CursorMoved):  # another process was faster
                 if self._rejected(self._target.delta(), self._quarantine.delta()) is not None:
                     self._take_back()
@@ -153,6 +158,11 @@ class Replays:
                     f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
                     f"{name} keep these columns, or fix {sources}; then `lakehouse run {name} --full-refresh`"
                 )
+        if self._awaits_run(self._target.now()):
+            raise ReplayRefused(
+                f"{name} has not taken all that its quarantine has seen: a run of it was interrupted, or still goes on. `lakehouse run "
+                f"{name}` first"
+            )
 
     # --- one replay
 
@@ -181,9 +191,8 @@ class Replays:
         return replace(replayed, number=number, **self._released(number))
 
     def _released(self, number: int) -> dict[str, Any]:
-        """Write the rows of a replay, unless another process has done it, and say what became of them."""
-        with suppress(CursorMoved):
-            self._write_marked(number)
+        """Write the rows of a replay, unless another process does it, and say what became of them."""
+        # In the order of their numbers: another process may have marked rows just before, and not written them yet.
         self.finish()
         info = self._info_of(number)
         account = RowAccount.from_json(info["account"]) if info else RowAccount(None)
@@ -224,6 +233,8 @@ class Replays:
         done, rejected = (cursor_of(table, name) for name in (self._cursor, self._cursor_rejected))
         if (done or 0) >= number:
             return
+        if self._awaits_run(table):
+            raise CursorMoved(f"{self._target.name}: a run has written rejected rows at the same moment, and not the rest of its batch")
         marked = self._marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
         sets = json.loads(marked[RELEASED_WITH][0] or "{}") if marked.height else {}
         files = marked["_sequence"].unique().implode()
@@ -242,14 +253,19 @@ class Replays:
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
         good = parts.good.drop(*NOT_STORED, strict=False)
-        at = cursor_of(table, self._source.name)
-        taken = None if at is None else self._taken_since(good, at, number)
-        if at is not None:
-            cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
-        result = Result(good, parts.bad, None, self.declaration.identity, taken)
+        at = batch.number(cursor_of(table, self._source.name))
+        cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
+        result = Result(good, parts.bad, None, self.declaration.identity, self._taken_since(good, at, number))
         self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
             self._take_back()
+
+    def _awaits_run(self, table: DeltaTable) -> bool:
+        """Whether a batch has to be finished first: its rejected rows are in the quarantine, and the rest is not in the table yet."""
+        at = {source: cursor_of(table, source) for source in self.declaration.sources()}
+        quarantine = self._quarantine.now()
+        ahead = any(batch.number(cursor_of(quarantine, source)) > batch.number(before) for source, before in at.items())
+        return ahead or at[self._source.name] is None
 
     def _rejected(self, table: DeltaTable, quarantine: DeltaTable) -> int | None:
         """The replay whose rows the table has rejected in the end and that still are marked as released, if there is one."""

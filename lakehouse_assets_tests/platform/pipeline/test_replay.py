@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import reduce
 from operator import or_
@@ -369,6 +369,73 @@ def die():
     raise Died
 
 
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_a_batch_that_died_is_finished_before_its_rows_are_released(shop, declaration):
+    """Else the released row would come before an earlier row of its file."""
+    take(shop, declaration, [("tea", "7")])
+    land(shop, [("tea", "3"), ("tea", "1,0")])
+    with pytest.raises(Died), dying(2, "before", die):
+        refresh(shop, declaration)
+    for dry_run in (True, False):
+        with pytest.raises(ReplayRefused, match=r"a run of it was interrupted.* `lakehouse run shop\.silver\.orders` first"):
+            replays(shop, declaration).run(FIX, dry_run=dry_run)
+    assert in_stock(shop) == {"tea": 7}
+    refresh(shop, declaration)
+    assert replays(shop, declaration).run(FIX).account == RowAccount(1, 0, 1)
+    assert in_stock(shop) == {"tea": 10}
+    assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+@pytest.mark.parametrize("version", [0, 1])
+def test_rows_that_were_released_come_after_the_batches_that_a_restored_table_lacks(shop, declaration, version):
+    take(shop, declaration, [("tea", "7")], [("tea", "3"), ("tea", "1,0")])
+    replays(shop, declaration).run(FIX)
+    restore(shop.table(declaration.name), version, "back")
+    assert replays(shop, declaration).finish() == 0
+    assert Refresh(declaration, shop, "run").pending() == [SOURCE, declaration.quarantine]
+    refresh(shop, declaration)
+    assert in_stock(shop) == {"tea": 10}
+    assert not replays(shop, declaration).unfinished()
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_rows_that_are_marked_while_a_refresh_is_between_its_commits_wait_for_it(shop, declaration):
+    take(shop, declaration, [("tea", "7")], [("jam", "1,0")])
+    land(shop, [("tea", "3"), ("tea", "1,0")])
+    plain = Replays._selected
+
+    def slow(self, selection):
+        """The refresh begins when the replay has, and dies in between."""
+        with pytest.raises(Died), dying(2, "before", die):
+            Refresh(declaration, shop, "run").run()
+        return plain(self, selection)
+
+    with mock.patch.object(Replays, "_selected", slow):
+        assert replays(shop, declaration).run(FIX).released == 0
+    assert in_stock(shop) == {"tea": 7}
+    refresh(shop, declaration)
+    assert in_stock(shop) == {"tea": 10, "jam": 10}
+    assert_whole(shop, declaration)
+
+
+def test_replays_are_written_in_the_order_of_their_numbers(rejected):
+    """One that marked its rows when another one began is not passed over."""
+    plain = Replays.finish
+
+    def slow(self):
+        done = plain(self)
+        with mock.patch.object(Replays, "finish", plain), pytest.raises(Died), dying(1, "after", die):
+            replays(rejected).run(replace(FIX, where="_row = 2"))
+        Replays.finish = plain
+        return done
+
+    with mock.patch.object(Replays, "finish", slow):
+        assert replays(rejected).run(replace(FIX, where="_row = 5")).number == 2
+    assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
+    assert_whole(rejected)
+
+
 def child(lakehouse, kind, *place):
     command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.orders", lakehouse.root, kind, *map(str, place)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
@@ -403,6 +470,25 @@ def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_
             assert done.finished == ((fatal, when) in between and job == "replay")
             assert done.released == (3 if (fatal, when) == (1, "before") else 0)
             assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [(1, "before"), (1, "after"), (2, "before"), (2, "after")], ids=str)
+def test_a_replay_after_a_killed_refresh_waits_for_its_batch(shop, kind, place):
+    declaration = KINDS[kind]
+    land(shop, [("tea", "1"), ("tea", "x")])
+    refresh(shop, declaration)
+    land(shop, [("tea", "1,0"), ("tea", "10"), ("jam", "1")])
+    process = child(shop, kind, *place, "refresh")
+    process.communicate()
+    assert process.returncode == -9
+    between = place in [(1, "after"), (2, "before")]
+    with pytest.raises(ReplayRefused, match="was interrupted") if between else nullcontext():
+        replays(shop, declaration).run(FIX)
+    refresh(shop, declaration)
+    replays(shop, declaration).run(FIX)
+    assert lines(shop) == {"1xtea": 1, "10xtea": 2, "1xjam": 1}
+    assert_whole(shop, declaration)
 
 
 def test_rows_that_do_not_pass_any_more_are_taken_back(rejected):
