@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -291,19 +292,11 @@ class Replays:
         A function may look at the rows of a file together, as one that numbers equal lines. So it is given the rows of these files that the
         table has taken, in the order in which it took them, and of what comes out only the rows with these keys count.
         """
-        files = keys["_sequence"].unique().implode()
-        source = self._source.scan().filter(pl.col("_sequence").is_in(files))
-        rejected = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
-        taken = source.join(rejected.lazy(), on=list(ROW), how="anti").sort(ROW)
-        before = [self._changed(source, rows, changes) for _, rows, changes in _releases(rejected, number)]
-        frames = [taken, *before, self._changed(source, keys, sets)]
-        made = self._call(pl.concat(frames)).join(keys.lazy(), on=list(ROW), how="semi")
-        try:
-            rows = made.collect(engine="streaming")
-        except pl.exceptions.PolarsError as error:
-            changes = f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}"
-            at = changes if sets else f"{self.declaration.name}: its function failed with {type(error).__name__}"
-            raise ReplayRefused(f"{at}: {without_values(error)}") from None
+        in_files = pl.col("_sequence").is_in(keys["_sequence"].unique().implode())
+        source = self._source.scan().filter(in_files)
+        before = self._taken_before(source, self._replays_of(in_files), number)
+        made = self._call(pl.concat([*before, self._changed(source, keys, sets)]))
+        rows = self._collected(made.join(keys.lazy(), on=list(ROW), how="semi"), sets)
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
@@ -315,16 +308,44 @@ class Replays:
     def _taken_since(self, rows: pl.DataFrame, at: int, number: int) -> pl.DataFrame | None:
         """The rows with contested keys that the table has taken from the source up to a version, in the files of these rows and later ones.
 
-        None if no key is contested: then the source is not read.
+        Of their columns those that the kind asks for. None if no key is contested: then the source is not read.
         """
-        keys = self.declaration.kind.contested(self._target, rows)
+        kind = self.declaration.kind
+        keys = kind.contested(self._target, rows)
         if not keys.height:
             return None
         since = pl.col("_sequence") >= rows.join(keys, on=keys.columns, how="semi")["_sequence"].min()
-        rejected = self._marked().filter(since).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
-        taken = self._call(self._source.scan(at).filter(since)).join(rejected.lazy(), on=list(ROW), how="anti")
-        released = [self._work_out(keys_then.select(ROW), sets, then).lazy() for then, keys_then, sets in _releases(rejected, number)]
-        return pl.concat([taken, *released]).join(keys.lazy(), on=keys.columns, how="semi").collect(engine="streaming")
+        marks = self._replays_of(since)
+        released = marks.filter(pl.col(RELEASED_IN) < number)
+        taken = [self._call(self._source.scan(at).filter(since).sort(ROW)).join(marks.lazy(), on=list(ROW), how="anti")]
+        if released.height:
+            before = self._taken_before(self._source.scan().filter(since), marks, number)
+            taken.append(self._call(pl.concat(before)).join(released.lazy(), on=list(ROW), how="semi"))
+        needed = pl.concat([frame.select(kind.taken_columns) for frame in taken])
+        return self._collected(needed.join(keys.lazy(), on=keys.columns, how="semi"))
+
+    def _taken_before(self, source: pl.LazyFrame, marks: pl.DataFrame, number: int) -> list[pl.LazyFrame]:
+        """The source rows that the table has taken before a replay: those that were never rejected, then those of each earlier replay."""
+        never_rejected = source.join(marks.lazy(), on=list(ROW), how="anti").sort(ROW)
+        released = marks.filter(pl.col(RELEASED_IN) < number)
+        if not released.height:
+            return [never_rejected]
+        # Read once, however many replays there were.
+        rows = source.join(released.lazy(), on=list(ROW), how="semi").collect(engine="streaming").lazy()
+        return [never_rejected, *(self._changed(rows, keys, sets) for keys, sets in _earlier_replays(released))]
+
+    def _collected(self, made: pl.LazyFrame, sets: Mapping[str, str] = MappingProxyType({})) -> pl.DataFrame:
+        """What the function has made of source rows.
+
+        Raises:
+            ReplayRefused: It failed, or a change to a source row did; no values of rows are shown.
+        """
+        try:
+            return made.collect(engine="streaming")
+        except pl.exceptions.PolarsError as error:
+            changes = f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}"
+            at = changes if sets else f"{self.declaration.name}: its function failed with {type(error).__name__}"
+            raise ReplayRefused(f"{at}: {without_values(error)}") from None
 
     def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """What the function makes of source rows, with its dimensions as they are now."""
@@ -341,11 +362,15 @@ class Replays:
         # A quarantine holds what is bad: that much of it still is says nothing about the source.
         parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
         if waiting is not None:
-            parts = replace(parts, bad=pl.concat([parts.bad, waiting.select(parts.bad.columns)]))
+            parts = replace(parts, bad=pl.concat([parts.bad, _as_returned(waiting, parts.bad.schema)]))
         return self.declaration.kind.settle(parts, self._target, replaces_all=False)
 
     def _marked(self) -> pl.LazyFrame:
         return with_marks(self._quarantine.scan())
+
+    def _replays_of(self, rows: pl.Expr) -> pl.DataFrame:
+        """The keys of some of the rejected rows, with the replay that released them, if one has, and its changes to their source rows."""
+        return self._marked().filter(rows).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
 
     def _info(self) -> dict[str, str]:
         return {"lakehouse.run_id": self.run_id} | contract_info(self.declaration, references_now(self.declaration, self.lakehouse))
@@ -373,11 +398,18 @@ class Replays:
         return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
 
 
-def _releases(rejected: pl.DataFrame, before: int) -> Iterator[tuple[int, pl.DataFrame, Mapping[str, str]]]:
-    """The replays before one that released some of these rows, in order: the number, the rows, and the changes to their source rows."""
-    released = rejected.filter(pl.col(RELEASED_IN) < before).sort(RELEASED_IN)
-    for rows in released.partition_by(RELEASED_IN, maintain_order=True):
-        yield rows[RELEASED_IN][0], rows, json.loads(rows[RELEASED_WITH][0] or "{}")
+def _earlier_replays(released: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Mapping[str, str]]]:
+    """The replays that released these rows, in order: their rows, and the changes to the source rows."""
+    for rows in released.sort(RELEASED_IN).partition_by(RELEASED_IN, maintain_order=True):
+        yield rows, json.loads(rows[RELEASED_WITH][0] or "{}")
+
+
+def _as_returned(stored: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Rows of a quarantine with the columns and types that the function returns now; what cannot be told in these is null."""
+    return stored.select(
+        pl.col(name).cast(dtype, strict=False) if name in stored.columns else pl.lit(None, dtype).alias(name)
+        for name, dtype in schema.items()
+    )
 
 
 def paired_cursors(quarantine: str) -> dict[str, str]:
