@@ -113,7 +113,8 @@ class Result:
         bad: Those that did not.
         scope: See `Plan.scope`.
         identity: The columns that tell stored rows apart.
-        taken: Where rows are released: the rows with contested keys that the table has taken since; see `Kind.contested`.
+        taken: Where rows are released: the rows with contested keys that the table has taken since, with the columns
+            `Kind.taken_columns`; None if no key is contested. See `Kind.contested`.
     """
 
     rows: pl.DataFrame
@@ -213,6 +214,11 @@ class Kind(ABC):
     def contested(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:  # noqa: ARG002 most kinds have all that they need in the table
         """The keys for which `release` needs the rows that the table has taken since these rows were rejected, besides what it stores."""
         return pl.DataFrame()
+
+    @property
+    def taken_columns(self) -> tuple[str, ...]:
+        """The columns that `release` needs of rows that the table has taken: the key, and what says which of two rows counts."""
+        return ()
 
     def release(self, table: Table, result: Result, commit: Commit) -> Written:
         """Write rows that were rejected before and pass now."""

@@ -5,7 +5,7 @@ computed again from all rows of the source. Kinds that compute a scope as a whol
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -29,13 +29,14 @@ from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.split import Split
 from lakehouse_assets.platform.storage import merge, scd1, scd2, snapshots
 from lakehouse_assets.platform.storage import replace as replacing
-from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.lineage import ORDER
 from lakehouse_assets.platform.storage.scd1 import Latest
 from lakehouse_assets.platform.storage.scd2 import IS_CURRENT, IS_DELETED, VALID_FROM, History
 from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope
 from lakehouse_assets.platform.storage.snapshots import Snapshots
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import stored_schema
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -210,28 +211,41 @@ class Upsert(RowKind):
             return merge.merge(table, result.rows, self.key, commit, newest_by=self.newest_by)
         newest = merge.latest(result.rows, self.key, self.newest_by)
         older = result.rows.height - newest.height
-        written = replacing.replace(table, newest, result.scope, result.identity, _with_duplicates(commit, older))
-        counts = None if written.counts is None else replace(written.counts, duplicates=written.counts.duplicates + older)
-        return replace(written, counts=counts)
+        scope, identity = result.scope, result.identity
+        return _with_duplicates(older, commit, lambda counting: replacing.replace(table, newest, scope, identity, counting))
 
     def contested(self, table: Table, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Kind.contested`. A row that changed nothing left no trace: lineage does not say when the stored values came last."""
         return merge.changed_keys(table, rows, self.key, self.newest_by)
 
+    @property
+    def taken_columns(self) -> tuple[str, ...]:
+        """See `Kind.taken_columns`."""
+        return tuple(dict.fromkeys([*self.key, *([self.newest_by] if self.newest_by else []), *ORDER]))
+
     def release(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.release`. What a later row said of a key is not undone by what an earlier one says."""
         rows = result.rows
         if result.taken is not None:
-            order = list(dict.fromkeys([*self.key, *([self.newest_by] if self.newest_by else []), *ORDER]))
-            newest = merge.latest(pl.concat([result.taken.select(order), rows.select(order)]), self.key, self.newest_by)
+            both = pl.concat([result.taken, rows.select(result.taken.columns)])
+            # As stored, as `merge` compares them: values of an Enum have another order than texts.
+            newest = merge.latest(both.cast(stored_schema(both.schema)), self.key, self.newest_by)
             rows = rows.join(newest, on=list(ORDER), how="semi", maintain_order="left")
-        commit = _with_duplicates(commit, result.rows.height - rows.height)
-        return merge.merge(table, rows, self.key, commit, newest_by=self.newest_by, by_lineage=False)
+        older = result.rows.height - rows.height
+        newest_by = self.newest_by
+        return _with_duplicates(
+            older, commit, lambda counting: merge.merge(table, rows, self.key, counting, newest_by=newest_by, by_lineage=False)
+        )
 
 
-def _with_duplicates(commit: Commit, more: int) -> Commit:
-    """The same commit, whose info counts that many duplicates besides those that the write has seen."""
-    return replace(commit, info=lambda counts: commit.info(replace(counts, duplicates=counts.duplicates + more)))
+def _with_duplicates(more: int, commit: Commit, write: Callable[[Commit], Written]) -> Written:
+    """Write, and count that many duplicates besides those that the write sees: in the commit's info, and in what is returned."""
+
+    def counted(counts: Counts) -> Counts:
+        return replace(counts, duplicates=counts.duplicates + more)
+
+    written = write(replace(commit, info=lambda counts: commit.info(counted(counts))))
+    return written if written.counts is None else replace(written, counts=counted(written.counts))
 
 
 @dataclass(frozen=True)

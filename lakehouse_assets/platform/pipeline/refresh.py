@@ -100,6 +100,8 @@ class Refresh:
                 attempts += 1
                 if attempts == _ATTEMPTS:
                     raise
+        if done.batches:
+            self.replays.finish()  # what had to wait for these batches
         return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
 
     def recompute(self) -> Refreshed:

@@ -4,7 +4,9 @@ A release takes two commits. The first marks the rows in the quarantine (`RELEAS
 rows out and writes them into the table, with that number as its cursor. A replay that died in between is finished by the next one, or by
 the next refresh of the table; so is one that the table lost, as after a restore. If by then some of its rows do not pass any more, a
 third commit takes their marks away. A released row that comes too late changes nothing: what the table has taken of its key since still
-counts, so where the table alone cannot tell, the source is read from that file on. How rows get into a quarantine is in `refresh`.
+counts, so where the table alone cannot tell, the source is read from that file on. A row comes too early while the quarantine is ahead of
+the table, as after a run that died: the rest of its batch would come after it. So it waits for that batch. How rows get into a quarantine
+is in `refresh`.
 """
 
 import json
@@ -12,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -20,6 +23,7 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.declarations.kind import Result
 from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import batch
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.contracts import judge, references_now
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
@@ -94,7 +98,8 @@ class Replays:
         """Put the selected rows that are not released yet through the current function and contract, and release what passes.
 
         Raises:
-            ReplayRefused: The table is not made row by row from one source, or the selection cannot be understood.
+            ReplayRefused: The table is not made row by row from one source, a run has to be finished first, or the selection cannot be
+                understood.
             ContractBroken: The function or the contract does not fit the source as a whole; nothing was released.
             RowsLost: The function does not return one row for each; nothing was released.
         """
@@ -112,10 +117,11 @@ class Replays:
     def finish(self) -> int:
         """Bring the rows into the table that were marked as released and did not get there; how many replays that was.
 
-        Rows that the current function and contract do not let through are taken back: they wait in the quarantine again.
+        Rows that the current function and contract do not let through are taken back: they wait in the quarantine again. While a run has to
+        be finished first, nothing is done; it does this when it has.
         """
         done = 0
-        while self.unfinished():
+        while self.unfinished() and not self._awaits_run(self._target.now()):
             with suppress(CursorMoved):  # another process was faster
                 if self._rejected(self._target.delta(), self._quarantine.delta()) is not None:
                     self._take_back()
@@ -153,6 +159,11 @@ class Replays:
                     f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
                     f"{name} keep these columns, or fix {sources}; then `lakehouse run {name} --full-refresh`"
                 )
+        if self._awaits_run(self._target.now()):
+            raise ReplayRefused(
+                f"{name} has not taken all that its quarantine has seen: a run of it was interrupted, or still goes on. `lakehouse run "
+                f"{name}` first"
+            )
 
     # --- one replay
 
@@ -181,9 +192,8 @@ class Replays:
         return replace(replayed, number=number, **self._released(number))
 
     def _released(self, number: int) -> dict[str, Any]:
-        """Write the rows of a replay, unless another process has done it, and say what became of them."""
-        with suppress(CursorMoved):
-            self._write_marked(number)
+        """Write the rows of a replay, unless another process does it, and say what became of them."""
+        # In the order of their numbers: another process may have marked rows just before, and not written them yet.
         self.finish()
         info = self._info_of(number)
         account = RowAccount.from_json(info["account"]) if info else RowAccount(None)
@@ -224,6 +234,8 @@ class Replays:
         done, rejected = (cursor_of(table, name) for name in (self._cursor, self._cursor_rejected))
         if (done or 0) >= number:
             return
+        if self._awaits_run(table):
+            raise CursorMoved(f"{self._target.name}: a run has written rejected rows at the same moment, and not the rest of its batch")
         marked = self._marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
         sets = json.loads(marked[RELEASED_WITH][0] or "{}") if marked.height else {}
         files = marked["_sequence"].unique().implode()
@@ -242,14 +254,19 @@ class Replays:
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
         good = parts.good.drop(*NOT_STORED, strict=False)
-        at = cursor_of(table, self._source.name)
-        taken = None if at is None else self._taken_since(good, at, number)
-        if at is not None:
-            cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
-        result = Result(good, parts.bad, None, self.declaration.identity, taken)
+        at = batch.number(cursor_of(table, self._source.name))
+        cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
+        result = Result(good, parts.bad, None, self.declaration.identity, self._taken_since(good, at, number))
         self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
             self._take_back()
+
+    def _awaits_run(self, table: DeltaTable) -> bool:
+        """Whether a batch has to be finished first: its rejected rows are in the quarantine, and the rest is not in the table yet."""
+        at = {source: cursor_of(table, source) for source in self.declaration.sources()}
+        quarantine = self._quarantine.now()
+        ahead = any(batch.number(cursor_of(quarantine, source)) > batch.number(before) for source, before in at.items())
+        return ahead or at[self._source.name] is None
 
     def _rejected(self, table: DeltaTable, quarantine: DeltaTable) -> int | None:
         """The replay whose rows the table has rejected in the end and that still are marked as released, if there is one."""
@@ -275,19 +292,11 @@ class Replays:
         A function may look at the rows of a file together, as one that numbers equal lines. So it is given the rows of these files that the
         table has taken, in the order in which it took them, and of what comes out only the rows with these keys count.
         """
-        files = keys["_sequence"].unique().implode()
-        source = self._source.scan().filter(pl.col("_sequence").is_in(files))
-        rejected = self._marked().filter(pl.col("_sequence").is_in(files)).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
-        taken = source.join(rejected.lazy(), on=list(ROW), how="anti").sort(ROW)
-        before = [self._changed(source, rows, changes) for _, rows, changes in _releases(rejected, number)]
-        frames = [taken, *before, self._changed(source, keys, sets)]
-        made = self._call(pl.concat(frames)).join(keys.lazy(), on=list(ROW), how="semi")
-        try:
-            rows = made.collect(engine="streaming")
-        except pl.exceptions.PolarsError as error:
-            changes = f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}"
-            at = changes if sets else f"{self.declaration.name}: its function failed with {type(error).__name__}"
-            raise ReplayRefused(f"{at}: {without_values(error)}") from None
+        in_files = pl.col("_sequence").is_in(keys["_sequence"].unique().implode())
+        source = self._source.scan().filter(in_files)
+        before = self._taken_before(source, self._replays_of(in_files), number)
+        made = self._call(pl.concat([*before, self._changed(source, keys, sets)]))
+        rows = self._collected(made.join(keys.lazy(), on=list(ROW), how="semi"), sets)
         there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
         if rows.height != there:
             raise RowsLost(
@@ -299,16 +308,44 @@ class Replays:
     def _taken_since(self, rows: pl.DataFrame, at: int, number: int) -> pl.DataFrame | None:
         """The rows with contested keys that the table has taken from the source up to a version, in the files of these rows and later ones.
 
-        None if no key is contested: then the source is not read.
+        Of their columns those that the kind asks for. None if no key is contested: then the source is not read.
         """
-        keys = self.declaration.kind.contested(self._target, rows)
+        kind = self.declaration.kind
+        keys = kind.contested(self._target, rows)
         if not keys.height:
             return None
         since = pl.col("_sequence") >= rows.join(keys, on=keys.columns, how="semi")["_sequence"].min()
-        rejected = self._marked().filter(since).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
-        taken = self._call(self._source.scan(at).filter(since)).join(rejected.lazy(), on=list(ROW), how="anti")
-        released = [self._work_out(keys_then.select(ROW), sets, then).lazy() for then, keys_then, sets in _releases(rejected, number)]
-        return pl.concat([taken, *released]).join(keys.lazy(), on=keys.columns, how="semi").collect(engine="streaming")
+        marks = self._replays_of(since)
+        released = marks.filter(pl.col(RELEASED_IN) < number)
+        taken = [self._call(self._source.scan(at).filter(since).sort(ROW)).join(marks.lazy(), on=list(ROW), how="anti")]
+        if released.height:
+            before = self._taken_before(self._source.scan().filter(since), marks, number)
+            taken.append(self._call(pl.concat(before)).join(released.lazy(), on=list(ROW), how="semi"))
+        needed = pl.concat([frame.select(kind.taken_columns) for frame in taken])
+        return self._collected(needed.join(keys.lazy(), on=keys.columns, how="semi"))
+
+    def _taken_before(self, source: pl.LazyFrame, marks: pl.DataFrame, number: int) -> list[pl.LazyFrame]:
+        """The source rows that the table has taken before a replay: those that were never rejected, then those of each earlier replay."""
+        never_rejected = source.join(marks.lazy(), on=list(ROW), how="anti").sort(ROW)
+        released = marks.filter(pl.col(RELEASED_IN) < number)
+        if not released.height:
+            return [never_rejected]
+        # Read once, however many replays there were.
+        rows = source.join(released.lazy(), on=list(ROW), how="semi").collect(engine="streaming").lazy()
+        return [never_rejected, *(self._changed(rows, keys, sets) for keys, sets in _earlier_replays(released))]
+
+    def _collected(self, made: pl.LazyFrame, sets: Mapping[str, str] = MappingProxyType({})) -> pl.DataFrame:
+        """What the function has made of source rows.
+
+        Raises:
+            ReplayRefused: It failed, or a change to a source row did; no values of rows are shown.
+        """
+        try:
+            return made.collect(engine="streaming")
+        except pl.exceptions.PolarsError as error:
+            changes = f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}"
+            at = changes if sets else f"{self.declaration.name}: its function failed with {type(error).__name__}"
+            raise ReplayRefused(f"{at}: {without_values(error)}") from None
 
     def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """What the function makes of source rows, with its dimensions as they are now."""
@@ -325,11 +362,15 @@ class Replays:
         # A quarantine holds what is bad: that much of it still is says nothing about the source.
         parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
         if waiting is not None:
-            parts = replace(parts, bad=pl.concat([parts.bad, waiting.select(parts.bad.columns)]))
+            parts = replace(parts, bad=pl.concat([parts.bad, _as_returned(waiting, parts.bad.schema)]))
         return self.declaration.kind.settle(parts, self._target, replaces_all=False)
 
     def _marked(self) -> pl.LazyFrame:
         return with_marks(self._quarantine.scan())
+
+    def _replays_of(self, rows: pl.Expr) -> pl.DataFrame:
+        """The keys of some of the rejected rows, with the replay that released them, if one has, and its changes to their source rows."""
+        return self._marked().filter(rows).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
 
     def _info(self) -> dict[str, str]:
         return {"lakehouse.run_id": self.run_id} | contract_info(self.declaration, references_now(self.declaration, self.lakehouse))
@@ -357,11 +398,18 @@ class Replays:
         return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
 
 
-def _releases(rejected: pl.DataFrame, before: int) -> Iterator[tuple[int, pl.DataFrame, Mapping[str, str]]]:
-    """The replays before one that released some of these rows, in order: the number, the rows, and the changes to their source rows."""
-    released = rejected.filter(pl.col(RELEASED_IN) < before).sort(RELEASED_IN)
-    for rows in released.partition_by(RELEASED_IN, maintain_order=True):
-        yield rows[RELEASED_IN][0], rows, json.loads(rows[RELEASED_WITH][0] or "{}")
+def _earlier_replays(released: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Mapping[str, str]]]:
+    """The replays that released these rows, in order: their rows, and the changes to the source rows."""
+    for rows in released.sort(RELEASED_IN).partition_by(RELEASED_IN, maintain_order=True):
+        yield rows, json.loads(rows[RELEASED_WITH][0] or "{}")
+
+
+def _as_returned(stored: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Rows of a quarantine with the columns and types that the function returns now; what cannot be told in these is null."""
+    return stored.select(
+        pl.col(name).cast(dtype, strict=False) if name in stored.columns else pl.lit(None, dtype).alias(name)
+        for name, dtype in schema.items()
+    )
 
 
 def paired_cursors(quarantine: str) -> dict[str, str]:

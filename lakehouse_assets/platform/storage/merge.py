@@ -73,17 +73,18 @@ def merge(
 
 
 def changed_keys(table: Table, frame: pl.DataFrame, on: Sequence[str], newest_by: str | None) -> pl.DataFrame:
-    """The keys of the rows that `merge` would change with `by_lineage=False`; nothing is written.
+    """The keys of the rows that `merge` would change with `by_lineage=False`, in the types of `frame`; nothing is written.
 
     Raises:
         ScopeError: As `merge`.
         SchemaMismatch: As `merge`.
     """
     check_key(table.name, frame, on)
+    types = frame.select(on).schema
     delta = table.delta()
     batch = latest(table.fit(delta, frame), on, newest_by)
     before = existing(table.name, delta, batch, on)
-    return difference(table.name, batch, before, on, newest_by=newest_by, by_lineage=False).changed.select(on)
+    return difference(table.name, batch, before, on, newest_by=newest_by, by_lineage=False).changed.select(on).cast(types)
 
 
 def check_key(name: str, frame: pl.DataFrame, on: Sequence[str]) -> None:

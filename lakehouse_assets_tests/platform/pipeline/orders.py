@@ -1,6 +1,6 @@
-"""A table with a quarantine for the tests of replays, and a process that replays it: `python -m … ROOT KIND [NUMBER before|after]`.
+"""A table with a quarantine for the tests of replays, and a process: `python -m … ROOT KIND [NUMBER before|after [replay|refresh]]`.
 
-With a NUMBER it kills itself at that commit, else it prints what it released.
+It replays or refreshes the table. With a NUMBER it kills itself at that commit, else a replay prints what it released.
 """
 
 import json
@@ -139,8 +139,11 @@ def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
 FIX = Selection(sets={"Quantity": "replace(Quantity, ',', '')"})
 
 
-def main(root: str, kind: str, fatal: str = "0", when: str = "before") -> None:
+def main(root: str, kind: str, fatal: str = "0", when: str = "before", job: str = "replay") -> None:
     with dying(int(fatal), when, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        if job == "refresh":
+            refresh(Lakehouse(root), KINDS[kind])
+            return
         print(json.dumps({"released": replays(Lakehouse(root), KINDS[kind]).run(FIX).released}))
 
 

@@ -7,7 +7,7 @@ processes are in `test_crash` and `test_full_refresh`.
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -22,7 +22,7 @@ from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.replay import Replays
-from lakehouse_assets.platform.pipeline.selection import Selection
+from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE
 from lakehouse_assets.platform.storage.table import Table
@@ -131,19 +131,30 @@ replayed = st.none() | st.sampled_from([None, "_sequence > 2", "_row = 0", "part
 
 @pytest.mark.parametrize(("strict", "fixed"), [pytest.param(*both, id=name) for name, both in with_a_fix().items()])
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=st.lists(st.tuples(landings, replayed), min_size=2, max_size=6))
-@example(history=[(jan(1), None), (jan(-1), None), (jan(1), None)])  # the last file changes nothing
-@example(history=[(jan(1, -1), Selection()), (jan(-1), None), (jan(1, -1), None), (("restore", 0, []), None)])  # the last files go again
+@given(history=st.lists(st.tuples(landings, st.none() | st.integers(0, 3), replayed), min_size=2, max_size=6))
+@example(history=[(jan(1), None, None), (jan(-1), None, None), (jan(1), None, None)])  # the last file changes nothing
+@example(
+    history=[  # the last files go again
+        (jan(1, -1), None, Selection()),
+        (jan(-1), None, None),
+        (jan(1, -1), None, None),
+        (("restore", 0, []), None, None),
+    ]
+)
+@example(history=[(jan(1), None, None), (jan(1, -1), 1, Selection())])  # a row is released in the middle of its batch
 def test_a_table_whose_rejected_rows_were_all_released_equals_a_full_refresh(strict, fixed, history):
-    """The contract is fixed for replays alone: what a refresh reads is rejected as before."""
+    """The contract is fixed for replays alone: what a refresh reads is rejected as before. A refresh may die before its replay."""
     folder = Path(tempfile.mkdtemp())
     try:
         world = FeedWorld(folder / "world")
-        for landing, selection in [*history, (None, Selection())]:
+        for landing, dies_at, selection in [*history, (None, None, None)]:
             world.apply(([landing] if landing else [], None))
-            Refresh(strict, world.lakehouse, "run").run()
+            with nullcontext() if dies_at is None else dying_at(dies_at), suppress(Died):
+                Refresh(strict, world.lakehouse, "run").run()
             if selection is not None:
-                Replays(fixed, world.lakehouse, "replay").run(selection)
+                with suppress(ReplayRefused):  # a run has to be finished first
+                    Replays(fixed, world.lakehouse, "replay").run(selection)
+        Replays(fixed, world.lakehouse, "replay").run(Selection())
         fresh = from_scratch(world, fixed, folder / "fresh")
         assert contents(world.lakehouse, fixed.name) == contents(fresh, fixed.name)
     finally:

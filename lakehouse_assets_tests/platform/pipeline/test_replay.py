@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import reduce
 from operator import or_
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Annotated
 from unittest import mock
 
 import polars as pl
@@ -29,6 +30,7 @@ from lakehouse_assets.platform.pipeline.replay import Replays
 from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.contract import Contract, column
+from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import restore
 from lakehouse_assets_tests.platform.pipeline.orders import (
@@ -309,6 +311,126 @@ def test_a_later_row_that_another_process_takes_meanwhile_is_not_undone(shop, de
     assert_whole(shop, declaration)
 
 
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_the_function_is_called_as_often_however_many_replays_there_were(shop, declaration):
+    calls = 0
+
+    def counted(rows):
+        nonlocal calls
+        calls += 1
+        return stock(rows)
+
+    land(shop, [("tea", "7"), *[("tea", f"{number},0") for number in range(1, 6)]])
+    refresh(shop, declaration)
+    counting = replays(shop, replace(declaration, function=counted))
+    needed = []
+    for row in range(2, 7):
+        calls = 0
+        assert counting.run(replace(FIX, where=f"_row = {row}")).account == RowAccount(1, 0, 1)
+        assert in_stock(shop) == {"tea": 10 * (row - 1)}
+        needed.append(calls)
+    assert needed == [3, 4, 4, 4, 4]  # the second one has one before it
+    assert_whole(shop, declaration)
+
+
+def test_of_rows_that_the_table_has_taken_only_what_says_which_counts_is_read(shop):
+    declaration = STOCKS[1].values[0]
+    take(shop, declaration, [("tea", "7")], [("tea", "1,0")])
+    with mock.patch.object(Upsert, "release", autospec=True, side_effect=Upsert.release) as release:
+        replays(shop, declaration).run(FIX)
+    result = release.call_args.args[2]
+    assert result.taken.columns == ["item", "at", "_sequence", "_row"]
+
+
+def test_a_release_returns_the_counts_that_its_commit_has(shop):
+    declaration = STOCKS[0].values[0]
+    take(shop, declaration, [("tea", "7")], [("tea", "1,0"), ("tea", "7"), ("jam", "1,0")])
+    written, plain = [], Upsert.release
+    with mock.patch.object(Upsert, "release", lambda *args: written.append(plain(*args))):
+        done = replays(shop, declaration).run(FIX)
+    assert done.account == RowAccount(2, 1, 0, 1)
+    assert [one.counts for one in written] == [Counts(1, 0, 1)]
+
+
+@pytest.mark.parametrize("failing", [1, 2, 3])
+def test_a_function_that_fails_shows_no_values_of_rows(shop, failing):
+    declaration = STOCKS[0].values[0]
+    take(shop, declaration, [("tea", "7")], [("tea", "1,0")])
+    calls = 0
+
+    def fails(rows):
+        nonlocal calls
+        calls += 1
+        return stock(rows.with_columns(pl.col("item").cast(pl.Int64).cast(pl.String)) if calls == failing else rows)
+
+    with pytest.raises(ReplayRefused, match="failed in column 'item'") as refused:
+        replays(shop, replace(declaration, function=fails)).run(FIX)
+    assert refused.value.__cause__ is None
+    assert "tea" not in str(refused.value)
+    assert replays(shop, declaration).run(FIX).finished == (failing > 1)
+    assert in_stock(shop) == {"tea": 10}
+
+
+class Graded(Contract):
+    item: str = column(key=True)
+    kind: Annotated[pl.Enum, ["tea", "jam", "cup"]] = column(key=True)
+    brand: pl.Categorical = column(key=True)
+    day: Annotated[pl.Datetime, "us", None] = column(key=True)
+    grade: Annotated[pl.Enum, ["low", "high"]] = column()
+    weight: pl.UInt32 = column()
+    quantity: int = column(ge=0)
+
+
+def graded(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """All types that a table stores as others."""
+    return (
+        stock(rows)
+        .with_columns(
+            kind=pl.col("item").cast(pl.Enum(["tea", "jam", "cup"])),
+            brand=pl.col("item").cast(pl.Categorical),
+            day=pl.datetime(2024, 1, 1),
+            grade=pl.when(pl.col("quantity") > 9).then(pl.lit("high")).otherwise(pl.lit("low")).cast(pl.Enum(["low", "high"])),
+            weight=pl.lit(1, pl.UInt32),
+        )
+        .drop("at")
+    )
+
+
+@pytest.mark.parametrize("newest_by", [None, "grade"])
+def test_types_that_a_table_stores_as_others_are_released(shop, newest_by):
+    kind = Upsert(("item", "kind", "brand", "day"), newest_by=newest_by)
+    declaration = replace(orders, contract=Graded, function=graded, kind=kind)
+    take(shop, declaration, [("tea", "7"), ("cup", "10")], [("tea", "8,"), ("jam", "1,0"), ("jam", "x"), ("cup", "5,")])
+    take(shop, declaration, [("tea", "7"), ("cup", "10")])
+    done = replays(shop, declaration).run(FIX)
+    # Values are compared as they are stored, as in a refresh: the text "low" is newer than "high".
+    assert in_stock(shop) == {"tea": 7, "jam": 10, "cup": 5 if newest_by else 10}
+    assert done.account == (RowAccount(3, 1, 1, 1) if newest_by else RowAccount(3, 1, 0, 2))
+    assert waiting(shop, declaration) == [("jam", "x")]
+    assert_whole(shop, declaration)
+    full_refresh(Refresh(declaration, shop, "run"))
+    assert in_stock(shop) == {"tea": 7, "jam": 10, "cup": 5 if newest_by else 10}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_rows_that_wait_need_not_have_the_columns_and_types_that_rows_have_now(shop, kind):
+    land(shop, [("tea", "1,0"), ("jam", "-2")])
+    refresh(shop, replace(KINDS[kind], function=lambda rows: orders.function(rows).drop("_unparsed")))
+
+    class Unsigned(Contract):
+        line: str = column(key=True)
+        item: Annotated[pl.Enum, ["tea"]] = column()
+        quantity: pl.UInt32 = column()
+
+    def unsigned(rows):
+        narrow = {"quantity": pl.UInt32, "item": pl.Enum(["tea"])}
+        return orders.function(rows).with_columns(pl.col(name).cast(dtype, strict=False) for name, dtype in narrow.items())
+
+    done = replays(shop, replace(KINDS[kind], contract=Unsigned, function=unsigned)).run(FIX)
+    assert (done.account, done.rejected) == (RowAccount(1, 1), {"item_not_null": 1, "quantity_not_null": 1})
+    assert_whole(shop, KINDS[kind])
+
+
 def test_rows_whose_source_row_is_gone_stay(rejected):
     bronze = rejected.table(SOURCE)
     kept = bronze.scan().filter(pl.col("_row") != 2).collect()
@@ -369,6 +491,73 @@ def die():
     raise Died
 
 
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_a_batch_that_died_is_finished_before_its_rows_are_released(shop, declaration):
+    """Else the released row would come before an earlier row of its file."""
+    take(shop, declaration, [("tea", "7")])
+    land(shop, [("tea", "3"), ("tea", "1,0")])
+    with pytest.raises(Died), dying(2, "before", die):
+        refresh(shop, declaration)
+    for dry_run in (True, False):
+        with pytest.raises(ReplayRefused, match=r"a run of it was interrupted.* `lakehouse run shop\.silver\.orders` first"):
+            replays(shop, declaration).run(FIX, dry_run=dry_run)
+    assert in_stock(shop) == {"tea": 7}
+    refresh(shop, declaration)
+    assert replays(shop, declaration).run(FIX).account == RowAccount(1, 0, 1)
+    assert in_stock(shop) == {"tea": 10}
+    assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+@pytest.mark.parametrize("version", [0, 1])
+def test_rows_that_were_released_come_after_the_batches_that_a_restored_table_lacks(shop, declaration, version):
+    take(shop, declaration, [("tea", "7")], [("tea", "3"), ("tea", "1,0")])
+    replays(shop, declaration).run(FIX)
+    restore(shop.table(declaration.name), version, "back")
+    assert replays(shop, declaration).finish() == 0
+    assert Refresh(declaration, shop, "run").pending() == [SOURCE, declaration.quarantine]
+    refresh(shop, declaration)
+    assert in_stock(shop) == {"tea": 10}
+    assert not replays(shop, declaration).unfinished()
+
+
+@pytest.mark.parametrize("declaration", STOCKS)
+def test_rows_that_are_marked_while_a_refresh_is_between_its_commits_wait_for_it(shop, declaration):
+    take(shop, declaration, [("tea", "7")], [("jam", "1,0")])
+    land(shop, [("tea", "3"), ("tea", "1,0")])
+    plain = Replays._selected
+
+    def slow(self, selection):
+        """The refresh begins when the replay has, and dies in between."""
+        with pytest.raises(Died), dying(2, "before", die):
+            Refresh(declaration, shop, "run").run()
+        return plain(self, selection)
+
+    with mock.patch.object(Replays, "_selected", slow):
+        assert replays(shop, declaration).run(FIX).released == 0
+    assert in_stock(shop) == {"tea": 7}
+    refresh(shop, declaration)
+    assert in_stock(shop) == {"tea": 10, "jam": 10}
+    assert_whole(shop, declaration)
+
+
+def test_replays_are_written_in_the_order_of_their_numbers(rejected):
+    """One that marked its rows when another one began is not passed over."""
+    plain = Replays.finish
+
+    def slow(self):
+        done = plain(self)
+        with mock.patch.object(Replays, "finish", plain), pytest.raises(Died), dying(1, "after", die):
+            replays(rejected).run(replace(FIX, where="_row = 2"))
+        Replays.finish = plain
+        return done
+
+    with mock.patch.object(Replays, "finish", slow):
+        assert replays(rejected).run(replace(FIX, where="_row = 5")).number == 2
+    assert lines(rejected) == {"1xtea": 1, "1000xtea": 2}
+    assert_whole(rejected)
+
+
 def child(lakehouse, kind, *place):
     command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.orders", lakehouse.root, kind, *map(str, place)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
@@ -403,6 +592,25 @@ def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_
             assert done.finished == ((fatal, when) in between and job == "replay")
             assert done.released == (3 if (fatal, when) == (1, "before") else 0)
             assert_whole(shop, declaration)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("place", [(1, "before"), (1, "after"), (2, "before"), (2, "after")], ids=str)
+def test_a_replay_after_a_killed_refresh_waits_for_its_batch(shop, kind, place):
+    declaration = KINDS[kind]
+    land(shop, [("tea", "1"), ("tea", "x")])
+    refresh(shop, declaration)
+    land(shop, [("tea", "1,0"), ("tea", "10"), ("jam", "1")])
+    process = child(shop, kind, *place, "refresh")
+    process.communicate()
+    assert process.returncode == -9
+    between = place in [(1, "after"), (2, "before")]
+    with pytest.raises(ReplayRefused, match="was interrupted") if between else nullcontext():
+        replays(shop, declaration).run(FIX)
+    refresh(shop, declaration)
+    replays(shop, declaration).run(FIX)
+    assert lines(shop) == {"1xtea": 1, "10xtea": 2, "1xjam": 1}
+    assert_whole(shop, declaration)
 
 
 def test_rows_that_do_not_pass_any_more_are_taken_back(rejected):

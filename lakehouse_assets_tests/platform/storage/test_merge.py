@@ -235,3 +235,23 @@ def test_a_table_that_another_program_began_is_read_before_it_is_merged_into(lak
     pl.DataFrame({"id": [1], "value": [1]}).write_delta(table.uri)
     assert merge(table, pl.DataFrame({"id": [1, 2], "value": [5, 6]}), ["id"]).counts == Counts(written=1, updated=1)
     assert rows_of(table) == [(1, 5), (2, 6)]
+
+
+def test_keys_that_would_change_have_the_types_of_the_frame(table):
+    types = {
+        "kind": pl.Enum(["b", "a"]),
+        "brand": pl.Categorical(),
+        "number": pl.UInt32(),
+        "day": pl.Datetime("ms"),
+        "value": pl.Int64(),
+    }
+    rows = pl.DataFrame(
+        {"kind": ["a", "b"], "brand": "x", "number": 2**32 - 1, "day": datetime(2024, 1, 1, tzinfo=UTC).replace(tzinfo=None), "value": 1},
+        types,
+    )
+    table.create(types)
+    merge(table, rows, list(types)[:-1])
+    later = rows.with_columns(value=pl.Series([2, 1]))
+    changed = merging.changed_keys(table, later, list(types)[:-1], None)
+    assert changed.equals(later.head(1).drop("value"))
+    assert changed.schema == later.drop("value").schema

@@ -42,6 +42,8 @@ class Pair:
             self.rejected[self.table.version()] = self.rows()
 
     def replay(self):
+        if (self.quarantine.cursor("source") or 0) > (self.table.cursor("source") or 0):
+            return  # refused: the batch has to be finished first
         run, before = f"run {next(self.runs)}", self.quarantine.cursor("replays")
         self.quarantine.replace(pl.DataFrame(schema=SCHEMA), None, self._commit(run, Cursor("replays", before, (before or 0) + 1)))
         after = Cursor("replay/quarantine", self.table.cursor("replay/quarantine"), (before or 0) + 1)
