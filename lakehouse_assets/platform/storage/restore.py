@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -135,7 +136,7 @@ def paired(table: Table, to: int, sibling: Table, names: Mapping[str, str]) -> i
     moved = {*_moved(table, table.delta(), to), *moves["appId"]}
     sources = [name for name in moved if not name.startswith(INFO_PREFIX) and name not in {*names, *names.values()}]
     limits = {source: _number(then.transaction_version(source)) for source in sources}
-    limits |= {own: _number(at) for own, name in names.items() if (at := then.transaction_version(name)) != NEVER}
+    limits |= {own: limit for own, name in names.items() if (limit := _limit(table, to, name)) is not None}
     first = sibling.delta(oldest)
     cursors = {name: _number(first.transaction_version(name)) for name in limits}
     newest_within = oldest if newest >= oldest and _is_within(cursors, limits) else None
@@ -168,6 +169,20 @@ def _end_of_life(table: Table, to: int, sibling: Table) -> int:
         if commit["info"].get("run_id", "") in later:
             newest = commit["version"] - 1
     return newest
+
+
+def _limit(table: Table, to: int, name: str) -> int | None:
+    """The cursor of a table at a version; None if it was taken away, as a full refresh does, or nothing is known of it any more."""
+    oldest = readable_from(table)
+    while (at := table.delta(to).transaction_version(name)) == NEVER:
+        # A restore also takes away a cursor that the table did not have yet: then it is as it was there.
+        transactions = inventory.log_files(table, table.delta(to), oldest, to).transactions
+        versions = transactions.filter(pl.col("appId") == name)["version"]
+        restored = next(table.commits(int(versions[-1])))["info"].get(RESTORED_TO.removeprefix(INFO_PREFIX)) if versions.len() else None
+        if restored is None or int(restored) < oldest:
+            return None
+        to = int(restored)
+    return _number(at)
 
 
 def _number(cursor: int | None) -> int:

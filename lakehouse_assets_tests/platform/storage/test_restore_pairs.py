@@ -129,6 +129,18 @@ def test_what_came_after_a_restore_belongs_to_another_life(pair):
     assert pair.paired(pair.table.version()) == pair.rows()
 
 
+def test_a_restore_that_takes_back_a_replay_belongs_to_the_quarantine_before_it(pair):
+    """The next replay has the same number."""
+    pair.batch(bad=True)
+    pair.replay()
+    pair.back(1)
+    pair.replay()
+    assert [len(pair.paired(version)) for version in (0, 1, 2, 3, 4)] == [0, 1, 0, 1, 0]
+    for version in (3, 2, 5):
+        pair.back(version)
+    assert [len(pair.paired(version)) for version in (4, 5, 6, 7)] == [0, 1, 0, 1]
+
+
 def test_a_quarantine_that_cannot_go_back_so_far_says_so(pair):
     for _ in range(3):
         pair.batch(bad=True)
