@@ -148,7 +148,9 @@ def _known_keys(contract: type[Contract], table: Table, rows: pl.DataFrame, vers
         low, high = rows[name].min(), rows[name].max()
         if none.schema[name].base_type() in _ORDERED and low is not None:
             existing = existing.filter(pl.col(name).is_between(low, high))
-    return existing.select(key).join(rows.lazy().select(key).unique(), on=list(key), how="semi").collect(engine="streaming")
+    stored = {name: dtype for name, dtype in existing.collect_schema().items() if name in key}  # maybe not as the contract has them
+    known = existing.select(key).join(rows.lazy().select(key).unique().cast(stored), on=list(key), how="semi")
+    return known.cast(dict(none.schema)).collect(engine="streaming")
 
 
 # --- contracts written down

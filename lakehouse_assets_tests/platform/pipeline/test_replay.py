@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, Full
-from lakehouse_assets.platform.declarations.row_kinds import Upsert
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
@@ -410,6 +410,13 @@ def test_types_that_a_table_stores_as_others_are_released(shop, newest_by):
     assert_whole(shop, declaration)
     full_refresh(Refresh(declaration, shop, "run"))
     assert in_stock(shop) == {"tea": 7, "jam": 10, "cup": 5 if newest_by else 10}
+
+
+def test_keys_of_types_that_a_table_stores_as_others_are_known_again(shop):
+    declaration = replace(orders, contract=Graded, function=graded, kind=Append())
+    take(shop, declaration, [("tea", "7")], [("tea", "8"), ("cup", "1")])
+    assert in_stock(shop) == {"tea": 7, "cup": 1}
+    assert [row[0] for row in waiting(shop, declaration)] == ["tea"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
