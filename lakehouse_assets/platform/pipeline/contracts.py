@@ -148,9 +148,9 @@ def _known_keys(contract: type[Contract], table: Table, rows: pl.DataFrame, vers
         low, high = rows[name].min(), rows[name].max()
         if none.schema[name].base_type() in _ORDERED and low is not None:
             existing = existing.filter(pl.col(name).is_between(low, high))
-    stored = {name: dtype for name, dtype in existing.collect_schema().items() if name in key}  # maybe not as the contract has them
-    known = existing.select(key).join(rows.lazy().select(key).unique().cast(stored), on=list(key), how="semi")
-    return known.cast(dict(none.schema)).collect(engine="streaming")
+    existing = existing.select(key)
+    wanted = rows.lazy().select(key).unique().cast(existing.collect_schema())  # a table may store a key's type as another
+    return existing.join(wanted, on=list(key), how="semi").cast(none.schema).collect(engine="streaming")
 
 
 # --- contracts written down
