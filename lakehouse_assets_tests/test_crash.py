@@ -127,8 +127,8 @@ def undisturbed(two_landings: Path, tmp_path_factory) -> tuple[dict[str, pl.Data
 def test_a_killed_run_is_taken_up_as_if_nothing_had_been(two_landings, undisturbed, tmp_path):
     expected, names, oracle = undisturbed
     assert {"append", "publish", "write", "merge", "create", "move", "add columns"} <= set(names)
-    # Between two places nothing is kept but memory: after the one is before the next. Of what a run does often, every second is enough.
-    places = [(number, "before") for number in some_of(names, 2, all_below=4)]
+    # Between two places nothing is kept but memory: after the one is before the next. Of what a run does often, every third is enough.
+    places = [(number, "before") for number in some_of(names, 3, all_below=4)]
     places += [(len(names), "after"), *((number, "after") for number, name in enumerate(names, start=1) if name == "move")]
     places += [(number, "during") for number in some_of(names, 5) if names[number - 1] != "move"]
     assert {(names[number - 1], when) for number, when in places} >= {(name, "before") for name in names}
