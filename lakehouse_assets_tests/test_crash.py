@@ -187,8 +187,8 @@ def test_a_killed_run_on_a_bucket_is_taken_up_as_if_nothing_had_been(s3, tmp_pat
         oracle = landed_twice("crash-oracle")
         names = processes.run(oracle, tables=SHORT_WAY)["places"]
         expected = content(oracle)
-        places = [(number, "before") for number in some_of(names, 2, all_below=3)] + [(len(names), "after")]
-        places += [(number, "during") for number in some_of(names, 5) if names[number - 1] != "move"]
+        places = [(number, "before") for number in some_of(names, 3, all_below=3)] + [(len(names), "after")]
+        places += [(number, "during") for number in some_of(names, 9) if names[number - 1] != "move"]
         for place in places:
             root = landed_twice(f"crash-{place[0]}-{place[1]}")
             ended = processes.run(root, place, SHORT_WAY)["signal"]

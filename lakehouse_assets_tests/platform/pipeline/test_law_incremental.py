@@ -105,7 +105,7 @@ def test_an_incremental_table_equals_a_full_refresh(declaration, history):
 
 
 @pytest.mark.parametrize("declaration", [pytest.param(declaration, id=name) for name, declaration in of_feed().items()])
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(feed_steps, runs), min_size=1, max_size=4))
 def test_tables_over_a_feed_follow_files_that_are_read_again_or_taken_back(declaration, history):
     hold_law(FeedWorld, declaration, history)
@@ -177,7 +177,7 @@ def hold_law(world_type: type[World], declaration: TableDeclaration, history: li
         shutil.rmtree(folder)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(steps, min_size=2, max_size=4))
 def test_files_of_partitions_outside_the_scope_stay_the_same(history):
     declaration = declarations(2, dimension=False)["ByPartition"]
