@@ -13,7 +13,7 @@ DEV_READY := $(VENV)/.ready-dev
 SIZE := 350 MB to download, 1.4 GB on disk
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test lint format bench lock clean
+.PHONY: help setup run dev test docs lint format bench lock clean
 
 help:  ## What there is to call
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1\t/' | expand -t 16
@@ -59,6 +59,10 @@ dev: $(READY)  ## Open the Dagster web UI and the MLflow UI on this machine
 
 test: $(DEV_READY)  ## Every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+docs: $(DEV_READY)  ## The documentation site, in build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
+	@echo "build/docs/index.html"
 
 lint: $(DEV_READY)  ## ruff, the type checker and the import rules
 	$(BIN)/ruff format --check .
