@@ -58,6 +58,6 @@ def test_every_command_says_what_keeps_a_product_from_being_imported(products, t
     assert str(refused.value).startswith(message)
 
     monkeypatch.setattr("lakehouse_assets.products", package, raising=False)
-    for words in (["run"], ["status"], ["contract", "diff"]):
+    for words in (["run"], ["status"], ["contracts", "diff"]):
         result = CliRunner(env={"LAKEHOUSE_ROOT": str(tmp_path / "root"), "DAGSTER_HOME": ""}).invoke(main, words)
         assert (result.exit_code, result.stderr.startswith(f"Error: {message}")) == (1, True), words
