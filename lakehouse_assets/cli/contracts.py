@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Noun, add_row, client, grid, print_json, right
+from lakehouse_assets.cli.complete import TABLES
+from lakehouse_assets.cli.shared import JSON, Noun, client
+from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, say
 
 _CONSEQUENCES = {
     "error": "rows that break it are quarantined",
@@ -38,16 +39,16 @@ def list_contracts(as_json: bool) -> None:
         print_json(values)
         return
     if not values:
-        CONSOLE.print("No product declares a table with a contract.")
+        say("No product declares a table with a contract.")
         return
-    shown = grid("table", "contract", "owner", right("columns"), right("rules"))
+    shown = grid("table", "contract", optional("owner"), optional("columns", right=True), optional("rules", right=True))
     for row in values:
         add_row(shown, row["table"], row["contract"], row["owner"], row["columns"], row["rules"])
-    CONSOLE.print(shown)
+    print_grid(shown)
 
 
 @contracts.command()
-@click.argument("table")
+@click.argument("table", shell_complete=TABLES)
 @JSON
 def show(table: str, as_json: bool) -> None:
     """Columns, rules with their levels, thresholds and monitors of TABLE.
@@ -64,33 +65,33 @@ def show(table: str, as_json: bool) -> None:
 
 
 def _print_contract(values: dict[str, Any]) -> None:
-    CONSOLE.print(f"[bold]{values['table']}[/]  contract {values['contract']} {values['fingerprint']}, {values['owner']}")
-    CONSOLE.print(f"{values['description']}\n", markup=False)
-    shown = grid("column", "type", "nulls", "", "description")
+    say((values["table"], "bold"), f"  contract {values['contract']} {values['fingerprint']}, {values['owner']}")
+    say(f"{values['description']}\n")
+    shown = grid("column", "type", "nulls", "marks", folds("description"))
     for column in values["columns"]:
         marks = [name for name in ("key", "personal") if column[name]] + ([f"in {column['references']}"] if column["references"] else [])
         add_row(shown, column["name"], column["type"], "allowed" if column["nullable"] else "", ", ".join(marks), column["description"])
-    CONSOLE.print(shown)
-    CONSOLE.print()
-    shown = grid("level", "rule", "demands")
+    print_grid(shown)
+    say()
+    shown = grid("level", "rule", folds("demands"))
     for rule in values["rules"]:
         add_row(shown, rule["level"], rule["name"], rule["text"])
-    CONSOLE.print(shown)
+    print_grid(shown)
     for level, text in _CONSEQUENCES.items():
         if any(rule["level"] == level for rule in values["rules"]):
-            CONSOLE.print(f"[dim]{level}: {text}.[/]")
+            say((f"{level}: {text}.", "dim"))
     limits = values["thresholds"]
-    rows = "" if limits["max_bad_rows"] is None else f" or {limits['max_bad_rows']:,} rows"
-    share = f"{limits['max_bad_share']:.1%} of the rows (from {limits['share_counts_from']} rows on)"
-    CONSOLE.print(f"\nThe write stops if more than {share}{rows} are bad.")
+    rows = "" if limits["max_bad_rows"] is None else f" or {counted(limits['max_bad_rows'], 'row')}"
+    share = f"{limits['max_bad_share']:.1%} of the rows (from {counted(limits['share_counts_from'], 'row')} on)"
+    say(f"\nThe write stops if more than {share}{rows} are bad.")
     if values["key"]:
-        CONSOLE.print(f"The key is {', '.join(values['key'])}, kept unique by {values['key_kept_by']}.")
+        say(f"The key is {', '.join(values['key'])}, kept unique by {values['key_kept_by']}.")
     for monitor, text in values["monitors"].items():
-        CONSOLE.print(f"{monitor}: {escape(text)}")
+        say(f"{monitor}: {text}")
 
 
 @contracts.command()
-@click.argument("table", required=False)
+@click.argument("table", required=False, shell_complete=TABLES)
 @JSON
 def diff(table: str | None, as_json: bool) -> None:
     """Compare the contract of TABLE (default: of all tables) with the last one that the table was written under.
@@ -116,19 +117,19 @@ def _print_diff(values: list[dict[str, Any]]) -> None:
         if not table["changes"] and not table["breaks"] and (table["before"] or not table["notes"]):
             same += 1
             continue
-        CONSOLE.print(f"[bold]{table['table']}[/]  {table['before'] or 'none'} -> {table['after']}")
+        say((table["table"], "bold"), f"  {table['before'] or 'none'} -> {table['after']}")
         for change in table["changes"]:
-            CONSOLE.print(f"  {change['kind']}: [bold]{escape(change['subject'])}[/]: {escape(change['text'])}")
+            say(f"  {change['kind']}: ", (change["subject"], "bold"), f": {change['text']}")
         for broken in table["breaks"]:
-            CONSOLE.print(f"  [red]breaks {broken['whom']}[/] ({broken['owner']}): {escape(broken['text'])}")
+            say((f"  breaks {broken['whom']}", "red"), f" ({broken['owner']}): {broken['text']}")
         for note in table["notes"]:
-            CONSOLE.print(f"  [dim]{escape(note)}[/]")
+            say((f"  {note}", "dim"))
     if same:
-        CONSOLE.print(f"{same} {'contract has' if same == 1 else 'contracts have'} not changed since the tables were last written.")
+        say(f"{counted(same, 'contract has', 'contracts have')} not changed since the tables were last written.")
 
 
 @contracts.command()
-@click.argument("table", required=False)
+@click.argument("table", required=False, shell_complete=TABLES)
 @click.option("--all", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write every table's contract into this folder.")
 def export(table: str | None, folder: Path | None) -> None:
     """Print the contract of TABLE as Open Data Contract Standard 3.1 (YAML), or write all of them into a folder.
@@ -142,7 +143,7 @@ def export(table: str | None, folder: Path | None) -> None:
         raise click.UsageError("name a table, or a folder with --all")
     if folder is not None:
         for path in client().contracts.export_all(folder):
-            click.echo(path)
+            say(str(path))
     elif table is not None:
         click.echo(client().contracts.export(table), nl=False)
 
@@ -169,8 +170,8 @@ def check(file: Path, as_json: bool) -> None:
 
 def _print_check(values: list[dict[str, Any]]) -> None:
     for table in values:
-        kept = "[green]keeps what is promised[/]" if table["kept"] else "[red]does not keep what is promised[/]"
-        CONSOLE.print(f"[bold]{table['table']}[/] {kept}")
+        kept = ("keeps what is promised", "green") if table["kept"] else ("does not keep what is promised", "red")
+        say((table["table"], "bold"), " ", kept)
         for finding in table["findings"]:
-            mark = "[red]broken[/]" if finding["broken"] else "[dim]to know[/]"
-            CONSOLE.print(f"  {mark} {escape(finding['where'])} {escape(finding['text'])}")
+            mark = ("broken", "red") if finding["broken"] else ("to know", "dim")
+            say("  ", mark, f" {finding['where']} {finding['text']}")

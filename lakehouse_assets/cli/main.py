@@ -9,14 +9,17 @@ from pathlib import Path
 
 import click
 
+from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
-from lakehouse_assets.cli.reading import history, show, sql, status
 from lakehouse_assets.cli.run import run, train
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, client, print_json
+from lakehouse_assets.cli.shared import JSON, Commands, client, command
+from lakehouse_assets.cli.status import status
+from lakehouse_assets.cli.tables import export, history, show, sql
+from lakehouse_assets.cli.terminal import print_json, say
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
@@ -36,7 +39,8 @@ def main() -> None:
       lakehouse status                      see what there is
       lakehouse dev                         open the web UI
 
-    Everything is kept under one folder, `data` by default: LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
+    Everything is kept under one folder, `data` by default: --root or LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
+    A noun alone lists: `lakehouse files`. A table's last word is enough where only one table has it.
 
     Exit codes: 0 success, 1 something failed, 2 the command was not understood, 130 interrupted.
     """
@@ -44,7 +48,7 @@ def main() -> None:
     limit_memory(settings.memory_megabytes, settings.processes_at_once)
 
 
-@click.command()
+@command()
 @JSON
 def settings(as_json: bool) -> None:
     """Every setting with its value, its variable and what it does."""
@@ -64,17 +68,17 @@ def settings(as_json: bool) -> None:
         print_json(rows)
         return
     for row in rows:
-        changed = "" if row["value"] == row["default"] else f"  [dim](default: {row['default'] or 'empty'})[/]"
-        CONSOLE.print(f"[bold]{row['variable']}[/]={row['value']}{changed}\n    {row['meaning']}")
+        changed = "" if row["value"] == row["default"] else f"  (default: {row['default'] or 'empty'})"
+        say((row["variable"], "bold"), f"={row['value']}", (changed, "dim"), f"\n    {row['meaning']}")
 
 
-@click.command()
+@command()
 def dev() -> None:
     """Serve the Dagster web UI with its daemon, and the MLflow UI, on this machine."""
-    sys.exit(client().serve(lambda text: CONSOLE.print(text, markup=False)))
+    sys.exit(client().serve(say))
 
 
-_VERBS = (land, run, train, status, show, history, sql, doctor, restore, maintenance, dev, settings)
+_VERBS = (land, run, train, status, show, history, sql, export, doctor, restore, maintenance, dev, settings, completion)
 _NOUNS = (files, quarantine, contracts, models)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)

@@ -1,11 +1,12 @@
 """`lakehouse models`: the versions of models, and decisions about which one is in use."""
 
-from typing import Any
-
 import click
-from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Noun, add_row, ago, client, grid, print_json, right
+from lakehouse_assets.cli.complete import MODELS
+from lakehouse_assets.cli.shared import JSON, Noun, client
+from lakehouse_assets.cli.terminal import add_row, ago, counted, folds, grid, line, optional, print_json, print_paged, right, say
+
+_VERSIONS = 20
 
 
 @click.group(cls=Noun, argument_command="show")
@@ -22,30 +23,29 @@ def models() -> None:
 
 
 @models.command("list")
+@click.option("--limit", type=click.IntRange(1), help=f"How many versions, the newest first; {_VERSIONS} on a terminal, all as JSON.")
 @JSON
-def list_models(as_json: bool) -> None:
+def list_models(limit: int | None, as_json: bool) -> None:
     """Every model version: who is champion, with which scores, trained on what."""
     values = client().models.list()
     if as_json:
-        print_json(values)
+        print_json(values[:limit])
         return
     if not values:
-        CONSOLE.print("There are no models yet: `lakehouse train` trains one once there is enough history.")
+        say("There are no models yet: `lakehouse train` trains one once there is enough history.")
         return
-    _print_versions(values)
-
-
-def _print_versions(values: list[dict[str, Any]]) -> None:
-    shown = grid("model", right("version"), "aliases", "created", "scores", "trained on")
-    for version in values:
+    shown = grid("model", right("version"), "aliases", "created", folds("scores"), optional("trained on"))
+    newest = values[: limit or _VERSIONS]
+    for version in newest:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in version["metrics"].items() if "/" not in name)
         tables = ", ".join(f"{name}@{number}" for name, number in version["tables"].items())
         add_row(shown, version["model"], version["version"], ", ".join(version["aliases"]), ago(version["created_at"]), scores, tables)
-    CONSOLE.print(shown)
+    more = f" of {len(values):,}; --limit shows more" if len(newest) < len(values) else ""
+    print_paged(shown, line((f"{counted(len(newest), 'version')}{more}", "dim")))
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=MODELS)
 @JSON
 def show(model: str, as_json: bool) -> None:
     """The decisions about MODEL, the newest first, with their reasons.
@@ -59,17 +59,17 @@ def show(model: str, as_json: bool) -> None:
         print_json(values)
         return
     champion = values["champion"]
-    CONSOLE.print(f"[bold]{escape(values['model'])}[/]: {'no champion' if champion is None else f'version {champion} is champion'}")
+    say((values["model"], "bold"), f": {'no champion' if champion is None else f'version {champion} is champion'}")
     for decision in values["decisions"]:
-        CONSOLE.print(f"\nversion {decision['version']} {decision['decision']}, {ago(decision['decided_at'])}")
+        say(f"\nversion {decision['version']} {decision['decision']}, {ago(decision['decided_at'])}")
         for reason in decision["reasons"]:
-            CONSOLE.print(f"  {escape(reason)}")
+            say(f"  {reason}")
     if not values["decisions"]:
-        CONSOLE.print(f"No version was trained yet: `lakehouse train {values['model']}`.")
+        say("No version was trained yet: ", (f"lakehouse train {values['model']}", "bold"))
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=MODELS)
 @click.argument("version", type=click.IntRange(1))
 @click.option("--reason", required=True, help="Why; it is kept in the model ledger.")
 def promote(model: str, version: int, reason: str) -> None:
@@ -79,13 +79,13 @@ def promote(model: str, version: int, reason: str) -> None:
     Example:
       lakehouse models promote revenue_forecast.models.daily_revenue 2 --reason "the old one misses the new product group"
     """
-    client().models.promote(model, version, reason)
-    CONSOLE.print(f"Version {version} of {escape(model)} is champion now.")
-    CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
+    change = client().models.promote(model, version, reason)
+    say(f"Version {version} of {change.model_name} is champion now.")
+    say("Next: ", ("lakehouse run", "bold"), " scores with it")
 
 
 @models.command()
-@click.argument("model")
+@click.argument("model", shell_complete=MODELS)
 def rollback(model: str) -> None:
     """Make the previous champion of MODEL the champion again.
 
@@ -94,5 +94,6 @@ def rollback(model: str) -> None:
       lakehouse models rollback revenue_forecast.models.daily_revenue
     """
     change = client().models.rollback(model)
-    CONSOLE.print(f"Version {change.champion} of {escape(model)} is champion again, in place of version {change.champion_before}.")
-    CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
+    before = "" if change.champion_before is None else f", in place of version {change.champion_before}"
+    say(f"Version {change.champion} of {change.model_name} is champion again{before}.")
+    say("Next: ", ("lakehouse run", "bold"), " scores with it")

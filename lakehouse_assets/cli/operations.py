@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, add_row, client, grid, plural, print_json, progress_console, right
+from lakehouse_assets.cli.complete import TABLES
+from lakehouse_assets.cli.shared import JSON, client, command, progress_console
+from lakehouse_assets.cli.tables import MOMENT
+from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, right, say
 
 if TYPE_CHECKING:
     from lakehouse_assets.client.restores import PlannedRestore
 
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 _VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum", "log cleaned up": "clean up the log"}
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
@@ -25,8 +26,8 @@ _SAMPLE = 3
 # --- maintenance
 
 
-@click.command()
-@click.argument("tables", nargs=-1)
+@command()
+@click.argument("tables", nargs=-1, shell_complete=TABLES)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @JSON
 def maintenance(tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
@@ -52,25 +53,25 @@ def maintenance(tables: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
 
 def _print_needs(rows: list[dict[str, Any]]) -> None:
     columns = ("files", "small", "partitions", "size", "log entries", "to be freed")
-    shown = grid("table", *(right(name) for name in columns), "would")
+    shown = grid("table", *(optional(name, right=True) for name in columns), folds("would"))
     for row in rows:
         sizes = (size(row["bytes"]), row["log_entries"], size(row["unneeded_bytes"]))
         verbs = ", ".join(_VERBS[name] for name in row["would_do"]) or "do nothing"
         add_row(shown, row["table"], row["files"], row["small_files"], row["partitions"], *sizes, row["why_not"] or verbs)
-    CONSOLE.print(shown if rows else "There are no tables yet.")
+    print_grid(shown) if rows else say("There are no tables yet.")
 
 
 def _print_maintained(rows: list[dict[str, Any]]) -> None:
-    shown = grid("table", "done", right("files"), right("freed"), right("seconds"))
+    shown = grid("table", folds("done"), optional("files", right=True), optional("freed", right=True), optional("seconds", right=True))
     busy = [row for row in rows if row["done"] or row["why_not"]]
     for row in busy:
         done = "; ".join(filter(None, [", ".join(row["done"]), row["why_not"]]))
         files = f"{row['files_before']} → {row['files_after']}"
         add_row(shown, row["table"], done, files, size(row["bytes_freed"]), f"{row['seconds']:.1f}")
     if busy:
-        CONSOLE.print(shown)
+        print_grid(shown)
     freed = size(sum(row["bytes_freed"] for row in rows))
-    CONSOLE.print(f"{plural(len(rows), 'table')} checked, {len(busy)} needed maintenance, {freed} freed.")
+    say(f"{counted(len(rows), 'table')} checked, {len(busy)} needed maintenance, {freed} freed.")
 
 
 def size(count: float) -> str:
@@ -85,7 +86,7 @@ def size(count: float) -> str:
 # --- doctor
 
 
-@click.command()
+@command()
 @JSON
 def doctor(as_json: bool) -> None:
     """Find what is wrong with this lakehouse and say how to fix it; exit code 1 if something is.
@@ -106,20 +107,21 @@ def doctor(as_json: bool) -> None:
 def _print_findings(findings: list[dict[str, Any]]) -> None:
     for finding in findings:
         colour = _COLOURS[finding["severity"]]
-        CONSOLE.print(f"[{colour}]{finding['severity']:8}[/]{finding['table']}: {escape(finding['what'])}")
+        what = finding["what"].removeprefix(f"{finding['table']}: ")
+        say((f"{finding['severity']:8}", colour), f"{finding['table']}: {what}")
         if finding["fix"]:
-            CONSOLE.print(f"        → {escape(finding['fix'])}", soft_wrap=True)
+            say(f"        → {finding['fix']}")
     counts = Counter(finding["severity"] for finding in findings)
-    CONSOLE.print(", ".join(plural(counts[name], name) for name in ("error", "warning") if counts[name]) or "Nothing is wrong.")
+    say(", ".join(counted(counts[name], name) for name in ("error", "warning") if counts[name]) or "Nothing is wrong.")
 
 
 # --- restore
 
 
-@click.command()
-@click.argument("table", required=False)
+@command()
+@click.argument("table", required=False, shell_complete=TABLES)
 @click.option("--version", type=click.IntRange(0), help="To this version.")
-@click.option("--at", type=_MOMENT, help="To this moment, in UTC.")
+@click.option("--at", type=MOMENT, help="To this moment, in UTC.")
 @click.option("--run", "run_id", help="All tables that this run wrote, to before it; the first 8 characters are enough.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -143,45 +145,48 @@ def restore(
     if (table is not None) != ((version is None) != (at is None)):
         raise click.UsageError("with a table, give --version or --at; with a run, neither")
     plan = client().restore(table, version=version, at=at.replace(tzinfo=UTC) if at else None, run=run_id)
-    console = progress_console(as_json=as_json)
+    target = progress_console(as_json=as_json)
     if not (dry_run and as_json):
-        _print_plan(plan, console)
-    done = None if dry_run else _carry_out(plan, console, lambda: yes or click.confirm("Restore?", err=as_json, default=False))
+        _print_plan(plan, target)
+    done = None if dry_run else _carry_out(plan, target, lambda: yes or click.confirm("Restore?", err=as_json, default=False))
     if as_json:
         print_json(plan.as_values(done))
     sys.exit(0 if dry_run or done is not None else 1)
 
 
-def _print_plan(plan: "PlannedRestore", console: Console) -> None:
+def _print_plan(plan: "PlannedRestore", to: Console) -> None:
     values = plan.as_values()
-    shown = grid("table", right("version"), right("back to"), right("rows"), right("rows then"), "read again")
+    shown = grid("table", right("version"), right("back to"), optional("rows", right=True), right("rows then"), folds("read again"))
     for step in values["tables"]:
         again = ", ".join(f"{source} from {'the beginning' if at is None else at}" for source, at in step["cursors"].items())
         then = "already there" if step["already_restored"] else again
         add_row(shown, step["table"], step["version"], step["to"], f"{step['rows']:,}", f"{step['rows_after']:,}", then)
-    console.print(shown)
+    print_grid(shown, to)
     if values["readers"]:
-        console.print(f"The next run recomputes what is affected downstream: {', '.join(values['readers'])}.")
+        say(f"The next run recomputes what is affected downstream: {', '.join(values['readers'])}.", to=to)
     for feed, paths in plan.missing_files.items():
         sample = ", ".join(paths[:_SAMPLE]) + (f" and {len(paths) - _SAMPLE} more" if len(paths) > _SAMPLE else "")
-        console.print(
-            f"[yellow]warning[/] {plural(len(paths), 'file')} of feed {feed} not in the landing zone any more, so their rows do not come "
-            f"again: {escape(sample)}. To keep them, put the files back first, from the archive if they were moved there."
+        say(
+            ("warning", "yellow"),
+            f" {counted(len(paths), 'file is', 'files are')} not in the landing zone of feed {feed} any more, so these rows do not come "
+            f"again: {sample}. To keep them, put the files back first, from the archive if they were moved there.",
+            to=to,
         )
-    console.print("The landing log and the model ledgers stay as they are: `lakehouse models rollback MODEL` is for models.")
+    say("The landing log and the model ledgers stay as they are: `lakehouse models rollback MODEL` is for models.", to=to)
 
 
-def _carry_out(plan: "PlannedRestore", console: Console, confirm: Callable[[], bool]) -> dict[str, int] | None:
+def _carry_out(plan: "PlannedRestore", to: Console, confirm: Callable[[], bool]) -> dict[str, int] | None:
     """Ask and restore; the version of each table afterwards, None if the person said no."""
     if plan.is_done:
-        console.print("Nothing to do.")
+        say("Nothing to do.", to=to)
         return {}
     if runs := plan.runs_under_way():
-        console.print(f"[yellow]warning[/] a run is in progress ({', '.join(run[:8] for run in runs)}): better wait until it has ended.")
+        ids = ", ".join(run[:8] for run in runs)
+        say(("warning", "yellow"), f" a run is in progress ({ids}): better wait until it has ended.", to=to)
     if not confirm():
         return None
     done = plan.carry_out()
     for name, version in done.items():
-        console.print(f"{name} is restored, as version {version}.")
-    console.print("Next: [bold]lakehouse run[/] reads again what came later. To undo this, restore to the version before it.")
+        say(f"{name} is restored, as version {version}.", to=to)
+    say("Next: ", ("lakehouse run", "bold"), " reads again what came later. To undo this, restore to the version before it.", to=to)
     return done

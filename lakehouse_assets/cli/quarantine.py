@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Noun, add_row, ago, client, grid, plural, print_json, right
+from lakehouse_assets.cli.complete import TABLES
+from lakehouse_assets.cli.shared import JSON, Noun, client
+from lakehouse_assets.cli.terminal import add_row, ago, counted, folds, grid, print_grid, print_json, right, say
+from lakehouse_assets.platform.wording import printable
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.pipeline.replay import Replayed
@@ -35,17 +37,17 @@ def list_quarantines(as_json: bool) -> None:
         print_json(values)
         return
     if not values:
-        CONSOLE.print("No row is in quarantine.")
+        say("No row is in quarantine.")
         return
     shown = grid("table", right("rows"), "last rejected")
     for row in values:
         add_row(shown, row["table"], f"{row['rows']:,}", ago(row["changed_at"]))
-    CONSOLE.print(shown)
-    CONSOLE.print("`lakehouse quarantine show TABLE` says why, `lakehouse quarantine replay TABLE` processes them again.")
+    print_grid(shown)
+    say("`lakehouse quarantine show TABLE` says why, `lakehouse quarantine replay TABLE` processes them again.")
 
 
 @quarantine.command()
-@click.argument("table")
+@click.argument("table", shell_complete=TABLES)
 @click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="How many rows.")
 @click.option("--rule", help="Only rows that broke this rule.")
 @click.option("--all", "released", is_flag=True, help="Also rows that were released.")
@@ -67,23 +69,22 @@ def show(table: str, limit: int, rule: str | None, released: bool, as_json: bool
 
 def _print_rejected(values: Mapping[str, Any]) -> None:
     released = f", {values['released']:,} were released" if values["released"] else ""
-    verb = "is" if values["waiting"] == 1 else "are"
-    CONSOLE.print(f"[bold]{values['table']}[/]: {plural(values['waiting'], 'row')} {verb} in quarantine{released}.")
+    say((values["table"], "bold"), f": {counted(values['waiting'], 'row is', 'rows are')} in quarantine{released}.")
     if not values["rules"]:
         return
-    shown = grid("rule", right("rows"), "demands")
+    shown = grid("rule", right("rows"), folds("demands"))
     for rule in values["rules"]:
         add_row(shown, rule["rule"], f"{rule['rows']:,}", rule["text"])
-    CONSOLE.print(shown)
+    print_grid(shown)
     for row in values["rows"]:
         at = f"{row['file']}, row {row['row']}" if row["file"] else "a row without a file"
-        mark = f" [green]released {row['released_at']:%Y-%m-%d %H:%M}[/]" if "released_at" in row else ""
-        CONSOLE.print(f"\n[bold]{escape(at)}[/]{mark}: {escape(', '.join(row['rules']))}", soft_wrap=True)
+        mark = f" released {row['released_at']:%Y-%m-%d %H:%M}" if "released_at" in row else ""
+        say("\n", (at, "bold"), (mark, "green"), f": {', '.join(row['rules'])}")
         for name, text in row["unparsed"].items():
-            CONSOLE.print(f"  {escape(name)} could not be parsed from [red]{escape(_short(text))}[/]", soft_wrap=True)
-        CONSOLE.print(f"  [dim]{escape(_source(row['source']))}[/]", soft_wrap=True)
+            say(f"  {name} could not be parsed from ", (_short(text), "red"))
+        say((f"  {_source(row['source'])}", "dim"))
     if values["waiting"]:
-        CONSOLE.print(f"\nFix the contract, the function or the rows, then [bold]lakehouse quarantine replay[/] {values['table']}")
+        say("\nFix the contract, the function or the rows, then ", (f"lakehouse quarantine replay {values['table']}", "bold"))
 
 
 def _source(values: Mapping[str, Any] | None) -> str:
@@ -93,12 +94,12 @@ def _source(values: Mapping[str, Any] | None) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
+    text = f'"{printable(value)}"' if isinstance(value, str) else str(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
 @quarantine.command()
-@click.argument("table")
+@click.argument("table", shell_complete=TABLES)
 @click.option("--where", help="Which rows: a condition in SQL on columns of the quarantine and of the source (source.COLUMN).")
 @click.option(
     "--set", "sets", multiple=True, metavar="COLUMN=EXPRESSION", help="Change a column of the source row first, by an expression in SQL."
@@ -158,24 +159,25 @@ def _as_values(replayed: "Replayed", *, dry_run: bool) -> dict[str, Any]:
 
 def _print_replayed(table: str, replayed: "Replayed", *, dry_run: bool) -> None:
     if replayed.finished:
-        CONSOLE.print(f"{plural(replayed.finished, 'replay')} that had been interrupted: completed first.")
+        say(f"{counted(replayed.finished, 'replay')} that had been interrupted: completed first.")
     if not replayed.selected and not replayed.gone:
-        CONSOLE.print(f"No row in the quarantine of {table} is selected: nothing to do.")
+        say(f"No row in the quarantine of {table} is selected: nothing to do.")
         return
-    selected = f"{plural(replayed.selected, 'row')} selected"
+    selected = f"{counted(replayed.selected, 'row')} selected"
     account = replayed.account
     if dry_run:
-        CONSOLE.print(f"{selected}, {replayed.released:,} would be released (nothing was written).")
+        say(f"{selected}, {replayed.released:,} would be released (nothing was written).")
     elif account is not None and replayed.number is not None:
         counts = f"{account.written:,} written, {account.updated:,} merged into a row of the table, {account.duplicates:,} duplicates"
-        CONSOLE.print(f"{selected}, {replayed.released:,} released into {table} by replay {replayed.number}: {counts}.")
+        say(f"{selected}, {replayed.released:,} released into {table} by replay {replayed.number}: {counts}.")
     else:
-        CONSOLE.print(f"{selected}, {replayed.released:,} released into {table}.")
+        say(f"{selected}, {replayed.released:,} released into {table}.")
     still = replayed.selected - replayed.released
     if still:
         reasons = ", ".join(f"{rule} ({count:,})" for rule, count in replayed.rejected.items())
-        CONSOLE.print(f"{still:,} {'would stay' if dry_run else 'stay'} in quarantine, still rejected by: {escape(reasons)}.")
+        stay = "would stay" if dry_run else "stays" if still == 1 else "stay"
+        say(f"{still:,} {stay} in quarantine, still rejected by: {reasons}.")
     if replayed.gone:
-        CONSOLE.print(f"{plural(replayed.gone, 'row')} not in the source any more, left as before: their file was read again later.")
+        say(f"{counted(replayed.gone, 'row is', 'rows are')} not in the source any more, left as before: the file was read again later.")
     if not dry_run and account is not None and account.written + account.updated:
-        CONSOLE.print("Next: [bold]lakehouse run[/] updates the tables downstream")
+        say("Next: ", ("lakehouse run", "bold"), " updates the tables downstream")

@@ -3,30 +3,29 @@
 import atexit
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
 
-from lakehouse_assets.cli.reading import print_champion
-from lakehouse_assets.cli.shared import JSON, client, print_json, progress_console
+from lakehouse_assets.cli.complete import MODELS, TABLES
+from lakehouse_assets.cli.progress import progress
+from lakehouse_assets.cli.shared import JSON, client, command, progress_console
+from lakehouse_assets.cli.status import print_champion
+from lakehouse_assets.cli.terminal import console, counted, print_json, say
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
-    from lakehouse_assets.platform.orchestration.run import Outcome, TableRun
+    from lakehouse_assets.platform.orchestration.run import Outcome
 
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
-_MARKS = {"done": "[green]✓", "failed": "[red]✗", "running": "[yellow]▸", "skipped": "[dim]-"}
-_FINISHED = {"done", "failed"}
 _INTERRUPTED = 130  # as shells have it
 
 
-@click.command()
-@click.argument("selection", nargs=-1)
+@command()
+@click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
 @JSON
 def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
@@ -46,8 +45,8 @@ def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, as_json=as_json))
 
 
-@click.command()
-@click.argument("models", nargs=-1)
+@command()
+@click.argument("models", nargs=-1, shell_complete=MODELS)
 @click.option("--force", is_flag=True, help="Train also where no feature has changed, as after a change of the code.")
 @JSON
 def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
@@ -63,24 +62,18 @@ def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
 
 def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:
     """Train with progress, and print what became of each model; the exit code. An interrupt ends the process."""
-    console = progress_console(as_json=as_json)
-    with _interruptible("train"), _progress(console) as on_progress:
+    with _interruptible("train"), progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.train(models, force=force, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None:
-        console.print("Nothing to do: no feature has changed since the last training. `--force` trains all the same.")
+        say("Nothing to do: no feature has changed since the last training. `--force` trains all the same.")
     else:
-        _print(outcome, console, "train")
-        print_champions(lakehouse, console, tuple(outcome.tables))
+        _print(outcome, console(), "train")
+        for champion in lakehouse.champions():
+            if champion["model"] in outcome.tables:
+                print_champion(champion)
     return 1 if outcome is not None and outcome.failed else 0
-
-
-def print_champions(lakehouse: "Client", console: Console, names: tuple[str, ...]) -> None:
-    """Who is champion of these models, and why."""
-    for champion in lakehouse.status()["champions"]:
-        if champion["model"] in names:
-            print_champion(champion, console)
 
 
 @contextmanager
@@ -97,26 +90,25 @@ def run_and_print(
     lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False, hints: bool = True
 ) -> int:
     """Run with progress, and print what became of each table and what to do next; the exit code. An interrupt ends the process."""
-    console = progress_console(as_json=as_json)
-    with _interruptible("run"), _progress(console) as on_progress:
+    with _interruptible("run"), progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None and lakehouse.nothing_landed():
         feeds = ", ".join(sorted(lakehouse.context.policy.feeds()))
-        console.print(
-            f"Nothing to do: no file has landed yet. Put files under [bold]{escape(str(lakehouse.settings.landing))}/FEED/[/], or "
-            f"`lakehouse land FEED FILE`, then `lakehouse run`. The feeds are {feeds}.",
-            soft_wrap=True,
+        say(
+            "Nothing to do: no file has landed yet. Put files under ",
+            (f"{lakehouse.settings.landing}/FEED/", "bold"),
+            f", or `lakehouse land FEED FILE`, then `lakehouse run`. The feeds are {feeds}.",
         )
     elif outcome is None:
         count = len(lakehouse.context.declarations) - len(lakehouse.context.models)
-        console.print(f"Nothing to do: no file waits, and all {count} tables are up to date.")
+        say(f"Nothing to do: no file waits, and all {count} tables are up to date.")
     else:
-        _print(outcome, console, "run")
+        _print(outcome, console(), "run")
     if hints and not as_json and (outcome is None or not outcome.failed):
         for model in lakehouse.without_champion():
-            console.print(f"Model {model} has no champion, so nothing is predicted: [bold]lakehouse train {model}[/]", soft_wrap=True)
+            say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
     return 1 if outcome is not None and outcome.failed else 0
 
 
@@ -151,66 +143,19 @@ def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
     }
 
 
-def _print(outcome: "Outcome", console: Console, command: str) -> None:
+def _print(outcome: "Outcome", to: Console, verb: str) -> None:
     for warning in outcome.warnings:
-        console.print(f"[yellow]warning[/] {escape(warning)}")
+        say(("warning ", "yellow"), warning, to=to)
     for table in outcome.failed:
         error = (table.error or "").removeprefix(f"{table.name}: ")
-        console.print(f"[red]failed[/]  {table.name}: {escape(error)}")
+        say(("failed  ", "red"), f"{table.name}: {error}", to=to)
     if outcome.skipped:
-        console.print(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed")
+        say(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed", to=to)
+    done = [table for table in outcome.tables.values() if table.state == "done"]
+    seconds = sum(table.seconds for table in outcome.tables.values())
+    counts = [counted(len(done), "table") + " up to date", *([f"{len(outcome.failed)} failed"] if outcome.failed else [])]
+    counts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
+    say((f"{', '.join(counts)}, {seconds:.0f} s", "dim"), to=to)
     if outcome.failed:
-        console.print(f"\nFix the errors above, then run [bold]lakehouse {command}[/] again. It resumes where this run stopped.")
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[["Outcome"], None]]:
-    """A bar for each table on a terminal, a line for each finished table elsewhere."""
-    if not console.is_terminal:
-        yield _Lines(console)
-        return
-    columns = [
-        TextColumn("{task.fields[mark]}"),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[state]}"),
-    ]
-    with Progress(*columns, console=console) as progress:
-        yield _Bars(progress)
-
-
-class _Lines:
-    def __init__(self, console: Console) -> None:
-        self._console, self._printed = console, set[str]()
-
-    def __call__(self, outcome: "Outcome") -> None:
-        for table in outcome.tables.values():
-            if table.state in _FINISHED and table.name not in self._printed:
-                self._printed.add(table.name)
-                self._console.print(f"{table.state:7} {table.name:50} {_rows(table)}")
-
-
-class _Bars:
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._bars: dict[str, Any] = {}
-
-    def __call__(self, outcome: "Outcome") -> None:
-        for table in outcome.tables.values():
-            if table.name not in self._bars:
-                self._bars[table.name] = self._progress.add_task(table.name, total=None, start=False, mark=" ", state="")
-            bar = self._bars[table.name]
-            if table.state == "running":
-                self._progress.start_task(bar)
-            if table.state in _FINISHED:
-                self._progress.update(bar, total=1, completed=1)
-            self._progress.update(bar, mark=_MARKS.get(table.state, " "), state=_rows(table) or table.state)
-
-
-def _rows(table: "TableRun") -> str:
-    metadata = table.metadata
-    if "dagster/row_count" not in metadata:
-        return ""
-    changed = int(metadata.get("rows_written", 0)) + int(metadata.get("rows_updated", 0))
-    quarantined = f", {metadata['rows_quarantined']:,} to quarantine" if metadata.get("rows_quarantined") else ""
-    return f"{metadata['dagster/row_count']:>12,} rows, {changed:,} new or changed{quarantined}, {table.seconds:.1f} s"
+        again = "Fix the errors above, then run "
+        say(f"\n{again}", (f"lakehouse {verb}", "bold"), " again. It resumes where this run stopped.", to=to)

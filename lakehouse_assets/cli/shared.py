@@ -1,28 +1,28 @@
-"""What all commands of `lakehouse` share: the terminal, the client, `--json`, grids, and how an expected error is shown.
+"""What all commands of `lakehouse` are made of: the options that each has, the client, and how an expected error is shown.
 
-Data never passes through Rich's markup: values, names of columns and paths are printed as `Text`, or escaped.
+What is printed, and how, is in `terminal`.
 """
 
-import json
-import math
-import sys
+import logging
+import os
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Column
-from rich.table import Table as Grid
-from rich.text import Text
 
-from lakehouse_assets.settings import SettingError
+from lakehouse_assets.cli.terminal import console
+from lakehouse_assets.platform.wording import printable
+from lakehouse_assets.settings import SettingError, variable
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-# In a file or a pipe there is no edge at which a table's columns would have to be cut.
-CONSOLE = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
-_SHOWN_WIDTH = 40
+_ROOT = variable("root")
+_QUIET, _VERBOSE = f"{__name__}.quiet", f"{__name__}.verbose"
 
 
 def client() -> "Client":
@@ -33,96 +33,114 @@ def client() -> "Client":
 
 
 def progress_console(*, as_json: bool) -> Console:
-    """Where progress and questions are printed: apart from the JSON."""
-    return Console(stderr=True, highlight=False, emoji=False) if as_json else CONSOLE
+    """Where progress and questions are printed: apart from the JSON, and nowhere with `--quiet`."""
+    found = console(stderr=as_json)
+    found.quiet = is_quiet()
+    return found
 
 
-def print_json(value: Any) -> None:
-    """A value as JSON, for programs. Numbers that JSON does not have (NaN, infinity) are null."""
-    click.echo(json.dumps(_finite(value), default=_as_json, indent=2, ensure_ascii=False, allow_nan=False))
+def is_quiet() -> bool:
+    """Whether the person asked for results and errors alone."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_QUIET))
 
 
-def _as_json(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+# --- options of every command
 
 
-def _finite(value: Any) -> Any:
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {str(name): _finite(part) for name, part in value.items()}
-        case list() | tuple():
-            return [_finite(part) for part in value]
-        case _:
-            return value
-
-
-def print_rows(frame: Any, *, as_json: bool) -> None:
-    """A frame as JSON or as a grid."""
-    if as_json:
-        print_json(frame.to_dicts())
-        return
-    shown = grid(*(right(name) if dtype.is_numeric() else name for name, dtype in frame.schema.items()))
-    for row in frame.iter_rows():
-        shown.add_row(*(_cell(value) for value in row))
-    CONSOLE.print(shown)
-
-
-def _cell(value: Any) -> Text:
+def _root(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    """The root is named in the environment, so that processes that a command starts work on the same one."""
     if value is None:
-        return Text("null", "dim")
-    text = f"{value:,.2f}" if isinstance(value, float) else str(value)
-    return Text(text if len(text) <= _SHOWN_WIDTH else text[: _SHOWN_WIDTH - 1] + "…")
+        return
+    before = os.environ.get(_ROOT)
+    os.environ[_ROOT] = value
+
+    def restore() -> None:
+        if before is None:
+            os.environ.pop(_ROOT, None)
+        else:
+            os.environ[_ROOT] = before
+
+    context.call_on_close(restore)
 
 
-def grid(*columns: str | Column) -> Grid:
-    """A grid without lines; names of columns are shown as they are, and texts are wrapped where they do not fit, never cut."""
-    return Grid(*(column if isinstance(column, Column) else Column(Text(column), overflow="fold") for column in columns), box=None)
+def _remember(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def remember(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            context.meta[name] = True
+            if name == _VERBOSE:
+                logging.basicConfig(level=logging.INFO)
+
+    return remember
 
 
-def add_row(shown: Grid, *cells: object) -> None:
-    """A row of a grid; the cells are shown as they are."""
-    shown.add_row(*(Text(str(cell)) for cell in cells))
+def _common() -> list[click.Parameter]:
+    hidden: dict[str, Any] = {"expose_value": False, "is_eager": True}
+    return [
+        click.Option(["--root"], metavar="FOLDER", callback=_root, help=f"The lakehouse, as {_ROOT}: a folder or a bucket.", **hidden),
+        click.Option(["-q", "--quiet"], is_flag=True, callback=_remember(_QUIET), help="Print results and errors alone.", **hidden),
+        click.Option(
+            ["-v", "--verbose"], is_flag=True, callback=_remember(_VERBOSE), help="Print logs, and where an error comes from.", **hidden
+        ),
+    ]
 
 
-def right(name: str) -> Column:
-    """A column of numbers."""
-    return Column(Text(name), justify="right")
+class Command(click.Command):
+    """A command with the options that every command has."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *_common()]
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def ago(moment: Any) -> str:
-    """How long ago, in the largest unit that says enough."""
-    from datetime import UTC, datetime
-
-    seconds = (datetime.now(UTC) - moment).total_seconds()
-    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{seconds:.0f} seconds ago"
+command = partial(click.command, cls=Command)
 
 
 class Commands(click.Group):
     """Shows expected errors as one sentence and ends with 1; anything else is a bug and shows where it happened."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *_common()]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """The commands with the first sentence of each, whole."""
+        rows = [(name, (one.help or "").split("\n\n")[0].replace("\n", " ")) for name, one in self.commands.items() if not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, re.split(r"(?<=[.]) ", text)[0].rstrip(":.") + ".") for name, text in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except (ValueError, LookupError, SettingError) as error:
-            raise click.ClickException(str(error)) from error
+            raise _Expected(error, ctx) from error
         except Exception as error:
             from lakehouse_assets.platform.quality.declaration_error import DeclarationError
             from lakehouse_assets.platform.storage.errors import StorageError
 
             if isinstance(error, StorageError | DeclarationError):
-                raise click.ClickException(str(error)) from error
+                raise _Expected(error, ctx) from error
             raise
+
+
+class _Expected(click.ClickException):
+    """An error that says what to do. Data in it is made fit for a terminal."""
+
+    def __init__(self, error: Exception, context: click.Context) -> None:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        super().__init__("\n".join(printable(part) for part in str(text).split("\n")))
+        self._error, self._verbose = error, bool(context.meta.get(_VERBOSE))
+
+    def show(self, file: Any = None) -> None:
+        """Print it; with `--verbose` also where it comes from."""
+        if self._verbose:
+            import traceback
+
+            click.echo("".join(traceback.format_exception(self._error)), err=True)
+        super().show(file)
 
 
 class Noun(Commands):
@@ -138,7 +156,7 @@ class Noun(Commands):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put `list` in where no verb is named."""
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+        if not any(word in self.commands or word in ctx.help_option_names for word in args) and (not args or args[0].startswith("-")):
             args = ["list", *args]
         return super().parse_args(ctx, args)
 

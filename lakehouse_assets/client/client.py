@@ -1,6 +1,7 @@
 """The client of one root: every command of the platform as a method."""
 
 import dataclasses
+import re
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse_assets.client.context import Context
+from lakehouse_assets.client.context import Context, by_last_word, nearest_name
 from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
+
+
+# A table's last word, in Dagster's selections perhaps with what is upstream and downstream of it.
+_ONE_WORD = re.compile(r"(\d*\+|\*)?([a-z_][a-z0-9_]*)(\+\d*|\*)?")
 
 
 def open_lakehouse(
@@ -86,6 +91,37 @@ class Client:
 
         return run_sql(self.context.reader, query)
 
+    def statements(self, text: str) -> list[str]:
+        """The queries of a text, which semicolons part.
+
+        Raises:
+            QueryRefused: It cannot be read, or has none.
+        """
+        from lakehouse_assets.platform.governance.sql import QueryRefused, statements
+
+        found = statements(text)
+        if not found:
+            raise QueryRefused("no query was given: ask one SELECT")
+        return found
+
+    def export_sql(self, query: str, file: Path) -> None:
+        """Write the rows of one query to a CSV, parquet or Excel file, as its name ends.
+
+        Raises:
+            QueryRefused: As `sql`.
+            ExportRefused: The name ends in no known format, or the format cannot hold the rows.
+        """
+        from lakehouse_assets.platform.governance import formats
+
+        formats.check_name(file)
+        formats.write(self.sql(query).lazy(), file)
+
+    def as_csv(self, frame: pl.DataFrame) -> str:
+        """A frame as text of CSV."""
+        from lakehouse_assets.platform.governance.formats import flat
+
+        return flat(frame.lazy()).collect().write_csv()
+
     def quarantine(self, table: str) -> Quarantine:
         """The rejected rows of a table."""
         return Quarantine(self.context, full_name(self.context, table))
@@ -112,10 +148,16 @@ class Client:
         return Models(self.context)
 
     def status(self) -> dict[str, Any]:
-        """Tables, failed checks, quarantines, waiting and refused files, champions, as plain values. Imports Dagster."""
+        """The last run, tables, failed checks, quarantines, waiting and refused files, champions, what is to do, as plain values."""
         from lakehouse_assets.client.status import status
 
         return status(self.context)
+
+    def champions(self) -> list[dict[str, Any]]:
+        """The champion of each model, and the last decision about it with its reasons."""
+        from lakehouse_assets.client.status import champions
+
+        return champions(self.context)
 
     # --- writing
 
@@ -182,7 +224,7 @@ class Client:
         Raises:
             ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
-        words = [selection] if isinstance(selection, str) else list(selection)
+        words = [self._full(word) for word in ([selection] if isinstance(selection, str) else selection)]
         if not words and not full_refresh and not self.pending():
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
@@ -238,6 +280,18 @@ class Client:
         """
         return plan_restore(self.context, table, version, at, run)
 
+    def _full(self, word: str) -> str:
+        """A word of a selection; where it is the last word of one declared name alone, with the full name."""
+        found = _ONE_WORD.fullmatch(word)
+        if found is None:
+            return word
+        full = by_last_word(found[2], self.context.policy.tables)
+        if full is None and found[2] in self.context.products.plain_tables:
+            full = f'key:"{found[2]}"'
+        if full is None:
+            raise ValueError(f"no table matches {found[2]!r}{nearest_name(found[2], self.context.policy.tables)}")
+        return f"{found[1] or ''}{full}{found[3] or ''}"
+
     # --- operations
 
     def doctor(self, on_progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
@@ -247,14 +301,14 @@ class Client:
             on_progress: Called with the name of each table that something was found about.
         """
         from lakehouse_assets.platform.operations.doctor import SEVERITIES, Checkup
-        from lakehouse_assets.platform.orchestration.instance import runs_under_way
+        from lakehouse_assets.platform.operations.run_records import runs_under_way
 
         checkup = Checkup(
             lakehouse=self.context.root.lakehouse,
             declarations=self.context.declarations,
             known=self.context.products.plain_tables,
             maintenance=self._maintenance,
-            is_running=bool(runs_under_way(self.settings)),
+            is_running=bool(runs_under_way(self.settings.dagster_home)),
             now=datetime.now(UTC),
         )
         findings = []

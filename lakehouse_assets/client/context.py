@@ -1,6 +1,7 @@
 """What all parts of a client share: the root, the declarations of its products, and the reader. Each is made when it is first needed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,10 +139,31 @@ class Context:
             sync_aliases(self.root.lakehouse, model, self.root.registry, "by hand")
 
 
+def by_last_word(name: str, known: Iterable[str]) -> str | None:
+    """The full name of a table, where one word is given that is the last word of one name alone; None if it is of none.
+
+    Raises:
+        LookupError: Several names have that last word.
+    """
+    named = sorted(full for full in known if full.rsplit(".", 1)[-1] == name)
+    if len(named) > 1:
+        raise LookupError(f"several tables are called {name!r}: name one of {', '.join(named)}")
+    return named[0] if named else None
+
+
 def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:
-    if name not in declared:
-        raise LookupError(f"no product declares a {what} {name!r}{nearest_or_all(name, declared)}")
-    return declared[name]
+    full = name if name in declared else by_last_word(name, declared)
+    if full is None:
+        raise LookupError(f"no product declares a {what} {name!r}{nearest_name(name, declared)}")
+    return declared[full]
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """The end of a message about a name that is none: the nearest, also by its last word alone, or all."""
+    names = list(known)
+    if "." not in name and (near := difflib.get_close_matches(name, {full.rsplit(".", 1)[-1] for full in names}, 1)):
+        return f": did you mean {' or '.join(sorted(full for full in names if full.rsplit('.', 1)[-1] == near[0]))}?"
+    return nearest_or_all(name, names)
 
 
 def _code() -> Iterator[Path]:

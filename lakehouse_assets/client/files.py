@@ -87,6 +87,27 @@ class Files:
         """
         return [self._ask(path, feed, reread=True) for path in paths]
 
+    def ignore(self, paths: Iterable[str], reason: str, feed: str | None = None) -> Values:
+        """Leave files as they are that were refused, or changed after they were read: nothing warns of them any more.
+
+        The landing log keeps who decided so and why. A file whose content changes later is discovered as any other.
+
+        Raises:
+            LookupError: As `rows`.
+            RequestRefused: A file was neither refused nor changed, or no reason is given.
+        """
+        from lakehouse_assets.platform.governance.principal import this_user
+
+        who = this_user(str(self.context.settings.root), self.context.settings.show_personal).name
+        asked = []
+        for path in paths:
+            of, name = landed_files.find_file(self.context.root.landing_log, path, feed)
+            self.context.root.ingestion(self.context.feed(of)).ignore(
+                name, f"ignored by {who}: {reason.strip()}" if reason.strip() else "", _BY_HAND
+            )
+            asked.append({"feed": of, "path": name, "event": "ignored"})
+        return asked
+
     def _ask(self, path: str, feed: str | None, *, reread: bool) -> dict[str, Any]:
         feed, name = landed_files.find_file(self.context.root.landing_log, path, feed)
         event = self.context.root.ingestion(self.context.feed(feed)).request_read(name, reread=reread, run_id=_BY_HAND)

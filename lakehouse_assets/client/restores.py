@@ -34,10 +34,10 @@ class PlannedRestore:
         return restore.missing_files(context.root.lakehouse, context.declarations, self.plan, context.root.zone)
 
     def runs_under_way(self) -> list[str]:
-        """The ids of runs under way: what they write while a table is restored is not part of it. Imports Dagster."""
-        from lakehouse_assets.platform.orchestration.instance import runs_under_way
+        """The ids of runs under way: what they write while a table is restored is not part of it."""
+        from lakehouse_assets.platform.operations.run_records import runs_under_way
 
-        return runs_under_way(self.context.settings)
+        return runs_under_way(self.context.settings.dagster_home)
 
     def carry_out(self) -> dict[str, int]:
         """Restore; the version of each table afterwards."""

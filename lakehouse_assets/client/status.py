@@ -1,5 +1,6 @@
-"""The status of a root as plain values: tables, checks, quarantines, files, champions."""
+"""The status of a root as plain values: the last run, tables, checks, quarantines, files, champions. It imports no Dagster."""
 
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
@@ -9,25 +10,49 @@ from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
+# Checks that are not rules of a contract: their names never change.
+_ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read", "freshness", "volume"})
+
 
 def status(context: Context) -> dict[str, Any]:
-    """Tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions; what the next run would do."""
-    from lakehouse_assets.platform.operations.pending import pending, waiting_files
-    from lakehouse_assets.platform.orchestration.instance import failed_checks
+    """The last run; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions."""
+    from lakehouse_assets.platform.operations import run_records
+    from lakehouse_assets.platform.operations.pending import nothing_landed, pending, untrained, waiting_files
 
     context.sync_champions()
-    lakehouse = context.root.lakehouse
-    tables = [table.name for table in lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
-    failed = failed_checks(context.settings, context.products.assets())
+    home, lakehouse = context.settings.dagster_home, context.root.lakehouse
+    names = [table.name for table in lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
+    failed = run_records.failed_checks(home, _declared_checks(context))
+    last = run_records.last_run(home)
     refused = landing.latest(context.root.landing_log, (landing.REFUSED, landing.CHANGED))
     return {
         "root": str(context.settings.root),
-        "tables": [status_of_table(lakehouse, name) | {"failed_checks": failed.get(name, [])} for name in tables],
+        "last_run": None if last is None else asdict(last),
+        "tables": [
+            status_of_table(lakehouse, name)
+            | {
+                "failed_checks": [check.name for check in failed.get(name, [])],
+                "stopped_by": [check.name for check in failed.get(name, []) if check.stops],
+            }
+            for name in names
+        ],
         "pending": pending(context.root, context.declarations),
+        "untrained": untrained(context.root, context.models),
+        "nothing_landed": nothing_landed(context.root, context.declarations),
         "waiting_files": waiting_files(context.root, context.declarations),
         "refused_files": refused.select("feed", "path", "event", "reason").to_dicts(),
-        "champions": [_champion(lakehouse, model.name) for model in context.models],
+        "champions": champions(context),
     }
+
+
+def champions(context: Context) -> list[dict[str, Any]]:
+    """The champion of each model and the last decision about it, by the ledgers."""
+    return [_champion(context.root.lakehouse, model.name) for model in context.models]
+
+
+def _declared_checks(context: Context) -> dict[str, frozenset[str]]:
+    rules = {asset.name: frozenset(rule.name for rule in asset.rules) for asset in context.tables}
+    return {asset.name: rules.get(asset.name, frozenset()) | _ALWAYS for asset in context.declarations}
 
 
 def status_of_table(lakehouse: Lakehouse, name: str) -> dict[str, Any]:

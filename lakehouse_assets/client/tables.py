@@ -1,16 +1,18 @@
 """One table as a person or a program reads it, through the reader."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse_assets.client.context import Context
-from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
+from lakehouse_assets.client.context import Context, by_last_word, nearest_name
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
 
@@ -32,6 +34,47 @@ class TableHandle:
             NoSuchVersion: There is no such version, or none at that moment.
         """
         return self.context.reader.scan(self._table.name, version, at)
+
+    def select(
+        self,
+        columns: Sequence[str] = (),
+        where: str | None = None,
+        *,
+        version: int | None = None,
+        at: datetime | None = None,
+        what: str = "scan",
+    ) -> pl.LazyFrame:
+        """Some columns of the rows that meet a condition, as `scan`; the condition sees personal data masked.
+
+        Args:
+            columns: Their names; none: all.
+            where: A condition in SQL on columns of the table.
+            version: As for `scan`.
+            at: As for `scan`.
+            what: What the audit log calls the read.
+
+        Raises:
+            LookupError: There is no such column.
+            QueryRefused: The condition cannot be understood.
+        """
+        if not columns and where is None:
+            return self.context.reader.scan(self._table.name, version, at, what=what)
+        from lakehouse_assets.platform.governance.sql import select
+
+        return self.context.reader.scan(self._table.name, version, at, choose=lambda rows: select(rows, columns, where), what=what)
+
+    def export(
+        self, file: Path, columns: Sequence[str] = (), where: str | None = None, *, version: int | None = None, at: datetime | None = None
+    ) -> None:
+        """Write rows to a CSV, parquet or Excel file, as its name ends; arguments as for `select`.
+
+        Raises:
+            ExportRefused: The name ends in no known format, or the format cannot hold the rows.
+        """
+        from lakehouse_assets.platform.governance import formats
+
+        formats.check_name(file)
+        formats.write(self.select(columns, where, version=version, at=at, what=f"export: {file.name}"), file)
 
     def history(self, limit: int = 100) -> list[dict[str, Any]]:
         """The commits, newest first: `version`, `at` (UTC), `operation`, `metrics`, and `info`, what the platform recorded."""
@@ -74,7 +117,7 @@ class TableHandle:
         if declared in self.context.policy.tables:
             return NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {declared}` creates it")
         known = {*(table.name for table in self.context.root.lakehouse.tables()), *self.context.policy.tables}
-        return NoSuchTable(f"there is no table {self.name!r}{nearest_or_all(self.name, known)}")
+        return NoSuchTable(f"there is no table {self.name!r}{nearest_name(self.name, known)}")
 
 
 def _decoded(value: Any) -> Any:
@@ -89,12 +132,13 @@ def full_name(context: Context, name: str) -> str:
     """The full name of a table: the last word of a name that only one table has is enough.
 
     Raises:
-        LookupError: Several tables have that last word.
+        NoSuchTable: No table has that last word.
+        LookupError: Several tables have it.
     """
     if "." in name:
         return name
     known = {table.name for table in context.root.lakehouse.tables()} | set(context.policy.tables)
-    named = sorted(full for full in known if full.rsplit(".", 1)[-1] == name)
-    if len(named) > 1:
-        raise LookupError(f"several tables are called {name!r}: name one of {', '.join(named)}")
-    return named[0] if named else name
+    full = by_last_word(name, known)
+    if full is None:
+        raise NoSuchTable(f"there is no table {name!r}{nearest_name(name, known)}")
+    return full

@@ -5,10 +5,11 @@ from datetime import datetime
 
 import click
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, client, print_json, progress_console
+from lakehouse_assets.cli.shared import JSON, client, command, progress_console
+from lakehouse_assets.cli.terminal import counted, print_json, say
 
 
-@click.command()
+@command()
 @click.option("--days", type=click.IntRange(1), required=True, help="How many days.")
 @click.option(
     "--orders-per-day", type=click.FloatRange(1, 10_000), default=10, show_default=True, help="Mean number of orders on an open day."
@@ -34,15 +35,15 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
         print_json(truth)
     else:
         rows = truth["invoices"]["rows"]
-        CONSOLE.print(f"{rows:,} invoice lines have landed. Next: [bold]lakehouse run[/]")
+        say(f"{counted(rows, 'invoice line')} landed. Next: ", ("lakehouse run", "bold"))
 
 
-@click.command()
+@command()
 def demo() -> None:
     """Simulate a shop, land its files, run everything and show what came out (`make run`)."""
     from lakehouse_assets.showcase.demo import demo as run_demo
 
-    sys.exit(run_demo(client(), CONSOLE))
+    sys.exit(run_demo(client()))
 
 
 COMMANDS = (demo, simulate)

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from rich.console import Console
 
-from lakehouse_assets.cli.reading import print_champion
 from lakehouse_assets.cli.run import run_and_print, train_and_print
-from lakehouse_assets.cli.shared import add_row, grid, right
+from lakehouse_assets.cli.status import print_champion
+from lakehouse_assets.cli.terminal import add_row, console, counted, grid, print_grid, right, say
 from lakehouse_assets.client import Client
 from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
 from lakehouse_assets.showcase.simulate import simulate_shop
@@ -17,27 +16,28 @@ from lakehouse_assets.showcase.simulate import simulate_shop
 _SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
 
 
-def demo(lakehouse: Client, console: Console) -> int:
+def demo(lakehouse: Client) -> int:
     """Simulate, run, report; the exit code."""
     if not any(lakehouse.context.root.zone(feed).files() for feed in lakehouse.context.policy.feeds()):
-        truth = simulate_shop(lakehouse, console, **_SHOP)
-        console.print(f"A shop over {_SHOP['days']} days: {truth['invoices']['rows']:,} invoice lines in {lakehouse.settings.landing}/\n")
+        truth = simulate_shop(lakehouse, console(), **_SHOP)
+        lines = counted(truth["invoices"]["rows"], "invoice line")
+        say(f"A shop over {_SHOP['days']} days: {lines} in {lakehouse.settings.landing}/\n")
     if code := run_and_print(lakehouse, hints=False):
         return code
     if lakehouse.without_champion() and (code := train_and_print(lakehouse)):
         return code
-    _rows(lakehouse, console)
-    _forecast(lakehouse, console)
-    _next(lakehouse.settings.reports, console)
+    _rows(lakehouse)
+    _forecast(lakehouse)
+    _next(lakehouse.settings.reports)
     return 0
 
 
-def _rows(lakehouse: Client, console: Console) -> None:
+def _rows(lakehouse: Client) -> None:
     """Where the invoice lines went, over all commits."""
     table = lakehouse.table("sales.silver.invoice_lines")
     accounts = [commit["info"]["account"] for commit in table.history(10_000) if "account" in commit["info"]]
     total = {name: sum(account[name] or 0 for account in accounts) for name in accounts[0]} if accounts else {}
-    console.print("\n[bold]Rows[/]")
+    say(("\nRows", "bold"))
     meanings = {
         "rows_in": "invoice lines came in",
         "written": "are in sales.silver.invoice_lines",
@@ -45,12 +45,12 @@ def _rows(lakehouse: Client, console: Console) -> None:
         "quarantined": "broke a rule and are in sales.silver.invoice_lines__quarantine",
     }
     for name, meaning in meanings.items():
-        console.print(f"{total.get(name, 0):>12,}  {meaning}")
+        say(f"{total.get(name, 0):>12,}  {meaning}")
 
 
-def _forecast(lakehouse: Client, console: Console) -> None:
+def _forecast(lakehouse: Client) -> None:
     scored = lakehouse.table(FORECAST)
-    for champion in lakehouse.status()["champions"]:
+    for champion in lakehouse.champions():
         print_champion(champion)
     if not scored.exists() or not scored.count():
         return
@@ -63,19 +63,19 @@ def _forecast(lakehouse: Client, console: Console) -> None:
         .agg(pl.col("day").min().alias("from"), pl.col("day").max().alias("to"), pl.col("p50").sum())
         .sort("week")
     )
-    console.print(f"\n[bold]Revenue forecast[/] from {latest['as_of'][0]} on, all product groups together")
+    say(("\nRevenue forecast", "bold"), f" from {latest['as_of'][0]} on, all product groups together")
     shown = grid("week", "from", "to", right("expected revenue"))
     for week, start, end, expected in weeks.iter_rows():
         add_row(shown, week + 1, start, end, f"{expected:,.0f}")
-    console.print(shown)
+    print_grid(shown)
 
 
-def _next(reports: Path, console: Console) -> None:
+def _next(reports: Path) -> None:
     pictures = sorted(reports.glob("*.png"))
-    console.print("\n[bold]Pictures[/]")
+    say(("\nPictures", "bold"))
     for picture in pictures:
-        console.print(f"  {picture}")
-    console.print("\n[bold]Next[/]")
+        say(f"  {picture}")
+    say(("\nNext", "bold"))
     next_month = f"lakehouse simulate --days 31 --start {_day_after()} --orders-per-day {_SHOP['orders_per_day']}"
     for command, what in {
         "make dev": "open the web UI with the asset graph",
@@ -83,8 +83,8 @@ def _next(reports: Path, console: Console) -> None:
         "lakehouse sql 'select * from sales.gold.daily_revenue limit 5'": "query the tables",
         next_month: "the shop's next month; then lakehouse run",
     }.items():
-        console.print(f"  [bold]{command}[/]   {what}")
-    console.print("  (the commands are in .venv/bin)")
+        say("  ", (command, "bold"), f"   {what}")
+    say("  (the commands are in .venv/bin)")
 
 
 def _day_after() -> date:

@@ -91,7 +91,7 @@ def test_rows_are_fixed_and_released(lakehouse, settings):
     said = lakehouse("replay", LINES, *change)
     assert "1 released" in said
     assert "1 written" in said
-    assert "1 stay in quarantine, still rejected by: " in said
+    assert "1 stays in quarantine, still rejected by: " in said
     assert "readable (1)" in said
     assert tables_of(settings).table(LINES).scan().select("quantity", "amount").sort("quantity").collect().rows()[1] == (1200, 8100.0)
 

@@ -10,7 +10,6 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.cli.shared import CONSOLE
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
@@ -241,7 +240,7 @@ def test_reads_are_in_the_audit_log(shop):
 
 
 def test_names_are_whole_on_a_narrow_terminal(call, monkeypatch):
-    monkeypatch.setattr(CONSOLE, "_width", 80)
+    monkeypatch.setenv("COLUMNS", "80")
     shown = call("status").stdout
     assert "…" not in shown
 

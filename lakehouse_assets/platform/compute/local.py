@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from lakehouse_assets.platform.compute.progress import telling
+
 if TYPE_CHECKING:
     import lightgbm
 
@@ -18,7 +20,12 @@ class Local:
 
     def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         """See `Compute.map`."""
-        return [function(item) for item in items]
+        waiting, results = list(items), []
+        with telling() as tell:
+            for number, item in enumerate(waiting, start=1):
+                tell(f"part {number} of {len(waiting)}")
+                results.append(function(item))
+        return results
 
     def key_map(self, function: Callable[[pl.LazyFrame], pl.LazyFrame], frame: pl.LazyFrame, keys: Sequence[str]) -> pl.LazyFrame:
         """See `Compute.key_map`; all rows are one part. A key that is no column would go unnoticed here and fail elsewhere: ValueError."""
@@ -35,4 +42,6 @@ class Local:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import lightgbm
 
-        return lightgbm.train(dict(parameters), dataset(0, 1), num_boost_round=rounds)
+        with telling() as tell:
+            callbacks = [lambda at: tell(f"round {at.iteration + 1} of {rounds}")]
+            return lightgbm.train(dict(parameters), dataset(0, 1), num_boost_round=rounds, callbacks=callbacks)

@@ -63,8 +63,23 @@ class Reader:
     audit: AuditLog
     notice: Callable[[str], None]
 
-    def scan(self, table: str, version: int | None = None, at: datetime | None = None) -> pl.LazyFrame:
+    def scan(
+        self,
+        table: str,
+        version: int | None = None,
+        at: datetime | None = None,
+        *,
+        choose: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
+        what: str = "scan",
+    ) -> pl.LazyFrame:
         """The rows of a table at a version, at a moment (naive: UTC), or now, with personal data masked unless the principal may see it.
+
+        Args:
+            table: Its name.
+            version: Of the table.
+            at: A moment, in place of a version.
+            choose: Filters and selects; it is given the masked rows, so a condition sees the mask and not the value.
+            what: What the audit log calls the read.
 
         Raises:
             NoSuchTable: It does not exist.
@@ -72,7 +87,7 @@ class Reader:
         """
         handle = self.lakehouse.table(table)
         number = handle.version_at(at) if at is not None else version
-        return self._given(handle.scan(number), handle, "scan", number)
+        return self._given(handle.scan(number), handle, what, number, choose)
 
     def view(self, rows: pl.LazyFrame, table: str, what: str) -> pl.LazyFrame:
         """Rows that were computed from a table (a quarantine with its source), masked as the rows of that table are."""
@@ -91,10 +106,19 @@ class Reader:
         declared = self._policy.of(table)
         return declared if declared is not None else self._recorded.get(table.removesuffix(QUARANTINE_SUFFIX), Personal())
 
-    def _given(self, rows: pl.LazyFrame, table: Table, what: str, version: int | None = None) -> pl.LazyFrame:
+    def _given(
+        self,
+        rows: pl.LazyFrame,
+        table: Table,
+        what: str,
+        version: int | None = None,
+        choose: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
+    ) -> pl.LazyFrame:
         masked, personal = self._masked(rows, table.name)
-        self._write_down(what, [_at(table, version)], masked.collect_schema().names(), personal, None)
-        return masked
+        chosen = choose(masked)
+        columns = chosen.collect_schema().names()
+        self._write_down(what, [_at(table, version)], columns, tuple(name for name in personal if name in columns), None)
+        return chosen
 
     def _masked(self, rows: pl.LazyFrame, table: str) -> tuple[pl.LazyFrame, tuple[str, ...]]:
         masked, personal = self.personal(table).masked(rows)

@@ -7,7 +7,7 @@ computation works on the mask and not on the value.
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ from lakehouse_assets.platform.governance.reader import SETTING, Reader
 _LONGEST = 20_000
 _NAME = re.compile(r"\w+")
 # What Polars takes for a function that opens files, by name, wherever it stands.
+# As Polars and sqlglot put them into their messages.
+_UNKNOWN_COLUMN = re.compile(r"^unable to find column \"(.+?)\"|^no column named '(.+?)' found")
+_COLOURS = re.compile(r"\x1b\[\d*m")
 _OPENS_FILES = re.compile(r"(read|scan|write|sink|copy|glob|load|import|export)_?", re.IGNORECASE)
 
 
@@ -130,14 +133,63 @@ def run_sql(reader: Reader, text: str) -> pl.DataFrame:
     try:
         rows = pl.SQLContext({name: frame for name, (frame, _) in frames.items()}).execute(query.text).collect(engine="streaming")
     except pl.exceptions.PolarsError as error:
-        columns = "".join(f" {name}: {', '.join(frame.collect_schema())}." for name, (frame, _) in frames.items())
-        raise QueryRefused(f"Polars cannot run the query: {_first_line(error)}.{columns}") from error
+        columns = [column for frame, _ in frames.values() for column in frame.collect_schema()]
+        raise QueryRefused(f"Polars cannot run the query: {_reason(error, columns)}") from error
     reader.record(f"sql: {text}", tables, personal, rows)
     return rows
 
 
+def statements(text: str) -> list[str]:
+    """The statements of a text, which semicolons part; comments and empty ones are left out.
+
+    Raises:
+        QueryRefused: It cannot be read.
+    """
+    try:
+        tokens = sqlglot.tokenize(text, dialect=_Dialect)
+    except SqlglotError as error:
+        raise QueryRefused(f"the query cannot be parsed: {_first_line(error)}") from error
+    parts: list[list[Any]] = [[]]
+    for token in tokens:
+        if token.token_type == sqlglot.TokenType.SEMICOLON:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return [text[part[0].start : part[-1].end + 1] for part in parts if part]
+
+
+def select(rows: pl.LazyFrame, columns: Sequence[str], where: str | None) -> pl.LazyFrame:
+    """Some columns of the rows that meet a condition in SQL, which may be about any column.
+
+    Raises:
+        LookupError: There is no such column.
+        QueryRefused: The condition cannot be understood.
+    """
+    known = rows.collect_schema().names()
+    for name in columns:
+        if name not in known:
+            raise LookupError(f"there is no column {name!r}{nearest_or_all(name, known)}")
+    if where is not None:
+        checked = condition(where)
+        try:
+            rows = rows.filter(pl.sql_expr(checked))
+            rows.collect_schema()
+        except pl.exceptions.PolarsError as error:
+            raise QueryRefused(f"the condition {where!r} cannot be understood: {_reason(error, known)}") from error
+    return rows.select(columns) if columns else rows
+
+
+def _reason(error: Exception, columns: Iterable[str]) -> str:
+    """What Polars says, without its plan; with the nearest name where a column is unknown."""
+    text = _first_line(error)
+    if (unknown := _UNKNOWN_COLUMN.search(text)) is not None:
+        name = next(filter(None, unknown.groups()))
+        return f"there is no column {name!r}{nearest_or_all(name, dict.fromkeys(columns))}"
+    return text
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
+    return _COLOURS.sub("", str(error)).strip().splitlines()[0].rstrip(".")
 
 
 def _statement(text: str) -> exp.Expr:
@@ -148,7 +200,7 @@ def _statement(text: str) -> exp.Expr:
     try:
         statements = [statement for statement in sqlglot.parse(text, dialect=_Dialect) if statement is not None]
     except (SqlglotError, RecursionError) as error:
-        reason = "too deeply nested" if isinstance(error, RecursionError) else re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()[0]
+        reason = "too deeply nested" if isinstance(error, RecursionError) else _first_line(error)
         raise QueryRefused(f"the query cannot be parsed: {reason}") from error
     finally:
         logger.disabled = False

@@ -110,6 +110,10 @@ class Ingestion:
         """Let the next run read a file again; see `landing.request_read`."""
         return landing.request_read(self.log, self.zone, self.feed, path, reread=reread, run_id=run_id)
 
+    def ignore(self, path: str, reason: str, run_id: str) -> None:
+        """Leave a refused or changed file as it is: see `landing.ignore`."""
+        landing.ignore(self.log, self.feed, path, reason=reason, run_id=run_id)
+
     def ingest(self, run_id: str) -> Iterator[list[Ingested]]:
         """Read what is pending, batch by batch; each batch is in bronze when it is yielded.
 

@@ -44,6 +44,7 @@ LOG = platform_tables.LANDING
 SCHEMA = pl.Schema({"feed": pl.String(), **EVENTS, "run_id": pl.String()})
 DESCRIPTION = "Every file ever discovered in the landing zone, numbered, with its outcome."
 
+_IGNORABLE = (REFUSED, CHANGED)
 _MOST_STATES = 200
 # Of feeds that this process has read, by log and feed. Only a hint: it is used while the log has no later event, and extended by those that
 # it has.
@@ -194,6 +195,34 @@ def _check_request(path: str, feed: Feed, file_state: FileState | None, *, archi
     if not reread and (file_state is None or file_state.outcome != REFUSED):
         outcome = ARCHIVED if file_state is None else file_state.outcome or file_state.event
         raise RequestRefused(f"{path} was not refused ({outcome}): `lakehouse files reread {path}` reads it again all the same")
+
+
+def ignore(log: Table, feed: Feed, path: str, *, reason: str, run_id: str) -> None:
+    """Record that a file which was refused, or changed after it was read, is to stay as it is: nothing warns of it any more.
+
+    It need not be in the landing zone any more. Once its content changes there, it is discovered as any other.
+
+    Raises:
+        RequestRefused: There is nothing to ignore: it is pending, or was read and did not change; or no reason is given.
+    """
+    if not reason.strip():
+        raise RequestRefused(f"say why {path} is ignored: the landing log keeps the reason")
+    while True:
+        known = state(log, feed.name)
+        last = known.latest.filter(pl.col("path") == path)
+        if last.is_empty() or last["event"].item() not in _IGNORABLE:
+            event = "never found" if last.is_empty() else last["event"].item()
+            raise RequestRefused(
+                f"{path} needs no decision ({event}): only a file that was refused, or changed after it was read, is ignored"
+            )
+        listed = (
+            known.discoveries.filter(pl.col("path") == path).tail(1).select("path", "size", "modified", "content_hash").row(0, named=True)
+        )
+        try:
+            _number(log, feed, [listed | {"event": IGNORED, "reason": reason}], known, run_id)
+        except CursorMoved:
+            continue
+        return
 
 
 def _number(log: Table, feed: Feed, rows: list[dict[str, Any]], known: FeedState, run_id: str) -> None:

@@ -61,10 +61,10 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
 def waiting_rows(lakehouse: Lakehouse) -> list[dict[str, Any]]:
     """The tables with rows that wait in their quarantine: `table`, `rows`, and `changed_at`, when the quarantine was last written."""
     quarantines = [table for table in lakehouse.tables() if table.name.endswith(QUARANTINE_SUFFIX)]
-    counts = {table: unreleased(table).select(pl.len()).collect().item() for table in quarantines}
+    counts = [(table, unreleased(table).select(pl.len()).collect().item()) for table in quarantines]
     return [
         {"table": table.name.removesuffix(QUARANTINE_SUFFIX), "rows": rows, "changed_at": table.history(1)[0]["at"]}
-        for table, rows in counts.items()
+        for table, rows in counts
         if rows
     ]
 

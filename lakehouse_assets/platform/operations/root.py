@@ -61,10 +61,8 @@ class Root:
         return Ingestion(asset.feed, self.zone(asset.feed.name), self.landing_log, bronze, batch_bytes, self.settings.batch_files)
 
     def registry(self) -> "Registry":
-        """MLflow's registry, its database made ready. Importing MLflow takes seconds."""
+        """MLflow's registry. MLflow itself, which takes seconds, is imported by the first call that writes to it."""
         from lakehouse_assets.platform.registry.mlflow_store import artifact_address
         from lakehouse_assets.platform.registry.registry import Registry
 
-        registry = Registry(self.settings.tracking_uri, artifact_address(str(self.settings.artifacts)))
-        registry.prepare()
-        return registry
+        return Registry(self.settings.tracking_uri, artifact_address(str(self.settings.artifacts)))

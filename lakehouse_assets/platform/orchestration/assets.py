@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
@@ -27,6 +28,7 @@ from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
+from lakehouse_assets.platform.wording import counted
 
 FULL_REFRESH_TAG = "lakehouse/full_refresh"
 
@@ -117,9 +119,11 @@ def _feed(asset: FeedDeclaration, places: Places) -> dg.AssetsDefinition:
             return
         source.create(asset.description)
         files = []
-        for batch in source.ingest(context.run.run_id):
-            files += batch
-            context.log.info("%s: %d files, %d rows", asset.name, len(batch), sum(file.rows for file in batch))
+        with telling() as tell:
+            for batch in source.ingest(context.run.run_id):
+                files += batch
+                tell(f"{counted(sum(file.rows for file in files), 'row')} of {counted(len(files), 'file')} so far")
+                context.log.info("%s: %d files, %d rows", asset.name, len(batch), sum(file.rows for file in batch))
         refused = {file.path: file.refused for file in files if file.refused is not None}
         rows = sum(file.rows for file in files)
         yield from checks.feed(key, source, lakehouse, refused)

@@ -161,6 +161,7 @@ class ModelStep:
         now = newest_features(features, before)
         if not retrain and before == now:
             return self.last_result()
+        self.registry.prepare()  # what is missing to keep a model is said before it is trained
         cursors = () if before == now else (Cursor(features.name, before, now),)
         started_at = datetime.now(UTC)
         try:

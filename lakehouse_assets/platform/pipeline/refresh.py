@@ -14,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, rule_results, swap
@@ -30,6 +31,7 @@ from lakehouse_assets.platform.storage.lineage import NOT_STORED
 from lakehouse_assets.platform.storage.replace import replace
 from lakehouse_assets.platform.storage.scopes import Everything
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
 
 _ATTEMPTS = 20
 
@@ -93,13 +95,15 @@ class Refresh:
         self.replays.finish()
         done, more = Refreshed(-1), True
         attempts = 0
-        while more:
-            try:
-                done, more = self._step(done)
-            except CursorMoved:  # another run was faster with a part of the batch: go on from where it left the table
-                attempts += 1
-                if attempts == _ATTEMPTS:
-                    raise
+        with telling() as tell:
+            while more:
+                try:
+                    done, more = self._step(done)
+                    tell(f"{counted(done.account.written + done.account.updated, 'row')} so far")
+                except CursorMoved:  # another run was faster with a part of the batch: go on from where it left the table
+                    attempts += 1
+                    if attempts == _ATTEMPTS:
+                        raise
         if done.batches:
             self.replays.finish()  # what had to wait for these batches
         return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)

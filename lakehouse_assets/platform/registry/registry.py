@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 
+from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
 from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER
 from lakehouse_assets.platform.registry.training_run import CODE_VERSION, FINGERPRINT, TABLES, TrainingRun, log_run
@@ -152,7 +153,24 @@ class Registry:
 
     def versions(self, model_name: str) -> list[ModelVersion]:
         """All versions of a model, newest first."""
-        return self._versions(f"name = '{model_name}'")
+        if (database := self._database) is None:
+            return self._versions(f"name = '{model_name}'")
+        if not database.exists():
+            return []
+        self.prepare()  # a database of an older MLflow is upgraded first
+        tags, aliases = database.tags(model_name), database.aliases(model_name)
+        return [
+            ModelVersion(
+                model_name=model_name,
+                version=row["version"],
+                run_id=row["run_id"],
+                created_at=datetime.fromtimestamp(row["created_at"] / 1000, UTC),
+                source=row["source"],
+                aliases=tuple(sorted(alias for alias, number in aliases.items() if number == row["version"])),
+                tags=tags.get(row["version"], {}),
+            )
+            for row in database.versions(model_name)
+        ]
 
     def version(self, model_name: str, number: int) -> ModelVersion:
         """One version of a model.
@@ -160,17 +178,15 @@ class Registry:
         Raises:
             NoSuchModelVersion: MLflow does not have it (any more).
         """
-        client, version = self._client(), None
-        with _allowing("RESOURCE_DOES_NOT_EXIST"):
-            version = client.get_model_version(model_name, str(number))
-        if version is None:
-            existing = ", ".join(str(other.version) for other in reversed(self.versions(model_name))) or "none"
+        versions = {version.version: version for version in self.versions(model_name)}
+        if number not in versions:
+            existing = ", ".join(map(str, sorted(versions))) or "none"
             raise NoSuchModelVersion(f"MLflow has no version {number} of {model_name}. There are: {existing}. See `lakehouse models`")
-        return _model_version(version, version.aliases)
+        return versions[number]
 
     def aliases(self, model_name: str) -> Aliases:
         """The aliases as they are in MLflow now. It takes milliseconds and can be polled."""
-        current = _aliases(self._client(), model_name)
+        current = self._current(model_name)
         return Aliases(champion=current.get(CHAMPION), previous=current.get(PREVIOUS), challenger=current.get(CHALLENGER))
 
     def set_aliases(self, model_name: str, wanted: Aliases) -> bool:
@@ -182,17 +198,17 @@ class Registry:
         Raises:
             NoSuchModelVersion: MLflow does not have the version that is to be champion. No alias was changed.
         """
-        client, current, changed = self._client(), _aliases(self._client(), model_name), False
+        current, changed = self._current(model_name), False
         if wanted.champion is not None and wanted.champion != current.get(CHAMPION):
             self.version(model_name, wanted.champion)
         for alias, number in ((PREVIOUS, wanted.previous), (CHAMPION, wanted.champion), (CHALLENGER, wanted.challenger)):
             if number == current.get(alias):
                 continue
             if number is not None and self._exists(model_name, number):
-                client.set_registered_model_alias(model_name, alias, str(number))
+                self._client().set_registered_model_alias(model_name, alias, str(number))
                 changed = True
             elif alias in current:
-                client.delete_registered_model_alias(model_name, alias)
+                self._client().delete_registered_model_alias(model_name, alias)
                 changed = True
         return changed
 
@@ -210,7 +226,22 @@ class Registry:
 
     def metrics(self, version: ModelVersion) -> dict[str, float]:
         """The scores of the run; of a curve, the last point."""
+        if (database := self._database) is not None:
+            return database.metrics(version.run_id)
         return dict(self._client().get_run(version.run_id).data.metrics)
+
+    @property
+    def _database(self) -> MlflowDatabase | None:
+        return MlflowDatabase.of(self.tracking_uri)
+
+    def _current(self, model_name: str) -> dict[str, int]:
+        """The version of each alias."""
+        if (database := self._database) is None:
+            return _aliases(self._client(), model_name)
+        if not database.exists():
+            return {}
+        self.prepare()
+        return database.aliases(model_name)
 
     def _client(self) -> Any:
         self.prepare()

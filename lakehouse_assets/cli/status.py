@@ -1,0 +1,115 @@
+"""`lakehouse status`: what there is, what is wrong, and what to do next."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from lakehouse_assets.cli.shared import JSON, client, command
+from lakehouse_assets.cli.terminal import add_row, ago, counted, grid, optional, print_grid, print_json, right, say, say_remedy
+
+_ENDED = {"SUCCESS": ("succeeded", "green"), "FAILURE": ("failed", "red"), "CANCELED": ("was interrupted", "yellow")}
+_SHOWN = 10
+
+
+@command()
+@JSON
+def status(as_json: bool) -> None:
+    """The last run, tables, failed checks, quarantine, files that wait or were refused, champions, and what to do next.
+
+    \b
+    Example:
+      lakehouse status
+    """
+    values = client().status()
+    if as_json:
+        print_json(values)
+        return
+    if not values["tables"]:
+        say("There are no tables yet: `lakehouse land FEED FILE`, then `lakehouse run`.")
+    else:
+        _print_last_run(values["last_run"])
+        _print_tables(values["tables"])
+    _print_files(values)
+    for champion in values["champions"]:
+        if champion["model"] in values["untrained"] or champion["last_decision"] is not None:
+            print_champion(champion)
+    _print_next(values)
+
+
+def _print_last_run(run: dict[str, Any] | None) -> None:
+    if run is None:
+        return
+    ended, style = _ENDED.get(run["status"], (f"is {run['status'].lower().replace('_', ' ')}", "yellow"))
+    when = run["ended_at"] or run["started_at"]
+    say("Last run ", (run["run_id"][:8], "bold"), " ", (ended, style), f" {ago(when)}\n" if when else "\n")
+
+
+def _print_tables(tables: list[dict[str, Any]]) -> None:
+    shown = grid("table", right("rows"), optional("version", right=True), optional("changed"), right("quarantined"), "checks")
+    for row in tables:
+        quarantined = "" if row["quarantined"] is None else f"{row['quarantined']:,}"
+        failed = Text(f"{len(row['failed_checks'])} failed" if row["failed_checks"] else "", "red" if row["stopped_by"] else "yellow")
+        add_row(shown, row["table"], f"{row['rows']:,}", row["version"], ago(row["changed_at"]), quarantined, failed)
+    print_grid(shown)
+    total = sum(row["quarantined"] or 0 for row in tables)
+    failing = sum(bool(row["failed_checks"]) for row in tables)
+    parts = [counted(len(tables), "table"), f"{counted(total, 'row')} in quarantine", f"{failing:,} with failed checks"]
+    say((", ".join(parts), "dim"))
+    for row in tables:
+        if row["failed_checks"]:
+            mark = ("stopped", "red") if row["stopped_by"] else ("failed", "yellow")
+            say("\n", mark, f" {row['table']}: {', '.join(row['stopped_by'] or row['failed_checks'])}")
+
+
+def _print_files(values: dict[str, Any]) -> None:
+    for feed, count in values["waiting_files"].items():
+        say(
+            "\n",
+            counted(count, "file"),
+            " of ",
+            (feed, "bold"),
+            " waits: `lakehouse run` reads it." if count == 1 else " wait: `lakehouse run` reads them.",
+        )
+    refused = values["refused_files"]
+    for file in refused[:_SHOWN]:
+        say("\n", (f"{file['event']} ", "red"), f"{file['feed']}: {file['reason'] or file['path']}")
+    if refused:
+        say_remedy(*(refused[0][name] for name in ("feed", "path", "event")))
+    if len(refused) > _SHOWN:
+        say(f"\n{len(refused) - _SHOWN:,} more: `lakehouse files list --refused`")
+
+
+def print_champion(champion: dict[str, Any], to: Console | None = None) -> None:
+    """Who is champion of a model, and why."""
+    last = champion["last_decision"]
+    if last is None:
+        say("\nModel ", (champion["model"], "bold"), ": not trained yet.", to=to)
+        return
+    who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
+    decision = f"Last decision: version {last['version']} {last['decision']}."
+    say("\nModel ", (champion["model"], "bold"), f": {who}. {decision}", to=to)
+    for reason in last["reasons"]:
+        say(f"  {reason}", to=to)
+
+
+def _print_next(values: dict[str, Any]) -> None:
+    """One line: the command that brings this root further."""
+    step = next_step(values)
+    if step is not None:
+        say("\nNext: ", (step[0], "bold"), f" ({step[1]})")
+
+
+def next_step(values: dict[str, Any]) -> tuple[str, str] | None:
+    """The command to type next, and what it does; None if there is nothing to do."""
+    if not values["tables"] and values["nothing_landed"]:
+        return None
+    failed = values["last_run"] is not None and values["last_run"]["status"] == "FAILURE"
+    if failed or values["waiting_files"] or (values["pending"] and values["tables"]):
+        tables = counted(len(values["pending"]), "table")
+        return "lakehouse run", "resumes where the last run stopped" if failed else f"brings {tables} up to date"
+    if values["untrained"]:
+        return "lakehouse train", f"trains {', '.join(values['untrained'])}"
+    if values["refused_files"]:
+        return "lakehouse files list --refused", "says how each refused file is read"
+    return None

@@ -1,0 +1,103 @@
+"""What Dagster recorded of runs and checks, read from the SQLite databases of a root without importing Dagster, which takes seconds.
+
+Nothing is written here. That the tables are as they are read is held by a test against Dagster's own instance. Where Dagster keeps its
+records elsewhere (a `storage` section in the root's dagster.yaml), they are not read.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_RUNS, _EVENTS = Path("history", "runs.db"), Path("history", "runs", "index.db")
+_NOT_EVALUATED = "not_evaluated"
+_ERROR = "AssetCheckSeverity.ERROR"
+_UNDER_WAY = ("STARTED", "STARTING")
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run.
+
+    Attributes:
+        run_id: Its id.
+        status: As Dagster calls it: SUCCESS, FAILURE, CANCELED, STARTED, …
+        started_at: None before it started.
+        ended_at: None before it ended.
+    """
+
+    run_id: str
+    status: str
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class FailedCheck:
+    """A check that failed when it was evaluated last.
+
+    Attributes:
+        name: Of the check.
+        stops: Whether it stops what is downstream (its severity is ERROR); else it warns.
+    """
+
+    name: str
+    stops: bool
+
+
+def last_run(home: Path) -> RecordedRun | None:
+    """The run that was started last; None before the first.
+
+    Args:
+        home: The root's DAGSTER_HOME.
+    """
+    rows = _rows(home / _RUNS, "SELECT run_id, status, start_time, end_time FROM runs ORDER BY id DESC LIMIT 1")
+    return next((RecordedRun(run_id, status, _moment(start), _moment(end)) for run_id, status, start, end in rows), None)
+
+
+def runs_under_way(home: Path) -> list[str]:
+    """The ids of the runs that are under way, newest first.
+
+    Args:
+        home: The root's DAGSTER_HOME.
+    """
+    marks = ", ".join("?" * len(_UNDER_WAY))
+    rows = _rows(home / _RUNS, f"SELECT run_id FROM runs WHERE status IN ({marks}) ORDER BY id DESC", *_UNDER_WAY)  # noqa: S608
+    return [run_id for (run_id,) in rows]
+
+
+def failed_checks(home: Path, declared: Mapping[str, Collection[str]]) -> dict[str, list[FailedCheck]]:
+    """By table, the checks that failed when they were last evaluated; those that a failed step left unevaluated are not among them.
+
+    Args:
+        home: The root's DAGSTER_HOME.
+        declared: The names of the checks of each table; what is recorded of others is of a declaration that has changed.
+    """
+    rows = _rows(
+        home / _EVENTS,
+        "SELECT asset_key, check_name, evaluation_event FROM asset_check_executions WHERE id IN "
+        "(SELECT MAX(id) FROM asset_check_executions GROUP BY asset_key, check_name) AND execution_status = 'FAILED' ORDER BY id",
+    )
+    failed: dict[str, list[FailedCheck]] = {}
+    for key, name, event in rows:
+        table = ".".join(json.loads(key))
+        # A check that was only planned, because its step was skipped, has no event.
+        evaluation = json.loads(event)["dagster_event"]["event_specific_data"] if event else None
+        if name in declared.get(table, ()) and evaluation is not None and _NOT_EVALUATED not in evaluation.get("metadata", {}):
+            failed.setdefault(table, []).append(FailedCheck(name, evaluation["severity"]["__enum__"] == _ERROR))
+    return failed
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _rows(path: Path, query: str, *arguments: str) -> list[Any]:
+    if not path.exists():
+        return []
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+        return connection.execute(query, arguments).fetchall()
