@@ -19,6 +19,8 @@ class Limits:
             ordinary tables grows 5 to 50 times.
         harmless: Up to this many unpacked bytes, any ratio will do.
         line: The most bytes in one line of a text file.
+        new_columns: The most columns that a file may offer besides the declared ones; one with more offers none: it is no wider table
+            but something else.
     """
 
     unpacked: int = 64 * 1024 * _MIB
@@ -26,6 +28,7 @@ class Limits:
     ratio: int = 200
     harmless: int = 64 * _MIB
     line: int = 64 * _MIB
+    new_columns: int = 200
 
 
 DEFAULT = Limits()

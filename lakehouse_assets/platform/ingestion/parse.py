@@ -125,7 +125,7 @@ def parse(
         disk.close()
         raise
     frame = _guarded(bronze_frame(records, columns), records.rows, path=path, kind=kind, state=before, scratch=disk)
-    return Parsed(frame, records.rows, new_columns(records, columns), disk)
+    return Parsed(frame, records.rows, new_columns(records, columns, limits.new_columns), disk)
 
 
 def _state(path: Path) -> tuple[int, int, int]:

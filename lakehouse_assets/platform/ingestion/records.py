@@ -21,7 +21,6 @@ ROW = "_row"
 RESCUED = "_rescued"
 NOTE = "_note"
 
-MOST_NEW_COLUMNS = 200
 _LONGEST_NAME = 255
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half surrogate pairs, ends of lines and paragraphs
 
@@ -116,21 +115,21 @@ def note(members: Mapping[str, Any]) -> str:
     return _JSON.encode(members)[1:-1]
 
 
-def new_columns(records: Records, columns: Sequence[str]) -> tuple[str, ...]:
+def new_columns(records: Records, columns: Sequence[str], most: int) -> tuple[str, ...]:
     """Names the columns of a file that a bronze table could take on, in the order of the file.
 
     Left out are names that no column can have next to the others: blank ones, those that start with `_`, contain a control character or
     a backtick, look like a pattern to Polars (`*`, `^…$`), are longer than 255 bytes, or differ from another one only by case.
-    A file with more than `MOST_NEW_COLUMNS` new columns offers none: it is no wider table but something else.
 
     Args:
         records: The records of the file.
         columns: The declared columns.
+        most: A file with more new columns offers none.
     """
     names = [name for name in (*records.header, *records.undeclared) if name not in columns]
     spelled = Counter(name.casefold() for name in (*names, *columns))
     offered = tuple(name for name in names if spelled[name.casefold()] == 1 and can_be_a_column(name))
-    return offered if len(offered) <= MOST_NEW_COLUMNS else ()
+    return offered if len(offered) <= most else ()
 
 
 def can_be_a_column(name: str) -> bool:
