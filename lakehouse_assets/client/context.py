@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import lakehouse_assets
 from lakehouse_assets.platform.declarations.base import nearest_or_all
+from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
 from lakehouse_assets.platform.governance.principal import this_user
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _PACKAGE = Path(lakehouse_assets.__file__).parent
 # Rooms whose code decides nothing about what is personal.
-_NO_POLICY = ("simulator", "showcase", "cli")
+_NO_POLICY = ("products", "simulator", "showcase", "cli")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Context:
         """The personal columns of every declared table; from the cache unless code has changed."""
         if self.given is not None:
             return policy_of(self.given)
-        return load_policy(self.settings.cache / "policy.json", _code(), lambda: self.declarations)
+        return load_policy(self.settings.cache / "policy.json", self._code(), lambda: self.declarations)
 
     def _policy(self) -> Policy:
         return self.policy
@@ -69,12 +70,11 @@ class Context:
     @cached_property
     def products(self) -> "Products":
         """The declarations, and what products define with Dagster's own means. Imports Dagster."""
-        from lakehouse_assets import products
         from lakehouse_assets.platform.declarations.catalog import Catalog
         from lakehouse_assets.platform.orchestration.autoload import Products, load
 
         if self.given is None:
-            return load(products)
+            return load(*[package.load() for package in product_packages(self.settings.products)])
         # Tables that none of the given declarations write are taken to exist.
         elsewhere = {source for one in self.given for source in one.sources()} - {one.name for one in self.given}
         return Products(Catalog(tuple(self.given), frozenset(elsewhere)))
@@ -84,10 +84,10 @@ class Context:
         """The declarations. Imports the products, but not Dagster."""
         if self.given is not None:
             return tuple(self.given)
-        from lakehouse_assets import products
         from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
 
-        return declarations_in(modules_of(products))
+        packages = [package.load() for package in product_packages(self.settings.products)]
+        return declarations_in(module for package in packages for module in modules_of(package))
 
     def feed(self, name: str) -> "FeedDeclaration":
         """A declared feed.
@@ -132,6 +132,14 @@ class Context:
 
         return [asset for asset in self.declarations if isinstance(asset, ModelDeclaration)]
 
+    def _code(self) -> Iterator[Path]:
+        """The Python files that decide what is personal."""
+        for path in _PACKAGE.rglob("*.py"):
+            if path.relative_to(_PACKAGE).parts[0] not in _NO_POLICY:
+                yield path
+        for package in product_packages(self.settings.products):
+            yield from package.folder.rglob("*.py")
+
     def sync_champions(self) -> None:
         """Record champion aliases that were set by hand in MLflow. MLflow is opened only if something was decided about a model."""
         from lakehouse_assets.platform.pipeline.model_step import sync_aliases
@@ -144,10 +152,3 @@ def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:
     if name not in declared:
         raise LookupError(f"no product declares a {what} {name!r}{nearest_or_all(name, declared)}")
     return declared[name]
-
-
-def _code() -> Iterator[Path]:
-    """The Python files that decide what is personal."""
-    for path in _PACKAGE.rglob("*.py"):
-        if path.relative_to(_PACKAGE).parts[0] not in _NO_POLICY:
-            yield path

@@ -55,13 +55,13 @@ class Products:
         return build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules))
 
 
-def load(package: ModuleType) -> Products:
-    """Import all modules below a package and gather what they declare.
+def load(*packages: ModuleType) -> Products:
+    """Import all modules below packages and gather what they declare.
 
     Raises:
         DeclarationError: The declarations do not fit together.
     """
-    modules = list(modules_of(package))
+    modules = [module for package in packages for module in modules_of(package)]
     plain = _plain(modules)
     return Products(Catalog(declarations_in(modules), tables_of(plain)), plain, tuple(modules))
 

@@ -51,13 +51,14 @@ def test_modules_come_by_name_and_folders_without_modules_are_no_matter(products
         ({"a.py": FEED.format(name="meters")}, "some_products/a.py:3: 'meters' is no name of a table: write product.layer.name in lower"),
     ],
 )
-def test_every_command_says_what_keeps_a_product_from_being_imported(products, tmp_path, monkeypatch, files, message):
+def test_every_command_says_what_keeps_a_product_from_being_imported(products, tmp_path, files, message):
     package = products(files)
     with pytest.raises(DeclarationError) as refused:
         list(modules_of(package))
     assert str(refused.value).startswith(message)
 
-    monkeypatch.setattr("lakehouse_assets.products", package, raising=False)
     for words in (["run"], ["status"], ["contract", "diff"]):
-        result = CliRunner(env={"LAKEHOUSE_ROOT": str(tmp_path / "root"), "DAGSTER_HOME": ""}).invoke(main, words)
+        result = CliRunner(
+            env={"LAKEHOUSE_PRODUCTS": "some_products", "LAKEHOUSE_ROOT": str(tmp_path / "root"), "DAGSTER_HOME": ""}
+        ).invoke(main, words)
         assert (result.exit_code, result.stderr.startswith(f"Error: {message}")) == (1, True), words
