@@ -11,6 +11,7 @@ import click
 
 from lakehouse_assets.cli.contract import contract
 from lakehouse_assets.cli.files import files, land
+from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.reading import history, models, promote, rollback, show, sql, status
@@ -73,7 +74,7 @@ def dev() -> None:
 
 
 _READING = (status, show, history, sql, files, models, settings)
-_WRITING = (land, run, quarantine, contract, promote, rollback, restore, maintenance, doctor, dev)
+_WRITING = (new, land, run, quarantine, contract, promote, rollback, restore, maintenance, doctor, dev)
 for _command in (*_READING, *_WRITING):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

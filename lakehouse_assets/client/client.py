@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
+    from lakehouse_assets.scaffold.new import NewProduct
 
 
 def open_lakehouse(
@@ -111,6 +112,11 @@ class Client:
 
         return status(self.context)
 
+    def with_products(self, setting: str) -> "Client":
+        """The same root with the products of other packages, named as LAKEHOUSE_PRODUCTS does; with an empty text, loaded again."""
+        settings = dataclasses.replace(self.settings, products=setting or self.settings.products)
+        return Client(dataclasses.replace(self.context, settings=settings))
+
     # --- writing
 
     def land(self, feed: str, files: Iterable[Path | str], *, dry_run: bool = False) -> Any:
@@ -130,6 +136,25 @@ class Client:
             return preview(self.context.root, self.context.declarations, asset, paths)
         landed = land(paths, self.context.root.ingestion(asset))
         return [(f"{self.settings.landing}/{feed}/{name}", new) for name, new in landed]
+
+    def new_product(self, name: str, files: Iterable[Path | str], *, keys: Sequence[str] = (), times: Sequence[str] = ()) -> "NewProduct":
+        """Write a product that is guessed from sample files into the first package of LAKEHOUSE_PRODUCTS that is not the built-in one.
+
+        Args:
+            name: Of the product.
+            files: CSV, JSON Lines, XLSX or parquet.
+            keys: Declared keys, each the names of its columns with commas between them.
+            times: Declared columns of time.
+
+        Returns:
+            What was written, and what was guessed.
+
+        Raises:
+            ValueError: The name cannot be one, the product exists, a file cannot be read, or a declared column does not exist.
+        """
+        from lakehouse_assets.client.new_product import new_product
+
+        return new_product(self.context, name, [Path(file) for file in files], keys, times)
 
     def pending(self) -> dict[str, str]:
         """The tables and models that the next run would bring up to date, each with the reason."""

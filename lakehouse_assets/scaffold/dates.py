@@ -107,7 +107,7 @@ def _chosen(texts: pl.Series, reader: str, formats: list[str]) -> Dates:
         formats = [name for name in formats if name not in {best, _swapped(best)}]
     count = texts.len() - int(rest.sum())
     first, other = chosen[0], _swapped(chosen[0])
-    if other not in read:
+    if other == first or other not in read:
         return Dates(reader, tuple(chosen), count)
     by_other = int(read[other].sum())
     decides = (read[first] & ~read[other]).arg_true()

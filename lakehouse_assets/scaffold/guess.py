@@ -11,23 +11,14 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import nearest
-from lakehouse_assets.scaffold import personal
-from lakehouse_assets.scaffold.names import column_names, singular, unused, words_of
+from lakehouse_assets.scaffold import personal, vocabulary
+from lakehouse_assets.scaffold.names import column_names, is_free, singular, unused, words_of
 from lakehouse_assets.scaffold.readings import Reading, Values, reading_of, shown
 from lakehouse_assets.scaffold.samples import FILE, ROW, Sample
 
 _LISTED = 5
 _MOST_KEY_COLUMNS, _KEY_CANDIDATES, _FEW_ROWS = 3, 10, 20
 _MOST_MEASURES, _MOST_GROUPS = 5, 100
-_WHEN = frozenset("date day time at on when timestamp datum zeit tag fecha created ordered sold measured taken".split())
-_NOT_WHEN = frozenset("birth birthday geburtstag dob due end ended until valid expiry expires returned updated modified closed deleted".split())
-# Numbers of which an average says more than a sum.
-_LEVELS = frozenset(
-    "temperature temp humidity pressure price rate percent percentage share ratio score level age mean average avg speed latitude "
-    "longitude lat lon lng height depth ph voltage grade rating preis alter temperatur".split()
-)
-_NO_MEASURES = frozenset("year jahr month week weekday hour sequence seq version latitude longitude lat lon lng".split())
-_OPERATIONS = frozenset("insert update delete upsert create i u d c".split())
 
 
 @dataclass(frozen=True)
@@ -225,38 +216,40 @@ def _with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
 
 
 def _found_key(table: Table) -> tuple[tuple[str, ...], str]:
-    """The smallest key: unique in all rows, or else in the rows of each file."""
-    candidates = [column.name for column in sorted(table.columns.values(), key=_as_key) if _may_be_key(column)]
+    """The smallest key: unique in all rows, or else in the rows of each file; at last a moment alone."""
+    candidates = [column for column in sorted(table.columns.values(), key=_as_key) if _may_be_key(column)]
     several = len(table.sample.files) > 1
     for within in (False, True) if several else (False,):
         for size in range(1, _MOST_KEY_COLUMNS + 1):
-            for key in combinations(candidates[:_KEY_CANDIDATES] if size > 1 else candidates, size):
-                if size == 1 and not _may_be_key_alone(table.columns[key[0]]):
-                    continue
-                if _is_unique(table, key, within_files=within):
+            for columns in combinations(candidates if size == 1 else candidates[:_KEY_CANDIDATES], size):
+                key = tuple(column.name for column in columns)
+                if any(map(_tells_apart, columns)) and _is_unique(table, key, within_files=within):
                     return key, _counted(table, key)
+    for column in candidates:
+        if column.reading.is_time and _is_unique(table, (column.name,)):
+            return (column.name,), _counted(table, (column.name,))
     return (), "no column, and no two or three together, tell all rows apart"
 
 
 def _may_be_key(column: Column) -> bool:
-    return not column.missing and not column.reading.unread and column.reading.reader not in {"number", "choice"}
+    """Quantities are different in each of a few rows by chance, and are no part of a key."""
+    may = column.reading.is_text or column.reading.is_time or _is_called_key(column)
+    return may and not column.missing and not column.reading.unread and column.reading.reader != "number"
 
 
-def _may_be_key_alone(column: Column) -> bool:
-    """A quantity, a moment or a long text is different in each of a few rows by chance."""
-    return column.reading.reader == "code" or column.reading.is_text or _is_called_key(column)
+def _tells_apart(column: Column) -> bool:
+    return not column.reading.is_time
 
 
 def _is_called_key(column: Column) -> bool:
     words = words_of(column.source)
-    return bool({"id", "key", "code", "nr", "no", "number", "uuid", "isbn", "sku", "reference"} & set(words))
+    return bool(vocabulary.KEY & set(words))
 
 
-def _as_key(column: Column) -> tuple[int, int]:
+def _as_key(column: Column) -> int:
     """Smaller for a better column of a key; the order of the file decides among equals."""
-    if column.personal:
-        return (3, 0)
-    return (0 if column.reading.reader == "code" or _is_called_key(column) else 1 if column.reading.is_text or column.reading.is_time else 2, 0)
+    is_called = column.reading.reader == "code" or _is_called_key(column)
+    return 2 if column.personal else 0 if is_called else 1
 
 
 def _is_unique(table: Table, key: Sequence[str], *, within_files: bool = False) -> bool:
@@ -282,7 +275,7 @@ def _counted(table: Table, key: Sequence[str]) -> str:
 def _with_hints(table: Table) -> Table:
     hints = []
     operations = next((column for column in table.columns.values() if _is_operation(table, column)), None)
-    sequence = next((column for column in table.columns.values() if {"sequence", "seq", "lsn", "version"} & set(words_of(column.source))), None)
+    sequence = next((column for column in table.columns.values() if vocabulary.SEQUENCE & set(words_of(column.source))), None)
     if operations and sequence:
         hints.append(
             f"{operations.name} and {sequence.name} look like change events of a key: SCD2 keeps the history of each key from them, in any "
@@ -297,23 +290,25 @@ def _with_hints(table: Table) -> Table:
 
 
 def _is_operation(table: Table, column: Column) -> bool:
-    if not {"op", "operation", "action", "event", "type"} & set(words_of(column.source)) or column.distinct > len(_OPERATIONS):
+    if not vocabulary.OPERATION & set(words_of(column.source)) or column.distinct > len(vocabulary.OPERATIONS):
         return False
-    return {str(text).lower() for text in table.sample.rows[column.source].drop_nulls().unique()} <= _OPERATIONS
+    return {str(text).lower() for text in table.sample.rows[column.source].drop_nulls().unique()} <= vocabulary.OPERATIONS
 
 
 # --- when
 
 
 def _declared_times(tables: Sequence[Table], times: Iterable[str]) -> dict[str, Column]:
-    found = {}
+    found: dict[str, Column] = {}
     for word in times:
         named = {table.name: table.columns[name] for table in tables if (name := _named(table, word))}
         if not named:
             raise ValueError(f"--time {word}: {_unknown(tables, [word])}")
         for column in named.values():
             if not column.reading.is_time:
-                raise ValueError(f"--time {word}: its values are not read as dates ({column.reading.evidence or 'text'}): name another column")
+                raise ValueError(
+                    f"--time {word}: its values are not read as dates ({column.reading.evidence or 'text'}): name another column"
+                )
         found |= named
     return found
 
@@ -335,7 +330,7 @@ def _with_time(table: Table, declared: Column | None) -> Table:
 
 def _as_time(column: Column) -> tuple[bool, bool, bool]:
     words = set(words_of(column.source))
-    return (bool(words & _NOT_WHEN), bool(column.missing), not words & _WHEN)
+    return (bool(words & vocabulary.NOT_WHEN), bool(column.missing), not words & vocabulary.WHEN)
 
 
 # --- gold and references
@@ -347,10 +342,10 @@ def _gold(table: Table) -> Gold | None:
         return None
     numbers = [column for column in table.columns.values() if column.reading.is_number and _is_measure(table, column)]
     taken = {"month", "day", *([by.name] if by else [])}
-    count = unused(table.name, taken)
-    measures = []
+    count = unused(table.name if is_free(table.name) else f"number_of_{table.name}", taken)
+    measures: list[tuple[str, Column, str]] = []
     for column in numbers[:_MOST_MEASURES]:
-        how = "mean" if _LEVELS & set(words_of(column.source)) else "sum"
+        how = "mean" if vocabulary.LEVEL & set(words_of(column.source)) else "sum"
         name = unused(f"{'mean' if how == 'mean' else 'total'}_{column.name}", [*taken, count, *(name for name, *_ in measures)])
         measures.append((name, column, how))
     said = [f"{by.name}: {by.distinct:,} different values, the fewest of all texts"] if by else []
@@ -370,7 +365,7 @@ def _group(table: Table) -> Column | None:
 
 def _is_measure(table: Table, column: Column) -> bool:
     words = set(words_of(column.source))
-    return column.name not in table.key and not column.personal and not words & _NO_MEASURES and not _is_called_key(column)
+    return column.name not in table.key and not column.personal and not words & vocabulary.NO_MEASURE and not _is_called_key(column)
 
 
 def _with_references(tables: Sequence[Table]) -> list[Table]:

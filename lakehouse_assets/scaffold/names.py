@@ -11,18 +11,15 @@ from collections.abc import Collection
 
 import lakehouse_assets
 from lakehouse_assets.platform.quality.contract import Contract
+from lakehouse_assets.scaffold.vocabulary import SQL
 
 # As the generated modules spell what belongs to no German word alone.
 _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ø": "o", "æ": "ae", "ł": "l"})
-_SQL = frozenset(
-    "all and any as asc between by case cast check column constraint create cross current date default delete desc distinct drop else end "
-    "except exists false fetch filter for foreign from full grant group having in index inner insert interval into intersect is join key "
-    "left like limit natural not null offset on or order outer over partition primary range references right row rows select set some "
-    "table then time timestamp to true union unique update user using values view when where window with".split()
-)
 # Names of the generated modules: of classes and functions, and those that a column would hide from the next line of its contract.
 _MODULES = frozenset({"pl", "date", "datetime", "UTC", *lakehouse_assets.__all__})
-_BESIDE_COLUMNS = frozenset("pl date column rule Contract Timestamp str int float bool day month rows".split())
+_BESIDE_COLUMNS = frozenset(
+    {"pl", "date", "column", "rule", "Contract", "Timestamp", "str", "int", "float", "bool", "day", "month", "rows"}
+)
 _OF_CONTRACTS = frozenset(name for name in dir(Contract) if not name.startswith("_"))
 _LONGEST = 60
 
@@ -48,10 +45,15 @@ def column_names(columns: Collection[str], singular_name: str) -> dict[str, str]
         name = plain(column)
         if not name:
             name = f"{singular_name}_column_{position}"
-        elif name[0].isdigit() or keyword.iskeyword(name) or name in _SQL | _BESIDE_COLUMNS | _OF_CONTRACTS:
+        elif not is_free(name):
             name = f"{singular_name}_{name}"
         given[column] = unused(name, given.values())
     return given
+
+
+def is_free(name: str) -> bool:
+    """Whether a column may be called so."""
+    return not (name[0].isdigit() or keyword.iskeyword(name) or name in SQL | _BESIDE_COLUMNS | _OF_CONTRACTS)
 
 
 def unused(name: str, taken: Collection[str]) -> str:

@@ -5,28 +5,12 @@ The evidence names no value, only counts: it is written into code. What is not s
 
 import re
 from collections.abc import Callable, Collection
+from itertools import pairwise
 
 import polars as pl
 
 from lakehouse_assets.scaffold.names import words_of
-
-# Words of a column's name, in a few languages of Europe.
-_WORDS = frozenset(
-    "email mail emailadresse phone telephone tel telefon telefono mobile handy fax surname lastname firstname forename vorname nachname "
-    "familienname prenom apellido apellidos cognome address adresse anschrift direccion indirizzo street strasse rue calle birth birthday "
-    "birthdate dob geburtstag geburtsdatum naissance nacimiento iban bic pan ssn passport ausweis reisepass ip ipaddress username "
-    "login nickname".split()
-)
-_PAIRS = frozenset(
-    {("first", "name"), ("last", "name"), ("family", "name"), ("given", "name"), ("full", "name"), ("middle", "name"), ("card", "number")}
-    | {("maiden", "name"), ("date", "birth"), ("social", "security"), ("tax", "id"), ("e", "mail"), ("card", "no"), ("account", "number")}
-)
-_PEOPLE = frozenset(
-    "customer client patient member reader borrower employee staff person contact student pupil guest driver doctor nurse teacher user "
-    "owner tenant subscriber donor applicant recipient kunde kunden patienten mitglied mitarbeiter person personen ansprechpartner leser "
-    "schueler client cliente paciente socio empleado persona utente".split()
-)
-_NAMES = frozenset({"name", "nom", "nombre", "nome"})
+from lakehouse_assets.scaffold.vocabulary import NAME, PEOPLE, PERSONAL, PERSONAL_PAIRS
 
 _EMAIL = r"^[^@\s]+@[^@\s]+\.[^@\s.]+$"
 _EMAIL_INSIDE = r"[\w.+-]+@[\w-]+\.[\w.-]+"
@@ -71,22 +55,22 @@ def _fit(texts: pl.Series, pattern: str) -> int:
 def by_name(column: str) -> str | None:
     """The evidence in the name of a column."""
     words = words_of(column)
-    pairs = set(zip(words, words[1:], strict=False)) | set(zip(words, words[2:], strict=False))
+    pairs = set(pairwise(words)) | set(zip(words, words[2:], strict=False))
     whole = "".join(words)
-    of_person = bool(_NAMES & set(words)) and bool(_PEOPLE & set(words))
-    if _WORDS & {*words, whole} or pairs & _PAIRS or of_person:
+    of_person = bool(NAME & set(words)) and bool(PEOPLE & set(words))
+    if PERSONAL & {*words, whole} or pairs & PERSONAL_PAIRS or of_person:
         return "by its name"
     return None
 
 
 def is_bare_name(column: str) -> bool:
     """Whether a column is just called name, of a person or of a thing."""
-    return len(words := words_of(column)) == 1 and words[0] in _NAMES
+    return len(words := words_of(column)) == 1 and words[0] in NAME
 
 
 def is_about_people(words: Collection[str]) -> bool:
     """Whether words name people."""
-    return bool(_PEOPLE & {*words, *(word.removesuffix("s") for word in words)})
+    return bool(PEOPLE & {*words, *(word.removesuffix("s") for word in words)})
 
 
 def by_content(texts: pl.Series) -> str | None:

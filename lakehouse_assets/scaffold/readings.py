@@ -12,16 +12,12 @@ import polars as pl
 from lakehouse_assets.platform.quality.conform import Conformed, number, whole_number
 from lakehouse_assets.scaffold.dates import dates_in
 from lakehouse_assets.scaffold.names import words_of
+from lakehouse_assets.scaffold.vocabulary import DATE, IDENTIFIER
 
 # Texts that stand for a missing value: in any column, and beside numbers and dates only.
 _MISSING = ("NULL", "null", "N/A", "n/a", "#N/A", "NaN", "nan", "None")
 _MISSING_BESIDE_VALUES = (*_MISSING, "NA", "-", "--", "?", "none")
 _YES_AND_NO = (("true", "false"), ("yes", "no"), ("ja", "nein"), ("oui", "non"), ("y", "n"), ("j", "n"), ("t", "f"))
-_IDENTIFIERS = frozenset(
-    "id code key nr no uuid guid sku ean gtin isbn issn iban bic zip plz postcode postal phone tel telephone telefon mobile card account "
-    "konto barcode reference ref serial".split()
-)
-_DATE_WORDS = frozenset("date day datum tag fecha data jour on at".split())
 _ANNOTATIONS = {
     "text": "str",
     "code": "str",
@@ -34,6 +30,7 @@ _ANNOTATIONS = {
 # A reader may miss one value in ten, once there are ten.
 _MISSED, _FEW = 0.1, 10
 _SHOWN = 40
+_LONGEST_NUMBER = 18
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ def _choice(texts: pl.Series) -> Reading | None:
 
 def _is_called_identifier(column: str) -> bool:
     words = words_of(column)
-    return bool(words) and (words[-1] in _IDENTIFIERS or words[0] in {"uuid", "guid", "isbn", "iban", "phone"})
+    return bool(words) and (words[-1] in IDENTIFIER or words[0] in {"uuid", "guid", "isbn", "iban", "phone"})
 
 
 def _identifier(values: Values, texts: pl.Series) -> Reading | None:
@@ -166,7 +163,7 @@ def _identifier(values: Values, texts: pl.Series) -> Reading | None:
         return Reading("code", f"digits with zeros in front ({values.example(int(zeros[0]))}): an identifier")
     if _is_called_identifier(values.column):
         return Reading("code", "digits, and called like an identifier: kept as text")
-    if int(given.str.len_chars().max() or 0) > 18:  # noqa: FURB143 a series may have no longest text
+    if bool((given.str.len_chars() > _LONGEST_NUMBER).any()):
         return Reading("code", "digits too long for a whole number: kept as text")
     return None
 
@@ -180,7 +177,7 @@ def _number(values: Values, texts: pl.Series) -> Reading | None:
 
 def _dates(values: Values, texts: pl.Series) -> Reading | None:
     given = texts.drop_nulls()
-    found = dates_in(given, compact=bool(_DATE_WORDS & set(words_of(values.column))))
+    found = dates_in(given, compact=bool(DATE & set(words_of(values.column))))
     if found is None:
         return None
     doubt = found.order if found.is_doubtful else None

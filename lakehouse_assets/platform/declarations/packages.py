@@ -15,6 +15,8 @@ from types import ModuleType
 
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
 
+OWN_PRODUCTS = "./my_products"
+"""The folder of a person's own products, if the setting names none."""
 _VARIABLE = variable("products")
 
 
@@ -73,17 +75,20 @@ def product_packages(setting: str) -> list[ProductPackage]:
     return [_package(item) for item in _items(setting)]
 
 
-def new_product_folder(setting: str) -> Path:
-    """The folder of the package into which a new product is written: the first that is not the built-in one, if there is one.
+def new_product_package(setting: str) -> ProductPackage:
+    """The package into which a new product is written: the first that is not the built-in one.
 
-    A folder that does not exist yet is named all the same: whoever writes into it creates it.
+    With the built-in one alone it is `OWN_PRODUCTS`, which the setting has to name then: what a person writes does not belong into the
+    platform's code. A folder that does not exist yet is named all the same: whoever writes into it creates it.
 
     Raises:
         SettingError: As `product_packages`, for the package that is chosen.
     """
-    items = list(_items(setting))
-    chosen = next((item for item in items if item != BUILT_IN_PRODUCTS), items[0])
-    return _folder(chosen) if _is_path(chosen) else _package(chosen).folder
+    chosen = next((item for item in _items(setting) if item != BUILT_IN_PRODUCTS), OWN_PRODUCTS)
+    if not _is_path(chosen):
+        return _package(chosen)
+    folder = _folder(chosen)
+    return ProductPackage(folder.name, folder, folder.parent)
 
 
 def from_any_folder(setting: str) -> str:

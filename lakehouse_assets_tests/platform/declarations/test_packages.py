@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse_assets.platform.declarations.packages import from_any_folder, new_product_folder, product_packages
+from lakehouse_assets.platform.declarations.packages import from_any_folder, new_product_package, product_packages
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError
 
 PROJECT = Path(__file__).parents[3]
@@ -37,13 +37,14 @@ def test_a_name_or_a_folder_names_the_same_package(folder, setting):
     setting = setting.format(here=folder, name=folder.name)
     assert [(package.name, package.folder) for package in product_packages(setting)] == [("own_products", folder / "own_products")]
     assert from_any_folder(setting) == str(folder / "own_products")
-    assert new_product_folder(setting) == folder / "own_products"
+    assert new_product_package(setting).folder == folder / "own_products"
 
 
 def test_a_new_product_goes_into_the_first_package_of_ones_own(folder):
-    assert new_product_folder(f"{BUILT_IN_PRODUCTS}, own_products") == folder / "own_products"
-    assert new_product_folder(BUILT_IN_PRODUCTS) == PROJECT / "lakehouse_assets" / "products"
-    assert new_product_folder("./not_there_yet") == folder / "not_there_yet"
+    assert new_product_package(f"{BUILT_IN_PRODUCTS}, own_products").folder == folder / "own_products"
+    assert new_product_package("./not_there_yet").folder == folder / "not_there_yet"
+    nowhere_else = new_product_package(BUILT_IN_PRODUCTS)
+    assert (nowhere_else.name, nowhere_else.folder) == ("my_products", folder / "my_products"), "never into the code of the platform"
 
 
 @pytest.mark.parametrize(
