@@ -21,7 +21,7 @@ def new_product(context: Context, name: str, files: Sequence[Path], keys: Sequen
     """See `Client.new_product`."""
     setting = context.settings.products
     package = new_product_package(setting)
-    existing = _existing(context)
+    existing = _existing(context, package.folder)
     feeds = [one.feed_name for one in existing if one.feed_name]
     try:
         written = write(
@@ -42,9 +42,13 @@ def new_product(context: Context, name: str, files: Sequence[Path], keys: Sequen
     return written if is_loaded else replace(written, setting=OWN_PRODUCTS)
 
 
-def _existing(context: Context) -> "Sequence[Declaration]":
-    """What is declared already; nothing if that cannot be loaded, which is said wherever products are used."""
+def _existing(context: Context, folder: Path) -> "Sequence[Declaration]":
+    """What is declared already. The folder of the package comes with its first product, and what is broken says so when it is used."""
     try:
         return context.declarations
-    except (DeclarationError, SettingError):
+    except DeclarationError:
+        return ()
+    except SettingError:
+        if folder.is_dir():
+            raise
         return ()

@@ -76,8 +76,8 @@ def feed_name(file_name: str, product: str, taken: Collection[str]) -> str:
 def singular(name: str) -> str:
     """What one row of a table is: `loans` has loans, `categories` a category each."""
     for ending, single in (("ies", "y"), ("sses", "ss"), ("xes", "x"), ("ches", "ch"), ("ss", "ss"), ("us", "us"), ("is", "is"), ("s", "")):
-        if name.endswith(ending) and len(name) > len(ending) + 2:
-            return name.removesuffix(ending) + single
+        if name.endswith(ending):
+            return name.removesuffix(ending) + single if len(name) > len(ending) + 1 else name
     return name
 
 

@@ -108,7 +108,7 @@ def reading_of(values: Values) -> Reading:
     texts, missing = _without(values.texts, _MISSING_BESIDE_VALUES)
     if texts.null_count() == texts.len():
         return Reading("text", f"no value in {texts.len():,} rows: kept as text", _nulls(missing))
-    found = _choice(texts) or _identifier(values, texts) or _number(values, texts) or _dates(values, texts)
+    found = _choice(texts) or _identifier(values, texts) or _dates(values, texts) or _number(values, texts)
     if found is not None:
         return _with_missing(found, missing)
     _, missing = _without(values.texts, _MISSING)

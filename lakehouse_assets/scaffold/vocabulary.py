@@ -19,7 +19,7 @@ IDENTIFIER = _words("""
 """)
 """At the end of a name: digits that are no quantity."""
 
-KEY = _words("id key code nr no number uuid isbn sku reference")
+KEY = _words("id key code nr no number uuid isbn sku reference line pos position")
 """A column that may tell rows apart."""
 
 DATE = _words("date day datum tag fecha data jour on at")
