@@ -43,7 +43,9 @@ def invoices(tmp_path):
 
 def test_help_teaches_every_command(lakehouse):
     text = lakehouse("--help").stdout
-    commands = "simulate land run status show history sql models settings maintenance doctor restore dev demo"
+    commands = (
+        "simulate land run train status show history sql models files quarantine contracts settings maintenance doctor restore dev demo"
+    )
     for command in commands.split():
         assert command in text
         assert "Usage" in lakehouse(command, "--help").stdout
@@ -83,7 +85,7 @@ def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
     assert json.loads(lakehouse("show", "--json", "sales.gold.daily_revenue", "--version", "0").stdout) == []
     history = json.loads(lakehouse("history", "--json", "sales.gold.daily_revenue").stdout)
     assert [commit["version"] for commit in history] == [1, 0]
-    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["audit", "cache", "dagster", "landing", "mlflow", "tables"]
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["audit", "cache", "dagster", "landing", "tables"]
     assert not (tmp_path / "mlruns").exists()
 
 
@@ -109,7 +111,7 @@ def test_a_selection_runs_a_part(lakehouse, invoices):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", "sales.silver.nothing"), "no table or model matches 'sales.silver.nothing'"),
+        (("run", "sales.silver.nothing"), "no table matches 'sales.silver.nothing'"),
         (("run", "group:("), "cannot be understood"),
         (("show", "sales.silver.invoice_lines"), "does not exist yet"),
         (("show", "invoice_line"), "product.layer.name"),

@@ -120,7 +120,7 @@ assert open_lakehouse({str(tmp_path / "copy")!r}).table("sales.silver.invoice_li
         ["sql", "select count(*) from sales.silver.invoice_lines"],
         ["files"],
         ["files", "rows", "invoices/a.csv"],
-        ["files", "of", "sales.silver.invoice_lines"],
+        ["files", "origin", "sales.silver.invoice_lines"],
         ["settings"],
         ["--help"],
     ],
@@ -135,7 +135,7 @@ def test_commands_that_land_and_replay_load_no_dagster(root, tmp_path):
     main = "from lakehouse_assets.cli.main import main\nmain()"
     for words in (
         ["land", "invoices", str(tmp_path / "b.csv"), "--dry-run"],
-        ["quarantine", "sales.silver.invoice_lines"],
+        ["quarantine", "show", "sales.silver.invoice_lines"],
     ):
         assert "dagster" not in loaded_by(main, root, words)
 

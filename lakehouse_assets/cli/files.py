@@ -7,10 +7,10 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, add_row, ago, client, grid, plural, print_json, print_rows, right
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Noun, add_row, ago, client, grid, plural, print_json, print_rows, right
 
 _FEED = click.option("--feed", help="The feed, if several have a file of this path.")
-_ROWS = click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
+_LIMIT = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
 
 
 @click.command()
@@ -63,27 +63,17 @@ def _print_dry_run(values: dict[str, Any]) -> None:
     CONSOLE.print("\nNothing was written.")
 
 
-class _FeedOrCommand(Commands):
-    """`files`, `files FEED` and `files --refused` are short for `files list …`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the command in that was left out."""
-        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_FeedOrCommand)
+@click.group(cls=Noun)
 def files() -> None:
     """The landing log: `lakehouse files` shows what became of every file that ever landed.
 
     \b
     Examples:
       lakehouse files                                  every file: read when, how many rows, into which version
-      lakehouse files invoices --refused               refused and changed files of a feed, with the reasons
+      lakehouse files list invoices --refused             refused and changed files of a feed, with the reasons
       lakehouse files --path invoices/2026-11-20.csv   all that became of one file
       lakehouse files rows invoices/2026-11-20.csv     from a file to its rows
-      lakehouse files of sales.silver.invoice_lines --where "invoice = '489434'"    from rows to their files
+      lakehouse files origin sales.silver.invoice_lines --where "invoice = '489434'"    from rows to their files
       lakehouse files retry invoices/2026-11-20.csv    read a refused file again
     """
 
@@ -129,32 +119,32 @@ def _when(moment: datetime) -> str:
 @files.command()
 @click.argument("path")
 @_FEED
-@_ROWS
+@_LIMIT
 @JSON
-def rows(path: str, feed: str | None, rows: int, as_json: bool) -> None:
+def rows(path: str, feed: str | None, limit: int, as_json: bool) -> None:
     """The rows of the file PATH in bronze; `_row` is the number of the record in the file, without the header.
 
     \b
     Example:
-      lakehouse files rows invoices/2026-11-20.csv --rows 5
+      lakehouse files rows invoices/2026-11-20.csv --limit 5
     """
-    print_rows(client().files.rows(path, feed).head(rows).collect(), as_json=as_json)
+    print_rows(client().files.rows(path, feed).head(limit).collect(), as_json=as_json)
 
 
-@files.command("of")
+@files.command()
 @click.argument("table")
 @click.option("--where", help="Which rows: a condition in SQL on columns of the table. It sees personal data masked.")
-@_ROWS
+@_LIMIT
 @JSON
-def origins(table: str, where: str | None, rows: int, as_json: bool) -> None:
+def origin(table: str, where: str | None, limit: int, as_json: bool) -> None:
     """Rows of TABLE with the file and the record in it that each came from.
 
     \b
     Examples:
-      lakehouse files of sales.silver.invoice_lines --where "invoice = '489434'"
-      lakehouse files of sales.silver.invoice_lines__quarantine
+      lakehouse files origin sales.silver.invoice_lines --where "invoice = '489434'"
+      lakehouse files origin sales.silver.invoice_lines__quarantine
     """
-    print_rows(client().files.origins(table, where).head(rows).collect(engine="streaming"), as_json=as_json)
+    print_rows(client().files.origins(table, where).head(limit).collect(engine="streaming"), as_json=as_json)
 
 
 @files.command()

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from lakehouse_assets.cli.contract import contract
+from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.files import files, land
+from lakehouse_assets.cli.models import models
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
-from lakehouse_assets.cli.reading import history, models, promote, rollback, show, sql, status
-from lakehouse_assets.cli.run import run
+from lakehouse_assets.cli.reading import history, show, sql, status
+from lakehouse_assets.cli.run import run, train
 from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, client, print_json
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
@@ -31,7 +32,8 @@ def main() -> None:
     \b
     First steps:
       lakehouse land invoices my.csv        put a file into the landing zone of a feed
-      lakehouse run                         bring everything up to date
+      lakehouse run                         bring all tables up to date
+      lakehouse train                       train the models
       lakehouse status                      see what there is
       lakehouse dev                         open the web UI
 
@@ -73,9 +75,9 @@ def dev() -> None:
     sys.exit(client().serve(lambda text: CONSOLE.print(text, markup=False)))
 
 
-_READING = (status, show, history, sql, files, models, settings)
-_WRITING = (new, land, run, quarantine, contract, promote, rollback, restore, maintenance, doctor, dev)
-for _command in (*_READING, *_WRITING):
+_VERBS = (new, land, run, train, status, show, history, sql, doctor, restore, maintenance, dev, settings)
+_NOUNS = (files, quarantine, contracts, models)
+for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.
 if _SHOWCASE.is_dir():

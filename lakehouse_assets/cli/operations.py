@@ -130,7 +130,7 @@ def restore(
     """Restore TABLE and its quarantine, or all tables that a run wrote, to one moment.
 
     Watermarks are restored with the rows, so the next run reads again what came later: nothing is lost. A restore is a new version and can
-    be undone like any other. The landing log and the model ledgers stay; `lakehouse rollback` is for models.
+    be undone like any other. The landing log and the model ledgers stay; `lakehouse models rollback` is for models.
 
     \b
     Examples:
@@ -168,7 +168,7 @@ def _print_plan(plan: "PlannedRestore", console: Console) -> None:
             f"[yellow]warning[/] {plural(len(paths), 'file')} of feed {feed} not in the landing zone any more, so their rows do not come "
             f"again: {escape(sample)}. To keep them, put the files back first, from the archive if they were moved there."
         )
-    console.print("The landing log and the model ledgers stay as they are: `lakehouse rollback MODEL` is for models.")
+    console.print("The landing log and the model ledgers stay as they are: `lakehouse models rollback MODEL` is for models.")
 
 
 def _carry_out(plan: "PlannedRestore", console: Console, confirm: Callable[[], bool]) -> dict[str, int] | None:

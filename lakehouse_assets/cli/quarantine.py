@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, add_row, client, grid, plural, print_json, right
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Noun, add_row, ago, client, grid, plural, print_json, right
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.pipeline.replay import Replayed
@@ -14,43 +14,51 @@ if TYPE_CHECKING:
 _SHOWN = 200
 
 
-class _TableOrCommand(Commands):
-    """`quarantine TABLE` is short for `quarantine show TABLE`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the command in that was left out."""
-        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group(cls=_TableOrCommand)
+@click.group(cls=Noun, argument_command="show")
 def quarantine() -> None:
-    """Rejected rows: `lakehouse quarantine TABLE` shows them, `replay` processes them again.
+    """Rejected rows: `lakehouse quarantine` counts them by table, `show` shows them, `replay` processes them again.
 
     \b
     Examples:
-      lakehouse quarantine sales.silver.invoice_lines
-      lakehouse quarantine sales.silver.invoice_lines --rule readable --rows 3
+      lakehouse quarantine
+      lakehouse quarantine show sales.silver.invoice_lines --rule readable --limit 3
       lakehouse quarantine replay sales.silver.invoice_lines --dry-run
     """
 
 
+@quarantine.command("list")
+@JSON
+def list_quarantines(as_json: bool) -> None:
+    """The tables that have rejected rows, and how many wait there."""
+    values = client().quarantines()
+    if as_json:
+        print_json(values)
+        return
+    if not values:
+        CONSOLE.print("No row is in quarantine.")
+        return
+    shown = grid("table", right("rows"), "last rejected")
+    for row in values:
+        add_row(shown, row["table"], f"{row['rows']:,}", ago(row["changed_at"]))
+    CONSOLE.print(shown)
+    CONSOLE.print("`lakehouse quarantine show TABLE` says why, `lakehouse quarantine replay TABLE` processes them again.")
+
+
 @quarantine.command()
 @click.argument("table")
-@click.option("--rows", type=click.IntRange(0), default=10, show_default=True, help="How many rows.")
+@click.option("--limit", type=click.IntRange(0), default=10, show_default=True, help="How many rows.")
 @click.option("--rule", help="Only rows that broke this rule.")
 @click.option("--all", "released", is_flag=True, help="Also rows that were released.")
 @JSON
-def show(table: str, rows: int, rule: str | None, released: bool, as_json: bool) -> None:
+def show(table: str, limit: int, rule: str | None, released: bool, as_json: bool) -> None:
     """Rules that rows of TABLE broke, and the rows: file and record, the text that could not be parsed, the source row.
 
     \b
     Examples:
-      lakehouse quarantine sales.silver.invoice_lines
-      lakehouse quarantine sales.silver.invoice_lines --rule readable --rows 3 --json
+      lakehouse quarantine show sales.silver.invoice_lines
+      lakehouse quarantine show sales.silver.invoice_lines --rule readable --limit 3 --json
     """
-    values = client().quarantine(table).show(rows=rows, rule=rule, released=released)
+    values = client().quarantine(table).show(rows=limit, rule=rule, released=released)
     if as_json:
         print_json(values)
     else:

@@ -1,9 +1,10 @@
-"""`lakehouse status`, `show`, `history`, `sql`, `models` and decisions about models: what there is, printed."""
+"""`lakehouse status`, `show`, `history` and `sql`: what there is, printed."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.markup import escape
 
 from lakehouse_assets.cli.shared import CONSOLE, JSON, add_row, ago, client, grid, plural, print_json, print_rows, right
@@ -36,25 +37,27 @@ def status(as_json: bool) -> None:
         CONSOLE.print(f"\n`lakehouse run` would bring up to date: {', '.join(values['pending'])}.")
 
 
-def print_champion(champion: dict[str, Any]) -> None:
+def print_champion(champion: dict[str, Any], console: Console = CONSOLE) -> None:
     """Who is champion of a model, and why."""
     if champion["last_decision"] is None:
-        CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: not trained yet.")
+        console.print(
+            f"\nModel [bold]{champion['model']}[/]: not trained yet. [bold]lakehouse train[/] trains it once there is enough history."
+        )
         return
     last = champion["last_decision"]
     who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
-    CONSOLE.print(f"\nModel [bold]{champion['model']}[/]: {who}. Last decision: version {last['version']} {last['decision']}.")
+    console.print(f"\nModel [bold]{champion['model']}[/]: {who}. Last decision: version {last['version']} {last['decision']}.")
     for reason in champion["last_decision"]["reasons"]:
-        CONSOLE.print(f"  {escape(reason)}")
+        console.print(f"  {escape(reason)}")
 
 
 @click.command()
 @click.argument("table")
 @click.option("--version", type=click.IntRange(0), help="At this version.")
 @click.option("--at", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="At this moment, in UTC.")
-@click.option("--rows", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
 @JSON
-def show(table: str, version: int | None, at: datetime | None, rows: int, as_json: bool) -> None:
+def show(table: str, version: int | None, at: datetime | None, limit: int, as_json: bool) -> None:
     """Rows of TABLE, now or at a version or a moment. Personal data is masked; see LAKEHOUSE_SHOW_PERSONAL.
 
     \b
@@ -65,7 +68,7 @@ def show(table: str, version: int | None, at: datetime | None, rows: int, as_jso
     if version is not None and at is not None:
         raise click.UsageError("give --version or --at, not both")
     moment = at.replace(tzinfo=UTC) if at else None
-    print_rows(client().table(table).scan(version=version, at=moment).head(rows).collect(), as_json=as_json)
+    print_rows(client().table(table).scan(version=version, at=moment).head(limit).collect(), as_json=as_json)
 
 
 @click.command()
@@ -101,52 +104,3 @@ def sql(query: str, as_json: bool) -> None:
       lakehouse sql 'select product_group, sum(net) as net from sales.gold.daily_revenue group by product_group'
     """
     print_rows(client().sql(query), as_json=as_json)
-
-
-@click.command()
-@JSON
-def models(as_json: bool) -> None:
-    """Every model version: who is champion, with which scores, trained on what."""
-    values = client().models.list()
-    if as_json:
-        print_json(values)
-        return
-    if not values:
-        CONSOLE.print("There are no models yet: `lakehouse run` trains one once there is enough history.")
-        return
-    shown = grid("model", right("version"), "aliases", "created", "scores", "trained on")
-    for version in values:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in version["metrics"].items() if "/" not in name)
-        tables = ", ".join(f"{name}@{number}" for name, number in version["tables"].items())
-        add_row(shown, version["model"], version["version"], ", ".join(version["aliases"]), ago(version["created_at"]), scores, tables)
-    CONSOLE.print(shown)
-
-
-@click.command()
-@click.argument("model")
-def rollback(model: str) -> None:
-    """Make the previous champion of MODEL the champion again.
-
-    \b
-    Example:
-      lakehouse rollback revenue_forecast.daily_revenue
-    """
-    change = client().models.rollback(model)
-    CONSOLE.print(f"Version {change.champion} of {escape(model)} is champion again, in place of version {change.champion_before}.")
-    CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")
-
-
-@click.command()
-@click.argument("model")
-@click.argument("version", type=click.IntRange(1))
-@click.option("--reason", required=True, help="Why; it is kept in the model ledger.")
-def promote(model: str, version: int, reason: str) -> None:
-    """Make VERSION of MODEL the champion by hand.
-
-    \b
-    Example:
-      lakehouse promote revenue_forecast.daily_revenue 2 --reason "the old one misses the new product group"
-    """
-    client().models.promote(model, version, reason)
-    CONSOLE.print(f"Version {version} of {escape(model)} is champion now.")
-    CONSOLE.print("Next: [bold]lakehouse run[/] scores with it")

@@ -1,4 +1,4 @@
-"""`lakehouse run`: brings tables up to date and shows how far each is."""
+"""`lakehouse run` and `lakehouse train`: bring tables and models up to date and show how far each is."""
 
 import atexit
 import os
@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 
+from lakehouse_assets.cli.reading import print_champion
 from lakehouse_assets.cli.shared import JSON, client, print_json, progress_console
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ _INTERRUPTED = 130  # as shells have it
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
 @JSON
 def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
-    """Bring everything, or a SELECTION, up to date.
+    """Bring all tables, or a SELECTION, up to date. Models are not trained: `lakehouse train` does that.
 
     What is up to date is skipped. A run that failed or was killed is resumed by the next one; nothing is done twice.
 
@@ -45,15 +46,60 @@ def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, as_json=as_json))
 
 
-def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False) -> int:
-    """Run with progress, and print what became of each table; the exit code. An interrupt ends the process."""
+@click.command()
+@click.argument("models", nargs=-1)
+@click.option("--force", is_flag=True, help="Train also where no feature has changed, as after a change of the code.")
+@JSON
+def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
+    """Train all models, or MODELS, whose features have changed, let the gate decide, and score with the champions.
+
+    \b
+    Examples:
+      lakehouse train
+      lakehouse train revenue_forecast.models.daily_revenue --force
+    """
+    sys.exit(train_and_print(client(), models, force=force, as_json=as_json))
+
+
+def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:
+    """Train with progress, and print what became of each model; the exit code. An interrupt ends the process."""
     console = progress_console(as_json=as_json)
+    with _interruptible("train"), _progress(console) as on_progress:
+        outcome = lakehouse.train(models, force=force, on_progress=on_progress)
+    if as_json:
+        print_json(_as_values(outcome))
+    elif outcome is None:
+        console.print("Nothing to do: no feature has changed since the last training. `--force` trains all the same.")
+    else:
+        _print(outcome, console, "train")
+        print_champions(lakehouse, console, tuple(outcome.tables))
+    return 1 if outcome is not None and outcome.failed else 0
+
+
+def print_champions(lakehouse: "Client", console: Console, names: tuple[str, ...]) -> None:
+    """Who is champion of these models, and why."""
+    for champion in lakehouse.status()["champions"]:
+        if champion["model"] in names:
+            print_champion(champion, console)
+
+
+@contextmanager
+def _interruptible(command: str) -> Iterator[None]:
+    """Say what an interrupt means, and end the process."""
     try:
-        with _progress(console) as on_progress:
-            outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
+        yield
     except KeyboardInterrupt:
-        click.echo("Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.", err=True)
+        click.echo(f"Interrupted. Nothing is lost: `lakehouse {command}` resumes where this run stopped.", err=True)
         _exit_at_once()
+
+
+def run_and_print(
+    lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False, hints: bool = True
+) -> int:
+    """Run with progress, and print what became of each table and what to do next; the exit code. An interrupt ends the process."""
+    console = progress_console(as_json=as_json)
+    with _interruptible("run"), _progress(console) as on_progress:
+        outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None and lakehouse.nothing_landed():
@@ -64,10 +110,13 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
             soft_wrap=True,
         )
     elif outcome is None:
-        count = len(lakehouse.context.declarations)
-        console.print(f"Nothing to do: no file waits, and all {count} tables and models are up to date.")
+        count = len(lakehouse.context.declarations) - len(lakehouse.context.models)
+        console.print(f"Nothing to do: no file waits, and all {count} tables are up to date.")
     else:
-        _print(outcome, console)
+        _print(outcome, console, "run")
+    if hints and not as_json and (outcome is None or not outcome.failed):
+        for model in lakehouse.without_champion():
+            console.print(f"Model {model} has no champion, so nothing is predicted: [bold]lakehouse train {model}[/]", soft_wrap=True)
     return 1 if outcome is not None and outcome.failed else 0
 
 
@@ -102,7 +151,7 @@ def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
     }
 
 
-def _print(outcome: "Outcome", console: Console) -> None:
+def _print(outcome: "Outcome", console: Console, command: str) -> None:
     for warning in outcome.warnings:
         console.print(f"[yellow]warning[/] {escape(warning)}")
     for table in outcome.failed:
@@ -111,7 +160,7 @@ def _print(outcome: "Outcome", console: Console) -> None:
     if outcome.skipped:
         console.print(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed")
     if outcome.failed:
-        console.print("\nFix the errors above, then run [bold]lakehouse run[/] again. It resumes where this run stopped.")
+        console.print(f"\nFix the errors above, then run [bold]lakehouse {command}[/] again. It resumes where this run stopped.")
 
 
 @contextmanager

@@ -123,3 +123,33 @@ class Commands(click.Group):
             if isinstance(error, StorageError | DeclarationError):
                 raise click.ClickException(str(error)) from error
             raise
+
+
+class Noun(Commands):
+    """A noun with verbs, as `lakehouse files retry PATH`. The noun alone, or with options, lists.
+
+    Args:
+        argument_command: The verb that is proposed where an argument stands in place of one.
+    """
+
+    def __init__(self, *args: Any, argument_command: str = "list", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._argument_command = argument_command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `list` in where no verb is named."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb.
+
+        Raises:
+            UsageError: There is no such verb; the error lists them and shows the whole command that may have been meant.
+        """
+        if args[0] not in self.commands:
+            proposed = f"{ctx.command_path} {self._argument_command} {' '.join(args)}"
+            verbs = ", ".join(self.commands)
+            raise click.UsageError(f"{args[0]!r} is none of {verbs}. Did you mean `{proposed}`?", ctx)
+        return super().resolve_command(ctx, args)

@@ -91,6 +91,12 @@ class Client:
         """The rejected rows of a table."""
         return Quarantine(self.context, full_name(self.context, table))
 
+    def quarantines(self) -> list[dict[str, Any]]:
+        """The tables with rows that wait in their quarantine: `table`, `rows`, and `changed_at`, when it was last written."""
+        from lakehouse_assets.platform.operations.rejected import waiting_rows
+
+        return waiting_rows(self.context.root.lakehouse)
+
     @property
     def files(self) -> Files:
         """The landed files."""
@@ -157,10 +163,22 @@ class Client:
         return new_product(self.context, name, [Path(file) for file in files], keys, times)
 
     def pending(self) -> dict[str, str]:
-        """The tables and models that the next run would bring up to date, each with the reason."""
+        """The tables that the next run would bring up to date, each with the reason."""
         from lakehouse_assets.platform.operations.pending import pending
 
         return pending(self.context.root, self.context.declarations)
+
+    def untrained(self) -> dict[str, str]:
+        """The models that the next training would train, each with the reason."""
+        from lakehouse_assets.platform.operations.pending import untrained
+
+        return untrained(self.context.root, self.context.models)
+
+    def without_champion(self) -> list[str]:
+        """The models that have no champion although their features are there, so that nothing is predicted, by their ledgers."""
+        from lakehouse_assets.platform.operations.pending import without_champion
+
+        return without_champion(self.context.root, self.context.models)
 
     def nothing_landed(self) -> bool:
         """Whether there are feeds, and no file of any of them has ever landed, so that a run has nothing to read."""
@@ -175,10 +193,11 @@ class Client:
         full_refresh: bool = False,
         on_progress: "Callable[[Outcome], None]" = lambda _: None,
     ) -> "Outcome | None":
-        """Bring everything, or a selection, up to date. Imports Dagster.
+        """Bring all tables, or a selection, up to date. No model is trained: see `train`. Imports Dagster.
 
         Args:
-            selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: everything.
+            selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: all. Models
+                among them are left out.
             full_refresh: Recompute the tables from all rows of their sources.
             on_progress: Called several times a second with the outcome so far.
 
@@ -186,7 +205,7 @@ class Client:
             What became of each table; None if nothing was selected, and everything is up to date or no file has landed yet.
 
         Raises:
-            ValueError: The selection cannot be understood, or nothing matches it.
+            ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
         words = [selection] if isinstance(selection, str) else list(selection)
         if not words and not full_refresh and not self.pending():
@@ -195,7 +214,41 @@ class Client:
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
         defs = definitions(self.settings, self.context.products)
-        return execute(self.settings, defs, selection_of(words, defs), full_refresh=full_refresh, on_progress=on_progress)
+        keys = selection_of(words, defs, self.context.models)
+        return execute(self.settings, defs, keys, full_refresh=full_refresh, on_progress=on_progress)
+
+    def train(
+        self, models: Iterable[str] = (), *, force: bool = False, on_progress: "Callable[[Outcome], None]" = lambda _: None
+    ) -> "Outcome | None":
+        """Train models whose features have changed since their last training, let the gate decide, and score again. Imports Dagster.
+
+        Args:
+            models: Names; none: all.
+            force: Train also where no feature has changed, as after a change of the code.
+            on_progress: As for `run`.
+
+        Returns:
+            What became of each model and of what its champion predicts; None if nothing has changed.
+
+        Raises:
+            LookupError: No product declares a model of that name, there is no model, or the features of one do not exist yet.
+        """
+        from lakehouse_assets.platform.operations.pending import untrained
+
+        words = [models] if isinstance(models, str) else list(models)
+        chosen = [self.context.model(name) for name in words] or self.context.models
+        if not chosen:
+            raise LookupError("no product declares a model")
+        for model in chosen:
+            if not self.context.root.lakehouse.table(model.features).exists():
+                raise LookupError(f"{model.name} learns from {model.features}, which does not exist yet: `lakehouse run` first")
+        if not force and not untrained(self.context.root, chosen):
+            return None
+        from lakehouse_assets.platform.orchestration.code_location import definitions
+        from lakehouse_assets.platform.orchestration.run import execute, training_of
+
+        defs = definitions(self.settings, self.context.products)
+        return execute(self.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
 
     def restore(
         self, table: str | None = None, *, version: int | None = None, at: datetime | None = None, run: str | None = None

@@ -109,14 +109,12 @@ class Context:
         return _declared("table with a contract", name, {asset.name: asset for asset in self.tables})
 
     def model(self, name: str) -> "ModelDeclaration":
-        """A declared model, by its table's name or by its name in the registry.
+        """A declared model, by its name.
 
         Raises:
             LookupError: No product declares it.
         """
-        models = self.models
-        by_table = {asset.name: asset for asset in models}
-        return by_table.get(name) or _declared("model", name, {asset.registered_name: asset for asset in models})
+        return _declared("model", name, {asset.name: asset for asset in self.models})
 
     @property
     def tables(self) -> "list[TableDeclaration]":

@@ -6,6 +6,9 @@ from typing import Any
 
 from lakehouse_assets.client.context import Context
 
+Values = list[dict[str, Any]]
+Paths = list[Path]
+
 
 @dataclass(frozen=True)
 class Contracts:
@@ -18,6 +21,19 @@ class Contracts:
         """The context, once its declarations are checked together: of a catalog that cannot be loaded nothing can be promised."""
         _ = self.context.products
         return self.context
+
+    def list(self) -> Values:
+        """The tables with a contract: `table`, `contract`, `owner`, and how many `columns` and `rules` it has."""
+        return [
+            {
+                "table": asset.name,
+                "contract": asset.contract.__name__,
+                "owner": asset.owner,
+                "columns": len(asset.schema),
+                "rules": len(asset.rules),
+            }
+            for asset in self._checked.tables
+        ]
 
     def show(self, table: str) -> dict[str, Any]:
         """Columns, rules with their levels, thresholds and monitors of a table.
@@ -37,7 +53,7 @@ class Contracts:
             **document(asset.contract),
         }
 
-    def diff(self, table: str | None = None) -> list[dict[str, Any]]:
+    def diff(self, table: str | None = None) -> Values:
         """What changed in the contract of a table, or of each, since the table was last written, and what that breaks.
 
         Raises:
@@ -58,7 +74,7 @@ class Contracts:
 
         return as_yaml(standard(self.context.root.lakehouse, self._checked.table(table)))
 
-    def export_all(self, folder: Path) -> list[Path]:
+    def export_all(self, folder: Path) -> Paths:
         """Write the contract of every table into a folder; the files."""
         from lakehouse_assets.platform.operations.standard import FILE_ENDING
 
@@ -70,7 +86,7 @@ class Contracts:
             paths.append(path)
         return paths
 
-    def check(self, file: Path) -> list[dict[str, Any]]:
+    def check(self, file: Path) -> Values:
         """Whether each table that a document of the standard is about keeps what it promises.
 
         Raises:

@@ -1,5 +1,6 @@
 """Models: their versions, and decisions by hand about who is champion."""
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,8 +34,23 @@ class Models:
                 "run_id": version.run_id,
             }
             for model in self.context.models
-            for version in registry.versions(model.registered_name)
+            for version in registry.versions(model.name)
         ]
+
+    def show(self, model: str) -> dict[str, Any]:
+        """The decisions about a model by its ledger, the newest first: `model`, `champion`, `decisions`.
+
+        Raises:
+            LookupError: No product declares the model.
+        """
+        self.context.sync_champions()
+        name = self.context.model(model).name
+        ledger = self.context.root.lakehouse.table(name)
+        decisions = ledger.scan().sort("sequence", descending=True).collect().to_dicts() if ledger.exists() else []
+        for decision in decisions:
+            decision["reasons"] = decision["reasons"].split("\n")
+            decision["training_tables"] = json.loads(decision["training_tables"] or "{}")
+        return {"model": name, "champion": decisions[0]["champion"] if decisions else None, "decisions": decisions}
 
     def rollback(self, model: str) -> Any:
         """Make the previous champion the champion again; the change, with `champion` and `champion_before`.

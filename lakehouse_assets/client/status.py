@@ -26,7 +26,7 @@ def status(context: Context) -> dict[str, Any]:
         "pending": pending(context.root, context.declarations),
         "waiting_files": waiting_files(context.root, context.declarations),
         "refused_files": refused.select("feed", "path", "event", "reason").to_dicts(),
-        "champions": [_champion(lakehouse, model.name, model.registered_name) for model in context.models],
+        "champions": [_champion(lakehouse, model.name) for model in context.models],
     }
 
 
@@ -45,12 +45,12 @@ def status_of_table(lakehouse: Lakehouse, name: str) -> dict[str, Any]:
     }
 
 
-def _champion(lakehouse: Lakehouse, ledger_name: str, registered: str) -> dict[str, Any]:
+def _champion(lakehouse: Lakehouse, model: str) -> dict[str, Any]:
     from lakehouse_assets.platform.registry.ledger import last_decision
 
-    ledger = lakehouse.table(ledger_name)
+    ledger = lakehouse.table(model)
     last = last_decision(ledger.scan()) if ledger.exists() else None
     if last is None:
-        return {"model": registered, "champion": None, "last_decision": None}
+        return {"model": model, "champion": None, "last_decision": None}
     decision = {name: last[name] for name in ("sequence", "decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
-    return {"model": registered, "champion": last["champion"], "last_decision": decision}
+    return {"model": model, "champion": last["champion"], "last_decision": decision}

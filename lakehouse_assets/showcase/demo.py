@@ -8,7 +8,7 @@ import polars as pl
 from rich.console import Console
 
 from lakehouse_assets.cli.reading import print_champion
-from lakehouse_assets.cli.run import run_and_print
+from lakehouse_assets.cli.run import run_and_print, train_and_print
 from lakehouse_assets.cli.shared import add_row, grid, right
 from lakehouse_assets.client import Client
 from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
@@ -22,7 +22,9 @@ def demo(lakehouse: Client, console: Console) -> int:
     if not any(lakehouse.context.root.zone(feed).files() for feed in lakehouse.context.policy.feeds()):
         truth = simulate_shop(lakehouse, console, **_SHOP)
         console.print(f"A shop over {_SHOP['days']} days: {truth['invoices']['rows']:,} invoice lines in {lakehouse.settings.landing}/\n")
-    if code := run_and_print(lakehouse):
+    if code := run_and_print(lakehouse, hints=False):
+        return code
+    if lakehouse.without_champion() and (code := train_and_print(lakehouse)):
         return code
     _rows(lakehouse, console)
     _forecast(lakehouse, console)

@@ -68,7 +68,7 @@ def test_the_log_says_what_became_of_every_file(lakehouse, landed):
 
 
 def test_refused_and_changed_files_are_shown_alone_with_their_reasons(lakehouse, landed):
-    assert {row["path"] for row in as_json(lakehouse("files", "invoices", "--refused", "--json"))} == {"empty.csv", "b.csv"}
+    assert {row["path"] for row in as_json(lakehouse("files", "list", "invoices", "--refused", "--json"))} == {"empty.csv", "b.csv"}
     shown = lakehouse("files", "--refused").stdout
     assert "Land it again" in shown
     assert "lakehouse files reread b.csv" in " ".join(shown.split())
@@ -82,9 +82,9 @@ def test_all_that_became_of_one_file(lakehouse, landed):
 def test_from_a_file_to_its_rows_and_from_a_row_to_its_file(lakehouse, landed):
     rows = as_json(lakehouse("files", "rows", "2009/a.csv", "--json"))
     assert [(row["_row"], row["Invoice"], row["Quantity"]) for row in rows] == [(1, "489434", "12"), (2, "489435", "twelve")]
-    (origin,) = as_json(lakehouse("files", "of", "sales.silver.invoice_lines", "--where", "invoice = '489434'", "--json"))
+    (origin,) = as_json(lakehouse("files", "origin", "sales.silver.invoice_lines", "--where", "invoice = '489434'", "--json"))
     assert (origin["_file"], origin["_row"]) == ("2009/a.csv", 1)
-    (rejected,) = as_json(lakehouse("files", "of", "sales.silver.invoice_lines__quarantine", "--json"))
+    (rejected,) = as_json(lakehouse("files", "origin", "sales.silver.invoice_lines__quarantine", "--json"))
     assert (rejected["_file"], rejected["_row"]) == ("2009/a.csv", 2)
 
 
@@ -108,12 +108,12 @@ def test_a_changed_file_is_reread_by_the_next_run_once(lakehouse, landed):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("files", "nothing"), "There are: customers, invoices, products"),
+        (("files", "list", "nothing"), "There are: customers, invoices, products"),
         (("files", "--path", "invoices/c.csv"), "did you mean invoices/b.csv?"),
         (("files", "rows", "nowhere"), "knows no file 'nowhere'"),
         (("files", "retry", "b.csv"), "lakehouse files reread b.csv"),
-        (("files", "of", "sales.bronze.invoices", "--where", "nope ="), "cannot be understood"),
-        (("files", "of", "platform.landing.log"), "does not come from one file"),
+        (("files", "origin", "sales.bronze.invoices", "--where", "nope ="), "cannot be understood"),
+        (("files", "origin", "platform.landing.log"), "does not come from one file"),
     ],
 )
 def test_mistakes_are_answered_with_a_sentence(lakehouse, landed, words, said):

@@ -11,7 +11,6 @@ from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets_tests.platform.orchestration.level import (
     MODEL,
     PREDICTIONS,
-    REGISTERED,
     Demo,
     features,
     gold,
@@ -56,7 +55,7 @@ def last_decision(lake: Client) -> dict:
 def test_status_and_models_agree_with_an_alias_that_was_set_by_hand(lake):
     assert answers(lake) == (1, [1])
     assert lake.pending() == {}
-    in_mlflow(lake).set_registered_model_alias(REGISTERED, "champion", "2")
+    in_mlflow(lake).set_registered_model_alias(MODEL, "champion", "2")
     assert answers(lake) == (2, [2])
     assert lake.pending() == {PREDICTIONS: f"{MODEL} has changed"}
     decision = last_decision(lake)
@@ -65,21 +64,21 @@ def test_status_and_models_agree_with_an_alias_that_was_set_by_hand(lake):
 
 
 def test_models_notices_it_first_and_nobody_twice(lake):
-    in_mlflow(lake).set_registered_model_alias(REGISTERED, "champion", "2")
+    in_mlflow(lake).set_registered_model_alias(MODEL, "champion", "2")
     assert [row["aliases"] for row in lake.models.list()] == [["champion"], ["previous"]]
     answers(lake)
     assert lake.table(MODEL).count() == 3
 
 
 def test_a_champion_that_was_taken_away_is_retired_and_that_is_said(lake):
-    in_mlflow(lake).delete_registered_model_alias(REGISTERED, "champion")
+    in_mlflow(lake).delete_registered_model_alias(MODEL, "champion")
     assert answers(lake) == (None, [])
     assert last_decision(lake)["decision"] == "retired by hand in MLflow"
 
 
-@pytest.mark.parametrize("selection", [(MODEL, PREDICTIONS), (PREDICTIONS,)])
+@pytest.mark.parametrize("selection", [(MODEL, PREDICTIONS), (PREDICTIONS,)], ids=["with its model", "alone"])
 def test_a_run_scores_with_a_champion_that_was_set_by_hand(lake, selection):
-    in_mlflow(lake).set_registered_model_alias(REGISTERED, "champion", "2")
+    in_mlflow(lake).set_registered_model_alias(MODEL, "champion", "2")
     scored = lake.table(PREDICTIONS)
     assert 2 not in scored.scan().collect()["model_version"].to_list()
     outcome = lake.run(selection)
@@ -90,10 +89,10 @@ def test_a_run_scores_with_a_champion_that_was_set_by_hand(lake, selection):
 
 
 def test_a_promotion_by_hand_goes_through_the_ledger_and_a_rollback_undoes_it(lake):
-    assert lake.models.promote(REGISTERED, 2, "tried on the new shop").champion == 2
+    assert lake.models.promote(MODEL, 2, "tried on the new shop").champion == 2
     assert answers(lake) == (2, [2])
     assert last_decision(lake)["reasons"][0].endswith("tried on the new shop")
-    assert lake.models.rollback(REGISTERED).champion == 1
+    assert lake.models.rollback(MODEL).champion == 1
     assert answers(lake) == (1, [1])
     with pytest.raises(LookupError, match="no version 7"):
-        lake.models.promote(REGISTERED, 7, "a typo")
+        lake.models.promote(MODEL, 7, "a typo")

@@ -39,31 +39,31 @@ def lakehouse(settings, monkeypatch):
 
 
 def test_rows_are_shown_with_their_rules_their_file_and_line_and_their_source(lakehouse):
-    found = lakehouse(LINES, "--json")
+    found = lakehouse("show", LINES, "--json")
     assert (found["table"], found["waiting"], found["released"]) == (LINES, 2, 0)
     assert {rule["rule"]: rule["rows"] for rule in found["rules"]} == {"readable": 2, "amount_not_null": 2}
     first = found["rows"][0]
     assert (first["rules"], first["file"], first["row"]) == (["readable", "amount_not_null"], "first.csv", 2)
     assert first["unparsed"] == {"quantity": "1,200"}
     assert (first["source"]["Quantity"], first["source"]["Description"]) == ("1,200", "CHERRY LIGHTS")
-    said = lakehouse(LINES)
+    said = lakehouse("show", LINES)
     for part in ("2 rows are in quarantine", "first.csv, row 2", "quantity could not be parsed from", "1,200", "many", "replay"):
         assert part in said
 
 
 def test_rows_can_be_few_or_of_one_rule(lakehouse):
-    assert len(lakehouse(LINES, "--rows", "1", "--json")["rows"]) == 1
-    assert len(lakehouse("--rows", "5", LINES, "--rule", "readable", "--json")["rows"]) == 2
-    assert lakehouse(LINES, "--rule", "quantity_ne", "--json")["rows"] == []
-    assert "has no rule 'nonsense'. There are: readable," in lakehouse(LINES, "--rule", "nonsense", code=1)
+    assert len(lakehouse("show", LINES, "--limit", "1", "--json")["rows"]) == 1
+    assert len(lakehouse("show", "--limit", "5", LINES, "--rule", "readable", "--json")["rows"]) == 2
+    assert lakehouse("show", LINES, "--rule", "quantity_ne", "--json")["rows"] == []
+    assert "has no rule 'nonsense'. There are: readable," in lakehouse("show", LINES, "--rule", "nonsense", code=1)
 
 
 def test_personal_data_is_masked_in_the_row_and_in_its_source(lakehouse):
-    found = lakehouse("sales.silver.customers", "--json")
+    found = lakehouse("show", "sales.silver.customers", "--json")
     (row,) = found["rows"]
     assert (row["source"]["name"], row["source"]["email"]) == (MASK, MASK)
     assert row["source"]["country"] == "UK"
-    text = lakehouse("sales.silver.customers")
+    text = lakehouse("show", "sales.silver.customers")
     assert "Ann" not in text
     assert "no address" not in text
 
@@ -71,8 +71,8 @@ def test_personal_data_is_masked_in_the_row_and_in_its_source(lakehouse):
 def test_a_line_that_could_not_be_read_has_a_source_row(lakehouse, settings):
     land_text(settings, "customers", "second.jsonl", f"no object\n{json.dumps(CUSTOMER)}\n")
     run_products(settings, ["sales.bronze.customers", "sales.silver.customers"])
-    assert lakehouse("sales.silver.customers", "--json")["rows"][0]["source"]["_rescued"] == MASK
-    said = lakehouse("sales.silver.customers")
+    assert lakehouse("show", "sales.silver.customers", "--json")["rows"][0]["source"]["_rescued"] == MASK
+    said = lakehouse("show", "sales.silver.customers")
     assert "_rescued=" in said
     assert "cannot be found" not in said
 
@@ -95,8 +95,8 @@ def test_rows_are_fixed_and_released(lakehouse, settings):
     assert "readable (1)" in said
     assert tables_of(settings).table(LINES).scan().select("quantity", "amount").sort("quantity").collect().rows()[1] == (1200, 8100.0)
 
-    assert lakehouse(LINES, "--json")["waiting"] == 1
-    everything = lakehouse(LINES, "--all", "--json")
+    assert lakehouse("show", LINES, "--json")["waiting"] == 1
+    everything = lakehouse("show", LINES, "--all", "--json")
     assert [row.get("released_in") for row in everything["rows"]] == [1, None]
 
     last = lakehouse("replay", LINES, "--where", "source.\"Quantity\" = 'many'", "--set", '"Quantity"=7', "--json")
@@ -107,7 +107,7 @@ def test_rows_are_fixed_and_released(lakehouse, settings):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sales.silver.nothing"], "no product declares a table with a contract 'sales.silver.nothing'"),
+        (["show", "sales.silver.nothing"], "no product declares a table with a contract 'sales.silver.nothing'"),
         (["replay", "sales.gold.daily_revenue"], "`lakehouse run sales.gold.daily_revenue --"),
         (["replay", LINES, "--set", "Quantity"], "write COLUMN=EXPRESSION"),
         (["replay", LINES, "--set", "Quantity=1", "--set", "Quantity=2"], "--set names 'Quantity' twice"),

@@ -167,21 +167,22 @@ COMMANDS = [
     ["show", SILVER, "--version", "1"],
     ["history", SILVER],
     ["history", f"{SILVER}__quarantine"],
-    ["quarantine", SILVER],
-    ["quarantine", SILVER, "--all", "--rows", "50"],
+    ["quarantine", "show", SILVER],
+    ["quarantine", "show", SILVER, "--all", "--limit", "50"],
+    ["quarantine"],
     ["quarantine", "replay", SILVER, "--dry-run"],
     ["files"],
     ["files", "rows", "people.csv"],
-    ["files", "of", SILVER],
-    ["files", "of", f"{SILVER}__quarantine"],
-    ["files", "of", BRONZE],
+    ["files", "origin", SILVER],
+    ["files", "origin", f"{SILVER}__quarantine"],
+    ["files", "origin", BRONZE],
     ["sql", f"select * from {SILVER}"],
     ["sql", f"select * from {BRONZE}"],
     ["sql", f"select * from {SILVER}__quarantine"],
     ["sql", f"select _rescued, _unparsed from {SILVER}__quarantine"],
     ["sql", f"select max(name) as a, min(born) as b from {SILVER}"],
-    ["contract", "show", SILVER],
-    ["contract", "diff"],
+    ["contracts", "show", SILVER],
+    ["contracts", "diff"],
     ["status"],
     ["doctor"],
 ]  # fmt: skip
@@ -249,4 +250,4 @@ def test_values_are_printed_as_they_are(call):
     shown = call("show", BRONZE).stdout
     for value in ("London [/W1]", "C:\\[/tmp] x", "A:B:C"):
         assert value in shown
-    assert "Where [they] live." in call("contract", "show", SILVER).stdout
+    assert "Where [they] live." in call("contracts", "show", SILVER).stdout

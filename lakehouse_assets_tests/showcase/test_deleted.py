@@ -48,7 +48,7 @@ def test_help_has_no_command_of_the_showcase(copy):
         (["run"], "Nothing to do"),
         (["doctor"], "Nothing is wrong."),
         (["files"], "No files"),
-        (["contract", "diff"], ""),
+        (["contracts", "diff"], ""),
         (["maintenance"], "0 tables checked"),
         (["models"], "There are no models yet"),
         (["sql", "select 1 as one"], "1"),

@@ -49,11 +49,6 @@ class ModelDeclaration(Declaration):
         """The columns of a ledger belong to the registry: nothing is promised here."""
         return pl.Schema()
 
-    @property
-    def registered_name(self) -> str:
-        """The name in MLflow's registry."""
-        return self.name.replace(".models.", ".")
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Train, as the function does."""
         return self.train(*args, **kwargs)

@@ -188,7 +188,7 @@ def request_read(log: Table, zone: Zone, feed: Feed, path: str, *, reread: bool,
 
 def _check_request(path: str, feed: Feed, file_state: FileState | None, *, archived: bool, reread: bool) -> None:
     if file_state is None and not archived:
-        raise RequestRefused(f"{path} was never found in feed {feed.name}: `lakehouse files {feed.name}` lists what was")
+        raise RequestRefused(f"{path} was never found in feed {feed.name}: `lakehouse files list {feed.name}` lists what was")
     if file_state is not None and file_state.is_pending:
         raise RequestRefused(f"{path} is pending already: `lakehouse run` reads it")
     if not reread and (file_state is None or file_state.outcome != REFUSED):

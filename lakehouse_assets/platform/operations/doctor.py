@@ -198,7 +198,7 @@ def _with_path(path: str, reason: str) -> str:
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
     """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
-    models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
+    models = {asset.name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
     for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.maintenance.registry):
         for name, number in version.tables.items():
             if not _is_readable(checkup.lakehouse.table(name), number):
@@ -208,7 +208,7 @@ def lost_pins(checkup: Checkup) -> Iterator[Finding]:
                     model.name,
                     f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
                     f"{name}, which cannot be read any more: it cannot be reproduced",
-                    f"lakehouse run {model.name} --full-refresh",
+                    f"lakehouse train {model.name} --force",
                 )
 
 
@@ -356,7 +356,7 @@ def quarantined(patient: Patient) -> Iterator[Finding]:
     rows = unreleased(patient.table).select(pl.len()).collect().item()
     if rows:
         base = _base(patient)
-        yield patient.finding("note", f"{rows:,} rows were rejected and not released", f"lakehouse quarantine {base}")
+        yield patient.finding("note", f"{rows:,} rows were rejected and not released", f"lakehouse quarantine show {base}")
 
 
 def _base(patient: Patient) -> str:

@@ -167,5 +167,5 @@ def models_in_use(lakehouse: Lakehouse, declarations: Iterable[Declaration], reg
     if not decided:
         return []
     opened = registry()
-    decisions = (ModelDecisions(lakehouse.table(model.name), model.registered_name, opened, run_id="") for model in decided)
+    decisions = (ModelDecisions(lakehouse.table(model.name), model.name, opened, run_id="") for model in decided)
     return [version for of_a_model in decisions for version in of_a_model.versions_in_use()]

@@ -1,4 +1,4 @@
-"""Which tables and models have something to do, and why, from watermarks and versions alone: nothing is read or written."""
+"""Which tables a run and which models a training has something to do for, and why, from watermarks and versions alone."""
 
 from collections.abc import Iterable, Sequence
 
@@ -7,7 +7,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.pipeline.model_step import newest_features
+from lakehouse_assets.platform.pipeline.model_step import champion_by_ledger, newest_features
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 
 
@@ -26,13 +26,40 @@ def nothing_landed(root: Root, declarations: Iterable[Declaration]) -> bool:
 
 
 def pending(root: Root, declarations: Sequence[Declaration]) -> dict[str, str]:
-    """The tables and models that the next run would bring up to date, each with the reason.
+    """The tables that the next run would bring up to date, each with the reason; models are not among them.
 
     Before the first file has landed, what is made of feeds has nothing to do.
     """
     idle = _made_of_feeds(declarations) if nothing_landed(root, declarations) else set()
-    reasons = {asset.name: _reason(root, asset) for asset in declarations if asset.name not in idle}
+    tables = [asset for asset in declarations if not isinstance(asset, ModelDeclaration)]
+    reasons = {asset.name: _reason(root, asset) for asset in tables if asset.name not in idle}
     return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def untrained(root: Root, models: Iterable[ModelDeclaration]) -> dict[str, str]:
+    """The models that a training would train, each with the reason; those whose features do not exist yet are not among them."""
+    reasons = {model.name: _untrained(root, model) for model in models}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
+
+
+def without_champion(root: Root, models: Iterable[ModelDeclaration]) -> list[str]:
+    """The models without a champion whose features have rows, by their ledgers."""
+    return [model.name for model in models if _has_rows(root, model.features) and champion_by_ledger(root.lakehouse, model) is None]
+
+
+def _has_rows(root: Root, name: str) -> bool:
+    table = root.lakehouse.table(name)
+    return table.exists() and table.count() > 0
+
+
+def _untrained(root: Root, model: ModelDeclaration) -> str | None:
+    features, ledger = root.lakehouse.table(model.features), root.lakehouse.table(model.name)
+    if not features.exists():
+        return None
+    trained_on = ledger.cursor(features.name) if ledger.exists() else None
+    if trained_on is None:
+        return "was never trained"
+    return f"{model.features} has changed" if trained_on != newest_features(features, trained_on) else None
 
 
 def _made_of_feeds(declarations: Sequence[Declaration]) -> set[str]:
@@ -49,12 +76,7 @@ def _reason(root: Root, asset: Declaration) -> str | None:
         return "does not exist yet"
     if isinstance(asset, FeedDeclaration):
         files = root.ingestion(asset).waiting()
-        return f"{files} files wait" if files else None
-    if isinstance(asset, ModelDeclaration):
-        features = root.lakehouse.table(asset.features)
-        trained_on = table.cursor(asset.features)
-        moved = features.exists() and trained_on != newest_features(features, trained_on)
-        return f"{asset.features} has changed" if moved else None
+        return ("1 file waits" if files == 1 else f"{files:,} files wait") if files else None
     if not isinstance(asset, TableDeclaration):
         return None
     behind = Refresh(asset, root.lakehouse, "").pending()

@@ -5,6 +5,7 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
@@ -12,6 +13,7 @@ from lakehouse_assets.platform.quality.contract import rules_of
 from lakehouse_assets.platform.quality.masking import RESCUED
 from lakehouse_assets.platform.quality.split import BROKEN, UNPARSED
 from lakehouse_assets.platform.storage.errors import NoSuchTable
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 
 def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: str | None = None, released: bool = False) -> dict[str, Any]:
@@ -54,6 +56,17 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
         ],
         "rows": [_row(row) for row in shown_rows.iter_rows(named=True)],
     }
+
+
+def waiting_rows(lakehouse: Lakehouse) -> list[dict[str, Any]]:
+    """The tables with rows that wait in their quarantine: `table`, `rows`, and `changed_at`, when the quarantine was last written."""
+    quarantines = [table for table in lakehouse.tables() if table.name.endswith(QUARANTINE_SUFFIX)]
+    counts = {table: unreleased(table).select(pl.len()).collect().item() for table in quarantines}
+    return [
+        {"table": table.name.removesuffix(QUARANTINE_SUFFIX), "rows": rows, "changed_at": table.history(1)[0]["at"]}
+        for table, rows in counts.items()
+        if rows
+    ]
 
 
 def _rules(rows: pl.LazyFrame) -> dict[str, int]:

@@ -198,7 +198,7 @@ def _check_name(name: str, declarations: Sequence[Declaration]) -> None:
     for asset in declarations:
         if isinstance(asset, ModelDeclaration) and asset.name == name:
             raise RestoreRefused(
-                f"{name} is the ledger of decisions about a model and is not restored: `lakehouse rollback {asset.registered_name}` makes "
+                f"{name} is the ledger of decisions about a model and is not restored: `lakehouse models rollback {asset.name}` makes "
                 "the previous champion champion again"
             )
     if _never_restored(name, declarations):

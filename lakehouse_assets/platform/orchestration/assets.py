@@ -28,9 +28,6 @@ from lakehouse_assets.platform.quality.contract import ContractBroken, freshness
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 
-# On the run: whether models that have a champion already are trained again.
-TRAINING_TAG = "lakehouse/training"
-ONLY_WITHOUT_CHAMPION = "only without champion"
 FULL_REFRESH_TAG = "lakehouse/full_refresh"
 
 Places = Mapping[str, dg.LocalFileCodeReference]
@@ -203,10 +200,7 @@ def _model(asset: ModelDeclaration, places: Places) -> dg.AssetsDefinition:
         if not context.selected_asset_keys:
             yield checks.model(key, step.last_result())
             return
-        trained = step.run(
-            only_without_champion=context.run.tags.get(TRAINING_TAG) == ONLY_WITHOUT_CHAMPION,
-            retrain=FULL_REFRESH_TAG in context.run.tags,
-        )
+        trained = step.run(retrain=FULL_REFRESH_TAG in context.run.tags)
         yield checks.model(key, trained)
         yield dg.MaterializeResult(
             key, metadata=describe.model(ledger, trained, resource.reports), data_version=versions.of_data(ledger, code)

@@ -17,7 +17,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance
-from lakehouse_assets.platform.orchestration.assets import ONLY_WITHOUT_CHAMPION, TRAINING_TAG, ingestion, key_of
+from lakehouse_assets.platform.orchestration.assets import ingestion, key_of
 from lakehouse_assets.settings import STEPS_AT_ONCE, Settings
 
 REFRESH, TRAIN, MAINTENANCE = "refresh", "train", "maintenance"
@@ -29,13 +29,22 @@ _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
-def everything() -> dg.AssetSelection:
-    """What a run brings up to date when nothing is named: all but maintenance, which has a time of its own."""
-    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG))
+def everything(models: Sequence[ModelDeclaration]) -> dg.AssetSelection:
+    """What a refresh brings up to date: all but the models and maintenance, which have times of their own."""
+    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG), *_keys(models))
+
+
+def training(models: Sequence[ModelDeclaration]) -> dg.AssetSelection:
+    """What a training brings up to date: the models, and what their champions predict."""
+    return dg.AssetSelection.assets(*_keys(models)).downstream()
+
+
+def _keys(models: Sequence[ModelDeclaration]) -> list[dg.AssetKey]:
+    return [key_of(model.name) for model in models]
 
 
 def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
-    """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores again.
+    """`refresh` brings all tables up to date and trains nothing; `train` trains the models and scores again. So do the commands.
 
     `maintenance` compacts, checkpoints, vacuums and cleans logs up.
     """
@@ -46,16 +55,12 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
     )
     refresh = dg.define_asset_job(
         REFRESH,
-        everything(),
-        description="New files to predictions. A model is trained only while it has no champion.",
-        tags={TRAINING_TAG: ONLY_WITHOUT_CHAMPION},
+        everything(models),
+        description="New files to predictions with the champions that there are. No model is trained: that is the job `train`.",
     )
     if not models:
         return [refresh, maintain]
-    selection = dg.AssetSelection.assets(*[key_of(model.name) for model in models])
-    train = dg.define_asset_job(
-        TRAIN, selection.downstream(), description="Train the models, let the gate decide, and score with the champion."
-    )
+    train = dg.define_asset_job(TRAIN, training(models), description="Train the models, let the gate decide, and score with the champions.")
     return [refresh, train, maintain]
 
 

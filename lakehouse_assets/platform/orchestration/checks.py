@@ -270,7 +270,7 @@ def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Ma
         check_name=FILES_CHECK,
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(refused)} refused: see `lakehouse files --refused`" if refused else None,
+        description=f"{len(refused)} refused: see `lakehouse files list --refused`" if refused else None,
         metadata={"refused": len(refused)} | {path: reason or "" for path, reason in shown.items()},
     )
     yield from _verdicts(key, {contracts.VOLUME: contracts.usual_volume(ingestion.bronze, lakehouse, datetime.now(UTC))})

@@ -4,7 +4,7 @@ import re
 import threading
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +12,9 @@ import dagster as dg
 from dagster._utils.warnings import BetaWarning
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
-from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG
-from lakehouse_assets.platform.orchestration.automation import everything
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, key_of
+from lakehouse_assets.platform.orchestration.automation import everything, training
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.instance import free_slots_of_ended_runs, instance
 from lakehouse_assets.settings import Settings
@@ -54,20 +55,25 @@ class Outcome:
         return [table for table in self.tables.values() if table.state in {"waiting", "skipped"}]
 
 
-def selection_of(selection: Iterable[str], defs: dg.Definitions) -> set[dg.AssetKey]:
-    """The assets that a selection names; none given means all but maintenance.
+def training_of(models: Sequence[ModelDeclaration], defs: dg.Definitions) -> set[dg.AssetKey]:
+    """The assets of a training: the models, and what their champions predict."""
+    return set(training(models).resolve(defs.resolve_asset_graph()))
+
+
+def selection_of(selection: Iterable[str], defs: dg.Definitions, models: Sequence[ModelDeclaration]) -> set[dg.AssetKey]:
+    """The assets of a refresh that a selection names; none given means all. Models are left out: a refresh does not train.
 
     A selection is Dagster's (`group:sales`, `+sales.gold.daily_revenue`, `sales.silver.invoice_lines+`, joined by `and`, `or`, `not`), with
     tables by their names.
 
     Raises:
-        ValueError: It cannot be understood, or nothing matches.
+        ValueError: It cannot be understood, nothing matches, or it names models alone.
     """
     words = list(selection)
     graph = defs.resolve_asset_graph()
     text = " or ".join(f"({word})" for word in words)
     if not text:
-        return set(everything().resolve(graph))
+        return set(everything(models).resolve(graph))
     keyed = _TABLE_NAME.sub(lambda name: f'key:"{name[0].replace(".", "/")}"', text)
     try:
         with warnings.catch_warnings():
@@ -79,8 +85,12 @@ def selection_of(selection: Iterable[str], defs: dg.Definitions) -> set[dg.Asset
         names = sorted(name_of(key) for key in graph.executable_asset_keys if not name_of(key).endswith(QUARANTINE_SUFFIX))
         groups = {f"group:{graph.get(key).group_name}" for key in graph.executable_asset_keys}
         known = groups if words[0].startswith("group:") else names
-        raise ValueError(f"no table or model matches {' '.join(words)!r}{nearest_or_all(words[0].strip('+*'), known)}")
-    return set(keys)
+        raise ValueError(f"no table matches {' '.join(words)!r}{nearest_or_all(words[0].strip('+*'), known)}")
+    trained = {key_of(model.name) for model in models}
+    if set(keys) <= trained:
+        only = " ".join(sorted(name_of(key) for key in keys))
+        raise ValueError(f"a run refreshes tables and does not train: `lakehouse train {only}` does")
+    return set(keys) - trained
 
 
 def name_of(key: dg.AssetKey) -> str:

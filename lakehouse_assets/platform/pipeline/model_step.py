@@ -23,7 +23,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
 from lakehouse_assets.platform.pipeline.refresh import reads_of
-from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions
+from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions, create_ledger
 from lakehouse_assets.platform.registry.gate import Decision, decide
 from lakehouse_assets.platform.registry.ledger import DecisionName, last_decision
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
@@ -98,15 +98,26 @@ def sync_aliases(lakehouse: Lakehouse, asset: ModelDeclaration, registry: Callab
     ledger = lakehouse.table(asset.name)
     if not ledger.exists() or not ledger.count():
         return None
-    decisions = ModelDecisions(ledger, asset.registered_name, registry(), run_id)
+    decisions = ModelDecisions(ledger, asset.name, registry(), run_id)
     decisions.sync()
     return decisions
 
 
+def champion_by_ledger(lakehouse: Lakehouse, asset: ModelDeclaration) -> int | None:
+    """The version that is champion by the ledger; MLflow is not asked."""
+    ledger = lakehouse.table(asset.name)
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    return None if last is None else last["champion"]
+
+
 def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: str = "") -> Callable[[ModelDeclaration], Scorer | None]:
-    """How tables get their champions: by the ledger, once it knows an alias that was set by hand in MLflow."""
+    """How tables get their champions: by the ledger, once it knows an alias that was set by hand in MLflow.
+
+    A model that was never trained gets an empty ledger: what its champion predicts has the ledger among its sources.
+    """
 
     def champion(model: ModelDeclaration) -> Scorer | None:
+        create_ledger(lakehouse.table(model.name))
         decisions = sync_aliases(lakehouse, model, registry, run_id)
         version = None if decisions is None else decisions.champion()
         if decisions is None or version is None:
@@ -133,15 +144,14 @@ class ModelStep:
 
     def open_ledger(self) -> ModelDecisions:
         """The decisions about the model; the ledger is created if it does not exist."""
-        decisions = ModelDecisions(self.ledger, self.asset.registered_name, self.registry, self.run_id)
+        decisions = ModelDecisions(self.ledger, self.asset.name, self.registry, self.run_id)
         decisions.create()
         return decisions
 
-    def run(self, *, only_without_champion: bool = False, retrain: bool = False) -> ModelStepResult:
+    def run(self, *, retrain: bool = False) -> ModelStepResult:
         """Train if the feature set has moved since the last training.
 
         Args:
-            only_without_champion: Leave a model that has a champion as it is; its next training is scheduled.
             retrain: Train even if nothing has moved, as after a change of the code.
         """
         decisions = self.open_ledger()
@@ -149,7 +159,7 @@ class ModelStep:
         features = self.lakehouse.table(self.asset.features)
         before = self.ledger.cursor(features.name)
         now = newest_features(features, before)
-        if not retrain and (before == now or (only_without_champion and champion is not None)):
+        if not retrain and before == now:
             return self.last_result()
         cursors = () if before == now else (Cursor(features.name, before, now),)
         started_at = datetime.now(UTC)
@@ -177,7 +187,7 @@ class ModelStep:
         while all(self.ledger.cursor(cursor.source) == cursor.before for cursor in cursors):
             state = decisions.sync()
             number = state.aliases.champion
-            champion = None if number is None else self.registry.version(self.asset.registered_name, number)
+            champion = None if number is None else self.registry.version(self.asset.name, number)
             decision = self._decide(training, champion)
             aliases = state.aliases.promote(version.version) if decision.promote else state.aliases.challenge(version.version)
             name: DecisionName = "promoted" if decision.promote else _KEPT
@@ -216,7 +226,7 @@ class ModelStep:
         backtest = io.BytesIO()
         training.backtest.write_parquet(backtest)
         return TrainingRun(
-            model_name=self.asset.registered_name,
+            model_name=self.asset.name,
             model=training.model,
             loader=training.loader,
             packages=training.packages,

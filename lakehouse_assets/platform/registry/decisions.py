@@ -54,6 +54,11 @@ class ChampionChange:
         return self.champion != self.champion_before
 
 
+def create_ledger(ledger: Table) -> None:
+    """Create the table of all decisions about a model unless it exists."""
+    ledger.create(LEDGER_SCHEMA, description=f"Every decision about which version of {ledger.name} is in use.")
+
+
 @dataclass(frozen=True)
 class ModelDecisions:
     """The decisions about one model.
@@ -72,7 +77,7 @@ class ModelDecisions:
 
     def create(self) -> None:
         """Create the ledger unless it exists."""
-        self.ledger.create(LEDGER_SCHEMA, description=f"Every decision about which version of {self.model_name} is in use.")
+        create_ledger(self.ledger)
 
     def state(self) -> LedgerState:
         """What the ledger says now. MLflow is not asked."""

@@ -71,7 +71,7 @@ class TrainingRun:
     """Everything that is recorded of one training.
 
     Attributes:
-        model_name: Of the registered model and of the experiment, for example `revenue_forecast.daily_revenue`.
+        model_name: Of the registered model and of the experiment, for example `revenue_forecast.models.daily_revenue`.
         model: The fitted model.
         loader: Names the function that reads what `model.save` wrote: see `model_package.save_model`.
         packages: Names of the packages that the loader needs.

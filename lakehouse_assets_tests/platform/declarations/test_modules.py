@@ -57,7 +57,7 @@ def test_every_command_says_what_keeps_a_product_from_being_imported(products, t
         list(modules_of(package))
     assert str(refused.value).startswith(message)
 
-    for words in (["run"], ["status"], ["contract", "diff"]):
+    for words in (["run"], ["status"], ["contracts", "diff"]):
         result = CliRunner(
             env={"LAKEHOUSE_PRODUCTS": "some_products", "LAKEHOUSE_ROOT": str(tmp_path / "root"), "DAGSTER_HOME": ""}
         ).invoke(main, words)

@@ -68,7 +68,7 @@ def healthy(template, settings):
 
 def test_a_healthy_lakehouse_has_notes_alone(healthy):
     assert [(f.severity, f.table, f.fix) for f in checkup(healthy).examine()] == [
-        ("note", f"{SILVER}__quarantine", f"lakehouse quarantine {SILVER}")
+        ("note", f"{SILVER}__quarantine", f"lakehouse quarantine show {SILVER}")
     ]
 
 
@@ -265,14 +265,16 @@ def test_a_model_whose_training_tables_are_gone(healthy):
     ledger.append(pl.DataFrame([{"version": 1, "model_name": "x"}], schema=LEDGER_SCHEMA))
     source = tables_of(healthy).table(SILVER)
     version = source.version()
-    champion = SimpleNamespace(model_name="revenue_forecast.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version})
+    champion = SimpleNamespace(
+        model_name="revenue_forecast.models.daily_revenue", version=7, aliases=("champion",), tables={SILVER: version}
+    )
     registry = SimpleNamespace(aliases=lambda _: Aliases(champion=7), versions=lambda _: [champion])
     assert wrong(checkup(healthy, lambda: registry)) == []
     source.replace(source.scan().collect(), None)
     for path in set(source.delta(version).file_uris()):
         Path(path).unlink()
     found = [finding for finding in wrong(checkup(healthy, lambda: registry)) if finding.table == LEDGER]
-    assert [(finding.severity, finding.fix) for finding in found] == [("error", f"lakehouse run {LEDGER} --full-refresh")]
+    assert [(finding.severity, finding.fix) for finding in found] == [("error", f"lakehouse train {LEDGER} --force")]
     assert f"version {version} of {SILVER}" in found[0].what
 
 

@@ -168,7 +168,7 @@ def test_maintenance_between_two_runs_and_a_restore_change_nothing(root, expecte
     ("name", "instead"),
     [
         ("platform.landing.log", "restore their table: sales.bronze"),
-        ("revenue_forecast.models.daily_revenue", "lakehouse rollback revenue_forecast.daily_revenue"),
+        ("revenue_forecast.models.daily_revenue", "lakehouse models rollback revenue_forecast.models.daily_revenue"),
         (f"{SILVER}__quarantine", f"lakehouse restore {SILVER}"),
         ("platform.maintenance.log", "is a log of the platform"),
     ],

@@ -34,7 +34,6 @@ from lakehouse_assets.platform.storage.table import Table
 DAYS, GOLD, FEATURES, MODEL, PREDICTIONS = (
     f"demo.{name}" for name in ("bronze.days", "gold.days", "features.days", "models.level", "predictions.level")
 )
-REGISTERED = "demo.level"
 DAYS_EACH, LEAST_ORIGINS = 4, 2
 SEED = 11
 
@@ -178,7 +177,7 @@ class Demo:
         return self.lakehouse.table(PREDICTIONS).scan().sort("scored_at").select("model_version", "p50", "feature_version").collect().rows()
 
     def aliases(self) -> dict[str, int]:
-        return {alias: version.version for version in self.registry.versions(REGISTERED) for alias in version.aliases}
+        return {alias: version.version for version in self.registry.versions(MODEL) for alias in version.aliases}
 
 
 def _then(function: Callable[..., Any], act: Callable[[Any], None]) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import pytest
 
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets_tests.platform.orchestration.level import PREDICTIONS, REGISTERED, Demo
+from lakehouse_assets_tests.platform.orchestration.level import MODEL, PREDICTIONS, Demo
 
 
 @pytest.fixture
@@ -38,5 +38,5 @@ def test_a_champion_scores_a_better_one_takes_over_and_it_is_taken_back(demo, bu
     assert demo.aliases() == {"champion": 1, "previous": 2}
     assert [version for version, _, _ in demo.predicted()] == [1, 2, 1]
     assert demo.run().champion == 1, "nothing to train: nothing changes"
-    assert demo.registry.version(REGISTERED, demo.registry.aliases(REGISTERED).champion).source.startswith(f"{bucket}/mlflow/artifacts/")
+    assert demo.registry.version(MODEL, demo.registry.aliases(MODEL).champion).source.startswith(f"{bucket}/mlflow/artifacts/")
     assert demo.lakehouse.table(PREDICTIONS).count() == len(demo.predicted())

@@ -17,7 +17,7 @@ from lakehouse_assets.platform.registry import decisions as decisions_room
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets_tests.platform.orchestration import level
-from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, GOLD, REGISTERED, SEED, Demo, level_model
+from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, GOLD, MODEL, SEED, Demo, level_model
 
 PROJECT = Path(__file__).parents[3]
 
@@ -41,7 +41,7 @@ def client(demo: Demo):
 
 
 def set_champion_by_hand(demo: Demo, version: int) -> None:
-    client(demo).set_registered_model_alias(REGISTERED, "champion", str(version))
+    client(demo).set_registered_model_alias(MODEL, "champion", str(version))
 
 
 class Unreachable(Registry):
@@ -81,11 +81,11 @@ def test_a_version_names_everything_that_made_it(demo):
     demo.run()
     demo.land(error=2.0)
     demo.run()
-    version = demo.registry.versions(REGISTERED)[0]
+    version = demo.registry.versions(MODEL)[0]
     assert version.tables == {name: demo.lakehouse.table(name).version() for name in (DAYS, GOLD, FEATURES)}
     assert version.tags["seed"] == str(SEED)
     assert f"polars=={pl.__version__}" in version.tags["environment"]
-    older = demo.registry.versions(REGISTERED)[1]
+    older = demo.registry.versions(MODEL)[1]
     assert older.tables == {name: number - 1 for name, number in version.tables.items()}
     assert older.tags["code_version"] == version.tags["code_version"]
     assert older.tags["training_fingerprint"] != version.tags["training_fingerprint"]
@@ -104,7 +104,7 @@ def test_the_run_keeps_the_scores_pictures_and_rows_of_the_test_and_when_it_bega
     demo.land(error=2.0)
     demo.work_out_features()
     trained = demo.step(asset=replace(level_model, train=train)).run()
-    (version,) = demo.registry.versions(REGISTERED)
+    (version,) = demo.registry.versions(MODEL)
     assert demo.registry.metrics(version) == trained.metrics
     folder = demo.registry.run_folder(version)
     assert {name: (folder / f"{name}.png").read_bytes() for name in trained.plots} == trained.plots
@@ -180,18 +180,25 @@ def test_nothing_is_done_while_the_features_stay_the_same(demo):
     assert not again.metrics
     assert demo.predict().batches == 0
     assert (demo.ledger.version(), demo.lakehouse.table(level.PREDICTIONS).version()) == (ledger, predicted)
-    assert len(demo.registry.versions(REGISTERED)) == 1
+    assert len(demo.registry.versions(MODEL)) == 1
 
 
-def test_between_scheduled_trainings_only_a_model_without_champion_is_trained(demo):
-    demo.land(error=30.0)
-    assert demo.run(only_without_champion=True).champion is None
+def test_between_trainings_new_days_are_scored_with_the_champion_that_there_is(demo):
     demo.land(error=2.0)
-    assert demo.run(only_without_champion=True).champion == 2
+    assert demo.run().champion == 1
     demo.land(error=1.0, origins=6)
-    assert demo.run(only_without_champion=True).version == 2
-    assert [(version, at) for version, _, at in demo.predicted()] == [(2, 2), (2, 3)]  # the new days are scored all the same
-    assert demo.run().version == 3
+    demo.work_out_features()
+    demo.predict()
+    assert [(version, at) for version, _, at in demo.predicted()] == [(1, 1), (1, 2)]
+    assert demo.run().version == 2
+
+
+def test_predictions_of_a_model_that_was_never_trained_are_an_empty_table(demo):
+    demo.land(error=2.0)
+    demo.work_out_features()
+    demo.predict()
+    assert demo.predicted() == []
+    assert demo.run().champion == 1
 
 
 def test_a_model_can_be_retrained_while_the_features_stay_the_same(demo):
@@ -208,7 +215,7 @@ def test_a_history_that_is_too_short_is_said_once_and_tried_again_when_there_is_
     trained = demo.run()
     assert (trained.promoted, trained.version, trained.champion) == (False, None, None)
     assert trained.reasons == ("2 origins are needed. Land more days.",)
-    assert demo.registry.versions(REGISTERED) == []
+    assert demo.registry.versions(MODEL) == []
     assert demo.decisions() == demo.predicted() == []
 
     def never(rows, seed):
@@ -236,7 +243,7 @@ def test_a_rollback_is_recorded_and_scored_once_and_undone_by_another(demo):
     assert demo.run().champion == 1
     assert [(version, at) for version, _, at in demo.predicted()] == [(1, 1), (2, 2), (1, 2)]
     assert demo.predict().batches == 0
-    assert len(demo.registry.versions(REGISTERED)) == 2
+    assert len(demo.registry.versions(MODEL)) == 2
 
     demo.step().rollback()
     assert decisions(demo)[-1] == (2, "rolled back", 1)
@@ -300,7 +307,7 @@ def test_a_champion_set_by_hand_is_changed_back_by_hand_and_by_rollback(demo):
 def test_a_champion_alias_that_was_removed_in_mlflow_retires_the_champion_until_a_rollback(demo):
     promoted_twice(demo)
     scored = demo.predicted()
-    client(demo).delete_registered_model_alias(REGISTERED, "champion")
+    client(demo).delete_registered_model_alias(MODEL, "champion")
     for _ in range(2):
         result = demo.run()
         assert (result.promoted, result.champion) == (False, None)
@@ -320,7 +327,7 @@ def test_a_champion_alias_that_was_removed_in_mlflow_retires_the_champion_until_
 
 def test_a_champion_that_was_deleted_from_mlflow_is_retired(demo):
     promoted_twice(demo)
-    client(demo).delete_model_version(REGISTERED, "2")
+    client(demo).delete_model_version(MODEL, "2")
     assert demo.run().champion is None
     assert decisions(demo)[2:] == [(2, "retired by hand in MLflow", 2)]
     with pytest.raises(LookupError, match=r"MLflow has no version 2 of demo\.level\. There are: 1"):
@@ -332,7 +339,7 @@ def test_a_champion_that_was_deleted_from_mlflow_is_retired(demo):
 
 def test_a_version_that_somebody_else_registered_is_recorded_and_refused_with_a_reason(demo):
     promoted_twice(demo)
-    theirs = client(demo).create_model_version(REGISTERED, source=str(demo.root / "nowhere"))
+    theirs = client(demo).create_model_version(MODEL, source=str(demo.root / "nowhere"))
     set_champion_by_hand(demo, int(theirs.version))
     assert demo.step().run().champion == 3
     entry = demo.decisions()[-1]
@@ -463,14 +470,14 @@ def test_a_killed_run_is_taken_up_by_the_next(demo, when):
     demo.run()
     demo.land(error=2.0, origins=6)
     die(demo, when)
-    assert len(demo.registry.versions(REGISTERED)) == 2
+    assert len(demo.registry.versions(MODEL)) == 2
     assert demo.aliases() == {"champion": 1}
     assert len(demo.decisions()) == (1 if when == "registered" else 2)
 
     demo.predict()  # as when only the predictions are asked for
     trained = demo.run()
     assert (trained.promoted, trained.version, trained.champion) == (True, 2, 2)
-    assert len(demo.registry.versions(REGISTERED)) == 2
+    assert len(demo.registry.versions(MODEL)) == 2
     assert decisions(demo) == [(1, "promoted", None), (2, "promoted", 1)]
     assert demo.aliases() == {"champion": 2, "previous": 1}
     assert [(version, at) for version, _, at in demo.predicted()][-1] == (2, 2)
@@ -510,7 +517,7 @@ def test_an_alias_set_by_hand_is_recorded_once_although_who_noticed_it_was_kille
 
 def test_an_alias_that_was_put_back_after_who_noticed_its_removal_was_killed_is_not_removed_again(demo):
     promoted_twice(demo)
-    client(demo).delete_registered_model_alias(REGISTERED, "champion")
+    client(demo).delete_registered_model_alias(MODEL, "champion")
     die(demo, "decided", "sync")
     set_champion_by_hand(demo, 2)
     assert (demo.run().champion, demo.aliases()["champion"]) == (2, 2)

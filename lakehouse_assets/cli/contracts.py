@@ -1,4 +1,4 @@
-"""`lakehouse contract`: what tables promise, and what a change breaks."""
+"""`lakehouse contracts`: what tables promise, and what a change breaks."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, add_row, client, grid, print_json
+from lakehouse_assets.cli.shared import CONSOLE, JSON, Noun, add_row, client, grid, print_json, right
 
 _CONSEQUENCES = {
     "error": "rows that break it are quarantined",
@@ -16,20 +16,37 @@ _CONSEQUENCES = {
 }
 
 
-@click.group(cls=Commands)
-def contract() -> None:
+@click.group(cls=Noun)
+def contracts() -> None:
     """What tables promise: show it, see what a change breaks, exchange it as Open Data Contract Standard 3.1.
 
     \b
     Examples:
-      lakehouse contract show sales.silver.invoice_lines
-      lakehouse contract diff
-      lakehouse contract export sales.silver.invoice_lines > invoice_lines.odcs.yaml
-      lakehouse contract check invoice_lines.odcs.yaml
+      lakehouse contracts show sales.silver.invoice_lines
+      lakehouse contracts diff
+      lakehouse contracts export sales.silver.invoice_lines > invoice_lines.odcs.yaml
+      lakehouse contracts check invoice_lines.odcs.yaml
     """
 
 
-@contract.command()
+@contracts.command("list")
+@JSON
+def list_contracts(as_json: bool) -> None:
+    """The tables with a contract, and who answers for them."""
+    values = client().contracts.list()
+    if as_json:
+        print_json(values)
+        return
+    if not values:
+        CONSOLE.print("No product declares a table with a contract.")
+        return
+    shown = grid("table", "contract", "owner", right("columns"), right("rules"))
+    for row in values:
+        add_row(shown, row["table"], row["contract"], row["owner"], row["columns"], row["rules"])
+    CONSOLE.print(shown)
+
+
+@contracts.command()
 @click.argument("table")
 @JSON
 def show(table: str, as_json: bool) -> None:
@@ -37,7 +54,7 @@ def show(table: str, as_json: bool) -> None:
 
     \b
     Example:
-      lakehouse contract show sales.gold.daily_revenue
+      lakehouse contracts show sales.gold.daily_revenue
     """
     values = client().contracts.show(table)
     if as_json:
@@ -72,7 +89,7 @@ def _print_contract(values: dict[str, Any]) -> None:
         CONSOLE.print(f"{monitor}: {escape(text)}")
 
 
-@contract.command()
+@contracts.command()
 @click.argument("table", required=False)
 @JSON
 def diff(table: str | None, as_json: bool) -> None:
@@ -82,8 +99,8 @@ def diff(table: str | None, as_json: bool) -> None:
 
     \b
     Examples:
-      lakehouse contract diff
-      lakehouse contract diff sales.silver.invoice_lines --json
+      lakehouse contracts diff
+      lakehouse contracts diff sales.silver.invoice_lines --json
     """
     values = client().contracts.diff(table)
     if as_json:
@@ -110,7 +127,7 @@ def _print_diff(values: list[dict[str, Any]]) -> None:
         CONSOLE.print(f"{same} {'contract has' if same == 1 else 'contracts have'} not changed since the tables were last written.")
 
 
-@contract.command()
+@contracts.command()
 @click.argument("table", required=False)
 @click.option("--all", "folder", type=click.Path(path_type=Path, file_okay=False), help="Write every table's contract into this folder.")
 def export(table: str | None, folder: Path | None) -> None:
@@ -118,8 +135,8 @@ def export(table: str | None, folder: Path | None) -> None:
 
     \b
     Examples:
-      lakehouse contract export sales.gold.daily_revenue
-      lakehouse contract export --all contracts/
+      lakehouse contracts export sales.gold.daily_revenue
+      lakehouse contracts export --all contracts/
     """
     if (table is None) == (folder is None):
         raise click.UsageError("name a table, or a folder with --all")
@@ -130,7 +147,7 @@ def export(table: str | None, folder: Path | None) -> None:
         click.echo(client().contracts.export(table), nl=False)
 
 
-@contract.command()
+@contracts.command()
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @JSON
 def check(file: Path, as_json: bool) -> None:
@@ -140,7 +157,7 @@ def check(file: Path, as_json: bool) -> None:
 
     \b
     Example:
-      lakehouse contract check invoice_lines.odcs.yaml
+      lakehouse contracts check invoice_lines.odcs.yaml
     """
     values = client().contracts.check(file)
     if as_json:

@@ -1,4 +1,4 @@
-"""`lakehouse contract` as a person uses it, on a product of two tables."""
+"""`lakehouse contracts` as a person uses it, on a product of two tables."""
 
 import json
 from datetime import date, timedelta
@@ -94,7 +94,7 @@ class Shop:
         self.monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda: opened)
 
     def __call__(self, *words: str) -> Result:
-        result = CliRunner(env={"LAKEHOUSE_ROOT": self.root}).invoke(main, ["contract", *words])
+        result = CliRunner(env={"LAKEHOUSE_ROOT": self.root}).invoke(main, ["contracts", *words])
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return result
