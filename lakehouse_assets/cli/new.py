@@ -52,10 +52,8 @@ def new(
 
 def _print_tree(written: "NewProduct") -> None:
     CONSOLE.print(f"[bold]{_shown(written.folder)}/[/]")
-    shown = grid("", "")
     for name in sorted(set(written.files) - {"__init__.py"}):
-        add_row(shown, f"  {name}", _WHAT.get(name, "invented rows through the functions"))
-    CONSOLE.print(shown)
+        CONSOLE.print(f"  {name:20} {_WHAT.get(name, 'invented rows through the functions')}", markup=False)
 
 
 def _print_guesses(written: "NewProduct") -> None:

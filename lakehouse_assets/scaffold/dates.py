@@ -54,7 +54,7 @@ class Dates:
         reader: `day` or `timestamp`.
         formats: In the order in which they are tried.
         read: How many values they read.
-        order: What says that the day or the month comes first, if both could; None if there is no such question.
+        order: Whether the day or the month comes first and what says so, with a colon between; None if there is no such question.
         is_doubtful: Whether nothing in the values decides that.
         decided_at: The position of a value that decides it.
     """
@@ -113,11 +113,11 @@ def _chosen(texts: pl.Series, reader: str, formats: list[str]) -> Dates:
     decides = (read[first] & ~read[other]).arg_true()
     order = "day first" if _is_day_first(first) else "month first"
     if decides.is_empty():
-        return Dates(reader, tuple(chosen), count, f"{order} is assumed: each value could be read either way", is_doubtful=True)
+        return Dates(reader, tuple(chosen), count, f"{order} is assumed: each value can be read either way", is_doubtful=True)
     contrary = int((read[other] & ~read[first]).sum())
-    against = f", and {contrary:,} that only fit the other order are not read" if contrary else ""
-    text = f"{order}: {by_other:,} of {texts.len():,} values could be read either way{against}"
-    return Dates(reader, tuple(chosen), count, text, is_doubtful=bool(contrary), decided_at=int(decides[0]))
+    against = f"; {contrary:,} only fit the other order and are not read" if contrary else ""
+    text = f"{by_other:,} of {texts.len():,} values can be read either way{against}"
+    return Dates(reader, tuple(chosen), count, f"{order}: {text}", is_doubtful=bool(contrary), decided_at=int(decides[0]))
 
 
 def _read(texts: pl.Series, reader: str, pattern: str) -> pl.Series:

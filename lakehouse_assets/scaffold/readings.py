@@ -183,7 +183,8 @@ def _dates(values: Values, texts: pl.Series) -> Reading | None:
     doubt = found.order if found.is_doubtful else None
     evidence = found.order or ""
     if found.decided_at is not None:
-        evidence += f"; {values.example(int(texts.is_not_null().arg_true()[found.decided_at]))} decides it"
+        order, _, counted = evidence.partition(": ")
+        evidence = f"{order}: {values.example(int(texts.is_not_null().arg_true()[found.decided_at]))}; {counted}"
     read = _read(texts, found.conformed())
     return _taken(values, texts, Reading(found.reader, evidence, {"formats": found.formats}, doubt=doubt), read, "a date")
 

@@ -123,11 +123,10 @@ def test_evidence_stands_in_the_code(written):
         return (written[0] / PACKAGE / product / f"{module}.py").read_text(encoding="utf-8")
 
     assert "# key: unique in 60 of 60 rows" in code("shop", "contracts")
-    assert "# a date in 60 of 60 values; day first: " in code("library", "silver")
-    assert "'13/01/2026' in row 11 decides it" in code("library", "silver")
+    assert "# a date in 60 of 60 values; day first: '13/01/2026' in row 11; " in code("library", "silver")
     assert "# digits with zeros in front ('00000' in row 1): an identifier" in code("library", "silver")
     assert "taken for missing: 'N/A' 12 times" in code("log", "silver")
     assert "a whole number in 59 of 60 values; the others go to quarantine ('soon' in row 10)" in code("accounts", "silver")
     assert "card number with a right check digit in 3 of 3 different values" in code("accounts", "contracts")
-    assert "is assumed: each value could be read either way" in written[1]["accounts"]
+    assert "is assumed: each value can be read either way" in written[1]["accounts"]
     assert "no key: rows are only added" in written[1]["log"]
