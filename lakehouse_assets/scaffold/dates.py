@@ -6,6 +6,7 @@ A format is tried by the platform's own readers, after a pattern: `%Y` would tak
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 
 import polars as pl
@@ -41,6 +42,8 @@ _MOMENTS = tuple(
     if days == "%Y-%m-%d" or (between == " " and not offset)
 )
 _COMPACT = "%Y%m%d"
+# Two numbers with something between them, or eight digits: what has neither is tried with no format.
+_MAY_BE_ONE = re.compile(r"[0-9][./, -].*[0-9]|^[0-9]{8}$")
 _TRIED_FIRST = 200
 _MOST_FORMATS = 4
 _ENOUGH = 0.98
@@ -78,11 +81,12 @@ def dates_in(texts: pl.Series, *, compact: bool = False) -> Dates | None:
         texts: Without blanks around them, none empty.
         compact: Whether `20240131` may be a day.
     """
+    first = [text for text in texts.head(_TRIED_FIRST) if _MAY_BE_ONE.search(text)]
     for reader, formats in (("day", (*_DAYS, _COMPACT) if compact else _DAYS), ("timestamp", _MOMENTS)):
-        fitting = {name: parsed for name in formats if (parsed := _read(texts.head(_TRIED_FIRST), reader, name)).any()}
+        fitting = [name for name in formats if any(map(re.compile(_pattern(name)).match, first))]
         if fitting:
-            found = _chosen(texts, reader, list(fitting))
-            if found.read * 2 > texts.len():
+            found = _chosen(texts, reader, fitting)
+            if found is not None and found.read * 2 > texts.len():
                 return found
     return None
 
@@ -92,7 +96,7 @@ def as_texts(moments: pl.Series, pattern: str) -> pl.Series:
     return moments.dt.strftime(pattern.replace("%.f", ""))
 
 
-def _chosen(texts: pl.Series, reader: str, formats: list[str]) -> Dates:
+def _chosen(texts: pl.Series, reader: str, formats: list[str]) -> Dates | None:
     """The formats that together read the most, the best one first."""
     read = {name: _read(texts, reader, name) for name in formats}
     chosen: list[str] = []
@@ -105,6 +109,8 @@ def _chosen(texts: pl.Series, reader: str, formats: list[str]) -> Dates:
         rest &= ~read[best]
         # A column has one order of day and month: what the other order would add are mistakes.
         formats = [name for name in formats if name not in {best, _swapped(best)}]
+    if not chosen:
+        return None
     count = texts.len() - int(rest.sum())
     first, other = chosen[0], _swapped(chosen[0])
     if other == first or other not in read:
@@ -129,6 +135,7 @@ def _read(texts: pl.Series, reader: str, pattern: str) -> pl.Series:
     return tried.select(Dates(reader, (pattern,), 0).conformed().read(pl.col("value"))).to_series().is_not_null()
 
 
+@cache
 def _pattern(pattern: str) -> str:
     return "^" + "".join(_PATTERNS.get(part, re.escape(part)) for part in _parts(pattern)) + "$"
 

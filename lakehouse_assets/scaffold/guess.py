@@ -143,6 +143,8 @@ def _personal(source: str, texts: pl.Series, *, about_people: bool) -> tuple[str
         if about_people:
             return "by its name, in rows about people", "taken for the name of a person: personal"
         return None, "taken for the name of a thing: mark it personal=True if it names people"
+    if reason is None and personal.are_full_names(source, texts):
+        return "by its name, with values of several words", None
     if reason is None and (reason := personal.by_content(texts)) is not None:
         return reason, f"personal {reason}"
     return reason, None

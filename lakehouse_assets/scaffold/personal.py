@@ -19,6 +19,8 @@ _IPV4 = r"^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1?[0-9
 _IPV6 = r"^([0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{1,4}$"
 _IBAN = r"^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"
 _CARD = r"^[0-9]{13,19}$"
+# As in Ann Smith or O'Neill, Maria-Jo.
+_FULL_NAME = r"^\p{L}[\p{L}'\x{2019}.-]*,?( \p{L}[\p{L}'\x{2019}.-]*)+$"
 _MOST = 2_000
 
 
@@ -66,6 +68,12 @@ def by_name(column: str) -> str | None:
 def is_bare_name(column: str) -> bool:
     """Whether a column is just called name, of a person or of a thing."""
     return len(words := words_of(column)) == 1 and words[0] in NAME
+
+
+def are_full_names(column: str, texts: pl.Series) -> bool:
+    """Whether a column that is called after people, and nothing else, has values of several words without a digit."""
+    words = words_of(column)
+    return len(words) == 1 and is_about_people(words) and not texts.is_empty() and _fit(texts, _FULL_NAME) * 2 >= texts.len()
 
 
 def is_about_people(words: Collection[str]) -> bool:

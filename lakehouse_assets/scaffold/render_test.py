@@ -10,7 +10,7 @@ from lakehouse_assets.scaffold.dates import as_texts
 from lakehouse_assets.scaffold.guess import Column, Gold, Table
 from lakehouse_assets.scaffold.names import plain
 from lakehouse_assets.scaffold.render import Product
-from lakehouse_assets.scaffold.source import TAB, literal, module, text
+from lakehouse_assets.scaffold.source import TAB, literal, module
 
 _FROM_FILES = '''def from_files(rows: list[dict[str, str]]) -> pl.LazyFrame:
     """Invented rows as bronze has them: texts, and where they came from."""
@@ -91,7 +91,8 @@ def _gold_test(table: Table, gold: Gold) -> str:
         f"def test_{gold.name}_add_up() -> None:",
         f"{TAB}rows = {gold.name}({table.name}(from_files({table.name.upper()}))).collect()",
         f"{TAB}expected = {literal(rows, 1, len('expected = '))}",
-        f"{TAB}assert rows.select({', '.join(map(text, names))}).sort({', '.join(map(text, groups))}).rows() == expected",
+        f"{TAB}columns = {literal(names, 1, len('columns = '))}",
+        f"{TAB}assert rows.select(columns).sort(columns).rows() == expected",
     ]
     return "\n".join(lines)
 

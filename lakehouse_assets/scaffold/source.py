@@ -61,7 +61,7 @@ def named(name: str, value: Any, indent: int) -> str:
 
 
 def _within(brackets: str, parts: Sequence[str], indent: int, used: int, end: str = "") -> str:
-    opens, closes = brackets
+    opens, closes = brackets[0], brackets[1]
     line = f"{opens}{', '.join(parts)}{end}{closes}"
     fits = "\n" not in line and len(TAB) * indent + used + len(line) <= WIDTH
     return line if fits or not parts else f"{opens}{_lines(parts, indent)}{closes}"

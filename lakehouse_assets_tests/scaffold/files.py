@@ -8,6 +8,7 @@ import polars as pl
 import xlsxwriter
 
 ROWS = 60
+PATIENTS = ("Ann Lee", "Bob O'Neill", "Maria-Jo van Dyk")
 _START = datetime(2026, 1, 3, 8, 15, tzinfo=UTC)
 
 
@@ -66,7 +67,7 @@ def hospital(folder: Path) -> list[Path]:
         for column, name in enumerate(["Bed No", "Ward", "Patient", "Date of birth", "Admitted", "Isolated", "Nights"]):
             sheet.write(0, column, name)
         for row in range(ROWS):
-            bed = [f"B{row:03d}", f"Ward {row % 4}", f"Patient {row}", date(1950 + row, 2, 3), date(2026, 1, 1 + row % 20)]
+            bed = [f"B{row:03d}", f"Ward {row % 4}", PATIENTS[row % 3], date(1950 + row, 2, 3), date(2026, 1, 1 + row % 20)]
             for column, value in enumerate([*bed, ["yes", "no"][row % 2], row % 9]):
                 is_date = column in {3, 4}
                 sheet.write_datetime(row + 1, column, value, dated) if is_date else sheet.write(row + 1, column, value)
