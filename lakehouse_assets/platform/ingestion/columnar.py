@@ -97,10 +97,10 @@ def _with_far_times(path: Path, scan: pl.LazyFrame, scratch: Scratch) -> pl.Lazy
         for batch in source.iter_batches(_ROWS_OF_A_COPY):
             file.write_batch(batch)
     copied = pl.scan_ipc(target, glob=False, hive_partitioning=False)
-    bounds = [pl.lit(date(1678, 1, 1)).cast(pl.Datetime("us")), pl.lit(date(2262, 1, 1)).cast(pl.Datetime("us"))]
+    first, last = (pl.lit(date(year, 1, 1)).cast(pl.Datetime("us")) for year in (1678, 2262))
     times = [pl.nth(position) for position, dtype in enumerate(copied.collect_schema().dtypes()) if dtype == pl.Datetime("us")]
     has_nested = any(dtype.is_nested() for dtype in copied.collect_schema().dtypes())
-    is_far = [~time.dt.replace_time_zone(None).is_between(*bounds).all() for time in times]
+    is_far = [~time.dt.replace_time_zone(None).is_between(first, last).all() for time in times]
     if has_nested or copied.select(pl.any_horizontal(pl.lit(value=False), *is_far)).collect(engine="streaming").item():
         return copied
     return scan

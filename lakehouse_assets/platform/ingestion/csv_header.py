@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected, header_names
+from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected, check_width, header_names
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
 
 SEPARATORS = (b",", b";", b"\t", b"|")
@@ -42,13 +42,16 @@ class CsvHeader:
     remarks: tuple[str, ...] = ()
 
 
-def find_header(name: str, beginning: bytes, expected: Expected, *, separator: str | None, has_header: bool) -> CsvHeader:
+def find_header(
+    name: str, beginning: bytes, expected: Expected, *, most: int, separator: str | None = None, has_header: bool = True
+) -> CsvHeader:
     """Finds the header in the first lines of a file.
 
     Args:
         name: The name of the file, for messages.
         beginning: Its first lines, in UTF-8.
         expected: The declared columns.
+        most: The most columns.
         separator: The one that the feed declares; None: the one with which the header fits.
         has_header: Whether the file has a header; without one its columns are those of the first header variant.
 
@@ -58,6 +61,8 @@ def find_header(name: str, beginning: bytes, expected: Expected, *, separator: s
     separators = SEPARATORS if separator is None else (separator.encode(),)
     if b"\r" in beginning and b"\n" not in beginning:
         raise RefusedFile(f"{name}: its lines end with CR alone. Convert it (tr '\\r' '\\n') and land it again.")
+    start, end = _first_filled(beginning)
+    check_width(name, 1 + max(beginning.count(each, start, end) for each in separators), most)  # before it is split
     found = _fitting(beginning, expected, separators)
     if found is not None:
         return found
@@ -91,6 +96,13 @@ def _fitting(beginning: bytes, expected: Expected, separators: tuple[bytes, ...]
             most = max([most, *(sum(field is not None for field in fields) for _, fields, _ in splits)])
         start, lines = end + 1, lines + 1
     return None
+
+
+def _first_filled(beginning: bytes) -> tuple[int, int]:
+    """Where the first line that is not blank starts and ends."""
+    start = len(beginning) - len(beginning.lstrip())
+    end = beginning.find(b"\n", start)
+    return start, len(beginning) if end < 0 else end
 
 
 def _is_remark(line: bytes) -> bool:
@@ -136,7 +148,7 @@ def _hint(beginning: bytes, expected: Expected, header: CsvHeader) -> str:
 
 def _without_header(name: str, beginning: bytes, expected: Expected, separators: tuple[bytes, ...]) -> CsvHeader:
     names = list(expected.required[0])
-    widths = {each: len(next(records(beginning, each), _NOTHING)[0] or ()) for each in separators}
+    widths = {each: next((len(fields) for fields, _ in records(beginning, each) if fields is not None), 0) for each in separators}
     fitting = [each for each, width in widths.items() if width == len(names)]
     if not fitting and len(separators) > 1:
         found = ", ".join(f"{width} with {_said(each)}" for each, width in widths.items())

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.csv_header import CsvHeader, Fields, find_header, record, records
-from lakehouse_assets.platform.ingestion.header import Expected, check_width
+from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.limits import Limits
 from lakehouse_assets.platform.ingestion.records import NOTE, Records, note
 from lakehouse_assets.platform.ingestion.scratch import Scratch
@@ -53,8 +53,7 @@ def read_csv(
         RefusedFile: No header, a header that does not fit, or bytes that are not text.
     """
     beginning = next(pieces(path, limits), b"")
-    header = find_header(path.name, beginning, expected, separator=separator, has_header=has_header)
-    check_width(path.name, len(header.names), limits.columns)
+    header = find_header(path.name, beginning, expected, most=limits.columns, separator=separator, has_header=has_header)
     with ExitStack() as files:
         reading = _Reading(path, header, scratch, limits, files)
         reading.read(pieces(path, limits, header.start))
@@ -150,7 +149,9 @@ class _Reading:
             if (fields[index] > _MOST_WIDTHS * len(self._header) and b"\n" in raw) or self.count + index == 0:
                 return None
         for index, raw in misfits.items():
-            self._keep_note(self.count + index, *next(records(raw, self._separator), _NOTHING), is_copied=False)
+            is_endless = fields[index] > len(self._header) + self._limits.columns  # not worth a list of its fields
+            split = (None, raw) if is_endless else next(records(raw, self._separator), _NOTHING)
+            self._keep_note(self.count + index, *split, is_copied=False)
         self.blank += sum(raw == b"" for raw in misfits.values())
         self.count += len(ends)
         used = int(ends[-1]) + 1 if len(ends) else 0

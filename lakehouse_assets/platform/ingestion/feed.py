@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import polars as pl
 
@@ -106,7 +106,8 @@ class Feed:
         object.__setattr__(self, "personal", frozenset(self.personal))
 
     def _check_told(self) -> None:
-        if isinstance(self.sheets, str):
+        sheets: Any = self.sheets
+        if isinstance(sheets, str):
             raise TypeError(f"feed {self.name}: sheets={self.sheets!r}: a tuple of names, as in sheets=({self.sheets!r},)")
         if self.separator is not None and (len(self.separator) != 1 or not self.separator.isascii() or self.separator in '"\r\n'):
             raise ValueError(f"feed {self.name}: separator={self.separator!r}: one ASCII character, as ';', and no quote or line end")
