@@ -121,6 +121,9 @@ def _with_columns(sample: Sample) -> Table:
     doubts = [f"{column!r} cannot be a column of a table: its values come into _rescued" for column in sample.left_out]
     if encoding := dict(sample.options).get("encoding"):
         doubts.append(f"the files are not UTF-8 and were read as {encoding}: look at letters with accents")
+    if sample.whole < 1:
+        doubts.append(f"{1 - sample.whole:.1%} of the rows do not fit the header: what they have besides comes into _rescued")
+    doubts += sample.remarks
     columns = {}
     for source in sample.all_columns:
         reason, doubt = _personal(source, stripped[source].drop_nulls(), about_people=personal.is_about_people(words))

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse_assets.platform.ingestion.limits import Limits
-from lakehouse_assets.platform.ingestion.parse import RefusedFile, parse
+from lakehouse_assets.platform.ingestion.child import Child
+from lakehouse_assets.platform.ingestion.parse import RefusedFile, Told, parse
 from lakehouse_assets.scaffold.names import feed_name
 
 FILE, ROW = "_file", "_row"
 # Of one feed; beyond that a guess does not get better.
 _MOST_ROWS = 200_000
-_LIMITS = Limits(new_columns=20_000)
-# One more try for a text file that is not UTF-8; spreadsheets write it so in Western Europe.
-_ENCODINGS = ("utf-8", "cp1252")
+# The second is for a text file that is not UTF-8; spreadsheets write it so in Western Europe.
+_ENCODINGS = (None, "cp1252")
+# A feed finds the separator by its header; here it is found by what it makes of the file.
+_SEPARATORS = (",", ";", "\t", "|")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Sample:
         total: How many rows the files have.
         options: What the feed has to be told to read them, by the names of `Feed`'s parameters.
         left_out: Columns that a table cannot have; their values come into `_rescued`.
+        whole: The share of rows that fit the header.
+        remarks: What the parser says of the files.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Sample:
     optional: tuple[str, ...] = ()
     options: Mapping[str, str] | tuple[()] = ()
     left_out: tuple[str, ...] = ()
+    whole: float = 1.0
+    remarks: tuple[str, ...] = ()
 
     @property
     def all_columns(self) -> tuple[str, ...]:
@@ -65,8 +70,10 @@ def read_samples(files: Iterable[Path], product: str, taken: Collection[str]) ->
         RefusedFile: A file cannot be read, or the files of a feed have no rows.
     """
     found: list[Sample] = []
-    for file in dict.fromkeys(files):
-        sample = _read(file)
+    with Child() as child:
+        read = [_read(file, child) for file in dict.fromkeys(files)]
+    for sample in read:
+        file = sample.files[0]
         name = feed_name(file.name, product, taken)
         alike = next((index for index, other in enumerate(found) if _are_alike(other, sample, name)), None)
         if alike is None:
@@ -80,32 +87,36 @@ def read_samples(files: Iterable[Path], product: str, taken: Collection[str]) ->
     return found
 
 
-def _read(file: Path) -> Sample:
+def _read(file: Path, child: Child) -> Sample:
     refused: RefusedFile | None = None
     for encoding in _ENCODINGS:
-        try:
-            return _read_as(file, encoding)
-        except RefusedFile as error:
-            refused = refused or error
+        read = []
+        for separator in _SEPARATORS if ".csv" in file.name.lower() else _SEPARATORS[:1]:
+            try:
+                read.append(_read_as(file, Told(encoding=encoding, separator=separator), child))
+            except RefusedFile as error:
+                refused = refused or error
+        if read:
+            return max(read, key=lambda sample: (sample.whole * len(sample.columns), sample.whole))
     raise refused or RefusedFile(f"{file} cannot be read")
 
 
-def _read_as(file: Path, encoding: str) -> Sample:
+def _read_as(file: Path, told: Told, child: Child) -> Sample:
     with ExitStack() as files:
-        found = files.enter_context(parse(file, columns=(), required=(), encoding=encoding, limits=_LIMITS))
-        columns = found.unknown
-        parsed = files.enter_context(parse(file, columns=columns, required=(), encoding=encoding, limits=_LIMITS))
+        columns = files.enter_context(parse(file, columns=(), required=(), told=told, child=child)).unknown
+        parsed = files.enter_context(parse(file, columns=columns, required=(), told=told, child=child))
         rows = parsed.frame.head(_MOST_ROWS).collect()
-        left_out = _left_out(rows["_rescued"])
-        options = {} if encoding == _ENCODINGS[0] else {"encoding": encoding}
+        whole = rows["_rescued"].null_count() / max(rows.height, 1)
+        options = {"encoding": told.encoding} if told.encoding else {}
         frame = rows.select(*columns, pl.lit(file.name).alias(FILE), ROW)
-        return Sample("", (file,), columns, frame, parsed.rows, options=options, left_out=left_out)
+        left_out = _left_out(rows["_rescued"])
+        return Sample("", (file,), columns, frame, parsed.rows, options=options, left_out=left_out, whole=whole, remarks=parsed.remarks)
 
 
 def _left_out(rescued: pl.Series) -> tuple[str, ...]:
-    """The names in what was rescued, besides the parser's own."""
-    named = [name for text in rescued.drop_nulls().head(100) for name in json.loads(text)]
-    return tuple(dict.fromkeys(name for name in named if name not in {"_extra", "_missing", "_line"}))
+    """The names of columns in what was rescued."""
+    named = [name for text in rescued.drop_nulls().head(100) for name in json.loads(text).get("_columns", {})]
+    return _distinct(named)
 
 
 def _are_alike(one: Sample, other: Sample, name: str) -> bool:
@@ -128,6 +139,8 @@ def _together(one: Sample, other: Sample) -> Sample:
         rows=rows,
         total=one.total + other.total,
         left_out=_distinct([*one.left_out, *other.left_out]),
+        whole=min(one.whole, other.whole),
+        remarks=_distinct([*one.remarks, *other.remarks]),
     )
 
 
