@@ -96,8 +96,10 @@ def _read(file: Path, child: Child) -> Sample:
                 read.append(_read_as(file, Told(encoding=encoding, separator=separator), child))
             except RefusedFile as error:
                 refused = refused or error
-        if read:
-            return max(read, key=lambda sample: (sample.whole * len(sample.columns), sample.whole))
+        best = max(read, key=lambda sample: (sample.whole * len(sample.columns), sample.whole), default=None)
+        # A header that is refused with commas is one column with anything else.
+        if best is not None and (refused is None or len(best.columns) > 1):
+            return best
     raise refused or RefusedFile(f"{file} cannot be read")
 
 

@@ -141,4 +141,11 @@ def accounts(folder: Path) -> list[Path]:
     return [write(folder, "accounts.csv", [["ref", "a", "b", "c", "opened", "balance"], *lines])]
 
 
-ALL = (shop, sensors, library, hospital, trips, log, oddities, wide, accounts)
+def german(folder: Path) -> list[Path]:
+    """Semicolons, another encoding, days with dots."""
+    header = ["Auftrag-Nr", "Straße", "Bestellt am", "Filiale", "Stück"]
+    lines = [[f"{row:06d}", f"Lindenallee {row}", at(row, "%d.%m.%Y"), ["Köln", "Düren"][row % 2], row % 7] for row in range(ROWS)]
+    return [write(folder, "aufträge.csv", [header, *lines], ";", "cp1252")]
+
+
+ALL = (german, shop, sensors, library, hospital, trips, log, oddities, wide, accounts)

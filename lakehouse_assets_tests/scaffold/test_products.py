@@ -16,6 +16,7 @@ PROJECT = Path(__file__).parents[2]
 PACKAGE = "matrix_products"
 # By table of silver: its key, its time, its personal columns, its table in gold.
 EXPECTED = {
+    "german.silver.auftraege": (("auftrag_nr",), "bestellt_am", {"strasse"}, "daily_auftraege"),
     "shop.silver.orders": (("order_id",), "ordered_at", {"customer_name"}, "daily_orders"),
     "shop.silver.order_lines": (("order_id", "line"), None, set(), "order_lines_by_sku"),
     "sensors.silver.readings": (("sensor", "measured_at"), "measured_at", set(), "daily_readings"),
@@ -131,5 +132,7 @@ def test_evidence_stands_in_the_code(written):
     assert "taken for missing: 'N/A' 12 times" in code("log", "silver")
     assert "a whole number in 59 of 60 values; the others go to quarantine ('soon' in row 10)" in code("accounts", "silver")
     assert "card number with a right check digit in 3 of 3 different values" in code("accounts", "contracts")
+    assert 'encoding="cp1252"' in code("german", "bronze")
+    assert "2 different values: 'Düren', 'Köln'" in code("german", "contracts")
     assert "is assumed: each value can be read either way" in written[1]["accounts"]
     assert "no key: rows are only added" in written[1]["log"]
