@@ -16,4 +16,4 @@ def defs() -> dg.Definitions:
     """The code location, by this process's settings."""
     settings = Settings.load()
     limit_memory(settings.memory_megabytes, settings.processes_at_once)
-    return definitions(settings, load(*[package.load() for package in product_packages(settings.products)]))
+    return definitions(settings, load(*product_packages(settings.products)))

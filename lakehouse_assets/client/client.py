@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -23,6 +23,8 @@ from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
+    from lakehouse_assets.platform.declarations.loading import BrokenProduct
+    from lakehouse_assets.platform.operations.doctor import Finding
     from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
     from lakehouse_assets.scaffold.new import NewProduct
@@ -208,7 +210,7 @@ class Client:
             ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
         words = [selection] if isinstance(selection, str) else list(selection)
-        if not words and not full_refresh and not self.pending():
+        if not words and not full_refresh and not self.pending() and not self.context.loaded.broken:
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
@@ -277,12 +279,12 @@ class Client:
         checkup = Checkup(
             lakehouse=self.context.root.lakehouse,
             declarations=self.context.declarations,
-            known=self.context.products.plain_tables,
+            known=self.context.loaded.catalog.external | {name for name in self.tables() if self.context.loaded.is_left_out(name)},
             maintenance=self._maintenance,
             is_running=bool(runs_under_way(self.settings)),
             now=datetime.now(UTC),
         )
-        findings = []
+        findings = [dataclasses.asdict(finding) for finding in _broken(self.context.loaded.broken)]
         for finding in checkup.examine():
             on_progress(finding.table)
             findings.append(dataclasses.asdict(finding))
@@ -325,7 +327,17 @@ class Client:
 
     @cached_property
     def _maintenance(self) -> "Maintenance":
-        from lakehouse_assets.platform.operations.maintenance import Maintenance
+        from lakehouse_assets.platform.operations.maintenance import KEEP_ALL, Maintenance
 
         retention, log_retention = timedelta(days=self.settings.retention_days), timedelta(days=self.settings.log_retention_days)
+        if self.context.loaded.broken:
+            retention = KEEP_ALL
         return Maintenance(self.context.root.lakehouse, self.context.declarations, self.context.root.registry, retention, log_retention)
+
+
+def _broken(products: "Iterable[BrokenProduct]") -> "Iterator[Finding]":
+    from lakehouse_assets.platform.operations.doctor import Finding
+
+    for product in products:
+        fix = "fix the file that is named, then run: lakehouse run"
+        yield Finding("error", product.name, f"{product.text} Nothing is vacuumed while a product is broken.", fix)

@@ -1,5 +1,6 @@
 """What all parts of a client share: the root, the declarations of its products, and the reader. Each is made when it is first needed."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,9 @@ from lakehouse_assets.settings import Settings
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+    from lakehouse_assets.platform.declarations.loading import Loaded
     from lakehouse_assets.platform.declarations.models import ModelDeclaration
+    from lakehouse_assets.platform.declarations.modules import ProductModules
     from lakehouse_assets.platform.declarations.tables import TableDeclaration
     from lakehouse_assets.platform.orchestration.autoload import Products
 
@@ -60,7 +63,9 @@ class Context:
         """The personal columns of every declared table; from the cache unless code has changed."""
         if self.given is not None:
             return policy_of(self.given)
-        return load_policy(self.settings.cache / "policy.json", self._code(), lambda: self.declarations)
+        return load_policy(
+            self.settings.cache / "policy.json", self._code(), lambda: self.declarations, is_whole=lambda: not self.loaded.broken
+        )
 
     def _policy(self) -> Policy:
         return self.policy
@@ -68,26 +73,31 @@ class Context:
     # --- what the products declare. Importing them takes a second or more
 
     @cached_property
-    def products(self) -> "Products":
-        """The declarations, and what products define with Dagster's own means. Imports Dagster."""
+    def loaded(self) -> "Loaded":
+        """What the products declare. Imports Dagster only where a product does; a broken product is told of, once."""
         from lakehouse_assets.platform.declarations.catalog import Catalog
-        from lakehouse_assets.platform.orchestration.autoload import Products, load
+        from lakehouse_assets.platform.declarations.loading import Loaded, load_products
 
         if self.given is None:
-            return load(*[package.load() for package in product_packages(self.settings.products)])
+            loaded = load_products(self.settings.products, _with_plain)
+            for product in loaded.broken:
+                self.notice(f"warning: {product.text}")
+            return loaded
         # Tables that none of the given declarations write are taken to exist.
         elsewhere = {source for one in self.given for source in one.sources()} - {one.name for one in self.given}
-        return Products(Catalog(tuple(self.given), frozenset(elsewhere)))
+        return Loaded(Catalog(tuple(self.given), frozenset(elsewhere)))
 
     @cached_property
+    def products(self) -> "Products":
+        """The declarations, and what products define with Dagster's own means. Imports Dagster."""
+        from lakehouse_assets.platform.orchestration.autoload import Products
+
+        return Products.of(self.loaded)
+
+    @property
     def declarations(self) -> "Sequence[Declaration]":
         """The declarations. Imports the products, but not Dagster."""
-        if self.given is not None:
-            return tuple(self.given)
-        from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
-
-        packages = [package.load() for package in product_packages(self.settings.products)]
-        return declarations_in(module for package in packages for module in modules_of(package))
+        return self.loaded.catalog.declarations
 
     def feed(self, name: str) -> "FeedDeclaration":
         """A declared feed.
@@ -150,3 +160,12 @@ def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:
     if name not in declared:
         raise LookupError(f"no product declares a {what} {name!r}{nearest_or_all(name, declared)}")
     return declared[name]
+
+
+def _with_plain(product: "ProductModules") -> "ProductModules":
+    """A product with what it defines with Dagster's own means: without Dagster in the process there is nothing of the kind."""
+    if "dagster" not in sys.modules and not product.components:
+        return product
+    from lakehouse_assets.platform.orchestration.autoload import with_plain
+
+    return with_plain(product)

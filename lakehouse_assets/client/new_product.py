@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.platform.declarations.packages import OWN_PRODUCTS, new_product_package
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
-from lakehouse_assets.platform.quality.declaration_error import DeclarationError
 from lakehouse_assets.scaffold.new import NewProduct
 from lakehouse_assets.scaffold.new import new_product as write
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError
@@ -43,11 +42,9 @@ def new_product(context: Context, name: str, files: Sequence[Path], keys: Sequen
 
 
 def _existing(context: Context, folder: Path) -> "Sequence[Declaration]":
-    """What is declared already. The folder of the package comes with its first product, and what is broken says so when it is used."""
+    """What is declared already, where the package is not yet to be made: its folder comes with its first product."""
     try:
         return context.declarations
-    except DeclarationError:
-        return ()
     except SettingError:
         if folder.is_dir():
             raise

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from lakehouse_assets import open_lakehouse
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.scaffold import files
 
 PROJECT = Path(__file__).parents[2]
@@ -54,11 +56,8 @@ def written(tmp_path_factory) -> tuple[Path, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def tables(written):
-    from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
-    from lakehouse_assets.platform.declarations.packages import product_packages
-
-    [package] = product_packages(str(written[0] / PACKAGE))
-    return {one.name: one for one in declarations_in(modules_of(package.load()))}
+    lake = open_lakehouse(settings=Settings.load({"LAKEHOUSE_PRODUCTS": str(written[0] / PACKAGE)}))
+    return {one.name: one for one in lake.context.declarations}
 
 
 def tool(folder: Path, *arguments: str, cwd: Path | None = None) -> None:
