@@ -31,6 +31,7 @@ def main() -> None:
 
     \b
     First steps:
+      lakehouse new shop --from *.csv       write a product from sample files
       lakehouse land invoices my.csv        put a file into the landing zone of a feed
       lakehouse run                         bring all tables up to date
       lakehouse train                       train the models
