@@ -13,6 +13,8 @@ from typing import Any
 PREFIX = "LAKEHOUSE_"
 # Of the buckets that delta-rs and Polars know, by what the root's address starts with.
 BUCKET_SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
+# The package of the products that come with the platform.
+BUILT_IN_PRODUCTS = "lakehouse_assets.products"
 # As `dagster.yaml` has it.
 RUNS_AT_ONCE = 4
 # Of one run, where each has a process of its own.
@@ -39,6 +41,11 @@ class Settings:
         "",
         "Folder of this machine for what no bucket can hold: Dagster's runs, MLflow's database, pictures; empty: the root, or for a bucket "
         "a folder of its name under data/.",
+    )
+    products: str = _setting(
+        BUILT_IN_PRODUCTS,
+        "Packages whose sub-packages are products, with commas between them: importable names or folders, as ./my_products. Replaces the "
+        "default, which is the package of the demo products: add its name to keep them.",
     )
     mlflow_uri: str = _setting("", "MLflow's tracking database or server; empty: an SQLite database under the root.")
     host: str = _setting("127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI.")

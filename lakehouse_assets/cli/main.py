@@ -13,6 +13,7 @@ from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
+from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import run, train
@@ -33,6 +34,7 @@ def main() -> None:
 
     \b
     First steps:
+      lakehouse new shop --from *.csv       write a product from sample files
       lakehouse land invoices my.csv        put a file into the landing zone of a feed
       lakehouse run                         bring all tables up to date
       lakehouse train                       train the models
@@ -78,7 +80,7 @@ def dev() -> None:
     sys.exit(client().serve(say))
 
 
-_VERBS = (land, run, train, status, show, history, sql, export, doctor, restore, maintenance, dev, settings, completion)
+_VERBS = (new, land, run, train, status, show, history, sql, export, doctor, restore, maintenance, dev, settings, completion)
 _NOUNS = (files, quarantine, contracts, models)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)

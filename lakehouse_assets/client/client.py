@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -24,8 +24,11 @@ from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
+    from lakehouse_assets.platform.declarations.loading import BrokenProduct
+    from lakehouse_assets.platform.operations.doctor import Finding
     from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
+    from lakehouse_assets.scaffold.new import NewProduct
 
 
 # A table's last word, in Dagster's selections perhaps with what is upstream and downstream of it.
@@ -158,6 +161,10 @@ class Client:
         from lakehouse_assets.client.status import champions
 
         return champions(self.context)
+    def with_products(self, setting: str) -> "Client":
+        """The same root with the products of other packages, named as LAKEHOUSE_PRODUCTS does; with an empty text, loaded again."""
+        settings = dataclasses.replace(self.settings, products=setting or self.settings.products)
+        return Client(dataclasses.replace(self.context, settings=settings))
 
     # --- writing
 
@@ -178,6 +185,25 @@ class Client:
             return preview(self.context.root, self.context.declarations, asset, paths)
         landed = land(paths, self.context.root.ingestion(asset))
         return [(f"{self.settings.landing}/{feed}/{name}", new) for name, new in landed]
+
+    def new_product(self, name: str, files: Iterable[Path | str], *, keys: Sequence[str] = (), times: Sequence[str] = ()) -> "NewProduct":
+        """Write a product that is guessed from sample files into the first package of LAKEHOUSE_PRODUCTS that is not the built-in one.
+
+        Args:
+            name: Of the product.
+            files: CSV, JSON Lines, XLSX or parquet.
+            keys: Declared keys, each the names of its columns with commas between them.
+            times: Declared columns of time.
+
+        Returns:
+            What was written, and what was guessed.
+
+        Raises:
+            ValueError: The name cannot be one, the product exists, a file cannot be read, or a declared column does not exist.
+        """
+        from lakehouse_assets.client.new_product import new_product
+
+        return new_product(self.context, name, [Path(file) for file in files], keys, times)
 
     def pending(self) -> dict[str, str]:
         """The tables that the next run would bring up to date, each with the reason."""
@@ -225,7 +251,7 @@ class Client:
             ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
         words = [self._full(word) for word in ([selection] if isinstance(selection, str) else selection)]
-        if not words and not full_refresh and not self.pending():
+        if not words and not full_refresh and not self.pending() and not self.context.loaded.broken:
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
@@ -306,12 +332,12 @@ class Client:
         checkup = Checkup(
             lakehouse=self.context.root.lakehouse,
             declarations=self.context.declarations,
-            known=self.context.products.plain_tables,
+            known=self.context.loaded.catalog.external | {name for name in self.tables() if self.context.loaded.is_left_out(name)},
             maintenance=self._maintenance,
             is_running=bool(runs_under_way(self.settings.dagster_home)),
             now=datetime.now(UTC),
         )
-        findings = []
+        findings = [dataclasses.asdict(finding) for finding in _broken(self.context.loaded.broken)]
         for finding in checkup.examine():
             on_progress(finding.table)
             findings.append(dataclasses.asdict(finding))
@@ -354,7 +380,17 @@ class Client:
 
     @cached_property
     def _maintenance(self) -> "Maintenance":
-        from lakehouse_assets.platform.operations.maintenance import Maintenance
+        from lakehouse_assets.platform.operations.maintenance import KEEP_ALL, Maintenance
 
         retention, log_retention = timedelta(days=self.settings.retention_days), timedelta(days=self.settings.log_retention_days)
+        if self.context.loaded.broken:
+            retention = KEEP_ALL
         return Maintenance(self.context.root.lakehouse, self.context.declarations, self.context.root.registry, retention, log_retention)
+
+
+def _broken(products: "Iterable[BrokenProduct]") -> "Iterator[Finding]":
+    from lakehouse_assets.platform.operations.doctor import Finding
+
+    for product in products:
+        fix = "fix the file that is named, then run: lakehouse run"
+        yield Finding("error", product.name, f"{product.text} Nothing is vacuumed while a product is broken.", fix)

@@ -1,6 +1,7 @@
 """What all parts of a client share: the root, the declarations of its products, and the reader. Each is made when it is first needed."""
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import lakehouse_assets
 from lakehouse_assets.platform.declarations.base import nearest_or_all
+from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
 from lakehouse_assets.platform.governance.principal import this_user
@@ -19,14 +21,16 @@ from lakehouse_assets.settings import Settings
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+    from lakehouse_assets.platform.declarations.loading import Loaded
     from lakehouse_assets.platform.declarations.models import ModelDeclaration
+    from lakehouse_assets.platform.declarations.modules import ProductModules
     from lakehouse_assets.platform.declarations.tables import TableDeclaration
     from lakehouse_assets.platform.orchestration.autoload import Products
 
 T = TypeVar("T")
 _PACKAGE = Path(lakehouse_assets.__file__).parent
 # Rooms whose code decides nothing about what is personal.
-_NO_POLICY = ("simulator", "showcase", "cli")
+_NO_POLICY = ("products", "simulator", "showcase", "cli")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Context:
         """The personal columns of every declared table; from the cache unless code has changed."""
         if self.given is not None:
             return policy_of(self.given)
-        return load_policy(self.settings.cache / "policy.json", _code(), lambda: self.declarations)
+        return load_policy(
+            self.settings.cache / "policy.json", self._code(), lambda: self.declarations, is_whole=lambda: not self.loaded.broken
+        )
 
     def _policy(self) -> Policy:
         return self.policy
@@ -68,27 +74,31 @@ class Context:
     # --- what the products declare. Importing them takes a second or more
 
     @cached_property
-    def products(self) -> "Products":
-        """The declarations, and what products define with Dagster's own means. Imports Dagster."""
-        from lakehouse_assets import products
+    def loaded(self) -> "Loaded":
+        """What the products declare. Imports Dagster only where a product does; a broken product is told of, once."""
         from lakehouse_assets.platform.declarations.catalog import Catalog
-        from lakehouse_assets.platform.orchestration.autoload import Products, load
+        from lakehouse_assets.platform.declarations.loading import Loaded, load_products
 
         if self.given is None:
-            return load(products)
+            loaded = load_products(self.settings.products, _with_plain)
+            for product in loaded.broken:
+                self.notice(f"warning: {product.text}")
+            return loaded
         # Tables that none of the given declarations write are taken to exist.
         elsewhere = {source for one in self.given for source in one.sources()} - {one.name for one in self.given}
-        return Products(Catalog(tuple(self.given), frozenset(elsewhere)))
+        return Loaded(Catalog(tuple(self.given), frozenset(elsewhere)))
 
     @cached_property
+    def products(self) -> "Products":
+        """The declarations, and what products define with Dagster's own means. Imports Dagster."""
+        from lakehouse_assets.platform.orchestration.autoload import Products
+
+        return Products.of(self.loaded)
+
+    @property
     def declarations(self) -> "Sequence[Declaration]":
         """The declarations. Imports the products, but not Dagster."""
-        if self.given is not None:
-            return tuple(self.given)
-        from lakehouse_assets import products
-        from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
-
-        return declarations_in(modules_of(products))
+        return self.loaded.catalog.declarations
 
     def feed(self, name: str) -> "FeedDeclaration":
         """A declared feed.
@@ -131,6 +141,14 @@ class Context:
 
         return [asset for asset in self.declarations if isinstance(asset, ModelDeclaration)]
 
+    def _code(self) -> Iterator[Path]:
+        """The Python files that decide what is personal."""
+        for path in _PACKAGE.rglob("*.py"):
+            if path.relative_to(_PACKAGE).parts[0] not in _NO_POLICY:
+                yield path
+        for package in product_packages(self.settings.products):
+            yield from package.folder.rglob("*.py")
+
     def sync_champions(self) -> None:
         """Record champion aliases that were set by hand in MLflow. MLflow is opened only if something was decided about a model."""
         from lakehouse_assets.platform.pipeline.model_step import sync_aliases
@@ -166,8 +184,10 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     return nearest_or_all(name, names)
 
 
-def _code() -> Iterator[Path]:
-    """The Python files that decide what is personal."""
-    for path in _PACKAGE.rglob("*.py"):
-        if path.relative_to(_PACKAGE).parts[0] not in _NO_POLICY:
-            yield path
+def _with_plain(product: "ProductModules") -> "ProductModules":
+    """A product with what it defines with Dagster's own means: without Dagster in the process there is nothing of the kind."""
+    if "dagster" not in sys.modules and not product.components:
+        return product
+    from lakehouse_assets.platform.orchestration.autoload import with_plain
+
+    return with_plain(product)

@@ -7,11 +7,12 @@ import difflib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError as DeclarationError  # noqa: PLC0414 contracts raise it too
 
 QUARANTINE_SUFFIX = "__quarantine"
@@ -26,12 +27,23 @@ class Declaration(ABC):
     name: str
     description: str
     owner: str
+    written_at: tuple[str, int] = field(init=False, compare=False, repr=False)
+    """File and line of the declaration."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "written_at", self._written_at())
         if not _NAME.fullmatch(self.name):
             raise DeclarationError(
                 f"{self.name!r} is no name of a table: write product.layer.name in lower case, as in sales.silver.invoice_lines"
             )
+
+    def _written_at(self) -> tuple[str, int]:
+        return places.of_caller()
+
+    @property
+    def place(self) -> str:
+        """Where it is written, for messages; empty if that is no file."""
+        return places.place(*self.written_at)
 
     @property
     def product(self) -> str:

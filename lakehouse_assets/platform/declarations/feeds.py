@@ -9,7 +9,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, require_distinct, require_once
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.ingestion.records import can_be_a_column
+from lakehouse_assets.platform.ingestion.header import can_be_a_column
 
 # A folder of the landing zone and of the archive, a value of the landing log and a word of the command line.
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, require_once, text_of
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
@@ -39,6 +40,9 @@ class ModelDeclaration(Declaration):
     features: str
     train: Callable[[pl.LazyFrame, int], Any]
     load: Callable[[Any], Any]
+
+    def _written_at(self) -> tuple[str, int]:
+        return places.of_function(self.train)
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""

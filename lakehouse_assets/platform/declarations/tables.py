@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import (
     QUARANTINE_SUFFIX,
     Declaration,
@@ -68,6 +69,9 @@ class TableDeclaration(Declaration):
         self.kind.check(self)
         self._check_columns()
         self._check_rules()
+
+    def _written_at(self) -> tuple[str, int]:
+        return places.of_function(self.function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> pl.LazyFrame:
         """The rows, from the frames that the function reads.

@@ -87,22 +87,30 @@ def _described(declaration: "Declaration") -> Described:
 # --- the cached policy
 
 
-def load_policy(file: Path, code: Iterable[Path], declarations: Callable[[], Iterable["Declaration"]]) -> Policy:
+def load_policy(
+    file: Path, code: Iterable[Path], declarations: Callable[[], Iterable["Declaration"]], is_whole: Callable[[], bool] = lambda: True
+) -> Policy:
     """The cached policy of this code; without one, it is made from the declarations and cached.
 
     Args:
         file: Where it is cached. If it cannot be written, the policy is made again each time.
         code: The Python files that decide what a policy says.
         declarations: Loads them; called only if the code has changed.
+        is_whole: Whether they are all, asked after they were loaded. If some are missing, the cached policy goes on to say what is personal
+            in their tables, and nothing is cached.
     """
     digest = _digest(code)
+    before: dict[str, Described] = {}
     try:
         cached = json.loads(file.read_text(encoding="utf-8"))
+        before = {name: _from_json(entry) for name, entry in cached["tables"].items()}
         if cached["code"] == digest:
-            return Policy({name: _from_json(entry) for name, entry in cached["tables"].items()})
+            return Policy(before)
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no file yet, or one that something else wrote
     policy = policy_of(declarations())
+    if not is_whole():
+        return Policy({**before, **policy.tables})
     _write(file, {"code": digest, "tables": {name: _as_json(described) for name, described in policy.tables.items()}})
     return policy
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.archive import move_read_files
+from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.compression import estimated_text
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.feed_hint import is_idle, note
@@ -35,12 +36,13 @@ REPLACED = "lakehouse.replaced"
 
 @dataclass(frozen=True)
 class Ingested:
-    """The result of one file: how many rows, or the reason why it was refused."""
+    """The result of one file: how many rows, or the reason why it was refused; and remarks about what was read of it."""
 
     path: str
     sequence: int
     rows: int
     refused: str | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,14 @@ class Ingestion:
         self.discover(run_id)
         broken: dict[int, str] = {}
         more = True
-        while more and (batch := self._next_batch(run_id, broken)) is not None:
-            files, more = batch
-            yield files
+        with Child() as child:
+            while more and (batch := self._next_batch(run_id, broken, child)) is not None:
+                files, more = batch
+                yield files
         if self.feed.archive and (stuck := move_read_files(self.log, self.zone, self.feed, self.bronze.cursor(self.cursor), run_id)):
             yield [Ingested(path, sequence, 0, reason) for path, sequence, reason in stuck]
 
-    def _next_batch(self, run_id: str, broken: dict[int, str]) -> tuple[list[Ingested], bool] | None:
+    def _next_batch(self, run_id: str, broken: dict[int, str], child: Child) -> tuple[list[Ingested], bool] | None:
         """The results of the next files, and whether more of them are pending; None if there are none."""
         while True:
             state = self.state()
@@ -140,7 +143,7 @@ class Ingestion:
                 return None
             until = int(batch["sequence"][-1])
             with ExitStack() as resources:
-                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), resources, broken)
+                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), resources, broken, child)
                 files = opener.open_all(batch.iter_rows(named=True))
                 try:
                     self._report(files, batch, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
@@ -156,7 +159,7 @@ class Ingestion:
                 except BrokenStream as stream:
                     broken[stream.sequence] = str(stream)
                     continue  # the same batch, as after a death, with this file refused
-            results = [Ingested(file.path, file.sequence, file.rows, file.refused) for file in files]
+            results = [Ingested(file.path, file.sequence, file.rows, file.refused, file.remarks) for file in files]
             return results, resumed or batch.height < pending.height
 
     def _columns(self) -> list[str]:

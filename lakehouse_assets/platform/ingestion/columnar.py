@@ -4,38 +4,47 @@ Text formats do not come here; which columns a file has to hold is decided elsew
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.ingestion.records import NOTE, Records, check_header
+from lakehouse_assets.platform.ingestion.header import Expected, check_width
+from lakehouse_assets.platform.ingestion.limits import Limits
+from lakehouse_assets.platform.ingestion.records import NOTE, Records
 from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
+from lakehouse_assets.platform.ingestion.scratch import Scratch
 from lakehouse_assets.platform.quality.masking import without_values
 
 _FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+_ROWS_OF_A_COPY = 50_000
 
 
-def read_parquet(path: Path, required: Sequence[Sequence[str]]) -> Records:
+def read_parquet(path: Path, expected: Expected, scratch: Scratch, limits: Limits, *, is_checked: bool = False) -> Records:
     """Reads a parquet file; the frame streams from it.
 
     Every page is decoded once, for a damaged file shall be refused here and not fail where the frame is used.
 
     Args:
         path: The file.
-        required: Header variants, as for `check_header`.
+        expected: The declared columns.
+        scratch: Where a file goes whose timestamps Polars cannot read (`_with_far_times`).
+        limits: The limits on the text that the file comes to and the number of columns.
+        is_checked: Whether all this was found right already, by another process: then only the footer is read.
 
     Raises:
-        RefusedFile: A file that is no whole parquet file, a header that does not fit, or a type that has no text.
+        RefusedFile: A file that is no whole parquet file or too large, a header that does not fit, or a type that has no text.
     """
-    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
     try:
+        scan = _scan(path, scratch)
         schema = scan.collect_schema()
     except pl.exceptions.DuplicateError as error:
         raise RefusedFile(f"{path.name}: {without_values(error)}. Rename the columns and land it again.") from error
     except _FAILURES as error:
         raise not_whole(path.name, "parquet file that can be read", error) from error
+    check_width(path.name, len(schema), limits.columns)
     texts, checks = [], {}
     for position, (name, dtype) in enumerate(schema.items()):
         if dtype.is_nested() and _holds_binary(dtype):
@@ -44,24 +53,79 @@ def read_parquet(path: Path, required: Sequence[Sequence[str]]) -> Records:
             )
         texts.append(as_text(pl.nth(position), dtype).alias(str(position)))
         checks[name] = _checks(pl.nth(position), dtype)
+    header = expected.recognised(schema.names())
     try:
         rows = scan.select(pl.len()).collect().item()
-        _run(scan, chain.from_iterable(checks.values()))
+        size = 0 if is_checked else _run(scan, chain.from_iterable(checks.values()))
     except _FAILURES as error:
         raise _unreadable(path.name, scan, checks, error) from error
-    check_header(path.name, schema.names(), required)
-    return Records(schema.names(), scan.select(*texts, pl.lit(None, pl.String).alias(NOTE)), rows)
+    expected.check(path.name, header)
+    if size > limits.unpacked:
+        raise RefusedFile(f"{path.name} holds {size:,} bytes of text; at most {limits.unpacked:,} are read. Land it in smaller files.")
+    return Records(header, scan.select(*texts, pl.lit(None, pl.String).alias(NOTE)), rows)
+
+
+def _scan(path: Path, scratch: Scratch) -> pl.LazyFrame:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    scan = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+    has_times = any(dtype == pl.Datetime("ns") or dtype.is_nested() for dtype in scan.collect_schema().dtypes())
+    if not has_times:
+        return scan
+    try:
+        physical = pq.read_metadata(path).schema
+    except (OSError, ValueError, pa.ArrowException):
+        return scan  # what is wrong with it is found when it is read
+    if not any(physical.column(index).physical_type == "INT96" for index in range(len(physical))):
+        return scan
+    return _with_far_times(path, scan, scratch)
+
+
+def _with_far_times(path: Path, scan: pl.LazyFrame, scratch: Scratch) -> pl.LazyFrame:
+    """The rows of a file whose timestamps are INT96, as Spark and Impala write them.
+
+    Polars reads those as nanoseconds, and gives the bound of this type, of the year 1677 or 2262, for every time beyond it. A file that has
+    such times is copied with times in microseconds.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    source = pq.ParquetFile(path, coerce_int96_timestamp_unit="us")
+    target = scratch.file("times", path.name)
+    with pa.ipc.new_file(str(target), source.schema_arrow) as file:
+        for batch in source.iter_batches(_ROWS_OF_A_COPY):
+            file.write_batch(batch)
+    copied = pl.scan_ipc(target, glob=False, hive_partitioning=False)
+    first, last = (pl.lit(date(year, 1, 1)).cast(pl.Datetime("us")) for year in (1678, 2262))
+    times = [pl.nth(position) for position, dtype in enumerate(copied.collect_schema().dtypes()) if dtype == pl.Datetime("us")]
+    has_nested = any(dtype.is_nested() for dtype in copied.collect_schema().dtypes())
+    is_far = [~time.dt.replace_time_zone(None).is_between(first, last).all() for time in times]
+    if has_nested or copied.select(pl.any_horizontal(pl.lit(value=False), *is_far)).collect(engine="streaming").item():
+        return copied
+    return scan
 
 
 def _checks(column: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
-    """What fails if a page of a column is damaged, or a value of it has no text, as a timestamp that is too far off."""
+    """The bytes of text, about, that a column comes to, null if that does not matter.
+
+    To ask for them fails if a page of the column is damaged, or a value has no text, as a timestamp that is too far off.
+    """
     if dtype.is_temporal():
-        return [column.null_count(), as_text(column.min(), dtype), as_text(column.max(), dtype)]
-    return [(as_text(column, dtype) if dtype.is_nested() else column).null_count()]
+        ends = [as_text(end, dtype).is_null().cast(pl.Int64) * 0 for end in (column.min(), column.max())]
+        return [column.null_count() * 0, *ends]
+    if dtype.is_nested():
+        return [as_text(column, dtype).str.len_bytes().cast(pl.Int64).sum()]
+    if dtype == pl.String:
+        return [column.str.len_bytes().cast(pl.Int64).sum()]
+    if dtype == pl.Binary:
+        return [column.bin.size().cast(pl.Int64).sum()]
+    return [column.null_count() * 0]
 
 
-def _run(scan: pl.LazyFrame, checks: Iterable[pl.Expr]) -> None:
-    scan.select(check.alias(str(number)) for number, check in enumerate(checks)).collect(engine="streaming")
+def _run(scan: pl.LazyFrame, checks: Iterable[pl.Expr]) -> int:
+    sizes = scan.select(check.alias(str(number)) for number, check in enumerate(checks)).collect(engine="streaming")
+    return sum(size or 0 for size in sizes.row(0)) if sizes.width else 0
 
 
 def _unreadable(file: str, scan: pl.LazyFrame, checks: Mapping[str, Sequence[pl.Expr]], error: BaseException) -> RefusedFile:

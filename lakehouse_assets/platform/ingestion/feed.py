@@ -8,11 +8,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import polars as pl
 
-from lakehouse_assets.platform.ingestion.parse import Format
+from lakehouse_assets.platform.ingestion.parse import Format, Told
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 # Bronze is text as it came, plus where it came from.
@@ -43,7 +43,10 @@ class Feed:
         headers: The headers that files of this feed come with, each a tuple of columns. A file needs all columns of one of them; bronze
             keeps the columns of all.
         optional: Columns that a file may have or lack.
-        encoding: Of text files.
+        encoding: Of text files, as `cp1252`; None: UTF-8, or what a byte order mark tells.
+        separator: Of CSV files, one character; None: the one of `,` `;` tab and `|` with which the header fits.
+        has_header: Whether CSV and XLSX files have a header; without one their columns are those of the first of `headers`, in its order.
+        sheets: Of XLSX files: the names of the sheets to read, or patterns (`20*`). None: all visible sheets, which must have the header.
         format: Of all files; None: each by the end of its name.
         pattern: Which files belong to the feed: `*.csv` (at any depth), `2026/*.csv`, `**/daily/*.csv`; several, any of which may fit. A
             file that none fits is not seen.
@@ -68,7 +71,10 @@ class Feed:
     name: str
     headers: tuple[tuple[str, ...], ...]
     optional: tuple[str, ...] = ()
-    encoding: str = "utf-8"
+    encoding: str | None = None
+    separator: str | None = None
+    has_header: bool = True
+    sheets: tuple[str, ...] = ()
     format: Format | None = None
     pattern: str | tuple[str, ...] = _ALL
     new_columns: NewColumns = "evolve"
@@ -84,6 +90,7 @@ class Feed:
         for name, value, known in (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed)):
             if value not in get_args(known):
                 raise ValueError(f"feed {self.name}: {name}={value!r}: choose one of {', '.join(get_args(known))}")
+        self._check_told()
         for name, limit in (("batch_files", self.batch_files), ("batch_megabytes", self.batch_megabytes)):
             if limit is not None and limit < 1:
                 raise ValueError(f"feed {self.name}: {name}={limit}: at least 1, or None for what the settings say")
@@ -98,10 +105,22 @@ class Feed:
                 raise ValueError(f"feed {self.name}: personal: no header and no optional column is named {column!r}{hint}")
         object.__setattr__(self, "personal", frozenset(self.personal))
 
+    def _check_told(self) -> None:
+        sheets: Any = self.sheets
+        if isinstance(sheets, str):
+            raise TypeError(f"feed {self.name}: sheets={self.sheets!r}: a tuple of names, as in sheets=({self.sheets!r},)")
+        if self.separator is not None and (len(self.separator) != 1 or not self.separator.isascii() or self.separator in '"\r\n'):
+            raise ValueError(f"feed {self.name}: separator={self.separator!r}: one ASCII character, as ';', and no quote or line end")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that are declared, in the order in which the headers name them."""
         return tuple(dict.fromkeys([column for header in self.headers for column in header] + list(self.optional)))
+
+    @property
+    def told(self) -> Told:
+        """How its files are written."""
+        return Told(self.encoding, self.separator, self.has_header, tuple(self.sheets))
 
     def schema(self) -> pl.Schema:
         """The columns with which the bronze table begins; it may gain others."""

@@ -5,7 +5,7 @@ bytes become text is in `parse`.
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -16,14 +16,19 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.file_state import READ, REFUSED, REREAD
+from lakehouse_assets.platform.ingestion.header import MOST_NEW_COLUMNS
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.table import Table
 
+MOST_COLUMNS = 1_000
+"""Of a bronze table that gains what its files have: more are declared, or no columns but values."""
 _ROWS_AT_ONCE = 50_000
+_BYTES_AT_ONCE = 256 * 1024 * 1024
 # Not the fault of a file: the run stops, and the next one continues where it was.
 _OUR_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
@@ -48,6 +53,7 @@ class OpenedFile:
         landed: As it was discovered.
         reread: Whether its rows take the place of older ones.
         transient: Whether it was refused only because it was not any more as it was discovered.
+        remarks: What somebody should know who looks for its content: sentences.
     """
 
     landed: LandedFile
@@ -57,6 +63,7 @@ class OpenedFile:
     parsed: Parsed | None = None
     refused: str | None = None
     transient: bool = False
+    remarks: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -72,7 +79,7 @@ class OpenedFile:
         """Its event for the landing log."""
         outcome = {"path": self.path, "sequence": self.sequence, "rows": self.rows}
         if self.refused is None:
-            return outcome | {"event": READ}
+            return outcome | {"event": READ, "reason": "; ".join(self.remarks) or None}
         # With its size and time it counts as refused as it is there now; without, it is examined again.
         as_listed = {} if self.transient else {"size": self.landed.size, "modified": self.landed.modified}
         return outcome | {"event": REFUSED, "reason": self.refused} | as_listed
@@ -95,7 +102,7 @@ class OpenedFile:
             frame = self.parsed.frame.with_columns(*stamped, *absent).select(list(schema))
             for part in frame.collect_batches(chunk_size=_ROWS_AT_ONCE, lazy=True):
                 rows += part.height
-                yield part
+                yield from _by_size(part)
             _check_unchanged(self.zone, self.landed)
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException, RefusedFile) as error:
             _stop_at_our_faults(error, str(error))
@@ -112,6 +119,7 @@ class Opener:
         columns: Of bronze, without the lineage; what it gains is added.
         resources: Keeps the files on this machine until the batch is in bronze.
         broken: Why files, by their number, could not be read to their end before.
+        child: Reads what could end this process.
     """
 
     feed: Feed
@@ -120,6 +128,7 @@ class Opener:
     columns: list[str]
     resources: ExitStack
     broken: Mapping[int, str]
+    child: Child
     _gaining: Lock = field(default_factory=Lock, repr=False)
 
     def open_all(self, rows: Iterable[Mapping[str, Any]]) -> list[OpenedFile]:
@@ -136,12 +145,13 @@ class Opener:
         landed = LandedFile(row["path"], row["size"], row["modified"])
         file = OpenedFile(landed, row["sequence"], self.zone, row["event"] == REREAD)
         try:
-            return replace(file, parsed=self._parsed(row, landed))
+            parsed, remarks = self._parsed(row, landed)
+            return replace(file, parsed=parsed, remarks=remarks)
         except RefusedFile as refused:
             _stop_at_our_faults(refused.__cause__, str(refused))
             return replace(file, refused=str(refused), transient=isinstance(refused, ChangedSinceDiscovery))
 
-    def _parsed(self, row: Mapping[str, Any], landed: LandedFile) -> Parsed:
+    def _parsed(self, row: Mapping[str, Any], landed: LandedFile) -> tuple[Parsed, tuple[str, ...]]:
         if row.get("superseded"):
             raise ChangedSinceDiscovery(f"{landed.path} was discovered again before its rows were in bronze: the newer discovery counts")
         _check_unchanged(self.zone, landed)
@@ -151,27 +161,44 @@ class Opener:
             _check_opens(self.zone, landed.path)
         return self._parse(landed.path)
 
-    def _parse(self, path: str) -> Parsed:
+    def _parse(self, path: str) -> tuple[Parsed, tuple[str, ...]]:
         try:
             local = self.resources.enter_context(self.zone.local(path))
         except OSError as error:
             raise _cannot_be_opened(path, error) from error
-        parsed, gained = parse_by_policy(local, self.feed, tuple(self.columns))
+        parsed, remarks = parse_by_policy(local, path, self.feed, tuple(self.columns), child=self.child, gain=self._gain)
         self.resources.enter_context(parsed)
-        if gained:
-            with self._gaining:
-                self.bronze.add_columns(dict.fromkeys(gained, pl.String()))
-                self.columns.extend(name for name in gained if name not in self.columns)
-        return parsed
+        return parsed, remarks
+
+    def _gain(self, names: Sequence[str]) -> bool:
+        """Add columns to bronze, or not if it has too many then."""
+        with self._gaining:
+            new = [name for name in names if name not in self.columns]
+            if len(self.columns) + len(new) > MOST_COLUMNS:
+                return False
+            if new:
+                self.bronze.add_columns(dict.fromkeys(new, pl.String()))
+                self.columns.extend(new)
+        return True
 
 
-def parse_by_policy(local: Path, feed: Feed, columns: Sequence[str]) -> tuple[Parsed, tuple[str, ...]]:
-    """A file as its feed wants it, and the columns that bronze has to gain for it in addition to `columns`.
+def parse_by_policy(
+    local: Path, path: str, feed: Feed, columns: Sequence[str], *, child: Child, gain: Callable[[Sequence[str]], bool]
+) -> tuple[Parsed, tuple[str, ...]]:
+    """A file as its feed wants it, and remarks about it.
+
+    Args:
+        local: The file on this machine.
+        path: In the feed.
+        feed: With its policies.
+        columns: Of bronze, without the lineage.
+        child: Reads what could end this process.
+        gain: Lets bronze have more columns; whether it may.
 
     Raises:
         RefusedFile: It cannot be read, or the feed refuses its content.
     """
-    parse_with = partial(parse, local, required=feed.headers, encoding=feed.encoding, file_format=feed.format)
+    parse_with = partial(parse, local, required=feed.headers, told=feed.told, file_format=feed.format, landed_as=path, child=child)
     try:
         parsed = parse_with(columns=columns)
     except RefusedFile as refused:
@@ -186,10 +213,33 @@ def parse_by_policy(local: Path, feed: Feed, columns: Sequence[str]) -> tuple[Pa
             "or let bronze gain them by new_columns='evolve'."
         )
     if not parsed.unknown or feed.new_columns == "rescue":
-        return parsed, ()
+        return parsed, parsed.remarks
     gained = parsed.unknown
+    if len(gained) > MOST_NEW_COLUMNS or not gain(gained):
+        return parsed, (*parsed.remarks, _not_gained(gained, len(columns)))
     parsed.close()
-    return parse_with(columns=[*columns, *gained]), gained
+    return parse_with(columns=[*columns, *gained]), parsed.remarks
+
+
+def _not_gained(names: Sequence[str], width: int) -> str:
+    return (
+        f"{len(names):,} columns that bronze does not have were rescued ({_listed(names)}): it has {width:,}, gains at most "
+        f"{MOST_NEW_COLUMNS} by one file and has at most {MOST_COLUMNS:,}. Declare the ones that you need as optional in the feed, with "
+        "new_columns='rescue' for the others"
+    )
+
+
+def _by_size(part: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows in parts that hold no more than so many bytes of text: one text can stand in many rows, and is written for each."""
+    lengths = part.select(pl.sum_horizontal(pl.col(pl.String).str.len_bytes().cast(pl.Int64))).to_series()
+    if part.height < 2 or lengths.sum() <= _BYTES_AT_ONCE:
+        yield part
+        return
+    numbers = (lengths.cum_sum() - lengths) // _BYTES_AT_ONCE
+    start = 0
+    for length in numbers.rle().struct.field("len"):
+        yield part[start : start + length]
+        start += length
 
 
 def _check_unchanged(zone: Zone, landed: LandedFile) -> None:

@@ -7,36 +7,42 @@ read when, and where it is written, is decided elsewhere.
 import errno
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Literal, Self
+from urllib.parse import unquote
 
 import polars as pl
 from polars import selectors
 from polars.io.plugins import register_io_source
 
+from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.columnar import read_parquet
 from lakehouse_assets.platform.ingestion.compression import ENDINGS, MAGIC, unpack
 from lakehouse_assets.platform.ingestion.csv_text import read_csv
+from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.jsonl import read_jsonl
 from lakehouse_assets.platform.ingestion.limits import DEFAULT, Limits
-from lakehouse_assets.platform.ingestion.records import Records, bronze_frame, new_columns
+from lakehouse_assets.platform.ingestion.records import Records, bronze_frame
 from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
 from lakehouse_assets.platform.ingestion.scratch import Scratch
 from lakehouse_assets.platform.ingestion.text import utf8_file
 from lakehouse_assets.platform.ingestion.workbook import read_xlsx
 
-__all__ = ["Format", "Limits", "Parsed", "RefusedFile", "parse"]
+__all__ = ["Format", "Limits", "Parsed", "RefusedFile", "Told", "parse"]
 
 Format = Literal["csv", "jsonl", "parquet", "xlsx"]
 
 _ENDINGS: dict[str, Format] = {
     ".csv": "csv",
+    ".tsv": "csv",
+    ".json": "jsonl",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".xlsx": "xlsx",
 }
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 # How files begin that are no text, so that one with the wrong name is called by the right one.
 _BEGINNINGS = {
     b"PAR1\x15": "a parquet file",
@@ -59,11 +65,13 @@ class Parsed:
         rows: The number of rows.
         unknown: The columns that the file has beyond the declared ones and that a bronze table could take on (`new_columns`).
             They are in `_rescued` unless the file is parsed again with them declared.
+        remarks: What somebody should know who looks for the file's content: sentences.
     """
 
     frame: pl.LazyFrame
     rows: int
     unknown: tuple[str, ...]
+    remarks: tuple[str, ...]
     _scratch: Scratch = field(repr=False, compare=False)
 
     def close(self) -> None:
@@ -77,35 +85,61 @@ class Parsed:
         self.close()
 
 
+@dataclass(frozen=True)
+class Told:
+    """What a feed is told about how its files are written.
+
+    Attributes:
+        encoding: Of a text format, a Python codec; None: what a byte order mark tells, else UTF-8.
+        separator: Of CSV, one character; None: that with which the header fits.
+        has_header: Whether CSV and XLSX have a header; without one the columns are those of the first header variant.
+        sheets: Of XLSX: names of the sheets to read, or patterns; none: the visible ones, all of which must have the header.
+    """
+
+    encoding: str | None = None
+    separator: str | None = None
+    has_header: bool = True
+    sheets: tuple[str, ...] = ()
+
+
 def parse(
     path: Path,
     *,
     columns: Sequence[str],
     required: Sequence[Sequence[str]],
-    encoding: str = "utf-8",
+    told: Told | None = None,
+    encoding: str | None = None,
     file_format: Format | None = None,
+    landed_as: str = "",
     limits: Limits = DEFAULT,
     scratch: Path | None = None,
+    child: Child | None = None,
 ) -> Parsed:
     """Reads one landed file into a bronze frame.
 
     Text comes as it is in the file, typed values as canonical text (`as_text`), and null stays null. In CSV an unquoted
-    empty field is null and a quoted one is "". What does not fit the columns is in `_rescued`: undeclared columns under their
-    names, surplus fields as `_extra`, absent ones as `_missing`, and the text of a record that cannot be split as `_line`.
+    empty field is null and a quoted one is "". What does not fit the columns is in `_rescued`, a JSON object: undeclared columns under
+    `_columns`, surplus fields as `_extra`, absent ones as `_missing`, formulas without a result as `_formula`, and the text of a record
+    that cannot be split as `_line`.
 
     Args:
         path: The file. One whose name ends in `.gz` or `.zst` is unpacked first.
         columns: The columns of the bronze table; one that the file lacks is null.
         required: Header variants. The columns of at least one must all be there; no variant means that any header will do.
-        encoding: The encoding of a text format, a Python codec.
+        told: How the file is written, where that is not found out.
+        encoding: The same as in `told`.
         file_format: The format; None goes by the end of the name, before `.gz` or `.zst`.
+        landed_as: The path of the file in its feed. A folder `name=value` in it is a column of all rows, unless the file has that column.
         limits: How large the file may turn out to be.
         scratch: An existing folder for what reading puts on disk; None is the system's folder for temporary files.
+        child: Reads the formats whose readers a bad file can end; None: this process does.
 
     Raises:
         RefusedFile: The file cannot be read.
     """
     disk = Scratch(scratch)
+    expected = Expected(tuple(columns), tuple(map(tuple, required)), _in_path(landed_as))
+    told = told or Told(encoding)
     try:
         before = _state(path)
         _check_opens(path)
@@ -114,8 +148,8 @@ def parse(
         source = path if compression is None else unpack(path, compression, disk, limits)
         if kind in {"csv", "jsonl"}:
             _check_is_text(source, kind)
-            source = utf8_file(source, encoding, disk)
-        records = _read(source, kind, columns, required, scratch=disk, limits=limits)
+            source = utf8_file(source, told.encoding, disk)
+        records = _read(source, kind, expected, told, scratch=disk, limits=limits, child=child)
         if not _is_same(path, before):
             raise _changed(path.name)  # noqa: TRY301 - the handlers below clean up
     except OSError as error:
@@ -124,8 +158,16 @@ def parse(
     except BaseException:
         disk.close()
         raise
-    frame = _guarded(bronze_frame(records, columns), records.rows, path=path, kind=kind, state=before, scratch=disk)
-    return Parsed(frame, records.rows, new_columns(records, columns), disk)
+    frame = _guarded(bronze_frame(records, expected), records.rows, path=path, kind=kind, state=before, scratch=disk)
+    unknown = expected.new_columns([*records.header, *records.undeclared])
+    return Parsed(frame, records.rows, unknown, tuple(records.remarks), disk)
+
+
+def _in_path(path: str) -> dict[str, str | None]:
+    """The columns that the folders of a path name, as Hive does."""
+    pairs = (part.partition("=") for part in PurePosixPath(path).parts[:-1] if "=" in part)
+    values = {unquote(name): unquote(value) for name, _, value in pairs if name}
+    return {name: None if value == _HIVE_NULL else value for name, value in values.items()}
 
 
 def _state(path: Path) -> tuple[int, int, int]:
@@ -179,18 +221,18 @@ def _format_by_name(path: Path) -> Format:
     return file_format
 
 
-def _read(
-    path: Path, kind: Format, columns: Sequence[str], required: Sequence[Sequence[str]], *, scratch: Scratch, limits: Limits
-) -> Records:
+def _read(path: Path, kind: Format, expected: Expected, told: Told, *, scratch: Scratch, limits: Limits, child: Child | None) -> Records:
     match kind:
         case "csv":
-            return read_csv(path, required, scratch, limits)
+            return read_csv(path, expected, scratch, limits, separator=told.separator, has_header=told.has_header)
         case "jsonl":
-            return read_jsonl(path, columns, required, scratch, limits)
+            return read_jsonl(path, expected, scratch, limits)
         case "parquet":
-            return read_parquet(path, required)
+            return read_parquet(path, expected, scratch, limits) if child is None else child.parquet(path, expected, scratch, limits)
+        case "xlsx" if child is None:
+            return read_xlsx(path, expected, limits, sheets=told.sheets, has_header=told.has_header)
         case "xlsx":
-            return read_xlsx(path, required, limits)
+            return child.xlsx(path, expected, scratch, limits, sheets=told.sheets, has_header=told.has_header)
 
 
 def _check_is_text(path: Path, kind: Format) -> None:

@@ -1,6 +1,6 @@
 """What a run would do with files that have not landed yet. Nothing is written; the contracts of silver are not checked here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,10 +9,11 @@ from pathlib import Path, PurePosixPath
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.compression import ENDINGS
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, is_seen
 from lakehouse_assets.platform.ingestion.file_state import CHANGED, IGNORED, REREAD, TOUCHED, FeedState, classify
-from lakehouse_assets.platform.ingestion.opened import parse_by_policy
+from lakehouse_assets.platform.ingestion.opened import MOST_COLUMNS, parse_by_policy
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile
 from lakehouse_assets.platform.ingestion.zone import content_hash
 
@@ -27,7 +28,7 @@ class Preview:
         name: Under which it would land.
         format: The ending of its name.
         becomes: `new`; `replaces` the rows that its name brought before; `known`: it was read or is there already; `refused`.
-        reason: Why, unless it is new.
+        reason: Why, unless it is new; of a new file, remarks about what is read of it.
         rows: How many would come into bronze.
         new_columns: What bronze has no column for: gained under the policy `evolve`, rescued under `rescue`.
         rescued: How many rows hold something that no column takes.
@@ -51,7 +52,7 @@ def preview(ingestion: Ingestion, files: list[Path], resources: ExitStack) -> It
         name for name in (ingestion.bronze.schema() if ingestion.bronze.exists() else ingestion.feed.schema()) if name not in LINEAGE
     ]
     contents = dict(state.ingested_contents(newest_only=ingestion.feed.snapshot).iter_rows())
-    previewer = _Previewer(ingestion, state, resources, contents, columns)
+    previewer = _Previewer(ingestion, state, resources, contents, columns, resources.enter_context(Child()))
     for file in files:
         ending = "".join(file.suffixes[-2:] if file.suffix.lower() in ENDINGS else file.suffixes[-1:]).lstrip(".")
         try:
@@ -71,6 +72,7 @@ class _Previewer:
     resources: ExitStack
     contents: dict[str, str]
     columns: list[str]
+    child: Child
 
     def preview(self, file: Path, ending: str) -> Preview:
         name, feed = file.name, self.ingestion.feed
@@ -85,18 +87,25 @@ class _Previewer:
             becomes, reason = KNOWN, f"{name} has the same content as {self.contents[content]}, which is read already"
         if becomes == KNOWN:
             return Preview(name, ending, becomes, reason)
-        parsed, gained = parse_by_policy(file, feed, self.columns)
+        before = set(self.columns)
+        parsed, remarks = parse_by_policy(file, name, feed, tuple(self.columns), child=self.child, gain=self._gain)
         self.resources.enter_context(parsed)
-        self._learn(content, name, gained)
+        new = tuple(column for column in self.columns if column not in before) or parsed.unknown
+        self._learn(content, name)
         rescued = int(parsed.frame.select(pl.col("_rescued").is_not_null().sum()).collect(engine="streaming").item())
         frame = _as_bronze(parsed, name, feed.schema())
-        return Preview(name, ending, becomes, reason, parsed.rows, gained or parsed.unknown, rescued, frame)
+        return Preview(name, ending, becomes, reason or "; ".join(remarks) or None, parsed.rows, new, rescued, frame)
 
-    def _learn(self, content: str, name: str, gained: tuple[str, ...]) -> None:
+    def _gain(self, names: Sequence[str]) -> bool:
+        if len(self.columns) + len(names) > MOST_COLUMNS:
+            return False
+        self.columns.extend(names)
+        return True
+
+    def _learn(self, content: str, name: str) -> None:
         if self.ingestion.feed.snapshot:
             self.contents.clear()
         self.contents[content] = name
-        self.columns.extend(gained)
 
 
 def _by_name(ingestion: Ingestion, name: str, content: str, state: FeedState) -> tuple[str, str | None]:

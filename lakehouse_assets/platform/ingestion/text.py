@@ -12,14 +12,28 @@ from lakehouse_assets.platform.ingestion.refused import RefusedFile
 from lakehouse_assets.platform.ingestion.scratch import Scratch
 
 _PIECE_BYTES = 512 * 1024  # a piece and what numpy makes of it stay in the processor's cache
+_SNIFFED_BYTES = 32
+# The longer marks first: that of UTF-32 begins as that of UTF-16 does.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 
 
-def utf8_file(path: Path, encoding: str, scratch: Scratch) -> Path:
+def utf8_file(path: Path, encoding: str | None, scratch: Scratch) -> Path:
     """Gives the file itself when it is UTF-8, otherwise a scratch file with its content converted to UTF-8.
+
+    Args:
+        path: The file.
+        encoding: A Python codec; None: what its first bytes say (`_sniffed`), else UTF-8.
+        scratch: Where a converted file goes.
 
     Raises:
         RefusedFile: The content is not in `encoding`, or Python knows no such encoding.
     """
+    encoding = _sniffed(path) if encoding is None else encoding
     decoder = _decoder(path.name, encoding)
     if decoder is None:
         return path
@@ -42,6 +56,22 @@ def utf8_file(path: Path, encoding: str, scratch: Scratch) -> Path:
                 return target
 
 
+def _sniffed(path: Path) -> str:
+    """The encoding that a byte order mark tells, or NUL bytes in the place of one half of each of the first characters; else UTF-8."""
+    with path.open("rb") as file:
+        beginning = file.read(_SNIFFED_BYTES)
+    for mark, encoding in _MARKS.items():
+        if beginning.startswith(mark):
+            return encoding
+    # The first line of a table has ASCII characters and no NUL: in UTF-8 each of these would be refused.
+    first, second = beginning[:-1:2], beginning[1::2]
+    if len(first) > 1 and not any(second) and all(first):
+        return "utf-16-le"
+    if len(first) > 1 and not any(first) and all(second):
+        return "utf-16-be"
+    return "utf-8"
+
+
 def _decoder(name: str, encoding: str) -> codecs.IncrementalDecoder | None:
     """Gives what decodes `encoding`, or None for UTF-8."""
     try:
@@ -56,14 +86,15 @@ def _decoder(name: str, encoding: str) -> codecs.IncrementalDecoder | None:
         ) from error
 
 
-def pieces(path: Path, limits: Limits) -> Iterator[bytes]:
-    r"""Reads UTF-8 in pieces that end with "\n" (the last one perhaps not), without a byte order mark.
+def pieces(path: Path, limits: Limits, skip: int = 0) -> Iterator[bytes]:
+    r"""Reads UTF-8 in pieces that end with "\n" (the last one perhaps not), without a byte order mark and so many bytes after it.
 
     Raises:
         RefusedFile: A line is not UTF-8, holds a NUL byte, or is longer than the limit.
     """
     with path.open("rb") as file:
         start = len(codecs.BOM_UTF8) if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else 0
+        start += skip
         file.seek(start)
         while piece := file.read(min(_PIECE_BYTES, limits.line)):
             # A piece that the file ends with needs no newline; a line that goes on gets as much as a line may have.
@@ -106,7 +137,9 @@ def _check(path: Path, piece: bytes, start: int) -> None:
 
 def _wrong_encoding(name: str, line: int, error: UnicodeDecodeError) -> RefusedFile:
     guess = "utf-16" if error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "windows-1252"
+    codec = {"utf-16": "utf-16", "windows-1252": "cp1252"}[guess]
     return RefusedFile(
-        f"{name}: line {line} is not {error.encoding}: byte 0x{error.object[error.start]:02X} ({error.reason}). Convert the "
-        f"file (if it is {guess}: iconv -f {guess} -t utf-8), or set the encoding of the feed."
+        f"{name}: line {line} is not {error.encoding}: byte 0x{error.object[error.start]:02X} ({error.reason}). If the file is {guess}, "
+        f"declare encoding={codec!r} in the feed, or convert it: iconv -f {guess} -t utf-8. If only some lines are, land it again in one "
+        "encoding."
     )

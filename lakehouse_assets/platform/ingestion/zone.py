@@ -7,6 +7,7 @@ import errno
 import filecmp
 import os
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -32,6 +33,12 @@ _CLOCK_TICK_NS = 2_000_000_000
 # Of so many files, the newest, it is checked each time that they were not modified in place.
 _NEWEST = 10
 _READ_AT_ONCE = 1024 * 1024
+_KINDS = (
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _NO_HARD_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -232,8 +239,23 @@ class LocalZone:
                 raise OSError(errno.EILSEQ, "its name is not UTF-8: rename it", path) from None
             raise
         if real.is_dir():
-            raise OSError(errno.EACCES, f"it is a folder that cannot be listed ({status.st_mode & 0o777:o}): allow reading it", path)
+            raise _folder_in_place_of_a_file(real, path)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "no file")
+            raise OSError(
+                errno.EINVAL, f"it is {kind}, from which nothing is read: write what comes from it to a file, and land that", path
+            )
         return real
+
+
+def _folder_in_place_of_a_file(folder: Path, path: str) -> OSError:
+    try:
+        is_empty = not any(folder.iterdir())
+    except OSError as error:
+        mode = folder.stat().st_mode & 0o777
+        return OSError(error.errno or errno.EACCES, f"it is a folder that cannot be listed ({mode:o}): allow reading it", path)
+    why = "an empty folder: land a file" if is_empty else "a folder now: the next run reads the files in it"
+    return OSError(errno.EISDIR, f"it is {why}", path)
 
 
 def content_hash(content: BinaryIO) -> str:
@@ -274,9 +296,10 @@ class _Walk:
             # Listed itself, so that it is refused and not overlooked.
             self._add_file(_name(folder, self._top), folder.stat())
             return
+        is_empty = True
         with entries:
             for entry in entries:
-                name = entry.name
+                name, is_empty = entry.name, False
                 if not is_seen_name(name):
                     continue
                 try:
@@ -284,15 +307,18 @@ class _Walk:
                         self.add(Path(entry.path), f"{within}{_spelled(name)}/")
                     elif entry.is_symlink():
                         self._add_link(Path(entry.path))
-                    elif entry.is_file(follow_symlinks=False):
+                    else:
+                        # Also pipes, sockets and devices: they cannot be read, and are refused and not overlooked.
                         self._add_file(within + _spelled(name), entry.stat())
                 except FileNotFoundError:
                     continue  # gone since the folder was listed
+        if is_empty and folder.suffix and folder != self._top:
+            self._add_file(_name(folder, self._top), folder.stat())  # it is named as a file is
 
     def _add_link(self, path: Path) -> None:
         """A link as what it leads to; one that leads nowhere or out of the folder as itself."""
         inside = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(self._top))
-        if inside and path.is_file():
+        if inside and path.exists() and not path.is_dir():
             self._add_file(_name(path, self._top), path.stat())
         elif not inside or not path.exists():
             self._add_file(_name(path, self._top), path.lstat())

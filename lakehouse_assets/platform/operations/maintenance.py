@@ -43,6 +43,8 @@ SCHEMA: Final = pl.Schema(
     }
 )
 DESCRIPTION: Final = "What maintenance did to which table: one row a table and run."
+KEEP_ALL: Final = timedelta(days=36_500)
+"""The retention while a product is broken: what its tables have not read yet, and what its models were trained on, is not known."""
 # Errors of one table, which do not keep the others from being maintained.
 _TROUBLE = (StorageError, DeltaError, OSError, ValueError, pl.exceptions.PolarsError)
 

@@ -124,6 +124,9 @@ def _feed(asset: FeedDeclaration, places: Places) -> dg.AssetsDefinition:
                 files += batch
                 tell(f"{counted(sum(file.rows for file in files), 'row')} of {counted(len(files), 'file')} so far")
                 context.log.info("%s: %d files, %d rows", asset.name, len(batch), sum(file.rows for file in batch))
+                for file in batch:
+                    for remark in file.remarks:
+                        context.log.warning("%s: %s", file.path, remark)
         refused = {file.path: file.refused for file in files if file.refused is not None}
         rows = sum(file.rows for file in files)
         yield from checks.feed(key, source, lakehouse, refused)

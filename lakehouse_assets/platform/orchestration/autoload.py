@@ -1,29 +1,57 @@
-"""What the products declare, and what they define with Dagster's own means.
+"""What the products declare, as Dagster's assets, and what they define with Dagster's own means.
 
-Every module below a package is imported; no list is kept anywhere.
+How products are found and imported, and what becomes of a broken one, is in `declarations.loading`. No list of modules is kept anywhere.
 """
 
-from dataclasses import dataclass, field
-from types import ModuleType
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType, ModuleType
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.module_loaders.object_list import ALL_LOADABLE_TYPES
+from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster.components.core.component_tree import ComponentTree
+from dagster.components.definitions import LazyDefinitions
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration
-from lakehouse_assets.platform.declarations.catalog import Catalog, declarations_in, modules_of
+from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.declarations.loading import BrokenProduct, Loaded, load_packages
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.modules import ProductModules
+from lakehouse_assets.platform.declarations.packages import ProductPackage
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.orchestration import versions
 from lakehouse_assets.platform.orchestration.assets import build
 
+_JOBS = (dg.JobDefinition, UnresolvedAssetJobDefinition)
+_SCHEDULES = (dg.ScheduleDefinition, UnresolvedPartitionedAssetScheduleDefinition)
+
 
 @dataclass(frozen=True)
 class Products:
-    """What all products declare together, and what they define with Dagster's own means."""
+    """What all products declare together, and what they define with Dagster's own means.
+
+    Attributes:
+        catalog: The declarations.
+        plain: By product, what it defines with Dagster's own means.
+        modules: Of the products.
+        broken: The products that cannot be used.
+    """
 
     catalog: Catalog
-    plain: dg.Definitions = field(default_factory=dg.Definitions)
+    plain: Mapping[str, dg.Definitions] = field(default_factory=lambda: MappingProxyType({}))
     modules: tuple[ModuleType, ...] = ()
+    broken: tuple[BrokenProduct, ...] = ()
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> "Products":
+        """What was loaded, for Dagster."""
+        plain = {product.name: product.plain for product in loaded.products if product.plain is not None}
+        return cls(loaded.catalog, plain, loaded.modules, loaded.broken)
 
     @property
     def declarations(self) -> tuple[Declaration, ...]:
@@ -48,38 +76,105 @@ class Products:
     @property
     def plain_tables(self) -> frozenset[str]:
         """The tables of assets that are defined with Dagster's own means."""
-        return tables_of(self.plain)
+        return self.catalog.external
 
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
         return build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules))
 
 
-def load(package: ModuleType) -> Products:
-    """Import all modules below a package and gather what they declare.
+def load(*packages: ProductPackage | ModuleType) -> Products:
+    """Import all products of packages and gather what they declare. A product with an error is among `broken`.
 
     Raises:
-        DeclarationError: The declarations do not fit together.
+        SettingError: A package cannot be imported under its name.
     """
-    modules = list(modules_of(package))
-    plain = _plain(modules)
-    return Products(Catalog(declarations_in(modules), tables_of(plain)), plain, tuple(modules))
+    return Products.of(load_packages(packages, with_plain))
 
 
-def tables_of(plain: dg.Definitions) -> frozenset[str]:
-    """The tables of assets that are defined with Dagster's own means."""
-    assets = [asset for asset in plain.assets or () if isinstance(asset, dg.AssetsDefinition | dg.AssetSpec)]
-    keys = [key for asset in assets for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [asset.key])]
-    return frozenset(".".join(key.path) for key in keys)
+# --- what is defined with Dagster's own means
 
 
-def _plain(modules: list[ModuleType]) -> dg.Definitions:
-    """What the modules define with Dagster's own decorators."""
-    values = list({id(value): value for module in modules for value in vars(module).values()}.values())
-    return dg.Definitions(
-        assets=[value for value in values if isinstance(value, dg.AssetsDefinition | dg.AssetSpec)],
-        asset_checks=[value for value in values if isinstance(value, dg.AssetChecksDefinition)],
-        jobs=[value for value in values if isinstance(value, dg.JobDefinition)],
-        schedules=[value for value in values if isinstance(value, dg.ScheduleDefinition)],
-        sensors=[value for value in values if isinstance(value, dg.SensorDefinition)],
-    )
+def with_plain(product: ProductModules) -> ProductModules:
+    """A product with what it defines with Dagster's own means, or with the error that this has.
+
+    As in a `defs` folder of Dagster: assets, checks, jobs, schedules and sensors at the top of a module, lists of them, `dg.Definitions`
+    objects, functions with `@dg.definitions`, and components (folders with a `defs.yaml`).
+    """
+    try:
+        plain = _definitions(product)
+        tables = frozenset() if plain is None else _tables_of(plain)
+    except Exception as error:  # noqa: BLE001 whatever the product's code or Dagster raises
+        at = places.of_error(error, [product.path])
+        where = places.place(*at) if at else places.shown(product.path)
+        return replace(product, error=f"{where}: {places.reason(error)}")
+    return replace(product, plain=plain, external=tables)
+
+
+def _definitions(product: ProductModules) -> dg.Definitions | None:
+    """All that a product defines; None if it is nothing."""
+    loadable: dict[int, Any] = {}
+    whole: dict[int, dg.Definitions | LazyDefinitions[dg.Definitions]] = {}
+    for value in _values(product):
+        if isinstance(value, dg.Definitions | LazyDefinitions):
+            whole[id(value)] = value
+        elif isinstance(value, ALL_LOADABLE_TYPES):
+            loadable[id(value)] = value
+    # What stands in a `Definitions` object as well is not defined twice.
+    found = [_evaluated(value, product) if isinstance(value, LazyDefinitions) else value for value in whole.values()]
+    listed = {id(value) for definitions in found for value in _listed(definitions)}
+    found += [_of_values([value for value in loadable.values() if id(value) not in listed])] if loadable else []
+    found += _components(product)
+    return dg.Definitions.merge(*found) if found else None
+
+
+def _values(product: ProductModules) -> Iterator[Any]:
+    for module in product.modules:
+        for value in vars(module).values():
+            if isinstance(value, list | tuple) and value and all(isinstance(one, ALL_LOADABLE_TYPES) for one in value):
+                yield from value
+            else:
+                yield value
+
+
+def _listed(definitions: dg.Definitions) -> Iterator[Any]:
+    for values in (definitions.assets, definitions.asset_checks, definitions.jobs, definitions.schedules, definitions.sensors):
+        yield from values or ()
+
+
+def _of_values(values: list[Any]) -> dg.Definitions:
+    kinds: dict[str, Any] = {
+        "asset_checks": dg.AssetChecksDefinition,
+        "schedules": _SCHEDULES,
+        "sensors": dg.SensorDefinition,
+        "jobs": _JOBS,
+    }
+    arguments: dict[str, Any] = {name: [] for name in (*kinds, "assets")}
+    for value in values:
+        arguments[next((name for name, types in kinds.items() if isinstance(value, types)), "assets")].append(value)
+    return dg.Definitions(**arguments)
+
+
+def _components(product: ProductModules) -> list[dg.Definitions]:
+    """What the components in a product's folder define."""
+    if not product.components:
+        return []
+    return [_tree(product).build_defs_at_path(folder) for folder in product.components]
+
+
+def _evaluated(lazy: LazyDefinitions[dg.Definitions], product: ProductModules) -> dg.Definitions:
+    return lazy(_tree(product).load_context if lazy.has_context_arg else None)
+
+
+def _tree(product: ProductModules) -> ComponentTree:
+    return ComponentTree.from_module(defs_module=product.modules[0], project_root=product.path.parent)
+
+
+def _tables_of(plain: dg.Definitions) -> frozenset[str]:
+    """The tables of assets; those of assets that Dagster makes up later are not known."""
+    keys = (key for asset in plain.assets or () for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [_key_of(asset)]))
+    return frozenset(".".join(key.path) for key in keys if key is not None)
+
+
+def _key_of(asset: Any) -> dg.AssetKey | None:
+    return getattr(asset, "key", None)

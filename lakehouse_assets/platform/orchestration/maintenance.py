@@ -1,19 +1,19 @@
 """The log of maintenance as an asset. What maintenance does is in `operations.maintenance`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
-from lakehouse_assets.platform.declarations.base import Declaration
-from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, LOG, SCHEMA, Maintenance
+from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, KEEP_ALL, LOG, SCHEMA, Maintenance
 from lakehouse_assets.platform.orchestration import describe, versions
 from lakehouse_assets.platform.orchestration.assets import key_of
+from lakehouse_assets.platform.orchestration.autoload import Products
 
 
-def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
-    """The log of maintenance as an asset: to materialize it is maintenance."""
+def asset(declared: Products) -> dg.AssetsDefinition:
+    """The log of maintenance as an asset: to materialize it is maintenance. While a product is broken, nothing is deleted."""
     code = versions.hashed(SCHEMA)
     spec = dg.AssetSpec(
         key_of(LOG),
@@ -31,7 +31,9 @@ def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
         lakehouse = resource.open()
         maintained = []
         retention, log_retention = (timedelta(days=days) for days in (resource.retention_days, resource.log_retention_days))
-        maintenance = Maintenance(lakehouse, declarations, context.resources.mlflow.open, retention, log_retention)
+        if declared.broken:
+            retention = KEEP_ALL
+        maintenance = Maintenance(lakehouse, declared.declarations, context.resources.mlflow.open, retention, log_retention)
         for done in maintenance.run(context.run.run_id):
             maintained.append(done)
             if done.why_not:

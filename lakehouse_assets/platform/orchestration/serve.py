@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from lakehouse_assets.platform.declarations.packages import from_any_folder
 from lakehouse_assets.platform.orchestration.instance import PROJECT, prepare_home
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.settings import Location, Settings
@@ -27,6 +28,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
     # In the home's own folder, where Dagster finds no second dagster.yaml to warn of; so the places have to be named absolutely.
     folder = settings.home_folder.absolute()
     own = {"LAKEHOUSE_ROOT": _absolute(settings.root), "LAKEHOUSE_HOME": str(folder), "PYTHONWARNINGS": "ignore"}
+    own["LAKEHOUSE_PRODUCTS"] = from_any_folder(settings.products)
     servers = {
         f"Dagster  http://{settings.host}:{settings.web_port}": _start(web, own, folder),
         f"MLflow   http://{settings.host}:{settings.mlflow_port}": _start(arguments, environment, folder),

@@ -1,18 +1,50 @@
-"""The modules of products: what keeps one from being imported is said with its line, by every command."""
+"""The modules of products: how products are found, and that one with an error is named with its line and takes no other down."""
 
 import importlib
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.platform.declarations.base import DeclarationError
-from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
+from lakehouse_assets.platform.declarations.loading import load_packages
 
 FEED = """from lakehouse_assets import Feed, feed
 
 meters = feed("{name}", Feed("meters", headers=(("meter", "kwh"),)), "What meters counted.")
+"""
+GOOD = """import polars as pl
+from lakehouse_assets import Append, Contract, Feed, column, conform, feed, table, text
+
+parcels = feed("parcels.bronze.parcels", Feed("parcels", headers=(("parcel",),)), "Parcels.")
+
+
+class Parcel(Contract):
+    parcel: str = column(key=True, description="Number.")
+
+
+@table("parcels.silver.parcels", contract=Parcel, kind=Append(), inputs={"rows": "parcels.bronze.parcels"})
+def weighed(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return conform(rows, parcel=text("parcel"))
+"""
+READER = """import polars as pl
+from lakehouse_assets import Append, ByKey, Contract, column, table
+
+
+class Part(Contract):
+    parcel: str = column(key=True)
+
+
+@table("reader.silver.of_parcels", contract=Part, kind=Append(), inputs={"rows": "parcels.silver.parcels"})
+def of_parcels(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows
+
+
+@table("reader.gold.of_both", contract=Part, kind=ByKey("parcel"), inputs={"a": "reader.silver.of_parcels", "b": "%s"})
+def of_both(a: pl.LazyFrame, b: pl.LazyFrame) -> pl.LazyFrame:
+    return a
 """
 
 
@@ -25,39 +57,204 @@ def products(tmp_path, monkeypatch):
         for path, text in ({"__init__.py": ""} | files).items():
             file = tmp_path / "some_products" / path
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+            file.write_text(text, encoding="utf-8")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "some_products"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
         return importlib.import_module("some_products")
 
-    yield make
-    for name in [name for name in sys.modules if name.split(".")[0] == "some_products"]:
-        del sys.modules[name]
+    return make
 
 
-def test_modules_come_by_name_and_folders_without_modules_are_no_matter(products):
-    files = {"energy/__init__.py": "", "energy/tables.py": FEED.format(name="energy.bronze.meters"), "a.py": "", "data/x.csv": ""}
-    modules = list(modules_of(products(files)))
-    assert [module.__name__ for module in modules] == ["some_products.a", "some_products.energy", "some_products.energy.tables"]
-    assert [declared.name for declared in declarations_in(modules)] == ["energy.bronze.meters"]
+def loaded(package):
+    return load_packages([package], lambda product: product)
 
 
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({"energy/tables.py": ""}, "some_products/energy has modules and no __init__.py: add an empty one"),
-        ({"energy/__init__.py": "", "energy/gold/a.py": ""}, "some_products/energy/gold has modules and no __init__.py: add an empty one"),
-        ({"a.py": "x = 1\ny = pl.col"}, "some_products/a.py:2: NameError: name 'pl' is not defined"),
-        ({"a/__init__.py": "import nowhere"}, "some_products/a/__init__.py:1: ModuleNotFoundError: No module named 'nowhere'"),
-        ({"a.py": "x = (1"}, "some_products/a.py:1: SyntaxError: '(' was never closed (a.py, line 1)"),
-        ({"a.py": FEED.format(name="meters")}, "some_products/a.py:3: 'meters' is no name of a table: write product.layer.name in lower"),
-    ],
-)
-def test_every_command_says_what_keeps_a_product_from_being_imported(products, tmp_path, monkeypatch, files, message):
-    package = products(files)
-    with pytest.raises(DeclarationError) as refused:
-        list(modules_of(package))
-    assert str(refused.value).startswith(message)
+def test_a_product_is_a_folder_with_or_without_init_or_a_module(products):
+    files = {
+        "energy/__init__.py": "",
+        "energy/bronze/feeds.py": FEED.format(name="energy.bronze.meters"),
+        "water.py": FEED.format(name="water.bronze.meters").replace('"meters"', '"water_meters"'),
+        "plain/tables.py": GOOD,
+        # Not products: hidden and private folders, folders without modules, what Python and editors leave behind.
+        ".hidden/x.py": "raise SystemExit",
+        "__pycache__/x.py": "raise SystemExit",
+        "_drafts/x.py": "raise SystemExit",
+        ".#water.py": "raise SystemExit",
+        "notes/README.md": "",
+    }
+    found = loaded(products(files))
+    assert [product.name for product in found.products] == ["energy", "plain", "water"]
+    assert {asset.name for asset in found.catalog.declarations} == {
+        "energy.bronze.meters",
+        "water.bronze.meters",
+        "parcels.bronze.parcels",
+        "parcels.silver.parcels",
+    }
+    assert not found.broken
 
-    monkeypatch.setattr("lakehouse_assets.products", package, raising=False)
-    for words in (["run"], ["status"], ["contracts", "diff"]):
-        result = CliRunner(env={"LAKEHOUSE_ROOT": str(tmp_path / "root"), "DAGSTER_HOME": ""}).invoke(main, words)
-        assert (result.exit_code, result.stderr.startswith(f"Error: {message}")) == (1, True), words
+
+BROKEN = [
+    ({"a.py": "import polars\npl.lit(1)\n"}, "some_products/a.py:2: NameError: name 'pl' is not defined"),
+    ({"a.py": "valeu = 1\nprint(value)\n"}, "some_products/a.py:2: NameError: name 'value' is not defined. Did you mean valeu?"),
+    ({"a/__init__.py": "import nowhere\n"}, "some_products/a/__init__.py:1: ModuleNotFoundError: No module named 'nowhere'"),
+    ({"a/b/c.py": "import nowhere\n"}, "some_products/a/b/c.py:1: ModuleNotFoundError: No module named 'nowhere'"),
+    ({"a.py": "\nx = (1,\n"}, "some_products/a.py:2: SyntaxError: '(' was never closed\n    x = (1,"),
+    ({"a.py": "def f():\nreturn 1\n"}, "some_products/a.py:2: IndentationError: expected an indented block after function definition on"),
+    ({"a.py": "from lakehouse_assets import tabel\n"}, "some_products/a.py:1: ImportError: cannot import name 'tabel' from"),
+    ({"a.py": "import polars as pl\npl.LazyFrma()\n"}, "some_products/a.py:2: AttributeError: module 'polars' has no attribute 'LazyFrma'"),
+    ({"a.py": "1 / 0\n"}, "some_products/a.py:1: ZeroDivisionError: division by zero"),
+    ({"a.py": "raise SystemExit('no')\n"}, "some_products/a.py:1: SystemExit: no"),
+    ({"a.py": b"x = '\xff'\n".decode("latin-1")}, ""),
+    ({"a.py": FEED.format(name="meters")}, "some_products/a.py:3: 'meters' is no name of a table: write product.layer.name in lower"),
+    ({"my-product/a.py": ""}, "some_products/my-product: 'my-product' cannot be the name of a Python package: rename it, as my_product"),
+]
+
+
+@pytest.mark.parametrize(("files", "message"), [case for case in BROKEN if case[1]])
+def test_a_product_with_an_error_is_named_with_its_line_and_the_others_are_loaded(products, files, message):
+    found = loaded(products({"good.py": GOOD} | files))
+    [broken] = found.broken
+    assert broken.error.startswith(message)
+    assert len(broken.text.splitlines()) <= 3
+    assert [asset.name for asset in found.catalog.declarations] == ["parcels.bronze.parcels", "parcels.silver.parcels"]
+
+
+def test_tables_that_need_a_broken_product_wait_for_it_and_the_rest_of_their_product_does_not(products):
+    other = GOOD.replace("parcels", "letters")
+    files = {"parcels.py": GOOD + "import nowhere\n", "letters.py": other, "reader.py": READER % "letters.silver.letters"}
+    found = loaded(products(files))
+    assert {asset.name for asset in found.catalog.declarations} == {"letters.bronze.letters", "letters.silver.letters"}
+    assert found.waiting == {"reader.silver.of_parcels": "parcels", "reader.gold.of_both": "parcels"}
+    [broken] = found.broken
+    assert broken.name == "parcels"
+    assert "Left out until it is fixed: reader.gold.of_both, reader.silver.of_parcels" in broken.text
+    for name in ("parcels.silver.parcels", "parcels.silver.parcels__quarantine", "reader.gold.of_both", "reader.gold.of_both__quarantine"):
+        assert found.is_left_out(name), name
+    assert not found.is_left_out("letters.silver.letters")
+
+
+def test_a_broken_product_owns_the_tables_that_its_files_name_whatever_its_folder_is_called(products):
+    found = loaded(products({"shipping.py": GOOD + "import nowhere\n", "reader.py": READER % "reader.silver.of_parcels"}))
+    assert found.waiting == {"reader.silver.of_parcels": "shipping", "reader.gold.of_both": "shipping"}
+
+
+def test_a_product_that_imports_from_a_broken_one_is_broken_and_says_which_file_fails(products):
+    found = loaded(products({"a.py": "from some_products.b import x\n", "b.py": "import nowhere\nx = 1\n", "good.py": GOOD}))
+    errors = {broken.name: broken.error for broken in found.broken}
+    assert errors["a"].startswith("some_products/b.py:1: it imports from another product, which fails: ModuleNotFoundError")
+    assert errors["b"].startswith("some_products/b.py:1: ModuleNotFoundError")
+    assert [product.name for product in found.products] == ["good"]
+
+
+def test_what_a_product_imports_from_another_belongs_to_the_other(products):
+    reader = (READER % "parcels.bronze.parcels") + "from some_products.z_parcels import weighed\n"
+    found = loaded(products({"a_reader.py": reader + "1/0\n", "z_parcels.py": GOOD}))
+    assert [broken.name for broken in found.broken] == ["a_reader"]
+    found = loaded(products({"a_reader.py": reader, "z_parcels.py": GOOD + "1/0\n"}))
+    assert [broken.name for broken in found.broken] == ["a_reader", "z_parcels"]
+    assert not found.catalog.declarations
+
+
+def test_a_copy_of_a_product_does_not_take_the_place_of_the_original(products):
+    found = loaded(products({"parcels.py": GOOD, "a_copy.py": GOOD, "other.py": FEED.format(name="energy.bronze.meters")}))
+    assert [product.name for product in found.products] == ["other", "parcels"]
+    [broken] = found.broken
+    assert "two declarations have the name parcels.bronze.parcels (some_products/" in broken.error
+    assert "a_copy.py:4" in broken.error
+    assert "parcels.py:4" in broken.error
+
+
+def test_two_products_of_one_name_are_both_refused(products, tmp_path):
+    package = products({"parcels.py": GOOD, "other.py": FEED.format(name="energy.bronze.meters")})
+    (tmp_path / "more_products").mkdir()
+    (tmp_path / "more_products" / "parcels.py").write_text(GOOD.replace("parcels", "letters"))
+    found = load_packages([package, importlib.import_module("more_products")], lambda product: product)
+    assert [product.name for product in found.products] == ["other"]
+    assert found.broken[0].error == ("two products have the name parcels: some_products/parcels.py, more_products/parcels.py. Rename one")
+
+
+def test_a_package_that_cannot_be_imported_is_a_broken_product(tmp_path, monkeypatch):
+    folder = tmp_path / "own_broken_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("x = (\n")
+    result = CliRunner(env={"LAKEHOUSE_PRODUCTS": str(folder), "LAKEHOUSE_ROOT": str(tmp_path / "root"), "DAGSTER_HOME": ""}).invoke(
+        main, ["files"]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "The product own_broken_package is left out. own_broken_package/__init__.py:1: SyntaxError: '(' was never" in result.stderr
+
+
+def lakehouse(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"LAKEHOUSE_PRODUCTS": "./some_products", "LAKEHOUSE_ROOT": str(root / "root"), "PATH": "", "HOME": str(root)}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[3])
+    command = [sys.executable, "-m", "lakehouse_assets.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=root)
+
+
+def test_every_command_works_without_the_broken_product_and_warns(products, tmp_path):
+    broken = "import polars as pl\n\n\ndef f(:\n    pass\n"
+    products({"parcels/tables.py": GOOD, "letters/tables.py": broken})
+    said = "The product letters is left out. some_products/letters/tables.py:4: SyntaxError: invalid syntax\n    def f(:\n"
+    (tmp_path / "p.csv").write_text("parcel\nA\nB\n")
+    for words, code in {
+        ("land", "parcels", "p.csv"): 0,
+        ("run",): 1,
+        ("run", "parcels.silver.parcels"): 0,
+        ("status",): 0,
+        ("files",): 0,
+        ("doctor",): 1,
+        ("maintenance",): 0,
+    }.items():
+        done = lakehouse(tmp_path, *words)
+        assert done.returncode == code, (words, done)
+        assert done.stderr.count(f"warning: {said}") == 1, (words, done)
+        assert "Traceback" not in done.stdout + done.stderr, (words, done)
+        if words == ("run",):
+            assert "failed  letters.broken: The product letters is left out." in done.stdout
+            assert "done    parcels.silver.parcels" in done.stdout
+        if words == ("doctor",):
+            assert "error   letters: The product letters is left out. some_products/letters/tables.py:4" in done.stdout
+            assert "no product declares this table" not in done.stdout
+    assert "A" in lakehouse(tmp_path, "show", "parcels.silver.parcels").stdout
+
+
+def test_the_code_location_shows_a_broken_product_as_an_asset_that_fails(products, tmp_path, settings):
+    import dagster as dg
+
+    from lakehouse_assets.platform.orchestration.autoload import load
+    from lakehouse_assets.platform.orchestration.code_location import definitions
+
+    found = definitions(settings, load(products({"parcels.py": GOOD, "letters.py": "import nowhere\n"})))
+    graph = found.resolve_asset_graph()
+    assert "some_products/letters.py:1: ModuleNotFoundError" in graph.get(dg.AssetKey(["letters", "broken"])).description
+    assert dg.AssetKey(["parcels", "silver", "parcels"]) in graph.executable_asset_keys
+    dg.Definitions.validate_loadable(found)
+
+
+def test_nothing_is_vacuumed_while_a_product_is_broken(products, tmp_path, monkeypatch):
+    """What its tables have not read, and what its models were trained on, is not known."""
+    monkeypatch.setenv("LAKEHOUSE_RETENTION_DAYS", "0")
+    products({"parcels.py": GOOD, "letters.py": "import nowhere\n"})
+    from lakehouse_assets.client import open_lakehouse
+    from lakehouse_assets.platform.operations.maintenance import KEEP_ALL
+    from lakehouse_assets.settings import Settings
+
+    lines: list[str] = []
+    settings = Settings.load(
+        {"LAKEHOUSE_PRODUCTS": "some_products", "LAKEHOUSE_ROOT": str(tmp_path / "root"), "LAKEHOUSE_RETENTION_DAYS": "0"}
+    )
+    assert open_lakehouse(settings=settings, notice=lines.append)._maintenance.retention == KEEP_ALL
+    assert len(lines) == 1
+
+
+def test_personal_data_of_a_broken_product_stays_masked(products, tmp_path):
+    from lakehouse_assets.client import open_lakehouse
+    from lakehouse_assets.settings import Settings
+
+    settings = Settings.load({"LAKEHOUSE_PRODUCTS": "some_products", "LAKEHOUSE_ROOT": str(tmp_path / "root")})
+    people = GOOD.replace('headers=(("parcel",),)', 'headers=(("parcel", "email"),), personal=("email",)')
+    products({"parcels.py": people})
+    assert open_lakehouse(settings=settings).context.policy.of("parcels.bronze.parcels").hides("email")
+    products({"parcels.py": people + "import nowhere\n"})
+    assert open_lakehouse(settings=settings, notice=lambda _: None).context.policy.of("parcels.bronze.parcels").hides("email")

@@ -27,7 +27,7 @@ class Orders:
     def under(root: Path, **policy: Any) -> "Orders":
         zone = LocalZone(root / "landing" / "orders", root / "archive" / "orders")
         tables = Lakehouse(str(root / "tables"))
-        feed = Feed("orders", headers=(("id", "value"),), **policy)
+        feed = Feed("orders", **{"headers": (("id", "value"),), **policy})
         ingestion = Ingestion(feed, zone, tables.table(landing.LOG), tables.table("shop.bronze.orders"), 10_000_000)
         ingestion.create("Orders.")
         zone.folder.mkdir(parents=True, exist_ok=True)

@@ -187,7 +187,7 @@ def test_a_truncated_parquet_file_is_refused(ingestion):
 def test_unknown_columns_are_rescued(ingestion):
     write(ingestion, "a.csv", "1,x,blue", header="id,value,colour")
     ingest(ingestion)
-    assert json.loads(ingestion.bronze.scan().collect()["_rescued"].item()) == {"colour": "blue"}
+    assert json.loads(ingestion.bronze.scan().collect()["_rescued"].item()) == {"_columns": {"colour": "blue"}}
 
 
 @pytest.mark.parametrize("name", [".a.csv", "_a.csv", "a.csv.part", "a.csv.tmp", "_temporary/a.csv", ".hidden/a.csv"])

@@ -33,7 +33,7 @@ def test_frame_is_the_declared_columns_then_row_and_rescued(tmp_path):
     parsed = parse(path, columns=COLUMNS, required=[OLD, NEW])
     frame = parsed.frame.collect()
     assert frame.schema == pl.Schema({**dict.fromkeys(COLUMNS, pl.String()), "_row": pl.Int64(), "_rescued": pl.String()})
-    assert frame.rows() == [(None, "1", "7", "2.50", 1, '{"Note":"x"}'), (None, "2", "8", None, 2, None)]
+    assert frame.rows() == [(None, "1", "7", "2.50", 1, '{"_columns":{"Note":"x"}}'), (None, "2", "8", None, 2, None)]
     assert parsed.rows == 2
 
 
@@ -50,7 +50,7 @@ def test_header_that_fits_no_variant_is_compared_with_the_closest(tmp_path):
 
 def test_no_required_columns_means_any_header(tmp_path):
     frame = parse(landed(tmp_path, "a.csv", b"x,y\n1,2\n"), columns=["Price"], required=[]).frame.collect()
-    assert frame.rows() == [(None, 1, '{"x":"1","y":"2"}')]
+    assert frame.rows() == [(None, 1, '{"_columns":{"x":"1","y":"2"}}')]
 
 
 def test_header_that_names_a_column_twice_is_refused(tmp_path):
@@ -59,7 +59,7 @@ def test_header_that_names_a_column_twice_is_refused(tmp_path):
 
 def test_columns_without_a_name_are_called_after_their_position(tmp_path):
     frame = parse(landed(tmp_path, "a.csv", b"Invoice,,Price,\n1,2,3,4\n5,,6,\n"), columns=OLD, required=[OLD]).frame.collect()
-    assert frame.rows() == [("1", "3", 1, '{"_column_2":"2","_column_4":"4"}'), ("5", "6", 2, None)]
+    assert frame.rows() == [("1", "3", 1, '{"_columns":{"_column_2":"2","_column_4":"4"}}'), ("5", "6", 2, None)]
 
 
 @pytest.mark.parametrize("name", ['a "quoted" \\ name', "^.*$", "*", "{}", "_row", "_note", "_rescued", "0", "é\n"])
@@ -68,7 +68,7 @@ def test_any_column_name_can_be_declared_or_rescued(tmp_path, name):
     path = landed(tmp_path, "a.csv", f"{cell},b\n1,2\n".encode())
     rescued = parse(path, columns=["b"], required=[]).frame.collect()
     assert rescued["b"].to_list() == ["2"]
-    assert json.loads(rescued["_rescued"].item()) == {name: "1"}
+    assert json.loads(rescued["_rescued"].item()) == {"_columns": {name.strip(): "1"}}
     if name not in {"_row", "_rescued"}:
         assert parse(path, columns=[name], required=[[name]]).frame.collect()[name].to_list() == ["1"]
 
@@ -146,7 +146,7 @@ class TestEncoding:
         lines = {"a.csv": 3, "a.jsonl": 2}
         assert f"line {lines[name]} is not utf-8: byte 0xA3" in reason
         assert "iconv -f windows-1252" in reason
-        assert "encoding of the feed" in reason
+        assert "declare encoding='cp1252' in the feed" in reason
 
     def test_wrong_line_is_named_far_into_the_file(self, tmp_path, name):
         first, *lines = self.content(name, "é").splitlines(keepends=True)
@@ -160,8 +160,12 @@ class TestEncoding:
         lines = {"a.csv": 4, "a.jsonl": 3}
         assert f"line {lines[name]} is not utf-16" in refusal(landed(tmp_path, name, content), encoding="utf-16-le")
 
-    def test_utf_16_that_was_not_expected_is_recognised(self, tmp_path, name):
-        assert "iconv -f utf-16" in refusal(landed(tmp_path, name, self.content(name, "x").encode("utf-16")))
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_utf_16_that_was_not_expected_is_recognised(self, tmp_path, name, encoding):
+        path = landed(tmp_path, name, self.content(name, "x").encode("utf-16"))
+        if encoding == "utf-8":
+            assert "encoding='utf-16' in the feed" in refusal(path, encoding=encoding)
+        assert parse(path, columns=COLUMNS, required=[OLD]).rows == 2
 
     def test_nul_bytes_are_refused(self, tmp_path, name):
         reason = refusal(landed(tmp_path, name, self.content(name, "\0").encode()))

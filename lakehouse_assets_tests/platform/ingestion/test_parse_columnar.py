@@ -94,7 +94,7 @@ def test_undeclared_columns_are_rescued_as_text(path):
     frame.write_parquet(path)
     rows = parse(path, columns=["b", "a"], required=[["a"]]).frame.collect()
     assert rows.drop(RESCUED).rows() == [(None, "1", 1), (None, "2", 2)]
-    assert rows[RESCUED].to_list() == ['{"_row":"7","x":"2.5","y":"[1]"}', None]
+    assert rows[RESCUED].to_list() == ['{"_columns":{"_row":"7","x":"2.5","y":"[1]"}}', None]
 
 
 def test_no_rows(path):

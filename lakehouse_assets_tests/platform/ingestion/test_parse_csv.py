@@ -70,12 +70,16 @@ def test_surplus_fields_are_rescued(path):
 def test_absent_fields_are_named_and_the_line_is_kept(path):
     frame = bronze(path, b'a,b,c\n1,2\n"x\ny"\r\n6,7,8\n', columns=("a", "c"))
     assert frame.drop(RESCUED).rows() == [("1", None), ("x\ny", None), ("6", "8")]
-    assert rescued(frame) == [{"b": "2", "_missing": ["c"], "_line": "1,2"}, {"_missing": ["b", "c"], "_line": '"x\ny"'}, {"b": "7"}]
+    assert rescued(frame) == [
+        {"_columns": {"b": "2"}, "_missing": ["c"], "_line": "1,2"},
+        {"_missing": ["b", "c"], "_line": '"x\ny"'},
+        {"_columns": {"b": "7"}},
+    ]
 
 
 def test_undeclared_and_surplus_fields_are_rescued_together(path):
     frame = bronze(path, 'a,"d ""é"""\n1,x\n2,"{""y"": 1}",z\n3,\n'.encode(), columns=("a",))
-    assert rescued(frame) == [{'d "é"': "x"}, {'d "é"': '{"y": 1}', "_extra": ["z"]}, None]
+    assert rescued(frame) == [{"_columns": {'d "é"': "x"}}, {"_columns": {'d "é"': '{"y": 1}'}, "_extra": ["z"]}, None]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.parse import RefusedFile, parse
 from lakehouse_assets.platform.ingestion.records import RESCUED, ROW
 
@@ -48,7 +49,9 @@ def test_values_as_text(path, value, text):
     frame = bronze(path, f'{{"a": {value}, "extra": {value}}}\n')
     assert frame["a"].item() == text
     assert frame["b"].item() is None
-    assert frame[RESCUED].item() == (None if text is None else json.dumps({"extra": text}, ensure_ascii=False, separators=(",", ":")))
+    assert frame[RESCUED].item() == (
+        None if text is None else json.dumps({"_columns": {"extra": text}}, ensure_ascii=False, separators=(",", ":"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -95,7 +98,11 @@ def test_only_a_newline_ends_a_line(path):
 
 def test_undeclared_keys_of_each_line_are_rescued(path):
     frame = bronze(path, '{"a":1,"x":null}\n{"b":2,"y":"z","x":{"n":1.0}}\n{"_line":3}\n')
-    assert frame.rows() == [("1", None, None), (None, "2", '{"y":"z","x":"{\\"n\\":1.0}"}'), (None, None, '{"_line":"3"}')]
+    assert frame.rows() == [
+        ("1", None, None),
+        (None, "2", '{"_columns":{"y":"z","x":"{\\"n\\":1.0}"}}'),
+        (None, None, '{"_columns":{"_line":"3"}}'),
+    ]
 
 
 def test_required_keys_may_be_spread_over_lines(path):
@@ -104,7 +111,7 @@ def test_required_keys_may_be_spread_over_lines(path):
         bronze(path, '{"a":1}\n{"b":2}\n', required=[["c"]])
 
 
-@pytest.mark.parametrize("content", ["a,b\n1,2\n", '[{"a": 1}, {"a": 2}]\n', "{}\n", '{"a":1}\r{"a":2}\r'])
+@pytest.mark.parametrize("content", ["a,b\n1,2\n", '[{"a": 1}, {"a": 2}\n', "{}\n", '{"a":1}\r{"a":2}\r'])
 def test_file_without_a_single_object_is_refused(path, content):
     with pytest.raises(RefusedFile, match=r"a\.jsonl: no line is a JSON object"):
         bronze(path, content)
@@ -123,8 +130,8 @@ JSON = st.recursive(
 def test_what_the_json_module_writes_comes_back(path, records, ensure_ascii):
     frame = bronze(path, "\n".join(json.dumps(record, ensure_ascii=ensure_ascii) for record in records) + "\n")
     for record, row in zip(records, frame.iter_rows(named=True), strict=True):
-        texts = {**row, **json.loads(row[RESCUED] or "{}")}
-        for key, value in record.items():
+        texts = {**row, **json.loads(row[RESCUED] or "{}").get("_columns", {})}
+        for key, value in zip(Expected(("a", "b")).recognised(list(record)), record.values(), strict=True):
             if isinstance(value, str) or value is None:
                 assert texts.get(key) == value
             else:

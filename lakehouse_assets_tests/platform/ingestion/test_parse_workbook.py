@@ -1,4 +1,4 @@
-"""XLSX: the first sheet comes as text, cell by cell, as the workbook holds it."""
+"""XLSX: a sheet comes as text, cell by cell, as the workbook holds it."""
 
 from datetime import date, datetime, time
 
@@ -20,7 +20,6 @@ def write(path, rows, first=(0, 0)) -> None:
         sheet = workbook.add_worksheet()
         for index, row in enumerate(rows):
             sheet.write_row(first[0] + index, first[1], row)
-        workbook.add_worksheet().write(0, 0, "another sheet")
 
 
 def bronze(path, columns=("a", "b"), required=(("a",),)) -> pl.DataFrame:
@@ -69,14 +68,14 @@ def test_cells_as_text(path, value, text):
     assert bronze(path)["a"].to_list() == [text, "text between", text]
 
 
-def test_only_the_first_sheet_is_read_wherever_its_table_stands(path):
+def test_a_table_is_read_wherever_it_stands(path):
     write(path, [["a", "b"], [1, "x"], [None, None], [2, None]], first=(3, 2))
     assert bronze(path).rows() == [("1", "x", None), ("2", None, None)]
 
 
 def test_undeclared_and_nameless_columns_are_rescued(path):
     write(path, [["a", "x", None], [1, 2.5, None], [2, None, 3], [4, None, None]])
-    assert bronze(path, columns=["a"]).rows() == [("1", '{"x":"2.5"}'), ("2", '{"_column_3":"3"}'), ("4", None)]
+    assert bronze(path, columns=["a"]).rows() == [("1", '{"_columns":{"x":"2.5"}}'), ("2", '{"_columns":{"_column_3":"3"}}'), ("4", None)]
 
 
 def test_header_without_rows_gives_no_rows(path):
@@ -86,7 +85,7 @@ def test_header_without_rows_gives_no_rows(path):
 
 def test_header_that_does_not_fit_is_refused(path):
     write(path, [["b", "x"], [1, 2]])
-    with pytest.raises(RefusedFile, match=r"a\.xlsx: the header lacks 'a'; it has 'b', 'x' instead"):
+    with pytest.raises(RefusedFile, match=r"a\.xlsx, sheet 'Sheet1': the header lacks 'a'; it has 'b', 'x' instead"):
         bronze(path)
     write(path, [["a", "b", "a"], [1, 2, 3]])
     with pytest.raises(RefusedFile, match="'a' more than once"):
@@ -95,7 +94,7 @@ def test_header_that_does_not_fit_is_refused(path):
 
 def test_empty_sheet_is_refused(path):
     write(path, [])
-    with pytest.raises(RefusedFile, match=r"a\.xlsx: the first sheet is empty"):
+    with pytest.raises(RefusedFile, match=r"a\.xlsx: no cell of its sheets has a value"):
         bronze(path)
 
 

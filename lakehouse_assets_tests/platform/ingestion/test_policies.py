@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.ingestion import archive, bronze, landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.landing import RequestRefused
 from lakehouse_assets.platform.ingestion.opened import parse_by_policy
@@ -76,7 +77,7 @@ def test_the_refusal_of_a_file_without_a_header_shows_no_personal_data(tmp_path,
     for personal in ((), ("email",)):
         feed = Feed("people", headers=(("id", "name", "email"),), personal=personal)
         with pytest.raises(RefusedFile, match=r"a\.csv: the header (lacks 'id', 'name', 'email'; it has|names)") as refused:
-            parse_by_policy(file, feed, feed.columns)
+            parse_by_policy(file, file.name, feed, feed.columns, child=Child(), gain=lambda _: False)
         assert ("Eve" in str(refused.value)) is not bool(personal)
         assert ("not shown: the feed has personal columns" in str(refused.value)) is bool(personal)
 
@@ -130,7 +131,7 @@ def test_names_that_cannot_be_columns_are_rescued(orders):
     orders.write("a.csv", "1,x,mine,2", header="id,value,_file,ID")
     orders.run()
     assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE]
-    assert json.loads(orders.rows("_rescued")[0][0]) == {"_file": "mine", "ID": "2"}
+    assert json.loads(orders.rows("_rescued")[0][0]) == {"_columns": {"_file": "mine", "ID": "2"}}
 
 
 def test_rescue_keeps_bronze_as_it_is(orders):
@@ -138,7 +139,7 @@ def test_rescue_keeps_bronze_as_it_is(orders):
     orders.write("a.csv", "1,x,blue", header="id,value,colour")
     orders.run()
     assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE]
-    assert json.loads(orders.rows("_rescued")[0][0]) == {"colour": "blue"}
+    assert json.loads(orders.rows("_rescued")[0][0]) == {"_columns": {"colour": "blue"}}
 
 
 def test_refuse_names_the_columns_and_what_bronze_gained_before_counts_as_declared(orders):

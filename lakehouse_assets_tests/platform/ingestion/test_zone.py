@@ -55,10 +55,16 @@ def test_a_file_of_an_impossible_time_is_seen(zone, at):
     assert names(zone) == ["a"]
 
 
-def test_pipes_and_folders_are_no_files(zone):
+def test_what_is_no_file_is_listed_and_cannot_be_opened(zone):
     os.mkfifo(zone.folder / "pipe.csv")
     (zone.folder / "folder.csv").mkdir()
-    assert names(zone) == []
+    (zone.folder / "folder").mkdir()
+    (zone.folder / "part.csv").mkdir()
+    (zone.folder / "part.csv" / "0.csv").write_text("a")
+    assert sorted(names(zone)) == ["folder.csv", "part.csv/0.csv", "pipe.csv"]
+    for name, why in (("pipe.csv", "it is a named pipe"), ("folder.csv", "it is an empty folder")):
+        with pytest.raises(OSError, match=why):
+            zone.open(name)
 
 
 def test_a_link_within_the_folder_is_followed(zone):

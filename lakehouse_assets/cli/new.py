@@ -1,0 +1,98 @@
+"""`lakehouse new`: a product from sample files."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lakehouse_assets.cli.shared import CONSOLE, add_row, client, grid, plural, right
+
+if TYPE_CHECKING:
+    from lakehouse_assets.client import Client
+    from lakehouse_assets.scaffold.guess import Table
+    from lakehouse_assets.scaffold.new import NewProduct
+
+_WHAT = {
+    "bronze.py": "the feeds: headers of the files, personal columns",
+    "contracts.py": "what each table promises; descriptions to fill in are marked TODO",
+    "silver.py": "texts become values; one function a feed",
+    "gold.py": "what is counted and added up",
+}
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("product")
+@click.argument("files", nargs=-1, type=_PATH)
+@click.option("--from", "first", multiple=True, required=True, type=_PATH, metavar="FILE…", help="Sample files: CSV, JSONL, XLSX, parquet.")
+@click.option("--key", "keys", multiple=True, metavar="COLUMN[,COLUMN]", help="What tells the rows of a file apart; may be repeated.")
+@click.option("--time", "times", multiple=True, metavar="COLUMN", help="When a row happened; may be repeated.")
+@click.option("--land", is_flag=True, help="Also land the files, so that the next run reads them.")
+def new(
+    product: str, files: tuple[Path, ...], *, first: tuple[Path, ...], keys: tuple[str, ...], times: tuple[str, ...], land: bool
+) -> None:
+    """Write the PRODUCT that sample files suggest: feeds, contracts, silver, gold and a test. It runs at once; go on by editing it.
+
+    Each guess stands in the code as a comment with its evidence. Nothing is ever overwritten.
+
+    \b
+    Examples:
+      lakehouse new library --from loans.csv books.csv
+      lakehouse new shop --from 2026/*.csv --key order_id,line --time ordered_at --land
+    """
+    opened = client()
+    written = opened.new_product(product, [*first, *files], keys=keys, times=times)
+    _print_tree(written)
+    _print_guesses(written)
+    if land:
+        _land(opened, written)
+    _print_next(written, landed=land)
+
+
+def _print_tree(written: "NewProduct") -> None:
+    CONSOLE.print(f"[bold]{_shown(written.folder)}/[/]")
+    for name in sorted(set(written.files) - {"__init__.py"}):
+        CONSOLE.print(f"  {name:20} {_WHAT.get(name, 'invented rows through the functions')}", markup=False)
+
+
+def _print_guesses(written: "NewProduct") -> None:
+    shown = grid("feed", right("rows"), "key", "time", "gold")
+    for table in written.tables:
+        gold = f"{written.name}.gold.{table.gold.name}" if table.gold else ""
+        add_row(shown, table.name, f"{table.sample.total:,}", ", ".join(table.key) or "none", table.time.name if table.time else "", gold)
+    CONSOLE.print()
+    CONSOLE.print(shown)
+    if written.doubts:
+        CONSOLE.print(f"\n{plural(len(written.doubts), 'guess')} to look at first:".replace("guesss", "guesses"))
+        for doubt in written.doubts:
+            CONSOLE.print(f"  {doubt}", markup=False)
+
+
+def _land(opened: "Client", written: "NewProduct") -> None:
+    CONSOLE.print()
+    with_product = opened.with_products(written.setting)
+    for table in written.tables:
+        for place, is_new in with_product.land(table.name, table.sample.files):
+            CONSOLE.print(f"landed {place}" if is_new else f"{place} is already there", markup=False)
+
+
+def _print_next(written: "NewProduct", *, landed: bool) -> None:
+    CONSOLE.print("\nNext:")
+    lines = [f"export LAKEHOUSE_PRODUCTS={written.setting}"] if written.setting else []
+    if not landed:
+        lines += [_landing(table) for table in written.tables]
+    lines.append(f"lakehouse run group:{written.name}")
+    shown = next((f"gold.{table.gold.name}" for table in written.tables if table.gold), f"silver.{written.tables[0].name}")
+    lines.append(f"lakehouse show {written.name}.{shown}")
+    for line in lines:
+        CONSOLE.print(f"  {line}", style="bold", markup=False, soft_wrap=True)
+
+
+def _landing(table: "Table") -> str:
+    return shlex.join(["lakehouse", "land", table.name, *map(str, table.sample.files)])
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

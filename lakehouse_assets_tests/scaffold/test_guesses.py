@@ -1,0 +1,286 @@
+"""Single guesses: names, personal data by content, dates, keys, and what is refused and why."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from click.testing import CliRunner, Result
+
+from lakehouse_assets.cli.main import main
+from lakehouse_assets.scaffold import personal
+from lakehouse_assets.scaffold.dates import as_texts, dates_in
+from lakehouse_assets.scaffold.names import column_names, feed_name, singular
+from lakehouse_assets.scaffold.readings import Values, reading_of
+from lakehouse_assets_tests.scaffold.files import write
+
+
+def reading(*texts: str | None, column: str = "value", hidden: bool = False):
+    values = pl.Series(texts, dtype=pl.String)
+    return reading_of(Values(column, values, lambda index: f"row {index + 1}", hidden))
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("InvoiceDate", "invoice_date"),
+        ("Customer ID", "customer_id"),
+        ("HTTPStatus", "http_status"),
+        ("Straße & Nr.", "strasse_nr"),
+        ("order", "sale_order"),
+        ("class", "sale_class"),
+        ("2024", "sale_2024"),
+        ("date", "sale_date"),
+        ("to_schema", "sale_to_schema"),
+        ("🙂", "sale_column_1"),
+        ("id", "id"),
+        ("text", "text"),
+    ],
+)
+def test_a_column_has_a_name_that_python_and_sql_take(column, name):
+    assert column_names([column], "sale") == {column: name}
+
+
+def test_names_stay_apart():
+    assert column_names(["a b", "a_b", "A-B"], "sale") == {"a b": "a_b", "a_b": "a_b_2", "A-B": "a_b_3"}
+
+
+@pytest.mark.parametrize(
+    ("file", "feed"),
+    [
+        ("loans_2024-01.csv", "loans"),
+        ("Export Loans (2).CSV.gz", "export_loans"),
+        ("2024.csv", "rows_of_library"),
+        ("table.csv", "library_table"),
+        ("list.parquet", "library_list"),
+    ],
+)
+def test_a_feed_is_called_after_its_files(file, feed):
+    assert feed_name(file, "library", []) == feed
+    assert feed_name(file, "library", [feed]) not in {feed, ""}
+
+
+def test_one_of_many():
+    assert [singular(name) for name in ("loans", "categories", "boxes", "addresses", "bus", "news", "data")] == [
+        *("loan", "category", "box", "address", "bus", "new", "data")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "values"),
+    [
+        ("e-mail", ["ann@example.org", "bob@example.org"]),
+        ("IBAN", ["DE89 3704 0044 0532 0130 00", "GB82WEST12345698765432"]),
+        ("card number", ["4111 1111 1111 1111", "378282246310005"]),
+        ("IP address", ["10.0.0.1", "2001:db8::1"]),
+        ("phone", ["+44 20 7946 0018", "0049 30 901820"]),
+        ("e-mail address within the text of 1 of 3", ["call back", "write to ann@example.org", "done"]),
+    ],
+)
+def test_personal_data_is_seen_in_its_values(said, values):
+    found = personal.by_content(pl.Series(values))
+    assert found is not None
+    assert said in found
+    assert not any(value in found for value in values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["DE89370400440532013001"],
+        ["4111111111111112"],
+        ["256.1.1.1"],
+        ["20240131", "20240201"],
+        ["1.2.3"],
+        ["12:30"],
+        ["0301234567"],
+        ["a@b"],
+    ],
+)
+def test_what_only_looks_like_it_is_not(values):
+    assert personal.by_content(pl.Series(values)) is None
+
+
+@pytest.mark.parametrize(
+    "column", ["Email", "e-mail", "Telefonnummer Telefon", "Vorname", "birth_date", "DateOfBirth", "IBAN", "customer_name", "ip"]
+)
+def test_personal_data_is_seen_in_a_name(column):
+    assert personal.by_name(column) == "by its name"
+
+
+@pytest.mark.parametrize("column", ["product_name", "depot", "shipping", "filename", "description"])
+def test_other_names_say_nothing(column):
+    assert personal.by_name(column) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "reader", "formats"),
+    [
+        (["2024-01-31", "2024-02-01"], "day", ("%Y-%m-%d",)),
+        (["31.01.2024", "1.2.2024"], "day", ("%d.%m.%Y",)),
+        (["31/01/24", "01/02/24"], "day", ("%d/%m/%y",)),
+        (["01/31/2024", "01/02/2024"], "day", ("%m/%d/%Y",)),
+        (["3 Jan 2024", "14 Feb 2024"], "day", ("%d %b %Y",)),
+        (["2024-01-31T10:00:00Z", "2024-01-31T10:00:00.5Z"], "timestamp", ("%Y-%m-%dT%H:%M:%S%.fZ",)),
+        (["2024-01-31T10:00:00+01:00"], "timestamp", ("%Y-%m-%dT%H:%M:%S%.f%:z",)),
+        (["31.01.2024 10:00", "01.02.2024 11:30"], "timestamp", ("%d.%m.%Y %H:%M",)),
+        (["1/31/2024 3:05 PM"], "timestamp", ("%m/%d/%Y %I:%M %p",)),
+        (["2024-01-31"] * 3 + ["31.01.2024"], "day", ("%Y-%m-%d", "%d.%m.%Y")),
+    ],
+)
+def test_dates_are_read_by_their_formats(texts, reader, formats):
+    found = dates_in(pl.Series(texts))
+    assert found is not None
+    assert (found.reader, found.formats, found.read) == (reader, formats, len(texts))
+    values = pl.Series("value", texts).to_frame().select(found.conformed().read(pl.col("value"))).to_series()
+    again = as_texts(values.drop_nulls().head(1), formats[0])
+    assert dates_in(again) is not None, "what the generated test writes is read again"
+
+
+def test_the_order_of_day_and_month_has_its_evidence():
+    decided = dates_in(pl.Series(["01/02/2024", "13/02/2024", "03/04/2024"]))
+    assert (decided.order, decided.decided_at, decided.is_doubtful) == ("day first: 2 of 3 values can be read either way", 1, False)
+    assert dates_in(pl.Series(["01/02/2024", "03/04/2024"])).is_doubtful
+    mixed = dates_in(pl.Series(["13/02/2024", "14/02/2024", "02/15/2024"]))
+    assert mixed.formats == ("%d/%m/%Y",)
+    assert "1 only fit the other order and are not read" in mixed.order
+
+
+@pytest.mark.parametrize("texts", [["12", "13"], ["2024", "2025"], ["a", "b"], ["1.5", "2.5"], ["24:00", "11:30"], ["20240131"]])
+def test_what_is_no_date(texts):
+    assert dates_in(pl.Series(texts)) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "column", "reader"),
+    [
+        (["1", "2"], "n", "whole_number"),
+        (["1.0", "2"], "n", "whole_number"),
+        (["1.5", "2"], "n", "number"),
+        (["01", "2"], "n", "code"),
+        (["1", "2"], "customer_id", "code"),
+        (["1234567890123456789", "1"], "n", "code"),
+        (["yes", "no"], "n", "choice"),
+        (["TRUE"], "n", "choice"),
+        (["T"], "n", "text"),
+        (["a", "1"], "n", "text"),
+        ([None, None], "n", "text"),
+        (["20240131"], "day", "day"),
+        (["20240131"], "n", "whole_number"),
+        (["-", "3"], "n", "whole_number"),
+        (["-", "x"], "n", "text"),
+    ],
+)
+def test_a_reader_is_chosen_by_values_and_name(texts, column, reader):
+    assert reading(*texts, column=column).reader == reader
+
+
+def test_a_few_values_that_do_not_fit_are_named_or_counted():
+    texts = [*map(str, range(19)), "x9"]
+    open_, hidden = reading(*texts), reading(*texts, hidden=True)
+    assert open_.reader == hidden.reader == "whole_number"
+    assert "('x9' in row 20)" in open_.evidence
+    assert "(row 20)" in hidden.evidence
+    assert open_.doubt == "1 of 20 values are not a whole number and go to quarantine"
+    assert reading("1", "2", "x9").reader == "text", "of three values one is no slip"
+
+
+# --- the command
+
+
+def package(folder: Path) -> Path:
+    """Of this test alone: Python imports one package of a name."""
+    return folder / f"guessed_{folder.name}"
+
+
+def new(folder: Path, *words: str) -> Result:
+    environment = {"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(package(folder))}
+    return CliRunner(env=environment).invoke(main, ["new", *words], catch_exceptions=False)
+
+
+@pytest.fixture
+def sales(tmp_path) -> str:
+    lines = [[row, row % 5, f"2026-01-{row + 1:02d}", f"2026-02-{row + 1:02d}", row * 2] for row in range(25)]
+    return str(write(tmp_path, "sales.csv", [["number", "till", "sold", "booked", "amount"], *lines]))
+
+
+@pytest.mark.parametrize("name", ["Sales", "my-shop", "2nd", "a__b", "class", "platform", "a.b", "../x", "_x"])
+def test_a_name_that_cannot_be_one(tmp_path, sales, name):
+    result = new(tmp_path, name, "--from", sales)
+    assert result.exit_code == 1
+    assert "name" in result.output
+    assert not package(tmp_path).exists()
+
+
+def test_nothing_is_overwritten(tmp_path, sales):
+    assert new(tmp_path, "shop", "--from", sales).exit_code == 0
+    mine = package(tmp_path) / "shop" / "gold.py"
+    mine.write_text("# mine")
+    again = new(tmp_path, "shop", "--from", sales)
+    assert again.exit_code == 1
+    assert "exists, and nothing is written over it" in again.output
+    assert mine.read_text() == "# mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.csv", "", "empty.csv is empty"),
+        ("header.csv", "a,b\n", "there is a header and no row"),
+        ("twice.csv", "a,a\n1,2\n", "names 'a' more than once"),
+        ("picture.png", "x", "no known format ends in '.png'"),
+        ("broken.parquet", "x", "broken.parquet"),
+        ("missing.csv", None, "missing.csv"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    result = new(tmp_path, "shop", "--from", str(tmp_path / name))
+    assert result.exit_code == 1
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert not package(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--key", "numbr"), "no file has a column 'numbr'. Did you mean number?"),
+        (("--time", "when"), "no file has a column 'when'. There are: number, till"),
+        (("--time", "amount"), "--time amount: its values are not read as dates"),
+        (("--key", "number,sold,nope"), "no file has a column 'nope'"),
+    ],
+)
+def test_a_declared_column_that_is_not_there(tmp_path, sales, words, said):
+    result = new(tmp_path, "shop", "--from", sales, *words)
+    assert result.exit_code == 1
+    assert said in result.output
+
+
+def test_declared_columns_count(tmp_path, sales):
+    result = new(tmp_path, "shop", "--from", sales, "--key", "till,sold", "--time", "booked")
+    assert result.exit_code == 0, result.output
+    code = (package(tmp_path) / "shop" / "silver.py").read_text()
+    assert 'kind=Upsert(key=("till", "sold"))' in code
+    assert "# till, sold: declared; unique in 25 of 25 rows" in code
+    assert 'month=pl.col("booked")' in code
+
+
+def test_a_declared_key_that_repeats_is_said(tmp_path, sales):
+    result = new(tmp_path, "shop", "--from", sales, "--key", "till")
+    assert "key till: declared; 5 different in 25 rows: of rows with one key the later one counts" in result.output.replace("\n", "")
+
+
+def test_what_is_printed_can_be_typed(tmp_path, sales):
+    output = new(tmp_path, "shop", "--from", sales).output
+    assert f"lakehouse land sales {sales}" in output
+    assert "lakehouse run group:shop" in output
+    assert "lakehouse show shop.gold.daily_sales" in output
+    assert "LAKEHOUSE_PRODUCTS" not in output, "the setting names the package already"
+
+
+def test_a_feed_of_another_product_keeps_its_name(tmp_path, sales):
+    assert new(tmp_path, "shop", "--from", sales).exit_code == 0
+    result = new(tmp_path, "second", "--from", sales)
+    assert result.exit_code == 0, result.output
+    assert 'Feed(\n        "second_sales"' in (package(tmp_path) / "second" / "bronze.py").read_text()
