@@ -19,7 +19,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
-from lakehouse_assets.platform.orchestration import checks, describe, versions
+from lakehouse_assets.platform.orchestration import checks, describe, planned, versions
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
@@ -240,11 +240,13 @@ def _spec(
     )
 
 
-def _step(name: str, specs: list[dg.AssetSpec], planned: list[dg.AssetCheckSpec]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+def _step(
+    name: str, specs: list[dg.AssetSpec], check_specs: list[dg.AssetCheckSpec]
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """The step that writes a declared table: one writer at a time, retried where that may help, and selectable in part.
 
-    A step may do more than was selected of it, and Dagster takes only that. Where it fails for good, each check that has no result yet gets
-    one that says why.
+    A step may do more than was selected of it, and Dagster takes only that. Where it fails for good, each check that has no result yet
+    keeps its last one.
     """
     op = name.replace(".", "__")
 
@@ -252,7 +254,7 @@ def _step(name: str, specs: list[dg.AssetSpec], planned: list[dg.AssetCheckSpec]
         @dg.multi_asset(
             name=op,
             specs=specs,
-            check_specs=planned,
+            check_specs=check_specs,
             required_resource_keys={"lakehouse", "mlflow"},
             retry_policy=_RETRIES,
             pool=op,
@@ -273,7 +275,7 @@ def _step(name: str, specs: list[dg.AssetSpec], planned: list[dg.AssetCheckSpec]
                 raise
             except _FINAL as error:
                 text = _one_line(name, error)
-                yield from (checks.not_evaluated(check, text) for check in sorted(waiting, key=lambda check: check.name))
+                yield from (planned.kept(context.instance, check, text) for check in sorted(waiting, key=lambda check: check.name))
                 # Polars puts values of rows into its messages, which may be personal: the cause is not shown.
                 raise dg.Failure(text, allow_retries=False) from (None if isinstance(error, pl.exceptions.PolarsError) else error)
 

@@ -16,6 +16,7 @@ from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG
 from lakehouse_assets.platform.orchestration.automation import everything
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.instance import free_slots_of_ended_runs, instance
+from lakehouse_assets.platform.orchestration.planned import settle
 from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
@@ -137,9 +138,11 @@ def execute(
                 running = thread.is_alive()  # asked before the events are taken, so that the last ones are
                 events.take()
                 on_progress(outcome)
+            settle(opened, outcome.run_id)
         except KeyboardInterrupt:
             if (started := opened.get_run_by_id(outcome.run_id)) is not None:
                 opened.report_run_canceled(started, message="Interrupted.")
+                settle(opened, outcome.run_id)
             raise
     if errors:
         raise errors[0]
