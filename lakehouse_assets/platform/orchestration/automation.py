@@ -54,7 +54,7 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
         return [refresh, maintain]
     selection = dg.AssetSelection.assets(*[key_of(model.name) for model in models])
     train = dg.define_asset_job(
-        TRAIN, selection.downstream(), description="Train the models, let the gate decide, and score with the champion."
+        TRAIN, selection.downstream().materializable(), description="Train the models, let the gate decide, and score with the champion."
     )
     return [refresh, train, maintain]
 
@@ -62,9 +62,9 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
 def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition]:
     """The daily refresh, the weekly training and the nightly maintenance, all on."""
     lines = {
-        "daily_refresh": (REFRESH, settings.refresh_schedule),
-        "weekly_training": (TRAIN, settings.train_schedule),
-        "nightly_maintenance": (MAINTENANCE, settings.maintenance_schedule),
+        "daily_refresh": (REFRESH, settings.refresh_schedule, "New files to predictions, also where no file came."),
+        "weekly_training": (TRAIN, settings.train_schedule, "Trains the models; a gate decides which version is champion."),
+        "nightly_maintenance": (MAINTENANCE, settings.maintenance_schedule, "Compacts, checkpoints and vacuums the tables that need it."),
     }
     return [
         dg.ScheduleDefinition(
@@ -73,8 +73,9 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
             cron_schedule=line,
             execution_timezone=settings.timezone,
             default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=text,
         )
-        for name, (job, line) in lines.items()
+        for name, (job, line, text) in lines.items()
         if job != TRAIN or models
     ]
 

@@ -10,8 +10,9 @@ from lakehouse_assets.settings import Settings
 
 def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     """What Dagster loads."""
+    tables = str(settings.tables)
     own = dg.Definitions(
-        assets=[*declared.assets(), maintenance.asset(declared.declarations)],
+        assets=[*declared.assets(tables), maintenance.asset(declared.declarations, tables)],
         jobs=automation.jobs(declared.models),
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],

@@ -8,22 +8,18 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, LOG, SCHEMA, Maintenance
-from lakehouse_assets.platform.orchestration import describe, versions
-from lakehouse_assets.platform.orchestration.assets import key_of
+from lakehouse_assets.platform.orchestration import columns, describe, versions
+from lakehouse_assets.platform.orchestration.assets import key_of, platform_spec
 
 
-def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
-    """The log of maintenance as an asset: to materialize it is maintenance."""
-    code = versions.hashed(SCHEMA)
-    spec = dg.AssetSpec(
-        key_of(LOG),
-        group_name="platform",
-        description=DESCRIPTION,
-        kinds={"deltalake"},
-        owners=["team:platform"],
-        metadata=describe.columns(SCHEMA),
-        code_version=code,
-    )
+def asset(declarations: Sequence[Declaration], tables: str = "") -> dg.AssetsDefinition:
+    """The log of maintenance as an asset: to materialize it is maintenance.
+
+    Args:
+        declarations: All declarations, whose tables are maintained.
+        tables: Root of the tables, which the web UI shows; empty if it is not known.
+    """
+    spec = platform_spec(LOG, DESCRIPTION, SCHEMA, columns.OF_MAINTENANCE, tables)
 
     @dg.multi_asset(name="platform__maintenance__log", specs=[spec], required_resource_keys={"lakehouse", "mlflow"})
     def maintenance_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -45,6 +41,8 @@ def asset(declarations: Sequence[Declaration]) -> dg.AssetsDefinition:
             "bytes_freed": sum(done.bytes_freed for done in maintained),
         }
         log = lakehouse.table(LOG)
-        yield dg.MaterializeResult(key_of(LOG), metadata=describe.table(log) | counts, data_version=versions.of_data(log, code))
+        yield dg.MaterializeResult(
+            key_of(LOG), metadata=describe.table(log) | counts, data_version=versions.of_data(log, spec.code_version or "")
+        )
 
     return maintenance_log
