@@ -43,14 +43,29 @@ def test_every_declared_table_and_its_quarantine_is_an_asset(graph):
 def test_assets_say_what_they_are(graph):
     for asset in load(products).tables:
         node = graph.get(key_of(asset.name))
-        assert node.group_name == asset.name.split(".")[0]
+        assert node.group_name == f"{asset.product}/{asset.layer}"
         assert node.owners == [asset.owner]
         assert node.description
         schema = node.metadata["dagster/column_schema"]
         assert [column.name for column in schema.columns] == list(asset.schema)
         promised = set(asset.contract.to_schema().columns)
         assert all(column.description for column in schema.columns if column.name in promised), asset.name
-        assert {"deltalake", asset.layer} <= set(node.kinds)
+        assert node.kinds == {"deltalake", asset.layer}
+        assert node.tags.items() >= {"product": asset.product, "layer": asset.layer}.items()
+        assert ("pii" in node.tags) == bool(asset.personal)
+
+
+def test_every_column_of_every_asset_is_described(graph):
+    for key in graph.get_all_asset_keys():
+        schema = graph.get(key).metadata["dagster/column_schema"]
+        assert [column.name for column in schema.columns if not column.description] == [], key
+
+
+def test_every_asset_says_where_its_table_is(graph):
+    for key in graph.get_all_asset_keys():
+        metadata = graph.get(key).metadata
+        assert metadata["dagster/table_name"] == ".".join(key.path)
+        assert metadata["dagster/uri"].endswith("/".join(key.path))
 
 
 def test_every_table_has_its_contract_as_a_blocking_check(graph):
@@ -208,7 +223,7 @@ def test_a_new_folder_is_a_new_product(settings, tmp_path, monkeypatch):
     found = definitions(settings, declared)
     assert {"parcels.silver.parcels__quarantine", "sales.gold.daily_revenue"} <= names(found.resolve_asset_graph())
     land_text(settings, "parcels", "1.csv", "parcel,grams\nA,100\nB,-1\nC,12x\n")
-    keys = [key for key in found.resolve_asset_graph().get_all_asset_keys() if key.path[0] in {"parcels", "platform"}]
+    keys = [key for key in found.resolve_asset_graph().executable_asset_keys if key.path[0] in {"parcels", "platform"}]
     with dg.DagsterInstance.ephemeral() as instance:
         result = found.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance, asset_selection=keys)
     assert result.success

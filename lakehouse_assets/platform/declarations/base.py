@@ -17,6 +17,7 @@ from lakehouse_assets.platform.quality.declaration_error import DeclarationError
 
 QUARANTINE_SUFFIX = "__quarantine"
 
+_OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
 
@@ -114,8 +115,24 @@ def require_distinct(where: str, names: Iterable[str]) -> None:
 
 
 def owner_of(name: str, owner: str | None) -> str:
-    """Who answers for a table: the product's team unless somebody is named."""
-    return owner or f"team:{name.split('.', maxsplit=1)[0]}"
+    """Who answers for a table: the product's team unless somebody is named.
+
+    Raises:
+        DeclarationError: An owner is neither a team nor an e-mail address.
+    """
+    given = owner or f"team:{name.split('.', maxsplit=1)[0]}"
+    for one in owners_of(given):
+        if not _OWNER.fullmatch(one):
+            raise DeclarationError(
+                f"{name}: owner={given!r}: write team:NAME or an e-mail address, or several with commas between, as in "
+                "'team:sales, ada@example.org'"
+            )
+    return given
+
+
+def owners_of(owner: str) -> list[str]:
+    """The teams and people of an owner, which are separated by commas."""
+    return [one.strip() for one in owner.split(",")]
 
 
 def text_of(function: Any) -> str:

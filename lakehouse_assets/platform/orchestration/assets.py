@@ -1,10 +1,12 @@
-"""From declarations to Dagster: an asset for each table, quarantine, feature set, model and prediction table, and the landing log.
+"""From declarations to Dagster: an asset for each table, feature set, model and prediction table, and the landing log.
 
-An asset runs what `pipeline` and `ingestion` do and shows it with `checks`, `describe` and `versions`. It decides nothing about rows, and
-does not look at the kind of a table.
+A quarantine is an asset without a step of its own: the step of its table writes it. An asset runs what `pipeline` and `ingestion` do and
+shows it with `checks`, `columns`, `describe` and `versions`. It decides nothing about rows, and does not look at the kind of a table.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
@@ -12,7 +14,7 @@ import dagster as dg
 import polars as pl
 
 from lakehouse_assets.platform.compute.progress import telling
-from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.base import Declaration, owners_of
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -20,7 +22,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
-from lakehouse_assets.platform.orchestration import checks, describe, versions
+from lakehouse_assets.platform.orchestration import checks, columns, describe, planned, versions
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
@@ -33,12 +35,35 @@ from lakehouse_assets.platform.wording import counted
 FULL_REFRESH_TAG = "lakehouse/full_refresh"
 
 Places = Mapping[str, dg.LocalFileCodeReference]
-"""By name of a declaration, where it is written."""
+
+# Layers that people read are refreshed daily by default.
+_FRESH_LAYERS = ("gold", "predictions")
+_WARN_AFTER, _FAIL_AFTER = timedelta(hours=30), timedelta(hours=54)
 
 # Every write is done once however often it is tried (law 1), so a retry is safe.
 _RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+_CONFIG = {
+    "full_refresh": dg.Field(
+        bool,
+        default_value=False,
+        description="Compute the table from all rows of its sources, as after a change of its function. A model is trained again.",
+    )
+}
 # What comes out the same every time is not retried.
 _FINAL = (ContractBroken, RowsLost, StorageError, ValueError, TypeError, pl.exceptions.PolarsError)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where declarations are written and where their tables are.
+
+    Attributes:
+        code: By name of a declaration, where it is written.
+        tables: Root of the tables; empty if it is not known.
+    """
+
+    code: Places
+    tables: str = ""
 
 
 def key_of(name: str) -> dg.AssetKey:
@@ -46,20 +71,22 @@ def key_of(name: str) -> dg.AssetKey:
     return dg.AssetKey(name.split("."))
 
 
-def build(catalog: Catalog, places: Places = MappingProxyType({})) -> list[dg.AssetsDefinition]:
+def build(catalog: Catalog, places: Places = MappingProxyType({}), tables: str = "") -> list[dg.AssetsDefinition]:
     """The assets of all declarations, and the landing log that the feeds share.
 
     Args:
         catalog: The declarations.
         places: Where declarations without a function are written.
+        tables: Root of the tables, which the web UI shows; empty if it is not known.
     """
     functions = {table.name: table.function for table in catalog.tables} | {model.name: model.train for model in catalog.models}
-    known = {**places, **versions.of_functions(functions)}
+    site = Site({**places, **versions.of_functions(functions)}, tables)
     return [
-        _landing_log(catalog.feeds),
-        *(_feed(feed, known) for feed in catalog.feeds),
-        *(_table(table, known) for table in catalog.tables),
-        *(_model(model, known) for model in catalog.models),
+        _landing_log(catalog.feeds, site),
+        *(_feed(feed, site) for feed in catalog.feeds),
+        *(_table(table, site) for table in catalog.tables),
+        *(_quarantine(table, site) for table in catalog.tables),
+        *(_model(model, site) for model in catalog.models),
     ]
 
 
@@ -76,17 +103,23 @@ def ingestion(asset: FeedDeclaration, resource: Any) -> Ingestion:
     )
 
 
-def _landing_log(feeds: list[FeedDeclaration]) -> dg.AssetsDefinition:
-    code = versions.hashed(landing.SCHEMA)
-    spec = dg.AssetSpec(
-        key_of(landing.LOG),
-        group_name="platform",
-        description=landing.DESCRIPTION,
-        kinds={"deltalake", "file"},
-        owners=["team:platform"],
-        metadata=describe.columns(landing.SCHEMA),
-        code_version=code,
+def platform_spec(name: str, description: str, schema: Mapping[str, pl.DataType], texts: Mapping[str, str], tables: str) -> dg.AssetSpec:
+    """The asset of a table that the platform keeps for itself."""
+    product, layer, _ = name.split(".")
+    return dg.AssetSpec(
+        key_of(name),
+        group_name=f"{product}/{layer}",
+        description=description,
+        kinds={"deltalake"},
+        owners=[f"team:{product}"],
+        tags={"product": product, "layer": layer},
+        metadata=describe.named(name, tables) | columns.described(schema, texts),
+        code_version=versions.hashed(schema),
     )
+
+
+def _landing_log(feeds: list[FeedDeclaration], site: Site) -> dg.AssetsDefinition:
+    spec = platform_spec(landing.LOG, landing.DESCRIPTION, landing.SCHEMA, columns.OF_LANDING, site.tables)
 
     @dg.multi_asset(name="platform__landing__log", specs=[spec], required_resource_keys={"lakehouse"}, retry_policy=_RETRIES)
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -100,15 +133,15 @@ def _landing_log(feeds: list[FeedDeclaration]) -> dg.AssetsDefinition:
             except NotListed as error:
                 new[feed.feed.name] = str(error)  # its own step fails of it; the other feeds go on
         yield dg.MaterializeResult(
-            key_of(landing.LOG), metadata=describe.table(log) | {"new_files": new}, data_version=versions.of_data(log, code)
+            spec.key, metadata=describe.table(log) | {"new_files": new}, data_version=versions.of_data(log, spec.code_version or "")
         )
 
     return landing_log
 
 
-def _feed(asset: FeedDeclaration, places: Places) -> dg.AssetsDefinition:
+def _feed(asset: FeedDeclaration, site: Site) -> dg.AssetsDefinition:
     code = versions.of_feed(asset)
-    spec = _spec(asset, {asset.layer}, code, places, deps=[landing.LOG], metadata=describe.columns(asset.schema))
+    spec = _spec(asset, code, site, deps=[landing.LOG], metadata=columns.of_feed(asset))
     key = spec.key
 
     @_step(asset.name, [spec], checks.of_feed(key))
@@ -133,7 +166,7 @@ def _feed(asset: FeedDeclaration, places: Places) -> dg.AssetsDefinition:
         yield dg.MaterializeResult(
             key,
             metadata=describe.table(source.bronze)
-            | describe.columns(source.bronze.schema())  # it may have gained some
+            | columns.of_feed(asset, source.bronze.schema())  # it may have gained some
             | describe.account(RowAccount(rows, rows))
             | {"files_read": len(files) - len(refused)},
             data_version=versions.of_data(source.bronze, code),
@@ -142,27 +175,19 @@ def _feed(asset: FeedDeclaration, places: Places) -> dg.AssetsDefinition:
     return feed
 
 
-def _table(asset: TableDeclaration, places: Places) -> dg.AssetsDefinition:
-    code, fresh = versions.of_table(asset), freshness_of(asset.contract)
+def _table(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
+    code = versions.of_table(asset)
     spec = _spec(
         asset,
-        {"polars", asset.layer},
         code,
-        places,
+        site,
         deps=[*asset.sources(), *asset.references()],
-        metadata=describe.contract_columns(asset) | describe.column_lineage(asset),
-        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=fresh.within) if fresh else None,
-    )
-    rejected = spec.replace_attributes(
-        key=key_of(asset.quarantine),
-        description=f"Rows that broke a rule of {asset.name}, each with every rule that it broke.",
-        kinds={"deltalake", "quarantine"},
-        metadata=versions.references(places.get(asset.name)),
-        freshness_policy=None,
+        metadata=columns.of_table(asset) | {"quarantine": dg.MetadataValue.asset(key_of(asset.quarantine))},
+        freshness_policy=_freshness(asset),
     )
     key = spec.key
 
-    @_step(asset.name, [spec, rejected], checks.of_table(asset, key))
+    @_step(asset.name, [spec], checks.of_table(asset, key))
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
         stored, quarantine = lakehouse.table(asset.name), lakehouse.table(asset.quarantine)
@@ -171,7 +196,7 @@ def _table(asset: TableDeclaration, places: Places) -> dg.AssetsDefinition:
             return
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open, context.run.run_id))
         try:
-            done = full_refresh(refresh) if FULL_REFRESH_TAG in context.run.tags else refresh.run()
+            done = full_refresh(refresh) if _is_full_refresh(context) else refresh.run()
         except ContractBroken as broken:
             yield from checks.broken(asset, key, broken, lakehouse)
             raise
@@ -182,21 +207,38 @@ def _table(asset: TableDeclaration, places: Places) -> dg.AssetsDefinition:
         yield from checks.refreshed(asset, key, done, lakehouse)
         yield dg.MaterializeResult(
             key,
-            metadata=describe.table(stored) | describe.account(done.account) | pictures,
+            metadata=pictures | describe.account(done.account) | describe.table(stored),
             data_version=versions.of_data(stored, code),
         )
-        yield dg.MaterializeResult(
-            rejected.key,
-            metadata=describe.table(quarantine) | describe.columns(quarantine.schema()),
-            data_version=versions.of_data(quarantine, code),
+        yield dg.AssetMaterialization(
+            key_of(asset.quarantine),
+            metadata=describe.table(quarantine) | columns.of_quarantine(asset, quarantine.schema()),
+            tags={"dagster/data_version": versions.of_data(quarantine, code).value},
         )
 
     return table
 
 
-def _model(asset: ModelDeclaration, places: Places) -> dg.AssetsDefinition:
+def _quarantine(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
+    """The quarantine of a table: it is written by the table's step, and cannot be materialized by itself."""
+    spec = dg.AssetSpec(
+        key_of(asset.quarantine),
+        deps=[key_of(asset.name)],
+        group_name=f"{asset.product}/quarantine",
+        description=f"Rows that broke a rule of {asset.name}, each with every rule that it broke.",
+        kinds={"deltalake", "quarantine"},
+        owners=owners_of(asset.owner),
+        tags=_tags(asset) | {"layer": "quarantine"},
+        metadata=describe.named(asset.quarantine, site.tables) | columns.of_quarantine(asset),
+        code_version=versions.of_table(asset),
+    )
+    return dg.AssetsDefinition(specs=[spec])
+
+
+def _model(asset: ModelDeclaration, site: Site) -> dg.AssetsDefinition:
     code = versions.of_model(asset)
-    spec = _spec(asset, {"lightgbm", "mlflow"}, code, places, deps=asset.sources(), stored_as=None)
+    described = columns.described(asset.schema, columns.OF_LEDGER)
+    spec = _spec(asset, code, site, deps=asset.sources(), metadata=described, stored_as="mlflow")
     key = spec.key
 
     @_step(asset.name, [spec], checks.of_model(key))
@@ -207,45 +249,60 @@ def _model(asset: ModelDeclaration, places: Places) -> dg.AssetsDefinition:
         if not context.selected_asset_keys:
             yield checks.model(key, step.last_result())
             return
-        trained = step.run(retrain=FULL_REFRESH_TAG in context.run.tags)
+        trained = step.run(retrain=_is_full_refresh(context))
         yield checks.model(key, trained)
-        yield dg.MaterializeResult(
-            key, metadata=describe.model(ledger, trained, resource.reports), data_version=versions.of_data(ledger, code)
-        )
+        metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
+        yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code))
 
     return model
 
 
 def _spec(
     declaration: Declaration,
-    kinds: set[str],
     code: str,
-    places: Places,
+    site: Site,
     *,
     deps: Sequence[str],
-    metadata: Mapping[str, Any] = MappingProxyType({}),
-    stored_as: str | None = "deltalake",
+    metadata: Mapping[str, Any],
+    stored_as: str = "deltalake",
     freshness_policy: dg.FreshnessPolicy | None = None,
 ) -> dg.AssetSpec:
     """The asset of a declaration."""
     return dg.AssetSpec(
         key_of(declaration.name),
         deps=[key_of(name) for name in dict.fromkeys(deps)],
-        group_name=declaration.product,
+        group_name=f"{declaration.product}/{declaration.layer}",
         description=declaration.description,
-        kinds=kinds if stored_as is None else {stored_as, *kinds},
-        owners=[declaration.owner],
-        metadata={**metadata, **versions.references(places.get(declaration.name))},
+        kinds={stored_as, declaration.layer},
+        owners=owners_of(declaration.owner),
+        tags=_tags(declaration),
+        metadata={**describe.named(declaration.name, site.tables), **metadata, **versions.references(site.code.get(declaration.name))},
         freshness_policy=freshness_policy,
         code_version=code,
     )
 
 
-def _step(name: str, specs: list[dg.AssetSpec], planned: list[dg.AssetCheckSpec]) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+def _tags(declaration: Declaration) -> dict[str, str]:
+    """By what assets can be filtered and selected: `tag:layer=gold`, `tag:pii=true`."""
+    return {"product": declaration.product, "layer": declaration.layer} | ({"pii": "true"} if declaration.personal else {})
+
+
+def _freshness(asset: TableDeclaration) -> dg.FreshnessPolicy | None:
+    """How old the last refresh may be: what the contract says of rows, else two missed daily refreshes for what people read."""
+    if fresh := freshness_of(asset.contract):
+        return dg.FreshnessPolicy.time_window(fail_window=fresh.within)
+    if asset.layer in _FRESH_LAYERS:
+        return dg.FreshnessPolicy.time_window(fail_window=_FAIL_AFTER, warn_window=_WARN_AFTER)
+    return None
+
+
+def _step(
+    name: str, specs: list[dg.AssetSpec], check_specs: list[dg.AssetCheckSpec]
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """The step that writes a declared table: one writer at a time, retried where that may help, and selectable in part.
 
-    A step may do more than was selected of it, and Dagster takes only that. Where it fails for good, each check that has no result yet gets
-    one that says why.
+    A step may do more than was selected of it, and Dagster takes only that. Where it fails for good, each check that has no result yet
+    keeps its last one.
     """
     op = name.replace(".", "__")
 
@@ -253,11 +310,12 @@ def _step(name: str, specs: list[dg.AssetSpec], planned: list[dg.AssetCheckSpec]
         @dg.multi_asset(
             name=op,
             specs=specs,
-            check_specs=planned,
+            check_specs=check_specs,
             required_resource_keys={"lakehouse", "mlflow"},
             retry_policy=_RETRIES,
             pool=op,
             can_subset=True,
+            config_schema=_CONFIG,
         )
         def step(context: dg.AssetExecutionContext) -> Iterator[Any]:
             waiting = set(context.selected_asset_check_keys)
@@ -268,19 +326,23 @@ def _step(name: str, specs: list[dg.AssetSpec], planned: list[dg.AssetCheckSpec]
                         if check in waiting:
                             waiting.remove(check)
                             yield result
-                    elif result.asset_key in context.selected_asset_keys:
+                    elif isinstance(result, dg.AssetMaterialization) or result.asset_key in context.selected_asset_keys:
                         yield result
             except CommitConflict:
                 raise
             except _FINAL as error:
                 text = _one_line(name, error)
-                yield from (checks.not_evaluated(check, text) for check in sorted(waiting, key=lambda check: check.name))
+                yield from (planned.kept(context.instance, check, text) for check in sorted(waiting, key=lambda check: check.name))
                 # Polars puts values of rows into its messages, which may be personal: the cause is not shown.
                 raise dg.Failure(text, allow_retries=False) from (None if isinstance(error, pl.exceptions.PolarsError) else error)
 
         return step
 
     return declare
+
+
+def _is_full_refresh(context: dg.AssetExecutionContext) -> bool:
+    return FULL_REFRESH_TAG in context.run.tags or bool(context.op_execution_context.op_config["full_refresh"])
 
 
 def _check_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:

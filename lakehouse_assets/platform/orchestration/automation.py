@@ -36,7 +36,7 @@ def everything(models: Sequence[ModelDeclaration]) -> dg.AssetSelection:
 
 def training(models: Sequence[ModelDeclaration]) -> dg.AssetSelection:
     """What a training brings up to date: the models, and what their champions predict."""
-    return dg.AssetSelection.assets(*_keys(models)).downstream()
+    return dg.AssetSelection.assets(*_keys(models)).downstream().materializable()
 
 
 def _keys(models: Sequence[ModelDeclaration]) -> list[dg.AssetKey]:
@@ -60,16 +60,17 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
     )
     if not models:
         return [refresh, maintain]
-    train = dg.define_asset_job(TRAIN, training(models), description="Train the models, let the gate decide, and score with the champions.")
+    description = "Train the models, let the gate decide, and score with the champions."
+    train = dg.define_asset_job(TRAIN, training(models), description=description)
     return [refresh, train, maintain]
 
 
 def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition]:
     """The daily refresh, the weekly training and the nightly maintenance, all on."""
     lines = {
-        "daily_refresh": (REFRESH, settings.refresh_schedule),
-        "weekly_training": (TRAIN, settings.train_schedule),
-        "nightly_maintenance": (MAINTENANCE, settings.maintenance_schedule),
+        "daily_refresh": (REFRESH, settings.refresh_schedule, "New files to predictions, also where no file came."),
+        "weekly_training": (TRAIN, settings.train_schedule, "Trains the models; a gate decides which version is champion."),
+        "nightly_maintenance": (MAINTENANCE, settings.maintenance_schedule, "Compacts, checkpoints and vacuums the tables that need it."),
     }
     return [
         dg.ScheduleDefinition(
@@ -78,8 +79,9 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
             cron_schedule=line,
             execution_timezone=settings.timezone,
             default_status=dg.DefaultScheduleStatus.RUNNING,
+            description=text,
         )
-        for name, (job, line) in lines.items()
+        for name, (job, line, text) in lines.items()
         if job != TRAIN or models
     ]
 

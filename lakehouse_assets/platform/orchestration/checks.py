@@ -16,9 +16,10 @@ from lakehouse_assets.platform.pipeline import contracts, rule_results
 from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
 from lakehouse_assets.platform.pipeline.refresh import Refreshed
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import ContractBroken, fingerprint
+from lakehouse_assets.platform.quality.contract import ContractBroken, key_columns
 from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.quality.rules import Rule
+from lakehouse_assets.platform.quality.samples import sample_table
 from lakehouse_assets.platform.quality.split import Evidence, misfits
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -33,6 +34,7 @@ _FATE = {
 }
 _WENT = {"error": "in quarantine", "warn": "in the table", "fail": "the write was stopped"}
 _FILES_SHOWN = 20
+_ROWS_SHOWN = 5
 
 
 def not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
@@ -92,7 +94,7 @@ def broken(asset: TableDeclaration, key: dg.AssetKey, error: ContractBroken, lak
     for name, of in _checks(asset.rules).items():
         results = [evidence for evidence in error.evidence if _check_name(evidence.rule) == name]
         if results:
-            yield _rule(key, name, of, results, went="nothing of the batch was written")
+            yield _rule(asset, key, name, of, results, went="nothing of the batch was written")
     yield from _monitored(asset, key, lakehouse)
 
 
@@ -122,8 +124,11 @@ def stored(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse, want
     rejected = rule_results.quarantined(asset, lakehouse) if checks else {}
     for name, of in checks.items():
         own = [evidence for evidence in results if _check_name(evidence.rule) == name]
-        more = {"delta_version": table.version(), "rows_in_quarantine": sum(rejected.get(rule.name, 0) for rule in of)}
-        yield _rule(key, name, of, own, went="in the table", more=more)
+        more = {
+            "delta_version": dg.MetadataValue.text(str(table.version())),
+            "rows_in_quarantine": sum(rejected.get(rule.name, 0) for rule in of),
+        }
+        yield _rule(asset, key, name, of, own, went="in the table", more=more)
     if wanted & contracts.monitored(asset).keys():
         yield from _monitored(asset, key, lakehouse)
 
@@ -141,11 +146,11 @@ def _last_results(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehous
 def _rules(asset: TableDeclaration, key: dg.AssetKey, evidence: Collection[Evidence], since: str = "") -> Iterator[dg.AssetCheckResult]:
     for name, of in _checks(asset.rules).items():
         results = [one for one in evidence if _check_name(one.rule) == name]
-        yield _rule(key, name, of, results, went=_WENT[of[0].level] + since)
+        yield _rule(asset, key, name, of, results, went=_WENT[of[0].level] + since)
 
 
 def _contract(asset: TableDeclaration, key: dg.AssetKey, *, passed: bool, description: str | None = None) -> dg.AssetCheckResult:
-    metadata = {"contract": asset.contract.__name__, "fingerprint": fingerprint(asset.contract)}
+    metadata = {"contract": asset.contract.__name__}
     return dg.AssetCheckResult(asset_key=key, check_name=CONTRACT_CHECK, passed=passed, description=description, metadata=metadata)
 
 
@@ -160,7 +165,14 @@ def _account(key: dg.AssetKey, account: RowAccount, description: str | None = No
 
 
 def _rule(
-    key: dg.AssetKey, name: str, rules: list[Rule], results: list[Evidence], *, went: str, more: Mapping[str, Any] | None = None
+    asset: TableDeclaration,
+    key: dg.AssetKey,
+    name: str,
+    rules: list[Rule],
+    results: list[Evidence],
+    *,
+    went: str,
+    more: Mapping[str, Any] | None = None,
 ) -> dg.AssetCheckResult:
     """The result of the check of one or more rules; `went` says where the rows are that broke them."""
     broken = [evidence for evidence in results if evidence.broken]
@@ -170,14 +182,15 @@ def _rule(
     metadata: dict[str, Any] = {
         "rule": _text(name, rules),
         "level": rules[0].level,
-        "fingerprint": rules[0].fingerprint if len(rules) == 1 else {rule.name: rule.fingerprint for rule in rules},
         "rows_checked": max((evidence.rows_in for evidence in results), default=0),
         unit: count,
     }
     if broken:
         metadata["broken_by_rule"] = {evidence.rule.text: evidence.broken for evidence in broken}
-        if broken[0].sample:
-            metadata["sample"] = dg.MetadataValue.md(_as_table(broken[0].sample))
+        keyed = key_columns(asset.contract)
+        sample = [row for evidence in broken for row in sample_table(evidence.rule, evidence.sample, keyed)]
+        if sample:
+            metadata["sample"] = dg.MetadataValue.md(describe.markdown(sample[:_ROWS_SHOWN]))
     not_applied = next((evidence.not_applied for evidence in results if evidence.not_applied), None)
     what = f"1 {noun} breaks" if count == 1 else f"{count:,} {noun}s break"
     return dg.AssetCheckResult(
@@ -205,18 +218,8 @@ def _check_name(rule: Rule) -> str:
 def _text(name: str, rules: list[Rule]) -> str:
     if name == NOT_NULL_CHECK:
         return f"No nulls in {', '.join(rule.text.split(':')[0] for rule in rules)}."
-    return rules[0].text.rstrip(".") + "."
-
-
-def _as_table(sample: tuple[Mapping[str, Any], ...]) -> str:
-    names = [name for name in sample[0] if any(row[name] is not None for row in sample)]
-    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
-    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in sample]
-    return "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")
+    text = rules[0].text.rstrip(".") + "."
+    return text if rules[0].column else text[:1].upper() + text[1:]  # one about a column begins with its name
 
 
 # --- monitors
@@ -290,5 +293,8 @@ def model(key: dg.AssetKey, result: ModelStepResult) -> dg.AssetCheckResult:
         passed=result.promoted,
         severity=dg.AssetCheckSeverity.WARN,
         description=" ".join(result.reasons),
-        metadata={"champion": result.champion or 0, "version": result.version or 0},
+        metadata={
+            "champion": f"version {result.champion}" if result.champion else "no champion yet",
+            "newest_decision": f"version {result.version}" if result.version else "nothing was decided yet",
+        },
     )

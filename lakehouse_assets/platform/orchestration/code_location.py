@@ -14,8 +14,9 @@ from lakehouse_assets.settings import Settings
 
 def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     """What Dagster loads. A broken product is the asset `PRODUCT/broken`, which fails with the reason when it is run."""
+    tables = str(settings.tables)
     own = dg.Definitions(
-        assets=[*declared.assets(), maintenance.asset(declared), *(_broken(product) for product in declared.broken)],
+        assets=[*declared.assets(tables), maintenance.asset(declared, tables), *(_broken(product) for product in declared.broken)],
         jobs=automation.jobs(declared.models),
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],

@@ -1,61 +1,42 @@
-"""The metadata of assets in Dagster: columns, counts, places, pictures. Checks are in `checks`. Nothing here changes a table."""
+"""The metadata of assets in Dagster: counts, places, pictures, links. Columns are in `columns`, checks in `checks`."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
 
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
 from lakehouse_assets.platform.quality.account import RowAccount
-from lakehouse_assets.platform.quality.contract import columns_of, rules_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
 
-def columns(schema: Mapping[str, pl.DataType]) -> dict[str, Any]:
-    """The columns of a table without a contract."""
-    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(name, _type(dtype)) for name, dtype in schema.items()])}
+def named(name: str, tables: str) -> dict[str, Any]:
+    """What is known of a table before it exists: its name and where it will be.
 
-
-def contract_columns(asset: TableDeclaration) -> dict[str, Any]:
-    """The columns of a table with what its contract says of them; those that the write adds come last."""
-    promised = [
-        dg.TableColumn(
-            info.name,
-            _type(info.dtype),
-            description=info.description + (" Personal data." if info.personal else ""),
-            constraints=dg.TableColumnConstraints(
-                nullable=info.nullable, other=[text for text in info.rules if not text.endswith(": not null")]
-            ),
-            tags={"key": ""} if info.key else {},
-        )
-        for info in columns_of(asset.contract)
-    ]
-    added = [dg.TableColumn(name, _type(dtype)) for name, dtype in asset.schema.items() if name not in {c.name for c in promised}]
-    constraints = dg.TableConstraints(other=[rule.text for rule in rules_of(asset.contract) if rule.column is None])
-    return {"dagster/column_schema": dg.TableSchema([*promised, *added], constraints=constraints)}
+    Args:
+        name: Of the table.
+        tables: Root of the tables; empty if it is not known.
+    """
+    return {"dagster/table_name": name} | ({"dagster/uri": Lakehouse(tables).table(name).uri} if tables else {})
 
 
 def table(table: Table) -> dict[str, Any]:
-    """Rows, version and place."""
-    return {"dagster/row_count": table.count(), "dagster/uri": table.uri, "delta_version": table.version()}
-
-
-def _type(dtype: pl.DataType) -> str:
-    """A type as people write it: a moment's time zone and not its unit, which is the same everywhere."""
-    return f"Datetime ({dtype.time_zone or 'no time zone'})" if isinstance(dtype, pl.Datetime) else str(dtype)
-
-
-def column_lineage(asset: TableDeclaration) -> dict[str, Any]:  # noqa: ARG001 its place
-    """The columns that each column was computed from, as `dagster/column_lineage`: none yet.
-
-    A column that has the name of a column of an input need not be that column: the plan of the function has to be read first.
-    """
-    return {}
+    """Rows, bytes, version and time of the last commit. The version is a text: Dagster plots numbers, and this one only ever grows."""
+    delta = table.now()
+    sizes = pl.DataFrame(delta.get_add_actions())["size_bytes"]
+    return {
+        "dagster/row_count": table.count(),
+        "dagster/size_bytes": int(sizes.sum()),
+        "dagster/uri": table.uri,
+        "delta_version": dg.MetadataValue.text(str(delta.version())),
+    }
 
 
 def account(account: RowAccount) -> dict[str, Any]:
@@ -70,7 +51,7 @@ def account(account: RowAccount) -> dict[str, Any]:
 
 
 def picture(name: str, png: bytes, reports: str, file: str) -> dict[str, Any]:
-    """A picture for the web UI, which is also put into the folder of reports."""
+    """A picture for the web UI, which opens it on one click, and the file of it in the folder of reports."""
     path = Path(reports) / f"{file}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png)
@@ -88,15 +69,45 @@ def pictures(asset: TableDeclaration, lakehouse: Lakehouse, reports: str) -> dic
     return picture("plot", png, reports, asset.name)
 
 
-def model(ledger: Table, result: ModelStepResult, reports: str) -> dict[str, Any]:
-    """The newest version with its scores and plots, and the reasons of the last decision."""
-    metadata = (
-        table(ledger)
-        | columns(ledger.schema())
-        | {"champion": result.champion or 0, "version": result.version or 0, "reasons": "\n\n".join(result.reasons)}
-    )
-    for name, value in result.metrics.items():
-        metadata[name] = value
+def model(asset: ModelDeclaration, ledger: Table, result: ModelStepResult, reports: str, mlflow: str) -> dict[str, Any]:
+    """The newest decision in words, with its scores, plots and links.
+
+    Args:
+        asset: The model.
+        ledger: The table of decisions about it.
+        result: What the step did.
+        reports: Folder for pictures.
+        mlflow: Address of MLflow's web UI.
+    """
+    metadata: dict[str, Any] = {
+        "champion": f"version {result.champion}" if result.champion else "no champion yet",
+        "newest_decision": f"version {result.version}" if result.version else "nothing was decided yet",
+        "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons)),
+    }
+    if result.metrics:
+        metadata["scores"] = dg.MetadataValue.md(markdown([{"score": name, "value": number(v)} for name, v in result.metrics.items()]))
     for name, png in result.plots.items():
         metadata |= picture(name, png, reports, f"{ledger.name}.{name}")
-    return metadata
+    model_page = f"{mlflow}/#/models/{quote(asset.registered_name, safe='')}"
+    links = {"mlflow_model": model_page}
+    if result.version:
+        links["mlflow_version"] = f"{model_page}/versions/{result.version}"
+    metadata |= {name: dg.MetadataValue.url(f"{link}?workflowType=machine_learning") for name, link in links.items()}
+    return metadata | table(ledger)
+
+
+def number(value: float) -> str:
+    """A score as people read it."""
+    return f"{value:,.4g}"
+
+
+def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a table; the columns are those of the first."""
+    names = list(rows[0])
+    lines = ["| " + " | ".join(names) + " |", "|" + " --- |" * len(names)]
+    lines += ["| " + " | ".join(_cell(row[name]) for name in names) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value).replace("|", "\\|").replace("\n", " ")

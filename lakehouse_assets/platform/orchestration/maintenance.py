@@ -7,23 +7,19 @@ from typing import Any
 import dagster as dg
 
 from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, KEEP_ALL, LOG, SCHEMA, Maintenance
-from lakehouse_assets.platform.orchestration import describe, versions
-from lakehouse_assets.platform.orchestration.assets import key_of
+from lakehouse_assets.platform.orchestration import columns, describe, versions
+from lakehouse_assets.platform.orchestration.assets import key_of, platform_spec
 from lakehouse_assets.platform.orchestration.autoload import Products
 
 
-def asset(declared: Products) -> dg.AssetsDefinition:
-    """The log of maintenance as an asset: to materialize it is maintenance. While a product is broken, nothing is deleted."""
-    code = versions.hashed(SCHEMA)
-    spec = dg.AssetSpec(
-        key_of(LOG),
-        group_name="platform",
-        description=DESCRIPTION,
-        kinds={"deltalake"},
-        owners=["team:platform"],
-        metadata=describe.columns(SCHEMA),
-        code_version=code,
-    )
+def asset(declared: Products, tables: str = "") -> dg.AssetsDefinition:
+    """The log of maintenance as an asset: to materialize it is maintenance. While a product is broken, nothing is deleted.
+
+    Args:
+        declared: What the products declare; all their tables are maintained.
+        tables: Root of the tables, which the web UI shows; empty if it is not known.
+    """
+    spec = platform_spec(LOG, DESCRIPTION, SCHEMA, columns.OF_MAINTENANCE, tables)
 
     @dg.multi_asset(name="platform__maintenance__log", specs=[spec], required_resource_keys={"lakehouse", "mlflow"})
     def maintenance_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -47,6 +43,8 @@ def asset(declared: Products) -> dg.AssetsDefinition:
             "bytes_freed": sum(done.bytes_freed for done in maintained),
         }
         log = lakehouse.table(LOG)
-        yield dg.MaterializeResult(key_of(LOG), metadata=describe.table(log) | counts, data_version=versions.of_data(log, code))
+        yield dg.MaterializeResult(
+            key_of(LOG), metadata=describe.table(log) | counts, data_version=versions.of_data(log, spec.code_version or "")
+        )
 
     return maintenance_log

@@ -7,10 +7,11 @@ from typing import Any
 
 import dagster as dg
 from dagster_deltalake import LocalConfig
+from pydantic import Field
 
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.ingestion.zones import zone_of
-from lakehouse_assets.platform.orchestration.io_manager import LakehouseIOManager
+from lakehouse_assets.platform.orchestration.io_manager import LakehouseIOManager, TableIOManager
 from lakehouse_assets.platform.registry.mlflow_store import artifact_address
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage import bucket
@@ -21,15 +22,15 @@ from lakehouse_assets.settings import Settings
 class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     """The root of the tables, the landing zone, and how much is read at once."""
 
-    tables: str
-    landing: str
-    archive: str
-    reports: str
-    batch_megabytes: int = 128
-    batch_files: int = 1_000
-    retention_days: int = 7
-    log_retention_days: int = 30
-    seed: int = 20
+    tables: str = Field(description="Root of the Delta tables.")
+    landing: str = Field(description="Where source systems drop files, a folder for each feed.")
+    archive: str = Field(description="Where files that were read are moved, in feeds that ask for it.")
+    reports: str = Field(description="Folder for pictures.")
+    batch_megabytes: int = Field(128, description="Most megabytes of text, unpacked, in one commit of a bronze table.")
+    batch_files: int = Field(1_000, description="Most files in one commit of a bronze table.")
+    retention_days: int = Field(7, description="Days for which a replaced version of a table stays readable.")
+    log_retention_days: int = Field(30, description="Days for which a commit stays in the log of its table.")
+    seed: int = Field(20, description="Seed of every training.")
 
     def open(self) -> Lakehouse:
         """The tables.
@@ -50,14 +51,11 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 class MlflowResource(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """MLflow's database or server, and where artifacts go.
+    """MLflow's database or server, and where artifacts go."""
 
-    Attributes:
-        tracking_uri: Empty: what the environment says when it is opened.
-    """
-
-    tracking_uri: str
-    artifacts: str
+    tracking_uri: str = Field(description="Tracking database or server; empty: what the environment says when it is opened.")
+    artifacts: str = Field(description="Where models and plots are stored.")
+    web_ui: str = Field("", description="Address of MLflow's web UI, for links.")
 
     def open(self) -> Registry:
         """The registry, its database made ready."""
@@ -80,9 +78,26 @@ def resources(settings: Settings) -> dict[str, Any]:
             log_retention_days=settings.log_retention_days,
             seed=settings.seed,
         ),
-        "io_manager": LakehouseIOManager(root_uri=str(settings.tables), storage_options=LocalConfig()),
+        "io_manager": _io_manager(str(settings.tables)),
         # An address with a user in it mostly has a password too.
         "mlflow": MlflowResource(
-            tracking_uri="" if "@" in settings.mlflow_uri else settings.tracking_uri, artifacts=artifact_address(str(settings.artifacts))
+            tracking_uri="" if "@" in settings.mlflow_uri else settings.tracking_uri,
+            artifacts=artifact_address(str(settings.artifacts)),
+            web_ui=_web_ui(settings),
         ),
     }
+
+
+def _io_manager(tables: str) -> dg.IOManagerDefinition:
+    """The IO manager of plain assets, without settings to change for a run: dagster-deltalake has seven that mean nothing here."""
+
+    @dg.io_manager(description=f"Stores the frame that a plain asset returns as a Delta table below {tables}.")
+    def io_manager(context: dg.InitResourceContext) -> TableIOManager:
+        return LakehouseIOManager(root_uri=tables, storage_options=LocalConfig()).create_io_manager(context)
+
+    return io_manager
+
+
+def _web_ui(settings: Settings) -> str:
+    is_server = settings.mlflow_uri.startswith("http") and "@" not in settings.mlflow_uri
+    return settings.mlflow_uri.rstrip("/") if is_server else f"http://{settings.host}:{settings.mlflow_port}"

@@ -17,9 +17,11 @@ from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, key
 from lakehouse_assets.platform.orchestration.automation import everything, training
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.instance import free_slots_of_ended_runs, instance
+from lakehouse_assets.platform.orchestration.planned import settle
 from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
+_PRODUCT_GROUP = re.compile(r'group:"?(\w+)"?(?![\w/*"])')
 _POLL_SECONDS = 0.25
 # The events are in Dagster's log and are reported as progress: they are not printed a third time.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -75,15 +77,19 @@ def selection_of(selection: Iterable[str], defs: dg.Definitions, models: Sequenc
     if not text:
         return set(everything(models).resolve(graph))
     keyed = _TABLE_NAME.sub(lambda name: f'key:"{name[0].replace(".", "/")}"', text)
+    keyed = _PRODUCT_GROUP.sub(r'(group:"\1" or group:"\1/*")', keyed)  # a product's layers are groups within its own
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BetaWarning)  # a person who writes `group:sales` calls nothing that may change
-            keys = dg.AssetSelection.from_string(keyed).resolve(graph)
+            named = dg.AssetSelection.from_string(keyed).resolve(graph)
     except dg.DagsterError as error:
         raise ValueError(f"the selection {' '.join(words)!r} cannot be understood: {str(error).splitlines()[0]}") from error
+    keys = named & graph.executable_asset_keys
+    if named and not keys:
+        raise ValueError(f"{', '.join(sorted(map(name_of, named)))} is written by the run of its table: name the table")
     if not keys:
         names = sorted(name_of(key) for key in graph.executable_asset_keys if not name_of(key).endswith(QUARANTINE_SUFFIX))
-        groups = {f"group:{graph.get(key).group_name}" for key in graph.executable_asset_keys}
+        groups = {f"group:{key.path[0]}" for key in graph.executable_asset_keys}
         known = groups if words[0].startswith("group:") else names
         raise ValueError(f"no table matches {' '.join(words)!r}{nearest_or_all(words[0].strip('+*'), known)}")
     trained = {key_of(model.name) for model in models}
@@ -147,9 +153,11 @@ def execute(
                 running = thread.is_alive()  # asked before the events are taken, so that the last ones are
                 events.take()
                 on_progress(outcome)
+            settle(opened, outcome.run_id)
         except KeyboardInterrupt:
             if (started := opened.get_run_by_id(outcome.run_id)) is not None:
                 opened.report_run_canceled(started, message="Interrupted.")
+                settle(opened, outcome.run_id)
             raise
     if errors:
         raise errors[0]

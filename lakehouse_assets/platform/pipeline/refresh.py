@@ -23,6 +23,8 @@ from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, personal_of
+from lakehouse_assets.platform.quality.masking import MASK
+from lakehouse_assets.platform.quality.samples import text
 from lakehouse_assets.platform.quality.split import Evidence, Split, check_columns, combined
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
@@ -34,6 +36,7 @@ from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
 
 _ATTEMPTS = 20
+_VALUES_SHOWN = 4
 
 
 def no_champions(_: Any) -> None:
@@ -314,7 +317,8 @@ def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: t
 def _shown(declaration: TableDeclaration, rows: pl.DataFrame) -> str:
     """The first of some rows, for a message: personal data is masked."""
     masked, _ = personal_of(declaration.contract).masked(rows.head(1).lazy())
-    return ", ".join(f"{name}={value}" for name, value in masked.collect().row(0, named=True).items())
+    shown = {name: value for name, value in masked.collect().row(0, named=True).items() if value not in {None, MASK}}
+    return ", ".join(f"{name} = {text(value)}" for name, value in list(shown.items())[:_VALUES_SHOWN]) or "personal data only"
 
 
 def reads_of(table: Table, version: int) -> dict[str, int]:

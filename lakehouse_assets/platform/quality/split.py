@@ -15,6 +15,7 @@ from pandera.polars import Check
 from lakehouse_assets.platform.quality import masking
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, key_columns, personal_of, schema_of
 from lakehouse_assets.platform.quality.rules import BoundRule, Reference, Rule, bound_rules, key_rule
+from lakehouse_assets.platform.quality.samples import first_row
 
 UNPARSED, RESCUED, BROKEN, MASK = masking.UNPARSED, masking.RESCUED, masking.BROKEN, masking.MASK
 
@@ -278,10 +279,10 @@ def _check_limits(contract: type[Contract], bad: int, rows_in: int, evidence: tu
     counted = rows_in >= max(contract.__share_counts_from__, 1)
     for found in evidence:
         if reason := _over_limit(found, counted=counted):
-            rule = found.rule
+            rule, first = found.rule, first_row(found.rule, found.sample, key_columns(contract))
             raise ContractBroken(
                 f"{table}: {found.broken} of {rows_in} rows break rule {rule.name} ({rule.text}) of contract {contract.__name__}, "
-                f"{reason}. The first: {_shown(found.sample)}. Nothing was written; fix the source, or change the rule.",
+                f"{reason}. The first: {first}. Nothing was written; fix the source, or change the rule.",
                 evidence,
             )
     share, rows = contract.__max_bad_share__, contract.__max_bad_rows__
@@ -295,7 +296,7 @@ def _check_limits(contract: type[Contract], bad: int, rows_in: int, evidence: tu
     most = ", ".join(f"{found.rule.text} ({found.broken} rows)" for found in errors[:3])
     raise ContractBroken(
         f"{table}: {bad} of {rows_in} rows break contract {contract.__name__}, which lets at most {limit} be bad. "
-        f"Most often broken: {most}. The first: {_shown(errors[0].sample)}. "
+        f"Most often broken: {most}. The first: {first_row(errors[0].rule, errors[0].sample, key_columns(contract))}. "
         f"Nothing was written; fix the source, or raise {setting} in the contract.",
         evidence,
     )
@@ -311,7 +312,3 @@ def _over_limit(found: Evidence, *, counted: bool) -> str:
     if counted and rule.max_bad_share is not None and found.broken > rule.max_bad_share * found.rows_in:
         return f"which at most {rule.max_bad_share:.1%} may break"
     return ""
-
-
-def _shown(sample: tuple[Mapping[str, Any], ...]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in sample[0].items() if value is not None)

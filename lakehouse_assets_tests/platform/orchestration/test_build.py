@@ -12,7 +12,7 @@ from lakehouse_assets_tests.running import land_text, tables_of
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
 BAD = "489434,85048,BALL,twelve,2009-12-01 07:45:00,6.95,13085,United Kingdom"
-SALES = dg.AssetSelection.groups("sales", "platform")
+SALES = (dg.AssetSelection.key_prefixes("sales") | dg.AssetSelection.key_prefixes("platform")).materializable()
 
 
 @pytest.fixture
@@ -48,7 +48,8 @@ def test_a_materialization_says_where_the_rows_went(settings, run):
     assert (said["rows_in"], said["rows_written"], said["rows_quarantined"]) == (3, 2, 1)
     assert said["dagster/row_count"] == 2
     table = tables_of(settings).table("sales.silver.invoice_lines")
-    assert said["delta_version"] == table.version()
+    assert said["delta_version"] == str(table.version()), "a text, because the web UI plots numbers"
+    assert said["dagster/size_bytes"] > 0
     assert said["dagster/uri"] == table.uri
     assert made.tags["dagster/data_version"].startswith(f"{table.version()}-")
 
@@ -117,13 +118,27 @@ def test_a_refused_file_is_a_warning_and_the_run_goes_on(settings, run):
     assert "empty" in found.metadata["2.csv"].value
 
 
-def test_a_part_of_a_step_can_be_selected(settings):
+def test_a_quarantine_is_materialized_with_its_table_and_not_by_itself(settings):
     found = definitions(settings, load(products))
     job = found.resolve_implicit_global_asset_job_def()
-    keys = [key_of(name) for name in ("sales.bronze.products", "sales.silver.products__quarantine")]
+    quarantine = key_of("sales.silver.products__quarantine")
+    assert quarantine not in found.resolve_asset_graph().executable_asset_keys
     with dg.DagsterInstance.ephemeral() as instance:
+        keys = [key_of("sales.bronze.products"), key_of("sales.silver.products")]
         result = job.execute_in_process(instance=instance, asset_selection=keys)
-    assert set(materialized(result)) == {"sales.bronze.products", "sales.silver.products__quarantine"}
+    assert set(materialized(result)) == {*(".".join(key.path) for key in keys), "sales.silver.products__quarantine"}
+
+
+def test_a_full_refresh_is_asked_for_in_the_launchpad(settings, run):
+    land(settings, "1.csv", GOOD)
+    run()
+    job = definitions(settings, load(products)).resolve_implicit_global_asset_job_def()
+    step = "sales__silver__invoice_lines"
+    with dg.DagsterInstance.ephemeral() as instance:
+        keys = [key_of("sales.silver.invoice_lines")]
+        asked = {"ops": {step: {"config": {"full_refresh": True}}}}
+        refreshed = job.execute_in_process(run_config=asked, instance=instance, asset_selection=keys)
+    assert materialized(refreshed)["sales.silver.invoice_lines"].metadata["rows_in"].value == 1, "it was given all rows again"
 
 
 def test_checks_of_a_feed_and_of_a_model_selected_alone_read_no_file_and_train_nothing(settings, run):

@@ -162,7 +162,7 @@ def shop(settings):
     with dg.DagsterInstance.ephemeral() as instance:
 
         def run(declaration, **tags: str) -> list[str]:
-            [_, asset] = build(Catalog((declaration,), frozenset({SOURCE})))
+            [_, asset, _] = build(Catalog((declaration,), frozenset({SOURCE})))
             result = dg.materialize([asset], resources=resources(settings), instance=instance, tags=tags)
             events = {event.asset_key: event.step_materialization_data for event in result.get_asset_materialization_events()}
             return [events[key_of(name)].materialization.tags["dagster/data_version"] for name in declaration.outputs()]
