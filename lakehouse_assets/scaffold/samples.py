@@ -81,8 +81,10 @@ def read_samples(files: Iterable[Path], product: str, taken: Collection[str]) ->
         else:
             found[alike] = _together(found[alike], sample)
     for sample in found:
+        names = ", ".join(file.name for file in sample.files)
+        if not sample.all_columns:
+            raise RefusedFile(f"{names}: a table can have none of its columns: give them names that begin with a letter.")
         if not sample.total:
-            names = ", ".join(file.name for file in sample.files)
             raise RefusedFile(f"{names}: there is a header and no row, and types cannot be guessed from that. Give a file with rows.")
     return found
 
