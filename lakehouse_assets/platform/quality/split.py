@@ -16,7 +16,8 @@ from lakehouse_assets.platform.quality import masking
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, key_columns, personal_of, schema_of
 from lakehouse_assets.platform.quality.rules import BoundRule, Reference, Rule, bound_rules, key_rule
 
-UNPARSED, RESCUED, BROKEN, MASK = masking.UNPARSED, masking.RESCUED, masking.BROKEN, masking.MASK
+UNPARSED, HINT, RESCUED = masking.UNPARSED, masking.HINT, masking.RESCUED
+BROKEN, MASK = masking.BROKEN, masking.MASK
 
 _SAMPLE_ROWS = 5
 # The rules that a row breaks are packed into words of so many bits, each of which is looked up at once in a table of all words.
@@ -60,8 +61,8 @@ class Split:
     """Rows by what the contract says of them; every row that came is in exactly one part, in the order in which it came.
 
     Attributes:
-        good: The contract's columns in its order, then the platform's (with a leading underscore) but `_unparsed`.
-        bad: The same with `_unparsed`, where there is one, and `_broken`.
+        good: The contract's columns in its order, then the platform's (with a leading underscore) but `_unparsed` and `_hint`.
+        bad: The same with `_unparsed` and `_hint`, where they are, and `_broken`.
         evidence: One for each rule of the contract.
     """
 
@@ -119,7 +120,7 @@ def split(
     again = int(reasons[unique.name].sum()) if unique is not None and unique.name in reasons else 0
     if limited:
         _check_limits(contract, bad.height - again, frame.height, tuple(evidence), table)
-    return Split(good.drop(UNPARSED, strict=False), bad, tuple(evidence))
+    return Split(good.drop(UNPARSED, HINT, strict=False), bad, tuple(evidence))
 
 
 def misfits(contract: type[Contract], schema: Mapping[str, pl.DataType]) -> list[str]:
