@@ -81,6 +81,8 @@ def _print_rejected(values: Mapping[str, Any]) -> None:
         CONSOLE.print(f"\n[bold]{escape(at)}[/]{mark}: {escape(', '.join(row['rules']))}", soft_wrap=True)
         for name, text in row["unparsed"].items():
             CONSOLE.print(f"  {escape(name)} could not be parsed from [red]{escape(_short(text))}[/]", soft_wrap=True)
+        if row["hint"]:
+            CONSOLE.print(f"  {escape(row['hint'])}", soft_wrap=True)
         CONSOLE.print(f"  [dim]{escape(_source(row['source']))}[/]", soft_wrap=True)
     if values["waiting"]:
         CONSOLE.print(f"\nFix the contract, the function or the rows, then [bold]lakehouse quarantine replay[/] {values['table']}")
