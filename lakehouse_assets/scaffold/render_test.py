@@ -67,6 +67,10 @@ def _text(column: Column, value: Any) -> str:
     match column.reading.reader:
         case "day" | "timestamp":
             return str(as_texts(pl.Series([value]), options["formats"][0])[0])
+        case "whole_number" | "number":
+            sign = options.get("currency", "")
+            per_cent = "%" if options.get("percent") else ""
+            return f"{sign}{str(value * 100 if per_cent else value).replace('.', options.get('decimal', '.'))}{per_cent}"
         case "choice":
             return str(next(word for word, meant in options["options"].items() if meant == value))
         case _:

@@ -174,6 +174,25 @@ def test_a_reader_is_chosen_by_values_and_name(texts, column, reader):
     assert reading(*texts, column=column).reader == reader
 
 
+@pytest.mark.parametrize(
+    ("texts", "reader", "options"),
+    [
+        (["12,5", "3,75"], "number", {"decimal": ","}),
+        (["1.234,50", "3,75"], "number", {"decimal": ",", "thousands": "."}),
+        (["1,234.50", "3.75"], "number", {"thousands": ","}),
+        (["£12.50", "£3"], "number", {"currency": "£"}),
+        (["12 %", "3.5 %"], "number", {"percent": True}),
+        (["1 234", "12"], "whole_number", {"thousands": " "}),
+        (["1,234", "5,678"], "whole_number", {"thousands": ","}),
+        (["?", "3"], "whole_number", {"nulls": ("?",)}),
+    ],
+)
+def test_a_notation_is_found(texts, reader, options):
+    found = reading(*texts)
+    assert (found.reader, found.options) == (reader, options)
+    assert (found.doubt is not None) == (texts == ["1,234", "5,678"]), "what has two meanings is said"
+
+
 def test_a_few_values_that_do_not_fit_are_named_or_counted():
     texts = [*map(str, range(19)), "x9"]
     open_, hidden = reading(*texts), reading(*texts, hidden=True)
