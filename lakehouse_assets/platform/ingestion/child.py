@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +36,8 @@ from lakehouse_assets.platform.ingestion.workbook import read_xlsx
 _START = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from lakehouse_assets.platform.ingestion.child import serve; serve()"
 _MEGABYTE = 1024 * 1024
 _SHARE = 2  # of the machine's memory, a half
+_LEAST, _OF_A_THREAD = 1024 * _MEGABYTE, 32 * _MEGABYTE  # so much is taken before the first byte of a file
+_FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 _LOOK_SECONDS = 2.0
 _SAID_BYTES = 20_000
 
@@ -87,11 +90,15 @@ class Child:
         question = {**request, "path": str(path), "expected": _plain(expected), "limits": asdict(limits)}
         seconds = limits.seconds + path.stat().st_size // _MEGABYTE
         with self._lock:
-            process = self._running(limits)
-            answer = self._answer(process, json.dumps(question).encode() + b"\n", seconds)
-            if answer is None:
-                why = self._why(process, seconds)
+            for is_last in (False, True):
+                process = self._running(limits)
+                answer = self._answer(process, json.dumps(question).encode() + b"\n", seconds)
+                if answer is not None:
+                    break
+                why, code = self._why(process, seconds)
                 self._end()
+                if not is_last and code in _FROM_OUTSIDE:
+                    continue  # somebody, or the system for want of memory, ended it: perhaps not because of this file
                 raise RefusedFile(
                     f"{path.name} cannot be read: {why}. It is damaged or made to do this: write it again with another program, in smaller "
                     "files or as CSV."
@@ -104,7 +111,8 @@ class Child:
         return answer
 
     def _running(self, limits: Limits) -> subprocess.Popen[bytes]:
-        memory = limits.memory or machine_megabytes() * _MEGABYTE // _SHARE
+        least = _LEAST + (os.cpu_count() or 1) * _OF_A_THREAD
+        memory = limits.memory or max(least, machine_megabytes() * _MEGABYTE // _SHARE)
         if self._process is not None and self._process.poll() is None and memory == self._memory:
             return self._process
         self._end()
@@ -115,6 +123,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._said,
             env=os.environ | {"RUST_BACKTRACE": "0"},
+            start_new_session=True,  # Ctrl-C is for this process, and must not look like a bad file
         )
         self._memory = memory
         return self._process
@@ -139,24 +148,28 @@ class Child:
         told: dict[str, Any] = json.loads(answer)
         return told
 
-    def _why(self, process: subprocess.Popen[bytes], seconds: float) -> str:
+    def _why(self, process: subprocess.Popen[bytes], seconds: float) -> tuple[str, int]:
         try:
             code = process.wait(timeout=_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
-            return f"it was not read within {seconds:,.0f} seconds"
+            return f"it was not read within {seconds:,.0f} seconds", 0
         self._said.seek(0)
         lines = [line for line in self._said.read()[-_SAID_BYTES:].decode(errors="replace").splitlines() if not line.startswith("note:")]
         lines = [line for line in lines if "memory allocation" in line] or lines
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         memory = f", of at most {self._memory // _MEGABYTE:,} MiB of memory" if code < 0 else ""
-        return f"reading it ended the process that read it ({name}{memory}{': ' + lines[-1] if lines else ''})"
+        return f"reading it ended the process that read it ({name}{memory}{': ' + lines[-1] if lines else ''})", code
 
     def _end(self) -> None:
         process, self._process = self._process, None
-        if process is not None:
-            process.kill()
-            process.communicate()
-            self._said.close()
+        if process is None or process.stdin is None or process.stdout is None:
+            return
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        self._said.close()
 
 
 def _plain(expected: Expected) -> dict[str, Any]:

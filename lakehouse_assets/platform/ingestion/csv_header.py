@@ -123,7 +123,7 @@ def _first_line(name: str, beginning: bytes, expected: Expected, separators: tup
     """The header of a file in which none fits, or any does."""
     split = {each: next(records(beginning, each), _NOTHING)[0] for each in separators}
     headers = {each: (_names(fields, expected), fields) for each, fields in split.items() if fields is not None}
-    if len(headers) < len(split) or not beginning.strip():
+    if separators[0] not in headers or not beginning.strip():
         raise RefusedFile(f"{name}: no header, for the file is blank or a quote in its first line is not closed. Land it with its header.")
     separator = max(headers, key=lambda each: expected.known(headers[each][0]))  # the first of those that are as good
     return CsvHeader(*headers[separator], separator)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.ingestion import archive, bronze, landing
+from lakehouse_assets.platform.ingestion import archive, bronze, landing, opened
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
@@ -132,6 +132,33 @@ def test_names_that_cannot_be_columns_are_rescued(orders):
     orders.run()
     assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE]
     assert json.loads(orders.rows("_rescued")[0][0]) == {"_columns": {"_file": "mine", "ID": "2"}}
+
+
+def test_bronze_gains_no_more_columns_than_it_may_have_and_the_log_says_so(orders, monkeypatch):
+    monkeypatch.setattr(opened, "MOST_COLUMNS", 7)
+    for number in range(3):
+        names = [f"k{number}_{key}" for key in range(3)]
+        orders.write(f"{number}.csv", f"{number},x,a,b,c", header=",".join(["id", "value", *names]), at=number + 1)
+        orders.run()
+    assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE, *(f"k0_{key}" for key in range(3))]
+    assert json.loads(orders.rows("_rescued")[2][0]) == {"_columns": {f"k2_{key}": value for key, value in enumerate("abc")}}
+    event, remark = orders.last("2.csv")
+    assert event == landing.READ
+    assert "3 columns that bronze does not have were rescued ('k2_0', 'k2_1', 'k2_2')" in str(remark)
+    assert "it has 5" in str(remark)
+    assert "new_columns='rescue'" in str(remark)
+    assert orders.last("0.csv") == (landing.READ, None)
+
+
+def test_a_file_with_very_many_new_columns_gives_bronze_none_of_them(orders):
+    many, few = ([f"c{number}" for number in range(count)] for count in (201, 200))
+    orders.write("many.csv", "1,x" + ",y" * 201, header=",".join(["id", "value", *many]))
+    orders.run()
+    assert orders.ingestion.bronze.schema().names() == ["id", "value", *LINEAGE]
+    assert "201 columns that bronze does not have were rescued" in str(orders.last("many.csv")[1])
+    orders.write("few.csv", "2,x" + ",y" * 200, header=",".join(["id", "value", *few]))
+    orders.run()
+    assert len(orders.ingestion.bronze.schema()) == 202 + len(LINEAGE)
 
 
 def test_rescue_keeps_bronze_as_it_is(orders):
