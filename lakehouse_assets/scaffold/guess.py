@@ -284,12 +284,12 @@ def _with_hints(table: Table) -> Table:
     if operations and sequence:
         hints.append(
             f"{operations.name} and {sequence.name} look like change events of a key: SCD2 keeps the history of each key from them, in any "
-            "order (docs/tables.md)"
+            "order: see docs/tables.md"
         )
     if table.key and len(table.sample.files) > 1 and _different(table, table.key) * 2 <= table.sample.rows.height:
         hints.append(
             "most keys come in several files: if each file is a snapshot of the whole, SCD2 with snapshot=True keeps the history and "
-            "retires what a file lacks (docs/tables.md)"
+            "retires what a file lacks: see docs/tables.md"
         )
     return replace(table, hints=tuple(hints), doubts=(*table.doubts, *hints))
 
