@@ -155,8 +155,8 @@ def _personal(source: str, texts: pl.Series, *, about_people: bool) -> tuple[str
 
 def _column(source: str, name: str, reading: Reading, values: Values, reason: str | None) -> Column:
     texts = values.texts
-    nulls = reading.options.get("nulls", ())
-    present = texts.drop_nulls().filter(~texts.drop_nulls().is_in(list(nulls))) if nulls else texts.drop_nulls()
+    present = texts.drop_nulls()
+    present = present.filter(~present.is_in(list(reading.missing))) if reading.missing else present
     missing, distinct = texts.len() - present.len(), present.n_unique()
     said = [f"missing in {missing:,} of {texts.len():,} rows" if missing else f"never missing in {texts.len():,} rows"]
     if reason:

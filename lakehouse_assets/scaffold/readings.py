@@ -4,7 +4,7 @@ A reader is taken if it reads (almost) all values. What it does not read would c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -46,6 +46,7 @@ class Reading:
         evidence: For people.
         unread: How many values it does not read.
         doubt: What a person should look at; None if nothing.
+        missing: The words that it takes for missing values.
     """
 
     reader: str
@@ -53,6 +54,7 @@ class Reading:
     options: Mapping[str, Any] = field(default_factory=dict)
     unread: int = 0
     doubt: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def annotation(self) -> str:
@@ -110,7 +112,7 @@ def reading_of(values: Values) -> Reading:
     """How a column is read."""
     texts, missing = _without(values.texts, _MISSING_BESIDE_VALUES)
     if texts.null_count() == texts.len():
-        return Reading("text", f"no value in {texts.len():,} rows: kept as text", _nulls(missing))
+        return _with_missing(Reading("text", f"no value in {texts.len():,} rows: kept as text"), missing)
     found = _choice(texts) or _identifier(values, texts) or _dates(values, texts) or _number(values, texts)
     if found is not None:
         return _with_missing(found, missing)
@@ -135,7 +137,7 @@ def _with_missing(found: Reading, missing: Mapping[str, int]) -> Reading:
     evidence = "; ".join(filter(None, [found.evidence, f"taken for missing: {counted}"]))
     # Readers of values know the usual words.
     named = {word: count for word, count in missing.items() if found.is_text or found.reader == "choice" or word not in MISSING}
-    return Reading(found.reader, evidence, {**found.options, **_nulls(named)}, found.unread, found.doubt)
+    return replace(found, evidence=evidence, options={**found.options, **_nulls(named)}, missing=tuple(missing))
 
 
 def _choice(texts: pl.Series) -> Reading | None:

@@ -111,7 +111,7 @@ def _read_as(file: Path, told: Told, child: Child) -> Sample:
         parsed = files.enter_context(parse(file, columns=columns, required=(), told=told, child=child))
         rows = parsed.frame.head(_MOST_ROWS).collect()
         ragged = rows["_rescued"].fill_null("").str.contains('"_(extra|missing|line)":')
-        whole = 1 - ragged.sum() / max(rows.height, 1)
+        whole = 1 - int(ragged.sum()) / max(rows.height, 1)
         options = {"encoding": told.encoding} if told.encoding else {}
         frame = rows.select(*columns, pl.lit(file.name).alias(FILE), ROW)
         left_out = _left_out(rows["_rescued"])

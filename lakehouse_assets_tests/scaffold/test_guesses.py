@@ -303,3 +303,12 @@ def test_a_feed_of_another_product_keeps_its_name(tmp_path, sales):
     result = new(tmp_path, "second", "--from", sales)
     assert result.exit_code == 0, result.output
     assert 'Feed(\n        "second_sales"' in (package(tmp_path) / "second" / "bronze.py").read_text()
+
+
+def test_a_word_for_a_missing_value_makes_a_column_nullable(tmp_path):
+    lines = [[f"K{row}", "N/A" if row == 3 else row, "n/a" if row == 4 else "yes"] for row in range(25)]
+    file = write(tmp_path, "stock.csv", [["ref", "units", "note"], *lines])
+    assert new(tmp_path, "shop", "--from", str(file)).exit_code == 0
+    code = (package(tmp_path) / "shop" / "contracts.py").read_text()
+    assert "units: int = column(nullable=True, description=\"TODO describe 'units'.\")" in code
+    assert "missing in 1 of 25 rows" in code
