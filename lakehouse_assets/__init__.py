@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2, Append, Upsert
     from lakehouse_assets.platform.declarations.tables import Dimension, table
     from lakehouse_assets.platform.ingestion.feed import Feed
-    from lakehouse_assets.platform.quality.conform import choice, code, conform, day, number, text, timestamp, whole_number
+    from lakehouse_assets.platform.quality.conform import (
+        boolean,
+        choice,
+        code,
+        conform,
+        day,
+        money,
+        number,
+        text,
+        timestamp,
+        whole_number,
+    )
     from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
     from lakehouse_assets.platform.quality.identity import with_line_id
 
@@ -34,6 +45,8 @@ _MODULES = {
     "code": f"{_PLATFORM}.quality.conform",
     "whole_number": f"{_PLATFORM}.quality.conform",
     "number": f"{_PLATFORM}.quality.conform",
+    "money": f"{_PLATFORM}.quality.conform",
+    "boolean": f"{_PLATFORM}.quality.conform",
     "timestamp": f"{_PLATFORM}.quality.conform",
     "day": f"{_PLATFORM}.quality.conform",
     "choice": f"{_PLATFORM}.quality.conform",
@@ -67,6 +80,8 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "code",
     "whole_number",
     "number",
+    "money",
+    "boolean",
     "timestamp",
     "day",
     "choice",

@@ -11,7 +11,8 @@ from itertools import product
 
 import polars as pl
 
-from lakehouse_assets.platform.quality.conform import Conformed, day, timestamp
+from lakehouse_assets.platform.quality.conform import day, timestamp
+from lakehouse_assets.platform.quality.readers import Reader
 
 _PATTERNS = {
     "%Y": "[0-9]{4}",
@@ -69,7 +70,7 @@ class Dates:
     is_doubtful: bool = False
     decided_at: int | None = None
 
-    def conformed(self) -> Conformed:
+    def conformed(self) -> Reader:
         """The reader, of a column that is called `value`."""
         return (day if self.reader == "day" else timestamp)("value", formats=self.formats)
 

@@ -155,8 +155,8 @@ def _personal(source: str, texts: pl.Series, *, about_people: bool) -> tuple[str
 
 def _column(source: str, name: str, reading: Reading, values: Values, reason: str | None) -> Column:
     texts = values.texts
-    nulls = reading.options.get("nulls", ())
-    present = texts.drop_nulls().filter(~texts.drop_nulls().is_in(list(nulls))) if nulls else texts.drop_nulls()
+    present = texts.drop_nulls()
+    present = present.filter(~present.is_in(list(reading.missing))) if reading.missing else present
     missing, distinct = texts.len() - present.len(), present.n_unique()
     said = [f"missing in {missing:,} of {texts.len():,} rows" if missing else f"never missing in {texts.len():,} rows"]
     if reason:
@@ -284,12 +284,12 @@ def _with_hints(table: Table) -> Table:
     if operations and sequence:
         hints.append(
             f"{operations.name} and {sequence.name} look like change events of a key: SCD2 keeps the history of each key from them, in any "
-            "order (docs/tables.md)"
+            "order: see docs/tables.md"
         )
     if table.key and len(table.sample.files) > 1 and _different(table, table.key) * 2 <= table.sample.rows.height:
         hints.append(
             "most keys come in several files: if each file is a snapshot of the whole, SCD2 with snapshot=True keeps the history and "
-            "retires what a file lacks (docs/tables.md)"
+            "retires what a file lacks: see docs/tables.md"
         )
     return replace(table, hints=tuple(hints), doubts=(*table.doubts, *hints))
 

@@ -16,7 +16,7 @@ from lakehouse_assets.scaffold.vocabulary import SQL
 # As the generated modules spell what belongs to no German word alone.
 _LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue", "ß": "ss", "ø": "o", "æ": "ae", "ł": "l"})
 # Names of the generated modules: of classes and functions, and those that a column would hide from the next line of its contract.
-_MODULES = frozenset({"pl", "date", "datetime", "UTC", *lakehouse_assets.__all__})
+_MODULES = frozenset({"pl", "date", "datetime", "utc", "rows", "typed", "expected", "columns", "from_files", *lakehouse_assets.__all__})
 _BESIDE_COLUMNS = frozenset(
     {"pl", "date", "column", "rule", "Contract", "Timestamp", "str", "int", "float", "bool", "day", "month", "rows"}
 )
@@ -69,7 +69,8 @@ def feed_name(file_name: str, product: str, taken: Collection[str]) -> str:
     stem = re.sub(r"\.(gz|zst)$", "", file_name, flags=re.IGNORECASE).rsplit(".", 1)[0]
     words = [word for word in words_of(stem) if not word.isdigit()]
     name = "_".join(words)[:_LONGEST].strip("_") or "rows_of_" + product
-    is_taken = name in taken or keyword.iskeyword(name) or name in _MODULES or hasattr(builtins, name)
+    # What begins with test_ is a test to pytest, where it is imported.
+    is_taken = name in taken or name.startswith("test") or keyword.iskeyword(name) or name in _MODULES or hasattr(builtins, name)
     return unused(f"{product}_{name}" if is_taken else name, taken)
 
 

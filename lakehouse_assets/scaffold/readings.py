@@ -4,19 +4,20 @@ A reader is taken if it reads (almost) all values. What it does not read would c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.quality.conform import Conformed, number, whole_number
+from lakehouse_assets.platform.quality.conform import number, whole_number
+from lakehouse_assets.platform.quality.readers import MISSING, Reader
 from lakehouse_assets.scaffold.dates import dates_in
 from lakehouse_assets.scaffold.names import words_of
 from lakehouse_assets.scaffold.vocabulary import DATE, IDENTIFIER
 
-# Texts that stand for a missing value: in any column, and beside numbers and dates only.
+# Texts that stand for a missing value in a column of texts, as far as nobody means them; and one more beside numbers and dates.
 _MISSING = ("NULL", "null", "N/A", "n/a", "#N/A", "NaN", "nan", "None")
-_MISSING_BESIDE_VALUES = (*_MISSING, "NA", "-", "--", "?", "none")
+_MISSING_BESIDE_VALUES = (*MISSING, "?")
 _YES_AND_NO = (("true", "false"), ("yes", "no"), ("ja", "nein"), ("oui", "non"), ("y", "n"), ("j", "n"), ("t", "f"))
 _ANNOTATIONS = {
     "text": "str",
@@ -31,6 +32,8 @@ _ANNOTATIONS = {
 _MISSED, _FEW = 0.1, 10
 _SHOWN = 40
 _LONGEST_NUMBER = 18
+_TRIED_FIRST = 200
+_GROUPS_OF_THREE = r"^[^0-9]*[0-9]{1,3}([.,][0-9]{3})+[^0-9]*$"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Reading:
         evidence: For people.
         unread: How many values it does not read.
         doubt: What a person should look at; None if nothing.
+        missing: The words that it takes for missing values.
     """
 
     reader: str
@@ -50,6 +54,7 @@ class Reading:
     options: Mapping[str, Any] = field(default_factory=dict)
     unread: int = 0
     doubt: str | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def annotation(self) -> str:
@@ -107,7 +112,7 @@ def reading_of(values: Values) -> Reading:
     """How a column is read."""
     texts, missing = _without(values.texts, _MISSING_BESIDE_VALUES)
     if texts.null_count() == texts.len():
-        return Reading("text", f"no value in {texts.len():,} rows: kept as text", _nulls(missing))
+        return _with_missing(Reading("text", f"no value in {texts.len():,} rows: kept as text"), missing)
     found = _choice(texts) or _identifier(values, texts) or _dates(values, texts) or _number(values, texts)
     if found is not None:
         return _with_missing(found, missing)
@@ -130,7 +135,9 @@ def _with_missing(found: Reading, missing: Mapping[str, int]) -> Reading:
         return found
     counted = ", ".join(f"{word!r} {count:,} times" for word, count in missing.items())
     evidence = "; ".join(filter(None, [found.evidence, f"taken for missing: {counted}"]))
-    return Reading(found.reader, evidence, {**found.options, **_nulls(missing)}, found.unread, found.doubt)
+    # Readers of values know the usual words.
+    named = {word: count for word, count in missing.items() if found.is_text or found.reader == "choice" or word not in MISSING}
+    return replace(found, evidence=evidence, options={**found.options, **_nulls(named)}, missing=tuple(missing))
 
 
 def _choice(texts: pl.Series) -> Reading | None:
@@ -169,10 +176,41 @@ def _identifier(values: Values, texts: pl.Series) -> Reading | None:
 
 
 def _number(values: Values, texts: pl.Series) -> Reading | None:
-    read = {name: _read(texts, reader) for name, reader in (("whole_number", whole_number("value")), ("number", number("value")))}
+    options, doubt = _notation(texts)
+    readers = {"whole_number": whole_number("value", **options), "number": number("value", **options)}
+    read = {name: _read(texts, reader) for name, reader in readers.items()}
     name = "whole_number" if read["whole_number"].sum() == read["number"].sum() else "number"
     what = "a whole number" if name == "whole_number" else "a number"
-    return _taken(values, texts, Reading(name, ""), read[name], what)
+    written = f", written with {', '.join(f'{option} {value!r}' for option, value in options.items())}" if options else ""
+    return _taken(values, texts, Reading(name, "", options, doubt=doubt), read[name], what + written)
+
+
+def _notation(texts: pl.Series) -> tuple[dict[str, Any], str | None]:
+    """The options with which most texts are numbers, the fewest of them; and what is doubtful about them."""
+    plain = number("value")
+    best, options = int(_read(texts, plain).sum()), dict[str, Any]()
+    first = texts.drop_nulls().head(_TRIED_FIRST)
+    if best == texts.count() or not bool(first.str.contains("[0-9]").any()):
+        return options, None
+    for reader in plain.alternatives().values():
+        if _read(first, reader).any() and (count := int(_read(texts, reader).sum())) > best:
+            best, options = count, _options_of(reader, plain)
+    mark = options.get("decimal")
+    if mark is None or not bool(texts.drop_nulls().str.contains(_GROUPS_OF_THREE).all()):
+        return options, None
+    # Decimals of three digits in every value would be odd.
+    others = {name: value for name, value in options.items() if name != "decimal"} | {"thousands": mark}
+    return (
+        others,
+        f"each {mark!r} is followed by three digits, so it is taken for a mark of thousands; if it is not, write decimal={mark!r}",
+    )
+
+
+def _options_of(reader: Reader, plain: Reader) -> dict[str, Any]:
+    """The options in which a reader differs from the plain one."""
+    mine, its = vars(reader), vars(plain)
+    changed = {name: value for name, value in mine.items() if value != its[name]}
+    return {name: value[0] if name == "currency" else value for name, value in changed.items()}
 
 
 def _dates(values: Values, texts: pl.Series) -> Reading | None:
@@ -202,6 +240,6 @@ def _taken(values: Values, texts: pl.Series, reading: Reading, read: pl.Series, 
     return Reading(reading.reader, evidence, reading.options, unread.len(), doubt)
 
 
-def _read(texts: pl.Series, reader: Conformed) -> pl.Series:
+def _read(texts: pl.Series, reader: Reader) -> pl.Series:
     """Which texts a reader reads."""
     return texts.alias("value").to_frame().select(reader.read(pl.col("value"))).to_series().is_not_null()

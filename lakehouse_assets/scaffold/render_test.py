@@ -1,5 +1,6 @@
 """The test of a new product: a few invented rows of each feed through its functions. No value of a file is in it."""
 
+import ast
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -28,7 +29,8 @@ def test_module(product: Product) -> str:
     bodies = [_lists(product), _FROM_FILES, *(_silver_test(table) for table in product.tables)]
     bodies += [_gold_test(table, gold) for table, gold in golds]
     used = "\n".join(bodies)
-    dates = [name for name in ("UTC", "date", "datetime") if f"{name}(" in used or f"={name})" in used]
+    named = {node.id for node in ast.walk(ast.parse(used)) if isinstance(node, ast.Name)}
+    dates = [name for name in ("UTC", "date", "datetime") if name in named]
     standard = [f"from datetime import {', '.join(dates)}"] if dates else []
     said = f"Invented rows of {product.name}: what the tables make of what the files say. Add the cases that matter to you."
     return module(said, product.imports(standard, ["import polars as pl"], [], own), bodies)
@@ -65,6 +67,10 @@ def _text(column: Column, value: Any) -> str:
     match column.reading.reader:
         case "day" | "timestamp":
             return str(as_texts(pl.Series([value]), options["formats"][0])[0])
+        case "whole_number" | "number":
+            sign = options.get("currency", "")
+            per_cent = "%" if options.get("percent") else ""
+            return f"{sign}{str(value * 100 if per_cent else value).replace('.', options.get('decimal', '.'))}{per_cent}"
         case "choice":
             return str(next(word for word, meant in options["options"].items() if meant == value))
         case _:

@@ -81,8 +81,10 @@ def read_samples(files: Iterable[Path], product: str, taken: Collection[str]) ->
         else:
             found[alike] = _together(found[alike], sample)
     for sample in found:
+        names = ", ".join(file.name for file in sample.files)
+        if not sample.all_columns:
+            raise RefusedFile(f"{names}: a table can have none of its columns: give them names that begin with a letter.")
         if not sample.total:
-            names = ", ".join(file.name for file in sample.files)
             raise RefusedFile(f"{names}: there is a header and no row, and types cannot be guessed from that. Give a file with rows.")
     return found
 
@@ -108,7 +110,8 @@ def _read_as(file: Path, told: Told, child: Child) -> Sample:
         columns = files.enter_context(parse(file, columns=(), required=(), told=told, child=child)).unknown
         parsed = files.enter_context(parse(file, columns=columns, required=(), told=told, child=child))
         rows = parsed.frame.head(_MOST_ROWS).collect()
-        whole = rows["_rescued"].null_count() / max(rows.height, 1)
+        ragged = rows["_rescued"].fill_null("").str.contains('"_(extra|missing|line)":')
+        whole = 1 - int(ragged.sum()) / max(rows.height, 1)
         options = {"encoding": told.encoding} if told.encoding else {}
         frame = rows.select(*columns, pl.lit(file.name).alias(FILE), ROW)
         left_out = _left_out(rows["_rescued"])

@@ -10,6 +10,8 @@ from typing import Any
 
 WIDTH = 140
 TAB = "    "
+# Letters beyond are of other scripts, and may look like those of this one.
+_LATIN = 0x24F
 _UTC = "datetime.timezone.utc"
 # Other signs may look like a letter, or like nothing: they are written as escapes.
 _SHOWN = frozenset({"L", "N", "Sc"})
@@ -17,7 +19,7 @@ _SHOWN = frozenset({"L", "N", "Sc"})
 
 def text(value: str) -> str:
     """A text as a literal."""
-    quote = "'" if '"' in value and "'" not in value else '"'
+    quote = "'" if value.count('"') > value.count("'") else '"'
     return quote + "".join(map(_letter, value.replace("\\", "\\\\").replace(quote, "\\" + quote))) + quote
 
 
@@ -105,4 +107,13 @@ def module(said: str, imports: Iterable[Sequence[str]], parts: Iterable[str]) ->
     body = "\n\n\n".join(part.strip("\n") for part in parts)
     # Code that is no class or function stands nearer.
     between = "\n\n\n" if body.startswith(("class ", "def ", "@")) else "\n\n"
-    return docstring(said) + "\n" + "\n\n".join(sections) + between * bool(sections) + body + "\n"
+    source = docstring(said) + "\n" + "\n\n".join(sections) + between * bool(sections) + body + "\n"
+    return _excused(source) + source
+
+
+def _excused(source: str) -> str:
+    """What a linter has to take as it is: the names of columns are those of the files."""
+    long = ["E501"] if any(len(line) > WIDTH for line in source.splitlines()) else []
+    foreign = ["RUF001", "RUF003"] if any(ord(letter) > _LATIN for letter in source) else []
+    # Not all of them look like another letter, and some lines are allowed to be long: RUF100 would say so.
+    return f"# ruff: noqa: {', '.join([*long, *foreign, 'RUF100'])}\n" if long or foreign else ""

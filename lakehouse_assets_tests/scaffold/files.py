@@ -142,9 +142,12 @@ def accounts(folder: Path) -> list[Path]:
 
 
 def german(folder: Path) -> list[Path]:
-    """Semicolons, another encoding, days with dots."""
-    header = ["Auftrag-Nr", "Straße", "Bestellt am", "Filiale", "Stück"]
-    lines = [[f"{row:06d}", f"Lindenallee {row}", at(row, "%d.%m.%Y"), ["Köln", "Düren"][row % 2], row % 7] for row in range(ROWS)]
+    """Semicolons, another encoding, days with dots, decimal commas."""
+    header = ["Auftrag-Nr", "Straße", "Bestellt am", "Filiale", "Stück", "Betrag"]
+    lines = [
+        [f"{row:06d}", f"Lindenallee {row}", at(row, "%d.%m.%Y"), ["Köln", "Düren"][row % 2], row % 7, f"1.{row + 100},5"]
+        for row in range(ROWS)
+    ]
     return [write(folder, "aufträge.csv", [header, *lines], ";", "cp1252")]
 
 

@@ -174,6 +174,25 @@ def test_a_reader_is_chosen_by_values_and_name(texts, column, reader):
     assert reading(*texts, column=column).reader == reader
 
 
+@pytest.mark.parametrize(
+    ("texts", "reader", "options"),
+    [
+        (["12,5", "3,75"], "number", {"decimal": ","}),
+        (["1.234,50", "3,75"], "number", {"decimal": ",", "thousands": "."}),
+        (["1,234.50", "3.75"], "number", {"thousands": ","}),
+        (["£12.50", "£3"], "number", {"currency": "£"}),
+        (["12 %", "3.5 %"], "number", {"percent": True}),
+        (["1 234", "12"], "whole_number", {"thousands": " "}),
+        (["1,234", "5,678"], "whole_number", {"thousands": ","}),
+        (["?", "3"], "whole_number", {"nulls": ("?",)}),
+    ],
+)
+def test_a_notation_is_found(texts, reader, options):
+    found = reading(*texts)
+    assert (found.reader, found.options) == (reader, options)
+    assert (found.doubt is not None) == (texts == ["1,234", "5,678"]), "what has two meanings is said"
+
+
 def test_a_few_values_that_do_not_fit_are_named_or_counted():
     texts = [*map(str, range(19)), "x9"]
     open_, hidden = reading(*texts), reading(*texts, hidden=True)
@@ -284,3 +303,12 @@ def test_a_feed_of_another_product_keeps_its_name(tmp_path, sales):
     result = new(tmp_path, "second", "--from", sales)
     assert result.exit_code == 0, result.output
     assert 'Feed(\n        "second_sales"' in (package(tmp_path) / "second" / "bronze.py").read_text()
+
+
+def test_a_word_for_a_missing_value_makes_a_column_nullable(tmp_path):
+    lines = [[f"K{row}", "N/A" if row == 3 else row, "n/a" if row == 4 else "yes"] for row in range(25)]
+    file = write(tmp_path, "stock.csv", [["ref", "units", "note"], *lines])
+    assert new(tmp_path, "shop", "--from", str(file)).exit_code == 0
+    code = (package(tmp_path) / "shop" / "contracts.py").read_text()
+    assert "units: int = column(nullable=True, description=\"TODO describe 'units'.\")" in code
+    assert "missing in 1 of 25 rows" in code

@@ -131,6 +131,7 @@ def test_evidence_stands_in_the_code(written):
     assert "taken for missing: 'N/A' 12 times" in code("log", "silver")
     assert "a whole number in 59 of 60 values; the others go to quarantine ('soon' in row 10)" in code("accounts", "silver")
     assert "card number with a right check digit in 3 of 3 different values" in code("accounts", "contracts")
+    assert 'number("Betrag", decimal=",", thousands=".")' in code("german", "silver")
     assert 'encoding="cp1252"' in code("german", "bronze")
     assert "2 different values: 'Düren', 'Köln'" in code("german", "contracts")
     assert "is assumed: each value can be read either way" in written[1]["accounts"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import polars as pl
 
 from lakehouse_assets.platform.quality.rules import Rule
-from lakehouse_assets.platform.quality.split import BROKEN, UNPARSED, Evidence, Split
+from lakehouse_assets.platform.quality.split import BROKEN, HINT, UNPARSED, Evidence, Split
 from lakehouse_assets.platform.storage.retirements import refused_snapshots
 from lakehouse_assets.platform.storage.scd2 import VALID_FROM
 from lakehouse_assets.platform.storage.snapshots import Snapshots
@@ -34,8 +34,8 @@ def whole_snapshots(how: Snapshots, retire_at_most: float, stored: Table, parts:
     refused = refused_snapshots(stored, rows, how, retire_at_most, assumed=rejected_rows(how, parts.bad), full_refresh=replaces_all)
     is_refused = parts.good[how.sequence_by].is_in([snapshot.number for snapshot in refused])
     rejected = parts.good.filter(is_refused).with_columns(pl.lit([SNAPSHOT_COMPLETE], dtype=pl.List(pl.String)).alias(BROKEN))
-    if UNPARSED in parts.bad.columns:
-        rejected = rejected.with_columns(pl.lit(None, dtype=pl.String).alias(UNPARSED))
+    unread = [name for name in (UNPARSED, HINT) if name in parts.bad.columns]
+    rejected = rejected.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in unread)
     if refused:
         rule = replace(rule, text=" ".join(snapshot.reason for snapshot in refused))
     sample = tuple(rejected.select(how.sequence_by, VALID_FROM).unique(maintain_order=True).head(_SNAPSHOTS_SHOWN).to_dicts())

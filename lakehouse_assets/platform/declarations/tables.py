@@ -25,7 +25,7 @@ from lakehouse_assets.platform.declarations.base import (
 )
 from lakehouse_assets.platform.declarations.kind import Kind, require_kind
 from lakehouse_assets.platform.quality.contract import Contract, columns_of, key_columns, references_of, rules_of, schema_of
-from lakehouse_assets.platform.quality.rules import Rule, key_rule
+from lakehouse_assets.platform.quality.rules import Rule, feed_rules, key_rule
 from lakehouse_assets.platform.storage.errors import TypeNotStorable
 from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX
 from lakehouse_assets.platform.storage.types import check_partition_columns, stored_schema
@@ -134,9 +134,10 @@ class TableDeclaration(Declaration):
 
     @property
     def rules(self) -> list[Rule]:
-        """The rules that rows are checked by: the contract's, its key's, and those of the kind."""
+        """The rules that rows are checked by: the contract's, those of rows that come in files, the key's, and those of the kind."""
         unique = key_rule(self.contract) if self.keeps_key_by_rule else None
-        return [*rules_of(self.contract), *([unique] if unique else []), *self.kind.rules()]
+        of_files = [bound.rule for bound in feed_rules(self.contract)] if self.kind.takes_rows else []
+        return [*rules_of(self.contract), *of_files, *([unique] if unique else []), *self.kind.rules()]
 
     @property
     def layout(self) -> str:

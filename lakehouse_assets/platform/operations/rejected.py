@@ -10,7 +10,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
 from lakehouse_assets.platform.quality.contract import rules_of
-from lakehouse_assets.platform.quality.masking import RESCUED
+from lakehouse_assets.platform.quality.masking import HINT, RESCUED
 from lakehouse_assets.platform.quality.split import BROKEN, UNPARSED
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -81,6 +81,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "file": row.get("_file"),
         "row": row.get("_row"),
         "unparsed": json.loads(row.get(UNPARSED) or "{}"),
+        "hint": row.get(HINT),
         # A line that could not be read has its text in `_rescued` and nothing else.
         "source": row[SOURCE] and {name: value for name, value in row[SOURCE].items() if not name.startswith("_") or name == RESCUED},
     }

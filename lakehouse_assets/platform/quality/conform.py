@@ -1,52 +1,47 @@
 """From the texts of bronze to the typed columns of silver, without a value becoming null in silence.
 
 Here belong lossless conversions of one text into one value, the same for every product. What a value means, and which ones are allowed,
-is up to a product's functions and contracts.
+is up to a product's functions and contracts. How each type is read is in `readers`, `number_readers` and `date_readers`.
 """
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.quality.contract import ContractBroken
-from lakehouse_assets.platform.quality.split import UNPARSED
+from lakehouse_assets.platform.quality.date_readers import Ambiguous, Day, Moment, check_formats
+from lakehouse_assets.platform.quality.masking import HINT, UNPARSED
+from lakehouse_assets.platform.quality.number_readers import Money, Number, Whole
+from lakehouse_assets.platform.quality.readers import Case, Choice, Code, Flag, Reader, Text, cleaned
 
-_TEXT, _RAW = "text of ", "source "
+_TEXT, _RAW, _FAILED = "text of ", "source ", "failed "
 # JSON demands an escape for these, and for nothing else.
 _ESCAPES = {chr(code): f"\\u{code:04x}" for code in range(32)} | {'"': '\\"', "\\": "\\\\"}
+# What tells the files of a batch apart; the first that is there.
+_FILES = ("_sequence", "_file")
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1"), ("false", "f", "no", "n", "0")
 
 
-@dataclass(frozen=True)
-class Conformed:
-    """How a column is made from texts.
-
-    Attributes:
-        sources: The columns of bronze that it may come from; in each row the first that is not empty counts.
-        read: From texts without blanks around them to values, null for a text that is none.
-        nulls: Texts that stand for a missing value, besides the empty one.
-    """
-
-    sources: tuple[str, ...]
-    read: Callable[[pl.Expr], pl.Expr]
-    nulls: tuple[str, ...]
-
-
-def conform(frame: pl.LazyFrame, /, **columns: Conformed) -> pl.LazyFrame:
+def conform(frame: pl.LazyFrame, /, **columns: Reader) -> pl.LazyFrame:
     """Make typed columns from texts.
 
         conform(lines, invoice=text("Invoice", "InvoiceNo"), quantity=whole_number("Quantity"))
 
+    Blanks and invisible characters at the ends of a text do not count.
+
     Args:
-        frame: Rows with texts in the sources of the columns; of several sources some may be absent.
+        frame: Rows with texts in the sources of the columns; of several sources some may be absent. All rows of a file, because some texts
+            mean something only together with the others.
         **columns: The columns to make.
 
     Returns:
-        The columns in the given order, then `_unparsed`, then those columns of the frame that start with an underscore. `_unparsed` holds
-        every text that could not be read, as a JSON object by column, and null where all could.
+        The columns in the given order, then `_unparsed` and `_hint`, then those columns of the frame that start with an underscore.
+        `_unparsed` holds every text that could not be read, as a JSON object by column, and null where all could; `_hint` says for people
+        what would read it.
 
     Raises:
         ContractBroken: The frame has none of the sources of a column.
@@ -56,102 +51,145 @@ def conform(frame: pl.LazyFrame, /, **columns: Conformed) -> pl.LazyFrame:
     texts = [_text([pl.col(source) for source in sources[name]], column.nulls).alias(_TEXT + name) for name, column in columns.items()]
     raw = [pl.col(source).cast(pl.String).alias(_RAW + source) for source in dict.fromkeys(itertools.chain(*sources.values()))]
     platform = [pl.col(name) for name in names if name.startswith("_")]
-    return (
+    read = (
         frame.select(*texts, *raw, *platform)
         .with_columns(column.read(pl.col(_TEXT + name)).alias(name) for name, column in columns.items())
-        .select(*columns, _unparsed(columns, sources).alias(UNPARSED), *platform)
+        .with_columns((pl.col(name).is_null() & pl.col(_TEXT + name).is_not_null()).alias(_FAILED + name) for name in columns)
+        .select(*columns, *(_FAILED + name for name in columns), pl.selectors.starts_with(_RAW), *platform)
+    )
+    schema = read.collect_schema()
+    made = pl.Schema(
+        {name: schema[name] for name in columns}
+        | {UNPARSED: pl.String(), HINT: pl.String()}
+        | {name: dtype for name, dtype in schema.items() if name in names and name.startswith("_")}
+    )
+    # What follows looks at whole files, so no filter may be applied before it.
+    return read.map_batches(
+        partial(_settled, columns=columns, sources=sources, made=made),
+        predicate_pushdown=False,
+        projection_pushdown=False,
+        slice_pushdown=False,
+        schema=made,
     )
 
 
-def text(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
-    """Text, without the blanks around it."""
-    return Conformed(sources, lambda given: given, tuple(nulls))
+def text(*sources: str, nulls: Sequence[str] = ()) -> Reader:
+    """Text, without the blanks around it. A letter with an accent is one character, whichever way it was written (NFC)."""
+    return Text(sources, tuple(nulls))
 
 
-def code(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
-    """Text that identifies something. `13085.0` is what a spreadsheet made of the code `13085`, and becomes that again."""
+def code(*sources: str, nulls: Sequence[str] = (), case: Case | None = None) -> Reader:
+    """Text that identifies something, as `text`, and without invisible characters within.
 
-    def read(given: pl.Expr) -> pl.Expr:
-        # Taking the end off by characters is many times faster than by a pattern.
-        return pl.when(given.str.contains(r"^[0-9]+\.0+$")).then(given.str.strip_chars_end("0").str.strip_suffix(".")).otherwise(given)
-
-    return Conformed(sources, read, tuple(nulls))
-
-
-def whole_number(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
-    """Whole numbers as `Int64`: `7` and `7.0`, but not `7.5`, nor what is too large."""
-
-    def read(given: pl.Expr) -> pl.Expr:
-        return given.map_batches(_whole_numbers, return_dtype=pl.Int64, is_elementwise=True)
-
-    return Conformed(sources, read, tuple(nulls))
-
-
-def number(*sources: str, nulls: Sequence[str] = ()) -> Conformed:
-    """Numbers as `Float64`; infinity and NaN are none."""
-
-    def read(given: pl.Expr) -> pl.Expr:
-        value = given.cast(pl.Float64, strict=False)
-        return pl.when(value.is_finite()).then(value)
-
-    return Conformed(sources, read, tuple(nulls))
-
-
-def timestamp(*sources: str, formats: Sequence[str], nulls: Sequence[str] = ()) -> Conformed:
-    """Moments as `Datetime("us", "UTC")`. A text without an offset from UTC is in UTC; what is finer than a microsecond is cut off.
+    `13085.0` is what a spreadsheet made of the code `13085`, and becomes that again; `1.23E+12` has lost
+    digits, and is none.
 
     Args:
         *sources: The columns of bronze.
-        formats: In Polars' notation; the first that fits the whole text counts. `%.f` is a fraction of a second or none, `%z` an offset in
-            digits; a final `Z` is written as it is.
         nulls: Texts that stand for a missing value.
+        case: `upper` or `lower`: into which case letters are brought, for codes that are the same in both.
     """
-
-    def moment(given: pl.Expr, pattern: str) -> pl.Expr:
-        value = given.str.to_datetime(pattern, time_unit="us", strict=False)
-        has_offset = pl.Series(dtype=pl.String).str.to_datetime(pattern).dtype == pl.Datetime("us", "UTC")
-        return value if has_offset else value.dt.replace_time_zone("UTC")
-
-    return Conformed(sources, lambda given: _first_format(given, formats, moment), tuple(nulls))
+    return Code(sources, tuple(nulls), case)
 
 
-def day(*sources: str, formats: Sequence[str], nulls: Sequence[str] = ()) -> Conformed:
+def whole_number(*sources: str, nulls: Sequence[str] = (), **notation: Any) -> Reader:
+    """Whole numbers as `Int64`: `7` and `7.0`, but not `7.5`, nor what is too large; options as of `number`."""
+    return Whole(sources, tuple(nulls), **_notation("whole_number", **notation))
+
+
+def number(
+    *sources: str,
+    nulls: Sequence[str] = (),
+    decimal: str = ".",
+    thousands: str | None = None,
+    currency: str | Sequence[str] = (),
+    percent: bool = False,
+    accounting: bool = False,
+) -> Reader:
+    """Numbers as `Float64`; infinity is none, and the words for a missing value (`MISSING`, such as `N/A` and `nan`) are null.
+
+    Args:
+        *sources: The columns of bronze.
+        nulls: More texts that stand for a missing value.
+        decimal: The decimal mark: `.`, or `,` as in `12,5`.
+        thousands: The mark between groups of three digits, as in `1,234.50`; `" "` stands for any space and `"'"` for any apostrophe.
+        currency: A sign of currency, or several, that may stand at either end, as in `£12.50`.
+        percent: Whether they are percentages: `12 %` is 0.12, and a number without the sign is none.
+        accounting: Whether `(12.50)` and `12.50-` are negative.
+    """
+    notation = _notation("number", decimal=decimal, thousands=thousands, currency=currency, percent=percent, accounting=accounting)
+    return Number(sources, tuple(nulls), **notation)
+
+
+def money(*sources: str, nulls: Sequence[str] = (), precision: int = 18, scale: int = 2, **notation: Any) -> Reader:
+    """Exact decimals as `Decimal(precision, scale)`; a text with more digits behind the decimal mark is none, unless they are zeros.
+
+    Args:
+        *sources: The columns of bronze.
+        nulls: More texts that stand for a missing value.
+        precision: Most digits.
+        scale: Digits behind the decimal mark.
+        **notation: Options of `number`.
+    """
+    return Money(sources, tuple(nulls), **_notation("money", **notation), precision=precision, scale=scale)
+
+
+def boolean(*sources: str, nulls: Sequence[str] = (), true: Sequence[str] = _TRUE, false: Sequence[str] = _FALSE) -> Reader:
+    """Yes or no, in whatever case: by default `true`, `t`, `yes`, `y`, `1` and `false`, `f`, `no`, `n`, `0`; another text is none."""
+    options = {word.lower(): True for word in true} | {word.lower(): False for word in false}
+    return Flag(sources, tuple(nulls), options, any_case=True)
+
+
+def timestamp(
+    *sources: str, formats: Sequence[str], nulls: Sequence[str] = (), time_zone: str = "UTC", ambiguous: Ambiguous = "reject"
+) -> Reader:
+    """Moments as `Datetime("us", "UTC")`; what is finer than a microsecond is cut off, and `24:00` ends a day.
+
+    Whether the day or the month comes first is decided for a file: see `date_readers`.
+
+    Args:
+        *sources: The columns of bronze.
+        formats: In Polars' notation; the first that fits the whole text counts. `%.f` is a fraction of a second or none, `%z` an offset
+            in digits, or `Z`; any other final `Z` is written as it is. `%y` is a year from 1970 to 2069. Besides: `excel-1900` and
+            `excel-1904` (the number of a day, as spreadsheets keep it), `unix-s`, `unix-ms` and `unix-us` (counted since 1970).
+        nulls: More texts that stand for a missing value than `MISSING`.
+        time_zone: Of texts without an offset from UTC, as in `Europe/London`.
+        ambiguous: The hour that such a zone has twice when clocks go back is not read (`reject`), or the `earliest` or `latest` one. The
+            hour that it lacks is never read.
+    """
+    check_formats("timestamp", formats)
+    return Moment(sources, tuple(nulls), tuple(formats), time_zone, ambiguous)
+
+
+def day(*sources: str, formats: Sequence[str], nulls: Sequence[str] = ()) -> Reader:
     """Days as `Date`; formats as in `timestamp`."""
-
-    def date(given: pl.Expr, pattern: str) -> pl.Expr:
-        return given.str.to_date(pattern, strict=False)
-
-    return Conformed(sources, lambda given: _first_format(given, formats, date), tuple(nulls))
+    check_formats("day", formats)
+    return Day(sources, tuple(nulls), tuple(formats))
 
 
-def choice(*sources: str, options: Mapping[str, Any], nulls: Sequence[str] = ()) -> Conformed:
+def choice(*sources: str, options: Mapping[str, Any], nulls: Sequence[str] = ()) -> Reader:
     """The value that stands for a text in `options`, such as `{"yes": True, "no": False}`; another text is none."""
-
-    def read(given: pl.Expr) -> pl.Expr:
-        return given.replace_strict(options, default=None)
-
-    return Conformed(sources, read, tuple(nulls))
+    return Choice(sources, tuple(nulls), options)
 
 
-def _whole_numbers(given: pl.Series) -> pl.Series:
-    number = given.cast(pl.Int64, strict=False)
-    rest = (number.is_null() & given.is_not_null()).arg_true()  # mostly few
-    # Taking the end off by characters is many times faster than by a pattern.
-    texts = given.gather(rest)
-    has_zeros = texts.str.contains(".", literal=True) & texts.str.ends_with("0")
-    whole = texts.filter(has_zeros).str.strip_chars_end("0").str.strip_suffix(".").cast(pl.Int64, strict=False)
-    return number.scatter(rest.filter(has_zeros), whole)
+def _notation(
+    word: str,
+    *,
+    decimal: str = ".",
+    thousands: str | None = None,
+    currency: str | Sequence[str] = (),
+    percent: bool = False,
+    accounting: bool = False,
+) -> dict[str, Any]:
+    if decimal not in {".", ","}:
+        raise ValueError(f"{word}: decimal={decimal!r}: the decimal mark is '.' or ','")
+    if thousands is not None and (thousands == decimal or thousands not in {".", ",", " ", "'", "_"}):
+        raise ValueError(f"{word}: thousands={thousands!r}: a mark other than the decimal mark {decimal!r}: one of . , ' _ or a space")
+    signs = (currency,) if isinstance(currency, str) else tuple(currency)
+    return {"decimal": decimal, "thousands": thousands, "currency": signs, "percent": percent, "accounting": accounting}
 
 
-def _first_format(given: pl.Expr, formats: Sequence[str], read: Callable[[pl.Expr, str], pl.Expr]) -> pl.Expr:
-    value = read(given, formats[0])
-    for pattern in formats[1:]:
-        # Only what no format before could read is tried again.
-        value = value.fill_null(read(pl.when(value.is_null()).then(given), pattern))
-    return value
-
-
-def _present(name: str, column: Conformed, names: Sequence[str]) -> list[str]:
+def _present(name: str, column: Reader, names: Sequence[str]) -> list[str]:
     present = [source for source in column.sources if source in names]
     if not present:
         raise ContractBroken(
@@ -161,44 +199,88 @@ def _present(name: str, column: Conformed, names: Sequence[str]) -> list[str]:
     return present
 
 
-def _text(sources: Sequence[pl.Expr], nulls: tuple[str, ...]) -> pl.Expr:
-    """The first text that is not empty, without the blanks around it."""
-    return pl.coalesce(_not_empty(source.cast(pl.String).str.strip_chars(), nulls) for source in sources)
+def _text(sources: Sequence[pl.Expr], nulls: Sequence[str]) -> pl.Expr:
+    """The first text that is not missing, without the blanks around it."""
+    return pl.coalesce(_not_missing(source, nulls) for source in sources)
 
 
-def _not_empty(stripped: pl.Expr, nulls: tuple[str, ...]) -> pl.Expr:
+def _not_missing(source: pl.Expr, nulls: Sequence[str]) -> pl.Expr:
+    stripped = source.cast(pl.String).map_batches(cleaned, return_dtype=pl.String, is_elementwise=True)
     for empty in ("", *nulls):
         stripped = stripped.replace(empty, None)  # costs next to nothing where there is none, unlike when/then
     return stripped
 
 
-def _unparsed(columns: Mapping[str, Conformed], sources: Mapping[str, Sequence[str]]) -> pl.Expr:
-    failed = [(pl.col(name).is_null() & pl.col(_TEXT + name).is_not_null()).alias(name) for name in columns]
-    raw = [pl.col(_RAW + source) for source in dict.fromkeys(itertools.chain(*sources.values()))]
-    texts = {name: _raw_text([pl.col(_RAW + source) for source in sources[name]], column.nulls) for name, column in columns.items()}
+def _settled(rows: pl.DataFrame, *, columns: Mapping[str, Reader], sources: Mapping[str, Sequence[str]], made: pl.Schema) -> pl.DataFrame:
+    """The rows with what follows from whole files, and with the texts that were not read."""
+    unread: dict[str, pl.Series] = {}
+    hints: dict[str, pl.Series] = {}
+    settled: dict[str, pl.Series] = {}
+    for name, column in columns.items():
+        failed = rows[_FAILED + name]
+        if not failed.any() and not column.decides_by_file:
+            continue
+        present = [pl.col(_RAW + source) for source in sources[name]]
+        texts, values = rows.select(_text(present, column.nulls)).to_series(), rows[name]
+        # The words for a missing value are looked for where nothing else could be read, which is seldom.
+        words = (failed & texts.is_in(list(column.missing))).arg_true()
+        if words.len():
+            others = rows[words].select(_text(present, column.missing)).to_series()
+            texts, values = texts.scatter(words, others), values.scatter(words, column.values(others))
+            failed = values.is_null() & texts.is_not_null()
+        found = column.settle(texts, values, failed, _files(rows))
+        bad, value = failed, found.values
+        if found.doubted is not None and found.doubted.any():
+            bad = failed | found.doubted
+            value = value.zip_with(~found.doubted, value.clear(value.len()))
+        settled[name] = value.alias(name)
+        at = bad.arg_true()
+        if not at.len():
+            continue
+        raw = rows[at].select(_raw_text(present, column.missing)).to_series()
+        unread[name] = _at(at, raw, rows.height)
+        why = pl.Series([found.why or None], dtype=pl.String).new_from_index(0, at.len())
+        hint = column.hints(texts.gather(at))
+        hints[name] = _at(at, hint.zip_with(failed.gather(at), why), rows.height)
+    return rows.with_columns(
+        *settled.values(), _as_json(rows.height, unread).alias(UNPARSED), _as_text(rows.height, hints).alias(HINT)
+    ).select(list(made))
 
-    def as_json(rows: pl.Series) -> pl.Series:
-        return _as_json(rows.struct.unnest(), texts)
 
-    return pl.struct(*failed, *raw).map_batches(as_json, return_dtype=pl.String, is_elementwise=True)
+def _files(rows: pl.DataFrame) -> pl.Series:
+    """What tells files apart; all rows are of one file if nothing does."""
+    named = next((name for name in _FILES if name in rows.columns), None)
+    return pl.repeat(0, rows.height, eager=True) if named is None else rows[named]
 
 
-def _raw_text(sources: Sequence[pl.Expr], nulls: tuple[str, ...]) -> pl.Expr:
+def _raw_text(sources: Sequence[pl.Expr], nulls: Sequence[str]) -> pl.Expr:
     """The text that `_text` takes, as it was given."""
-    return pl.coalesce(pl.when(_not_empty(source.str.strip_chars(), nulls).is_not_null()).then(source) for source in sources)
+    return pl.coalesce(pl.when(_not_missing(source, nulls).is_not_null()).then(source) for source in sources)
 
 
-def _as_json(rows: pl.DataFrame, texts: Mapping[str, pl.Expr]) -> pl.Series:
-    """The texts that failed, of each row as a JSON object. Few rows have one, and most batches none."""
-    failing = [name for name in texts if rows[name].any()]
-    nothing = pl.repeat(None, rows.height, dtype=pl.String, eager=True)
-    if not failing:
-        return nothing
-    is_bad = rows.select(pl.any_horizontal(failing)).to_series()
-    entries = []
-    for name in failing:
-        escaped = texts[name].str.replace_many(list(_ESCAPES), list(_ESCAPES.values()))
-        entries.append(pl.when(name).then(pl.concat_str(pl.lit(f'{json.dumps(name)}: "'), escaped, pl.lit('"'))))
-    listed = pl.concat_str(entries, separator=", ", ignore_nulls=True)
-    objects = rows.filter(is_bad).select(pl.concat_str(pl.lit("{"), listed, pl.lit("}"))).to_series()
-    return nothing.scatter(is_bad.arg_true(), objects)
+def _as_json(height: int, texts: Mapping[str, pl.Series]) -> pl.Series:
+    """The texts of each row as a JSON object; null for a row without one."""
+    escaped = {name: pl.col(name).str.replace_many(list(_ESCAPES), list(_ESCAPES.values())) for name in texts}
+    members = [pl.concat_str(pl.lit(f'{json.dumps(name)}: "'), value, pl.lit('"')) for name, value in escaped.items()]
+    listed = pl.concat_str(members, separator=", ", ignore_nulls=True) if members else pl.lit("")
+    return _of_rows(height, texts, pl.concat_str(pl.lit("{"), listed, pl.lit("}")))
+
+
+def _as_text(height: int, hints: Mapping[str, pl.Series]) -> pl.Series:
+    """The hints of each row, each with the name of its column; null for a row without one."""
+    members = [pl.concat_str(pl.lit(f"{name}: "), pl.col(name)) for name in hints]
+    return _of_rows(height, hints, pl.concat_str(members, separator="; ", ignore_nulls=True) if members else pl.lit(""))
+
+
+def _of_rows(height: int, columns: Mapping[str, pl.Series], made: pl.Expr) -> pl.Series:
+    """What is made of those rows that have a value in a column; null for the others. Few rows have one, and most batches none."""
+    if not columns:
+        return pl.repeat(None, height, dtype=pl.String, eager=True)
+    rows = pl.DataFrame([series.alias(name) for name, series in columns.items()])
+    has_one = rows.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    return _at(has_one.arg_true(), rows.filter(has_one).select(made).to_series(), height)
+
+
+def _at(positions: pl.Series, texts: pl.Series, height: int) -> pl.Series:
+    """So many rows with texts at some positions, null elsewhere."""
+    return pl.repeat(None, height, dtype=pl.String, eager=True).scatter(positions, texts)

@@ -17,7 +17,7 @@ from pandera.polars import DataFrameModel, Field, PolarsData, dataframe_check
 
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError
 from lakehouse_assets.platform.quality.masking import Personal
-from lakehouse_assets.platform.quality.rules import OPTIONS, Level, Reference, Rule, RuleOptions, bound_rules, marked
+from lakehouse_assets.platform.quality.rules import OPTIONS, Level, Reference, Rule, RuleOptions, bound_rules, feed_rules, marked
 
 Timestamp = Annotated[pl.Datetime, "us", "UTC"]
 """The type of every moment in a table."""
@@ -60,6 +60,10 @@ class Contract(DataFrameModel):
 
     With `fresh_within` a monitor warns when the newest value of the column `fresh_by` (a date or a timestamp) is older than that.
 
+    Rows that came in a file are held to two more rules. One that does not fit the header of its file breaks `fits_header`, whose level is
+    `misfits`. A date or timestamp that is more than `future_within` (400 days) after its file was ingested is held back; a column says
+    `future=True` if it may be any, such as the end of a validity that is 9999-12-31 while it is open.
+
     Example:
         class DailyRevenue(Contract, max_bad_share=0.1, max_bad_rows=1_000, fresh_by="day", fresh_within=timedelta(days=2)):
             day: date = column(key=True)
@@ -74,6 +78,8 @@ class Contract(DataFrameModel):
     __share_counts_from__: ClassVar[int] = 100
     __fresh_by__: ClassVar[str | None] = None
     __fresh_within__: ClassVar[timedelta | None] = None
+    __misfits__: ClassVar[Level] = "error"
+    __future_within__: ClassVar[timedelta] = timedelta(days=400)
 
     def __init_subclass__(
         cls,
@@ -83,13 +89,19 @@ class Contract(DataFrameModel):
         share_counts_from: int | None = None,
         fresh_by: str | None = None,
         fresh_within: timedelta | None = None,
+        misfits: Level | None = None,
+        future_within: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
         _check_limits(f"contract {cls.__name__}", max_bad_share, max_bad_rows)
         if fresh_within is not None and fresh_within <= timedelta(0):
             raise DeclarationError(f"contract {cls.__name__}: fresh_within is a time greater than zero, not {fresh_within}")
+        _check_level(misfits or "error")
+        _check_future(f"contract {cls.__name__}: future_within", future_within)
         given = {
+            "misfits": misfits,
+            "future_within": future_within,
             "max_bad_share": max_bad_share,
             "max_bad_rows": max_bad_rows,
             "share_counts_from": share_counts_from,
@@ -108,6 +120,11 @@ def _check_limits(where: str, share: float | None, rows: int | None) -> None:
         raise DeclarationError(f"{where}: max_bad_share is a share between 0 and 1, not {share}")
     if rows is not None and rows < 0:
         raise DeclarationError(f"{where}: max_bad_rows is a number of rows, not {rows}")
+
+
+def _check_future(where: str, within: timedelta | None) -> None:
+    if within is not None and within < timedelta(0):
+        raise DeclarationError(f"{where} is how long after its file a moment may be, so zero or more, not {within}")
 
 
 @dataclass(frozen=True)
@@ -133,6 +150,7 @@ def column(
     references: str | None = None,
     level: Level = "error",
     reference_level: Level | None = None,
+    future: bool | timedelta | None = None,
     **rules: Any,
 ) -> Any:
     """A column of a contract.
@@ -146,6 +164,8 @@ def column(
             missing value passes. The rule is not applied while that table is empty or does not exist.
         level: Of the rules about this column. A column that may have nulls says `nullable=True`; a level cannot allow them.
         reference_level: Of the rule that a value exists in the other table, if it is not `level`.
+        future: How long after its file was ingested a moment in the column may be; True: any time; None: as the contract says. Rows that
+            came in no file are not held to it.
         **rules: What Pandera's `Field` takes: `ge=0`, `isin=[…]`, `str_matches="…"`; with `raise_warning=True` they only warn.
 
     Raises:
@@ -155,6 +175,7 @@ def column(
         raise DeclarationError("a column of the key holds no nulls: leave out nullable=True")
     _check_level(level)
     _check_level(reference_level or level)
+    _check_future("future", future if isinstance(future, timedelta) else None)
     for name in {"isin", "notin"} & rules.keys():
         values = rules[name]  # of a tuple with one text, Pandera would allow its letters; a set has no order to show its values in
         rules[name] = sorted(values, key=repr) if isinstance(values, set | frozenset) else list(values)
@@ -164,6 +185,7 @@ def column(
         "level": level,
         "references": Reference.parse(references) if references else None,
         "reference_level": reference_level or level,
+        "future": None if future is False else future,
     }
     try:
         return Field(description=description, nullable=nullable, metadata=marks, **rules)
@@ -289,4 +311,5 @@ def fingerprint(contract: type[Contract]) -> str:
         content["max_bad_rows"] = contract.__max_bad_rows__
     if fresh is not None:
         content["fresh"] = [fresh.column, fresh.within.total_seconds()]
+    content["feed_rules"] = sorted(bound.rule.demands for bound in feed_rules(contract))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

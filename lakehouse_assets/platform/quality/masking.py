@@ -15,6 +15,8 @@ import polars as pl
 
 UNPARSED = "_unparsed"
 """Column of the platform: raw texts that could not be read as their column's type, as a JSON object by column; null if there are none."""
+HINT = "_hint"
+"""Column of the platform: what would read the texts in `_unparsed`, for people; it quotes no value."""
 RESCUED = "_rescued"
 """Column of the platform: raw values of a file that had no column, as a JSON object."""
 BROKEN = "_broken"

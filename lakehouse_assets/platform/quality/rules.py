@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import Any, Literal
 
@@ -101,6 +102,8 @@ class RuleOptions:
 
 
 OPTIONS = "__lakehouse_rule__"
+FITS_HEADER = "fits_header"
+FUTURE = "_not_far_future"
 READABLE = Rule("readable", None, "error", "every value could be read as its type", "readable")
 KEY_UNIQUE = "key_unique"
 _WORDS_OF_A_COLUMN = 4
@@ -175,6 +178,43 @@ def bound_rules(model: type[DataFrameModel]) -> tuple[BoundRule, ...]:
     names = [bound.rule.name for bound in rules]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise DeclarationError(f"contract {model.__name__} has two rules named {', '.join(twice)}: rename the methods that define them")
+    return tuple(rules)
+
+
+@dataclass(frozen=True)
+class FeedRule:
+    """A rule about rows that came in a file, by what bronze says of them; it is not applied to rows that do not say it any more.
+
+    Attributes:
+        rule: The rule.
+        needs: The column of the platform.
+        within: How long after `needs` a moment may be; None where the rule is not about one.
+    """
+
+    rule: Rule
+    needs: str
+    within: timedelta | None = None
+
+
+@cache
+def feed_rules(model: Any) -> tuple[FeedRule, ...]:
+    """The rules that rows of files are held to without a word in the contract.
+
+    A row has to fit the header of its file. A date or timestamp is not far beyond the moment at which its file was ingested: a mistyped
+    year would otherwise decide over what is computed for "the last day". The limit is about that moment and not about now, so that rows
+    are judged the same whenever they are processed again.
+    """
+    text = "the row fits the header of its file: no field is missing or left over, and the line could be split"
+    rules = [FeedRule(Rule(FITS_HEADER, None, model.__misfits__, text, "fits header"), "_rescued")]
+    for name, column in model.to_schema().columns.items():
+        dtype, future = column.dtype.type, marked(column, "future")
+        if future is True or not (dtype == pl.Date or dtype.base_type() == pl.Datetime):
+            continue
+        within: timedelta = model.__future_within__ if future is None else future
+        text = f"{name} is at most {within.days} days after its file was ingested"
+        level = marked(column, "level") or "error"
+        rule = Rule(name + FUTURE, name, level, text, f"within {within.total_seconds()} seconds of ingestion")
+        rules.append(FeedRule(rule, "_ingested_at", within))
     return tuple(rules)
 
 

@@ -14,12 +14,16 @@ from pandera.polars import Check
 
 from lakehouse_assets.platform.quality import masking
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, key_columns, personal_of, schema_of
-from lakehouse_assets.platform.quality.rules import BoundRule, Reference, Rule, bound_rules, key_rule
+from lakehouse_assets.platform.quality.rules import FITS_HEADER, BoundRule, FeedRule, Reference, Rule, bound_rules, feed_rules, key_rule
 from lakehouse_assets.platform.quality.samples import first_row
 
-UNPARSED, RESCUED, BROKEN, MASK = masking.UNPARSED, masking.RESCUED, masking.BROKEN, masking.MASK
+UNPARSED, HINT, RESCUED = masking.UNPARSED, masking.HINT, masking.RESCUED
+BROKEN, MASK = masking.BROKEN, masking.MASK
 
 _SAMPLE_ROWS = 5
+# What bronze notes of a record besides the values of columns that it has no place for: fields that are too many, columns that it lacks, the
+# text of a line that could not be split, a cell whose formula was never computed.
+_NOTES_OF_A_MISFIT = ("_extra", "_missing", "_line", "_formula")
 # The rules that a row breaks are packed into words of so many bits, each of which is looked up at once in a table of all words.
 _BITS = 16
 
@@ -61,8 +65,8 @@ class Split:
     """Rows by what the contract says of them; every row that came is in exactly one part, in the order in which it came.
 
     Attributes:
-        good: The contract's columns in its order, then the platform's (with a leading underscore) but `_unparsed`.
-        bad: The same with `_unparsed`, where there is one, and `_broken`.
+        good: The contract's columns in its order, then the platform's (with a leading underscore) but `_unparsed` and `_hint`.
+        bad: The same with `_unparsed` and `_hint`, where they are, and `_broken`.
         evidence: One for each rule of the contract.
     """
 
@@ -82,8 +86,8 @@ def split(
 ) -> Split:
     """Split rows into those that keep every error rule of a contract and those that break one.
 
-    Columns with a leading underscore are the platform's and pass through. A row with a text in `_unparsed` breaks the rule `readable`, and
-    the missing value of that column is then not reported again as null.
+    Columns with a leading underscore are the platform's and pass through; `feed_rules` are applied where the columns that they need are.
+    A row with a text in `_unparsed` breaks the rule `readable`, and the missing value of that column is then not reported again as null.
 
     Args:
         contract: What the rows must keep.
@@ -109,6 +113,13 @@ def split(
     broken = _broken_rows(applied, contract, frame, known)
     evidence = [_evidence(bound, broken, contract, frame, applied=bound in applied) for bound in rules]
     reasons = {bound.rule.name: broken[bound.rule.name] for bound in applied if bound.rule.rejects and bound.rule.name in broken}
+    for feed_rule in feed_rules(contract):
+        if feed_rule.needs in frame.columns:
+            bound, mask = BoundRule(feed_rule.rule), _not_as_a_file_should_be(feed_rule, frame)
+            if mask is not None and mask.any():
+                broken[bound.rule.name] = mask
+                reasons |= {bound.rule.name: mask} if bound.rule.rejects else {}
+            evidence.append(_evidence(bound, broken, contract, frame, applied=True))
     unique = key_rule(contract)
     if unique is not None and known_keys is not None:
         repeated = _repeated_keys(frame.select(key_columns(contract)), reasons, known_keys)
@@ -120,7 +131,7 @@ def split(
     again = int(reasons[unique.name].sum()) if unique is not None and unique.name in reasons else 0
     if limited:
         _check_limits(contract, bad.height - again, frame.height, tuple(evidence), table)
-    return Split(good.drop(UNPARSED, strict=False), bad, tuple(evidence))
+    return Split(good.drop(UNPARSED, HINT, strict=False), bad, tuple(evidence))
 
 
 def misfits(contract: type[Contract], schema: Mapping[str, pl.DataType]) -> list[str]:
@@ -211,6 +222,27 @@ def _null(column: str, frame: pl.DataFrame) -> pl.Series | None:
     if _unreadable(frame) is not None:
         missing &= frame[UNPARSED].str.json_path_match(f"$['{column}']").is_null()
     return missing
+
+
+def _not_as_a_file_should_be(bound: FeedRule, frame: pl.DataFrame) -> pl.Series | None:
+    if bound.rule.name == FITS_HEADER:
+        return _misfit(frame[RESCUED])
+    moment = frame[bound.rule.column]
+    if bound.within is None or not moment.count():
+        return None
+    last = pl.col(bound.needs) + bound.within
+    too_far = pl.col(moment.name).cast(pl.Datetime("us")).dt.replace_time_zone(None) > last.dt.replace_time_zone(None)
+    return frame.select(too_far.fill_null(value=False)).to_series()
+
+
+def _misfit(rescued: pl.Series) -> pl.Series | None:
+    """Whether a row did not fit its header, by what bronze has rescued of it; the one place that reads this."""
+    at = rescued.is_not_null().arg_true()
+    if not at.len():
+        return None
+    notes = pl.any_horizontal(pl.col(RESCUED).str.json_path_match(f"$['{note}']").is_not_null() for note in _NOTES_OF_A_MISFIT)
+    mask = pl.repeat(value=False, n=rescued.len(), eager=True)
+    return mask.scatter(at, rescued.gather(at).alias(RESCUED).to_frame().select(notes).to_series())
 
 
 def _unreadable(frame: pl.DataFrame) -> pl.Series | None:

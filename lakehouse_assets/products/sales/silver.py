@@ -9,6 +9,9 @@ from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Pro
 # What an invoice line says. There is no line number in the source: this is its identity.
 _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "customer_id", "country", "invoiced_at")
 
+# Editions of these files differ in which of day and month comes first; the rows of a file say it.
+_TILL_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M")
+
 
 @table(
     "sales.silver.invoice_lines",
@@ -31,7 +34,7 @@ def invoice_lines(lines: pl.LazyFrame) -> pl.LazyFrame:
         unit_price=number("Price", "UnitPrice"),
         customer_id=code("Customer ID", "CustomerID", nulls=("nan",)),
         country=text("Country"),
-        invoiced_at=timestamp("InvoiceDate", formats=("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M")),
+        invoiced_at=timestamp("InvoiceDate", formats=_TILL_FORMATS),
     )
     # Pound signs were read in a wrong encoding once.
     fixed = conformed.with_columns(pl.col("description").str.replace_all("Â£", "£", literal=True))
