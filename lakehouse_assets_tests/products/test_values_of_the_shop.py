@@ -78,3 +78,21 @@ def test_a_file_that_does_not_say_it_is_not_read():
     made = silver.invoice_lines(bronze_lines(*(line(at=f"3/{day}/2011 9:15") for day in range(1, 13)))).collect()
     assert made["invoiced_at"].dt.date().to_list() == [None, None, date(2011, 3, 3), *[None] * 9]
     assert made["_hint"].drop_nulls().str.contains("does not say whether the day or the month comes first").all()
+
+
+def priced(*rows: str) -> str:
+    return "\n".join(["stock_code,name,product_group,component,list_price", *rows]) + "\n"
+
+
+@pytest.mark.parametrize("names", [("products_2024-01-01.csv", "products_2024-01-01_corrected.csv"), ("list_a.csv", "list_b.csv")])
+@pytest.mark.parametrize("together", [True, False])
+def test_of_two_snapshots_of_one_day_the_later_one_counts(settings, names, together):
+    first, second = names
+    land_text(settings, "products", first, priced("A,Lamp,Light,base,10.00", "B,Vase,Deco,base,4.00", "C,Bowl,Deco,base,6.00"))
+    if not together:
+        run_products(settings, ["sales"])
+    land_text(settings, "products", second, priced("A,Lamp,Light,base,8.00", "B,Vase,Deco,base,4.00"))
+    account = run_products(settings, ["sales"])["sales.silver.products"].account
+    products = tables_of(settings).table("sales.silver.products").scan().filter("is_current").sort("stock_code").collect()
+    assert products.select("stock_code", "list_price").rows() == [("A", 8.0), ("B", 4.0)]
+    assert account.duplicates == 1  # B, which says what was known

@@ -47,7 +47,9 @@ class Product(Contract):
     """The history of a product in the catalogue, one row a version."""
 
     stock_code: str = column(key=True, description="Product.")
-    sequence: int = column(key=True, description="Day of the snapshot, in seconds since 1970.")
+    sequence: int = column(
+        key=True, description="Order of the snapshots: day in seconds since 1970, times a million, plus the number of the file."
+    )
     valid_from: Timestamp = column(description="From when on the catalogue said so.")
     is_deleted: bool = column(description="Whether the product was taken out of the catalogue.")
     name: str = column(description="Name in the catalogue.")
