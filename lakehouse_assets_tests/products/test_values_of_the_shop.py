@@ -96,3 +96,12 @@ def test_of_two_snapshots_of_one_day_the_later_one_counts(settings, names, toget
     products = tables_of(settings).table("sales.silver.products").scan().filter("is_current").sort("stock_code").collect()
     assert products.select("stock_code", "list_price").rows() == [("A", 8.0), ("B", 4.0)]
     assert account.duplicates == 1  # B, which says what was known
+
+
+def test_a_barcode_that_was_typed_as_a_price_is_held_back(settings):
+    land_text(settings, "invoices", "a.csv", invoices(date(2025, 1, 20)))
+    land_text(settings, "invoices", "b.csv", "\n".join([HEADER, line("990002", quantity="200", price="5012345678900")]) + "\n")
+    run_products(settings, TABLES)
+    rejected = tables_of(settings).table("sales.silver.invoice_lines__quarantine").scan().collect()
+    assert rejected["_broken"].to_list() == [["possible_amount"]]
+    assert known(settings)["day"].max() == date(2025, 1, 20)

@@ -106,7 +106,9 @@ def one_event_each(on: Sequence[str], sequence_by: str, values: Sequence[str], e
 
 
 def conflicting(history: "History", known: pl.DataFrame, events: pl.DataFrame) -> int:
-    """How many events say something else than another with their key and number: they correct it, or are corrected."""
+    """How many events from files say something else than another with their key and number: they correct it, or are corrected."""
+    if not set(ORDER) <= set(events.columns):
+        return 0
     identity, values = [*history.on, history.sequence_by], history.values(events.columns)
     told = known.select(*identity, *values).unique()
     return pl.concat([told, events.select(*identity, *values)]).unique().height - told.height - _fresh(identity, told, events)

@@ -12,6 +12,8 @@ from lakehouse_assets.products.sales.revenue import LINE_TYPES
 
 # A penny, and what adding up a million amounts may be off by.
 _PENNY = 0.01
+# What is computed from lines sums them up in ten-thousandths of a pound, as whole numbers.
+_MOST_OF_A_LINE = 100_000_000
 COMPONENTS = ("base", "add-on", "carriage", "discount", "fee", "adjustment", "sample", "gift voucher", "test", "other")
 
 
@@ -39,6 +41,9 @@ class InvoiceLine(Contract):
     )
     described = rule(
         "a sold product has a description", (pl.col("line_type") != "sale") | pl.col("description").is_not_null(), level="warn"
+    )
+    possible_amount = rule(
+        "a line is below a hundred million pounds: more is a barcode that was typed as a price", pl.col("amount").abs() < _MOST_OF_A_LINE
     )
     plausible_amount = rule("a line is below 50,000 pounds", pl.col("amount").abs() < 50_000, level="warn")
 
