@@ -17,7 +17,7 @@ from lakehouse_assets.platform.declarations.tables import Dimension, Picture, Ta
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import known_at
 from lakehouse_assets.platform.storage.commit import Commit, Written
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT
+from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT
 from lakehouse_assets.platform.storage.table import Table
 
 if TYPE_CHECKING:
@@ -54,11 +54,20 @@ class Revisions(Kind):
             )
         require_columns(table, [*self.on, KNOWN_AT], table.schema, f"contract {table.contract.__name__}")
         require_key(table, [self.on, (*self.on, KNOWN_AT)])
+        if IS_RETRACTED in table.contract.to_schema().columns:
+            raise DeclarationError(
+                f"{table.name}, contract {table.contract.__name__}: feature_set adds the column {IS_RETRACTED} itself: rename that of the "
+                "contract, or leave it out"
+            )
         self.of.check(table)
 
     def check_sources(self, table: "Declared", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
         self.of.check_sources(table, schemas)
+
+    def stored(self, schema: pl.Schema) -> pl.Schema:
+        """See `Kind.stored`. A key that its sources do not give any more is retracted by a row."""
+        return pl.Schema({**schema, IS_RETRACTED: pl.Boolean()})
 
     def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.identity`."""
@@ -87,7 +96,7 @@ class Revisions(Kind):
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
-        return known_at.revise(table, result.rows, self.on, datetime.now(UTC), commit)
+        return known_at.revise(table, result.rows, self.on, datetime.now(UTC), commit, scope=None if result.adds else result.scope)
 
 
 @dataclass(frozen=True)

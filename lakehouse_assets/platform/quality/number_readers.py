@@ -43,7 +43,7 @@ class Number(Lenient):
     def read(self, given: pl.Expr) -> pl.Expr:
         """See `Reader.read`."""
         value = self._plain(given).cast(pl.Float64, strict=False)
-        return pl.when(value.is_finite()).then(value)
+        return pl.when(value.is_finite()).then(value + 0.0)  # there is one zero
 
     @property
     def _is_plain(self) -> bool:

@@ -212,7 +212,7 @@ def feed_rules(model: Any) -> tuple[FeedRule, ...]:
             continue
         within: timedelta = model.__future_within__ if future is None else future
         text = f"{name} is at most {within.days} days after its file was ingested"
-        level = marked(column, "level") or "error"
+        level: Level = marked(column, "level") or "error"
         rule = Rule(name + FUTURE, name, level, text, f"within {within.total_seconds()} seconds of ingestion")
         rules.append(FeedRule(rule, "_ingested_at", within))
     return tuple(rules)

@@ -227,11 +227,10 @@ def _null(column: str, frame: pl.DataFrame) -> pl.Series | None:
 def _not_as_a_file_should_be(bound: FeedRule, frame: pl.DataFrame) -> pl.Series | None:
     if bound.rule.name == FITS_HEADER:
         return _misfit(frame[RESCUED])
-    moment = frame[bound.rule.column]
-    if bound.within is None or not moment.count():
+    if bound.within is None or bound.rule.column is None or not frame[bound.rule.column].count():
         return None
     last = pl.col(bound.needs) + bound.within
-    too_far = pl.col(moment.name).cast(pl.Datetime("us")).dt.replace_time_zone(None) > last.dt.replace_time_zone(None)
+    too_far = pl.col(bound.rule.column).cast(pl.Datetime("us")).dt.replace_time_zone(None) > last.dt.replace_time_zone(None)
     return frame.select(too_far.fill_null(value=False)).to_series()
 
 

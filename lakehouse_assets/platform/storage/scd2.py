@@ -26,6 +26,7 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.storage import types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import SchemaMismatch
+from lakehouse_assets.platform.storage.lineage import ORDER
 from lakehouse_assets.platform.storage.merge import check_key, difference, existing, write_difference
 from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
@@ -40,7 +41,7 @@ class History:
     """How events of one table are keyed and ordered.
 
     Events have the columns `on`, `sequence_by`, `valid_from` (UTC), `is_deleted`, and the values. Events of a key with the same sequence
-    number are one event: if they disagree, the latest `valid_from` and the largest values count, whichever came first.
+    number are one event: if they disagree, the one in the later file counts (see `one_event_each`).
 
     Attributes:
         on: The key.
@@ -89,13 +90,32 @@ def fold(history: History, intervals: pl.DataFrame, events: pl.DataFrame) -> pl.
 
 
 def one_event_each(on: Sequence[str], sequence_by: str, values: Sequence[str], events: pl.DataFrame) -> pl.DataFrame:
-    """One event for each key and sequence number, sorted by them: the latest `valid_from` and the largest values count."""
+    """One event for each key and sequence number, sorted by them.
+
+    Of events from files the one counts that came last: a source that sends a number again with other values corrects it. Of others, which
+    have no order, the latest `valid_from` and the largest values count.
+    """
     identity = [*on, sequence_by]
-    events = events.with_columns(pl.col(VALID_FROM).max().over(identity))
-    descending = [False] * len(identity) + [True] * len(values)
-    return events.sort([*identity, *values], descending=descending, nulls_last=True, maintain_order=True).unique(
+    came = list(ORDER) if set(ORDER) <= set(events.columns) else []
+    if not came:
+        events = events.with_columns(pl.col(VALID_FROM).max().over(identity))
+    descending = [False] * len(identity) + [True] * (len(came) + len(values))
+    return events.sort([*identity, *came, *values], descending=descending, nulls_last=True, maintain_order=True).unique(
         identity, keep="first", maintain_order=True
     )
+
+
+def conflicting(history: "History", known: pl.DataFrame, events: pl.DataFrame) -> int:
+    """How many events from files say something else than another with their key and number: they correct it, or are corrected."""
+    if not set(ORDER) <= set(events.columns):
+        return 0
+    identity, values = [*history.on, history.sequence_by], history.values(events.columns)
+    told = known.select(*identity, *values).unique()
+    return pl.concat([told, events.select(*identity, *values)]).unique().height - told.height - _fresh(identity, told, events)
+
+
+def _fresh(identity: Sequence[str], known: pl.DataFrame, events: pl.DataFrame) -> int:
+    return events.select(identity).unique().join(known, on=list(identity), how="anti").height
 
 
 def _events_of(history: History, intervals: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
@@ -126,7 +146,8 @@ def check_made_for(name: str, schema: pl.Schema, wanted: pl.Schema) -> None:
 def write(table: Table, events: pl.DataFrame, history: History, commit: Commit | None = None, *, scope: Scope | None = None) -> Written:
     """Fold events into the table, or replace its rows in `scope` by what these events alone say.
 
-    In the counts an event is `written` if it opened an interval, `updated` if it repeats what was valid, a duplicate if it was known.
+    In the counts an event is `written` if it opened an interval, `updated` if it repeats what was valid or says something else than another
+    with its number, a duplicate if it was known.
 
     Raises:
         ScopeError: A key, a sequence number, `valid_from` or `is_deleted` is null or missing.
@@ -148,7 +169,9 @@ def write(table: Table, events: pl.DataFrame, history: History, commit: Commit |
         fresh = fitted.select(identity).unique().join(known, on=identity, how="anti")
         written = fresh.join(after, on=identity, how="semi").height
         removed = before.join(after, on=identity, how="anti")
-        counts = Counts(written, fresh.height - written, events.height - fresh.height, removed.height if scope else 0)
+        corrections = conflicting(history, _events_of(history, folded_before, fitted.columns), fitted)
+        repeated = events.height - fresh.height - corrections
+        counts = Counts(written, fresh.height - written + corrections, repeated, removed.height if scope else 0)
         compared = difference(table.name, after, before.lazy(), identity)
         properties = commit.properties(delta, counts, read_before_write=True)
         write_difference(table, delta, compared, identity, properties, removed=removed, before=before)

@@ -44,7 +44,8 @@ class Snapshots:
     """How snapshots become the rows of one table.
 
     Rows have the columns `on`, `sequence_by`, `valid_from` (UTC), `is_deleted`, and the values. A row that says `is_deleted` is as good as
-    none. Rows of a key with the same number are one row: if they disagree, the largest values count, whichever came first.
+    none. Rows of a key with the same number are one row: if they disagree, the one in the later file
+    counts (see `scd2.one_event_each`).
 
     Attributes:
         on: The key.

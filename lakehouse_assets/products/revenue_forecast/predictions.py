@@ -28,7 +28,8 @@ def newest_forecast(read: Callable[[str], pl.LazyFrame]) -> pl.LazyFrame:
     decision = last_decision(read(daily_revenue_model.name))
     champion = pl.lit(decision["champion"] if decision else None, dtype=pl.Int64)
     forecasts = read(FORECAST).filter(pl.col("model_version") == champion)
-    return forecasts.filter(pl.col("as_of") == pl.col("as_of").max())
+    # Not the one of the latest day: that may be a day which its source took back.
+    return forecasts.filter(pl.col("as_of") == pl.col("as_of").sort_by("scored_at", "as_of").last())
 
 
 @predictions(

@@ -70,14 +70,14 @@ def daily_revenue_model(features: pl.LazyFrame, seed: int) -> Training:
 
 def score(trained: QuantileModel, features: pl.LazyFrame) -> pl.DataFrame:
     """The forecast of the 28 days after the newest known day, with the newest values known."""
-    last = features.select(pl.col("day").max()).collect().item()
+    last = as_known(features, KEY).select(pl.col("day").max()).collect().item()
     recent = features.filter(pl.col("day") > last - LOOKBACK)
     return forecasting.forecast(trained, as_known(recent, KEY).collect().lazy(), last)
 
 
 def _origins(features: pl.LazyFrame) -> tuple[list[date], date]:
     """The origins that a training is tested on, and the last day of all."""
-    first, last = features.select(first=pl.col("day").min(), last=pl.col("day").max()).collect().row(0)
+    first, last = as_known(features, KEY).select(first=pl.col("day").min(), last=pl.col("day").max()).collect().row(0)
     days = (last - first).days + 1 if first else 0
     origins = anchored_origins(last, count=_MOST_ORIGINS, step=HORIZONS, horizons=HORIZONS) if days else []
     usable = [origin for origin in origins if (origin - first).days + 1 >= forecasting.LEAST_DAYS]

@@ -12,6 +12,8 @@ from lakehouse_assets.products.sales.revenue import LINE_TYPES
 
 # A penny, and what adding up a million amounts may be off by.
 _PENNY = 0.01
+# What is computed from lines sums them up in ten-thousandths of a pound, as whole numbers.
+_MOST_OF_A_LINE = 100_000_000
 COMPONENTS = ("base", "add-on", "carriage", "discount", "fee", "adjustment", "sample", "gift voucher", "test", "other")
 
 
@@ -40,6 +42,9 @@ class InvoiceLine(Contract):
     described = rule(
         "a sold product has a description", (pl.col("line_type") != "sale") | pl.col("description").is_not_null(), level="warn"
     )
+    possible_amount = rule(
+        "a line is below a hundred million pounds: more is a barcode that was typed as a price", pl.col("amount").abs() < _MOST_OF_A_LINE
+    )
     plausible_amount = rule("a line is below 50,000 pounds", pl.col("amount").abs() < 50_000, level="warn")
 
 
@@ -47,7 +52,9 @@ class Product(Contract):
     """The history of a product in the catalogue, one row a version."""
 
     stock_code: str = column(key=True, description="Product.")
-    sequence: int = column(key=True, description="Day of the snapshot, in seconds since 1970.")
+    sequence: int = column(
+        key=True, description="Order of the snapshots: day in seconds since 1970, times a million, plus the number of the file."
+    )
     valid_from: Timestamp = column(description="From when on the catalogue said so.")
     is_deleted: bool = column(description="Whether the product was taken out of the catalogue.")
     name: str = column(description="Name in the catalogue.")

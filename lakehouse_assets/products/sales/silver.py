@@ -9,6 +9,8 @@ from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Pro
 # What an invoice line says. There is no line number in the source: this is its identity.
 _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "customer_id", "country", "invoiced_at")
 
+# A day in seconds, times so many, still fits a whole number.
+_MOST_FILES = 1_000_000
 # Editions of these files differ in which of day and month comes first; the rows of a file say it.
 _TILL_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M")
 
@@ -54,7 +56,7 @@ def invoice_lines(lines: pl.LazyFrame) -> pl.LazyFrame:
 def products(rows: pl.LazyFrame) -> pl.LazyFrame:
     """The catalogue and how it changed, from snapshots; a product that one lacks was retired by then.
 
-    A snapshot is of the day in its file's name, else of the day it was read.
+    A snapshot is of the day in its file's name, else of the day it was read. Of two of one day the one that came later is the later one.
     """
     conformed = conform(
         rows,
@@ -67,7 +69,9 @@ def products(rows: pl.LazyFrame) -> pl.LazyFrame:
     )
     named = pl.col("_file").str.extract(r"(\d{4}-\d{2}-\d{2})").str.to_datetime("%Y-%m-%d", time_unit="us", time_zone="UTC", strict=False)
     day = pl.coalesce(named, pl.col("_ingested_at").dt.truncate("1d"))
-    return conformed.with_columns(valid_from=day, sequence=day.dt.epoch("s"), is_deleted=pl.lit(value=False))
+    return conformed.with_columns(
+        valid_from=day, sequence=day.dt.epoch("s") * _MOST_FILES + pl.col("_sequence"), is_deleted=pl.lit(value=False)
+    )
 
 
 @table(

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, fingerprint, rules_of
+from lakehouse_assets.platform.quality.rules import feed_rules
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 JAN, FEB = date(2024, 1, 1), date(2024, 2, 1)
@@ -494,7 +495,8 @@ def test_a_reader_that_cannot_be_tried_is_not_blamed(shop):
 
 def test_a_table_that_adds_rows_is_also_checked_against_its_key():
     names = [found.name for found in SALES.rules]
-    assert names == [*(found.name for found in rules_of(Sale)), "key_unique"]
+    feed_rules_of = [found.rule.name for found in feed_rules(Sale)]
+    assert names == [*(found.name for found in rules_of(Sale)), *feed_rules_of, "key_unique"]
     assert "key_unique" not in [found.name for found in declared(kind=Upsert(("month", "id"))).rules]
 
 

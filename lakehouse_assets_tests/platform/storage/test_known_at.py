@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform.features.point_in_time import as_first_known
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.errors import ScopeError
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known, revise
+from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, as_known, revise
+from lakehouse_assets.platform.storage.scopes import Everything, Tail
 from lakehouse_assets_tests.platform.storage.fresh import examples, files_of, fresh_table
 
 START = datetime(2011, 1, 1, tzinfo=UTC)
@@ -120,3 +122,24 @@ def test_rows_without_key_or_moment_are_refused(features, column):
     with pytest.raises(ScopeError, match=f"nulls in {column}"):
         revise(features, rows.with_columns(pl.lit(None, rows.schema[column]).alias(column)), KEY, day(5))
     assert features.version() == 1
+
+
+def retracted(rows):
+    return sorted(rows.filter("is_retracted").select("id", "value").collect().rows())
+
+
+def test_keys_that_their_sources_do_not_give_any_more_are_retracted_in_the_scope():
+    schema = {**SCHEMA, IS_RETRACTED: pl.Boolean()}
+    with fresh_table(schema, ()) as table:
+        revise(table, frame((1, 0.5, 0), (2, 0.5, 0), (8, 0.5, 9)), KEY, day(1), scope=Everything())
+        revise(table, frame((2, 1.5, 0)), KEY, day(2), scope=Tail("id", 1))
+        rows = table.scan().collect().lazy()
+        assert values_at(rows) == {1: 0.5, 2: 1.5}
+        assert retracted(rows) == [(8, 0.5)]
+        assert values_at(rows, day(9)) == {1: 0.5, 2: 1.5, 8: 0.5}  # known later than it was retracted: retracted after that
+        assert revise(table, frame((2, 1.5, 0)), KEY, day(3), scope=Tail("id", 1)).counts == Counts(written=0, duplicates=1)
+        revise(table, frame((8, 0.5, 9)), KEY, day(10), scope=Tail("id", 7))
+        again = table.scan().collect().lazy()
+        assert values_at(again) == {1: 0.5, 2: 1.5, 8: 0.5}
+        assert sorted(as_first_known(rows, KEY).collect()["id"]) == [1, 2]
+        assert sorted(as_first_known(again, KEY).collect()["id"]) == [1, 2, 8]
