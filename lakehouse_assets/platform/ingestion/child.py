@@ -60,8 +60,8 @@ class Child:
         Raises:
             RefusedFile: As there, or reading it ended the child.
         """
-        self._ask({"kind": "parquet"}, path, expected, limits)
-        return read_parquet(path, expected, scratch, limits, is_checked=True)
+        told = self._ask({"kind": "parquet"}, path, expected, limits)
+        return read_parquet(path, expected, scratch, limits, rows=told["rows"])
 
     def xlsx(self, path: Path, expected: Expected, scratch: Scratch, limits: Limits, *, sheets: Sequence[str], has_header: bool) -> Records:
         """As `read_xlsx`. The child writes the rows to disk, from where the frame streams.
@@ -89,26 +89,33 @@ class Child:
     def _ask(self, request: Mapping[str, Any], path: Path, expected: Expected, limits: Limits) -> dict[str, Any]:
         question = {**request, "path": str(path), "expected": _plain(expected), "limits": asdict(limits)}
         seconds = limits.seconds + path.stat().st_size // _MEGABYTE
+        line = json.dumps(question).encode() + b"\n"
         with self._lock:
-            for is_last in (False, True):
-                process = self._running(limits)
-                answer = self._answer(process, json.dumps(question).encode() + b"\n", seconds)
-                if answer is not None:
-                    break
-                why, code = self._why(process, seconds)
-                self._end()
-                if not is_last and code in _FROM_OUTSIDE:
-                    continue  # somebody, or the system for want of memory, ended it: perhaps not because of this file
-                raise RefusedFile(
-                    f"{path.name} cannot be read: {why}. It is damaged or made to do this: write it again with another program, in smaller "
-                    "files or as CSV."
-                )
+            answer, why, code = self._tried(line, seconds, limits)
+            if answer is None and code in _FROM_OUTSIDE:
+                # Somebody ended it, or the system for want of memory: perhaps not because of this file.
+                answer, why, _ = self._tried(line, seconds, limits)
+        if answer is None:
+            raise RefusedFile(
+                f"{path.name} cannot be read: {why}. It is damaged or made to do this: write it again with another program, in smaller "
+                "files or as CSV."
+            )
         if answer["refused"]:
             raise RefusedFile(*answer["refused"])
         if answer["error"]:
             number, text = answer["error"]
             raise OSError(number, text)
         return answer
+
+    def _tried(self, line: bytes, seconds: float, limits: Limits) -> tuple[dict[str, Any] | None, str, int]:
+        """What the child says to a question; or None, why, and its exit code."""
+        process = self._running(limits)
+        answer = self._answer(process, line, seconds)
+        if answer is not None:
+            return answer, "", 0
+        why, code = self._why(process, seconds)
+        self._end()
+        return None, why, code
 
     def _running(self, limits: Limits) -> subprocess.Popen[bytes]:
         least = _LEAST + (os.cpu_count() or 1) * _OF_A_THREAD
@@ -215,8 +222,7 @@ def _answered(question: Mapping[str, Any]) -> dict[str, Any]:
     scratch = Scratch()
     try:
         if question["kind"] == "parquet":
-            read_parquet(path, expected, scratch, limits)
-            return answer
+            return answer | {"rows": read_parquet(path, expected, scratch, limits).rows}
         records = read_xlsx(path, expected, limits, sheets=question["sheets"], has_header=question["has_header"])
         records.frame.sink_ipc(question["target"])
         return answer | {"header": list(records.header), "rows": records.rows, "remarks": list(records.remarks)}

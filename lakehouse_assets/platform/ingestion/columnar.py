@@ -22,7 +22,7 @@ _FAILURES = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
 _ROWS_OF_A_COPY = 50_000
 
 
-def read_parquet(path: Path, expected: Expected, scratch: Scratch, limits: Limits, *, is_checked: bool = False) -> Records:
+def read_parquet(path: Path, expected: Expected, scratch: Scratch, limits: Limits, *, rows: int | None = None) -> Records:
     """Reads a parquet file; the frame streams from it.
 
     Every page is decoded once, for a damaged file shall be refused here and not fail where the frame is used.
@@ -32,7 +32,7 @@ def read_parquet(path: Path, expected: Expected, scratch: Scratch, limits: Limit
         expected: The declared columns.
         scratch: Where a file goes whose timestamps Polars cannot read (`_with_far_times`).
         limits: The limits on the text that the file comes to and the number of columns.
-        is_checked: Whether all this was found right already, by another process: then only the footer is read.
+        rows: How many it has, if another process found it right already: then only the footer is read.
 
     Raises:
         RefusedFile: A file that is no whole parquet file or too large, a header that does not fit, or a type that has no text.
@@ -54,14 +54,14 @@ def read_parquet(path: Path, expected: Expected, scratch: Scratch, limits: Limit
         texts.append(as_text(pl.nth(position), dtype).alias(str(position)))
         checks[name] = _checks(pl.nth(position), dtype)
     header = expected.recognised(schema.names())
-    try:
-        rows = scan.select(pl.len()).collect().item()
-        size = 0 if is_checked else _run(scan, chain.from_iterable(checks.values()))
-    except _FAILURES as error:
-        raise _unreadable(path.name, scan, checks, error) from error
+    if rows is None:
+        try:
+            rows, size = _run(scan, chain.from_iterable(checks.values()))
+        except _FAILURES as error:
+            raise _unreadable(path.name, scan, checks, error) from error
+        if size > limits.unpacked:
+            raise RefusedFile(f"{path.name} holds {size:,} bytes of text; at most {limits.unpacked:,} are read. Land it in smaller files.")
     expected.check(path.name, header)
-    if size > limits.unpacked:
-        raise RefusedFile(f"{path.name} holds {size:,} bytes of text; at most {limits.unpacked:,} are read. Land it in smaller files.")
     return Records(header, scan.select(*texts, pl.lit(None, pl.String).alias(NOTE)), rows)
 
 
@@ -123,9 +123,11 @@ def _checks(column: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
     return [column.null_count() * 0]
 
 
-def _run(scan: pl.LazyFrame, checks: Iterable[pl.Expr]) -> int:
-    sizes = scan.select(check.alias(str(number)) for number, check in enumerate(checks)).collect(engine="streaming")
-    return sum(size or 0 for size in sizes.row(0)) if sizes.width else 0
+def _run(scan: pl.LazyFrame, checks: Iterable[pl.Expr]) -> tuple[int, int]:
+    """The number of rows, and the sum of what the checks give."""
+    found = scan.select(pl.len().alias("rows"), *(check.alias(str(number)) for number, check in enumerate(checks)))
+    rows, *sizes = found.collect(engine="streaming").row(0)
+    return int(rows), sum(size or 0 for size in sizes)
 
 
 def _unreadable(file: str, scan: pl.LazyFrame, checks: Mapping[str, Sequence[pl.Expr]], error: BaseException) -> RefusedFile:
