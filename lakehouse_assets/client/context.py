@@ -1,6 +1,7 @@
 """What all parts of a client share: the root, the declarations of its products, and the reader. Each is made when it is first needed."""
 
 import difflib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -89,6 +90,12 @@ class Context:
         from lakehouse_assets.platform.declarations.catalog import declarations_in, modules_of
 
         return declarations_in(modules_of(products))
+
+    @property
+    def plain_tables(self) -> frozenset[str]:
+        """The tables of assets that products define with Dagster's own means. Dagster is imported only if a product has imported it."""
+        _ = self.declarations
+        return self.products.plain_tables if "dagster" in sys.modules else frozenset()
 
     def feed(self, name: str) -> "FeedDeclaration":
         """A declared feed.
