@@ -47,7 +47,7 @@ $(VENV)/.bench: $(READY) $(BENCH_LOCK)
 	@touch $@
 
 bench: $(VENV)/.bench  ## The benchmarks, each against a named peer or limit
-	for benchmark in forecast quality main_job ingest incremental landing; do $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
+	for benchmark in forecast quality main_job ingest incremental landing start_up; do $(BIN)/python -m benchmarks.$$benchmark || exit 1; done
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-header --no-annotate pyproject.toml
