@@ -114,7 +114,7 @@ def test_a_selection_runs_a_part(lakehouse, invoices):
         (("run", "sales.silver.nothing"), "no table matches 'sales.silver.nothing'"),
         (("run", "group:("), "cannot be understood"),
         (("show", "sales.silver.invoice_lines"), "does not exist yet"),
-        (("show", "invoice_line"), "product.layer.name"),
+        (("show", "invoice_line"), "there is no table 'invoice_line': did you mean sales.silver.invoice_lines?"),
         (("land", "invoice", "x.csv"), "'invoice': did you mean invoices?\n"),
         (("land", "nothing", "x.csv"), "'nothing'. There are: customers, invoices, products\n"),
         (("run", "group:sale"), "'group:sale': did you mean group:sales?\n"),

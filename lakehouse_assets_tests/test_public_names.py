@@ -120,6 +120,9 @@ assert open_lakehouse({str(tmp_path / "copy")!r}).table("sales.silver.invoice_li
         ["sql", "select count(*) from sales.silver.invoice_lines"],
         ["files"],
         ["files", "rows", "invoices/a.csv"],
+        ["export", "sales.silver.invoice_lines", "lines.csv"],
+        ["sql", "select 1 as a", "--format", "csv"],
+        ["completion", "zsh"],
         ["files", "origin", "sales.silver.invoice_lines"],
         ["settings"],
         ["--help"],
@@ -128,6 +131,11 @@ assert open_lakehouse({str(tmp_path / "copy")!r}).table("sales.silver.invoice_li
 )
 def test_a_command_that_reads_loads_no_dagster_no_mlflow_no_pandas(root, words):
     assert not loaded_by("from lakehouse_assets.cli.main import main\nmain()", root, words) & set(HEAVY)
+
+
+@pytest.mark.parametrize("words", [["status"], ["models"], ["doctor"], ["quarantine"], ["run", "--help"]], ids=" ".join)
+def test_a_command_that_reports_loads_no_dagster_and_no_mlflow(root, words):
+    assert not loaded_by("from lakehouse_assets.cli.main import main\nmain()", root, words) & {"dagster", "mlflow"}
 
 
 def test_commands_that_land_and_replay_load_no_dagster(root, tmp_path):

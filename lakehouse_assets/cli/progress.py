@@ -1,4 +1,4 @@
-"""How a run is shown while it goes on: a bar for each table on a terminal, lines elsewhere. What a run does is in `orchestration`."""
+"""How a run is shown while it goes on: a moving line on a terminal, lines elsewhere. What a run does is in `orchestration`."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Column as Folded
 
 from lakehouse_assets.cli.terminal import say
 from lakehouse_assets.platform.compute import progress as working
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 HEARTBEAT = 15.0
 """Seconds after which a step that goes on is named again where there is no terminal."""
-_MARKS = {"done": "✓", "failed": "✗", "skipped": "-"}
+_MARKS = {"done": ("✓", "green"), "failed": ("✗", "red")}
 _FINISHED = {"done", "failed"}
 _LONGEST_NAME = 44
 
@@ -30,13 +31,9 @@ def progress(to: Console) -> Iterator[OnProgress]:
     if not to.is_terminal:
         yield _Lines(to)
         return
-    columns = [
-        SpinnerColumn(finished_text=" "),
-        TextColumn("{task.fields[mark]} {task.description}", markup=False),
-        TextColumn("{task.fields[state]}", markup=False),
-    ]
-    with Progress(*columns, console=to) as bars:
-        yield _Bars(bars)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False, table_column=Folded(overflow="fold")))
+    with Progress(*columns, console=to, transient=True) as live:
+        yield _Live(live, to)
 
 
 class _Lines:
@@ -60,24 +57,27 @@ class _Lines:
         self._said = time.monotonic()
 
 
-class _Bars:
-    """One line a table that has begun: names are whole, what is behind them goes first where there is no room."""
+class _Live:
+    """A line for each table that has ended, and a moving one for those at work: names are folded where they do not fit, never cut."""
 
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._lines: dict[str, Any] = {}
+    def __init__(self, live: Progress, to: Console) -> None:
+        self._live, self._to = live, to
+        self._moving: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
+        self._printed = set[str]()
 
     def __call__(self, outcome: "Outcome") -> None:
         for table in outcome.tables.values():
-            if table.state == "waiting":
-                continue
-            if table.name not in self._lines:
-                self._lines[table.name] = self._bars.add_task(table.name, total=1, mark=" ", state="")
-                self._started[table.name] = time.monotonic()
-            done = table.state in {*_FINISHED, "skipped"}
-            state = _so_far(self._started[table.name]) if table.state == "running" else result(table) or table.state
-            self._bars.update(self._lines[table.name], completed=int(done), mark=_MARKS.get(table.state, " "), state=state)
+            if table.state == "running":
+                started = self._started.setdefault(table.name, time.monotonic())
+                if table.name not in self._moving:
+                    self._moving[table.name] = self._live.add_task("", total=None)
+                self._live.update(self._moving[table.name], description=f"{table.name} {_so_far(started)}")
+            elif table.state in _FINISHED and table.name not in self._printed:
+                self._printed.add(table.name)
+                if table.name in self._moving:
+                    self._live.remove_task(self._moving.pop(table.name))
+                say(_MARKS[table.state], f" {table.name:{_LONGEST_NAME}} {result(table)}".rstrip(), to=self._to)
 
 
 def _so_far(started: float) -> str:

@@ -3,9 +3,11 @@
 What is printed, and how, is in `terminal`.
 """
 
+import errno
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -29,7 +31,7 @@ def client() -> "Client":
     """The lakehouse of this process's settings."""
     from lakehouse_assets.client import open_lakehouse  # late: `--help` and `settings` answer at once
 
-    return open_lakehouse()
+    return open_lakehouse(notice=lambda _: None) if is_quiet() else open_lakehouse()
 
 
 def progress_console(*, as_json: bool) -> Console:
@@ -117,6 +119,12 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (ValueError, LookupError, SettingError) as error:
             raise _Expected(error, ctx) from error
+        except OSError as error:
+            if error.errno == errno.EPIPE or error.strerror is None:  # whoever read the output has gone
+                raise
+            raise _Expected(f"{error.filename or 'a file of the root'}: {error.strerror}", ctx) from error
+        except sqlite3.Error as error:
+            raise _Expected(f"a database of the root (Dagster's or MLflow's records) cannot be read: {error}", ctx) from error
         except Exception as error:
             from lakehouse_assets.platform.quality.declaration_error import DeclarationError
             from lakehouse_assets.platform.storage.errors import StorageError
@@ -129,17 +137,17 @@ class Commands(click.Group):
 class _Expected(click.ClickException):
     """An error that says what to do. Data in it is made fit for a terminal."""
 
-    def __init__(self, error: Exception, context: click.Context) -> None:
+    def __init__(self, error: Exception | str, context: click.Context) -> None:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         super().__init__("\n".join(printable(part) for part in str(text).split("\n")))
-        self._error, self._verbose = error, bool(context.meta.get(_VERBOSE))
+        self._verbose = bool(context.meta.get(_VERBOSE))
 
     def show(self, file: Any = None) -> None:
         """Print it; with `--verbose` also where it comes from."""
-        if self._verbose:
+        if self._verbose and self.__cause__ is not None:
             import traceback
 
-            click.echo("".join(traceback.format_exception(self._error)), err=True)
+            click.echo("".join(traceback.format_exception(self.__cause__)), err=True)
         super().show(file)
 
 

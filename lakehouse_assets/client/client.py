@@ -312,7 +312,7 @@ class Client:
         if found is None:
             return word
         full = by_last_word(found[2], self.context.policy.tables)
-        if full is None and found[2] in self.context.products.plain_tables:
+        if full is None and found[2] in self.context.plain_tables:
             full = f'key:"{found[2]}"'
         if full is None:
             raise ValueError(f"no table matches {found[2]!r}{nearest_name(found[2], self.context.policy.tables)}")
@@ -321,7 +321,7 @@ class Client:
     # --- operations
 
     def doctor(self, on_progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-        """What is wrong or worth knowing, worst first, each with what to do. Imports Dagster.
+        """What is wrong or worth knowing, worst first, each with what to do.
 
         Args:
             on_progress: Called with the name of each table that something was found about.

@@ -21,6 +21,7 @@ from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import printable
 
 SETTING = "LAKEHOUSE_SHOW_PERSONAL"
 CONTRACTS = platform_tables.CONTRACTS
@@ -29,7 +30,7 @@ CONTRACTS = platform_tables.CONTRACTS
 
 def to_stderr(text: str) -> None:
     """Print a line for the person, apart from the rows."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(printable(text) + "\n")
 
 
 class Notices:

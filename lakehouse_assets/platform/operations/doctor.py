@@ -30,6 +30,7 @@ from lakehouse_assets.platform.storage.inventory import Inventory
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import State
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
 
 _MANY: Final = 4
 
@@ -182,12 +183,17 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
             reasons = "; ".join(_with_path(row["path"], row["reason"]) for row in files.head(_SAMPLE).to_dicts())
             more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
-            what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {problem} ({reasons}{more})"
+            what = f"{counted(files.height, 'file')} of feed {feed} {problem} ({reasons}{more})"
             yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
     waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
     if not checkup.is_running and waiting.height:
         paths = ", ".join(waiting["path"].head(_SAMPLE))
-        yield Finding("warning", landing.LOG, f"{waiting.height} files were found and not read, and nothing runs: {paths}", "lakehouse run")
+        yield Finding(
+            "warning",
+            landing.LOG,
+            f"{counted(waiting.height, 'file was', 'files were')} found and not read, and nothing runs: {paths}",
+            "lakehouse run",
+        )
 
 
 def _with_path(path: str, reason: str) -> str:
@@ -356,7 +362,9 @@ def quarantined(patient: Patient) -> Iterator[Finding]:
     rows = unreleased(patient.table).select(pl.len()).collect().item()
     if rows:
         base = _base(patient)
-        yield patient.finding("note", f"{rows:,} rows were rejected and not released", f"lakehouse quarantine show {base}")
+        yield patient.finding(
+            "note", f"{counted(rows, 'row was', 'rows were')} rejected and not released", f"lakehouse quarantine show {base}"
+        )
 
 
 def _base(patient: Patient) -> str:

@@ -1,16 +1,14 @@
-"""Dagster's instance of one root: its home, the runs that are under way, the checks that failed last."""
+"""Dagster's instance of one root: its home, the runs that are under way. What it recorded is read in `operations.run_records`."""
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 import lakehouse_assets
-from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.settings import Settings
 
 PROJECT = Path(lakehouse_assets.__file__).parents[1]
@@ -48,17 +46,3 @@ def runs_under_way(settings: Settings) -> list[str]:
     """The ids of the runs that are under way, as Dagster records them."""
     with instance(settings) as opened:
         return [run.run_id for run in opened.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))]
-
-
-def failed_checks(settings: Settings, assets: Iterable[dg.AssetsDefinition]) -> dict[str, list[str]]:
-    """By table, the checks that failed when they were last evaluated; those that a failed step left unevaluated are not among them."""
-    keys = [key for asset in assets for key in asset.check_keys]
-    failed: dict[str, list[str]] = {}
-    with instance(settings) as opened:
-        for key, record in opened.event_log_storage.get_latest_asset_check_execution_by_key(keys).items():
-            evaluation = record.evaluation
-            # A check that was only planned, because its step was skipped, has no result.
-            is_evaluated = isinstance(evaluation, dg.AssetCheckEvaluation) and NOT_EVALUATED not in evaluation.metadata
-            if record.status == AssetCheckExecutionRecordStatus.FAILED and is_evaluated:
-                failed.setdefault(".".join(key.asset_key.path), []).append(key.name)
-    return failed

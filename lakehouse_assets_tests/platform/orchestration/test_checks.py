@@ -11,8 +11,8 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
+from lakehouse_assets.platform.operations import run_records
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, build, key_of
-from lakehouse_assets.platform.orchestration.instance import failed_checks
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run import execute
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
@@ -293,4 +293,5 @@ def test_what_was_not_evaluated_is_reported_by_the_failed_step_alone(settings, m
     assert [failed.name for failed in outcome.failed] == [NAME]
     assert "\n" not in outcome.failed[0].error
     assert {warning.split(":")[0] for warning in outcome.warnings} == {f"{NAME}, check contract", f"{NAME}, check sane"}
-    assert failed_checks(settings, defs.assets) == {NAME: ["contract", "sane"]}
+    recorded = run_records.failed_checks(settings.dagster_home, {NAME: PLANNED})
+    assert [(check.name, check.stops) for check in recorded[NAME]] == [("contract", True), ("sane", True)]
