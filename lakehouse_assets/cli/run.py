@@ -27,8 +27,9 @@ _INTERRUPTED = 130  # as shells have it
 @click.command()
 @click.argument("selection", nargs=-1)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
+@click.option("--partition", help="The partition of a partitioned @dg.asset; without it, such assets are left out.")
 @JSON
-def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
+def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, as_json: bool) -> None:
     """Bring everything, or a SELECTION, up to date.
 
     What is up to date is skipped. A run that failed or was killed is resumed by the next one; nothing is done twice.
@@ -42,15 +43,22 @@ def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
       lakehouse run group:sales                      a product
       lakehouse run sales.gold.daily_revenue --full-refresh    after its function has changed
     """
-    sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, as_json=as_json))
+    sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 
 
-def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False) -> int:
+def run_and_print(
+    lakehouse: "Client",
+    selection: tuple[str, ...] = (),
+    *,
+    full_refresh: bool = False,
+    partition: str | None = None,
+    as_json: bool = False,
+) -> int:
     """Run with progress, and print what became of each table; the exit code. An interrupt ends the process."""
     console = progress_console(as_json=as_json)
     try:
         with _progress(console) as on_progress:
-            outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
+            outcome = lakehouse.run(selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
     except KeyboardInterrupt:
         click.echo("Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.", err=True)
         _exit_at_once()

@@ -150,6 +150,7 @@ class Client:
         selection: Iterable[str] = (),
         *,
         full_refresh: bool = False,
+        partition: str | None = None,
         on_progress: "Callable[[Outcome], None]" = lambda _: None,
     ) -> "Outcome | None":
         """Bring everything, or a selection, up to date. Imports Dagster.
@@ -157,6 +158,7 @@ class Client:
         Args:
             selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: everything.
             full_refresh: Recompute the tables from all rows of their sources.
+            partition: The partition of assets that have some (`@dg.asset(partitions_def=…)`); only these are run then.
             on_progress: Called several times a second with the outcome so far.
 
         Returns:
@@ -166,13 +168,20 @@ class Client:
             ValueError: The selection cannot be understood, or nothing matches it.
         """
         words = [selection] if isinstance(selection, str) else list(selection)
-        if not words and not full_refresh and not self.pending() and not self.context.loaded.broken:
+        if not words and not full_refresh and partition is None and not self.pending() and not self.context.loaded.broken:
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
         defs = definitions(self.settings, self.context.products)
-        return execute(self.settings, defs, selection_of(words, defs), full_refresh=full_refresh, on_progress=on_progress)
+        return execute(
+            self.settings,
+            defs,
+            selection_of(words, defs, partition),
+            full_refresh=full_refresh,
+            partition=partition,
+            on_progress=on_progress,
+        )
 
     def restore(
         self, table: str | None = None, *, version: int | None = None, at: datetime | None = None, run: str | None = None

@@ -78,6 +78,12 @@ class Products:
         """The tables of assets that are defined with Dagster's own means."""
         return self.catalog.external
 
+    @property
+    def partitioned(self) -> list[dg.AssetKey]:
+        """The assets with partitions: each run of one has to say which."""
+        specs = (spec for plain in self.plain.values() for asset in plain.assets or () for spec in _specs_of(asset))
+        return [spec.key for spec in specs if spec.partitions_def is not None]
+
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
         return build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules))
@@ -172,9 +178,10 @@ def _tree(product: ProductModules) -> ComponentTree:
 
 def _tables_of(plain: dg.Definitions) -> frozenset[str]:
     """The tables of assets; those of assets that Dagster makes up later are not known."""
-    keys = (key for asset in plain.assets or () for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [_key_of(asset)]))
-    return frozenset(".".join(key.path) for key in keys if key is not None)
+    return frozenset(".".join(spec.key.path) for asset in plain.assets or () for spec in _specs_of(asset))
 
 
-def _key_of(asset: Any) -> dg.AssetKey | None:
-    return getattr(asset, "key", None)
+def _specs_of(asset: Any) -> list[dg.AssetSpec]:
+    if isinstance(asset, dg.AssetsDefinition):
+        return list(asset.specs)
+    return [asset] if isinstance(asset, dg.AssetSpec) else []

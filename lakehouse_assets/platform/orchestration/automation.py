@@ -6,7 +6,7 @@ bronze yet. How often the same files were tried it reads from Dagster's runs.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
@@ -29,12 +29,15 @@ _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
-def everything() -> dg.AssetSelection:
-    """What a run brings up to date when nothing is named: all but maintenance, which has a time of its own."""
-    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG))
+def everything(partitioned: Iterable[dg.AssetKey] = ()) -> dg.AssetSelection:
+    """What a run brings up to date when nothing is named: all but maintenance, which has a time of its own, and partitioned assets.
+
+    These are products' own (`@dg.asset(partitions_def=…)`) and are run by partition.
+    """
+    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG), *partitioned)
 
 
-def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
+def jobs(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> list[Any]:
     """`refresh` brings everything up to date and trains a model only if it has no champion; `train` trains the models and scores again.
 
     `maintenance` compacts, checkpoints, vacuums and cleans logs up.
@@ -46,7 +49,7 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
     )
     refresh = dg.define_asset_job(
         REFRESH,
-        everything(),
+        everything(partitioned),
         description="New files to predictions. A model is trained only while it has no champion.",
         tags={TRAINING_TAG: ONLY_WITHOUT_CHAMPION},
     )
@@ -54,7 +57,9 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
         return [refresh, maintain]
     selection = dg.AssetSelection.assets(*[key_of(model.name) for model in models])
     train = dg.define_asset_job(
-        TRAIN, selection.downstream(), description="Train the models, let the gate decide, and score with the champion."
+        TRAIN,
+        selection.downstream() & everything(partitioned),
+        description="Train the models, let the gate decide, and score with the champion.",
     )
     return [refresh, train, maintain]
 

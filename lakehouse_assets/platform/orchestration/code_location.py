@@ -16,7 +16,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     """What Dagster loads. A broken product is the asset `PRODUCT/broken`, which fails with the reason when it is run."""
     own = dg.Definitions(
         assets=[*declared.assets(), maintenance.asset(declared), *(_broken(product) for product in declared.broken)],
-        jobs=automation.jobs(declared.models),
+        jobs=automation.jobs(declared.models, declared.partitioned),
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
         resources=resources(settings),
