@@ -3,7 +3,8 @@
 How products are found and imported, and what becomes of a broken one, is in `declarations.loading`. No list of modules is kept anywhere.
 """
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -78,12 +79,6 @@ class Products:
         """The tables of assets that are defined with Dagster's own means."""
         return self.catalog.external
 
-    @property
-    def partitioned(self) -> list[dg.AssetKey]:
-        """The assets with partitions: each run of one has to say which."""
-        specs = (spec for plain in self.plain.values() for asset in plain.assets or () for spec in _specs_of(asset))
-        return [spec.key for spec in specs if spec.partitions_def is not None]
-
     def assets(self) -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets."""
         return build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules))
@@ -110,7 +105,10 @@ def with_plain(product: ProductModules) -> ProductModules:
     try:
         plain = _definitions(product)
         tables = frozenset() if plain is None else _tables_of(plain)
-    except Exception as error:  # noqa: BLE001 whatever the product's code or Dagster raises
+    except Exception as caught:  # noqa: BLE001 whatever the product's code or Dagster raises
+        error: BaseException = caught
+        while error.__cause__ is not None:  # Dagster draws the tree of components around what went wrong
+            error = error.__cause__
         at = places.of_error(error, [product.path])
         where = places.place(*at) if at else places.shown(product.path)
         return replace(product, error=f"{where}: {places.reason(error)}")
@@ -137,7 +135,8 @@ def _definitions(product: ProductModules) -> dg.Definitions | None:
 def _values(product: ProductModules) -> Iterator[Any]:
     for module in product.modules:
         for value in vars(module).values():
-            if isinstance(value, list | tuple) and value and all(isinstance(one, ALL_LOADABLE_TYPES) for one in value):
+            # By its own type: many of Dagster's definitions are tuples to Python.
+            if type(value) in {list, tuple} and all(isinstance(one, ALL_LOADABLE_TYPES) for one in value):
                 yield from value
             else:
                 yield value
@@ -165,15 +164,27 @@ def _components(product: ProductModules) -> list[dg.Definitions]:
     """What the components in a product's folder define."""
     if not product.components:
         return []
-    return [_tree(product).build_defs_at_path(folder) for folder in product.components]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Dagster's own code, as `dg.load_from_defs_folder` does
+        return [_tree(product).build_defs_at_path(folder) for folder in product.components]
 
 
 def _evaluated(lazy: LazyDefinitions[dg.Definitions], product: ProductModules) -> dg.Definitions:
-    return lazy(_tree(product).load_context if lazy.has_context_arg else None)
+    if not lazy.has_context_arg:
+        return lazy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return lazy(_tree(product).load_context)
 
 
 def _tree(product: ProductModules) -> ComponentTree:
     return ComponentTree.from_module(defs_module=product.modules[0], project_root=product.path.parent)
+
+
+def partitioned(plain: Iterable[dg.Definitions]) -> list[dg.AssetKey]:
+    """The assets with partitions: each run of one has to say which."""
+    specs = (spec for definitions in plain for asset in definitions.assets or () for spec in _specs_of(asset))
+    return [spec.key for spec in specs if spec.partitions_def is not None]
 
 
 def _tables_of(plain: dg.Definitions) -> frozenset[str]:

@@ -27,7 +27,7 @@ def single() -> pl.DataFrame:
 @dg.asset(key=["own", "silver", "daily"], partitions_def=dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-05"),
           metadata={"partition_expr": "day"})
 def daily(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    return pl.DataFrame({"day": [context.partition_key]}).cast({"day": pl.Date})
+    return pl.DataFrame({"day": [context.partition_key], "v": [1]}).with_columns(pl.col("day").str.to_date())
 
 
 def made(name):
