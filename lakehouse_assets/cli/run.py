@@ -27,8 +27,9 @@ _INTERRUPTED = 130  # as shells have it
 @command()
 @click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
+@click.option("--partition", help="The partition of a partitioned @dg.asset; without it, such assets are left out.")
 @JSON
-def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
+def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, as_json: bool) -> None:
     """Bring all tables, or a SELECTION, up to date. Models are not trained: `lakehouse train` does that.
 
     What is up to date is skipped. A run that failed or was killed is resumed by the next one; nothing is done twice.
@@ -42,7 +43,7 @@ def run(selection: tuple[str, ...], full_refresh: bool, as_json: bool) -> None:
       lakehouse run group:sales                      a product
       lakehouse run sales.gold.daily_revenue --full-refresh    after its function has changed
     """
-    sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, as_json=as_json))
+    sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 
 
 @command()
@@ -87,11 +88,17 @@ def _interruptible(command: str) -> Iterator[None]:
 
 
 def run_and_print(
-    lakehouse: "Client", selection: tuple[str, ...] = (), *, full_refresh: bool = False, as_json: bool = False, hints: bool = True
+    lakehouse: "Client",
+    selection: tuple[str, ...] = (),
+    *,
+    full_refresh: bool = False,
+    partition: str | None = None,
+    as_json: bool = False,
+    hints: bool = True,
 ) -> int:
     """Run with progress, and print what became of each table and what to do next; the exit code. An interrupt ends the process."""
     with _interruptible("run"), progress(progress_console(as_json=as_json)) as on_progress:
-        outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
+        outcome = lakehouse.run(selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None and lakehouse.nothing_landed():

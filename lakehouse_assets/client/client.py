@@ -161,6 +161,7 @@ class Client:
         from lakehouse_assets.client.status import champions
 
         return champions(self.context)
+
     def with_products(self, setting: str) -> "Client":
         """The same root with the products of other packages, named as LAKEHOUSE_PRODUCTS does; with an empty text, loaded again."""
         settings = dataclasses.replace(self.settings, products=setting or self.settings.products)
@@ -234,6 +235,7 @@ class Client:
         selection: Iterable[str] = (),
         *,
         full_refresh: bool = False,
+        partition: str | None = None,
         on_progress: "Callable[[Outcome], None]" = lambda _: None,
     ) -> "Outcome | None":
         """Bring all tables, or a selection, up to date. No model is trained: see `train`. Imports Dagster.
@@ -242,6 +244,7 @@ class Client:
             selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: all. Models
                 among them are left out.
             full_refresh: Recompute the tables from all rows of their sources.
+            partition: The partition of assets that have some (`@dg.asset(partitions_def=…)`); only these are run then.
             on_progress: Called several times a second with the outcome so far.
 
         Returns:
@@ -251,14 +254,14 @@ class Client:
             ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
         words = [self._full(word) for word in ([selection] if isinstance(selection, str) else selection)]
-        if not words and not full_refresh and not self.pending() and not self.context.loaded.broken:
+        if not words and not full_refresh and partition is None and not self.pending() and not self.context.loaded.broken:
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
         defs = definitions(self.settings, self.context.products)
-        keys = selection_of(words, defs, self.context.models)
-        return execute(self.settings, defs, keys, full_refresh=full_refresh, on_progress=on_progress)
+        keys = selection_of(words, defs, self.context.models, partition)
+        return execute(self.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
 
     def train(
         self, models: Iterable[str] = (), *, force: bool = False, on_progress: "Callable[[Outcome], None]" = lambda _: None

@@ -48,10 +48,10 @@ def problems(declarations: Sequence[Declaration], external: frozenset[str] = fro
     tables = [one for one in declarations if isinstance(one, TableDeclaration)]
     schemas = {one.name: one.schema for one in declarations if isinstance(one, FeedDeclaration | TableDeclaration)}
     known = {*(name for one in declarations for name in one.outputs()), *external, *platform_tables.ALL}
-    found = [problem for one in declarations for problem in _sources(one, known)]
-    for table in tables:
+    found = [problem for one in declarations for problem in _sources(one, known)] or list(_circle(declarations))
+    for table in tables if not found else ():
         found += [*_columns(table, schemas), *_references(table, schemas)]
-    return found or list(_circle(declarations))
+    return found
 
 
 def waits_for(declarations: Iterable[Declaration]) -> dict[str, set[str]]:
@@ -116,7 +116,7 @@ def _references(table: TableDeclaration, schemas: Mapping[str, pl.Schema]) -> It
 
 def _circle(declarations: Iterable[Declaration]) -> Iterator[Problem]:
     """The declarations that wait for each other, without those that only wait for them or are waited for."""
-    waits = waits_for(declarations)
+    waits = {name: of - {name} for name, of in waits_for(declarations).items()}  # a reference to itself is refused by name
     names = set(waits)
     while free := {name for name in names if not waits[name] & names}:
         names -= free

@@ -13,7 +13,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import DeclarationError, owner_of, require_once, text_of
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_key, require_kind
-from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration
+from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration, by_parameter
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import known_at
 from lakehouse_assets.platform.storage.commit import Commit, Written
@@ -154,8 +154,8 @@ def feature_set(
             owner_of(name, owner),
             contract,
             Revisions(kind, (*entity, event_time)),
-            dict(inputs),
-            dict(dimensions),
+            by_parameter(name, "inputs", inputs),
+            by_parameter(name, "dimensions", dimensions),
             function,
             partition_by=partition_by,
             picture=picture,

@@ -308,10 +308,11 @@ def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> Non
         DeclarationError: So it is.
     """
     if set(key_columns(table.contract)) not in [set(key) for key in keys]:
-        declared = ", ".join(key_columns(table.contract)) or "no column"
+        columns = ", ".join(key_columns(table.contract))
+        declared = f"the key {columns}" if columns else "no key"
         wanted = " or ".join(", ".join(key) for key in keys)
         raise DeclarationError(
-            f"{table.name}: contract {table.contract.__name__} has the key {declared}, but {table.kind.word} tells rows apart by {wanted}. "
+            f"{table.name}: contract {table.contract.__name__} has {declared}, but {table.kind.word} tells rows apart by {wanted}. "
             "Mark exactly these columns with column(key=True), or change the kind"
         )
 

@@ -17,7 +17,10 @@ from typing import Any
 
 _HERE = str(Path(__file__).parent)
 _IMPORT = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
-_KEYWORD = re.compile(r"(\w+)\(\) got an unexpected keyword argument '(\w+)'")
+_KEYWORD = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
+# The end of an import error: the module is named before it.
+_FILE = re.compile(r" \((?:/|[A-Z]:\\|unknown location).*\)$")
+_PLATFORM = str(Path(__file__).parents[1])
 
 
 def of_function(function: Callable[..., Any]) -> tuple[str, int]:
@@ -59,7 +62,10 @@ def reason(error: BaseException) -> str:
     """What an error says, in one line, or two of a syntax error: with the line that has it. The nearest name is proposed."""
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}" + (f"\n    {error.text.strip()}" if error.text and error.text.strip() else "")
-    text = " ".join(str(error).split())
+    text = _FILE.sub("", " ".join(str(error).split()))
+    frame = _innermost(error.__traceback__)
+    if isinstance(error, ValueError) and frame is not None and frame.f_code.co_filename.startswith(_PLATFORM):
+        return text  # a message of ours, which names what is wrong
     return f"{type(error).__name__}: {text}".removesuffix(": ") + _hint(error)
 
 

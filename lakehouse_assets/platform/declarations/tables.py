@@ -7,6 +7,7 @@ import inspect
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -24,14 +25,24 @@ from lakehouse_assets.platform.declarations.base import (
     text_of,
 )
 from lakehouse_assets.platform.declarations.kind import Kind, require_kind
-from lakehouse_assets.platform.quality.contract import Contract, columns_of, key_columns, references_of, rules_of, schema_of
+from lakehouse_assets.platform.quality import missing_column
+from lakehouse_assets.platform.quality.contract import Contract, columns_of, freshness_of, key_columns, references_of, rules_of, schema_of
 from lakehouse_assets.platform.quality.rules import Rule, feed_rules, key_rule
 from lakehouse_assets.platform.storage.errors import TypeNotStorable
 from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX
+from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
 from lakehouse_assets.platform.storage.types import check_partition_columns, stored_schema
 
 Picture = Callable[[Callable[[str], pl.LazyFrame]], bytes]
 """Draws a table (PNG), from a function that gives the rows of any table by its name."""
+
+
+# What a function fails of when it is written wrong. Errors that it raises of its rows, and those of Polars, pass as they are.
+_MISTAKES = (NameError, AttributeError, LookupError, ImportError, TypeError, ArithmeticError, AssertionError)
+
+
+class FunctionError(DeclarationError):
+    """The function of a table has a mistake. The message names the table, the function with its file and line, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +88,28 @@ class TableDeclaration(Declaration):
         """The rows, from the frames that the function reads.
 
         Raises:
-            TypeError: The function returned something else than a lazy frame.
+            FunctionError: The function has a mistake: it returned something else than a lazy frame, or names what does not exist.
         """
-        frame: Any = self.function(*args, **kwargs)
-        if not isinstance(frame, pl.LazyFrame):
-            advice = "call .lazy() on it" if isinstance(frame, pl.DataFrame) else "return the rows"
-            raise TypeError(f"{self.name}: its function returned a {type(frame).__name__} instead of a LazyFrame: {advice}")
-        return frame
+        try:
+            frame: Any = self.function(*args, **kwargs)
+            if isinstance(frame, pl.LazyFrame):
+                frame.collect_schema()  # what it names is looked for now, while it is known whose function it is
+                return frame
+        except pl.exceptions.ColumnNotFoundError as error:
+            given = [one for one in (*args, *kwargs.values()) if isinstance(one, pl.LazyFrame)]
+            columns = [name for one in given for name in one.collect_schema()]
+            raise FunctionError(f"{self._function} names {missing_column.sentence(error, columns)}") from error
+        except _MISTAKES as error:
+            at = places.of_error(error, [Path(self.written_at[0]).parent])
+            where = f", at {places.place(*at)}" if at else ""
+            raise FunctionError(f"{self._function} failed{where}: {places.reason(error)}") from error
+        advice = "call .lazy() on it" if isinstance(frame, pl.DataFrame) else "return the rows"
+        raise FunctionError(f"{self._function} returned a {type(frame).__name__} instead of a LazyFrame: {advice}")
+
+    @property
+    def _function(self) -> str:
+        place = self.place
+        return f"{self.name}: its function {self.function.__name__}" + (f" ({place})" if place else "")
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""
@@ -213,21 +239,28 @@ class TableDeclaration(Declaration):
         """What a parameter is, before anything is asked of it."""
         contract: Any = self.contract
         if not (isinstance(contract, type) and issubclass(contract, Contract)):
-            raise DeclarationError(f"{self.name}: contract={contract!r} is no subclass of Contract: give the class")
+            raise DeclarationError(f"{self.name}: contract={_short(contract)} is no subclass of Contract: give the class")
         require_kind(self.name, self.kind)
-        for parameter, source in self.inputs.items():
+        inputs: Mapping[str, Any] = self.inputs
+        for parameter, source in inputs.items():
             if not isinstance(source, str):
-                raise DeclarationError(
-                    f"{self.name}: the input {parameter} is {source!r}: name the table, as in 'sales.silver.invoice_lines'"
-                )
+                name = source.name if isinstance(source, Declaration) else "sales.silver.invoice_lines"
+                raise DeclarationError(f"{self.name}: the input {parameter} is {_short(source)}: name the table, as in {name!r}")
         for parameter, dimension in self.dimensions.items():
             if not isinstance(dimension, Dimension):
-                raise DeclarationError(f"{self.name}: the dimension {parameter} is {dimension!r}: write Dimension('product.layer.name')")
+                raise DeclarationError(
+                    f"{self.name}: the dimension {parameter} is {_short(dimension)}: write Dimension('product.layer.name')"
+                )
         require_once(self.name, "partition_by", self.partition_by)
         try:
-            contract.to_schema()
+            columns = contract.to_schema().columns
         except Exception as error:  # Pandera has errors of many types for a class that is no model
             raise DeclarationError(f"{self.name}: contract {contract.__name__} is none that Pandera takes: {error}") from error
+        if unknown := [name for name in self.partition_by if name not in columns and name != IS_CURRENT]:
+            raise DeclarationError(
+                f"{self.name}: partition_by names the column {unknown[0]!r}, which contract {contract.__name__} lacks: add it, or name "
+                f"another.{nearest(unknown[0], columns)}"
+            )
 
     def _check_columns(self) -> None:
         require_distinct(f"{self.name}, contract {self.contract.__name__}", self.schema)
@@ -250,6 +283,7 @@ class TableDeclaration(Declaration):
     def _check_rules(self) -> None:
         try:
             rules_of(self.contract)
+            freshness_of(self.contract)
         except DeclarationError as error:
             raise DeclarationError(f"{self.name}: {error}") from error
 
@@ -261,6 +295,23 @@ class TableDeclaration(Declaration):
     def _extra_parameters(self) -> tuple[str, ...]:
         """Parameters of the function besides its frames."""
         return ()
+
+
+def _short(value: Any) -> str:
+    """What was given in the place of something else, for a message."""
+    return f"the declaration of {value.name}" if isinstance(value, Declaration) else repr(value)
+
+
+def by_parameter(name: str, argument: str, sources: Any) -> dict[str, Any]:
+    """The sources of a table by the parameters of its function.
+
+    Raises:
+        DeclarationError: It is something else than a dict.
+    """
+    if not isinstance(sources, Mapping):
+        example = "{'lines': 'sales.silver.invoice_lines'}"
+        raise DeclarationError(f"{name}: {argument}={sources!r} is no dict from a parameter of the function to its table: write {example}")
+    return dict(sources)
 
 
 def table(
@@ -299,8 +350,8 @@ def table(
             owner_of(name, owner),
             contract,
             kind,
-            dict(inputs),
-            dict(dimensions),
+            by_parameter(name, "inputs", inputs),
+            by_parameter(name, "dimensions", dimensions),
             function,
             partition_by,
             row_for_row,

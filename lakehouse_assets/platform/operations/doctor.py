@@ -202,6 +202,31 @@ def _with_path(path: str, reason: str) -> str:
     return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
 
 
+def orphans(checkup: Checkup) -> Iterator[Finding]:
+    """Tables that nobody declares any more, each with its quarantine; a product of which all are so is one finding, with one command."""
+    stored: dict[str, dict[str, Table]] = {}
+    for table in checkup.lakehouse.tables():
+        base = table.name.removesuffix(QUARANTINE_SUFFIX)
+        if not base.startswith(_PLATFORM):
+            stored.setdefault(base.split(".")[0], {}).setdefault(base, table)
+    for product, tables in stored.items():
+        lost = [name for name, table in tables.items() if name not in checkup.declared and not checkup.known & {name, table.name}]
+        if len(lost) == len(tables) > 1:
+            what = f"no product declares its {len(lost)} tables any more: {', '.join(sorted(lost))}"
+            yield Finding("warning", product, what, _move_product(checkup.lakehouse, product))
+            continue
+        for name in lost:
+            yield Finding("warning", name, "no product declares this table", move_away(checkup.lakehouse, tables[name]))
+
+
+def _move_product(lakehouse: Lakehouse, product: str) -> str:
+    """The command that takes all tables of a product out of the lakehouse without deleting them."""
+    root = lakehouse.root.rstrip("/")
+    if "://" in root:
+        return f"move all objects below {root}/{product}/ to a place outside {root}"
+    return f"mv {shlex.quote(f'{root}/{product}')} {shlex.quote(f'{root}/../{product}.removed')}"
+
+
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:
     """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
     models = {asset.name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
@@ -226,13 +251,6 @@ def _is_readable(table: Table, version: int) -> bool:
 
 
 # --- of one table
-
-
-def orphan(patient: Patient) -> Iterator[Finding]:
-    """A table that nobody declares any more."""
-    checkup, name = patient.checkup, patient.name.removesuffix(QUARANTINE_SUFFIX)
-    if name not in checkup.declared and patient.name not in checkup.known and not name.startswith(_PLATFORM):
-        yield patient.finding("warning", "no product declares this table", move_away(checkup.lakehouse, patient.table))
 
 
 def missing_files(patient: Patient) -> Iterator[Finding]:
@@ -375,9 +393,8 @@ def _rebuild(patient: Patient) -> str:
     return f"{move_away(patient.checkup.lakehouse, patient.table)} && lakehouse run {_base(patient)}"
 
 
-OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (stuck_files, lost_pins)
+OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (stuck_files, orphans, lost_pins)
 OF_A_TABLE: Final[Sequence[Callable[[Patient], Iterator[Finding]]]] = (
-    orphan,
     protocol,
     missing_files,
     contract,

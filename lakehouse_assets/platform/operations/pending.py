@@ -7,6 +7,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline import layout
 from lakehouse_assets.platform.pipeline.model_step import champion_by_ledger, newest_features
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 
@@ -80,4 +81,6 @@ def _reason(root: Root, asset: Declaration) -> str | None:
     if not isinstance(asset, TableDeclaration):
         return None
     behind = Refresh(asset, root.lakehouse, "").pending()
-    return f"{', '.join(behind)} has changed" if behind else None
+    if behind:
+        return f"{', '.join(behind)} has changed"
+    return "its declaration has changed" if layout.differs(asset, root.lakehouse) else None

@@ -3,7 +3,8 @@
 How products are found and imported, and what becomes of a broken one, is in `declarations.loading`. No list of modules is kept anywhere.
 """
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType, ModuleType
 from typing import Any
@@ -104,7 +105,10 @@ def with_plain(product: ProductModules) -> ProductModules:
     try:
         plain = _definitions(product)
         tables = frozenset() if plain is None else _tables_of(plain)
-    except Exception as error:  # noqa: BLE001 whatever the product's code or Dagster raises
+    except Exception as caught:  # noqa: BLE001 whatever the product's code or Dagster raises
+        error: BaseException = caught
+        while error.__cause__ is not None:  # Dagster draws the tree of components around what went wrong
+            error = error.__cause__
         at = places.of_error(error, [product.path])
         where = places.place(*at) if at else places.shown(product.path)
         return replace(product, error=f"{where}: {places.reason(error)}")
@@ -131,7 +135,8 @@ def _definitions(product: ProductModules) -> dg.Definitions | None:
 def _values(product: ProductModules) -> Iterator[Any]:
     for module in product.modules:
         for value in vars(module).values():
-            if isinstance(value, list | tuple) and value and all(isinstance(one, ALL_LOADABLE_TYPES) for one in value):
+            # By its own type: many of Dagster's definitions are tuples to Python.
+            if type(value) in {list, tuple} and all(isinstance(one, ALL_LOADABLE_TYPES) for one in value):
                 yield from value
             else:
                 yield value
@@ -159,22 +164,35 @@ def _components(product: ProductModules) -> list[dg.Definitions]:
     """What the components in a product's folder define."""
     if not product.components:
         return []
-    return [_tree(product).build_defs_at_path(folder) for folder in product.components]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of Dagster's own code, as `dg.load_from_defs_folder` does
+        return [_tree(product).build_defs_at_path(folder) for folder in product.components]
 
 
 def _evaluated(lazy: LazyDefinitions[dg.Definitions], product: ProductModules) -> dg.Definitions:
-    return lazy(_tree(product).load_context if lazy.has_context_arg else None)
+    if not lazy.has_context_arg:
+        return lazy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return lazy(_tree(product).load_context)
 
 
 def _tree(product: ProductModules) -> ComponentTree:
     return ComponentTree.from_module(defs_module=product.modules[0], project_root=product.path.parent)
 
 
+def partitioned(plain: Iterable[dg.Definitions]) -> list[dg.AssetKey]:
+    """The assets with partitions: each run of one has to say which."""
+    specs = (spec for definitions in plain for asset in definitions.assets or () for spec in _specs_of(asset))
+    return [spec.key for spec in specs if spec.partitions_def is not None]
+
+
 def _tables_of(plain: dg.Definitions) -> frozenset[str]:
     """The tables of assets; those of assets that Dagster makes up later are not known."""
-    keys = (key for asset in plain.assets or () for key in (asset.keys if isinstance(asset, dg.AssetsDefinition) else [_key_of(asset)]))
-    return frozenset(".".join(key.path) for key in keys if key is not None)
+    return frozenset(".".join(spec.key.path) for asset in plain.assets or () for spec in _specs_of(asset))
 
 
-def _key_of(asset: Any) -> dg.AssetKey | None:
-    return getattr(asset, "key", None)
+def _specs_of(asset: Any) -> list[dg.AssetSpec]:
+    if isinstance(asset, dg.AssetsDefinition):
+        return list(asset.specs)
+    return [asset] if isinstance(asset, dg.AssetSpec) else []

@@ -6,7 +6,7 @@ bronze yet. How often the same files were tried it reads from Dagster's runs.
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
@@ -29,21 +29,24 @@ _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRu
 _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
-def everything(models: Sequence[ModelDeclaration]) -> dg.AssetSelection:
-    """What a refresh brings up to date: all but the models and maintenance, which have times of their own."""
-    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG), *_keys(models))
+def everything(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> dg.AssetSelection:
+    """What a refresh brings up to date: all but the models and maintenance, which have times of their own, and partitioned assets.
+
+    These are products' own (`@dg.asset(partitions_def=â¦)`) and are run by partition.
+    """
+    return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG), *_keys(models), *partitioned)
 
 
-def training(models: Sequence[ModelDeclaration]) -> dg.AssetSelection:
+def training(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> dg.AssetSelection:
     """What a training brings up to date: the models, and what their champions predict."""
-    return dg.AssetSelection.assets(*_keys(models)).downstream().materializable()
+    return dg.AssetSelection.assets(*_keys(models)).downstream().materializable() - dg.AssetSelection.assets(*partitioned)
 
 
 def _keys(models: Sequence[ModelDeclaration]) -> list[dg.AssetKey]:
     return [key_of(model.name) for model in models]
 
 
-def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
+def jobs(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> list[Any]:
     """`refresh` brings all tables up to date and trains nothing; `train` trains the models and scores again. So do the commands.
 
     `maintenance` compacts, checkpoints, vacuums and cleans logs up.
@@ -55,13 +58,13 @@ def jobs(models: Sequence[ModelDeclaration]) -> list[Any]:
     )
     refresh = dg.define_asset_job(
         REFRESH,
-        everything(models),
+        everything(models, partitioned),
         description="New files to predictions with the champions that there are. No model is trained: that is the job `train`.",
     )
     if not models:
         return [refresh, maintain]
     description = "Train the models, let the gate decide, and score with the champions."
-    train = dg.define_asset_job(TRAIN, training(models), description=description)
+    train = dg.define_asset_job(TRAIN, training(models, partitioned), description=description)
     return [refresh, train, maintain]
 
 

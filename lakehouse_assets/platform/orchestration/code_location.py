@@ -1,13 +1,14 @@
 """The code location from given settings and products: assets, jobs, schedules, the sensor and resources, put together."""
 
 import re
+from collections.abc import Mapping
 
 import dagster as dg
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.orchestration import automation, maintenance
-from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.autoload import Products, partitioned
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.settings import Settings
 
@@ -16,30 +17,29 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     """What Dagster loads. A broken product is the asset `PRODUCT/broken`, which fails with the reason when it is run."""
     tables = str(settings.tables)
     own = dg.Definitions(
-        assets=[*declared.assets(tables), maintenance.asset(declared, tables), *(_broken(product) for product in declared.broken)],
-        jobs=automation.jobs(declared.models),
+        assets=[*declared.assets(tables), maintenance.asset(declared, tables)],
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
         resources=resources(settings),
         executor=automation.executor(settings.executor),
     )
-    for product in declared.broken:
-        dg.get_dagster_logger().warning(product.text)
+
+    def together(plain: Mapping[str, dg.Definitions]) -> dg.Definitions:
+        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned(plain.values())))
+        return dg.Definitions.merge(own, jobs, *plain.values())
+
+    fitting: dict[str, dg.Definitions] = {}
+    broken = list(declared.broken)
     for name, plain in declared.plain.items():
-        own = _with_plain(own, name, plain)
-    return own
-
-
-def _with_plain(own: dg.Definitions, product: str, plain: dg.Definitions) -> dg.Definitions:
-    """The code location with what a product defines with Dagster's own means; if that does not fit, with the error in its place."""
-    try:
-        merged = dg.Definitions.merge(own, plain)
-        dg.Definitions.validate_loadable(merged)
-    except Exception as error:  # noqa: BLE001 whatever Dagster finds wrong with the product's definitions
-        broken = BrokenProduct(product, f"What it defines with Dagster's own means cannot be loaded: {places.reason(error)}")
-        dg.get_dagster_logger().warning(broken.text)
-        return dg.Definitions.merge(own, dg.Definitions(assets=[_broken(broken)]))
-    return merged
+        try:
+            dg.Definitions.validate_loadable(together({**fitting, name: plain}))
+            fitting[name] = plain
+        except Exception as error:  # noqa: BLE001 whatever Dagster finds wrong with the product's definitions
+            why = f"What it defines with Dagster's own means does not fit: {places.reason(error.__cause__ or error)}"
+            broken.append(BrokenProduct(name, why))
+    for product in broken:
+        dg.get_dagster_logger().warning(product.text)
+    return dg.Definitions.merge(together(fitting), dg.Definitions(assets=[_broken(product) for product in broken]))
 
 
 def _broken(product: BrokenProduct) -> dg.AssetsDefinition:

@@ -13,10 +13,10 @@ from dagster_deltalake import DeltaLakeIOManager
 from deltalake import DeltaTable
 
 from lakehouse_assets.platform.orchestration.partitions import Condition, RowScope, row_scope
-from lakehouse_assets.platform.storage import bucket, types
+from lakehouse_assets.platform.storage import bucket, evolution, types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.commit_log import INFO_PREFIX
-from lakehouse_assets.platform.storage.errors import ScopeError
+from lakehouse_assets.platform.storage.errors import SchemaMismatch, ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
@@ -29,7 +29,8 @@ class LakehouseIOManager(DeltaLakeIOManager):
     """An IO manager for Polars frames, by settings `root_uri`, `storage_options` and `client_options` as in dagster-deltalake.
 
     An asset returns a `pl.DataFrame` or `pl.LazyFrame`, or None to leave its table as it is. Without partitions, the frame replaces
-    the whole table. With partitions, it replaces the rows of the run's partitions and no others, and must not hold rows of others;
+    the whole table, with its columns. With partitions, it replaces the rows of the run's partitions and no others, must not hold rows of
+    others, and may add columns, which are null in the other rows;
     the metadata `partition_expr` names the column that the partitions stand for, or maps each dimension to its column.
 
     An input arrives as `pl.LazyFrame`, or as `pl.DataFrame` if annotated so: the rows of the partitions that the partition mapping
@@ -95,13 +96,15 @@ class TableIOManager(dg.IOManager):
             raise ScopeError(f"{asset} asks for mode {mode!r}, but a run always replaces its partitions, or the whole table without any")
 
         frame = _collected(asset, obj)
-        schema = table.schema() if table.exists() else types.stored_schema(frame.schema)
+        schema = _schema(table, frame, asset, replaces_all=partitions is None)
         rows = types.fit(frame, schema, table.name)
         commit = Commit(info=lambda _: {f"{INFO_PREFIX}run_id": context.run_id})
         description = context.asset_spec.description or ""
         if partitions is None:
             table.create(schema, description=description)
-            written = table.replace(rows, None, commit)
+            # The table takes over the columns of the frame; readers of its changes see all rows go and come.
+            is_same = table.schema() == schema
+            written = table.replace(rows, None, commit) if is_same else _take_over(table, rows, commit, description)
         else:
             partition_expr = context.definition_metadata.get("partition_expr")
             scope = row_scope(asset, partitions, partition_expr, context.asset_partition_keys, schema)
@@ -142,6 +145,39 @@ class TableIOManager(dg.IOManager):
         if len(prefix) > len(_DEFAULT_WORDS):  # two such keys could end in the same three words
             raise ScopeError(f"{context.asset_key.to_user_string()} has more parts than product/layer/name: shorten the asset's key")
         return self.lakehouse.table(".".join([*prefix, *_DEFAULT_WORDS[len(prefix) :], name]))
+
+
+def _schema(table: Table, frame: pl.DataFrame, asset: str, *, replaces_all: bool) -> pl.Schema:
+    """The columns that the table has after the write: its own where the frame fits, those of the frame where it replaces all rows.
+
+    Where it replaces some, columns that the table lacks are added; other rows have null in them.
+
+    Raises:
+        SchemaMismatch: The frame lacks columns of a table whose other rows stay, or has them in another type.
+    """
+    if not table.exists():
+        return types.stored_schema(frame.schema)
+    stored = table.schema()
+    changes = evolution.schema_changes(stored, frame.schema)
+    narrower = [name for name in changes.other if types.holds(stored[name], frame.schema[name])]
+    if replaces_all:
+        fits = not changes.new and not changes.gone and len(narrower) == len(changes.other)
+        return stored if fits else types.stored_schema(frame.schema)
+    if changes.gone or len(narrower) < len(changes.other):
+        problems = [f"it lacks {name}" for name in changes.gone]
+        problems += [f"{name} is {text}" for name, text in changes.other.items() if name not in narrower]
+        raise SchemaMismatch(
+            f"{asset}: what it returned does not fit {table.name}, whose other partitions stay: {'; '.join(problems)} (in the table "
+            "first). "
+            "Return these columns in the table's types, with nulls where there is no value; or give the asset another name, and "
+            "materialise all of its partitions"
+        )
+    evolution.evolve(table, {**stored, **changes.new, **changes.wider})
+    return table.schema()
+
+
+def _take_over(table: Table, rows: pl.DataFrame, commit: Commit, description: str) -> Written:
+    return evolution.swap(table, rows.lazy, identity=(), partition_by=(), commit=commit, description=description)
 
 
 def _collected(asset: str, value: Any) -> pl.DataFrame:

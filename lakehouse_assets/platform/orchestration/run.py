@@ -59,23 +59,26 @@ class Outcome:
 
 def training_of(models: Sequence[ModelDeclaration], defs: dg.Definitions) -> set[dg.AssetKey]:
     """The assets of a training: the models, and what their champions predict."""
-    return set(training(models).resolve(defs.resolve_asset_graph()))
+    graph = defs.resolve_asset_graph()
+    return _with_partitions(graph, training(models).resolve(graph), None)
 
 
-def selection_of(selection: Iterable[str], defs: dg.Definitions, models: Sequence[ModelDeclaration]) -> set[dg.AssetKey]:
+def selection_of(
+    selection: Iterable[str], defs: dg.Definitions, models: Sequence[ModelDeclaration], partition: str | None = None
+) -> set[dg.AssetKey]:
     """The assets of a refresh that a selection names; none given means all. Models are left out: a refresh does not train.
 
-    A selection is Dagster's (`group:sales`, `+sales.gold.daily_revenue`, `sales.silver.invoice_lines+`, joined by `and`, `or`, `not`), with
-    tables by their names.
+    Without one, assets with partitions are left out. A selection is Dagster's (`group:sales`, `+sales.gold.daily_revenue`,
+    `sales.silver.invoice_lines+`, joined by `and`, `or`, `not`), with tables by their names.
 
     Raises:
-        ValueError: It cannot be understood, nothing matches, or it names models alone.
+        ValueError: It cannot be understood, nothing matches, it names models alone, or what matches needs a partition, or has none.
     """
     words = list(selection)
     graph = defs.resolve_asset_graph()
     text = " or ".join(f"({word})" for word in words)
     if not text:
-        return set(everything(models).resolve(graph))
+        return _with_partitions(graph, everything(models).resolve(graph), partition)
     keyed = _TABLE_NAME.sub(lambda name: f'key:"{name[0].replace(".", "/")}"', text)
     keyed = _PRODUCT_GROUP.sub(r'(group:"\1" or group:"\1/*")', keyed)  # a product's layers are groups within its own
     try:
@@ -96,7 +99,29 @@ def selection_of(selection: Iterable[str], defs: dg.Definitions, models: Sequenc
     if set(keys) <= trained:
         only = " ".join(sorted(name_of(key) for key in keys))
         raise ValueError(f"a run refreshes tables and does not train: `lakehouse train {only}` does")
-    return set(keys) - trained
+    return _with_partitions(graph, set(keys) - trained, partition)
+
+
+def _with_partitions(graph: Any, keys: Iterable[dg.AssetKey], partition: str | None) -> set[dg.AssetKey]:
+    """Of some assets, those that can be run with this partition, or without one."""
+    partitioned = {key: graph.get(key).partitions_def for key in keys if graph.get(key).partitions_def is not None}
+    if partition is None:
+        chosen = set(keys) - partitioned.keys()
+        if partitioned and not chosen:
+            name = min(map(name_of, partitioned))
+            raise ValueError(f"{name} has partitions: say which one, as in `lakehouse run {name} --partition {_a_partition(partitioned)}`")
+        return chosen
+    if not partitioned:
+        raise ValueError(f"none of {', '.join(sorted(map(name_of, keys)))} has partitions: leave --partition out")
+    for key, definition in partitioned.items():
+        if not definition.has_partition_key(partition):
+            known = definition.get_partition_keys()
+            raise ValueError(f"{name_of(key)} has no partition {partition!r}{nearest_or_all(partition, known[-20:])}")
+    return set(partitioned)
+
+
+def _a_partition(partitioned: Mapping[dg.AssetKey, Any]) -> str:
+    return next((str(definition.get_last_partition_key() or "KEY") for definition in partitioned.values()), "KEY")
 
 
 def name_of(key: dg.AssetKey) -> str:
@@ -110,6 +135,7 @@ def execute(
     keys: set[dg.AssetKey],
     *,
     full_refresh: bool = False,
+    partition: str | None = None,
     on_progress: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:
     """Materialise assets in this process.
@@ -119,6 +145,7 @@ def execute(
         defs: The code location.
         keys: Of the assets.
         full_refresh: Recompute the tables from all rows of their sources.
+        partition: The partition of assets that have some.
         on_progress: Called several times a second with the outcome so far, and once with the final one.
 
     Raises:
@@ -138,7 +165,13 @@ def execute(
         def run() -> None:
             try:
                 job.execute_in_process(
-                    _QUIET, run_id=outcome.run_id, instance=opened, asset_selection=order, tags=tags, raise_on_error=False
+                    _QUIET,
+                    run_id=outcome.run_id,
+                    instance=opened,
+                    asset_selection=order,
+                    tags=tags,
+                    partition_key=partition,
+                    raise_on_error=False,
                 )
             except BaseException as error:  # noqa: BLE001 it is raised again in the main thread
                 errors.append(error)

@@ -40,13 +40,20 @@ def follow(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
     if needed := list(needs_full_refresh(declaration, lakehouse)):
         raise FullRefreshNeeded(
             f"{declaration.name}: its declaration changed in a way that the stored table cannot follow: {'; '.join(needed)}. "
-            f"`lakehouse run {declaration.name} --full-refresh` computes it again in place: its versions and its readers go on"
+            f"`lakehouse run {declaration.name} --full-refresh` computes it again in place: its versions and its readers go on. Where a "
+            f"column was renamed, `lakehouse run '{declaration.name}+' --full-refresh` does the same to the tables that read it"
         )
     evolve(stored, declaration.schema, declaration.description)
     rejected = lakehouse.table(declaration.quarantine)
     if rejected.exists():
         changes = schema_changes(rejected.schema(), schema_of(declaration.contract))
         evolve(rejected, {**rejected.schema(), **changes.new, **changes.wider})
+
+
+def differs(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
+    """Whether a stored table has to follow its declaration: the next refresh evolves it, or says that it needs a full refresh."""
+    changes = schema_changes(lakehouse.table(declaration.name).schema(), declaration.schema)
+    return bool(changes.new or changes.wider) or next(needs_full_refresh(declaration, lakehouse), None) is not None
 
 
 def needs_full_refresh(declaration: TableDeclaration, lakehouse: Lakehouse) -> Iterator[str]:

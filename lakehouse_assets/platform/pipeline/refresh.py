@@ -262,7 +262,7 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
     """Call the function of a table.
 
     Raises:
-        TypeError: It returned something else than a lazy frame.
+        FunctionError: It has a mistake.
         ContractBroken: It returned other columns or types than the contract has.
         RowsLost: It has to return one row for each, and did not.
         ScopeError: It returned rows outside of what is replaced.
@@ -271,7 +271,7 @@ def compute(declaration: TableDeclaration, plan: Plan) -> Computed:
         return Computed(empty_rows(declaration), 0 if declaration.kind.takes_rows else None)
     frame = declaration(**plan.frames)
     frame = frame.with_columns(value.alias(name) for name, value in plan.columns.items())
-    check_columns(declaration.contract, frame.collect_schema(), declaration.name)
+    check_columns(declaration.contract, frame.collect_schema(), declaration.name, declaration.place)
     rows = (plan.scope.filter(frame) if plan.scope is not None and plan.filtered else frame).collect(engine="streaming")
     counted = plan.counted if declaration.row_for_row else None
     rows_in = None if counted is None else int(plan.frames[counted].select(pl.len()).collect().item())

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar
@@ -93,7 +94,12 @@ class Contract(DataFrameModel):
         future_within: timedelta | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init_subclass__(**kwargs)  # type: ignore[no-untyped-call]
+        if kwargs:
+            options = ("max_bad_share", "max_bad_rows", "share_counts_from", "fresh_by", "fresh_within")
+            raise DeclarationError(
+                f"contract {cls.__name__} has no option {min(kwargs)!r}: there are {', '.join(options)}.{_nearest(min(kwargs), options)}"
+            )
+        super().__init_subclass__()  # type: ignore[no-untyped-call]
         _check_limits(f"contract {cls.__name__}", max_bad_share, max_bad_rows)
         if fresh_within is not None and fresh_within <= timedelta(0):
             raise DeclarationError(f"contract {cls.__name__}: fresh_within is a time greater than zero, not {fresh_within}")
@@ -191,8 +197,7 @@ def column(
         return Field(description=description, nullable=nullable, metadata=marks, **rules)
     except SchemaInitError as error:
         known = [name for name in inspect.signature(Field).parameters if name not in marks]
-        near = [match for name in rules if name not in known for match in difflib.get_close_matches(name, known, 1)]
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = next((near for name in rules if name not in known and (near := _nearest(name, known))), "")
         raise DeclarationError(
             f"column({', '.join(f'{name}=…' for name in rules)}): {str(error).partition('. ')[0]}. Take a rule of Pandera's Field, or "
             f"declare it as an attribute of the contract with rule(…).{hint}"
@@ -201,7 +206,12 @@ def column(
 
 def _check_level(level: str) -> None:
     if level not in {"error", "warn", "fail"}:
-        raise DeclarationError(f"a level is error, warn or fail, not {level!r}")
+        raise DeclarationError(f"a level is error, warn or fail, not {level!r}.{_nearest(level, ('error', 'warn', 'fail'))}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f" Did you mean {near[0]}?" if near else ""
 
 
 class _NamedCheck(classmethod):  # type: ignore[type-arg]
@@ -281,7 +291,10 @@ def freshness_of(contract: type[Contract]) -> Freshness | None:
         return None
     dtype = schema_of(contract).get(contract.__fresh_by__)
     if dtype is None or not (dtype == pl.Date or isinstance(dtype, pl.Datetime)):
-        raise DeclarationError(f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is no column of dates or timestamps")
+        raise DeclarationError(
+            f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is no column of dates or timestamps."
+            f"{_nearest(contract.__fresh_by__, schema_of(contract)) if dtype is None else ''}"
+        )
     return Freshness(contract.__fresh_by__, contract.__fresh_within__)
 
 

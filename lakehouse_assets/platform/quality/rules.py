@@ -15,6 +15,7 @@ from typing import Any, Literal
 import polars as pl
 from pandera.polars import Check, DataFrameModel, PolarsData
 
+from lakehouse_assets.platform.quality import missing_column
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError
 
 Level = Literal["error", "warn", "fail"]
@@ -271,6 +272,8 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
     try:
         definition = _plan(check, method, column, probe) if method else _parameters(check)
         answers = check(probe, column).check_output.collect().height
+    except pl.exceptions.ColumnNotFoundError as error:
+        raise DeclarationError(f"{where}: it names {missing_column.sentence(error, probe.collect_schema())}") from error
     except Exception as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise DeclarationError(f"{where}: it cannot be carried out on the contract's columns: {reason}") from error

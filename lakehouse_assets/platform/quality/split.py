@@ -4,6 +4,7 @@ Pandera decides, rule by rule, with one yes or no for each row; here that is put
 seconds where this takes tenths. What becomes of the two parts is the business of the rooms above.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -137,8 +138,10 @@ def split(
 def misfits(contract: type[Contract], schema: Mapping[str, pl.DataType]) -> list[str]:
     """How columns and types differ from the contract's, a sentence each; columns with a leading underscore are the platform's."""
     promised = schema_of(contract)
-    problems = [f"column {name} ({dtype}) is missing" for name, dtype in promised.items() if name not in schema]
-    problems += [f"column {name} is not in the contract" for name in schema if name not in promised and not name.startswith("_")]
+    missing = [name for name in promised if name not in schema]
+    more = [name for name in schema if name not in promised and not name.startswith("_")]
+    problems = [f"column {name} ({promised[name]}) is missing{_near(name, more, 'is there')}" for name in missing]
+    problems += [f"column {name} is not in the contract{_near(name, missing, 'is')}" for name in more]
     problems += [
         f"column {name} is {schema[name]}, the contract says {dtype}"
         for name, dtype in promised.items()
@@ -147,16 +150,28 @@ def misfits(contract: type[Contract], schema: Mapping[str, pl.DataType]) -> list
     return problems
 
 
-def check_columns(contract: type[Contract], schema: Mapping[str, pl.DataType], table: str) -> None:
+def _near(name: str, others: Sequence[str], verb: str) -> str:
+    near = difflib.get_close_matches(name, others, 1)
+    return f" ({near[0]} {verb})" if near else ""
+
+
+def check_columns(contract: type[Contract], schema: Mapping[str, pl.DataType], table: str, place: str = "") -> None:
     """Refuse rows that do not have the columns and types of a contract.
+
+    Args:
+        contract: What was promised.
+        schema: Of the rows.
+        table: Whose they are, for the message.
+        place: File and line of the function that made them, for the message.
 
     Raises:
         ContractBroken: So it is.
     """
     if problems := misfits(contract, schema):
+        at = f" ({place})" if place else ""
         raise ContractBroken(
             f"{table}: the rows do not have the columns of contract {contract.__name__}: {'; '.join(problems)}. Nothing was written; "
-            "change the table's function or its contract."
+            f"change the table's function{at} or its contract."
         )
 
 

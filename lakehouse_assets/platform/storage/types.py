@@ -117,7 +117,7 @@ def fit(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], table: str) -> p
         else:
             problems.append(f"{name!r} is {found}, the table has {wanted}")
     if problems:
-        raise SchemaMismatch(f"{table}: the frame does not fit the table ({'; '.join(problems)})")
+        raise SchemaMismatch(f"{table}: the frame does not fit the table ({'; '.join(problems)}): give it the table's columns and types")
     fitted = frame.with_columns(casts) if casts else frame
     # To select columns copies them where they lie in several chunks.
     return fitted if fitted.columns == list(schema) else fitted.select(list(schema))

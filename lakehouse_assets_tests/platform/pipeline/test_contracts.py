@@ -180,7 +180,7 @@ def test_a_contract_without_a_key_cannot_be_upserted():
 
         a: str
 
-    with pytest.raises(DeclarationError, match="has the key no column, but Upsert"):
+    with pytest.raises(DeclarationError, match="has no key, but Upsert"):
         keyed(Upsert(("a",)), Keyless)
 
 

@@ -152,8 +152,7 @@ def test_a_rule_about_an_unknown_column_is_refused():
         x: int
         adds_up = rule("x is y", pl.col("x") == pl.col("y"))
 
-    assert "contract Sample, check adds_up: it cannot be carried out" in refused(Sample)
-    assert '"y"' in refused(Sample)
+    assert "contract Sample, check adds_up: it names the column 'y'" in refused(Sample)
 
 
 def test_a_rule_for_another_type_is_refused():

@@ -1,0 +1,158 @@
+"""A declaration that changed under a stored table: no change does nothing in silence, and one command carries out what a run refuses.
+
+A renamed column is such a change: the table and all that read it are computed again, in place, with their versions.
+"""
+
+import importlib
+import sys
+
+import polars as pl
+import pytest
+
+from lakehouse_assets.client import open_lakehouse
+from lakehouse_assets.settings import Settings
+
+SHOP = """
+import polars as pl
+from lakehouse_assets import Append, ByKey, Contract, Feed, Full, column, conform, feed, number, table, text
+
+orders = feed("shop.bronze.orders", Feed("orders", headers=(("order", "customer", "amount"),)), "Orders.")
+
+
+class Order(Contract):
+    order: str = column(key=True)
+    customer: str = column()
+    amount: float = column(ge=0)
+
+
+class Customer(Contract):
+    customer: str = column(key=True)
+    amount: float = column()
+
+
+@table("shop.silver.orders", contract=Order, kind=Append(), inputs={"rows": "shop.bronze.orders"})
+def clean(rows):
+    return conform(rows, order=text("order"), customer=text("customer"), amount=number("amount"))
+
+
+@table("shop.gold.customers", contract=Customer, kind=ByKey("customer"), inputs={"lines": "shop.silver.orders"})
+def customers(lines):
+    return lines.group_by("customer").agg(pl.col("amount").sum())
+
+
+@table("shop.gold.top", contract=Customer, kind=Full(), inputs={"rows": "shop.gold.customers"})
+def top(rows):
+    return rows
+"""
+
+
+@pytest.fixture
+def shop(tmp_path, monkeypatch):
+    """A function that opens the lakehouse with the product of a text."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    settings = Settings.load({"LAKEHOUSE_PRODUCTS": "changing_products", "LAKEHOUSE_ROOT": str(tmp_path / "root")})
+    (tmp_path / "changing_products").mkdir()
+    (tmp_path / "landed").mkdir()
+
+    def opened(source: str):
+        (tmp_path / "changing_products" / "shop.py").write_text(source, encoding="utf-8")
+        for name in [name for name in sys.modules if name.partition(".")[0] == "changing_products"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        client = open_lakehouse(settings=settings)
+        assert not client.context.loaded.broken, client.context.loaded.broken
+        return client
+
+    return opened
+
+
+def land(client, folder, name: str, rows: str) -> None:
+    (folder / name).write_text(f"order,customer,amount\n{rows}")
+    client.land("orders", [folder / name])
+
+
+RENAMED = (
+    SHOP.replace("    customer: str", "    client: str")
+    .replace(", customer=text", ", client=text")
+    .replace('ByKey("customer")', 'ByKey("client")')
+    .replace('group_by("customer")', 'group_by("client")')
+)
+
+
+def test_a_renamed_column_is_carried_out_by_one_command_and_versions_and_rows_stay(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,-1\nC,Bob,2\n")
+    assert not client.run().failed
+    before = {name: client.context.root.lakehouse.table(name) for name in ("shop.silver.orders", "shop.gold.customers", "shop.gold.top")}
+    ids = {name: table.delta().metadata().id for name, table in before.items()}
+    versions = {name: table.version() for name, table in before.items()}
+
+    client = shop(RENAMED)
+    assert client.pending().keys() == before.keys()
+    [failed] = client.run().failed
+    assert failed.name == "shop.silver.orders"
+    assert "`lakehouse run 'shop.silver.orders+' --full-refresh`" in failed.error
+    done = client.run(["shop.silver.orders+"], full_refresh=True)
+    assert not done.failed, done.failed
+    assert client.pending() == {}
+    for name in before:
+        table = client.context.root.lakehouse.table(name)
+        assert table.delta().metadata().id == ids[name]
+        assert table.version() > versions[name]
+        assert "customer" in table.scan(versions[name]).collect().columns
+        assert "client" in table.schema()
+    land(client, tmp_path / "landed", "2.csv", "D,Ann,5\n")
+    assert not client.run().failed
+    rows = client.context.root.lakehouse.table("shop.gold.top").scan().select("client", "amount").sort("client").collect()
+    assert rows.rows() == [("Ann", 6.0), ("Bob", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('inputs={"lines": "shop.silver.orders"}', 'inputs={"lines": "shop.silver.orders"}, partition_by=("customer",)', "partitioned by"),
+        ("    amount: float = column()", "    amount: int = column()", "amount is Float64 instead of Int64"),
+        (
+            "    amount: float = column()",
+            "    order: str = column(key=True)\n    amount: float = column()",
+            "its key was customer, and now is",
+        ),
+        ("    amount: float = column()", "    amount: float = column()\n    more: str = column()", "more is new and may not be null"),
+        ("    amount: float = column()", "    amount: float = column()\n    more: str = column(nullable=True)", None),
+    ],
+    ids=["partition column", "narrower type", "key", "column that is not null", "nullable column"],
+)
+def test_a_change_is_carried_out_or_refused_by_the_next_run_though_nothing_has_landed(shop, tmp_path, old, new, said):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
+    assert not client.run().failed
+    assert client.pending() == {}
+    source = SHOP.replace(old, new)
+    assert source != SHOP
+    if "key=True" in new:
+        source = source.replace('group_by("customer")', 'group_by("customer", "order")')
+    if "more" in new:
+        source = source.replace(".sum())", ".sum()).with_columns(more=pl.lit('x'))")
+    client = shop(source)
+    assert "shop.gold.customers" in client.pending()
+    outcome = client.run()
+    if said is None:
+        assert not outcome.failed, outcome.failed
+        assert client.context.root.lakehouse.table("shop.gold.customers").schema()["more"] == pl.String
+        return
+    failed = next(table for table in outcome.failed if table.name == "shop.gold.customers")
+    assert said in failed.error
+    assert "`lakehouse run shop.gold.customers --full-refresh`" in failed.error
+
+
+def test_a_removed_product_is_one_warning_with_one_command(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,-1\n")
+    assert not client.run().failed
+    client = shop("")
+    [finding] = [one for one in client.doctor() if one["severity"] == "warning"]
+    assert finding["table"] == "shop"
+    assert "its 4 tables any more: shop.bronze.orders, shop.gold.customers, shop.gold.top, shop.silver.orders" in finding["what"]
+    source, target = finding["fix"].removeprefix("mv ").split()
+    importlib.import_module("shutil").move(source, target)
+    assert [one for one in client.doctor() if one["severity"] != "note"] == []
