@@ -15,6 +15,7 @@ from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.reading import history, models, promote, rollback, show, sql, status
 from lakehouse_assets.cli.run import run
+from lakehouse_assets.cli.runs import runs
 from lakehouse_assets.cli.shared import CONSOLE, JSON, Commands, client, print_json
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
@@ -73,7 +74,7 @@ def dev() -> None:
 
 
 _READING = (status, show, history, sql, files, models, settings)
-_WRITING = (land, run, quarantine, contract, promote, rollback, restore, maintenance, doctor, dev)
+_WRITING = (land, run, runs, quarantine, contract, promote, rollback, restore, maintenance, doctor, dev)
 for _command in (*_READING, *_WRITING):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

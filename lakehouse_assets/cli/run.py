@@ -2,9 +2,11 @@
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
 _MARKS = {"done": "[green]✓", "failed": "[red]✗", "running": "[yellow]▸", "skipped": "[dim]-"}
 _FINISHED = {"done", "failed"}
-_INTERRUPTED = 130  # as shells have it
+# What a terminal, a service manager and `docker stop` end a command with. The exit code is as shells have it: 128 and the signal's number.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -49,11 +52,10 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
     """Run with progress, and print what became of each table; the exit code. An interrupt ends the process."""
     console = progress_console(as_json=as_json)
     try:
-        with _progress(console) as on_progress:
+        with _interrupted_by_signals(), _progress(console) as on_progress:
             outcome = lakehouse.run(selection, full_refresh=full_refresh, on_progress=on_progress)
-    except KeyboardInterrupt:
-        click.echo("Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.", err=True)
-        _exit_at_once()
+    except KeyboardInterrupt as interrupt:
+        _exit_at_once(interrupt)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None and lakehouse.nothing_landed():
@@ -71,13 +73,39 @@ def run_and_print(lakehouse: "Client", selection: tuple[str, ...] = (), *, full_
     return 1 if outcome is not None and outcome.failed else 0
 
 
-def _exit_at_once() -> NoReturn:
+class _Signalled(KeyboardInterrupt):
+    def __init__(self, number: int) -> None:
+        super().__init__("Interrupted" if number == signal.SIGINT else f"Interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let each of the signals that end a command interrupt it as Ctrl-C does. One that is ignored, as under `nohup`, stays so."""
+
+    def interrupt(number: int, _: FrameType | None) -> NoReturn:
+        raise _Signalled(number)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_at_once(interrupt: KeyboardInterrupt) -> NoReturn:
     """End the process without the interpreter's shutdown: it crashes under threads of Polars that are still in a product's function."""
+    with suppress(OSError):  # the terminal may be gone
+        click.echo(f"{str(interrupt) or 'Interrupted'}. Nothing is lost: `lakehouse run` resumes where this run stopped.", err=True)
     atexit._run_exitfuncs()  # noqa: SLF001 - temporary folders are removed there
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody may be reading any more
             stream.flush()
-    os._exit(_INTERRUPTED)
+    os._exit(128 + getattr(interrupt, "number", signal.SIGINT))
 
 
 def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
@@ -130,11 +158,25 @@ def _progress(console: Console) -> Iterator[Callable[["Outcome"], None]]:
         yield _Bars(progress)
 
 
+class _Notes:
+    """Prints what else a person should know, once."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._count = console, 0
+
+    def __call__(self, outcome: "Outcome") -> None:
+        for note in outcome.notes[self._count :]:
+            self._console.print(f"[yellow]note[/]    {escape(note)}", soft_wrap=True)
+        self._count = len(outcome.notes)
+
+
 class _Lines:
     def __init__(self, console: Console) -> None:
         self._console, self._printed = console, set[str]()
+        self._notes = _Notes(console)
 
     def __call__(self, outcome: "Outcome") -> None:
+        self._notes(outcome)
         for table in outcome.tables.values():
             if table.state in _FINISHED and table.name not in self._printed:
                 self._printed.add(table.name)
@@ -145,8 +187,10 @@ class _Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._bars: dict[str, Any] = {}
+        self._notes = _Notes(progress.console)
 
     def __call__(self, outcome: "Outcome") -> None:
+        self._notes(outcome)
         for table in outcome.tables.values():
             if table.name not in self._bars:
                 self._bars[table.name] = self._progress.add_task(table.name, total=None, start=False, mark=" ", state="")

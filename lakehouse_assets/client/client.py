@@ -17,6 +17,7 @@ from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
 from lakehouse_assets.client.restores import PlannedRestore, plan_restore
+from lakehouse_assets.client.runs import Runs
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
 from lakehouse_assets.settings import Settings, parse_location
@@ -104,6 +105,11 @@ class Client:
     def models(self) -> Models:
         """The declared models."""
         return Models(self.context)
+
+    @property
+    def runs(self) -> Runs:
+        """The runs, whoever started them."""
+        return Runs(self.context)
 
     def status(self) -> dict[str, Any]:
         """Tables, failed checks, quarantines, waiting and refused files, champions, as plain values. Imports Dagster."""
@@ -202,6 +208,7 @@ class Client:
             known=self.context.products.plain_tables,
             maintenance=self._maintenance,
             is_running=bool(runs_under_way(self.settings)),
+            dead_runs={run.run_id: str(run) for run in self.runs.dead()},
             now=datetime.now(UTC),
         )
         findings = []

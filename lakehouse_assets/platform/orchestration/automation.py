@@ -18,7 +18,8 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.orchestration.assets import ONLY_WITHOUT_CHAMPION, TRAINING_TAG, ingestion, key_of
-from lakehouse_assets.settings import STEPS_AT_ONCE, Settings
+from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
+from lakehouse_assets.settings import Settings
 
 REFRESH, TRAIN, MAINTENANCE = "refresh", "train", "maintenance"
 # On a run that the sensor started: which files were pending, as a digest.
@@ -84,7 +85,8 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
 
     One sensor for all feeds, because one run takes the files of all; each feed is tried by itself, so that a folder that cannot be listed
     keeps no other feed from being noticed. After a run that left files pending, the same files start the next one after 1, 2, 4, … minutes,
-    an hour at most; other files start one at once.
+    an hour at most; other files start one at once, and so do the same ones after the first run that was killed. Runs whose process is gone
+    are ended first.
     """
 
     @dg.sensor(
@@ -96,6 +98,8 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
         description="Starts `refresh` when files are pending in the landing zone.",
     )
     def landing_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        for text in as_texts(end_dead_runs(context.instance)):
+            context.log.info(text)
         pending: dict[str, pl.DataFrame] = {}
         failures: list[str] = []
         for feed in feeds:
@@ -128,14 +132,21 @@ def _digest(pending: Mapping[str, pl.DataFrame]) -> str:
     return blake2b(repr(sorted(files)).encode(), digest_size=16).hexdigest()
 
 
+def _was_killed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run failed without a step that failed."""
+    return run.status is dg.DagsterRunStatus.FAILURE and not instance.get_run_stats(run.run_id).steps_failed
+
+
 def _back_off(instance: dg.DagsterInstance, digest: str) -> str | None:
     """Why no run is started for these files yet; None if one may be."""
     ended = instance.get_run_records(
         dg.RunsFilter(job_name=REFRESH, tags={FILES_TAG: digest}, statuses=_ENDED), limit=_MOST_MINUTES.bit_length() + 1
     )
-    if not ended:
+    # A run that was killed once says nothing about its files; one that is killed again and again may die of them.
+    count = len(ended) - any(_was_killed(instance, record.dagster_run) for record in ended)
+    if count <= 0:
         return None
-    pause = timedelta(minutes=min(2 ** (len(ended) - 1), _MOST_MINUTES)).total_seconds()
+    pause = timedelta(minutes=min(2 ** (count - 1), _MOST_MINUTES)).total_seconds()
     since = time.time() - (ended[0].end_time or ended[0].create_timestamp.timestamp())
     if not 0 <= since < pause:  # after a clock that stepped back nothing is waited for
         return None
@@ -145,11 +156,3 @@ def _back_off(instance: dg.DagsterInstance, digest: str) -> str | None:
         f"{runs} for the same files ended without taking them, the last one ({last.run_id[:8]}) with {last.status.value}. The next one "
         f"starts in {math.ceil((pause - since) / 60)} minutes, or at once with `lakehouse run`."
     )
-
-
-def executor(kind: str) -> dg.ExecutorDefinition:
-    """How steps run: in the run's own process (least overhead), or each in a process that a preloaded server forks."""
-    if kind == "in_process":
-        return dg.in_process_executor
-    forkserver = {"forkserver": {"preload_modules": ["lakehouse_assets.definitions"]}}
-    return dg.multiprocess_executor.configured({"max_concurrent": STEPS_AT_ONCE, "start_method": forkserver})

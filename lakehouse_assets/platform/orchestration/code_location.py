@@ -5,6 +5,7 @@ import dagster as dg
 from lakehouse_assets.platform.orchestration import automation, maintenance
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.run_executor import executor
 from lakehouse_assets.settings import Settings
 
 
@@ -16,6 +17,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
         resources=resources(settings),
-        executor=automation.executor(settings.executor),
+        executor=executor(settings.executor),
+        loggers={"console": dg.colored_console_logger},  # from INFO on; Dagster's own default prints every event
     )
     return dg.Definitions.merge(own, declared.plain)

@@ -1,0 +1,66 @@
+"""`lakehouse runs`: the runs that there are, and ending one."""
+
+from typing import Any
+
+import click
+from rich.markup import escape
+
+from lakehouse_assets.cli.shared import CONSOLE, JSON, add_row, client, grid, plural, print_json
+
+_SHORT = 8
+_TABLES = 3
+
+
+@click.group()
+def runs() -> None:
+    """The runs of this lakehouse, whoever started them."""
+
+
+@runs.command("list")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
+@JSON
+def list_(limit: int, as_json: bool) -> None:
+    """The newest runs, and all that have not ended.
+
+    A run is `dead` if it has not ended and its process is gone: the next run ends it.
+
+    \b
+    Example:
+      lakehouse runs list --limit 5
+    """
+    rows = client().runs.list(limit)
+    if as_json:
+        print_json(rows)
+        return
+    shown = grid("run", "state", "created (UTC)", "seconds", "launched by", "what", "process")
+    for row in rows:
+        seconds = f"{(row['ended'] - row['created']).total_seconds():.0f}" if row["ended"] else ""
+        process = f"{row['owner']['pid']} on {row['owner']['host']}" if row["owner"] else ""
+        created = f"{row['created']:%Y-%m-%d %H:%M:%S}"
+        add_row(shown, row["run_id"][:_SHORT], row["state"], created, seconds, row["launched_by"], _what(row), process)
+    CONSOLE.print(shown if rows else "There are no runs yet: `lakehouse run`.")
+    if dead := [row["run_id"][:_SHORT] for row in rows if row["state"] == "dead"]:
+        CONSOLE.print(f"{plural(len(dead), 'run')} died. The next run ends them, or at once: lakehouse runs end {dead[0]}")
+
+
+def _what(row: dict[str, Any]) -> str:
+    tables = row["tables"]
+    if not tables:
+        return str(row["job"])
+    more = f" and {len(tables) - _TABLES} more" if len(tables) > _TABLES else ""
+    return ", ".join(tables[:_TABLES]) + more
+
+
+@runs.command()
+@click.argument("run")
+def end(run: str) -> None:
+    """End RUN, by its id or the first characters of it: its process is interrupted, the run is canceled, its pool slots are free.
+
+    Nothing that was committed is lost; the next `lakehouse run` resumes.
+
+    \b
+    Example:
+      lakehouse runs end 1f0c22b4
+    """
+    ended = client().runs.end(run, lambda text: CONSOLE.print(text, markup=False))
+    CONSOLE.print(f"Run {escape(ended['run_id'][:_SHORT])} is ended. Next: [bold]lakehouse run[/] resumes.")
