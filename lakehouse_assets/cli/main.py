@@ -68,9 +68,22 @@ def settings(as_json: bool) -> None:
 
 
 @click.command()
-def dev() -> None:
-    """Serve the Dagster web UI with its daemon, and the MLflow UI, on this machine."""
-    sys.exit(client().serve(lambda text: CONSOLE.print(text, markup=False)))
+@click.option("--host", help="Address to listen on, in place of LAKEHOUSE_HOST.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port of the web UI, in place of LAKEHOUSE_WEB_PORT.")
+@click.option("--mlflow-port", type=click.IntRange(1, 65_535), help="Port of the MLflow UI, in place of LAKEHOUSE_MLFLOW_PORT.")
+@click.option("--mlflow/--no-mlflow", default=True, help="Whether to serve the MLflow UI.  [default: mlflow]")
+@click.option("--open", "open_browser", is_flag=True, help="Open the web UI in the browser.")
+def dev(host: str | None, port: int | None, mlflow_port: int | None, mlflow: bool, open_browser: bool) -> None:
+    """Serve the Dagster web UI with its daemon, and the MLflow UI, on this machine.
+
+    \b
+    Examples:
+      lakehouse dev
+      lakehouse dev --port 3001 --no-mlflow
+    """
+    serve = client().serve
+    say = lambda text: CONSOLE.print(text, markup=False, soft_wrap=True)  # noqa: E731
+    sys.exit(serve(say, host=host, port=port, mlflow_port=mlflow_port, mlflow=mlflow, open_browser=open_browser))
 
 
 _READING = (status, show, history, sql, files, models, settings)

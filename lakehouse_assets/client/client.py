@@ -246,11 +246,33 @@ class Client:
             rows.append({**vars(done), "done": [*done.done], "seconds": round(done.seconds, 3)})
         return rows
 
-    def serve(self, say: Callable[[str], None]) -> int:
-        """Serve the Dagster web UI with its daemon, and the MLflow UI, until interrupted; the exit code. Imports Dagster."""
+    def serve(
+        self,
+        say: Callable[[str], None],
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        mlflow_port: int | None = None,
+        mlflow: bool = True,
+        open_browser: bool = False,
+    ) -> int:
+        """Serve the Dagster web UI with its daemon, and the MLflow UI, until interrupted; the exit code. Imports Dagster.
+
+        Args:
+            say: Told what happens, in lines.
+            host: In place of LAKEHOUSE_HOST.
+            port: Of the web UI, in place of LAKEHOUSE_WEB_PORT.
+            mlflow_port: In place of LAKEHOUSE_MLFLOW_PORT.
+            mlflow: Whether to serve the MLflow UI as well.
+            open_browser: Whether to open the web UI.
+        """
         from lakehouse_assets.platform.orchestration.serve import serve
 
-        return serve(self.settings, say)
+        own = self.settings
+        settings = dataclasses.replace(
+            own, host=host or own.host, web_port=port or own.web_port, mlflow_port=mlflow_port or own.mlflow_port
+        )
+        return serve(settings, say, mlflow=mlflow, open_browser=open_browser)
 
     @cached_property
     def _maintenance(self) -> "Maintenance":
