@@ -93,9 +93,8 @@ def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself_though_its_firs
 
     land_text(settings, "invoices", "1.csv", f"{HEADER}\n{LINE}\n")
     locks = RunLocks(settings.dagster_home)
-    os.kill(
-        until(server, lambda: [owner.pid for name in locks.names() if name != "dev" and (owner := locks.owner(name))])[0], signal.SIGKILL
-    )
+    (worker,) = until(server, lambda: [owner.pid for name in locks.names() if name != "dev" and (owner := locks.owner(name))])
+    os.kill(worker, signal.SIGKILL)
     gold = tables_of(settings).table("sales.gold.daily_revenue")
     until(server, lambda: gold.exists() and gold.count())
     found = post(f"http://127.0.0.1:{settings.web_port}/graphql", ASSETS)["data"]["assetsOrError"]["nodes"]
