@@ -81,7 +81,9 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
 
 
 def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorDefinition:
-    """Starts a refresh when files are pending, unless one is under way or runs for the same files ended without taking them.
+    """Starts a refresh when files are pending or the last one was killed.
+
+    Not while one is under way, and not at once where runs for the same files ended without taking them.
 
     One sensor for all feeds, because one run takes the files of all; each feed is tried by itself, so that a folder that cannot be listed
     keeps no other feed from being noticed. After a run that left files pending, the same files start the next one after 1, 2, 4, … minutes,
@@ -95,7 +97,7 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"lakehouse"},
-        description="Starts `refresh` when files are pending in the landing zone.",
+        description="Starts `refresh` when files are pending in the landing zone, and again when it was killed.",
     )
     def landing_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         for text in as_texts(end_dead_runs(context.instance)):
@@ -112,11 +114,12 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
                 if files.height:
                     pending[feed.feed.name] = files
         failed = "".join(failures)
-        digest = _digest(pending)
-        if not pending:
+        killed = _killed_refresh(context.instance)
+        digest = _digest(pending) if pending or killed is None else killed.tags.get(FILES_TAG, killed.run_id)
+        if not pending and killed is None:
             yield dg.SkipReason(f"No files are pending.{failed}")
         elif context.instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_UNDER_WAY), limit=1):
-            yield dg.SkipReason(f"A refresh is under way; it or the next one takes the pending files.{failed}")
+            yield dg.SkipReason(f"A refresh is under way; it or the next one does what is pending.{failed}")
         elif reason := _back_off(context.instance, digest):
             yield dg.SkipReason(f"{reason}{failed}")
         else:
@@ -130,6 +133,12 @@ def _digest(pending: Mapping[str, pl.DataFrame]) -> str:
     """By what the same files as they are now are known again."""
     files = [(feed, *row) for feed, frame in pending.items() for row in frame.sort("path").rows()]
     return blake2b(repr(sorted(files)).encode(), digest_size=16).hexdigest()
+
+
+def _killed_refresh(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
+    """The newest refresh that has ended, if it was killed: it may have taken the files and left tables downstream as they were."""
+    newest = instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_ENDED), limit=1)
+    return newest[0] if newest and _was_killed(instance, newest[0]) else None
 
 
 def _was_killed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

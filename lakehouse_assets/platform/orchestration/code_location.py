@@ -18,6 +18,5 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
         resources=resources(settings),
         executor=executor(settings.executor),
-        loggers={"console": dg.colored_console_logger},  # from INFO on; Dagster's own default prints every event
     )
     return dg.Definitions.merge(own, declared.plain)

@@ -137,6 +137,17 @@ def test_a_run_that_was_killed_is_ended_and_started_again_at_once_and_later_ever
         assert len(ticks()) == 1
 
 
+def test_a_refresh_that_was_killed_after_it_took_the_files_is_started_again(settings, ticks):
+    land_text(settings, "products", "products_2024-01-01.csv", PRODUCTS)
+    (request,) = ticks()
+    run_products(settings, ["sales.bronze.products"])
+    killed(ticks, request)
+    (again,) = ticks()
+    assert again.tags[FILES_TAG] == request.tags[FILES_TAG]
+    ticks.run_ends(again, dg.DagsterRunStatus.SUCCESS)
+    assert "No files are pending" in ticks.reason()
+
+
 def test_a_run_whose_process_lives_is_under_way(settings, ticks):
     land_text(settings, "products", "products_2024-01-01.csv", PRODUCTS)
     run = dg.DagsterRun(job_name=REFRESH, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
