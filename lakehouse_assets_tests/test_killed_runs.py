@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.in_process_run import LOCATION, MODULE
 from lakehouse_assets.platform.orchestration.instance import instance, runs_under_way
 from lakehouse_assets.platform.orchestration.run import _job_of, selection_of
+from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, tables_of
 
@@ -133,6 +135,17 @@ def test_the_doctor_names_a_dead_run_and_its_command_ends_it(child, lakehouse):
         lakehouse.runs.end(run["run_id"])
     with pytest.raises(LookupError, match="no run begins with 'nothing'"):
         lakehouse.runs.end("nothing")
+
+
+def test_a_run_with_nothing_to_do_ends_dead_ones_too(lakehouse, monkeypatch):
+    with instance(lakehouse.settings) as opened:
+        dead = opened.add_run(dg.DagsterRun(job_name=REFRESH, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED))
+        locks_of(opened).take(dead.run_id).release(forget=False)
+    said: list[str] = []
+    monkeypatch.setattr(Client, "pending", lambda _: {})
+    assert open_lakehouse(settings=lakehouse.settings, notice=said.append).run() is None
+    assert [text.split()[:2] for text in said] == [["Run", dead.run_id[:8]]]
+    assert [run["state"] for run in lakehouse.runs.list()] == ["failure"]
 
 
 def test_a_run_says_for_which_it_waits_and_goes_on_when_that_one_dies(child, lakehouse):

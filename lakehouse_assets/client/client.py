@@ -171,6 +171,7 @@ class Client:
         """
         words = [selection] if isinstance(selection, str) else list(selection)
         if not words and not full_refresh and not self.pending():
+            self.runs.end_dead()
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of

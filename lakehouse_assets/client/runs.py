@@ -1,4 +1,4 @@
-"""The runs of a root: which there are, whose process is gone, and ending one. All of it imports Dagster."""
+"""The runs of a root: which there are, whose process is gone, and ending one."""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,6 +24,20 @@ class Runs:
 
         with instance(self.context.settings) as opened:
             return [run for run in unfinished_runs(opened) if run.is_dead]
+
+    def end_dead(self) -> None:
+        """End the runs whose process is gone, as each run does that starts, and tell the person. Imports Dagster only if there is one."""
+        from lakehouse_assets.platform.orchestration.run_locks import RunLocks
+
+        locks = RunLocks(self.context.settings.dagster_home)
+        if all(locks.owner(name) for name in locks.names()):
+            return
+        from lakehouse_assets.platform.orchestration.instance import instance
+        from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
+
+        with instance(self.context.settings) as opened:
+            for text in as_texts(end_dead_runs(opened)):
+                self.context.notice(text)
 
     def list(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest runs and all that have not ended: state, job, who launched it, when, and the process that works on it.

@@ -93,8 +93,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[RunState]:
     free_slots_of_ended_runs(instance)
     unfinished = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))}
     for name in set(locks.names()) - unfinished:
-        if instance.has_run(name):
-            locks.forget(name)
+        locks.forget(name)
     return ended
 
 
