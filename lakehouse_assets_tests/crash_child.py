@@ -110,8 +110,8 @@ def run(declared: Products, order: dict[str, Any]) -> list[str]:
     return places.names
 
 
-def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
-    """Carry out the orders of the input, each in a fork of its own, and print what became of it.
+def serve(carry_out: Callable[[dict[str, Any]], list[str]], answers: int = 1) -> None:
+    """Carry out the orders of the input, each in a fork of its own, and write what became of it to a descriptor.
 
     Whatever declares tables is imported in the fork: that starts threads of Polars, which a fork of them would lack and wait for.
     """
@@ -123,10 +123,11 @@ def serve(carry_out: Callable[[dict[str, Any]], list[str]]) -> None:
             os.write(writer, json.dumps(carry_out(json.loads(line))).encode())
             os._exit(0)
         os.close(writer)
-        with os.fdopen(reader, "rb") as answer:
-            places = answer.read()
+        with os.fdopen(reader, "rb") as names:
+            places = names.read()
         _, status = os.waitpid(pid, 0)
-        print(json.dumps({"signal": -os.waitstatus_to_exitcode(status), "places": json.loads(places or "null")}), flush=True)
+        answer = {"signal": -os.waitstatus_to_exitcode(status), "places": json.loads(places or "null")}
+        os.write(answers, (json.dumps(answer) + "\n").encode())
 
 
 if __name__ == "__main__":

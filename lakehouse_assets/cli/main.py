@@ -17,6 +17,7 @@ from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import run, train
+from lakehouse_assets.cli.runs import runs
 from lakehouse_assets.cli.shared import JSON, Commands, client, command
 from lakehouse_assets.cli.status import status
 from lakehouse_assets.cli.tables import export, history, show, sql
@@ -75,13 +76,24 @@ def settings(as_json: bool) -> None:
 
 
 @command()
-def dev() -> None:
-    """Serve the Dagster web UI with its daemon, and the MLflow UI, on this machine."""
-    sys.exit(client().serve(say))
+@click.option("--host", help="Address to listen on, in place of LAKEHOUSE_HOST.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port of the web UI, in place of LAKEHOUSE_WEB_PORT.")
+@click.option("--mlflow-port", type=click.IntRange(1, 65_535), help="Port of the MLflow UI, in place of LAKEHOUSE_MLFLOW_PORT.")
+@click.option("--mlflow/--no-mlflow", default=True, help="Whether to serve the MLflow UI.  [default: mlflow]")
+@click.option("--open", "open_browser", is_flag=True, help="Open the web UI in the browser.")
+def dev(host: str | None, port: int | None, mlflow_port: int | None, mlflow: bool, open_browser: bool) -> None:
+    """Serve the Dagster web UI with its daemon, and the MLflow UI, on this machine.
+
+    \b
+    Examples:
+      lakehouse dev
+      lakehouse dev --port 3001 --no-mlflow
+    """
+    sys.exit(client().serve(say, host=host, port=port, mlflow_port=mlflow_port, mlflow=mlflow, open_browser=open_browser))
 
 
 _VERBS = (new, land, run, train, status, show, history, sql, export, doctor, restore, maintenance, dev, settings, completion)
-_NOUNS = (files, quarantine, contracts, models)
+_NOUNS = (files, quarantine, contracts, models, runs)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

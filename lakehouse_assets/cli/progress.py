@@ -36,12 +36,26 @@ def progress(to: Console) -> Iterator[OnProgress]:
         yield _Live(live, to)
 
 
+class _Notes:
+    """Prints what else a person should know, once."""
+
+    def __init__(self, to: Console) -> None:
+        self._to, self._count = to, 0
+
+    def __call__(self, outcome: "Outcome") -> None:
+        for note in outcome.notes[self._count :]:
+            say(("note    ", "yellow"), note, to=self._to)
+        self._count = len(outcome.notes)
+
+
 class _Lines:
     def __init__(self, to: Console) -> None:
         self._to, self._printed, self._started = to, set[str](), dict[str, float]()
         self._said = time.monotonic()
+        self._notes = _Notes(to)
 
     def __call__(self, outcome: "Outcome") -> None:
+        self._notes(outcome)
         for table in outcome.tables.values():
             if table.state in _FINISHED and table.name not in self._printed:
                 self._printed.add(table.name)
@@ -65,8 +79,10 @@ class _Live:
         self._moving: dict[str, TaskID] = {}
         self._started: dict[str, float] = {}
         self._printed = set[str]()
+        self._notes = _Notes(to)
 
     def __call__(self, outcome: "Outcome") -> None:
+        self._notes(outcome)
         for table in outcome.tables.values():
             if table.state == "running":
                 started = self._started.setdefault(table.name, time.monotonic())

@@ -2,9 +2,11 @@
 
 import atexit
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.orchestration.run import Outcome
 
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
-_INTERRUPTED = 130  # as shells have it
+# What a terminal, a service manager and `docker stop` end a command with. The exit code is as shells have it: 128 and the signal's number.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @command()
@@ -81,10 +84,10 @@ def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force:
 def _interruptible(command: str) -> Iterator[None]:
     """Say what an interrupt means, and end the process."""
     try:
-        yield
-    except KeyboardInterrupt:
-        click.echo(f"Interrupted. Nothing is lost: `lakehouse {command}` resumes where this run stopped.", err=True)
-        _exit_at_once()
+        with _interrupted_by_signals():
+            yield
+    except KeyboardInterrupt as interrupt:
+        _exit_at_once(interrupt, command)
 
 
 def run_and_print(
@@ -119,13 +122,39 @@ def run_and_print(
     return 1 if outcome is not None and outcome.failed else 0
 
 
-def _exit_at_once() -> NoReturn:
+class _Signalled(KeyboardInterrupt):
+    def __init__(self, number: int) -> None:
+        super().__init__("Interrupted" if number == signal.SIGINT else f"Interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let each of the signals that end a command interrupt it as Ctrl-C does. One that is ignored, as under `nohup`, stays so."""
+
+    def interrupt(number: int, _: FrameType | None) -> NoReturn:
+        raise _Signalled(number)
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exit_at_once(interrupt: KeyboardInterrupt, command: str) -> NoReturn:
     """End the process without the interpreter's shutdown: it crashes under threads of Polars that are still in a product's function."""
+    with suppress(OSError):  # the terminal may be gone
+        click.echo(f"{str(interrupt) or 'Interrupted'}. Nothing is lost: `lakehouse {command}` resumes where this run stopped.", err=True)
     atexit._run_exitfuncs()  # noqa: SLF001 - temporary folders are removed there
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):  # nobody may be reading any more
             stream.flush()
-    os._exit(_INTERRUPTED)
+    os._exit(128 + getattr(interrupt, "number", signal.SIGINT))
 
 
 def _as_values(outcome: "Outcome | None") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
 from lakehouse_assets.client.restores import PlannedRestore, plan_restore
+from lakehouse_assets.client.runs import Runs
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
 from lakehouse_assets.settings import Settings, parse_location
@@ -150,6 +151,11 @@ class Client:
         """The declared models."""
         return Models(self.context)
 
+    @property
+    def runs(self) -> Runs:
+        """The runs, whoever started them."""
+        return Runs(self.context)
+
     def status(self) -> dict[str, Any]:
         """The last run, tables, failed checks, quarantines, waiting and refused files, champions, what is to do, as plain values."""
         from lakehouse_assets.client.status import status
@@ -255,6 +261,7 @@ class Client:
         """
         words = [self._full(word) for word in ([selection] if isinstance(selection, str) else selection)]
         if not words and not full_refresh and partition is None and not self.pending() and not self.context.loaded.broken:
+            self.runs.end_dead()
             return None
         from lakehouse_assets.platform.orchestration.code_location import definitions
         from lakehouse_assets.platform.orchestration.run import execute, selection_of
@@ -338,6 +345,7 @@ class Client:
             known=self.context.loaded.catalog.external | {name for name in self.tables() if self.context.loaded.is_left_out(name)},
             maintenance=self._maintenance,
             is_running=bool(runs_under_way(self.settings.dagster_home)),
+            dead_runs={run.run_id: str(run) for run in self.runs.dead()},
             now=datetime.now(UTC),
         )
         findings = [dataclasses.asdict(finding) for finding in _broken(self.context.loaded.broken)]
@@ -375,11 +383,33 @@ class Client:
             rows.append({**vars(done), "done": [*done.done], "seconds": round(done.seconds, 3)})
         return rows
 
-    def serve(self, say: Callable[[str], None]) -> int:
-        """Serve the Dagster web UI with its daemon, and the MLflow UI, until interrupted; the exit code. Imports Dagster."""
+    def serve(
+        self,
+        say: Callable[[str], None],
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        mlflow_port: int | None = None,
+        mlflow: bool = True,
+        open_browser: bool = False,
+    ) -> int:
+        """Serve the Dagster web UI with its daemon, and the MLflow UI, until interrupted; the exit code. Imports Dagster.
+
+        Args:
+            say: Told what happens, in lines.
+            host: In place of LAKEHOUSE_HOST.
+            port: Of the web UI, in place of LAKEHOUSE_WEB_PORT.
+            mlflow_port: In place of LAKEHOUSE_MLFLOW_PORT.
+            mlflow: Whether to serve the MLflow UI as well.
+            open_browser: Whether to open the web UI.
+        """
         from lakehouse_assets.platform.orchestration.serve import serve
 
-        return serve(self.settings, say)
+        own = self.settings
+        settings = dataclasses.replace(
+            own, host=host or own.host, web_port=port or own.web_port, mlflow_port=mlflow_port or own.mlflow_port
+        )
+        return serve(settings, say, mlflow=mlflow, open_browser=open_browser)
 
     @cached_property
     def _maintenance(self) -> "Maintenance":

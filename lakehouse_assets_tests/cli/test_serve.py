@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lakehouse_assets.platform.orchestration.run_locks import RunLocks
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, tables_of
 
+PROJECT = Path(__file__).parents[2]
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 LINE = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
 ASSETS = "{ assetsOrError { ... on AssetConnection { nodes { key { path } } } } }"
@@ -54,22 +57,46 @@ def post(address: str, query: str) -> dict:
         return json.load(answer)
 
 
+def until(server: "subprocess.Popen[str]", look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 240
+    while not (found := look()):
+        assert server.poll() is None
+        assert time.monotonic() < deadline, "the landing sensor started no run, or the run failed"
+        time.sleep(0.2)
+    return found
+
+
+def lakehouse_dev(settings: Settings, *options: str) -> "subprocess.CompletedProcess[str]":
+    own = {"LAKEHOUSE_ROOT": str(settings.root), "PYTHONPATH": str(PROJECT)}
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "dev", *options]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | own, timeout=120)
+
+
 @pytest.mark.timeout(400)
-def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself(served):
+def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself_though_its_first_run_is_killed(served):
     settings, server = served
-    said = dict(line.split() for line in (server.stdout.readline() for _ in range(2)))
-    assert said == {"Dagster": f"http://127.0.0.1:{settings.web_port}", "MLflow": f"http://127.0.0.1:{settings.mlflow_port}"}
+    said: list[str] = []
+    while not said or "are ingested every" not in said[-1]:
+        said.append(server.stdout.readline())
+        assert said[-1], "it ended while it started"
+    assert f"Dagster  http://127.0.0.1:{settings.web_port}\n" in said
+    assert f"MLflow   http://127.0.0.1:{settings.mlflow_port}/#/models?workflowType=machine_learning\n" in said
+    second = lakehouse_dev(settings, "--no-mlflow")
+    assert second.returncode == 1
+    assert f"serves {settings.root} already: process {server.pid} on" in second.stderr
+    other = lakehouse_dev(Settings.load({"LAKEHOUSE_ROOT": f"{settings.root}2"}), "--port", str(settings.web_port))
+    assert f"port {settings.web_port} of 127.0.0.1 cannot be used. process " in other.stderr
+    assert "dagster_webserver" in other.stderr
 
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.mlflow_port}/", timeout=30) as page:
         assert b"MLflow" in page.read()
 
     land_text(settings, "invoices", "1.csv", f"{HEADER}\n{LINE}\n")
+    locks = RunLocks(settings.dagster_home)
+    (worker,) = until(server, lambda: [owner.pid for name in locks.names() if name != "dev" and (owner := locks.owner(name))])
+    os.kill(worker, signal.SIGKILL)
     gold = tables_of(settings).table("sales.gold.daily_revenue")
-    deadline = time.monotonic() + 240
-    while not (gold.exists() and gold.count()) and time.monotonic() < deadline:
-        assert server.poll() is None
-        time.sleep(1)
-    assert gold.count() == 1, "the landing sensor started no run, or the run failed"
+    until(server, lambda: gold.exists() and gold.count())
     found = post(f"http://127.0.0.1:{settings.web_port}/graphql", ASSETS)["data"]["assetsOrError"]["nodes"]
     assert ["sales", "gold", "daily_revenue"] in [node["key"]["path"] for node in found]
 

@@ -5,7 +5,7 @@ A check only looks. What it finds says what to do as a command that can be run a
 
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -75,6 +75,7 @@ class Checkup:
         maintenance: Whose cursors and pins count.
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
+        dead_runs: By id, the runs that have not ended and whose process is gone, in words.
     """
 
     lakehouse: Lakehouse
@@ -83,6 +84,7 @@ class Checkup:
     maintenance: Maintenance
     is_running: bool
     now: datetime
+    dead_runs: Mapping[str, str] = field(default_factory=dict)
 
     def examine(self) -> Iterator[Finding]:
         """All that is found, table by table, the lakehouse as a whole first."""
@@ -172,6 +174,13 @@ def move_away(lakehouse: Lakehouse, table: Table) -> str:
 
 
 # --- of the lakehouse as a whole
+
+
+def dead_runs(checkup: Checkup) -> Iterator[Finding]:
+    """Runs that were killed: recorded as under way, with nobody working on them."""
+    for run_id, words in checkup.dead_runs.items():
+        what = f"{words} has not ended, and its process is gone; the next run ends it and frees the pool slots that it holds"
+        yield Finding("warning", "lakehouse", what, f"lakehouse runs end {run_id[:8]}")
 
 
 def stuck_files(checkup: Checkup) -> Iterator[Finding]:
@@ -393,7 +402,7 @@ def _rebuild(patient: Patient) -> str:
     return f"{move_away(patient.checkup.lakehouse, patient.table)} && lakehouse run {_base(patient)}"
 
 
-OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (stuck_files, orphans, lost_pins)
+OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (dead_runs, stuck_files, orphans, lost_pins)
 OF_A_TABLE: Final[Sequence[Callable[[Patient], Iterator[Finding]]]] = (
     protocol,
     missing_files,

@@ -18,7 +18,8 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.orchestration.assets import ingestion, key_of
-from lakehouse_assets.settings import STEPS_AT_ONCE, Settings
+from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
+from lakehouse_assets.settings import Settings
 
 REFRESH, TRAIN, MAINTENANCE = "refresh", "train", "maintenance"
 # On a run that the sensor started: which files were pending, as a digest.
@@ -90,11 +91,14 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
 
 
 def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorDefinition:
-    """Starts a refresh when files are pending, unless one is under way or runs for the same files ended without taking them.
+    """Starts a refresh when files are pending or the last one was killed.
+
+    Not while one is under way, and not at once where runs for the same files ended without taking them.
 
     One sensor for all feeds, because one run takes the files of all; each feed is tried by itself, so that a folder that cannot be listed
     keeps no other feed from being noticed. After a run that left files pending, the same files start the next one after 1, 2, 4, … minutes,
-    an hour at most; other files start one at once.
+    an hour at most; other files start one at once, and so do the same ones after the first run that was killed. Runs whose process is gone
+    are ended first.
     """
 
     @dg.sensor(
@@ -103,9 +107,11 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"lakehouse"},
-        description="Starts `refresh` when files are pending in the landing zone.",
+        description="Starts `refresh` when files are pending in the landing zone, and again when it was killed.",
     )
     def landing_sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        for text in as_texts(end_dead_runs(context.instance)):
+            context.log.info(text)
         pending: dict[str, pl.DataFrame] = {}
         failures: list[str] = []
         for feed in feeds:
@@ -118,11 +124,12 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
                 if files.height:
                     pending[feed.feed.name] = files
         failed = "".join(failures)
-        digest = _digest(pending)
-        if not pending:
+        killed = _killed_refresh(context.instance)
+        digest = _digest(pending) if pending or killed is None else killed.tags.get(FILES_TAG, killed.run_id)
+        if not pending and killed is None:
             yield dg.SkipReason(f"No files are pending.{failed}")
         elif context.instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_UNDER_WAY), limit=1):
-            yield dg.SkipReason(f"A refresh is under way; it or the next one takes the pending files.{failed}")
+            yield dg.SkipReason(f"A refresh is under way; it or the next one does what is pending.{failed}")
         elif reason := _back_off(context.instance, digest):
             yield dg.SkipReason(f"{reason}{failed}")
         else:
@@ -138,14 +145,27 @@ def _digest(pending: Mapping[str, pl.DataFrame]) -> str:
     return blake2b(repr(sorted(files)).encode(), digest_size=16).hexdigest()
 
 
+def _killed_refresh(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
+    """The newest refresh that has ended, if it was killed: it may have taken the files and left tables downstream as they were."""
+    newest = instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_ENDED), limit=1)
+    return newest[0] if newest and _was_killed(instance, newest[0]) else None
+
+
+def _was_killed(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a run failed without a step that failed."""
+    return run.status is dg.DagsterRunStatus.FAILURE and not instance.get_run_stats(run.run_id).steps_failed
+
+
 def _back_off(instance: dg.DagsterInstance, digest: str) -> str | None:
     """Why no run is started for these files yet; None if one may be."""
     ended = instance.get_run_records(
         dg.RunsFilter(job_name=REFRESH, tags={FILES_TAG: digest}, statuses=_ENDED), limit=_MOST_MINUTES.bit_length() + 1
     )
-    if not ended:
+    # A run that was killed once says nothing about its files; one that is killed again and again may die of them.
+    count = len(ended) - any(_was_killed(instance, record.dagster_run) for record in ended)
+    if count <= 0:
         return None
-    pause = timedelta(minutes=min(2 ** (len(ended) - 1), _MOST_MINUTES)).total_seconds()
+    pause = timedelta(minutes=min(2 ** (count - 1), _MOST_MINUTES)).total_seconds()
     since = time.time() - (ended[0].end_time or ended[0].create_timestamp.timestamp())
     if not 0 <= since < pause:  # after a clock that stepped back nothing is waited for
         return None
@@ -155,11 +175,3 @@ def _back_off(instance: dg.DagsterInstance, digest: str) -> str | None:
         f"{runs} for the same files ended without taking them, the last one ({last.run_id[:8]}) with {last.status.value}. The next one "
         f"starts in {math.ceil((pause - since) / 60)} minutes, or at once with `lakehouse run`."
     )
-
-
-def executor(kind: str) -> dg.ExecutorDefinition:
-    """How steps run: in the run's own process (least overhead), or each in a process that a preloaded server forks."""
-    if kind == "in_process":
-        return dg.in_process_executor
-    forkserver = {"forkserver": {"preload_modules": ["lakehouse_assets.definitions"]}}
-    return dg.multiprocess_executor.configured({"max_concurrent": STEPS_AT_ONCE, "start_method": forkserver})

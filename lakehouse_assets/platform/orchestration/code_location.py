@@ -10,6 +10,7 @@ from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.orchestration import automation, maintenance
 from lakehouse_assets.platform.orchestration.autoload import Products, partitioned
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.run_executor import executor
 from lakehouse_assets.settings import Settings
 
 
@@ -21,7 +22,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
         resources=resources(settings),
-        executor=automation.executor(settings.executor),
+        executor=executor(settings.executor),
     )
 
     def together(plain: Mapping[str, dg.Definitions]) -> dg.Definitions:

@@ -9,10 +9,11 @@ from pathlib import Path
 import dagster as dg
 
 import lakehouse_assets
+from lakehouse_assets.platform.orchestration.run_control import unfinished_runs
 from lakehouse_assets.settings import Settings
 
 PROJECT = Path(lakehouse_assets.__file__).parents[1]
-_UNDER_WAY = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING]
+_UNDER_WAY = {"starting", "started", "canceling"}
 
 
 @contextmanager
@@ -34,15 +35,7 @@ def prepare_home(settings: Settings) -> None:
     os.environ["DAGSTER_HOME"] = str(home)
 
 
-def free_slots_of_ended_runs(opened: dg.DagsterInstance) -> None:
-    """Free the pool slots that runs kept which have ended, as an interrupted one does: the next run would wait for them for ever."""
-    for run_id in opened.event_log_storage.get_concurrency_run_ids():
-        run = opened.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            opened.event_log_storage.free_concurrency_slots_for_run(run_id)
-
-
 def runs_under_way(settings: Settings) -> list[str]:
-    """The ids of the runs that are under way, as Dagster records them."""
+    """The ids of the runs that are under way. A run whose process is gone is not."""
     with instance(settings) as opened:
-        return [run.run_id for run in opened.get_runs(dg.RunsFilter(statuses=_UNDER_WAY))]
+        return [run.run_id for run in unfinished_runs(opened) if run.state in _UNDER_WAY]

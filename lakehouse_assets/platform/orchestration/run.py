@@ -1,7 +1,7 @@
 """Runs a selection of assets in this process and reports its progress. What the assets do is in `pipeline`; printing is in `cli`."""
 
 import re
-import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,17 +14,17 @@ from dagster._utils.warnings import BetaWarning
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, key_of
-from lakehouse_assets.platform.orchestration.automation import everything, training
+from lakehouse_assets.platform.orchestration.automation import REFRESH, everything, training
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
-from lakehouse_assets.platform.orchestration.instance import free_slots_of_ended_runs, instance
+from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
+from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.planned import settle
+from lakehouse_assets.platform.orchestration.run_control import as_texts, blockers, end_dead_runs, locks_of
 from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
 _PRODUCT_GROUP = re.compile(r'group:"?(\w+)"?(?![\w/*"])')
-_POLL_SECONDS = 0.25
-# The events are in Dagster's log and are reported as progress: they are not printed a third time.
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+_POLL_SECONDS, _LOOK_SECONDS = 0.25, 1.0
 
 
 @dataclass
@@ -40,11 +40,19 @@ class TableRun:
 
 @dataclass
 class Outcome:
-    """What a run did, table by table, in the order of the graph."""
+    """What a run did, table by table, in the order of the graph.
+
+    Attributes:
+        run_id: Its id in Dagster.
+        tables: By name.
+        warnings: Checks that failed.
+        notes: What a person should know while it runs: dead runs that were ended, and other runs that it waits for.
+    """
 
     run_id: str
     tables: dict[str, TableRun]
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def failed(self) -> list[TableRun]:
@@ -140,6 +148,8 @@ def execute(
 ) -> Outcome:
     """Materialise assets in this process.
 
+    Runs whose process is gone are ended first, so that none of them holds what this one waits for.
+
     Args:
         settings: Of the root.
         defs: The code location.
@@ -149,52 +159,67 @@ def execute(
         on_progress: Called several times a second with the outcome so far, and once with the final one.
 
     Raises:
-        KeyboardInterrupt: The person stopped it. Dagster's log says so, and nothing that was committed is lost.
+        RunEnded: Somebody ended it, by command or in the web UI.
+        KeyboardInterrupt: The person stopped it. Dagster's log says so, its pool slots are free, and nothing that was committed is lost.
     """
     graph = defs.resolve_asset_graph()
     order = [key for key in graph.toposorted_asset_keys if key in keys]
     shown = [name_of(key) for key in order if not name_of(key).endswith(QUARANTINE_SUFFIX)]
     steps = {graph.get(key).assets_def.node_def.name: name_of(key) for key in order if name_of(key) in shown}
     outcome = Outcome(str(uuid.uuid4()), {name: TableRun(name) for name in shown})
-    job = defs.resolve_implicit_global_asset_job_def()
-    tags = {FULL_REFRESH_TAG: "true"} if full_refresh else {}
-    errors: list[BaseException] = []
+    job, part = _job_of(defs, keys, order)
     with instance(settings) as opened:
-        free_slots_of_ended_runs(opened)
-
-        def run() -> None:
-            try:
-                job.execute_in_process(
-                    _QUIET,
-                    run_id=outcome.run_id,
-                    instance=opened,
-                    asset_selection=order,
-                    tags=tags,
-                    partition_key=partition,
-                    raise_on_error=False,
-                )
-            except BaseException as error:  # noqa: BLE001 it is raised again in the main thread
-                errors.append(error)
-
-        thread = threading.Thread(target=run, name="run", daemon=True)
-        thread.start()
-        events = _Events(opened, outcome, steps)
+        lock = locks_of(opened).take(outcome.run_id)
+        assert lock is not None  # noqa: S101 no other process knows this id
         try:
-            running = True
-            while running:
-                thread.join(_POLL_SECONDS)
-                running = thread.is_alive()  # asked before the events are taken, so that the last ones are
-                events.take()
-                on_progress(outcome)
+            outcome.notes += as_texts(end_dead_runs(opened))
+            on_progress(outcome)
+            tags = {FULL_REFRESH_TAG: "true"} if full_refresh else {}
+            _follow(InProcessRun(opened, job, outcome.run_id, part, tags, partition=partition), outcome, steps, on_progress)
+        finally:
             settle(opened, outcome.run_id)
-        except KeyboardInterrupt:
-            if (started := opened.get_run_by_id(outcome.run_id)) is not None:
-                opened.report_run_canceled(started, message="Interrupted.")
-                settle(opened, outcome.run_id)
-            raise
-    if errors:
-        raise errors[0]
+            run = opened.get_run_by_id(outcome.run_id)
+            lock.release(forget=run is None or run.is_finished)
     return outcome
+
+
+def _job_of(defs: dg.Definitions, keys: set[dg.AssetKey], order: list[dg.AssetKey]) -> tuple[dg.JobDefinition, list[dg.AssetKey] | None]:
+    """The job that a selection is run as, and the part of it that is meant: `refresh` as a whole, where that is what was selected."""
+    repository = defs.get_repository_def()
+    if repository.has_job(REFRESH) and repository.get_job(REFRESH).asset_layer.selected_asset_keys == keys:
+        return repository.get_job(REFRESH), None
+    return repository.get_implicit_global_asset_job_def(), order
+
+
+def _follow(run: InProcessRun, outcome: Outcome, steps: Mapping[str, str], on_progress: Callable[[Outcome], None]) -> None:
+    """Report the progress of a run until its end, and what it waits for."""
+    events = _Events(run.instance, outcome, steps)
+    next_look = 0.0
+    try:
+        running = True
+        while running:
+            running = run.is_running(_POLL_SECONDS)  # asked before the events are taken, so that the last ones are
+            events.take()
+            if running and time.monotonic() >= next_look:
+                next_look = time.monotonic() + _LOOK_SECONDS
+                run.check_not_ended()
+                _note_blockers(run, outcome, steps)
+            on_progress(outcome)
+    except KeyboardInterrupt:
+        run.stop()
+        raise
+
+
+def _note_blockers(run: InProcessRun, outcome: Outcome, steps: Mapping[str, str]) -> None:
+    """Say which other run writes a table that this one waits for; if that run died meanwhile, end it."""
+    waiting = {pool: steps[node] for pool, node in run.pools.items() if node in steps and outcome.tables[steps[node]].state == "waiting"}
+    for pool, blocker in blockers(run.instance, run.run_id, [pool for pool in waiting if pool]).items():
+        if blocker.is_dead or blocker.ended:
+            outcome.notes += as_texts(end_dead_runs(run.instance))
+            continue
+        note = f"{waiting[pool]} waits: {blocker} writes it. To end that run: lakehouse runs end {blocker.run_id[:8]}"
+        if note not in outcome.notes:
+            outcome.notes.append(note)
 
 
 _STATES = {

@@ -16,6 +16,7 @@ from lakehouse_assets.platform.orchestration import automation
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.automation import FILES_TAG, REFRESH, landing_sensor
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets_tests.running import land_text, run_products
 
 PRODUCTS = "stock_code,name,product_group,component,list_price\n1,a,b,base,1\n"
@@ -28,6 +29,7 @@ class Ticks:
         self.instance = instance
         self.sensor = landing_sensor(load(products).feeds, 30)
         self.lakehouse = resources(settings)["lakehouse"]
+        self.locks = locks_of(instance)
 
     def tick(self) -> SensorExecutionData:
         context = dg.build_sensor_context(instance=self.instance, resources={"lakehouse": self.lakehouse})
@@ -111,6 +113,48 @@ def test_after_runs_that_fail_on_the_same_files_the_sensor_waits_ever_longer_but
         assert "lakehouse run" in reason
         minutes_later(pause + 0.1)
         assert len(ticks()) == 1
+
+
+def killed(ticks: Ticks, request: dg.RunRequest) -> None:
+    """A run of this request whose process is gone."""
+    run = dg.DagsterRun(job_name=REFRESH, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, tags=dict(request.tags))
+    ticks.instance.add_run(run)
+    ticks.locks.take(run.run_id).release(forget=False)
+
+
+def test_a_run_that_was_killed_is_ended_and_started_again_at_once_and_later_ever_more_rarely(settings, ticks, minutes_later):
+    land_text(settings, "products", "products_2024-01-01.csv", PRODUCTS)
+    (request,) = ticks()
+    killed(ticks, request)
+    (request,) = ticks()
+    (run,) = ticks.instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.FAILURE
+    for pause in (1, 2, 4):
+        killed(ticks, request)
+        minutes_later(pause - 0.9)
+        assert "for the same files" in ticks.reason()
+        minutes_later(pause + 0.1)
+        assert len(ticks()) == 1
+
+
+def test_a_refresh_that_was_killed_after_it_took_the_files_is_started_again(settings, ticks):
+    land_text(settings, "products", "products_2024-01-01.csv", PRODUCTS)
+    (request,) = ticks()
+    run_products(settings, ["sales.bronze.products"])
+    killed(ticks, request)
+    (again,) = ticks()
+    assert again.tags[FILES_TAG] == request.tags[FILES_TAG]
+    ticks.run_ends(again, dg.DagsterRunStatus.SUCCESS)
+    assert "No files are pending" in ticks.reason()
+
+
+def test_a_run_whose_process_lives_is_under_way(settings, ticks):
+    land_text(settings, "products", "products_2024-01-01.csv", PRODUCTS)
+    run = dg.DagsterRun(job_name=REFRESH, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    ticks.instance.add_run(run)
+    lock = ticks.locks.take(run.run_id)
+    assert "under way" in ticks.reason()
+    lock.release(forget=True)
 
 
 def test_a_run_that_ends_well_and_leaves_the_files_counts_as_well(settings, ticks):

@@ -1,0 +1,77 @@
+"""The runs of a root: which there are, whose process is gone, and ending one."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_assets.client.context import Context
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.orchestration.run_control import RunState
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a root, by `lakehouse run`, the sensor, the schedules and the web UI."""
+
+    context: Context
+
+    def dead(self) -> "list[RunState]":
+        """The runs that have not ended, and whose process is gone."""
+        from lakehouse_assets.platform.orchestration.instance import instance
+        from lakehouse_assets.platform.orchestration.run_control import unfinished_runs
+
+        with instance(self.context.settings) as opened:
+            return [run for run in unfinished_runs(opened) if run.is_dead]
+
+    def end_dead(self) -> None:
+        """End the runs whose process is gone, as each run does that starts, and tell the person. Imports Dagster only if there is one."""
+        from lakehouse_assets.platform.orchestration.run_locks import RunLocks
+
+        locks = RunLocks(self.context.settings.dagster_home)
+        if all(locks.owner(name) for name in locks.names()):
+            return
+        from lakehouse_assets.platform.orchestration.instance import instance
+        from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
+
+        with instance(self.context.settings) as opened:
+            for text in as_texts(end_dead_runs(opened)):
+                self.context.notice(text)
+
+    def list(self, limit: int = 20) -> list[dict[str, Any]]:
+        """The newest runs and all that have not ended: state, job, who launched it, when, and the process that works on it.
+
+        The state `dead` means that the run has not ended, and that its process is gone.
+        """
+        from lakehouse_assets.platform.orchestration.instance import instance
+        from lakehouse_assets.platform.orchestration.run_control import list_runs
+
+        with instance(self.context.settings) as opened:
+            return [_as_values(run) for run in list_runs(opened, limit)]
+
+    def end(self, run_id: str, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+        """End a run: its process is interrupted, and killed after 20 seconds; the run is canceled and its pool slots are free.
+
+        A run of another machine is recorded as canceled; its process there ends after the step that it is in, or goes on if it is stuck.
+
+        Args:
+            run_id: Its id, or the first characters of it.
+            say: Told what is waited for.
+
+        Returns:
+            The run as it was.
+
+        Raises:
+            LookupError: No run begins so, or several do.
+            ValueError: It has ended already.
+        """
+        from lakehouse_assets.platform.orchestration.instance import instance
+        from lakehouse_assets.platform.orchestration.run_control import end_run
+
+        with instance(self.context.settings) as opened:
+            return _as_values(end_run(opened, run_id, say))
+
+
+def _as_values(run: "RunState") -> dict[str, Any]:
+    return dataclasses.asdict(run)
