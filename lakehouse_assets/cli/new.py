@@ -10,8 +10,8 @@ from lakehouse_assets.cli.shared import CONSOLE, add_row, client, grid, plural, 
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
-    from lakehouse_assets.scaffold.guess import Table
     from lakehouse_assets.scaffold.new import NewProduct
+    from lakehouse_assets.scaffold.tables import Table
 
 _WHAT = {
     "bronze.py": "the feeds: headers of the files, personal columns",

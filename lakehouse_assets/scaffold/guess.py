@@ -4,93 +4,20 @@ How one column is read is in `readings`; how the guesses become code is in `rend
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import combinations
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.scaffold import personal, vocabulary
+from lakehouse_assets.scaffold.keys import declared_keys, with_key
 from lakehouse_assets.scaffold.names import column_names, is_free, singular, unused, words_of
 from lakehouse_assets.scaffold.readings import Reading, Values, reading_of, shown
 from lakehouse_assets.scaffold.samples import FILE, ROW, Sample
+from lakehouse_assets.scaffold.tables import Column, Gold, Table, is_called_key, named, unknown
 
 _LISTED = 5
-_MOST_KEY_COLUMNS, _KEY_CANDIDATES, _FEW_ROWS = 3, 10, 20
 _MOST_MEASURES, _MOST_GROUPS = 5, 100
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a file and of silver.
-
-    Attributes:
-        source: Its name in the file.
-        name: In silver.
-        reading: How its texts become values.
-        evidence: What is known of its values.
-        missing: In how many rows it has no value.
-        distinct: How many different values it has.
-        personal: Why it is taken for personal data; None if it is not.
-        references: A column of another table that has all of its values, and what says so.
-    """
-
-    source: str
-    name: str
-    reading: Reading
-    evidence: str
-    missing: int
-    distinct: int
-    personal: str | None = None
-    references: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
-class Gold:
-    """What a table of gold says: rows counted and numbers added up, by day where rows have a time, and by group."""
-
-    name: str
-    by: Column | None
-    count: str
-    measures: tuple[tuple[str, Column, str], ...]
-    evidence: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """One feed with its tables.
-
-    Attributes:
-        sample: Its files.
-        columns: By their names in silver.
-        key: Names of the key's columns; none where rows are only added.
-        key_evidence: What says so.
-        time: The column that says when; None if there is none.
-        time_evidence: What says so.
-        gold: None if there is nothing to add up by.
-        hints: What else might be meant.
-        doubts: What a person should look at first.
-    """
-
-    sample: Sample
-    columns: Mapping[str, Column]
-    key: tuple[str, ...] = ()
-    key_evidence: str = ""
-    time: Column | None = None
-    time_evidence: str = ""
-    gold: Gold | None = None
-    hints: tuple[str, ...] = ()
-    doubts: tuple[str, ...] = field(default=())
-
-    @property
-    def name(self) -> str:
-        """The name of the feed, and of its tables in bronze and silver."""
-        return self.sample.name
-
-    def doubting(self, *doubts: str) -> "Table":
-        """The same with more to look at."""
-        return replace(self, doubts=(*self.doubts, *doubts))
 
 
 def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str]) -> list[Table]:
@@ -105,9 +32,9 @@ def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str]) 
         ValueError: A declared column does not exist, or holds no dates.
     """
     tables = [_with_columns(sample) for sample in samples]
-    declared_keys = _declared_keys(tables, keys)
-    declared_times = _declared_times(tables, times)
-    tables = [_with_time(_with_key(table, declared_keys.get(table.name)), declared_times.get(table.name)) for table in tables]
+    key_of = declared_keys(tables, keys)
+    time_of = _declared_times(tables, times)
+    tables = [_with_time(with_key(table, key_of.get(table.name)), time_of.get(table.name)) for table in tables]
     return [replace(table, gold=_gold(table)) for table in _with_references(tables)]
 
 
@@ -169,152 +96,21 @@ def _column(source: str, name: str, reading: Reading, values: Values, reason: st
     return Column(source, name, reading, "; ".join(said), missing, distinct, reason)
 
 
-# --- what tells rows apart
-
-
-def _declared_keys(tables: Sequence[Table], keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """By table its declared key: each key is that of the tables in which it tells rows apart, or else of all that have its columns."""
-    found: dict[str, tuple[str, ...]] = {}
-    for text in keys:
-        words = [word.strip() for word in text.split(",") if word.strip()]
-        with_it = [(table, tuple(_named(table, word) or "" for word in words)) for table in tables]
-        with_it = [(table, key) for table, key in with_it if key and all(key)]
-        if not with_it:
-            raise ValueError(f"--key {text}: {_unknown(tables, words)}")
-        telling = [(table, key) for table, key in with_it if _is_unique(table, key)]
-        found |= {table.name: key for table, key in telling or with_it}
-    return found
-
-
-def _named(table: Table, word: str) -> str | None:
-    """The column of silver that a person calls by its name there or in the file."""
-    return next((column.name for column in table.columns.values() if word in {column.source, column.name}), None)
-
-
-def _unknown(tables: Sequence[Table], words: Sequence[str]) -> str:
-    known = [name for table in tables for column in table.columns.values() for name in (column.source, column.name)]
-    missing = next((word for word in words if word not in known), None)
-    if missing is None:
-        return "no file has all of these columns"
-    hint = nearest(missing, known) or f" There are: {', '.join(dict.fromkeys(known))}"
-    return f"no file has a column {missing!r}.{hint}"
-
-
-def _with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
-    rows = table.sample.rows.height
-    if declared is not None:
-        key, text = declared, f"declared; {_counted(table, declared)}"
-        table = table if _is_unique(table, key) else table.doubting(f"key {', '.join(key)}: {text}")
-    else:
-        key, text = _found_key(table)
-    columns = dict(table.columns)
-    for name in key:
-        if columns[name].reading.annotation == "float":
-            raise ValueError(f"--key: {name} holds numbers with decimals, which cannot tell rows apart: name other columns")
-        if columns[name].missing:
-            table = table.doubting(f"key column {name}: missing in {columns[name].missing:,} of {rows:,} rows, which go to quarantine")
-    if key and declared is None and rows < _FEW_ROWS:
-        table = table.doubting(f"key {', '.join(key)}: {text}, and so few rows prove little")
-    if not key:
-        table = table.doubting("no key: rows are only added, and a file that comes again corrected brings its rows twice")
-    return _with_hints(replace(table, columns=columns, key=key, key_evidence=text))
-
-
-def _found_key(table: Table) -> tuple[tuple[str, ...], str]:
-    """The smallest key: unique in all rows, or else in the rows of each file; at last a moment alone."""
-    candidates = [column for column in sorted(table.columns.values(), key=_as_key) if _may_be_key(column)]
-    several = len(table.sample.files) > 1
-    for within in (False, True) if several else (False,):
-        for size in range(1, _MOST_KEY_COLUMNS + 1):
-            for columns in combinations(candidates if size == 1 else candidates[:_KEY_CANDIDATES], size):
-                key = tuple(column.name for column in columns)
-                if any(map(_tells_apart, columns)) and _is_unique(table, key, within_files=within):
-                    return key, _counted(table, key)
-    for column in candidates:
-        if column.reading.is_time and _is_unique(table, (column.name,)):
-            return (column.name,), _counted(table, (column.name,))
-    return (), "no column, and no two or three together, tell all rows apart"
-
-
-def _may_be_key(column: Column) -> bool:
-    """Quantities are different in each of a few rows by chance, and are no part of a key."""
-    may = column.reading.is_text or column.reading.is_time or _is_called_key(column)
-    return may and not column.missing and not column.reading.unread and column.reading.reader != "number"
-
-
-def _tells_apart(column: Column) -> bool:
-    return not column.reading.is_time
-
-
-def _is_called_key(column: Column) -> bool:
-    words = words_of(column.source)
-    return bool(vocabulary.KEY & set(words))
-
-
-def _as_key(column: Column) -> int:
-    """Smaller for a better column of a key; the order of the file decides among equals."""
-    is_called = column.reading.reader == "code" or _is_called_key(column)
-    return 2 if column.personal else 0 if is_called else 1
-
-
-def _is_unique(table: Table, key: Sequence[str], *, within_files: bool = False) -> bool:
-    return _different(table, key, within_files=within_files) == table.sample.rows.height
-
-
-def _different(table: Table, key: Sequence[str], *, within_files: bool = False) -> int:
-    """How many different values a key has; rows without one do not count."""
-    sources = [table.columns[name].source for name in key]
-    rows = table.sample.rows.select([*sources, FILE] if within_files else sources)
-    return rows.drop_nulls().n_unique()
-
-
-def _counted(table: Table, key: Sequence[str]) -> str:
-    rows, different = table.sample.rows.height, _different(table, key)
-    if different == rows:
-        return f"unique in {rows:,} of {rows:,} rows"
-    if _is_unique(table, key, within_files=True):
-        return f"{different:,} different in {rows:,} rows, unique within each file: of rows with one key that of the later file counts"
-    return f"{different:,} different in {rows:,} rows: of rows with one key the later one counts"
-
-
-def _with_hints(table: Table) -> Table:
-    hints = []
-    operations = next((column for column in table.columns.values() if _is_operation(table, column)), None)
-    sequence = next((column for column in table.columns.values() if vocabulary.SEQUENCE & set(words_of(column.source))), None)
-    if operations and sequence:
-        hints.append(
-            f"{operations.name} and {sequence.name} look like change events of a key: SCD2 keeps the history of each key from them, in any "
-            "order: see docs/tables.md"
-        )
-    if table.key and len(table.sample.files) > 1 and _different(table, table.key) * 2 <= table.sample.rows.height:
-        hints.append(
-            "most keys come in several files: if each file is a snapshot of the whole, SCD2 with snapshot=True keeps the history and "
-            "retires what a file lacks: see docs/tables.md"
-        )
-    return replace(table, hints=tuple(hints), doubts=(*table.doubts, *hints))
-
-
-def _is_operation(table: Table, column: Column) -> bool:
-    if not vocabulary.OPERATION & set(words_of(column.source)) or column.distinct > len(vocabulary.OPERATIONS):
-        return False
-    return {str(text).lower() for text in table.sample.rows[column.source].drop_nulls().unique()} <= vocabulary.OPERATIONS
-
-
 # --- when
 
 
 def _declared_times(tables: Sequence[Table], times: Iterable[str]) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for word in times:
-        named = {table.name: table.columns[name] for table in tables if (name := _named(table, word))}
-        if not named:
-            raise ValueError(f"--time {word}: {_unknown(tables, [word])}")
-        for column in named.values():
+        having = {table.name: table.columns[name] for table in tables if (name := named(table, word))}
+        if not having:
+            raise ValueError(f"--time {word}: {unknown(tables, [word])}")
+        for column in having.values():
             if not column.reading.is_time:
                 raise ValueError(
                     f"--time {word}: its values are not read as dates ({column.reading.evidence or 'text'}): name another column"
                 )
-        found |= named
+        found |= having
     return found
 
 
@@ -370,7 +166,7 @@ def _group(table: Table) -> Column | None:
 
 def _is_measure(table: Table, column: Column) -> bool:
     words = set(words_of(column.source))
-    return column.name not in table.key and not column.personal and not words & vocabulary.NO_MEASURE and not _is_called_key(column)
+    return column.name not in table.key and not column.personal and not words & vocabulary.NO_MEASURE and not is_called_key(column)
 
 
 def _with_references(tables: Sequence[Table]) -> list[Table]:

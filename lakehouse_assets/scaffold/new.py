@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lakehouse_assets
-from lakehouse_assets.scaffold.guess import Table, guess
+from lakehouse_assets.scaffold.guess import guess
 from lakehouse_assets.scaffold.render import Product, modules
 from lakehouse_assets.scaffold.render_test import test_module
 from lakehouse_assets.scaffold.samples import read_samples
+from lakehouse_assets.scaffold.tables import Table
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _OF_THE_PLATFORM = frozenset({"platform"})

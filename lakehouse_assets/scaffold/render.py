@@ -6,7 +6,6 @@ The test of a product is in `render_test`; what source looks like is in `source`
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from lakehouse_assets.scaffold.guess import Column, Gold, Table
 from lakehouse_assets.scaffold.names import class_name, singular, unused
 from lakehouse_assets.scaffold.source import (
     TAB,
@@ -21,6 +20,7 @@ from lakehouse_assets.scaffold.source import (
     named,
     text,
 )
+from lakehouse_assets.scaffold.tables import Column, Gold, Table
 
 PLATFORM = "lakehouse_assets"
 

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.scaffold.dates import as_texts
-from lakehouse_assets.scaffold.guess import Column, Gold, Table
 from lakehouse_assets.scaffold.names import plain
 from lakehouse_assets.scaffold.render import Product
 from lakehouse_assets.scaffold.source import TAB, literal, module
+from lakehouse_assets.scaffold.tables import Column, Gold, Table
 
 _FROM_FILES = '''def from_files(rows: list[dict[str, str]]) -> pl.LazyFrame:
     """Invented rows as bronze has them: texts, and where they came from."""
