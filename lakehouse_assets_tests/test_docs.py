@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
-from lakehouse_assets.platform.declarations.catalog import Catalog, declarations_in
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.modules import declarations_in
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lakehouse_assets.cli.shared import CONSOLE, add_row, client, grid, plural, right
+from lakehouse_assets.cli.shared import client, command
+from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, right, say
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
@@ -22,7 +23,7 @@ _WHAT = {
 _PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@command()
 @click.argument("product")
 @click.argument("files", nargs=-1, type=_PATH)
 @click.option("--from", "first", multiple=True, required=True, type=_PATH, metavar="FILE…", help="Sample files: CSV, JSONL, XLSX, parquet.")
@@ -51,34 +52,34 @@ def new(
 
 
 def _print_tree(written: "NewProduct") -> None:
-    CONSOLE.print(f"[bold]{_shown(written.folder)}/[/]")
+    say((f"{_shown(written.folder)}/", "bold"))
     for name in sorted(set(written.files) - {"__init__.py"}):
-        CONSOLE.print(f"  {name:20} {_WHAT.get(name, 'invented rows through the functions')}", markup=False)
+        say(f"  {name:20} {_WHAT.get(name, 'invented rows through the functions')}")
 
 
 def _print_guesses(written: "NewProduct") -> None:
-    shown = grid("feed", right("rows"), "key", "time", "gold")
+    shown = grid("feed", right("rows"), folds("key"), "time", optional("gold"))
     for table in written.tables:
         gold = f"{written.name}.gold.{table.gold.name}" if table.gold else ""
         add_row(shown, table.name, f"{table.sample.total:,}", ", ".join(table.key) or "none", table.time.name if table.time else "", gold)
-    CONSOLE.print()
-    CONSOLE.print(shown)
+    say()
+    print_grid(shown)
     if written.doubts:
-        CONSOLE.print(f"\n{plural(len(written.doubts), 'guess')} to look at first:".replace("guesss", "guesses"))
+        say(f"\n{counted(len(written.doubts), 'guess', 'guesses')} to look at first:")
         for doubt in written.doubts:
-            CONSOLE.print(f"  {doubt}", markup=False)
+            say(f"  {doubt}")
 
 
 def _land(opened: "Client", written: "NewProduct") -> None:
-    CONSOLE.print()
+    say()
     with_product = opened.with_products(written.setting)
     for table in written.tables:
         for place, is_new in with_product.land(table.name, table.sample.files):
-            CONSOLE.print(f"landed {place}" if is_new else f"{place} is already there", markup=False)
+            say(f"landed {place}" if is_new else f"{place} is already there")
 
 
 def _print_next(written: "NewProduct", *, landed: bool) -> None:
-    CONSOLE.print("\nNext:")
+    say("\nNext:")
     lines = [f"export LAKEHOUSE_PRODUCTS={written.setting}"] if written.setting else []
     if not landed:
         lines += [_landing(table) for table in written.tables]
@@ -86,7 +87,7 @@ def _print_next(written: "NewProduct", *, landed: bool) -> None:
     shown = next((f"gold.{table.gold.name}" for table in written.tables if table.gold), f"silver.{written.tables[0].name}")
     lines.append(f"lakehouse show {written.name}.{shown}")
     for line in lines:
-        CONSOLE.print(f"  {line}", style="bold", markup=False, soft_wrap=True)
+        say((f"  {line}", "bold"))
 
 
 def _landing(table: "Table") -> str:

@@ -115,8 +115,8 @@ def result(table: "TableRun") -> str:
 
 def _trained(metadata: dict[str, Any]) -> str:
     """What a training came to."""
-    version, champion = metadata.get("version"), metadata.get("champion")
+    decided, champion = metadata.get("newest_decision", ""), metadata.get("champion")
     why = printable(str(metadata["reasons"]).split("\n", 1)[0].split(":", 1)[0]).rstrip(".")
-    if not version:
+    if not decided.startswith("version"):
         return f"not trained: {why}"
-    return f"trained version {version}, {'champion' if version == champion else 'not champion'}: {why}"
+    return f"trained {decided}, {'champion' if decided == champion else 'not champion'}: {why}"

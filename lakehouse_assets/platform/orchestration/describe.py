@@ -88,7 +88,7 @@ def model(asset: ModelDeclaration, ledger: Table, result: ModelStepResult, repor
         metadata["scores"] = dg.MetadataValue.md(markdown([{"score": name, "value": number(v)} for name, v in result.metrics.items()]))
     for name, png in result.plots.items():
         metadata |= picture(name, png, reports, f"{ledger.name}.{name}")
-    model_page = f"{mlflow}/#/models/{quote(asset.registered_name, safe='')}"
+    model_page = f"{mlflow}/#/models/{quote(asset.name, safe='')}"
     links = {"mlflow_model": model_page}
     if result.version:
         links["mlflow_version"] = f"{model_page}/versions/{result.version}"
