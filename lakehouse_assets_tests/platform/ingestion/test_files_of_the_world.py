@@ -304,18 +304,23 @@ NEAR = datetime.fromisoformat("2024-06-01 12:00:00.000001")
 parq = Family("parquet", "parquet")
 parq.reads(
     "int96 far off",
-    values(*FAR, dtype=pa.timestamp("us"), use_deprecated_int96_timestamps=True),
+    values(*FAR, dtype=pa.timestamp("us"), use_deprecated_int96_timestamps=True, store_schema=False),
     [row(str(n), text) for n, text in enumerate(FAR_TEXTS)],
 )
 parq.reads(
     "int96",
-    values(NEAR, None, dtype=pa.timestamp("us"), use_deprecated_int96_timestamps=True),
+    values(NEAR, None, dtype=pa.timestamp("us"), use_deprecated_int96_timestamps=True, store_schema=False),
     [row("0", "2024-06-01 12:00:00.000001"), row("1")],
 )
 parq.reads(
     "int96 in a list",
-    values([FAR[0]], dtype=pa.list_(pa.timestamp("us")), use_deprecated_int96_timestamps=True),
+    values([FAR[0]], dtype=pa.list_(pa.timestamp("us")), use_deprecated_int96_timestamps=True, store_schema=False),
     [row("0", '["9999-12-31 23:59:59"]')],
+)
+parq.reads(
+    "int96 far off, with Arrow's types beside",
+    values(FAR[0], dtype=pa.timestamp("us"), use_deprecated_int96_timestamps=True),
+    [row("0", FAR_TEXTS[0])],
 )
 parq.reads("far off", values(*FAR, dtype=pa.timestamp("us")), [row(str(n), text) for n, text in enumerate(FAR_TEXTS)])
 parq.reads("nanoseconds", values(1, dtype=pa.timestamp("ns")), [row("0", "1970-01-01 00:00:00.000000001")])

@@ -178,3 +178,20 @@ class TestFastexcel:
     def test_error_cell_is_null_and_listed(self, workbook):
         _, errors = workbook.load_sheet(0, header_row=None, dtypes="string").to_arrow_with_errors()
         assert [(error.position, error.detail) for error in errors.errors] == [((2, 0), "Expected string but got 'Error(NA)'")]
+
+
+def test_polars_skips_lines_of_csv_whatever_quotes_they_hold(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'\xef\xbb\xbftitle "x\n\n#c\na;b\n1;2\n')
+    assert pl.scan_csv(path, infer_schema=False, separator=";", skip_lines=3).collect().rows() == [("1", "2")]
+
+
+def test_polars_gives_the_bound_of_nanoseconds_for_int96_beyond_it(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    times = pa.table({"a": pa.array([253_402_300_799_000_000], pa.timestamp("us"))})
+    pq.write_table(times, path, use_deprecated_int96_timestamps=True, store_schema=False)
+    assert str(pl.read_parquet(path)["a"][0]).startswith("2262-04-11")
+    assert str(pq.ParquetFile(path, coerce_int96_timestamp_unit="us").read()["a"][0]) == "9999-12-31 23:59:59"
