@@ -32,6 +32,7 @@ _LONGEST_SETTLE = 600
 
 NewColumns = Literal["evolve", "rescue", "refuse"]
 Changed = Literal["refuse", "reread", "ignore"]
+Identity = Literal["content", "name"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ class Feed:
         archive: Whether files are moved to the archive, under the same path, once their rows are in bronze.
         snapshot: Whether each file is the whole of what it tells of. A file without rows is then refused, and a content that was seen
             before is read again unless it is that of the newest file.
+        identity: What makes a file a delivery of its own. `content`: a content that was read under another name is a duplicate, which the
+            landing log notes and which is not read. `name`: each name is one, as where the day stands in the name and the rest may be
+            the same from day to day.
         settle_seconds: How long a file must not have been modified before it is read: for a source that writes files in place. Until then
             it starts no run; a run that finds one waits so long for it, once, and leaves it for the next run if it was modified again. So a
             file that somebody landed a moment ago is not skipped by `lakehouse run`. 0 is for sources that write under a name that is not
@@ -83,11 +87,13 @@ class Feed:
     batch_megabytes: int | None = None
     archive: bool = False
     snapshot: bool = False
+    identity: Identity = "content"
     settle_seconds: float = 0.0
     personal: Collection[str] = frozenset()
 
     def __post_init__(self) -> None:
-        for name, value, known in (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed)):
+        chosen = (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed), ("identity", self.identity, Identity))
+        for name, value, known in chosen:
             if value not in get_args(known):
                 raise ValueError(f"feed {self.name}: {name}={value!r}: choose one of {', '.join(get_args(known))}")
         self._check_told()

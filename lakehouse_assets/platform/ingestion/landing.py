@@ -45,6 +45,7 @@ SCHEMA = pl.Schema({"feed": pl.String(), **EVENTS, "run_id": pl.String()})
 DESCRIPTION = "Every file ever discovered in the landing zone, numbered, with its outcome."
 
 _IGNORABLE = (REFUSED, CHANGED)
+_OWN = "if it is a delivery of its own, say identity='name' in its Feed, then `lakehouse files reread` its path"
 _MOST_STATES = 200
 # Of feeds that this process has read, by log and feed. Only a hint: it is used while the log has no later event, and extended by those that
 # it has.
@@ -293,6 +294,8 @@ def _discovery(file: LandedFile, zone: Zone, file_state: FileState | None, feed:
 
 
 def _mark_duplicates(rows: list[dict[str, Any]], known: FeedState, feed: Feed) -> list[dict[str, Any]]:
+    if feed.identity == "name":
+        return rows
     to_read = [row for row in rows if row["event"] in {FOUND, REREAD}]
     contents = known.ingested_contents(newest_only=feed.snapshot, without_pending=[row["path"] for row in to_read])
     contents = contents.filter(pl.col("content_hash").is_in([row["content_hash"] for row in to_read]))
@@ -301,7 +304,7 @@ def _mark_duplicates(rows: list[dict[str, Any]], known: FeedState, feed: Feed) -
         content, path = row["content_hash"], row["path"]
         first = paths.get(content) if content is not None and row["event"] == FOUND else None
         if first is not None:
-            row |= {"event": DUPLICATE, "reason": f"the same content as {first}, which is read already"}
+            row |= {"event": DUPLICATE, "reason": f"the same content as {first}, which is read already; {_OWN}"}
             continue
         if feed.snapshot:
             paths.clear()  # only what the newest snapshot has is a duplicate

@@ -83,7 +83,7 @@ class _Previewer:
         with file.open("rb") as opened:
             content = content_hash(opened)
         becomes, reason = _by_name(self.ingestion, name, content, self.state)
-        if becomes == NEW and content in self.contents:
+        if becomes == NEW and feed.identity == "content" and content in self.contents:
             becomes, reason = KNOWN, f"{name} has the same content as {self.contents[content]}, which is read already"
         if becomes == KNOWN:
             return Preview(name, ending, becomes, reason)

@@ -148,3 +148,21 @@ def test_keys_that_look_the_same_are_one(settings):
     assert rows.rows() == [("café", noon, "4"), ("Café", noon, "5"), ("NaN", noon, "7")]
     rejected = tables_of(settings).table("shop.silver.readings__quarantine").scan().collect()
     assert rejected["_broken"].to_list() == [["meter_not_null"]]
+
+
+@pytest.mark.parametrize(("identity", "files"), [("content", 1), ("name", 3)])
+def test_a_feed_says_whether_a_name_or_a_content_is_a_delivery(settings, identity, files):
+    stock = feed("shop.bronze.stock", Feed("stock", headers=(("sku", "count"),), identity=identity), "Counts; the day is in the name.")
+    declared = Products(Catalog((stock,)))
+    for day in range(1, 4):
+        land_text(settings, "stock", f"stock_2024-01-0{day}.csv", "sku,count\nA,1\n")
+        run_declared(settings, declared)
+    rows = tables_of(settings).table("shop.bronze.stock").scan().collect()
+    assert rows["_file"].n_unique() == rows.height == files
+    run_declared(settings, declared)
+    assert tables_of(settings).table("shop.bronze.stock").count() == files
+
+
+def test_an_identity_that_means_nothing_is_refused():
+    with pytest.raises(ValueError, match="identity='path': choose one of content, name"):
+        Feed("stock", headers=(("sku",),), identity="path")
