@@ -176,7 +176,7 @@ def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path
     environment = clean | own
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as run:
         assert run.stdout is not None
-        assert "done" in run.stdout.readline()
+        assert any(line.startswith("done") for line in run.stdout)  # a slow machine says first that a step is running
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=120)
     assert run.returncode == 130, errors

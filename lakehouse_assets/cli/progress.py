@@ -62,7 +62,7 @@ class _Lines:
                 self._say(f"{table.state:7} {table.name:{_LONGEST_NAME}} {result(table)}".rstrip())
             elif table.state == "running":
                 started = self._started.setdefault(table.name, time.monotonic())
-                if time.monotonic() - self._said >= HEARTBEAT:
+                if time.monotonic() - max(self._said, started) >= HEARTBEAT:
                     self._say(f"running {table.name:{_LONGEST_NAME}} {_so_far(started)}")
 
     def _say(self, text: str) -> None:
