@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from lakehouse_assets.platform.orchestration import automation, maintenance
+from lakehouse_assets.platform.orchestration import alerts, automation, maintenance
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.settings import Settings
@@ -15,7 +15,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         assets=[*declared.assets(tables), maintenance.asset(declared.declarations, tables)],
         jobs=automation.jobs(declared.models),
         schedules=automation.schedules(settings, models=bool(declared.models)),
-        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds)],
+        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), *alerts.sensors()],
         resources=resources(settings),
         executor=automation.executor(settings.executor),
     )

@@ -86,7 +86,7 @@ def selection_of(selection: Iterable[str], defs: dg.Definitions) -> set[dg.Asset
         groups = {f"group:{key.path[0]}" for key in graph.executable_asset_keys}
         known = groups if words[0].startswith("group:") else names
         raise ValueError(f"no table or model matches {' '.join(words)!r}{nearest_or_all(words[0].strip('+*'), known)}")
-    return keys
+    return set(keys)
 
 
 def name_of(key: dg.AssetKey) -> str:
