@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
+from urllib.parse import quote
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,20 +45,25 @@ def _press(text: str) -> str:
     """JavaScript that clicks the smallest element with this text."""
     return (
         "[...document.querySelectorAll('a,button,[role=tab],[role=button],span,div')]"
-        f".filter(e=>e.textContent.trim()==={text!r}).pop()?.click()"
+        f".filter(e=>e.textContent.trim()==={json.dumps(text)}).pop()?.click()"
     )
 
 
+_FIRST_RUN = "location.href=[...document.querySelectorAll('a')].find(a=>/\\/runs\\/[0-9a-f-]{36}$/.test(a.href)).href"
 TABLE = "/assets/sales/silver/invoice_lines"
-GOLD = "/assets/sales/gold/daily_revenue"
+MODEL = "/assets/revenue_forecast/models/daily_revenue"
+_SHOWN = 'not group:"*/quarantine" and not group:"platform/maintenance"'
+_LAYERS = ("platform", "sales", "sales/bronze", "sales/silver", "sales/gold", "platform/landing", "revenue_forecast", "revenue_forecast/features", "revenue_forecast/models", "revenue_forecast/predictions")
+_OPEN = ",".join(f"global@global:{group}" for group in _LAYERS)
 FORECAST = "/assets/revenue_forecast/predictions/daily_revenue"
 PAGES = (
-    Page("graph", "dagster", "/asset-groups", width=1700, height=900),
+    Page("graph_b", "dagster", f"/asset-groups?asset-selection={quote(_SHOWN)}&expanded={_OPEN}", (_press("Hide navigation"),), width=1700, height=900),
+    Page("graph", "dagster", f"/asset-groups?expanded={_OPEN}", (_press("Hide navigation"),), width=1700, height=900),
     Page("asset", "dagster", TABLE),
-    Page("checks", "dagster", f"{TABLE}?view=checks"),
-    Page("plot", "dagster", f"{FORECAST}?view=events"),
-    Page("partitions", "dagster", f"{GOLD}?view=partitions"),
-    Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE"),
+    Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
+    Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
+    Page("model", "dagster", f"{MODEL}?view=events"),
+    Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE", (_FIRST_RUN,)),
     Page("timeline", "dagster", "/overview/activity/timeline"),
     Page("automation", "dagster", "/automation"),
     Page("mlflow_model", "mlflow", "/#/models?workflowType=machine_learning"),
@@ -133,6 +139,7 @@ async def take(servers: dict[str, str], pages: list[Page], folder: Path) -> None
                 for page in pages:
                     png = reduced(await Browser(connection).picture(servers[page.server], page))
                     (folder / f"{page.name}.png").write_bytes(png)
+                    print(f"{page.name}.png {len(png) // 1024} KB")  # noqa: T201 that is what it tells
         finally:
             browser.terminate()
             browser.wait()
