@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from urllib.parse import quote
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,13 +51,11 @@ def _press(text: str) -> str:
 _FIRST_RUN = "location.href=[...document.querySelectorAll('a')].find(a=>/\\/runs\\/[0-9a-f-]{36}$/.test(a.href)).href"
 TABLE = "/assets/sales/silver/invoice_lines"
 MODEL = "/assets/revenue_forecast/models/daily_revenue"
-_SHOWN = 'not group:"*/quarantine" and not group:"platform/maintenance"'
-_LAYERS = ("platform", "sales", "sales/bronze", "sales/silver", "sales/gold", "platform/landing", "revenue_forecast", "revenue_forecast/features", "revenue_forecast/models", "revenue_forecast/predictions")
-_OPEN = ",".join(f"global@global:{group}" for group in _LAYERS)
+_GROUPS = ("sales", "revenue_forecast")
+_OPEN = ",".join(f"global@global:{group}" for group in _GROUPS)
 FORECAST = "/assets/revenue_forecast/predictions/daily_revenue"
 PAGES = (
-    Page("graph_b", "dagster", f"/asset-groups?asset-selection={quote(_SHOWN)}&expanded={_OPEN}", (_press("Hide navigation"),), width=1700, height=900),
-    Page("graph", "dagster", f"/asset-groups?expanded={_OPEN}", (_press("Hide navigation"),), width=1700, height=900),
+    Page("graph", "dagster", f"/asset-groups?expanded={_OPEN}", (_press("Hide navigation"),), width=1500, height=520),
     Page("asset", "dagster", TABLE),
     Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
     Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
