@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 IMAGES = Path(__file__).with_name("images")
 _COLOURS = 64
+_ENLARGED = 1.6
 _STILL_SECONDS, _MOST_SECONDS = 2.0, 45.0
 _CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0", "--force-color-profile=srgb")
@@ -30,7 +31,7 @@ _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"
 
 @dataclass(frozen=True)
 class Page:
-    """A picture: where it is taken, what is clicked first (by JavaScript), and how large the window is."""
+    """A picture: where it is taken, what is clicked first (by JavaScript), the window, and its part (x, y, width, height)."""
 
     name: str
     server: str
@@ -38,6 +39,7 @@ class Page:
     click: tuple[str, ...] = ()
     width: int = 1400
     height: int = 850
+    clip: tuple[int, int, int, int] | None = None
 
 
 def _press(text: str) -> str:
@@ -55,7 +57,15 @@ _GROUPS = ("sales", "revenue_forecast")
 _OPEN = ",".join(f"global@global:{group}" for group in _GROUPS)
 FORECAST = "/assets/revenue_forecast/predictions/daily_revenue"
 PAGES = (
-    Page("graph", "dagster", f"/asset-groups?expanded={_OPEN}", (_press("Hide navigation"),), width=1500, height=520),
+    Page(
+        "graph",
+        "dagster",
+        f"/asset-groups?expanded={_OPEN}",
+        (_press("Hide navigation"),),
+        width=1500,
+        height=520,
+        clip=(385, 165, 925, 240),
+    ),
     Page("asset", "dagster", TABLE),
     Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
     Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
@@ -110,7 +120,10 @@ class Browser:
         for script in page.click:
             await self.ask(script)
             await self.drawn()
-        return base64.b64decode((await self.do("Page.captureScreenshot", format="png"))["data"])
+        part = {}
+        if page.clip is not None:
+            part = {"clip": dict(zip(("x", "y", "width", "height"), page.clip, strict=True), scale=_ENLARGED)}
+        return base64.b64decode((await self.do("Page.captureScreenshot", format="png", **part))["data"])
 
 
 def reduced(png: bytes) -> bytes:
