@@ -23,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 IMAGES = Path(__file__).with_name("images")
 _COLOURS = 64
+_ENLARGED = 1.6
 _STILL_SECONDS, _MOST_SECONDS = 2.0, 45.0
 _CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0", "--force-color-profile=srgb")
@@ -30,7 +31,7 @@ _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"
 
 @dataclass(frozen=True)
 class Page:
-    """A picture: where it is taken, what is clicked first (by JavaScript), and how large the window is."""
+    """A picture: where it is taken, what is clicked first (by JavaScript), the window, and its part (x, y, width, height)."""
 
     name: str
     server: str
@@ -38,26 +39,38 @@ class Page:
     click: tuple[str, ...] = ()
     width: int = 1400
     height: int = 850
+    clip: tuple[int, int, int, int] | None = None
 
 
 def _press(text: str) -> str:
     """JavaScript that clicks the smallest element with this text."""
     return (
         "[...document.querySelectorAll('a,button,[role=tab],[role=button],span,div')]"
-        f".filter(e=>e.textContent.trim()==={text!r}).pop()?.click()"
+        f".filter(e=>e.textContent.trim()==={json.dumps(text)}).pop()?.click()"
     )
 
 
+_FIRST_RUN = "location.href=[...document.querySelectorAll('a')].find(a=>/\\/runs\\/[0-9a-f-]{36}$/.test(a.href)).href"
 TABLE = "/assets/sales/silver/invoice_lines"
-GOLD = "/assets/sales/gold/daily_revenue"
+MODEL = "/assets/revenue_forecast/models/daily_revenue"
+_GROUPS = ("sales", "revenue_forecast")
+_OPEN = ",".join(f"global@global:{group}" for group in _GROUPS)
 FORECAST = "/assets/revenue_forecast/predictions/daily_revenue"
 PAGES = (
-    Page("graph", "dagster", "/asset-groups", width=1700, height=900),
+    Page(
+        "graph",
+        "dagster",
+        f"/asset-groups?expanded={_OPEN}",
+        (_press("Hide navigation"),),
+        width=1500,
+        height=520,
+        clip=(385, 165, 925, 240),
+    ),
     Page("asset", "dagster", TABLE),
-    Page("checks", "dagster", f"{TABLE}?view=checks"),
-    Page("plot", "dagster", f"{FORECAST}?view=events"),
-    Page("partitions", "dagster", f"{GOLD}?view=partitions"),
-    Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE"),
+    Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
+    Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
+    Page("model", "dagster", f"{MODEL}?view=events"),
+    Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE", (_FIRST_RUN,)),
     Page("timeline", "dagster", "/overview/activity/timeline"),
     Page("automation", "dagster", "/automation"),
     Page("mlflow_model", "mlflow", "/#/models?workflowType=machine_learning"),
@@ -107,7 +120,10 @@ class Browser:
         for script in page.click:
             await self.ask(script)
             await self.drawn()
-        return base64.b64decode((await self.do("Page.captureScreenshot", format="png"))["data"])
+        part = {}
+        if page.clip is not None:
+            part = {"clip": dict(zip(("x", "y", "width", "height"), page.clip, strict=True), scale=_ENLARGED)}
+        return base64.b64decode((await self.do("Page.captureScreenshot", format="png", **part))["data"])
 
 
 def reduced(png: bytes) -> bytes:
@@ -133,6 +149,7 @@ async def take(servers: dict[str, str], pages: list[Page], folder: Path) -> None
                 for page in pages:
                     png = reduced(await Browser(connection).picture(servers[page.server], page))
                     (folder / f"{page.name}.png").write_bytes(png)
+                    print(f"{page.name}.png {len(png) // 1024} KB")  # noqa: T201 that is what it tells
         finally:
             browser.terminate()
             browser.wait()

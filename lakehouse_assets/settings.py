@@ -64,6 +64,7 @@ class Settings:
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
+    alert_webhook: str = _setting("", "Address to which alerts about runs and checks are posted as JSON; empty: they are only logged.")
     batch_megabytes: int = _setting(128, "Most megabytes of text, unpacked, that go into one commit of a bronze table.")
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")
     memory_megabytes: int = _setting(

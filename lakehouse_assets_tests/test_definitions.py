@@ -141,7 +141,8 @@ def test_what_runs_by_itself():
     schedules = {schedule.name: schedule for schedule in found.schedules}
     assert schedules["daily_refresh"].cron_schedule == "0 6 * * *"
     assert schedules["weekly_training"].default_status == dg.DefaultScheduleStatus.RUNNING
-    assert [sensor.default_status for sensor in found.sensors] == [dg.DefaultSensorStatus.RUNNING]
+    assert {sensor.default_status for sensor in found.sensors} == {dg.DefaultSensorStatus.RUNNING}
+    assert all(automation.description for automation in (*found.sensors, *found.schedules))
 
 
 def test_pyproject_and_workspace_name_one_code_location():
