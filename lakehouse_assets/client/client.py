@@ -193,7 +193,8 @@ class Client:
         Args:
             on_progress: Called with the name of each table that something was found about.
         """
-        from lakehouse_assets.platform.operations.doctor import SEVERITIES, Checkup
+        from lakehouse_assets.platform.operations.doctor.examine import examine
+        from lakehouse_assets.platform.operations.doctor.findings import SEVERITIES, Checkup
         from lakehouse_assets.platform.orchestration.instance import runs_under_way
 
         checkup = Checkup(
@@ -205,7 +206,7 @@ class Client:
             now=datetime.now(UTC),
         )
         findings = []
-        for finding in checkup.examine():
+        for finding in examine(checkup):
             on_progress(finding.table)
             findings.append(dataclasses.asdict(finding))
         return sorted(findings, key=lambda finding: (SEVERITIES.index(finding["severity"]), finding["table"]))

@@ -1,0 +1,69 @@
+"""Checks of the lakehouse as a whole: landed files, models, what keeps runs from going on. Checks of one table are in `tables`."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
+from lakehouse_assets.platform.operations.maintenance import models_in_use
+from lakehouse_assets.platform.storage import inventory
+from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage.table import Table
+
+_LONG_WAIT = timedelta(hours=1)
+_SAMPLE = 3
+
+
+def stuck_files(checkup: Checkup) -> Iterator[Finding]:
+    """Files that were refused, that changed after they were read, or that wait though nothing runs."""
+    for event, severity, problem, fix in (
+        (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
+        (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
+    ):
+        for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
+            reasons = "; ".join(_with_path(row["path"], row["reason"]) for row in files.head(_SAMPLE).to_dicts())
+            more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
+            what = f"{files.height} {'file' if files.height == 1 else 'files'} of feed {feed} {problem} ({reasons}{more})"
+            yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+    waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
+    if not checkup.is_running and waiting.height:
+        paths = ", ".join(waiting["path"].head(_SAMPLE))
+        yield Finding("warning", landing.LOG, f"{waiting.height} files were found and not read, and nothing runs: {paths}", "lakehouse run")
+
+
+def _with_path(path: str, reason: str) -> str:
+    """A reason with the whole path of its file in front; most begin with the path or the file's name already."""
+    begun = next((name for name in (path, PurePosixPath(path).name) if reason.startswith(name)), None)
+    return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
+
+
+def lost_pins(checkup: Checkup) -> Iterator[Finding]:
+    """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
+    models = {asset.registered_name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
+    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.maintenance.registry):
+        for name, number in version.tables.items():
+            if not _is_readable(checkup.lakehouse.table(name), number):
+                model = models[version.model_name]
+                yield Finding(
+                    "error",
+                    model.name,
+                    f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
+                    f"{name}, which cannot be read any more: it cannot be reproduced",
+                    f"lakehouse run {model.name} --full-refresh",
+                )
+
+
+def _is_readable(table: Table, version: int) -> bool:
+    try:
+        return inventory.files_of(table.delta(version)) <= set(inventory.take(table).data)
+    except StorageError:
+        return False
+
+
+OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (stuck_files, lost_pins)
