@@ -36,6 +36,7 @@ def check_in(root: Location) -> str:
     here = root.resolve()
     if (known := read(here)) is not None and known.folder == str(here):
         return ""
+    written = False
     with suppress(OSError), (here / ".root.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read(here)
@@ -43,7 +44,8 @@ def check_in(root: Location) -> str:
             return ""
         is_copy = known is not None and _is_another(Path(known.folder), here, known.id)
         _write(here, Place(uuid.uuid4().hex if known is None or is_copy else known.id, str(here)))
-    if known is None:
+        written = True
+    if known is None or not written:
         return ""
     if _is_another(Path(known.folder), here, known.id):
         return f"This root is a copy of {known.folder}, and has an id of its own from now on. The two share nothing."
@@ -66,5 +68,8 @@ def _is_another(folder: Path, here: Path, root_id: str) -> bool:
 
 def _write(folder: Path, place: Place) -> None:
     unfinished = folder / f".{_FILE}.{os.getpid()}"
-    unfinished.write_text(json.dumps(asdict(place), indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(folder / _FILE)
+    try:
+        unfinished.write_text(json.dumps(asdict(place), indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(folder / _FILE)
+    finally:
+        unfinished.unlink(missing_ok=True)
