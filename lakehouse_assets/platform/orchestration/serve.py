@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lakehouse_assets.platform.orchestration.instance import PROJECT, prepare_home
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.registry.model_card import PAGES as MODELS
 from lakehouse_assets.settings import Location, Settings
 
 _SECONDS_TO_START, _SECONDS_TO_END = 120, 20
@@ -35,7 +36,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> int:
     try:
         for name, path in zip(servers, ("/server_info", "/health"), strict=True):
             _wait_for(name, servers[name], path)
-            say(name)
+            say(name + (MODELS if name.startswith("MLflow") else ""))
         say(f"New files in {_absolute(settings.landing)}/<feed>/ are ingested every {settings.sensor_seconds} s. Press Ctrl-C to stop.")
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)

@@ -96,6 +96,21 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
         note.write("\n".join(prepared))
 
 
+def damaged_database(tracking_uri: str) -> Path | None:
+    """MLflow's database if it is a file and cannot be read as one; MLflow is not imported."""
+    database = _sqlite_file(tracking_uri)
+    if database is None or not database.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        return None  # the disk is full or read-only, or the file is locked: it may be whole
+    except sqlite3.DatabaseError:
+        return database
+    return None
+
+
 def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:
     """An artifact root as MLflow spells it: it knows Azure's storage only by `abfss://container@account.dfs.core.windows.net/prefix`."""
     scheme, separator, place = address.partition("://")
