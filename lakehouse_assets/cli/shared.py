@@ -122,4 +122,14 @@ class Commands(click.Group):
 
             if isinstance(error, StorageError | DeclarationError):
                 raise click.ClickException(str(error)) from error
+            if why := _reason_of_the_disk(error):
+                raise click.ClickException(why) from error
             raise
+
+
+def _reason_of_the_disk(error: Exception) -> str | None:
+    """What a full disk, a read-only one or a damaged database has to do with an error, if it has."""
+    from lakehouse_assets.platform.storage.disk import reason
+    from lakehouse_assets.settings import Settings
+
+    return reason(error, Settings.load().home_folder)

@@ -16,7 +16,7 @@ from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
-from lakehouse_assets.client.restores import PlannedRestore, plan_restore
+from lakehouse_assets.client.restores import PlannedLastWhole, PlannedRestore, plan_last_whole, plan_restore
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
 from lakehouse_assets.settings import Settings, parse_location
@@ -185,6 +185,16 @@ class Client:
         """
         return plan_restore(self.context, table, version, at, run)
 
+    def restore_last_whole(self, table: str | None = None) -> PlannedLastWhole:
+        """Plan to bring damaged tables, or one of them, back to their last whole versions, as after a power failure.
+
+        Nothing is done before `carry_out()` of the plan.
+
+        Raises:
+            ValueError: The table is whole.
+        """
+        return plan_last_whole(self.context, table)
+
     # --- operations
 
     def doctor(self, on_progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
@@ -195,17 +205,28 @@ class Client:
         """
         from lakehouse_assets.platform.operations.doctor.examine import examine
         from lakehouse_assets.platform.operations.doctor.findings import SEVERITIES, Checkup
+        from lakehouse_assets.platform.operations.doctor.whole import unusable_history, unusable_registry
+        from lakehouse_assets.platform.orchestration.failures import failed_last
         from lakehouse_assets.platform.orchestration.instance import runs_under_way
+        from lakehouse_assets.platform.registry.mlflow_store import damaged_database
+        from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
+        findings, is_running, failures = [], False, {}
+        try:
+            is_running, failures = bool(runs_under_way(self.settings)), failed_last(self.settings)
+        except DatabaseUnavailable as error:
+            findings.append(dataclasses.asdict(unusable_history(error, self.settings.dagster_home)))
+        if (damaged := damaged_database(self.settings.tracking_uri)) is not None:
+            findings.append(dataclasses.asdict(unusable_registry(damaged)))
         checkup = Checkup(
             lakehouse=self.context.root.lakehouse,
             declarations=self.context.declarations,
             known=self.context.products.plain_tables,
             maintenance=self._maintenance,
-            is_running=bool(runs_under_way(self.settings)),
+            is_running=is_running,
             now=datetime.now(UTC),
+            failures=failures,
         )
-        findings = []
         for finding in examine(checkup):
             on_progress(finding.table)
             findings.append(dataclasses.asdict(finding))

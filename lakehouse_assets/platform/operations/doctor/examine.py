@@ -11,6 +11,7 @@ from deltalake.exceptions import DeltaError
 from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding, Patient, rebuild, unopened
 from lakehouse_assets.platform.operations.doctor.tables import OF_A_TABLE
 from lakehouse_assets.platform.operations.doctor.whole import OF_THE_LAKEHOUSE
+from lakehouse_assets.platform.storage import damage
 from lakehouse_assets.platform.storage.errors import StorageError
 
 
@@ -20,6 +21,9 @@ def examine(checkup: Checkup) -> Iterator[Finding]:
         yield from _guarded("lakehouse", lambda whole=whole: whole(checkup))  # type: ignore[misc]
     for table in checkup.lakehouse.tables():
         patient = Patient(checkup, table)
+        if (damaged := damage.find(table)) is not None:
+            yield patient.finding("error", str(damaged), f"lakehouse restore {table.name} --last-whole")
+            continue
         if reason := unopened(table):
             yield patient.finding("error", f"it cannot be opened: {reason}", rebuild(patient))
             continue

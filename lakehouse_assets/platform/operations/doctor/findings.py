@@ -5,7 +5,7 @@ The checks themselves are in `tables` and `whole`; in which order they are made 
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Final, Literal
@@ -57,6 +57,7 @@ class Checkup:
         maintenance: Whose cursors and pins count.
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
+        failures: The tables at which the last run failed, with the reasons.
     """
 
     lakehouse: Lakehouse
@@ -65,6 +66,7 @@ class Checkup:
     maintenance: Maintenance
     is_running: bool
     now: datetime
+    failures: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def declared(self) -> Mapping[str, Declaration]:

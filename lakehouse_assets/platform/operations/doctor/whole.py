@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import polars as pl
@@ -11,9 +11,10 @@ import polars as pl
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
+from lakehouse_assets.platform.operations.doctor.progress import behind, failed_run, no_champion
 from lakehouse_assets.platform.operations.maintenance import models_in_use
-from lakehouse_assets.platform.storage import inventory
-from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage import disk, inventory
+from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
 from lakehouse_assets.platform.storage.table import Table
 
 _LONG_WAIT = timedelta(hours=1)
@@ -66,4 +67,46 @@ def _is_readable(table: Table, version: int) -> bool:
         return False
 
 
-OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (stuck_files, lost_pins)
+def full_disk(checkup: Checkup) -> Iterator[Finding]:
+    """A disk on which commits and databases begin to fail, and what takes the most of it."""
+    if "://" in checkup.lakehouse.root:
+        return
+    tables = Path(checkup.lakehouse.root).absolute()
+    if not tables.is_dir() or (left := disk.free(tables)) >= disk.LEAST_FREE:
+        return
+    sizes = {table.name: _size(Path(table.uri)) for table in checkup.lakehouse.tables()}
+    sizes |= {f"{path.name}/": _size(path) for path in tables.parent.iterdir() if path.is_dir() and path != tables}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:_SAMPLE]
+    most = ", ".join(f"{name} ({disk.size(sizes[name])})" for name in largest)
+    what = f"the disk of {tables.parent} is full: {disk.size(left)} are free. Most is taken by {most}. Nothing that was committed is lost"
+    fix = "make room there; `lakehouse maintenance` deletes what no version needs any more; then `lakehouse run`"
+    yield Finding("error", "lakehouse", what, fix)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def unusable_history(error: DatabaseUnavailable, dagster_home: Path) -> Finding:
+    """Databases of Dagster that cannot be opened: they hold the history of runs and checks, and nothing that a table needs."""
+    home = shlex.quote(str(dagster_home))
+    fix = f"mv {home} {home}.damaged && lakehouse run" if "damaged" in str(error) else ""
+    what = str(error).removesuffix(". `lakehouse doctor` says which")
+    return Finding("error", "dagster", f"{what}. They hold the history of runs and checks; no table needs them", fix)
+
+
+def unusable_registry(database: Path) -> Finding:
+    """A damaged database of MLflow: the files of models stay, and who was champion when is in the ledgers."""
+    what = f"MLflow's database {database} is damaged: put a copy of it back, or train again. Files of models and the ledgers are not in it"
+    name = shlex.quote(str(database))
+    return Finding("error", "mlflow", what, f"mv {name} {name}.damaged && lakehouse train")
+
+
+OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (
+    full_disk,
+    failed_run,
+    stuck_files,
+    behind,
+    no_champion,
+    lost_pins,
+)
