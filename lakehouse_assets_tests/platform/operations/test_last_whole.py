@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import unquote
 
+import polars as pl
 import pytest
 
 from lakehouse_assets import products
@@ -13,7 +14,9 @@ from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.last_whole import last_whole
 from lakehouse_assets.platform.operations.restore import RestoreRefused
 from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage import damage, inventory, table_cache
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets_tests.crash_child import TABLES
 from lakehouse_assets_tests.running import run_products, tables_of
@@ -114,6 +117,19 @@ def test_killed_between_any_two_steps_it_comes_to_the_same_end(root, expected, m
     restore(root)
     run_products(settings_of(root), TABLES, "third-run")
     assert_same(content(root), expected, "killed")
+
+
+def test_a_ledger_loses_the_decision_that_was_not_whole_and_takes_the_next(settings):
+    ledger = tables_of(settings).table("revenue_forecast.models.daily_revenue")
+    ledger.create(LEDGER_SCHEMA)
+    first, second = Cursor("decisions", None, 1), Cursor("decisions", 1, 2)
+    for cursor in (first, second):
+        ledger.append(pl.DataFrame([{"sequence": cursor.after}], schema=LEDGER_SCHEMA), Commit((cursor,)))
+    cut_commit(settings.root, ledger.name)
+    assert restore(settings.root) == {ledger.name: 2}
+    assert (ledger.count(), ledger.cursor("decisions")) == (1, 1)
+    ledger.append(pl.DataFrame([{"sequence": 2}], schema=LEDGER_SCHEMA), Commit((second,)))
+    assert ledger.scan().collect()["sequence"].sort().to_list() == [1, 2]
 
 
 def test_a_whole_table_is_not_touched(root):
