@@ -137,7 +137,8 @@ class Settings:
     def artifacts(self) -> Location:
         """Where MLflow puts models and plots."""
         artifacts = self._under_root("mlflow/artifacts")
-        return artifacts.absolute() if isinstance(artifacts, Path) else artifacts
+        # Without links, so that a root that is reached by two names has one address: MLflow stores it.
+        return artifacts.resolve() if isinstance(artifacts, Path) else artifacts
 
     @property
     def reports(self) -> Path:

@@ -123,11 +123,20 @@ def _print_findings(findings: list[dict[str, Any]]) -> None:
 @click.option("--version", type=click.IntRange(0), help="To this version.")
 @click.option("--at", type=MOMENT, help="To this moment, in UTC.")
 @click.option("--run", "run_id", help="All tables that this run wrote, to before it; the first 8 characters are enough.")
+@click.option("--last-whole", is_flag=True, help="To the last version that is whole, after a power failure; without TABLE: all tables.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @JSON
 def restore(
-    table: str | None, *, version: int | None, at: datetime | None, run_id: str | None, dry_run: bool, yes: bool, as_json: bool
+    table: str | None,
+    *,
+    version: int | None,
+    at: datetime | None,
+    run_id: str | None,
+    last_whole: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Restore TABLE and its quarantine, or all tables that a run wrote, to one moment.
 
@@ -139,7 +148,12 @@ def restore(
       lakehouse restore sales.silver.invoice_lines --version 3
       lakehouse restore sales.silver.invoice_lines --at 2026-01-31T06:00:00
       lakehouse restore --run 1f0c22b4 --dry-run
+      lakehouse restore --last-whole
     """
+    if last_whole:
+        if version is not None or at is not None or run_id is not None:
+            raise click.UsageError("--last-whole finds the version itself: give no --version, --at or --run")
+        sys.exit(_restore_last_whole(table, dry_run=dry_run, yes=yes, as_json=as_json))
     if (table is None) == (run_id is None):
         raise click.UsageError("name a table or a run: lakehouse restore TABLE --version N, or lakehouse restore --run ID")
     if (table is not None) != ((version is None) != (at is None)):
@@ -152,6 +166,24 @@ def restore(
     if as_json:
         print_json(plan.as_values(done))
     sys.exit(0 if dry_run or done is not None else 1)
+
+
+def _restore_last_whole(table: str | None, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    plan, to, done = client().restore_last_whole(table), progress_console(as_json=as_json), None
+    for damaged in plan.as_values()["tables"]:
+        lost = f", {counted(damaged['lost'], 'version')} lost" if damaged["lost"] else ""
+        back = f"back to version {damaged['to']}{lost}" if damaged["to"] >= 0 else "moved away: no version is whole"
+        say((damaged["table"], "bold"), f": {damaged['what']}; {back}.", to=to)
+    if plan.is_done:
+        say("Nothing to do: all tables are whole.", to=to)
+        done = {}
+    elif not dry_run and (yes or click.confirm("Restore?", err=as_json, default=False)):
+        done = plan.carry_out()
+        say("Restored, with the tables that had read what is lost. The damaged files are kept under damaged/ in the root.", to=to)
+        say("Next: ", ("lakehouse run", "bold"), " reads it again from its sources.", to=to)
+    if as_json:
+        print_json(plan.as_values(done))
+    return 0 if dry_run or done is not None else 1
 
 
 def _print_plan(plan: "PlannedRestore", to: Console) -> None:

@@ -131,6 +131,8 @@ class Commands(click.Group):
 
             if isinstance(error, StorageError | DeclarationError):
                 raise _Expected(error, ctx) from error
+            if why := _reason_of_the_disk(error):
+                raise _Expected(why, ctx) from error
             raise
 
 
@@ -179,3 +181,11 @@ class Noun(Commands):
             verbs = ", ".join(self.commands)
             raise click.UsageError(f"{args[0]!r} is none of {verbs}. Did you mean `{proposed}`?", ctx)
         return super().resolve_command(ctx, args)
+
+
+def _reason_of_the_disk(error: Exception) -> str | None:
+    """What a full disk, a read-only one or a damaged database has to do with an error, if it has."""
+    from lakehouse_assets.platform.storage.disk import reason
+    from lakehouse_assets.settings import Settings
+
+    return reason(error, Settings.load().home_folder)

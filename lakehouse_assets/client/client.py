@@ -17,7 +17,7 @@ from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
-from lakehouse_assets.client.restores import PlannedRestore, plan_restore
+from lakehouse_assets.client.restores import PlannedLastWhole, PlannedRestore, plan_last_whole, plan_restore
 from lakehouse_assets.client.runs import Runs
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
@@ -316,6 +316,16 @@ class Client:
         """
         return plan_restore(self.context, table, version, at, run)
 
+    def restore_last_whole(self, table: str | None = None) -> PlannedLastWhole:
+        """Plan to bring damaged tables, or one of them, back to their last whole versions, as after a power failure.
+
+        Nothing is done before `carry_out()` of the plan.
+
+        Raises:
+            ValueError: The table is whole.
+        """
+        return plan_last_whole(self.context, table)
+
     def _full(self, word: str) -> str:
         """A word of a selection; where it is the last word of one declared name alone, with the full name."""
         found = _ONE_WORD.fullmatch(word)
@@ -336,20 +346,35 @@ class Client:
         Args:
             on_progress: Called with the name of each table that something was found about.
         """
-        from lakehouse_assets.platform.operations.doctor import SEVERITIES, Checkup
-        from lakehouse_assets.platform.operations.run_records import runs_under_way
+        from lakehouse_assets.platform.operations import run_records
+        from lakehouse_assets.platform.operations.doctor.examine import examine
+        from lakehouse_assets.platform.operations.doctor.findings import SEVERITIES, Checkup
+        from lakehouse_assets.platform.operations.doctor.whole import unusable_history, unusable_registry
+        from lakehouse_assets.platform.registry.mlflow_store import damaged_database
+        from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
+        findings = [dataclasses.asdict(finding) for finding in _broken(self.context.loaded.broken)]
+        dead: dict[str, str] = {}
+        is_running, failures = False, {}
+        try:
+            dead = {run.run_id: str(run) for run in self.runs.dead()}
+            is_running = bool(set(run_records.runs_under_way(self.settings.dagster_home)) - dead.keys())
+            failures = self.runs.failures_of_the_last()
+        except DatabaseUnavailable as error:
+            findings.append(dataclasses.asdict(unusable_history(error, self.settings.dagster_home)))
+        if (damaged := damaged_database(self.settings.tracking_uri)) is not None:
+            findings.append(dataclasses.asdict(unusable_registry(damaged)))
         checkup = Checkup(
             lakehouse=self.context.root.lakehouse,
             declarations=self.context.declarations,
             known=self.context.loaded.catalog.external | {name for name in self.tables() if self.context.loaded.is_left_out(name)},
             maintenance=self._maintenance,
-            is_running=bool(runs_under_way(self.settings.dagster_home)),
-            dead_runs={run.run_id: str(run) for run in self.runs.dead()},
+            is_running=is_running,
+            dead_runs=dead,
             now=datetime.now(UTC),
+            failures=failures,
         )
-        findings = [dataclasses.asdict(finding) for finding in _broken(self.context.loaded.broken)]
-        for finding in checkup.examine():
+        for finding in examine(checkup):
             on_progress(finding.table)
             findings.append(dataclasses.asdict(finding))
         return sorted(findings, key=lambda finding: (SEVERITIES.index(finding["severity"]), finding["table"]))

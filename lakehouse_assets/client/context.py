@@ -15,6 +15,7 @@ from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
 from lakehouse_assets.platform.governance.principal import this_user
 from lakehouse_assets.platform.governance.reader import Notices, Reader, to_stderr
+from lakehouse_assets.platform.operations.place import check_in
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.settings import Settings
 
@@ -49,8 +50,11 @@ class Context:
 
     @cached_property
     def root(self) -> Root:
-        """The root, opened."""
-        return Root(self.settings)
+        """The root, opened. That it was moved or copied since it was used last is told once."""
+        root = Root(self.settings)
+        if told := check_in(self.settings.root):
+            self.notice(told)
+        return root
 
     @cached_property
     def reader(self) -> Reader:

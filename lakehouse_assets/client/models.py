@@ -20,8 +20,11 @@ class Models:
     context: Context
 
     def list(self) -> Values:
-        """Every registered version with its aliases, scores and the tables that it was trained on."""
+        """Every registered version with its aliases, scores, the tables that it was trained on, and its page while `lakehouse dev` runs."""
+        from lakehouse_assets.platform.registry.model_card import model_page
+
         self.context.sync_champions()
+        server = f"http://{self.context.settings.host}:{self.context.settings.mlflow_port}"
         registry = self.context.root.registry()
         return [
             {
@@ -32,6 +35,7 @@ class Models:
                 "metrics": registry.metrics(version),
                 "tables": version.tables,
                 "run_id": version.run_id,
+                "page": server + model_page(version.model_name, version.version),
             }
             for model in self.context.models
             for version in registry.versions(model.name)

@@ -18,12 +18,35 @@ class Runs:
     context: Context
 
     def dead(self) -> "list[RunState]":
-        """The runs that have not ended, and whose process is gone."""
+        """The runs that have not ended, and whose process is gone. Imports Dagster only if a run has not ended.
+
+        Raises:
+            DatabaseUnavailable: Dagster's databases cannot be opened.
+        """
+        from lakehouse_assets.platform.operations import run_records
+
+        if not run_records.runs_under_way(self.context.settings.dagster_home):
+            return []
         from lakehouse_assets.platform.orchestration.instance import instance
         from lakehouse_assets.platform.orchestration.run_control import unfinished_runs
 
         with instance(self.context.settings) as opened:
             return [run for run in unfinished_runs(opened) if run.is_dead]
+
+    def failures_of_the_last(self) -> dict[str, str]:
+        """The tables at which the run that ended last failed, with the reasons. Imports Dagster only if it failed.
+
+        Raises:
+            DatabaseUnavailable: Dagster's databases cannot be opened.
+        """
+        from lakehouse_assets.platform.operations import run_records
+
+        last = run_records.last_run(self.context.settings.dagster_home)
+        if last is None or last.status == "SUCCESS":
+            return {}
+        from lakehouse_assets.platform.orchestration.failures import failed_last
+
+        return failed_last(self.context.settings)
 
     def end_dead(self) -> None:
         """End the runs whose process is gone, as each run does that starts, and tell the person. Imports Dagster only if there is one."""

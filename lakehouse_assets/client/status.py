@@ -1,47 +1,62 @@
 """The status of a root as plain values: the last run, tables, checks, quarantines, files, champions. It imports no Dagster."""
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 import polars as pl
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.storage.disk import reason
+from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 # Checks that are not rules of a contract: their names never change.
 _ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read", "freshness", "volume"})
 
+T = TypeVar("T")
+
 
 def status(context: Context) -> dict[str, Any]:
-    """The last run; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions."""
+    """The last run; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions.
+
+    What a damaged table or database hides is left out, and the person is told.
+    """
     from lakehouse_assets.platform.operations import run_records
     from lakehouse_assets.platform.operations.pending import nothing_landed, pending, untrained, waiting_files
 
-    context.sync_champions()
-    home, lakehouse = context.settings.dagster_home, context.root.lakehouse
-    names = [table.name for table in lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
-    failed = run_records.failed_checks(home, _declared_checks(context))
-    last = run_records.last_run(home)
-    refused = landing.latest(context.root.landing_log, (landing.REFUSED, landing.CHANGED))
+    root, home, whole = context.root, context.settings.dagster_home, _Whole(context)
+    with _without_databases(context, "champions are as the ledgers have them"):
+        context.sync_champions()
+    failed: dict[str, list[run_records.FailedCheck]] = {}
+    last = None
+    with _without_databases(context, "the last run and failed checks are not shown"):
+        failed, last = run_records.failed_checks(home, _declared_checks(context)), run_records.last_run(home)
+    tables = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
+    rows = [whole(partial(status_of_table, root.lakehouse, name)) for name in tables]
+    refused = whole(partial(landing.latest, root.landing_log, (landing.REFUSED, landing.CHANGED)))
     return {
         "root": str(context.settings.root),
         "last_run": None if last is None else asdict(last),
         "tables": [
-            status_of_table(lakehouse, name)
+            row
             | {
-                "failed_checks": [check.name for check in failed.get(name, [])],
-                "stopped_by": [check.name for check in failed.get(name, []) if check.stops],
+                "failed_checks": [check.name for check in failed.get(row["table"], [])],
+                "stopped_by": [check.name for check in failed.get(row["table"], []) if check.stops],
             }
-            for name in names
+            for row in rows
+            if row is not None
         ],
-        "pending": pending(context.root, context.declarations),
-        "untrained": untrained(context.root, context.models),
-        "nothing_landed": nothing_landed(context.root, context.declarations),
-        "waiting_files": waiting_files(context.root, context.declarations),
-        "refused_files": refused.select("feed", "path", "event", "reason").to_dicts(),
-        "champions": champions(context),
+        "pending": whole(partial(pending, root, context.declarations)) or {},
+        "untrained": whole(partial(untrained, root, context.models)) or {},
+        "nothing_landed": bool(whole(partial(nothing_landed, root, context.declarations))),
+        "waiting_files": whole(partial(waiting_files, root, context.declarations)) or {},
+        "refused_files": [] if refused is None else refused.select("feed", "path", "event", "reason").to_dicts(),
+        "champions": [one for model in context.models if (one := whole(partial(_champion, root.lakehouse, model.name))) is not None],
     }
 
 
@@ -53,6 +68,35 @@ def champions(context: Context) -> list[dict[str, Any]]:
 def _declared_checks(context: Context) -> dict[str, frozenset[str]]:
     rules = {asset.name: frozenset(rule.name for rule in asset.rules) for asset in context.tables}
     return {asset.name: rules.get(asset.name, frozenset()) | _ALWAYS for asset in context.declarations}
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """Says of a damaged table what to do, once, and goes on without it."""
+
+    context: Context
+    told: set[str] = field(default_factory=set)
+
+    def __call__(self, look: Callable[[], T]) -> T | None:
+        try:
+            return look()
+        except TableDamaged as error:
+            if str(error) not in self.told:
+                self.told.add(str(error))
+                self.context.notice(f"warning: {error}")
+            return None
+
+
+@contextmanager
+def _without_databases(context: Context, instead: str) -> Iterator[None]:
+    """Go on without Dagster's and MLflow's databases where the disk does not let them be opened; say what is missing then."""
+    try:
+        yield
+    except Exception as error:
+        why = str(error) if isinstance(error, DatabaseUnavailable | TableDamaged) else reason(error, context.settings.home_folder)
+        if why is None:
+            raise
+        context.notice(f"warning: {why}. So {instead}")
 
 
 def status_of_table(lakehouse: Lakehouse, name: str) -> dict[str, Any]:

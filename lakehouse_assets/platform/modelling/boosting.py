@@ -1,7 +1,8 @@
 """The door to LightGBM: how it is imported, which columns it may be handed, and what makes its trees reproducible.
 
-LightGBM ends the whole process on column types that it does not know, and does not compare the names of Polars columns, so every training
-and prediction passes here. What is trained does not belong here.
+LightGBM ends the whole process on column types that it does not know, does not compare the names of Polars columns, and refuses or alters
+names with blanks and punctuation. So every training and prediction passes here, and LightGBM is given positions as names. What is trained
+does not belong here.
 """
 
 import os
@@ -24,6 +25,11 @@ def load_lightgbm() -> Any:
     import lightgbm
 
     return lightgbm
+
+
+def positions(features: Sequence[str]) -> dict[str, str]:
+    """What features are called in LightGBM, by their own names: their positions."""
+    return {name: f"f{position}" for position, name in enumerate(features)}
 
 
 def check_types(frame: pl.DataFrame) -> None:
@@ -50,28 +56,28 @@ def make_dataset(
     """
     check_types(rows.select(*features, label, weight))
     dataset: lightgbm.Dataset = load_lightgbm().Dataset(
-        rows.select(features),
+        rows.select(features).rename(positions(features)),
         label=rows[label],
         weight=rows[weight],
-        categorical_feature=list(categorical),
+        categorical_feature=[positions(features)[name] for name in categorical],
         params={"seed": seed, **REPRODUCIBLE},
     )
     return dataset.construct()
 
 
-def predict(booster: "lightgbm.Booster", rows: pl.DataFrame) -> pl.Series:
-    """One value per row; the booster's features are picked by name from the columns of `rows`, whatever their order.
+def predict(booster: "lightgbm.Booster", features: Sequence[str], rows: pl.DataFrame) -> pl.Series:
+    """One value per row; the features that the booster was trained on are picked by name from `rows`, whatever the order of its columns.
 
     Raises:
         TypeError: See `check_types`.
         ValueError: The rows lack a feature.
     """
-    missing = [name for name in booster.feature_name() if name not in rows.columns]
+    missing = [name for name in features if name not in rows.columns]
     if missing:
         raise ValueError(
             f"the model was trained by other code: it needs {', '.join(missing)}, which the rows do not have. Train a new version."
         )
-    inputs = rows.select(booster.feature_name())
+    inputs = rows.select(features)
     check_types(inputs)
     return pl.Series(booster.predict(inputs), dtype=pl.Float64)
 

@@ -34,19 +34,16 @@ class QuantileModel:
     """One booster for each quantile.
 
     Attributes:
+        features: The columns that `predict` reads, in the order in which the boosters know them.
         quantiles: Share of outcomes below each forecast, ascending and symmetric around the median.
         boosters: In the order of the quantiles, all with the same features.
         stretch: The result of `calibrate`: for each quantile the factor on its distance from the median.
     """
 
+    features: tuple[str, ...]
     quantiles: tuple[float, ...]
     boosters: tuple["lightgbm.Booster", ...]
     stretch: tuple[float, ...]
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        """The columns that `predict` reads."""
-        return tuple(self.boosters[0].feature_name())
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Quantiles as columns (`p10`, `p50`, …), one row for each of `rows`, in the unit of the label and ascending in every row.
@@ -54,7 +51,7 @@ class QuantileModel:
         Raises:
             TypeError: A feature is neither a number nor Boolean.
         """
-        values = np.sort(np.column_stack([predict(booster, rows) for booster in self.boosters]), axis=1)
+        values = np.sort(np.column_stack([predict(booster, self.features, rows) for booster in self.boosters]), axis=1)
         median = values[:, [self.quantiles.index(MEDIAN)]]
         values = np.sort(median + np.array(self.stretch) * (values - median), axis=1)
         return pl.DataFrame(values, schema=[quantile_name(quantile) for quantile in self.quantiles])
@@ -64,8 +61,8 @@ class QuantileModel:
         folder.mkdir(parents=True, exist_ok=True)
         for quantile, booster in zip(self.quantiles, self.boosters, strict=True):
             (folder / f"{quantile_name(quantile)}.txt").write_text(model_text(booster), encoding="utf-8")
-        parts = {"quantiles": self.quantiles, "stretch": self.stretch}
-        (folder / "model.json").write_text(json.dumps(parts, indent=2) + "\n", encoding="utf-8")
+        parts = {"features": self.features, "quantiles": self.quantiles, "stretch": self.stretch}
+        (folder / "model.json").write_text(json.dumps(parts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def load_quantile_model(folder: Path) -> QuantileModel:
@@ -73,7 +70,7 @@ def load_quantile_model(folder: Path) -> QuantileModel:
     parts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     texts = [(folder / f"{quantile_name(quantile)}.txt").read_text(encoding="utf-8") for quantile in parts["quantiles"]]
     boosters = tuple(load_lightgbm().Booster(model_str=text) for text in texts)
-    return QuantileModel(tuple(parts["quantiles"]), boosters, tuple(parts["stretch"]))
+    return QuantileModel(tuple(parts["features"]), tuple(parts["quantiles"]), boosters, tuple(parts["stretch"]))
 
 
 def fit_quantiles(
@@ -119,7 +116,7 @@ def fit_quantiles(
         compute.fit(dataset, {**parameters, **REPRODUCIBLE, "seed": seed, "objective": "quantile", "alpha": quantile}, rounds)
         for quantile in quantiles
     )
-    return QuantileModel(tuple(quantiles), boosters, (1.0,) * len(boosters))
+    return QuantileModel(tuple(features), tuple(quantiles), boosters, (1.0,) * len(boosters))
 
 
 def calibrate(model: QuantileModel, rows: pl.DataFrame, label: str) -> QuantileModel:

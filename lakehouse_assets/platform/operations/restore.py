@@ -87,7 +87,7 @@ def of_run(lakehouse: Lakehouse, declarations: Sequence[Declaration], run_id: st
         RestoreRefused: No run, or more than one, is called so; or it made a table with its rows.
         NoSuchVersion: Vacuum has deleted files of a version that is needed.
     """
-    tables = [table for table in lakehouse.tables() if not _never_restored(table.name, declarations)]
+    tables = [table for table in lakehouse.tables() if not never_restored(table.name, declarations)]
     quarantines = [quarantine for table in tables if (quarantine := lakehouse.table(table.name + QUARANTINE_SUFFIX)).exists()]
     before = {table.name: storage.runs_of(table) for table in [*tables, *quarantines]}
     run_id = _whole_id({run for runs in before.values() for run in runs}, run_id)
@@ -184,7 +184,8 @@ def _sources_first(tables: Sequence[Table], declarations: Iterable[Declaration])
     return [named[name] for name in order if name in named]
 
 
-def _never_restored(name: str, declarations: Iterable[Declaration]) -> bool:
+def never_restored(name: str, declarations: Iterable[Declaration]) -> bool:
+    """Whether a table keeps what it has when others go back: logs of the platform and ledgers. A quarantine goes with its table."""
     ledgers = {asset.name for asset in declarations if isinstance(asset, ModelDeclaration)}
     return name.startswith(_PLATFORM) or name in ledgers or name.endswith(QUARANTINE_SUFFIX)
 
@@ -201,7 +202,7 @@ def _check_name(name: str, declarations: Sequence[Declaration]) -> None:
                 f"{name} is the ledger of decisions about a model and is not restored: `lakehouse models rollback {asset.name}` makes "
                 "the previous champion champion again"
             )
-    if _never_restored(name, declarations):
+    if never_restored(name, declarations):
         raise RestoreRefused(f"{name} is a log of the platform and is not restored")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.platform.storage import bucket
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.paths import check_root
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.settings import Settings
 
@@ -24,9 +25,17 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True)
 class Root:
-    """A root by its settings."""
+    """A root by its settings.
+
+    Raises:
+        StorageError: Tables or databases could not be read again there: see `paths.check_root`.
+    """
 
     settings: Settings
+
+    def __post_init__(self) -> None:
+        for place in (str(self.settings.root), str(self.settings.home_folder)):
+            check_root(place)
 
     @cached_property
     def lakehouse(self) -> Lakehouse:

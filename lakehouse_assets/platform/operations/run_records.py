@@ -13,6 +13,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lakehouse_assets.platform.storage.disk import reason
+from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
+
 _RUNS, _EVENTS = Path("history", "runs.db"), Path("history", "runs", "index.db")
 _NOT_EVALUATED = "not_evaluated"
 _ERROR = "AssetCheckSeverity.ERROR"
@@ -99,5 +102,9 @@ def _moment(seconds: float | None) -> datetime | None:
 def _rows(path: Path, query: str, *arguments: str) -> list[Any]:
     if not path.exists():
         return []
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
-        return connection.execute(query, arguments).fetchall()
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
+            return connection.execute(query, arguments).fetchall()
+    except sqlite3.Error as error:
+        why = reason(error, path.parent) or str(error)
+        raise DatabaseUnavailable(f"Dagster's database {path} cannot be used: {why}") from error

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
 import lakehouse_assets
 from lakehouse_assets.platform.orchestration.run_control import unfinished_runs
+from lakehouse_assets.platform.storage.disk import reason
+from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 from lakehouse_assets.settings import Settings
 
 PROJECT = Path(lakehouse_assets.__file__).parents[1]
@@ -18,20 +21,39 @@ _UNDER_WAY = {"starting", "started", "canceling"}
 
 @contextmanager
 def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of a root."""
-    prepare_home(settings)
-    with dg.DagsterInstance.get() as opened:
-        yield opened
+    """Dagster's instance of a root.
+
+    Raises:
+        DatabaseUnavailable: Its databases cannot be opened: the disk is full or can only be read, or a file is damaged.
+    """
+    try:
+        prepare_home(settings)
+        with dg.DagsterInstance.get() as opened:
+            yield opened
+    except SQLAlchemyError as error:
+        raise _unavailable(settings, error) from error
+
+
+def _unavailable(settings: Settings, error: Exception) -> DatabaseUnavailable:
+    why = reason(error, settings.dagster_home) or str(error).splitlines()[0]
+    return DatabaseUnavailable(f"Dagster's databases under {settings.dagster_home} cannot be used: {why}")
 
 
 def prepare_home(settings: Settings) -> None:
-    """Create the root's DAGSTER_HOME with a copy of the project's dagster.yaml, which Dagster reads only there, and set the variable."""
+    """Create the root's DAGSTER_HOME with a copy of the project's dagster.yaml, which Dagster reads only there, and set the variable.
+
+    Raises:
+        DatabaseUnavailable: It cannot be written there.
+    """
     home = settings.dagster_home.absolute()
-    home.mkdir(parents=True, exist_ok=True)
     source, target = PROJECT / "dagster.yaml", home / "dagster.yaml"
-    if source.exists() and (not target.exists() or target.read_bytes() != source.read_bytes()):
-        shutil.copyfile(source, target.with_suffix(".part"))
-        target.with_suffix(".part").replace(target)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if source.exists() and (not target.exists() or target.read_bytes() != source.read_bytes()):
+            shutil.copyfile(source, target.with_suffix(".part"))
+            target.with_suffix(".part").replace(target)
+    except OSError as error:
+        raise _unavailable(settings, error) from error
     os.environ["DAGSTER_HOME"] = str(home)
 
 

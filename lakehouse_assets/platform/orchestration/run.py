@@ -260,7 +260,7 @@ class _Events:
             case dg.DagsterEventType.STEP_START:
                 self._started[table.name] = at
             case dg.DagsterEventType.STEP_FAILURE:
-                table.error = _reason(event)
+                table.error = reason_of(event)
             case dg.DagsterEventType.ASSET_MATERIALIZATION:
                 materialization = event.step_materialization_data.materialization
                 if name_of(materialization.asset_key) == table.name:
@@ -273,7 +273,7 @@ class _Events:
             table.seconds = at - self._started.get(table.name, at)
 
 
-def _reason(event: dg.DagsterEvent) -> str:
+def reason_of(event: dg.DagsterEvent) -> str:
     """Why a step failed: the innermost error, without Dagster's messages around it."""
     failure = event.step_failure_data
     if failure.user_failure_data is not None and failure.user_failure_data.description:

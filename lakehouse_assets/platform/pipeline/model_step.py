@@ -5,6 +5,7 @@ on the feature set, so of two runs at once one decides. How a model is trained i
 `registry.decisions`.
 """
 
+import getpass
 import hashlib
 import importlib.metadata
 import inspect
@@ -242,6 +243,11 @@ class ModelStep:
             metrics=training.metrics,
             breakdowns=training.breakdowns,
             files={_BACKTEST: backtest.getvalue(), **{f"{name}.png": png for name, png in training.plots.items()}},
+            description=self.asset.description,
+            owner=self.asset.owner,
+            user=_user(),
+            asset=self.asset.name,
+            orchestrator_run=self.run_id,
         )
 
     def last_result(self) -> ModelStepResult:
@@ -294,6 +300,13 @@ def _code_version(function: Callable[..., Any]) -> str:
 def _environment(packages: tuple[str, ...]) -> str:
     versions = [f"{name}=={importlib.metadata.version(name)}" for name in sorted(packages)]
     return f"Python {sys.version.split()[0]} on {platform.machine()}, {', '.join(versions)}"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as in containers
+        return ""
 
 
 def _hash(content: bytes) -> str:

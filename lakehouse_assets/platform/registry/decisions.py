@@ -133,6 +133,9 @@ class ModelDecisions:
         """
         committed = self._commit(self._entry(state, decision, version, reasons=reasons, aliases=aliases), cursors)
         self.sync()
+        if committed:
+            with suppress(NoSuchModelVersion):
+                self.registry.describe(self.registry.version(self.model_name, version), decision, reasons)
         return committed
 
     def advance(self, cursors: tuple[Cursor, ...]) -> None:

@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from lakehouse_assets.platform.storage.paths import check_root
+
 # What a process sets wins over these. MLflow reads most of them when it is imported.
 ENVIRONMENT: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -27,6 +29,16 @@ ENVIRONMENT: Final = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # else uv.lock and pyproject.toml of the working directory go into every model
 }
 _SQLITE: Final = "sqlite:///"
+_NOWHERE: Final = "/artifacts"
+# Where MLflow stores addresses of artifacts. Trace tags are in no module of MLflow that could be asked: a test holds this list.
+_ADDRESSES: Final = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("trace_tags", "value"),
+)
 # By the scheme of the artifact root: the module that MLflow reaches that store with, and how it is installed.
 _ARTIFACT_STORES: Final = {
     "s3": ("boto3", "'lakehouse-assets[bucket]'"),
@@ -49,7 +61,10 @@ def load_mlflow(module: str = "mlflow") -> Any:
 
 
 def prepare_store(tracking_uri: str, artifact_root: str) -> None:
-    """Create the SQLite database of `tracking_uri`, or upgrade it to the installed MLflow, exactly once.
+    """Create the SQLite database of `tracking_uri`, upgrade it to the installed MLflow, and bring it along to another place, exactly once.
+
+    MLflow stores absolute addresses of artifacts. When the artifact root is another one than last time, because the folder was moved,
+    copied or restored elsewhere, all addresses below the old one are rewritten, so that a copy never writes into its original.
 
     Any number of processes may call this at the same moment; it costs less than a millisecond when there is nothing to
     do. A new database appears under its name only when it is whole, so a killed process leaves nothing half made. An
@@ -59,23 +74,41 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
     `mlflow db upgrade` runs on it.
 
     Raises:
-        ValueError: The path of the database holds characters that MLflow would decode to another path.
+        StorageError: The path of the database holds characters that MLflow would decode to another path.
     """
     database = _sqlite_file(tracking_uri)
     if database is None:
         return
     database.parent.mkdir(parents=True, exist_ok=True)
-    release = _installed_release()
-    with _locked(database.with_name(f"{database.name}.lock")) as prepared_by:
+    prepared = [release := _installed_release(), artifact_root]
+    with _locked(database.with_name(f"{database.name}.lock")) as note:
         if database.exists():
-            if prepared_by.read() == release:
+            before = note.read().splitlines()
+            if before == prepared:
                 return
-            _upgrade(tracking_uri, database, backup=database.with_name(f"{database.name}.before-{release}"))
+            if before[:1] != [release]:
+                _upgrade(tracking_uri, database, backup=database.with_name(f"{database.name}.before-{release}"))
+            _relocate(database, before[1] if len(before) > 1 else None, artifact_root)
         else:
             _create(database, artifact_root)
-        prepared_by.seek(0)
-        prepared_by.truncate()
-        prepared_by.write(release)
+        note.seek(0)
+        note.truncate()
+        note.write("\n".join(prepared))
+
+
+def damaged_database(tracking_uri: str) -> Path | None:
+    """MLflow's database if it is a file and cannot be read as one; MLflow is not imported."""
+    database = _sqlite_file(tracking_uri)
+    if database is None or not database.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        return None  # the disk is full or read-only, or the file is locked: it may be whole
+    except sqlite3.DatabaseError:
+        return database
+    return None
 
 
 def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:
@@ -142,11 +175,7 @@ def _sqlite_file(tracking_uri: str) -> Path | None:
     if not tracking_uri.startswith(_SQLITE):
         return None
     path = tracking_uri.removeprefix(_SQLITE)
-    if any(character in path for character in "%?#"):
-        raise ValueError(
-            f"MLflow cannot keep its database at {path!r}: '%', '?' and '#' mean something else in a database address. "
-            "Choose a folder without them."
-        )
+    check_root(path)
     return Path(path)
 
 
@@ -163,14 +192,30 @@ def _create(database: Path, artifact_root: str) -> None:
     unfinished = database.with_name(f"{database.name}.new")
     for leftover in database.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()
-    # The store is opened with the artifact root, because the first one to open it writes the default experiment.
+    # The first one to open the store writes the default experiment, and spells its address into SQL: a quote would end the text.
     stores = load_mlflow("mlflow.store.tracking.sqlalchemy_store")
-    store = stores.SqlAlchemyStore(f"{_SQLITE}{unfinished}", artifact_root)
+    store = stores.SqlAlchemyStore(f"{_SQLITE}{unfinished}", _NOWHERE)
     store.engine.dispose()
+    _relocate(unfinished, _NOWHERE, artifact_root)
     with closing(sqlite3.connect(unfinished)) as connection:
         # Readers and a writer at once, and half the time a write; the mode stays with the file.
         connection.execute("PRAGMA journal_mode = WAL")
     unfinished.rename(database)
+
+
+def _relocate(database: Path, old: str | None, new: str) -> None:
+    """Rewrite the addresses below one artifact root to another, all or none."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        if old is None:  # the note was lost; the default experiment has always been directly below the root
+            found = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+            old = new if found is None else found[0].rpartition("/")[0]
+        if old == new:
+            return
+        for table, column in _ADDRESSES:
+            statement = f"UPDATE {table} SET {column} = :new || substr({column}, length(:old) + 1) "  # noqa: S608 names of our own
+            connection.execute(
+                statement + f"WHERE {column} = :old OR substr({column}, 1, length(:old) + 1) = :old || '/'", {"old": old, "new": new}
+            )
 
 
 def _upgrade(tracking_uri: str, database: Path, *, backup: Path) -> None:

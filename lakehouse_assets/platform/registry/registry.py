@@ -6,7 +6,8 @@ Which version has which alias is decided elsewhere: `decisions` commits it to th
 import atexit
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,11 +16,17 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, Final
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
+from lakehouse_assets.platform.registry.model_card import NOTE, version_text, with_decision
 from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER
 from lakehouse_assets.platform.registry.training_run import CODE_VERSION, FINGERPRINT, TABLES, TrainingRun, log_run
+from lakehouse_assets.platform.storage.disk import reason
+from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
+_DEFAULT_EXPERIMENT: Final = "0"
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
 PREVIOUS: Final = "previous"
@@ -112,9 +119,17 @@ class Registry:
         return cls(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
 
     def prepare(self) -> None:
-        """Create or upgrade the database now rather than on the first call: see `prepare_store`."""
+        """Create or upgrade the database now rather than on the first call: see `prepare_store`.
+
+        Raises:
+            DatabaseUnavailable: It cannot be opened: the disk is full or can only be read, or the file is damaged.
+        """
         prepare_artifacts(self.artifact_root)
-        prepare_store(self.tracking_uri, self.artifact_root)
+        try:
+            prepare_store(self.tracking_uri, self.artifact_root)
+        except (sqlite3.Error, SQLAlchemyError, OSError) as error:
+            why = reason(error, Path(self.tracking_uri.removeprefix("sqlite:///")).parent) or str(error).splitlines()[0]
+            raise DatabaseUnavailable(f"MLflow's database cannot be used: {why}") from error
 
     def server_command(self, port: int, host: str = "127.0.0.1") -> tuple[list[str], dict[str, str]]:
         """How to start the MLflow web server over this registry, once it is prepared: see `mlflow_store.server_command`."""
@@ -131,13 +146,14 @@ class Registry:
         client = self._client()
         logged = log_run(client, self._experiment(client, training.model_name), training)
         with _allowing("RESOURCE_ALREADY_EXISTS"):
-            client.create_registered_model(training.model_name)
+            client.create_registered_model(training.model_name, tags={"owner": training.owner}, description=training.description)
         # The source is the location and not models:/<id>: MLflow would look that up in the process's global store.
         registered = client.create_model_version(
             training.model_name,
             source=logged.artifact_location,
             run_id=logged.source_run_id,
             tags=training.tags(),
+            description=version_text(training),
             model_id=logged.model_id,
         )
         # As MLflow's own register_model does, so that its web pages lead from the run to the version.
@@ -212,6 +228,12 @@ class Registry:
                 changed = True
         return changed
 
+    def describe(self, version: ModelVersion, decision: str, reasons: Sequence[str]) -> None:
+        """Write what was decided about a version, and why, on its page. It is idempotent, and only for people."""
+        client = self._client()
+        text = client.get_model_version(version.model_name, str(version.version)).description or ""
+        client.update_model_version(version.model_name, str(version.version), with_decision(text, decision, reasons))
+
     def model_folder(self, version: ModelVersion) -> Path:
         """The folder that the model was saved in: on the local disk itself, from a bucket a copy.
 
@@ -257,7 +279,10 @@ class Registry:
     def _experiment(self, client: Any, name: str) -> str:
         with _allowing("RESOURCE_ALREADY_EXISTS"):
             # The location is given, else MLflow would write to ./mlruns.
-            client.create_experiment(name, artifact_location=f"{self.artifact_root.rstrip('/')}/{name}")
+            tags = {"mlflow.experimentKind": "custom_model_development", NOTE: f"Trainings of the model {name}, one run each."}
+            client.create_experiment(name, artifact_location=f"{self.artifact_root.rstrip('/')}/{name}", tags=tags)
+            # What is in the way of the others: it has no runs, unless somebody logs one without naming an experiment.
+            client.set_experiment_tag(_DEFAULT_EXPERIMENT, NOTE, "Runs that name no experiment. Models have experiments of their own.")
         return str(client.get_experiment_by_name(name).experiment_id)
 
     def _versions(self, condition: str) -> list[ModelVersion]:

@@ -19,6 +19,7 @@ from typing import Any, Final, TypeVar
 import polars as pl
 
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
+from lakehouse_assets.platform.registry.model_card import NOTE, USER, version_text
 from lakehouse_assets.platform.registry.model_package import SavedModel, save_model
 
 T = TypeVar("T")
@@ -87,6 +88,11 @@ class TrainingRun:
         breakdowns: Scores of parts of it, by name. In such a frame the float columns are scores, the text columns name
             the part, and an integer column, at most one, is the step, so that a score by horizon is drawn as a curve.
         files: Contents by path: plots, manifests and what else is worth keeping.
+        description: Of the model, for people.
+        owner: Who answers for the model.
+        user: Who trained it.
+        asset: Name of the asset that trained it, `product.layer.name`.
+        orchestrator_run: Id of the run of the orchestrator that trained it.
     """
 
     model_name: str
@@ -104,6 +110,11 @@ class TrainingRun:
     metrics: Mapping[str, float] = field(default_factory=dict)
     breakdowns: Mapping[str, pl.DataFrame] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    description: str = ""
+    owner: str = ""
+    user: str = ""
+    asset: str = ""
+    orchestrator_run: str = ""
 
     def tags(self) -> dict[str, str]:
         """What the run and the version say about where they come from."""
@@ -123,7 +134,9 @@ def log_run(client: Any, experiment_id: str, training: TrainingRun) -> Any:
         MLflow's logged model: its `source_run_id`, `model_id` and `artifact_location` are what a version needs.
     """
     started = int(training.started_at.timestamp() * 1000)
-    run = client.create_run(experiment_id, start_time=started, tags=training.tags(), run_name=f"{training.started_at:%Y-%m-%d %H:%M}")
+    tags = training.tags() | {USER: training.user, NOTE: version_text(training)}
+    run_name = f"{training.model_name.rpartition('.')[2]} {training.started_at:%Y-%m-%d %H:%M}"
+    run = client.create_run(experiment_id, start_time=started, tags=tags, run_name=run_name)
     run_id = run.info.run_id
     try:
         logged_model = _log_model(client, experiment_id, run_id, training)

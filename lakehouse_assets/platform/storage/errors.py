@@ -32,8 +32,16 @@ class NoSuchTable(StorageError):
     """The table does not exist (yet)."""
 
 
+class TableDamaged(StorageError):
+    """The newest version of a table cannot be opened. Older ones may be whole."""
+
+
 class NoSuchVersion(StorageError):
     """The table does not have that version (any more)."""
+
+
+class DatabaseUnavailable(StorageError):
+    """The database of Dagster or of MLflow cannot be opened or written. Tables do not need it to be read."""
 
 
 class BucketRefused(StorageError):

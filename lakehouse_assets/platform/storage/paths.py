@@ -3,8 +3,9 @@
 Which values a column may have for other reasons is the contract's business.
 """
 
+import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, unquote
 
 import polars as pl
@@ -13,22 +14,24 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.storage.errors import ScopeError, StorageError
 
 _LOCAL = "file://"
-# `=` looks like a partition to Polars, `*` and `?` like a pattern; delta-rs decodes `%` twice and does not take the others.
-_NOT_IN_A_ROOT = frozenset("=*?%[]^|\\")
+# `=` looks like a partition to Polars, `*` and `?` like a pattern; delta-rs decodes `%` twice, ends an address at `#`, and does not take
+# the others. The addresses of databases, as MLflow has them, end at `?` and `#` too, and `%` is decoded in them.
+NOT_IN_A_ROOT: Final = frozenset("=*?%[]^|\\#")
 # Delta reads both as null, so a row would come back with another value than it was written with.
 _READ_AS_NULL = ("", "__HIVE_DEFAULT_PARTITION__")
 _LONGEST_FOLDER = 255
 
 
 def check_root(root: str) -> None:
-    """Refuse a root below which tables could be written but not read again.
+    """Refuse a folder below which tables or databases could be written but not read again.
 
     Raises:
-        StorageError: It has one of the characters `=`, `*`, `?`, `%`, `[`, `]`, `^`, `|` or a backslash.
+        StorageError: Its whole path, with the folder of the process before it, has one of `NOT_IN_A_ROOT`.
     """
-    wrong = sorted(_NOT_IN_A_ROOT.intersection(root))
+    place = root if "://" in root else os.path.abspath(root)  # noqa: PTH100 the path as it stands, links are not followed
+    wrong = sorted(NOT_IN_A_ROOT.intersection(place))
     if wrong:
-        raise StorageError(f"tables cannot live in {root!r} because of {' '.join(wrong)} in its path: choose another folder")
+        raise StorageError(f"tables cannot live in {place!r} because of {' '.join(wrong)} in its path: choose another folder")
 
 
 def check_partition_values(frame: pl.DataFrame, columns: Sequence[str], table: str) -> None:

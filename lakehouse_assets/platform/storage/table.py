@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,10 +19,11 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from lakehouse_assets.platform.storage import data_files, paths, predicates, types
 from lakehouse_assets.platform.storage import table_cache as opened
+from lakehouse_assets.platform.storage.bucket import is_bucket
 from lakehouse_assets.platform.storage.change_feed import CHANGE_TYPE, change_feed, last_change, layout_changed, only_appended, step
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, cursor_of, with_retries
 from lakehouse_assets.platform.storage.commit_log import commits
-from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError
+from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion, SchemaMismatch, ScopeError, TableDamaged
 from lakehouse_assets.platform.storage.predicates import ColumnValues
 
 HISTORY: Final = 100
@@ -64,6 +66,7 @@ class Table:
         Raises:
             NoSuchTable: It was never created.
             NoSuchVersion: It does not have that version.
+            TableDamaged: Its newest version cannot be opened.
             SchemaMismatch: It uses column mapping, which readers through Arrow return as nulls.
         """
         try:
@@ -73,12 +76,20 @@ class Table:
                 raise self._no_version(version) from error
             raise NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {self.name}` makes it") from error
         except (DeltaError, OverflowError) as error:
-            if version is None:
-                raise
-            raise self._no_version(version) from error
+            if version is not None:
+                raise self._no_version(version) from error
+            raise self._damaged(str(error).splitlines()[0]) from error
+        if version is None and not is_bucket(self.uri) and not Path(self.uri, "_delta_log", f"{table.version():020d}.json").stat().st_size:
+            raise self._damaged(f"its last commit, version {table.version()}, is empty")
         if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise SchemaMismatch(f"table {self.name} uses column mapping, which Arrow readers return as nulls: rewrite it without")
         return table
+
+    def _damaged(self, why: str) -> TableDamaged:
+        return TableDamaged(
+            f"table {self.name} cannot be opened: {why}. `lakehouse restore {self.name} --last-whole` goes back to its last whole version, "
+            "and the next run brings it up to date"
+        )
 
     def _no_version(self, version: int) -> NoSuchVersion:
         return NoSuchVersion(f"table {self.name} has no version {version} (any more): see `lakehouse history {self.name}`")

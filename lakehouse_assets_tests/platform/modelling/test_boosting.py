@@ -29,13 +29,13 @@ def test_columns_that_would_end_the_process_are_refused_by_name(kind):
     with pytest.raises(TypeError, match="'odd'"):
         make_dataset(rows, ["a", "odd"], "y", weight="w", seed=1)
     with pytest.raises(TypeError, match="'b'"):
-        predict(booster(), rows.with_columns(b="odd"))
+        predict(booster(), ["a", "b"], rows.with_columns(b="odd"))
 
 
 def test_columns_are_found_by_name_whatever_their_order():
-    straight = predict(booster(), ROWS)
+    straight = predict(booster(), ["a", "b"], ROWS)
     assert straight.n_unique() > 1
-    assert predict(booster(), ROWS.select("w", "b", "y", "a")).equals(straight)
+    assert predict(booster(), ["a", "b"], ROWS.select("w", "b", "y", "a")).equals(straight)
 
 
 def test_codes_of_categories_split_as_categories():

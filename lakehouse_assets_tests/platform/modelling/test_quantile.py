@@ -1,5 +1,7 @@
 """Quantile models: in order, honest, and the same bytes from the same rows."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -87,6 +89,23 @@ def test_a_saved_model_comes_back_as_it_was(tmp_path):
     assert loaded.predict(sample(50, 7)).equals(model.predict(sample(50, 7)))
     assert saved(loaded, tmp_path / "b") == bytes_before
     assert loaded.features == tuple(FEATURES)
+
+
+ODD_NAMES = ["net revenue", "price[£]", "a:b", 'q"x', "größe", "x,y", "{}", "a\\b", "名", "", "f1", "f0"]
+
+
+def test_a_column_may_have_any_name(tmp_path):
+    rows = sample(300, 3).with_columns(pl.col("x").pow(power + 1).alias(name) for power, name in enumerate(ODD_NAMES))
+    model = fit_quantiles(
+        rows, ODD_NAMES, "y", weight="w", quantiles=(0.5,), parameters={"num_leaves": 3}, rounds=3, seed=1, compute=Local(), categorical=[]
+    )
+    model.save(tmp_path)
+    loaded = load_quantile_model(tmp_path)
+    assert loaded.features == tuple(ODD_NAMES)
+    assert loaded.predict(rows.select(reversed(ODD_NAMES))).equals(model.predict(rows))
+    assert loaded.predict(rows)["p50"].n_unique() > 1
+    with pytest.raises(ValueError, match=re.escape("price[£]")):
+        loaded.predict(rows.drop("price[£]"))
 
 
 @pytest.mark.parametrize("quantiles", [(0.1, 0.9), (0.9, 0.5, 0.1), (0.1, 0.5, 0.8), (0.5, 0.5)])

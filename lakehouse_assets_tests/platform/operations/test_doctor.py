@@ -15,8 +15,9 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations import doctor
-from lakehouse_assets.platform.operations.doctor import Checkup
+from lakehouse_assets.platform.operations.doctor import whole
+from lakehouse_assets.platform.operations.doctor.examine import examine
+from lakehouse_assets.platform.operations.doctor.findings import Checkup
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
@@ -47,7 +48,7 @@ def checkup(settings, registry=no_model):
 
 
 def wrong(checkup):
-    return [finding for finding in checkup.examine() if finding.severity != "note"]
+    return [finding for finding in examine(checkup) if finding.severity != "note"]
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +68,13 @@ def healthy(template, settings):
 
 
 def test_a_healthy_lakehouse_has_notes_alone(healthy):
-    assert [(f.severity, f.table, f.fix) for f in checkup(healthy).examine()] == [
+    assert [(f.severity, f.table, f.fix) for f in examine(checkup(healthy))] == [
         ("note", f"{SILVER}__quarantine", f"lakehouse quarantine show {SILVER}")
     ]
 
 
 def test_an_empty_lakehouse_is_healthy(settings):
-    assert list(checkup(settings).examine()) == []
+    assert list(examine(checkup(settings))) == []
 
 
 # --- troubles: each makes one, and says which table, how bad, what is said, and what mends it
@@ -283,7 +284,7 @@ def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
         raise OSError("no permission")
         yield
 
-    monkeypatch.setattr(doctor, "OF_A_TABLE", (fails,))
+    monkeypatch.setattr("lakehouse_assets.platform.operations.doctor.examine.OF_A_TABLE", (fails,))
     assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be looked at: no permission"}
 
 
@@ -291,5 +292,5 @@ def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
 def test_the_path_of_a_refused_file_is_said_once(reason):
     now = datetime.now(UTC)
     files = pl.DataFrame({"feed": "raw", "path": "2026/r.csv", "event": landing.REFUSED, "reason": reason, "at": now})
-    (found,) = doctor.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
+    (found,) = whole.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
     assert "(2026/r.csv: the header lacks 'x')" in found.what

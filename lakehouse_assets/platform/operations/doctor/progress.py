@@ -1,0 +1,65 @@
+"""Checks of whether a lakehouse goes on: runs that failed, tables that stay behind their sources, models that nothing is scored with."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
+from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage.table import Table
+
+# The sensor looks every minute; a table that is behind for longer has a reason for it.
+_LONG_BEHIND = timedelta(hours=1)
+
+
+def failed_run(checkup: Checkup) -> Iterator[Finding]:
+    """Tables at which the last run failed."""
+    for name, why in checkup.failures.items():
+        what = f"the last run failed here: {why.removeprefix(f'{name}: ')}"
+        yield Finding("error", name, what, "" if checkup.is_running else "fix the cause, then: lakehouse run")
+
+
+def behind(checkup: Checkup) -> Iterator[Finding]:
+    """Tables whose sources have changed for longer than a run takes, while nothing runs."""
+    if checkup.is_running:
+        return
+    for asset in checkup.declarations:
+        table = checkup.lakehouse.table(asset.name)
+        if not isinstance(asset, TableDeclaration) or not table.exists():
+            continue
+        try:
+            sources = [name for name in Refresh(asset, checkup.lakehouse, "").pending() if name in asset.sources()]
+            since = {name: _changed_after(checkup.lakehouse.table(name), table.cursor(name)) for name in sources}
+        except StorageError:
+            continue  # that is a finding of its own
+        late = {name: at for name, at in since.items() if at is not None and checkup.now - at > _LONG_BEHIND}
+        if late:
+            at = min(late.values())
+            what = f"it is behind since {at:%Y-%m-%d %H:%M} UTC, when {', '.join(late)} changed, and nothing runs"
+            yield Finding("warning", asset.name, what, f"lakehouse run {asset.name}")
+
+
+def _changed_after(source: Table, version: int | None) -> datetime | None:
+    """When the first commit was made that was not read; by the clock of its writer."""
+    at: datetime | None = None
+    for commit in source.commits():
+        if version is not None and commit["version"] <= version:
+            break
+        at = commit["at"]
+    return at
+
+
+def no_champion(checkup: Checkup) -> Iterator[Finding]:
+    """Models that were decided about and have no champion, so that nothing is scored."""
+    for asset in checkup.declarations:
+        if not isinstance(asset, ModelDeclaration) or not (ledger := checkup.lakehouse.table(asset.name)).exists():
+            continue
+        last = last_decision(ledger.scan())
+        if last is not None and last["champion"] is None:
+            why = " ".join(last["reasons"].split("\n"))
+            what = f"no version is champion, so nothing is scored. Version {last['version']} was {last['decision']}: {why}"
+            fix = f"lakehouse models promote {asset.name} {last['version']} --reason TEXT"
+            yield Finding("warning", asset.name, what, fix)

@@ -1,0 +1,154 @@
+"""Checks of the lakehouse as a whole: landed files, models, what keeps runs from going on. Checks of one table are in `tables`."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
+from lakehouse_assets.platform.operations.doctor.progress import behind, failed_run, no_champion
+from lakehouse_assets.platform.operations.maintenance import models_in_use
+from lakehouse_assets.platform.storage import disk, inventory
+from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
+
+_LONG_WAIT = timedelta(hours=1)
+_SAMPLE = 3
+
+
+def dead_runs(checkup: Checkup) -> Iterator[Finding]:
+    """Runs that were killed: recorded as under way, with nobody working on them."""
+    for run_id, words in checkup.dead_runs.items():
+        what = f"{words} has not ended, and its process is gone; the next run ends it and frees the pool slots that it holds"
+        yield Finding("warning", "lakehouse", what, f"lakehouse runs end {run_id[:8]}")
+
+
+def stuck_files(checkup: Checkup) -> Iterator[Finding]:
+    """Files that were refused, that changed after they were read, or that wait though nothing runs."""
+    for event, severity, problem, fix in (
+        (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
+        (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
+    ):
+        for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
+            reasons = "; ".join(_with_path(row["path"], row["reason"]) for row in files.head(_SAMPLE).to_dicts())
+            more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
+            what = f"{counted(files.height, 'file')} of feed {feed} {problem} ({reasons}{more})"
+            yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+    waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
+    if not checkup.is_running and waiting.height:
+        paths = ", ".join(waiting["path"].head(_SAMPLE))
+        yield Finding(
+            "warning",
+            landing.LOG,
+            f"{counted(waiting.height, 'file was', 'files were')} found and not read, and nothing runs: {paths}",
+            "lakehouse run",
+        )
+
+
+def _with_path(path: str, reason: str) -> str:
+    """A reason with the whole path of its file in front; most begin with the path or the file's name already."""
+    begun = next((name for name in (path, PurePosixPath(path).name) if reason.startswith(name)), None)
+    return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
+
+
+def orphans(checkup: Checkup) -> Iterator[Finding]:
+    """Tables that nobody declares any more, each with its quarantine; a product of which all are so is one finding, with one command."""
+    stored: dict[str, dict[str, Table]] = {}
+    for table in checkup.lakehouse.tables():
+        base = table.name.removesuffix(QUARANTINE_SUFFIX)
+        if not base.startswith(PLATFORM):
+            stored.setdefault(base.split(".")[0], {}).setdefault(base, table)
+    for product, tables in stored.items():
+        lost = [name for name, table in tables.items() if name not in checkup.declared and not checkup.known & {name, table.name}]
+        if len(lost) == len(tables) > 1:
+            what = f"no product declares its {len(lost)} tables any more: {', '.join(sorted(lost))}"
+            yield Finding("warning", product, what, _move_product(checkup.lakehouse, product))
+            continue
+        for name in lost:
+            yield Finding("warning", name, "no product declares this table", move_away(checkup.lakehouse, tables[name]))
+
+
+def _move_product(lakehouse: Lakehouse, product: str) -> str:
+    """The command that takes all tables of a product out of the lakehouse without deleting them."""
+    root = lakehouse.root.rstrip("/")
+    if "://" in root:
+        return f"move all objects below {root}/{product}/ to a place outside {root}"
+    return f"mv {shlex.quote(f'{root}/{product}')} {shlex.quote(f'{root}/../{product}.removed')}"
+
+
+def lost_pins(checkup: Checkup) -> Iterator[Finding]:
+    """Models in use whose training tables cannot be read any more at the versions that they were trained on."""
+    models = {asset.name: asset for asset in checkup.declarations if isinstance(asset, ModelDeclaration)}
+    for version in models_in_use(checkup.lakehouse, checkup.declarations, checkup.maintenance.registry):
+        for name, number in version.tables.items():
+            if not _is_readable(checkup.lakehouse.table(name), number):
+                model = models[version.model_name]
+                yield Finding(
+                    "error",
+                    model.name,
+                    f"version {version.version} of {version.model_name} ({', '.join(version.aliases)}) was trained on version {number} of "
+                    f"{name}, which cannot be read any more: it cannot be reproduced",
+                    f"lakehouse train {model.name} --force",
+                )
+
+
+def _is_readable(table: Table, version: int) -> bool:
+    try:
+        return inventory.files_of(table.delta(version)) <= set(inventory.take(table).data)
+    except StorageError:
+        return False
+
+
+def full_disk(checkup: Checkup) -> Iterator[Finding]:
+    """A disk on which commits and databases begin to fail, and what takes the most of it."""
+    if "://" in checkup.lakehouse.root:
+        return
+    tables = Path(checkup.lakehouse.root).absolute()
+    if not tables.is_dir() or (left := disk.free(tables)) >= disk.LEAST_FREE:
+        return
+    sizes = {table.name: _size(Path(table.uri)) for table in checkup.lakehouse.tables()}
+    sizes |= {f"{path.name}/": _size(path) for path in tables.parent.iterdir() if path.is_dir() and path != tables}
+    largest = sorted(sizes, key=lambda name: -sizes[name])[:_SAMPLE]
+    most = ", ".join(f"{name} ({disk.size(sizes[name])})" for name in largest)
+    what = f"the disk of {tables.parent} is full: {disk.size(left)} are free. Most is taken by {most}. Nothing that was committed is lost"
+    fix = "make room there; `lakehouse maintenance` deletes what no version needs any more; then `lakehouse run`"
+    yield Finding("error", "lakehouse", what, fix)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def unusable_history(error: DatabaseUnavailable, dagster_home: Path) -> Finding:
+    """Databases of Dagster that cannot be opened: they hold the history of runs and checks, and nothing that a table needs."""
+    home = shlex.quote(str(dagster_home))
+    fix = f"mv {home} {home}.damaged && lakehouse run" if "damaged" in str(error) else ""
+    what = str(error).removesuffix(". `lakehouse doctor` says which")
+    return Finding("error", "dagster", f"{what}. They hold the history of runs and checks; no table needs them", fix)
+
+
+def unusable_registry(database: Path) -> Finding:
+    """A damaged database of MLflow: the files of models stay, and who was champion when is in the ledgers."""
+    what = f"MLflow's database {database} is damaged: put a copy of it back, or train again. Files of models and the ledgers are not in it"
+    name = shlex.quote(str(database))
+    return Finding("error", "mlflow", what, f"mv {name} {name}.damaged && lakehouse train")
+
+
+OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (
+    full_disk,
+    dead_runs,
+    failed_run,
+    stuck_files,
+    orphans,
+    behind,
+    no_champion,
+    lost_pins,
+)

@@ -1,0 +1,38 @@
+"""What MLflow's pages say about a model and its versions: descriptions that a person reads first. What is decided is in `decisions`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.registry.training_run import TrainingRun
+
+# Tags that MLflow's pages know.
+NOTE: Final = "mlflow.note.content"
+USER: Final = "mlflow.user"
+PAGES: Final = "/#/models?workflowType=machine_learning"
+"""Of MLflow's web server: the models. Without the parameter its pages are about language models."""
+_DECISION: Final = "\n\n### Decision\n\n"
+_MOST_METRICS: Final = 12
+
+
+def model_page(name: str, version: int) -> str:
+    """The page of a version on MLflow's web server."""
+    return f"/#/models/{name}/versions/{version}?workflowType=machine_learning"
+
+
+def version_text(training: "TrainingRun") -> str:
+    """The card of a version: what it was trained on, by whom, and how good it is."""
+    tables = "\n".join(f"| {table.name} | {table.version} | {table.rows:,} |" for table in training.tables)
+    metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in list(training.metrics.items())[:_MOST_METRICS])
+    asset = "/".join(training.asset.split("."))
+    made = f"Trained {training.started_at:%Y-%m-%d %H:%M} UTC by {training.user or 'nobody who is known'}, seed {training.seed}."
+    origin = f"\n\nDagster: asset `{asset}` (page `/assets/{asset}`), run `{training.orchestrator_run}`." if training.asset else ""
+    return (
+        f"{made}{origin}\n\n### Data\n\n| table | version | rows |\n| --- | --- | --- |\n{tables}"
+        f"\n\n### Metrics\n\n| metric | value |\n| --- | --- |\n{metrics}"
+    )
+
+
+def with_decision(text: str, decision: str, reasons: Sequence[str]) -> str:
+    """A card with what was decided about the version last, and why."""
+    return text.split(_DECISION, maxsplit=1)[0] + _DECISION + f"**{decision}**\n\n" + "\n".join(f"- {reason}" for reason in reasons)
