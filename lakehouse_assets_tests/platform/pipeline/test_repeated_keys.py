@@ -92,7 +92,7 @@ def test_nothing_is_written_when_a_key_comes_twice(shop, declaration, amount):
         with pytest.raises(ContractBroken) as error:
             attempt()
         assert f"{declaration.name}: its function returned 1 keys more than once" in str(error.value)
-        assert "month=2" in str(error.value)
+        assert "month = 2" in str(error.value)
         assert "group by exactly these columns, or add one to the key" in str(error.value)
         assert state(shop, declaration) == before
     assert Refresh(declaration, shop, "run").pending() == [SOURCE]
@@ -151,6 +151,6 @@ def test_the_command_says_what_is_wrong_and_its_exit_code_is_one(tmp_path, monke
     values = json.loads(second.stdout)
     assert values["failed"] == [gold.name]
     (failed,) = [one for one in values["tables"] if one["table"] == gold.name]
-    assert "its function returned 1 keys more than once (2 of 2 rows), the first: month=2, code=tea" in failed["error"]
+    assert "its function returned 1 keys more than once (2 of 2 rows), the first: month = 2, code = tea" in failed["error"]
     assert state(shop, gold) == before
     assert shop.table(SOURCE).count() == 3
