@@ -26,7 +26,7 @@ from lakehouse_assets.settings import Settings, parse_location
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.declarations.loading import BrokenProduct
-    from lakehouse_assets.platform.operations.doctor import Finding
+    from lakehouse_assets.platform.operations.doctor.findings import Finding
     from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
     from lakehouse_assets.scaffold.new import NewProduct
@@ -447,7 +447,7 @@ class Client:
 
 
 def _broken(products: "Iterable[BrokenProduct]") -> "Iterator[Finding]":
-    from lakehouse_assets.platform.operations.doctor import Finding
+    from lakehouse_assets.platform.operations.doctor.findings import Finding
 
     for product in products:
         fix = "fix the file that is named, then run: lakehouse run"
