@@ -85,7 +85,15 @@ def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
     assert json.loads(lakehouse("show", "--json", "sales.gold.daily_revenue", "--version", "0").stdout) == []
     history = json.loads(lakehouse("history", "--json", "sales.gold.daily_revenue").stdout)
     assert [commit["version"] for commit in history] == [1, 0]
-    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == ["audit", "cache", "dagster", "landing", "tables"]
+    assert sorted(path.name for path in (tmp_path / "root").iterdir()) == [
+        ".root.lock",
+        "audit",
+        "cache",
+        "dagster",
+        "landing",
+        "root.json",
+        "tables",
+    ]
     assert not (tmp_path / "mlruns").exists()
 
 

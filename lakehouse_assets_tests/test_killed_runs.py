@@ -198,7 +198,7 @@ def test_a_run_that_is_ended_from_outside_stops(child, lakehouse, how):
 
 def test_a_run_of_the_command_line_is_shown_with_its_job_code_location_and_user(lakehouse):
     defs = definitions(lakehouse.settings, lakehouse.context.products)
-    assert _job_of(defs, selection_of([], defs), [])[0].name == REFRESH
+    assert _job_of(defs, selection_of([], defs, lakehouse.context.models), [])[0].name == REFRESH
     assert lakehouse.run(["sales.bronze.products"]) is not None
     label = f"__repository__@{LOCATION}"
     with instance(lakehouse.settings) as opened:

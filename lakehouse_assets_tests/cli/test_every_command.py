@@ -149,7 +149,7 @@ def test_a_verb_that_is_none_is_answered_with_the_command_that_was_meant(call):
 def test_a_last_word_is_enough_for_every_command_that_takes_a_table(call):
     last = SILVER.rsplit(".", 1)[-1]
     for words in (("show",), ("history",), ("quarantine", "show"), ("contracts", "show"), ("files", "origin"), ("contracts", "export")):
-        assert call(*words, last).output == call(*words, SILVER).output
+        assert call(*words, last).stdout == call(*words, SILVER).stdout
 
 
 def test_what_is_shown_of_how_much_is_said(call):

@@ -39,6 +39,11 @@ def lakehouse(template, settings, monkeypatch, tmp_path):
     return call
 
 
+def products_in(settings) -> int:
+    """How many products there are, those among them that a later snapshot has retired."""
+    return tables_of(settings).table(SILVER).scan().collect()["stock_code"].n_unique()
+
+
 def test_maintenance_says_what_it_would_do_and_does_it(lakehouse, settings):
     before = tables_of(settings).table(BRONZE).version()
     planned = {row["table"]: row for row in json.loads(lakehouse("maintenance", "--dry-run", "--json").stdout)}
@@ -82,7 +87,7 @@ def test_a_table_goes_back_when_it_was_agreed_to(lakehouse, settings):
     assert table.version() == SMALL_FILES_A_PARTITION
     agreed = lakehouse(*words, input="y\n")
     assert agreed.exit_code == 0
-    assert (table.count(), table.version()) == (3, SMALL_FILES_A_PARTITION + 1)
+    assert (products_in(settings), table.version()) == (3, SMALL_FILES_A_PARTITION + 1)
     assert "Nothing to do." in lakehouse(*words, "--yes").stdout
     assert "restore" in lakehouse("history", SILVER).stdout
 
@@ -96,7 +101,7 @@ def test_a_run_goes_back_by_the_beginning_of_its_name(lakehouse, settings):
     assert done["done"]
     assert tables_of(settings).table(BRONZE).count() == SMALL_FILES_A_PARTITION - 1
     run_products(settings, [BRONZE, SILVER])
-    assert tables_of(settings).table(SILVER).count() == SMALL_FILES_A_PARTITION
+    assert products_in(settings) == SMALL_FILES_A_PARTITION
     assert "more than one run begins with" in lakehouse("restore", "--run", "run-numb", "--yes").stderr
 
 

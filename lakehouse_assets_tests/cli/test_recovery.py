@@ -30,7 +30,8 @@ def root(template, tmp_path) -> Path:
 
 
 def rows(root: Path) -> list[str]:
-    return sorted(tables_of(Settings.load({"LAKEHOUSE_ROOT": str(root)})).table(SILVER).scan().collect()["stock_code"])
+    """The products, those among them that a later snapshot has retired."""
+    return sorted(tables_of(Settings.load({"LAKEHOUSE_ROOT": str(root)})).table(SILVER).scan().collect()["stock_code"].unique())
 
 
 @pytest.mark.parametrize("content", [b"", b'{"commitInfo":{"timest'])

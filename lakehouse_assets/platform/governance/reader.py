@@ -29,8 +29,8 @@ CONTRACTS = platform_tables.CONTRACTS
 
 
 def to_stderr(text: str) -> None:
-    """Print a line for the person, apart from the rows."""
-    sys.stderr.write(printable(text) + "\n")
+    """Print lines for the person, apart from the rows; data in them is made fit for a terminal."""
+    sys.stderr.write("\n".join(printable(line) for line in text.split("\n")) + "\n")
 
 
 class Notices:

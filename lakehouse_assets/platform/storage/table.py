@@ -79,11 +79,18 @@ class Table:
             if version is not None:
                 raise self._no_version(version) from error
             raise self._damaged(str(error).splitlines()[0]) from error
-        if version is None and not is_bucket(self.uri) and not Path(self.uri, "_delta_log", f"{table.version():020d}.json").stat().st_size:
+        if version is None and self._is_empty_commit(table.version()):
             raise self._damaged(f"its last commit, version {table.version()}, is empty")
         if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
             raise SchemaMismatch(f"table {self.name} uses column mapping, which Arrow readers return as nulls: rewrite it without")
         return table
+
+    def _is_empty_commit(self, version: int) -> bool:
+        """Whether a commit has no content, as after a power failure: delta-rs opens the table without it."""
+        if is_bucket(self.uri):
+            return False  # a bucket puts whole objects
+        commit = Path(self.uri, "_delta_log", f"{version:020d}.json")
+        return commit.exists() and not commit.stat().st_size  # it may be in a checkpoint alone
 
     def _damaged(self, why: str) -> TableDamaged:
         return TableDamaged(

@@ -51,7 +51,7 @@ def test_a_model_without_a_champion(healthy, champion):
     entry = ledger_entry(
         "kept as challenger" if champion is None else "promoted",
         1,
-        model_name="revenue_forecast.daily_revenue",
+        model_name="revenue_forecast.models.daily_revenue",
         origin=None,
         reasons=["It is worse than the naive one."],
         sequence=1,
@@ -66,7 +66,7 @@ def test_a_model_without_a_champion(healthy, champion):
         return
     finding = findings["warning", LEDGER]
     assert "It is worse than the naive one." in finding.what
-    assert finding.fix == "lakehouse models promote revenue_forecast.daily_revenue 1 --reason TEXT"
+    assert finding.fix == "lakehouse models promote revenue_forecast.models.daily_revenue 1 --reason TEXT"
 
 
 class NoModels:

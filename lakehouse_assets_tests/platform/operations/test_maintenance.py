@@ -144,8 +144,8 @@ def test_maintenance_has_a_job_and_a_schedule_of_its_own(settings):
     key = key_of(maintenance.LOG)
     graph = found.resolve_asset_graph()
     assert key in graph.get_all_asset_keys()
-    assert key not in selection_of([], found)
-    assert selection_of([maintenance.LOG], found) == {key}
+    assert key not in selection_of([], found, [])
+    assert selection_of([maintenance.LOG], found, []) == {key}
     assert found.resolve_job_def("maintenance").asset_layer.executable_asset_keys == {key}
     for job in ("refresh", "train"):
         assert key not in found.resolve_job_def(job).asset_layer.executable_asset_keys

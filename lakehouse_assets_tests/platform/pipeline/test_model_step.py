@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform.declarations.tables import FunctionError
 from lakehouse_assets.platform.registry import decisions as decisions_room
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
@@ -253,7 +254,7 @@ def test_a_rollback_is_recorded_and_scored_once_and_undone_by_another(demo):
 def test_without_a_previous_champion_there_is_no_rollback(demo):
     demo.land(error=2.0)
     demo.run()
-    with pytest.raises(LookupError, match=r"demo\.level has no previous champion to go back to"):
+    with pytest.raises(LookupError, match=r"demo\.models\.level has no previous champion to go back to"):
         demo.step().rollback()
     assert decisions(demo) == [(1, "promoted", None)]
 
@@ -330,7 +331,7 @@ def test_a_champion_that_was_deleted_from_mlflow_is_retired(demo):
     client(demo).delete_model_version(MODEL, "2")
     assert demo.run().champion is None
     assert decisions(demo)[2:] == [(2, "retired by hand in MLflow", 2)]
-    with pytest.raises(LookupError, match=r"MLflow has no version 2 of demo\.level\. There are: 1"):
+    with pytest.raises(LookupError, match=r"MLflow has no version 2 of demo\.models\.level\. There are: 1"):
         demo.step().rollback()
     assert demo.step().promote(1, "The other one is gone.").champion == 1
     assert demo.run().champion == 1
@@ -344,7 +345,7 @@ def test_a_version_that_somebody_else_registered_is_recorded_and_refused_with_a_
     assert demo.step().run().champion == 3
     entry = demo.decisions()[-1]
     assert (entry["decision"], entry["training_tables"], entry["seed"]) == ("promoted by hand in MLflow", None, None)
-    with pytest.raises(LookupError, match=r"version 3 of demo\.level holds no model that can be loaded here"):
+    with pytest.raises(FunctionError, match=r"version 3 of demo\.models\.level holds no model that can be loaded here"):
         demo.predict()
     demo.land(error=1.0, origins=6)
     assert demo.run().reasons[-1] == "It becomes champion: the champion so far, version 3, was tested on none of the same rows."
@@ -374,9 +375,9 @@ def test_a_version_is_promoted_by_hand_with_a_reason_and_only_once(demo):
 
 def test_a_promotion_by_hand_needs_a_version_that_exists_and_a_reason(demo):
     promoted_twice(demo)
-    with pytest.raises(LookupError, match=r"MLflow has no version 9 of demo\.level\. There are: 1, 2"):
+    with pytest.raises(LookupError, match=r"MLflow has no version 9 of demo\.models\.level\. There are: 1, 2"):
         demo.step().promote(9, "Why not.")
-    with pytest.raises(ValueError, match=r"say why version 1 of demo\.level becomes champion"):
+    with pytest.raises(ValueError, match=r"say why version 1 of demo\.models\.level becomes champion"):
         demo.step().promote(1, " ")
     assert len(decisions(demo)) == 2
 

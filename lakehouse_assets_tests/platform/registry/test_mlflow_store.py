@@ -33,7 +33,9 @@ def versions_in(database: Path) -> list[int]:
 def open_when_all_are_ready(folder: Path, barrier, outcomes) -> None:
     barrier.wait(timeout=120)
     try:
-        outcomes.put(Registry.under(folder).versions(MODEL))
+        registry = Registry.under(folder)
+        registry.prepare()
+        outcomes.put(registry.versions(MODEL))
     except Exception as error:  # noqa: BLE001 it is the outcome
         outcomes.put(repr(error))
 
