@@ -51,7 +51,13 @@ def _included(_app: Any, _path: Path, _parent: str, content: list[str]) -> None:
         content[0] = content[0].replace(written, shown)
 
 
+def _literal(_app: Any, _context: Any, lines: list[str]) -> None:
+    """Helps of commands are plain text: a star in them is no emphasis."""
+    lines[:] = [line.replace("*", r"\*") for line in lines]
+
+
 def setup(app: Any) -> None:
     """Sphinx's hook."""
     app.connect("source-read", _generate)
     app.connect("include-read", _included)
+    app.connect("sphinx-click-process-description", _literal)

@@ -40,7 +40,7 @@ def new(
     \b
     Examples:
       lakehouse new library --from loans.csv books.csv
-      lakehouse new shop --from 2026/*.csv --key order_id,line --time ordered_at --land
+      lakehouse new shop --from orders.csv lines.csv --key order_id,line --time ordered_at --land
     """
     opened = client()
     written = opened.new_product(product, [*first, *files], keys=keys, times=times)
