@@ -12,12 +12,12 @@ from rich.console import Console
 from lakehouse_assets.cli.complete import TABLES
 from lakehouse_assets.cli.shared import JSON, client, command, progress_console
 from lakehouse_assets.cli.tables import MOMENT
-from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.cli.terminal import add_row, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.platform.wording import counted, listed, size
 
 if TYPE_CHECKING:
     from lakehouse_assets.client.restores import PlannedRestore
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum", "log cleaned up": "clean up the log"}
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 _SAMPLE = 3
@@ -26,7 +26,7 @@ _SAMPLE = 3
 # --- maintenance
 
 
-@command()
+@command(interrupted="Each table is whole: `lakehouse maintenance` does the rest.")
 @click.argument("tables", nargs=-1, shell_complete=TABLES)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @JSON
@@ -74,15 +74,6 @@ def _print_maintained(rows: list[dict[str, Any]]) -> None:
     say(f"{counted(len(rows), 'table')} checked, {len(busy)} needed maintenance, {freed} freed.")
 
 
-def size(count: float) -> str:
-    """Bytes in the largest unit that says enough."""
-    for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-
-
 # --- doctor
 
 
@@ -118,7 +109,7 @@ def _print_findings(findings: list[dict[str, Any]]) -> None:
 # --- restore
 
 
-@command()
+@command(interrupted="Each table is whole: the same command restores the rest.")
 @click.argument("table", required=False, shell_complete=TABLES)
 @click.option("--version", type=click.IntRange(0), help="To this version.")
 @click.option("--at", type=MOMENT, help="To this moment, in UTC.")
@@ -197,11 +188,10 @@ def _print_plan(plan: "PlannedRestore", to: Console) -> None:
     if values["readers"]:
         say(f"The next run recomputes what is affected downstream: {', '.join(values['readers'])}.", to=to)
     for feed, paths in plan.missing_files.items():
-        sample = ", ".join(paths[:_SAMPLE]) + (f" and {len(paths) - _SAMPLE} more" if len(paths) > _SAMPLE else "")
         say(
             ("warning", "yellow"),
             f" {counted(len(paths), 'file is', 'files are')} not in the landing zone of feed {feed} any more, so these rows do not come "
-            f"again: {sample}. To keep them, put the files back first, from the archive if they were moved there.",
+            f"again: {listed(paths, _SAMPLE)}. To keep them, put the files back first, from the archive if they were moved there.",
             to=to,
         )
     say("The landing log and the model ledgers stay as they are: `lakehouse models rollback MODEL` is for models.", to=to)

@@ -1,13 +1,7 @@
 """`lakehouse run` and `lakehouse train`: bring tables and models up to date and show how far each is."""
 
-import atexit
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
@@ -16,18 +10,17 @@ from lakehouse_assets.cli.complete import MODELS, TABLES
 from lakehouse_assets.cli.progress import progress
 from lakehouse_assets.cli.shared import JSON, client, command, progress_console
 from lakehouse_assets.cli.status import print_champion
-from lakehouse_assets.cli.terminal import console, counted, print_json, say
+from lakehouse_assets.cli.terminal import console, print_json, say
+from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
     from lakehouse_assets.platform.orchestration.run import Outcome
 
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
-# What a terminal, a service manager and `docker stop` end a command with. The exit code is as shells have it: 128 and the signal's number.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@command()
+@command(interrupted="Nothing is lost: `lakehouse run` resumes where this run stopped.")
 @click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
 @click.option("--partition", help="The partition of a partitioned @dg.asset; without it, such assets are left out.")
@@ -49,7 +42,7 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, a
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 
 
-@command()
+@command(interrupted="Nothing is lost: `lakehouse train` resumes where this run stopped.")
 @click.argument("models", nargs=-1, shell_complete=MODELS)
 @click.option("--force", is_flag=True, help="Train also where no feature has changed, as after a change of the code.")
 @JSON
@@ -65,8 +58,8 @@ def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
 
 
 def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:
-    """Train with progress, and print what became of each model; the exit code. An interrupt ends the process."""
-    with _interruptible("train"), progress(progress_console(as_json=as_json)) as on_progress:
+    """Train with progress, and print what became of each model; the exit code."""
+    with progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.train(models, force=force, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
@@ -80,16 +73,6 @@ def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force:
     return 1 if outcome is not None and outcome.failed else 0
 
 
-@contextmanager
-def _interruptible(command: str) -> Iterator[None]:
-    """Say what an interrupt means, and end the process."""
-    try:
-        with _interrupted_by_signals():
-            yield
-    except KeyboardInterrupt as interrupt:
-        _exit_at_once(interrupt, command)
-
-
 def run_and_print(
     lakehouse: "Client",
     selection: tuple[str, ...] = (),
@@ -99,8 +82,8 @@ def run_and_print(
     as_json: bool = False,
     hints: bool = True,
 ) -> int:
-    """Run with progress, and print what became of each table and what to do next; the exit code. An interrupt ends the process."""
-    with _interruptible("run"), progress(progress_console(as_json=as_json)) as on_progress:
+    """Run with progress, and print what became of each table and what to do next; the exit code."""
+    with progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.run(selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
@@ -120,41 +103,6 @@ def run_and_print(
         for model in lakehouse.without_champion():
             say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
     return 1 if outcome is not None and outcome.failed else 0
-
-
-class _Signalled(KeyboardInterrupt):
-    def __init__(self, number: int) -> None:
-        super().__init__("Interrupted" if number == signal.SIGINT else f"Interrupted by {signal.Signals(number).name}")
-        self.number = number
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let each of the signals that end a command interrupt it as Ctrl-C does. One that is ignored, as under `nohup`, stays so."""
-
-    def interrupt(number: int, _: FrameType | None) -> NoReturn:
-        raise _Signalled(number)
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _exit_at_once(interrupt: KeyboardInterrupt, command: str) -> NoReturn:
-    """End the process without the interpreter's shutdown: it crashes under threads of Polars that are still in a product's function."""
-    with suppress(OSError):  # the terminal may be gone
-        click.echo(f"{str(interrupt) or 'Interrupted'}. Nothing is lost: `lakehouse {command}` resumes where this run stopped.", err=True)
-    atexit._run_exitfuncs()  # noqa: SLF001 - temporary folders are removed there
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody may be reading any more
-            stream.flush()
-    os._exit(128 + getattr(interrupt, "number", signal.SIGINT))
 
 
 def _as_values(outcome: "Outcome | None") -> dict[str, Any]:

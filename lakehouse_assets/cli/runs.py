@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from lakehouse_assets.cli.shared import JSON, Noun, client
-from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.cli.terminal import add_row, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.platform.wording import counted, listed
 
 _SHORT = 8
 _TABLES = 3
@@ -50,8 +51,7 @@ def _what(row: dict[str, Any]) -> str:
     tables = row["tables"]
     if not tables:
         return str(row["job"])
-    more = f" and {len(tables) - _TABLES} more" if len(tables) > _TABLES else ""
-    return ", ".join(tables[:_TABLES]) + more
+    return listed(tables, _TABLES)
 
 
 @runs.command()

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lakehouse_assets.cli.shared import JSON, client, command
-from lakehouse_assets.cli.terminal import add_row, ago, counted, grid, optional, print_grid, print_json, right, say, say_remedy
+from lakehouse_assets.cli.terminal import add_row, ago, grid, optional, print_grid, print_json, right, say, say_remedy
+from lakehouse_assets.platform.wording import counted
 
 _ENDED = {"SUCCESS": ("succeeded", "green"), "FAILURE": ("failed", "red"), "CANCELED": ("was interrupted", "yellow")}
 _SHOWN = 10

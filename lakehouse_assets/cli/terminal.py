@@ -22,8 +22,6 @@ from rich.text import Text
 
 from lakehouse_assets.platform.wording import counted, printable
 
-__all__ = ["counted"]
-
 _GAP = 2
 _LEAST_FOLDED = 24
 # In a file or a pipe there is no edge: a row is a line.

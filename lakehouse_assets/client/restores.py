@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.client.runs import Runs
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.operations.last_whole import LastWhole
@@ -36,9 +37,7 @@ class PlannedRestore:
 
     def runs_under_way(self) -> list[str]:
         """The ids of runs under way: what they write while a table is restored is not part of it."""
-        from lakehouse_assets.platform.operations.run_records import runs_under_way
-
-        return runs_under_way(self.context.settings.dagster_home)
+        return Runs(self.context).under_way()
 
     def carry_out(self) -> dict[str, int]:
         """Restore; the version of each table afterwards."""

@@ -106,12 +106,12 @@ def a_killed_write(settings):
     path.write_bytes(b"half")
     at = time.time() - timedelta(days=8).total_seconds()
     os.utime(path, (at, at))
-    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse maintenance {GOLD}"
+    return GOLD, "warning", "1 file (4 B) that no commit names", f"lakehouse maintenance {GOLD}"
 
 
 def a_lost_file(settings):
     Path(tables_of(settings).table(GOLD).delta().file_uris()[0]).unlink()
-    return GOLD, "error", "files are gone", "mv "
+    return GOLD, "error", "of its files", "mv "
 
 
 def a_source_made_anew(settings):

@@ -18,7 +18,7 @@ from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.storage import inventory, maintenance
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, size
 
 _MANY: Final = 4
 # Maintenance comes at night; only what it should have found by then is a finding.
@@ -32,21 +32,22 @@ def missing_files(patient: Patient) -> Iterator[Finding]:
     """Data files that the newest version names and that are not there."""
     missing = inventory.files_of(patient.delta) - set(patient.stock.data)
     if missing:
-        what = f"{len(missing)} of its files are gone, so it cannot be read: {min(missing)}"
+        what = f"{counted(len(missing), 'of its files is', 'of its files are')} gone, so it cannot be read: {min(missing)}"
         yield patient.finding("error", what, rebuild(patient))
 
 
 def small_files(patient: Patient) -> Iterator[Finding]:
     """Partitions with so many small files that maintenance cannot have looked at them for long; what the next night puts right is none."""
     if patient.state.crowded and patient.state.small_files >= _MANY * maintenance.SMALL_FILES_A_PARTITION * len(patient.state.crowded):
-        what = f"{patient.state.small_files} small files, and {len(patient.state.crowded)} partitions with too many of them"
+        crowded = counted(len(patient.state.crowded), "partition")
+        what = f"{patient.state.small_files:,} small files, and {crowded} with too many of them"
         yield patient.finding("warning", what, f"lakehouse maintenance {base_name(patient)}")
 
 
 def long_log(patient: Patient) -> Iterator[Finding]:
     """A log that readers have to read commit by commit."""
     if patient.stock.log_entries > _LONG_LOG:
-        what = f"{patient.stock.log_entries} commits since the last checkpoint: opening it takes longer than it has to"
+        what = f"{patient.stock.log_entries:,} commits since the last checkpoint: opening it takes longer than it has to"
         yield patient.finding("warning", what, f"lakehouse maintenance {base_name(patient)}")
 
 
@@ -58,7 +59,7 @@ def leftovers(patient: Patient) -> Iterator[Finding]:
         yield patient.finding("note", f"{error}: vacuum leaves this table alone")
         return
     if left:
-        what = f"{len(left)} files ({sum(left.values()):,} bytes) that no commit names, as a killed write leaves them: {min(left)}"
+        what = f"{counted(len(left), 'file')} ({size(sum(left.values()))}) that no commit names, as a killed write leaves them: {min(left)}"
         yield patient.finding("warning", what, f"lakehouse maintenance {base_name(patient)}")
 
 
