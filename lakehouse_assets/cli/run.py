@@ -4,19 +4,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from lakehouse_assets.cli.complete import MODELS, TABLES
 from lakehouse_assets.cli.progress import progress
 from lakehouse_assets.cli.shared import JSON, client, command, progress_console
 from lakehouse_assets.cli.status import print_champion
-from lakehouse_assets.cli.terminal import console, print_json, say
+from lakehouse_assets.cli.terminal import print_json, say
 from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
     from lakehouse_assets.platform.orchestration.run import Outcome
 
+_SHOWN = 5
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
 
 
@@ -66,7 +66,7 @@ def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force:
     elif outcome is None:
         say("Nothing to do: no feature has changed since the last training. `--force` trains all the same.")
     else:
-        _print(outcome, console(), "train")
+        _print(outcome, "train")
         for champion in lakehouse.champions():
             if champion["model"] in outcome.tables:
                 print_champion(champion)
@@ -85,8 +85,9 @@ def run_and_print(
     """Run with progress, and print what became of each table and what to do next; the exit code."""
     with progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.run(selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+    duplicates = [] if outcome is None else lakehouse.files.duplicates(outcome.run_id)
     if as_json:
-        print_json(_as_values(outcome))
+        print_json(_as_values(outcome) | {"duplicates": duplicates})
     elif outcome is None and lakehouse.nothing_landed():
         feeds = ", ".join(sorted(lakehouse.context.policy.feeds()))
         say(
@@ -98,7 +99,11 @@ def run_and_print(
         count = len(lakehouse.context.declarations) - len(lakehouse.context.models)
         say(f"Nothing to do: no file waits, and all {count} tables are up to date.")
     else:
-        _print(outcome, console(), "run")
+        for file in duplicates[:_SHOWN]:
+            say(("left out", "yellow"), f" {file['feed']}/{file['path']}: {file['reason']}")
+        if len(duplicates) > _SHOWN:
+            say(f"{counted(len(duplicates) - _SHOWN, 'more file')} left out: `lakehouse files` lists them")
+        _print(outcome, "run")
     if hints and not as_json and (outcome is None or not outcome.failed):
         for model in lakehouse.without_champion():
             say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
@@ -127,19 +132,19 @@ def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
     }
 
 
-def _print(outcome: "Outcome", to: Console, verb: str) -> None:
+def _print(outcome: "Outcome", verb: str) -> None:
     for warning in outcome.warnings:
-        say(("warning ", "yellow"), warning, to=to)
+        say(("warning ", "yellow"), warning)
     for table in outcome.failed:
         error = (table.error or "").removeprefix(f"{table.name}: ")
-        say(("failed  ", "red"), f"{table.name}: {error}", to=to)
+        say(("failed  ", "red"), f"{table.name}: {error}")
     if outcome.skipped:
-        say(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed", to=to)
+        say(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed")
     done = [table for table in outcome.tables.values() if table.state == "done"]
     seconds = sum(table.seconds for table in outcome.tables.values())
     counts = [counted(len(done), "table") + " up to date", *([f"{len(outcome.failed)} failed"] if outcome.failed else [])]
     counts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
-    say((f"{', '.join(counts)}, {seconds:.0f} s", "dim"), to=to)
+    say((f"{', '.join(counts)}, {seconds:.0f} s", "dim"))
     if outcome.failed:
         again = "Fix the errors above, then run "
-        say(f"\n{again}", (f"lakehouse {verb}", "bold"), " again. It resumes where this run stopped.", to=to)
+        say(f"\n{again}", (f"lakehouse {verb}", "bold"), " again. It resumes where this run stopped.")

@@ -20,7 +20,7 @@ def runs() -> None:
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
 @JSON
-def list_(limit: int, as_json: bool) -> None:
+def list_runs(limit: int, as_json: bool) -> None:
     """The newest runs, and all that have not ended.
 
     A run is `dead` if it has not ended and its process is gone: the next run ends it.

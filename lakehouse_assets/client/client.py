@@ -14,7 +14,7 @@ from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
-from lakehouse_assets.client.restores import PlannedLastWhole, PlannedRestore, plan_last_whole, plan_restore
+from lakehouse_assets.client.restores import PlannedLastGood, PlannedRestore, plan_last_good, plan_restore
 from lakehouse_assets.client.runs import Runs
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
@@ -286,15 +286,15 @@ class Client:
         """
         return plan_restore(self.context, table, version, at, run)
 
-    def restore_last_whole(self, table: str | None = None) -> PlannedLastWhole:
-        """Plan to bring damaged tables, or one of them, back to their last whole versions, as after a power failure.
+    def restore_last_good(self, table: str | None = None) -> PlannedLastGood:
+        """Plan to bring damaged tables, or one of them, back to their last good versions, as after a power failure.
 
         Nothing is done before `carry_out()` of the plan.
 
         Raises:
-            ValueError: The table is whole.
+            ValueError: The table is intact.
         """
-        return plan_last_whole(self.context, table)
+        return plan_last_good(self.context, table)
 
     # --- operations
 

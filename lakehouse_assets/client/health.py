@@ -34,7 +34,7 @@ def _findings(context: Context) -> "Iterator[Finding]":
     from lakehouse_assets.platform.operations import run_records
     from lakehouse_assets.platform.operations.doctor.examine import examine
     from lakehouse_assets.platform.operations.doctor.findings import Checkup
-    from lakehouse_assets.platform.operations.doctor.whole import broken_product, unusable_history, unusable_registry
+    from lakehouse_assets.platform.operations.doctor.lakehouse_checks import broken_product, unusable_history, unusable_registry
     from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
     from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 

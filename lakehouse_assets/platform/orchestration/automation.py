@@ -119,8 +119,8 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
             try:
                 files = ingestion(feed, context.resources.lakehouse).pending()
             except Exception as error:  # whatever it is, it must not hide the files of the other feeds
-                context.log.exception("The files of feed %s cannot be looked at.", feed.feed.name)
-                failures.append(f" Feed {feed.feed.name} cannot be looked at: {error}")
+                context.log.exception("The files of feed %s cannot be listed.", feed.feed.name)
+                failures.append(f" Feed {feed.feed.name} cannot be listed: {error}")
             else:
                 if files.height:
                     pending[feed.feed.name] = files

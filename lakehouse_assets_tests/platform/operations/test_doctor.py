@@ -15,7 +15,7 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations.doctor import whole
+from lakehouse_assets.platform.operations.doctor import lakehouse_checks
 from lakehouse_assets.platform.operations.doctor.examine import examine
 from lakehouse_assets.platform.operations.doctor.findings import Checkup
 from lakehouse_assets.platform.operations.maintenance import Maintenance
@@ -158,13 +158,13 @@ def an_interrupted_batch(settings):
 def a_refused_file(settings):
     land_text(settings, "products", "bad.csv", b"")
     run_products(settings, ["sales"])
-    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv is empty", "lakehouse files retry bad.csv"
+    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv is empty", "lakehouse files retry products/bad.csv"
 
 
 def a_changed_file(settings):
     land_text(settings, "invoices", "first.csv", INVOICES + "\n")
     run_products(settings, ["sales"])
-    return landing.LOG, "warning", "changed after it was read", "lakehouse files reread first.csv"
+    return landing.LOG, "warning", "changed after it was read", "lakehouse files reread invoices/first.csv"
 
 
 def a_newer_protocol(settings):
@@ -280,17 +280,17 @@ def test_a_model_whose_training_tables_are_gone(healthy):
 
 
 def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
-    def fails(patient):
+    def fails(checked):
         raise OSError("no permission")
         yield
 
     monkeypatch.setattr("lakehouse_assets.platform.operations.doctor.examine.OF_A_TABLE", (fails,))
-    assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be looked at: no permission"}
+    assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be examined: no permission"}
 
 
 @pytest.mark.parametrize("reason", ["r.csv: the header lacks 'x'", "2026/r.csv: the header lacks 'x'", "the header lacks 'x'"])
 def test_the_path_of_a_refused_file_is_said_once(reason):
     now = datetime.now(UTC)
     files = pl.DataFrame({"feed": "raw", "path": "2026/r.csv", "event": landing.REFUSED, "reason": reason, "at": now})
-    (found,) = whole.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
+    (found,) = lakehouse_checks.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
     assert "(2026/r.csv: the header lacks 'x')" in found.what

@@ -1,4 +1,4 @@
-"""Checks of the lakehouse as a whole: landed files, models, what keeps runs from going on. Checks of one table are in `tables`."""
+"""Checks of what is about no single table: landed files, models, disk, databases. Checks of one table are in `table_checks`."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +13,8 @@ from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
-from lakehouse_assets.platform.operations.doctor.progress import behind, failed_run, no_champion
+from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion
+from lakehouse_assets.platform.operations.landed_files import remedies
 from lakehouse_assets.platform.operations.maintenance import models_in_use
 from lakehouse_assets.platform.storage import disk, inventory
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
@@ -34,14 +35,16 @@ def dead_runs(checkup: Checkup) -> Iterator[Finding]:
 
 def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     """Files that were refused, that changed after they were read, or that wait though nothing runs."""
-    for event, severity, problem, fix in (
-        (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
-        (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
-    ):
+    problems = {
+        landing.REFUSED: "could not be read",
+        landing.CHANGED: "changed after it was read, so its new content is in no table",
+    }
+    for event, problem in problems.items():
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
             reasons = listed([_with_path(path, reason) for path, reason in files.select("path", "reason").iter_rows()], _SAMPLE, "; ")
             what = f"{counted(files.height, 'file')} of feed {feed} {problem} ({reasons})"
-            yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+            words, read, ignore = remedies(feed, files["path"][0], event)
+            yield Finding("warning", landing.LOG, what, f"{words}: {read}. Leave it: {ignore}")
     waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
     if not checkup.is_running and waiting.height:
         paths = listed(waiting["path"].to_list(), _SAMPLE)
