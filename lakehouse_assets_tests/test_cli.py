@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from lakehouse_assets import open_lakehouse
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.platform.orchestration.instance import runs_under_way
-from lakehouse_assets.settings import Settings
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
@@ -190,7 +189,7 @@ def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path
     assert run.returncode == 130, errors
     assert errors == "Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.\n"
     assert [path for path in (tmp_path / "temporary").iterdir() if path.is_dir()] == []
-    assert runs_under_way(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})) == []
+    assert open_lakehouse(tmp_path / "root").runs.under_way() == []
     assert lakehouse("run", "group:sales").exit_code == 0
     assert json.loads(lakehouse("sql", "--json", "select sum(net) as net from sales.gold.daily_revenue").stdout) == [{"net": 83.4}]
 

@@ -23,7 +23,7 @@ from lakehouse_assets.client import Client, open_lakehouse
 from lakehouse_assets.platform.orchestration.automation import REFRESH
 from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.in_process_run import LOCATION, MODULE
-from lakehouse_assets.platform.orchestration.instance import instance, runs_under_way
+from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.run import _job_of, selection_of
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.settings import Settings
@@ -110,7 +110,7 @@ def test_a_run_goes_on_where_one_was_killed_that_held_a_slot(child, lakehouse):
     for day, (number, when) in enumerate(((2, "before"), (4, "after"), (1, "after"), (3, "before")), start=1):
         land(settings, day)
         assert child.run(settings.root, number, when)["signal"] == signal.SIGKILL
-        assert runs_under_way(settings) == []
+        assert lakehouse.runs.under_way() == []
         assert claimed(settings), f"place {number} is in no step"
 
         assert child.run(settings.root)["signal"] == 0

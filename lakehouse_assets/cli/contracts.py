@@ -8,7 +8,8 @@ import click
 
 from lakehouse_assets.cli.complete import TABLES
 from lakehouse_assets.cli.shared import JSON, Noun, client
-from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, say
+from lakehouse_assets.cli.terminal import add_row, folds, grid, optional, print_grid, print_json, say
+from lakehouse_assets.platform.wording import counted
 
 _CONSEQUENCES = {
     "error": "rows that break it are quarantined",

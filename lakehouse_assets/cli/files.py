@@ -11,7 +11,6 @@ from lakehouse_assets.cli.shared import JSON, Noun, client, command
 from lakehouse_assets.cli.terminal import (
     add_row,
     ago,
-    counted,
     folds,
     grid,
     line,
@@ -24,13 +23,14 @@ from lakehouse_assets.cli.terminal import (
     say,
     say_remedy,
 )
+from lakehouse_assets.platform.wording import counted
 
 _FEED = click.option("--feed", shell_complete=FEEDS, help="The feed, if several have a file of this path.")
 _FILES = 100
 _LIMIT = click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many rows.")
 
 
-@command()
+@command(interrupted="Each file has landed whole or not at all: the same command lands the rest.")
 @click.argument("feed", shell_complete=FEEDS)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only show what a run would make of them; nothing is written.")

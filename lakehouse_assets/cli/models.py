@@ -4,7 +4,8 @@ import click
 
 from lakehouse_assets.cli.complete import MODELS
 from lakehouse_assets.cli.shared import JSON, Noun, client
-from lakehouse_assets.cli.terminal import add_row, ago, counted, folds, grid, line, optional, print_json, print_paged, right, say
+from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, line, optional, print_json, print_paged, right, say
+from lakehouse_assets.platform.wording import counted
 
 _VERSIONS = 20
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from lakehouse_assets.cli.shared import client, command
-from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, right, say
+from lakehouse_assets.cli.terminal import add_row, folds, grid, optional, print_grid, right, say
+from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client

@@ -12,12 +12,12 @@ from rich.console import Console
 from lakehouse_assets.cli.complete import TABLES
 from lakehouse_assets.cli.shared import JSON, client, command, progress_console
 from lakehouse_assets.cli.tables import MOMENT
-from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.cli.terminal import add_row, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.platform.wording import counted, listed, size
 
 if TYPE_CHECKING:
     from lakehouse_assets.client.restores import PlannedRestore
 
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 _VERBS = {"compacted": "compact", "checkpointed": "checkpoint", "vacuumed": "vacuum", "log cleaned up": "clean up the log"}
 _COLOURS = {"error": "red", "warning": "yellow", "note": "blue"}
 _SAMPLE = 3
@@ -26,7 +26,7 @@ _SAMPLE = 3
 # --- maintenance
 
 
-@command()
+@command(interrupted="Each table is intact: `lakehouse maintenance` does the rest.")
 @click.argument("tables", nargs=-1, shell_complete=TABLES)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @JSON
@@ -74,15 +74,6 @@ def _print_maintained(rows: list[dict[str, Any]]) -> None:
     say(f"{counted(len(rows), 'table')} checked, {len(busy)} needed maintenance, {freed} freed.")
 
 
-def size(count: float) -> str:
-    """Bytes in the largest unit that says enough."""
-    for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-
-
 # --- doctor
 
 
@@ -118,12 +109,12 @@ def _print_findings(findings: list[dict[str, Any]]) -> None:
 # --- restore
 
 
-@command()
+@command(interrupted="Each table is intact: the same command restores the rest.")
 @click.argument("table", required=False, shell_complete=TABLES)
 @click.option("--version", type=click.IntRange(0), help="To this version.")
 @click.option("--at", type=MOMENT, help="To this moment, in UTC.")
 @click.option("--run", "run_id", help="All tables that this run wrote, to before it; the first 8 characters are enough.")
-@click.option("--last-whole", is_flag=True, help="To the last version that is whole, after a power failure; without TABLE: all tables.")
+@click.option("--last-good", is_flag=True, help="To the last version that is intact, after a power failure; without TABLE: all tables.")
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and do nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @JSON
@@ -133,7 +124,7 @@ def restore(
     version: int | None,
     at: datetime | None,
     run_id: str | None,
-    last_whole: bool,
+    last_good: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
@@ -148,12 +139,12 @@ def restore(
       lakehouse restore sales.silver.invoice_lines --version 3
       lakehouse restore sales.silver.invoice_lines --at 2026-01-31T06:00:00
       lakehouse restore --run 1f0c22b4 --dry-run
-      lakehouse restore --last-whole
+      lakehouse restore --last-good
     """
-    if last_whole:
+    if last_good:
         if version is not None or at is not None or run_id is not None:
-            raise click.UsageError("--last-whole finds the version itself: give no --version, --at or --run")
-        sys.exit(_restore_last_whole(table, dry_run=dry_run, yes=yes, as_json=as_json))
+            raise click.UsageError("--last-good finds the version itself: give no --version, --at or --run")
+        sys.exit(_restore_last_good(table, dry_run=dry_run, yes=yes, as_json=as_json))
     if (table is None) == (run_id is None):
         raise click.UsageError("name a table or a run: lakehouse restore TABLE --version N, or lakehouse restore --run ID")
     if (table is not None) != ((version is None) != (at is None)):
@@ -168,14 +159,14 @@ def restore(
     sys.exit(0 if dry_run or done is not None else 1)
 
 
-def _restore_last_whole(table: str | None, *, dry_run: bool, yes: bool, as_json: bool) -> int:
-    plan, to, done = client().restore_last_whole(table), progress_console(as_json=as_json), None
+def _restore_last_good(table: str | None, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+    plan, to, done = client().restore_last_good(table), progress_console(as_json=as_json), None
     for damaged in plan.as_values()["tables"]:
         lost = f", {counted(damaged['lost'], 'version')} lost" if damaged["lost"] else ""
-        back = f"back to version {damaged['to']}{lost}" if damaged["to"] >= 0 else "moved away: no version is whole"
+        back = f"back to version {damaged['to']}{lost}" if damaged["to"] >= 0 else "moved away: no version is intact"
         say((damaged["table"], "bold"), f": {damaged['what']}; {back}.", to=to)
     if plan.is_done:
-        say("Nothing to do: all tables are whole.", to=to)
+        say("Nothing to do: all tables are intact.", to=to)
         done = {}
     elif not dry_run and (yes or click.confirm("Restore?", err=as_json, default=False)):
         done = plan.carry_out()
@@ -197,11 +188,10 @@ def _print_plan(plan: "PlannedRestore", to: Console) -> None:
     if values["readers"]:
         say(f"The next run recomputes what is affected downstream: {', '.join(values['readers'])}.", to=to)
     for feed, paths in plan.missing_files.items():
-        sample = ", ".join(paths[:_SAMPLE]) + (f" and {len(paths) - _SAMPLE} more" if len(paths) > _SAMPLE else "")
         say(
             ("warning", "yellow"),
             f" {counted(len(paths), 'file is', 'files are')} not in the landing zone of feed {feed} any more, so these rows do not come "
-            f"again: {sample}. To keep them, put the files back first, from the archive if they were moved there.",
+            f"again: {listed(paths, _SAMPLE)}. To keep them, put the files back first, from the archive if they were moved there.",
             to=to,
         )
     say("The landing log and the model ledgers stay as they are: `lakehouse models rollback MODEL` is for models.", to=to)

@@ -7,8 +7,8 @@ import click
 
 from lakehouse_assets.cli.complete import TABLES
 from lakehouse_assets.cli.shared import JSON, Noun, client
-from lakehouse_assets.cli.terminal import add_row, ago, counted, folds, grid, print_grid, print_json, right, say
-from lakehouse_assets.platform.wording import printable
+from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, print_grid, print_json, right, say
+from lakehouse_assets.platform.wording import counted, printable
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.pipeline.replay import Replayed

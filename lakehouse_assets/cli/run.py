@@ -1,33 +1,26 @@
 """`lakehouse run` and `lakehouse train`: bring tables and models up to date and show how far each is."""
 
-import atexit
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from lakehouse_assets.cli.complete import MODELS, TABLES
 from lakehouse_assets.cli.progress import progress
 from lakehouse_assets.cli.shared import JSON, client, command, progress_console
 from lakehouse_assets.cli.status import print_champion
-from lakehouse_assets.cli.terminal import console, counted, print_json, say
+from lakehouse_assets.cli.terminal import print_json, say
+from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
     from lakehouse_assets.platform.orchestration.run import Outcome
 
+_SHOWN = 5
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
-# What a terminal, a service manager and `docker stop` end a command with. The exit code is as shells have it: 128 and the signal's number.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@command()
+@command(interrupted="Nothing is lost: `lakehouse run` resumes where this run stopped.")
 @click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
 @click.option("--partition", help="The partition of a partitioned @dg.asset; without it, such assets are left out.")
@@ -49,7 +42,7 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, a
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 
 
-@command()
+@command(interrupted="Nothing is lost: `lakehouse train` resumes where this run stopped.")
 @click.argument("models", nargs=-1, shell_complete=MODELS)
 @click.option("--force", is_flag=True, help="Train also where no feature has changed, as after a change of the code.")
 @JSON
@@ -65,29 +58,19 @@ def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
 
 
 def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:
-    """Train with progress, and print what became of each model; the exit code. An interrupt ends the process."""
-    with _interruptible("train"), progress(progress_console(as_json=as_json)) as on_progress:
+    """Train with progress, and print what became of each model; the exit code."""
+    with progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.train(models, force=force, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None:
         say("Nothing to do: no feature has changed since the last training. `--force` trains all the same.")
     else:
-        _print(outcome, console(), "train")
+        _print(outcome, "train")
         for champion in lakehouse.champions():
             if champion["model"] in outcome.tables:
                 print_champion(champion)
     return 1 if outcome is not None and outcome.failed else 0
-
-
-@contextmanager
-def _interruptible(command: str) -> Iterator[None]:
-    """Say what an interrupt means, and end the process."""
-    try:
-        with _interrupted_by_signals():
-            yield
-    except KeyboardInterrupt as interrupt:
-        _exit_at_once(interrupt, command)
 
 
 def run_and_print(
@@ -99,11 +82,12 @@ def run_and_print(
     as_json: bool = False,
     hints: bool = True,
 ) -> int:
-    """Run with progress, and print what became of each table and what to do next; the exit code. An interrupt ends the process."""
-    with _interruptible("run"), progress(progress_console(as_json=as_json)) as on_progress:
+    """Run with progress, and print what became of each table and what to do next; the exit code."""
+    with progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.run(selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+    duplicates = [] if outcome is None else lakehouse.files.duplicates(outcome.run_id)
     if as_json:
-        print_json(_as_values(outcome))
+        print_json(_as_values(outcome) | {"duplicates": duplicates})
     elif outcome is None and lakehouse.nothing_landed():
         feeds = ", ".join(sorted(lakehouse.context.policy.feeds()))
         say(
@@ -115,46 +99,15 @@ def run_and_print(
         count = len(lakehouse.context.declarations) - len(lakehouse.context.models)
         say(f"Nothing to do: no file waits, and all {count} tables are up to date.")
     else:
-        _print(outcome, console(), "run")
+        for file in duplicates[:_SHOWN]:
+            say(("left out", "yellow"), f" {file['feed']}/{file['path']}: {file['reason']}")
+        if len(duplicates) > _SHOWN:
+            say(f"{counted(len(duplicates) - _SHOWN, 'more file')} left out: `lakehouse files` lists them")
+        _print(outcome, "run")
     if hints and not as_json and (outcome is None or not outcome.failed):
         for model in lakehouse.without_champion():
             say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
     return 1 if outcome is not None and outcome.failed else 0
-
-
-class _Signalled(KeyboardInterrupt):
-    def __init__(self, number: int) -> None:
-        super().__init__("Interrupted" if number == signal.SIGINT else f"Interrupted by {signal.Signals(number).name}")
-        self.number = number
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Let each of the signals that end a command interrupt it as Ctrl-C does. One that is ignored, as under `nohup`, stays so."""
-
-    def interrupt(number: int, _: FrameType | None) -> NoReturn:
-        raise _Signalled(number)
-
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, interrupt)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _exit_at_once(interrupt: KeyboardInterrupt, command: str) -> NoReturn:
-    """End the process without the interpreter's shutdown: it crashes under threads of Polars that are still in a product's function."""
-    with suppress(OSError):  # the terminal may be gone
-        click.echo(f"{str(interrupt) or 'Interrupted'}. Nothing is lost: `lakehouse {command}` resumes where this run stopped.", err=True)
-    atexit._run_exitfuncs()  # noqa: SLF001 - temporary folders are removed there
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody may be reading any more
-            stream.flush()
-    os._exit(128 + getattr(interrupt, "number", signal.SIGINT))
 
 
 def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
@@ -179,19 +132,19 @@ def _as_values(outcome: "Outcome | None") -> dict[str, Any]:
     }
 
 
-def _print(outcome: "Outcome", to: Console, verb: str) -> None:
+def _print(outcome: "Outcome", verb: str) -> None:
     for warning in outcome.warnings:
-        say(("warning ", "yellow"), warning, to=to)
+        say(("warning ", "yellow"), warning)
     for table in outcome.failed:
         error = (table.error or "").removeprefix(f"{table.name}: ")
-        say(("failed  ", "red"), f"{table.name}: {error}", to=to)
+        say(("failed  ", "red"), f"{table.name}: {error}")
     if outcome.skipped:
-        say(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed", to=to)
+        say(f"skipped {', '.join(table.name for table in outcome.skipped)}: a table upstream failed")
     done = [table for table in outcome.tables.values() if table.state == "done"]
     seconds = sum(table.seconds for table in outcome.tables.values())
     counts = [counted(len(done), "table") + " up to date", *([f"{len(outcome.failed)} failed"] if outcome.failed else [])]
     counts += [f"{len(outcome.skipped)} skipped"] if outcome.skipped else []
-    say((f"{', '.join(counts)}, {seconds:.0f} s", "dim"), to=to)
+    say((f"{', '.join(counts)}, {seconds:.0f} s", "dim"))
     if outcome.failed:
         again = "Fix the errors above, then run "
-        say(f"\n{again}", (f"lakehouse {verb}", "bold"), " again. It resumes where this run stopped.", to=to)
+        say(f"\n{again}", (f"lakehouse {verb}", "bold"), " again. It resumes where this run stopped.")

@@ -5,7 +5,8 @@ from typing import Any
 import click
 
 from lakehouse_assets.cli.shared import JSON, Noun, client
-from lakehouse_assets.cli.terminal import add_row, counted, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.cli.terminal import add_row, folds, grid, optional, print_grid, print_json, right, say
+from lakehouse_assets.platform.wording import counted, listed
 
 _SHORT = 8
 _TABLES = 3
@@ -19,7 +20,7 @@ def runs() -> None:
 @runs.command("list")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="How many, the newest first.")
 @JSON
-def list_(limit: int, as_json: bool) -> None:
+def list_runs(limit: int, as_json: bool) -> None:
     """The newest runs, and all that have not ended.
 
     A run is `dead` if it has not ended and its process is gone: the next run ends it.
@@ -50,8 +51,7 @@ def _what(row: dict[str, Any]) -> str:
     tables = row["tables"]
     if not tables:
         return str(row["job"])
-    more = f" and {len(tables) - _TABLES} more" if len(tables) > _TABLES else ""
-    return ", ".join(tables[:_TABLES]) + more
+    return listed(tables, _TABLES)
 
 
 @runs.command()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from lakehouse_assets.cli.interrupts import interruptible
 from lakehouse_assets.cli.terminal import console
 from lakehouse_assets.platform.wording import printable
 from lakehouse_assets.settings import SettingError, variable
@@ -88,11 +89,21 @@ def _common() -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command with the options that every command has."""
+    """A command with the options that every command has.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Args:
+        interrupted: What becomes of what was begun when the command is interrupted, in a sentence; empty if it only reads.
+    """
+
+    def __init__(self, *args: Any, interrupted: str = "", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *_common()]
+        self._interrupted = interrupted
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with interruptible(self._interrupted):
+            return super().invoke(ctx)
 
 
 command = partial(click.command, cls=Command)

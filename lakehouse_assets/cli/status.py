@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.text import Text
 
 from lakehouse_assets.cli.shared import JSON, client, command
-from lakehouse_assets.cli.terminal import add_row, ago, counted, grid, optional, print_grid, print_json, right, say, say_remedy
+from lakehouse_assets.cli.terminal import add_row, ago, grid, optional, print_grid, print_json, right, say, say_remedy
+from lakehouse_assets.platform.wording import counted
 
 _ENDED = {"SUCCESS": ("succeeded", "green"), "FAILURE": ("failed", "red"), "CANCELED": ("was interrupted", "yellow")}
 _SHOWN = 10
@@ -80,17 +80,17 @@ def _print_files(values: dict[str, Any]) -> None:
         say(f"\n{len(refused) - _SHOWN:,} more: `lakehouse files list --refused`")
 
 
-def print_champion(champion: dict[str, Any], to: Console | None = None) -> None:
+def print_champion(champion: dict[str, Any]) -> None:
     """Who is champion of a model, and why."""
     last = champion["last_decision"]
     if last is None:
-        say("\nModel ", (champion["model"], "bold"), ": not trained yet.", to=to)
+        say("\nModel ", (champion["model"], "bold"), ": not trained yet.")
         return
     who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
     decision = f"Last decision: version {last['version']} {last['decision']}."
-    say("\nModel ", (champion["model"], "bold"), f": {who}. {decision}", to=to)
+    say("\nModel ", (champion["model"], "bold"), f": {who}. {decision}")
     for reason in last["reasons"]:
-        say(f"  {reason}", to=to)
+        say(f"  {reason}")
 
 
 def _print_next(values: dict[str, Any]) -> None:

@@ -12,7 +12,6 @@ from lakehouse_assets.cli.complete import TABLES
 from lakehouse_assets.cli.shared import JSON, client, command, is_quiet
 from lakehouse_assets.cli.terminal import (
     add_row,
-    counted,
     folds,
     grid,
     line,
@@ -24,6 +23,7 @@ from lakehouse_assets.cli.terminal import (
     right,
     say,
 )
+from lakehouse_assets.platform.wording import counted
 
 MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 _ROWS, _COMMITS = 20, 20

@@ -8,7 +8,6 @@ import json
 import math
 import os
 import re
-import shlex
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,8 +20,6 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from lakehouse_assets.platform.wording import counted, printable
-
-__all__ = ["counted"]
 
 _GAP = 2
 _LEAST_FOLDED = 24
@@ -94,11 +91,10 @@ def ago(moment: datetime) -> str:
 
 def say_remedy(feed: str, path: str, event: str) -> None:
     """The commands for a file that was refused, or changed after it was read."""
-    whole = shlex.quote(f"{feed}/{path}")
-    verb, what = (
-        ("retry", "Fix the file and run again, or have it read as it is") if event == "refused" else ("reread", "Have it read again")
-    )
-    say(f"{what}: ", (f"lakehouse files {verb} {whole}", "bold"), ". Leave it: ", (f"lakehouse files ignore {whole} --reason TEXT", "bold"))
+    from lakehouse_assets.platform.operations.landed_files import remedies
+
+    words, read, ignore = remedies(feed, path, event)
+    say(f"{words}: ", (read, "bold"), ". Leave it: ", (ignore, "bold"))
 
 
 # --- grids

@@ -1,23 +1,20 @@
 """The client of one root: every command of the platform as a method."""
 
 import dataclasses
-import re
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse_assets.client.context import Context, by_last_word, nearest_name
+from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
-from lakehouse_assets.client.restores import PlannedLastWhole, PlannedRestore, plan_last_whole, plan_restore
+from lakehouse_assets.client.restores import PlannedLastGood, PlannedRestore, plan_last_good, plan_restore
 from lakehouse_assets.client.runs import Runs
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
@@ -25,15 +22,8 @@ from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
-    from lakehouse_assets.platform.declarations.loading import BrokenProduct
-    from lakehouse_assets.platform.operations.doctor.findings import Finding
-    from lakehouse_assets.platform.operations.maintenance import Maintenance
     from lakehouse_assets.platform.orchestration.run import Outcome
     from lakehouse_assets.scaffold.new import NewProduct
-
-
-# A table's last word, in Dagster's selections perhaps with what is upstream and downstream of it.
-_ONE_WORD = re.compile(r"(\d*\+|\*)?([a-z_][a-z0-9_]*)(\+\d*|\*)?")
 
 
 def open_lakehouse(
@@ -259,16 +249,9 @@ class Client:
         Raises:
             ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
-        words = [self._full(word) for word in ([selection] if isinstance(selection, str) else selection)]
-        if not words and not full_refresh and partition is None and not self.pending() and not self.context.loaded.broken:
-            self.runs.end_dead()
-            return None
-        from lakehouse_assets.platform.orchestration.code_location import definitions
-        from lakehouse_assets.platform.orchestration.run import execute, selection_of
+        from lakehouse_assets.client.execution import run
 
-        defs = definitions(self.settings, self.context.products)
-        keys = selection_of(words, defs, self.context.models, partition)
-        return execute(self.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+        return run(self.context, selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
 
     def train(
         self, models: Iterable[str] = (), *, force: bool = False, on_progress: "Callable[[Outcome], None]" = lambda _: None
@@ -286,22 +269,9 @@ class Client:
         Raises:
             LookupError: No product declares a model of that name, there is no model, or the features of one do not exist yet.
         """
-        from lakehouse_assets.platform.operations.pending import untrained
+        from lakehouse_assets.client.execution import train
 
-        words = [models] if isinstance(models, str) else list(models)
-        chosen = [self.context.model(name) for name in words] or self.context.models
-        if not chosen:
-            raise LookupError("no product declares a model")
-        for model in chosen:
-            if not self.context.root.lakehouse.table(model.features).exists():
-                raise LookupError(f"{model.name} learns from {model.features}, which does not exist yet: `lakehouse run` first")
-        if not force and not untrained(self.context.root, chosen):
-            return None
-        from lakehouse_assets.platform.orchestration.code_location import definitions
-        from lakehouse_assets.platform.orchestration.run import execute, training_of
-
-        defs = definitions(self.settings, self.context.products)
-        return execute(self.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
+        return train(self.context, models, force=force, on_progress=on_progress)
 
     def restore(
         self, table: str | None = None, *, version: int | None = None, at: datetime | None = None, run: str | None = None
@@ -316,27 +286,15 @@ class Client:
         """
         return plan_restore(self.context, table, version, at, run)
 
-    def restore_last_whole(self, table: str | None = None) -> PlannedLastWhole:
-        """Plan to bring damaged tables, or one of them, back to their last whole versions, as after a power failure.
+    def restore_last_good(self, table: str | None = None) -> PlannedLastGood:
+        """Plan to bring damaged tables, or one of them, back to their last good versions, as after a power failure.
 
         Nothing is done before `carry_out()` of the plan.
 
         Raises:
-            ValueError: The table is whole.
+            ValueError: The table is intact.
         """
-        return plan_last_whole(self.context, table)
-
-    def _full(self, word: str) -> str:
-        """A word of a selection; where it is the last word of one declared name alone, with the full name."""
-        found = _ONE_WORD.fullmatch(word)
-        if found is None:
-            return word
-        full = by_last_word(found[2], self.context.policy.tables)
-        if full is None and found[2] in self.context.plain_tables:
-            full = f'key:"{found[2]}"'
-        if full is None:
-            raise ValueError(f"no table matches {found[2]!r}{nearest_name(found[2], self.context.policy.tables)}")
-        return f"{found[1] or ''}{full}{found[3] or ''}"
+        return plan_last_good(self.context, table)
 
     # --- operations
 
@@ -346,38 +304,9 @@ class Client:
         Args:
             on_progress: Called with the name of each table that something was found about.
         """
-        from lakehouse_assets.platform.operations import run_records
-        from lakehouse_assets.platform.operations.doctor.examine import examine
-        from lakehouse_assets.platform.operations.doctor.findings import SEVERITIES, Checkup
-        from lakehouse_assets.platform.operations.doctor.whole import unusable_history, unusable_registry
-        from lakehouse_assets.platform.registry.mlflow_store import damaged_database
-        from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
+        from lakehouse_assets.client.health import doctor
 
-        findings = [dataclasses.asdict(finding) for finding in _broken(self.context.loaded.broken)]
-        dead: dict[str, str] = {}
-        is_running, failures = False, {}
-        try:
-            dead = {run.run_id: str(run) for run in self.runs.dead()}
-            is_running = bool(set(run_records.runs_under_way(self.settings.dagster_home)) - dead.keys())
-            failures = self.runs.failures_of_the_last()
-        except DatabaseUnavailable as error:
-            findings.append(dataclasses.asdict(unusable_history(error, self.settings.dagster_home)))
-        if (damaged := damaged_database(self.settings.tracking_uri)) is not None:
-            findings.append(dataclasses.asdict(unusable_registry(damaged)))
-        checkup = Checkup(
-            lakehouse=self.context.root.lakehouse,
-            declarations=self.context.declarations,
-            known=self.context.loaded.catalog.external | {name for name in self.tables() if self.context.loaded.is_left_out(name)},
-            maintenance=self._maintenance,
-            is_running=is_running,
-            dead_runs=dead,
-            now=datetime.now(UTC),
-            failures=failures,
-        )
-        for finding in examine(checkup):
-            on_progress(finding.table)
-            findings.append(dataclasses.asdict(finding))
-        return sorted(findings, key=lambda finding: (SEVERITIES.index(finding["severity"]), finding["table"]))
+        return doctor(self.context, on_progress)
 
     def maintenance(
         self, tables: Sequence[str] = (), *, dry_run: bool = False, on_progress: Callable[[str], None] = lambda _: None
@@ -395,18 +324,9 @@ class Client:
         Raises:
             LookupError: There is no such table.
         """
-        rows = []
-        if dry_run:
-            for table, state in self._maintenance.states(tables):
-                on_progress(table.name)
-                names = ("files", "small_files", "bytes", "partitions", "log_entries", "unneeded_bytes")
-                counts = {name: getattr(state, name) for name in names}
-                rows.append({"table": table.name, "would_do": [*state.due], **counts, "why_not": state.unknown_why})
-            return rows
-        for done in self._maintenance.run(str(uuid.uuid4()), tables):
-            on_progress(done.table)
-            rows.append({**vars(done), "done": [*done.done], "seconds": round(done.seconds, 3)})
-        return rows
+        from lakehouse_assets.client.health import maintenance
+
+        return maintenance(self.context, tables, dry_run=dry_run, on_progress=on_progress)
 
     def serve(
         self,
@@ -435,20 +355,3 @@ class Client:
             own, host=host or own.host, web_port=port or own.web_port, mlflow_port=mlflow_port or own.mlflow_port
         )
         return serve(settings, say, mlflow=mlflow, open_browser=open_browser)
-
-    @cached_property
-    def _maintenance(self) -> "Maintenance":
-        from lakehouse_assets.platform.operations.maintenance import KEEP_ALL, Maintenance
-
-        retention, log_retention = timedelta(days=self.settings.retention_days), timedelta(days=self.settings.log_retention_days)
-        if self.context.loaded.broken:
-            retention = KEEP_ALL
-        return Maintenance(self.context.root.lakehouse, self.context.declarations, self.context.root.registry, retention, log_retention)
-
-
-def _broken(products: "Iterable[BrokenProduct]") -> "Iterator[Finding]":
-    from lakehouse_assets.platform.operations.doctor.findings import Finding
-
-    for product in products:
-        fix = "fix the file that is named, then run: lakehouse run"
-        yield Finding("error", product.name, f"{product.text} Nothing is vacuumed while a product is broken.", fix)

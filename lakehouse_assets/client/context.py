@@ -104,12 +104,6 @@ class Context:
         """The declarations. Imports the products, but not Dagster."""
         return self.loaded.catalog.declarations
 
-    @property
-    def plain_tables(self) -> frozenset[str]:
-        """The tables of assets that products define with Dagster's own means. Dagster is imported only if a product has imported it."""
-        _ = self.declarations
-        return self.products.plain_tables if "dagster" in sys.modules else frozenset()
-
     def feed(self, name: str) -> "FeedDeclaration":
         """A declared feed.
 

@@ -16,12 +16,6 @@ class Contracts:
 
     context: Context
 
-    @property
-    def _checked(self) -> Context:
-        """The context, once its declarations are checked together: of a catalog that cannot be loaded nothing can be promised."""
-        _ = self.context.products
-        return self.context
-
     def list(self) -> Values:
         """The tables with a contract: `table`, `contract`, `owner`, and how many `columns` and `rules` it has."""
         return [
@@ -32,7 +26,7 @@ class Contracts:
                 "columns": len(asset.schema),
                 "rules": len(asset.rules),
             }
-            for asset in self._checked.tables
+            for asset in self.context.tables
         ]
 
     def show(self, table: str) -> dict[str, Any]:
@@ -44,7 +38,7 @@ class Contracts:
         from lakehouse_assets.platform.pipeline import contracts
         from lakehouse_assets.platform.quality.document import document
 
-        asset = self._checked.table(table)
+        asset = self.context.table(table)
         return {
             "table": asset.name,
             "owner": asset.owner,
@@ -61,7 +55,7 @@ class Contracts:
         """
         from lakehouse_assets.platform.operations.contract_changes import contract_changes
 
-        assets = [self._checked.table(table)] if table else self._checked.tables
+        assets = [self.context.table(table)] if table else self.context.tables
         return [asdict(contract_changes(asset, self.context.declarations, self.context.root.lakehouse)) for asset in assets]
 
     def export(self, table: str) -> str:
@@ -72,7 +66,7 @@ class Contracts:
         """
         from lakehouse_assets.platform.operations.standard import as_yaml, standard
 
-        return as_yaml(standard(self.context.root.lakehouse, self._checked.table(table)))
+        return as_yaml(standard(self.context.root.lakehouse, self.context.table(table)))
 
     def export_all(self, folder: Path) -> Paths:
         """Write the contract of every table into a folder; the files."""
@@ -80,7 +74,7 @@ class Contracts:
 
         folder.mkdir(parents=True, exist_ok=True)
         paths = []
-        for asset in self._checked.tables:
+        for asset in self.context.tables:
             path = folder / f"{asset.name}{FILE_ENDING}"
             path.write_text(self.export(asset.name), encoding="utf-8")
             paths.append(path)
@@ -95,4 +89,4 @@ class Contracts:
         """
         from lakehouse_assets.platform.operations.standard import check
 
-        return check(self.context.root.lakehouse, self._checked.tables, file)
+        return check(self.context.root.lakehouse, self.context.tables, file)

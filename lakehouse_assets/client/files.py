@@ -41,6 +41,10 @@ class Files:
             _bronze_of(bronze, feed)
         return landed_files.landed_files(self.context.root.lakehouse, bronze, feed, refused=refused, path=path)
 
+    def duplicates(self, run_id: str) -> Values:
+        """The files that a run found and left out, because a file with the same content was read: `feed`, `path`, `reason`."""
+        return landed_files.duplicates(self.context.root.landing_log, run_id)
+
     def rows(self, path: str, feed: str | None = None) -> pl.LazyFrame:
         """The rows of a file in bronze, in the order of the file; `_row` is the number of the record in it.
 

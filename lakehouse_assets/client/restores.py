@@ -7,9 +7,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.client.runs import Runs
 
 if TYPE_CHECKING:
-    from lakehouse_assets.platform.operations.last_whole import LastWhole
+    from lakehouse_assets.platform.operations.last_good import LastGood
     from lakehouse_assets.platform.operations.restore import Restoration
     from lakehouse_assets.platform.storage.table import Table
 
@@ -36,9 +37,7 @@ class PlannedRestore:
 
     def runs_under_way(self) -> list[str]:
         """The ids of runs under way: what they write while a table is restored is not part of it."""
-        from lakehouse_assets.platform.operations.run_records import runs_under_way
-
-        return runs_under_way(self.context.settings.dagster_home)
+        return Runs(self.context).under_way()
 
     def carry_out(self) -> dict[str, int]:
         """Restore; the version of each table afterwards."""
@@ -65,11 +64,11 @@ class PlannedRestore:
 
 
 @dataclass(frozen=True)
-class PlannedLastWhole:
-    """Damaged tables that go back to their last whole versions, with those that had read what is lost."""
+class PlannedLastGood:
+    """Damaged tables that go back to their last good versions, with those that had read what is lost."""
 
     context: Context
-    plan: "LastWhole"
+    plan: "LastGood"
 
     @property
     def is_done(self) -> bool:
@@ -77,27 +76,27 @@ class PlannedLastWhole:
         return self.plan.is_done
 
     def carry_out(self) -> dict[str, int]:
-        """Go back; the version of each table afterwards, -1 of one that had no whole version and was moved away."""
+        """Go back; the version of each table afterwards, -1 of one that had no good version and was moved away."""
         return self.plan.carry_out(str(uuid.uuid4()))
 
     def as_values(self, done: dict[str, int] | None = None) -> dict[str, Any]:
         """The plan as plain values; with what `carry_out` returned, also the versions afterwards."""
         tables = [
-            {"table": damage.table.name, "what": damage.what, "version": damage.newest, "to": damage.whole, "lost": len(damage.commits)}
+            {"table": damage.table.name, "what": damage.what, "version": damage.newest, "to": damage.last_good, "lost": len(damage.commits)}
             for damage in self.plan.damages
         ]
         return {"tables": tables, "versions_after": done, "done": done is not None}
 
 
-def plan_last_whole(context: Context, table: str | None) -> PlannedLastWhole:
-    """What going back to the last whole versions would do.
+def plan_last_good(context: Context, table: str | None) -> PlannedLastGood:
+    """What going back to the last good versions would do.
 
     Raises:
-        RestoreRefused: The table is whole.
+        RestoreRefused: The table is intact.
     """
-    from lakehouse_assets.platform.operations.last_whole import last_whole
+    from lakehouse_assets.platform.operations.last_good import last_good
 
-    return PlannedLastWhole(context, last_whole(context.root.lakehouse, context.declarations, table))
+    return PlannedLastGood(context, last_good(context.root.lakehouse, context.declarations, table))
 
 
 def plan_restore(context: Context, table: str | None, version: int | None, at: datetime | None, run: str | None) -> PlannedRestore:

@@ -33,20 +33,16 @@ class Runs:
         with instance(self.context.settings) as opened:
             return [run for run in unfinished_runs(opened) if run.is_dead]
 
-    def failures_of_the_last(self) -> dict[str, str]:
-        """The tables at which the run that ended last failed, with the reasons. Imports Dagster only if it failed.
+    def under_way(self) -> list[str]:
+        """The ids of the runs that are under way, and whose process lives.
 
         Raises:
             DatabaseUnavailable: Dagster's databases cannot be opened.
         """
         from lakehouse_assets.platform.operations import run_records
 
-        last = run_records.last_run(self.context.settings.dagster_home)
-        if last is None or last.status == "SUCCESS":
-            return {}
-        from lakehouse_assets.platform.orchestration.failures import failed_last
-
-        return failed_last(self.context.settings)
+        dead = {run.run_id for run in self.dead()}
+        return [run_id for run_id in run_records.runs_under_way(self.context.settings.dagster_home) if run_id not in dead]
 
     def end_dead(self) -> None:
         """End the runs whose process is gone, as each run does that starts, and tell the person. Imports Dagster only if there is one."""

@@ -29,7 +29,7 @@ def status(context: Context) -> dict[str, Any]:
     from lakehouse_assets.platform.operations import run_records
     from lakehouse_assets.platform.operations.pending import nothing_landed, pending, untrained, waiting_files
 
-    root, home, whole = context.root, context.settings.dagster_home, _Whole(context)
+    root, home, readable = context.root, context.settings.dagster_home, _Readable(context)
     with _without_databases(context, "champions are as the ledgers have them"):
         context.sync_champions()
     failed: dict[str, list[run_records.FailedCheck]] = {}
@@ -37,8 +37,8 @@ def status(context: Context) -> dict[str, Any]:
     with _without_databases(context, "the last run and failed checks are not shown"):
         failed, last = run_records.failed_checks(home, _declared_checks(context)), run_records.last_run(home)
     tables = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
-    rows = [whole(partial(status_of_table, root.lakehouse, name)) for name in tables]
-    refused = whole(partial(landing.latest, root.landing_log, (landing.REFUSED, landing.CHANGED)))
+    rows = [readable(partial(status_of_table, root.lakehouse, name)) for name in tables]
+    refused = readable(partial(landing.latest, root.landing_log, (landing.REFUSED, landing.CHANGED)))
     return {
         "root": str(context.settings.root),
         "last_run": None if last is None else asdict(last),
@@ -51,12 +51,12 @@ def status(context: Context) -> dict[str, Any]:
             for row in rows
             if row is not None
         ],
-        "pending": whole(partial(pending, root, context.declarations)) or {},
-        "untrained": whole(partial(untrained, root, context.models)) or {},
-        "nothing_landed": bool(whole(partial(nothing_landed, root, context.declarations))),
-        "waiting_files": whole(partial(waiting_files, root, context.declarations)) or {},
+        "pending": readable(partial(pending, root, context.declarations)) or {},
+        "untrained": readable(partial(untrained, root, context.models)) or {},
+        "nothing_landed": bool(readable(partial(nothing_landed, root, context.declarations))),
+        "waiting_files": readable(partial(waiting_files, root, context.declarations)) or {},
         "refused_files": [] if refused is None else refused.select("feed", "path", "event", "reason").to_dicts(),
-        "champions": [one for model in context.models if (one := whole(partial(_champion, root.lakehouse, model.name))) is not None],
+        "champions": [one for model in context.models if (one := readable(partial(_champion, root.lakehouse, model.name))) is not None],
     }
 
 
@@ -71,15 +71,15 @@ def _declared_checks(context: Context) -> dict[str, frozenset[str]]:
 
 
 @dataclass(frozen=True)
-class _Whole:
+class _Readable:
     """Says of a damaged table what to do, once, and goes on without it."""
 
     context: Context
     told: set[str] = field(default_factory=set)
 
-    def __call__(self, look: Callable[[], T]) -> T | None:
+    def __call__(self, read: Callable[[], T]) -> T | None:
         try:
-            return look()
+            return read()
         except TableDamaged as error:
             if str(error) not in self.told:
                 self.told.add(str(error))

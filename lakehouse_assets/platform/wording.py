@@ -1,13 +1,15 @@
-"""Words that every room puts into its messages: counts with their noun, and text of data made fit for a terminal.
+"""Words that every room puts into its messages: counts with their noun, lists, sizes in bytes, and text of data made fit for a terminal.
 
 It knows nothing of tables or files. What a message says belongs to where it is raised.
 """
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 # Joiners of emoji and of scripts that need them: they change no direction and move no cursor.
 _HARMLESS = "\u200c\u200d"
+_UNITS = ("B", "kB", "MB", "GB", "TB")
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 
 
@@ -20,6 +22,21 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
         plural: For any other count; the noun with an s by default.
     """
     return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
+
+
+def size(count: float) -> str:
+    """Bytes in the largest unit that says enough."""
+    for unit in _UNITS:
+        if count < 1000 or unit == _UNITS[-1]:
+            break
+        count /= 1000
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:
+    """The first of some texts, and how many more there are: `a, b and 4 more`."""
+    more = len(texts) - most
+    return separator.join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def printable(text: object) -> str:

@@ -6,7 +6,8 @@ from datetime import datetime
 import click
 
 from lakehouse_assets.cli.shared import JSON, client, command, progress_console
-from lakehouse_assets.cli.terminal import counted, print_json, say
+from lakehouse_assets.cli.terminal import print_json, say
+from lakehouse_assets.platform.wording import counted
 
 
 @command()
@@ -38,7 +39,7 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
         say(f"{counted(rows, 'invoice line')} landed. Next: ", ("lakehouse run", "bold"))
 
 
-@command()
+@command(interrupted="Nothing is lost: `lakehouse run` resumes where this run stopped.")
 def demo() -> None:
     """Simulate a shop, land its files, run everything and show what came out (`make run`)."""
     from lakehouse_assets.showcase.demo import demo as run_demo

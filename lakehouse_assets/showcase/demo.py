@@ -8,8 +8,9 @@ import polars as pl
 
 from lakehouse_assets.cli.run import run_and_print, train_and_print
 from lakehouse_assets.cli.status import print_champion
-from lakehouse_assets.cli.terminal import add_row, console, counted, grid, print_grid, right, say
+from lakehouse_assets.cli.terminal import add_row, console, grid, print_grid, right, say
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
 from lakehouse_assets.showcase.simulate import simulate_shop
 
@@ -24,7 +25,10 @@ def demo(lakehouse: Client) -> int:
         say(f"A shop over {_SHOP['days']} days: {lines} in {lakehouse.settings.landing}/\n")
     if code := run_and_print(lakehouse, hints=False):
         return code
-    if lakehouse.without_champion() and (code := train_and_print(lakehouse)):
+    if not lakehouse.without_champion():
+        for champion in lakehouse.champions():
+            print_champion(champion)
+    elif code := train_and_print(lakehouse):  # which prints them as well
         return code
     _rows(lakehouse)
     _forecast(lakehouse)
@@ -50,8 +54,6 @@ def _rows(lakehouse: Client) -> None:
 
 def _forecast(lakehouse: Client) -> None:
     scored = lakehouse.table(FORECAST)
-    for champion in lakehouse.champions():
-        print_champion(champion)
     if not scored.exists() or not scored.count():
         return
     latest = newest_forecast(lambda name: lakehouse.table(name).scan()).collect()

@@ -41,7 +41,7 @@ def test_a_last_commit_that_is_not_whole(root, content):
     Path(table.uri, "_delta_log", f"{table.version():020d}.json").write_bytes(content)
     land_text(settings, "products", "3.csv", f"{HEADER}3,a,b,base,1\n")
 
-    command = f"lakehouse restore {SILVER} --last-whole"
+    command = f"lakehouse restore {SILVER} --last-good"
     for words in (("status",), ("show", SILVER), ("run", BRONZE, SILVER), ("run", SILVER)):
         result = call(root, *words)
         said = " ".join((result.stdout + result.stderr).split())
@@ -50,18 +50,18 @@ def test_a_last_commit_that_is_not_whole(root, content):
     assert found[SILVER]["fix"] in {command, "fix the cause, then: lakehouse run"}
     assert command in call(root, "doctor").stdout
 
-    assert call(root, "restore", "--last-whole", "--dry-run").exit_code == 0
-    restored = call(root, "restore", SILVER, "--last-whole", "--yes")
+    assert call(root, "restore", "--last-good", "--dry-run").exit_code == 0
+    restored = call(root, "restore", SILVER, "--last-good", "--yes")
     assert restored.exit_code == 0, restored.output
     assert call(root, "run", BRONZE, SILVER).exit_code == 0
     assert rows(root) == ["0", "1", "3"]
-    assert "Nothing to do" in call(root, "restore", "--last-whole", "--yes").stdout
+    assert "Nothing to do" in call(root, "restore", "--last-good", "--yes").stdout
     assert call(root, "doctor").exit_code == 0
-    assert "is whole" in call(root, "restore", SILVER, "--last-whole").stderr
+    assert "is intact" in call(root, "restore", SILVER, "--last-good").stderr
 
 
-def test_last_whole_finds_the_version_itself(root):
-    assert call(root, "restore", SILVER, "--last-whole", "--version", "1").exit_code == 2
+def test_last_good_finds_the_version_itself(root):
+    assert call(root, "restore", SILVER, "--last-good", "--version", "1").exit_code == 2
 
 
 def test_a_copy_is_a_root_of_its_own(root, tmp_path):

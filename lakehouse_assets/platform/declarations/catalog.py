@@ -84,10 +84,6 @@ class Catalog:
         """The declarations that read a table."""
         return [one for one in self.declarations if name in one.sources()]
 
-    def of_output(self, table: str) -> Declaration | None:
-        """The declaration that writes a table."""
-        return next((one for one in self.declarations if table in one.outputs()), None)
-
     @cached_property
     def _by_name(self) -> dict[str, Declaration]:
         return {one.name: one for one in self.declarations}

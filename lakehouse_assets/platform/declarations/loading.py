@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.modules import ProductModules, produ
 from lakehouse_assets.platform.declarations.packages import ProductPackage, product_packages
 from lakehouse_assets.settings import SettingError
 
-Look = Callable[[ProductModules], ProductModules]
+Extend = Callable[[ProductModules], ProductModules]
 """Adds to an imported product what it defines besides its declarations, or the error that this has."""
 
 
@@ -74,19 +74,19 @@ class Loaded:
         return table.removesuffix(QUARANTINE_SUFFIX) in self.waiting or any(broken.owns(table) for broken in self.broken)
 
 
-def load_products(setting: str, look: Look) -> Loaded:
+def load_products(setting: str, extend: Extend) -> Loaded:
     """What the products of the packages declare that `LAKEHOUSE_PRODUCTS` names.
 
     Raises:
         SettingError: A package does not exist.
     """
-    return load_packages(product_packages(setting), look)
+    return load_packages(product_packages(setting), extend)
 
 
-def load_packages(packages: Iterable[ProductPackage | ModuleType], look: Look) -> Loaded:
+def load_packages(packages: Iterable[ProductPackage | ModuleType], extend: Extend) -> Loaded:
     """What the products of packages declare; a package that cannot be imported is one broken product."""
     found = [product for package in packages for product in _products(package)]
-    return put_together([product if product.error is not None else look(product) for product in found])
+    return put_together([product if product.error is not None else extend(product) for product in found])
 
 
 def _products(package: ProductPackage | ModuleType) -> list[ProductModules]:

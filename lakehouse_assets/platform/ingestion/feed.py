@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.parse import Format, Told
+from lakehouse_assets.platform.quality.masking import RESCUED
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 # Bronze is text as it came, plus where it came from.
@@ -23,7 +24,7 @@ LINEAGE = pl.Schema(
         "_sequence": pl.Int64(),
         "_ingested_at": TIMESTAMP,
         "_run_id": pl.String(),
-        "_rescued": pl.String(),
+        RESCUED: pl.String(),
     }
 )
 

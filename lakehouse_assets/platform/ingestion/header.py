@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
+from lakehouse_assets.platform.wording import listed
 
 MOST_NEW_COLUMNS = 200
 LOOKED_THROUGH = 50
@@ -173,5 +174,4 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _joined(names: Sequence[str]) -> str:
-    more = len(names) - _NAMES_SHOWN
-    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return listed(names, _NAMES_SHOWN)

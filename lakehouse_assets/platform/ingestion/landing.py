@@ -45,7 +45,6 @@ SCHEMA = pl.Schema({"feed": pl.String(), **EVENTS, "run_id": pl.String()})
 DESCRIPTION = "Every file ever discovered in the landing zone, numbered, with its outcome."
 
 _IGNORABLE = (REFUSED, CHANGED)
-_OWN = "if it is a delivery of its own, say identity='name' in its Feed, then `lakehouse files reread` its path"
 _MOST_STATES = 200
 # Of feeds that this process has read, by log and feed. Only a hint: it is used while the log has no later event, and extended by those that
 # it has.
@@ -304,7 +303,8 @@ def _mark_duplicates(rows: list[dict[str, Any]], known: FeedState, feed: Feed) -
         content, path = row["content_hash"], row["path"]
         first = paths.get(content) if content is not None and row["event"] == FOUND else None
         if first is not None:
-            row |= {"event": DUPLICATE, "reason": f"the same content as {first}, which is read already; {_OWN}"}
+            own = f"if it is a delivery of its own, say identity='name' in its Feed, then `lakehouse files reread {path}`"
+            row |= {"event": DUPLICATE, "reason": f"the same content as {first}, which is read already; {own}"}
             continue
         if feed.snapshot:
             paths.clear()  # only what the newest snapshot has is a duplicate

@@ -24,6 +24,7 @@ from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import listed
 
 MOST_COLUMNS = 1_000
 """Of a bronze table that gains what its files have: more are declared, or no columns but values."""
@@ -273,5 +274,4 @@ def _stop_at_our_faults(error: BaseException | None, message: str) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:5])
-    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return listed([repr(name) for name in names], 5)

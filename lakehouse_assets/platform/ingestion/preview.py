@@ -16,6 +16,7 @@ from lakehouse_assets.platform.ingestion.file_state import CHANGED, IGNORED, RER
 from lakehouse_assets.platform.ingestion.opened import MOST_COLUMNS, parse_by_policy
 from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile
 from lakehouse_assets.platform.ingestion.zone import content_hash
+from lakehouse_assets.platform.quality.masking import RESCUED
 
 NEW, REPLACES, KNOWN, REFUSED = "new", "replaces", "known", "refused"
 
@@ -92,7 +93,7 @@ class _Previewer:
         self.resources.enter_context(parsed)
         new = tuple(column for column in self.columns if column not in before) or parsed.unknown
         self._learn(content, name)
-        rescued = int(parsed.frame.select(pl.col("_rescued").is_not_null().sum()).collect(engine="streaming").item())
+        rescued = int(parsed.frame.select(pl.col(RESCUED).is_not_null().sum()).collect(engine="streaming").item())
         frame = _as_bronze(parsed, name, feed.schema())
         return Preview(name, ending, becomes, reason or "; ".join(remarks) or None, parsed.rows, new, rescued, frame)
 

@@ -14,9 +14,9 @@ import polars as pl
 
 from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.scratch import Scratch
+from lakehouse_assets.platform.quality.masking import RESCUED
 
 ROW = "_row"
-RESCUED = "_rescued"
 NOTE = "_note"
 
 _SPOOLED_BYTES = 32 * 1024 * 1024

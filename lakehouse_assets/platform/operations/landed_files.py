@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,6 +52,27 @@ def landed_files(
         return versions[row["feed"]].of(row["sequence"]) if read else None
 
     return [row | {"bronze_version": version_of(row)} for row in rows.iter_rows(named=True)]
+
+
+def remedies(feed: str, path: str, event: str) -> tuple[str, str, str]:
+    """What can be done about a file that was refused, or that changed after it was read.
+
+    Returns:
+        What to do in words, the command that reads the file again, and the command that leaves it as it is.
+    """
+    name = shlex.quote(f"{feed}/{path}")
+    verb, words = (
+        ("retry", "Fix the file and run again, or have it read as it is") if event == landing.REFUSED else ("reread", "Have it read again")
+    )
+    return words, f"lakehouse files {verb} {name}", f"lakehouse files ignore {name} --reason TEXT"
+
+
+def duplicates(log: Table, run_id: str) -> list[dict[str, str]]:
+    """The files that a run found and left out, because a file with the same content was read: `feed`, `path`, `reason`."""
+    if not log.exists():
+        return []
+    events = log.scan().filter((pl.col("event") == landing.DUPLICATE) & (pl.col("run_id") == run_id))
+    return events.select("feed", "path", "reason").sort("feed", "path").collect().to_dicts()
 
 
 def _state() -> pl.Expr:

@@ -10,6 +10,7 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline import layout
 from lakehouse_assets.platform.pipeline.model_step import champion_by_ledger, newest_features
 from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.wording import counted
 
 
 def waiting_files(root: Root, declarations: Iterable[Declaration]) -> dict[str, int]:
@@ -77,7 +78,7 @@ def _reason(root: Root, asset: Declaration) -> str | None:
         return "does not exist yet"
     if isinstance(asset, FeedDeclaration):
         files = root.ingestion(asset).waiting()
-        return ("1 file waits" if files == 1 else f"{files:,} files wait") if files else None
+        return counted(files, "file waits", "files wait") if files else None
     if not isinstance(asset, TableDeclaration):
         return None
     behind = Refresh(asset, root.lakehouse, "").pending()

@@ -16,10 +16,12 @@ from typing import Any
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
-_RUNS, _EVENTS = Path("history", "runs.db"), Path("history", "runs", "index.db")
+_RUNS, _OF_RUNS = Path("history", "runs.db"), Path("history", "runs")
+_EVENTS = _OF_RUNS / "index.db"
 _NOT_EVALUATED = "not_evaluated"
 _ERROR = "AssetCheckSeverity.ERROR"
-_UNDER_WAY = ("STARTED", "STARTING")
+_UNDER_WAY = ("STARTED", "STARTING", "CANCELING")
+_ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 
 
 @dataclass(frozen=True)
@@ -63,14 +65,43 @@ def last_run(home: Path) -> RecordedRun | None:
 
 
 def runs_under_way(home: Path) -> list[str]:
-    """The ids of the runs that are under way, newest first.
+    """The ids of the runs that have begun and not ended, newest first; those whose process is gone are among them.
 
     Args:
         home: The root's DAGSTER_HOME.
     """
-    marks = ", ".join("?" * len(_UNDER_WAY))
-    rows = _rows(home / _RUNS, f"SELECT run_id FROM runs WHERE status IN ({marks}) ORDER BY id DESC", *_UNDER_WAY)  # noqa: S608
-    return [run_id for (run_id,) in rows]
+    return [run_id for run_id, _ in _with_status(home, _UNDER_WAY)]
+
+
+def failures_of_the_last(home: Path) -> dict[str, str]:
+    """The tables at which the run that ended last failed, with the reasons; empty if it did not fail.
+
+    Args:
+        home: The root's DAGSTER_HOME.
+    """
+    run_id, status = next(iter(_with_status(home, _ENDED)), ("", ""))
+    if status != "FAILURE":
+        return {}
+    query = "SELECT step_key, event FROM event_logs WHERE dagster_event_type = 'STEP_FAILURE' ORDER BY id"
+    rows = _rows(home / _OF_RUNS / f"{run_id}.db", query)
+    # A step is named by its asset, with underscores for dots.
+    return {str(step).replace("__", "."): _reason(json.loads(event)["dagster_event"]["event_specific_data"]) for step, event in rows}
+
+
+def _reason(failure: Mapping[str, Any]) -> str:
+    """Why a step failed: the text of the failure, or the innermost error without Dagster's messages around it."""
+    if told := (failure["user_failure_data"] or {}).get("description"):
+        return str(told)
+    error = failure["error"] or {"message": "unknown"}
+    while error.get("cause"):
+        error = error["cause"]
+    return str(error["message"]).strip()
+
+
+def _with_status(home: Path, statuses: Collection[str]) -> list[tuple[str, str]]:
+    """Ids and states of the runs that have one of these states, newest first."""
+    marks = ", ".join("?" * len(statuses))
+    return _rows(home / _RUNS, f"SELECT run_id, status FROM runs WHERE status IN ({marks}) ORDER BY id DESC", *statuses)  # noqa: S608
 
 
 def failed_checks(home: Path, declared: Mapping[str, Collection[str]]) -> dict[str, list[FailedCheck]]:

@@ -17,6 +17,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.planned import KEPT, settle
+from lakehouse_assets.platform.orchestration.run import reason_of
 from lakehouse_assets.settings import Settings
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -87,10 +88,7 @@ def failed_steps(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
     for entry in instance.all_logs(run_id, of_type={dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}):
         event = entry.get_dagster_event()
         if event.is_step_failure:
-            told = event.step_failure_data.user_failure_data
-            error = event.step_failure_data.error
-            reason = told.description if told is not None and told.description else error.message if error is not None else "unknown"
-            failed[event.step_key or ""] = reason.strip()
+            failed[event.step_key or ""] = reason_of(event).strip()
         elif not failed:
             failed[""] = event.message or "the run failed"
     return failed

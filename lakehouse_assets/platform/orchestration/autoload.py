@@ -74,11 +74,6 @@ class Products:
         """The models."""
         return self.catalog.models
 
-    @property
-    def plain_tables(self) -> frozenset[str]:
-        """The tables of assets that are defined with Dagster's own means."""
-        return self.catalog.external
-
     def assets(self, tables: str = "") -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets; `tables` is the root of the tables, which the web UI shows."""
         return build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules), tables)

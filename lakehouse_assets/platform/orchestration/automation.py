@@ -19,6 +19,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.orchestration.assets import ingestion, key_of
 from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
+from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.settings import Settings
 
 REFRESH, TRAIN, MAINTENANCE = "refresh", "train", "maintenance"
@@ -118,8 +119,8 @@ def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorD
             try:
                 files = ingestion(feed, context.resources.lakehouse).pending()
             except Exception as error:  # whatever it is, it must not hide the files of the other feeds
-                context.log.exception("The files of feed %s cannot be looked at.", feed.feed.name)
-                failures.append(f" Feed {feed.feed.name} cannot be looked at: {error}")
+                context.log.exception("The files of feed %s cannot be listed.", feed.feed.name)
+                failures.append(f" Feed {feed.feed.name} cannot be listed: {error}")
             else:
                 if files.height:
                     pending[feed.feed.name] = files
@@ -169,7 +170,7 @@ def _back_off(instance: dg.DagsterInstance, digest: str) -> str | None:
     since = time.time() - (ended[0].end_time or ended[0].create_timestamp.timestamp())
     if not 0 <= since < pause:  # after a clock that stepped back nothing is waited for
         return None
-    runs = "1 run" if len(ended) == 1 else f"{len(ended)} runs"
+    runs = counted(len(ended), "run")
     last = ended[0].dagster_run
     return (
         f"{runs} for the same files ended without taking them, the last one ({last.run_id[:8]}) with {last.status.value}. The next one "

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.samples import sample_table
 from lakehouse_assets.platform.quality.split import Evidence, misfits
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import counted
 
 CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK, FILES_CHECK = "contract", "row_account", "not_null", "gate", "files_read"
 # Metadata of a result that says nothing of rows: what went wrong is reported once, by the step that failed.
@@ -192,7 +193,7 @@ def _rule(
         if sample:
             metadata["sample"] = dg.MetadataValue.md(describe.markdown(sample[:_ROWS_SHOWN]))
     not_applied = next((evidence.not_applied for evidence in results if evidence.not_applied), None)
-    what = f"1 {noun} breaks" if count == 1 else f"{count:,} {noun}s break"
+    what = counted(count, f"{noun} breaks", f"{noun}s break")
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name,

@@ -57,7 +57,7 @@ OF_LANDING: Mapping[str, str] = {
     "run_id": "Run that recorded the event.",
 }
 OF_MAINTENANCE: Mapping[str, str] = {
-    "at": "When the table was looked at.",
+    "at": "When the table was examined.",
     "run_id": "Run that did the maintenance.",
     "table": "Table.",
     "done": "What was done: compacted, checkpointed, vacuumed, log cleaned up.",

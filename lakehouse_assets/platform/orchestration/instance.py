@@ -1,4 +1,7 @@
-"""Dagster's instance of one root: its home, the runs that are under way. What it recorded is read in `operations.run_records`."""
+"""Dagster's instance of one root: its home, and opening it.
+
+What it recorded is read in `operations.run_records`; runs are listed and ended in `run_control`.
+"""
 
 import os
 import shutil
@@ -10,13 +13,11 @@ import dagster as dg
 from sqlalchemy.exc import SQLAlchemyError
 
 import lakehouse_assets
-from lakehouse_assets.platform.orchestration.run_control import unfinished_runs
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 from lakehouse_assets.settings import Settings
 
 PROJECT = Path(lakehouse_assets.__file__).parents[1]
-_UNDER_WAY = {"starting", "started", "canceling"}
 
 
 @contextmanager
@@ -55,9 +56,3 @@ def prepare_home(settings: Settings) -> None:
     except OSError as error:
         raise _unavailable(settings, error) from error
     os.environ["DAGSTER_HOME"] = str(home)
-
-
-def runs_under_way(settings: Settings) -> list[str]:
-    """The ids of the runs that are under way. A run whose process is gone is not."""
-    with instance(settings) as opened:
-        return [run.run_id for run in unfinished_runs(opened) if run.state in _UNDER_WAY]

@@ -24,7 +24,7 @@ from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
 _PRODUCT_GROUP = re.compile(r'group:"?(\w+)"?(?![\w/*"])')
-_POLL_SECONDS, _LOOK_SECONDS = 0.25, 1.0
+_POLL_SECONDS, _CHECK_SECONDS = 0.25, 1.0
 
 
 @dataclass
@@ -194,14 +194,14 @@ def _job_of(defs: dg.Definitions, keys: set[dg.AssetKey], order: list[dg.AssetKe
 def _follow(run: InProcessRun, outcome: Outcome, steps: Mapping[str, str], on_progress: Callable[[Outcome], None]) -> None:
     """Report the progress of a run until its end, and what it waits for."""
     events = _Events(run.instance, outcome, steps)
-    next_look = 0.0
+    next_check = 0.0
     try:
         running = True
         while running:
             running = run.is_running(_POLL_SECONDS)  # asked before the events are taken, so that the last ones are
             events.take()
-            if running and time.monotonic() >= next_look:
-                next_look = time.monotonic() + _LOOK_SECONDS
+            if running and time.monotonic() >= next_check:
+                next_check = time.monotonic() + _CHECK_SECONDS
                 run.check_not_ended()
                 _note_blockers(run, outcome, steps)
             on_progress(outcome)

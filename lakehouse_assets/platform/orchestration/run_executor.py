@@ -19,7 +19,7 @@ from lakehouse_assets.platform.orchestration.run_control import as_texts, end_de
 from lakehouse_assets.platform.orchestration.run_locks import Lock
 from lakehouse_assets.settings import STEPS_AT_ONCE
 
-_SECONDS_BETWEEN_LOOKS: Final = 5.0
+_SECONDS_BETWEEN_CHECKS: Final = 5.0
 # Until the process ends: a run's last event is written after its executor is done. A launched run has a process of its own.
 _HELD: Final[dict[str, Lock | None]] = {}
 
@@ -68,15 +68,15 @@ class _Owned(dg.Executor):
 
 @contextmanager
 def ending_dead_runs(instance: dg.DagsterInstance) -> Iterator[None]:
-    """Meanwhile look every few seconds for runs that died: a step of this one may wait for the slot of one of them."""
+    """Meanwhile check every few seconds for runs that died: a step of this one may wait for the slot of one of them."""
     done = threading.Event()
 
-    def look() -> None:
-        while not done.wait(_SECONDS_BETWEEN_LOOKS):
-            with suppress(OperationalError):  # the database was busy: the next look comes
+    def check() -> None:
+        while not done.wait(_SECONDS_BETWEEN_CHECKS):
+            with suppress(OperationalError):  # the database was busy: the next check comes
                 end_dead_runs(instance)
 
-    thread = threading.Thread(target=look, name="ending dead runs", daemon=True)
+    thread = threading.Thread(target=check, name="ending dead runs", daemon=True)
     thread.start()
     try:
         yield

@@ -56,7 +56,7 @@ class RowAccount:
         what = f"{difference} too few: they are lost" if difference > 0 else f"{-difference} too many: they are counted twice"
         raise RowsLost(
             f"{table}: {self.rows_in} rows came in, but {self.written} written + {self.updated} updated + {self.duplicates} duplicates + "
-            f"{self.quarantined} quarantined make {self.explained}, {what}. Nothing was committed; look at what made the rows."
+            f"{self.quarantined} quarantined make {self.explained}, {what}. Nothing was committed; check the function that made the rows."
         )
 
     def __add__(self, other: "RowAccount") -> "RowAccount":

@@ -24,6 +24,7 @@ BROKEN, MASK = masking.BROKEN, masking.MASK
 _SAMPLE_ROWS = 5
 # What bronze notes of a record besides the values of columns that it has no place for: fields that are too many, columns that it lacks, the
 # text of a line that could not be split, a cell whose formula was never computed.
+# As the readers of `ingestion` write them into `_rescued`: see `parse.parse`.
 _NOTES_OF_A_MISFIT = ("_extra", "_missing", "_line", "_formula")
 # The rules that a row breaks are packed into words of so many bits, each of which is looked up at once in a table of all words.
 _BITS = 16

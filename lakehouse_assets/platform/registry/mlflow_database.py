@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-_SQLITE = "sqlite:///"
+SQLITE: Final = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,23 @@ class MlflowDatabase:
     @classmethod
     def of(cls, tracking_uri: str) -> "MlflowDatabase | None":
         """The database behind a tracking URI; None if it is none on this disk."""
-        return cls(Path(tracking_uri.removeprefix(_SQLITE))) if tracking_uri.startswith(_SQLITE) else None
+        return cls(Path(tracking_uri.removeprefix(SQLITE))) if tracking_uri.startswith(SQLITE) else None
 
     def exists(self) -> bool:
         """Whether it was created."""
         return self.path.exists()
+
+    def is_damaged(self) -> bool:
+        """Whether the file is there and is no database any more."""
+        if not self.exists():
+            return False
+        try:
+            self._rows("SELECT count(*) FROM sqlite_master")
+        except sqlite3.OperationalError:
+            return False  # the disk is full or read-only, or the file is locked: it may be whole
+        except sqlite3.DatabaseError:
+            return True
+        return False
 
     def aliases(self, model: str) -> dict[str, int]:
         """The version of each alias of a model."""

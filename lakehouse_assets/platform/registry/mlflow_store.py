@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from lakehouse_assets.platform.registry.mlflow_database import SQLITE, MlflowDatabase
 from lakehouse_assets.platform.storage.paths import check_root
 
 # What a process sets wins over these. MLflow reads most of them when it is imported.
@@ -28,7 +29,6 @@ ENVIRONMENT: Final = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_UV_AUTO_DETECT": "false",  # else uv.lock and pyproject.toml of the working directory go into every model
 }
-_SQLITE: Final = "sqlite:///"
 _NOWHERE: Final = "/artifacts"
 # Where MLflow stores addresses of artifacts. Trace tags are in no module of MLflow that could be asked: a test holds this list.
 _ADDRESSES: Final = (
@@ -76,9 +76,11 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
     Raises:
         StorageError: The path of the database holds characters that MLflow would decode to another path.
     """
-    database = _sqlite_file(tracking_uri)
-    if database is None:
+    found = MlflowDatabase.of(tracking_uri)
+    if found is None:
         return
+    database = found.path
+    check_root(str(database))
     database.parent.mkdir(parents=True, exist_ok=True)
     prepared = [release := _installed_release(), artifact_root]
     with _locked(database.with_name(f"{database.name}.lock")) as note:
@@ -94,21 +96,6 @@ def prepare_store(tracking_uri: str, artifact_root: str) -> None:
         note.seek(0)
         note.truncate()
         note.write("\n".join(prepared))
-
-
-def damaged_database(tracking_uri: str) -> Path | None:
-    """MLflow's database if it is a file and cannot be read as one; MLflow is not imported."""
-    database = _sqlite_file(tracking_uri)
-    if database is None or not database.exists():
-        return None
-    try:
-        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError:
-        return None  # the disk is full or read-only, or the file is locked: it may be whole
-    except sqlite3.DatabaseError:
-        return database
-    return None
 
 
 def artifact_address(address: str, environment: Mapping[str, str] | None = None) -> str:
@@ -171,14 +158,6 @@ def _installed_release() -> str:
     return version("mlflow")
 
 
-def _sqlite_file(tracking_uri: str) -> Path | None:
-    if not tracking_uri.startswith(_SQLITE):
-        return None
-    path = tracking_uri.removeprefix(_SQLITE)
-    check_root(path)
-    return Path(path)
-
-
 @contextmanager
 def _locked(path: Path) -> Iterator[TextIO]:
     """The file, locked for this process. The lock is released with the file handle, also when the process is killed."""
@@ -194,7 +173,7 @@ def _create(database: Path, artifact_root: str) -> None:
         leftover.unlink()
     # The first one to open the store writes the default experiment, and spells its address into SQL: a quote would end the text.
     stores = load_mlflow("mlflow.store.tracking.sqlalchemy_store")
-    store = stores.SqlAlchemyStore(f"{_SQLITE}{unfinished}", _NOWHERE)
+    store = stores.SqlAlchemyStore(f"{SQLITE}{unfinished}", _NOWHERE)
     store.engine.dispose()
     _relocate(unfinished, _NOWHERE, artifact_root)
     with closing(sqlite3.connect(unfinished)) as connection:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
+from lakehouse_assets.platform.registry.mlflow_database import SQLITE, MlflowDatabase
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
 from lakehouse_assets.platform.registry.model_card import NOTE, version_text, with_decision
 from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER
@@ -116,7 +116,7 @@ class Registry:
     def under(cls, folder: Path) -> "Registry":
         """A registry with everything in one folder."""
         folder = folder.absolute()
-        return cls(f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"))
+        return cls(f"{SQLITE}{folder / 'mlflow.db'}", str(folder / "artifacts"))
 
     def prepare(self) -> None:
         """Create or upgrade the database now rather than on the first call: see `prepare_store`.
@@ -128,7 +128,7 @@ class Registry:
         try:
             prepare_store(self.tracking_uri, self.artifact_root)
         except (sqlite3.Error, SQLAlchemyError, OSError) as error:
-            why = reason(error, Path(self.tracking_uri.removeprefix("sqlite:///")).parent) or str(error).splitlines()[0]
+            why = (reason(error, self._database.path.parent) if self._database else None) or str(error).splitlines()[0]
             raise DatabaseUnavailable(f"MLflow's database cannot be used: {why}") from error
 
     def server_command(self, port: int, host: str = "127.0.0.1") -> tuple[list[str], dict[str, str]]:

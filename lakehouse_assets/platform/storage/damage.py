@@ -1,9 +1,9 @@
-"""The end of a table's log after a power failure: what of it is not whole, and the way back to the last version that is.
+"""The end of a table's log after a power failure: what of it is not intact, and the way back to the last version that is.
 
-A machine that loses power may keep the name of a file and lose its content: a commit is empty or cut off, a checkpoint, or a data file that
-the last commits added. A commit that is not whole cannot stay, and its number cannot go either, because others may have read up to it: so
-it is replaced by a commit that changes nothing. Only folders are looked at, a bucket puts whole objects. Which tables have to go back
-together is decided in `operations.last_whole`.
+A machine that loses power may keep the name of a file and lose its content: a commit is empty or cut off, a checkpoint, or a data file
+that the last commits added. A commit that is not intact cannot stay, and its number cannot go either, because others may have read up to
+it: so it is replaced by a commit that changes nothing. Only folders are checked: an object of a bucket is put all at once. Which tables
+have to go back together is decided in `operations.last_good`.
 """
 
 import json
@@ -17,12 +17,11 @@ from urllib.parse import unquote
 from pyarrow import ArrowInvalid, parquet
 
 from lakehouse_assets.platform.storage.bucket import is_bucket
-from lakehouse_assets.platform.storage.commit_log import INFO_PREFIX
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.table_cache import clear
 
 SET_ASIDE: Final = "lakehouse.set_aside"
-"""Marks a commit that stands for one that was not whole."""
+"""Marks a commit that stands for one that was not intact."""
 _HINT: Final = "_last_checkpoint"
 _LOOKED_AT: Final = 20
 _DIGITS: Final = 20
@@ -31,36 +30,36 @@ _MAGIC: Final = b"PAR1"
 
 @dataclass(frozen=True)
 class Damage:
-    """What is not whole at the end of a table's log.
+    """What is not intact at the end of a table's log.
 
     Attributes:
         table: Whose.
         what: What is wrong, for people.
-        whole: The last version that is whole; -1: there is none.
+        last_good: The last version that is intact; -1: there is none.
         newest: The number of the last commit.
         checkpoints: Files of the log that only make it faster to open and cannot be read.
     """
 
     table: Table
     what: str
-    whole: int
+    last_good: int
     newest: int
     checkpoints: tuple[Path, ...]
 
     @property
     def commits(self) -> range:
         """The commits that are lost."""
-        return range(self.whole + 1, self.newest + 1)
+        return range(self.last_good + 1, self.newest + 1)
 
     def __str__(self) -> str:
         if not self.commits:
-            return f"{self.what}. All {self.newest + 1} versions are whole."
-        back = f"version {self.whole} is the last that is whole" if self.whole >= 0 else "no version is whole"
+            return f"{self.what}. All {self.newest + 1} versions are intact."
+        back = f"version {self.last_good} is the last good one" if self.last_good >= 0 else "no version is intact"
         return f"{self.what}; {back} (of {self.newest})"
 
 
 def find(table: Table) -> Damage | None:
-    """What is not whole among the last commits of a table, their data files and its checkpoints; None if all is well."""
+    """What is not intact among the last commits of a table, their data files and its checkpoints; None if all is well."""
     log = Path(table.uri, "_delta_log")
     if is_bucket(table.uri) or not log.is_dir():
         return None
@@ -77,33 +76,33 @@ def find(table: Table) -> Damage | None:
         damaged.append(hint)
         what.append(f"{_HINT} does not name a checkpoint that can be read")
     commits: dict[int, list[dict[str, Any]]] = {}
-    whole = newest
+    good = newest
     for version in range(max(min(first + 1, newest), newest - _LOOKED_AT, min(files)), newest + 1):
         lines = _actions(files.get(version))
         if lines is None:
             what.append(f"the commit of version {version} is {_how(files.get(version))}")
-            whole = version - 1
+            good = version - 1
             break
         commits[version] = lines
-    while (damage := _damaged_file(Path(table.uri), commits, whole)) is not None:
+    while (damage := _damaged_file(Path(table.uri), commits, good)) is not None:
         version, path = damage
-        what.append(f"{path}, which version {version} added, is not whole")
-        whole = version - 1
+        what.append(f"{path}, which version {version} added, is not intact")
+        good = version - 1
     if not what:
         return None
-    later = [path for path, version in checkpoints.items() if version > whole]
+    later = [path for path, version in checkpoints.items() if version > good]
     if later:
         later.append(hint)
-    return Damage(table, "; ".join(what), whole, newest, tuple(dict.fromkeys([*damaged, *later])))
+    return Damage(table, "; ".join(what), good, newest, tuple(dict.fromkeys([*damaged, *later])))
 
 
 def set_aside(damage: Damage, folder: Path) -> None:
-    """Bring a table back to its last whole version; what was damaged is kept in `folder`. Killed anywhere, it can be done again.
+    """Bring a table back to its last good version; what was damaged is kept in `folder`. Killed anywhere, it can be done again.
 
-    A table without a whole version is moved away as it is.
+    A table without a good version is moved away as it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    if damage.whole < 0:
+    if damage.last_good < 0:
         target = folder / "table"
         shutil.rmtree(target, ignore_errors=True)  # of an earlier time
         shutil.move(damage.table.uri, target)
@@ -113,20 +112,20 @@ def set_aside(damage: Damage, folder: Path) -> None:
         if path.exists():
             shutil.move(path, folder / path.name)
     log = Path(damage.table.uri, "_delta_log")
-    # The newest first: as long as the first one that is not whole stays, everything after it is known not to count.
+    # The newest first: as long as the first one that is not intact stays, everything after it is known not to count.
     for version in reversed(damage.commits):
         path = log / f"{version:0{_DIGITS}d}.json"
         if path.exists() and _info(_actions(path)).get(SET_ASIDE) is None:
             shutil.copy2(path, folder / path.name)
         unfinished = path.with_suffix(".part")
-        info = {"timestamp": _time_of(log, damage.whole), "operation": "SET ASIDE", SET_ASIDE: str(damage.whole)}
+        info = {"timestamp": _time_of(log, damage.last_good), "operation": "SET ASIDE", SET_ASIDE: str(damage.last_good)}
         unfinished.write_text(json.dumps({"commitInfo": info}, separators=(",", ":")))
         unfinished.replace(path)
     clear()
 
 
 def _time_of(log: Path, version: int) -> int:
-    """When the last whole version was made, by its own words: the order of moments stays that of the commits."""
+    """When the last good version was made, by its own words: the order of moments stays that of the commits."""
     return int(_info(_actions(log / f"{version:0{_DIGITS}d}.json")).get("timestamp", 0))
 
 
@@ -135,7 +134,7 @@ def _info(actions: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Any]:
 
 
 def _actions(path: Path | None) -> list[dict[str, Any]] | None:
-    """The actions of a commit; None if it is not there or not whole."""
+    """The actions of a commit; None if it is not there or not intact."""
     if path is None:
         return None
     try:
@@ -159,10 +158,10 @@ def _how(path: Path | None) -> str:
     return "empty" if not path.stat().st_size else "cut off"
 
 
-def _damaged_file(folder: Path, commits: Mapping[int, Sequence[Mapping[str, Any]]], whole: int) -> tuple[int, str] | None:
-    """The newest version up to `whole` that added a data file that is still needed and is not whole, with its path."""
+def _damaged_file(folder: Path, commits: Mapping[int, Sequence[Mapping[str, Any]]], good: int) -> tuple[int, str] | None:
+    """The newest version up to `good` that added a data file that is still needed and is not intact, with its path."""
     gone: set[str] = set()
-    for version in sorted((version for version in commits if version <= whole), reverse=True):
+    for version in sorted((version for version in commits if version <= good), reverse=True):
         gone |= {action["remove"]["path"] for action in commits[version] if "remove" in action}
         for added in _added(commits[version]):
             if added["path"] not in gone and not _is_whole(folder / unquote(added["path"]), added["size"]):
@@ -196,8 +195,3 @@ def _points_to(hint: Path, checkpoints: set[int]) -> bool:
         return json.loads(hint.read_text(encoding="utf-8"))["version"] in checkpoints
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def is_set_aside(info: Mapping[str, Any]) -> bool:
-    """Whether a commit of `Table.commits` stands for one that was not whole."""
-    return SET_ASIDE.removeprefix(INFO_PREFIX) in info

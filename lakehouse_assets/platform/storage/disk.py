@@ -10,22 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from lakehouse_assets.platform.wording import size
+
 LEAST_FREE: Final = 16_000_000
 """Bytes. With less free than this, commits and databases begin to fail."""
 _FULL: Final = ("no space left", "disk is full", "disk quota exceeded", "os error 28", "os error 122")
 _READ_ONLY: Final = ("read-only file system", "readonly database", "os error 30", "permission denied", "os error 13")
 _DAMAGED: Final = ("malformed", "file is not a database", "disk image", "file is encrypted")
 _OF_A_DATABASE: Final = ("sqlite3.", "disk i/o error", "unable to open database file")
-_UNITS: Final = ("B", "kB", "MB", "GB", "TB")
-
-
-def size(count: float) -> str:
-    """Bytes in the largest unit that says enough."""
-    for unit in _UNITS:
-        if count < 1000 or unit == _UNITS[-1]:
-            break
-        count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
 
 
 def free(folder: Path) -> int:

@@ -33,7 +33,7 @@ class NoSuchTable(StorageError):
 
 
 class TableDamaged(StorageError):
-    """The newest version of a table cannot be opened. Older ones may be whole."""
+    """The newest version of a table cannot be opened. Older ones may be intact."""
 
 
 class NoSuchVersion(StorageError):

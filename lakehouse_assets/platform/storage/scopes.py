@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self
 import polars as pl
 
 from lakehouse_assets.platform.storage import predicates
+from lakehouse_assets.platform.wording import listed
 
 # So many values of a key are worth a look-up for every row of a file.
 _MOST_LISTED = 20_000
@@ -190,5 +191,4 @@ def earlier_by(value: Any, lookback: Any) -> Any | None:
 
 
 def _some(values: Sequence[Any], most: int = 5) -> str:
-    shown = ", ".join("null" if value is None else str(value) for value in values[:most])
-    return shown + (f" and {len(values) - most} more" if len(values) > most else "")
+    return listed(["null" if value is None else str(value) for value in values], most)

@@ -94,7 +94,7 @@ class Table:
 
     def _damaged(self, why: str) -> TableDamaged:
         return TableDamaged(
-            f"table {self.name} cannot be opened: {why}. `lakehouse restore {self.name} --last-whole` goes back to its last whole version, "
+            f"table {self.name} cannot be opened: {why}. `lakehouse restore {self.name} --last-good` goes back to its last good version, "
             "and the next run brings it up to date"
         )
 

@@ -15,7 +15,7 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations.doctor import whole
+from lakehouse_assets.platform.operations.doctor import lakehouse_checks
 from lakehouse_assets.platform.operations.doctor.examine import examine
 from lakehouse_assets.platform.operations.doctor.findings import Checkup
 from lakehouse_assets.platform.operations.maintenance import Maintenance
@@ -106,12 +106,12 @@ def a_killed_write(settings):
     path.write_bytes(b"half")
     at = time.time() - timedelta(days=8).total_seconds()
     os.utime(path, (at, at))
-    return GOLD, "warning", "1 files (4 bytes) that no commit names", f"lakehouse maintenance {GOLD}"
+    return GOLD, "warning", "1 file (4 B) that no commit names", f"lakehouse maintenance {GOLD}"
 
 
 def a_lost_file(settings):
     Path(tables_of(settings).table(GOLD).delta().file_uris()[0]).unlink()
-    return GOLD, "error", "is not whole", "--last-whole"
+    return GOLD, "error", "is not intact", f"lakehouse restore {GOLD} --last-good"
 
 
 def a_source_made_anew(settings):
@@ -158,13 +158,13 @@ def an_interrupted_batch(settings):
 def a_refused_file(settings):
     land_text(settings, "products", "bad.csv", b"")
     run_products(settings, ["sales"])
-    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv is empty", "lakehouse files retry bad.csv"
+    return landing.LOG, "warning", "1 file of feed products could not be read (bad.csv is empty", "lakehouse files retry products/bad.csv"
 
 
 def a_changed_file(settings):
     land_text(settings, "invoices", "first.csv", INVOICES + "\n")
     run_products(settings, ["sales"])
-    return landing.LOG, "warning", "changed after it was read", "lakehouse files reread first.csv"
+    return landing.LOG, "warning", "changed after it was read", "lakehouse files reread invoices/first.csv"
 
 
 def a_newer_protocol(settings):
@@ -172,7 +172,7 @@ def a_newer_protocol(settings):
     table.delta().alter.set_table_properties({"delta.enableDeletionVectors": "true"}, raise_if_not_exists=False)
     log = Path(table.uri, "_delta_log", f"{table.version():020d}.json")
     log.write_text(
-        log.read_text().rstrip() + '\n{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],'
+        log.read_text() + '\n{"protocol":{"minReaderVersion":3,"minWriterVersion":7,"readerFeatures":["deletionVectors"],'
         '"writerFeatures":["deletionVectors","changeDataFeed"]}}\n'
     )
     return GOLD, "error", "reader 3, writer 7, deletionVectors", "mv "
@@ -280,17 +280,17 @@ def test_a_model_whose_training_tables_are_gone(healthy):
 
 
 def test_a_check_that_cannot_be_made_is_a_finding(healthy, monkeypatch):
-    def fails(patient):
+    def fails(checked):
         raise OSError("no permission")
         yield
 
     monkeypatch.setattr("lakehouse_assets.platform.operations.doctor.examine.OF_A_TABLE", (fails,))
-    assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be looked at: no permission"}
+    assert {finding.what for finding in wrong(checkup(healthy))} == {"it cannot be examined: no permission"}
 
 
 @pytest.mark.parametrize("reason", ["r.csv: the header lacks 'x'", "2026/r.csv: the header lacks 'x'", "the header lacks 'x'"])
 def test_the_path_of_a_refused_file_is_said_once(reason):
     now = datetime.now(UTC)
     files = pl.DataFrame({"feed": "raw", "path": "2026/r.csv", "event": landing.REFUSED, "reason": reason, "at": now})
-    (found,) = whole.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
+    (found,) = lakehouse_checks.stuck_files(SimpleNamespace(files=files, is_running=False, now=now))
     assert "(2026/r.csv: the header lacks 'x')" in found.what

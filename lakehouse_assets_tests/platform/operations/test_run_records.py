@@ -9,6 +9,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from lakehouse_assets.platform.operations import run_records
 from lakehouse_assets.platform.operations.run_records import FailedCheck
 from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.run import reason_of
 
 KEY = dg.AssetKey(["shop", "gold", "totals"])
 DECLARED = {"shop.gold.totals": {"warns", "stops", "passes", "mended"}}
@@ -56,3 +57,35 @@ def test_failed_checks_and_runs_are_those_of_the_instance(settings, home):
         last = run_records.last_run(home)
         assert (last.run_id, last.status) == (result.run_id, "SUCCESS")
         assert last.ended_at == datetime.fromtimestamp(record.end_time, UTC)
+
+
+@dg.multi_asset(specs=[dg.AssetSpec(KEY)], name="shop__gold__totals")
+def refused():
+    try:
+        int("inner")
+    except ValueError as error:
+        raise dg.Failure("shop.gold.totals: 3 rows have no price", allow_retries=False) from error
+
+
+@dg.multi_asset(specs=[dg.AssetSpec(dg.AssetKey(["shop", "gold", "other"]))], name="shop__gold__other")
+def broken():
+    try:
+        int("the file is gone")
+    except ValueError as error:
+        raise RuntimeError("wrapped") from error
+
+
+def test_failures_of_the_last_run_are_those_of_the_instance(settings, home):
+    assert run_records.failures_of_the_last(home) == {}
+    with instance(settings) as opened:
+        result = dg.materialize([refused, broken], instance=opened, raise_on_error=False)
+        told = {
+            event.step_key.replace("__", "."): reason_of(event) for event in result.all_events if event.event_type_value == "STEP_FAILURE"
+        }
+        assert run_records.failures_of_the_last(home) == told
+        assert told["shop.gold.totals"] == "shop.gold.totals: 3 rows have no price"
+        assert "the file is gone" in told["shop.gold.other"]
+        opened.add_run(dg.DagsterRun(job_name="j", run_id="11111111-1111-4111-8111-111111111111", status=dg.DagsterRunStatus.STARTED))
+        assert run_records.failures_of_the_last(home) == told, "of a run under way nothing is known yet"
+        dg.materialize([totals(mended=True)], instance=opened)
+        assert run_records.failures_of_the_last(home) == {}

@@ -96,7 +96,7 @@ def test_a_feed_that_cannot_be_looked_at_keeps_no_other_from_being_noticed(setti
     loop = Path(settings.landing) / "customers"
     loop.parent.mkdir(parents=True, exist_ok=True)
     loop.symlink_to(loop)
-    assert "Feed customers cannot be looked at" in ticks.reason()
+    assert "Feed customers cannot be listed" in ticks.reason()
     land_text(settings, "products", "products_2024-01-01.csv", PRODUCTS)
     assert [request.tags["lakehouse/waiting_products"] for request in ticks()] == ["1"]
 

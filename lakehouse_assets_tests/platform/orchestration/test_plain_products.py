@@ -113,7 +113,7 @@ def product(tmp_path, monkeypatch):
 def test_every_form_of_a_definition_is_loaded(product, settings):
     declared = load(product(FILES))
     assert not declared.broken, declared.broken[0].error
-    assert declared.plain_tables == KEYS
+    assert declared.catalog.external == KEYS
     found = definitions(settings, declared)
     keys = {".".join(key.path) for key in found.resolve_asset_graph().get_all_asset_keys()}
     assert KEYS | {"own.bronze.meters"} <= keys

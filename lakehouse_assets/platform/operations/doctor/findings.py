@@ -1,6 +1,6 @@
-"""What the checks of the doctor share: a finding, the lakehouse that is looked at, one table of it, and commands that fix things.
+"""What the checks of the doctor share: a finding, the lakehouse that is examined, one table of it, and commands that fix things.
 
-The checks themselves are in `tables` and `whole`; in which order they are made is in `examine`.
+The checks themselves are in `table_checks`, `lakehouse_checks` and `pipeline_checks`; in which order they are made is in `examine`.
 """
 
 import shlex
@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Checkup:
-    """A lakehouse to look at.
+    """A lakehouse that is examined.
 
     Attributes:
         lakehouse: Its tables.
@@ -82,8 +82,8 @@ class Checkup:
 
 
 @dataclass(frozen=True)
-class Patient:
-    """One table that is looked at."""
+class CheckedTable:
+    """One table that is examined."""
 
     checkup: Checkup
     table: Table
@@ -137,11 +137,11 @@ def move_away(lakehouse: Lakehouse, table: Table) -> str:
     return " && ".join(f"mv {shlex.quote(each.uri)} {shlex.quote(f'{root}/../{each.name}.moved')}" for each in moved)
 
 
-def base_name(patient: Patient) -> str:
+def base_name(checked: CheckedTable) -> str:
     """The name of the table, also of its quarantine."""
-    return patient.name.removesuffix(QUARANTINE_SUFFIX)
+    return checked.name.removesuffix(QUARANTINE_SUFFIX)
 
 
-def rebuild(patient: Patient) -> str:
+def rebuild(checked: CheckedTable) -> str:
     """The command that moves a table away and makes it again."""
-    return f"{move_away(patient.checkup.lakehouse, patient.table)} && lakehouse run {base_name(patient)}"
+    return f"{move_away(checked.checkup.lakehouse, checked.table)} && lakehouse run {base_name(checked)}"

@@ -1,6 +1,6 @@
-"""Back to the last whole version after a power failure: which tables go back together, so that the next run brings everything up to date.
+"""Back to the last good version after a power failure: which tables go back together, so that the next run brings everything up to date.
 
-A table whose last commits are not whole loses them. Who had read them goes back to before that, a table and its quarantine go back to the
+A table whose last commits are not intact loses them. Who had read them goes back to before that, a table and its quarantine go back to the
 same batch, and watermarks do the rest: what was lost is read again from its source. What is damaged in one table is found in
 `storage.damage`.
 """
@@ -29,7 +29,7 @@ Cursors = Mapping[str, int]
 
 
 @dataclass(frozen=True)
-class LastWhole:
+class LastGood:
     """The damaged tables of a lakehouse, and what has to go back with them.
 
     Attributes:
@@ -54,22 +54,22 @@ class LastWhole:
         done: dict[str, int] = {}
         for found in self.damages:
             table, damage = found.table, self._paired(found)
-            # First those that go back with it: until the table itself is whole again, they are found again.
+            # First those that go back with it: until the table itself is intact again, they are found again.
             for reader, limits in self._followers(damage):
                 done |= self._back(reader, limits, run_id)
             storage.set_aside(damage, _folder(self.lakehouse, table))
-            done[table.name] = damage.whole if damage.whole < 0 else table.version()
+            done[table.name] = damage.last_good if damage.last_good < 0 else table.version()
         return done
 
     def _paired(self, damage: Damage) -> Damage:
         """The damage with a last version that is not ahead of the table, for a quarantine whose table has gone back already."""
         base = damage.table.name.removesuffix(QUARANTINE_SUFFIX)
-        if base == damage.table.name or damage.whole < 0 or not (table := self.lakehouse.table(base)).exists():
+        if base == damage.table.name or damage.last_good < 0 or not (table := self.lakehouse.table(base)).exists():
             return damage
         sources = next((asset.sources() for asset in self.declarations if asset.name == base), ())
         limits = {source: _at(table.delta(), source) for source in sources}
-        versions = range(damage.whole, -1, -1)
-        return replace(damage, whole=next((v for v in versions if _is_within(damage.table, v, limits)), damage.whole))
+        versions = range(damage.last_good, -1, -1)
+        return replace(damage, last_good=next((v for v in versions if _is_within(damage.table, v, limits)), damage.last_good))
 
     def _followers(self, damage: Damage) -> Iterator[tuple[Table, Cursors]]:
         """The tables that may have read what is lost, with how far each may have read."""
@@ -80,7 +80,7 @@ class LastWhole:
         asset = next((asset for asset in self.declarations if asset.name == name.removesuffix(QUARANTINE_SUFFIX)), None)
         for reader in self.declarations:
             if name in reader.sources() and not never_restored(reader.name, self.declarations):
-                yield self.lakehouse.table(reader.name), {name: damage.whole}
+                yield self.lakehouse.table(reader.name), {name: damage.last_good}
             if name == landing.LOG and isinstance(reader, FeedDeclaration):
                 # The log says what became of files before their rows are written: it is never behind.
                 cursor = f"landing/{reader.feed.name}"
@@ -93,7 +93,7 @@ class LastWhole:
             yield self.lakehouse.table(sibling), limits
 
     def _cursor(self, damage: Damage, source: str) -> int:
-        return NEVER if damage.whole < 0 else _at(damage.table.delta(damage.whole), source)
+        return NEVER if damage.last_good < 0 else _at(damage.table.delta(damage.last_good), source)
 
     def _back(self, table: Table, limits: Cursors, run_id: str) -> dict[str, int]:
         """Bring a table and its quarantine back to where they had read no more than `limits`."""
@@ -108,7 +108,7 @@ class LastWhole:
         return done
 
 
-def last_whole(lakehouse: Lakehouse, declarations: Sequence[Declaration], name: str | None = None) -> LastWhole:
+def last_good(lakehouse: Lakehouse, declarations: Sequence[Declaration], name: str | None = None) -> LastGood:
     """The damaged tables: all of them, or those of one name with its quarantine.
 
     Raises:
@@ -120,10 +120,10 @@ def last_whole(lakehouse: Lakehouse, declarations: Sequence[Declaration], name: 
         wanted = {name, name.removesuffix(QUARANTINE_SUFFIX), name + QUARANTINE_SUFFIX}
         found = [damage for damage in found if damage.table.name in wanted]
         if not found:
-            raise RestoreRefused(f"{name} is whole: `lakehouse history {name}` lists its versions, `--version` goes back to one")
-    # Readers first, a quarantine after its table: what goes back is whole by then.
+            raise RestoreRefused(f"{name} is intact: `lakehouse history {name}` lists its versions, `--version` goes back to one")
+    # Readers first, a quarantine after its table: what goes back is intact by then.
     found.sort(key=lambda d: (-order.get(d.table.name.removesuffix(QUARANTINE_SUFFIX), -1), d.table.name))
-    return LastWhole(lakehouse, declarations, tuple(found))
+    return LastGood(lakehouse, declarations, tuple(found))
 
 
 def _sources_first(declarations: Sequence[Declaration]) -> list[Declaration]:

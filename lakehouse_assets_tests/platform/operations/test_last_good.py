@@ -11,7 +11,7 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.operations.last_whole import last_whole
+from lakehouse_assets.platform.operations.last_good import last_good
 from lakehouse_assets.platform.operations.restore import RestoreRefused
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
@@ -74,7 +74,7 @@ def empty_file(root: Path, name: str) -> None:
 def restore(root: Path, name: str | None = None) -> dict[str, int]:
     table_cache.clear()
     lakehouse = tables_of(settings_of(root))
-    done = last_whole(lakehouse, DECLARED, name).carry_out("by hand")
+    done = last_good(lakehouse, DECLARED, name).carry_out("by hand")
     assert [table.name for table in lakehouse.tables() if damage.find(table) is not None] == []
     return done
 
@@ -86,7 +86,7 @@ def test_one_damaged_table(root, expected, name, do):
     assert restore(root, name).keys() >= {name}
     run_products(settings_of(root), TABLES, "third-run")
     assert_same(content(root), expected, f"{do.__name__} of {name}")
-    assert last_whole(tables_of(settings_of(root)), DECLARED).is_done
+    assert last_good(tables_of(settings_of(root)), DECLARED).is_done
 
 
 def test_the_last_commits_of_all_tables_at_once(root, expected):
@@ -134,7 +134,7 @@ def test_a_ledger_loses_the_decision_that_was_not_whole_and_takes_the_next(setti
 
 def test_a_whole_table_is_not_touched(root):
     before = tables_of(settings_of(root)).table(SILVER).version()
-    with pytest.raises(RestoreRefused, match="is whole"):
+    with pytest.raises(RestoreRefused, match="is intact"):
         restore(root, SILVER)
     assert restore(root) == {}
     assert tables_of(settings_of(root)).table(SILVER).version() == before

@@ -1,4 +1,4 @@
-"""Checks of the lakehouse as a whole: landed files, models, what keeps runs from going on. Checks of one table are in `tables`."""
+"""Checks of what is about no single table: landed files, models, disk, databases. Checks of one table are in `table_checks`."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -9,16 +9,18 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
-from lakehouse_assets.platform.operations.doctor.progress import behind, failed_run, no_champion
+from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion
+from lakehouse_assets.platform.operations.landed_files import remedies
 from lakehouse_assets.platform.operations.maintenance import models_in_use
 from lakehouse_assets.platform.storage import disk, inventory
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, listed, size
 
 _LONG_WAIT = timedelta(hours=1)
 _SAMPLE = 3
@@ -33,18 +35,19 @@ def dead_runs(checkup: Checkup) -> Iterator[Finding]:
 
 def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     """Files that were refused, that changed after they were read, or that wait though nothing runs."""
-    for event, severity, problem, fix in (
-        (landing.REFUSED, "warning", "could not be read", "fix the file and land it again, or: lakehouse files retry {path}"),
-        (landing.CHANGED, "warning", "changed after it was read, so its new content is in no table", "lakehouse files reread {path}"),
-    ):
+    problems = {
+        landing.REFUSED: "could not be read",
+        landing.CHANGED: "changed after it was read, so its new content is in no table",
+    }
+    for event, problem in problems.items():
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
-            reasons = "; ".join(_with_path(row["path"], row["reason"]) for row in files.head(_SAMPLE).to_dicts())
-            more = f" and {files.height - _SAMPLE} more" if files.height > _SAMPLE else ""
-            what = f"{counted(files.height, 'file')} of feed {feed} {problem} ({reasons}{more})"
-            yield Finding(severity, landing.LOG, what, fix.format(path=shlex.quote(files["path"][0])))  # type: ignore[arg-type]
+            reasons = listed([_with_path(path, reason) for path, reason in files.select("path", "reason").iter_rows()], _SAMPLE, "; ")
+            what = f"{counted(files.height, 'file')} of feed {feed} {problem} ({reasons})"
+            words, read, ignore = remedies(feed, files["path"][0], event)
+            yield Finding("warning", landing.LOG, what, f"{words}: {read}. Leave it: {ignore}")
     waiting = checkup.files.filter(pl.col("event").is_in([landing.FOUND, landing.REREAD]) & (pl.col("at") < checkup.now - _LONG_WAIT))
     if not checkup.is_running and waiting.height:
-        paths = ", ".join(waiting["path"].head(_SAMPLE))
+        paths = listed(waiting["path"].to_list(), _SAMPLE)
         yield Finding(
             "warning",
             landing.LOG,
@@ -117,14 +120,20 @@ def full_disk(checkup: Checkup) -> Iterator[Finding]:
     sizes = {table.name: _size(Path(table.uri)) for table in checkup.lakehouse.tables()}
     sizes |= {f"{path.name}/": _size(path) for path in tables.parent.iterdir() if path.is_dir() and path != tables}
     largest = sorted(sizes, key=lambda name: -sizes[name])[:_SAMPLE]
-    most = ", ".join(f"{name} ({disk.size(sizes[name])})" for name in largest)
-    what = f"the disk of {tables.parent} is full: {disk.size(left)} are free. Most is taken by {most}. Nothing that was committed is lost"
+    most = ", ".join(f"{name} ({size(sizes[name])})" for name in largest)
+    what = f"the disk of {tables.parent} is full: {size(left)} are free. Most is taken by {most}. Nothing that was committed is lost"
     fix = "make room there; `lakehouse maintenance` deletes what no version needs any more; then `lakehouse run`"
     yield Finding("error", "lakehouse", what, fix)
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def broken_product(product: BrokenProduct) -> Finding:
+    """A product that is left out because its code has an error."""
+    fix = "fix the file that is named, then run: lakehouse run"
+    return Finding("error", product.name, f"{product.text} Nothing is vacuumed while a product is broken.", fix)
 
 
 def unusable_history(error: DatabaseUnavailable, dagster_home: Path) -> Finding:

@@ -11,7 +11,7 @@ from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.table import Table
 
-# The sensor looks every minute; a table that is behind for longer has a reason for it.
+# The sensor runs every minute; a table that is behind for longer has a reason for it.
 _LONG_BEHIND = timedelta(hours=1)
 
 

@@ -66,7 +66,7 @@ def test_a_model_without_a_champion(healthy, champion):
         return
     finding = findings["warning", LEDGER]
     assert "It is worse than the naive one." in finding.what
-    assert finding.fix == "lakehouse models promote revenue_forecast.models.daily_revenue 1 --reason TEXT"
+    assert finding.fix == f"lakehouse models promote {LEDGER} 1 --reason TEXT"
 
 
 class NoModels:

@@ -1,0 +1,74 @@
+"""Runs and trainings: whether there is anything to do, by watermarks alone, and then a run of Dagster in this process.
+
+What is selected and how a run is carried out is in `orchestration.run`. Other people's runs are in `runs`.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from lakehouse_assets.client.context import Context, by_last_word, nearest_name
+from lakehouse_assets.client.runs import Runs
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.orchestration.run import Outcome
+
+OnProgress = Callable[["Outcome"], None]
+
+# A table's last word, in Dagster's selections perhaps with what is upstream and downstream of it.
+_ONE_WORD = re.compile(r"(\d*\+|\*)?([a-z_][a-z0-9_]*)(\+\d*|\*)?")
+
+
+def run(
+    context: Context, selection: Iterable[str], *, full_refresh: bool, partition: str | None, on_progress: OnProgress
+) -> "Outcome | None":
+    """Bring all tables, or a selection, up to date: see `Client.run`."""
+    from lakehouse_assets.platform.operations.pending import pending
+
+    words = [_full(context, word) for word in _words(selection)]
+    asked = words or full_refresh or partition is not None
+    if not asked and not pending(context.root, context.declarations) and not context.loaded.broken:
+        Runs(context).end_dead()
+        return None
+    from lakehouse_assets.platform.orchestration.code_location import definitions
+    from lakehouse_assets.platform.orchestration.run import execute, selection_of
+
+    defs = definitions(context.settings, context.products)
+    keys = selection_of(words, defs, context.models, partition)
+    return execute(context.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+
+
+def train(context: Context, models: Iterable[str], *, force: bool, on_progress: OnProgress) -> "Outcome | None":
+    """Train models whose features have changed: see `Client.train`."""
+    from lakehouse_assets.platform.operations.pending import untrained
+
+    chosen = [context.model(name) for name in _words(models)] or context.models
+    if not chosen:
+        raise LookupError("no product declares a model")
+    for model in chosen:
+        if not context.root.lakehouse.table(model.features).exists():
+            raise LookupError(f"{model.name} learns from {model.features}, which does not exist yet: `lakehouse run` first")
+    if not force and not untrained(context.root, chosen):
+        return None
+    from lakehouse_assets.platform.orchestration.code_location import definitions
+    from lakehouse_assets.platform.orchestration.run import execute, training_of
+
+    defs = definitions(context.settings, context.products)
+    return execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
+
+
+def _words(given: Iterable[str]) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
+
+
+def _full(context: Context, word: str) -> str:
+    """A word of a selection; where it is the last word of one declared name alone, with the full name."""
+    found = _ONE_WORD.fullmatch(word)
+    if found is None:
+        return word
+    full = by_last_word(found[2], context.policy.tables)
+    if full is None and found[2] in context.loaded.catalog.external:
+        full = f'key:"{found[2]}"'
+    if full is None:
+        raise ValueError(f"no table matches {found[2]!r}{nearest_name(found[2], context.policy.tables)}")
+    return f"{found[1] or ''}{full}{found[3] or ''}"

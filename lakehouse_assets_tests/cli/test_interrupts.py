@@ -1,0 +1,57 @@
+"""A command that is interrupted says so in a sentence, and ends with 128 and the number of the signal."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# A command of the real command line, which works in Python, or outside of it, until it is interrupted.
+WORKING = """
+import threading, time
+import click
+import polars as pl
+from lakehouse_assets.cli.main import main
+from lakehouse_assets.cli.shared import command
+
+@command(interrupted="What was begun stays.")
+@click.argument("how")
+def work(how):
+    begun = threading.Timer(1 if how == "query" else 0, lambda: print("begun", flush=True))  # the query is at work by then
+    begun.start()
+    if how == "python":
+        time.sleep(60)
+    elif how == "asking":
+        click.confirm("Really?")
+    else:
+        rows = pl.LazyFrame({"a": range(1_000_000)})
+        rows.join(rows, how="cross").select((pl.col("a") * pl.col("a_right")).sum()).collect(engine="streaming")
+
+main.add_command(work)
+main()
+"""
+
+
+def interrupted(number: signal.Signals, how: str) -> tuple[int, str]:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", WORKING, "work", how]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
+        assert process.stdout.readline() == "begun\n"
+        if how == "asking":
+            assert process.stdout.read(1) == "R"
+        process.send_signal(number)
+        code = process.wait(60)
+        return code, process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "words"), [(signal.SIGINT, 130, "Interrupted. "), (signal.SIGTERM, 143, "Interrupted by SIGTERM. ")]
+)
+@pytest.mark.parametrize(
+    ("how", "meaning"), [("python", "What was begun stays.\n"), ("query", "What was begun stays.\n"), ("asking", "Nothing was done.\n")]
+)
+def test_a_signal(number, code, words, how, meaning):
+    assert interrupted(number, how) == (code, words + meaning)

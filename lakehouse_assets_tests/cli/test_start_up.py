@@ -1,0 +1,80 @@
+"""Commands that people type again and again answer without the imports that take seconds."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.running import land_text
+
+PRODUCT = '''
+"""Parcels that a warehouse sent."""
+
+import polars as pl
+
+from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, table, text, whole_number
+
+parcels = feed("depot.bronze.parcels", Feed("parcels", headers=(("parcel", "town"),)), "Parcels as the warehouse wrote them.")
+
+
+class Parcel(Contract):
+    """A parcel."""
+
+    parcel: int = column(key=True)
+    town: str = column()
+
+
+@table("depot.silver.parcels", contract=Parcel, kind=Upsert(("parcel",)), inputs={"rows": "depot.bronze.parcels"})
+def parcels_read(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Parcels."""
+    return conform(rows, parcel=whole_number("parcel"), town=text("town"))
+'''
+TABLE = "depot.silver.parcels"
+READING = [["show", TABLE], ["history", TABLE], ["files"], ["sql", f"select * from {TABLE}"], ["settings"]]
+OF_DECLARATIONS = [["status"], ["models"], ["contracts"], ["quarantine"], ["doctor"], ["maintenance", "--dry-run"], ["run"]]
+HEAVY = ("dagster", "mlflow", "lightgbm", "matplotlib", "scipy")
+IN_TURN = """
+import json, sys
+from lakehouse_assets.cli.main import main
+
+for words in json.loads(sys.argv[1]):
+    try:
+        main(words)
+    except SystemExit as end:
+        assert not end.code, words
+    loaded = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+    assert not loaded, (words, loaded)
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """Of a root in which everything is up to date and nothing is wrong."""
+    folder = tmp_path_factory.mktemp("start_up")
+    (folder / "start_up_products" / "depot").mkdir(parents=True)
+    (folder / "start_up_products" / "depot" / "tables.py").write_text(PRODUCT)
+    own = {"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(folder / "start_up_products")}
+    settings = Settings.load(own)
+    land_text(settings, "parcels", "a.csv", "parcel,town\n1,Ghent\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        outcome = open_lakehouse(settings=settings).run()
+    assert not outcome.failed
+    open_lakehouse(settings=settings).table(TABLE).scan()  # what is personal is cached by the first read
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
+    return clean | own | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+@pytest.mark.parametrize(
+    ("commands", "heavy"), [(READING, (*HEAVY, "pandera", "pandas")), (OF_DECLARATIONS, HEAVY)], ids=["reading", "of declarations"]
+)
+def test_commands_import_nothing_that_takes_seconds(environment, commands, heavy):
+    """All in one process, one after the other, so that the first one that imports too much is named."""
+    words = [json.dumps(commands), json.dumps(heavy)]
+    done = subprocess.run([sys.executable, "-c", IN_TURN, *words], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
