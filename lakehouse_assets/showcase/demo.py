@@ -10,7 +10,7 @@ from lakehouse_assets.cli.run import run_and_print, train_and_print
 from lakehouse_assets.cli.status import print_champion
 from lakehouse_assets.cli.terminal import add_row, console, counted, grid, print_grid, right, say
 from lakehouse_assets.client import Client
-from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
+from lakehouse_assets.products.revenue_forecast.forecast import revenue
 from lakehouse_assets.showcase.simulate import simulate_shop
 
 _SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
@@ -49,12 +49,12 @@ def _rows(lakehouse: Client) -> None:
 
 
 def _forecast(lakehouse: Client) -> None:
-    scored = lakehouse.table(FORECAST)
+    scored = lakehouse.table(revenue.predictions.name)
     for champion in lakehouse.champions():
         print_champion(champion)
     if not scored.exists() or not scored.count():
         return
-    latest = newest_forecast(lambda name: lakehouse.table(name).scan()).collect()
+    latest = revenue.newest(lambda name: lakehouse.table(name).scan()).collect()
     if latest.is_empty():
         return
     weeks = (
