@@ -11,7 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse_assets.products.revenue_forecast import features, tables
+from lakehouse_assets.platform.modelling.forecasting.evaluation import score
+from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
+from lakehouse_assets.products.revenue_forecast.forecast import revenue
 
 
 def read(folder: Path) -> pl.DataFrame:
@@ -105,11 +107,11 @@ def main(folder: Path) -> None:
     lap("clean")
     daily = aggregate(lines)
     lap("aggregate")
-    known = features.daily_features(daily.lazy()).collect()
+    known = daily_features(daily.lazy(), revenue.series).collect()
     lap("features")
-    training = tables.daily_revenue_model(known.lazy(), seed=20)
+    training = revenue.model(known.lazy(), seed=20)
     lap("train and test")
-    forecast = tables.score(training.model, known.lazy())
+    forecast = score(training.model, known.lazy(), revenue.series)
     lap("predict")
     seconds["total"] = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "lines": lines.height, "forecast": forecast.height, "net": daily["net"].sum()}))

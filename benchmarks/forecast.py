@@ -27,10 +27,12 @@ from rich.table import Table
 
 from benchmarks.measure import REAL_DATA, keep, measure
 from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
+from lakehouse_assets.platform.modelling.forecasting.training import backtest
 from lakehouse_assets.platform.modelling.metrics import coverage, wape
-from lakehouse_assets.products.revenue_forecast.features import HORIZONS, daily_features
-from lakehouse_assets.products.revenue_forecast.model import backtest
+from lakehouse_assets.products.revenue_forecast.forecast import revenue
 
+HORIZONS = revenue.series.horizon
 ORIGINS = (date(2011, 6, 30), date(2011, 7, 31), date(2011, 8, 31), date(2011, 9, 30), date(2011, 10, 31))
 LARGEST = 9
 SEEDS = (0, 1, 2, 3, 4)
@@ -68,8 +70,8 @@ def daily_revenue() -> pl.DataFrame:
 
 def ours(daily: pl.DataFrame, seed: int) -> pl.DataFrame:
     """The product's own backtest."""
-    features = daily_features(daily.lazy()).collect().lazy()
-    return backtest(features, ORIGINS, seed=seed, compute=Local()).rename({"p50": "forecast"})
+    features = daily_features(daily.lazy(), revenue.series).collect().lazy()
+    return backtest(features, revenue.series, ORIGINS, seed=seed, compute=Local()).rename({"p50": "forecast"})
 
 
 def statsforecast(name: str) -> Callable[[pl.DataFrame, int], pl.DataFrame]:

@@ -30,7 +30,7 @@ HISTORIES = (10, 100, 1_000)
 LINES, NEW_DAYS, DAYS_A_RUN = 5_000, 5, 10
 END = date(2024, 5, 10)
 MOST_RATIO = 1.3
-TABLES = ("sales", "revenue_forecast.features.daily_statistics")
+TABLES = ("sales", "revenue_forecast.features.daily_revenue")
 
 
 def history(root: Path, count: int) -> None:

@@ -34,7 +34,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 
 CLI = [sys.executable, "-m", "lakehouse_assets.cli"]
-SELECTION = ["group:sales", "revenue_forecast.features.daily_statistics"]
+SELECTION = ["group:sales", "revenue_forecast.features.daily_revenue"]
 MOST_SECONDS = 60.0
 GIVE_UP_AFTER = 300.0
 # What differs from run to run: who wrote a row, and when.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
     from lakehouse_assets.platform.quality.identity import with_line_id
+    from lakehouse_assets.platform.recipes.forecast import forecast
 
 _PLATFORM = f"{__name__}.platform"
 _DECLARATIONS = f"{_PLATFORM}.declarations"
@@ -64,6 +65,7 @@ _MODULES = {
     "feature_set": f"{_DECLARATIONS}.features",
     "model": f"{_DECLARATIONS}.models",
     "predictions": f"{_DECLARATIONS}.models",
+    "forecast": f"{_PLATFORM}.recipes.forecast",
     "open_lakehouse": f"{__name__}.client",
 }
 """The module of each public name."""
@@ -99,6 +101,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "feature_set",
     "model",
     "predictions",
+    "forecast",
     "open_lakehouse",
 ]
 

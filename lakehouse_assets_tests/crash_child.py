@@ -28,7 +28,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import run_declared
 
 # Everything up to the feature set. How a model and its predictions survive is in `platform.pipeline.test_model_step`.
-TABLES = ("sales", "revenue_forecast.features.daily_statistics")
+TABLES = ("sales", "revenue_forecast.features.daily_revenue")
 _BYTES_OF_A_FILE = 700
 _SECONDS_INTO_A_REQUEST = 0.004
 

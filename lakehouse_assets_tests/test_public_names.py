@@ -25,6 +25,8 @@ PUBLIC = [
     "code",
     "whole_number",
     "number",
+    "money",
+    "boolean",
     "timestamp",
     "day",
     "choice",
@@ -42,6 +44,7 @@ PUBLIC = [
     "feature_set",
     "model",
     "predictions",
+    "forecast",
     "open_lakehouse",
 ]
 HEAVY = ("dagster", "mlflow", "pandas", "pandera", "lightgbm", "matplotlib", "scipy")

@@ -20,6 +20,7 @@ _WHAT = {
     "contracts.py": "what each table promises; descriptions to fill in are marked TODO",
     "silver.py": "texts become values; one function a feed",
     "gold.py": "what is counted and added up",
+    "forecast.py": "what is expected of the next four weeks",
 }
 _PATH = click.Path(path_type=Path)
 
@@ -30,9 +31,17 @@ _PATH = click.Path(path_type=Path)
 @click.option("--from", "first", multiple=True, required=True, type=_PATH, metavar="FILE…", help="Sample files: CSV, JSONL, XLSX, parquet.")
 @click.option("--key", "keys", multiple=True, metavar="COLUMN[,COLUMN]", help="What tells the rows of a file apart; may be repeated.")
 @click.option("--time", "times", multiple=True, metavar="COLUMN", help="When a row happened; may be repeated.")
+@click.option("--forecast", metavar="VALUE[,BY]", help="Also forecast this sum or count of a day, of each BY.")
 @click.option("--land", is_flag=True, help="Also land the files, so that the next run reads them.")
 def new(
-    product: str, files: tuple[Path, ...], *, first: tuple[Path, ...], keys: tuple[str, ...], times: tuple[str, ...], land: bool
+    product: str,
+    files: tuple[Path, ...],
+    *,
+    first: tuple[Path, ...],
+    keys: tuple[str, ...],
+    times: tuple[str, ...],
+    forecast: str | None,
+    land: bool,
 ) -> None:
     """Write the PRODUCT that sample files suggest: feeds, contracts, silver, gold and a test. It runs at once; go on by editing it.
 
@@ -42,9 +51,10 @@ def new(
     Examples:
       lakehouse new library --from loans.csv books.csv
       lakehouse new shop --from orders.csv lines.csv --key order_id,line --time ordered_at --land
+      lakehouse new shop --from orders.csv --time ordered_at --forecast amount,country
     """
     opened = client()
-    written = opened.new_product(product, [*first, *files], keys=keys, times=times)
+    written = opened.new_product(product, [*first, *files], keys=keys, times=times, forecast=forecast)
     _print_tree(written)
     _print_guesses(written)
     if land:
@@ -87,6 +97,8 @@ def _print_next(written: "NewProduct", *, landed: bool) -> None:
     lines.append(f"lakehouse run group:{written.name}")
     shown = next((f"gold.{table.gold.name}" for table in written.tables if table.gold), f"silver.{written.tables[0].name}")
     lines.append(f"lakehouse show {written.name}.{shown}")
+    if written.forecast:
+        lines += ["lakehouse train", f"lakehouse show {written.forecast}"]
     for line in lines:
         say((f"  {line}", "bold"))
 

@@ -183,7 +183,15 @@ class Client:
         landed = land(paths, self.context.root.ingestion(asset))
         return [(f"{self.settings.landing}/{feed}/{name}", new) for name, new in landed]
 
-    def new_product(self, name: str, files: Iterable[Path | str], *, keys: Sequence[str] = (), times: Sequence[str] = ()) -> "NewProduct":
+    def new_product(
+        self,
+        name: str,
+        files: Iterable[Path | str],
+        *,
+        keys: Sequence[str] = (),
+        times: Sequence[str] = (),
+        forecast: str | None = None,
+    ) -> "NewProduct":
         """Write a product that is guessed from sample files into the first package of LAKEHOUSE_PRODUCTS that is not the built-in one.
 
         Args:
@@ -191,6 +199,7 @@ class Client:
             files: CSV, JSON Lines, XLSX or parquet.
             keys: Declared keys, each the names of its columns with commas between them.
             times: Declared columns of time.
+            forecast: What is forecast of the daily sums, as VALUE or VALUE,BY; None: nothing.
 
         Returns:
             What was written, and what was guessed.
@@ -200,7 +209,7 @@ class Client:
         """
         from lakehouse_assets.client.new_product import new_product
 
-        return new_product(self.context, name, [Path(file) for file in files], keys, times)
+        return new_product(self.context, name, [Path(file) for file in files], keys, times, forecast=forecast)
 
     def pending(self) -> dict[str, str]:
         """The tables that the next run would bring up to date, each with the reason."""

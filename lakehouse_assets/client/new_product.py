@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
 
 
-def new_product(context: Context, name: str, files: Sequence[Path], keys: Sequence[str], times: Sequence[str]) -> NewProduct:
+def new_product(
+    context: Context, name: str, files: Sequence[Path], keys: Sequence[str], times: Sequence[str], *, forecast: str | None
+) -> NewProduct:
     """See `Client.new_product`."""
     setting = context.settings.products
     package = new_product_package(setting)
@@ -32,6 +34,7 @@ def new_product(context: Context, name: str, files: Sequence[Path], keys: Sequen
             times=times,
             products=sorted({one.product for one in existing}),
             feeds=feeds,
+            forecast=forecast,
         )
     except RefusedFile as error:
         raise ValueError(str(error)) from error

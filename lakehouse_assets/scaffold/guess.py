@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.scaffold import personal, vocabulary
+from lakehouse_assets.scaffold.forecasts import with_forecast
 from lakehouse_assets.scaffold.keys import declared_keys, with_key
 from lakehouse_assets.scaffold.names import column_names, is_free, singular, unused, words_of
 from lakehouse_assets.scaffold.readings import Reading, Values, reading_of, shown
@@ -20,13 +21,14 @@ _LISTED = 5
 _MOST_MEASURES, _MOST_GROUPS = 5, 100
 
 
-def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str]) -> list[Table]:
+def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str], forecast: str | None = None) -> list[Table]:
     """The tables of a product.
 
     Args:
         samples: Its files, one a feed.
         keys: Declared keys, each the names of its columns with commas between them.
         times: Declared columns of time.
+        forecast: What is forecast: see `forecasts.with_forecast`.
 
     Raises:
         ValueError: A declared column does not exist, or holds no dates.
@@ -35,7 +37,8 @@ def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str]) 
     key_of = declared_keys(tables, keys)
     time_of = _declared_times(tables, times)
     tables = [_with_time(with_key(table, key_of.get(table.name)), time_of.get(table.name)) for table in tables]
-    return [replace(table, gold=_gold(table)) for table in _with_references(tables)]
+    tables = [replace(table, gold=_gold(table, _group(table))) for table in _with_references(tables)]
+    return tables if forecast is None else with_forecast(tables, forecast, _gold)
 
 
 # --- columns
@@ -137,8 +140,7 @@ def _as_time(column: Column) -> tuple[bool, bool, bool]:
 # --- gold and references
 
 
-def _gold(table: Table) -> Gold | None:
-    by = _group(table)
+def _gold(table: Table, by: Column | None, evidence: str = "the fewest of all texts") -> Gold | None:
     if table.time is None and by is None:
         return None
     numbers = [column for column in table.columns.values() if column.reading.is_number and _is_measure(table, column)]
@@ -149,7 +151,7 @@ def _gold(table: Table) -> Gold | None:
         how = "mean" if vocabulary.LEVEL & set(words_of(column.source)) else "sum"
         name = unused(f"{'mean' if how == 'mean' else 'total'}_{column.name}", [*taken, count, *(name for name, *_ in measures)])
         measures.append((name, column, how))
-    said = [f"{by.name}: {by.distinct:,} different values, the fewest of all texts"] if by else []
+    said = [f"{by.name}: {by.distinct:,} different values, {evidence}"] if by else []
     said += [f"{column.name}: a mean, for its name is that of a level" for _, column, how in measures if how == "mean"]
     if len(numbers) > _MOST_MEASURES:
         said.append(f"{len(numbers) - _MOST_MEASURES} more columns of numbers are left out")

@@ -39,6 +39,11 @@ class NewProduct:
     setting: str = ""
 
     @property
+    def forecast(self) -> str | None:
+        """The table of predictions; None if nothing is forecast."""
+        return next((f"{self.name}.predictions.{table.gold.name}" for table in self.tables if table.gold and table.forecast), None)
+
+    @property
     def doubts(self) -> list[str]:
         """The guesses that deserve a look, with their table."""
         return [f"{self.name}.silver.{table.name}: {doubt}" for table in self.tables for doubt in table.doubts]
@@ -54,6 +59,7 @@ def new_product(
     times: Sequence[str] = (),
     products: Collection[str] = (),
     feeds: Collection[str] = (),
+    forecast: str | None = None,
 ) -> NewProduct:
     """Write a product that is guessed from files.
 
@@ -66,6 +72,7 @@ def new_product(
         times: Declared columns of time.
         products: Names of products that exist.
         feeds: Names of feeds that exist.
+        forecast: What is forecast, as VALUE or VALUE,BY; None: nothing.
 
     Raises:
         ValueError: The name cannot be one, the product exists, or a declared column does not.
@@ -75,7 +82,7 @@ def new_product(
     _check_name(name, folder, products)
     if not files:
         raise ValueError("no file is given: a product is guessed from sample files, as in `lakehouse new PRODUCT --from FILE`")
-    tables = guess(read_samples(files, name, feeds), keys, times)
+    tables = guess(read_samples(files, name, feeds), keys, times, forecast)
     beside = folder.resolve().is_relative_to(Path(lakehouse_assets.__file__).resolve().parents[1])
     product = Product(name, f"{package}.{name}", beside, tables)
     written = {"__init__": "", **modules(product), f"test_{name}": test_module(product)}

@@ -20,7 +20,7 @@ from lakehouse_assets.scaffold.source import (
     named,
     text,
 )
-from lakehouse_assets.scaffold.tables import Column, Gold, Table
+from lakehouse_assets.scaffold.tables import Column, Forecast, Gold, Table
 
 PLATFORM = "lakehouse_assets"
 
@@ -76,6 +76,9 @@ def modules(product: Product) -> dict[str, str]:
     written = {"bronze": _bronze(product), "contracts": _contracts(product), "silver": _silver(product)}
     if any(table.gold for table in product.tables):
         written["gold"] = _gold_module(product)
+    for table in product.tables:
+        if table.gold and table.forecast:
+            written["forecast"] = _forecast(product, table.gold, table.forecast)
     return written
 
 
@@ -263,3 +266,22 @@ def _prepared(table: Table, gold: Gold) -> Iterator[str]:
         yield f"{TAB}rows = rows.with_columns(day=pl.col({text(table.time.name)}){date})\n"
     if gold.by and gold.by.missing:
         yield f'{TAB}rows = rows.with_columns(pl.col({text(gold.by.name)}).fill_null("unknown"))\n'
+
+
+# --- forecast
+
+
+def _forecast(product: Product, gold: Gold, forecast: Forecast) -> str:
+    days = '140 days have to be known before a model can be trained and tested. Where public holidays matter, add calendar="GB"'
+    arguments = [
+        text(product.name),
+        named("series", f"{product.name}.gold.{gold.name}", 1),
+        named("time", "day", 1),
+        commented("added up by day; a day without a row counts as zero", named("value", forecast.value, 1), 1),
+        *([commented("forecast together: a small one learns from the others", named("by", forecast.by, 1), 1)] if forecast.by else []),
+        commented(days, named("horizon", 28, 1), 1),
+    ]
+    said = f"What is expected of {product.name}: {spoken(forecast.value)} of the next four weeks."
+    tables = f"`lakehouse train` trains on {product.name}.features.{gold.name}; the result is {product.name}.predictions.{gold.name}."
+    declared = f"expected_{forecast.value} = {call_in_lines('forecast', arguments, 0)}"
+    return module(said, product.imports([], [], ["forecast"], {}), [comment(tables, 0) + declared])

@@ -47,6 +47,14 @@ class Gold:
 
 
 @dataclass(frozen=True)
+class Forecast:
+    """What is forecast of a table of gold: the column with the value of a day, and that of the groups, if there are any."""
+
+    value: str
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Table:
     """One feed with its tables.
 
@@ -58,6 +66,7 @@ class Table:
         time: The column that says when; None if there is none.
         time_evidence: What says so.
         gold: None if there is nothing to add up by.
+        forecast: None if nothing of gold is forecast.
         hints: What else might be meant.
         doubts: What a person should look at first.
     """
@@ -69,6 +78,7 @@ class Table:
     time: Column | None = None
     time_evidence: str = ""
     gold: Gold | None = None
+    forecast: Forecast | None = None
     hints: tuple[str, ...] = ()
     doubts: tuple[str, ...] = field(default=())
 

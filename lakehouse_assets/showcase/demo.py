@@ -11,7 +11,7 @@ from lakehouse_assets.cli.status import print_champion
 from lakehouse_assets.cli.terminal import add_row, console, grid, print_grid, right, say
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.products.revenue_forecast.predictions import FORECAST, newest_forecast
+from lakehouse_assets.products.revenue_forecast.forecast import revenue
 from lakehouse_assets.showcase.simulate import simulate_shop
 
 _SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
@@ -53,10 +53,10 @@ def _rows(lakehouse: Client) -> None:
 
 
 def _forecast(lakehouse: Client) -> None:
-    scored = lakehouse.table(FORECAST)
+    scored = lakehouse.table(revenue.predictions.name)
     if not scored.exists() or not scored.count():
         return
-    latest = newest_forecast(lambda name: lakehouse.table(name).scan()).collect()
+    latest = revenue.newest(lambda name: lakehouse.table(name).scan()).collect()
     if latest.is_empty():
         return
     weeks = (

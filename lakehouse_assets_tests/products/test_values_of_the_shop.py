@@ -7,12 +7,12 @@ import pytest
 
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.storage.known_at import as_known
-from lakehouse_assets.products.revenue_forecast.features import KEY
-from lakehouse_assets.products.revenue_forecast.tables import FEATURES
+from lakehouse_assets.products.revenue_forecast.forecast import revenue
 from lakehouse_assets.products.sales import bronze, silver
 from lakehouse_assets_tests.products.sales.test_silver import HEADER, bronze_lines, line
 from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
+FEATURES, KEY = revenue.features.name, revenue.series.stored_key
 TABLES = ["sales", FEATURES]
 CATALOGUE = "stock_code,name,product_group,component,list_price\n85120A,LANTERN,lighting,base,2.55\n85121A,CANDLE,{group},base,1.25\n"
 

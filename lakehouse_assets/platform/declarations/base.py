@@ -21,8 +21,17 @@ _OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
 
+class Declares(ABC):
+    """A value that declares something when a module of a product has it: a declaration itself, or a recipe that made several."""
+
+    @property
+    @abstractmethod
+    def declarations(self) -> "tuple[Declaration, ...]":
+        """What it declares."""
+
+
 @dataclass(frozen=True)
-class Declaration(ABC):
+class Declaration(Declares):
     """Something that a product declares under the name `product.layer.name`."""
 
     name: str
@@ -40,6 +49,11 @@ class Declaration(ABC):
 
     def _written_at(self) -> tuple[str, int]:
         return places.of_caller()
+
+    @property
+    def declarations(self) -> "tuple[Declaration, ...]":
+        """See `Declares.declarations`."""
+        return (self,)
 
     @property
     def place(self) -> str:

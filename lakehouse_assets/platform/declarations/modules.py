@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lakehouse_assets.platform.declarations import places
-from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares
 
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What makes a folder a component of Dagster."""
@@ -136,5 +136,5 @@ def _text(file: Path) -> str:
 
 def declarations_in(modules: Iterable[ModuleType]) -> tuple[Declaration, ...]:
     """What modules declare, each once."""
-    values = {id(value): value for module in modules for value in vars(module).values() if isinstance(value, Declaration)}
-    return tuple(values.values())
+    values = (value for module in modules for value in vars(module).values() if isinstance(value, Declares))
+    return tuple({id(one): one for value in values for one in value.declarations}.values())

@@ -13,26 +13,43 @@ import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 _HERE = str(Path(__file__).parent)
+_RECIPE = "__recipe__"
 _IMPORT = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _KEYWORD = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
 # The end of an import error: the module is named before it.
 _FILE = re.compile(r" \((?:/|[A-Z]:\\|unknown location).*\)$")
 _PLATFORM = str(Path(__file__).parents[1])
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def by_recipe(function: F, *, at: tuple[str, int], parameters: str) -> F:
+    """Mark a function that a recipe made: it is written where the recipe was called, and what that gave is part of its code."""
+    setattr(function, _RECIPE, (at, parameters))
+    return function
+
+
+def parameters_of(function: Callable[..., Any]) -> str:
+    """What a function that a recipe made was made with; empty for any other."""
+    return str(getattr(function, _RECIPE, (None, ""))[1])
+
 
 def of_function(function: Callable[..., Any]) -> tuple[str, int]:
-    """File and line of a function; no file if it is in none."""
+    """File and line of a function, or of the recipe that made it; no file if it is in none."""
+    made_at: tuple[str, int] | None = getattr(function, _RECIPE, (None, ""))[0]
+    if made_at is not None:
+        return made_at
     code = getattr(inspect.unwrap(function), "__code__", None)
     return ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
 
 
-def of_caller() -> tuple[str, int]:
-    """File and line of the code that declares something: the first frame outside of this folder."""
-    frame = sys._getframe(1)  # noqa: SLF001 `inspect.stack` reads files and takes a hundred times as long
-    while frame.f_back is not None and (frame.f_code.co_filename.startswith(_HERE) or frame.f_code.co_filename == "<string>"):
+def of_caller(*inside: str) -> tuple[str, int]:
+    """File and line of the code that declares something: the first frame outside of this folder, and of other folders or files."""
+    frame, places = sys._getframe(1), (_HERE, "<string>", *inside)  # noqa: SLF001 `inspect.stack` reads files and takes a hundred times as long
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(places):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno
 

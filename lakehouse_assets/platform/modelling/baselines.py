@@ -25,7 +25,7 @@ def seasonal_window_average(
         series: One row a day, `day`, and series, `by`, without gaps.
         value: The column that is forecast.
         origins: Last day that each forecast may see.
-        by: Columns that tell the series apart.
+        by: Columns that tell the series apart, if there are several.
         horizons: Days that are forecast from each origin.
         weeks: Number of weeks in the mean.
 
@@ -33,7 +33,7 @@ def seasonal_window_average(
         `by`, `origin`, `horizon`, `day` and `value`, the forecast; null where the series does not reach back far enough.
     """
     starts = pl.LazyFrame({"origin": list(origins)}, schema={"origin": pl.Date})
-    rows = with_horizons(series.select(by).unique().join(starts, how="cross"), horizons)
+    rows = with_horizons(series.select(by).unique().join(starts, how="cross") if by else starts, horizons)
     for week in range(weeks):
         rows = join_day(rows, series, same_weekday(week), [value], by=by, prefix=f"{week}_weeks_before_")
     # A mean over columns adds up in a fixed order, so it is the same to the bit from run to run.

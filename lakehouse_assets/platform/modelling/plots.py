@@ -24,7 +24,7 @@ MOST_PANELS = 12
 def forecast_plot(
     history: pl.DataFrame, forecast: pl.DataFrame, *, value: str, by: str, quantiles: tuple[str, str, str] = ("p10", "p50", "p90")
 ) -> bytes:
-    """The last eight weeks and the forecast after them: the total and the largest series, a panel each.
+    """The last eight weeks and the forecast after them: the total and the largest series, a panel each; a single series alone.
 
     Args:
         history: `day`, `by` and `value`, one row a day and series; only days up to the first forecast are drawn.
@@ -47,7 +47,10 @@ def forecast_plot(
     panels: list[tuple[str, pl.DataFrame, pl.DataFrame]] = [
         (f"all {len(largest)} groups" if len(shown) < len(largest) else "all groups", total[0], total[1])
     ]
-    panels += [(str(name), *(frame.filter(pl.col(by) == name).sort("day") for frame in (recent, forecast))) for name in shown]  # type: ignore[misc]
+    for name in shown:
+        past, future = (frame.filter(pl.col(by) == name).sort("day") for frame in (recent, forecast))
+        panels.append((str(name), past, future))
+    panels = panels[len(largest) == 1 :]  # the total of one series is that series
 
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
@@ -85,7 +88,8 @@ def backtest_plot(scores: pl.DataFrame, *, model: str, baselines: Sequence[str])
         A PNG.
     """
     names = [model, *baselines]
-    scores = scores.sort("origin").with_columns(pl.col(names).fill_nan(None))
+    # A score in units of outcomes that are all zero is none.
+    scores = scores.sort("origin").with_columns(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in names)
     labels = [*(f"{origin:%d %b %Y}" for origin in scores["origin"]), "mean"]
     width = 0.8 / len(names)
     with _figure(max(5.0, 1.15 * len(labels) + 1.5), 3.2) as (figure, picture):

@@ -19,6 +19,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.places import parameters_of
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
@@ -63,7 +64,14 @@ def hashed(*parts: Any) -> str:
 
 
 def _source(function: Callable[..., Any]) -> str:
-    """The body and parameters of a function, without docstring, decorators, comments and formatting."""
+    """The body and parameters of a function, without docstring, decorators, comments and formatting.
+
+    Of a function that a recipe made, also what the recipe was given.
+    """
+    return _text(function) + parameters_of(function)
+
+
+def _text(function: Callable[..., Any]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError):  # typed into a console, of an extension module, or a lambda within an expression

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Mapping
 from pathlib import Path
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
@@ -71,6 +72,7 @@ def _code(declaration: TableDeclaration) -> int:
         declaration.layout,
         repr(declaration.inputs),
         repr(declaration.dimensions),
+        places.parameters_of(declaration.function),
     ]
     try:
         parts.append(inspect.getsource(declaration.function))

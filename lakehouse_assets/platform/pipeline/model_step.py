@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
 from lakehouse_assets.platform.pipeline.refresh import reads_of
@@ -289,12 +290,12 @@ def _sources(lakehouse: Lakehouse, table: Table, version: int) -> list[TrainingT
 
 
 def _code_version(function: Callable[..., Any]) -> str:
-    """A hash over the modules of the function's package and of `platform.modelling`."""
+    """A hash over the modules of the function's package and of `platform.modelling`, and over what a recipe made the function with."""
     import lakehouse_assets.platform.modelling as room
 
     folders = (Path(inspect.getfile(function)).parent, Path(next(iter(room.__path__))))
-    files = [file for folder in folders for file in sorted(folder.glob("*.py"))]
-    return _hash(b"\0".join(file.read_bytes() for file in files))
+    files = [file for folder in folders for file in sorted(folder.rglob("*.py"))]
+    return _hash(b"\0".join([places.parameters_of(function).encode(), *(file.read_bytes() for file in files)]))
 
 
 def _environment(packages: tuple[str, ...]) -> str:

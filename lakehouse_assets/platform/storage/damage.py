@@ -141,7 +141,7 @@ def _actions(path: Path | None) -> list[dict[str, Any]] | None:
         actions = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError):
         return None
-    if not all(isinstance(action, dict) for action in actions) or not any("commitInfo" in action for action in actions):
+    if not actions or not all(isinstance(action, dict) for action in actions):  # `commitInfo` is optional
         return None
     return None if _announced(_info(actions)) > sum("add" in action for action in actions) else actions
 

@@ -164,7 +164,7 @@ def test_the_job_maintains(busy, tmp_path):
 
 
 def test_maintenance_of_its_features_is_no_reason_to_train_again(busy):
-    features, ledger = tables_of(busy).table("revenue_forecast.features.daily_statistics"), tables_of(busy).table(LEDGER)
+    features, ledger = tables_of(busy).table("revenue_forecast.features.daily_revenue"), tables_of(busy).table(LEDGER)
     features.create({"a": pl.Int64()})
     ledger.create(LEDGER_SCHEMA)
     for number in range(SMALL_FILES_A_PARTITION):

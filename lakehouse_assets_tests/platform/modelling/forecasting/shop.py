@@ -6,8 +6,10 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.modelling.calendar import public_holidays
+from lakehouse_assets.platform.modelling.forecasting.series import Series
 
 FIRST = date(2010, 1, 4)
+SERIES = Series("day", "net", ("product_group",), count="orders", calendar="GB-ENG")
 LEVELS = {"large": 5000.0, "middle": 800.0, "small": 60.0}
 
 

@@ -6,17 +6,29 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.modelling.forecasting import evaluation, training
+from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
 from lakehouse_assets.platform.modelling.metrics import coverage, wape
 from lakehouse_assets.platform.modelling.result import HistoryTooShort
-from lakehouse_assets.products.revenue_forecast import model as forecasting
-from lakehouse_assets.products.revenue_forecast.features import daily_features
-from lakehouse_assets.products.revenue_forecast.model import LEAST_DAYS, backtest, forecast, train
-from lakehouse_assets.products.revenue_forecast.tables import daily_revenue_model
-from lakehouse_assets_tests.products.revenue_forecast.shop import FIRST, LEVELS, sales
+from lakehouse_assets_tests.platform.modelling.forecasting.shop import FIRST, LEVELS, SERIES, sales
+
+LEAST_DAYS = SERIES.least_days
+
+
+def train(known, cutoff, **how):
+    return training.train(known, SERIES, cutoff, **how)
+
+
+def forecast(model, known, as_of):
+    return training.forecast(model, known, SERIES, as_of)
+
+
+def backtest(known, origins, **how):
+    return training.backtest(known, SERIES, origins, **how)
 
 
 def features(days, **shop):
-    return daily_features(sales(days, **shop)).collect().lazy()
+    return daily_features(sales(days, **shop), SERIES).collect().lazy()
 
 
 def day(number):
@@ -56,7 +68,7 @@ def test_a_closed_day_is_forecast_as_nothing(model):
 def test_neither_training_nor_forecast_sees_what_comes_after_the_origin(model, tmp_path):
     """Law 5: with other sales after the origin the model has the same bytes and the forecast the same values."""
     other = sales(430).with_columns(net=pl.when(pl.col("day") > AS_OF).then(pl.col("net") * 50 - 7).otherwise(pl.col("net")))
-    shocked = daily_features(other).collect().lazy()
+    shocked = daily_features(other, SERIES).collect().lazy()
     again = train(shocked, AS_OF, seed=1, compute=Local())
     assert bytes_of(again, tmp_path / "again") == bytes_of(model, tmp_path / "first")
     assert forecast(again, shocked, AS_OF).equals(forecast(model, FEATURES, AS_OF))
@@ -65,7 +77,7 @@ def test_neither_training_nor_forecast_sees_what_comes_after_the_origin(model, t
 def revised(known_at):
     """The features, and of every day other values that became known at `known_at`, or the day after if that is later."""
     later = pl.max_horizontal(pl.lit(known_at), pl.col("known_at") + timedelta(days=1))
-    values = pl.col("net", "^(shop_)?level_.*$", "^(shop_)?weekday_[0-9]$", "median_28", "deviation_28")
+    values = pl.col("net", "^(total_)?level_.*$", "^(total_)?weekday_[0-9]$", "median_28", "deviation_28")
     return pl.concat([FEATURES, FEATURES.with_columns(values * 3 + 100, known_at=later)])
 
 
@@ -86,9 +98,9 @@ def test_the_model_that_may_become_champion_learns_all_that_is_known(monkeypatch
         learnt.append(kwargs["outcomes_known_at"])
         raise InterruptedError
 
-    monkeypatch.setattr(forecasting, "train", watched)
+    monkeypatch.setattr(evaluation, "train", watched)
     with pytest.raises(InterruptedError):
-        daily_revenue_model.train(late, 1)
+        evaluation.train_and_test(late, SERIES, 1)
     assert learnt == [datetime(2020, 1, 1, tzinfo=UTC)]
 
 

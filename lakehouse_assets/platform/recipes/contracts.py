@@ -1,0 +1,99 @@
+"""The contracts of a forecast, made of the columns of its series: of the feature set, and of the prediction table."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+from types import new_class
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.modelling.forecasting.series import DAY, LEVEL_DAYS, VALUE, WEEKDAY_WEEKS, Series
+from lakehouse_assets.platform.modelling.quantile import MEDIAN, quantile_name
+from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+
+Columns = Mapping[str, tuple[Any, Any]]
+
+
+def features_contract(series: Series) -> type[Contract]:
+    """What was known of each series at the end of a day."""
+    whose = {"": f"{series.value} of the series", "total_": f"{series.value} of all series together"}
+    columns: dict[str, tuple[Any, Any]] = {
+        **{name: (str, column(key=True, description="One of the columns that tell the series apart.")) for name in series.by},
+        series.time: (date, column(key=True, description="The day at whose end this was known.")),
+        "known_at": (
+            Timestamp,
+            column(description="From when on this was known: the midnight after the day, later if it was revised."),
+        ),
+        series.value: (float, column(description="Sum of the day.")),
+        "total_value": (float, column(description=f"Sum of {series.value} over all series.")),
+        "is_open": (bool, column(description="Whether anything happened in any series.")),
+        "open_days_28": (float, column(nullable=True, description="Open days among the last 28.")),
+        "weekday_open": (float, column(nullable=True, description="Share of the last weeks that were open on this weekday.")),
+        "holiday_open": (float, column(nullable=True, description="Share of the holidays of the last year that were open.")),
+        "year_end_open": (float, column(nullable=True, description="Share of the days from 24 December to 3 January that were open.")),
+    }
+    for prefix, of in whose.items():
+        for days in LEVEL_DAYS:
+            said = f"{of}: mean of the open days among the last {days}."
+            columns[f"{prefix}level_{days}"] = (float, column(nullable=True, description=said))
+        for weeks in WEEKDAY_WEEKS:
+            said = f"{of}: mean of this weekday over the last {weeks} weeks."
+            columns[f"{prefix}weekday_{weeks}"] = (float, column(nullable=True, description=said))
+    columns |= {
+        "median_28": (float, column(nullable=True, description="Median of the open days among the last 28.")),
+        "deviation_28": (float, column(nullable=True, ge=0, description="Standard deviation of the open days among the last 28.")),
+        "active_share_91": (
+            float,
+            column(nullable=True, description="Share of the open days among the last 91 on which the series had something."),
+        ),
+    }
+    known = rule("a day is known when it has ended", pl.col("known_at").dt.date() > pl.col(series.time))
+    return _contract("DailyStatistics", f"What was known of {series.value} at the end of a day.", columns, {"known_after_the_day": known})
+
+
+def predictions_contract(series: Series) -> type[Contract]:
+    """What the champion expected of each series on one day to come."""
+    columns: dict[str, tuple[Any, Any]] = {
+        "as_of": (date, column(key=True, description="The last day that the forecast knew.")),
+        series.time: (date, column(description="The day that it is about.")),
+        "horizon": (
+            int,
+            column(key=True, in_range={"min_value": 1, "max_value": series.horizon}, description=f"Days from `as_of` to `{series.time}`."),
+        ),
+        **{name: (str, column(key=True, description="One of the columns that tell the series apart.")) for name in series.by},
+        **{quantile_name(one): (float, column(description=_quantile(series.value, one))) for one in series.quantiles},
+        "model_name": (str, column(description="Registered model.")),
+        "model_version": (int, column(key=True, ge=1, description="Its version.")),
+        "feature_version": (int, column(ge=0, description="Delta version of the feature set that was scored.")),
+        "scored_at": (Timestamp, column(description="When it was scored.")),
+    }
+    names = [quantile_name(quantile) for quantile in series.quantiles]
+    ahead = pl.col("as_of") + pl.duration(days=pl.col("horizon"))
+    rules = {"day_is_ahead": rule(f"{series.time} = as_of + horizon", pl.col(series.time) == ahead)}
+    if len(names) > 1:
+        in_order = pl.all_horizontal(pl.col(lower) <= pl.col(upper) for lower, upper in pairwise(names))
+        rules["quantiles_do_not_cross"] = rule(" <= ".join(names), in_order)
+    return _contract("Forecast", f"What the champion expected of {series.value} on one day to come.", columns, rules)
+
+
+def reserved(series: Series) -> frozenset[str]:
+    """The names that columns of a series cannot have: those that the tables and the work on them add."""
+    inside = {"origin", "count", "last_day", "reference", "level", "ratio", "weight", "actual", "model", "expected_open", "is_retracted"}
+    neutral = replace(series, time=DAY, value=VALUE, by=())
+    added = {name for contract in (features_contract(neutral), predictions_contract(neutral)) for name in contract.to_schema().columns}
+    return frozenset(added | inside)
+
+
+def _quantile(value: str, quantile: float) -> str:
+    if quantile == MEDIAN:
+        return f"{value}: as likely more as less."
+    return f"{value} stays below this {100 * quantile:g} times in a hundred."
+
+
+def _contract(name: str, doc: str, columns: Columns, rules: Mapping[str, Any]) -> type[Contract]:
+    annotations = {column: annotation for column, (annotation, _) in columns.items()}
+    fields = {column: field for column, (_, field) in columns.items()}
+    content = {"__annotations__": annotations, "__doc__": doc, "__module__": __name__, **fields, **rules}
+    return new_class(name, (Contract,), exec_body=lambda namespace: namespace.update(content))
