@@ -16,6 +16,7 @@ from lakehouse_assets.client.context import Context, by_last_word, nearest_name
 from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
+from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.quarantine import Quarantine
 from lakehouse_assets.client.restores import PlannedLastWhole, PlannedRestore, plan_last_whole, plan_restore
 from lakehouse_assets.client.runs import Runs
@@ -250,7 +251,8 @@ class Client:
             selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: all. Models
                 among them are left out.
             full_refresh: Recompute the tables from all rows of their sources.
-            partition: The partition of assets that have some (`@dg.asset(partitions_def=…)`); only these are run then.
+            partition: Compute this partition of the selected tables again (kind `ByPartition`), as "2026-01" or "2026-01-31", or of plain
+                assets that have partitions (`@dg.asset(partitions_def=…)`); only these are run then.
             on_progress: Called several times a second with the outcome so far.
 
         Returns:
@@ -260,6 +262,8 @@ class Client:
             ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
         """
         words = [self._full(word) for word in ([selection] if isinstance(selection, str) else selection)]
+        if partition is not None:
+            partition = stored_key(self.context, words, partition)
         if not words and not full_refresh and partition is None and not self.pending() and not self.context.loaded.broken:
             self.runs.end_dead()
             return None

@@ -4,6 +4,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.run import reason_of
+from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
 from lakehouse_assets.settings import Settings
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
@@ -22,4 +23,4 @@ def failed_last(settings: Settings) -> dict[str, str]:
         records = opened.get_records_for_run(runs[0].run_id, of_type=dg.DagsterEventType.STEP_FAILURE).records
         events = [record.event_log_entry.dagster_event for record in records]
         # A step is named by its asset, with underscores for dots.
-        return {(event.step_key or "").replace("__", "."): reason_of(event) for event in events if event is not None}
+        return {(event.step_key or "").removesuffix(SUFFIX).replace("__", "."): reason_of(event) for event in events if event is not None}
