@@ -79,7 +79,7 @@ PAGES = (
     Page("asset", "dagster", TABLE),
     Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
     Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
-    Page("model", "dagster", f"{MODEL}?view=events"),
+    Page("model", "dagster", f"{MODEL}?view=events", height=700),
     Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE", (_FIRST_RUN, _NO_STACK_TRACE)),
     Page("timeline", "dagster", "/overview/activity/timeline", (_press("1hr"),), height=420),
     Page("partitions", "dagster", f"{PARTITIONS}?view=partitions"),
