@@ -64,11 +64,12 @@ docs: $(DEV_READY)  ## The documentation site, in build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs
 	@echo "build/docs/index.html"
 
-lint: $(DEV_READY)  ## ruff, the type checker and the import rules
+lint: $(DEV_READY)  ## ruff, the type checker, the import rules, and that Dagster loads the definitions
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@home=$$(mktemp -d) && cp dagster.yaml $$home && DAGSTER_HOME=$$home $(BIN)/dg check defs; code=$$?; rm -rf $$home; exit $$code
 
 format: $(DEV_READY)  ## Format the code and sort out what ruff can
 	$(BIN)/ruff format .

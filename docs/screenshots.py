@@ -25,6 +25,8 @@ IMAGES = Path(__file__).with_name("images")
 _COLOURS = 64
 _ENLARGED = 1.6
 _STILL_SECONDS, _MOST_SECONDS = 2.0, 45.0
+# So many characters say no more than that something is loading.
+_EMPTY_PAGE = 80
 _CHROMIUM = os.environ.get("CHROMIUM", "chromium")
 _FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-port=0", "--force-color-profile=srgb")
 
@@ -50,7 +52,15 @@ def _press(text: str) -> str:
     )
 
 
+# Stack traces name folders of the machine on which the picture is taken.
+_NO_STACK_TRACE = (
+    "(w=>{while(w.nextNode())w.currentNode.data=w.currentNode.data.replace(/(Stack Trace:|,?\\s*File \"\\/)[\\s\\S]*/,'')})"
+    "(document.createTreeWalker(document.body,NodeFilter.SHOW_TEXT))"
+)
 _FIRST_RUN = "location.href=[...document.querySelectorAll('a')].find(a=>/\\/runs\\/[0-9a-f-]{36}$/.test(a.href)).href"
+# MLflow's assistant takes a quarter of the page.
+_CLOSE = "document.querySelectorAll('[aria-label=Close],[aria-label=close]').forEach(e=>e.click())"
+PARTITIONS = "/assets/sales/gold/daily_revenue__partitions"
 TABLE = "/assets/sales/silver/invoice_lines"
 MODEL = "/assets/revenue_forecast/models/daily_revenue"
 _GROUPS = ("sales", "revenue_forecast")
@@ -69,12 +79,13 @@ PAGES = (
     Page("asset", "dagster", TABLE),
     Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
     Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
-    Page("model", "dagster", f"{MODEL}?view=events"),
-    Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE", (_FIRST_RUN,)),
-    Page("timeline", "dagster", "/overview/activity/timeline"),
+    Page("model", "dagster", f"{MODEL}?view=events", height=700),
+    Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE", (_FIRST_RUN, _NO_STACK_TRACE)),
+    Page("timeline", "dagster", "/overview/activity/timeline", (_press("1hr"),), height=420),
+    Page("partitions", "dagster", f"{PARTITIONS}?view=partitions"),
     Page("automation", "dagster", "/automation"),
-    Page("mlflow_model", "mlflow", "/#/models?workflowType=machine_learning"),
-    Page("mlflow_experiments", "mlflow", "/#/experiments?workflowType=machine_learning"),
+    Page("mlflow_model", "mlflow", "/#/models/revenue_forecast.models.daily_revenue/versions/1?workflowType=machine_learning", (_CLOSE,)),
+    Page("mlflow_experiments", "mlflow", "/#/experiments?workflowType=machine_learning", (_CLOSE,), height=420),
 )
 
 
@@ -106,7 +117,7 @@ class Browser:
         for _ in range(int(_MOST_SECONDS / 0.5)):
             await asyncio.sleep(0.5)
             now = await self.ask("document.body.innerText.length + ' ' + document.querySelectorAll('*').length")
-            still = still + 0.5 if now == before else 0.0
+            still = still + 0.5 if now == before and int(now.split()[0]) > _EMPTY_PAGE else 0.0
             before = now
             if still >= _STILL_SECONDS:
                 return

@@ -5,10 +5,11 @@ Settings say where and how the platform runs. What a table means (rules, keys, t
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 PREFIX = "LAKEHOUSE_"
 # Of the buckets that delta-rs and Polars know, by what the root's address starts with.
@@ -19,6 +20,8 @@ BUILT_IN_PRODUCTS = "lakehouse_assets.products"
 RUNS_AT_ONCE = 4
 # Of one run, where each has a process of its own.
 STEPS_AT_ONCE = 4
+# In place of what may be a secret.
+HIDDEN = "•••"
 
 Location = Path | str
 """A folder of this machine, or the address of a bucket and a prefix in it."""
@@ -28,8 +31,23 @@ class SettingError(ValueError):
     """A variable that is no setting, or a value that does not fit."""
 
 
-def _setting(default: Any, doc: str, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"doc": doc, "choices": choices})
+def _without_password(address: str) -> str:
+    """An address without what stands before its host, and without its query."""
+    parts = urlsplit(address)
+    _, at, host = parts.netloc.rpartition("@")
+    if not at and not parts.query:
+        return address
+    return urlunsplit(parts._replace(netloc=(HIDDEN + at if at else "") + host, query=HIDDEN if parts.query else ""))
+
+
+def _host_alone(address: str) -> str:
+    """An address without its path: chat tools have their token in it."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.hostname or ''}/{HIDDEN}" if address else ""
+
+
+def _setting(default: Any, doc: str, choices: tuple[str, ...] = (), shown: Callable[[str], str] = str) -> Any:
+    return field(default=default, metadata={"doc": doc, "choices": choices, "shown": shown})
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,9 @@ class Settings:
         "Packages whose sub-packages are products, with commas between them: importable names or folders, as ./my_products. Replaces the "
         "default, which is the package of the demo products: add its name to keep them.",
     )
-    mlflow_uri: str = _setting("", "MLflow's tracking database or server; empty: an SQLite database under the root.")
+    mlflow_uri: str = _setting(
+        "", "MLflow's tracking database or server; empty: an SQLite database under the root.", shown=_without_password
+    )
     host: str = _setting("127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI.")
     web_port: int = _setting(3000, "Port of the Dagster web UI.")
     mlflow_port: int = _setting(5000, "Port of the MLflow UI.")
@@ -64,7 +84,9 @@ class Settings:
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
-    alert_webhook: str = _setting("", "Address to which alerts about runs and checks are posted as JSON; empty: they are only logged.")
+    alert_webhook: str = _setting(
+        "", "Address to which alerts about runs and checks are posted as JSON; empty: they are only logged.", shown=_host_alone
+    )
     batch_megabytes: int = _setting(128, "Most megabytes of text, unpacked, that go into one commit of a bronze table.")
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")
     memory_megabytes: int = _setting(
@@ -95,6 +117,11 @@ class Settings:
                 near = difflib.get_close_matches(name, known, 1)
                 raise SettingError(f"{name} is not a setting{f': did you mean {near[0]}?' if near else ''} `lakehouse settings` lists all")
         return cls(**{known[name].name: _parse(name, value, known[name]) for name, value in given.items()})
+
+    def shown(self, name: str) -> str:
+        """The value of a setting for people to read, without what may be a secret in it."""
+        own = next(field for field in fields(self) if field.name == name)
+        return str(own.metadata["shown"](str(getattr(self, name))))
 
     @property
     def processes_at_once(self) -> int:

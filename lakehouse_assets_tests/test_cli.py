@@ -156,6 +156,22 @@ def test_settings_lists_every_variable_and_a_typing_error_is_noticed(lakehouse):
     assert "not a whole number" in lakehouse("settings", LAKEHOUSE_WEB_PORT="many").stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "shown"),
+    [
+        ("LAKEHOUSE_ALERT_WEBHOOK", "https://me:t0ken@hooks.example.com:8443/T0/t0ken?key=t0ken", "https://hooks.example.com/•••"),
+        ("LAKEHOUSE_ALERT_WEBHOOK", "", ""),
+        ("LAKEHOUSE_MLFLOW_URI", "postgresql://me:t0ken@db:5432/mlflow", "postgresql://•••@db:5432/mlflow"),
+        ("LAKEHOUSE_MLFLOW_URI", "postgresql://db/mlflow?password=t0ken", "postgresql://db/mlflow?•••"),
+        ("LAKEHOUSE_MLFLOW_URI", "sqlite:////folder/mlflow.db", "sqlite:////folder/mlflow.db"),
+    ],
+)
+def test_settings_leave_secrets_out(lakehouse, variable, value, shown):
+    told = lakehouse("settings", "--json", **{variable: value}).stdout
+    assert {row["variable"]: row["value"] for row in json.loads(told)}[variable] == shown
+    assert "t0ken" not in lakehouse("settings", **{variable: value}).stdout
+
+
 def test_the_installed_command_in_a_process_of_its_own(tmp_path):
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
     command = [str(Path(sys.executable).with_name("lakehouse")), "status"]

@@ -15,8 +15,9 @@ import yaml
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
 from lakehouse_assets.platform.declarations.kind import Kind
-from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests import asset_graph
 from lakehouse_assets_tests.running import land_text, run_declared, tables_of
@@ -37,7 +38,8 @@ def test_every_declared_table_and_its_quarantine_is_an_asset(graph):
     declared = load(products)
     expected = {asset.name for asset in declared.declarations} | {table.quarantine for table in declared.tables}
     assert not declared.broken
-    assert names(graph) == expected | {"platform.landing.log", "platform.maintenance.log"}
+    shown = {f"{table.name}{SUFFIX}" for table in declared.tables if table.kind.recomputed_by}
+    assert names(graph) == expected | shown | {"platform.landing.log", "platform.maintenance.log"}
 
 
 def test_assets_say_what_they_are(graph):
@@ -63,9 +65,9 @@ def test_every_column_of_every_asset_is_described(graph):
 
 def test_every_asset_says_where_its_table_is(graph):
     for key in graph.get_all_asset_keys():
-        metadata = graph.get(key).metadata
-        assert metadata["dagster/table_name"] == ".".join(key.path)
-        assert metadata["dagster/uri"].endswith("/".join(key.path))
+        metadata, name = graph.get(key).metadata, ".".join(key.path).removesuffix(SUFFIX)
+        assert metadata["dagster/table_name"] == name
+        assert metadata["dagster/uri"].endswith(name.replace(".", "/"))
 
 
 def test_every_table_has_its_contract_as_a_blocking_check(graph):

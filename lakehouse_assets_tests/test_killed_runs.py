@@ -27,6 +27,7 @@ from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.run import _job_of, selection_of
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.orchestration.club import records, statuses
 from lakehouse_assets_tests.running import land_text, tables_of
 
 PROJECT = Path(__file__).parents[1]
@@ -119,6 +120,26 @@ def test_a_run_goes_on_where_one_was_killed_that_held_a_slot(child, lakehouse):
         assert killed.status is dg.DagsterRunStatus.FAILURE
         assert "Its process ended before the run did: process " in messages[0]
         assert claimed(settings) == []
+
+
+def test_the_checks_of_a_killed_run_keep_their_last_results(child, lakehouse):
+    settings = lakehouse.settings
+    defs = definitions(settings, lakehouse.context.products)
+    keys = [key for key in defs.resolve_asset_graph().asset_check_keys if ".".join(key.asset_key.path) in TABLES]
+
+    def shown() -> dict[tuple[str, str], str]:
+        with instance(settings) as opened:
+            return statuses(records(opened, keys), opened)
+
+    lakehouse.run(TABLES)
+    before = shown()
+    assert set(before.values()) == {"SUCCEEDED"}
+    for day, end in ((2, lakehouse.runs.end_dead), (3, lambda: lakehouse.runs.end(lakehouse.runs.list(1)[0]["run_id"]))):
+        land(settings, day)
+        assert child.run(settings.root, 2)["signal"] == signal.SIGKILL
+        assert set(shown().values()) == {"IN_PROGRESS"}
+        end()
+        assert shown() == before
 
 
 def test_the_doctor_names_a_dead_run_and_its_command_ends_it(child, lakehouse):

@@ -54,14 +54,14 @@ def main() -> None:
 @command()
 @JSON
 def settings(as_json: bool) -> None:
-    """Every setting with its value, its variable and what it does."""
+    """Every setting with its value, its variable and what it does. Passwords and tokens are left out."""
     from dataclasses import fields
 
     loaded = Settings.load()
     rows = [
         {
             "variable": variable(field.name),
-            "value": str(getattr(loaded, field.name)),
+            "value": loaded.shown(field.name),
             "default": str(field.default),
             "meaning": field.metadata["doc"],
         }

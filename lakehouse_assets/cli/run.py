@@ -23,7 +23,7 @@ _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_q
 @command(interrupted="Nothing is lost: `lakehouse run` resumes where this run stopped.")
 @click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
-@click.option("--partition", help="The partition of a partitioned @dg.asset; without it, such assets are left out.")
+@click.option("--partition", help="Recompute one partition of a table by partition, or of a partitioned @dg.asset.")
 @JSON
 def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, as_json: bool) -> None:
     """Bring all tables, or a SELECTION, up to date. Models are not trained: `lakehouse train` does that.
@@ -38,6 +38,7 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, a
       lakehouse run '+sales.gold.daily_revenue'      and the tables directly upstream
       lakehouse run group:sales                      a product
       lakehouse run sales.gold.daily_revenue --full-refresh    after its function has changed
+      lakehouse run sales.gold.daily_revenue --partition 2026-01    one month of it
     """
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 

@@ -249,7 +249,8 @@ class Client:
             selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: all. Models
                 among them are left out.
             full_refresh: Recompute the tables from all rows of their sources.
-            partition: The partition of assets that have some (`@dg.asset(partitions_def=…)`); only these are run then.
+            partition: Compute this partition of the selected tables again (kind `ByPartition`), as "2026-01" or "2026-01-31", or of plain
+                assets that have partitions (`@dg.asset(partitions_def=…)`); only these are run then.
             on_progress: Called several times a second with the outcome so far.
 
         Returns:

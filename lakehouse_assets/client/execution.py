@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.client.context import Context, by_last_word, nearest_name
+from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.runs import Runs
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def run(
     from lakehouse_assets.platform.operations.pending import pending
 
     words = [_full(context, word) for word in _words(selection)]
+    if partition is not None:
+        partition = stored_key(context, words, partition)
     asked = words or full_refresh or partition is not None
     if not asked and not pending(context.root, context.declarations) and not context.loaded.broken:
         Runs(context).end_dead()

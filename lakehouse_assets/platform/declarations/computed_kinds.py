@@ -93,6 +93,15 @@ class ByPartition(ComputedKind):
         """See `Kind.partition_by`."""
         return (self.column,)
 
+    @property
+    def recomputed_by(self) -> str:
+        """See `Kind.recomputed_by`."""
+        return self.column
+
+    def plan_partitions(self, inputs: Inputs, values: Sequence[Any]) -> Plan:
+        """See `Kind.plan_partitions`."""
+        return self.plan_for(inputs, Partitions(self.column, values))
+
     def scope(self, inputs: Inputs) -> Scope:
         """See `ComputedKind.scope`."""
         if not inputs.is_first:

@@ -172,6 +172,11 @@ class Kind(ABC):
         return declared
 
     @property
+    def recomputed_by(self) -> str:
+        """The column by whose values parts of the table can be computed again by themselves; empty if there is none."""
+        return ""
+
+    @property
     def layout(self) -> str:
         """What of the declaration decides what stored rows look like: where it changes, the table needs a full refresh."""
         return repr(self)
@@ -198,6 +203,14 @@ class Kind(ABC):
     def settle(self, parts: Split, stored: Table, *, replaces_all: bool) -> Split:  # noqa: ARG002 most kinds judge rows one by one
         """Rows after the verdicts that are passed on more than one row at once."""
         return parts
+
+    def plan_partitions(self, inputs: Inputs, values: Sequence[Any]) -> Plan:
+        """The work to compute the rows with some values of `recomputed_by` again.
+
+        Raises:
+            DeclarationError: There is no such column.
+        """
+        raise DeclarationError(f"{inputs.stored.name}: {self.word} cannot be computed again by partition {list(values)}")
 
     def result_key(self, contract: type[Contract]) -> tuple[str, ...]:
         """The columns whose values the function may return once only; a repetition is an error of the function."""

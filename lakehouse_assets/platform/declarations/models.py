@@ -146,6 +146,11 @@ class Predictions(TableDeclaration):
         """See `Declaration.sources`."""
         return (*super().sources(), self.model.name)
 
+    @property
+    def scored_by(self) -> str:
+        """See `TableDeclaration.scored_by`."""
+        return self.model.name
+
     def arguments(self, champions: Callable[[Any], Any]) -> dict[str, Any]:
         """See `TableDeclaration.extra`."""
         return {CHAMPION: champions(self.model)}

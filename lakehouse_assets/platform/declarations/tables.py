@@ -287,6 +287,11 @@ class TableDeclaration(Declaration):
         except DeclarationError as error:
             raise DeclarationError(f"{self.name}: {error}") from error
 
+    @property
+    def scored_by(self) -> str:
+        """The model whose champion computes the rows; empty if none does."""
+        return ""
+
     def arguments(self, champions: Callable[[Any], Any]) -> dict[str, Any]:  # noqa: ARG002 most tables need none
         """Arguments of the function besides its frames; `champions` gives the champion of a model, or None."""
         return {}

@@ -4,7 +4,7 @@ A quarantine is an asset without a step of its own: the step of its table writes
 shows it with `checks`, `columns`, `describe` and `versions`. It decides nothing about rows, and does not look at the kind of a table.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
@@ -22,35 +22,20 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
-from lakehouse_assets.platform.orchestration import checks, columns, describe, planned, versions
+from lakehouse_assets.platform.orchestration import checks, columns, describe, table_partitions, versions
+from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
-from lakehouse_assets.platform.quality.masking import without_values
-from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.wording import counted
-
-FULL_REFRESH_TAG = "lakehouse/full_refresh"
 
 Places = Mapping[str, dg.LocalFileCodeReference]
 
 # Layers that people read are refreshed daily by default.
 _FRESH_LAYERS = ("gold", "predictions")
 _WARN_AFTER, _FAIL_AFTER = timedelta(hours=30), timedelta(hours=54)
-
-# Every write is done once however often it is tried (law 1), so a retry is safe.
-_RETRIES = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
-_CONFIG = {
-    "full_refresh": dg.Field(
-        bool,
-        default_value=False,
-        description="Compute the table from all rows of its sources, as after a change of its function. A model is trained again.",
-    )
-}
-# What comes out the same every time is not retried.
-_FINAL = (ContractBroken, RowsLost, StorageError, ValueError, TypeError, pl.exceptions.PolarsError)
 
 
 @dataclass(frozen=True)
@@ -64,11 +49,6 @@ class Site:
 
     code: Places
     tables: str = ""
-
-
-def key_of(name: str) -> dg.AssetKey:
-    """The asset key of a table: the words of its name."""
-    return dg.AssetKey(name.split("."))
 
 
 def build(catalog: Catalog, places: Places = MappingProxyType({}), tables: str = "") -> list[dg.AssetsDefinition]:
@@ -121,7 +101,7 @@ def platform_spec(name: str, description: str, schema: Mapping[str, pl.DataType]
 def _landing_log(feeds: list[FeedDeclaration], site: Site) -> dg.AssetsDefinition:
     spec = platform_spec(landing.LOG, landing.DESCRIPTION, landing.SCHEMA, columns.OF_LANDING, site.tables)
 
-    @dg.multi_asset(name="platform__landing__log", specs=[spec], required_resource_keys={"lakehouse"}, retry_policy=_RETRIES)
+    @dg.multi_asset(name="platform__landing__log", specs=[spec], required_resource_keys={"lakehouse"}, retry_policy=RETRIES)
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         log = resource.open().table(landing.LOG)
@@ -144,7 +124,7 @@ def _feed(asset: FeedDeclaration, site: Site) -> dg.AssetsDefinition:
     spec = _spec(asset, code, site, deps=[landing.LOG], metadata=columns.of_feed(asset))
     key = spec.key
 
-    @_step(asset.name, [spec], checks.of_feed(key))
+    @declared_step(asset.name, [spec], checks.of_feed(key))
     def feed(context: dg.AssetExecutionContext) -> Iterator[Any]:
         source, lakehouse = ingestion(asset, context.resources.lakehouse), context.resources.lakehouse.open()
         if not context.selected_asset_keys:
@@ -187,16 +167,17 @@ def _table(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
     )
     key = spec.key
 
-    @_step(asset.name, [spec], checks.of_table(asset, key))
+    @declared_step(asset.name, [spec], checks.of_table(asset, key))
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
         stored, quarantine = lakehouse.table(asset.name), lakehouse.table(asset.quarantine)
+        before = table_partitions.stored(asset, lakehouse)
         if not context.selected_asset_keys:
             yield from checks.stored(asset, key, lakehouse, {check.name for check in context.selected_asset_check_keys})
             return
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open, context.run.run_id))
         try:
-            done = full_refresh(refresh) if _is_full_refresh(context) else refresh.run()
+            done = full_refresh(refresh) if is_full_refresh(context) else refresh.run()
         except ContractBroken as broken:
             yield from checks.broken(asset, key, broken, lakehouse)
             raise
@@ -215,6 +196,7 @@ def _table(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
             metadata=describe.table(quarantine) | columns.of_quarantine(asset, quarantine.schema()),
             tags={"dagster/data_version": versions.of_data(quarantine, code).value},
         )
+        yield from table_partitions.written(asset, lakehouse, context.instance, before)
 
     return table
 
@@ -228,7 +210,7 @@ def _quarantine(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
         description=f"Rows that broke a rule of {asset.name}, each with every rule that it broke.",
         kinds={"deltalake", "quarantine"},
         owners=owners_of(asset.owner),
-        tags=_tags(asset) | {"layer": "quarantine"},
+        tags=describe.tags_of(asset) | {"layer": "quarantine"},
         metadata=describe.named(asset.quarantine, site.tables) | columns.of_quarantine(asset),
         code_version=versions.of_table(asset),
     )
@@ -241,7 +223,7 @@ def _model(asset: ModelDeclaration, site: Site) -> dg.AssetsDefinition:
     spec = _spec(asset, code, site, deps=asset.sources(), metadata=described, stored_as="mlflow")
     key = spec.key
 
-    @_step(asset.name, [spec], checks.of_model(key))
+    @declared_step(asset.name, [spec], checks.of_model(key))
     def model(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         ledger = resource.open().table(asset.name)
@@ -249,7 +231,7 @@ def _model(asset: ModelDeclaration, site: Site) -> dg.AssetsDefinition:
         if not context.selected_asset_keys:
             yield checks.model(key, step.last_result())
             return
-        trained = step.run(retrain=_is_full_refresh(context))
+        trained = step.run(retrain=is_full_refresh(context))
         yield checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
         yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code))
@@ -275,16 +257,11 @@ def _spec(
         description=declaration.description,
         kinds={stored_as, declaration.layer},
         owners=owners_of(declaration.owner),
-        tags=_tags(declaration),
+        tags=describe.tags_of(declaration),
         metadata={**describe.named(declaration.name, site.tables), **metadata, **versions.references(site.code.get(declaration.name))},
         freshness_policy=freshness_policy,
         code_version=code,
     )
-
-
-def _tags(declaration: Declaration) -> dict[str, str]:
-    """By what assets can be filtered and selected: `tag:layer=gold`, `tag:pii=true`."""
-    return {"product": declaration.product, "layer": declaration.layer} | ({"pii": "true"} if declaration.personal else {})
 
 
 def _freshness(asset: TableDeclaration) -> dg.FreshnessPolicy | None:
@@ -294,65 +271,3 @@ def _freshness(asset: TableDeclaration) -> dg.FreshnessPolicy | None:
     if asset.layer in _FRESH_LAYERS:
         return dg.FreshnessPolicy.time_window(fail_window=_FAIL_AFTER, warn_window=_WARN_AFTER)
     return None
-
-
-def _step(
-    name: str, specs: list[dg.AssetSpec], check_specs: list[dg.AssetCheckSpec]
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """The step that writes a declared table: one writer at a time, retried where that may help, and selectable in part.
-
-    A step may do more than was selected of it, and Dagster takes only that. Where it fails for good, each check that has no result yet
-    keeps its last one.
-    """
-    op = name.replace(".", "__")
-
-    def declare(function: Callable[[dg.AssetExecutionContext], Iterator[Any]]) -> dg.AssetsDefinition:
-        @dg.multi_asset(
-            name=op,
-            specs=specs,
-            check_specs=check_specs,
-            required_resource_keys={"lakehouse", "mlflow"},
-            retry_policy=_RETRIES,
-            pool=op,
-            can_subset=True,
-            config_schema=_CONFIG,
-        )
-        def step(context: dg.AssetExecutionContext) -> Iterator[Any]:
-            waiting = set(context.selected_asset_check_keys)
-            try:
-                for result in function(context):
-                    if isinstance(result, dg.AssetCheckResult):
-                        check = _check_of(result)
-                        if check in waiting:
-                            waiting.remove(check)
-                            yield result
-                    elif isinstance(result, dg.AssetMaterialization) or result.asset_key in context.selected_asset_keys:
-                        yield result
-            except CommitConflict:
-                raise
-            except _FINAL as error:
-                text = _one_line(name, error)
-                yield from (planned.kept(context.instance, check, text) for check in sorted(waiting, key=lambda check: check.name))
-                # Polars puts values of rows into its messages, which may be personal: the cause is not shown.
-                raise dg.Failure(text, allow_retries=False) from (None if isinstance(error, pl.exceptions.PolarsError) else error)
-
-        return step
-
-    return declare
-
-
-def _is_full_refresh(context: dg.AssetExecutionContext) -> bool:
-    return FULL_REFRESH_TAG in context.run.tags or bool(context.op_execution_context.op_config["full_refresh"])
-
-
-def _check_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
-    assert result.asset_key is not None and result.check_name is not None  # noqa: S101, PT018 both are set in `checks`
-    return dg.AssetCheckKey(result.asset_key, result.check_name)
-
-
-def _one_line(name: str, error: Exception) -> str:
-    """What went wrong with a table, in one line that names it."""
-    text = " ".join(str(error).split())
-    if isinstance(error, pl.exceptions.PolarsError):
-        text = f"its function failed with {type(error).__name__}: {without_values(error)}"
-    return text if name in text else f"{name}: {text}"

@@ -17,8 +17,9 @@ import polars as pl
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations import maintenance
-from lakehouse_assets.platform.orchestration.assets import ingestion, key_of
+from lakehouse_assets.platform.orchestration.assets import ingestion
 from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
+from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.settings import Settings
 

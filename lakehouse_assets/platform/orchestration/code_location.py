@@ -26,7 +26,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     )
 
     def together(plain: Mapping[str, dg.Definitions]) -> dg.Definitions:
-        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned(plain.values())))
+        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned([own, *plain.values()])))
         return dg.Definitions.merge(own, jobs, *plain.values())
 
     fitting: dict[str, dg.Definitions] = {}

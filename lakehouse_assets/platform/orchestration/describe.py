@@ -4,15 +4,16 @@ import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import dagster as dg
 import polars as pl
 
+from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
 from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.registry.model_card import model_page
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 
@@ -25,6 +26,11 @@ def named(name: str, tables: str) -> dict[str, Any]:
         tables: Root of the tables; empty if it is not known.
     """
     return {"dagster/table_name": name} | ({"dagster/uri": Lakehouse(tables).table(name).uri} if tables else {})
+
+
+def tags_of(declaration: Declaration) -> dict[str, str]:
+    """By what assets can be filtered and selected: `tag:layer=gold`, `tag:pii=true`."""
+    return {"product": declaration.product, "layer": declaration.layer} | ({"pii": "true"} if declaration.personal else {})
 
 
 def table(table: Table) -> dict[str, Any]:
@@ -88,11 +94,10 @@ def model(asset: ModelDeclaration, ledger: Table, result: ModelStepResult, repor
         metadata["scores"] = dg.MetadataValue.md(markdown([{"score": name, "value": number(v)} for name, v in result.metrics.items()]))
     for name, png in result.plots.items():
         metadata |= picture(name, png, reports, f"{ledger.name}.{name}")
-    model_page = f"{mlflow}/#/models/{quote(asset.name, safe='')}"
-    links = {"mlflow_model": model_page}
-    if result.version:
-        links["mlflow_version"] = f"{model_page}/versions/{result.version}"
-    metadata |= {name: dg.MetadataValue.url(f"{link}?workflowType=machine_learning") for name, link in links.items()}
+    pages = {"mlflow_model": model_page(asset.name)} | (
+        {"mlflow_version": model_page(asset.name, result.version)} if result.version else {}
+    )
+    metadata |= {name: dg.MetadataValue.url(mlflow + page) for name, page in pages.items()}
     return metadata | table(ledger)
 
 

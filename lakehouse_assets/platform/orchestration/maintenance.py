@@ -8,8 +8,9 @@ import dagster as dg
 
 from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, KEEP_ALL, LOG, SCHEMA, Maintenance
 from lakehouse_assets.platform.orchestration import columns, describe, versions
-from lakehouse_assets.platform.orchestration.assets import key_of, platform_spec
+from lakehouse_assets.platform.orchestration.assets import platform_spec
 from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.steps import key_of
 
 
 def asset(declared: Products, tables: str = "") -> dg.AssetsDefinition:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import dagster as dg
 import polars as pl
 
-from lakehouse_assets.platform.storage import predicates, types
+from lakehouse_assets.platform.storage import partition_keys, predicates, types
 from lakehouse_assets.platform.storage.errors import ScopeError
 
 
@@ -145,7 +145,7 @@ def _between(name: str, start: date, end: date) -> Condition:
 
 def _one_of(asset: str, name: str, dtype: pl.DataType, keys: frozenset[str]) -> Condition:
     spelled = pl.Series(sorted(keys))
-    values = _parsed(spelled, dtype)
+    values = partition_keys.values(spelled, dtype)
     # Were "1" and "01" both the number 1, a run of the one would replace the rows of the other.
     wrong = spelled.filter(values.cast(pl.String).ne_missing(spelled))
     if wrong.len():
@@ -153,14 +153,6 @@ def _one_of(asset: str, name: str, dtype: pl.DataType, keys: frozenset[str]) -> 
             f"{asset}: partition {wrong[0]!r} is not written as a value of {name!r} ({dtype}) is: rename it, or store it as String"
         )
     return Condition(predicates.sql({name: values.to_list()}), pl.col(name).is_in(values.to_list()))
-
-
-def _parsed(spelled: pl.Series, dtype: pl.DataType) -> pl.Series:
-    if dtype == pl.Boolean:
-        return spelled == "true"
-    if dtype == pl.Date:
-        return spelled.str.to_date("%Y-%m-%d", strict=False)
-    return spelled.cast(dtype, strict=False)
 
 
 def _all(conditions: Iterable[Condition]) -> Condition:

@@ -13,13 +13,14 @@ from dagster._utils.warnings import BetaWarning
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.orchestration.automation import REFRESH, everything, training
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.planned import settle
 from lakehouse_assets.platform.orchestration.run_control import as_texts, blockers, end_dead_runs, locks_of
+from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
+from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
 from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
@@ -99,7 +100,7 @@ def selection_of(
     if named and not keys:
         raise ValueError(f"{', '.join(sorted(map(name_of, named)))} is written by the run of its table: name the table")
     if not keys:
-        names = sorted(name_of(key) for key in graph.executable_asset_keys if not name_of(key).endswith(QUARANTINE_SUFFIX))
+        names = sorted(name_of(key) for key in graph.executable_asset_keys if not name_of(key).endswith((QUARANTINE_SUFFIX, SUFFIX)))
         groups = {f"group:{key.path[0]}" for key in graph.executable_asset_keys}
         known = groups if words[0].startswith("group:") else names
         raise ValueError(f"no table matches {' '.join(words)!r}{nearest_or_all(words[0].strip('+*'), known)}")
@@ -111,25 +112,31 @@ def selection_of(
 
 
 def _with_partitions(graph: Any, keys: Iterable[dg.AssetKey], partition: str | None) -> set[dg.AssetKey]:
-    """Of some assets, those that can be run with this partition, or without one."""
+    """Of some assets, those that can be run with this partition, or without one. A table that has one for its partitions stands for it."""
+    if partition is not None:
+        shown = {key: key_of(name_of(key) + SUFFIX) for key in keys}
+        keys = [own if graph.has(own) else key for key, own in shown.items()]
     partitioned = {key: graph.get(key).partitions_def for key in keys if graph.get(key).partitions_def is not None}
     if partition is None:
         chosen = set(keys) - partitioned.keys()
         if partitioned and not chosen:
             name = min(map(name_of, partitioned))
-            raise ValueError(f"{name} has partitions: say which one, as in `lakehouse run {name} --partition {_a_partition(partitioned)}`")
+            known = _partition_keys(partitioned[key_of(name)])
+            example = f"`lakehouse run {name.removesuffix(SUFFIX)} --partition {known[-1] if known else 'KEY'}`"
+            raise ValueError(f"{name} has partitions: say which one, as in {example}")
         return chosen
     if not partitioned:
         raise ValueError(f"none of {', '.join(sorted(map(name_of, keys)))} has partitions: leave --partition out")
     for key, definition in partitioned.items():
-        if not definition.has_partition_key(partition):
-            known = definition.get_partition_keys()
+        known = _partition_keys(definition)
+        if known and partition not in known:
             raise ValueError(f"{name_of(key)} has no partition {partition!r}{nearest_or_all(partition, known[-20:])}")
     return set(partitioned)
 
 
-def _a_partition(partitioned: Mapping[dg.AssetKey, Any]) -> str:
-    return next((str(definition.get_last_partition_key() or "KEY") for definition in partitioned.values()), "KEY")
+def _partition_keys(definition: dg.PartitionsDefinition) -> Sequence[str]:
+    """The keys that there are; none where only an instance or a table knows them."""
+    return () if isinstance(definition, dg.DynamicPartitionsDefinition) else definition.get_partition_keys()
 
 
 def name_of(key: dg.AssetKey) -> str:

@@ -1,7 +1,8 @@
 """The runs of an instance from outside: which there are, which of them died, who holds what another one waits for, and how one is ended.
 
-Whoever starts a run first ends those whose process is gone. A step process that outlives the run that started it is left alone: each of its
-commits is refused if the next run was there first, and read by the next run if not.
+Whoever starts a run first ends those whose process is gone, and checks that they planned keep their last results. A step process that
+outlives the run that started it is left alone: each of its commits is refused if the next run was there first, and read by the next run if
+not.
 """
 
 import json
@@ -19,6 +20,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.tags import GRPC_INFO_TAG, SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.orchestration.planned import settle
 from lakehouse_assets.platform.orchestration.run_locks import Owner, RunLocks
 
 LAUNCHED_BY_TAG, USER_TAG, GIT_TAG = "lakehouse/launched_by", "user", "git_sha"
@@ -89,6 +91,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[RunState]:
                 continue
             state = _state(record, locks)
             _end(instance, run, f"Its process ended before the run did: {owner or 'the process of its code location'} is gone.")
+            settle(instance, run_id)
             ended.append(state)
     free_slots_of_ended_runs(instance)
     unfinished = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=NOT_FINISHED_STATUSES))}
@@ -257,6 +260,7 @@ def end_run(instance: dg.DagsterInstance, run_id: str, say: Callable[[str], None
     if run is not None and not run.is_finished:
         instance.report_run_canceled(run, "It was ended by `lakehouse runs end`.")
     free_slots_of_ended_runs(instance)
+    settle(instance, state.run_id)
     locks.forget(state.run_id)
     return state
 

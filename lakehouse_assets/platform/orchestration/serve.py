@@ -20,7 +20,7 @@ from lakehouse_assets.platform.orchestration.ports import check_free
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs, locks_of
 from lakehouse_assets.platform.orchestration.run_locks import Lock
-from lakehouse_assets.platform.registry.model_card import PAGES as MODELS
+from lakehouse_assets.platform.registry.model_card import first_page
 from lakehouse_assets.settings import Location, Settings
 
 _SECONDS_TO_END, _SECONDS_BETWEEN_NEWS = 20, 15
@@ -122,7 +122,7 @@ def _mlflow(settings: Settings) -> _Server:
     registry = resources(settings)["mlflow"].open()
     command, environment = registry.server_command(settings.mlflow_port, settings.host)
     process = _start(command, environment, settings)
-    return _Server("MLflow", f"http://{settings.host}:{settings.mlflow_port}", "/health", MODELS, process)
+    return _Server("MLflow", f"http://{settings.host}:{settings.mlflow_port}", "/health", first_page(registry.model_names()), process)
 
 
 def _absolute(location: Location) -> str:

@@ -26,6 +26,7 @@ from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, Verdict, freshness, newest_value, volume
 from lakehouse_assets.platform.quality.rules import Reference
 from lakehouse_assets.platform.quality.split import Split, split
+from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage import platform_tables, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -39,7 +40,7 @@ SCHEMA = pl.Schema(
     {"table": pl.String(), "fingerprint": pl.String(), "contract": pl.String(), "recorded_at": TIMESTAMP, "run_id": pl.String()}
 )
 DESCRIPTION = "Every contract that a table was ever written under, once."
-FRESHNESS, VOLUME = "freshness", "volume"
+FRESHNESS, VOLUME, HAS_CHAMPION = "freshness", "volume", "has_champion"
 MONITORS_OF_A_FEED = {VOLUME: "About as many rows came today as on the same weekdays before. It only warns; no row is touched."}
 
 REBUILD = "lakehouse.rebuild"
@@ -205,6 +206,8 @@ def monitored(declaration: TableDeclaration) -> dict[str, str]:
         found[FRESHNESS] = f"The newest {fresh.column} is at most {fresh.within} old. It only warns; no row is touched."
     if declaration.kind.takes_rows and declaration.row_for_row:
         found |= MONITORS_OF_A_FEED
+    if model := declaration.scored_by:
+        found[HAS_CHAMPION] = f"The model {model} has a champion, which scores. Without one the table gets no rows. It only warns."
     return found
 
 
@@ -216,7 +219,25 @@ def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) ->
         found[FRESHNESS] = freshness(fresh, newest_value(table, fresh.column), now)
     if VOLUME in wanted:
         found[VOLUME] = usual_volume(table, lakehouse, now)
+    if HAS_CHAMPION in wanted:
+        found[HAS_CHAMPION] = has_champion(declaration.scored_by, lakehouse.table(declaration.scored_by))
     return found
+
+
+def has_champion(model: str, ledger: Table) -> Verdict:
+    """Whether a model has a champion by its ledger, and what to do if not."""
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    if last is None:
+        return Verdict(passed=False, text=f"Model {model} was never trained, so nothing is predicted: `lakehouse train {model}` trains it.")
+    if last["champion"] is not None:
+        return Verdict(passed=True, text=f"Version {last['champion']} of {model} is champion.", numbers={"champion": str(last["champion"])})
+    reasons = " ".join(last["reasons"].split("\n"))
+    return Verdict(
+        passed=False,
+        text=f"Model {model} has no champion, so nothing is predicted. The last decision was about version {last['version']}: {reasons} "
+        f"Train again (`lakehouse train {model} --force`), or promote a version by hand: `lakehouse models promote {model} "
+        f"{last['version']} --reason TEXT`.",
+    )
 
 
 def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:

@@ -2,6 +2,8 @@
 
 FULL_REFRESH = "full-refresh"
 """The number of the last full refresh. The table that is computed to take the place of another carries the number that it will have."""
+PARTITIONS = "partitions"
+"""The number of the last time that single partitions were computed again."""
 LAYOUT = "layout"
 """The layout of the table, see `TableDeclaration.layout_number`. It goes back with a restore, as the layout does."""
 PROGRESS = "progress"

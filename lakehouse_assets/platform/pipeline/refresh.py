@@ -8,7 +8,7 @@ in between left the quarantine's watermarks ahead; the next one does that batch 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,8 +18,8 @@ from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, rule_results, swap
-from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows
-from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
+from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows, number
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, PARTITIONS
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, personal_of
@@ -32,6 +32,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import NOT_STORED
 from lakehouse_assets.platform.storage.replace import replace
 from lakehouse_assets.platform.storage.scopes import Everything
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
 
@@ -120,6 +121,35 @@ class Refresh:
         done = self._do(self.batches.whole(batch), Refreshed(-1), cursors=commit)
         return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
 
+    def recompute_partitions(self, values: Sequence[Any]) -> Refreshed:
+        """Bring the table up to date, then compute the partitions with these values again from the versions that it has read.
+
+        Other partitions stay in their files. What another run commits meanwhile is not overwritten.
+
+        Raises:
+            ContractBroken: The partitions were not changed.
+            DeclarationError: The kind of the table cannot compute a partition by itself.
+        """
+        for attempt in range(_ATTEMPTS):
+            self.run()
+            try:
+                return self._recompute_partitions(values)
+            except CursorMoved:  # another run brought the table further meanwhile
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError
+
+    def _recompute_partitions(self, values: Sequence[Any]) -> Refreshed:
+        versions = {name: self.stored.cursor(name) for name in self.declaration.sources()}
+        sources = {name: Source(self.lakehouse.table(name), at, number(at)) for name, at in versions.items()}
+        rejected = {name: self.quarantine.cursor(name) for name in sources}
+        batch = Batch(sources, rejected, contracts.references_now(self.declaration, self.lakehouse))
+        plan = self.declaration.kind.plan_partitions(self.batches.inputs(batch), values)
+        at = self.stored.cursor(PARTITIONS)
+        # The watermarks stay, and are part of the commit: it is refused if they are not where they were.
+        cursors = (*(source.cursor for source in sources.values()), Cursor(PARTITIONS, at, (at or 0) + 1))
+        return self._commit(batch, Part(plan, self.computed(plan), cursors), Refreshed(-1))
+
     @property
     def batches(self) -> Batches:
         """What there is to read."""
@@ -188,7 +218,7 @@ class Refresh:
             rows_in = computed.rows_in
             account = RowAccount(rows_in, counts.written, counts.updated, counts.duplicates, parts.bad.height, counts.removed)
             account.check(declaration.name)
-            repeats = {contracts.REBUILD: "true"} if any(cursor.source == FULL_REFRESH for cursor in cursors) else {}
+            repeats = {contracts.REBUILD: "true"} if any(cursor.source in {FULL_REFRESH, PARTITIONS} for cursor in cursors) else {}
             return self.info(batch) | repeats | {"lakehouse.account": account.to_json()} | rule_results.info(parts.evidence)
 
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
@@ -203,7 +233,7 @@ class Refresh:
         return Refreshed(written.version, done.account + counted, combined(done.evidence, parts.evidence), done.batches + 1)
 
     def _write_quarantine(self, parts: Split, plan: Plan, batch: Batch, cursors: tuple[Cursor, ...]) -> None:
-        own = batch.quarantine_cursors(tuple(cursor for cursor in cursors if cursor.source in batch.sources))
+        own = batch.quarantine_cursors(tuple(at for at in cursors if at.source in batch.sources and at.before != at.after))
         referenced = contracts.reference_cursors(batch.references, self.quarantine) if own else ()
         commit = Commit((*own, *referenced), lambda _: self.info(batch))
         if plan.scope is None or plan.scope.is_empty:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.registry.training_run import TrainingRun
@@ -9,15 +10,23 @@ if TYPE_CHECKING:
 # Tags that MLflow's pages know.
 NOTE: Final = "mlflow.note.content"
 USER: Final = "mlflow.user"
-PAGES: Final = "/#/models?workflowType=machine_learning"
-"""Of MLflow's web server: the models. Without the parameter its pages are about language models."""
+# Without it the menu of MLflow's pages is about language models. The page of all models drops it again.
+_TRAINING: Final = "?workflowType=machine_learning"
+EXPERIMENTS: Final = f"/#/experiments{_TRAINING}"
+"""Of MLflow's web server: the trainings of all models."""
 _DECISION: Final = "\n\n### Decision\n\n"
 _MOST_METRICS: Final = 12
 
 
-def model_page(name: str, version: int) -> str:
-    """The page of a version on MLflow's web server."""
-    return f"/#/models/{name}/versions/{version}?workflowType=machine_learning"
+def model_page(name: str, version: int | None = None) -> str:
+    """The page of a model on MLflow's web server, or of one of its versions."""
+    of = "" if version is None else f"/versions/{version}"
+    return f"/#/models/{quote(name, safe='')}{of}{_TRAINING}"
+
+
+def first_page(names: Sequence[str]) -> str:
+    """What people open first, by the names of the registered models: the model if there is one alone, else all trainings."""
+    return model_page(names[0]) if len(names) == 1 else EXPERIMENTS
 
 
 def version_text(training: "TrainingRun") -> str:

@@ -135,6 +135,10 @@ class Registry:
         """How to start the MLflow web server over this registry, once it is prepared: see `mlflow_store.server_command`."""
         return server_command(self.tracking_uri, self.artifact_root, port, host)
 
+    def model_names(self) -> list[str]:
+        """The registered models."""
+        return [model.name for model in self._client().search_registered_models()]
+
     def log_training(self, training: TrainingRun) -> ModelVersion:
         """Log the run and the model, and register the model as a version without an alias.
 

@@ -15,9 +15,9 @@ from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.operations.maintenance import Maintenance
-from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.run import selection_of
+from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA

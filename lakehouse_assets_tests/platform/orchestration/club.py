@@ -1,6 +1,7 @@
 """Two chains of tables on one root, in Dagster: one can break while the other stays healthy."""
 
 import asyncio
+from collections.abc import Iterable
 
 import dagster as dg
 import polars as pl
@@ -63,14 +64,23 @@ class Club:
 
     def records(self) -> dict[tuple[str, str], object]:
         keys = [key for asset in build(Catalog(tuple(self.tables), SOURCES))[1:] for key in asset.check_keys]
-        found = self.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-        return {(".".join(key.asset_key.path), key.name): record for key, record in found.items()}
+        return records(self.instance, keys)
 
     def statuses(self) -> dict[tuple[str, str], str]:
-        """As the web UI shows them."""
+        return statuses(self.records(), self.instance)
 
-        async def resolved() -> dict[tuple[str, str], str]:
-            context = LoadingContextForTest(self.instance)
-            return {key: (await record.resolve_status(context)).value for key, record in self.records().items()}
 
-        return asyncio.run(resolved())
+def records(instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey]) -> dict[tuple[str, str], object]:
+    """By table and check, the newest record."""
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(keys))
+    return {(".".join(key.asset_key.path), key.name): record for key, record in found.items()}
+
+
+def statuses(found: dict[tuple[str, str], object], instance: dg.DagsterInstance) -> dict[tuple[str, str], str]:
+    """As the web UI shows them."""
+
+    async def resolved() -> dict[tuple[str, str], str]:
+        context = LoadingContextForTest(instance)
+        return {key: (await record.resolve_status(context)).value for key, record in found.items()}
+
+    return asyncio.run(resolved())

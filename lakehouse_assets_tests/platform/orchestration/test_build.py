@@ -5,8 +5,8 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
-from lakehouse_assets.platform.orchestration.assets import key_of
 from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets_tests.running import land_text, tables_of
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"

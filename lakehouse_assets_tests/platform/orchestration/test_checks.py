@@ -12,9 +12,10 @@ from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.operations import run_records
-from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, build, key_of
+from lakehouse_assets.platform.orchestration.assets import build
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run import execute
+from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.quality.contract import Contract, column, rule
 from lakehouse_assets_tests.running import tables_of
 

@@ -10,8 +10,9 @@ from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import table
-from lakehouse_assets.platform.orchestration.assets import build, key_of
+from lakehouse_assets.platform.orchestration.assets import build
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
 from lakehouse_assets_tests.running import tables_of
 

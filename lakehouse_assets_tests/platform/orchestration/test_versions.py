@@ -21,10 +21,11 @@ from lakehouse_assets.platform.declarations.tables import Dimension, table
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration import versions
-from lakehouse_assets.platform.orchestration.assets import FULL_REFRESH_TAG, build, key_of
+from lakehouse_assets.platform.orchestration.assets import build
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets_tests.running import tables_of
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
-from lakehouse_assets.platform.registry.model_card import version_text, with_decision
+from lakehouse_assets.platform.registry.model_card import first_page, model_page, version_text, with_decision
 from lakehouse_assets_tests.platform.registry.example import training
 
 OWNED = {
@@ -49,3 +49,10 @@ def test_a_card_needs_nothing_but_the_training():
     bare = version_text(replace(training(), tables=(), metrics={}))
     assert "nobody who is known" in bare
     assert with_decision(bare, "promoted", []).startswith(bare)
+
+
+def test_pages_open_in_the_training_view_on_the_model_if_there_is_one():
+    assert model_page("shop.models.a b") == "/#/models/shop.models.a%20b?workflowType=machine_learning"
+    assert model_page("shop.models.a", 3) == "/#/models/shop.models.a/versions/3?workflowType=machine_learning"
+    assert first_page(["shop.models.a"]) == model_page("shop.models.a")
+    assert first_page([]) == first_page(["a", "b"]) == "/#/experiments?workflowType=machine_learning"
