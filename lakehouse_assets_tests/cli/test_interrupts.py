@@ -19,8 +19,10 @@ from lakehouse_assets.cli.shared import command
 @command(interrupted="What was begun stays.")
 @click.argument("how")
 def work(how):
-    begun = threading.Timer(1 if how == "query" else 0, lambda: print("begun", flush=True))  # the query is at work by then
-    begun.start()
+    if how == "query":
+        threading.Timer(1, lambda: print("begun", flush=True)).start()  # the query is at work by then
+    else:
+        print("begun", flush=True)
     if how == "python":
         time.sleep(60)
     elif how == "asking":

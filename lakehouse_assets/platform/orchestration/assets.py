@@ -5,9 +5,7 @@ shows it with `checks`, `columns`, `describe` and `versions`. It decides nothing
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -31,42 +29,24 @@ from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
 from lakehouse_assets.platform.wording import counted
 
-Places = Mapping[str, dg.LocalFileCodeReference]
-
 # Layers that people read are refreshed daily by default.
 _FRESH_LAYERS = ("gold", "predictions")
 _WARN_AFTER, _FAIL_AFTER = timedelta(hours=30), timedelta(hours=54)
 
 
-@dataclass(frozen=True)
-class Site:
-    """Where declarations are written and where their tables are.
-
-    Attributes:
-        code: By name of a declaration, where it is written.
-        tables: Root of the tables; empty if it is not known.
-    """
-
-    code: Places
-    tables: str = ""
-
-
-def build(catalog: Catalog, places: Places = MappingProxyType({}), tables: str = "") -> list[dg.AssetsDefinition]:
+def build(catalog: Catalog, tables: str = "") -> list[dg.AssetsDefinition]:
     """The assets of all declarations, and the landing log that the feeds share.
 
     Args:
         catalog: The declarations.
-        places: Where declarations without a function are written.
         tables: Root of the tables, which the web UI shows; empty if it is not known.
     """
-    functions = {table.name: table.function for table in catalog.tables} | {model.name: model.train for model in catalog.models}
-    site = Site({**places, **versions.of_functions(functions)}, tables)
     return [
-        _landing_log(catalog.feeds, site),
-        *(_feed(feed, site) for feed in catalog.feeds),
-        *(_table(table, site) for table in catalog.tables),
-        *(_quarantine(table, site) for table in catalog.tables),
-        *(_model(model, site) for model in catalog.models),
+        _landing_log(catalog.feeds, tables),
+        *(_feed(feed, tables) for feed in catalog.feeds),
+        *(_table(table, tables) for table in catalog.tables),
+        *(_quarantine(table, tables) for table in catalog.tables),
+        *(_model(model, tables) for model in catalog.models),
     ]
 
 
@@ -98,8 +78,8 @@ def platform_spec(name: str, description: str, schema: Mapping[str, pl.DataType]
     )
 
 
-def _landing_log(feeds: list[FeedDeclaration], site: Site) -> dg.AssetsDefinition:
-    spec = platform_spec(landing.LOG, landing.DESCRIPTION, landing.SCHEMA, columns.OF_LANDING, site.tables)
+def _landing_log(feeds: list[FeedDeclaration], tables: str) -> dg.AssetsDefinition:
+    spec = platform_spec(landing.LOG, landing.DESCRIPTION, landing.SCHEMA, columns.OF_LANDING, tables)
 
     @dg.multi_asset(name="platform__landing__log", specs=[spec], required_resource_keys={"lakehouse"}, retry_policy=RETRIES)
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
@@ -119,9 +99,9 @@ def _landing_log(feeds: list[FeedDeclaration], site: Site) -> dg.AssetsDefinitio
     return landing_log
 
 
-def _feed(asset: FeedDeclaration, site: Site) -> dg.AssetsDefinition:
+def _feed(asset: FeedDeclaration, tables: str) -> dg.AssetsDefinition:
     code = versions.of_feed(asset)
-    spec = _spec(asset, code, site, deps=[landing.LOG], metadata=columns.of_feed(asset))
+    spec = _spec(asset, code, tables, deps=[landing.LOG], metadata=columns.of_feed(asset))
     key = spec.key
 
     @declared_step(asset.name, [spec], checks.of_feed(key))
@@ -155,12 +135,12 @@ def _feed(asset: FeedDeclaration, site: Site) -> dg.AssetsDefinition:
     return feed
 
 
-def _table(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
+def _table(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
     code = versions.of_table(asset)
     spec = _spec(
         asset,
         code,
-        site,
+        tables,
         deps=[*asset.sources(), *asset.references()],
         metadata=columns.of_table(asset) | {"quarantine": dg.MetadataValue.asset(key_of(asset.quarantine))},
         freshness_policy=_freshness(asset),
@@ -201,7 +181,7 @@ def _table(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
     return table
 
 
-def _quarantine(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
+def _quarantine(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
     """The quarantine of a table: it is written by the table's step, and cannot be materialized by itself."""
     spec = dg.AssetSpec(
         key_of(asset.quarantine),
@@ -211,16 +191,16 @@ def _quarantine(asset: TableDeclaration, site: Site) -> dg.AssetsDefinition:
         kinds={"deltalake", "quarantine"},
         owners=owners_of(asset.owner),
         tags=describe.tags_of(asset) | {"layer": "quarantine"},
-        metadata=describe.named(asset.quarantine, site.tables) | columns.of_quarantine(asset),
+        metadata=describe.named(asset.quarantine, tables) | columns.of_quarantine(asset),
         code_version=versions.of_table(asset),
     )
     return dg.AssetsDefinition(specs=[spec])
 
 
-def _model(asset: ModelDeclaration, site: Site) -> dg.AssetsDefinition:
+def _model(asset: ModelDeclaration, tables: str) -> dg.AssetsDefinition:
     code = versions.of_model(asset)
     described = columns.described(asset.schema, columns.OF_LEDGER)
-    spec = _spec(asset, code, site, deps=asset.sources(), metadata=described, stored_as="mlflow")
+    spec = _spec(asset, code, tables, deps=asset.sources(), metadata=described, stored_as="mlflow")
     key = spec.key
 
     @declared_step(asset.name, [spec], checks.of_model(key))
@@ -242,7 +222,7 @@ def _model(asset: ModelDeclaration, site: Site) -> dg.AssetsDefinition:
 def _spec(
     declaration: Declaration,
     code: str,
-    site: Site,
+    tables: str,
     *,
     deps: Sequence[str],
     metadata: Mapping[str, Any],
@@ -258,7 +238,7 @@ def _spec(
         kinds={stored_as, declaration.layer},
         owners=owners_of(declaration.owner),
         tags=describe.tags_of(declaration),
-        metadata={**describe.named(declaration.name, site.tables), **metadata, **versions.references(site.code.get(declaration.name))},
+        metadata={**describe.named(declaration.name, tables), **metadata, **versions.references(declaration)},
         freshness_policy=freshness_policy,
         code_version=code,
     )

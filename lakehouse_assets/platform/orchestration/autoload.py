@@ -25,7 +25,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.modules import ProductModules
 from lakehouse_assets.platform.declarations.packages import ProductPackage
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.orchestration import table_partitions, versions
+from lakehouse_assets.platform.orchestration import table_partitions
 from lakehouse_assets.platform.orchestration.assets import build
 
 _JOBS = (dg.JobDefinition, UnresolvedAssetJobDefinition)
@@ -76,8 +76,7 @@ class Products:
 
     def assets(self, tables: str = "") -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets; `tables` is the root of the tables, which the web UI shows."""
-        own = build(self.catalog, versions.of_texts([feed.name for feed in self.feeds], self.modules), tables)
-        return [*own, *table_partitions.build(self.catalog, tables)]
+        return [*build(self.catalog, tables), *table_partitions.build(self.catalog, tables)]
 
 
 def load(*packages: ProductPackage | ModuleType) -> Products:

@@ -76,7 +76,7 @@ def _asset(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
         kinds={"deltalake", "partitions"},
         owners=owners_of(asset.owner),
         tags=describe.tags_of(asset),
-        metadata={**describe.named(asset.name, tables), **columns.of_table(asset), **versions.references(_place(asset))},
+        metadata={**describe.named(asset.name, tables), **columns.of_table(asset), **versions.references(asset)},
         code_version=code,
         partitions_def=dg.DynamicPartitionsDefinition(name=name),
         skippable=True,
@@ -106,7 +106,3 @@ def _asset(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
             yield dg.AssetMaterialization(key, metadata=describe.table(of), tags={"dagster/data_version": data})
 
     return partitions
-
-
-def _place(asset: TableDeclaration) -> dg.LocalFileCodeReference | None:
-    return versions.of_functions({asset.name: asset.function}).get(asset.name)

@@ -5,18 +5,18 @@ They follow from declarations and tables. What is computed is decided by waterma
 
 import ast
 import inspect
-import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType
 from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.places import parameters_of
@@ -114,41 +114,12 @@ def of_data(table: Table, code: str) -> dg.DataVersion:
 # --- places in the code
 
 
-def of_functions(functions: Mapping[str, Callable[..., Any]]) -> dict[str, dg.LocalFileCodeReference]:
-    """By name, where each function is written; those that are in no file are left out."""
-    places = {}
-    for name, function in functions.items():
-        try:
-            file, (_, line) = inspect.getsourcefile(function), inspect.getsourcelines(function)
-        except (OSError, TypeError):
-            continue
-        if file is not None:
-            places[name] = _place(file, line, name)
-    return places
-
-
-def of_texts(names: Iterable[str], modules: Iterable[ModuleType]) -> dict[str, dg.LocalFileCodeReference]:
-    """By name, the first line that has the name as a text in the first module that has it: where a feed is declared."""
-    sources = [(module.__file__, Path(module.__file__).read_text(encoding="utf-8")) for module in modules if module.__file__]
-    places = {}
-    for name in names:
-        for file, source in sources:
-            if found := re.search(rf"""["']{re.escape(name)}["']""", source):
-                places[name] = _place(file, source.count("\n", 0, found.start()) + 1, name)
-                break
-    return places
-
-
-def _place(file: str, line: int, name: str) -> dg.LocalFileCodeReference:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        return dg.LocalFileCodeReference(file_path=str(Path(file).absolute()), line_number=line, label=name)
-
-
-def references(place: dg.LocalFileCodeReference | None) -> dict[str, Any]:
+def references(declaration: Declaration) -> dict[str, Any]:
     """The metadata by which the web UI links to the code. It is made when the definitions are loaded and stored nowhere."""
-    if place is None:
+    file, line = declaration.written_at
+    if not Path(file).is_file():
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)
+        place = dg.LocalFileCodeReference(file_path=str(Path(file).absolute()), line_number=line, label=declaration.name)
         return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[place])}
