@@ -43,7 +43,7 @@ def interrupted(number: signal.Signals, how: str) -> tuple[int, str]:
     with subprocess.Popen(command, text=True, env=environment, **pipes) as process:
         assert process.stdout.readline() == "begun\n"
         if how == "asking":
-            assert process.stdout.read(1) == "R"
+            assert process.stdout.read(15) == "Really? [y/N]: "  # the blank at its end is written by what reads the answer
         process.send_signal(number)
         code = process.wait(60)
         return code, process.stderr.read()
