@@ -241,7 +241,7 @@ def test_nothing_is_vacuumed_while_a_product_is_broken(products, tmp_path, monke
     """What its tables have not read, and what its models were trained on, is not known."""
     monkeypatch.setenv("LAKEHOUSE_RETENTION_DAYS", "0")
     products({"parcels.py": GOOD, "letters.py": "import nowhere\n"})
-    from lakehouse_assets.client import open_lakehouse
+    from lakehouse_assets.client import health, open_lakehouse
     from lakehouse_assets.platform.operations.maintenance import KEEP_ALL
     from lakehouse_assets.settings import Settings
 
@@ -249,7 +249,7 @@ def test_nothing_is_vacuumed_while_a_product_is_broken(products, tmp_path, monke
     settings = Settings.load(
         {"LAKEHOUSE_PRODUCTS": "some_products", "LAKEHOUSE_ROOT": str(tmp_path / "root"), "LAKEHOUSE_RETENTION_DAYS": "0"}
     )
-    assert open_lakehouse(settings=settings, notice=lines.append)._maintenance.retention == KEEP_ALL
+    assert health._maintenance(open_lakehouse(settings=settings, notice=lines.append).context).retention == KEEP_ALL
     assert len(lines) == 1
 
 
