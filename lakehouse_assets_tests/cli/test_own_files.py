@@ -52,3 +52,22 @@ def test_rules_of_every_contract_are_explained_in_the_quarantine(choir, tmp_path
     assert "secret" not in said
     assert "has no rule 'nonsense'" in choir("quarantine", "show", "choir.silver.members", "--rule", "nonsense", code=1)
     assert "row 1" in choir("quarantine", "show", "choir.silver.members", "--rule", "fits_header")
+
+
+def test_a_header_that_lacks_a_personal_column_is_refused_with_the_names_that_are_known(choir, tmp_path):
+    land(choir, tmp_path, "lacks.csv", HEADER.replace("E-Mail;", ""), "M200;alto;Ulm;2020-01-01")
+    land(
+        choir,
+        tmp_path,
+        "renamed.csv",
+        HEADER.replace("E-Mail", "E-Mails").replace("Voice", "SECRET"),
+        "M201;alto;c@d.example;Ulm;2020-01-01",
+    )
+    choir("run")
+    said = choir("files", "list", "--refused")
+    assert "lacks.csv: the header lacks 'E-Mail'; its other columns are as declared." in said
+    assert 'take it out of headers in the feed and declare optional=("E-Mail",).' in said
+    assert "renamed.csv: the header lacks 'Voice', 'E-Mail'; it has 'E-Mails' and 1 other name (not shown" in said
+    assert "Did you mean 'E-Mail' by 'E-Mails'?" in said
+    assert 'declare optional=("Voice",)' in said
+    assert "SECRET" not in said
