@@ -27,6 +27,7 @@ def choir(tmp_path):
         assert result.exit_code == code, result.output
         return result.output.replace("\n", " ")
 
+    call.environment = environment
     (tmp_path / "members.csv").write_text(MEMBERS + "\n")
     call("new", "choir", "--from", str(tmp_path / "members.csv"), "--land")
     call("run")
@@ -71,3 +72,16 @@ def test_a_header_that_lacks_a_personal_column_is_refused_with_the_names_that_ar
     assert "Did you mean 'E-Mail' by 'E-Mails'?" in said
     assert 'declare optional=("Voice",)' in said
     assert "SECRET" not in said
+
+
+def test_a_run_names_the_files_that_it_refused_and_each_command_says_how_they_are_read_again(choir, tmp_path):
+    for number in range(4):
+        land(choir, tmp_path, f"bad{number}.csv", HEADER.replace("E-Mail", f"x{number}"), "M300;alto;c;Ulm;2020-01-01")
+    said = choir("run")
+    assert "4 files refused: bad0.csv: the header lacks 'E-Mail'" in said
+    assert "bad2.csv: the header lacks" in said
+    assert "bad3.csv" not in said
+    assert "and 1 more. See `lakehouse files list --refused`" in said
+    remedy = "ead it again, after the file or the feed was corrected: lakehouse files retry members/bad0.csv"
+    for words in (("files", "list", "--refused"), ("status",), ("doctor",)):
+        assert remedy in CliRunner(env=choir.environment).invoke(main, list(words)).output.replace("\n", " "), words
