@@ -82,6 +82,8 @@ def _print_rejected(values: Mapping[str, Any]) -> None:
         say("\n", (at, "bold"), (mark, "green"), f": {', '.join(row['rules'])}")
         for name, text in row["unparsed"].items():
             say(f"  {name} could not be parsed from ", (_short(text), "red"))
+        if row["misfit"]:
+            say(f"  {row['misfit']}")
         if row["hint"]:
             say(f"  {row['hint']}")
         say((f"  {_source(row['source'])}", "dim"))

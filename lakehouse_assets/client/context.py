@@ -113,7 +113,7 @@ class Context:
         from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 
         feeds = {asset.feed.name: asset for asset in self.declarations if isinstance(asset, FeedDeclaration)}
-        return _declared("feed", name, feeds)
+        return self._declared("feed", name, feeds)
 
     def table(self, name: str) -> "TableDeclaration":
         """A declared table with a contract.
@@ -121,7 +121,7 @@ class Context:
         Raises:
             LookupError: No product declares it.
         """
-        return _declared("table with a contract", name, {asset.name: asset for asset in self.tables})
+        return self._declared("table with a contract", name, {asset.name: asset for asset in self.tables})
 
     def model(self, name: str) -> "ModelDeclaration":
         """A declared model, by its name.
@@ -129,7 +129,7 @@ class Context:
         Raises:
             LookupError: No product declares it.
         """
-        return _declared("model", name, {asset.name: asset for asset in self.models})
+        return self._declared("model", name, {asset.name: asset for asset in self.models})
 
     @property
     def tables(self) -> "list[TableDeclaration]":
@@ -144,6 +144,19 @@ class Context:
         from lakehouse_assets.platform.declarations.models import ModelDeclaration
 
         return [asset for asset in self.declarations if isinstance(asset, ModelDeclaration)]
+
+    def unknown_name(self, name: str, known: Iterable[str]) -> str:
+        """The end of a message about a name that is none of these: the broken product that it belongs to, or the nearest name, or all."""
+        product = self.loaded.left_out_with(name)
+        if product is not None:
+            return f": it belongs to the product {product}, which is left out until its error is fixed (`lakehouse doctor` shows it)"
+        return _nearest_name(name, known)
+
+    def _declared(self, what: str, name: str, declared: Mapping[str, T]) -> T:
+        full = name if name in declared else by_last_word(name, declared)
+        if full is None:
+            raise LookupError(f"no product declares a {what} {name!r}{self.unknown_name(name, declared)}")
+        return declared[full]
 
     def _code(self) -> Iterator[Path]:
         """The Python files that decide what is personal."""
@@ -173,14 +186,7 @@ def by_last_word(name: str, known: Iterable[str]) -> str | None:
     return named[0] if named else None
 
 
-def _declared(what: str, name: str, declared: Mapping[str, T]) -> T:
-    full = name if name in declared else by_last_word(name, declared)
-    if full is None:
-        raise LookupError(f"no product declares a {what} {name!r}{nearest_name(name, declared)}")
-    return declared[full]
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str:
+def _nearest_name(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that is none: the nearest, also by its last word alone, or all."""
     names = list(known)
     if "." not in name and (near := difflib.get_close_matches(name, {full.rsplit(".", 1)[-1] for full in names}, 1)):

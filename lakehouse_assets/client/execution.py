@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from lakehouse_assets.client.context import Context, by_last_word, nearest_name
+from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.runs import Runs
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 OnProgress = Callable[["Outcome"], None]
 
 # A table's last word, in Dagster's selections perhaps with what is upstream and downstream of it.
+_TABLE = re.compile(r"[+*\d]*([a-z_]\w*(?:\.\w+)+)[+*\d]*")
 _ONE_WORD = re.compile(r"(\d*\+|\*)?([a-z_][a-z0-9_]*)(\+\d*|\*)?")
 
 
@@ -68,10 +69,13 @@ def _full(context: Context, word: str) -> str:
     """A word of a selection; where it is the last word of one declared name alone, with the full name."""
     found = _ONE_WORD.fullmatch(word)
     if found is None:
+        named = _TABLE.fullmatch(word)
+        if named and named[1] not in context.policy.tables and context.loaded.left_out_with(named[1]) and not named[1].endswith(".broken"):
+            raise ValueError(f"{named[1]!r} cannot be run{context.unknown_name(named[1], ())}")
         return word
     full = by_last_word(found[2], context.policy.tables)
     if full is None and found[2] in context.loaded.catalog.external:
         full = f'key:"{found[2]}"'
     if full is None:
-        raise ValueError(f"no table matches {found[2]!r}{nearest_name(found[2], context.policy.tables)}")
+        raise ValueError(f"no table matches {found[2]!r}{context.unknown_name(found[2], context.policy.tables)}")
     return f"{found[1] or ''}{full}{found[3] or ''}"

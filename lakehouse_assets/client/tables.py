@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse_assets.client.context import Context, by_last_word, nearest_name
+from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.table import Table
@@ -117,7 +117,7 @@ class TableHandle:
         if declared in self.context.policy.tables:
             return NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {declared}` creates it")
         known = {*(table.name for table in self.context.root.lakehouse.tables()), *self.context.policy.tables}
-        return NoSuchTable(f"there is no table {self.name!r}{nearest_name(self.name, known)}")
+        return NoSuchTable(f"there is no table {self.name!r}{self.context.unknown_name(self.name, known)}")
 
 
 def _decoded(value: Any) -> Any:
@@ -140,5 +140,5 @@ def full_name(context: Context, name: str) -> str:
     known = {table.name for table in context.root.lakehouse.tables()} | set(context.policy.tables)
     full = by_last_word(name, known)
     if full is None:
-        raise NoSuchTable(f"there is no table {name!r}{nearest_name(name, known)}")
+        raise NoSuchTable(f"there is no table {name!r}{context.unknown_name(name, known)}")
     return full

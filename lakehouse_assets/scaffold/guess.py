@@ -16,6 +16,7 @@ from lakehouse_assets.scaffold.names import column_names, is_free, singular, unu
 from lakehouse_assets.scaffold.readings import Reading, Values, reading_of, shown
 from lakehouse_assets.scaffold.samples import FILE, ROW, Sample
 from lakehouse_assets.scaffold.tables import Column, Gold, Table, is_called_key, named, unknown
+from lakehouse_assets.scaffold.totals import Total, totals_in
 
 _LISTED = 5
 _MOST_MEASURES, _MOST_GROUPS = 5, 100
@@ -37,7 +38,7 @@ def guess(samples: Sequence[Sample], keys: Sequence[str], times: Sequence[str], 
     key_of = declared_keys(tables, keys)
     time_of = _declared_times(tables, times)
     tables = [_with_time(with_key(table, key_of.get(table.name)), time_of.get(table.name)) for table in tables]
-    tables = [replace(table, gold=_gold(table, _group(table))) for table in _with_references(tables)]
+    tables = [_with_gold(table) for table in _with_references(tables)]
     return tables if forecast is None else with_forecast(tables, forecast, _gold)
 
 
@@ -48,12 +49,18 @@ def _with_columns(sample: Sample) -> Table:
     names = column_names(sample.all_columns, singular(sample.name))
     words = {word for column in sample.all_columns for word in words_of(column)} | set(words_of(sample.name))
     stripped = sample.rows.with_columns(pl.col(sample.all_columns).str.strip_chars().replace("", None))
+    totals = totals_in(stripped, sample.all_columns)
+    sample = replace(sample, rows=_without(sample.rows, totals))
+    stripped = _without(stripped, totals)
     doubts = [f"{column!r} cannot be a column of a table: its values come into _rescued" for column in sample.left_out]
     if encoding := dict(sample.options).get("encoding"):
         doubts.append(f"the files are not UTF-8 and were read as {encoding}: look at letters with accents")
     if sample.whole < 1:
         doubts.append(f"{1 - sample.whole:.1%} of the rows do not fit the header: what they have besides comes into _rescued")
     doubts += sample.remarks
+    doubts += [
+        f"{total.named} looks like a total: nothing is guessed from it, and the contract puts it into quarantine" for total in totals
+    ]
     columns = {}
     for source in sample.all_columns:
         reason, doubt = _personal(source, stripped[source].drop_nulls(), about_people=personal.is_about_people(words))
@@ -61,7 +68,11 @@ def _with_columns(sample: Sample) -> Table:
         reading = reading_of(values)
         columns[names[source]] = _column(source, names[source], reading, values, reason)
         doubts += [f"{names[source]}: {text}" for text in (doubt, reading.doubt) if text]
-    return Table(replace(sample, rows=stripped), columns, doubts=tuple(doubts))
+    return Table(replace(sample, rows=stripped), columns, totals=tuple(totals), doubts=tuple(doubts))
+
+
+def _without(rows: pl.DataFrame, totals: Sequence[Total]) -> pl.DataFrame:
+    return rows.with_row_index("index").filter(~pl.col("index").is_in([total.index for total in totals])).drop("index")
 
 
 def _where(sample: Sample, index: int) -> str:
@@ -138,6 +149,12 @@ def _as_time(column: Column) -> tuple[bool, bool, bool]:
 
 
 # --- gold and references
+
+
+def _with_gold(table: Table) -> Table:
+    gold = _gold(table, _group(table))
+    table = replace(table, gold=gold)
+    return table.doubting(f"gold.{gold.name}: {table.without_time}") if gold and table.without_time else table
 
 
 def _gold(table: Table, by: Column | None, evidence: str = "the fewest of all texts") -> Gold | None:

@@ -1,15 +1,19 @@
 """What tells the rows of a file apart: the smallest key, declared or found, and what else files of such rows may be."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 from lakehouse_assets.scaffold import vocabulary
 from lakehouse_assets.scaffold.names import words_of
+from lakehouse_assets.scaffold.readings import shown
 from lakehouse_assets.scaffold.samples import FILE
 from lakehouse_assets.scaffold.tables import Column, Table, is_called_key, named, unknown
 
 _MOST_KEY_COLUMNS, _KEY_CANDIDATES, _FEW_ROWS = 3, 10, 20
+# So many rows may have a value that another row has, in a column that is almost a key.
+_ALMOST = 0.05
+_SHOWN = 3
 
 
 def declared_keys(tables: Sequence[Table], keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -38,6 +42,7 @@ def with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
         table = table if _is_unique(table, key) else table.doubting(f"key {', '.join(key)}: {text}")
     else:
         key, text = _found_key(table)
+        table = table.doubting(*_almost_keys(table, key))
     columns = dict(table.columns)
     for name in key:
         if columns[name].reading.annotation == "float":
@@ -65,6 +70,24 @@ def _found_key(table: Table) -> tuple[tuple[str, ...], str]:
         if column.reading.is_time and _is_unique(table, (column.name,)):
             return (column.name,), _counted(table, (column.name,))
     return (), "no column, and no two or three together, tell all rows apart"
+
+
+def _almost_keys(table: Table, key: Sequence[str]) -> Iterator[str]:
+    """Columns that tell all but a few rows apart, where no single column tells all of them."""
+    if len(key) == 1 and not table.columns[key[0]].reading.is_time:
+        return
+    rows = table.sample.rows.height
+    for column in table.columns.values():
+        if not _may_be_key(column) or column.reading.is_time or column.personal or not 0 < rows - column.distinct <= rows * _ALMOST:
+            continue
+        values = table.sample.rows[column.source]
+        twice = values.filter(values.is_duplicated()).value_counts(sort=True)
+        often = ", ".join(f"{shown(value)} {count:,} times" for value, count in twice.head(_SHOWN).iter_rows())
+        more = ", …" if twice.height > _SHOWN else ""
+        yield (
+            f"{column.name} is almost a key: {column.distinct:,} different in {rows:,} rows ({often}{more}). If it is the key and these "
+            f"rows are mistakes or later versions: --key {column.name}"
+        )
 
 
 def _may_be_key(column: Column) -> bool:

@@ -21,6 +21,7 @@ from lakehouse_assets.scaffold.source import (
     text,
 )
 from lakehouse_assets.scaffold.tables import Column, Forecast, Gold, Table
+from lakehouse_assets.scaffold.totals import pattern
 
 PLATFORM = "lakehouse_assets"
 
@@ -125,10 +126,12 @@ def _contracts(product: Product) -> str:
     has_days = any(table.time for table in product.tables) or any(column.reading.annotation == "date" for column in columns)
     moments = ["Timestamp"] if any(column.reading.annotation == "Timestamp" for column in columns) else []
     standard = ["from datetime import date"] if has_days else []
+    has_rules = any(table.total_words for table in product.tables)
+    others, rules = (["import polars as pl"], ["rule"]) if has_rules else ([], [])
     parts = [_contract(product, table) for table in product.tables]
     parts += [_gold_contract(product, table, table.gold) for table in product.tables if table.gold]
     said = f"What the tables of {product.name} promise: columns, types, keys, rules. How rows come about is in `silver` and `gold`."
-    return module(said, product.imports(standard, [], ["Contract", "column", *moments], {}), parts)
+    return module(said, product.imports(standard, others, ["Contract", "column", *moments, *rules], {}), parts)
 
 
 def _contract(product: Product, table: Table) -> str:
@@ -136,7 +139,25 @@ def _contract(product: Product, table: Table) -> str:
     lines = [_column(product, table, column) for column in table.columns.values()]
     if table.time:
         lines.append(f'{TAB}month: date = column({"nullable=True, " * bool(table.time.missing)}description="First day of the month.")\n')
+    lines += _rules(table)
     return head + "\n" + "".join(lines)
+
+
+def _rules(table: Table) -> Iterator[str]:
+    """What keeps rows out that add up others."""
+    taken = {*table.columns, "month"}
+    for column, words in table.total_words.items():
+        name = unused("no_total_line", taken)
+        taken.add(name)
+        matches = f"~pl.col({text(column)}).str.contains({_raw(pattern(words))})"
+        seen = "; ".join(total.named for total in table.totals if total.column == table.columns[column].source)
+        called = call("rule", [text("no total line"), matches], 1, len(name) + 3)
+        yield f"\n{comment(f'{seen}: it adds up others, and counted with them it would double the sums', 1)}{TAB}{name} = {called}\n"
+
+
+def _raw(expression: str) -> str:
+    """A regular expression as a literal."""
+    return text(expression) if '"' in expression else f'r"{expression}"'
 
 
 def _column(product: Product, table: Table, column: Column) -> str:
@@ -261,7 +282,8 @@ def _prepared(table: Table, gold: Gold) -> Iterator[str]:
     """Lines that give rows their day, and their group where some have none."""
     if table.time:
         date = "" if table.time.reading.reader == "day" else ".dt.date()"
-        if table.time.missing or table.time.source in table.sample.optional:
+        if table.without_time:
+            yield comment(f"{table.without_time[0].upper()}{table.without_time[1:]}.", 1)
             yield f"{TAB}rows = rows.filter(pl.col({text(table.time.name)}).is_not_null())\n"
         yield f"{TAB}rows = rows.with_columns(day=pl.col({text(table.time.name)}){date})\n"
     if gold.by and gold.by.missing:

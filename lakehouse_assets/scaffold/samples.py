@@ -8,11 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.parse import RefusedFile, Told, parse
+from lakehouse_assets.platform.ingestion.sheets import read_sheets
 from lakehouse_assets.scaffold.names import feed_name
 
 FILE, ROW = "_file", "_row"
@@ -47,7 +49,7 @@ class Sample:
     rows: pl.DataFrame
     total: int
     optional: tuple[str, ...] = ()
-    options: Mapping[str, str] | tuple[()] = ()
+    options: Mapping[str, Any] | tuple[()] = ()
     left_out: tuple[str, ...] = ()
     whole: float = 1.0
     remarks: tuple[str, ...] = ()
@@ -101,8 +103,31 @@ def _read(file: Path, child: Child) -> Sample:
         best = max(read, key=lambda sample: (sample.whole * len(sample.columns), sample.whole), default=None)
         # A header that is refused with commas is one column with anything else.
         if best is not None and (refused is None or len(best.columns) > 1):
-            return best
+            return _of_sheets(best, child) if file.name.lower().endswith(".xlsx") else best
     raise refused or RefusedFile(f"{file} cannot be read")
+
+
+def _of_sheets(whole: Sample, child: Child) -> Sample:
+    """A workbook without the sheets that have another header than the one with the most cells: a feed refuses a file that has such."""
+    file = whole.files[0]
+    sheets = [sheet for sheet in read_sheets(file) if not sheet.is_hidden and (sheet.cells or sheet.formulas)]
+    if len(sheets) == 1:
+        return whole
+    columns: dict[str, frozenset[str]] = {}
+    for sheet in sheets:
+        try:
+            columns[sheet.name] = frozenset(_read_as(file, Told(sheets=(sheet.name,)), child).all_columns)
+        except RefusedFile:
+            columns[sheet.name] = frozenset()
+    main = columns[max(sheets, key=lambda sheet: sheet.cells).name]
+    others = [name for name, its in columns.items() if its != main]
+    if not others:
+        return whole
+    chosen = tuple(name for name, its in columns.items() if its == main)
+    sample = _read_as(file, Told(sheets=chosen), child)
+    named = ", ".join(map(repr, others))
+    said = f"{file.name}: {named} {'has' if len(others) == 1 else 'have'} not the header of the table and is not read: sheets={chosen}"
+    return replace(sample, options={**dict(sample.options), "sheets": chosen}, remarks=(*sample.remarks, said))
 
 
 def _read_as(file: Path, told: Told, child: Child) -> Sample:

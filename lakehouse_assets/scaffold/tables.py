@@ -8,6 +8,7 @@ from lakehouse_assets.scaffold import vocabulary
 from lakehouse_assets.scaffold.names import words_of
 from lakehouse_assets.scaffold.readings import Reading
 from lakehouse_assets.scaffold.samples import Sample
+from lakehouse_assets.scaffold.totals import Total
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Table:
         time_evidence: What says so.
         gold: None if there is nothing to add up by.
         forecast: None if nothing of gold is forecast.
+        totals: Rows that add up others; the sample is without them.
         hints: What else might be meant.
         doubts: What a person should look at first.
     """
@@ -79,6 +81,7 @@ class Table:
     time_evidence: str = ""
     gold: Gold | None = None
     forecast: Forecast | None = None
+    totals: tuple[Total, ...] = ()
     hints: tuple[str, ...] = ()
     doubts: tuple[str, ...] = field(default=())
 
@@ -86,6 +89,24 @@ class Table:
     def name(self) -> str:
         """The name of the feed, and of its tables in bronze and silver."""
         return self.sample.name
+
+    @property
+    def total_words(self) -> dict[str, list[str]]:
+        """By columns of silver that hold texts: the words that stand there in rows that add up others. Other columns refuse the words."""
+        found: dict[str, list[str]] = {}
+        for total in self.totals:
+            column = next((column for column in self.columns.values() if column.source == total.column), None)
+            if column is not None and column.reading.is_text:
+                found.setdefault(column.name, []).append(total.word)
+        return found
+
+    @property
+    def without_time(self) -> str:
+        """What to say of rows that have no time, in tables that are laid out by it; empty if every row has to have one."""
+        if self.time is None or not (self.time.missing or self.time.source in self.sample.optional):
+            return ""
+        counted = f"{self.time.missing:,} of {self.sample.rows.height:,} rows" if self.time.missing else "those of files without the column"
+        return f"rows without {self.time.name} are not in it ({counted}); they stay in silver"
 
     def doubting(self, *doubts: str) -> "Table":
         """The same with more to look at."""

@@ -88,3 +88,12 @@ PEOPLE = _words("""
 
 NAME = _words("name nom nombre nome")
 """The name of a person or of a thing."""
+
+TOTAL = _words("""
+    total totals subtotal totaal subtotaal totaux totale totali totales sum sums summe summen gesamt gesamtsumme gesamtbetrag
+    zwischensumme insgesamt endsumme somme suma soma razem ogolem summa yhteensa ialt
+""")
+"""In a row that adds up others."""
+
+TOTAL_BESIDE = _words("grand sub general generale generaal geral the of all de du in eur usd gbp chf net gross netto brutto")
+"""May stand beside such a word."""

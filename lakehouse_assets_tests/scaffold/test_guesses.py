@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import xlsxwriter
 from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
@@ -312,3 +313,48 @@ def test_a_word_for_a_missing_value_makes_a_column_nullable(tmp_path):
     code = (package(tmp_path) / "shop" / "contracts.py").read_text()
     assert "units: int = column(nullable=True, description=\"TODO describe 'units'.\")" in code
     assert "missing in 1 of 25 rows" in code
+
+
+def test_a_column_that_is_almost_a_key_is_named(tmp_path):
+    lines = [[f"R{3 if row == 9 else row:04d}", f"M{row % 5}", f"2026-01-{row + 1:02d}", row] for row in range(30)]
+    said = new(tmp_path, "choir", "--from", str(write(tmp_path, "fees.csv", [["receipt", "member", "paid", "amount"], *lines])))
+    assert "receipt is almost a key: 29 different in 30 rows ('R0003' 2 times)." in said.output
+    assert "--key receipt" in said.output
+    declared = new(tmp_path, "again", "--from", str(tmp_path / "fees.csv"), "--key", "receipt").output
+    assert "almost a key" not in declared
+
+
+def workbook(folder: Path, sheets: dict[str, list[list[object]]]) -> str:
+    path = folder / "members.xlsx"
+    with xlsxwriter.Workbook(str(path)) as book:
+        for name, lines in sheets.items():
+            sheet = book.add_worksheet(name)
+            for row, line in enumerate(lines):
+                sheet.write_row(row, 0, line)
+    return str(path)
+
+
+_MEMBERS = [["Nr", "Stimme", "Seit"], *([f"M{row:03d}", ["Alt", "Bass"][row % 2], f"2020-01-{row + 1:02d}"] for row in range(25))]
+
+
+@pytest.mark.parametrize(
+    "other", [[["please call Ann"]], [["Nr", "Betrag"], ["M001", 3]], [["a title"], [], ["x", "y", "z", "u"]]], ids=str
+)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_sheet_without_the_header_is_left_out_and_said(tmp_path, other, is_first):
+    sheets = {"Notes (1)": other, "Mitglieder": _MEMBERS} if is_first else {"Mitglieder": _MEMBERS, "Notes (1)": other}
+    result = new(tmp_path, "choir", "--from", workbook(tmp_path, sheets))
+    assert result.exit_code == 0, result.output
+    assert "'Notes (1)' has not the header of the table and is not read" in result.output
+    bronze = (package(tmp_path) / "choir" / "bronze.py").read_text()
+    assert 'headers=(("Nr", "Stimme", "Seit"),)' in bronze
+    assert 'sheets=("Mitglieder",)' in bronze
+    environment = {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "LAKEHOUSE_PRODUCTS": str(package(tmp_path))}
+    planned = CliRunner(env=environment).invoke(main, ["land", "members", str(tmp_path / "members.xlsx"), "--dry-run"])
+    assert "1 new; 25 rows for bronze" in planned.output, planned.output
+
+
+def test_sheets_of_one_header_are_all_read(tmp_path):
+    file = workbook(tmp_path, {"2024": _MEMBERS[:14], "2025": [_MEMBERS[0], *_MEMBERS[14:]]})
+    assert "25" in new(tmp_path, "choir", "--from", file).output
+    assert "sheets=" not in (package(tmp_path) / "choir" / "bronze.py").read_text()

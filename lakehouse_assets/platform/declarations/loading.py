@@ -42,6 +42,11 @@ class BrokenProduct:
         return base.split(".")[0] == self.name or base in self.mentions
 
     @property
+    def last_words(self) -> frozenset[str]:
+        """Of the tables of its own that its files name."""
+        return frozenset(table.rsplit(".", 1)[-1] for table in self.mentions if table.split(".")[0] == self.name)
+
+    @property
     def text(self) -> str:
         """For people: what is wrong, and what is left out."""
         waiting = f"\n    Left out until it is fixed: {', '.join(self.waiting)}, which need it." if self.waiting else ""
@@ -71,7 +76,18 @@ class Loaded:
 
     def is_left_out(self, table: str) -> bool:
         """Whether a table that is not among the declarations belongs to a product all the same."""
-        return table.removesuffix(QUARANTINE_SUFFIX) in self.waiting or any(broken.owns(table) for broken in self.broken)
+        return self.left_out_with(table) is not None
+
+    def left_out_with(self, table: str) -> str | None:
+        """The broken product because of which a table is not among the declarations; None if there is none.
+
+        Args:
+            table: Its name, or the last word of it.
+        """
+        base = table.removesuffix(QUARANTINE_SUFFIX)
+        named = {full.rsplit(".", 1)[-1]: product for full, product in self.waiting.items()}
+        owners = (broken.name for broken in self.broken if broken.owns(base) or base in broken.last_words)
+        return self.waiting.get(base) or named.get(base) or next(owners, None)
 
 
 def load_products(setting: str, extend: Extend) -> Loaded:

@@ -5,6 +5,7 @@ its cells are read, belongs to the reader of the format.
 """
 
 import difflib
+import json
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +13,15 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
-from lakehouse_assets.platform.wording import listed
+from lakehouse_assets.platform.wording import counted, listed
 
 MOST_NEW_COLUMNS = 200
 LOOKED_THROUGH = 50
 """So many lines or rows at the beginning of a file are searched for its header, when other text stands above it."""
 _LONGEST_NAME = 255
 _NAMES_SHOWN = 12
+# So alike are a name of a column and a misspelling of it; a value of a row is not.
+_NEAR = 0.75
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half surrogate pairs, ends of lines and paragraphs
 _NEVER_SEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width space, word joiner, byte order mark
 
@@ -96,12 +99,18 @@ class Expected:
         there = {*header, *self.in_path}
         closest = min(self.required, key=lambda variant: len(set(variant) - there))
         missing = [name for name in closest if name not in there]
-        unknown = [_spelled(name, missing) for name in header if name not in closest]
+        unknown = [name for name in header if name not in closest]
+        meant = {name: near[0] for name in unknown if (near := difflib.get_close_matches(name, missing, 1, _NEAR))}
+        known = [name for name in unknown if name in meant or name in self._declared]
         lacks = f"{file}: the header lacks {_listed(missing)}"
-        remedy = hint or "Land the file with these columns, or add its header to the feed."
+        remedy = hint or _remedy(missing, meant, has_others=len(missing) < len(closest))
+        if not unknown:
+            raise RefusedFile(f"{lacks}; {'its other columns are as declared' if header else 'it has nothing instead'}. {remedy}")
+        spelled = [_spelled(name, missing) for name in known]
+        others = [_unnamed(len(unknown) - len(known), "other " * bool(known))] if len(known) < len(unknown) else []
         raise RefusedFile(
-            f"{lacks}; it has {_joined(unknown) or 'nothing'} instead. {remedy}",
-            f"{lacks}; it has {_unnamed(len(unknown))} instead. {remedy}",
+            f"{lacks}; it has {_joined([_spelled(name, missing) for name in unknown])} instead. {remedy}",
+            f"{lacks}; it has {' and '.join(filter(None, [_joined(spelled), *others]))} instead. {remedy}",
         )
 
     def new_columns(self, names: Iterable[str]) -> tuple[str, ...]:
@@ -165,8 +174,32 @@ def _spelled(name: str, missing: Sequence[str]) -> str:
     return f"{name!r} (that is {name!a})" if is_like else repr(name)
 
 
-def _unnamed(count: int) -> str:
-    return f"{count} names (not shown: the feed has personal columns, and a file without a header has values in their place)"
+def _remedy(missing: Sequence[str], meant: Mapping[str, str], *, has_others: bool) -> str:
+    """What to do about columns that a header lacks.
+
+    Args:
+        missing: The columns.
+        meant: By name of the header the missing column that it is near to.
+        has_others: Whether the header has other columns of the feed, so that it is one.
+    """
+    said = "".join(f"Did you mean {column!r} by {name!r}? " for name, column in meant.items())
+    optional = [name for name in missing if name not in meant.values()]
+    if not has_others or not optional:
+        return f"{said}Land the file with these columns, or add its header to the feed."
+    declared = f"optional=({', '.join(map(_quoted, optional))}{',' if len(optional) == 1 else ''})"
+    return (
+        f"{said}Land the file with these columns; or, if files may lack {_listed(optional)}, take it out of headers in the feed and "
+        f"declare {declared}."
+    )
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _unnamed(count: int, other: str = "") -> str:
+    why = "not shown: the feed has personal columns, and a file without a header has values in their place"
+    return f"{counted(count, f'{other}name')} ({why})"
 
 
 def _listed(names: Sequence[str]) -> str:

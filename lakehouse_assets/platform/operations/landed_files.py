@@ -4,6 +4,7 @@ import difflib
 import json
 import shlex
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 import polars as pl
@@ -62,9 +63,17 @@ def remedies(feed: str, path: str, event: str) -> tuple[str, str, str]:
     """
     name = shlex.quote(f"{feed}/{path}")
     verb, words = (
-        ("retry", "Fix the file and run again, or have it read as it is") if event == landing.REFUSED else ("reread", "Have it read again")
+        ("retry", "Read it again, after the file or the feed was corrected")
+        if event == landing.REFUSED
+        else ("reread", "Have it read again")
     )
     return words, f"lakehouse files {verb} {name}", f"lakehouse files ignore {name} --reason TEXT"
+
+
+def with_path(path: str, reason: str) -> str:
+    """A reason with the whole path of its file in front; most begin with the path or the file's name already."""
+    begun = next((name for name in (path, PurePosixPath(path).name) if reason.startswith(name)), None)
+    return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
 
 
 def duplicates(log: Table, run_id: str) -> list[dict[str, str]]:

@@ -11,9 +11,13 @@ from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
 from lakehouse_assets.platform.quality.contract import rules_of
 from lakehouse_assets.platform.quality.masking import HINT, RESCUED
+from lakehouse_assets.platform.quality.rules import FITS_HEADER, feed_rules, key_rule
 from lakehouse_assets.platform.quality.split import BROKEN, UNPARSED
 from lakehouse_assets.platform.storage.errors import NoSuchTable
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import counted
+
+_MISFIT = "_misfit"
 
 
 def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: str | None = None, released: bool = False) -> dict[str, Any]:
@@ -36,7 +40,8 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
         raise NoSuchTable(f"{asset.name} has no quarantine yet: `lakehouse run {asset.name}` creates it")
     counts = _rules(unreleased(quarantine))
     shown = _rules(quarantine.scan()) if released else counts
-    texts = {known.name: known.text for known in rules_of(asset.contract)}
+    rules = [*rules_of(asset.contract), *(of_feed.rule for of_feed in feed_rules(asset.contract))]
+    texts = {known.name: known.text for known in [*rules, *filter(None, [key_rule(asset.contract)])]}
     if rule is not None and rule not in texts and rule not in shown:
         raise LookupError(f"{asset.name} has no rule {rule!r}. There are: {', '.join(texts)}")
     waiting = unreleased(quarantine).select(pl.len()).collect().item()
@@ -46,7 +51,9 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
     order = [name for name in ("_sequence", "_row") if name in all_rows.collect_schema()]
     if order:
         all_rows = all_rows.sort(order, descending=[True, *[False] * (len(order) - 1)], nulls_last=True)
-    shown_rows = reader.view(all_rows.head(rows), asset.quarantine, "quarantine").collect()
+    # Before what a file has besides its columns is masked: how much it is, and the names of columns, are no personal data.
+    described = all_rows.head(rows).with_columns(_misfit(all_rows.collect_schema()).alias(_MISFIT))
+    shown_rows = reader.view(described, asset.quarantine, "quarantine").collect()
     return {
         "table": asset.name,
         "waiting": waiting,
@@ -75,6 +82,25 @@ def _rules(rows: pl.LazyFrame) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
+def _misfit(schema: pl.Schema) -> pl.Expr:
+    """What of a row did not fit the header of its file, in words, by what bronze has rescued."""
+    source = schema[SOURCE]
+    if not isinstance(source, pl.Struct) or RESCUED not in {field.name for field in source.fields}:
+        return pl.lit(None, pl.String)
+    return pl.col(SOURCE).struct.field(RESCUED).map_elements(_in_words, return_dtype=pl.String)
+
+
+def _in_words(rescued: str) -> str | None:
+    notes = json.loads(rescued)
+    if extra := notes.get("_extra"):
+        return f"{counted(len(extra), 'field')} more than the header"
+    if missing := notes.get("_missing"):
+        return f"lacks the {'field' if len(missing) == 1 else 'fields'} {', '.join(missing)}"
+    if formulas := notes.get("_formula"):
+        return f"the result of the formula in {', '.join(formulas)} is not stored: open the file in Excel or LibreOffice, and save it"
+    return "the line could not be split into fields, or repeats the header" if "_line" in notes else None
+
+
 def _row(row: dict[str, Any]) -> dict[str, Any]:
     values = {
         "rules": row[BROKEN],
@@ -82,6 +108,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         "row": row.get("_row"),
         "unparsed": json.loads(row.get(UNPARSED) or "{}"),
         "hint": row.get(HINT),
+        "misfit": row[_MISFIT] if FITS_HEADER in row[BROKEN] else None,
         # A line that could not be read has its text in `_rescued` and nothing else.
         "source": row[SOURCE] and {name: value for name, value in row[SOURCE].items() if not name.startswith("_") or name == RESCUED},
     }

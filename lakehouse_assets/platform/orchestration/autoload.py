@@ -80,12 +80,15 @@ class Products:
 
 
 def load(*packages: ProductPackage | ModuleType) -> Products:
-    """Import all products of packages and gather what they declare. A product with an error is among `broken`.
+    """Import all products of packages and gather what they declare. A product with an error is among `broken`, and logged.
 
     Raises:
         SettingError: A package cannot be imported under its name.
     """
-    return Products.of(load_packages(packages, with_plain))
+    loaded = load_packages(packages, with_plain)
+    for product in loaded.broken:
+        dg.get_dagster_logger().warning(product.text)
+    return Products.of(loaded)
 
 
 # --- what is defined with Dagster's own means

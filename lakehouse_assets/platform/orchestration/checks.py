@@ -11,6 +11,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
+from lakehouse_assets.platform.operations.landed_files import with_path
 from lakehouse_assets.platform.orchestration import describe
 from lakehouse_assets.platform.pipeline import contracts, rule_results
 from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
@@ -22,7 +23,7 @@ from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.samples import sample_table
 from lakehouse_assets.platform.quality.split import Evidence, misfits
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, listed
 
 CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK, FILES_CHECK = "contract", "row_account", "not_null", "gate", "files_read"
 # Metadata of a result that says nothing of rows: what went wrong is reported once, by the step that failed.
@@ -34,7 +35,7 @@ _FATE = {
     "fail": "One row that breaks it stops the write; the table stays as it was.",
 }
 _WENT = {"error": "in quarantine", "warn": "in the table", "fail": "the write was stopped"}
-_FILES_SHOWN = 20
+_FILES_SHOWN, _REASONS_SHOWN = 20, 3
 _ROWS_SHOWN = 5
 
 
@@ -269,12 +270,15 @@ def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Ma
     rows = ingestion.state().last_events(["refused"]).sort("path").select("path", "reason") if ingestion.log.exists() else None
     refused = (dict(rows.iter_rows()) if rows is not None else {}) | dict(stuck)
     shown = dict(list(refused.items())[:_FILES_SHOWN])
+    reasons = listed([with_path(path, reason or "") for path, reason in refused.items()], _REASONS_SHOWN, "; ")
     yield dg.AssetCheckResult(
         asset_key=key,
         check_name=FILES_CHECK,
         passed=not refused,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{len(refused)} refused: see `lakehouse files list --refused`" if refused else None,
+        description=f"{counted(len(refused), 'file')} refused: {reasons.rstrip('.')}. See `lakehouse files list --refused`"
+        if refused
+        else None,
         metadata={"refused": len(refused)} | {path: reason or "" for path, reason in shown.items()},
     )
     yield from _verdicts(key, {contracts.VOLUME: contracts.usual_volume(ingestion.bronze, lakehouse, datetime.now(UTC))})

@@ -38,8 +38,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         except Exception as error:  # noqa: BLE001 whatever Dagster finds wrong with the product's definitions
             why = f"What it defines with Dagster's own means does not fit: {places.reason(error.__cause__ or error)}"
             broken.append(BrokenProduct(name, why))
-    for product in broken:
-        dg.get_dagster_logger().warning(product.text)
+            dg.get_dagster_logger().warning(broken[-1].text)
     return dg.Definitions.merge(together(fitting), dg.Definitions(assets=[_broken(product) for product in broken]))
 
 

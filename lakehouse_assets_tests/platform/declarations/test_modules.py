@@ -208,7 +208,7 @@ def test_every_command_works_without_the_broken_product_and_warns(products, tmp_
     }.items():
         done = lakehouse(tmp_path, *words)
         assert done.returncode == code, (words, done)
-        assert done.stderr.count(f"warning: {said}") == 1, (words, done)
+        assert done.stderr.count(f"warning: {said}") == done.stderr.count("is left out") == 1, (words, done)
         assert "Traceback" not in done.stdout + done.stderr, (words, done)
         if words == ("run",):
             assert "failed  letters.broken: The product letters is left out." in done.stdout
@@ -217,6 +217,11 @@ def test_every_command_works_without_the_broken_product_and_warns(products, tmp_
             assert "error   letters: The product letters is left out. some_products/letters/tables.py:4" in done.stdout
             assert "no product declares this table" not in done.stdout
     assert "A" in lakehouse(tmp_path, "show", "parcels.silver.parcels").stdout
+    for words in (("run", "letters.gold.daily"), ("run", "+letters.gold.daily+"), ("show", "letters.gold.daily")):
+        done = lakehouse(tmp_path, *words)
+        assert done.returncode == 1
+        assert "it belongs to the product letters, which is left out until its error is fixed" in done.stderr, (words, done)
+        assert "There are" not in done.stderr
 
 
 def test_the_code_location_shows_a_broken_product_as_an_asset_that_fails(products, tmp_path, settings):
@@ -236,7 +241,7 @@ def test_nothing_is_vacuumed_while_a_product_is_broken(products, tmp_path, monke
     """What its tables have not read, and what its models were trained on, is not known."""
     monkeypatch.setenv("LAKEHOUSE_RETENTION_DAYS", "0")
     products({"parcels.py": GOOD, "letters.py": "import nowhere\n"})
-    from lakehouse_assets.client import open_lakehouse
+    from lakehouse_assets.client import health, open_lakehouse
     from lakehouse_assets.platform.operations.maintenance import KEEP_ALL
     from lakehouse_assets.settings import Settings
 
@@ -244,7 +249,7 @@ def test_nothing_is_vacuumed_while_a_product_is_broken(products, tmp_path, monke
     settings = Settings.load(
         {"LAKEHOUSE_PRODUCTS": "some_products", "LAKEHOUSE_ROOT": str(tmp_path / "root"), "LAKEHOUSE_RETENTION_DAYS": "0"}
     )
-    assert open_lakehouse(settings=settings, notice=lines.append)._maintenance.retention == KEEP_ALL
+    assert health._maintenance(open_lakehouse(settings=settings, notice=lines.append).context).retention == KEEP_ALL
     assert len(lines) == 1
 
 

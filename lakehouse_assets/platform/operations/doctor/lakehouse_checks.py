@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
 import polars as pl
@@ -14,7 +14,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
 from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion
-from lakehouse_assets.platform.operations.landed_files import remedies
+from lakehouse_assets.platform.operations.landed_files import remedies, with_path
 from lakehouse_assets.platform.operations.maintenance import models_in_use
 from lakehouse_assets.platform.storage import disk, inventory
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
@@ -41,7 +41,7 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
     }
     for event, problem in problems.items():
         for (feed,), files in checkup.files.filter(pl.col("event") == event).group_by("feed", maintain_order=True):
-            reasons = listed([_with_path(path, reason) for path, reason in files.select("path", "reason").iter_rows()], _SAMPLE, "; ")
+            reasons = listed([with_path(path, reason) for path, reason in files.select("path", "reason").iter_rows()], _SAMPLE, "; ")
             what = f"{counted(files.height, 'file')} of feed {feed} {problem} ({reasons})"
             words, read, ignore = remedies(feed, files["path"][0], event)
             yield Finding("warning", landing.LOG, what, f"{words}: {read}. Leave it: {ignore}")
@@ -54,12 +54,6 @@ def stuck_files(checkup: Checkup) -> Iterator[Finding]:
             f"{counted(waiting.height, 'file was', 'files were')} found and not read, and nothing runs: {paths}",
             "lakehouse run",
         )
-
-
-def _with_path(path: str, reason: str) -> str:
-    """A reason with the whole path of its file in front; most begin with the path or the file's name already."""
-    begun = next((name for name in (path, PurePosixPath(path).name) if reason.startswith(name)), None)
-    return f"{path}: {reason}" if begun is None else path + reason.removeprefix(begun)
 
 
 def orphans(checkup: Checkup) -> Iterator[Finding]:
