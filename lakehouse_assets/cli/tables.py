@@ -165,7 +165,9 @@ def _text(query: str | None, source: Any) -> str:
 def _print_answers(answers: list[Any], form: str, as_csv: Callable[[Any], str]) -> None:
     """The rows of each query; as JSON one array, or one of arrays where there are several queries."""
     if form == "json":
-        values = [answer.to_dicts() for answer in answers]
+        from lakehouse_assets.platform.far_times import as_python_holds
+
+        values = [as_python_holds(answer).to_dicts() for answer in answers]
         print_json(values[0] if len(values) == 1 else values)
         return
     for number, answer in enumerate(answers):

@@ -224,11 +224,13 @@ def print_rows(frame: Any, *, as_json: bool, total: str | None = None) -> None:
         as_json: Print JSON.
         total: A line below the rows; by default how many there are.
     """
+    from lakehouse_assets.platform.far_times import as_python_holds  # Polars takes long to import, and few commands need it
+
     if as_json:
-        print_json(frame.to_dicts())
+        print_json(as_python_holds(frame).to_dicts())
         return
     shown = grid(*(Column(printable(name), right=dtype.is_numeric()) for name, dtype in frame.schema.items()))
-    for row in frame.iter_rows():
+    for row in as_python_holds(frame).iter_rows():
         add_row(shown, *(_cell(value) for value in row))
     print_paged(shown, line((total or counted(frame.height, "row"), "dim")))
 
@@ -255,8 +257,10 @@ def _number(value: float) -> str:
 
 def print_markdown(frame: Any) -> None:
     """A frame as a table of Markdown."""
+    from lakehouse_assets.platform.far_times import as_python_holds
+
     cells = [[_escaped(name) for name in frame.columns], [" --- " for _ in frame.columns]]
-    cells += [["" if value is None else _escaped(_cell(value).plain) for value in row] for row in frame.iter_rows()]
+    cells += [["" if value is None else _escaped(_cell(value).plain) for value in row] for row in as_python_holds(frame).iter_rows()]
     for row in cells:
         click.echo(f"|{'|'.join(row)}|")
 

@@ -12,6 +12,7 @@ from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.checks import Problem, problems
+from lakehouse_assets.platform.declarations.importing import importing, is_interrupt
 from lakehouse_assets.platform.declarations.modules import ProductModules, products_in
 from lakehouse_assets.platform.declarations.packages import ProductPackage, product_packages
 from lakehouse_assets.settings import SettingError
@@ -109,9 +110,11 @@ def _products(package: ProductPackage | ModuleType) -> list[ProductModules]:
     if isinstance(package, ModuleType):
         return products_in(package)
     try:
-        return products_in(package.load())
-    except (Exception, SystemExit) as error:
-        if isinstance(error, SettingError):
+        with importing(package.name):
+            module = package.load()
+        return products_in(module)
+    except BaseException as error:
+        if isinstance(error, SettingError) or is_interrupt(error, [package.folder]):
             raise
         at = places.of_error(error, [package.folder])
         where = places.place(*at) if at else package.name

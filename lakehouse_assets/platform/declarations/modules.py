@@ -5,6 +5,7 @@ A product is a folder, with or without `__init__.py`, or a single module. What p
 
 import importlib
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,7 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from lakehouse_assets.platform.declarations import places
-from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares
+from lakehouse_assets.platform.declarations.base import MADE, Declaration, DeclarationError, Declares
+from lakehouse_assets.platform.declarations.importing import importing, is_interrupt
 
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What makes a folder a component of Dagster."""
@@ -47,8 +49,11 @@ class ProductModules:
 
     @cached_property
     def declarations(self) -> tuple[Declaration, ...]:
-        """What its modules declare, each once; what they only import from another product is among it."""
-        return declarations_in(self.modules)
+        """What its modules declare, each once, with a variable or without; what they only import from another product is among it."""
+        named = declarations_in(self.modules)
+        names = {one.name for one in named}
+        made = {one.name: one for file, ones in MADE.items() if self.has(file) for one in ones.values() if one.name not in names}
+        return (*named, *made.values())
 
     @cached_property
     def mentions(self) -> frozenset[str]:
@@ -70,6 +75,8 @@ class _Import:
 
     def take(self, path: Path, name: str) -> None:
         """Import a module, or a folder with all below it."""
+        if name not in sys.modules:
+            MADE.pop(str(path / "__init__.py" if path.is_dir() else path), None)
         self.modules.append(importlib.import_module(name))
         if path.is_dir():
             for below in _entries(path):
@@ -86,19 +93,23 @@ def products_in(package: ModuleType) -> list[ProductModules]:
 
 
 def _product(path: Path, package: str, others: Iterable[Path]) -> ProductModules:
-    name, importing = path.stem, _Import()
+    name, found = path.stem, _Import()
     error: str | None = None
     if not name.isidentifier():
         better = re.sub(r"\W", "_", name)
         error = f"{places.shown(path)}: {name!r} cannot be the name of a Python package: rename it, as {better}"
         return ProductModules(name, path, package, error=error)
     try:
-        importing.take(path, f"{package}.{name}")
-    except (Exception, SystemExit) as caught:  # noqa: BLE001 a product may fail of anything, and takes no other down
+        with importing(name):
+            found.take(path, f"{package}.{name}")
+    except BaseException as caught:
+        if is_interrupt(caught, others):
+            raise
+        # A product may fail of anything, and takes no other down.
         error = _said(caught, path, others)
     if is_component(path):
-        importing.components.append(path)
-    return ProductModules(name, path, package, tuple(importing.modules), tuple(importing.components), error)
+        found.components.append(path)
+    return ProductModules(name, path, package, tuple(found.modules), tuple(found.components), error)
 
 
 def _said(error: BaseException, product: Path, others: Iterable[Path]) -> str:

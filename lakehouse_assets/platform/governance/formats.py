@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 
 import polars as pl
 
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.wording import counted
 
 _MOST_EXCEL_ROWS = 1_048_575
@@ -78,7 +79,7 @@ def _parquet(rows: pl.LazyFrame, path: Path) -> None:
 
 def _excel(rows: pl.LazyFrame, path: Path) -> None:
     """Moments are written without their time zone, which is UTC: Excel knows none."""
-    frame = flat(rows).head(_MOST_EXCEL_ROWS + 1).collect(engine="streaming")
+    frame = flat(as_python_holds(rows.head(_MOST_EXCEL_ROWS + 1).collect(engine="streaming")).lazy()).collect()
     if frame.height > _MOST_EXCEL_ROWS:
         raise ExportRefused(f"Excel holds {counted(_MOST_EXCEL_ROWS, 'row')}, and there are more: choose some with --where, or write .csv")
     folded: dict[str, str] = {}

@@ -4,6 +4,7 @@ Numbers keep their digits as written, text comes out of its quotes, everything n
 kept whole in its note. Which keys have to be there is decided elsewhere.
 """
 
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from lakehouse_assets.platform.ingestion.scratch import Scratch
 from lakehouse_assets.platform.ingestion.text import pieces
 
 _WHITE = " \t\r\n"
+_NO_OBJECT = "no JSON object"
+# Records whose reasons are told if none can be read.
+_SHOWN = 3
 
 
 class _Number(str):
@@ -29,7 +33,7 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuses an object that names a key twice: one of the two values would be lost."""
     result = dict(members)
     if len(result) < len(members):
-        raise ValueError("a key appears twice in one object")
+        raise ValueError("an object that names a key twice")
     return result
 
 
@@ -58,8 +62,8 @@ def read_jsonl(path: Path, expected: Expected, scratch: Scratch, limits: Limits)
     if count:
         if not keys.names:
             raise RefusedFile(
-                f"{path.name}: no line is a JSON object with keys. Land one object a line (JSON Lines), or one array of objects of at most "
-                f"{limits.line:,} bytes."
+                f"{path.name}: no line is a JSON object with keys: {_reasons(_lines(path, limits))}. Land one object a line (JSON Lines), "
+                f"or one array of objects of at most {limits.line:,} bytes."
             )
         expected.check(path.name, list(keys.names))
     return Records(expected.columns, frame, count, [name for name in keys.names if name not in keys.declared])
@@ -170,17 +174,46 @@ def _undeclared(texts: Mapping[str, str | None], declared: frozenset[str]) -> di
 
 
 def _members(text: str) -> dict[str, str | None] | None:
-    """Renders the members of an object; None if the text is not one object, or nested too deeply, or not text."""
+    """The members of an object; None if the text is not one that can be read."""
     try:
-        value = _DECODER.decode(text)
-        if not isinstance(value, dict):
-            return None
-        texts = {key: member if member is None or isinstance(member, str) else _json(member) for key, member in value.items()}
-        if "\\u" in text:
-            note(texts).encode()  # half a surrogate pair cannot be encoded
+        return _decoded(text)
     except (ValueError, RecursionError):
         return None
+
+
+def _decoded(text: str) -> dict[str, str | None]:
+    """Renders the members of an object.
+
+    Raises:
+        ValueError: The text is not one object, names a key twice, or is not text.
+        RecursionError: It is nested too deeply.
+    """
+    value = _DECODER.decode(text)
+    if not isinstance(value, dict):
+        raise ValueError(_NO_OBJECT)  # noqa: TRY004 of the text
+    texts = {key: member if member is None or isinstance(member, str) else _json(member) for key, member in value.items()}
+    if "\\u" in text:
+        note(texts).encode()  # half a surrogate pair cannot be encoded
     return texts
+
+
+def _reasons(lines: Iterator[str]) -> str:
+    """Why the first lines are not read; it quotes nothing of them, which may be personal data."""
+    first = enumerate(itertools.islice(lines, _SHOWN), start=1)
+    return "; ".join(f"record {number} is {_reason(line)}" for number, line in first)
+
+
+def _reason(line: str) -> str:
+    try:
+        return _NO_OBJECT if _decoded(line) else "an object without keys"
+    except RecursionError:
+        return "nested too deeply"
+    except json.JSONDecodeError as error:
+        return f"no JSON ({error.msg} at character {error.pos + 1})"
+    except UnicodeEncodeError:
+        return "an object with half a surrogate pair (\\ud800 to \\udfff)"
+    except ValueError as error:
+        return str(error)
 
 
 def _json(value: Any) -> str:

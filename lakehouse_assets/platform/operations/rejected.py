@@ -7,6 +7,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.pipeline.quarantine import RELEASED, SOURCE, unreleased, with_marks, with_source
 from lakehouse_assets.platform.quality.contract import rules_of
@@ -61,7 +62,7 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
         "rules": [
             {"rule": name, "text": texts.get(name, "not a rule of the contract any more"), "rows": count} for name, count in shown.items()
         ],
-        "rows": [_row(row) for row in shown_rows.iter_rows(named=True)],
+        "rows": [_row(row) for row in as_python_holds(shown_rows).iter_rows(named=True)],
     }
 
 

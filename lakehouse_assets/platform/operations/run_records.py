@@ -137,5 +137,7 @@ def _rows(path: Path, query: str, *arguments: str) -> list[Any]:
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as connection:
             return connection.execute(query, arguments).fetchall()
     except sqlite3.Error as error:
+        if "no such table" in str(error):  # the first process of the root was killed while Dagster made its databases
+            return []
         why = reason(error, path.parent) or str(error)
         raise DatabaseUnavailable(f"Dagster's database {path} cannot be used: {why}") from error

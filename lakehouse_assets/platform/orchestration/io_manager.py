@@ -12,6 +12,7 @@ import polars as pl
 from dagster_deltalake import DeltaLakeIOManager
 from deltalake import DeltaTable
 
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.orchestration.partitions import Condition, RowScope, row_scope
 from lakehouse_assets.platform.storage import bucket, evolution, types
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
@@ -191,7 +192,7 @@ def _collected(asset: str, value: Any) -> pl.DataFrame:
 def _check_inside(asset: str, rows: pl.DataFrame, scope: RowScope) -> None:
     outside = rows.filter(~scope.condition.expression.fill_null(value=False)).select(scope.columns)
     if outside.height:
-        first = ", ".join(f"{name} = {value}" for name, value in outside.row(0, named=True).items())
+        first = ", ".join(f"{name} = {value}" for name, value in as_python_holds(outside.head(1)).row(0, named=True).items())
         raise ScopeError(
             f"{asset}: {outside.height} rows lie outside the partitions of this run, the first at {first}. "
             "Return the rows of `context.partition_keys` only"

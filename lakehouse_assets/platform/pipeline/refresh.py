@@ -17,6 +17,7 @@ import polars as pl
 from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, rule_results, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows, number
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, PARTITIONS
@@ -347,7 +348,7 @@ def check_repeats(declaration: TableDeclaration, rows: pl.DataFrame, evidence: t
 def _shown(declaration: TableDeclaration, rows: pl.DataFrame) -> str:
     """The first of some rows, for a message: personal data is masked."""
     masked, _ = personal_of(declaration.contract).masked(rows.head(1).lazy())
-    shown = {name: value for name, value in masked.collect().row(0, named=True).items() if value not in {None, MASK}}
+    shown = {name: value for name, value in as_python_holds(masked.collect()).row(0, named=True).items() if value not in {None, MASK}}
     return ", ".join(f"{name} = {text(value)}" for name, value in list(shown.items())[:_VALUES_SHOWN]) or "personal data only"
 
 

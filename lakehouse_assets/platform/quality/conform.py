@@ -81,8 +81,8 @@ def text(*sources: str, nulls: Sequence[str] = ()) -> Reader:
 def code(*sources: str, nulls: Sequence[str] = (), case: Case | None = None) -> Reader:
     """Text that identifies something, as `text`, and without invisible characters within.
 
-    `13085.0` is what a spreadsheet made of the code `13085`, and becomes that again; `1.23E+12` has lost
-    digits, and is none.
+    `13085.0` is what a spreadsheet made of the code `13085`, and becomes that again; `1.23E+12` and `1,23E+12`
+    have lost digits, and are none.
 
     Args:
         *sources: The columns of bronze.

@@ -12,6 +12,7 @@ from typing import Literal
 
 import polars as pl
 
+from lakehouse_assets.platform.far_times import is_within, within_years
 from lakehouse_assets.platform.quality.readers import Lenient, Reader, Settled
 
 Ambiguous = Literal["reject", "earliest", "latest"]
@@ -34,7 +35,7 @@ _EARLY = 1_000
 
 @dataclass(frozen=True)
 class Moment(Lenient):
-    """Moments as `Datetime("us", "UTC")`.
+    """Moments as `Datetime("us", "UTC")`, in the years 1 to 9999 of UTC; others are none.
 
     Attributes:
         formats: In Polars' notation, or one of `COUNTED`; the first that fits the whole text counts.
@@ -76,13 +77,13 @@ class Moment(Lenient):
         return _UTC
 
     def _by_first_format(self, texts: pl.Series) -> pl.Series:
-        value = self._by_format(texts, self.formats[0])
+        value = within_years(self._by_format(texts, self.formats[0]))
         for pattern in self.formats[1:]:
             rest = (value.is_null() & texts.is_not_null()).arg_true()
             if not rest.len():
                 break
             # Only what no format before could read is tried again.
-            value = value.scatter(rest, self._by_format(texts.gather(rest), pattern))
+            value = value.scatter(rest, within_years(self._by_format(texts.gather(rest), pattern)))
         return value
 
     def _by_format(self, texts: pl.Series, pattern: str) -> pl.Series:
@@ -146,9 +147,12 @@ class Moment(Lenient):
         """See `Reader.hints`."""
         if self.time_zone == "UTC":
             return super().hints(texts)
-        found = super().hints(texts)
-        skipped = found.is_null() & replace(self, time_zone="UTC").values(texts).is_not_null()
-        return found.scatter(skipped.arg_true(), f"clocks in {self.time_zone} went forward over this hour: fix the source")
+        found, alone = super().hints(texts), replace(self, time_zone="UTC").values(texts)
+        skipped = found.is_null() & alone.is_not_null()
+        found = found.scatter(skipped.arg_true(), f"clocks in {self.time_zone} went forward over this hour: fix the source")
+        # No clock went forward within a day of either end of the calendar.
+        at_an_end = skipped & ~(is_within(alone.dt.offset_by("-1d")) & is_within(alone.dt.offset_by("1d")))
+        return found.scatter(at_an_end.arg_true(), "in UTC it is outside of the years 1 to 9999: fix the source, or name it in nulls=…")
 
 
 @dataclass(frozen=True)
@@ -227,9 +231,8 @@ def _spelled(texts: pl.Series, pattern: str) -> pl.Series:
 
 
 def _strictly_spelled(texts: pl.Series, pattern: str) -> pl.Series:
-    value = texts.str.to_datetime(pattern, time_unit="us", strict=False)
-    earliest = value.dt.min() if "%Y" in pattern else None
-    if earliest is not None and earliest.year < _EARLY:  # type: ignore[union-attr]  # `%Y` also takes `11` for the year 11
+    value = within_years(texts.str.to_datetime(pattern, time_unit="us", strict=False))
+    if "%Y" in pattern and (value.dt.year() < _EARLY).any():  # `%Y` also takes `11` for the year 11
         early = (value.dt.year() < _EARLY).fill_null(value=False) & ~texts.str.contains(_YEAR_OF_FOUR_DIGITS)
         value = value.zip_with(~early, value.clear(value.len()))
     return value

@@ -8,6 +8,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from lakehouse_assets.platform.quality.readers import Lenient, Reader, Settled
 # Spellings of one mark of thousands.
 _SPELLINGS = {" ": " \u00a0\u2009\u202f", "'": "'\u2019"}
 _MARKS = {".": ",", ",": "."}
+_EXACT = 2**53  # below, a float holds every whole number
 _CURRENCIES = ("£", "$", "€")
 # May be 1234 or 1.234, whatever stands around it.
 _TWO_MEANINGS = r"^[^0-9.,]*[1-9][0-9]{0,2}[.,][0-9]{3}[^0-9.,]*$"
@@ -24,7 +26,7 @@ _TWO_MEANINGS = r"^[^0-9.,]*[1-9][0-9]{0,2}[.,][0-9]{3}[^0-9.,]*$"
 
 @dataclass(frozen=True)
 class Number(Lenient):
-    """Numbers as `Float64`; infinity and NaN are none.
+    """Numbers as `Float64`; infinity and NaN are none, nor is what a float would change: whole numbers of many digits, and what comes to 0.
 
     Attributes:
         decimal: The decimal mark, `.` or `,`.
@@ -42,8 +44,7 @@ class Number(Lenient):
 
     def read(self, given: pl.Expr) -> pl.Expr:
         """See `Reader.read`."""
-        value = self._plain(given).cast(pl.Float64, strict=False)
-        return pl.when(value.is_finite()).then(value + 0.0)  # there is one zero
+        return self._plain(given).map_batches(_floats, return_dtype=pl.Float64, is_elementwise=True)
 
     @property
     def _is_plain(self) -> bool:
@@ -108,7 +109,11 @@ class Number(Lenient):
         found = super().hints(texts)
         either = f"say thousands={other!r} or decimal={other!r} in {self.word}({self.sources[0]!r}): it has two meanings"
         both = texts.str.contains(_TWO_MEANINGS) & texts.str.contains(other, literal=True) & (self.thousands is None)
-        return found if not both.any() else found.scatter(both.arg_true(), either)
+        found = found if not both.any() else found.scatter(both.arg_true(), either)
+        whole = Whole(self.sources, self.nulls, self.decimal, self.thousands, self.currency, self.percent, self.accounting)
+        changed = found.is_null() & whole.values(texts).is_not_null()
+        source = repr(self.sources[0])
+        return found.scatter(changed.arg_true(), f"a float does not hold all its digits: whole_number({source}) or money({source}) does")
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,28 @@ class Money(Number):
         if self.percent:
             exact = rf"^[+-]?[0-9]*\.?[0-9]{{0,{max(self.scale - 2, 0)}}}0*e-2$"
         return pl.when(plain.str.contains(exact)).then(plain).cast(pl.Decimal(self.precision, self.scale), strict=False)
+
+
+def _floats(plain: pl.Series) -> pl.Series:
+    """Texts in the notation of programs as floats; null for none, and for what would be another number as a float."""
+    value = plain.cast(pl.Float64, strict=False) + 0.0  # there is one zero
+    value = value.set(~value.is_finite(), None)
+    zeros = (value == 0).arg_true()
+    if zeros.len():
+        vanished = plain.gather(zeros).str.contains(r"^[^eE]*[1-9]")
+        value = value.scatter(zeros.filter(vanished), None)
+    large = (value.abs() >= _EXACT).arg_true()
+    if large.len():
+        texts, floats = plain.gather(large), value.gather(large)
+        whole = texts.str.contains(r"^[+-]?[0-9]+$")
+        changed = [is_whole and not _is_same(text, number) for is_whole, text, number in zip(whole, texts, floats, strict=True)]
+        value = value.scatter(large.filter(pl.Series(changed, dtype=pl.Boolean)), None)
+    return value
+
+
+def _is_same(text: str, number: float) -> bool:
+    """Whether a float is the number that a text spells, or the text is how programs spell the float: with zeros after 17 digits."""
+    return Decimal(text) in {Decimal(number), Decimal(repr(number))}
 
 
 def _as_number(reader: Number) -> Number:

@@ -19,7 +19,7 @@ _INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d
 _BLANK = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\u00a0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
 _ANY_INVISIBLE = f"[{_INVISIBLE}]"
 # As a spreadsheet writes a number of more than eleven digits: most of them are lost.
-_CUT_BY_A_SPREADSHEET = r"^[0-9](\.[0-9]+)?[eE]\+[0-9]{2,3}$"
+_CUT_BY_A_SPREADSHEET = r"^[+-]?[0-9]([.,][0-9]+)?[eE]\+[0-9]{2,3}$"
 # An alternative that reads none of so many texts is not tried on the rest.
 _TRIED_FIRST = 1_000
 

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 from pandera.polars import Check
 
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.quality import masking
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, key_columns, personal_of, schema_of
 from lakehouse_assets.platform.quality.rules import FITS_HEADER, BoundRule, FeedRule, Reference, Rule, bound_rules, feed_rules, key_rule
@@ -317,7 +318,7 @@ def _first(mask: pl.Series) -> pl.Series:
 def _masked(rows: pl.DataFrame, contract: type[Contract]) -> Iterator[dict[str, Any]]:
     personal = personal_of(contract)
     # What was rescued is of no use for a rule: the columns that rules are about have their values.
-    for row in rows.drop(RESCUED, strict=False).iter_rows(named=True):
+    for row in as_python_holds(rows.drop(RESCUED, strict=False)).iter_rows(named=True):
         yield personal.masked_row(row)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import polars as pl
 from deltalake import DeltaTable
 
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.storage import merge
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written
 from lakehouse_assets.platform.storage.errors import ScopeError
@@ -75,4 +76,4 @@ def multiset_difference(frame: pl.DataFrame, other: pl.DataFrame) -> pl.DataFram
 
 
 def _first(rows: pl.DataFrame) -> str:
-    return ", ".join(f"{name}={value}" for name, value in rows.row(0, named=True).items() if value is not None)
+    return ", ".join(f"{name}={value}" for name, value in as_python_holds(rows.head(1)).row(0, named=True).items() if value is not None)

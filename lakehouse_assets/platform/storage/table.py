@@ -17,6 +17,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
+from lakehouse_assets.platform.far_times import as_python_holds
 from lakehouse_assets.platform.storage import data_files, paths, predicates, types
 from lakehouse_assets.platform.storage import table_cache as opened
 from lakehouse_assets.platform.storage.bucket import is_bucket
@@ -345,7 +346,7 @@ class Table:
         predicates.check(scope, frame.schema, self.name)
         outside = frame.filter(~predicates.expression(scope))
         if outside.height:
-            sample = outside.select(list(scope)).row(0, named=True)
+            sample = as_python_holds(outside.select(list(scope)).head(1)).row(0, named=True)
             raise ScopeError(f"{self.name}: {outside.height} rows lie outside the scope of this write, the first at {sample}")
 
     def write(self, commit: Commit | None, attempt: Callable[[DeltaTable], Counts]) -> Written:

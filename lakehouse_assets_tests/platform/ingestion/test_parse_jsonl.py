@@ -117,6 +117,25 @@ def test_file_without_a_single_object_is_refused(path, content):
         bronze(path, content)
 
 
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"a": "\\ud800"}', "half a surrogate pair"),
+        ('{"a": 1, "a": 2}', "names a key twice"),
+        ("[" * 100_000, "nested too deeply"),
+        ("a,b", "no JSON (Expecting value at character 1)"),
+        ("7", "no JSON object"),
+        ("{}", "an object without keys"),
+    ],
+)
+def test_a_file_of_which_no_line_is_read_is_refused_with_the_reason_of_its_first(path, line, reason):
+    with pytest.raises(RefusedFile) as refused:
+        bronze(path, f"{line}\n" * 5)
+
+    assert reason in str(refused.value).partition("record 1 is ")[2].partition("; record 2")[0]
+    assert "record 4" not in str(refused.value)
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
