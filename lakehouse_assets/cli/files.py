@@ -34,16 +34,20 @@ _LIMIT = click.option("--limit", type=click.IntRange(1), default=20, show_defaul
 @click.argument("feed", shell_complete=FEEDS)
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Only show what a run would make of them; nothing is written.")
+@click.option("--replace", is_flag=True, help="A file that landed before under this name is replaced, and its rows with the next run.")
 @JSON
-def land(feed: str, files: tuple[Path, ...], dry_run: bool, as_json: bool) -> None:
+def land(feed: str, files: tuple[Path, ...], *, dry_run: bool, replace: bool, as_json: bool) -> None:
     """Copy FILES into the landing zone of FEED, each whole or not at all.
 
     \b
     Examples:
       lakehouse land invoices ~/downloads/*.parquet
       lakehouse land invoices new.csv --dry-run        rows, new columns, duplicates, what would be quarantined and why
+      lakehouse land invoices corrected/2026-11-20.csv --replace
     """
-    result = client().land(feed, files, dry_run=dry_run)
+    if dry_run and replace:
+        raise click.UsageError("--dry-run does not show what --replace does: give one of them")
+    result = client().land(feed, files, dry_run=dry_run, replace=replace)
     if dry_run:
         print_json(result) if as_json else _print_dry_run(result)
         return

@@ -165,8 +165,15 @@ class Client:
 
     # --- writing
 
-    def land(self, feed: str, files: Iterable[Path | str], *, dry_run: bool = False) -> Any:
+    def land(self, feed: str, files: Iterable[Path | str], *, dry_run: bool = False, replace: bool = False) -> Any:
         """Copy files into the landing zone of a feed, each whole or not at all.
+
+        Args:
+            feed: Its name.
+            files: The files.
+            dry_run: Only say what the next run would make of them.
+            replace: A file whose name is taken there takes the place of the other content, and the next run puts its rows in the place of
+                the old ones, once, whatever the feed's policy for changed files.
 
         Returns:
             The address of each file there and whether it is new; in a dry run what the next run would make of them, as plain values.
@@ -180,7 +187,7 @@ class Client:
             from lakehouse_assets.platform.operations.dry_run import dry_run as preview
 
             return preview(self.context.root, self.context.declarations, asset, paths)
-        landed = land(paths, self.context.root.ingestion(asset))
+        landed = land(paths, self.context.root.ingestion(asset), replace=replace)
         return [(f"{self.settings.landing}/{feed}/{name}", new) for name, new in landed]
 
     def new_product(

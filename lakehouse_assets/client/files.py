@@ -118,8 +118,10 @@ class Files:
         return {"feed": feed, "path": name, "event": event}
 
 
-def land(files: list[Path], ingestion: "Ingestion") -> list[tuple[str, bool]]:
-    """Copy files into a feed's landing zone; the name of each there, and whether it is new.
+def land(files: list[Path], ingestion: "Ingestion", *, replace: bool = False) -> list[tuple[str, bool]]:
+    """Copy files into a feed's landing zone; the name of each there, and whether it, or its content, is new.
+
+    With `replace`, a file takes the place of one that has its name, and the next run puts its rows in the place of the old ones.
 
     Raises:
         NotLanded: A file is missing, the feed's pattern does not match it, or another file has its name there. Those before it have landed.
@@ -133,7 +135,14 @@ def land(files: list[Path], ingestion: "Ingestion") -> list[tuple[str, bool]]:
             raise NotLanded(
                 f"{file} does not match the pattern of feed {feed.name} ({feed.pattern}) or looks unfinished: no run would read it"
             )
-    return [(file.name, ingestion.zone.put(file, file.name)) for file in files]
+    return [(file.name, _put(file, ingestion, replace=replace)) for file in files]
+
+
+def _put(file: Path, ingestion: "Ingestion", *, replace: bool) -> bool:
+    is_new = ingestion.zone.put(file, file.name, replace=replace)
+    if is_new and replace and ingestion.was_found(file.name):
+        ingestion.request_read(file.name, reread=True, run_id=_BY_HAND)
+    return is_new
 
 
 def _bronze_of(bronze: dict[str, str], feed: str) -> str:

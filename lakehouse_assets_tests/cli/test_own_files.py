@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 HEADER = "Member;Voice;E-Mail;City;Since"
 MEMBERS = "\n".join(
@@ -85,3 +86,26 @@ def test_a_run_names_the_files_that_it_refused_and_each_command_says_how_they_ar
     remedy = "ead it again, after the file or the feed was corrected: lakehouse files retry members/bad0.csv"
     for words in (("files", "list", "--refused"), ("status",), ("doctor",)):
         assert remedy in CliRunner(env=choir.environment).invoke(main, list(words)).output.replace("\n", " "), words
+
+
+def test_a_corrected_file_takes_the_place_of_the_old_one(choir, tmp_path):
+    corrected = [HEADER, "M000;tenor;n@secret.example;Bonn;2020-01-01"]
+    refused = land(choir, tmp_path, "members.csv", *corrected, code=1)
+    assert "If this corrects it: `lakehouse land members" in refused
+    assert "If it is another delivery, land it under a new name" in refused
+    choir("land", "members", str(tmp_path / "members.csv"), "--replace")
+    assert "members.csv is already there" in choir("land", "members", str(tmp_path / "members.csv"), "--replace")
+    choir("run")
+    rows = Lakehouse(choir.environment["LAKEHOUSE_ROOT"] + "/tables").table("choir.bronze.members").scan().collect()
+    assert rows["City"].to_list() == ["Bonn"]
+
+
+def test_a_file_that_was_refused_or_never_found_is_replaced_too(choir, tmp_path):
+    land(choir, tmp_path, "bad.csv", "x", "1")
+    choir("run")
+    land(choir, tmp_path, "new.csv", "x", "2")
+    for name in ("bad.csv", "new.csv"):
+        (tmp_path / name).write_text(f"{HEADER}\n{name[:3]};alto;q@secret.example;Ulm;2020-01-01\n")
+        choir("land", "members", str(tmp_path / name), "--replace")
+    choir("run")
+    assert "refused" not in choir("files")

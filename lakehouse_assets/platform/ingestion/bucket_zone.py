@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from uuid import uuid4
 
 from lakehouse_assets.platform.ingestion.feed import is_seen
-from lakehouse_assets.platform.ingestion.zone import LandedFile, Listing, NotLanded, listed
+from lakehouse_assets.platform.ingestion.zone import LandedFile, Listing, NotLanded, listed, name_is_taken
 from lakehouse_assets.platform.storage.bucket import error_text, open_store, split_address
 from lakehouse_assets.platform.storage.errors import BucketRefused
 
@@ -105,7 +105,7 @@ class BucketZone:
                 return
             self._store.delete(source)
 
-    def put(self, source: Path, path: str) -> bool:
+    def put(self, source: Path, path: str, *, replace: bool = False) -> bool:
         """As `Zone.put`."""
         if not source.is_file():
             raise NotLanded(f"{source.absolute()} is not a file")
@@ -117,11 +117,14 @@ class BucketZone:
                 with source.open("rb") as content:
                     if self._same(iter(lambda: content.read(_CHUNK), b""), target):
                         return False
+                if replace:
+                    self._store.put(target, source)
+                    return True
         except OSError as error:
             raise NotLanded(
                 f"{source} cannot be landed as {self.address}/{path} ({error.strerror}). Nothing is there half written."
             ) from error
-        raise NotLanded(f"{self.address}/{path} exists with other content, and what was read from it stays: land {source} under a new name")
+        raise NotLanded(name_is_taken(f"{self.address}/{path}", PurePosixPath(self.address).name, source))
 
     @cached_property
     def _store(self) -> "ObjectStore":

@@ -242,6 +242,6 @@ def classify(path: str, content_hash: str | None, state: FileState | None, chang
         ignored = content_hash in state.ignored_hashes
         return (TOUCHED, None) if ignored else (IGNORED, f"{path} changed after it was read, which this feed ignores")
     return CHANGED, (
-        f"{path} changed after it was read; its rows stay as they were. Land the new content under a new name, "
-        f"or put its rows in the place of the old ones: `lakehouse files reread {path}`"
+        f"{path} changed after it was read; its rows stay as they were. If the new content corrects them, `lakehouse files reread {path}` "
+        "puts its rows in their place; if it is another delivery, land it under a new name"
     )

@@ -119,7 +119,7 @@ def _by_name(ingestion: Ingestion, name: str, content: str, state: FeedState) ->
     else:
         if same:
             return KNOWN, f"{name} is there already"
-        raise RefusedFile(f"{name} is there with another content: land it under a new name")
+        raise RefusedFile(f"{name} is there with another content: `--replace` puts this one there; another delivery lands under a new name")
     event, reason = classify(name, content, state.of_paths([name]).get(name), ingestion.feed.changed)
     if event in {CHANGED, IGNORED}:
         raise RefusedFile(str(reason))

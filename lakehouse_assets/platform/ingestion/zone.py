@@ -6,10 +6,11 @@ Only places and bytes belong here. Which files were seen before is in `landing`,
 import errno
 import filecmp
 import os
+import shlex
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -129,8 +130,8 @@ class Zone(Protocol):
             OSError: It cannot be moved.
         """
 
-    def put(self, source: Path, path: str) -> bool:
-        """Land a file whole or not at all; False if the same content is there already.
+    def put(self, source: Path, path: str, *, replace: bool = False) -> bool:
+        """Land a file whole or not at all, with `replace` over another content of its name; False if the same content is there already.
 
         Raises:
             NotLanded: Another content has its name there, or the file cannot be read or written.
@@ -205,7 +206,7 @@ class LocalZone:
                 raise
         (self.folder / path).unlink(missing_ok=True)
 
-    def put(self, source: Path, path: str) -> bool:
+    def put(self, source: Path, path: str, *, replace: bool = False) -> bool:
         """As `Zone.put`."""
         if not source.is_file():
             raise NotLanded(f"{source.absolute()} is not a file")
@@ -217,9 +218,9 @@ class LocalZone:
             except FileExistsError:
                 if filecmp.cmp(source, target, shallow=False):
                     return False
-                raise NotLanded(
-                    f"{target} exists with other content, and what was read from it stays: land {source} under a new name"
-                ) from None
+                if not replace:
+                    raise NotLanded(name_is_taken(str(target), self.folder.name, source)) from None
+                _copy_whole(source, target, move=Path.replace)
         except OSError as error:
             raise NotLanded(f"{source} cannot be landed as {target} ({error.strerror}). Nothing is there half written.") from error
         return True
@@ -361,15 +362,21 @@ def _relative(path: str) -> PurePosixPath:
     return name
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy to a name that nobody has yet; the copy is seen only when it is whole."""
+def name_is_taken(target: str, feed: str, source: Path) -> str:
+    """What to do where another content has the name of a file that is to land."""
+    command = f"lakehouse land {feed} {shlex.quote(str(source))} --replace"
+    return f"{target} exists with other content. If this corrects it: `{command}`. If it is another delivery, land it under a new name"
+
+
+def _copy_whole(source: Path, target: Path, move: Callable[[Path, Path], object] | None = None) -> None:
+    """Copy to a name that nobody has yet, or as `move` takes it; the copy is seen only when it is whole."""
     part = target.with_name(f".{uuid4().hex}.part")  # names that start with a dot are not seen
     try:
         with source.open("rb") as read, part.open("xb") as written:
             shutil.copyfileobj(read, written, _READ_AT_ONCE)
             written.flush()
             os.fsync(written.fileno())
-        _move_to_new(part, target)
+        (move or _move_to_new)(part, target)
     finally:
         part.unlink(missing_ok=True)
 

@@ -62,6 +62,8 @@ def test_a_file_lands_once_and_never_over_another(zone, file, monkeypatch, one_r
     with pytest.raises(NotLanded, match="under a new name"):
         zone.put(file(b"other"), "a.csv")
     assert content_of(zone, "a.csv") == b"first"
+    assert zone.put(file(b"other"), "a.csv", replace=True)
+    assert content_of(zone, "a.csv") == b"other"
     store, prefix = open_store(zone.address), split_address(zone.address)[1]
     assert [entry["path"] for entry in store.list(prefix).collect()] == [f"{prefix}/a.csv"]
 
