@@ -21,7 +21,7 @@ help:  ## What there is to call
 # A locked set of packages, each checked against its hashes. uv needs seconds; where it cannot reach what pip is configured for, pip does it.
 define install
 	@echo "Installing $(words $(shell grep -oE '^[a-z][^ =]*==' $(1) | sort -u)) packages from $(1)"
-	@$(UV) pip install --python $(BIN)/python --require-hashes --no-deps -r $(1) \
+	@$(UV) pip install --system-certs --python $(BIN)/python --require-hashes --no-deps -r $(1) \
 	  || { echo "uv could not install them. pip tries, which takes some minutes."; \
 	       $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r $(1); }
 endef

@@ -91,8 +91,8 @@ def forecast(
         by: Its columns that tell several series apart, which are forecast together; texts, or what is written as one.
         horizon: Days that are forecast, 1 to 182.
         quantiles: Whole percents, ascending and symmetric around 0.5: the columns `p10`, `p50`, `p90`.
-        calendar: Country whose public holidays the model knows, as the library `holidays` calls it, with a part of the country if need be:
-            "GB", "GB-ENG". None: no holidays.
+        calendar: Country whose public holidays the model knows, as the library `holidays` calls it, perhaps with a part of the country, as
+            "GB" or "GB-ENG". None: no holidays.
         where: Which rows of the table count.
         count: Its column that says how much happened, such as a number of orders: a day on which it adds up to nothing is closed. None: a
             day without a row is closed.
@@ -101,7 +101,8 @@ def forecast(
     Raises:
         DeclarationError: The declaration cannot be meant.
 
-    Example:
+    Example::
+
         revenue = forecast(
             "revenue_forecast", series="sales.gold.daily_revenue", time="day", value="net", by=("product_group",), calendar="GB"
         )
