@@ -21,10 +21,6 @@ _OWNER = re.compile(r"team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+")
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2}")
 
 
-MADE: "dict[str, dict[str, Declaration]]" = {}
-"""By file, the last declaration of each name that was made there: also of those that no variable of a module has."""
-
-
 class Declares(ABC):
     """A value that declares something when a module of a product has it: a declaration itself, or a recipe that made several."""
 
@@ -50,7 +46,6 @@ class Declaration(Declares):
             raise DeclarationError(
                 f"{self.name!r} is no name of a table: write product.layer.name in lower case, as in sales.silver.invoice_lines"
             )
-        MADE.setdefault(self.written_at[0], {})[self.name] = self
 
     def _written_at(self) -> tuple[str, int]:
         return places.of_caller()

@@ -5,7 +5,6 @@ A product is a folder, with or without `__init__.py`, or a single module. What p
 
 import importlib
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from lakehouse_assets.platform.declarations import places
-from lakehouse_assets.platform.declarations.base import MADE, Declaration, DeclarationError, Declares
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares
 from lakehouse_assets.platform.declarations.importing import importing, is_interrupt
 
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
@@ -49,11 +48,8 @@ class ProductModules:
 
     @cached_property
     def declarations(self) -> tuple[Declaration, ...]:
-        """What its modules declare, each once, with a variable or without; what they only import from another product is among it."""
-        named = declarations_in(self.modules)
-        names = {one.name for one in named}
-        made = {one.name: one for file, ones in MADE.items() if self.has(file) for one in ones.values() if one.name not in names}
-        return (*named, *made.values())
+        """What its modules declare, each once; what they only import from another product is among it."""
+        return declarations_in(self.modules)
 
     @cached_property
     def mentions(self) -> frozenset[str]:
@@ -75,8 +71,6 @@ class _Import:
 
     def take(self, path: Path, name: str) -> None:
         """Import a module, or a folder with all below it."""
-        if name not in sys.modules:
-            MADE.pop(str(path / "__init__.py" if path.is_dir() else path), None)
         self.modules.append(importlib.import_module(name))
         if path.is_dir():
             for below in _entries(path):

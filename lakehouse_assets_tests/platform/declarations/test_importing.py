@@ -80,12 +80,3 @@ def test_a_product_that_takes_long_is_named_once(loaded, monkeypatch, capsys):
     loaded(slow="import threading\nfor timer in threading.enumerate():\n    if isinstance(timer, threading.Timer):\n        timer.join()\n")
 
     assert capsys.readouterr().err == "loading product slow …\n"
-
-
-def test_what_is_declared_without_a_variable_is_known(loaded):
-    listed = 'more = [feed(f"water.bronze.{n}", Feed(n, headers=(("meter",),)), "More.") for n in ("pumps", "wells")]\n'
-
-    found = loaded(water=FEED.format("", "meters", "meters") + listed)
-
-    assert sorted(one.name for one in found.catalog.declarations) == ["water.bronze.meters", "water.bronze.pumps", "water.bronze.wells"]
-    assert not found.broken
