@@ -19,7 +19,7 @@ from lakehouse_assets.platform.ingestion.compression import estimated_text
 from lakehouse_assets.platform.ingestion.feed import LINEAGE, Feed
 from lakehouse_assets.platform.ingestion.feed_hint import is_idle, note
 from lakehouse_assets.platform.ingestion.file_state import REREAD, FeedState
-from lakehouse_assets.platform.ingestion.opened import BrokenStream, OpenedFile, Opener
+from lakehouse_assets.platform.ingestion.opened import BrokenStream, BrokenStreams, OpenedFile, Opener
 from lakehouse_assets.platform.ingestion.zone import LISTED, Zone
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, Written
@@ -127,7 +127,7 @@ class Ingestion:
         With an archive, the files that were read are moved there at last; those that cannot be moved are yielded with the reason.
         """
         self.discover(run_id)
-        broken: dict[int, str] = {}
+        broken = BrokenStreams()
         more = True
         with Child() as child:
             while more and (batch := self._next_batch(run_id, broken, child)) is not None:
@@ -136,7 +136,7 @@ class Ingestion:
         if self.feed.archive and (stuck := move_read_files(self.log, self.zone, self.feed, self.bronze.cursor(self.cursor), run_id)):
             yield [Ingested(path, sequence, 0, reason) for path, sequence, reason in stuck]
 
-    def _next_batch(self, run_id: str, broken: dict[int, str], child: Child) -> tuple[list[Ingested], bool] | None:
+    def _next_batch(self, run_id: str, broken: BrokenStreams, child: Child) -> tuple[list[Ingested], bool] | None:
         """The results of the next files, and whether more of them are pending; None if there are none."""
         while True:
             state = self.state()
@@ -148,7 +148,7 @@ class Ingestion:
                 return None
             until = int(batch["sequence"][-1])
             with ExitStack() as resources:
-                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), resources, broken, child)
+                opener = Opener(self.feed, self.zone, self.bronze, self._columns(), resources, broken.reasons, child)
                 files = opener.open_all(batch.iter_rows(named=True))
                 try:
                     self._report(files, batch, Cursor(self.cursor, reported, until), run_id, resumed=resumed)
@@ -162,8 +162,8 @@ class Ingestion:
                 except CursorMoved:
                     continue  # another run took this batch: work on what is left
                 except BrokenStream as stream:
-                    broken[stream.sequence] = str(stream)
-                    continue  # the same batch, as after a death, with this file refused
+                    broken.add(stream)
+                    continue  # the same batch, as after a death; the second time with this file refused
             results = [Ingested(file.path, file.sequence, file.rows, file.refused, file.remarks) for file in files]
             return results, resumed or batch.height < pending.height
 

@@ -42,6 +42,24 @@ class BrokenStream(Exception):
         self.sequence = sequence
 
 
+@dataclass
+class BrokenStreams:
+    """The files of a feed that broke while they were read. One is refused when it breaks again: the first time may not be its fault.
+
+    Attributes:
+        reasons: Why files are to be refused, by their number.
+    """
+
+    reasons: dict[int, str] = field(default_factory=dict)
+    _once: set[int] = field(default_factory=set)
+
+    def add(self, stream: BrokenStream) -> None:
+        """Note that a file broke."""
+        if stream.sequence in self._once:
+            self.reasons[stream.sequence] = str(stream)
+        self._once.add(stream.sequence)
+
+
 class ChangedSinceDiscovery(RefusedFile):
     """A file is not any more as it was discovered; the next run examines it again."""
 
@@ -109,7 +127,7 @@ class OpenedFile:
             _stop_at_our_faults(error, str(error))
             raise BrokenStream(self.sequence, without_values(error)) from error
         if rows != self.rows:
-            raise BrokenStream(self.sequence, f"{self.path} gave {rows} rows after it had given {self.rows}: it changed while it was read")
+            raise BrokenStream(self.sequence, f"{self.path} gave {rows} rows after it had given {self.rows}")
 
 
 @dataclass(frozen=True)

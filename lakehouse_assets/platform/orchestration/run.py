@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 from dagster._utils.warnings import BetaWarning
 
+from lakehouse_assets.platform.compute.signals import keep_polars_from_signals
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.orchestration.automation import REFRESH, everything, training
@@ -169,6 +170,7 @@ def execute(
         RunEnded: Somebody ended it, by command or in the web UI.
         KeyboardInterrupt: The person stopped it. Dagster's log says so, its pool slots are free, and nothing that was committed is lost.
     """
+    keep_polars_from_signals()
     graph = defs.resolve_asset_graph()
     order = [key for key in graph.toposorted_asset_keys if key in keys]
     shown = [name_of(key) for key in order if not name_of(key).endswith(QUARANTINE_SUFFIX)]

@@ -28,6 +28,10 @@ class CommitConflict(StorageError):
     """Other writers won every attempt until the time was up. Nothing was written."""
 
 
+class CutShort(StorageError):
+    """Not all rows that were to be written could be read. Nothing was written."""
+
+
 class NoSuchTable(StorageError):
     """The table does not exist (yet)."""
 

@@ -8,14 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
-import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from pyarrow import fs
 
 from lakehouse_assets.platform.storage import inventory, merge, types
 from lakehouse_assets.platform.storage.bucket import is_bucket
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Written, with_retries
+from lakehouse_assets.platform.storage.errors import CutShort
 from lakehouse_assets.platform.storage.replace import multiset_difference
+from lakehouse_assets.platform.storage.stream import write_parts
 from lakehouse_assets.platform.storage.table import Table
 
 _ROWS_AT_ONCE = 100_000
@@ -80,7 +81,7 @@ def _rewrite(table: Table, schema: pl.Schema) -> None:
         if all(stored[name] == dtype for name, dtype in schema.items()):
             return Counts()
         wider = rows.with_columns(pl.col(name).cast(dtype) for name, dtype in schema.items() if stored[name] != dtype)
-        layout = _Layout(schema, delta.metadata().partition_columns)
+        layout = _Layout(schema, delta.metadata().partition_columns, rows.select(pl.len()).collect().item())
         _write_all(table, delta, wider, layout, Commit().properties(delta, Counts(), read_before_write=True))
         return Counts()
 
@@ -120,7 +121,7 @@ def swap(
             return _write_difference(table, delta, (new, stored), identity, commit)
         counted = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (new, stored)]
         counts = Counts(written=counted[0], removed=counted[1])
-        layout = _Layout(schema, partition_by, description)
+        layout = _Layout(schema, partition_by, counts.written, description)
         _write_all(table, delta, new, layout, commit.properties(delta, counts, read_before_write=True))
         return counts
 
@@ -137,7 +138,7 @@ def _write_difference(
         counts = Counts(written=came.height, duplicates=total - came.height, removed=went.height)
         properties = commit.properties(delta, counts, read_before_write=True)
         if went.height:
-            _write_all(table, delta, new, _Layout(new.collect_schema(), delta.metadata().partition_columns), properties)
+            _write_all(table, delta, new, _Layout(new.collect_schema(), delta.metadata().partition_columns, total), properties)
         else:
             table.write_rows(delta, came, properties)
         return counts
@@ -182,24 +183,29 @@ class _Layout:
 
     schema: pl.Schema
     partition_by: Sequence[str]
+    rows: int
     description: str = ""
 
 
 def _write_all(table: Table, delta: DeltaTable, rows: pl.LazyFrame, layout: _Layout, properties: CommitProperties) -> None:
-    how = {"description": layout.description} if layout.description else {}
-    batches = _batches(rows, layout.schema)
-    partition_by = list(layout.partition_by)
-    table.write_arrow(delta, batches, properties, mode="overwrite", schema_mode="overwrite", partition_by=partition_by, **how)
+    """Write all rows, part by part, so that they are never all in memory.
 
+    Raises:
+        CutShort: Not all could be read. Nothing was written.
+    """
 
-def _batches(rows: pl.LazyFrame, schema: pl.Schema) -> pa.RecordBatchReader:
-    """The rows in parts, so that they are never all in memory."""
-
-    def batches() -> Iterator[pa.RecordBatch]:
+    def parts() -> Iterator[pl.DataFrame]:
+        count = 0
         for part in rows.collect_batches(chunk_size=_ROWS_AT_ONCE, engine="streaming"):
-            yield from part.rechunk().to_arrow().to_batches()
+            count += part.height
+            yield part
+        if count != layout.rows:
+            # Polars ends batches early, and without an error, where it hears a signal: see `compute.signals`.
+            raise CutShort(f"{table.name}: {count:,} of {layout.rows:,} rows could be read, so nothing was written. Start this again.")
 
-    return pa.RecordBatchReader.from_batches(pl.DataFrame(schema=schema).to_arrow().schema, batches())
+    how = {"description": layout.description} if layout.description else {}
+    partition_by = list(layout.partition_by)
+    write_parts(table, delta, parts, layout.schema, properties, mode="overwrite", schema_mode="overwrite", partition_by=partition_by, **how)
 
 
 def drop(*tables: Table) -> None:

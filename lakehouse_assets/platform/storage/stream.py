@@ -4,10 +4,11 @@ Where the parts come from is the caller's business; rows that are in memory as a
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-from deltalake import DeltaTable
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.platform.storage import data_files, predicates, types
@@ -54,17 +55,29 @@ def append_stream(
             how = {"mode": "overwrite", "predicate": predicates.sql(instead_of)}
         counts = Counts(written=rows, removed=removed)
         properties = commit.properties(delta, counts, read_before_write=instead_of is not None)
-        raised: list[Exception] = []
-        reader = _reader(parts, schema, table.name, raised)
-        try:
-            table.write_arrow(delta, reader, properties, **how)
-        except DeltaError as error:
-            if raised:
-                raise raised[0] from error
-            raise
+        write_parts(table, delta, parts, schema, properties, **how)
         return counts
 
     return table.write(commit, attempt)
+
+
+def write_parts(
+    table: Table,
+    delta: DeltaTable,
+    parts: Callable[[], Iterable[pl.DataFrame]],
+    schema: pl.Schema,
+    properties: CommitProperties,
+    **how: Any,
+) -> None:
+    """One commit of delta-rs' own writer, of rows that come part by part; what `parts` raises comes out as it is."""
+    raised: list[Exception] = []
+    reader = _reader(parts, schema, table.name, raised)
+    try:
+        table.write_arrow(delta, reader, properties, **how)
+    except DeltaError as error:
+        if raised:
+            raise raised[0] from error
+        raise
 
 
 def _joined(parts: Iterable[pl.DataFrame], size: Callable[[pl.DataFrame], int | float], at_least: int) -> Iterator[pl.DataFrame]:
