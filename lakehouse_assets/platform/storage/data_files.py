@@ -122,7 +122,8 @@ def _write_file(folder: Path, file: tuple[dict[str, Any], pl.DataFrame]) -> tupl
         partition_values=values,
         modification_time=time.time_ns() // 1_000_000,
         data_change=True,
-        stats=dumps(_statistics(target, rows.schema)),
+        # Not escaped: delta-rs reads an escaped character beyond U+1FFFF as another one.
+        stats=dumps(_statistics(target, rows.schema), ensure_ascii=False),
     )
     return action, rows.height
 

@@ -119,6 +119,31 @@ def test_files_that_are_pruned_have_no_row_that_is_asked_for(batches, asked):
         assert sorted(by_datafusion, key=repr) == sorted(wanted, key=repr)
 
 
+# The first and last character of each length in UTF-8 and UTF-16, and of planes.
+@pytest.mark.parametrize("code", [0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xFFFF, 0x10000, 0x1FFFF, 0x20000, 0x2FFFF, 0x30000, 0x10FFFF])
+@pytest.mark.parametrize("around", ["{}", "a{}", "{}" * 70], ids=["alone", "after", "long"])
+def test_a_text_is_found_whatever_its_characters(code, around):
+    text = around.replace("{}", chr(code))
+    with fresh_table({"text": pl.String()}) as table:
+        append(table, pl.DataFrame({"text": [text]}))
+        query = f"select * from things where text = '{text}'"
+        by_datafusion = QueryBuilder().register("things", table.delta()).execute(query).read_all().num_rows
+        by_polars = table.scan().filter(pl.col("text") == text).collect().height
+        assert (by_datafusion, by_polars) == (1, 1)
+
+
+@pytest.mark.parametrize(("character", "found"), [("\U0001ffff", 1), ("\U00020000", 0)])
+def test_delta_rs_misreads_escaped_characters_of_higher_planes_in_statistics(tmp_path, character, found):
+    write_deltalake(str(tmp_path), pl.DataFrame({"text": [character]}).to_arrow())
+    commit = tmp_path / "_delta_log" / f"{0:020d}.json"
+    actions = [json.loads(line) for line in commit.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"]["stats"] = json.dumps(json.loads(action["add"]["stats"]))
+    commit.write_text("".join(json.dumps(action) + "\n" for action in actions))
+    assert pl.scan_delta(str(tmp_path)).filter(pl.col("text") == character).collect().height == found
+
+
 def test_delta_rs_updates_and_compacts_the_files(table):
     table.create(ROWS.schema, ("part",))
     append(table, ROWS)
