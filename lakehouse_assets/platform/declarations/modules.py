@@ -3,14 +3,16 @@
 A product is a folder, with or without `__init__.py`, or a single module. What products declare is put together in `loading`.
 """
 
+import ast
 import importlib
+import inspect
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares
@@ -19,6 +21,7 @@ from lakehouse_assets.platform.declarations.importing import importing, is_inter
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What makes a folder a component of Dagster."""
 
+_PLATFORM = __name__.partition(".")[0]
 _TABLE_NAME = re.compile(r"""["']([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2})["']""")
 
 
@@ -96,6 +99,7 @@ def _product(path: Path, package: str, others: Iterable[Path]) -> ProductModules
     try:
         with importing(name):
             found.take(path, f"{package}.{name}")
+        error = next(filter(None, map(_kept_nowhere, found.modules)), None)
     except BaseException as caught:
         if is_interrupt(caught, others):
             raise
@@ -140,6 +144,40 @@ def _text(file: Path) -> str:
 
 
 def declarations_in(modules: Iterable[ModuleType]) -> tuple[Declaration, ...]:
-    """What modules declare, each once."""
-    values = (value for module in modules for value in vars(module).values() if isinstance(value, Declares))
+    """What modules declare, each once: in a variable, or in a list or dictionary that is one."""
+    values = (value for module in modules for held in vars(module).values() for value in _members(held) if isinstance(value, Declares))
     return tuple({id(one): one for value in values for one in value.declarations}.values())
+
+
+def _members(value: object) -> Iterable[object]:
+    if isinstance(value, Mapping):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _kept_nowhere(module: ModuleType) -> str | None:
+    """What is wrong with a statement that declares something and keeps it nowhere: it would not be there, and nobody would say so."""
+    file = getattr(module, "__file__", None)
+    source = Path(file).read_bytes() if file else b""  # as bytes: what encoding they have stands in them
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            written = ast.unparse(node.value.func)
+            function = _named(module, written)
+            if inspect.isfunction(function) and function.__module__.startswith(_PLATFORM) and _declares(function):
+                at = places.place(str(file), node.lineno)
+                return f"{at}: what {written}(…) declares is kept nowhere. Give it a name, as in `name = {written}(…)`"
+    return None
+
+
+def _named(module: ModuleType, written: str) -> object:
+    """What a name, or a name after a dot, means in a module; None for anything else."""
+    first, *rest = written.split(".")
+    value = vars(module).get(first)
+    for name in rest:
+        value = getattr(value, name, None)
+    return value
+
+
+def _declares(function: Callable[..., object]) -> bool:
+    returned = get_type_hints(function).get("return")
+    return isinstance(returned, type) and issubclass(returned, Declares)

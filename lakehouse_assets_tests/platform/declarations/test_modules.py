@@ -107,6 +107,14 @@ BROKEN = [
     ({"a.py": "raise SystemExit('no')\n"}, "some_products/a.py:1: SystemExit: no"),
     ({"a.py": b"x = '\xff'\n".decode("latin-1")}, ""),
     ({"a.py": FEED.format(name="meters")}, "some_products/a.py:3: 'meters' is no name of a table: write product.layer.name in lower"),
+    (
+        {"a.py": FEED.format(name="energy.bronze.meters").replace("meters = feed", "feed")},
+        "some_products/a.py:3: what feed(…) declares is kept nowhere. Give it a name, as in `name = feed(…)`",
+    ),
+    (
+        {"a.py": 'import lakehouse_assets as la\n\nla.feed("energy.bronze.meters", la.Feed("meters", headers=(("kwh",),)), "Meters.")\n'},
+        "some_products/a.py:3: what la.feed(…) declares is kept nowhere",
+    ),
     ({"my-product/a.py": ""}, "some_products/my-product: 'my-product' cannot be the name of a Python package: rename it, as my_product"),
 ]
 
@@ -154,6 +162,14 @@ def test_what_a_product_imports_from_another_belongs_to_the_other(products):
     found = loaded(products({"a_reader.py": reader, "z_parcels.py": GOOD + "1/0\n"}))
     assert [broken.name for broken in found.broken] == ["a_reader", "z_parcels"]
     assert not found.catalog.declarations
+
+
+@pytest.mark.parametrize("held", ["[{}, {}]", "({}, {})", "dict(a={}, b={})"])
+def test_declarations_in_a_list_or_dictionary_are_declared(products, held):
+    calls = [f'feed("energy.bronze.{name}", Feed("{name}", headers=(("kwh",),)), "Meters.")' for name in ("day", "night")]
+    found = loaded(products({"energy.py": f"from lakehouse_assets import Feed, feed\n\nmeters = {held.format(*calls)}\n"}))
+    assert not found.broken
+    assert {one.name for one in found.catalog.declarations} == {"energy.bronze.day", "energy.bronze.night"}
 
 
 def test_a_copy_of_a_product_does_not_take_the_place_of_the_original(products):
