@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import open_lakehouse
+    from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
     from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
     from lakehouse_assets.platform.declarations.features import feature_set
     from lakehouse_assets.platform.declarations.feeds import feed
     from lakehouse_assets.platform.declarations.models import model, predictions
-    from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2, Append, Upsert
+    from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
     from lakehouse_assets.platform.declarations.tables import Dimension, table
     from lakehouse_assets.platform.ingestion.feed import Feed
     from lakehouse_assets.platform.quality.conform import (
@@ -56,8 +57,8 @@ _MODULES = {
     "Dimension": f"{_DECLARATIONS}.tables",
     "Append": f"{_DECLARATIONS}.row_kinds",
     "Upsert": f"{_DECLARATIONS}.row_kinds",
-    "SCD1": f"{_DECLARATIONS}.row_kinds",
-    "SCD2": f"{_DECLARATIONS}.row_kinds",
+    "SCD1": f"{_DECLARATIONS}.change_kinds",
+    "SCD2": f"{_DECLARATIONS}.change_kinds",
     "ByPartition": f"{_DECLARATIONS}.computed_kinds",
     "ByKey": f"{_DECLARATIONS}.computed_kinds",
     "Trailing": f"{_DECLARATIONS}.computed_kinds",

@@ -1,6 +1,7 @@
 """What a kind of table is: how it turns what changed in its sources into work for its function, and how the result is written.
 
-The kinds themselves are in `row_kinds` (the function is given rows that are new) and `computed_kinds` (it is given all rows of a scope).
+The kinds themselves are in `row_kinds` and `change_kinds` (the function is given rows that are new) and `computed_kinds` (it is given all
+rows of a scope).
 """
 
 from abc import ABC, abstractmethod

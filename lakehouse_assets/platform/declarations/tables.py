@@ -1,6 +1,6 @@
 """The word `table`: a Delta table that a pure function computes from other tables.
 
-What its kind means is in `row_kinds` and `computed_kinds`.
+What its kind means is in `row_kinds`, `change_kinds` and `computed_kinds`.
 """
 
 import inspect

@@ -6,15 +6,14 @@ the next refresh of the table; so is one that the table lost, as after a restore
 third commit takes their marks away. A released row that comes too late changes nothing: what the table has taken of its key since still
 counts, so where the table alone cannot tell, the source is read from that file on. A row comes too early while the quarantine is ahead of
 the table, as after a run that died: the rest of its batch would come after it. So it waits for that batch. How rows get into a quarantine
-is in `refresh`.
+is in `refresh`, how they are computed again in `replayed_rows`.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import Any
 
 import polars as pl
@@ -25,7 +24,7 @@ from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import batch
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
-from lakehouse_assets.platform.pipeline.contracts import judge, references_now
+from lakehouse_assets.platform.pipeline.contracts import references_now
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import (
     RELEASED,
@@ -33,13 +32,13 @@ from lakehouse_assets.platform.pipeline.quarantine import (
     RELEASED_IN,
     RELEASED_WITH,
     SOURCE,
-    with_marks,
     with_source,
 )
-from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection, changed
-from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
+from lakehouse_assets.platform.pipeline.replayed_rows import ReplayedRows
+from lakehouse_assets.platform.pipeline.selection import ReplayRefused, Selection
+from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.masking import without_values
-from lakehouse_assets.platform.quality.split import BROKEN, Split
+from lakehouse_assets.platform.quality.split import BROKEN
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -127,7 +126,7 @@ class Replays:
                     self._take_back()
                     continue
                 at = self._target.cursor(self._cursor)
-                waiting = self._marked().filter(pl.col(RELEASED_IN) > (at or 0)).select(pl.col(RELEASED_IN).min()).collect().item()
+                waiting = self._rows.marked().filter(pl.col(RELEASED_IN) > (at or 0)).select(pl.col(RELEASED_IN).min()).collect().item()
                 number = int(self._quarantine.cursor(_REPLAYS) or 0 if waiting is None else waiting)
                 self._write_marked(number)
                 done += 1
@@ -172,7 +171,7 @@ class Replays:
         keys, gone = self._selected(selection)
         # One more than any number that either table has seen: a restore takes the one or the other back.
         number = max(before or 0, self._target.cursor(self._cursor) or 0) + 1
-        parts = self._split(self._work_out(keys, selection.sets, number))
+        parts = self._rows.split(self._rows.work_out(keys, selection.sets, number))
         passing = parts.good.select(ROW)
         rejected = dict(parts.bad[BROKEN].explode().drop_nulls().value_counts(sort=True).iter_rows())
         replayed = Replayed(keys.height, passing.height, rejected, gone, finished=finished)
@@ -236,11 +235,11 @@ class Replays:
             return
         if self._awaits_run(table):
             raise CursorMoved(f"{self._target.name}: a run has written rejected rows at the same moment, and not the rest of its batch")
-        marked = self._marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
+        marked = self._rows.marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
         sets = json.loads(marked[RELEASED_WITH][0] or "{}") if marked.height else {}
         files = marked["_sequence"].unique().implode()
-        waiting = self._marked().filter(pl.col("_sequence").is_in(files) & pl.col(RELEASED_IN).is_null()).collect()
-        parts = self._split(self._work_out(marked.select(ROW), sets, number), waiting)
+        waiting = self._rows.marked().filter(pl.col("_sequence").is_in(files) & pl.col(RELEASED_IN).is_null()).collect()
+        parts = self._rows.split(self._rows.work_out(marked.select(ROW), sets, number), waiting)
         failing = marked.select(ROW).join(parts.good, on=list(ROW), how="anti")
 
         def info(counts: Counts) -> Mapping[str, str]:
@@ -256,7 +255,7 @@ class Replays:
         good = parts.good.drop(*NOT_STORED, strict=False)
         at = batch.number(cursor_of(table, self._source.name))
         cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
-        result = Result(good, parts.bad, None, self.declaration.identity, self._taken_since(good, at, number))
+        result = Result(good, parts.bad, None, self.declaration.identity, self._rows.taken_since(good, at, number))
         self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
         if failing.height:
             self._take_back()
@@ -279,98 +278,12 @@ class Replays:
         if number is None:
             return
         rejected = pl.DataFrame(json.loads(self._info_of(number).get("rejected", "[]")), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
-        keys = self._marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
+        keys = (
+            self._rows.marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
+        )
         marks = keys.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items())
         cursor = Cursor(_TAKEN_BACK, self._quarantine.cursor(_TAKEN_BACK), number)
         update(self._quarantine, marks, ROW, Commit((cursor,), lambda _: self._info()))
-
-    # --- from rejected rows to rows of the table
-
-    def _work_out(self, keys: pl.DataFrame, sets: Mapping[str, str], number: int) -> pl.DataFrame:
-        """The rows of the table from the source rows with these keys.
-
-        A function may look at the rows of a file together, as one that numbers equal lines. So it is given the rows of these files that the
-        table has taken, in the order in which it took them, and of what comes out only the rows with these keys count.
-        """
-        in_files = pl.col("_sequence").is_in(keys["_sequence"].unique().implode())
-        source = self._source.scan().filter(in_files)
-        before = self._taken_before(source, self._replays_of(in_files), number)
-        made = self._call(pl.concat([*before, self._changed(source, keys, sets)]))
-        rows = self._collected(made.join(keys.lazy(), on=list(ROW), how="semi"), sets)
-        there = source.join(keys.lazy(), on=list(ROW), how="semi").select(pl.len()).collect().item()
-        if rows.height != there:
-            raise RowsLost(
-                f"{self.declaration.name}: its function returned {rows.height} rows for {there} rejected ones. Return one row each, with "
-                f"its columns {', '.join(LINEAGE)}"
-            )
-        return rows
-
-    def _taken_since(self, rows: pl.DataFrame, at: int, number: int) -> pl.DataFrame | None:
-        """The rows with contested keys that the table has taken from the source up to a version, in the files of these rows and later ones.
-
-        Of their columns those that the kind asks for. None if no key is contested: then the source is not read.
-        """
-        kind = self.declaration.kind
-        keys = kind.contested(self._target, rows)
-        if not keys.height:
-            return None
-        since = pl.col("_sequence") >= rows.join(keys, on=keys.columns, how="semi")["_sequence"].min()
-        marks = self._replays_of(since)
-        released = marks.filter(pl.col(RELEASED_IN) < number)
-        taken = [self._call(self._source.scan(at).filter(since).sort(ROW)).join(marks.lazy(), on=list(ROW), how="anti")]
-        if released.height:
-            before = self._taken_before(self._source.scan().filter(since), marks, number)
-            taken.append(self._call(pl.concat(before)).join(released.lazy(), on=list(ROW), how="semi"))
-        needed = pl.concat([frame.select(kind.taken_columns) for frame in taken])
-        return self._collected(needed.join(keys.lazy(), on=keys.columns, how="semi"))
-
-    def _taken_before(self, source: pl.LazyFrame, marks: pl.DataFrame, number: int) -> list[pl.LazyFrame]:
-        """The source rows that the table has taken before a replay: those that were never rejected, then those of each earlier replay."""
-        never_rejected = source.join(marks.lazy(), on=list(ROW), how="anti").sort(ROW)
-        released = marks.filter(pl.col(RELEASED_IN) < number)
-        if not released.height:
-            return [never_rejected]
-        # Read once, however many replays there were.
-        rows = source.join(released.lazy(), on=list(ROW), how="semi").collect(engine="streaming").lazy()
-        return [never_rejected, *(self._changed(rows, keys, sets) for keys, sets in _earlier_replays(released))]
-
-    def _collected(self, made: pl.LazyFrame, sets: Mapping[str, str] = MappingProxyType({})) -> pl.DataFrame:
-        """What the function has made of source rows.
-
-        Raises:
-            ReplayRefused: It failed, or a change to a source row did; no values of rows are shown.
-        """
-        try:
-            return made.collect(engine="streaming")
-        except pl.exceptions.PolarsError as error:
-            changes = f"--set {' '.join(f'{name}={value}' for name, value in sets.items())}"
-            at = changes if sets else f"{self.declaration.name}: its function failed with {type(error).__name__}"
-            raise ReplayRefused(f"{at}: {without_values(error)}") from None
-
-    def _call(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """What the function makes of source rows, with its dimensions as they are now."""
-        dimensions = {name: self.lakehouse.table(dimension.table).scan() for name, dimension in self.declaration.dimensions.items()}
-        return self.declaration(**{next(iter(self.declaration.inputs)): rows}, **dimensions)
-
-    def _changed(self, source: pl.LazyFrame, keys: pl.DataFrame, sets: Mapping[str, str]) -> pl.LazyFrame:
-        """The source rows with these keys, in the order of the files, with changes."""
-        rows = source.join(keys.lazy(), on=list(ROW), how="semi").sort(ROW)
-        return changed(rows, sets)
-
-    def _split(self, rows: pl.DataFrame, waiting: pl.DataFrame | None = None) -> Split:
-        """Rows by whether they pass; `waiting` rows of their files count as rejected with them."""
-        # A quarantine holds what is bad: that much of it still is says nothing about the source.
-        parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
-        if waiting is not None:
-            parts = replace(parts, bad=pl.concat([parts.bad, _as_returned(waiting, parts.bad.schema)]))
-        return self.declaration.kind.settle(parts, self._target, replaces_all=False)
-
-    def _marked(self) -> pl.LazyFrame:
-        return with_marks(self._quarantine.scan())
-
-    def _replays_of(self, rows: pl.Expr) -> pl.DataFrame:
-        """The keys of some of the rejected rows, with the replay that released them, if one has, and its changes to their source rows."""
-        return self._marked().filter(rows).select(*ROW, RELEASED_IN, RELEASED_WITH).collect()
 
     def _info(self) -> dict[str, str]:
         return {"lakehouse.run_id": self.run_id} | contract_info(self.declaration, references_now(self.declaration, self.lakehouse))
@@ -386,6 +299,10 @@ class Replays:
         return self._cursor + "/rejected"
 
     @property
+    def _rows(self) -> ReplayedRows:
+        return ReplayedRows(self.declaration, self.lakehouse)
+
+    @property
     def _target(self) -> Table:
         return self.lakehouse.table(self.declaration.name)
 
@@ -396,20 +313,6 @@ class Replays:
     @property
     def _source(self) -> Table:
         return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
-
-
-def _earlier_replays(released: pl.DataFrame) -> Iterator[tuple[pl.DataFrame, Mapping[str, str]]]:
-    """The replays that released these rows, in order: their rows, and the changes to the source rows."""
-    for rows in released.sort(RELEASED_IN).partition_by(RELEASED_IN, maintain_order=True):
-        yield rows, json.loads(rows[RELEASED_WITH][0] or "{}")
-
-
-def _as_returned(stored: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Rows of a quarantine with the columns and types that the function returns now; what cannot be told in these is null."""
-    return stored.select(
-        pl.col(name).cast(dtype, strict=False) if name in stored.columns else pl.lit(None, dtype).alias(name)
-        for name, dtype in schema.items()
-    )
 
 
 def paired_cursors(quarantine: str) -> dict[str, str]:

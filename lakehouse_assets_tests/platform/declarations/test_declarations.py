@@ -10,12 +10,13 @@ import pytest
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
 from lakehouse_assets.platform.declarations.features import feature_set
 from lakehouse_assets.platform.declarations.feeds import feed
 from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.declarations.models import model, predictions
-from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2, Append, Upsert
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.pipeline.refresh import Refresh

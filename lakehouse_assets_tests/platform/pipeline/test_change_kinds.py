@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
-from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2
+from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
 from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh

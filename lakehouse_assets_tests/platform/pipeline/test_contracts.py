@@ -11,10 +11,11 @@ import pytest
 from lakehouse_assets import products
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.change_kinds import SCD2
 from lakehouse_assets.platform.declarations.computed_kinds import ByPartition, Full
 from lakehouse_assets.platform.declarations.features import Revisions
 from lakehouse_assets.platform.declarations.models import Predictions
-from lakehouse_assets.platform.declarations.row_kinds import SCD2, Append, Upsert
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
 from lakehouse_assets.platform.operations.contract_changes import _problem, _schemas, contract_changes
 from lakehouse_assets.platform.orchestration.autoload import load

@@ -9,8 +9,9 @@ import pytest
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.change_kinds import SCD2
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, Trailing
-from lakehouse_assets.platform.declarations.row_kinds import SCD2, Append, Upsert
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh

@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
-from lakehouse_assets.platform.declarations.row_kinds import SCD1, SCD2, Append, Upsert
+from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
 from lakehouse_assets.platform.storage.commit import Commit
