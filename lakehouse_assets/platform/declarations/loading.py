@@ -135,8 +135,9 @@ class _Assembly:
         self._waiting: dict[str, str] = {}
         for name, same in _by_name(products).items():
             if len(same) > 1:
-                paths = ", ".join(places.shown(product.path) for product in same)
-                self._break(same, f"two products have the name {name}: {paths}. Rename one")
+                shown = [places.shown(product.path) for product in same]
+                paths = shown if len(set(shown)) == len(shown) else [str(product.path) for product in same]
+                self._break(same, f"two products have the name {name}: {', '.join(paths)}. Rename one")
         for product in products:
             if product.error is not None:
                 self._break([product], product.error)

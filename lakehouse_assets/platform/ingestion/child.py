@@ -25,6 +25,7 @@ from typing import Any, Self
 import polars as pl
 
 from lakehouse_assets.platform.compute.memory import machine_megabytes
+from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.ingestion.columnar import read_parquet
 from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.limits import Limits
@@ -90,7 +91,8 @@ class Child:
         question = {**request, "path": str(path), "expected": _plain(expected), "limits": asdict(limits)}
         seconds = limits.seconds + path.stat().st_size // _MEGABYTE
         line = json.dumps(question).encode() + b"\n"
-        with self._lock:
+        with self._lock, telling() as tell:
+            tell(f"reading {path.name}")  # it may take all of its time
             answer, why, code = self._tried(line, seconds, limits)
             if answer is None and code in _FROM_OUTSIDE:
                 # Somebody ended it, or the system for want of memory: perhaps not because of this file.

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.platform.declarations.loading import load_packages
+from lakehouse_assets.platform.declarations.loading import load_packages, put_together
+from lakehouse_assets.platform.declarations.modules import ProductModules
 
 FEED = """from lakehouse_assets import Feed, feed
 
@@ -188,6 +189,12 @@ def test_two_products_of_one_name_are_both_refused(products, tmp_path):
     found = load_packages([package, importlib.import_module("more_products")], lambda product: product)
     assert [product.name for product in found.products] == ["other"]
     assert found.broken[0].error == ("two products have the name parcels: some_products/parcels.py, more_products/parcels.py. Rename one")
+
+
+def test_two_products_of_one_name_in_folders_of_one_name_are_told_apart(tmp_path):
+    same = [ProductModules("meters", tmp_path / folder / "my_products" / "meters.py", "my_products") for folder in ("a", "b")]
+    [error] = {broken.error for broken in put_together(same).broken}
+    assert f"{tmp_path}/a/my_products/meters.py, {tmp_path}/b/my_products/meters.py" in error
 
 
 def test_a_package_that_cannot_be_imported_is_a_broken_product(tmp_path, monkeypatch):

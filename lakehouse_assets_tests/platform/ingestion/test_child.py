@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import xlsxwriter
 
+from lakehouse_assets.platform.compute import progress
 from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.limits import DEFAULT, Limits
 from lakehouse_assets.platform.ingestion.opened import _by_size
@@ -100,12 +101,14 @@ def test_a_child_that_is_ended_from_outside_while_it_reads_is_started_again_once
     with Child() as child:
         read(good(tmp_path, "parquet"), child)
         killed: list[int] = []
+        shown: list[str] = []
 
         def kill() -> None:
             while len(killed) < times:
                 process = child._process
                 if process is not None and process.pid not in killed and child._lock.locked():
                     time.sleep(0.5)
+                    shown.append(progress.now())
                     process.send_signal(signal.SIGKILL)
                     killed.append(process.pid)
                 time.sleep(0.05)
@@ -114,6 +117,8 @@ def test_a_child_that_is_ended_from_outside_while_it_reads_is_started_again_once
         killer.start()
         reason = refusal(path, child, Limits(seconds=4))
         killer.join()
+    assert shown == ["reading endless.parquet"] * times
+    assert progress.now() == ""
     assert reason.startswith("endless.parquet cannot be read: ")
     assert ("SIGKILL" in reason) is (times == 2)
 
