@@ -87,8 +87,9 @@ def run_and_print(
     with progress(progress_console(as_json=as_json)) as on_progress:
         outcome = lakehouse.run(selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
     duplicates = [] if outcome is None else lakehouse.files.duplicates(outcome.run_id)
+    changed = lakehouse.with_changed_function()
     if as_json:
-        print_json(_as_values(outcome) | {"duplicates": duplicates})
+        print_json(_as_values(outcome) | {"duplicates": duplicates, "function_changed": changed})
     elif outcome is None and lakehouse.nothing_landed():
         feeds = ", ".join(sorted(lakehouse.context.policy.feeds()))
         say(
@@ -105,6 +106,10 @@ def run_and_print(
         if len(duplicates) > _SHOWN:
             say(f"{counted(len(duplicates) - _SHOWN, 'more file')} left out: `lakehouse files` lists them")
         _print(outcome, "run")
+    if hints and not as_json:
+        for table in changed[:_SHOWN]:
+            again = f"lakehouse run {table} --full-refresh"
+            say(f"The function of {table} was changed, and rows that it computed before are as they were: ", (again, "bold"))
     if hints and not as_json and (outcome is None or not outcome.failed):
         for model in lakehouse.without_champion():
             say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))

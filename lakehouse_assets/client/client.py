@@ -236,6 +236,12 @@ class Client:
 
         return without_champion(self.context.root, self.context.models)
 
+    def with_changed_function(self) -> list[str]:
+        """The tables with rows that their functions computed before they were changed: a full refresh computes them again."""
+        from lakehouse_assets.platform.operations.pending import with_changed_function
+
+        return with_changed_function(self.context.root, self.context.declarations)
+
     def nothing_landed(self) -> bool:
         """Whether there are feeds, and no file of any of them has ever landed, so that a run has nothing to read."""
         from lakehouse_assets.platform.operations.pending import nothing_landed

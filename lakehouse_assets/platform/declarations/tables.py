@@ -24,6 +24,7 @@ from lakehouse_assets.platform.declarations.base import (
     require_once,
     text_of,
 )
+from lakehouse_assets.platform.declarations.code import source_of
 from lakehouse_assets.platform.declarations.kind import Kind, require_kind
 from lakehouse_assets.platform.quality import missing_column
 from lakehouse_assets.platform.quality.contract import Contract, columns_of, freshness_of, key_columns, references_of, rules_of, schema_of
@@ -175,6 +176,11 @@ class TableDeclaration(Declaration):
     def layout_number(self) -> int:
         """The layout as a number that a commit can carry."""
         return zlib.crc32(self.layout.encode())
+
+    @property
+    def function_number(self) -> int:
+        """The code of the function as a number that a commit can carry; never 0."""
+        return zlib.crc32(source_of(self.function).encode()) + 1
 
     def check_sources(self, schemas: Mapping[str, pl.Schema]) -> None:
         """Refuse inputs and dimensions that lack a needed column; `schemas` has the columns of declared tables, by name.

@@ -7,7 +7,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.pipeline import layout
+from lakehouse_assets.platform.pipeline import functions, layout
 from lakehouse_assets.platform.pipeline.model_step import champion_by_ledger, newest_features
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.wording import counted
@@ -25,6 +25,12 @@ def nothing_landed(root: Root, declarations: Iterable[Declaration]) -> bool:
     if not feeds or (root.landing_log.exists() and root.landing_log.count()):
         return False
     return not any(feed.takes(file.path) for feed in feeds for file in root.zone(feed.name).files())
+
+
+def with_changed_function(root: Root, declarations: Iterable[Declaration]) -> list[str]:
+    """The tables with rows that their functions computed before they were changed."""
+    tables = (asset for asset in declarations if isinstance(asset, TableDeclaration))
+    return [asset.name for asset in tables if functions.has_changed(asset, root.lakehouse)]
 
 
 def pending(root: Root, declarations: Sequence[Declaration]) -> dict[str, str]:

@@ -3,23 +3,18 @@
 They follow from declarations and tables. What is computed is decided by watermarks, not here.
 """
 
-import ast
-import inspect
-import textwrap
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.code import source_of
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.declarations.places import parameters_of
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
@@ -37,7 +32,7 @@ def of_table(table: TableDeclaration) -> str:
     after such a change, run with `--full-refresh`; the code version stays.
     """
     return hashed(
-        _source(table.function),
+        source_of(table.function),
         fingerprint(table.contract),
         table.kind,
         sorted(table.inputs.items()),
@@ -55,44 +50,12 @@ def of_feed(feed: FeedDeclaration) -> str:
 
 def of_model(model: ModelDeclaration) -> str:
     """Moves when the function that trains, or the feature set, changes. What it calls is in the code version of each training."""
-    return hashed(_source(model.train), model.features)
+    return hashed(source_of(model.train), model.features)
 
 
 def hashed(*parts: Any) -> str:
     """A short text that is another for other parts, and the same in every process. Parts are compared by their `repr`."""
     return blake2b(repr(parts).encode(), digest_size=_DIGEST_BYTES).hexdigest()
-
-
-def _source(function: Callable[..., Any]) -> str:
-    """The body and parameters of a function, without docstring, decorators, comments and formatting.
-
-    Of a function that a recipe made, also what the recipe was given.
-    """
-    return _text(function) + parameters_of(function)
-
-
-def _text(function: Callable[..., Any]) -> str:
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):  # typed into a console, of an extension module, or a lambda within an expression
-        return _compiled(function)
-    definition = tree.body[0]
-    if not isinstance(definition, ast.FunctionDef):
-        return _compiled(function)
-    body = definition.body[1:] if ast.get_docstring(definition, clean=False) is not None else definition.body
-    return "\n".join(ast.unparse(part) for part in (definition.args, *body))
-
-
-def _compiled(function: Callable[..., Any]) -> str:
-    code = getattr(function, "__code__", None)
-    return _content(code) if isinstance(code, CodeType) else getattr(function, "__qualname__", "")
-
-
-def _content(value: Any) -> str:
-    """A compiled function, or a constant of one, as a text that is the same in every process."""
-    if isinstance(value, CodeType):
-        return repr((value.co_code, value.co_names, [_content(constant) for constant in value.co_consts]))
-    return repr(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
 
 
 # --- data

@@ -13,7 +13,7 @@ from lakehouse_assets.platform.declarations.kind import Plan
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import contracts, quarantine
 from lakehouse_assets.platform.pipeline.batch import Batch
-from lakehouse_assets.platform.pipeline.marks import LAYOUT, PROGRESS
+from lakehouse_assets.platform.pipeline.marks import FUNCTION, LAYOUT, PROGRESS
 from lakehouse_assets.platform.quality.contract import columns_of, schema_of
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.evolution import evolve, schema_changes
@@ -97,7 +97,7 @@ def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mappi
     if stored.exists():
         stored.add_columns(lineage)
     else:
-        marks = {LAYOUT: declaration.layout_number, **marks}
+        marks = {LAYOUT: declaration.layout_number, FUNCTION: declaration.function_number, **marks}
         stored.create({**declaration.schema, **lineage}, declaration.partitions, declaration.description, marks)
     rejected = lakehouse.table(declaration.quarantine)
     columns = quarantine.schema_of(rows)

@@ -18,7 +18,7 @@ from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.declarations.kind import Plan, Result
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.far_times import as_python_holds
-from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, replay, rule_results, swap
+from lakehouse_assets.platform.pipeline import contracts, functions, layout, quarantine, replay, rule_results, swap
 from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches, Champions, empty_rows, number
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, PARTITIONS
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
@@ -225,7 +225,9 @@ class Refresh:
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
-        commit = Commit(cursors, info, (*part.forgets, *released))
+        # In place, a full refresh computes all rows without replacing all: what was known stays known.
+        all_rows = isinstance(plan.scope, Everything) or any(cursor.source == FULL_REFRESH for cursor in cursors)
+        commit = Commit((*cursors, *functions.cursors(declaration, self.stored, all_rows=all_rows)), info, (*part.forgets, *released))
         result = Result(good, parts.bad, plan.scope, declaration.identity)
         written = declaration.kind.write(self.stored, result, commit)
         if released:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results
+from lakehouse_assets.platform.pipeline import contracts, functions, quarantine, replay, rule_results
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
@@ -85,12 +85,13 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
     cursors = _cursors(declaration, stored[0], built[0], number)
     at = stored[0].cursor(LAYOUT)
     layout = () if at == declaration.layout_number else (Cursor(LAYOUT, at, declaration.layout_number),)
+    function = functions.cursors(declaration, stored[0], all_rows=True)
     written = evolution.swap(
         stored[0],
         built[0].scan,
         identity=declaration.identity,
         partition_by=declaration.partitions,
-        commit=Commit((*cursors, *layout), counted, (replay.cursor_name(declaration),)),
+        commit=Commit((*cursors, *layout, *function), counted, (replay.cursor_name(declaration),)),
         description=declaration.description,
     )
     replay.Replays(declaration, lakehouse, run_id).finish()  # what had been released is in the table again

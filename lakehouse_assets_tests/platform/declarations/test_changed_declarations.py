@@ -145,6 +145,21 @@ def test_a_change_is_carried_out_or_refused_by_the_next_run_though_nothing_has_l
     assert "`lakehouse run shop.gold.customers --full-refresh`" in failed.error
 
 
+def test_a_changed_function_is_told_until_a_full_refresh_has_computed_its_rows_again(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,2\n")
+    assert not client.run().failed
+    client = shop(SHOP.replace('pl.col("amount").sum()', 'pl.col("amount").sum() * 10'))
+    assert client.run() is None
+    assert client.with_changed_function() == ["shop.gold.customers"]
+    [finding] = [one for one in client.doctor() if one["severity"] == "warning"]
+    assert finding["what"] == "its function was changed, and rows that it computed before are as they were"
+    assert finding["fix"] == "lakehouse run shop.gold.customers --full-refresh"
+    assert not client.run(["shop.gold.customers+"], full_refresh=True).failed
+    assert client.with_changed_function() == []
+    assert client.context.root.lakehouse.table("shop.gold.top").scan().sort("customer").collect()["amount"].to_list() == [10.0, 20.0]
+
+
 def test_a_removed_product_is_one_warning_with_one_command(shop, tmp_path):
     client = shop(SHOP)
     land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,-1\n")

@@ -13,7 +13,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import CheckedTable, Finding, base_name, rebuild, unopened
-from lakehouse_assets.platform.pipeline import layout, swap
+from lakehouse_assets.platform.pipeline import functions, layout, swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.quarantine import unreleased
 from lakehouse_assets.platform.storage import inventory, maintenance
@@ -85,6 +85,14 @@ def contract(checked: CheckedTable) -> Iterator[Finding]:
         other = [f"{name} is {stored[name]} instead of {dtype}" for name, dtype in asset.schema.items() if stored.get(name, dtype) != dtype]
         if other:
             yield checked.finding("error", f"it disagrees with its declaration: {'; '.join(other)}", rebuild(checked))
+
+
+def function(checked: CheckedTable) -> Iterator[Finding]:
+    """Rows that the function computed before it was changed."""
+    asset = checked.asset
+    if isinstance(asset, TableDeclaration) and functions.has_changed(asset, checked.checkup.lakehouse):
+        what = "its function was changed, and rows that it computed before are as they were"
+        yield checked.finding("warning", what, f"lakehouse run {checked.name} --full-refresh")
 
 
 def interrupted_full_refresh(checked: CheckedTable) -> Iterator[Finding]:
@@ -164,6 +172,7 @@ OF_A_TABLE: Final[Sequence[Callable[[CheckedTable], Iterator[Finding]]]] = (
     protocol,
     missing_files,
     contract,
+    function,
     interrupted_full_refresh,
     cursors,
     interrupted,

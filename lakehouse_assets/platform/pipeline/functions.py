@@ -1,0 +1,39 @@
+"""Whether the rows of a table are what its function gives now: a function that was changed computes only what comes from then on.
+
+A commit carries which function computed all rows of the table, or that there were several. Only the function itself is compared, without
+its comments and its docstring; not what it calls.
+"""
+
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline.marks import FUNCTION
+from lakehouse_assets.platform.storage.commit import Cursor
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+
+_SEVERAL = 0
+
+
+def has_changed(declaration: TableDeclaration, lakehouse: Lakehouse) -> bool:
+    """Whether a table has rows that another function computed than the one that it has now."""
+    stored = lakehouse.table(declaration.name)
+    return stored.exists() and stored.cursor(FUNCTION) not in {None, declaration.function_number} and stored.count() > 0
+
+
+def cursors(declaration: TableDeclaration, stored: Table, *, all_rows: bool) -> tuple[Cursor, ...]:
+    """What a commit says of the function; nothing where that stands in the table already, or is not known of its rows.
+
+    Args:
+        declaration: Of the table.
+        stored: The table.
+        all_rows: Whether the commit computes all rows of the table.
+    """
+    if not stored.exists():
+        return ()  # it is created with the number
+    at, number = stored.cursor(FUNCTION), declaration.function_number
+    if all_rows or not stored.count():
+        now = number
+    elif at in {None, number}:
+        return ()
+    else:
+        now = _SEVERAL
+    return () if now == at else (Cursor(FUNCTION, at, now),)
