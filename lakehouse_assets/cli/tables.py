@@ -91,17 +91,22 @@ def show(
 @_VERSION
 @_AT
 def export(table: str, file: Path, columns: tuple[str, ...] | None, *, where: str | None, version: int | None, at: datetime | None) -> None:
-    """Write rows of TABLE to FILE: .csv, .parquet or .xlsx. Personal data is masked; see LAKEHOUSE_SHOW_PERSONAL.
+    """Write rows of TABLE to FILE, which may exist: .csv, .parquet or .xlsx. Personal data is masked; see LAKEHOUSE_SHOW_PERSONAL.
 
     \b
     Examples:
       lakehouse export sales.gold.daily_revenue revenue.xlsx
       lakehouse export sales.silver.invoice_lines lines.csv --columns invoice,amount --where "amount < 0"
     """
-    moment = _moment(version, at)
+    moment, before = _moment(version, at), file.exists()
     client().table(table).export(file, columns or (), where, version=version, at=moment)
+    _say_written(file, before=before)
+
+
+def _say_written(file: Path, *, before: bool) -> None:
+    """Say that a file is there, and whether it took the place of another."""
     if not is_quiet():
-        say(f"{file} is written.")
+        say(f"{file} is written" + (", in the place of the file that was there." if before else "."))
 
 
 @command()
@@ -149,9 +154,9 @@ def sql(query: str | None, source: Any, form: str, output: Path | None, as_json:
         return
     if len(queries) > 1:
         raise click.UsageError(f"-o takes the rows of one query, and these are {len(queries)}")
+    before = output.exists()
     opened.export_sql(queries[0], output)
-    if not is_quiet():
-        say(f"{output} is written.")
+    _say_written(output, before=before)
 
 
 def _text(query: str | None, source: Any) -> str:
