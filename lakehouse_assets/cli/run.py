@@ -34,8 +34,8 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, a
     Examples:
       lakehouse run
       lakehouse run sales.silver.invoice_lines       one table
-      lakehouse run 'sales.silver.invoice_lines+'    and the tables directly downstream
-      lakehouse run '+sales.gold.daily_revenue'      and the tables directly upstream
+      lakehouse run 'sales.silver.invoice_lines+'    and all tables downstream
+      lakehouse run '+sales.gold.daily_revenue'      and all tables upstream
       lakehouse run group:sales                      a product
       lakehouse run sales.gold.daily_revenue --full-refresh    after its function has changed
       lakehouse run sales.gold.daily_revenue --partition 2026-01    one month of it
@@ -111,7 +111,8 @@ def run_and_print(
             again = f"lakehouse run {table} --full-refresh"
             say(f"The function of {table} was changed, and rows that it computed before are as they were: ", (again, "bold"))
     if hints and not as_json and (outcome is None or not outcome.failed):
-        for model in lakehouse.without_champion():
+        warned = " ".join(outcome.warnings) if outcome is not None else ""
+        for model in (model for model in lakehouse.without_champion() if model not in warned):
             say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
     return 1 if outcome is not None and outcome.failed else 0
 
