@@ -10,9 +10,10 @@ import pytest
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.s3 import BUCKET, S3, s3_server
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell lets what it starts in the background ignore Ctrl-C, and so would the commands that tests interrupt.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# What a shell starts in the background, or under `nohup`, ignores these, and so would the commands that tests interrupt.
+for ignored in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(ignored) is signal.SIG_IGN:
+        signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
 

@@ -7,7 +7,7 @@ import ast
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -150,9 +150,9 @@ def declarations_in(modules: Iterable[ModuleType]) -> tuple[Declaration, ...]:
 
 
 def _members(value: object) -> Iterable[object]:
-    if isinstance(value, Mapping):
+    if type(value) is dict:
         return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else (value,)
+    return value if type(value) in {list, tuple} else (value,)  # type: ignore[return-value]  # Dagster's are tuples that refuse to be read
 
 
 def _kept_nowhere(module: ModuleType) -> str | None:
