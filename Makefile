@@ -58,7 +58,7 @@ dev: $(READY)  ## Open the Dagster web UI and the MLflow UI on this machine
 	$(BIN)/lakehouse dev
 
 test: $(DEV_READY)  ## Every test
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 docs: $(DEV_READY)  ## The documentation site, in build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs

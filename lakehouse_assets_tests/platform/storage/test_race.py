@@ -9,7 +9,7 @@ from lakehouse_assets_tests.platform.storage import racer
 from lakehouse_assets_tests.platform.storage.fresh import rows_of
 
 PROCESSES = 8
-SECONDS = 30
+SECONDS = 15
 # A writer that loses every race gives up after two minutes; none may come near.
 NOBODY_WAITS_SECONDS = 60
 
