@@ -41,10 +41,8 @@ from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.quality.split import BROKEN
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved
-from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE, NOT_STORED
 from lakehouse_assets.platform.storage.lineage import ORDER as ROW
-from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets.platform.storage.update import update
 
@@ -76,18 +74,16 @@ class Replayed:
 
 
 @dataclass(frozen=True)
-class Replays:
+class Replays(ReplayedRows):
     """The quarantine of one table and the way of its rows back into the table."""
 
-    declaration: TableDeclaration
-    lakehouse: Lakehouse
     run_id: str
 
     def unfinished(self) -> bool:
         """Whether rows are marked as released that the table did not get; from cursors alone."""
-        if not self._quarantine.exists():
+        if not self.quarantine.exists():
             return False
-        marked, table = self._quarantine.now(), self._target.now()
+        marked, table = self.quarantine.now(), self.target.now()
         replays = cursor_of(marked, _REPLAYS)
         return replays is not None and (replays > (cursor_of(table, self._cursor) or 0) or self._rejected(table, marked) is not None)
 
@@ -104,7 +100,7 @@ class Replays:
         """
         self.check()
         if not dry_run:
-            self._quarantine.add_columns(RELEASED)
+            self.quarantine.add_columns(RELEASED)
         finished = 0 if dry_run else self.finish()
         for _ in range(_TIMES_A_REPLAY_IS_TAKEN_UP):
             try:
@@ -120,21 +116,21 @@ class Replays:
         be finished first, nothing is done; it does this when it has.
         """
         done = 0
-        while self.unfinished() and not self._awaits_run(self._target.now()):
+        while self.unfinished() and not self._awaits_run(self.target.now()):
             with suppress(CursorMoved):  # another process was faster
-                if self._rejected(self._target.delta(), self._quarantine.delta()) is not None:
+                if self._rejected(self.target.delta(), self.quarantine.delta()) is not None:
                     self._take_back()
                     continue
-                at = self._target.cursor(self._cursor)
-                waiting = self._rows.marked().filter(pl.col(RELEASED_IN) > (at or 0)).select(pl.col(RELEASED_IN).min()).collect().item()
-                number = int(self._quarantine.cursor(_REPLAYS) or 0 if waiting is None else waiting)
+                at = self.target.cursor(self._cursor)
+                waiting = self.marked().filter(pl.col(RELEASED_IN) > (at or 0)).select(pl.col(RELEASED_IN).min()).collect().item()
+                number = int(self.quarantine.cursor(_REPLAYS) or 0 if waiting is None else waiting)
                 self._write_marked(number)
                 done += 1
         return done
 
     def forgets(self) -> tuple[str, ...]:
         """The watermark on replays, if the table has one: a commit that computes released rows again from their source takes it away."""
-        return () if self._target.cursor(self._cursor) is None else (self._cursor,)
+        return () if self.target.cursor(self._cursor) is None else (self._cursor,)
 
     def check(self) -> None:
         """Refuse a table whose quarantine cannot be replayed.
@@ -149,16 +145,16 @@ class Replays:
                 f"{name} is not computed row by row from one table, so a row cannot be computed alone: fix {sources}, then "
                 f"`lakehouse run {name} --full-refresh`"
             )
-        if not self._quarantine.exists():
+        if not self.quarantine.exists():
             raise ReplayRefused(f"{name} has no quarantine yet: `lakehouse run {name}` makes it")
-        for table in (self._quarantine, self._source):
+        for table in (self.quarantine, self.source):
             missing = [column for column in LINEAGE if column not in table.schema()]
             if missing:
                 raise ReplayRefused(
                     f"{table.name} has no {', '.join(missing)}, so rejected rows cannot be found in their source: let the function of "
                     f"{name} keep these columns, or fix {sources}; then `lakehouse run {name} --full-refresh`"
                 )
-        if self._awaits_run(self._target.now()):
+        if self._awaits_run(self.target.now()):
             raise ReplayRefused(
                 f"{name} has not taken all that its quarantine has seen: a run of it was interrupted, or still goes on. `lakehouse run "
                 f"{name}` first"
@@ -167,11 +163,11 @@ class Replays:
     # --- one replay
 
     def _run(self, selection: Selection, finished: int, *, dry_run: bool) -> Replayed:
-        before = self._quarantine.cursor(_REPLAYS)
+        before = self.quarantine.cursor(_REPLAYS)
         keys, gone = self._selected(selection)
         # One more than any number that either table has seen: a restore takes the one or the other back.
-        number = max(before or 0, self._target.cursor(self._cursor) or 0) + 1
-        parts = self._rows.split(self._rows.work_out(keys, selection.sets, number))
+        number = max(before or 0, self.target.cursor(self._cursor) or 0) + 1
+        parts = self.split(self.work_out(keys, selection.sets, number))
         passing = parts.good.select(ROW)
         rejected = dict(parts.bad[BROKEN].explode().drop_nulls().value_counts(sort=True).iter_rows())
         replayed = Replayed(keys.height, passing.height, rejected, gone, finished=finished)
@@ -183,11 +179,16 @@ class Replays:
             pl.lit(json.dumps(dict(selection.sets))).alias(RELEASED_WITH),
         )
         # Columns alone: conditions and new values may hold personal data, and the log is not masked.
-        replayed_with = {"number": number, "set": sorted(selection.sets), "source_version": self._source.version(), "rows": passing.height}
+        replayed_with = {
+            "number": number,
+            "set": sorted(selection.sets),
+            "source_version": self.source.version(),
+            "rows": passing.height,
+        }
         info = {"lakehouse.replay": json.dumps(replayed_with)}
-        marked = update(self._quarantine, marks, ROW, Commit((Cursor(_REPLAYS, before, number),), lambda _: self._info() | info))
+        marked = update(self.quarantine, marks, ROW, Commit((Cursor(_REPLAYS, before, number),), lambda _: self._info() | info))
         if marked.counts is None:
-            raise CursorMoved(f"{self._quarantine.name}: another process did a replay {number} at the same moment")
+            raise CursorMoved(f"{self.quarantine.name}: another process did a replay {number} at the same moment")
         return replace(replayed, number=number, **self._released(number))
 
     def _released(self, number: int) -> dict[str, Any]:
@@ -200,13 +201,13 @@ class Replays:
 
     def _info_of(self, number: int) -> Mapping[str, str]:
         """The commit info of the commit that wrote the rows of a replay; nothing if it has left the log."""
-        return next((commit["info"] for commit in self._target.commits() if commit["info"].get("replay") == str(number)), {})
+        return next((commit["info"] for commit in self.target.commits() if commit["info"].get("replay") == str(number)), {})
 
     def _selected(self, selection: Selection) -> tuple[pl.DataFrame, int]:
         """The keys of the selected rows that the source has, and how many it does not have any more."""
         rows = with_source(self.declaration, self.lakehouse)
         names = rows.collect_schema().names()
-        others = [name for name in self._source.schema() if name not in names]
+        others = [name for name in self.source.schema() if name not in names]
         rows = rows.with_columns(pl.col(SOURCE).struct.field(name).alias(name) for name in others)
         if selection.where is not None:
             # A snapshot that was refused comes back whole or not at all.
@@ -220,7 +221,7 @@ class Replays:
             raise ReplayRefused(f"--where {selection.where}: {without_values(error)}: {hint}") from None
         keys = found.filter(SOURCE).select(ROW)
         if keys.is_duplicated().any():
-            raise ReplayRefused(f"{self._source.name} has rows of one file and one number twice, so it is not clear which one was rejected")
+            raise ReplayRefused(f"{self.source.name} has rows of one file and one number twice, so it is not clear which one was rejected")
         return keys, found.height - keys.height
 
     def _write_marked(self, number: int) -> None:
@@ -229,23 +230,23 @@ class Replays:
         Only when the commit stands is it sure that no other process writes them.
         """
         # Before anything else is read: what is read later may hold the rows already.
-        table = self._target.delta()
+        table = self.target.delta()
         done, rejected = (cursor_of(table, name) for name in (self._cursor, self._cursor_rejected))
         if (done or 0) >= number:
             return
         if self._awaits_run(table):
-            raise CursorMoved(f"{self._target.name}: a run has written rejected rows at the same moment, and not the rest of its batch")
-        marked = self._rows.marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
+            raise CursorMoved(f"{self.target.name}: a run has written rejected rows at the same moment, and not the rest of its batch")
+        marked = self.marked().filter(pl.col(RELEASED_IN) == number).select(*ROW, RELEASED_WITH).collect()
         sets = json.loads(marked[RELEASED_WITH][0] or "{}") if marked.height else {}
         files = marked["_sequence"].unique().implode()
-        waiting = self._rows.marked().filter(pl.col("_sequence").is_in(files) & pl.col(RELEASED_IN).is_null()).collect()
-        parts = self._rows.split(self._rows.work_out(marked.select(ROW), sets, number), waiting)
+        waiting = self.marked().filter(pl.col("_sequence").is_in(files) & pl.col(RELEASED_IN).is_null()).collect()
+        parts = self.split(self.work_out(marked.select(ROW), sets, number), waiting)
         failing = marked.select(ROW).join(parts.good, on=list(ROW), how="anti")
 
         def info(counts: Counts) -> Mapping[str, str]:
             account = RowAccount(parts.good.height, counts.written, counts.updated, counts.duplicates)
             account.check(self.declaration.name)
-            reads = {self._source.name: self._target.cursor(self._source.name)}
+            reads = {self.source.name: self.target.cursor(self.source.name)}
             recorded = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
             return self._info() | recorded | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
 
@@ -253,19 +254,19 @@ class Replays:
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
         good = parts.good.drop(*NOT_STORED, strict=False)
-        at = batch.number(cursor_of(table, self._source.name))
-        cursors.append(Cursor(self._source.name, at, at))  # a refresh in between may take later rows
-        result = Result(good, parts.bad, None, self.declaration.identity, self._rows.taken_since(good, at, number))
-        self.declaration.kind.release(self._target, result, Commit(tuple(cursors), info))
+        at = batch.number(cursor_of(table, self.source.name))
+        cursors.append(Cursor(self.source.name, at, at))  # a refresh in between may take later rows
+        result = Result(good, parts.bad, None, self.declaration.identity, self.taken_since(good, at, number))
+        self.declaration.kind.release(self.target, result, Commit(tuple(cursors), info))
         if failing.height:
             self._take_back()
 
     def _awaits_run(self, table: DeltaTable) -> bool:
         """Whether a batch has to be finished first: its rejected rows are in the quarantine, and the rest is not in the table yet."""
         at = {source: cursor_of(table, source) for source in self.declaration.sources()}
-        quarantine = self._quarantine.now()
+        quarantine = self.quarantine.now()
         ahead = any(batch.number(cursor_of(quarantine, source)) > batch.number(before) for source, before in at.items())
-        return ahead or at[self._source.name] is None
+        return ahead or at[self.source.name] is None
 
     def _rejected(self, table: DeltaTable, quarantine: DeltaTable) -> int | None:
         """The replay whose rows the table has rejected in the end and that still are marked as released, if there is one."""
@@ -274,16 +275,14 @@ class Replays:
 
     def _take_back(self) -> None:
         """Let the rows wait again that were marked as released and that the table has rejected."""
-        number = self._rejected(self._target.delta(), self._quarantine.delta())
+        number = self._rejected(self.target.delta(), self.quarantine.delta())
         if number is None:
             return
         rejected = pl.DataFrame(json.loads(self._info_of(number).get("rejected", "[]")), schema=dict.fromkeys(ROW, pl.Int64), orient="row")
-        keys = (
-            self._rows.marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
-        )
+        keys = self.marked().filter(pl.col(RELEASED_IN) == number).select(ROW).join(rejected.lazy(), on=list(ROW), how="semi").collect()
         marks = keys.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in RELEASED.items())
-        cursor = Cursor(_TAKEN_BACK, self._quarantine.cursor(_TAKEN_BACK), number)
-        update(self._quarantine, marks, ROW, Commit((cursor,), lambda _: self._info()))
+        cursor = Cursor(_TAKEN_BACK, self.quarantine.cursor(_TAKEN_BACK), number)
+        update(self.quarantine, marks, ROW, Commit((cursor,), lambda _: self._info()))
 
     def _info(self) -> dict[str, str]:
         return {"lakehouse.run_id": self.run_id} | contract_info(self.declaration, references_now(self.declaration, self.lakehouse))
@@ -297,22 +296,6 @@ class Replays:
     def _cursor_rejected(self) -> str:
         """The name under which the table keeps the last replay of which it rejected rows."""
         return self._cursor + "/rejected"
-
-    @property
-    def _rows(self) -> ReplayedRows:
-        return ReplayedRows(self.declaration, self.lakehouse)
-
-    @property
-    def _target(self) -> Table:
-        return self.lakehouse.table(self.declaration.name)
-
-    @property
-    def _quarantine(self) -> Table:
-        return self.lakehouse.table(self.declaration.quarantine)
-
-    @property
-    def _source(self) -> Table:
-        return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
 
 
 def paired_cursors(quarantine: str) -> dict[str, str]:

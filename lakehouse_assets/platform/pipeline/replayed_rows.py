@@ -32,7 +32,7 @@ class ReplayedRows:
 
     def marked(self) -> pl.LazyFrame:
         """The rows of the quarantine, with the columns that say whether they were released."""
-        return with_marks(self._quarantine.scan())
+        return with_marks(self.quarantine.scan())
 
     def replays_of(self, rows: pl.Expr) -> pl.DataFrame:
         """The keys of some of the rejected rows, with the replay that released them, if one has, and its changes to their source rows."""
@@ -45,7 +45,7 @@ class ReplayedRows:
         table has taken, in the order in which it took them, and of what comes out only the rows with these keys count.
         """
         in_files = pl.col("_sequence").is_in(keys["_sequence"].unique().implode())
-        source = self._source.scan().filter(in_files)
+        source = self.source.scan().filter(in_files)
         before = self._taken_before(source, self.replays_of(in_files), number)
         made = self._call(pl.concat([*before, self._changed(source, keys, sets)]))
         rows = self._collected(made.join(keys.lazy(), on=list(ROW), how="semi"), sets)
@@ -63,15 +63,15 @@ class ReplayedRows:
         Of their columns those that the kind asks for. None if no key is contested: then the source is not read.
         """
         kind = self.declaration.kind
-        keys = kind.contested(self._target, rows)
+        keys = kind.contested(self.target, rows)
         if not keys.height:
             return None
         since = pl.col("_sequence") >= rows.join(keys, on=keys.columns, how="semi")["_sequence"].min()
         marks = self.replays_of(since)
         released = marks.filter(pl.col(RELEASED_IN) < number)
-        taken = [self._call(self._source.scan(at).filter(since).sort(ROW)).join(marks.lazy(), on=list(ROW), how="anti")]
+        taken = [self._call(self.source.scan(at).filter(since).sort(ROW)).join(marks.lazy(), on=list(ROW), how="anti")]
         if released.height:
-            before = self._taken_before(self._source.scan().filter(since), marks, number)
+            before = self._taken_before(self.source.scan().filter(since), marks, number)
             taken.append(self._call(pl.concat(before)).join(released.lazy(), on=list(ROW), how="semi"))
         needed = pl.concat([frame.select(kind.taken_columns) for frame in taken])
         return self._collected(needed.join(keys.lazy(), on=keys.columns, how="semi"))
@@ -115,18 +115,21 @@ class ReplayedRows:
         parts = judge(self.declaration, self.lakehouse, rows, references_now(self.declaration, self.lakehouse), limited=False)
         if waiting is not None:
             parts = replace(parts, bad=pl.concat([parts.bad, _as_returned(waiting, parts.bad.schema)]))
-        return self.declaration.kind.settle(parts, self._target, replaces_all=False)
+        return self.declaration.kind.settle(parts, self.target, replaces_all=False)
 
     @property
-    def _target(self) -> Table:
+    def target(self) -> Table:
+        """The table."""
         return self.lakehouse.table(self.declaration.name)
 
     @property
-    def _quarantine(self) -> Table:
+    def quarantine(self) -> Table:
+        """Its rejected rows."""
         return self.lakehouse.table(self.declaration.quarantine)
 
     @property
-    def _source(self) -> Table:
+    def source(self) -> Table:
+        """The table that it is computed from."""
         return self.lakehouse.table(next(iter(self.declaration.inputs.values())))
 
 
