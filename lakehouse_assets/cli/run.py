@@ -107,14 +107,22 @@ def run_and_print(
             say(f"{counted(len(duplicates) - _SHOWN, 'more file')} left out: `lakehouse files` lists them")
         _print(outcome, "run")
     if hints and not as_json:
-        for table in changed[:_SHOWN]:
-            again = f"lakehouse run {table} --full-refresh"
-            say(f"The function of {table} was changed, and rows that it computed before are as they were: ", (again, "bold"))
-    if hints and not as_json and (outcome is None or not outcome.failed):
-        warned = " ".join(outcome.warnings) if outcome is not None else ""
-        for model in (model for model in lakehouse.without_champion() if model not in warned):
-            say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
+        _print_hints(lakehouse, outcome, changed)
     return 1 if outcome is not None and outcome.failed else 0
+
+
+def _print_hints(lakehouse: "Client", outcome: "Outcome | None", changed: list[str]) -> None:
+    """What is not up to date although the run was, and what would change that."""
+    for table in changed[:_SHOWN]:
+        again = f"lakehouse run {table} --full-refresh"
+        say(f"The function of {table} was changed, and rows that it computed before are as they were: ", (again, "bold"))
+    if len(changed) > _SHOWN:
+        say(f"So it is with {counted(len(changed) - _SHOWN, 'more table')}: `lakehouse doctor` lists them")
+    if outcome is not None and outcome.failed:
+        return
+    warned = " ".join(outcome.warnings) if outcome is not None else ""
+    for model in (model for model in lakehouse.without_champion() if model not in warned):
+        say(f"Model {model} has no champion, so nothing is predicted: ", (f"lakehouse train {model}", "bold"))
 
 
 def _as_values(outcome: "Outcome | None") -> dict[str, Any]:

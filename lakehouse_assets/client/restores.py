@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.runs import Runs
+from lakehouse_assets.platform.pipeline.marks import is_on_a_source
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.operations.last_good import LastGood
@@ -54,7 +55,7 @@ class PlannedRestore:
                 "to": step.plan.to,
                 "rows": step.plan.rows,
                 "rows_after": step.plan.rows_after,
-                "cursors": dict(step.plan.cursors),
+                "cursors": {name: at for name, at in step.plan.cursors.items() if is_on_a_source(name)},
                 "already_restored": step.plan.done_at is not None,
                 "version_after": None if done is None else done.get(step.table.name),
             }

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.declarations import places
+from lakehouse_assets.platform.declarations.importing import note
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError as DeclarationError  # noqa: PLC0414 contracts raise it too
 
 QUARANTINE_SUFFIX = "__quarantine"
@@ -46,6 +47,7 @@ class Declaration(Declares):
             raise DeclarationError(
                 f"{self.name!r} is no name of a table: write product.layer.name in lower case, as in sales.silver.invoice_lines"
             )
+        note(self)
 
     def _written_at(self) -> tuple[str, int]:
         return places.of_caller()

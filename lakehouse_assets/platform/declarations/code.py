@@ -4,7 +4,9 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable
-from types import CodeType
+from datetime import date, datetime, timedelta
+from functools import cache
+from types import CellType, CodeType
 from typing import Any
 
 from lakehouse_assets.platform.declarations.places import parameters_of
@@ -13,11 +15,21 @@ from lakehouse_assets.platform.declarations.places import parameters_of
 def source_of(function: Callable[..., Any]) -> str:
     """The body and parameters of a function, without docstring, decorators, comments and formatting.
 
-    Of a function that a recipe made, also what the recipe was given.
+    Of a function that a recipe made, also what the recipe was given; of one that another function made, the plain values that it kept. The
+    file is read once: what is written into it later is not what runs here.
     """
-    return _text(function) + parameters_of(function)
+    kept = [cell.cell_contents for cell in function.__closure__ or () if _is_plain(cell)] if inspect.isfunction(function) else []
+    return _text(function) + parameters_of(function) + (repr(kept) if kept else "")
 
 
+def _is_plain(cell: CellType) -> bool:
+    try:
+        return type(cell.cell_contents) in {bool, int, float, str, bytes, date, datetime, timedelta}
+    except ValueError:  # it has no value yet
+        return False
+
+
+@cache
 def _text(function: Callable[..., Any]) -> str:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))

@@ -12,6 +12,24 @@ from pathlib import Path
 
 _LONG = 5.0  # seconds after which a person wants to know what they wait for
 _RAISES = dis.opmap["RAISE_VARARGS"]
+_noted: list[list[object]] = []
+
+
+@contextmanager
+def noting() -> Iterator[list[object]]:
+    """Gives a list to which everything is added that is declared meanwhile."""
+    made: list[object] = []
+    _noted.append(made)
+    try:
+        yield made
+    finally:
+        _noted.pop()
+
+
+def note(declared: object) -> None:
+    """Add something to the lists that are open."""
+    for made in _noted:
+        made.append(declared)
 
 
 @contextmanager

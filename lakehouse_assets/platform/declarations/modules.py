@@ -3,25 +3,22 @@
 A product is a folder, with or without `__init__.py`, or a single module. What products declare is put together in `loading`.
 """
 
-import ast
 import importlib
-import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, get_type_hints
+from typing import Any
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares
-from lakehouse_assets.platform.declarations.importing import importing, is_interrupt
+from lakehouse_assets.platform.declarations.importing import importing, is_interrupt, noting
 
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What makes a folder a component of Dagster."""
 
-_PLATFORM = __name__.partition(".")[0]
 _TABLE_NAME = re.compile(r"""["']([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2})["']""")
 
 
@@ -86,7 +83,11 @@ class _Import:
 def products_in(package: ModuleType) -> list[ProductModules]:
     """The products of a package, each with its modules imported or with the error that kept one from it, by their names."""
     paths = [path for folder in dict.fromkeys(package.__path__) for path in _entries(Path(folder))]
-    return [_product(path, package.__name__, paths) for path in sorted(paths, key=lambda path: path.stem)]
+    with noting() as made:
+        found = [_product(path, package.__name__, paths) for path in sorted(paths, key=lambda path: path.stem)]
+    kept = {one.name for product in found for one in product.declarations}
+    lost = [one for one in made if isinstance(one, Declaration) and one.name not in kept]
+    return [product if product.error else replace(product, error=_kept_nowhere(product, lost)) for product in found]
 
 
 def _product(path: Path, package: str, others: Iterable[Path]) -> ProductModules:
@@ -99,7 +100,6 @@ def _product(path: Path, package: str, others: Iterable[Path]) -> ProductModules
     try:
         with importing(name):
             found.take(path, f"{package}.{name}")
-        error = next(filter(None, map(_kept_nowhere, found.modules)), None)
     except BaseException as caught:
         if is_interrupt(caught, others):
             raise
@@ -155,29 +155,11 @@ def _members(value: object) -> Iterable[object]:
     return value if type(value) in {list, tuple} else (value,)  # type: ignore[return-value]  # Dagster's are tuples that refuse to be read
 
 
-def _kept_nowhere(module: ModuleType) -> str | None:
-    """What is wrong with a statement that declares something and keeps it nowhere: it would not be there, and nobody would say so."""
-    file = getattr(module, "__file__", None)
-    source = Path(file).read_bytes() if file else b""  # as bytes: what encoding they have stands in them
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            written = ast.unparse(node.value.func)
-            function = _named(module, written)
-            if inspect.isfunction(function) and function.__module__.startswith(_PLATFORM) and _declares(function):
-                at = places.place(str(file), node.lineno)
-                return f"{at}: what {written}(…) declares is kept nowhere. Give it a name, as in `name = {written}(…)`"
+def _kept_nowhere(product: ProductModules, lost: Iterable[Declaration]) -> str | None:
+    """What is wrong with a declaration that no module has: it would not be there, and nobody would say so."""
+    for one in lost:
+        file, line = one.written_at
+        if product.has(file):
+            at = places.place(file, line)
+            return f"{at}: {one.name} is declared here, and no variable of the module keeps it. Give it a name of its own"
     return None
-
-
-def _named(module: ModuleType, written: str) -> object:
-    """What a name, or a name after a dot, means in a module; None for anything else."""
-    first, *rest = written.split(".")
-    value = vars(module).get(first)
-    for name in rest:
-        value = getattr(value, name, None)
-    return value
-
-
-def _declares(function: Callable[..., object]) -> bool:
-    returned = get_type_hints(function).get("return")
-    return isinstance(returned, type) and issubclass(returned, Declares)

@@ -76,6 +76,7 @@ class TableDeclaration(Declaration):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        source_of(self.function)  # read now: its file may be edited while this code runs
         self._check_types()
         self._check_parameters()
         self.kind.check(self)

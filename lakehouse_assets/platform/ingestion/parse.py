@@ -261,7 +261,9 @@ def _guarded(frame: pl.LazyFrame, rows: int, *, path: Path, kind: Format, state:
                 yield batch
         except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             raise (not_whole(path.name, f"{kind} file", error) if _is_same(path, state) else _changed(path.name)) from error
-        if not _is_same(path, state) or (predicate is None and n_rows is None and count != rows):
+        if not _is_same(path, state):
             raise _changed(path.name)
+        if predicate is None and n_rows is None and count != rows:
+            raise RefusedFile(f"{path.name} gave {count} rows after it had given {rows}")
 
     return register_io_source(batches, schema=frame.collect_schema(), is_pure=True)

@@ -1,6 +1,7 @@
 """Which tables a run and which models a training has something to do for, and why, from watermarks and versions alone."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
@@ -10,6 +11,7 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline import functions, layout
 from lakehouse_assets.platform.pipeline.model_step import champion_by_ledger, newest_features
 from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.storage.errors import TableDamaged
 from lakehouse_assets.platform.wording import counted
 
 
@@ -28,9 +30,13 @@ def nothing_landed(root: Root, declarations: Iterable[Declaration]) -> bool:
 
 
 def with_changed_function(root: Root, declarations: Iterable[Declaration]) -> list[str]:
-    """The tables with rows that their functions computed before they were changed."""
-    tables = (asset for asset in declarations if isinstance(asset, TableDeclaration))
-    return [asset.name for asset in tables if functions.has_changed(asset, root.lakehouse)]
+    """The tables with rows that their functions computed before they were changed; a damaged one is left to the doctor."""
+    found = []
+    for asset in declarations:
+        with suppress(TableDamaged):
+            if isinstance(asset, TableDeclaration) and functions.has_changed(asset, root.lakehouse):
+                found.append(asset.name)
+    return found
 
 
 def pending(root: Root, declarations: Sequence[Declaration]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -273,7 +274,8 @@ def _stop_process(locks: RunLocks, state: RunState, say: Callable[[str], None]) 
         wanted = signal.SIGINT if time.monotonic() < deadline else signal.SIGKILL
         if wanted != asked:
             say(f"{owner}: {'asked to stop' if wanted == signal.SIGINT else 'killed'}")
-            os.kill(owner.pid, wanted)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(owner.pid, wanted)
             asked = wanted
         time.sleep(0.1)
 

@@ -30,10 +30,8 @@ def cursors(declaration: TableDeclaration, stored: Table, *, all_rows: bool) -> 
     if not stored.exists():
         return ()  # it is created with the number
     at, number = stored.cursor(FUNCTION), declaration.function_number
-    if all_rows or not stored.count():
-        now = number
-    elif at in {None, number}:
+    if at == number:
         return ()
-    else:
-        now = _SEVERAL
-    return () if now == at else (Cursor(FUNCTION, at, now),)
+    if all_rows or not stored.count():
+        return (Cursor(FUNCTION, at, number),)
+    return () if at in {None, _SEVERAL} else (Cursor(FUNCTION, at, _SEVERAL),)

@@ -110,22 +110,29 @@ def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mappi
 # --- batches that are committed in parts
 
 
-def progress(stored: Table, batch: Batch, parts: Sequence[Plan]) -> int:
-    """How many parts of a batch are committed; none if it was divided in another way then, since parts are known by their position."""
-    expected = {f"{PROGRESS}/{name}": source.after for name, source in batch.sources.items()} | {_DIVISION: _division(parts)}
+def progress(stored: Table, batch: Batch, parts: Sequence[Plan], code: str) -> int:
+    """How many parts of a batch are committed; none if it was divided in another way then, since parts are known by their position.
+
+    Args:
+        stored: The table.
+        batch: What is read.
+        parts: Of the batch.
+        code: What computes them: parts that another code committed are computed again.
+    """
+    expected = {f"{PROGRESS}/{name}": source.after for name, source in batch.sources.items()} | {_DIVISION: _division(parts, code)}
     same = all(stored.cursor(name) == number for name, number in expected.items())
     return (stored.cursor(PROGRESS) or 0) if same else 0
 
 
-def progress_cursors(stored: Table, batch: Batch, parts: Sequence[Plan], committed: int) -> tuple[Cursor, ...]:
+def progress_cursors(stored: Table, batch: Batch, parts: Sequence[Plan], code: str, committed: int) -> tuple[Cursor, ...]:
     """What the commit of a part says: up to which versions the batch goes, how it is divided, and how many parts are committed with it."""
     numbers = {f"{PROGRESS}/{name}": source.after for name, source in batch.sources.items()}
-    numbers |= {_DIVISION: _division(parts), PROGRESS: committed}
+    numbers |= {_DIVISION: _division(parts, code), PROGRESS: committed}
     return tuple(Cursor(name, stored.cursor(name), number) for name, number in numbers.items())
 
 
-def _division(parts: Sequence[Plan]) -> int:
-    return zlib.crc32("\n".join(repr(part.scope) for part in parts).encode())
+def _division(parts: Sequence[Plan], code: str) -> int:
+    return zlib.crc32("\n".join([code, *(repr(part.scope) for part in parts)]).encode())
 
 
 def progress_names(stored: Table, batch: Batch) -> tuple[str, ...]:

@@ -10,3 +10,8 @@ FUNCTION = "function"
 """The function that computed all rows of the table, see `functions`. It goes back with a restore, as the rows do."""
 PROGRESS = "progress"
 """Where a batch is committed in parts: how many of them are."""
+
+
+def is_on_a_source(name: str) -> bool:
+    """Whether a watermark says how far a source was read, and nothing of the table itself."""
+    return name.partition("/")[0] not in {FULL_REFRESH, PARTITIONS, LAYOUT, FUNCTION, PROGRESS}

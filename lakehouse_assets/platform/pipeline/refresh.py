@@ -8,8 +8,10 @@ in between left the quarantine's watermarks ahead; the next one does that batch 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -23,7 +25,7 @@ from lakehouse_assets.platform.pipeline.batch import BATCH_ROWS, Batch, Batches,
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, PARTITIONS
 from lakehouse_assets.platform.pipeline.prefetch import Prefetch
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
-from lakehouse_assets.platform.quality.contract import ContractBroken, personal_of
+from lakehouse_assets.platform.quality.contract import ContractBroken, fingerprint, personal_of
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.quality.samples import text
 from lakehouse_assets.platform.quality.split import Evidence, Split, check_columns, combined
@@ -116,11 +118,14 @@ class Refresh:
     def recompute(self) -> Refreshed:
         """Give the function everything that the sources have, whatever the watermarks say, in place."""
         layout.follow(self.declaration, self.lakehouse)
+        done = self._again_if_moved(self._recompute)
+        return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
+
+    def _recompute(self) -> Refreshed:
         batch = self.batches.next()
         at = self.stored.cursor(FULL_REFRESH)
         commit = (*batch.moved, Cursor(FULL_REFRESH, at, (at or 0) + 1))
-        done = self._do(self.batches.whole(batch), Refreshed(-1), cursors=commit)
-        return Refreshed(self.stored.version(), done.account, done.evidence, done.batches)
+        return self._do(self.batches.whole(batch), Refreshed(-1), cursors=commit)
 
     def recompute_partitions(self, values: Sequence[Any]) -> Refreshed:
         """Bring the table up to date, then compute the partitions with these values again from the versions that it has read.
@@ -131,16 +136,17 @@ class Refresh:
             ContractBroken: The partitions were not changed.
             DeclarationError: The kind of the table cannot compute a partition by itself.
         """
-        for attempt in range(_ATTEMPTS):
-            self.run()
-            try:
-                return self._recompute_partitions(values)
-            except CursorMoved:  # another run brought the table further meanwhile
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError
+        return self._again_if_moved(partial(self._recompute_partitions, values))
+
+    def _again_if_moved(self, compute: Callable[[], Refreshed]) -> Refreshed:
+        """Compute from where the table is, again if another run brought it further meanwhile."""
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(CursorMoved):
+                return compute()
+        return compute()
 
     def _recompute_partitions(self, values: Sequence[Any]) -> Refreshed:
+        self.run()
         versions = {name: self.stored.cursor(name) for name in self.declaration.sources()}
         sources = {name: Source(self.lakehouse.table(name), at, number(at)) for name, at in versions.items()}
         rejected = {name: self.quarantine.cursor(name) for name in sources}
@@ -189,12 +195,14 @@ class Refresh:
 
     def _do_parts(self, batch: Batch, parts: list[Plan], done: Refreshed, cursors: tuple[Cursor, ...]) -> Refreshed:
         """Commit the parts of a batch one by one; the watermarks advance with the last."""
-        committed = layout.progress(self.stored, batch, parts) if len(parts) > 1 else 0
+        declared = self.declaration
+        code = f"{declared.function_number} {declared.layout_number} {fingerprint(declared.contract)} {computes_all(cursors)}"
+        committed = layout.progress(self.stored, batch, parts, code) if len(parts) > 1 else 0
         for position, plan in enumerate(parts):
             is_last = position == len(parts) - 1
             if position < committed and not is_last:
                 continue
-            own = cursors if is_last else layout.progress_cursors(self.stored, batch, parts, position + 1)
+            own = cursors if is_last else layout.progress_cursors(self.stored, batch, parts, code, position + 1)
             forgets = layout.progress_names(self.stored, batch) if is_last else ()
             done = self._commit(batch, Part(plan, self.computed(plan), own, forgets), done)
         return done
@@ -202,7 +210,8 @@ class Refresh:
     def _commit(self, batch: Batch, part: "Part", done: Refreshed) -> Refreshed:
         declaration, plan, computed, cursors = self.declaration, part.plan, part.computed, part.cursors
         if plan.scope is not None and plan.scope.is_empty and self.stored.exists():
-            written = self.stored.append(self.stored.scan().limit(0).collect(), Commit(cursors, lambda _: self.info(batch)))
+            own = functions.cursors(declaration, self.stored, all_rows=True) if computes_all(cursors) else ()
+            written = self.stored.append(self.stored.scan().limit(0).collect(), Commit((*cursors, *own), lambda _: self.info(batch)))
             return Refreshed(written.version, done.account, done.evidence, done.batches + 1)  # nothing changed: the watermarks advance
         layout.follow_rows(declaration, self.lakehouse, computed.rows.schema, self.marks)
         parts = contracts.judge(declaration, self.lakehouse, computed.rows, batch.references, scope=plan.scope)
@@ -225,8 +234,7 @@ class Refresh:
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
-        # In place, a full refresh computes all rows without replacing all: what was known stays known.
-        all_rows = isinstance(plan.scope, Everything) or any(cursor.source == FULL_REFRESH for cursor in cursors)
+        all_rows = isinstance(plan.scope, Everything) or computes_all(cursors)
         commit = Commit((*cursors, *functions.cursors(declaration, self.stored, all_rows=all_rows)), info, (*part.forgets, *released))
         result = Result(good, parts.bad, plan.scope, declaration.identity)
         written = declaration.kind.write(self.stored, result, commit)
@@ -289,6 +297,11 @@ class Computed:
 
     rows: pl.DataFrame
     rows_in: int | None
+
+
+def computes_all(cursors: Iterable[Cursor]) -> bool:
+    """Whether a commit ends a full refresh in place, which computes all rows without replacing all: what was known stays known."""
+    return any(cursor.source == FULL_REFRESH for cursor in cursors)
 
 
 def compute(declaration: TableDeclaration, plan: Plan) -> Computed:

@@ -22,7 +22,7 @@ from deltalake import DeltaTable
 from lakehouse_assets.platform.declarations.kind import Result
 from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import batch
+from lakehouse_assets.platform.pipeline import batch, functions
 from lakehouse_assets.platform.pipeline.contracts import info as contract_info
 from lakehouse_assets.platform.pipeline.contracts import references_now
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
@@ -250,7 +250,7 @@ class Replays(ReplayedRows):
             recorded = {"lakehouse.replay": str(number), "lakehouse.reads": json.dumps(reads), "lakehouse.account": account.to_json()}
             return self._info() | recorded | ({"lakehouse.rejected": json.dumps(failing.rows())} if failing.height else {})
 
-        cursors = [Cursor(self._cursor, done, number)]
+        cursors = [Cursor(self._cursor, done, number), *functions.cursors(self.declaration, self.target, all_rows=False)]
         if failing.height:
             cursors.append(Cursor(self._cursor_rejected, rejected, number))
         good = parts.good.drop(*NOT_STORED, strict=False)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, functions, quarantine, replay, rule_results
-from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, LAYOUT
+from lakehouse_assets.platform.pipeline import contracts, quarantine, replay, rule_results
+from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH, FUNCTION, LAYOUT
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
@@ -82,16 +82,16 @@ def swap(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str, accou
     def counted(counts: Counts) -> Mapping[str, str]:
         return info | {"lakehouse.removed": str(counts.removed)}
 
-    cursors = _cursors(declaration, stored[0], built[0], number)
-    at = stored[0].cursor(LAYOUT)
-    layout = () if at == declaration.layout_number else (Cursor(LAYOUT, at, declaration.layout_number),)
-    function = functions.cursors(declaration, stored[0], all_rows=True)
+    # As it was built: the declaration may have changed since, which the next refresh then refuses or tells.
+    own = [(name, stored[0].cursor(name), built[0].cursor(name)) for name in (LAYOUT, FUNCTION)]
+    marks = [Cursor(name, before, after) for name, before, after in own if after is not None and after != before]
+    is_same = built[0].cursor(LAYOUT) == declaration.layout_number
     written = evolution.swap(
         stored[0],
         built[0].scan,
-        identity=declaration.identity,
-        partition_by=declaration.partitions,
-        commit=Commit((*cursors, *layout, *function), counted, (replay.cursor_name(declaration),)),
+        identity=declaration.identity if is_same else (),
+        partition_by=built[0].now().metadata().partition_columns,
+        commit=Commit((*_cursors(declaration, stored[0], built[0], number), *marks), counted, (replay.cursor_name(declaration),)),
         description=declaration.description,
     )
     replay.Replays(declaration, lakehouse, run_id).finish()  # what had been released is in the table again

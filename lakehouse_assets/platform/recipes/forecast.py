@@ -111,12 +111,10 @@ def forecast(
     require_once(f"forecast {name!r}", "by", by)
     what = Series(time, value, tuple(by), count, horizon, tuple(quantiles), calendar)
     _check(name, series, what)
-    # The parameters are part of the code of the functions below: a change of one is a change of the table.
-    made = partial(
-        places.by_recipe,
-        at=places.of_caller(__file__),
-        parameters=repr((what, None if where is None else where.meta.serialize(format="json"))),
-    )
+    # The parameters that they use are part of the code of the functions below: a change of one is a change of the table.
+    rows_of = None if where is None else where.meta.serialize(format="json")
+    made_by = partial(places.by_recipe, at=places.of_caller(__file__))
+    made = partial(made_by, parameters=repr((what, rows_of)))
     names = {layer: f"{product}.{layer}.{last}" for layer in ("features", "models", "predictions")}
     key = what.stored_key
 
@@ -134,7 +132,7 @@ def forecast(
         kind=Trailing(time, lookback=FEATURE_LOOKBACK),
         inputs={"rows": series},
         owner=owner,
-    )(made(statistics))
+    )(made_by(statistics, parameters=repr((time, value, by, count, rows_of))))
 
     def train(rows: pl.LazyFrame, seed: int) -> Training:
         return train_and_test(rows, what, seed)

@@ -40,6 +40,12 @@ class Cursor:
     before: int | None
     after: int
 
+    def is_reached(self, at: int | None) -> bool:
+        """Whether a table whose cursor is at `at` has consumed this. A number that does not advance, such as a hash, is met exactly."""
+        if at is None:
+            return False
+        return at >= self.after if self.before is None or self.before < self.after else at == self.after
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -92,7 +98,7 @@ class Commit:
             CursorMoved: It holds a part of the batch, or the batch does not start at the table's cursor.
         """
         current = [(cursor, cursor_of(table, cursor.source)) for cursor in self.cursors]
-        if current and all(at is not None and at >= cursor.after for cursor, at in current):
+        if current and all(cursor.is_reached(at) for cursor, at in current):
             return True
         for cursor, at in current:
             if at != cursor.before:

@@ -110,11 +110,15 @@ BROKEN = [
     ({"a.py": FEED.format(name="meters")}, "some_products/a.py:3: 'meters' is no name of a table: write product.layer.name in lower"),
     (
         {"a.py": FEED.format(name="energy.bronze.meters").replace("meters = feed", "feed")},
-        "some_products/a.py:3: what feed(…) declares is kept nowhere. Give it a name, as in `name = feed(…)`",
+        "some_products/a.py:3: energy.bronze.meters is declared here, and no variable of the module keeps it. Give it a name of its own",
     ),
     (
-        {"a.py": 'import lakehouse_assets as la\n\nla.feed("energy.bronze.meters", la.Feed("meters", headers=(("kwh",),)), "Meters.")\n'},
-        "some_products/a.py:3: what la.feed(…) declares is kept nowhere",
+        {"a.py": FEED.format(name="energy.bronze.meters").replace("meters = ", "for _ in range(1):\n    ")},
+        "some_products/a.py:4: energy.bronze.meters is declared here, and no variable of the module keeps it",
+    ),
+    (
+        {"a.py": FEED.format(name="energy.bronze.day") + FEED.format(name="energy.bronze.night").replace('Feed("meters"', 'Feed("night"')},
+        "some_products/a.py:3: energy.bronze.day is declared here, and no variable of the module keeps it",
     ),
     ({"my-product/a.py": ""}, "some_products/my-product: 'my-product' cannot be the name of a Python package: rename it, as my_product"),
 ]
