@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Any
 
@@ -85,13 +86,14 @@ def some_of(names: Sequence[str], step: int, all_below: int = 0) -> list[int]:
     """The numbers of every `step`-th place of each name, and of all of a name that has fewer than `all_below`.
 
     They are counted by name, because places come in turns, as an append and its publish: every second of all would be one kind only. Where
-    the count begins is drawn, so that over time all places are tried; whoever fails says at which.
+    the count begins is drawn, another for each day, so that over time all places are tried; whoever fails says at which.
     """
     numbers: dict[str, list[int]] = {}
     for number, name in enumerate(names, start=1):
         numbers.setdefault(name, []).append(number)
+    drawn = random.Random(datetime.now(UTC).date().toordinal())
     chosen = (
-        of_name if len(of_name) < all_below else of_name[random.randrange(min(step, len(of_name))) :: step] for of_name in numbers.values()
+        of_name if len(of_name) < all_below else of_name[drawn.randrange(min(step, len(of_name))) :: step] for of_name in numbers.values()
     )
     return sorted(chain.from_iterable(chosen))
 
