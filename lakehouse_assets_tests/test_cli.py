@@ -203,7 +203,7 @@ def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path
         run.send_signal(signal.SIGINT)
         _, errors = run.communicate(timeout=120)
     assert run.returncode == 130, errors
-    assert errors == "Interrupted. Nothing is lost: `lakehouse run` resumes where this run stopped.\n"
+    assert errors == "Interrupted. Nothing is lost: the same command resumes where this run stopped.\n"
     assert [path for path in (tmp_path / "temporary").iterdir() if path.is_dir()] == []
     assert open_lakehouse(tmp_path / "root").runs.under_way() == []
     assert lakehouse("run", "group:sales").exit_code == 0

@@ -97,19 +97,22 @@ def _print_contract(values: dict[str, Any]) -> None:
 def diff(table: str | None, as_json: bool) -> None:
     """Compare the contract of TABLE (default: of all tables) with the last one that the table was written under.
 
-    Shows what breaks, and whom: the stored table, its rows, the tables that read it. Ends with 1 if something does.
+    Shows what breaks, and whom: the stored table, its rows, the tables that read it. Ends with 1 if something does, or
+    if a product cannot be loaded.
 
     \b
     Examples:
       lakehouse contracts diff
       lakehouse contracts diff sales.silver.invoice_lines --json
     """
-    values = client().contracts.diff(table)
+    opened = client()
+    values = opened.contracts.diff(table)
     if as_json:
         print_json(values)
     else:
         _print_diff(values)
-    sys.exit(any(part["breaks"] for part in values))
+    # Of a product that cannot be loaded nothing is known; which one it is, the warning says.
+    sys.exit(bool(opened.context.loaded.broken) or any(part["breaks"] for part in values))
 
 
 def _print_diff(values: list[dict[str, Any]]) -> None:

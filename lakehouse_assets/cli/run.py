@@ -1,5 +1,6 @@
 """`lakehouse run` and `lakehouse train`: bring tables and models up to date and show how far each is."""
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ _SHOWN = 5
 _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_quarantined")
 
 
-@command(interrupted="Nothing is lost: `lakehouse run` resumes where this run stopped.")
+@command(interrupted="Nothing is lost: the same command resumes where this run stopped.")
 @click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
 @click.option("--partition", help="Recompute one partition of a table by partition, or of a partitioned @dg.asset.")
@@ -43,7 +44,7 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, a
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 
 
-@command(interrupted="Nothing is lost: `lakehouse train` resumes where this run stopped.")
+@command(interrupted="Nothing is lost: the same command resumes where this run stopped.")
 @click.argument("models", nargs=-1, shell_complete=MODELS)
 @click.option("--force", is_flag=True, help="Train also where no feature has changed, as after a change of the code.")
 @JSON
@@ -99,13 +100,17 @@ def run_and_print(
         )
     elif outcome is None:
         count = len(lakehouse.context.declarations) - len(lakehouse.context.models)
-        say(f"Nothing to do: no file waits, and all {count} tables are up to date.")
+        up_to_date = "" if changed else f", and all {count} tables are up to date"
+        say(f"Nothing to do: no file waits{up_to_date}.")
     else:
+        for file in lakehouse.files.remarks(outcome.run_id)[:_SHOWN]:
+            say(("note    ", "yellow"), f"{file['feed']}/{file['path']}: {file['reason']}")
         for file in duplicates[:_SHOWN]:
             say(("left out", "yellow"), f" {file['feed']}/{file['path']}: {file['reason']}")
         if len(duplicates) > _SHOWN:
             say(f"{counted(len(duplicates) - _SHOWN, 'more file')} left out: `lakehouse files` lists them")
-        _print(outcome, "run")
+        options = [*(["--full-refresh"] if full_refresh else []), *(["--partition", partition] if partition is not None else [])]
+        _print(outcome, shlex.join(["run", *selection, *options]))
     if hints and not as_json:
         _print_hints(lakehouse, outcome, changed)
     return 1 if outcome is not None and outcome.failed else 0

@@ -81,7 +81,9 @@ def _common() -> list[click.Parameter]:
     hidden: dict[str, Any] = {"expose_value": False, "is_eager": True}
     return [
         click.Option(["--root"], metavar="FOLDER", callback=_root, help=f"The lakehouse, as {_ROOT}: a folder or a bucket.", **hidden),
-        click.Option(["-q", "--quiet"], is_flag=True, callback=_remember(_QUIET), help="Print results and errors alone.", **hidden),
+        click.Option(
+            ["-q", "--quiet"], is_flag=True, callback=_remember(_QUIET), help="Print results, warnings and errors alone.", **hidden
+        ),
         click.Option(
             ["-v", "--verbose"], is_flag=True, callback=_remember(_VERBOSE), help="Print logs, and where an error comes from.", **hidden
         ),

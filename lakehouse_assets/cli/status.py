@@ -26,7 +26,7 @@ def status(as_json: bool) -> None:
         print_json(values)
         return
     if not values["tables"]:
-        say("There are no tables yet: `lakehouse land FEED FILE`, then `lakehouse run`.")
+        say("There are no tables yet: `lakehouse land FEED FILE`, then `lakehouse run`; for data of your own, `lakehouse new` first.")
     else:
         _print_last_run(values["last_run"])
         _print_tables(values["tables"])
@@ -40,7 +40,7 @@ def status(as_json: bool) -> None:
 def _print_last_run(run: dict[str, Any] | None) -> None:
     if run is None:
         return
-    ended, style = _ENDED.get(run["status"], (f"is {run['status'].lower().replace('_', ' ')}", "yellow"))
+    ended, style = _ENDED.get(run["status"], ("is under way, or its process is gone: `lakehouse runs list`,", "yellow"))
     when = run["ended_at"] or run["started_at"]
     say("Last run ", (run["run_id"][:8], "bold"), " ", (ended, style), f" {ago(when)}\n" if when else "\n")
 

@@ -122,7 +122,9 @@ def history(table: str, limit: int, as_json: bool) -> None:
     shown = grid(right("version"), "at (UTC)", "operation", optional("run"), folds("rows"))
     for commit in commits:
         account = commit["info"].get("account", {})
-        rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in account.items() if count)
+        rows = ", ".join(
+            f"{counted(count, 'row')} {name.removeprefix('rows_').replace('_', ' ')}" for name, count in account.items() if count
+        )
         run = commit["info"].get("run_id", "")[:8]
         add_row(shown, commit["version"], f"{commit['at']:%Y-%m-%d %H:%M:%S}", commit["operation"].lower(), run, rows)
     older = "--limit shows more" if len(commits) == limit else "maintenance has removed older ones from the log"

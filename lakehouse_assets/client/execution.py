@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.runs import Runs
+from lakehouse_assets.platform.declarations.packages import from_any_folder
+from lakehouse_assets.platform.operations.place import note_products, products_of
+from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.orchestration.run import Outcome
@@ -28,17 +31,24 @@ def run(
     from lakehouse_assets.platform.operations.pending import pending
 
     words = [_full(context, word) for word in _words(selection)]
+    if not words:
+        _check_products(context)
     if partition is not None:
         partition = stored_key(context, words, partition)
     asked = words or full_refresh or partition is not None
     if not asked and not pending(context.root, context.declarations) and not context.loaded.broken:
         Runs(context).end_dead()
-        return None
+        # A run of these records that what failed is well again, as where a change was taken back.
+        words = _failed(context)
+        if not words:
+            return None
     from lakehouse_assets.platform.orchestration.code_location import definitions
     from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
     defs = definitions(context.settings, context.products)
     keys = selection_of(words, defs, context.models, partition)
+    if context.given is None:
+        note_products(context.settings.root, from_any_folder(context.settings.products))
     return execute(context.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
 
 
@@ -59,6 +69,29 @@ def train(context: Context, models: Iterable[str], *, force: bool, on_progress: 
 
     defs = definitions(context.settings, context.products)
     return execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
+
+
+def _check_products(context: Context) -> None:
+    """Refuse to run the built-in products in a root of other ones, as where the setting was forgotten: their tables would be made there.
+
+    Raises:
+        SettingError: So it is.
+    """
+    last = products_of(context.settings.root)
+    if context.given is None and context.settings.products == BUILT_IN_PRODUCTS and last not in {"", BUILT_IN_PRODUCTS}:
+        name = variable("products")
+        raise SettingError(
+            f"{name} is not set, and this root was last run with {name}={last}: set it. To run the built-in products in this root, name "
+            "them, as in `lakehouse run group:sales`"
+        )
+
+
+def _failed(context: Context) -> list[str]:
+    """The tables at which the last run failed, of those that are still declared."""
+    from lakehouse_assets.platform.operations import run_records
+
+    tables = {one.name for one in context.declarations} - {model.name for model in context.models}
+    return sorted(tables & run_records.failures_of_the_last(context.settings.dagster_home).keys())
 
 
 def _words(given: Iterable[str]) -> list[str]:

@@ -45,6 +45,10 @@ class Files:
         """The files that a run found and left out, because a file with the same content was read: `feed`, `path`, `reason`."""
         return landed_files.duplicates(self.context.root.landing_log, run_id)
 
+    def remarks(self, run_id: str) -> Values:
+        """What a run noticed about files that it read, such as new columns: `feed`, `path`, `reason`."""
+        return landed_files.remarks(self.context.root.landing_log, run_id)
+
     def rows(self, path: str, feed: str | None = None) -> pl.LazyFrame:
         """The rows of a file in bronze, in the order of the file; `_row` is the number of the record in it.
 

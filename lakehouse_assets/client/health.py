@@ -31,10 +31,12 @@ def doctor(context: Context, on_progress: Callable[[str], None]) -> list[dict[st
 
 
 def _findings(context: Context) -> "Iterator[Finding]":
+    from lakehouse_assets.platform.declarations.packages import from_any_folder
     from lakehouse_assets.platform.operations import run_records
     from lakehouse_assets.platform.operations.doctor.examine import examine
     from lakehouse_assets.platform.operations.doctor.findings import Checkup
     from lakehouse_assets.platform.operations.doctor.lakehouse_checks import broken_product, unusable_history, unusable_registry
+    from lakehouse_assets.platform.operations.place import products_of
     from lakehouse_assets.platform.registry.mlflow_database import MlflowDatabase
     from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
@@ -62,6 +64,7 @@ def _findings(context: Context) -> "Iterator[Finding]":
             dead_runs=dead,
             now=datetime.now(UTC),
             failures=failures,
+            other_products=last if (last := products_of(settings.root)) != from_any_folder(settings.products) else "",
         )
     )
 

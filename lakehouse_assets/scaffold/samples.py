@@ -126,7 +126,8 @@ def _of_sheets(whole: Sample, child: Child) -> Sample:
     chosen = tuple(name for name, its in columns.items() if its == main)
     sample = _read_as(file, Told(sheets=chosen), child)
     named = ", ".join(map(repr, others))
-    said = f"{file.name}: {named} {'has' if len(others) == 1 else 'have'} not the header of the table and is not read: sheets={chosen}"
+    is_one = len(others) == 1
+    said = f"{file.name}: {named} {'has' if is_one else 'have'} another header and {'is' if is_one else 'are'} not read: sheets={chosen}"
     return replace(sample, options={**dict(sample.options), "sheets": chosen}, remarks=(*sample.remarks, said))
 
 

@@ -39,7 +39,7 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
         say(f"{counted(rows, 'invoice line')} landed. Next: ", ("lakehouse run", "bold"))
 
 
-@command(interrupted="Nothing is lost: `lakehouse run` resumes where this run stopped.")
+@command(interrupted="Nothing is lost: the same command resumes where this run stopped.")
 def demo() -> None:
     """Simulate a shop, land its files, run everything and show what came out (`make run`)."""
     from lakehouse_assets.showcase.demo import demo as run_demo

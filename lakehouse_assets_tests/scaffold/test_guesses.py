@@ -12,6 +12,7 @@ from lakehouse_assets.scaffold import personal
 from lakehouse_assets.scaffold.dates import as_texts, dates_in
 from lakehouse_assets.scaffold.names import column_names, feed_name, singular
 from lakehouse_assets.scaffold.readings import Values, reading_of
+from lakehouse_assets.scaffold.samples import read_samples
 from lakehouse_assets_tests.scaffold.files import write
 
 
@@ -345,7 +346,7 @@ def test_a_sheet_without_the_header_is_left_out_and_said(tmp_path, other, is_fir
     sheets = {"Notes (1)": other, "Mitglieder": _MEMBERS} if is_first else {"Mitglieder": _MEMBERS, "Notes (1)": other}
     result = new(tmp_path, "choir", "--from", workbook(tmp_path, sheets))
     assert result.exit_code == 0, result.output
-    assert "'Notes (1)' has not the header of the table and is not read" in result.output
+    assert "'Notes (1)' has another header and is not read" in result.output
     bronze = (package(tmp_path) / "choir" / "bronze.py").read_text()
     assert 'headers=(("Nr", "Stimme", "Seit"),)' in bronze
     assert 'sheets=("Mitglieder",)' in bronze
@@ -358,3 +359,35 @@ def test_sheets_of_one_header_are_all_read(tmp_path):
     file = workbook(tmp_path, {"2024": _MEMBERS[:14], "2025": [_MEMBERS[0], *_MEMBERS[14:]]})
     assert "25" in new(tmp_path, "choir", "--from", file).output
     assert "sheets=" not in (package(tmp_path) / "choir" / "bronze.py").read_text()
+
+
+TITLES = {
+    "none": [],
+    "one cell": [["Prices of 2026"], []],
+    "several cells": [["Prices", "as of", "2026-01-31"], [None], ["in euros"]],
+}
+
+
+@pytest.mark.parametrize("above", TITLES)
+@pytest.mark.parametrize("ending", ["csv", "xlsx"])
+def test_a_title_above_the_header_is_not_taken_for_it(tmp_path, above, ending):
+    rows = [*TITLES[above], ["code", "name", "price", None], *([f"A{number}", "x", number + 0.5, "kg"] for number in range(8))]
+    file = tmp_path / f"prices.{ending}"
+    if ending == "xlsx":
+        workbook(tmp_path, {"first": rows, "second": [*TITLES["one cell"], *rows[len(TITLES[above]) :]]})
+        (tmp_path / "members.xlsx").rename(file)
+    else:
+        file.write_text("".join(";".join("" if cell is None else str(cell) for cell in row) + "\n" for row in rows))
+    (sample,) = read_samples([file], "shop", [])
+    assert sample.all_columns[:3] == ("code", "name", "price")
+    assert sample.total == 8 * (1 + (ending == "xlsx"))
+    assert sample.rows["price"].to_list()[:8] == [f"{number + 0.5}" for number in range(8)]
+
+
+@pytest.mark.parametrize("header", ["2024;2025;2026", "a;b;c", "a", "a;;c"])
+def test_a_header_in_the_first_line_stays_the_header(tmp_path, header):
+    file = tmp_path / "years.csv"
+    width = header.count(";") + 1
+    file.write_text(header + "\n" + "".join(";".join(["7"] * width) + "\n" for _ in range(5)))
+    (sample,) = read_samples([file], "shop", [])
+    assert sample.total == 5

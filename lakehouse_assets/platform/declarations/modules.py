@@ -19,6 +19,8 @@ from lakehouse_assets.platform.declarations.importing import importing, is_inter
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What makes a folder a component of Dagster."""
 
+# As pytest finds them: what is tested runs without its tests.
+_TEST_FILE = re.compile(r"test_.*|.*_test|conftest")
 _TABLE_NAME = re.compile(r"""["']([a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2})["']""")
 
 
@@ -122,12 +124,12 @@ def _said(error: BaseException, product: Path, others: Iterable[Path]) -> str:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """The modules and the folders with modules or components in a folder; hidden and private folders are none."""
+    """The modules and the folders with modules or components in a folder; hidden and private folders are none, nor are files of tests."""
     for path in sorted(folder.iterdir()):
         if path.is_dir():
             if path.name[0] not in "._" and (is_component(path) or next(path.rglob("*.py"), None) is not None):
                 yield path
-        elif path.suffix == ".py" and not path.name.startswith((".", "__")):
+        elif path.suffix == ".py" and not path.name.startswith((".", "__")) and not _TEST_FILE.fullmatch(path.stem):
             yield path
 
 

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected, check_width, header_names
+from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected, check_width, header_names, likely_header
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
 
 SEPARATORS = (b",", b";", b"\t", b"|")
 _SAID = {b"\t": "'\\t'"}
 
 Fields = list[bytes | None]
+# One column may be anything; a table below a title has more.
+_FEWEST_FIELDS = 3
 _NOTHING: tuple[Fields | None, bytes] = (None, b"")
 
 
@@ -86,8 +88,7 @@ def _fitting(beginning: bytes, expected: Expected, separators: tuple[bytes, ...]
             names, fields, separator = splits[-best[1]]
             if above and most >= len(fields):
                 return None  # what stands above could be a record
-            said = f"{above} {'line' if above == 1 else 'lines'} above the header (line {lines + 1}) are no records and were not read"
-            return CsvHeader(names, fields, separator, start, lines, (said,) if above else ())
+            return CsvHeader(names, fields, separator, start, lines, (_said_of(above, lines),) if above else ())
         end = beginning.find(b"\n", start)
         end = len(beginning) if end < 0 else end
         line = beginning[start:end].strip()
@@ -125,8 +126,43 @@ def _first_line(name: str, beginning: bytes, expected: Expected, separators: tup
     headers = {each: (_names(fields, expected), fields) for each, fields in split.items() if fields is not None}
     if separators[0] not in headers or not beginning.strip():
         raise RefusedFile(f"{name}: no header, for the file is blank or a quote in its first line is not closed. Land it with its header.")
+    if not expected.required and len(separators) == 1 and (below := _below_a_title(beginning, expected, separators)) is not None:
+        return below
     separator = max(headers, key=lambda each: expected.known(headers[each][0]))  # the first of those that are as good
     return CsvHeader(*headers[separator], separator)
+
+
+def _below_a_title(beginning: bytes, expected: Expected, separators: tuple[bytes, ...]) -> CsvHeader | None:
+    """The header of a file of which no column is declared, if other lines stand above it; None where it is the first line."""
+    lines = list(_lines(beginning))
+    for separator in separators:
+        split = [next(records(line, separator), _NOTHING)[0] or [] for _, line in lines]
+        widths = [sum(field is not None for field in fields) for fields in split]
+        if max(widths, default=0) < _FEWEST_FIELDS:
+            continue
+        at = likely_header([[None if field is None else field.decode(errors="replace") for field in fields] for fields in split])
+        if at == 0 or len(split[at]) < _FEWEST_FIELDS:
+            continue
+        above = sum(bool(line.strip()) for _, line in lines[:at])
+        return CsvHeader(_names(split[at], expected), split[at], separator, lines[at][0], at, (_said_of(above, at),) if above else ())
+    return None
+
+
+def _lines(beginning: bytes) -> Iterator[tuple[int, bytes]]:
+    """The first lines, each with where it starts."""
+    start = 0
+    for _ in range(LOOKED_THROUGH):
+        if start >= len(beginning):
+            return
+        end = beginning.find(b"\n", start)
+        end = len(beginning) if end < 0 else end
+        yield start, beginning[start:end]
+        start = end + 1
+
+
+def _said_of(above: int, lines: int) -> str:
+    what = "1 line above the header was" if above == 1 else f"{above} lines above the header were"
+    return f"{what} not read; the header is line {lines + 1}"
 
 
 def _hint(beginning: bytes, expected: Expected, header: CsvHeader) -> str:

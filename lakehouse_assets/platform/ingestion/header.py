@@ -6,11 +6,13 @@ its cells are read, belongs to the reader of the format.
 
 import difflib
 import json
+import re
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
 from lakehouse_assets.platform.wording import counted, listed
@@ -22,6 +24,8 @@ _LONGEST_NAME = 255
 _NAMES_SHOWN = 12
 # So alike are a name of a column and a misspelling of it; a value of a row is not.
 _NEAR = 0.75
+# A number, an amount or a date, which no column is called.
+_VALUE = re.compile(r"\s*[-+(]?[£$€]?[0-9][0-9.,:/ -]*([A-Za-z%€]{1,3})?\)?\s*$")
 _NOT_IN_A_NAME = frozenset({"Cc", "Cs", "Zl", "Zp"})  # control characters, half surrogate pairs, ends of lines and paragraphs
 _NEVER_SEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width space, word joiner, byte order mark
 
@@ -133,6 +137,19 @@ class Expected:
         for name in self._declared:
             keys[_key(name)].append(name)
         return keys
+
+
+def likely_header(rows: Iterable[Sequence[str | None]]) -> int:
+    """Which of the first rows is the header, where no column is declared: the first that is filled as widely as the rows of the table are.
+
+    A title above it has fewer cells, or a number or a date among them. Where no row is so, it is the first that has anything.
+    """
+    beginning = list(islice(rows, LOOKED_THROUGH))
+    filled = [sum(bool(cell and cell.strip()) for cell in row) for row in beginning]
+    widest = max(filled, default=0)
+    wide = [index for index, count in enumerate(filled) if count and 2 * count >= widest and (count > 1 or widest == 1)]
+    names = (index for index in wide if not any(_VALUE.match(cell or "") for cell in beginning[index]))
+    return next(names, next((index for index, count in enumerate(filled) if count), 0))
 
 
 def header_names(cells: Iterable[str | None]) -> list[str]:

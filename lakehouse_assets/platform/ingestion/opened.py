@@ -24,7 +24,7 @@ from lakehouse_assets.platform.ingestion.parse import Parsed, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.zone import FILES_AT_ONCE, LandedFile, Zone
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.wording import listed
+from lakehouse_assets.platform.wording import counted, listed
 
 MOST_COLUMNS = 1_000
 """Of a bronze table that gains what its files have: more are declared, or no columns but values."""
@@ -237,7 +237,8 @@ def parse_by_policy(
     if len(gained) > MOST_NEW_COLUMNS or not gain(gained):
         return parsed, (*parsed.remarks, _not_gained(gained, len(columns)))
     parsed.close()
-    return parse_with(columns=[*columns, *gained]), parsed.remarks
+    new = f"bronze has {counted(len(gained), 'new column')} by this file: {_listed(gained)}"
+    return parse_with(columns=[*columns, *gained]), (*parsed.remarks, new)
 
 
 def _not_gained(names: Sequence[str], width: int) -> str:

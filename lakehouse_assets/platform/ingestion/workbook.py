@@ -17,7 +17,7 @@ import fastexcel
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.compression import check_workbook
-from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected, check_width, header_names
+from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected, check_width, header_names, likely_header
 from lakehouse_assets.platform.ingestion.limits import Limits
 from lakehouse_assets.platform.ingestion.records import NOTE, Records, note
 from lakehouse_assets.platform.ingestion.refused import RefusedFile, not_whole
@@ -174,8 +174,8 @@ class _Table:
             index for index, column in enumerate(body.columns) if not titles or titles[index] is not None or rows[column].count()
         ]  # not what is blank from top to bottom
         above = cells[: max(at, 0)].filter(pl.any_horizontal(pl.all().is_not_null())).height
-        where = f"{above} {'row' if above == 1 else 'rows'} above the header of the sheet {sheet.name!r}"
-        remarks = (f"{where} are no records and were not read",) if above else ()
+        said = "1 row above the header was not read" if above == 1 else f"{above} rows above the header were not read"
+        remarks = (f"sheet {sheet.name!r}: {said}",) if above else ()
         return _Table(sheet, [header[index] for index in kept], rows.select(pl.nth(*kept), NOTE), remarks)
 
     def rows(self, header: Sequence[str]) -> pl.DataFrame:
@@ -223,6 +223,9 @@ def _header(file: str, sheet: Sheet, cells: pl.DataFrame, expected: Expected, *,
         if expected.fits(names) and filled > most:
             return index, names
         most = max(most, filled)
+    if not expected.required and first is not None:
+        at = likely_header(cells.iter_rows())
+        return at, expected.recognised(header_names(cells.row(at)))
     if first is None:
         raise RefusedFile(f"{file}: the sheet {sheet.name!r} has no header in its first {LOOKED_THROUGH} rows. Land it with one.")
     if has_header:

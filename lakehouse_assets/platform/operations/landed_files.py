@@ -78,9 +78,18 @@ def with_path(path: str, reason: str) -> str:
 
 def duplicates(log: Table, run_id: str) -> list[dict[str, str]]:
     """The files that a run found and left out, because a file with the same content was read: `feed`, `path`, `reason`."""
+    return _reasons(log, run_id, landing.DUPLICATE)
+
+
+def remarks(log: Table, run_id: str) -> list[dict[str, str]]:
+    """What a run noticed about files that it read: `feed`, `path`, `reason`."""
+    return _reasons(log, run_id, landing.READ)
+
+
+def _reasons(log: Table, run_id: str, event: str) -> list[dict[str, str]]:
     if not log.exists():
         return []
-    events = log.scan().filter((pl.col("event") == landing.DUPLICATE) & (pl.col("run_id") == run_id))
+    events = log.scan().filter((pl.col("event") == event) & (pl.col("run_id") == run_id) & pl.col("reason").is_not_null())
     return events.select("feed", "path", "reason").sort("feed", "path").collect().to_dicts()
 
 

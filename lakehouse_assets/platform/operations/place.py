@@ -9,7 +9,7 @@ import json
 import os
 import uuid
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -20,10 +20,17 @@ _FILE: Final = "root.json"
 
 @dataclass(frozen=True)
 class Place:
-    """What a root knows about itself: an id of its own, and the folder where it was used last."""
+    """What a root knows about itself.
+
+    Attributes:
+        id: Its own.
+        folder: Where it was used last.
+        products: The packages whose products it was run with last, as `LAKEHOUSE_PRODUCTS` names them from any folder; empty before a run.
+    """
 
     id: str
     folder: str
+    products: str = ""
 
 
 def check_in(root: Location) -> str:
@@ -43,13 +50,30 @@ def check_in(root: Location) -> str:
         if known is not None and known.folder == str(here):
             return ""
         is_copy = known is not None and _is_another(Path(known.folder), here, known.id)
-        _write(here, Place(uuid.uuid4().hex if known is None or is_copy else known.id, str(here)))
+        products = "" if known is None else known.products
+        _write(here, Place(uuid.uuid4().hex if known is None or is_copy else known.id, str(here), products))
         written = True
     if known is None or not written:
         return ""
     if _is_another(Path(known.folder), here, known.id):
         return f"This root is a copy of {known.folder}, and has an id of its own from now on. The two share nothing."
     return f"This root was moved: it was at {known.folder}, now it is at {here}."
+
+
+def products_of(root: Location) -> str:
+    """The packages whose products a root was run with last; empty if that is not known."""
+    known = read(root) if isinstance(root, Path) else None
+    return "" if known is None else known.products
+
+
+def note_products(root: Location, products: str) -> None:
+    """Note whose products a root is run with. A root that cannot be written is left as it is."""
+    if not isinstance(root, Path) or products_of(root) == products:
+        return
+    with suppress(OSError), (root / ".root.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (known := read(root)) is not None:
+            _write(root, replace(known, products=products))
 
 
 def read(folder: Path) -> Place | None:

@@ -142,13 +142,26 @@ def _last_results(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehous
     known = {one.rule.name for one in evidence}
     since = "" if recorded is None else f"; nothing was new since version {recorded.version}"
     new = rule_results.stored(asset, lakehouse, [rule.name for rule in asset.rules if rule.name not in known])
-    yield from _rules(asset, key, (*evidence, *new), since)
+    yield from _rules(asset, key, (*evidence, *new), since, {one.rule.name for one in new})
 
 
-def _rules(asset: TableDeclaration, key: dg.AssetKey, evidence: Collection[Evidence], since: str = "") -> Iterator[dg.AssetCheckResult]:
+def _rules(
+    asset: TableDeclaration, key: dg.AssetKey, evidence: Collection[Evidence], since: str = "", changed: Collection[str] = ()
+) -> Iterator[dg.AssetCheckResult]:
+    """One result a check.
+
+    Args:
+        asset: The table.
+        key: Its asset.
+        evidence: What the rules found.
+        since: What is said of when that was.
+        changed: Rules that the stored rows were not checked by when they were written: those that break one are in the table.
+    """
     for name, of in _checks(asset.rules).items():
         results = [one for one in evidence if _check_name(one.rule) == name]
-        yield _rule(asset, key, name, of, results, went=_WENT[of[0].level] + since)
+        is_stored = any(one.broken and one.rule.name in changed for one in results)
+        went = "in the table since before the rule was as it is; a full refresh applies it to them" if is_stored else None
+        yield _rule(asset, key, name, of, results, went=went or _WENT[of[0].level] + since)
 
 
 def _contract(asset: TableDeclaration, key: dg.AssetKey, *, passed: bool, description: str | None = None) -> dg.AssetCheckResult:

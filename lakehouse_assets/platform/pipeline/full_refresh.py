@@ -17,8 +17,10 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import swap
 from lakehouse_assets.platform.pipeline.marks import FULL_REFRESH
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
-from lakehouse_assets.platform.quality.contract import fingerprint
+from lakehouse_assets.platform.quality.contract import ContractBroken, fingerprint
 from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
 
 _CODE = "full-refresh/code"
 
@@ -44,6 +46,7 @@ def full_refresh(refresh: Refresh) -> Refreshed:
     staged_refresh = Refresh(staged, lakehouse, refresh.run_id, refresh.champions, refresh.batch_rows, marks)
     try:
         built = staged_refresh.run()
+        _check_not_emptied(refresh, staged_refresh.stored, built)
     except Exception as error:
         # People know the table by the name that it is declared under.
         error.args = tuple(text.replace(staged.name, declaration.name) if isinstance(text, str) else text for text in error.args)
@@ -55,6 +58,23 @@ def full_refresh(refresh: Refresh) -> Refreshed:
             raise
         version = refresh.stored.version()  # another process has swapped the tables of the same full refresh
     return Refreshed(version, built.account, built.evidence, max(built.batches, 1))
+
+
+def _check_not_emptied(refresh: Refresh, staged: Table, built: Refreshed) -> None:
+    """Stop before a table that has rows would have none, because each row was rejected: so few rows are not judged by their share.
+
+    Raises:
+        ContractBroken: So it is.
+    """
+    if staged.count() or not refresh.stored.count() or not built.account.quarantined:
+        return
+    worst = max(built.evidence, key=lambda evidence: evidence.broken)
+    raise ContractBroken(
+        f"{staged.name}: all {counted(built.account.quarantined, 'row')} would be rejected, most often by {worst.rule.name}, and the table "
+        f"would be empty. Fix the contract, the function or the source; if a header of the feed has changed, reread its files first "
+        "(`lakehouse files reread FEED/FILE`). Nothing was written",
+        built.evidence,
+    )
 
 
 def _drop_other(declaration: TableDeclaration, marks: Mapping[str, int], refresh: Refresh) -> None:

@@ -39,7 +39,7 @@ def follow(declaration: TableDeclaration, lakehouse: Lakehouse) -> None:
         return
     if needed := list(needs_full_refresh(declaration, lakehouse)):
         raise FullRefreshNeeded(
-            f"{declaration.name}: its declaration changed in a way that the stored table cannot follow: {'; '.join(needed)}. "
+            f"{declaration.name}: its declaration differs from the stored table in a way that this cannot follow: {'; '.join(needed)}. "
             f"`lakehouse run {declaration.name} --full-refresh` computes it again in place: its versions and its readers go on. Where a "
             f"column was renamed, `lakehouse run '{declaration.name}+' --full-refresh` does the same to the tables that read it"
         )

@@ -34,7 +34,7 @@ from lakehouse_assets.platform.storage.errors import CursorMoved, ScopeError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import NOT_STORED
 from lakehouse_assets.platform.storage.replace import replace
-from lakehouse_assets.platform.storage.scopes import Everything
+from lakehouse_assets.platform.storage.scopes import Everything, Scope
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
@@ -234,14 +234,22 @@ class Refresh:
         good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
-        all_rows = isinstance(plan.scope, Everything) or computes_all(cursors)
-        commit = Commit((*cursors, *functions.cursors(declaration, self.stored, all_rows=all_rows)), info, (*part.forgets, *released))
+        marks = functions.cursors(declaration, self.stored, all_rows=computes_all(cursors) or self._holds_all(plan.scope))
+        commit = Commit((*cursors, *marks), info, (*part.forgets, *released))
         result = Result(good, parts.bad, plan.scope, declaration.identity)
         written = declaration.kind.write(self.stored, result, commit)
         if released:
             self.replays.finish()
         counted = account if written.counts is not None else RowAccount()
         return Refreshed(written.version, done.account + counted, combined(done.evidence, parts.evidence), done.batches + 1)
+
+    def _holds_all(self, scope: Scope | None) -> bool:
+        """Whether a scope holds all rows of the table. It is looked at only where that says something new of the function."""
+        if scope is None or isinstance(scope, Everything):
+            return scope is not None
+        if not functions.has_changed(self.declaration, self.lakehouse):
+            return False
+        return bool(scope.filter(self.stored.scan()).select(pl.len()).collect(engine="streaming").item() == self.stored.count())
 
     def _write_quarantine(self, parts: Split, plan: Plan, batch: Batch, cursors: tuple[Cursor, ...]) -> None:
         own = batch.quarantine_cursors(tuple(at for at in cursors if at.source in batch.sources and at.before != at.after))

@@ -97,11 +97,22 @@ class Number(Lenient):
         signs = [{}, {"accounting": True}, {"percent": True}]
         options = [{**mark, **sign, **symbol} for symbol, sign, mark in itertools.product(money, signs, marks)]
         options.sort(key=len)
-        return {
-            ", ".join(f"{name}={value!r}" for name, value in chosen.items()): replace(self, **_as_given(chosen))
-            for chosen in options
-            if chosen
-        }
+        found: dict[str, Reader] = {}
+        for chosen in filter(None, options):
+            reader = replace(self, **_as_given(chosen))
+            if reader.thousands != reader.decimal:
+                found[self._written(reader)] = reader
+        return found
+
+    def _written(self, other: "Number") -> str:
+        """The options of another reader as they are written in a product; where one goes back to the default, that too."""
+        plain = Number((), ())
+        options = {}
+        for name in ("decimal", "thousands", "currency", "percent", "accounting"):
+            value, default = getattr(other, name), getattr(plain, name)
+            if not getattr(self, name) == value == default:
+                options[name] = value[0] if name == "currency" and len(value) == 1 else value
+        return ", ".join(f"{name}={value!r}" for name, value in options.items())
 
     def hints(self, texts: pl.Series) -> pl.Series:
         """See `Reader.hints`."""

@@ -227,7 +227,7 @@ def test_every_character_of_a_file_is_somewhere_in_its_rows(path, body):
 @example(body="1,2\n" * 9 + '3,"x\n' + "4,5\n" * 9, header="h,i\n", line=12)
 def test_where_the_pieces_end_that_are_read_at_once_makes_no_difference(path, body, header, line):
     content = (header + body).encode()
-    assume(max(map(len, content.splitlines(keepends=True))) <= line)  # lines are not longer than pieces
+    assume(max(map(len, content.split(b"\n"))) < line)  # lines are not longer than pieces
     whole = bronze(path, content, ("h", "i"))
     assert bronze(path, content, ("h", "i"), limits=Limits(line=line)).equals(whole)
 

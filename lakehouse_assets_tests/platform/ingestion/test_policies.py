@@ -147,7 +147,8 @@ def test_bronze_gains_no_more_columns_than_it_may_have_and_the_log_says_so(order
     assert "3 columns that bronze does not have were rescued ('k2_0', 'k2_1', 'k2_2')" in str(remark)
     assert "it has 5" in str(remark)
     assert "new_columns='rescue'" in str(remark)
-    assert orders.last("0.csv") == (landing.READ, None)
+    assert orders.last("0.csv") == (landing.READ, "bronze has 3 new columns by this file: 'k0_0', 'k0_1', 'k0_2'")
+    assert orders.last("1.csv")[0] == landing.READ
 
 
 def test_a_file_with_very_many_new_columns_gives_bronze_none_of_them(orders):

@@ -58,6 +58,7 @@ class Checkup:
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
         failures: The tables at which the last run failed, with the reasons.
+        other_products: The packages of products that the root was last run with, if they are not those that are set now.
         dead_runs: By id, the runs that have not ended and whose process is gone, in words.
     """
 
@@ -68,6 +69,7 @@ class Checkup:
     is_running: bool
     now: datetime
     failures: Mapping[str, str] = field(default_factory=dict)
+    other_products: str = ""
     dead_runs: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

@@ -1,5 +1,6 @@
 """Checks of what is about no single table: landed files, models, disk, databases. Checks of one table are in `table_checks`."""
 
+import posixpath
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -21,9 +22,11 @@ from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, Storag
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted, listed, size
+from lakehouse_assets.settings import variable
 
 _LONG_WAIT = timedelta(hours=1)
 _SAMPLE = 3
+_PRODUCTS = variable("products")
 
 
 def dead_runs(checkup: Checkup) -> Iterator[Finding]:
@@ -67,6 +70,10 @@ def orphans(checkup: Checkup) -> Iterator[Finding]:
         lost = [name for name, table in tables.items() if name not in checkup.declared and not checkup.known & {name, table.name}]
         if len(lost) == len(tables) > 1:
             what = f"no product declares its {len(lost)} tables any more: {', '.join(sorted(lost))}"
+            if checkup.other_products:
+                what += f". This root was last run with {_PRODUCTS}={checkup.other_products}, which is not what is set now"
+                yield Finding("warning", product, what, f"export {_PRODUCTS}={shlex.quote(checkup.other_products)}")
+                continue
             yield Finding("warning", product, what, _move_product(checkup.lakehouse, product))
             continue
         for name in lost:
@@ -78,7 +85,7 @@ def _move_product(lakehouse: Lakehouse, product: str) -> str:
     root = lakehouse.root.rstrip("/")
     if "://" in root:
         return f"move all objects below {root}/{product}/ to a place outside {root}"
-    return f"mv {shlex.quote(f'{root}/{product}')} {shlex.quote(f'{root}/../{product}.removed')}"
+    return f"mv {shlex.quote(f'{root}/{product}')} {shlex.quote(posixpath.normpath(f'{root}/../{product}.removed'))}"
 
 
 def lost_pins(checkup: Checkup) -> Iterator[Finding]:

@@ -78,7 +78,7 @@ def contract(checked: CheckedTable) -> Iterator[Finding]:
     asset = checked.asset
     if isinstance(asset, TableDeclaration):
         if needed := list(layout.needs_full_refresh(asset, checked.checkup.lakehouse)):
-            what = f"its declaration changed in a way that the stored table cannot follow: {'; '.join(needed)}"
+            what = f"its declaration differs from the stored table in a way that this cannot follow: {'; '.join(needed)}"
             yield checked.finding("error", what, f"lakehouse run {checked.name} --full-refresh")
     elif isinstance(asset, FeedDeclaration):
         stored = checked.table.schema()
