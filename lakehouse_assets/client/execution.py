@@ -47,9 +47,11 @@ def run(
 
     defs = definitions(context.settings, context.products)
     keys = selection_of(words, defs, context.models, partition)
-    if context.given is None:
-        note_products(context.settings.root, from_any_folder(context.settings.products))
-    return execute(context.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+    try:
+        return execute(context.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+    finally:
+        if context.given is None:
+            note_products(context.settings.root, from_any_folder(context.settings.products))
 
 
 def train(context: Context, models: Iterable[str], *, force: bool, on_progress: OnProgress) -> "Outcome | None":

@@ -72,8 +72,8 @@ def note_products(root: Location, products: str) -> None:
         return
     with suppress(OSError), (root / ".root.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (known := read(root)) is not None:
-            _write(root, replace(known, products=products))
+        known = read(root) or Place(uuid.uuid4().hex, str(root.resolve()))
+        _write(root, replace(known, products=products))
 
 
 def read(folder: Path) -> Place | None:

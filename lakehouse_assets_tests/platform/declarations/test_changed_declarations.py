@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.client import open_lakehouse
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import SettingError, Settings
 
 SHOP = """
 import polars as pl
@@ -158,6 +158,57 @@ def test_a_changed_function_is_told_until_a_full_refresh_has_computed_its_rows_a
     assert not client.run(["shop.gold.customers+"], full_refresh=True).failed
     assert client.with_changed_function() == []
     assert client.context.root.lakehouse.table("shop.gold.top").scan().sort("customer").collect()["amount"].to_list() == [10.0, 20.0]
+
+
+def test_a_change_that_failed_and_was_taken_back_leaves_no_failed_run_behind(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
+    assert not client.run().failed
+    client = shop(SHOP.replace('pl.col("amount").sum()', 'pl.col("amuont").sum()'))
+    assert [table.name for table in client.run(["shop.gold.customers"], full_refresh=True).failed] == ["shop.gold.customers"]
+    client = shop(SHOP)
+    assert any("the last run failed here" in one["what"] for one in client.doctor())
+    again = client.run()
+    assert list(again.tables) == ["shop.gold.customers"]
+    assert not again.failed
+    assert [one for one in client.doctor() if one["severity"] == "error"] == []
+    assert client.run() is None
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_full_refresh_that_would_reject_all_rows_stops(shop, tmp_path, rows):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "".join(f"{number},Ann,1\n" for number in range(rows)))
+    assert not client.run().failed
+    client = shop(SHOP.replace("amount: float = column(ge=0)", "amount: float = column(ge=100)"))
+    (failed,) = client.run(["shop.silver.orders"], full_refresh=True).failed
+    assert f"all {rows} row{'s' if rows > 1 else ''} would be rejected, most often by amount_ge" in failed.error
+    assert client.context.root.lakehouse.table("shop.silver.orders").count() == rows
+
+
+def test_rows_that_were_there_before_a_rule_are_not_said_to_be_in_quarantine(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Ann,2\n")
+    assert not client.run().failed
+    stricter = SHOP.replace("amount: float = column(ge=0)", "amount: float = column(ge=2)\n    note: str = column(nullable=True)")
+    client = shop(stricter.replace('amount=number("amount"))', 'amount=number("amount")).with_columns(note=pl.lit(None, pl.String))'))
+    (warning,) = [text for text in client.run(["shop.silver.orders"]).warnings if "amount_ge" in text]
+    assert "1 row breaks this rule: in the table since before the rule was as it is; a full refresh applies it to them" in warning
+
+
+def test_a_root_knows_whose_products_it_was_run_with(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
+    assert not client.run().failed
+    forgotten = open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")}))
+    with pytest.raises(
+        SettingError, match=r"LAKEHOUSE_PRODUCTS is not set, and this root was last run with LAKEHOUSE_PRODUCTS=.*changing_products"
+    ):
+        forgotten.run()
+    (lost,) = [one for one in forgotten.doctor() if one["severity"] == "warning" and one["table"] == "shop"]
+    assert lost["fix"].startswith("export LAKEHOUSE_PRODUCTS=")
+    assert not [table for table in forgotten.context.root.lakehouse.tables() if table.name.startswith("sales.")]
+    assert client.run() is None
 
 
 def test_a_removed_product_is_one_warning_with_one_command(shop, tmp_path):

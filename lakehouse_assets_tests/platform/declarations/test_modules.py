@@ -177,6 +177,13 @@ def test_declarations_in_a_list_or_dictionary_are_declared(products, held):
     assert {one.name for one in found.catalog.declarations} == {"energy.bronze.day", "energy.bronze.night"}
 
 
+def test_the_tests_of_a_product_are_not_part_of_it(products):
+    tests = {f"parcels/{name}.py": "raise SystemExit" for name in ("test_tables", "tables_test", "conftest")}
+    found = loaded(products({"parcels/tables.py": GOOD} | tests))
+    assert not found.broken
+    assert [product.name for product in found.products] == ["parcels"]
+
+
 def test_a_copy_of_a_product_does_not_take_the_place_of_the_original(products):
     found = loaded(products({"parcels.py": GOOD, "a_copy.py": GOOD, "other.py": FEED.format(name="energy.bronze.meters")}))
     assert [product.name for product in found.products] == ["other", "parcels"]
@@ -232,6 +239,7 @@ def test_every_command_works_without_the_broken_product_and_warns(products, tmp_
         ("files",): 0,
         ("doctor",): 1,
         ("maintenance",): 0,
+        ("contracts", "diff"): 1,
     }.items():
         done = lakehouse(tmp_path, *words)
         assert done.returncode == code, (words, done)
