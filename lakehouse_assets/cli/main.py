@@ -43,7 +43,7 @@ def main() -> None:
       lakehouse dev                         open the web UI
 
     Everything is kept under one folder, `data` by default: --root or LAKEHOUSE_ROOT names another one or a bucket, as s3://bucket/prefix.
-    A noun alone lists: `lakehouse files`. A table's last word is enough where only one table has it.
+    A noun alone lists: `lakehouse files`. Outside of SQL, a table's last word is enough where only one has it.
 
     Exit codes: 0 success, 1 something failed, 2 the command was not understood, 130 interrupted.
     """
