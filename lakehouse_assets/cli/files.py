@@ -92,7 +92,7 @@ def files() -> None:
     \b
     Examples:
       lakehouse files                                  every file: read when, how many rows, into which version
-      lakehouse files list invoices --refused             refused and changed files of a feed, with the reasons
+      lakehouse files list invoices --refused          refused and changed files of a feed, with the reasons
       lakehouse files --path invoices/2026-11-20.csv   all that became of one file
       lakehouse files rows invoices/2026-11-20.csv     from a file to its rows
       lakehouse files origin sales.silver.invoice_lines --where "invoice = '489434'"    from rows to their files
@@ -139,7 +139,7 @@ def list_files(feed: str | None, *, refused: bool, path: str | None, limit: int 
         add_row(shown, row["feed"], row["path"], row["sequence"], row["state"], count, version, _when(row["at"]), row["run_id"][:8])
     # What was to be done about an earlier state of a file has been done, or its last state says it again.
     last = {(row["feed"], row["path"]): row for row in rows}.values()
-    below = [line("\n", (row["state"], "red"), f" {row['feed']}: {row['reason']}") for row in last if row["reason"]]
+    below = [line("\n", (row["state"], "red"), f" {row['feed']}/{row['path']}: {row['reason']}") for row in last if row["reason"]]
     wrong = [row for row in last if row["state"] in {"refused", "changed"}]
     more = f" of {len(found):,}; --limit shows more" if len(rows) < len(found) else ""
     print_paged(shown, *below, line((f"\n{counted(len(rows), 'file')}{more}" if below else f"{counted(len(rows), 'file')}{more}", "dim")))
