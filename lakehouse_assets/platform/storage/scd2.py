@@ -138,8 +138,8 @@ def check_made_for(name: str, schema: pl.Schema, wanted: pl.Schema) -> None:
     other = [column for column in added if schema.get(column) != wanted.get(column)]
     if other:
         raise SchemaMismatch(
-            f"{name} was made under another declaration of its write: its columns {', '.join(other)} do not fit. Move the folders of "
-            f"{name} and of its quarantine away, and `lakehouse run {name}` creates them again from the source"
+            f"{name} was made under another declaration of its write: its columns {', '.join(other)} do not fit. "
+            f"`lakehouse run {name} --full-refresh` computes it again in place"
         )
 
 
