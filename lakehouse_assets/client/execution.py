@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.runs import Runs
-from lakehouse_assets.platform.declarations.packages import from_any_folder
+from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.operations.place import note_products, products_of
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
 
@@ -37,6 +37,7 @@ def run(
         partition = stored_key(context, words, partition)
     asked = words or full_refresh or partition is not None
     if not asked and not pending(context.root, context.declarations) and not context.loaded.broken:
+        _note_products(context)
         Runs(context).end_dead()
         # A run of these records that what failed is well again, as where a change was taken back.
         words = _failed(context)
@@ -50,8 +51,7 @@ def run(
     try:
         return execute(context.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
     finally:
-        if context.given is None:
-            note_products(context.settings.root, from_any_folder(context.settings.products))
+        _note_products(context)
 
 
 def train(context: Context, models: Iterable[str], *, force: bool, on_progress: OnProgress) -> "Outcome | None":
@@ -79,13 +79,21 @@ def _check_products(context: Context) -> None:
     Raises:
         SettingError: So it is.
     """
-    last = products_of(context.settings.root)
-    if context.given is None and context.settings.products == BUILT_IN_PRODUCTS and last not in {"", BUILT_IN_PRODUCTS}:
+    others = sorted({*products_of(context.settings.root).values()} - {BUILT_IN_PRODUCTS})
+    if context.given is None and context.settings.products == BUILT_IN_PRODUCTS and others:
         name = variable("products")
         raise SettingError(
-            f"{name} is not set, and this root was last run with {name}={last}: set it. To run the built-in products in this root, name "
-            "them, as in `lakehouse run group:sales`"
+            f"{name} is not set, and this root was run with {name}={','.join(others)}: set it. To run the built-in products in this root, "
+            "name them, as in `lakehouse run group:sales`"
         )
+
+
+def _note_products(context: Context) -> None:
+    """Let the root know with which products it is run."""
+    if context.given is None:
+        packages = {package.name: package.text for package in product_packages(context.settings.products)}
+        found = {product.name: packages[product.package] for product in context.loaded.products if product.package in packages}
+        note_products(context.settings.root, found)
 
 
 def _failed(context: Context) -> list[str]:

@@ -41,6 +41,7 @@ def _findings(context: Context) -> "Iterator[Finding]":
     from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
     loaded, settings = context.loaded, context.settings
+    now = from_any_folder(settings.products).split(",")
     yield from (broken_product(product) for product in loaded.broken)
     dead: dict[str, str] = {}
     is_running, failures = False, {}
@@ -64,7 +65,7 @@ def _findings(context: Context) -> "Iterator[Finding]":
             dead_runs=dead,
             now=datetime.now(UTC),
             failures=failures,
-            other_products=last if (last := products_of(settings.root)) != from_any_folder(settings.products) else "",
+            other_products={name: package for name, package in products_of(settings.root).items() if package not in now},
         )
     )
 

@@ -365,6 +365,8 @@ TITLES = {
     "none": [],
     "one cell": [["Prices of 2026"], []],
     "several cells": [["Prices", "as of", "2026-01-31"], [None], ["in euros"]],
+    "a separator": [["Prices of 2026"], ["Made by", " Ann"], []],
+    "two lines": [["Prices"], [], ["Region", "North"]],
 }
 
 
@@ -384,8 +386,8 @@ def test_a_title_above_the_header_is_not_taken_for_it(tmp_path, above, ending):
     assert sample.rows["price"].to_list()[:8] == [f"{number + 0.5}" for number in range(8)]
 
 
-@pytest.mark.parametrize("header", ["2024;2025;2026", "a;b;c", "a", "a;;c"])
-def test_a_header_in_the_first_line_stays_the_header(tmp_path, header):
+@pytest.mark.parametrize("header", ["2024;2025;2026", "Title\n2024;2025;2026", "a;b;c", "a", "a;b;;d"])
+def test_a_header_of_years_or_without_a_name_is_one(tmp_path, header):
     file = tmp_path / "years.csv"
     width = header.count(";") + 1
     file.write_text(header + "\n" + "".join(";".join(["7"] * width) + "\n" for _ in range(5)))

@@ -8,17 +8,28 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 _LONG = 5.0  # seconds after which a person wants to know what they wait for
 _RAISES = dis.opmap["RAISE_VARARGS"]
-_noted: list[list[object]] = []
+_noted: list[list["Made"]] = []
+
+
+@dataclass(frozen=True)
+class Made:
+    """Something that was declared while modules were imported, and the statement of a module by which."""
+
+    declared: object
+    file: str
+    line: int
 
 
 @contextmanager
-def noting() -> Iterator[list[object]]:
+def noting() -> Iterator[list[Made]]:
     """Gives a list to which everything is added that is declared meanwhile."""
-    made: list[object] = []
+    made: list[Made] = []
     _noted.append(made)
     try:
         yield made
@@ -28,8 +39,13 @@ def noting() -> Iterator[list[object]]:
 
 def note(declared: object) -> None:
     """Add something to the lists that are open."""
-    for made in _noted:
-        made.append(declared)
+    if not _noted:
+        return
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 `inspect.stack` reads files
+    while frame is not None and frame.f_code.co_name != "<module>":
+        frame = frame.f_back
+    if frame is not None:
+        _noted[-1].append(Made(declared, frame.f_code.co_filename, frame.f_lineno))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares
-from lakehouse_assets.platform.declarations.importing import importing, is_interrupt, noting
+from lakehouse_assets.platform.declarations.importing import Made, importing, is_interrupt, noting
 
 COMPONENT_FILES = ("defs.yaml", "defs.yml", "component.yaml")
 """What makes a folder a component of Dagster."""
@@ -87,8 +87,10 @@ def products_in(package: ModuleType) -> list[ProductModules]:
     paths = [path for folder in dict.fromkeys(package.__path__) for path in _entries(Path(folder))]
     with noting() as made:
         found = [_product(path, package.__name__, paths) for path in sorted(paths, key=lambda path: path.stem)]
-    kept = {one.name for product in found for one in product.declarations}
-    lost = [one for one in made if isinstance(one, Declaration) and one.name not in kept]
+    kept = {id(one) for product in found for one in product.declarations}
+    # What the platform copied while it declared something was made by the same statement as the copy.
+    copied = {(_name_of(one.declared), one.file, one.line) for one in made if id(one.declared) in kept}
+    lost = [one for one in made if id(one.declared) not in kept and (_name_of(one.declared), one.file, one.line) not in copied]
     return [product if product.error else replace(product, error=_kept_nowhere(product, lost)) for product in found]
 
 
@@ -157,11 +159,15 @@ def _members(value: object) -> Iterable[object]:
     return value if type(value) in {list, tuple} else (value,)  # type: ignore[return-value]  # Dagster's are tuples that refuse to be read
 
 
-def _kept_nowhere(product: ProductModules, lost: Iterable[Declaration]) -> str | None:
+def _kept_nowhere(product: ProductModules, lost: Iterable[Made]) -> str | None:
     """What is wrong with a declaration that no module has: it would not be there, and nobody would say so."""
-    for one in lost:
-        file, line = one.written_at
-        if product.has(file):
-            at = places.place(file, line)
-            return f"{at}: {one.name} is declared here, and no variable of the module keeps it. Give it a name of its own"
-    return None
+    one = next((one for one in lost if product.has(one.file)), None)
+    if one is None:
+        return None
+    at = places.place(one.file, one.line)
+    return f"{at}: {_name_of(one.declared)} is declared here, and no variable of the module keeps it. Give it a name of its own"
+
+
+def _name_of(declared: object) -> str:
+    """The name of a declaration."""
+    return str(getattr(declared, "name", ""))

@@ -140,16 +140,19 @@ class Expected:
 
 
 def likely_header(rows: Iterable[Sequence[str | None]]) -> int:
-    """Which of the first rows is the header, where no column is declared: the first that is filled as widely as the rows of the table are.
+    """Which of the first rows is the header, where no column is declared: the first that is filled as the rows of the table are.
 
-    A title above it has fewer cells, or a number or a date among them. Where no row is so, it is the first that has anything.
+    What stands above it has fewer cells, or a number or a date among them. A header may lack a name, and be of numbers.
     """
     beginning = list(islice(rows, LOOKED_THROUGH))
     filled = [sum(bool(cell and cell.strip()) for cell in row) for row in beginning]
+    has_values = [any(_VALUE.match(cell or "") for cell in row) for row in beginning]
     widest = max(filled, default=0)
-    wide = [index for index, count in enumerate(filled) if count and 2 * count >= widest and (count > 1 or widest == 1)]
-    names = (index for index in wide if not any(_VALUE.match(cell or "") for cell in beginning[index]))
-    return next(names, next((index for index, count in enumerate(filled) if count), 0))
+    full = next((index for index, count in enumerate(filled) if count == widest and not has_values[index]), None)
+    if widest and full is not None and any(has_values[full + 1 :]):
+        return full
+    wide = [index for index, count in enumerate(filled) if count and 4 * count >= 3 * widest]
+    return next((index for index in wide if not has_values[index]), next(iter(wide), 0))
 
 
 def header_names(cells: Iterable[str | None]) -> list[str]:

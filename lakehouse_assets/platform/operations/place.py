@@ -8,8 +8,9 @@ import fcntl
 import json
 import os
 import uuid
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -25,12 +26,12 @@ class Place:
     Attributes:
         id: Its own.
         folder: Where it was used last.
-        products: The packages whose products it was run with last, as `LAKEHOUSE_PRODUCTS` names them from any folder; empty before a run.
+        products: The products that it was run with, each with its package as `LAKEHOUSE_PRODUCTS` names that from any folder.
     """
 
     id: str
     folder: str
-    products: str = ""
+    products: Mapping[str, str] = field(default_factory=dict)
 
 
 def check_in(root: Location) -> str:
@@ -43,44 +44,51 @@ def check_in(root: Location) -> str:
     here = root.resolve()
     if (known := read(here)) is not None and known.folder == str(here):
         return ""
-    written = False
+    written, is_damaged = False, (here / _FILE).exists()
     with suppress(OSError), (here / ".root.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read(here)
         if known is not None and known.folder == str(here):
             return ""
         is_copy = known is not None and _is_another(Path(known.folder), here, known.id)
-        products = "" if known is None else known.products
+        products = {} if known is None else known.products
         _write(here, Place(uuid.uuid4().hex if known is None or is_copy else known.id, str(here), products))
         written = True
-    if known is None or not written:
-        return ""
+    return _told(known, here, is_damaged=is_damaged) if written else ""
+
+
+def _told(known: Place | None, here: Path, *, is_damaged: bool) -> str:
+    if known is None:
+        again = f"{here / _FILE} could not be read and is written again: with whose products this root was run is not known any more."
+        return again if is_damaged else ""
     if _is_another(Path(known.folder), here, known.id):
         return f"This root is a copy of {known.folder}, and has an id of its own from now on. The two share nothing."
     return f"This root was moved: it was at {known.folder}, now it is at {here}."
 
 
-def products_of(root: Location) -> str:
-    """The packages whose products a root was run with last; empty if that is not known."""
+def products_of(root: Location) -> Mapping[str, str]:
+    """The products that a root was run with, each with the package that has it."""
     known = read(root) if isinstance(root, Path) else None
-    return "" if known is None else known.products
+    return {} if known is None else known.products
 
 
-def note_products(root: Location, products: str) -> None:
-    """Note whose products a root is run with. A root that cannot be written is left as it is."""
-    if not isinstance(root, Path) or products_of(root) == products:
+def note_products(root: Location, products: Mapping[str, str]) -> None:
+    """Note with which products a root is run, besides those that it knows. A root that cannot be written is left as it is."""
+    if not isinstance(root, Path) or not root.is_dir() or products.items() <= products_of(root).items():
         return
     with suppress(OSError), (root / ".root.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = read(root) or Place(uuid.uuid4().hex, str(root.resolve()))
-        _write(root, replace(known, products=products))
+        _write(root, replace(known, products={**known.products, **products}))
 
 
 def read(folder: Path) -> Place | None:
     """What a root knows about itself; None if it knows nothing yet, or what it has cannot be read."""
     try:
-        return Place(**json.loads((folder / _FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        known = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        products = {str(name): str(package) for name, package in dict(known.get("products") or {}).items()}
+        return Place(str(known["id"]), str(known["folder"]), products)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 

@@ -96,8 +96,10 @@ def _code(declaration: TableDeclaration) -> int:
     ]
     try:
         parts.append(inspect.getsource(declaration.function))
-        folder = Path(inspect.getfile(declaration.function)).parent
-        parts += [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py"))]
+        file = Path(inspect.getfile(declaration.function))
+        product = next((folder for folder in file.parents if folder.name == declaration.product), None)
+        files = file.parent.glob("*.py") if product is None else product.rglob("*.py")
+        parts += [file.read_text(encoding="utf-8") for file in sorted(files)]
     except OSError:  # typed into a console
         parts.append(declaration.function.__code__.co_code.hex())
     return int.from_bytes(hashlib.blake2b("\0".join(parts).encode(), digest_size=6).digest())

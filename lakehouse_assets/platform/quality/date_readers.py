@@ -28,6 +28,7 @@ COUNTED = (*_EXCEL, *_UNIX)
 _FIRST, _LAST = -62_135_596_800, 253_402_300_799  # seconds: the years 1 to 9999
 _DAY = 86_400
 _COMMON = ("%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y%m%d", "%d.%m.%Y")
+_RARER = ("%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%y", "%d-%b-%Y", "%d %b %Y", "%b %d, %Y")
 _WITH_OFFSET = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%d %H:%M:%S%.f%z")
 _YEAR_OF_FOUR_DIGITS = r"(^|[^0-9])[0-9]{4}([^0-9]|$)|[0-9]{8}"
 _EARLY = 1_000
@@ -136,7 +137,7 @@ class Moment(Lenient):
         swapped = [_swapped(pattern) for pattern in self._ordered]
         short = [pattern.replace("%Y", "%y") for pattern in [*spelled, *swapped] if "%Y" in pattern]
         offsets = [*(pattern + "%z" for pattern in spelled if "%z" not in pattern and "%H" in pattern), *_WITH_OFFSET]
-        others = dict.fromkeys([*swapped, *short, *_COMMON, *offsets, "excel-1900", "unix-s", "unix-ms"])
+        others = dict.fromkeys([*swapped, *short, *_COMMON, *offsets, *_RARER, "excel-1900", "unix-s", "unix-ms"])
         found: dict[str, Reader] = {}
         if self.time_zone != "UTC" and self.ambiguous == "reject":
             found["ambiguous='earliest' or 'latest'"] = replace(self, ambiguous="earliest")

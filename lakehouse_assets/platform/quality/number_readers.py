@@ -93,9 +93,7 @@ class Number(Lenient):
         other = _MARKS[self.decimal]
         marks: list[dict[str, Any]] = [{}, {"decimal": other}, {"thousands": other}, {"decimal": other, "thousands": self.decimal}]
         marks += [{**mark, "thousands": thousands} for thousands in _SPELLINGS for mark in ({}, {"decimal": other})]
-        money = [{}, *({"currency": sign} for sign in _CURRENCIES)]
-        signs = [{}, {"accounting": True}, {"percent": True}]
-        options = [{**mark, **sign, **symbol} for symbol, sign, mark in itertools.product(money, signs, marks)]
+        options = [{**mark, **signs} for signs, mark in itertools.product(_signs(), marks)]
         options.sort(key=len)
         found: dict[str, Reader] = {}
         for chosen in filter(None, options):
@@ -118,9 +116,12 @@ class Number(Lenient):
         """See `Reader.hints`."""
         other = _MARKS[self.decimal]
         found = super().hints(texts)
-        either = f"say thousands={other!r} or decimal={other!r} in {self.word}({self.sources[0]!r}): it has two meanings"
-        both = texts.str.contains(_TWO_MEANINGS) & texts.str.contains(other, literal=True) & (self.thousands is None)
-        found = found if not both.any() else found.scatter(both.arg_true(), either)
+        rest = (texts.str.contains(_TWO_MEANINGS) & texts.str.contains(other, literal=True) & (self.thousands is None)).arg_true()
+        for chosen in _signs() if rest.len() else ():
+            grouped, pointed = (replace(self, **_as_given({**chosen, name: other})) for name in ("thousands", "decimal"))
+            reads = grouped.values(texts.gather(rest)).is_not_null()
+            either = f"say {self._written(grouped)} or {self._written(pointed)} in {self.word}({self.sources[0]!r}): it has two meanings"
+            found, rest = found.scatter(rest.filter(reads), either), rest.filter(~reads)
         whole = Whole(self.sources, self.nulls, self.decimal, self.thousands, self.currency, self.percent, self.accounting)
         changed = found.is_null() & whole.values(texts).is_not_null()
         source = repr(self.sources[0])
@@ -188,6 +189,13 @@ def _is_same(text: str, number: float) -> bool:
 def _as_number(reader: Number) -> Number:
     """The reader of any number in the same notation."""
     return Number(reader.sources, reader.nulls, reader.decimal, reader.thousands, reader.currency, reader.percent, reader.accounting)
+
+
+def _signs() -> list[dict[str, Any]]:
+    """What may stand around a number besides its marks, as options; nothing first."""
+    money: list[dict[str, Any]] = [{}, *({"currency": sign} for sign in _CURRENCIES)]
+    around: list[dict[str, Any]] = [{}, {"accounting": True}, {"percent": True}]
+    return sorted(({**sign, **symbol} for symbol, sign in itertools.product(money, around)), key=len)
 
 
 def _as_given(options: Mapping[str, Any]) -> dict[str, Any]:

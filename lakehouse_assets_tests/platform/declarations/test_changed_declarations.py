@@ -202,13 +202,19 @@ def test_a_root_knows_whose_products_it_was_run_with(shop, tmp_path):
     assert not client.run().failed
     forgotten = open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")}))
     with pytest.raises(
-        SettingError, match=r"LAKEHOUSE_PRODUCTS is not set, and this root was last run with LAKEHOUSE_PRODUCTS=.*changing_products"
+        SettingError, match=r"LAKEHOUSE_PRODUCTS is not set, and this root was run with LAKEHOUSE_PRODUCTS=.*changing_products"
     ):
         forgotten.run()
     (lost,) = [one for one in forgotten.doctor() if one["severity"] == "warning" and one["table"] == "shop"]
     assert lost["fix"].startswith("export LAKEHOUSE_PRODUCTS=")
     assert not [table for table in forgotten.context.root.lakehouse.tables() if table.name.startswith("sales.")]
     assert client.run() is None
+    place = tmp_path / "root" / "root.json"
+    for content in ('{"id": 5, "folder": 7, "products": 3}', "[1,2", "null", '{"id": "x"}'):
+        place.write_text(content)
+        assert open_lakehouse(settings=client.settings).status()["tables"]
+    assert client.run() is None
+    assert "changing_products" in place.read_text()
 
 
 def test_a_removed_product_is_one_warning_with_one_command(shop, tmp_path):

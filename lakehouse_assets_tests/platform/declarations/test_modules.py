@@ -177,6 +177,31 @@ def test_declarations_in_a_list_or_dictionary_are_declared(products, held):
     assert {one.name for one in found.catalog.declarations} == {"energy.bronze.day", "energy.bronze.night"}
 
 
+HELPER = """from lakehouse_assets import Feed, feed
+
+
+def meters_of(product):
+    return feed(f"{product}.bronze.meters", Feed(f"{product}_meters", headers=(("kwh",),)), "Meters.")
+
+
+own = meters_of("helper")
+"""
+CALLERS = [
+    ("from some_products.helper import meters_of\n\nmeters_of('caller')\n", 3),
+    ("from some_products.helper import meters_of\n\nmeters = meters_of('caller')\nmeters = meters_of('caller')\n", 3),
+    ("from some_products import helper\n\nfor name in ('caller', 'other'):\n    meters = helper.meters_of(name)\n", 4),
+]
+
+
+@pytest.mark.parametrize(("caller", "line"), CALLERS)
+def test_who_calls_a_helper_answers_for_what_is_not_kept(products, caller, line):
+    found = loaded(products({"helper.py": HELPER, "caller.py": caller}))
+    assert [product.name for product in found.products] == ["helper"]
+    [broken] = found.broken
+    assert broken.name == "caller"
+    assert broken.error.startswith(f"some_products/caller.py:{line}: caller.bronze.meters is declared here, and no variable of the")
+
+
 def test_the_tests_of_a_product_are_not_part_of_it(products):
     tests = {f"parcels/{name}.py": "raise SystemExit" for name in ("test_tables", "tables_test", "conftest")}
     found = loaded(products({"parcels/tables.py": GOOD} | tests))

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
 from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
-from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
+from lakehouse_assets.platform.pipeline.full_refresh import _code, full_refresh
 from lakehouse_assets.platform.pipeline.functions import has_changed
 from lakehouse_assets.platform.pipeline.layout import FullRefreshNeeded
 from lakehouse_assets.platform.pipeline.refresh import Refresh
@@ -203,6 +203,20 @@ def test_a_full_refresh_that_was_begun_over_another_input_is_told(lakehouse, mon
         Refresh(moved, lakehouse, "run").run()
     full_refresh(Refresh(moved, lakehouse, "run"))
     assert lakehouse.table(moved.name).count() == 0
+
+
+def test_a_full_refresh_is_not_resumed_by_other_code_of_its_product(tmp_path):
+    folder = tmp_path / "shop" / "silver"
+    folder.mkdir(parents=True)
+    (tmp_path / "shop" / "rates.py").write_text("FACTOR = 1\n")
+    file = folder / "tables.py"
+    file.write_text("def sales_of(sales):\n    return sales\n")
+    scope: dict[str, Any] = {}
+    exec(compile(file.read_text(), str(file), "exec"), scope)
+    declaration = declare("upsert", scope["sales_of"])
+    before = _code(declaration)
+    (tmp_path / "shop" / "rates.py").write_text("FACTOR = 100\n")
+    assert _code(declaration) != before
 
 
 def test_the_file_of_a_function_may_be_edited_while_it_runs(lakehouse, tmp_path):

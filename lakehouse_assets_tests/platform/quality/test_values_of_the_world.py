@@ -307,6 +307,13 @@ EITHER = moments(SECONDS, DAY_FIRST, MONTH_FIRST)
         (ENGLISH, ["1,234", "12,5"], [unread("decimal=','"), unread("decimal=','")]),
         (whole_number("x"), ["1.000", "2.500"], [unread("decimal=','"), unread()]),
         (money("x", scale=3), ["1.234", "12,5"], [unread(), unread()]),
+        # A hint is whole: what it says reads the value.
+        (PLAIN, ["-£1,000"], [unread("say thousands=',', currency='£' or decimal=',', currency='£' in")]),
+        (PLAIN, ["(1,234)"], [unread("say thousands=',', accounting=True or decimal=',', accounting=True in")]),
+        (PLAIN, ["1,234"], [unread("say thousands=',' or decimal=',' in")]),
+        (day("x", formats=("%Y-%m-%d",)), ["31/12/2025"], [unread("'%d/%m/%Y'")]),
+        (day("x", formats=("%Y-%m-%d",)), ["12/31/2025"], [unread("'%m/%d/%Y'")]),
+        (day("x", formats=("%Y-%m-%d",)), ["31-Dec-2025"], [unread("'%d-%b-%Y'")]),
     ],
 )
 def test_what_other_rows_of_a_file_contradict_is_not_believed(column, texts, values):

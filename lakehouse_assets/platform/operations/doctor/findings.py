@@ -58,7 +58,7 @@ class Checkup:
         is_running: Whether a run is under way, which explains what is unfinished.
         now: With time zone.
         failures: The tables at which the last run failed, with the reasons.
-        other_products: The packages of products that the root was last run with, if they are not those that are set now.
+        other_products: The products that the root was run with and whose packages are not those that are set now, each with its package.
         dead_runs: By id, the runs that have not ended and whose process is gone, in words.
     """
 
@@ -69,7 +69,7 @@ class Checkup:
     is_running: bool
     now: datetime
     failures: Mapping[str, str] = field(default_factory=dict)
-    other_products: str = ""
+    other_products: Mapping[str, str] = field(default_factory=dict)
     dead_runs: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property

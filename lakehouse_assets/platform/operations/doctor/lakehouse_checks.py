@@ -70,9 +70,9 @@ def orphans(checkup: Checkup) -> Iterator[Finding]:
         lost = [name for name, table in tables.items() if name not in checkup.declared and not checkup.known & {name, table.name}]
         if len(lost) == len(tables) > 1:
             what = f"no product declares its {len(lost)} tables any more: {', '.join(sorted(lost))}"
-            if checkup.other_products:
-                what += f". This root was last run with {_PRODUCTS}={checkup.other_products}, which is not what is set now"
-                yield Finding("warning", product, what, f"export {_PRODUCTS}={shlex.quote(checkup.other_products)}")
+            if (package := checkup.other_products.get(product)) is not None:
+                what += f". It was run with {_PRODUCTS}={package}, which is not what is set now"
+                yield Finding("warning", product, what, f"export {_PRODUCTS}={shlex.quote(package)}")
                 continue
             yield Finding("warning", product, what, _move_product(checkup.lakehouse, product))
             continue
