@@ -21,7 +21,8 @@ def status(as_json: bool) -> None:
     Example:
       lakehouse status
     """
-    values = client().status()
+    opened = client()
+    values = opened.status()
     if as_json:
         print_json(values)
         return
@@ -34,7 +35,10 @@ def status(as_json: bool) -> None:
     for champion in values["champions"]:
         if champion["model"] in values["untrained"] or champion["last_decision"] is not None:
             print_champion(champion)
-    _print_next(values)
+    if forgotten := opened.forgotten_products():
+        say("\n", ("warning ", "yellow"), forgotten)
+    else:
+        _print_next(values)
 
 
 def _print_last_run(run: dict[str, Any] | None) -> None:

@@ -242,6 +242,12 @@ class Client:
 
         return with_changed_function(self.context.root, self.context.declarations)
 
+    def forgotten_products(self) -> str:
+        """What to do where `LAKEHOUSE_PRODUCTS` is not set in a root that was run with it; empty elsewhere."""
+        from lakehouse_assets.client.execution import forgotten_products
+
+        return forgotten_products(self.context)
+
     def nothing_landed(self) -> bool:
         """Whether there are feeds, and no file of any of them has ever landed, so that a run has nothing to read."""
         from lakehouse_assets.platform.operations.pending import nothing_landed

@@ -31,8 +31,8 @@ def run(
     from lakehouse_assets.platform.operations.pending import pending
 
     words = [_full(context, word) for word in _words(selection)]
-    if not words:
-        _check_products(context)
+    if not words and (forgotten := forgotten_products(context)):
+        raise SettingError(forgotten)
     if partition is not None:
         partition = stored_key(context, words, partition)
     asked = words or full_refresh or partition is not None
@@ -73,19 +73,16 @@ def train(context: Context, models: Iterable[str], *, force: bool, on_progress: 
     return execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
 
 
-def _check_products(context: Context) -> None:
-    """Refuse to run the built-in products in a root of other ones, as where the setting was forgotten: their tables would be made there.
-
-    Raises:
-        SettingError: So it is.
-    """
+def forgotten_products(context: Context) -> str:
+    """What to do where the setting of products was forgotten, so that a root of others would get the built-in ones; elsewhere empty."""
     others = sorted({*products_of(context.settings.root).values()} - {BUILT_IN_PRODUCTS})
-    if context.given is None and context.settings.products == BUILT_IN_PRODUCTS and others:
-        name = variable("products")
-        raise SettingError(
-            f"{name} is not set, and this root was run with {name}={','.join(others)}: set it. To run the built-in products in this root, "
-            "name them, as in `lakehouse run group:sales`"
-        )
+    if context.given is not None or context.settings.products != BUILT_IN_PRODUCTS or not others:
+        return ""
+    name = variable("products")
+    return (
+        f"{name} is not set, and this root was run with {name}={','.join(others)}: set it. To run the built-in products in this root, name "
+        "them, as in `lakehouse run group:sales`"
+    )
 
 
 def _note_products(context: Context) -> None:

@@ -205,6 +205,8 @@ def test_a_root_knows_whose_products_it_was_run_with(shop, tmp_path):
         SettingError, match=r"LAKEHOUSE_PRODUCTS is not set, and this root was run with LAKEHOUSE_PRODUCTS=.*changing_products"
     ):
         forgotten.run()
+    assert "is not set, and this root was run with" in forgotten.forgotten_products()
+    assert client.forgotten_products() == ""
     (lost,) = [one for one in forgotten.doctor() if one["severity"] == "warning" and one["table"] == "shop"]
     assert lost["fix"].startswith("export LAKEHOUSE_PRODUCTS=")
     assert not [table for table in forgotten.context.root.lakehouse.tables() if table.name.startswith("sales.")]
