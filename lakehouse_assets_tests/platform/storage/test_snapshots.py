@@ -342,7 +342,7 @@ def test_a_snapshot_in_which_nothing_is_there_is_not_written(catalogue):
 
 
 def test_a_table_of_another_way_is_refused_with_what_to_do(catalogue):
-    with pytest.raises(SchemaMismatch, match=r"columns repeats do not fit\. Move the folders of shop\.silver\.things"):
+    with pytest.raises(SchemaMismatch, match=r"columns repeats do not fit\. `lakehouse run shop\.silver\.things --full-refresh`"):
         write(catalogue, frame((1, 1, 1, False, "a", 1)), WAYS["all intervals, prices unversioned"])
     assert catalogue.version() == 0
 
