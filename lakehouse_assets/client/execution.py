@@ -40,9 +40,10 @@ def run(
         _note_products(context)
         Runs(context).end_dead()
         # A run of these records that what failed is well again, as where a change was taken back.
-        words = _failed(context)
-        if not words:
+        failed = _failed(context)
+        if not failed:
             return None
+        words = sorted(failed & {one.name for one in context.declarations})  # none is left of a product that was broken: then all
     from lakehouse_assets.platform.orchestration.code_location import definitions
     from lakehouse_assets.platform.orchestration.run import execute, selection_of
 
@@ -93,12 +94,11 @@ def _note_products(context: Context) -> None:
         note_products(context.settings.root, found)
 
 
-def _failed(context: Context) -> list[str]:
-    """The tables at which the last run failed, of those that are still declared."""
+def _failed(context: Context) -> set[str]:
+    """At what the last run failed, tables and broken products; models are for `lakehouse train`."""
     from lakehouse_assets.platform.operations import run_records
 
-    tables = {one.name for one in context.declarations} - {model.name for model in context.models}
-    return sorted(tables & run_records.failures_of_the_last(context.settings.dagster_home).keys())
+    return run_records.failures_of_the_last(context.settings.dagster_home).keys() - {model.name for model in context.models}
 
 
 def _words(given: Iterable[str]) -> list[str]:

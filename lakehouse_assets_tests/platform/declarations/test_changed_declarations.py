@@ -175,6 +175,22 @@ def test_a_change_that_failed_and_was_taken_back_leaves_no_failed_run_behind(sho
     assert client.run() is None
 
 
+def test_a_product_that_was_broken_and_is_well_again_leaves_no_failed_run_behind(shop, tmp_path):
+    client = shop(SHOP)
+    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
+    assert not client.run().failed
+    file = tmp_path / "changing_products" / "shop.py"
+    file.write_text("def f(:\n")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "changing_products"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    assert [table.name for table in open_lakehouse(settings=client.settings).run().failed] == ["shop.broken"]
+    client = shop(SHOP)
+    assert not client.run().failed
+    assert [one for one in client.doctor() if one["severity"] == "error"] == []
+    assert client.run() is None
+
+
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_full_refresh_that_would_reject_all_rows_stops(shop, tmp_path, rows):
     client = shop(SHOP)
