@@ -1,0 +1,209 @@
+"""What a model is made of, as protocols: examples, learner, predictor, split and metric.
+
+A model is declared with one of each, and the platform does the rest: point in time, folds, baselines, gate, tracking, reproduction. The
+learners, splits and metrics themselves are in `modelling`, examples from labels and feature sets in `features`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import ClassVar, Final, Protocol
+
+import polars as pl
+
+from lakehouse_assets.platform.compute.protocol import Compute
+
+LABEL_KNOWN_AT: Final = "label_known_at"
+"""Column of examples: from when on their target was known (UTC)."""
+ACTUAL, FOLD, CANDIDATE, WEIGHT = "actual", "fold", "candidate", "weight"
+"""Columns of an evaluation: the outcome, the fold it belongs to, whose prediction it is, and how much the row counts."""
+
+Read = Callable[[str], pl.LazyFrame]
+"""Gives the rows of a table, at the version that a training is pinned to, by its name."""
+
+
+class NotEnoughData(ValueError):
+    """There is not enough data to train, or to test on unseen rows. It says how much is missing, in rows, days or classes."""
+
+
+class Examples(Protocol):
+    """Where the rows come from that a model learns from: each is one prediction to make, with what was known when it is made."""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that identify an example."""
+        ...
+
+    @property
+    def at(self) -> str:
+        """The column with the time (UTC, or a date whose end counts) at which the prediction is made."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """The column that is predicted."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that predictors may read, in a fixed order."""
+        ...
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """Columns by whose values the scores are told apart; the gate has floors for them."""
+        ...
+
+    def sources(self) -> tuple[str, ...]:
+        """The tables that are read, by their names."""
+        ...
+
+    def rows(self, read: Read, known_until: datetime | None = None) -> pl.LazyFrame:
+        """The examples: `key`, `at`, `inputs`, `slices`, `target` and `label_known_at`; perhaps `weight`.
+
+        Inputs are what was known at the example's own time, whatever `known_until` says (law 5).
+
+        Args:
+            read: Gives the tables of `sources`.
+            known_until: Targets are the values as they were known then, and those that were not known yet are left out. None: as now.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The examples of one training.
+
+    Attributes:
+        rows: As `Examples.rows` gives them, those of one training alone.
+        key: See `Examples`; so are the next three.
+        at: Column of the time of prediction.
+        target: Column that is learnt.
+        inputs: Columns to learn from.
+    """
+
+    rows: pl.LazyFrame
+    key: tuple[str, ...]
+    at: str
+    target: str
+    inputs: tuple[str, ...]
+
+    def collect(self) -> pl.DataFrame:
+        """The rows in a fixed order, so that equal rows give equal models."""
+        return self.rows.sort(self.at, *self.key, maintain_order=True).collect()
+
+
+class Predictor(ABC):
+    """A fitted model: it predicts from the input columns alone, in the unit of the prediction table.
+
+    A class of predictors has a stable `word`, which stored models name instead of a module path, and a line in
+    `modelling.predictors.PREDICTORS`.
+    """
+
+    word: ClassVar[str]
+    packages: ClassVar[tuple[str, ...]] = ("polars",)
+    """The packages that are needed to load and to predict."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that `predict` reads, by name and in any order."""
+
+    @abstractmethod
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """One row of predictions for each of `rows`, in the same order.
+
+        The columns say what is predicted: `prediction` (a mean, a number), `p10`, `p50`, `p90` … (quantiles) with `mean`, `probability` (of
+        the positive class), or `probability_<class>` for each class.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write everything into an existing empty folder. Equal predictors write equal bytes."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path) -> "Predictor":
+        """Read what `save` wrote. Nothing in the folder is executed."""
+
+    def importance(self) -> pl.DataFrame | None:
+        """`input` and `importance` (a share; they add up to 1), largest first; None if there is none."""
+        return None
+
+    def learning_curve(self) -> pl.DataFrame | None:
+        """`round` and one column for each curve; None if there is none. It is not saved."""
+        return None
+
+    def settings(self) -> Mapping[str, object]:
+        """What was chosen while fitting, as the best parameters of a search or a threshold: they are logged as parameters."""
+        return {}
+
+
+class Learner(Protocol):
+    """What makes a predictor from examples. A frozen dataclass: its fields are its parameters, and its repr is part of the recipe."""
+
+    def fit(self, training: TrainingRows, *, seed: int, compute: Compute) -> Predictor:
+        """Fit to the rows: the same rows, seed and versions of packages give the same predictor, byte for byte, on any number of threads.
+
+        Raises:
+            NotEnoughData: The rows do not suffice.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A test on rows that the tested predictor has not seen.
+
+    Attributes:
+        name: Sorts as the folds do: a date, or a number with leading zeros.
+        train: Which examples are learnt from.
+        test: Which examples are predicted; none of them is in `train`.
+        known_until: Targets are learnt as they were known then; None: as now.
+    """
+
+    name: str
+    train: pl.Expr
+    test: pl.Expr
+    known_until: datetime | None = None
+
+
+class Split(Protocol):
+    """How examples are divided into folds."""
+
+    def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:
+        """The folds, in order; the last one has the newest rows.
+
+        Args:
+            examples: `key`, `at`, target, slices and `label_known_at` of all examples.
+            at: Column of the time of prediction.
+            also: Names of earlier folds that have to be among them, where the examples still allow it: those of the champion.
+
+        Raises:
+            NotEnoughData: There is no fold; it says what is missing.
+        """
+        ...
+
+
+class Metric(Protocol):
+    """How good predictions are."""
+
+    @property
+    def name(self) -> str:
+        """As people call it, for example `WAPE`."""
+        ...
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a smaller score is a better one."""
+        ...
+
+    def score(self, rows: pl.DataFrame) -> float:
+        """The score of some rows: `actual`, the columns of a prediction, and perhaps `weight`. NaN where the rows do not allow one."""
+        ...
+
+    def loss(self, score: float) -> float:
+        """The score as a loss: at least 0, lower is better, 0 is perfect. The gate compares losses by their ratio."""
+        ...
