@@ -1,27 +1,51 @@
 """The word `feature_set`: a table by entity and event time that also keeps when each value became known.
 
-How training rows are joined to it belongs to the features room.
+How training rows are joined to it belongs to the features room, how revisions are stored to `storage.known_at`.
 """
 
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import DeclarationError, owner_of, require_once, text_of
+from lakehouse_assets.platform.declarations.base import DeclarationError, nearest, owner_of, require_once, text_of
+from lakehouse_assets.platform.declarations.code import source_of
+from lakehouse_assets.platform.declarations.computed_kinds import ComputedKind
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_key, require_kind
 from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration, by_parameter
-from lakehouse_assets.platform.quality.contract import Contract
+from lakehouse_assets.platform.quality.contract import Contract, schema_of
 from lakehouse_assets.platform.storage import known_at
-from lakehouse_assets.platform.storage.commit import Commit, Written
-from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT
+from lakehouse_assets.platform.storage.commit import Commit, Cursor, Written
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, OWN_COLUMNS
+from lakehouse_assets.platform.storage.scopes import Everything, Scope
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration as Declared
+
+FEATURE_SET = "feature-set"
+"""The watermarks of a feature set on itself: the number of its version, and the code that the version is of."""
+_VERSION, _CODE = f"{FEATURE_SET}/version", f"{FEATURE_SET}/code"
+
+
+@dataclass(frozen=True)
+class Before:
+    """A feature set as it was when a batch was planned.
+
+    Attributes:
+        version: Of the Delta table; None: it had nothing of its sources.
+        changed: The rows that the batch computes from facts which the set had not read.
+    """
+
+    version: int | None
+    changed: Scope
 
 
 @dataclass(frozen=True)
@@ -30,11 +54,15 @@ class Revisions(Kind):
 
     Attributes:
         of: The kind that says what is recomputed.
-        on: The columns that identify a value: entity and event time.
+        on: The columns that identify a value: entity and event time, which is the last.
+        known_ahead: Whether a value may be known before its event time.
+        code: A number that says which code computes the rows. Another one begins a new version of the feature set.
     """
 
     of: Kind
     on: tuple[str, ...]
+    known_ahead: bool = False
+    code: int = 0
 
     rewrites = False
 
@@ -47,16 +75,20 @@ class Revisions(Kind):
         """See `Kind.check`."""
         require_kind(table.name, self.of)
         require_once(f"{table.name}: feature_set", "entity with event_time", self.on)
-        if self.of.takes_rows:
+        if self.of.takes_rows or not isinstance(self.of, ComputedKind):
             raise DeclarationError(
                 f"{table.name}: {self.of.word} is no kind of a feature set, which has to be computed again where its sources are "
                 "revised: use ByKey, ByPartition, Trailing or Full"
             )
         require_columns(table, [*self.on, KNOWN_AT], table.schema, f"contract {table.contract.__name__}")
-        require_key(table, [self.on, (*self.on, KNOWN_AT)])
-        if IS_RETRACTED in table.contract.to_schema().columns:
+        if (stored := table.schema[KNOWN_AT]) != TIMESTAMP:
             raise DeclarationError(
-                f"{table.name}, contract {table.contract.__name__}: feature_set adds the column {IS_RETRACTED} itself: rename that of the "
+                f"{table.name}: {KNOWN_AT} is {stored} in contract {table.contract.__name__}, not a moment: declare it as Timestamp"
+            )
+        require_key(table, [self.on, (*self.on, KNOWN_AT)])
+        if taken := [name for name in table.contract.to_schema().columns if name in OWN_COLUMNS]:
+            raise DeclarationError(
+                f"{table.name}, contract {table.contract.__name__}: feature_set adds the column {taken[0]} itself: rename that of the "
                 "contract, or leave it out"
             )
         self.of.check(table)
@@ -66,19 +98,30 @@ class Revisions(Kind):
         self.of.check_sources(table, schemas)
 
     def stored(self, schema: pl.Schema) -> pl.Schema:
-        """See `Kind.stored`. A key that its sources do not give any more is retracted by a row."""
-        return pl.Schema({**schema, IS_RETRACTED: pl.Boolean()})
+        """See `Kind.stored`."""
+        return pl.Schema({**schema, **OWN_COLUMNS})
 
     def identity(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.identity`."""
-        return (*self.on, KNOWN_AT)
+        return (*self.on, KNOWN_AT, known_at.VERSION)
 
     def result_key(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.result_key`."""
         return self.on
 
     def check_result(self, rows: pl.DataFrame) -> str:
-        """See `Kind.check_result`."""
+        """See `Kind.check_result`. Nothing is known before its event time, unless it is declared so."""
+        event_time = self.on[-1]
+        if not self.known_ahead and rows.schema[event_time].is_temporal():
+            moment = pl.col(event_time).cast(pl.Datetime("us")).dt.replace_time_zone(None)
+            early = rows.filter(moment > pl.col(KNOWN_AT).dt.replace_time_zone(None))
+            if early.height:
+                first = early.row(0, named=True)
+                return (
+                    f"{counted(early.height, 'row')} would be known before {event_time}, the first with {event_time} = {first[event_time]} "
+                    f"and {KNOWN_AT} = {first[KNOWN_AT]}. Give {KNOWN_AT} the time from which on the values of the row were known, or "
+                    "declare known_ahead=True if they are known ahead of their time, as prices and bookings are"
+                )
         return self.of.check_result(rows)
 
     @property
@@ -87,16 +130,60 @@ class Revisions(Kind):
         return f"revisions by {', '.join(self.on)} of {self.of.layout}"
 
     def plan(self, inputs: Inputs) -> Plan:
-        """See `Kind.plan`."""
-        return self.of.plan(inputs)
+        """See `Kind.plan`. The first batch of a version computes all rows, whatever changed."""
+        seen = _as_consumed(inputs)
+        before = inputs.stored.version() if any(source.before is not None for source in seen.sources.values()) else None
+        if before is None or not self._begins_version(inputs.stored):
+            return replace(self.of.plan(inputs), note=Before(before, Everything()))
+        restated_unseen = any(source.moved and name not in seen.keys for name, source in seen.dimensions.items())
+        changed = Everything() if restated_unseen else self._computed.scope(seen)
+        return replace(self._computed.plan_for(inputs, Everything()), note=Before(before, changed))
 
     def parts(self, plan: Plan, inputs: Inputs, rows: int) -> list[Plan]:
         """See `Kind.parts`."""
-        return self.of.parts(plan, inputs, rows)
+        return [replace(part, note=plan.note) for part in self.of.parts(plan, inputs, rows)]
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
-        return known_at.revise(table, result.rows, self.on, datetime.now(UTC), commit, scope=None if result.adds else result.scope)
+        number = table.cursor(_VERSION)
+        version = number or 1
+        marks: tuple[Cursor, ...] = ()
+        if self._begins_version(table):
+            version = (number or 0) + 1
+            marks = (Cursor(_VERSION, number, version), Cursor(_CODE, table.cursor(_CODE), self.code))
+        return known_at.revise(
+            table,
+            result.rows,
+            self.on,
+            datetime.now(UTC),
+            replace(commit, cursors=(*commit.cursors, *marks)),
+            event_time=KNOWN_AT if self.known_ahead else self.on[-1],
+            had=result.note.version,
+            version=version,
+            scope=None if result.adds else result.scope,
+            changed=result.note.changed,
+        )
+
+    def _begins_version(self, table: Table) -> bool:
+        return table.cursor(_CODE) != self.code
+
+    @property
+    def _computed(self) -> ComputedKind:
+        assert isinstance(self.of, ComputedKind)  # noqa: S101 see `check`
+        return self.of
+
+
+def _as_consumed(inputs: Inputs) -> Inputs:
+    """The inputs from where the table has consumed them, also where a full refresh reads them from their beginning."""
+
+    def seen(sources: Mapping[str, Source]) -> dict[str, Source]:
+        stored = inputs.stored
+        return {
+            name: Source(source.table, stored.cursor(source.table.name) if stored.exists() else None, source.after)
+            for name, source in sources.items()
+        }
+
+    return replace(inputs, sources=seen(inputs.sources), dimensions=seen(inputs.dimensions))
 
 
 @dataclass(frozen=True)
@@ -107,11 +194,45 @@ class FeatureSet(TableDeclaration):
         entity: The columns that identify what the features are about.
         event_time: The column that says for when a value holds.
         ttl: How long a value may be used after its event time; None: without end.
+        defaults: By column, the value for entities of which nothing is known.
+        known_ahead: Whether a value may be known before its event time, as a price list is.
     """
 
     entity: tuple[str, ...] = ()
     event_time: str = ""
     ttl: timedelta | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    known_ahead: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ttl is not None and self.ttl <= timedelta(0):
+            raise DeclarationError(f"{self.name}: ttl={self.ttl!r} is no time: give it as timedelta(days=30), or leave it out")
+        if self.ttl is not None and not self.schema[self.event_time].is_temporal():
+            raise DeclarationError(f"{self.name}: ttl needs a date or a time, and {self.event_time} is {self.schema[self.event_time]}")
+        for name, value in self.defaults.items():
+            self._check_default(name, value)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The feature columns: those of the contract besides entity, event time and `known_at`."""
+        return tuple(name for name in schema_of(self.contract) if name not in {*self.entity, self.event_time, KNOWN_AT})
+
+    def _check_default(self, name: str, value: Any) -> None:
+        where = f"{self.name}: defaults"
+        if name not in self.columns:
+            known = [*self.entity, self.event_time, KNOWN_AT]
+            why = "is no feature" if name in known else f"contract {self.contract.__name__} lacks"
+            raise DeclarationError(
+                f"{where} names the column {name!r}, which {why}: name one of its features.{nearest(name, self.columns)}"
+            )
+        dtype = self.schema[name]
+        try:
+            stored = pl.Series([value], strict=True).cast(dtype, strict=True).item()
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            stored = None
+        if value is None or stored != value or isinstance(value, bool) != (dtype == pl.Boolean()):
+            raise DeclarationError(f"{where} gives {name} the value {value!r}, and the column is {dtype}: give it a value of that type")
 
 
 def feature_set(
@@ -124,6 +245,8 @@ def feature_set(
     inputs: Mapping[str, str],
     dimensions: Mapping[str, Dimension] = MappingProxyType({}),
     ttl: timedelta | None = None,
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+    known_ahead: bool = False,
     partition_by: tuple[str, ...] = (),
     picture: Picture | None = None,
     owner: str | None = None,
@@ -132,13 +255,17 @@ def feature_set(
 
     Args:
         name: `product.features.name`.
-        contract: Columns, types, rules. Its key is entity and event time; the column `known_at` says from when on a row was known.
+        contract: Columns, types, rules. Its key is entity and event time. The column `known_at` claims from when on a row was known: when
+            its event time had ended. That is believed of history that comes in order (`known_at_assumed`); all else is known from when
+            it came.
         entity: The columns that identify what the features are about.
         event_time: The column that says for when a value holds.
         kind: What is recomputed when sources change: a kind that computes a scope as a whole.
         inputs: As for `table`.
         dimensions: As for `table`.
         ttl: How long a value may be used after its event time.
+        defaults: By column, the value for entities of which nothing is known, or nothing that `ttl` still allows.
+        known_ahead: Whether rows may be known before their event time, as prices and bookings are. Else such a row stops the run.
         partition_by: As for `table`.
         picture: As for `table`.
         owner: As for `table`.
@@ -153,7 +280,7 @@ def feature_set(
             text_of(function),
             owner_of(name, owner),
             contract,
-            Revisions(kind, (*entity, event_time)),
+            Revisions(kind, (*entity, event_time), known_ahead, _code_of(function, contract)),
             by_parameter(name, "inputs", inputs),
             by_parameter(name, "dimensions", dimensions),
             function,
@@ -162,6 +289,14 @@ def feature_set(
             entity=entity,
             event_time=event_time,
             ttl=ttl,
+            defaults=dict(defaults),
+            known_ahead=known_ahead,
         )
 
     return declare
+
+
+def _code_of(function: Callable[..., Any], contract: Any) -> int:
+    """The code of a version: the function without its comments, and the columns with their types."""
+    columns = schema_of(contract) if isinstance(contract, type) and issubclass(contract, Contract) else {}
+    return zlib.crc32(f"{source_of(function)}\0{sorted((name, str(dtype)) for name, dtype in columns.items())}".encode()) + 1

@@ -96,6 +96,7 @@ class Plan:
         filtered: Whether rows of the result outside the scope are left out; else they are an error of the function.
         counted: The input whose rows must all come out again, if there is one.
         columns: Further columns of the result, with one value each.
+        note: What the kind has to know of table and sources as they were then, when it writes the result.
     """
 
     frames: Mapping[str, Any] | None
@@ -103,6 +104,7 @@ class Plan:
     filtered: bool = False
     counted: str | None = None
     columns: Mapping[str, pl.Expr] = field(default_factory=dict)
+    note: Any = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Result:
         identity: The columns that tell stored rows apart.
         taken: Where rows are released: the rows with contested keys that the table has taken since, with the columns
             `Kind.taken_columns`; None if no key is contested. See `Kind.contested`.
+        note: See `Plan.note`.
     """
 
     rows: pl.DataFrame
@@ -123,6 +126,7 @@ class Result:
     scope: Scope | None
     identity: Sequence[str]
     taken: pl.DataFrame | None = None
+    note: Any = None
 
     @property
     def adds(self) -> bool:

@@ -37,7 +37,9 @@ OF_HISTORY: Mapping[str, str] = {
     "assumed": "Numbers of snapshots in which the row was rejected, and counts as still there.",
     "is_deleted": "Whether the newest event of the key deleted it.",
     "known_at": "When the values of the row became known.",
-    "known_at_assumed": "Whether `known_at` is the end of the event time, because the row was loaded as history.",
+    "known_at_assumed": "Whether `known_at` is the end of the event time, because the row was loaded as history, in order.",
+    "feature_set_version": "Number of the code that computed the row; another function or other columns are another version.",
+    "replaced_known_at": "From when on the value of the version before was known, if the row stands in its place.",
     "is_retracted": "Whether the row says that an earlier one no longer holds.",
 }
 """Columns that kinds of tables add to those of a contract."""

@@ -236,7 +236,7 @@ class Refresh:
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
         marks = functions.cursors(declaration, self.stored, all_rows=computes_all(cursors) or self._holds_all(plan.scope))
         commit = Commit((*cursors, *marks), info, (*part.forgets, *released))
-        result = Result(good, parts.bad, plan.scope, declaration.identity)
+        result = Result(good, parts.bad, plan.scope, declaration.identity, note=plan.note)
         written = declaration.kind.write(self.stored, result, commit)
         if released:
             self.replays.finish()

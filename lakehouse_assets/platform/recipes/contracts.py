@@ -12,6 +12,7 @@ import polars as pl
 from lakehouse_assets.platform.modelling.forecasting.series import DAY, LEVEL_DAYS, VALUE, WEEKDAY_WEEKS, Series
 from lakehouse_assets.platform.modelling.quantile import MEDIAN, quantile_name
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 
 Columns = Mapping[str, tuple[Any, Any]]
 
@@ -80,10 +81,10 @@ def predictions_contract(series: Series) -> type[Contract]:
 
 def reserved(series: Series) -> frozenset[str]:
     """The names that columns of a series cannot have: those that the tables and the work on them add."""
-    inside = {"origin", "count", "last_day", "reference", "level", "ratio", "weight", "actual", "model", "expected_open", "is_retracted"}
+    inside = {"origin", "count", "last_day", "reference", "level", "ratio", "weight", "actual", "model", "expected_open"}
     neutral = replace(series, time=DAY, value=VALUE, by=())
     added = {name for contract in (features_contract(neutral), predictions_contract(neutral)) for name in contract.to_schema().columns}
-    return frozenset(added | inside)
+    return frozenset(added | inside | OWN_COLUMNS.keys())
 
 
 def _quantile(value: str, quantile: float) -> str:

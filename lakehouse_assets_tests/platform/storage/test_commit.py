@@ -105,11 +105,11 @@ def test_histories_and_revisions_carry_cursors_too(lakehouse):
     dimension.create(history.schema(events.schema))
     features = lakehouse.table("shop.features.customers")
     known = events.select("id", pl.col("valid_from").alias("known_at"))
-    features.create(known.schema)
+    features.create({**known.schema, **known_at.OWN_COLUMNS})
     revised_at = known["known_at"][0]
     for table, write in (
         (dimension, lambda commit: scd2.write(dimension, events, history, commit)),
-        (features, lambda commit: known_at.revise(features, known, ["id"], revised_at, commit)),
+        (features, lambda commit: known_at.revise(features, known, ["id"], revised_at, commit, event_time="id", had=None)),
     ):
         assert write(batch(None, 1)).counts == Counts(written=1)
         assert write(batch(None, 1)).counts is None
