@@ -20,7 +20,7 @@ from lakehouse_assets.platform.declarations.tables import Dimension, Picture, Ta
 from lakehouse_assets.platform.quality.contract import Contract, schema_of
 from lakehouse_assets.platform.storage import known_at
 from lakehouse_assets.platform.storage.commit import Commit, Cursor, Written
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT, OWN_COLUMNS
+from lakehouse_assets.platform.storage.known_at import FEATURE_SET, KNOWN_AT, OWN_COLUMNS
 from lakehouse_assets.platform.storage.scopes import Everything, Scope
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
@@ -30,8 +30,7 @@ from lakehouse_assets.platform.wording import counted
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration as Declared
 
-FEATURE_SET = "feature-set"
-"""The watermarks of a feature set on itself: the number of its version, and the code that the version is of."""
+# The watermarks of a feature set on itself: the number of its version, and the code that the version is of.
 _VERSION, _CODE = f"{FEATURE_SET}/version", f"{FEATURE_SET}/code"
 
 

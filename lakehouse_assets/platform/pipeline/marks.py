@@ -1,6 +1,6 @@
 """The names of the watermarks that a table keeps on itself, next to those on its sources. Nothing else belongs here."""
 
-from lakehouse_assets.platform.declarations.features import FEATURE_SET
+from lakehouse_assets.platform.storage.known_at import FEATURE_SET
 
 FULL_REFRESH = "full-refresh"
 """The number of the last full refresh. The table that is computed to take the place of another carries the number that it will have."""

@@ -28,6 +28,8 @@ OWN_COLUMNS: Final = {
     REPLACED_KNOWN_AT: types.TIMESTAMP,
 }
 """The columns that `revise` adds to those of the frame."""
+FEATURE_SET: Final = "feature-set"
+"""How the names of watermarks begin that such a table keeps on itself."""
 
 
 def revise(
