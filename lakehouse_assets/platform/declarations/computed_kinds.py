@@ -26,7 +26,7 @@ from lakehouse_assets.platform.declarations.kind import (
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.storage.commit import Commit, Written
 from lakehouse_assets.platform.storage.replace import replace
-from lakehouse_assets.platform.storage.scopes import Everything, Keys, Nothing, Partitions, Scope, Tail, earlier_by
+from lakehouse_assets.platform.storage.scopes import Everything, Intervals, Keys, Nothing, Partitions, Scope, Tail, earlier_by
 from lakehouse_assets.platform.storage.table import Table
 
 if TYPE_CHECKING:
@@ -189,6 +189,60 @@ class ByKey(ComputedKind):
 
 
 @dataclass(frozen=True)
+class ByKeyAndTime(ComputedKind):
+    """The function looks at one key at a time, and back no further than `lookback`: of each key that changed, the rows near it are replaced.
+
+    The function is given of each such key the rows from its first change on, less the lookback, to the lookback after its last change: no
+    other row can have changed.
+
+    Attributes:
+        columns: The key, of every input and of the contract.
+        time: A date, a timestamp or a whole number that orders the rows, of every input and of the contract.
+        lookback: How far before a row its value may depend on rows of the inputs. A timedelta, or a whole number.
+    """
+
+    columns: tuple[str, ...]
+    time: str
+    lookback: timedelta | int
+
+    def __init__(self, *columns: str, time: str, lookback: timedelta | int) -> None:
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "time", time)
+        object.__setattr__(self, "lookback", lookback)
+
+    def check(self, table: "TableDeclaration") -> None:
+        """See `Kind.check`."""
+        ByKey(*self.columns).check(table)
+        require_lookback(table, self.time, self.lookback)
+        require_key_within(table, (*self.columns, self.time))
+
+    def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
+        """See `Kind.check_sources`."""
+        require_every_input_has(table, (*self.columns, self.time), schemas)
+
+    def scope(self, inputs: Inputs) -> Scope:
+        """See `ComputedKind.scope`. Rows without a key or a time are not read."""
+        if inputs.is_first:
+            return Everything()
+        changed = touched(inputs, (*self.columns, self.time)).drop_nulls()
+        first, last = pl.col(self.time).min().alias(Intervals.FIRST), pl.col(self.time).max().alias(Intervals.LAST)
+        keys = changed.group_by(self.columns, maintain_order=True).agg(first, last + self.lookback)
+        return Intervals(keys, self.time) if keys.height else Nothing()
+
+    def check_result(self, rows: pl.DataFrame) -> str:
+        """See `Kind.check_result`."""
+        return ByKey(*self.columns).check_result(rows)
+
+    def read(self, rows: pl.LazyFrame, scope: Scope) -> pl.LazyFrame:
+        """See `ComputedKind.read`."""
+        return scope.looking_back(self.lookback).filter(rows.drop_nulls([*self.columns, self.time]))
+
+    def plan_for(self, inputs: Inputs, scope: Scope) -> Plan:
+        """See `ComputedKind.plan_for`. Rows of the lookback come out again, and are left out."""
+        return dataclass_replace(super().plan_for(inputs, scope), filtered=True)
+
+
+@dataclass(frozen=True)
 class Trailing(ComputedKind):
     """The function looks back only, and no further than `lookback`: from the first change on its result is replaced.
 
@@ -205,26 +259,7 @@ class Trailing(ComputedKind):
 
     def check(self, table: "TableDeclaration") -> None:
         """See `Kind.check`."""
-        require_columns(table, [self.column], table.schema, f"contract {table.contract.__name__}")
-        dtype = table.schema[self.column]
-        if not (dtype.is_integer() or dtype == pl.Date or isinstance(dtype, pl.Datetime)):
-            raise DeclarationError(
-                f"{table.name}: Trailing goes by {self.column!r}, which is {dtype}: name a date, timestamp or whole number"
-            )
-        wanted = int if dtype.is_integer() else timedelta
-        if type(self.lookback) is not wanted:
-            raise DeclarationError(
-                f"{table.name}: lookback={self.lookback!r} does not fit {self.column!r} ({dtype}): give it as {wanted.__name__}"
-            )
-        if self.lookback < wanted():  # type: ignore[operator]
-            raise DeclarationError(
-                f"{table.name}: lookback={self.lookback!r} is negative, and a function that looks ahead is not Trailing: use ByPartition "
-                "or Full"
-            )
-        if dtype == pl.Date and self.lookback != timedelta(days=self.lookback.days):  # type: ignore[union-attr]
-            raise DeclarationError(
-                f"{table.name}: lookback={self.lookback!r} is no number of whole days, and {self.column!r} is a date: round it up"
-            )
+        require_lookback(table, self.column, self.lookback)
         require_key_within(table, (self.column,))
         require_partitions_in_key(table, key_columns(table.contract))
 
@@ -274,6 +309,28 @@ class Full(ComputedKind):
         """See `ComputedKind.scope`."""
         looked_up = any(source.moved for source in inputs.dimensions.values())
         return Everything() if inputs.is_first or inputs.moved or looked_up else Nothing()
+
+
+def require_lookback(table: "TableDeclaration", column: str, lookback: Any) -> None:
+    """Refuse a column that is no time, or a lookback that does not fit it.
+
+    Raises:
+        DeclarationError: So it is.
+    """
+    kind = table.kind.word
+    require_columns(table, [column], table.schema, f"contract {table.contract.__name__}")
+    dtype = table.schema[column]
+    if not (dtype.is_integer() or dtype == pl.Date or isinstance(dtype, pl.Datetime)):
+        raise DeclarationError(f"{table.name}: {kind} goes by {column!r}, which is {dtype}: name a date, timestamp or whole number")
+    wanted = int if dtype.is_integer() else timedelta
+    if type(lookback) is not wanted:
+        raise DeclarationError(f"{table.name}: lookback={lookback!r} does not fit {column!r} ({dtype}): give it as {wanted.__name__}")
+    if lookback < wanted():
+        raise DeclarationError(
+            f"{table.name}: lookback={lookback!r} is negative, and a function that looks ahead is not {kind}: use ByPartition or Full"
+        )
+    if isinstance(lookback, timedelta) and dtype == pl.Date and lookback != timedelta(days=lookback.days):
+        raise DeclarationError(f"{table.name}: lookback={lookback!r} is no number of whole days, and {column!r} is a date: round it up")
 
 
 def require_key_within(table: "TableDeclaration", columns: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from what changed belongs to the kinds of tables, how it is replaced to `replace
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import polars as pl
 
@@ -153,6 +153,61 @@ class Keys(_LooksAtItself):
     def __str__(self) -> str:
         """For messages."""
         return f"{self.keys.height} keys of {', '.join(self.keys.columns)}"
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """The rows of some keys, each from one value of a column to another.
+
+    Attributes:
+        keys: One row a key, each once, without nulls, with the columns `FIRST` and `LAST`, both inclusive.
+        column: A date, a timestamp or a whole number.
+    """
+
+    keys: pl.DataFrame
+    column: str
+
+    FIRST: ClassVar[str] = "__first"
+    LAST: ClassVar[str] = "__last"
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the key."""
+        return [name for name in self.keys.columns if name not in {self.FIRST, self.LAST}]
+
+    @property
+    def is_empty(self) -> bool:
+        """See `Scope.is_empty`."""
+        return not self.keys.height
+
+    def filter(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """See `Scope.filter`; files that are outside of all intervals are not read."""
+        return self._marked(self._near(rows)).filter(self._is_within).drop(self.FIRST, self.LAST)
+
+    def outside(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """See `Scope.outside`."""
+        marked = self._marked(rows.lazy(), how="left").filter(~self._is_within.fill_null(value=False))
+        return marked.drop(self.FIRST, self.LAST).collect()
+
+    def looking_back(self, lookback: Any) -> "Intervals":
+        """See `Scope.looking_back`."""
+        return Intervals(self.keys.with_columns(pl.col(self.FIRST) - lookback), self.column)
+
+    def _near(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        return Keys(self.keys.select(self.columns)).filter(
+            rows.filter(pl.col(self.column).is_between(pl.lit(self.keys[self.FIRST].min()), pl.lit(self.keys[self.LAST].max())))
+        )
+
+    def _marked(self, rows: pl.LazyFrame, how: Literal["inner", "left"] = "inner") -> pl.LazyFrame:
+        return rows.join(self.keys.lazy(), on=self.columns, how=how, maintain_order="left")
+
+    @property
+    def _is_within(self) -> pl.Expr:
+        return pl.col(self.column).is_between(pl.col(self.FIRST), pl.col(self.LAST))
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.column} near the changes of {self.keys.height} keys of {', '.join(self.columns)}"
 
 
 @dataclass(frozen=True)

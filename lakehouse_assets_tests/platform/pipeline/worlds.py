@@ -13,7 +13,7 @@ import polars as pl
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
-from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
+from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByKeyAndTime, ByPartition, Full, Trailing
 from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
@@ -130,6 +130,13 @@ class Days(Contract):
     trailing: int = column()
 
 
+class PartDays(Contract):
+    part: str = column(key=True)
+    day: int = column(key=True)
+    amount: int = column(ge=-2)
+    trailing: int = column()
+
+
 def events(frame: pl.LazyFrame) -> pl.LazyFrame:
     moment = pl.lit(datetime(2026, 1, 1, tzinfo=UTC)).dt.cast_time_unit("us") + pl.duration(days="day")
     return frame.select("part", "version", "amount", valid_from=moment, is_deleted=pl.col("code") == "z")
@@ -159,10 +166,18 @@ def _trailing(frames: list[pl.LazyFrame], lookup: pl.LazyFrame | None) -> pl.Laz
     )
 
 
+def _by_part(frames: list[pl.LazyFrame], lookup: pl.LazyFrame | None) -> pl.LazyFrame:
+    """Of each part every day that an input has, with the sum of its last three days."""
+    named = pl.concat([looked_up(frame, lookup).select("part", "day", "amount") for frame in frames]).drop_nulls(["part", "day"])
+    daily = named.group_by("part", "day").agg(pl.col("amount").sum())
+    near = pl.concat([daily.select("part", pl.col("day") + ahead, trailing="amount") for ahead in range(3)])
+    return daily.join(near.group_by("part", "day").agg(pl.col("trailing").sum()), on=["part", "day"])
+
+
 def functions(inputs: int, *, dimension: bool) -> dict[str, Callable[..., pl.LazyFrame]]:
     """By kind, a function over so many inputs and the dimension or none."""
     parameters = ", ".join([*(f"i{number}" for number in range(inputs)), *(["lookup"] if dimension else [])])
-    scope: dict[str, Any] = {"_sum": _sum, "_trailing": _trailing, "looked_up": looked_up, "events": events, "pl": pl}
+    scope: dict[str, Any] = {"_sum": _sum, "_trailing": _trailing, "_by_part": _by_part, "looked_up": looked_up, "events": events, "pl": pl}
     frames = "[" + ", ".join(f"i{number}" for number in range(inputs)) + "]"
     lookup = "lookup" if dimension else "None"
     bodies = {
@@ -171,6 +186,7 @@ def functions(inputs: int, *, dimension: bool) -> dict[str, Callable[..., pl.Laz
         "changes": f"events(looked_up(i0, {lookup}))",
         "parts": f"_sum({frames}, {lookup}, ['part', 'code'])",
         "days": f"_trailing({frames}, {lookup})",
+        "part_days": f"_by_part({frames}, {lookup})",
     }
     for name, body in bodies.items():
         exec(f"def {name}({parameters}):\n    return {body}", scope)
@@ -194,6 +210,7 @@ def declarations(inputs: int, *, dimension: bool) -> dict[str, TableDeclaration]
         "ByKey": declare("keys", Parts, ByKey("part", "code"), "parts"),
         "ByKey of a coarser key": declare("coarse", Parts, ByKey("part"), "parts"),
         "Trailing": declare("days", Days, Trailing("day", lookback=2), "days"),
+        "ByKeyAndTime": declare("part_days", PartDays, ByKeyAndTime("part", time="day", lookback=2), "part_days"),
         "Full": declare("full", Parts, Full(), "parts"),
     }
     if inputs == 1:

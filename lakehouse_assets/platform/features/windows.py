@@ -1,0 +1,197 @@
+"""Statistics of events over windows of time: how often, how much, how many different, for each entity.
+
+They are the same to the last bit wherever the rows that are read begin, and on any number of threads: sums are of whole numbers. How they
+are declared as a feature set is in `recipes.windows`.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+
+_WINDOW = re.compile(r"([1-9]\d*)(m|h|d|w)")
+_UNITS: Final = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_UNIT_NAMES: Final = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_IS_STEP = "__is_step"
+EVERY_EVENT: Final = "*"
+"""In the place of a value: the events themselves, which can be counted."""
+
+
+def duration_of(text: str) -> timedelta:
+    """The length of a window as it is written: `15m`, `1h`, `30d`, `2w`.
+
+    Raises:
+        ValueError: It is none.
+    """
+    found = _WINDOW.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        raise ValueError(f"{text!r} is no length of a window: write minutes, hours, days or weeks, as '15m', '1h', '30d' or '2w'")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def said(window: str) -> str:
+    """The length of a window in words."""
+    number, unit = window[:-1], _UNIT_NAMES[window[-1]]
+    return f"{number} {unit if number != '1' else unit[:-1]}"
+
+
+@dataclass(frozen=True)
+class Windows:
+    """What is worked out of events.
+
+    Attributes:
+        entity: The columns that identify what the events are about.
+        time: The column of their time (UTC).
+        windows: Lengths of windows, as `1h` or `30d`.
+        values: By column, the statistics of it, of `STATISTICS`; `*` stands for the events themselves.
+        every: None: a row at each event, over the events up to it, those of the same time included: (time - window, time]. Else the length of
+            a step: a row at the end of each step, over the events before it: [end - window, end).
+        decimals: Digits after the point that count in sums, means and deviations.
+    """
+
+    entity: tuple[str, ...]
+    time: str
+    windows: tuple[str, ...]
+    values: Mapping[str, tuple[str, ...]]
+    every: str | None = None
+    decimals: int = 4
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest window."""
+        return max(map(duration_of, self.windows))
+
+    @property
+    def lookback(self) -> timedelta:
+        """How far before a row it depends on events."""
+        return self.longest if self.every is None else self.longest + duration_of(self.every)
+
+    def columns(self) -> dict[str, tuple[str, str, str]]:
+        """The columns that are worked out, each with its value, statistic and window."""
+        return {
+            f"{statistic if value == EVERY_EVENT else f'{value}_{statistic}'}_{window}": (value, statistic, window)
+            for window in self.windows
+            for value, statistics in self.values.items()
+            for statistic in statistics
+        }
+
+    def compute(self, events: pl.LazyFrame) -> pl.LazyFrame:
+        """The statistics.
+
+        Events without an entity or a time are left out. So are values that are null or no finite number. Of events at one time, `first` is the
+        smallest and `last` the largest, compared by the values in their order.
+
+        A step counts as over when an event came that is not before its end. An entity has a row for each step whose longest window has one of
+        its events, and one more when that has run empty, so that old numbers do not stay.
+
+        Returns:
+            One row for each entity and time, with `known_at`, which is that time. Counts and sums are 0 where a window has no event, the
+            others are null.
+        """
+        used = [name for name in self.values if name != EVERY_EVENT]
+        key = [*self.entity, self.time]
+        schema = events.collect_schema()
+        rows = events.select(*key, *(_finite(name, schema) for name in used)).drop_nulls(key)
+        closed = "right"
+        if self.every is not None:
+            closed = "left"
+            rows = pl.concat([rows.with_columns(pl.lit(value=False).alias(_IS_STEP)), self._steps(rows)], how="diagonal")
+        rows = rows.sort(*key, *used, nulls_last=True)
+        results = [rows.select(*key, *([] if self.every is None else [_IS_STEP]))]
+        for window in self.windows:
+            period = duration_of(window)
+            rolled = rows.rolling(self.time, period=period, closed=closed, group_by=list(self.entity)).agg(  # type: ignore[arg-type]
+                self._statistic(*what).alias(name) for name, what in self.columns().items() if what[2] == window
+            )
+            results.append(rolled.drop(key))
+        # Each has the rows of the first, in its order: they are sorted by entity and time.
+        wide = pl.concat(results, how="horizontal")
+        wide = wide if self.every is None else wide.filter(_IS_STEP).drop(_IS_STEP)
+        return wide.unique(key, keep="first", maintain_order=True).with_columns(pl.col(self.time).alias("known_at"))
+
+    def _steps(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+        """The ends of the steps that are over, of each entity that has events in its longest window, or had before the last step."""
+        step = duration_of(self.every or "")
+        following = pl.int_ranges(0, self.longest // step + 1)
+        first = self._epoch_floor(step) + step
+        newest = rows.select(pl.col(self.time).max().alias("__newest"))
+        return (
+            rows.select(*self.entity, first.alias(self.time))
+            .unique()
+            .with_columns(following.alias("__step"))
+            .explode("__step")
+            .select(*self.entity, pl.col(self.time) + pl.col("__step") * step)
+            .unique()
+            .join(newest, how="cross")
+            .filter(pl.col(self.time) <= pl.col("__newest"))
+            .select(*self.entity, self.time, pl.lit(value=True).alias(_IS_STEP))
+        )
+
+    def _epoch_floor(self, step: timedelta) -> pl.Expr:
+        micros = step // timedelta(microseconds=1)
+        moment = pl.col(self.time)
+        return (moment.dt.epoch("us") // micros * micros).cast(TIMESTAMP)
+
+    def _statistic(self, value: str, statistic: str, window: str) -> pl.Expr:  # noqa: ARG002 the window is that of the group
+        if value == EVERY_EVENT:
+            return (pl.len() if self.every is None else (~pl.col(_IS_STEP)).sum()).cast(pl.Int64)
+        return STATISTICS[statistic](pl.col(value), self.decimals)
+
+
+def _finite(name: str, schema: pl.Schema) -> pl.Expr:
+    value = pl.col(name)
+    return pl.when(value.is_finite()).then(value).alias(name) if schema.get(name, pl.Null()).is_float() else value
+
+
+def _whole(value: pl.Expr, decimals: int) -> pl.Expr:
+    return (value.cast(pl.Float64) * 10.0**decimals).round().cast(pl.Int64).cast(pl.Int128)
+
+
+def _sum(value: pl.Expr, decimals: int) -> pl.Expr:
+    return _whole(value, decimals).sum().cast(pl.Float64) / 10.0**decimals
+
+
+def _mean(value: pl.Expr, decimals: int) -> pl.Expr:
+    return pl.when(value.count() > 0).then(_sum(value, decimals) / value.count())
+
+
+def _std(value: pl.Expr, decimals: int) -> pl.Expr:
+    """Sample standard deviation; null with fewer than two values, and where squares would not fit into 128 bits."""
+    whole, count = _whole(value, decimals), value.count().cast(pl.Int128)
+    # count * sum of squares - square of the sum, in whole numbers: exact.
+    spread = count * (whole * whole).sum() - whole.sum() * whole.sum()
+    fits = whole.abs().max().cast(pl.Float64) * count.cast(pl.Float64) < math.sqrt(2.0**126)
+    divisor = (count * (count - 1)).cast(pl.Float64)
+    return pl.when((count > 1) & fits).then((spread.cast(pl.Float64) / divisor).sqrt() / 10.0**decimals)
+
+
+STATISTICS: Final[Mapping[str, Callable[[pl.Expr, int], pl.Expr]]] = {
+    "count": lambda value, _: value.count().cast(pl.Int64),
+    "distinct": lambda value, _: value.drop_nulls().n_unique().cast(pl.Int64),
+    "sum": _sum,
+    "mean": _mean,
+    "std": _std,
+    "min": lambda value, _: value.min(),
+    "max": lambda value, _: value.max(),
+    "first": lambda value, _: value.drop_nulls().first(),
+    "last": lambda value, _: value.drop_nulls().last(),
+}
+"""The statistics of a value in a window, by their names; the number is that of decimals that count."""
+
+NUMERIC: Final = frozenset({"sum", "mean", "std"})
+"""The statistics that need numbers."""
+
+
+def type_of(statistic: str, value: Any) -> tuple[Any, bool]:
+    """The type of a statistic of a value of some type, and whether it may be null."""
+    if statistic in {"count", "distinct"}:
+        return int, False
+    if statistic == "sum":
+        return float, False
+    return (float if statistic in NUMERIC else value), True
