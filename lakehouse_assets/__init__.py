@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lakehouse_assets.client import open_lakehouse
     from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
-    from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
+    from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByKeyAndTime, ByPartition, Full, Trailing
     from lakehouse_assets.platform.declarations.features import feature_set
     from lakehouse_assets.platform.declarations.feeds import feed
     from lakehouse_assets.platform.declarations.models import model, predictions
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
     from lakehouse_assets.platform.quality.identity import with_line_id
     from lakehouse_assets.platform.recipes.forecast import forecast
+    from lakehouse_assets.platform.recipes.windows import window_features
 
 _PLATFORM = f"{__name__}.platform"
 _DECLARATIONS = f"{_PLATFORM}.declarations"
@@ -61,12 +62,14 @@ _MODULES = {
     "SCD2": f"{_DECLARATIONS}.change_kinds",
     "ByPartition": f"{_DECLARATIONS}.computed_kinds",
     "ByKey": f"{_DECLARATIONS}.computed_kinds",
+    "ByKeyAndTime": f"{_DECLARATIONS}.computed_kinds",
     "Trailing": f"{_DECLARATIONS}.computed_kinds",
     "Full": f"{_DECLARATIONS}.computed_kinds",
     "feature_set": f"{_DECLARATIONS}.features",
     "model": f"{_DECLARATIONS}.models",
     "predictions": f"{_DECLARATIONS}.models",
     "forecast": f"{_PLATFORM}.recipes.forecast",
+    "window_features": f"{_PLATFORM}.recipes.windows",
     "open_lakehouse": f"{__name__}.client",
 }
 """The module of each public name."""
@@ -97,12 +100,14 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "SCD2",
     "ByPartition",
     "ByKey",
+    "ByKeyAndTime",
     "Trailing",
     "Full",
     "feature_set",
     "model",
     "predictions",
     "forecast",
+    "window_features",
     "open_lakehouse",
 ]
 

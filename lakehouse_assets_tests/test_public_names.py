@@ -39,12 +39,14 @@ PUBLIC = [
     "SCD2",
     "ByPartition",
     "ByKey",
+    "ByKeyAndTime",
     "Trailing",
     "Full",
     "feature_set",
     "model",
     "predictions",
     "forecast",
+    "window_features",
     "open_lakehouse",
 ]
 HEAVY = ("dagster", "mlflow", "pandas", "pandera", "lightgbm", "matplotlib", "scipy")
@@ -136,7 +138,7 @@ def test_a_command_that_reads_loads_no_dagster_no_mlflow_no_pandas(root, words):
     assert not loaded_by("from lakehouse_assets.cli.main import main\nmain()", root, words) & set(HEAVY)
 
 
-@pytest.mark.parametrize("words", [["status"], ["models"], ["doctor"], ["quarantine"], ["run", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["status"], ["models"], ["features"], ["doctor"], ["quarantine"], ["run", "--help"]], ids=" ".join)
 def test_a_command_that_reports_loads_no_dagster_and_no_mlflow(root, words):
     assert not loaded_by("from lakehouse_assets.cli.main import main\nmain()", root, words) & {"dagster", "mlflow"}
 

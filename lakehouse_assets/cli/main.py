@@ -11,6 +11,7 @@ import click
 
 from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
+from lakehouse_assets.cli.features import features
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
 from lakehouse_assets.cli.new import new
@@ -93,7 +94,7 @@ def dev(host: str | None, port: int | None, mlflow_port: int | None, mlflow: boo
 
 
 _VERBS = (new, land, run, train, status, show, history, sql, export, doctor, restore, maintenance, dev, settings, completion)
-_NOUNS = (files, quarantine, contracts, models, runs)
+_NOUNS = (files, quarantine, contracts, features, models, runs)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.contracts import Contracts
+from lakehouse_assets.client.features import Features
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
 from lakehouse_assets.client.quarantine import Quarantine
@@ -135,6 +136,11 @@ class Client:
     def contracts(self) -> Contracts:
         """The contracts of the declared tables."""
         return Contracts(self.context)
+
+    @property
+    def features(self) -> Features:
+        """The declared feature sets."""
+        return Features(self.context)
 
     @property
     def models(self) -> Models:

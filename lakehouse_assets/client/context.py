@@ -21,6 +21,7 @@ from lakehouse_assets.settings import Settings
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
+    from lakehouse_assets.platform.declarations.features import FeatureSet
     from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
     from lakehouse_assets.platform.declarations.loading import Loaded
     from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -130,6 +131,14 @@ class Context:
             LookupError: No product declares it.
         """
         return self._declared("model", name, {asset.name: asset for asset in self.models})
+
+    def feature_set(self, name: str) -> "FeatureSet":
+        """A declared feature set.
+
+        Raises:
+            LookupError: No product declares it.
+        """
+        return self._declared("feature set", name, {one.name: one for one in self.loaded.catalog.feature_sets})
 
     @property
     def tables(self) -> "list[TableDeclaration]":

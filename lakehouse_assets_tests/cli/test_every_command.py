@@ -89,6 +89,8 @@ COMMANDS = {
     ("maintenance", "--dry-run"): (BRONZE, SILVER),
     ("sql", f"select id, note from {SILVER}"): HOSTILE,
     ("models",): (),
+    ("features",): (),
+    ("features", "uses", "note"): (SILVER,),
     ("settings",): ("LAKEHOUSE_SHOW_PERSONAL",),
 }
 
@@ -130,6 +132,8 @@ def test_json_of_a_command_is_valid(call, words):
         (("export", SILVER, "nowhere/x.csv"), "there is no folder"),
         (("contracts", "show", "measurements"), "no product declares a table with a contract"),
         (("land", "measurement", "x.csv"), "did you mean measurements?"),
+        (("features", "show", "levels"), "no product declares a feature set 'levels'"),
+        (("features", "uses", "nte"), "did you mean note?"),
         (("files", "ignore", "a[/b].csv", "--reason", "x"), "needs no decision (read)"),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, tuple) else "",

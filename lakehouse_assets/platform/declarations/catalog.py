@@ -1,6 +1,6 @@
 """All declarations of a lakehouse together, in the order of the graph. How they are checked against each other is in `checks`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -9,6 +9,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest_or_all
 from lakehouse_assets.platform.declarations.checks import problems, waits_for
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -61,6 +62,11 @@ class Catalog:
         return self._of(TableDeclaration)
 
     @cached_property
+    def feature_sets(self) -> list[FeatureSet]:
+        """The feature sets."""
+        return self._of(FeatureSet)
+
+    @cached_property
     def models(self) -> list[ModelDeclaration]:
         """The models."""
         return self._of(ModelDeclaration)
@@ -83,6 +89,22 @@ class Catalog:
     def readers(self, name: str) -> list[Declaration]:
         """The declarations that read a table."""
         return [one for one in self.declarations if name in one.sources()]
+
+    def made_of(self, names: Iterable[str]) -> list[Declaration]:
+        """These declarations and all that read them, also by way of others, in order."""
+        found = set(names)
+        for one in self.in_order:
+            if found.intersection(one.sources()):
+                found.add(one.name)
+        return [one for one in self.in_order if one.name in found]
+
+    def needed_for(self, names: Iterable[str]) -> list[Declaration]:
+        """These declarations and all that they read, also by way of others, in order."""
+        found = set(names)
+        for one in reversed(self.in_order):
+            if one.name in found:
+                found.update(one.sources())
+        return [one for one in self.in_order if one.name in found]
 
     @cached_property
     def _by_name(self) -> dict[str, Declaration]:

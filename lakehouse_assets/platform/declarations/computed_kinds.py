@@ -190,7 +190,7 @@ class ByKey(ComputedKind):
 
 @dataclass(frozen=True)
 class ByKeyAndTime(ComputedKind):
-    """The function looks at one key at a time, and back no further than `lookback`: of each key that changed, the rows near it are replaced.
+    """The function looks at one key at a time, and back by `lookback` at most: of each key that changed, the rows near it are replaced.
 
     The function is given of each such key the rows from its first change on, less the lookback, to the lookback after its last change: no
     other row can have changed.

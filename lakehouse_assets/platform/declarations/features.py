@@ -212,6 +212,11 @@ class FeatureSet(TableDeclaration):
         for name, value in self.defaults.items():
             self._check_default(name, value)
 
+    @staticmethod
+    def version_of(table: Table) -> int | None:
+        """The version of the stored rows, as `feature_set_version` has it; None while there are none."""
+        return table.cursor(_VERSION) if table.exists() else None
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The feature columns: those of the contract besides entity, event time and `known_at`."""

@@ -50,8 +50,8 @@ class Windows:
         time: The column of their time (UTC).
         windows: Lengths of windows, as `1h` or `30d`.
         values: By column, the statistics of it, of `STATISTICS`; `*` stands for the events themselves.
-        every: None: a row at each event, over the events up to it, those of the same time included: (time - window, time]. Else the length of
-            a step: a row at the end of each step, over the events before it: [end - window, end).
+        every: None: a row at each event, over the events up to it, those of the same time included: (time - window, time]. Else the length
+            of a step: a row at the end of each step, over the events before it: [end - window, end).
         decimals: Digits after the point that count in sums, means and deviations.
     """
 
@@ -84,11 +84,11 @@ class Windows:
     def compute(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """The statistics.
 
-        Events without an entity or a time are left out. So are values that are null or no finite number. Of events at one time, `first` is the
-        smallest and `last` the largest, compared by the values in their order.
+        Events without an entity or a time are left out. So are values that are null or no finite number. Of events at one time, `first` is
+        the smallest and `last` the largest, compared by the values in their order.
 
-        A step counts as over when an event came that is not before its end. An entity has a row for each step whose longest window has one of
-        its events, and one more when that has run empty, so that old numbers do not stay.
+        A step counts as over when an event came that is not before its end. An entity has a row for each step whose longest window has one
+        of its events, and one more when that has run empty, so that old numbers do not stay.
 
         Returns:
             One row for each entity and time, with `known_at`, which is that time. Counts and sums are 0 where a window has no event, the

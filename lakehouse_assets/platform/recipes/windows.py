@@ -59,10 +59,10 @@ def window_features(
         entity: Its columns that identify what the features are about: texts, unless `types` says otherwise.
         time: Its column of timestamps.
         windows: Lengths, as `("1h", "1d", "30d")`: minutes (m), hours, days, weeks (w).
-        values: By column, what is worked out: count, distinct, sum, mean, std, min, max, first, last. `"*"` stands for the events themselves,
-            which can be counted. The columns are named `amount_sum_30d`, and `count_30d` for `"*"`.
-        every: None: a row at each event, over the events up to it, itself and those of the same time included. Else the length of a step, as
-            `"1d"`: a row at the end of each step that is over, over the events before it; with a window of the same length they do not
+        values: By column, what is worked out: count, distinct, sum, mean, std, min, max, first, last. `"*"` stands for the events
+            themselves, which can be counted. The columns are named `amount_sum_30d`, and `count_30d` for `"*"`.
+        every: None: a row at each event, over the events up to it, itself and those of the same time included. Else the length of a step,
+            as `"1d"`: a row at the end of each step that is over, over the events before it; with a window of the same length they do not
             overlap (tumbling), with a longer one they do (sliding). Steps are counted from 1970-01-01 UTC; windows are multiples of them.
         types: Types of columns: of the entity if it is no text, of values if they are no numbers, as `{"customer": int, "device": str}`.
         where: Which events count.
@@ -138,28 +138,32 @@ def _check(name: str, what: Windows, types: Mapping[str, type]) -> None:
         if not given:
             raise DeclarationError(f"{name}: {parameter} is empty: name at least one")
     require_once(name, "entity with time", (*what.entity, what.time))
-    for parameter, lengths in (("windows", what.windows), ("every", () if what.every is None else (what.every,))):
-        for length in lengths:
-            try:
-                duration_of(length)
-            except ValueError as error:
-                raise DeclarationError(f"{name}: {parameter}: {error}") from error
+    for length in (*what.windows, *(() if what.every is None else (what.every,))):
+        try:
+            duration_of(length)
+        except ValueError as error:
+            raise DeclarationError(f"{name}: {'windows' if length in what.windows else 'every'}: {error}") from error
     if what.every is not None and (odd := [one for one in what.windows if duration_of(one) % duration_of(what.every)]):
         raise DeclarationError(f"{name}: the window {odd[0]} is no multiple of every={what.every!r}: give windows that are whole steps")
-    if not 0 <= what.decimals <= 9:  # noqa: PLR2004 more leave no room for the number itself
+    if not 0 <= what.decimals <= 9:  # more leave no room for the number itself
         raise DeclarationError(f"{name}: decimals={what.decimals!r} is no number of digits from 0 to 9")
     own = {*what.entity, *what.values}
     for key in types:
         if key not in own:
-            raise DeclarationError(f"{name}: types names {key!r}, which is neither entity nor value.{nearest_or_all(key, own)}")
+            raise DeclarationError(f"{name}: types names {key!r}, which is neither entity nor value{nearest_or_all(key, own)}")
+    _check_statistics(name, what, types)
+    if taken := [one for one in what.columns() if one in {*what.entity, what.time}]:
+        raise DeclarationError(f"{name}: the statistics have a column {taken[0]} themselves: rename that of the events")
+
+
+def _check_statistics(name: str, what: Windows, types: Mapping[str, type]) -> None:
     for value, statistics in what.values.items():
         for statistic in statistics:
             known = ("count",) if value == EVERY_EVENT else STATISTICS
             if statistic not in known:
                 raise DeclarationError(f"{name}: values has no statistic {statistic!r} for {value}{nearest_or_all(statistic, known)}")
             if statistic in NUMERIC and types.get(value, float) not in {int, float}:
+                given = types[value].__name__
                 raise DeclarationError(
-                    f"{name}: {statistic} of {value} needs numbers, and types says {types[value].__name__}: use count, distinct, first or last"
+                    f"{name}: {statistic} of {value} needs numbers, and types says {given}: use count, distinct, first or last"
                 )
-    if taken := [one for one in what.columns() if one in {*what.entity, what.time}]:
-        raise DeclarationError(f"{name}: the statistics have a column {taken[0]} themselves: rename that of the events")

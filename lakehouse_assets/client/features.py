@@ -1,0 +1,124 @@
+"""Feature sets: what there is, what their columns mean, and what uses what, from a column to predictions and back."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from lakehouse_assets.client.context import Context
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.declarations.base import Declaration
+    from lakehouse_assets.platform.declarations.catalog import Catalog
+    from lakehouse_assets.platform.declarations.features import FeatureSet
+
+Values = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Features:
+    """The declared feature sets of a root."""
+
+    context: Context
+
+    def list(self) -> Values:
+        """Every feature set, with `entity`, `event_time`, `ttl_seconds`, `defaults`, `known_ahead`, `version`, `rows`, `newest`, `owner`.
+
+        `version` is the number of the code that computed the newest rows, `rows` counts all that are stored, revisions and earlier versions
+        among them, and `newest` is the newest event time; the three are None while the set has not been computed.
+        """
+        return [self._summary(one) for one in self._catalog.feature_sets]
+
+    def show(self, feature_set: str) -> dict[str, Any]:
+        """What `list` says of a feature set, with `description`, `columns`, what it `reads`, and the `models` and `predictions` of it.
+
+        Raises:
+            LookupError: No product declares the feature set.
+        """
+        one = self.context.feature_set(feature_set)
+        from lakehouse_assets.platform.quality.contract import columns_of
+
+        columns: Values = [
+            {
+                "name": info.name,
+                "type": str(info.dtype),
+                "is_feature": info.name in one.columns,
+                "default": one.defaults.get(info.name),
+                "personal": info.personal,
+                "description": info.description,
+            }
+            for info in columns_of(one.contract)
+        ]
+        users = self._users([one.name])
+        return self._summary(one) | {"description": one.description, "columns": columns, "reads": [*one.sources()], **users}
+
+    def uses(self, name: str) -> dict[str, Any]:
+        """What a column, a table, a model or a prediction table is used by, and what a model or a prediction table is made of.
+
+        Args:
+            name: A column (`amount`), a column of one table (`sales.silver.payments.amount`), or the name of a table or model.
+
+        Returns:
+            `name`; `tables`: those that have the column, or the one of the name; `feature_sets`, `models` and `predictions`: what reads
+            them, also by way of other tables; of a model or a prediction table also the feature sets that it is made of. Nobody
+            knows which columns a function reads: what reads a table counts as a user of each of its columns.
+
+        Raises:
+            LookupError: No declared table has the column, and nothing has the name.
+        """
+        catalog = self._catalog
+        having = self._tables_of(name)
+        users = self._users(having)
+        scored = {one.name for one in [*catalog.models, *(table for table in catalog.tables if table.scored_by)]}
+        if scored.intersection(having):
+            needed = {one.name for one in catalog.needed_for(having)}
+            users["feature_sets"] = [one.name for one in catalog.feature_sets if one.name in needed]
+        return {"name": name, "tables": having, **users}
+
+    def _tables_of(self, name: str) -> "Sequence[str]":
+        catalog = self._catalog
+        if catalog.get(name) is not None:
+            return [name]
+        table, _, column = name.rpartition(".")
+        having = [one for one, schema in catalog.schemas.items() if column in schema and table in {"", one}]
+        if having:
+            return having
+        known = {*(one.name for one in self.context.declarations), *(column for schema in catalog.schemas.values() for column in schema)}
+        near = self.context.unknown_name(name, known)
+        raise LookupError(f"no declared table has the column {name!r}, and no table or model that name{near}")
+
+    def _users(self, names: "Sequence[str]") -> dict[str, "Sequence[str]"]:
+        catalog = self._catalog
+        users = {one.name for one in catalog.made_of(names)}
+
+        def among(declarations: "Sequence[Declaration]") -> "Sequence[str]":
+            return sorted(one.name for one in declarations if one.name in users)
+
+        return {
+            "feature_sets": among(catalog.feature_sets),
+            "models": among(catalog.models),
+            "predictions": among([one for one in catalog.tables if one.scored_by]),
+        }
+
+    def _summary(self, one: "FeatureSet") -> dict[str, Any]:
+        stored = self.context.root.lakehouse.table(one.name)
+        exists = stored.exists()
+        newest: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows.select(pl.col(one.event_time).max())  # noqa: E731
+        return {
+            "feature_set": one.name,
+            "entity": [*one.entity],
+            "event_time": one.event_time,
+            "ttl_seconds": None if one.ttl is None else one.ttl / timedelta(seconds=1),
+            "defaults": dict(one.defaults),
+            "known_ahead": one.known_ahead,
+            "version": one.version_of(stored),
+            "rows": stored.count() if exists else None,
+            "newest": self.context.reader.scan(one.name, choose=newest, what="features").collect().item() if exists else None,
+            "owner": one.owner,
+        }
+
+    @property
+    def _catalog(self) -> "Catalog":
+        return self.context.loaded.catalog
