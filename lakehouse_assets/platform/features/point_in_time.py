@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.features.timeline import NONE, Flags, Numbers, Revisions, Timeline
+from lakehouse_assets.platform.features.timeline import NONE, Arrivals, Flags, Numbers, Timeline
 from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, without_retracted
 
 ASSUMED: Final = "known_at_assumed"
@@ -39,7 +39,7 @@ class FeatureRows:
         entity: Columns that name the entity, here and in the labels.
         event_time: Column that says for when a value holds: a date counts from its beginning on (UTC).
         ttl: A row whose event time is older than this at the label's time is not used; None: none is too old.
-        defaults: By column (without the prefix) what stands where there would be a null.
+        defaults: By column (without the prefix) the value for labels that find no row. A null in a row that is found stays.
         prefix: Stands before the names of the values in the result.
         columns: The values that are taken, in this order; None: all.
     """
@@ -125,7 +125,8 @@ def join_as_of(
             KNOWN_AT,
             pl.col(ASSUMED).fill_null(value=False) if ASSUMED in taken.columns else pl.lit(value=False).alias(ASSUMED),
         )
-        rows = rows.hstack([_filled(taken[value], feature).alias(feature.prefix + value) for value in values])
+        absent = taken[KNOWN_AT].is_null()
+        rows = rows.hstack([_filled(taken[value], absent, feature).alias(feature.prefix + value) for value in values])
     return Joined(rows, MappingProxyType(found))
 
 
@@ -207,12 +208,12 @@ def _stamps(feature: FeatureRows, schema: pl.Schema) -> tuple[str, ...]:
     return (feature.event_time, KNOWN_AT, *([ASSUMED] if ASSUMED in schema else []))
 
 
-def _filled(values: pl.Series, feature: FeatureRows) -> pl.Series:
+def _filled(values: pl.Series, absent: pl.Series, feature: FeatureRows) -> pl.Series:
     default = feature.defaults.get(values.name)
     if default is None:
         return values
     try:
-        return values.fill_null(pl.Series([default]).cast(values.dtype, strict=True).item())
+        return values.zip_with(~absent, pl.Series([default]).cast(values.dtype, strict=True))
     except (pl.exceptions.PolarsError, TypeError, OverflowError) as error:
         raise JoinError(f"{feature.name}: the default {default!r} of {values.name} is no {values.dtype}: give one of its type") from error
 
@@ -310,7 +311,7 @@ class _Search:
             return frame[chosen].select(pl.col(name).alias(f"value {number:05}") for number, name in enumerate(decisive))
 
         begins = np.maximum(happened, known) if self.when_known else happened
-        return _Part(frame, event, Timeline.of(Revisions(frame[_ENTITY].to_numpy().astype(np.int64), begins, happened, known, gone, ties)))
+        return _Part(frame, event, Timeline.of(Arrivals(frame[_ENTITY].to_numpy().astype(np.int64), begins, happened, known, gone, ties)))
 
 
 @dataclass(frozen=True)

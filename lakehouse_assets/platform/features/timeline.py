@@ -21,7 +21,7 @@ _SHIFT = np.uint64(32)
 
 
 @dataclass(frozen=True)
-class Revisions:
+class Arrivals:
     """Rows in any order, each with one number in every array.
 
     Attributes:
@@ -56,7 +56,7 @@ class Timeline:
     rows: Numbers
 
     @classmethod
-    def of(cls, given: Revisions) -> "Timeline":
+    def of(cls, given: Arrivals) -> "Timeline":
         """At a time the row counts that has the newest `event` among those that have begun, of its revisions the newest by `known`.
 
         A row that is retracted takes those of its entity and event that were known before it away.
@@ -87,7 +87,7 @@ class Timeline:
         return np.where(found, self.rows[place] if len(self.rows) else NONE, NONE)
 
 
-def _in_order(rows: Numbers, same: Flags, times: Numbers, given: Revisions) -> Numbers:
+def _in_order(rows: Numbers, same: Flags, times: Numbers, given: Arrivals) -> Numbers:
     """The rows of one entity that begin at one time, put in the order of event, known and ties; those that begin alone stay."""
     equal = same.copy()
     equal[1:-1] &= times[1:] == times[:-1]
@@ -112,7 +112,7 @@ def _in_order(rows: Numbers, same: Flags, times: Numbers, given: Revisions) -> N
     return result
 
 
-def _answers(rows: Numbers, owner: Numbers, same: Flags, given: Revisions) -> Numbers:
+def _answers(rows: Numbers, owner: Numbers, same: Flags, given: Arrivals) -> Numbers:
     """For each place in the order of entity and beginning the row that counts from there on."""
     happened = given.event[rows]
     late = np.zeros(len(rows), dtype=bool)

@@ -144,7 +144,7 @@ def test_several_feature_sets_with_prefix_defaults_and_an_entity_from_another_se
     labels = pl.DataFrame({"order": [2, 1, 3], "at": [START] * 3})
     found = join_as_of(labels, [orders, cards], at="at").rows
     assert found.columns == ["order", "at", "card", "amount", "card_amount", "card_note"]
-    assert found["amount"].to_list() == [0.0, 1.5, 0.0]
+    assert found["amount"].to_list() == [None, 1.5, 0.0], "what is not known of a known order stays so"
     assert found["card_amount"].to_list() == [0, 7, 0]
     assert found["card_note"].to_list() == [None, "seen", None]
 
