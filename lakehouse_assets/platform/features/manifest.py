@@ -62,7 +62,8 @@ class JoinedFeatures:
 
     Attributes:
         name: Of its table.
-        code: Digest of the function and contract that compute it.
+        version: Which of its versions was read; None if it has none.
+        code: Digest of the function and columns that its declaration has now.
         entity: The columns that it was joined by, besides the time.
         event_time: Its column.
         ttl_seconds: Its time to live; None: without end.
@@ -73,6 +74,7 @@ class JoinedFeatures:
     """
 
     name: str
+    version: int | None
     code: str
     entity: tuple[str, ...]
     event_time: str

@@ -14,10 +14,8 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.features.timeline import NONE, Arrivals, Flags, Numbers, Timeline
-from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, without_retracted
+from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, KNOWN_AT_ASSUMED, OWN_COLUMNS, without_retracted
 
-ASSUMED: Final = "known_at_assumed"
-"""Column of feature sets: whether `known_at` is not when the row came, but when its event time ended."""
 ROWS_AT_ONCE: Final = 4_000_000
 """Feature rows that are held in memory at once, where a single entity has no more."""
 _MOMENT: Final = pl.Datetime("us", "UTC")
@@ -35,7 +33,8 @@ class FeatureRows:
 
     Attributes:
         name: Of the table, for messages.
-        rows: All revisions: `entity`, `event_time`, `known_at` (UTC), perhaps `is_retracted` and `known_at_assumed`, and values.
+        rows: All revisions of one version, as `known_at.of_version` gives them: `entity`, `event_time`, `known_at` (UTC), perhaps
+            `is_retracted` and `known_at_assumed`, and values.
         entity: Columns that name the entity, here and in the labels.
         event_time: Column that says for when a value holds: a date counts from its beginning on (UTC).
         ttl: A row whose event time is older than this at the label's time is not used; None: none is too old.
@@ -63,7 +62,7 @@ class FeatureRows:
         missing = [name for name in dict.fromkeys(wanted) if name not in schema]
         if missing:
             raise JoinError(f"{self.name} has no column {', '.join(missing)}: it has {', '.join(schema)}")
-        own = {*self.entity, self.event_time, KNOWN_AT, IS_RETRACTED, ASSUMED}
+        own = {*self.entity, self.event_time, KNOWN_AT, *OWN_COLUMNS}
         return tuple(name for name in schema if name not in own) if self.columns is None else self.columns
 
 
@@ -123,7 +122,9 @@ def join_as_of(
         found[feature.name] = taken.select(
             pl.col(feature.event_time).alias("event_time"),
             KNOWN_AT,
-            pl.col(ASSUMED).fill_null(value=False) if ASSUMED in taken.columns else pl.lit(value=False).alias(ASSUMED),
+            pl.col(KNOWN_AT_ASSUMED).fill_null(value=False)
+            if KNOWN_AT_ASSUMED in taken.columns
+            else pl.lit(value=False).alias(KNOWN_AT_ASSUMED),
         )
         absent = taken[KNOWN_AT].is_null()
         rows = rows.hstack([_filled(taken[value], absent, feature).alias(feature.prefix + value) for value in values])
@@ -205,7 +206,7 @@ def _check(feature: FeatureRows, schema: pl.Schema, labels: pl.DataFrame, values
 
 
 def _stamps(feature: FeatureRows, schema: pl.Schema) -> tuple[str, ...]:
-    return (feature.event_time, KNOWN_AT, *([ASSUMED] if ASSUMED in schema else []))
+    return (feature.event_time, KNOWN_AT, *([KNOWN_AT_ASSUMED] if KNOWN_AT_ASSUMED in schema else []))
 
 
 def _filled(values: pl.Series, absent: pl.Series, feature: FeatureRows) -> pl.Series:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Any
 
 import polars as pl
 
@@ -20,9 +19,8 @@ from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read
 from lakehouse_assets.platform.features.content_digest import content_digest
 from lakehouse_assets.platform.features.labels import Labels, TrainingSetError
 from lakehouse_assets.platform.features.manifest import JoinedFeatures, Manifest, PinnedTables
-from lakehouse_assets.platform.features.point_in_time import ASSUMED, FeatureRows, Joined, join_as_of
-from lakehouse_assets.platform.quality.contract import schema_of
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT
+from lakehouse_assets.platform.features.point_in_time import FeatureRows, Joined, join_as_of
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, KNOWN_AT_ASSUMED, VERSION, of_version
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -36,6 +34,7 @@ class LabelledExamples:
         features: The feature sets, joined in this order. The entity of one may be a value of another one before it.
         prefixes: By the name of a feature set what stands before the names of its columns.
         without: Columns of feature sets that are no inputs. The entities of feature sets never are.
+        versions: By the name of a feature set the version that is read; by default the newest that the table has.
 
     Raises:
         DeclarationError: It cannot be meant.
@@ -45,6 +44,7 @@ class LabelledExamples:
     features: tuple[FeatureSet, ...]
     prefixes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     without: tuple[str, ...] = ()
+    versions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
@@ -52,9 +52,10 @@ class LabelledExamples:
         require_once(where, "features", tuple(names))
         if not names:
             raise DeclarationError(f"{where} has no features: name at least one feature set")
-        for name in self.prefixes:
-            if name not in names:
-                raise DeclarationError(f"{where}: prefixes names {name}, which is none of its feature sets.{nearest(name, names)}")
+        for parameter, given in (("prefixes", self.prefixes), ("versions", self.versions)):
+            for name in given:
+                if name not in names:
+                    raise DeclarationError(f"{where}: {parameter} names {name}, which is none of its feature sets.{nearest(name, names)}")
         columns = [column for feature in self.features for column in self.columns_of(feature)]
         require_once(where, "columns of its feature sets (give one a prefix in prefixes=)", tuple(columns))
         for name in self.without:
@@ -120,22 +121,26 @@ class LabelledExamples:
         """One feature set as a side of the join."""
         return FeatureRows(
             feature.name,
-            read(feature.name),
+            of_version(read(feature.name), self.version_of(feature, read)),
             feature.entity,
             feature.event_time,
             feature.ttl,
-            self.defaults_of(feature),
+            feature.defaults,
             self.prefixes.get(feature.name, ""),
-            _values(feature),
+            feature.columns,
         )
 
-    def defaults_of(self, feature: FeatureSet) -> Mapping[str, Any]:
-        """By column, what stands for labels of which a feature set knows nothing."""
-        return getattr(feature, "defaults", {})
+    def version_of(self, feature: FeatureSet, read: Read) -> int | None:
+        """Which version of a feature set is read; None if its table has no versions, or no rows."""
+        rows = read(feature.name)
+        if feature.name in self.versions or VERSION not in rows.collect_schema():
+            return self.versions.get(feature.name)
+        newest: int | None = rows.select(pl.col(VERSION).max()).collect(engine="streaming").item()
+        return newest
 
     def columns_of(self, feature: FeatureSet) -> tuple[str, ...]:
         """The columns that come from one of the feature sets."""
-        return tuple(self.prefixes.get(feature.name, "") + name for name in _values(feature))
+        return tuple(self.prefixes.get(feature.name, "") + name for name in feature.columns)
 
     def _check_law_5(self, joined: Joined) -> None:
         """A last look at what the join promises."""
@@ -161,11 +166,13 @@ class TrainingSet:
     Attributes:
         examples: What they are.
         rows: As `Examples.rows` gives them, in memory.
+        entities: Row for row, `at`, the key, and the entities of all feature sets.
         manifest: What they are made of.
     """
 
     examples: LabelledExamples
     rows: pl.DataFrame
+    entities: pl.DataFrame
     manifest: Manifest
 
 
@@ -184,15 +191,16 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
     joined = examples.join(pinned.read, known_until)
     rows = examples.chosen(joined.rows)
     labels = examples.labels
-    flags = {name: found[ASSUMED] & found[KNOWN_AT].is_not_null() for name, found in joined.found.items()}
+    flags = {name: found[KNOWN_AT_ASSUMED] & found[KNOWN_AT].is_not_null() for name, found in joined.found.items()}
     features = tuple(
         JoinedFeatures(
             feature.name,
+            examples.version_of(feature, pinned.read),
             hashlib.sha256(f"{source_of(feature.function)}\0{sorted(map(str, feature.schema.items()))}".encode()).hexdigest(),
             feature.entity,
             feature.event_time,
             None if feature.ttl is None else feature.ttl.total_seconds(),
-            dict(examples.defaults_of(feature)),
+            dict(feature.defaults),
             examples.columns_of(feature),
             _share(joined.found[feature.name][KNOWN_AT].is_not_null()),
             _share(flags[feature.name]),
@@ -217,7 +225,8 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
         assumed=_share(pl.DataFrame(flags).select(pl.any_horizontal(pl.all())).to_series()),
         packages={"lakehouse-assets": version("lakehouse-assets"), "polars": version("polars")},
     )
-    return TrainingSet(examples, rows, manifest)
+    entities = dict.fromkeys([examples.at, *examples.key, *(name for feature in examples.features for name in feature.entity)])
+    return TrainingSet(examples, rows, joined.rows.select(list(entities)), manifest)
 
 
 def _moment(times: pl.Series) -> pl.Series:
@@ -228,7 +237,3 @@ def _moment(times: pl.Series) -> pl.Series:
 
 def _share(flags: pl.Series) -> float:
     return int(flags.sum()) / len(flags) if len(flags) else 0.0
-
-
-def _values(feature: FeatureSet) -> tuple[str, ...]:
-    return tuple(name for name in schema_of(feature.contract) if name not in {*feature.entity, feature.event_time, KNOWN_AT})

@@ -14,7 +14,6 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 START = datetime(2024, 1, 1, tzinfo=UTC)
 LABELS, ORDERS, CARDS = "fraud.gold.labels", "fraud.features.orders", "fraud.features.cards"
 MOMENT = pl.Datetime("us", "UTC")
-OWN = {"is_retracted": pl.lit(value=False)}
 
 
 class Order(Contract):
@@ -79,6 +78,8 @@ def frames(count: int = 400) -> dict[str, pl.DataFrame]:
         country=pl.when(pl.col("drawn") % 3 == 0).then(pl.lit("GB")).otherwise(pl.lit("DE")),
         known_at=pl.col("placed_at"),
         is_retracted=pl.lit(value=False),
+        feature_set_version=pl.lit(1),
+        replaced_known_at=pl.lit(None, MOMENT),
         known_at_assumed=pl.lit(value=False),
     )
     seen = placed.select(
@@ -88,6 +89,8 @@ def frames(count: int = 400) -> dict[str, pl.DataFrame]:
         # Some payments are known days later: a join by event time alone would use them at once.
         known_at=pl.col("ordered_at") + pl.when(pl.col("invoice") % 4 == 0).then(pl.duration(days=3)).otherwise(pl.duration(minutes=5)),
         is_retracted=pl.lit(value=False),
+        feature_set_version=pl.lit(1),
+        replaced_known_at=pl.lit(None, MOMENT),
         known_at_assumed=pl.col("invoice") < 100,
     ).unique(["card", "seen_at"], maintain_order=True)
     return {LABELS: labels, ORDERS: placed, CARDS: seen}

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -192,3 +193,17 @@ def test_rows_and_digest_are_the_same_on_any_number_of_threads(tmp_path):
     environment = {**os.environ, "POLARS_MAX_THREADS": threads, "PYTHONPATH": str(Path(__file__).parents[3])}
     there = subprocess.run([sys.executable, "-c", code, root], env=environment, capture_output=True, text=True, check=True)
     assert Manifest.from_json(there.stdout) == here
+
+
+def test_one_version_of_a_feature_set_is_read_the_newest_unless_another_is_asked_for(tmp_path):
+    tables = frames(50)
+    newer = tables[ORDERS].with_columns(pl.col("amount") + 1000, feature_set_version=pl.lit(2), replaced_known_at=pl.col("known_at"))
+    tables[ORDERS] = pl.concat([tables[ORDERS], newer.with_columns(known_at=pl.col("known_at") + timedelta(days=400))])
+    pinned = pin(written(str(tmp_path / "root"), tables), EXAMPLES.sources())
+    made = training_set(EXAMPLES, pinned)
+    assert made.rows["amount"].min() >= 1000
+    assert made.manifest.features[0].version == 2
+    assert made.manifest.features[0].assumed == 1.0, "what newer code gives is taken for what the older gave then"
+    before = training_set(replace(EXAMPLES, versions={ORDERS: 1}), pinned)
+    assert before.rows["amount"].max() < 1000
+    assert before.manifest.features[0].version == 1
