@@ -35,7 +35,7 @@ class FeatureRows:
         name: Of the table, for messages.
         rows: All revisions of one version, as `known_at.of_version` gives them: `entity`, `event_time`, `known_at` (UTC), perhaps
             `is_retracted` and `known_at_assumed`, and values.
-        entity: Columns that name the entity, here and in the labels.
+        entity: Columns that name the entity, here and in the labels; none: the values are about all labels.
         event_time: Column that says for when a value holds: a date counts from its beginning on (UTC).
         ttl: A row whose event time is older than this at the label's time is not used; None: none is too old.
         defaults: By column (without the prefix) the value for labels that find no row. A null in a row that is found stays.
@@ -242,12 +242,16 @@ def _same_type(feature: FeatureRows, schema: pl.Schema, labels: pl.DataFrame) ->
             raise JoinError(f"{feature.name}: {column} is {there}, and {here} in the labels: give both tables one type")
 
 
+def _of_entities(rows: pl.LazyFrame, entities: pl.DataFrame, on: list[str]) -> pl.LazyFrame:
+    return rows.join(entities.lazy(), on=on) if on else rows.with_columns(pl.lit(0).alias(_ENTITY))
+
+
 def _ranges(rows: pl.LazyFrame, entities: pl.DataFrame, on: list[str], rows_at_once: int) -> list[tuple[int, int]]:
     """Ranges of entities whose rows fit into memory, as good as none being split allows."""
-    everything = [(0, entities.height)]
-    if rows.select(pl.len()).collect(engine="streaming").item() <= rows_at_once:
+    everything = [(0, max(entities.height, 1))]
+    if not on or rows.select(pl.len()).collect(engine="streaming").item() <= rows_at_once:
         return everything
-    counts = rows.join(entities.lazy(), on=on).group_by(_ENTITY).len().collect(engine="streaming").sort(_ENTITY)
+    counts = _of_entities(rows, entities, on).group_by(_ENTITY).len().collect(engine="streaming").sort(_ENTITY)
     before = counts["len"].cast(pl.Int64).cum_sum() - counts["len"].cast(pl.Int64)
     group = before // rows_at_once
     starts = counts[_ENTITY].filter((group != group.shift(1)).fill_null(value=True)).to_list()
@@ -269,7 +273,10 @@ class _Search:
         on, until = list(self.feature.entity), self.moments.until
         keys = labels.select(_same_type(self.feature, self.schema, labels))
         entities = keys.drop_nulls().unique(maintain_order=True).with_row_index(_ENTITY)
-        entity = keys.join(entities, on=on, how="left", maintain_order="left")[_ENTITY].cast(pl.Int64)
+        if on:
+            entity = keys.join(entities, on=on, how="left", maintain_order="left")[_ENTITY].cast(pl.Int64)
+        else:  # the rows are about everything
+            entity = pl.zeros(labels.height, pl.Int64, eager=True)
         asked = np.flatnonzero((entity.is_not_null() & until.is_not_null()).to_numpy())
         parts, places, placed = [pl.DataFrame(schema={name: self.schema[name] for name in self.columns})], np.full(len(until), NONE), 0
         if len(asked):
@@ -277,7 +284,7 @@ class _Search:
             rows = self._candidates(keys.schema, int(when.max()))
             for first, last in _ranges(rows, entities, on, rows_at_once):
                 mine = np.flatnonzero((who >= first) & (who < last))
-                part = self._part(rows.join(entities[first:last].lazy(), on=on))
+                part = self._part(_of_entities(rows, entities[first:last], on))
                 found = part.find(who[mine], when[mine], None if oldest is None else oldest[mine])
                 hit = np.flatnonzero(found != NONE)
                 parts.append(part.rows.select(self.columns)[found[hit]])

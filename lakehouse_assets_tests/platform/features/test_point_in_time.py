@@ -149,6 +149,14 @@ def test_several_feature_sets_with_prefix_defaults_and_an_entity_from_another_se
     assert found["card_note"].to_list() == [None, "seen", None]
 
 
+def test_values_without_an_entity_are_for_all_labels():
+    rows = pl.LazyFrame({"event": [START, hour(5)], "known_at": [START, hour(6)], "rate": [1, 2]})
+    labels = pl.DataFrame({"shop": ["a", None, "b"], "at": [hour(5), hour(6), None]})
+    for rows_at_once in (1, 100):
+        found = join_as_of(labels, [FeatureRows("s.f.rates", rows, (), "event")], at="at", rows_at_once=rows_at_once)
+        assert found.rows["rate"].to_list() == [1, 2, None]
+
+
 def test_types_of_an_entity_that_mean_the_same_are_joined_and_others_are_refused():
     features = pl.LazyFrame({"shop": ["a", "b"], "number": [1, 2], "event": [START] * 2, "known_at": [START] * 2, "value": [1, 2]})
     labels = pl.DataFrame({"shop": ["b"], "number": [2], "at": [START]})
