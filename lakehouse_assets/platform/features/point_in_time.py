@@ -16,7 +16,7 @@ import polars as pl
 from lakehouse_assets.platform.features.timeline import NONE, Arrivals, Flags, Numbers, Timeline
 from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, KNOWN_AT_ASSUMED, OWN_COLUMNS, without_retracted
 
-ROWS_AT_ONCE: Final = 4_000_000
+ROWS_AT_ONCE: Final = 6_000_000
 """Feature rows that are held in memory at once, where a single entity has no more."""
 _MOMENT: Final = pl.Datetime("us", "UTC")
 _DAY: Final = 86_400_000_000
@@ -248,14 +248,11 @@ def _of_entities(rows: pl.LazyFrame, entities: pl.DataFrame, on: list[str]) -> p
 
 def _ranges(rows: pl.LazyFrame, entities: pl.DataFrame, on: list[str], rows_at_once: int) -> list[tuple[int, int]]:
     """Ranges of entities whose rows fit into memory, as good as none being split allows."""
-    everything = [(0, max(entities.height, 1))]
-    if not on or rows.select(pl.len()).collect(engine="streaming").item() <= rows_at_once:
-        return everything
     counts = _of_entities(rows, entities, on).group_by(_ENTITY).len().collect(engine="streaming").sort(_ENTITY)
-    before = counts["len"].cast(pl.Int64).cum_sum() - counts["len"].cast(pl.Int64)
-    group = before // rows_at_once
+    rows_before = counts["len"].cast(pl.Int64).cum_sum() - counts["len"].cast(pl.Int64)
+    group = rows_before // rows_at_once
     starts = counts[_ENTITY].filter((group != group.shift(1)).fill_null(value=True)).to_list()
-    return list(zip([0, *starts[1:]], [*starts[1:], entities.height], strict=True)) if starts else everything
+    return list(zip([0, *starts[1:]], [*starts[1:], entities.height], strict=True))
 
 
 @dataclass(frozen=True)
@@ -282,7 +279,8 @@ class _Search:
         if len(asked):
             who, when, oldest = entity.gather(asked).to_numpy(), until.gather(asked).to_numpy(), self._oldest(asked)
             rows = self._candidates(keys.schema, int(when.max()))
-            for first, last in _ranges(rows, entities, on, rows_at_once):
+            fits = not on or self.feature.rows.select(pl.len()).collect(engine="streaming").item() <= rows_at_once
+            for first, last in [(0, max(entities.height, 1))] if fits else _ranges(rows, entities, on, rows_at_once):
                 mine = np.flatnonzero((who >= first) & (who < last))
                 part = self._part(_of_entities(rows, entities[first:last], on))
                 found = part.find(who[mine], when[mine], None if oldest is None else oldest[mine])

@@ -17,7 +17,7 @@ Ties = Callable[[Numbers], pl.DataFrame]
 """From the numbers of rows to what decides between them: the row of which it is largest, column by column, counts."""
 
 NONE = -1
-_SHIFT = np.uint64(32)
+_BITS = 62
 
 
 @dataclass(frozen=True)
@@ -42,17 +42,47 @@ class Arrivals:
 
 
 @dataclass(frozen=True)
+class _Scale:
+    """Times as numbers of few bits that keep their order, so that an entity and a time fit into one number."""
+
+    bits: int
+    low: int
+    times: Numbers | None
+
+    @classmethod
+    def of(cls, times: Numbers, entities: int) -> tuple["_Scale", Numbers]:
+        """A scale for some times, and the times on it: counted from the first one, or, where these do not fit, the places of the times."""
+        low = int(times.min()) if len(times) else 0
+        bits = (int(times.max()) - low).bit_length() if len(times) else 0
+        if bits + entities.bit_length() <= _BITS:
+            return cls(bits, low, None), times - low
+        ordered = pl.Series(times)
+        places = ordered.rank("dense").cast(pl.Int64).to_numpy() - 1
+        distinct = ordered.unique().sort().to_numpy()
+        return cls(len(distinct).bit_length(), 0, distinct), places
+
+    def until(self, moments: Numbers) -> Numbers:
+        """For each moment the last time on the scale that is not after it; negative if there is none."""
+        if self.times is None:
+            return np.minimum(moments - self.low, (1 << self.bits) - 1)
+        order = np.argsort(moments)  # what is looked up in ascending order is found several times faster
+        found = np.empty(len(moments), dtype=np.int64)
+        found[order] = np.searchsorted(self.times, moments[order], side="right") - 1
+        return found
+
+
+@dataclass(frozen=True)
 class Timeline:
     """Which row counts for an entity from which time on.
 
     Attributes:
-        times: The times at which rows begin to count, ascending, of all entities.
-        keys: Entity and place in `times`, packed into one number and ascending.
+        scale: Of the times at which rows begin to count.
+        keys: Entity and time on the scale, packed into one number and ascending.
         rows: For each of `keys` the number of the row that counts from then on; `NONE` if there is none.
     """
 
-    times: Numbers
-    keys: npt.NDArray[np.uint64]
+    scale: _Scale
+    keys: Numbers
     rows: Numbers
 
     @classmethod
@@ -61,46 +91,39 @@ class Timeline:
 
         A row that is retracted takes those of its entity and event that were known before it away.
         """
-        order = pl.Series(given.begins).arg_sort().to_numpy()
-        times = given.begins[order]
-        packed = (given.entity[order].astype(np.uint64) << _SHIFT) | np.arange(len(order), dtype=np.uint64)
-        keys = pl.Series(packed).sort().to_numpy()
-        place = (keys & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        rows = order[place].astype(np.int64)
-        owner = (keys >> _SHIFT).astype(np.int64)
-        same = np.zeros(len(rows) + 1, dtype=bool)
-        same[1:-1] = owner[1:] == owner[:-1]
-        rows = _in_order(rows, same, times[place], given)
-        return cls(times, keys, _answers(rows, owner, same, given))
+        entities = int(given.entity.max(initial=0)) + 1
+        scale, begins = _Scale.of(given.begins, entities)
+        packed = (given.entity << scale.bits) | begins
+        rows = pl.Series(packed).arg_sort().to_numpy().astype(np.int64)
+        keys = packed[rows]
+        return cls(scale, keys, _answers(_in_order(rows, keys, given), keys >> scale.bits, given))
 
     def at(self, entity: Numbers, moment: Numbers) -> Numbers:
         """The number of the row that counts for each entity at a moment; `NONE` if there is none."""
-        # Numbers that are looked up in ascending order are found several times faster.
-        order = np.argsort(moment)
-        begun = np.empty(len(moment), dtype=np.uint64)
-        begun[order] = np.searchsorted(self.times, moment[order], side="right")
-        wanted = (entity.astype(np.uint64) << _SHIFT) | begun
+        if not len(self.keys):
+            return np.full(len(entity), NONE)
+        until = self.scale.until(moment)
+        wanted = (entity << self.scale.bits) | np.maximum(until, 0)
         order = np.argsort(wanted)
         place = np.empty(len(wanted), dtype=np.int64)
-        place[order] = np.searchsorted(self.keys, wanted[order], side="left") - 1
-        found = (place >= 0) & ((self.keys[place] >> _SHIFT).astype(np.int64) == entity) if len(self.keys) else np.zeros(len(place), bool)
-        return np.where(found, self.rows[place] if len(self.rows) else NONE, NONE)
+        place[order] = np.searchsorted(self.keys, wanted[order], side="right") - 1
+        found = (until >= 0) & (place >= 0) & ((self.keys[place] >> self.scale.bits) == entity)
+        return np.where(found, self.rows[place], NONE)
 
 
-def _in_order(rows: Numbers, same: Flags, times: Numbers, given: Arrivals) -> Numbers:
+def _in_order(rows: Numbers, keys: Numbers, given: Arrivals) -> Numbers:
     """The rows of one entity that begin at one time, put in the order of event, known and ties; those that begin alone stay."""
-    equal = same.copy()
-    equal[1:-1] &= times[1:] == times[:-1]
+    equal = np.zeros(len(rows) + 1, dtype=bool)
+    equal[1:-1] = keys[1:] == keys[:-1]
     several = np.flatnonzero(equal[1:] | equal[:-1])
     if not len(several):
         return rows
     # What begins together lies together: sorted among themselves, these rows take the same places.
     chosen = rows[several]
-    group = np.cumsum(~equal[:-1])[several]
-    by: dict[str, Any] = {"group": group, "event": given.event[chosen], "known": given.known[chosen], "row": chosen}
-    ordered = pl.DataFrame(by).sort("group", "event", "known")
+    by: dict[str, Any] = {"key": keys[several], "event": given.event[chosen], "known": given.known[chosen], "row": chosen}
+    ordered = pl.DataFrame(by).sort("key", "event", "known")
     tied = np.zeros(len(chosen) + 1, dtype=bool)
-    tied[1:-1] = np.logical_and.reduce([np.diff(ordered[name].to_numpy()) == 0 for name in ("group", "event", "known")])
+    tied[1:-1] = np.logical_and.reduce([np.diff(ordered[name].to_numpy()) == 0 for name in ("key", "event", "known")])
     if tied.any():
         at = np.flatnonzero(tied[1:] | tied[:-1])
         part = ordered[at]
@@ -112,34 +135,40 @@ def _in_order(rows: Numbers, same: Flags, times: Numbers, given: Arrivals) -> Nu
     return result
 
 
-def _answers(rows: Numbers, owner: Numbers, same: Flags, given: Arrivals) -> Numbers:
+def _answers(rows: Numbers, owner: Numbers, given: Arrivals) -> Numbers:
     """For each place in the order of entity and beginning the row that counts from there on."""
     happened = given.event[rows]
-    late = np.zeros(len(rows), dtype=bool)
-    late[1:] = same[1:-1] & (happened[1:] < happened[:-1])
-    gone = np.zeros(len(rows), dtype=bool) if given.retracted is None else given.retracted[rows]
-    if not late.any() and not gone.any():
-        return rows  # every row is the newest when it begins
-    answers = rows.copy()
-    entities = int(owner[-1]) + 1
-    retracts = np.bincount(owner[gone], minlength=entities) > 0
-    only_late = (np.bincount(owner[late], minlength=entities) > 0) & ~retracts
-    if only_late.any():
-        at = np.flatnonzero(only_late[owner])
-        answers[at] = rows[at][_newest(owner[at], happened[at])]
-    if retracts.any():
-        at = np.flatnonzero(retracts[owner])
-        newest = _newest_that_stays(owner[at], happened[at], gone[at])
-        answers[at] = np.where(newest == NONE, NONE, rows[at][newest])
+    late = (owner[1:] == owner[:-1]) & (happened[1:] < happened[:-1])
+    gone = None if given.retracted is None else given.retracted[rows]
+    if gone is None or not gone.any():
+        return rows[_newest(owner, happened, None)] if late.any() else rows  # else every row is the newest when it begins
+    newest = _newest(owner, happened, gone)
+    answers = np.where(newest == NONE, NONE, rows[newest])
+    # A retraction matters only where it takes the newest away: what is older than the newest is never looked at again.
+    at = np.flatnonzero(gone)
+    taken = at[(newest[at] != NONE) & (happened[newest[at]] == happened[at])]
+    if len(taken):
+        hit = np.zeros(int(owner[-1]) + 1, dtype=bool)
+        hit[owner[taken]] = True
+        at = np.flatnonzero(hit[owner])
+        stays = _newest_that_stays(owner[at], happened[at], gone[at])
+        answers[at] = np.where(stays == NONE, NONE, rows[at][stays])
     return answers
 
 
-def _newest(owner: Numbers, happened: Numbers) -> Numbers:
-    """For each place the last one up to it whose event is the newest so far of its entity."""
-    rank = pl.Series(happened).rank("dense").to_numpy().astype(np.int64)
-    packed = (owner << 32) | rank
-    newest = packed == np.maximum.accumulate(packed)
-    return np.maximum.accumulate(np.where(newest, np.arange(len(packed)), 0))
+def _newest(owner: Numbers, happened: Numbers, gone: Flags | None) -> Numbers:
+    """For each place the last one up to it whose event is the newest so far of its entity, retractions apart; `NONE` if there is none."""
+    scale, times = _Scale.of(happened, int(owner[-1]) + 1)
+    packed = (owner << scale.bits) | times
+    if gone is not None:  # a retraction is no newer than what came before it
+        packed = np.where(gone, 0, packed)
+    highest = np.maximum.accumulate(packed)
+    is_newest = packed == highest if gone is None else (packed == highest) & ~gone
+    places = np.arange(len(packed))
+    found = np.maximum.accumulate(np.where(is_newest, places, 0))
+    if gone is None:
+        return found
+    return np.where((owner[found] == owner) & ~gone[found], found, NONE)
 
 
 def _newest_that_stays(owner: Numbers, happened: Numbers, gone: Flags) -> Numbers:
