@@ -1,0 +1,239 @@
+"""Labels with what was known at their time: the rows that a model learns from, and a manifest that says what they are made of.
+
+How a row of a feature set is chosen is in `point_in_time`; whether the rows tell a learner more than they should, in `leakage`.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from types import MappingProxyType
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import DeclarationError, nearest, require_once
+from lakehouse_assets.platform.declarations.code import source_of
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read
+from lakehouse_assets.platform.features.content_digest import content_digest
+from lakehouse_assets.platform.features.labels import Labels, TrainingSetError
+from lakehouse_assets.platform.features.manifest import JoinedFeatures, Manifest, PinnedTables
+from lakehouse_assets.platform.features.point_in_time import FeatureRows, Joined, join_as_of
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, KNOWN_AT_ASSUMED, VERSION, of_version
+
+_UTC = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True)
+class LabelledExamples:
+    """The `Examples` of a model that learns labels from feature sets.
+
+    Attributes:
+        labels: What is predicted.
+        features: The feature sets, joined in this order. The entity of one may be a value of another one before it.
+        prefixes: By the name of a feature set what stands before the names of its columns.
+        without: Columns of feature sets that are no inputs. The entities of feature sets never are.
+        versions: By the name of a feature set the version that is read; by default the newest that the table has.
+
+    Raises:
+        DeclarationError: It cannot be meant.
+    """
+
+    labels: Labels
+    features: tuple[FeatureSet, ...]
+    prefixes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    without: tuple[str, ...] = ()
+    versions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        names = [feature.name for feature in self.features]
+        where = f"a model of {self.labels.table}"
+        require_once(where, "features", tuple(names))
+        if not names:
+            raise DeclarationError(f"{where} has no features: name at least one feature set")
+        for parameter, given in (("prefixes", self.prefixes), ("versions", self.versions)):
+            for name in given:
+                if name not in names:
+                    raise DeclarationError(f"{where}: {parameter} names {name}, which is none of its feature sets.{nearest(name, names)}")
+        columns = [column for feature in self.features for column in self.columns_of(feature)]
+        require_once(where, "columns of its feature sets (give one a prefix in prefixes=)", tuple(columns))
+        for name in self.without:
+            if name not in columns:
+                raise DeclarationError(f"{where}: without names {name}, which no feature set has.{nearest(name, columns)}")
+        taken = sorted({self.labels.target, self.labels.at, LABEL_KNOWN_AT, *self.labels.entity} & set(columns))
+        if taken:
+            raise DeclarationError(
+                f"{where}: {', '.join(taken)} is a column of the labels and of a feature set. What is predicted is never an input: "
+                "give the feature set a prefix in prefixes= if the two differ, or leave the column out of its contract"
+            )
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """See `Examples`. With `at` it tells examples apart."""
+        return self.labels.entity
+
+    @property
+    def at(self) -> str:
+        """See `Examples`."""
+        return self.labels.at
+
+    @property
+    def target(self) -> str:
+        """See `Examples`."""
+        return self.labels.target
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See `Examples`: the columns of the feature sets, in their order."""
+        columns = [column for feature in self.features for column in self.columns_of(feature)]
+        entities = {name for feature in self.features for name in feature.entity}
+        return tuple(name for name in columns if name not in entities and name not in self.without)
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """See `Examples`."""
+        return self.labels.slices
+
+    def sources(self) -> tuple[str, ...]:
+        """See `Examples`."""
+        return (self.labels.table, *(feature.name for feature in self.features))
+
+    def rows(self, read: Read, known_until: datetime | None = None) -> pl.LazyFrame:
+        """See `Examples`. The join is done at once, and the rows are in memory.
+
+        Raises:
+            TrainingSetError: The labels have rows without entity or time, or several for one.
+            JoinError: Labels and features cannot be joined.
+        """
+        return self.chosen(self.join(read, known_until).rows).lazy()
+
+    def join(self, read: Read, known_until: datetime | None = None) -> Joined:
+        """The labels with all columns that are known of them, and which row of each feature set that is from."""
+        given = {column for feature in self.features for column in self.columns_of(feature)}
+        also = dict.fromkeys([*(name for feature in self.features for name in feature.entity), *self.slices])
+        labels = self.labels.rows(read(self.labels.table), [name for name in also if name not in given], known_until)
+        joined = join_as_of(labels, [self.feature_rows(feature, read) for feature in self.features], at=self.at, name=self.labels.table)
+        self._check_law_5(joined)
+        return joined
+
+    def feature_rows(self, feature: FeatureSet, read: Read) -> FeatureRows:
+        """One feature set as a side of the join."""
+        return FeatureRows(
+            feature.name,
+            of_version(read(feature.name), self.version_of(feature, read)),
+            feature.entity,
+            feature.event_time,
+            feature.ttl,
+            feature.defaults,
+            self.prefixes.get(feature.name, ""),
+            feature.columns,
+        )
+
+    def version_of(self, feature: FeatureSet, read: Read) -> int | None:
+        """Which version of a feature set is read; None if its table has no versions, or no rows."""
+        rows = read(feature.name)
+        if feature.name in self.versions or VERSION not in rows.collect_schema():
+            return self.versions.get(feature.name)
+        newest: int | None = rows.select(pl.col(VERSION).max()).collect(engine="streaming").item()
+        return newest
+
+    def columns_of(self, feature: FeatureSet) -> tuple[str, ...]:
+        """The columns that come from one of the feature sets."""
+        return tuple(self.prefixes.get(feature.name, "") + name for name in feature.columns)
+
+    def _check_law_5(self, joined: Joined) -> None:
+        """A last look at what the join promises."""
+        at = joined.rows[self.at]
+        of_dates = at.dtype == pl.Date
+        until = _moment(at) + timedelta(days=1) if of_dates else _moment(at)
+        for name, found in joined.found.items():
+            event = _moment(found["event_time"])
+            if (found[KNOWN_AT] > until).any() or ((event >= until) if of_dates else (event > until)).any():
+                raise TrainingSetError(
+                    f"{name}: a value was taken that was not known yet at {self.at} (law 5), which is a fault of the join"
+                )
+
+    def chosen(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Of what was joined the columns of a training set."""
+        return rows.select(list(dict.fromkeys([*self.key, self.at, *self.inputs, *self.slices, self.target, LABEL_KNOWN_AT])))
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The rows that a model learns from, and what they are made of.
+
+    Attributes:
+        examples: What they are.
+        rows: As `Examples.rows` gives them, in memory.
+        entities: Row for row, `at`, the key, and the entities of all feature sets.
+        manifest: What they are made of.
+    """
+
+    examples: LabelledExamples
+    rows: pl.DataFrame
+    entities: pl.DataFrame
+    manifest: Manifest
+
+
+def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: datetime | None = None) -> TrainingSet:
+    """Join labels and features at pinned versions.
+
+    Args:
+        examples: What is joined.
+        pinned: The tables, as `pin` gives them.
+        known_until: See `Examples.rows`.
+
+    Raises:
+        TrainingSetError: See `LabelledExamples.rows`.
+        JoinError: Labels and features cannot be joined.
+    """
+    joined = examples.join(pinned.read, known_until)
+    rows = examples.chosen(joined.rows)
+    labels = examples.labels
+    flags = {name: found[KNOWN_AT_ASSUMED] & found[KNOWN_AT].is_not_null() for name, found in joined.found.items()}
+    features = tuple(
+        JoinedFeatures(
+            feature.name,
+            examples.version_of(feature, pinned.read),
+            hashlib.sha256(f"{source_of(feature.function)}\0{sorted(map(str, feature.schema.items()))}".encode()).hexdigest(),
+            feature.entity,
+            feature.event_time,
+            None if feature.ttl is None else feature.ttl.total_seconds(),
+            dict(feature.defaults),
+            examples.columns_of(feature),
+            _share(joined.found[feature.name][KNOWN_AT].is_not_null()),
+            _share(flags[feature.name]),
+        )
+        for feature in examples.features
+    )
+    manifest = Manifest(
+        tables=pinned.tables,
+        features=features,
+        labels={
+            "table": labels.table,
+            "entity": list(labels.entity),
+            "at": labels.at,
+            "target": labels.target,
+            "known_at": labels.known_at,
+            "settled_seconds": None if labels.settled is None else labels.settled.total_seconds(),
+        },
+        known_until=None if known_until is None else known_until.astimezone(UTC).isoformat(),
+        columns={name: str(dtype) for name, dtype in rows.schema.items()},
+        rows=rows.height,
+        digest=content_digest(rows, (examples.at, *examples.key)),
+        assumed=_share(pl.DataFrame(flags).select(pl.any_horizontal(pl.all())).to_series()),
+        packages={"lakehouse-assets": version("lakehouse-assets"), "polars": version("polars")},
+    )
+    entities = dict.fromkeys([examples.at, *examples.key, *(name for feature in examples.features for name in feature.entity)])
+    return TrainingSet(examples, rows, joined.rows.select(list(entities)), manifest)
+
+
+def _moment(times: pl.Series) -> pl.Series:
+    if times.dtype == pl.Date:
+        return times.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return times.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+
+
+def _share(flags: pl.Series) -> float:
+    return int(flags.sum()) / len(flags) if len(flags) else 0.0
