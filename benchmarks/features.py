@@ -23,7 +23,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.measure import keep, measure
+from benchmarks.measure import PROJECT, Measured, keep, measure
 from lakehouse_assets.platform.features.point_in_time import FeatureRows, join_as_of
 
 SIZE = {"entities": 100_000, "rows": 10_000_000, "labels": 1_000_000}
@@ -93,13 +93,21 @@ def joined_in_this_process(name: str, folder: Path) -> None:
     print(json.dumps({"seconds": seconds, "rows": rows.height, "answer": answer}))
 
 
-def measured(command: list[str], times: int) -> dict[str, Any]:
-    """Median of the seconds, and the largest peak, of some processes."""
-    done = [measure(command) for _ in range(times)]
-    said = [json.loads(one.output.strip().splitlines()[-1]) for one in done]
+def measured(commands: dict[str, list[str]], times: int) -> dict[str, dict[str, Any]]:
+    """Median of the seconds, and the largest peak, of some processes each; they take turns, so that other load falls on all alike."""
+    done: dict[str, list[Measured]] = {name: [] for name in commands}
+    for _ in range(times):
+        for name, command in commands.items():
+            done[name].append(measure(command))
+    return {name: summary(runs) for name, runs in done.items()}
+
+
+def summary(runs: list[Measured]) -> dict[str, Any]:
+    said = [json.loads(one.output.strip().splitlines()[-1]) for one in runs]
     return {
         "seconds": statistics.median(one["seconds"] for one in said),
-        "megabytes": max(one.megabytes for one in done),
+        "cpu": statistics.median(one.cpu for one in runs),
+        "megabytes": max(one.megabytes for one in runs),
         "rows": said[0]["rows"],
         "answer": said[0].get("answer"),
     }
@@ -117,14 +125,21 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the size, for a first try")
     parser.add_argument("--join", choices=list(JOINS), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    size = {name: int(value * options.scale) for name, value in SIZE.items()}
     if options.join:
         joined_in_this_process(options.join, options.folder)
         return
-    size = {name: int(value * options.scale) for name, value in SIZE.items()}
+    if options.make:
+        make(options.make, **size)
+        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "data"
-        make(folder, **size)
+        # In a process of its own: a child's peak memory is never less than what its parent has when it starts it.
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.features", "--scale", str(options.scale), "--make", str(folder)], check=True, cwd=PROJECT
+        )
         result = measure_all(folder, options)
     show(result, size)
     keep("features", {"size": size, "threads": pl.thread_pool_size(), "store": options.store, **result})
@@ -135,14 +150,14 @@ def measure_all(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     this = [sys.executable, "-m", "benchmarks.features"]
     cases: dict[str, dict[str, Any]] = {}
     for case, names in ((IN_ORDER, ("ours", "plain")), (REVISED, ("ours", "plain")), (FOURFOLD, ("ours",))):
-        times = 1 if case == FOURFOLD else options.repeats
-        cases[case] = {name: measured([*this, "--join", name, "--folder", str(folder / case)], times) for name in names}
+        commands = {name: [*this, "--join", name, "--folder", str(folder / case)] for name in names}
+        cases[case] = measured(commands, 1 if case == FOURFOLD else options.repeats)
     first = cases[IN_ORDER]
     if first["ours"]["answer"] != first["plain"]["answer"]:
         raise SystemExit("the two joins disagree where both are right: one of them is wrong")
     if has_feast(options.feast):
         script = str(Path(__file__).with_name("feast_join.py"))
-        first["Feast"] = measured([options.feast, script, str(folder / IN_ORDER), options.store], 1)
+        first |= measured({"Feast": [options.feast, script, str(folder / IN_ORDER), options.store]}, 1)
     ratios = {f"times plain, {case}": cases[case]["ours"]["seconds"] / cases[case]["plain"]["seconds"] for case in (IN_ORDER, REVISED)}
     ratios["times memory, four times the rows"] = cases[FOURFOLD]["ours"]["megabytes"] / first["ours"]["megabytes"]
     broken = [name for name, ratio in ratios.items() if ratio > (MOST_TIMES_MEMORY if "memory" in name else MOST_TIMES_PLAIN)]
@@ -155,10 +170,10 @@ def measure_all(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
 def show(result: dict[str, Any], size: dict[str, int]) -> None:
     console = Console()
     title = f"{size['labels']:,} labels, {size['rows']:,} feature rows, {size['entities']:,} customers"
-    table = Table("data", "join", "seconds", "peak MB", "rows", title=title)
+    table = Table("data", "join", "seconds", "CPU s", "peak MB", "rows", title=title)
     for case, joins in result["cases"].items():
         for name, one in joins.items():
-            table.add_row(case, name, f"{one['seconds']:.1f}", f"{one['megabytes']:,.0f}", f"{one['rows']:,}")
+            table.add_row(case, name, f"{one['seconds']:.1f}", f"{one['cpu']:.1f}", f"{one['megabytes']:,.0f}", f"{one['rows']:,}")
     console.print(table)
     for name, ratio in result["ratios"].items():
         console.print(f"{name}: {ratio:.2f}{' BROKEN' if name in result['broken'] else ''}")
