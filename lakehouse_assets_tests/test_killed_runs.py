@@ -63,9 +63,17 @@ def child() -> Iterator[Child]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
     command = [sys.executable, "-m", "lakehouse_assets_tests.run_child"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=PROJECT, env=clean
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=PROJECT,
+        env=clean,
+        start_new_session=True,
     ) as process:
         yield Child(process)
+        os.killpg(process.pid, signal.SIGKILL)  # after a test that failed, its run still waits
 
 
 @pytest.fixture

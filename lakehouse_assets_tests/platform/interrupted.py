@@ -24,19 +24,20 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse  # noqa: E402
 from lakehouse_assets_tests.platform.ingestion.orders import Orders  # noqa: E402
 
 
-def signals(every: float, most: int) -> None:
-    """Send signals to this process from a thread."""
+def signals(every: float) -> threading.Event:
+    """Send signals to this process from a thread, until the event is set."""
+    enough = threading.Event()
 
     def send() -> None:
-        for _ in range(most):
-            time.sleep(every)
+        while not enough.wait(every):
             os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=send, daemon=True).start()
+    return enough
 
 
 def read(file: str) -> None:
-    signals(0.02, 1_000)
+    signals(0.02)
     for _ in range(30):
         query = pl.scan_csv(file).with_columns(pl.col("id").cast(pl.String).str.len_bytes().alias("length"))
         print(sum(part.height for part in query.collect_batches(chunk_size=1_000, lazy=True)))
@@ -57,7 +58,7 @@ def ingest(root: Path) -> None:
 
 def widen(root: Path) -> None:
     table = Lakehouse(str(root)).table("shop.silver.numbers")
-    signals(0.02, 100)
+    enough = signals(0.005)
     failed = 0
     while True:
         try:
@@ -65,6 +66,8 @@ def widen(root: Path) -> None:
             break
         except (CutShort, KeyboardInterrupt):
             failed += 1
+            if failed == 3:
+                enough.set()
     print(failed)
 
 

@@ -3,6 +3,7 @@
 What it recorded is read in `operations.run_records`; runs are listed and ended in `run_control`.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -29,10 +30,20 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     try:
         prepare_home(settings)
-        with dg.DagsterInstance.get() as opened:
+        with _alone(settings.dagster_home):
+            entered = dg.DagsterInstance.get()
+        with entered as opened:
             yield opened
     except SQLAlchemyError as error:
         raise _unavailable(settings, error) from error
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One at a time. Of two that open fresh databases at once, Dagster has both create the tables, and one of them fails."""
+    with (home / ".opening.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _unavailable(settings: Settings, error: Exception) -> DatabaseUnavailable:
@@ -51,8 +62,9 @@ def prepare_home(settings: Settings) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if source.exists() and (not target.exists() or target.read_bytes() != source.read_bytes()):
-            shutil.copyfile(source, target.with_suffix(".part"))
-            target.with_suffix(".part").replace(target)
+            with _alone(home):
+                shutil.copyfile(source, target.with_suffix(".part"))
+                target.with_suffix(".part").replace(target)
     except OSError as error:
         raise _unavailable(settings, error) from error
     os.environ["DAGSTER_HOME"] = str(home)
