@@ -36,6 +36,11 @@ if TYPE_CHECKING:
 class ComputedKind(Kind):
     """A kind whose result replaces its scope."""
 
+    @property
+    def orders_by(self) -> str:
+        """The column whose tail is computed again from the first change on; empty if the kind is none of a tail."""
+        return ""
+
     @abstractmethod
     def scope(self, inputs: Inputs) -> Scope:
         """What of the table has to be computed again."""
@@ -266,6 +271,11 @@ class Trailing(ComputedKind):
     def check_sources(self, table: "TableDeclaration", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
         require_every_input_has(table, [self.column], schemas)
+
+    @property
+    def orders_by(self) -> str:
+        """See `ComputedKind.orders_by`."""
+        return self.column
 
     def scope(self, inputs: Inputs) -> Scope:
         """See `ComputedKind.scope`."""

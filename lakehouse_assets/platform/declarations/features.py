@@ -3,6 +3,7 @@
 How training rows are joined to it belongs to the features room, how revisions are stored to `storage.known_at`.
 """
 
+import hashlib
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from lakehouse_assets.platform.quality.contract import Contract, schema_of
 from lakehouse_assets.platform.storage import known_at
 from lakehouse_assets.platform.storage.commit import Commit, Cursor, Written
 from lakehouse_assets.platform.storage.known_at import FEATURE_SET, KNOWN_AT, OWN_COLUMNS
-from lakehouse_assets.platform.storage.scopes import Everything, Scope
+from lakehouse_assets.platform.storage.scopes import Everything, Scope, Tail
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
@@ -55,12 +56,14 @@ class Revisions(Kind):
         of: The kind that says what is recomputed.
         on: The columns that identify a value: entity and event time, which is the last.
         known_ahead: Whether a value may be known before its event time.
+        when_over: Whether rows are left out until their event time is over.
         code: A number that says which code computes the rows. Another one begins a new version of the feature set.
     """
 
     of: Kind
     on: tuple[str, ...]
     known_ahead: bool = False
+    when_over: bool = False
     code: int = 0
 
     rewrites = False
@@ -91,6 +94,15 @@ class Revisions(Kind):
                 "contract, or leave it out"
             )
         self.of.check(table)
+        if self.when_over and self._computed.orders_by != self.on[-1]:
+            raise DeclarationError(
+                f"{table.name}: when_over=True needs kind=Trailing({self.on[-1]!r}, …), which comes back to what was not over: "
+                f"{self.of.word} does not"
+            )
+        if self.when_over and self.known_ahead:
+            raise DeclarationError(
+                f"{table.name}: what is known ahead of its time does not wait until it is over: drop known_ahead or when_over"
+            )
 
     def check_sources(self, table: "Declared", schemas: Mapping[str, Mapping[str, pl.DataType]]) -> None:
         """See `Kind.check_sources`."""
@@ -133,7 +145,8 @@ class Revisions(Kind):
         seen = _as_consumed(inputs)
         before = inputs.stored.version() if any(source.before is not None for source in seen.sources.values()) else None
         if before is None or not self._begins_version(inputs.stored):
-            return replace(self.of.plan(inputs), note=Before(before, Everything()))
+            plan = self._computed.plan_for(inputs, self._with_left_out(inputs)) if self.when_over else self.of.plan(inputs)
+            return replace(plan, note=Before(before, Everything()))
         restated_unseen = any(source.moved and name not in seen.keys for name, source in seen.dimensions.items())
         changed = Everything() if restated_unseen else self._computed.scope(seen)
         return replace(self._computed.plan_for(inputs, Everything()), note=Before(before, changed))
@@ -150,11 +163,12 @@ class Revisions(Kind):
         if self._begins_version(table):
             version = (number or 0) + 1
             marks = (Cursor(_VERSION, number, version), Cursor(_CODE, table.cursor(_CODE), self.code))
+        now = datetime.now(UTC)
         return known_at.revise(
             table,
-            result.rows,
+            result.rows.filter(pl.col(KNOWN_AT) <= now) if self.when_over else result.rows,
             self.on,
-            datetime.now(UTC),
+            now,
             replace(commit, cursors=(*commit.cursors, *marks)),
             event_time=KNOWN_AT if self.known_ahead else self.on[-1],
             had=result.note.version,
@@ -162,6 +176,19 @@ class Revisions(Kind):
             scope=None if result.adds else result.scope,
             changed=result.note.changed,
         )
+
+    def _with_left_out(self, inputs: Inputs) -> Scope:
+        """The scope, with what is after all that the set has: it was left out before, because it was not over."""
+        scope = self._computed.scope(inputs)
+        if not isinstance(scope, Tail):
+            return scope
+        stored, time = inputs.stored.scan(), pl.col(scope.column)
+        # What is older need not be read where there is something as new.
+        for rows in (stored.filter(time >= scope.after), stored):
+            newest = rows.select(time.max()).collect(engine="streaming").item()
+            if newest is not None:
+                return Tail(scope.column, min(newest, scope.after))
+        return Everything()
 
     def _begins_version(self, table: Table) -> bool:
         return table.cursor(_CODE) != self.code
@@ -218,6 +245,11 @@ class FeatureSet(TableDeclaration):
         return table.cursor(_VERSION) if table.exists() else None
 
     @property
+    def fingerprint(self) -> str:
+        """A digest of the function, without its comments, and of the columns."""
+        return hashlib.sha256(f"{source_of(self.function)}\0{sorted(map(str, self.schema.items()))}".encode()).hexdigest()
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The feature columns: those of the contract besides entity, event time and `known_at`."""
         return tuple(name for name in schema_of(self.contract) if name not in {*self.entity, self.event_time, KNOWN_AT})
@@ -251,6 +283,7 @@ def feature_set(
     ttl: timedelta | None = None,
     defaults: Mapping[str, Any] = MappingProxyType({}),
     known_ahead: bool = False,
+    when_over: bool = False,
     partition_by: tuple[str, ...] = (),
     picture: Picture | None = None,
     owner: str | None = None,
@@ -270,6 +303,8 @@ def feature_set(
         ttl: How long a value may be used after its event time.
         defaults: By column, the value for entities of which nothing is known, or nothing that `ttl` still allows.
         known_ahead: Whether rows may be known before their event time, as prices and bookings are. Else such a row stops the run.
+        when_over: Whether rows are left out until their event time is over: until something new came after the `known_at` that the function
+            gives. So a day that is landed at noon is no row yet. Needs `Trailing` by the event time.
         partition_by: As for `table`.
         picture: As for `table`.
         owner: As for `table`.
@@ -284,7 +319,7 @@ def feature_set(
             text_of(function),
             owner_of(name, owner),
             contract,
-            Revisions(kind, (*entity, event_time), known_ahead, _code_of(function, contract)),
+            Revisions(kind, (*entity, event_time), known_ahead, when_over, _code_of(function, contract)),
             by_parameter(name, "inputs", inputs),
             by_parameter(name, "dimensions", dimensions),
             function,

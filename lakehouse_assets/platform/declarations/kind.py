@@ -39,6 +39,7 @@ class Inputs:
         stored: The table that is written.
         key: The contract's key, if it has one.
         extra: Further arguments of the function, as a champion.
+        others: What else drives the table, by name, as the ledger of a model.
     """
 
     sources: Mapping[str, Source]
@@ -48,6 +49,7 @@ class Inputs:
     stored: Table
     key: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict)
+    others: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def only(self) -> tuple[str, Source]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import polars as pl
 
@@ -19,6 +19,9 @@ LABEL_KNOWN_AT: Final = "label_known_at"
 """Column of examples: from when on their target was known (UTC)."""
 ACTUAL, FOLD, CANDIDATE, WEIGHT = "actual", "fold", "candidate", "weight"
 """Columns of an evaluation: the outcome, the fold it belongs to, whose prediction it is, and how much the row counts."""
+
+MODEL: Final = "model"
+"""The candidate that asks for promotion; the other candidates are baselines."""
 
 Read = Callable[[str], pl.LazyFrame]
 """Gives the rows of a table, at the version that a training is pinned to, by its name."""
@@ -60,6 +63,10 @@ class Examples(Protocol):
         """The tables that are read, by their names."""
         ...
 
+    def identity(self) -> str:
+        """What says which rows and values these are, besides the data: a change of it is a change of the model."""
+        ...
+
     def rows(self, read: Read, known_until: datetime | None = None) -> pl.LazyFrame:
         """The examples: `key`, `at`, `inputs`, `slices`, `target` and `label_known_at`; perhaps `weight`.
 
@@ -69,6 +76,14 @@ class Examples(Protocol):
             read: Gives the tables of `sources`.
             known_until: Targets are the values as they were known then, and those that were not known yet are left out. None: as now.
         """
+        ...
+
+
+class Labelled(Protocol):
+    """What is predicted, of whom and when: labels that feature sets are joined to."""
+
+    def examples(self, features: tuple[Any, ...]) -> Examples:
+        """The examples of these labels with the values of feature sets as they were known at the label's time."""
         ...
 
 
@@ -134,6 +149,13 @@ class Predictor(ABC):
 
     def learning_curve(self) -> pl.DataFrame | None:
         """`round` and one column for each curve; None if there is none. It is not saved."""
+        return None
+
+    def trials(self) -> pl.DataFrame | None:
+        """Of a search, best first: `trial`, `candidate`, `state`, `loss` and `parameters` (JSON); None of anything else.
+
+        The state is `complete`, `pruned` or `baseline`; a baseline has no number as `trial`.
+        """
         return None
 
     def settings(self) -> Mapping[str, object]:

@@ -1,90 +1,143 @@
-"""The words `model` and `predictions`: a model that is trained on a feature set, and the table of what its champion predicts.
+"""The words `model` and `predictions`: a model, and the table of what its champion predicts.
 
 How models are trained and promoted belongs to the registry and pipeline rooms.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, require_once, text_of
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
+from lakehouse_assets.platform.declarations.learning import MODEL, Examples, Labelled, Learner, Metric, Split
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import merge
 from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.scopes import Nothing
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 CHAMPION = "champion"
 """The parameter under which a function of predictions is given the champion."""
+ONE_LINE_RULE: Final = "one_line_rule"
+_CANDIDATES = {MODEL, ONE_LINE_RULE, CHAMPION}
+_BASELINE = re.compile(r"[a-z][a-z0-9_]*")
 MODEL_NAME, MODEL_VERSION, FEATURE_VERSION, SCORED_AT = "model_name", "model_version", "feature_version", "scored_at"
 
 
 @dataclass(frozen=True)
 class ModelDeclaration(Declaration):
-    """A model: what it learns from and how. Its table is the ledger of every decision about it.
+    """A model: what it learns from, how, and what it has to pass. Its table is the ledger of every decision about it.
 
     Attributes:
-        features: The feature set.
-        train: From the feature set's rows and a seed to a `platform.modelling.result.Training`.
-        load: From a folder to what `predict` of the product takes.
+        examples: Where its rows come from.
+        learner: Makes the predictor.
+        split: The folds on which it is tested.
+        metric: What the gate compares.
+        baselines: Plain learners that it has to beat, by name; the first one predicts while there is too little history to test.
+        metrics: Are recorded besides.
+        one_line_rule: Whether the best rule of one column is among the baselines.
+        gate: What it has to pass.
     """
 
-    features: str
-    train: Callable[[pl.LazyFrame, int], Any]
-    load: Callable[[Any], Any]
+    examples: Examples
+    learner: Learner
+    split: Split
+    metric: Metric
+    baselines: Mapping[str, Learner]
+    metrics: tuple[Metric, ...]
+    one_line_rule: bool
+    gate: Gate
 
-    def _written_at(self) -> tuple[str, int]:
-        return places.of_function(self.train)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in self.baselines:
+            if not _BASELINE.fullmatch(name) or name in _CANDIDATES:
+                raise DeclarationError(
+                    f"{self.name}: baselines={{{name!r}: …}}: name a baseline in lower case, as in seasonal_naive, and none of "
+                    f"{', '.join(sorted(_CANDIDATES))}"
+                )
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""
-        return (self.features,)
+        return tuple(dict.fromkeys(self.examples.sources()))
 
     @property
     def schema(self) -> pl.Schema:
         """The columns of a ledger belong to the registry: nothing is promised here."""
         return pl.Schema()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, as the function does."""
-        return self.train(*args, **kwargs)
-
 
 def model(
-    name: str, *, features: str, load: Callable[[Any], Any], owner: str | None = None
-) -> Callable[[Callable[[pl.LazyFrame, int], Any]], ModelDeclaration]:
-    """Declare a model by the function that trains it.
+    name: str,
+    *,
+    description: str,
+    learner: Learner,
+    split: Split,
+    metric: Metric,
+    examples: Examples | None = None,
+    labels: Labelled | None = None,
+    features: Sequence[FeatureSet] = (),
+    baselines: Mapping[str, Learner] = MappingProxyType({}),
+    metrics: Sequence[Metric] = (),
+    one_line_rule: bool = True,
+    gate: Gate = Gate(),  # noqa: B008 it is frozen
+    owner: str | None = None,
+) -> ModelDeclaration:
+    """Declare a model. The platform trains it, tests it beside its baselines on unseen rows, and lets the gate decide.
 
     Args:
         name: `product.models.name`.
-        features: The feature set.
-        load: Reads a model that was saved.
+        description: What it predicts and what for; it is the first line of the model card.
+        learner: Makes the predictor, as `GradientBoosting(...)`.
+        split: The folds on which it is tested.
+        metric: What the gate compares.
+        examples: Where its rows come from; or give `labels` and `features`.
+        labels: What is predicted: `Labels(...)`.
+        features: The feature sets that are joined to the labels as they were known at the label's time.
+        baselines: Plain learners that it has to beat, by name; the first one predicts while there is too little history to test.
+        metrics: Are recorded besides.
+        one_line_rule: Whether the best rule of one column is among the baselines.
+        gate: What it has to pass.
         owner: Who answers for it; the product's team by default.
+
+    Raises:
+        DeclarationError: The declaration cannot be meant.
     """
-
-    def declare(function: Callable[[pl.LazyFrame, int], Any]) -> ModelDeclaration:
-        return ModelDeclaration(name, text_of(function), owner_of(name, owner), features, function, load)
-
-    return declare
+    if (examples is None) == (labels is None):
+        raise DeclarationError(f"{name}: give either examples, or labels with features")
+    if labels is not None:
+        examples = labels.examples(tuple(features))
+    elif features:
+        raise DeclarationError(f"{name}: features are joined to labels: give labels, or leave features out")
+    assert examples is not None  # noqa: S101 one of the two was given
+    return ModelDeclaration(
+        name, description, owner_of(name, owner), examples, learner, split, metric, dict(baselines), tuple(metrics), one_line_rule, gate
+    )
 
 
 @dataclass(frozen=True)
 class Scores(Kind):
     """The champion scores the features, again when the one or the other changes. Scores of earlier champions and features stay.
 
+    Of the feature set it is given the newest version.
+
     Attributes:
         key: The columns that tell scores apart, the model's version among them.
+        row_for_row: Whether each row is scored by itself, so that only new rows have to be while the champion stays.
     """
 
     key: tuple[str, ...]
+    row_for_row: bool = False
 
     rewrites = False
 
@@ -125,7 +178,9 @@ class Scores(Kind):
             FEATURE_VERSION: pl.lit(features.after, dtype=pl.Int64),
             SCORED_AT: pl.lit(datetime.now(UTC)).cast(TIMESTAMP),
         }
-        return Plan({CHAMPION: champion, name: features.rows(), **inputs.whole_dimensions()}, None, columns=stamps)
+        is_new = any(source.moved for source in inputs.others.values())
+        rows = of_version(features.came() if self.row_for_row and not is_new else features.rows())
+        return Plan({CHAMPION: champion, name: rows, **inputs.whole_dimensions()}, None, columns=stamps)
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
@@ -167,6 +222,7 @@ def predictions(
     model: ModelDeclaration,
     features: str,
     key: tuple[str, ...],
+    row_for_row: bool = False,
     partition_by: tuple[str, ...] = (),
     picture: Picture | None = None,
     owner: str | None = None,
@@ -181,6 +237,7 @@ def predictions(
         model: Whose champion scores.
         features: The feature set.
         key: The columns that tell scores apart; `model_version` is one of them.
+        row_for_row: Each row is scored by itself, so only new rows are while the champion stays. False: the function is given all.
         partition_by: As for `table`.
         picture: As for `table`.
         owner: As for `table`.
@@ -195,7 +252,7 @@ def predictions(
             text_of(function),
             owner_of(name, owner),
             contract,
-            Scores(key),
+            Scores(key, row_for_row),
             {"features": features},
             MappingProxyType({}),
             function,

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 _HERE = str(Path(__file__).parent)
+_RECIPES = str(Path(__file__).parents[1] / "recipes")
 _RECIPE = "__recipe__"
 _IMPORT = re.compile(r"cannot import name '(\w+)' from '([\w.]+)'")
 _KEYWORD = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'")
@@ -46,9 +47,9 @@ def of_function(function: Callable[..., Any]) -> tuple[str, int]:
     return ("", 0) if code is None else (code.co_filename, code.co_firstlineno)
 
 
-def of_caller(*inside: str) -> tuple[str, int]:
-    """File and line of the code that declares something: the first frame outside of this folder, and of other folders or files."""
-    frame, places = sys._getframe(1), (_HERE, "<string>", *inside)  # noqa: SLF001 `inspect.stack` reads files and takes a hundred times as long
+def of_caller() -> tuple[str, int]:
+    """File and line of the code that declares something, perhaps by a recipe: the first frame outside of this folder and of the recipes."""
+    frame, places = sys._getframe(1), (_HERE, _RECIPES, "<string>")  # noqa: SLF001 `inspect.stack` reads files and takes a hundred times as long
     while frame.f_back is not None and frame.f_code.co_filename.startswith(places):
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

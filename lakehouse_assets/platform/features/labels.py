@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import DeclarationError, require_once
-from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Examples
 from lakehouse_assets.platform.storage.known_at import IS_RETRACTED
 from lakehouse_assets.platform.wording import counted
 
@@ -59,6 +60,12 @@ class Labels:
             raise DeclarationError(
                 f"{where}: settled={self.settled} would know the target before it is predicted: give it as timedelta(days=60)"
             )
+
+    def examples(self, features: tuple[FeatureSet, ...]) -> Examples:
+        """These labels with the values of feature sets as they were known at the label's time."""
+        from lakehouse_assets.platform.features.training_set import LabelledExamples  # which is made of labels
+
+        return LabelledExamples(self, features)
 
     def rows(self, table: pl.LazyFrame, also: Sequence[str] = (), known_until: datetime | None = None) -> pl.DataFrame:
         """One row for each entity and time, sorted by time: entity, `at`, the columns `also`, target and `label_known_at`.

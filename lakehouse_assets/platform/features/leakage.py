@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
+from lakehouse_assets.platform.declarations.gates import LeakageLimits
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read
 from lakehouse_assets.platform.features.drift import drift
 from lakehouse_assets.platform.features.one_column_rules import MEASURES, Floats, Rule, Task, numbers, places, ranks, search
@@ -21,35 +22,8 @@ from lakehouse_assets.platform.wording import counted
 
 Level = Literal["note", "warn", "error"]
 _RANK: Final[Mapping[Level, int]] = {"note": 0, "warn": 1, "error": 2}
-_NEVER: Final = float("inf")
 _LEAST_ROWS: Final = 40
 _PERFECT: Final = 0.999
-
-
-@dataclass(frozen=True)
-class Limits:
-    """From which number on a finding warns, and from which it is an error. Infinity: never.
-
-    Attributes:
-        determines: How much of the target a column alone predicts on held-out rows, from 0 to 1 (R², 2·AUC - 1, or accuracy beyond the
-            commonest class).
-        beyond: And how many times less it leaves unexplained than the best of the other columns, those left out that are perfect too.
-        equals: Share of rows in which a column equals the target.
-        clock: Rank correlation of a column with the time of the prediction.
-        identifier: Share of rows with a value of their own, of texts and whole numbers.
-        drift: AUC by which test rows are told from training rows.
-        assumed: Share of rows with times that are only assumed.
-        early: Share of rows whose target was known before the prediction is made.
-    """
-
-    determines: tuple[float, float] = (0.95, 0.99)
-    beyond: float = 5.0
-    equals: tuple[float, float] = (0.99, 0.999)
-    clock: tuple[float, float] = (0.99, _NEVER)
-    identifier: tuple[float, float] = (0.9, _NEVER)
-    drift: tuple[float, float] = (0.8, _NEVER)
-    assumed: tuple[float, float] = (0.5, _NEVER)
-    early: tuple[float, float] = (1e-9, 0.01)
 
 
 @dataclass(frozen=True)
@@ -123,7 +97,7 @@ class Leakage:
         test: Share of the rows, the newest, that counts as the test where it is compared with the rest.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: LeakageLimits = field(default_factory=LeakageLimits)
     most_rows: int = 50_000
     test: float = 0.2
 
@@ -141,9 +115,9 @@ class Leakage:
         self, rows: pl.DataFrame, *, key: Sequence[str], at: str, target: str, inputs: Sequence[str], seed: int, compute: Compute
     ) -> LeakageReport:
         """Look at examples of any kind, as `Examples.rows` gives them."""
-        taken = sample(rows, [*key, at], self.most_rows)
+        taken = sample(rows, tuple(dict.fromkeys([*key, at])), self.most_rows)
         # Halves by the key alone: what one row of a customer tells about another one is no proof that a column is the answer.
-        apart = list(key) if key and taken.select(key).n_unique() >= _LEAST_ROWS else [*key, at]
+        apart = list(key) if key and taken.select(key).n_unique() >= _LEAST_ROWS else list(dict.fromkeys([*key, at]))
         held_out = (taken.select(pl.struct(apart).hash(11)).to_series() % 2 == 1).to_numpy()
         findings = [*self._early(rows, at)]
         if taken.height < _LEAST_ROWS:
@@ -155,15 +129,17 @@ class Leakage:
         own = {name: _own_values(taken[name]) for name in inputs}
         findings += [*self._answers(rules, task), *self._clocks(clocks, own)]
         timeless = [name for name in inputs if clocks[name] < self.limits.clock[0] and own[name] < self.limits.identifier[0]]
-        area, shares = drift(taken, timeless, at, self.test, held_out, seed=seed, compute=compute)
-        findings.append(self._drift(area, shares))
+        shares: Mapping[str, float] = {}
+        if self.limits.drift[0] < np.inf:
+            area, shares = drift(taken, timeless, at, self.test, held_out, seed=seed, compute=compute)
+            findings.append(self._drift(area, shares))
         by_name = {rule.input: rule for rule in rules}
         return LeakageReport(rows.height, taken.height, _ordered(findings), _columns(inputs, by_name, clocks, own, shares), MEASURES[task])
 
     def _future(self, training: TrainingSet, read: Read) -> list[Finding]:
         """What a join by event time alone would have done, on a sample of the rows."""
         examples, at = training.examples, training.examples.at
-        rows, findings = sample(training.entities, [*examples.key, at], self.most_rows), []
+        rows, findings = sample(training.entities, tuple(dict.fromkeys([*examples.key, at])), self.most_rows), []
         for feature in examples.features:
             known = naive_known_at(rows, examples.feature_rows(feature, read), at=at)
             share = int((known > _until(rows[at])).sum()) / max(rows.height, 1)
@@ -184,8 +160,7 @@ class Leakage:
     def _early(self, rows: pl.DataFrame, at: str) -> list[Finding]:
         if LABEL_KNOWN_AT not in rows.columns or not rows.height:
             return []
-        begins = rows[at].cast(pl.Datetime("us")).dt.replace_time_zone("UTC") if rows.schema[at] == pl.Date else rows[at]
-        early = int((rows[LABEL_KNOWN_AT] < begins).sum())
+        early = int((rows[LABEL_KNOWN_AT] < _until(rows[at])).sum())
         said = f"the target of {counted(early, 'row')} was known before {at}, when it is predicted"
         said += f": there is nothing to predict, or {at} is wrong" if early else ""
         return [Finding("early", _level(early / rows.height, self.limits.early), "", early / rows.height, said)]

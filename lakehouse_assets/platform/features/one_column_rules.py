@@ -115,9 +115,15 @@ def _divisions(values: pl.Series, seen: npt.NDArray[np.bool_]) -> list[Codes]:
     if as_numbers is None or by_value.max(initial=0) < _RANGES:
         return [by_value]
     known = as_numbers[seen & ~np.isnan(as_numbers)]
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, _RANGES + 1)[1:-1])) if len(known) else np.array([])
+    edges = _edges(known) if len(known) else np.array([])
     by_range = np.where(np.isnan(as_numbers), len(edges) + 1, np.searchsorted(edges, as_numbers, side="right"))
     return [by_range] if values.dtype.is_float() else [by_range, by_value]
+
+
+def _edges(known: Floats) -> Floats:
+    """Where ranges begin. A value that fills a whole range, such as 0 where nothing was refunded, is apart from those just above it."""
+    edges, count = np.unique(np.quantile(known, np.linspace(0, 1, _RANGES + 1)[1:-1]), return_counts=True)
+    return np.unique(np.concatenate([edges, np.nextafter(edges[count > 1], np.inf)]))
 
 
 def _by_code(codes: Codes, target: Target, held_out: npt.NDArray[np.bool_]) -> tuple[float, float]:

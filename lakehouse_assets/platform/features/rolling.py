@@ -6,29 +6,36 @@ series are in order, one a period; `.over(...)` takes several series at once. Wh
 """
 
 import math
+from typing import Final
 
 import polars as pl
+
+LARGEST: Final = 2.0**126
+"""Integers of 128 bits hold what is below it, and the sum of two."""
 
 
 def rolling_sum(value: pl.Expr, rows: int, *, decimals: int = 4) -> pl.Expr:
     """Sum of the last `rows` rows, fewer at the beginning; nulls count as nothing.
 
     Args:
-        value: Numbers or Booleans. Polars refuses numbers from 2**63 on, counted in units of the last decimal.
+        value: Numbers or Booleans.
         rows: Length of the window, the row itself included.
         decimals: Digits after the point that count.
 
     Returns:
-        A float; null where the window holds no value.
+        A float; null where the window holds no value, or one with which a sum could reach 2**127: from about 10**31 on, with 4 decimals
+        and a window of a year.
     """
-    return _whole(value, decimals).rolling_sum(rows, min_samples=1).cast(pl.Float64) / 10.0**decimals
+    scaled = _scaled(value, decimals)
+    total = _whole(scaled).rolling_sum(rows, min_samples=1).cast(pl.Float64) / 10.0**decimals
+    return pl.when(_largest(scaled, rows) < LARGEST / rows).then(total)
 
 
 def rolling_std(value: pl.Expr, rows: int, *, min_samples: int, decimals: int = 2) -> pl.Expr:
     """Sample standard deviation of the last `rows` rows, nulls left out.
 
     Args:
-        value: Numbers. Polars refuses those from 2**63 on, counted in units of the last decimal.
+        value: Numbers.
         rows: Length of the window, the row itself included.
         min_samples: Null where the window holds fewer values; at least 2.
         decimals: Digits after the point that count.
@@ -37,15 +44,25 @@ def rolling_std(value: pl.Expr, rows: int, *, min_samples: int, decimals: int = 
         A float, right to a ten-millionth of the largest value. Null also where the squares of a window could add up to 2**127: where it
         holds an amount from about 10**16 on, with 2 decimals and a window of 28 rows.
     """
-    whole = _whole(value, decimals)
-    largest = whole.abs().rolling_max(rows, min_samples=1)
+    scaled = _scaled(value, decimals)
+    whole = _whole(scaled)
     count = whole.is_not_null().cast(pl.Int64).rolling_sum(rows, min_samples=1)
     total = whole.fill_null(0).rolling_sum(rows, min_samples=1).cast(pl.Float64)
     squares = (whole * whole).fill_null(0).rolling_sum(rows, min_samples=1).cast(pl.Float64)
     variance = (squares - total * total / count) / (count - 1)
-    fits = largest <= pl.lit(math.isqrt((2**127 - 1) // rows), pl.Int128)
+    fits = _largest(scaled, rows) <= math.isqrt((2**127 - 1) // rows)
     return pl.when((count >= min_samples) & fits).then(variance.clip(0).sqrt() / 10.0**decimals)
 
 
-def _whole(value: pl.Expr, decimals: int) -> pl.Expr:
-    return (value.cast(pl.Float64) * 10.0**decimals).round().cast(pl.Int64).cast(pl.Int128)
+def _scaled(value: pl.Expr, decimals: int) -> pl.Expr:
+    return (value.cast(pl.Float64) * 10.0**decimals).round()
+
+
+def _whole(scaled: pl.Expr) -> pl.Expr:
+    """As integers. What does not fit counts as nothing: the caller leaves out what it is in."""
+    return pl.when(scaled.abs() < LARGEST).then(scaled).otherwise(pl.when(scaled.is_not_null()).then(0.0)).cast(pl.Int128)
+
+
+def _largest(scaled: pl.Expr, rows: int) -> pl.Expr:
+    """The largest in the window; infinite if one is no number."""
+    return scaled.abs().fill_nan(float("inf")).rolling_max(rows, min_samples=1)

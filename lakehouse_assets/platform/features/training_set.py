@@ -3,17 +3,15 @@
 How a row of a feature set is chosen is in `point_in_time`; whether the rows tell a learner more than they should, in `leakage`.
 """
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from importlib.metadata import version
 from types import MappingProxyType
 
 import polars as pl
 
+from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.declarations.base import DeclarationError, nearest, require_once
-from lakehouse_assets.platform.declarations.code import source_of
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read
 from lakehouse_assets.platform.features.content_digest import content_digest
@@ -98,6 +96,13 @@ class LabelledExamples:
     def sources(self) -> tuple[str, ...]:
         """See `Examples`."""
         return (self.labels.table, *(feature.name for feature in self.features))
+
+    def identity(self) -> str:
+        """See `Examples`: the labels, and the function and columns of every feature set."""
+        features = [
+            (one.name, one.entity, one.event_time, str(one.ttl), sorted(one.defaults.items()), one.fingerprint) for one in self.features
+        ]
+        return repr((self.labels, features, sorted(self.prefixes.items()), self.without))
 
     def rows(self, read: Read, known_until: datetime | None = None) -> pl.LazyFrame:
         """See `Examples`. The join is done at once, and the rows are in memory.
@@ -196,7 +201,7 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
         JoinedFeatures(
             feature.name,
             examples.version_of(feature, pinned.read),
-            hashlib.sha256(f"{source_of(feature.function)}\0{sorted(map(str, feature.schema.items()))}".encode()).hexdigest(),
+            feature.fingerprint,
             feature.entity,
             feature.event_time,
             None if feature.ttl is None else feature.ttl.total_seconds(),

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.features.rolling import LARGEST
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 _WINDOW = re.compile(r"([1-9]\d*)(m|h|d|w)")
@@ -81,14 +82,18 @@ class Windows:
             for statistic in statistics
         }
 
-    def compute(self, events: pl.LazyFrame) -> pl.LazyFrame:
+    def compute(self, events: pl.LazyFrame, where: pl.Expr | None = None) -> pl.LazyFrame:
         """The statistics.
 
         Events without an entity or a time are left out. So are values that are null or no finite number. Of events at one time, `first` is
         the smallest and `last` the largest, compared by the values in their order.
 
-        A step counts as over when an event came that is not before its end. An entity has a row for each step whose longest window has one
-        of its events, and one more when that has run empty, so that old numbers do not stay.
+        A step counts as over when an event came that is not before its end, whether or not that one counts. An entity has a row for each
+        step whose longest window has one of its events, and one more when that has run empty, so that old numbers do not stay.
+
+        Args:
+            events: All that came.
+            where: Which of them count.
 
         Returns:
             One row for each entity and time, with `known_at`, which is that time. Counts and sums are 0 where a window has no event, the
@@ -97,11 +102,12 @@ class Windows:
         used = [name for name in self.values if name != EVERY_EVENT]
         key = [*self.entity, self.time]
         schema = events.collect_schema()
-        rows = events.select(*key, *(_finite(name, schema) for name in used)).drop_nulls(key)
+        counted = events if where is None else events.filter(where)
+        rows = counted.select(*key, *(_finite(name, schema) for name in used)).drop_nulls(key)
         closed = "right"
         if self.every is not None:
             closed = "left"
-            rows = pl.concat([rows.with_columns(pl.lit(value=False).alias(_IS_STEP)), self._steps(rows)], how="diagonal")
+            rows = pl.concat([rows.with_columns(pl.lit(value=False).alias(_IS_STEP)), self._steps(rows, events)], how="diagonal")
         rows = rows.sort(*key, *used, nulls_last=True)
         results = [rows.select(*key, *([] if self.every is None else [_IS_STEP]))]
         for window in self.windows:
@@ -115,12 +121,15 @@ class Windows:
         wide = wide if self.every is None else wide.filter(_IS_STEP).drop(_IS_STEP)
         return wide.unique(key, keep="first", maintain_order=True).with_columns(pl.col(self.time).alias("known_at"))
 
-    def _steps(self, rows: pl.LazyFrame) -> pl.LazyFrame:
-        """The ends of the steps that are over, of each entity that has events in its longest window, or had before the last step."""
+    def _steps(self, rows: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
+        """The ends of the steps that are over, of each entity that has events in its longest window, or had before the last step.
+
+        Every event tells how late it is. If only those that count did, steps would become over without any of their rows having changed.
+        """
         step = duration_of(self.every or "")
         following = pl.int_ranges(0, self.longest // step + 1)
         first = self._epoch_floor(step) + step
-        newest = rows.select(pl.col(self.time).max().alias("__newest"))
+        newest = events.select(pl.col(self.time).max().alias("__newest"))
         return (
             rows.select(*self.entity, first.alias(self.time))
             .unique()
@@ -149,12 +158,20 @@ def _finite(name: str, schema: pl.Schema) -> pl.Expr:
     return pl.when(value.is_finite()).then(value).alias(name) if schema.get(name, pl.Null()).is_float() else value
 
 
+def _scaled(value: pl.Expr, decimals: int) -> pl.Expr:
+    return (value.cast(pl.Float64) * 10.0**decimals).round()
+
+
 def _whole(value: pl.Expr, decimals: int) -> pl.Expr:
-    return (value.cast(pl.Float64) * 10.0**decimals).round().cast(pl.Int64).cast(pl.Int128)
+    scaled = _scaled(value, decimals)
+    return pl.when(scaled.abs() < LARGEST).then(scaled).cast(pl.Int128)
 
 
 def _sum(value: pl.Expr, decimals: int) -> pl.Expr:
-    return _whole(value, decimals).sum().cast(pl.Float64) / 10.0**decimals
+    """Exact; of values that 128 bits do not hold it is the sum of floats, the smallest first."""
+    fits = (_scaled(value, decimals).abs().max().fill_null(0) * value.count().cast(pl.Float64)) < LARGEST
+    exact = _whole(value, decimals).sum().cast(pl.Float64) / 10.0**decimals
+    return pl.when(fits).then(exact).otherwise(value.cast(pl.Float64).sort().sum())
 
 
 def _mean(value: pl.Expr, decimals: int) -> pl.Expr:
@@ -166,7 +183,7 @@ def _std(value: pl.Expr, decimals: int) -> pl.Expr:
     whole, count = _whole(value, decimals), value.count().cast(pl.Int128)
     # count * sum of squares - square of the sum, in whole numbers: exact.
     spread = count * (whole * whole).sum() - whole.sum() * whole.sum()
-    fits = whole.abs().max().cast(pl.Float64) * count.cast(pl.Float64) < math.sqrt(2.0**126)
+    fits = _scaled(value, decimals).abs().max() * count.cast(pl.Float64) < math.sqrt(2.0**126)
     divisor = (count * (count - 1)).cast(pl.Float64)
     return pl.when((count > 1) & fits).then((spread.cast(pl.Float64) / divisor).sqrt() / 10.0**decimals)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from lakehouse_assets.platform.compute.progress import telling
+
 if TYPE_CHECKING:
     import lightgbm
 
@@ -47,9 +49,25 @@ def check_types(frame: pl.DataFrame) -> None:
 
 
 def make_dataset(
-    rows: pl.DataFrame, features: Sequence[str], label: str, *, weight: str, categorical: Sequence[str] = (), seed: int
+    rows: pl.DataFrame,
+    features: Sequence[str],
+    label: str,
+    *,
+    weight: str,
+    categorical: Sequence[str] = (),
+    seed: int,
+    bins: int = 255,
 ) -> "lightgbm.Dataset":
     """Rows in LightGBM's binned form, constructed, so that several boosters can share it.
+
+    Args:
+        rows: Has the columns that are named.
+        features: Numbers or Booleans.
+        label: The column to learn.
+        weight: How much each row counts.
+        categorical: Features that are codes of categories.
+        seed: Of the sample that bins are made from.
+        bins: Most of them for a feature; the parameters of a training have to say the same as `max_bin`.
 
     Raises:
         TypeError: See `check_types`.
@@ -60,9 +78,70 @@ def make_dataset(
         label=rows[label],
         weight=rows[weight],
         categorical_feature=[positions(features)[name] for name in categorical],
-        params={"seed": seed, **REPRODUCIBLE},
+        params={"seed": seed, "max_bin": bins, **REPRODUCIBLE},
     )
     return dataset.construct()
+
+
+def binned(
+    rows: pl.DataFrame,
+    label: Any,
+    weight: Any | None,
+    *,
+    categorical: Sequence[str] = (),
+    seed: int,
+    like: "lightgbm.Dataset | None" = None,
+) -> "lightgbm.Dataset":
+    """All columns of some rows in LightGBM's binned form, constructed.
+
+    Args:
+        rows: Numbers or Booleans all.
+        label: One number for each row.
+        weight: How much each row counts; None: all alike.
+        categorical: Columns that are codes of categories.
+        seed: Of the sample that bins are made from.
+        like: Rows to learn from, whose bins are used for these, which are tested on.
+
+    Raises:
+        TypeError: See `check_types`.
+    """
+    check_types(rows)
+    names = positions(rows.columns)
+    dataset: lightgbm.Dataset = load_lightgbm().Dataset(
+        rows.rename(names),
+        label=label,
+        weight=weight,
+        categorical_feature=[names[name] for name in categorical],
+        reference=like,
+        params={"seed": seed, "feature_pre_filter": False, **REPRODUCIBLE},
+    )
+    return dataset.construct()
+
+
+def fit_until(
+    learnt: "lightgbm.Dataset", unseen: "lightgbm.Dataset", parameters: Mapping[str, Any], *, rounds: int, patience: int
+) -> tuple["lightgbm.Booster", list[float]]:
+    """Train in this process until unseen rows gain nothing for `patience` rounds.
+
+    Returns:
+        The booster, with `best_iteration`, and the loss of the unseen rows after each round.
+    """
+    lightgbm = load_lightgbm()
+    curves: dict[str, dict[str, list[float]]] = {}
+    with telling() as tell:
+        booster = lightgbm.train(
+            dict(parameters),
+            learnt,
+            num_boost_round=rounds,
+            valid_sets=[unseen],
+            callbacks=[
+                lightgbm.early_stopping(patience, first_metric_only=True, verbose=False),
+                lightgbm.record_evaluation(curves),
+                lambda at: tell(f"round {at.iteration + 1} of at most {rounds}"),
+            ],
+        )
+    ((curve, *_),) = (list(metrics.values()) for metrics in curves.values())
+    return booster, curve
 
 
 def predict(booster: "lightgbm.Booster", features: Sequence[str], rows: pl.DataFrame) -> pl.Series:

@@ -1,9 +1,10 @@
-"""Plots of a forecast and of a backtest, as PNG bytes small enough for the metadata of a run.
+"""The plot of a forecast, as PNG bytes small enough for the metadata of a run, and what all plots have in common.
 
-They are drawn without a display and know nothing of what is forecast. Where they are shown or stored is decided elsewhere.
+Plots are drawn without a display and know nothing of what is predicted. Those of a test are in `evaluation_plots`. Where they are shown or
+stored is decided elsewhere.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from textwrap import fill
@@ -22,28 +23,26 @@ MOST_PANELS = 12
 
 
 def forecast_plot(
-    history: pl.DataFrame, forecast: pl.DataFrame, *, value: str, by: str, quantiles: tuple[str, str, str] = ("p10", "p50", "p90")
+    history: pl.DataFrame, forecast: pl.DataFrame, *, value: str, by: str, quantiles: tuple[str, str] = ("p10", "p90")
 ) -> bytes:
     """The last eight weeks and the forecast after them: the total and the largest series, a panel each; a single series alone.
 
     Args:
         history: `day`, `by` and `value`, one row a day and series; only days up to the first forecast are drawn.
-        forecast: `day`, `by` and the quantiles; without rows, as while there is no champion, the history is drawn alone.
+        forecast: `day`, `by`, `mean` and the quantiles; without rows, as while there is no champion, the history is drawn alone.
         value: What is forecast.
         by: Column that tells the series apart.
-        quantiles: Columns of the lower edge of the band, the median and its upper edge.
+        quantiles: Columns of the lower and upper edge of the band.
 
     Returns:
-        A PNG. The total's quantiles are the sums of the series' quantiles: its band is that of series that all rise and fall together.
+        A PNG. Means add up, quantiles do not: the total has no band.
     """
     first = pl.lit(forecast.select(pl.col("day").min()).item(), dtype=pl.Date)
     start = first.fill_null(pl.col("day").max() + pl.duration(days=1))
     recent = history.filter(pl.col("day") < start, pl.col("day") >= start - pl.duration(days=HISTORY_DAYS))
     largest = recent.group_by(by).agg(pl.col(value).sum()).sort(value, by, descending=[True, False])[by].to_list()
     shown = largest[: MOST_PANELS - 1]
-    total = [
-        frame.group_by("day").agg(pl.col(columns).sum()).sort("day") for frame, columns in ((recent, [value]), (forecast, list(quantiles)))
-    ]
+    total = [frame.group_by("day").agg(pl.col(column).sum()).sort("day") for frame, column in ((recent, value), (forecast, "mean"))]
     panels: list[tuple[str, pl.DataFrame, pl.DataFrame]] = [
         (f"all {len(largest)} groups" if len(shown) < len(largest) else "all groups", total[0], total[1])
     ]
@@ -54,81 +53,55 @@ def forecast_plot(
 
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    with _figure(2.9 * columns, 1.75 * rows + 0.5) as (figure, picture):
+    with figure(2.9 * columns, 1.75 * rows + 0.5) as (drawn, picture):
         for place, (title, past, future) in enumerate(panels, start=1):
-            axes = figure.add_subplot(rows, columns, place)
-            lower, median, upper = (future[name] for name in quantiles)
+            axes = drawn.add_subplot(rows, columns, place)
+            mean = future["mean"]
+            lower, upper = (future[name] if name in future.columns else mean for name in quantiles)
             axes.plot(past["day"], past[value].to_numpy(), color=HISTORY, linewidth=0.9)
             axes.fill_between(future["day"], lower.to_numpy(), upper.to_numpy(), color=MODEL, alpha=0.22, linewidth=0)
-            axes.plot(future["day"], median.to_numpy(), color=MODEL, linewidth=1.3)
+            axes.plot(future["day"], mean.to_numpy(), color=MODEL, linewidth=1.3)
             # One extreme day of the past must not flatten the rest.
             edges = pl.select(
                 top=pl.max_horizontal(past[value].quantile(0.98), upper.max(), 1e-9), bottom=pl.min_horizontal(lower.min(), 0.0)
             )
             axes.set_ylim(edges["bottom"].item(), 1.12 * edges["top"].item())
             axes.set_title(title, loc="left", fontsize=9, fontweight="bold" if place == 1 else "normal")
-            _plain(axes)
+            plain(axes)
             _sparse_dates(axes)
         days = forecast["day"].n_unique()
-        future_days = f"the next {days} days (blue: {quantiles[1].upper()}, band {quantiles[0].upper()} to {quantiles[2].upper()})"
+        future_days = f"the next {days} days (blue: mean, band {quantiles[0].upper()} to {quantiles[1].upper()})"
         title = f"{value} a day: the last {HISTORY_DAYS // 7} weeks (grey), {future_days if days else 'no forecast'}"
-        figure.suptitle(fill(title, 34 * columns), x=0.01, ha="left", fontsize=10)
-    return picture.getvalue()
-
-
-def backtest_plot(scores: pl.DataFrame, *, model: str, baselines: Sequence[str]) -> bytes:
-    """The WAPE of a model and of its baselines, from every origin and as the mean over them.
-
-    Args:
-        scores: `origin`, and one column with the WAPE of the model and of each baseline.
-        model: Column of the model.
-        baselines: Columns of the baselines.
-
-    Returns:
-        A PNG.
-    """
-    names = [model, *baselines]
-    # A score in units of outcomes that are all zero is none.
-    scores = scores.sort("origin").with_columns(pl.when(pl.col(name).is_finite()).then(name).alias(name) for name in names)
-    labels = [*(f"{origin:%d %b %Y}" for origin in scores["origin"]), "mean"]
-    width = 0.8 / len(names)
-    with _figure(max(5.0, 1.15 * len(labels) + 1.5), 3.2) as (figure, picture):
-        axes = figure.add_subplot()
-        for place, (name, color) in enumerate(zip(names, (MODEL, *OTHERS), strict=False)):
-            heights = pl.Series([*scores[name], scores[name].mean()], dtype=pl.Float64).to_numpy()
-            at = [x + (place - (len(names) - 1) / 2) * width for x in range(len(labels))]
-            bars = axes.bar(at, heights, width=0.92 * width, color=color, label=name.replace("_", " "))
-            axes.bar_label(bars, fmt=lambda height: "" if np.isnan(height) else f"{height:.2f}", fontsize=7, padding=1)
-        axes.set_xticks(range(len(labels)), labels, fontsize=8)
-        axes.axvline(len(labels) - 1.5, color=HISTORY, linewidth=0.6)
-        axes.set_title("WAPE by origin (lower is better)", loc="left", fontsize=10)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=len(names), fontsize=8, frameon=False)
-        _plain(axes)
+        drawn.suptitle(fill(title, 34 * columns), x=0.01, ha="left", fontsize=10)
     return picture.getvalue()
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple["Figure", BytesIO]]:
+def figure(width: float, height: float) -> Iterator[tuple["Figure", BytesIO]]:
     """An empty figure, and the buffer that holds it as PNG after the block. Inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from PIL import Image
 
-    figure, picture = Figure(figsize=(width, height), dpi=80, layout="constrained"), BytesIO()
-    canvas = FigureCanvasAgg(figure)
-    yield figure, picture
+    empty, picture = Figure(figsize=(width, height), dpi=80, layout="constrained"), BytesIO()
+    canvas = FigureCanvasAgg(empty)
+    yield empty, picture
     canvas.draw()  # type: ignore[no-untyped-call]
     # A few dozen colours are enough, and make the file several times smaller.
-    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    Image.fromarray(drawn).convert("RGB").quantize(32).save(picture, "PNG", optimize=True)
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    Image.fromarray(pixels).convert("RGB").quantize(32).save(picture, "PNG", optimize=True)
 
 
-def _plain(axes: "Axes") -> None:
+def plain(axes: "Axes") -> None:
+    """Axes without what nobody reads."""
+    from matplotlib.ticker import ScalarFormatter
+
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(labelsize=7, length=2)
     axes.grid(axis="y", linewidth=0.3, alpha=0.6)
     axes.set_axisbelow(True)
-    axes.yaxis.set_major_formatter(lambda number, _: f"{number / 1000:g}k" if abs(number) >= 1000 else f"{number:g}")
+    if isinstance(axes.yaxis.get_major_formatter(), ScalarFormatter):  # an axis of names keeps them
+        axes.yaxis.set_major_formatter(lambda number, _: f"{number / 1000:g}k" if abs(number) >= 1000 else f"{number:g}")
 
 
 def _sparse_dates(axes: "Axes") -> None:

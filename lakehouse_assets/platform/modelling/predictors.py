@@ -4,7 +4,7 @@ Nothing outside of this list is imported, and nothing that is stored is executed
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,19 @@ from typing import Final
 from lakehouse_assets.platform.declarations.learning import Predictor
 
 _ROOM: Final = "lakehouse_assets.platform.modelling"
-PREDICTORS: Final[Mapping[str, str]] = {}
+PREDICTORS: Final[dict[str, str]] = {
+    "blend": f"{_ROOM}.learners.blend:Blended",
+    "boosting": f"{_ROOM}.learners.boosted:Boosted",
+    "column": f"{_ROOM}.learners.baselines:ColumnPredictor",
+    "constant": f"{_ROOM}.learners.baselines:Constant",
+    "forecast": f"{_ROOM}.forecasting.model:ForecastModel",
+    "forecast_column": f"{_ROOM}.forecasting.plain:PlainModel",
+    "linear": f"{_ROOM}.learners.linear:LinearPredictor",
+    "rule": f"{_ROOM}.learners.rule:Rule",
+    "search": f"{_ROOM}.learners.searched:Searched",
+    "segments": f"{_ROOM}.learners.segments:Segmented",
+    "sklearn": f"{_ROOM}.learners.estimators:SklearnPredictor",
+}
 """The class of each word, as `package.module:Class`. A word stays for ever; the class may move."""
 _FILE: Final = "predictor.json"
 
@@ -29,12 +41,36 @@ def load_predictor(folder: Path) -> Predictor:
 
     Raises:
         FileNotFoundError: There is no predictor in the folder.
-        LookupError: Its word is not known here: it was made by a newer release, or by somebody else.
+        LookupError: Its word is not known here: it was made by a newer release, or by somebody else; or the file with it is damaged.
     """
-    word = json.loads((folder / _FILE).read_text(encoding="utf-8")).get("predictor")
+    return _kind(_word(folder / _FILE)).load(folder)
+
+
+def kinds_of(folder: Path) -> list[type[Predictor]]:
+    """The classes of a stored predictor and of those that it is made of.
+
+    Raises:
+        LookupError: See `load_predictor`.
+    """
+    return [_kind(word) for word in sorted({_word(file) for file in folder.rglob(_FILE)})]
+
+
+def _word(file: Path) -> str:
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["predictor"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise LookupError(f"the stored model is damaged: {file} does not say of which kind it is ({error!r})") from error
+
+
+def _kind(word: str) -> type[Predictor]:
     if word not in PREDICTORS:
         known = ", ".join(sorted(PREDICTORS))
         raise LookupError(f"the stored model is of the kind {word!r}, which this release does not know. Known: {known}")
     module, _, name = PREDICTORS[word].partition(":")
     kind: type[Predictor] = getattr(import_module(module), name)
-    return kind.load(folder)
+    return kind
+
+
+def packages_of(predictors: Iterable[Predictor]) -> tuple[str, ...]:
+    """The packages that several predictors need, each once."""
+    return tuple(dict.fromkeys(package for predictor in predictors for package in predictor.packages))

@@ -1,26 +1,297 @@
-"""Splits by time: the origins from which a backtest forecasts.
+"""How examples are divided into folds of rows to learn from and rows to test on.
 
-A split never mixes past and future. Which rows an origin may see is for the product's training set to decide.
+A row is never on both sides of a fold, and where a fold has a time, nothing trains whose label was known later. Which inputs an example may
+see is for the training set to decide.
 """
 
-from datetime import date, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 
-# Any fixed day will do; this one is a Monday.
-_ANCHOR = date(2000, 1, 3)
+import polars as pl
+
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Fold, NotEnoughData
+
+_DAY: Final = timedelta(days=1)
+_MOST_STRATA: Final = 100
 
 
-def anchored_origins(last_day: date, *, count: int, step: int, horizons: int) -> list[date]:
-    """The latest origins whose forecasts can be compared with outcomes in full, in order.
+@dataclass(frozen=True, kw_only=True)
+class RollingOrigins:
+    """Forecasts from several origins, each by what was known at its end; the newest origin whose outcomes are all known is among them.
 
-    They lie a multiple of `step` days after a fixed day, so that trainings of different days are tested on the same origins and can be
-    compared.
+    The column of the time of prediction is a date, the origin. The folds slide with the data: the newest origin is the last fold, and each
+    earlier one lies `step` days before the next, or more where the examples have no such origin. A fold is named by its origin.
 
-    Args:
-        last_day: Last day with an outcome.
-        count: Number of origins.
-        step: Days between them.
-        horizons: Days that are forecast from each.
+    Attributes:
+        horizon: Days that are forecast from an origin: outcomes of that many days have to be known.
+        count: Most origins.
+        step: Days between them; None: as many as `horizon`, so that no outcome is tested twice.
+        least: Days up to an origin, itself included, that examples have to reach back for it to be a fold.
+        ahead: Column with the number of days ahead. If the examples lack it, the times at which labels were known tell what is there.
     """
-    latest = last_day - timedelta(days=horizons)
-    latest -= timedelta(days=(latest - _ANCHOR).days % step)
-    return [latest - timedelta(days=step * back) for back in reversed(range(count))]
+
+    horizon: int
+    count: int = 13
+    step: int | None = None
+    least: int = 1
+    ahead: str = "horizon"
+
+    def __post_init__(self) -> None:
+        _require_positive(horizon=self.horizon, count=self.count, step=self.step or self.horizon, least=self.least)
+
+    def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:
+        """See `Split.folds`."""
+        if examples.schema[at] != pl.Date:
+            raise TypeError(f"origins are days: make the column {at!r} a date, or split by RollingTime; it is {examples.schema[at]}")
+        if examples.is_empty():
+            raise NotEnoughData(f"there is no example: {self._needed()}")
+        usable = self._usable(examples, at)
+        chosen: list[date] = []
+        for origin in reversed(usable):
+            if len(chosen) < self.count and (not chosen or (chosen[-1] - origin).days >= (self.step or self.horizon)):
+                chosen.append(origin)
+        if not chosen:
+            first, last = examples.select(first=pl.col(at).min(), last=pl.col(at).max()).row(0)
+            raise NotEnoughData(
+                f"no origin can be tested with examples of {at} from {first} to {last} ({(last - first).days + 1} days): {self._needed()}"
+            )
+        wanted = set(also)
+        return [_from_origin(at, origin) for origin in usable if origin in chosen or origin.isoformat() in wanted]
+
+    def _needed(self) -> str:
+        return f"a test needs {self.least} days up to an origin, with labels that were known by its end, and {self.horizon} days after it"
+
+    def _usable(self, examples: pl.DataFrame, at: str) -> list[date]:
+        """The origins whose outcomes are all known, and that have something to learn from, in order."""
+        end = _moment(at, pl.Date())
+        if self.ahead in examples.columns:
+            complete = pl.col(self.ahead).max() >= self.horizon
+        else:
+            complete = pl.col(LABEL_KNOWN_AT).max() >= end.max() + _DAY * self.horizon
+        known_first = examples.group_by(at).agg(complete=complete, known=pl.col(LABEL_KNOWN_AT).min()).sort(at)
+        first = known_first[at].min()
+        learnt = pl.col("known").cum_min().shift(1) <= end
+        usable: list[date] = known_first.filter("complete", learnt, pl.col(at) >= pl.lit(first) + _DAY * (self.least - 1))[at].to_list()
+        return usable
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollingTime:
+    """Tests on consecutive periods, each by a predictor that learnt from what was known when its period began.
+
+    The folds slide with the data: the last period ends with the newest example. A fold is named by the time (UTC) at which its period
+    begins: the examples after it are tested, those at it are not.
+
+    Attributes:
+        every: How long a period is.
+        count: Most periods. Those without examples, or with nothing to learn from, are left out.
+        gap: Examples of so long before a period are not learnt from, because their labels were not settled by then.
+    """
+
+    every: timedelta
+    count: int = 13
+    gap: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        _require_positive(every=self.every.total_seconds(), count=self.count)
+        if self.gap < timedelta(0):
+            raise ValueError(f"gap must not be negative: {self.gap}")
+
+    def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:
+        """See `Split.folds`."""
+        return _periods(examples, at, self.every, self.count, self.gap, also)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeHoldout:
+    """A test on the newest examples alone; see `RollingTime`.
+
+    Attributes:
+        test: How long the period is that is tested.
+        gap: Examples of so long before it are not learnt from, because their labels were not settled by then.
+    """
+
+    test: timedelta
+    gap: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        _require_positive(test=self.test.total_seconds())
+        if self.gap < timedelta(0):
+            raise ValueError(f"gap must not be negative: {self.gap}")
+
+    def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:
+        """See `Split.folds`."""
+        return _periods(examples, at, self.test, 1, self.gap, also)
+
+
+@dataclass(frozen=True)
+class GroupSplit:
+    """Folds of about equally many rows, in which the rows of a group stay together, for a model that has to serve groups it has not seen.
+
+    It does not heed time. Null is a group.
+
+    Attributes:
+        column: Tells the groups apart; a column of the key or a slice.
+        count: Number of folds; fewer if a group is larger than a fold.
+    """
+
+    column: str
+    count: int = 5
+
+    def __post_init__(self) -> None:
+        _require_two(self.count)
+
+    def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:  # noqa: ARG002
+        """See `Split.folds`; these folds are made for these examples, so `also` has no meaning."""
+        _require_column(examples, self.column)
+        position = pl.struct(self.column).hash()
+        groups = examples.select(position=position).group_by("position").len().sort("position")
+        if groups.height < 2:
+            raise NotEnoughData(f"the examples have {groups.height} value(s) of {self.column!r}, and folds by group need at least 2")
+        # A group belongs to the fold that its middle row falls into.
+        fold = ((pl.col("len").cum_sum() - pl.col("len") / 2) * self.count / pl.col("len").sum()).floor()
+        starts = groups.group_by(fold.alias("fold")).agg(pl.col("position").min()).sort("fold")["position"].to_list()
+        if len(starts) < 2:
+            starts = [groups["position"][0], groups["position"][1]]
+        return _by_position(position, [starts])
+
+
+@dataclass(frozen=True)
+class StratifiedSplit:
+    """Folds by chance in which each value of a column has the same share of rows, for examples that have no order in time.
+
+    Attributes:
+        column: The target of a classifier, usually.
+        count: Number of folds.
+    """
+
+    column: str
+    count: int = 5
+
+    def __post_init__(self) -> None:
+        _require_two(self.count)
+
+    def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:  # noqa: ARG002
+        """See `Split.folds`; these folds are made for these examples, so `also` has no meaning."""
+        _require_column(examples, self.column)
+        identity = [name for name in examples.columns if name not in {self.column, LABEL_KNOWN_AT}]
+        if not identity:
+            raise ValueError("the examples have no column besides the stratified one by which rows could be told apart")
+        position = pl.struct(identity).hash()
+        strata = (
+            examples.select(stratum=self.column, position=position)
+            .group_by("stratum")
+            .agg(pl.col("position").unique().sort())
+            .sort("stratum", nulls_last=True)
+        )
+        if strata.height > _MOST_STRATA:
+            raise ValueError(
+                f"{self.column!r} has {strata.height} different values, and rows are stratified by at most {_MOST_STRATA}: split by time"
+            )
+        scarce = strata.filter(pl.col("position").list.len() < self.count)
+        if strata.is_empty() or not scarce.is_empty():
+            values = ", ".join(f"{value!r} has {len(positions)}" for value, positions in scarce.iter_rows()) or "there is no row"
+            raise NotEnoughData(f"each value of {self.column!r} needs {self.count} rows, one for each fold, and {values}")
+        cuts: list[list[int]] = []
+        stratum = pl.lit(-1)
+        for number, (value, positions) in enumerate(strata.iter_rows()):
+            cuts.append([positions[len(positions) * fold // self.count] for fold in range(self.count)])
+            stratum = pl.when(pl.col(self.column).eq_missing(pl.lit(value))).then(number).otherwise(stratum)
+        return _by_position(position, cuts, stratum)
+
+
+def _from_origin(at: str, origin: date) -> Fold:
+    end = datetime.combine(origin, time(), UTC) + _DAY
+    train = (pl.col(at) < origin) & (pl.col(LABEL_KNOWN_AT) <= end)
+    return Fold(origin.isoformat(), train=train, test=pl.col(at) == origin, known_until=end)
+
+
+def _periods(  # noqa: PLR0917
+    examples: pl.DataFrame, at: str, every: timedelta, count: int, gap: timedelta, also: Sequence[str]
+) -> list[Fold]:
+    """Folds by consecutive periods, the last of which ends with the newest example. Times are whole seconds, as the names tell them."""
+    moment = _moment(at, examples.schema[at])
+    first, last = examples.select(first=moment.min(), last=moment.max()).row(0)
+    if last is None:
+        raise NotEnoughData(f"there is no example: a test needs examples of more than {every + gap}")
+    last += timedelta(microseconds=-last.microsecond % 1_000_000)
+    starts = {last - every * back for back in range(1, count + 1)}
+    starts |= {start for start in map(_start, also) if start is not None and first <= start <= last - every}
+    usable = []
+    for start in sorted(starts):
+        fold = Fold(
+            _name(start),
+            train=(moment <= start - gap) & (pl.col(LABEL_KNOWN_AT) <= start),
+            test=moment.is_between(start, start + every, closed="right"),
+            known_until=start,
+        )
+        if all(examples.select(train=fold.train.any(), test=fold.test.any()).row(0)):
+            usable.append(fold)
+    if not usable:
+        raise NotEnoughData(
+            f"the examples reach from {_name(first)} to {_name(last)} (UTC): a test on the last {every} with a gap of {gap} leaves none to "
+            f"learn from whose label was known by {_name(last - every)}"
+        )
+    return usable
+
+
+def _by_position(position: pl.Expr, cuts: Sequence[Sequence[int]], stratum: pl.Expr | None = None) -> list[Fold]:
+    """Folds by where a row stands in a fixed order: for each stratum the first position of each fold."""
+
+    def bound(fold: int) -> pl.Expr:
+        found = pl.lit(cuts[0][fold], dtype=pl.UInt64)
+        for number, of_stratum in enumerate(cuts[1:], start=1):
+            found = pl.when(stratum == number).then(pl.lit(of_stratum[fold], dtype=pl.UInt64)).otherwise(found)
+        return found
+
+    folds = []
+    count = len(cuts[0])
+    for fold in range(count):
+        test = position < bound(1) if fold == 0 else position >= bound(fold)
+        if 0 < fold < count - 1:
+            test &= position < bound(fold + 1)
+        folds.append(Fold(f"{fold + 1:0{len(str(count))}}", train=~test, test=test))
+    return folds
+
+
+def _moment(at: str, dtype: pl.DataType) -> pl.Expr:
+    """The time (UTC) of a time of prediction: the end of a date."""
+    if dtype == pl.Date:
+        return pl.col(at).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + _DAY
+    if not isinstance(dtype, pl.Datetime):
+        raise TypeError(f"{at!r} tells no time: a split by time needs a date or a UTC time, and it is {dtype}")
+    column = pl.col(at).cast(pl.Datetime("us", dtype.time_zone))
+    return column.dt.convert_time_zone("UTC") if dtype.time_zone else column.dt.replace_time_zone("UTC")
+
+
+def _name(moment: datetime) -> str:
+    """A time as people write it, and so that names sort as times do: without the time of day at midnight."""
+    return f"{moment:%Y-%m-%d}" if moment.time() == time() else f"{moment:%Y-%m-%dT%H:%M:%S}"
+
+
+def _start(name: str) -> datetime | None:
+    """The time that `_name` wrote; None if another split made the name."""
+    try:
+        return datetime.fromisoformat(name).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _require_positive(**values: float) -> None:
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} must be more than 0")
+
+
+def _require_two(count: int) -> None:
+    if count < 2:
+        raise ValueError(f"count must be at least 2, so that there are rows to learn from, and it is {count}")
+
+
+def _require_column(examples: pl.DataFrame, column: str) -> None:
+    if column not in examples.columns:
+        raise ValueError(
+            f"the examples have no column {column!r} to split by: add it to the slices. They have {', '.join(examples.columns)}"
+        )

@@ -1,6 +1,7 @@
 """What cannot be meant is refused when it is declared, with the table, the parameter and what to do instead."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,20 @@ import pytest
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
-from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
+from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByKeyAndTime, ByPartition, Full, Trailing
 from lakehouse_assets.platform.declarations.features import feature_set
 from lakehouse_assets.platform.declarations.feeds import feed
 from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.declarations.models import model, predictions
 from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
+from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, schema_of
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.platform.orchestration.level import Days, level_model
 
 NAME, SOURCE, OTHER = "shop.silver.things", "shop.silver.rows", "shop.silver.others"
 
@@ -547,7 +550,7 @@ class Score(Contract):
 
 
 FEATURES, MODEL, SCORES = "shop.features.parts", "shop.models.parts", "shop.predictions.parts"
-parts_model = model(MODEL, features=FEATURES, load=lambda folder: folder)(lambda rows, seed: None)
+parts_model = replace(level_model, name=MODEL, examples=Days(FEATURES))
 
 
 BY_PART = ByKey("part")
@@ -596,12 +599,36 @@ def test_the_kind_of_a_feature_set_is_checked_too():
     refused(lambda: together(source(columns=lacking), features()), FEATURES, "the column 'part', which the input rows", "Add it there")
 
 
+def test_a_kind_by_key_and_time_says_what_its_time_is():
+    refused(lambda: features(ByKeyAndTime("part", time="day", lookback=3)), FEATURES, "lookback=3 does not fit 'day' (Date)")
+    refused(lambda: features(ByKeyAndTime("part", time="amount", lookback=3)), FEATURES, "mark amount with column(key=True)")
+    refused(lambda: features(ByKeyAndTime(time="day", lookback=timedelta(days=1))), FEATURES, "names no column")
+    back = ByKeyAndTime("part", time="day", lookback=timedelta(days=-1))
+    refused(lambda: features(back), FEATURES, "is negative", "looks ahead")
+    undated = contract(drop=("day",))
+    day = ByKeyAndTime("part", time="day", lookback=timedelta(days=1))
+    refused(lambda: together(source(columns=undated), features(day)), FEATURES, "the column 'day', which the input rows", "Add it there")
+
+
 def test_predictions_are_told_apart_by_the_version_of_the_model():
     columns = contract("Score", of=Score, model_version=(int, column()))
     refused(lambda: scores(columns, ("part",)), SCORES, "the key part lacks model_version", "add model_version to key")
     refused(lambda: scores(columns), SCORES, "has the key part, but predictions tells rows apart by part, model_version")
     for missing in ("model_name", "feature_version", "scored_at"):
         refused(lambda missing=missing: scores(contract("Score", of=Score, drop=(missing,))), SCORES, f"lacks {missing}", "add it")
+
+
+@pytest.mark.parametrize("name", ["model", "one_line_rule", "champion", "Seasonal", "2_weeks", "seasonal-naive", ""])
+def test_a_baseline_has_a_name_of_its_own(name):
+    refused(lambda: replace(parts_model, baselines={name: parts_model.learner}), MODEL, "name a baseline in lower case", "seasonal_naive")
+
+
+def test_a_model_has_either_examples_or_labels_with_feature_sets():
+    given = {"description": "A model.", "learner": level_model.learner, "split": level_model.split, "metric": level_model.metric}
+    labels = Labels("shop.silver.outcomes", entity=("part",), at="day", target="late", settled=timedelta(days=60))
+    refused(lambda: model(MODEL, **given), MODEL, "give either examples, or labels with features")
+    refused(lambda: model(MODEL, **given, examples=Days(), labels=labels), MODEL, "give either examples, or labels with features")
+    refused(lambda: model(MODEL, **given, examples=Days(), features=(features(),)), MODEL, "features are joined to labels", "give labels")
 
 
 def test_predictions_need_their_model_and_features():

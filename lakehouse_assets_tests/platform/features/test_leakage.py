@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.compute.local import Local
-from lakehouse_assets.platform.features.leakage import Leakage, LeakageReport, Limits, sample
+from lakehouse_assets.platform.declarations.gates import LeakageLimits
+from lakehouse_assets.platform.features.leakage import Leakage, LeakageReport, sample
 from lakehouse_assets.platform.features.manifest import pin
 from lakehouse_assets.platform.features.training_set import training_set
 from lakehouse_assets_tests.platform.features.shop import CARDS, EXAMPLES, MOMENT, ORDERS, START, frames, written
@@ -35,8 +36,10 @@ def honest(seed: int = 1, task: str = "binary") -> pl.DataFrame:
     )
 
 
-def look(rows: pl.DataFrame, inputs=INPUTS, limits: Limits | None = None) -> LeakageReport:
-    return Leakage(limits or Limits()).report_rows(rows, key=("invoice",), at="at", target="target", inputs=inputs, seed=0, compute=Local())
+def look(rows: pl.DataFrame, inputs=INPUTS, limits: LeakageLimits | None = None) -> LeakageReport:
+    return Leakage(limits or LeakageLimits()).report_rows(
+        rows, key=("invoice",), at="at", target="target", inputs=inputs, seed=0, compute=Local()
+    )
 
 
 def seen(report: LeakageReport, level: str = "warn") -> dict[str, str]:
@@ -72,6 +75,7 @@ NOISE = pl.col("invoice").hash(5) % 1000
         ("binary", pl.when(TARGET).then(pl.lit("refunded")).otherwise(pl.format("paid {}", NOISE % 7)), "determines"),
         ("binary", pl.when(TARGET).then(NOISE + 5000).otherwise(NOISE).cast(pl.Float64), "determines"),
         ("binary", pl.when(TARGET).then(NOISE), "determines"),  # null wherever the answer is no
+        ("binary", pl.when(TARGET).then(NOISE + 0.5).otherwise(0.0), "determines"),  # and 0, next to small amounts
         ("regression", TARGET * 1.2 + 7, "determines"),
         ("regression", TARGET.exp(), "determines"),
         ("classes", TARGET.replace_strict({"low": 3, "middle": 1, "high": 2}), "determines"),
@@ -91,7 +95,7 @@ def test_an_error_fails_and_a_limit_turns_it_into_a_note():
     rows = honest(1).with_columns(planted=TARGET)
     assert not look(rows, (*INPUTS, "planted")).passed
     never = (float("inf"), float("inf"))
-    allowed = look(rows, (*INPUTS, "planted"), Limits(determines=never, equals=never))
+    allowed = look(rows, (*INPUTS, "planted"), LeakageLimits(determines=never, equals=never))
     assert allowed.passed
     assert seen(allowed) == {}
 
@@ -133,7 +137,7 @@ def test_test_rows_of_another_kind_are_found_with_the_column_that_tells():
     assert report.numbers["drift"] > 0.8
     assert "orders" in report.sentences()[0]
     assert report.passed, "drift warns, unless a limit says otherwise"
-    assert not look(rows, limits=Limits(drift=(0.6, 0.7))).passed
+    assert not look(rows, limits=LeakageLimits(drift=(0.6, 0.7))).passed
 
 
 def test_targets_that_were_known_before_the_prediction_are_found():

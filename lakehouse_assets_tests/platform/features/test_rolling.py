@@ -40,9 +40,24 @@ def test_amounts_that_are_too_large_are_never_a_wrong_number():
     spread = rows.select(rolling_std(pl.col("value"), 28, min_samples=5)).to_series()
     assert spread[:66].null_count() == 66, "as long as one of them is in the window"
     assert spread[-1] == pytest.approx(0.509, abs=1e-3)
-    for statistic in (rolling_sum(pl.col("value"), 2), rolling_std(pl.col("value"), 2, min_samples=2)):
-        with pytest.raises(pl.exceptions.InvalidOperationError, match="conversion from `f64` to `i64` failed"):
-            pl.DataFrame({"value": [1e18]}).select(statistic)
+
+
+@pytest.mark.parametrize("amount", [1e15, 1e18, 1e25, 1e30, -1e30])
+def test_sums_of_amounts_beyond_64_bits_are_right_and_leave_nothing_behind(amount):
+    rows = pl.DataFrame({"value": [amount] * 10 + [0.25] * 10})
+    total = rows.select(rolling_sum(pl.col("value"), 5)).to_series()
+    assert total[9] == pytest.approx(5 * amount)
+    assert total[-1] == 1.25
+    assert rows.select(rolling_std(pl.col("value"), 5, min_samples=2)).to_series()[-1] == 0
+
+
+@pytest.mark.parametrize("amount", [1e34, 1e40, -1e300, float("inf"), float("nan")])
+def test_amounts_beyond_128_bits_leave_their_windows_without_a_number(amount):
+    rows = pl.DataFrame({"value": [1.0] * 5 + [amount] * 3 + [0.25] * 10})
+    found = rows.select(total=rolling_sum(pl.col("value"), 5), spread=rolling_std(pl.col("value"), 5, min_samples=2))
+    assert found["total"].to_list() == [1, 2, 3, 4, 5, *[None] * 7, *[1.25] * 6]
+    assert found["spread"][5:12].null_count() == 7
+    assert found["spread"][-1] == 0
 
 
 @settings(max_examples=20, deadline=None)

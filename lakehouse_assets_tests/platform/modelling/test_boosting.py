@@ -1,5 +1,6 @@
 """The door to LightGBM: what would end the process, or go wrong in silence, is refused or made harmless."""
 
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -7,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.modelling.boosting import REPRODUCIBLE, load_lightgbm, make_dataset, predict
+from lakehouse_assets.platform.modelling.boosting import REPRODUCIBLE, load_lightgbm, make_dataset, model_text, predict
 
 ROWS = pl.DataFrame({"a": np.linspace(0, 1, 200), "b": np.arange(200) % 3, "y": np.linspace(0, 1, 200) ** 2, "w": np.ones(200)})
 REFUSED = {
@@ -43,3 +44,29 @@ def test_codes_of_categories_split_as_categories():
     dataset = make_dataset(rows, ["a", "b"], "y", weight="w", categorical=["b"], seed=1)
     trained = load_lightgbm().train({**REPRODUCIBLE, "seed": 1, "min_data_per_group": 1}, dataset, 1)
     assert "num_cat=1" in trained.model_to_string()
+
+
+ODD_NAMES = ["net revenue", "price[£]", "a:b", 'q"x', "größe", "x,y", "{}", "a\\b", "名", "", "f1", "f0"]
+
+
+def test_a_column_may_have_any_name():
+    rows = ROWS.with_columns((pl.col("a") ** (power + 1)).alias(name) for power, name in enumerate(ODD_NAMES))
+    trained = load_lightgbm().train({**REPRODUCIBLE, "seed": 1}, make_dataset(rows, ODD_NAMES, "y", weight="w", seed=1), 3)
+    again = load_lightgbm().Booster(model_str=model_text(trained))
+    straight = predict(trained, ODD_NAMES, rows)
+    assert straight.n_unique() > 1
+    assert predict(again, ODD_NAMES, rows.select(reversed(ODD_NAMES))).equals(straight)
+    with pytest.raises(ValueError, match=re.escape("needs price[£]")):
+        predict(again, ODD_NAMES, rows.drop("price[£]"))
+
+
+def test_the_text_of_a_model_does_not_say_on_how_many_threads_it_was_trained():
+    texts = [
+        model_text(
+            load_lightgbm().train(
+                {**REPRODUCIBLE, "seed": 1, "num_threads": threads}, make_dataset(ROWS, ["a"], "y", weight="w", seed=1), 3
+            )
+        )
+        for threads in (1, 2)
+    ]
+    assert texts[0] == texts[1]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from lakehouse_assets.platform.modelling.plots import backtest_plot, forecast_plot
+from lakehouse_assets.platform.modelling.plots import forecast_plot
 
 FIRST = date(2024, 3, 1)
 HORIZONS = range(28)
@@ -30,17 +30,8 @@ def forecast(groups: int) -> pl.DataFrame:
         for ahead in HORIZONS
         for level in [1000.0 * (1 + group) + 200 * (ahead % 7)]
     ]
-    schema = {"group": pl.String, "day": pl.Date, "p10": pl.Float64, "p50": pl.Float64, "p90": pl.Float64}
+    schema = {"group": pl.String, "day": pl.Date, "p10": pl.Float64, "mean": pl.Float64, "p90": pl.Float64}
     return pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def scores(origins: int, baselines: int = 2) -> pl.DataFrame:
-    names = ["model", *(f"baseline_{number}" for number in range(baselines))]
-    rows = [
-        [FIRST + timedelta(days=28 * origin), *(0.3 + 0.05 * place + 0.01 * origin for place in range(len(names)))]
-        for origin in range(origins)
-    ]
-    return pl.DataFrame(rows, schema=["origin", *names], orient="row")
 
 
 def opened(picture: bytes) -> Image.Image:
@@ -88,12 +79,12 @@ def test_what_came_after_the_first_forecast_day_is_left_out():
 def test_a_series_of_one_day_without_a_sale_is_drawn():
     draw(
         history(1, days=1).with_columns(net=pl.lit(0.0)),
-        forecast(1).head(1).with_columns(p10=pl.lit(0.0), p50=pl.lit(0.0), p90=pl.lit(0.0)),
+        forecast(1).head(1).with_columns(p10=pl.lit(0.0), mean=pl.lit(0.0), p90=pl.lit(0.0)),
     )
 
 
 def test_days_without_a_value_are_gaps():
-    for column in ("net", "p10", "p50", "p90"):
+    for column in ("net", "p10", "mean", "p90"):
         for missing in (pl.int_range(pl.len()) % 3 == 0, pl.lit(value=True)):
             gaps = pl.when(~missing).then(column).alias(column)
             past, expected = (frame.with_columns(gaps) if column in frame.columns else frame for frame in (history(3), forecast(3)))
@@ -114,14 +105,3 @@ def test_the_same_numbers_give_the_same_bytes():
     assert forecast_plot(history(2), forecast(2), value="net", by="group") == forecast_plot(
         history(2), forecast(2), value="net", by="group"
     )
-
-
-@pytest.mark.parametrize(("origins", "baselines"), [(1, 1), (2, 2), (5, 3), (12, 4)])
-def test_a_backtest_is_drawn_for_few_and_many(origins, baselines):
-    opened(backtest_plot(scores(origins, baselines), model="model", baselines=scores(origins, baselines).columns[2:]))
-
-
-def test_an_origin_without_a_score_leaves_the_others():
-    for nothing in (None, float("nan")):
-        score = pl.when(pl.col("origin") > FIRST).then("baseline_1").otherwise(pl.lit(nothing, dtype=pl.Float64))
-        opened(backtest_plot(scores(3).with_columns(baseline_1=score), model="model", baselines=["baseline_0", "baseline_1"]))

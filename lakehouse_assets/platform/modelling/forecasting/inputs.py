@@ -3,24 +3,44 @@
 `forecast_rows` is the one source of inputs for training and prediction. The model itself does not belong here.
 """
 
-from collections.abc import Mapping
-from datetime import date, datetime
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from lakehouse_assets.platform.features.point_in_time import as_first_known
-from lakehouse_assets.platform.modelling.forecasting.series import DAY, LEVEL_DAYS, VALUE, WEEKDAY_WEEKS, YEAR, Series
-from lakehouse_assets.platform.modelling.horizons import join_day, same_weekday, with_horizons
-from lakehouse_assets.platform.storage.known_at import as_known
+from lakehouse_assets.platform.modelling.forecasting.known_days import KnownDays
+from lakehouse_assets.platform.modelling.forecasting.series import (
+    ACTIVE_DAYS,
+    CAPPED_WEEKDAY_WEEKS,
+    COUNT_DAYS,
+    DAY,
+    LEVEL_DAYS,
+    MEDIAN_DAYS,
+    NAIVE,
+    REFERENCE,
+    SEASON,
+    TOTAL_CAPPED_WEEKDAY_WEEKS,
+    VALUE,
+    WEEKDAY_WEEKS,
+    WINDOW_WEEKS,
+    YEAR,
+    Series,
+    window_average,
+)
+from lakehouse_assets.platform.modelling.forecasting.statistics import mean_in_order
+from lakehouse_assets.platform.modelling.horizons import same_weekday, with_horizons
 
 # Ratios to the level of a series that hardly has any say nothing: its level counts as this share of the total.
 SMALLEST_SHARE = 0.003
 # A day that seems sure to be closed keeps a small reference: the model learns from ratios to it.
 SMALLEST_OPENNESS = 0.05
+# A season that was seen once is believed up to this factor.
+_MOST_SEASON = 3.0
+_WEEKDAY_SHAPE = (0.05, 5.0)
 
 
-def _ratio(value: str, unit: str) -> pl.Expr:
-    return pl.when(pl.col(unit) > 0).then(pl.col(value) / pl.col(unit))
+def _ratio(value: str | pl.Expr, unit: str) -> pl.Expr:
+    number = pl.col(value) if isinstance(value, str) else value
+    return pl.when(pl.col(unit) > 0).then(number / pl.col(unit))
 
 
 def calendar_inputs(series: Series) -> dict[str, pl.Expr]:
@@ -28,6 +48,8 @@ def calendar_inputs(series: Series) -> dict[str, pl.Expr]:
     day = pl.col(DAY)
     return {
         "weekday": day.dt.weekday(),
+        "day_of_month": day.dt.day(),
+        "month": day.dt.month(),
         "holiday": series.is_holiday(day),
         "before_holiday": series.is_holiday(day + pl.duration(days=1)),
         "after_holiday": series.is_holiday(day - pl.duration(days=1)),
@@ -35,95 +57,124 @@ def calendar_inputs(series: Series) -> dict[str, pl.Expr]:
     }
 
 
+def _of_level(columns: Sequence[str], *, prefix: str = "") -> dict[str, pl.Expr]:
+    return {f"{column}_ratio": _ratio(prefix + column, "level") for column in columns}
+
+
+def _of_total(columns: Sequence[str], unit: str, *, prefix: str = "") -> dict[str, pl.Expr]:
+    return {f"{column}_ratio": _ratio(prefix + column, unit) for column in columns}
+
+
 # The series at the origin, and all together, without a unit.
 ORIGIN_INPUTS: Mapping[str, pl.Expr] = {
     "total_share": _ratio("level", "total_level_28"),
-    "active_share_91": pl.col("active_share_91"),
-    "median_ratio": _ratio("median_28", "level"),
-    "deviation_ratio": _ratio("deviation_28", "level"),
-    **{f"level_ratio_{days}": _ratio(f"level_{days}", "level") for days in LEVEL_DAYS if days != 28},
+    **{f"active_share_{days}": pl.col(f"active_share_{days}") for days in ACTIVE_DAYS},
+    **_of_level([f"median_{days}" for days in MEDIAN_DAYS]),
+    **_of_level(["deviation_28"]),
+    **_of_level([f"level_{days}" for days in LEVEL_DAYS if days != 28]),
+    **_of_level([f"capped_level_{days}" for days in LEVEL_DAYS]),
     "same_weekday_ratio": _ratio(f"last_{VALUE}", "level"),
-    **{f"weekday_ratio_{weeks}": _ratio(f"last_weekday_{weeks}", "level") for weeks in WEEKDAY_WEEKS},
-    "season": _ratio("then_month_level_28", "then_origin_level_28"),
+    **_of_level([f"weekday_{weeks}" for weeks in WEEKDAY_WEEKS], prefix="last_"),
+    **_of_level([f"capped_weekday_{weeks}" for weeks in CAPPED_WEEKDAY_WEEKS], prefix="last_"),
+    **{f"count_level_{days}_ratio": _ratio(f"count_level_{days}", "count_level_28") for days in COUNT_DAYS if days != 28},
+    "count_level_28": pl.col("count_level_28"),
+    "value_per_count": _ratio(_ratio("level", "count_level_28") * pl.col("total_count_level_28"), "total_level_28"),
     "open_days_28": pl.col("open_days_28"),
-    **{f"total_level_ratio_{days}": _ratio(f"total_level_{days}", "total_level_28") for days in LEVEL_DAYS if days != 28},
-    **{f"total_weekday_ratio_{weeks}": _ratio(f"last_total_weekday_{weeks}", "total_level_28") for weeks in WEEKDAY_WEEKS},
+    **_of_total([f"total_level_{days}" for days in LEVEL_DAYS if days != 28], "total_level_28"),
+    **_of_total([f"total_weekday_{weeks}" for weeks in WEEKDAY_WEEKS], "total_level_28", prefix="last_"),
+    **_of_total([f"total_capped_level_{days}" for days in LEVEL_DAYS if days != 28], "total_capped_level_28"),
+    **_of_total([f"total_capped_weekday_{weeks}" for weeks in TOTAL_CAPPED_WEEKDAY_WEEKS], "total_capped_level_28", prefix="last_"),
+    "season": _ratio("then_month_level_28", "then_origin_level_28"),
     "week_season": _ratio("then_week_total_level_7", "then_origin_total_level_28"),
     "month_season": _ratio("then_month_total_level_28", "then_origin_total_level_28"),
     "year_growth": _ratio("total_level_28", "then_origin_total_level_28"),
+    "capped_season": _ratio("then_month_capped_level_28", "then_origin_capped_level_28"),
+    "capped_week_season": _ratio("then_week_capped_level_7", "then_origin_capped_level_28"),
+    "total_capped_week_season": _ratio("then_week_total_capped_level_7", "then_origin_total_capped_level_28"),
+    "total_capped_month_season": _ratio("then_month_total_capped_level_28", "then_origin_total_capped_level_28"),
+    "capped_year_growth": _ratio("total_capped_level_28", "then_origin_total_capped_level_28"),
 }
 MODEL_INPUTS = (
     "horizon",
-    *("weekday", "holiday", "before_holiday", "after_holiday", "year_end"),
+    *("weekday", "day_of_month", "month", "holiday", "before_holiday", "after_holiday", "year_end"),
     "expected_open",
     *ORIGIN_INPUTS,
 )
+"""What the boosters see."""
+MONEY_INPUTS = (REFERENCE, NAIVE, *(window_average(weeks) for weeks in WINDOW_WEEKS))
+"""In the unit of the value: the reference, and plain forecasts that a model has to beat."""
+INPUTS = (*MODEL_INPUTS, SEASON, *MONEY_INPUTS)
 
 
-def forecast_rows(features: pl.LazyFrame, series: Series) -> pl.LazyFrame:
+def forecast_rows(known: KnownDays, series: Series) -> pl.LazyFrame:
     """The model's inputs for every origin and each of the days after it.
 
-    Every value comes from a row of `features` that is not after the origin, or from the calendar.
+    Every value comes from a row that was known at the end of the origin and is not after it, or from the calendar.
 
     Args:
-        features: Rows of `daily_features`, one a series and day.
+        known: Rows of `daily_features`.
         series: What they are.
 
     Returns:
-        One row for each `by`, `origin` and `horizon` with the `day` that is forecast, `reference`, a plain forecast of its value that is
-        never negative, and `MODEL_INPUTS`. Ratios are null where history does not reach back far enough.
+        One row for each `by`, `origin` and `horizon` with the `day` that is forecast and `INPUTS`: `reference`, a plain forecast that is
+        never negative, the season in it, and the plain forecasts, zero where the series does not reach back far enough. Ratios are null
+        where history does not reach back far enough.
     """
-    known, origin, day = series.opened(features), pl.col("origin"), pl.col(DAY)
-    weekday = [*(f"{total}weekday_{weeks}" for total in ("", "total_") for weeks in WEEKDAY_WEEKS), "weekday_open", VALUE]
+    origin, day = pl.col("origin"), pl.col(DAY)
+    weekdays = [
+        *(f"weekday_{weeks}" for weeks in WEEKDAY_WEEKS),
+        *(f"capped_weekday_{weeks}" for weeks in CAPPED_WEEKDAY_WEEKS),
+        *(f"total_weekday_{weeks}" for weeks in WEEKDAY_WEEKS),
+        *(f"total_capped_weekday_{weeks}" for weeks in TOTAL_CAPPED_WEEKDAY_WEEKS),
+        *(window_average(weeks) for weeks in WINDOW_WEEKS),
+        "weekday_open",
+        VALUE,
+    ]
+    levels = ["level_28", "capped_level_28", "total_level_28", "total_capped_level_28"]
     earlier_days = {
-        "last_": (same_weekday(), weekday),
+        "last_": (same_weekday(), weekdays),
         # A trailing mean that is read half its length later is centred: the 28 days around a day end 14 days after it.
-        "then_week_": (day - pl.duration(days=YEAR - 3), ["total_level_7"]),
-        "then_month_": (day - pl.duration(days=YEAR - 14), ["level_28", "total_level_28"]),
-        "then_origin_": (origin - pl.duration(days=YEAR), ["level_28", "total_level_28"]),
+        "then_week_": (day - pl.duration(days=YEAR - 3), ["capped_level_7", "total_level_7", "total_capped_level_7"]),
+        "then_fortnight_": (day - pl.duration(days=YEAR - 7), ["total_capped_level_14"]),
+        "then_month_": (day - pl.duration(days=YEAR - 14), levels),
+        "then_origin_": (origin - pl.duration(days=YEAR), levels),
     }
-    rows = with_horizons(known.rename({DAY: "origin"}), series.horizon)
+    rows = with_horizons(known.origins.rename({DAY: "origin"}), series.horizon)
     for prefix, (earlier, columns) in earlier_days.items():
-        rows = join_day(rows, known, earlier, columns, by=series.by, prefix=prefix)
+        rows = known.join(rows, earlier, columns, prefix=prefix)
     calendar = calendar_inputs(series)
+    plain = {
+        NAIVE: pl.col(f"last_{VALUE}").fill_null(0),
+        **{window_average(weeks): pl.col(f"last_{window_average(weeks)}").fill_null(0) for weeks in WINDOW_WEEKS},
+    }
     return (
         rows.with_columns(value.alias(name) for name, value in calendar.items())
         .pipe(_with_reference)
-        .select(*series.by, "origin", "horizon", DAY, "reference", *calendar, "expected_open", **ORIGIN_INPUTS)
-    )
-
-
-def training_rows(features: pl.LazyFrame, series: Series, cutoff: date, *, outcomes_known_at: datetime) -> pl.LazyFrame:
-    """`forecast_rows` with their outcome, for the days up to `cutoff`: what was known on the day, and what really came.
-
-    Args:
-        features: Rows of `daily_features` with all revisions.
-        series: What they are.
-        cutoff: Last day of the training period.
-        outcomes_known_at: Outcomes are the values as they were known then, late rows included.
-
-    Returns:
-        The columns of `forecast_rows`, `value` of the day that was forecast, and `ratio`, the value in units of the reference; rows without
-        a reference are left out.
-    """
-    day = pl.col(series.time)
-    outcomes = as_known(features, series.stored_key, outcomes_known_at).filter(day <= cutoff).pipe(series.opened)
-    return (
-        forecast_rows(as_first_known(features.filter(day < cutoff), series.stored_key), series)
-        .join(outcomes.select(*series.key, VALUE), on=series.key)
-        .filter(pl.col("reference") > 0)
-        .with_columns(ratio=pl.col(VALUE) / pl.col("reference"))
+        .select(*series.by, "origin", "horizon", DAY, *calendar, "expected_open", SEASON, REFERENCE, **ORIGIN_INPUTS, **plain)
     )
 
 
 def _with_reference(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """A plain forecast: the series' level, shaped like the week and season of all together, on the days that are expected to be open."""
+    """A plain forecast: the series' level, shaped like the week and season of all together, on the days that are expected to be open.
+
+    Single large days hardly move it: levels are of capped days, and a median is one of them.
+    """
     special = pl.when("year_end").then("year_end_open").when("holiday").then("holiday_open").otherwise(1)
-    week = _ratio("last_total_weekday_8", "total_level_56").fill_null(1)
-    # Half of last year's rise or fall, on the scale of logarithms: seasons return, but not to the letter.
-    season = ORIGIN_INPUTS["week_season"].fill_null(1).clip(1 / 3, 3).sqrt()
+    week = _ratio("last_total_capped_weekday_13", "total_capped_level_91").fill_null(1).clip(*_WEEKDAY_SHAPE)
+    # The season of last year: the days around the day that is forecast against those before the origin.
+    fortnight = pl.col("then_fortnight_total_capped_level_14")
+    around = (pl.coalesce("then_week_total_capped_level_7", fortnight) + fortnight) / 2
+    season = _ratio(around, "then_origin_total_capped_level_28").fill_null(1).clip(1 / _MOST_SEASON, _MOST_SEASON)
+    level = mean_in_order([pl.col("capped_level_14"), pl.col("capped_level_28"), pl.col("median_28")])
+    least = SMALLEST_SHARE * pl.col("total_level_91")
     opening = pl.max_horizontal("expected_open", SMALLEST_OPENNESS)
-    return rows.with_columns(
-        expected_open=special * pl.col("last_weekday_open"),
-        level=pl.max_horizontal("level_28", SMALLEST_SHARE * pl.col("total_level_91"), 0.0),
-    ).with_columns(reference=(pl.col("level") * week * season * opening).fill_null(0).clip(0))
+    return (
+        rows.with_columns(
+            season.alias(SEASON),
+            expected_open=special * pl.col("last_weekday_open"),
+            level=pl.max_horizontal("level_28", least, 0.0),
+            plain_level=pl.max_horizontal(level, least, 0.0),
+        )
+        .with_columns(level=pl.when(pl.col("level") > 0).then("level"))
+        .with_columns((pl.col("plain_level") * week * pl.col(SEASON) * opening).fill_null(0).clip(0).alias(REFERENCE))
+    )

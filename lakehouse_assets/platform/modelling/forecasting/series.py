@@ -13,13 +13,26 @@ import polars as pl
 from lakehouse_assets.platform.modelling.calendar import is_holiday
 
 DAY, VALUE = "day", "value"
+REFERENCE, SEASON, NAIVE = "reference", "reference_season", "seasonal_naive"
+"""Inputs that fitted forecasts read by name. How they are made is in `inputs`, which a stored model does without."""
 YEAR = 364  # days: the same weekday a year ago
 FEATURE_LOOKBACK = timedelta(days=366)  # features of a day are made of no older values: every holiday has been seen once
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182)
 WEEKDAY_WEEKS = (4, 8)
+CAPPED_WEEKDAY_WEEKS = (2, 4, 8, 13)
+TOTAL_CAPPED_WEEKDAY_WEEKS = (4, 8, 13)
+MEDIAN_DAYS = (14, 28, 56, 91)
+COUNT_DAYS = (7, 28, 91)
+ACTIVE_DAYS = (28, 91)
+WINDOW_WEEKS = (4, 8)
 MOST_HORIZON = 182
 # A level over 28 days has to be full before an origin can teach, and as many days again have to follow.
 WARM_UP_DAYS = 28
+
+
+def window_average(weeks: int) -> str:
+    """The input with the mean of the same weekday in the last weeks, in the unit of the value."""
+    return f"window_average_{weeks}"
 
 
 @dataclass(frozen=True)

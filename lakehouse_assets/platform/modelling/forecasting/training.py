@@ -1,50 +1,37 @@
-"""The forecast of a daily series: one quantile model for all of its series and for each of the days ahead, and its backtest.
+"""The forecast of a daily series as functions of its feature table: train up to a day, forecast from a day, and test by a backtest.
 
-The model learns the ratio of values to a plain reference, so series of any size teach each other. What a training hands over to registry
-and gate is put together in `evaluation`.
+They put examples and learners together. How a declared model is tested and trained is in `modelling.evaluation`.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
-from lakehouse_assets.platform.features.point_in_time import as_first_known
-from lakehouse_assets.platform.modelling.baselines import seasonal_naive, seasonal_window_average
-from lakehouse_assets.platform.modelling.forecasting.inputs import MODEL_INPUTS, forecast_rows, training_rows
-from lakehouse_assets.platform.modelling.forecasting.series import DAY, VALUE, WARM_UP_DAYS, Series
-from lakehouse_assets.platform.modelling.quantile import QuantileModel, calibrate, fit_quantiles, quantile_name
-from lakehouse_assets.platform.modelling.result import HistoryTooShort
-from lakehouse_assets.platform.storage.known_at import as_known
+from lakehouse_assets.platform.declarations.learning import Learner, Predictor
+from lakehouse_assets.platform.modelling.forecasting.direct import DirectForecast
+from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
+from lakehouse_assets.platform.modelling.forecasting.inputs import forecast_rows
+from lakehouse_assets.platform.modelling.forecasting.known_days import at_each_origin
+from lakehouse_assets.platform.modelling.forecasting.model import MEAN
+from lakehouse_assets.platform.modelling.forecasting.series import DAY, NAIVE, VALUE, Series, window_average
+from lakehouse_assets.platform.modelling.quantile import quantile_name
 
-BASELINES = {"seasonal_naive": seasonal_naive, "seasonal_window_average": seasonal_window_average}
-
-# The last days of the training period, at most a third of it, calibrate the band.
-CALIBRATION_DAYS = 112
-
-# Neighbouring origins and horizons tell nearly the same: more rows than these cost time and gain little.
-MOST_ROWS = 25_000
-
-# Small trees: a daily value is mostly noise, and deeper ones learnt it. All rows for every tree: drawing some of them made the forecast
-# depend on the seed. One thread, because on so few rows a second one costs as much as it gains.
-PARAMETERS: Mapping[str, Any] = {
-    "learning_rate": 0.1,
-    "num_leaves": 7,
-    "min_data_in_leaf": 60,
-    "feature_fraction": 0.6,
-    "lambda_l2": 1.0,
-    "num_threads": 1,
-}
-ROUNDS = 60
+BASELINES: Mapping[str, str] = {"seasonal_naive": NAIVE, "seasonal_window_average": window_average(4)}
+"""Names of the baselines of a backtest, and the inputs that they are."""
 
 
 def train(
-    features: pl.LazyFrame, series: Series, cutoff: date, *, seed: int, compute: Compute, outcomes_known_at: datetime | None = None
-) -> QuantileModel:
+    features: pl.LazyFrame,
+    series: Series,
+    cutoff: date,
+    *,
+    seed: int,
+    compute: Compute,
+    learner: Learner | None = None,
+    outcomes_known_at: datetime | None = None,
+) -> Predictor:
     """Train on what was known at the end of each day up to `cutoff`, and on nothing that became known later, unless that is asked for.
 
     Args:
@@ -53,65 +40,46 @@ def train(
         cutoff: Last day of the training period.
         seed: The same seed and features give the same model, byte for byte.
         compute: Where to train.
+        learner: What learns; None: `DirectForecast(series)`.
         outcomes_known_at: Outcomes up to the cutoff are learnt as they were known then; None: at the midnight (UTC) that ends the cutoff,
             so that a forecast from there can be held against what came.
 
-    Returns:
-        A calibrated model of the ratio of values to `reference`.
-
     Raises:
-        HistoryTooShort: There are fewer than `least_days` days up to the cutoff, or no level above zero to learn ratios to.
+        NotEnoughData: There are too few days: see the learner's `fit`.
     """
-    history, day = features.filter(pl.col(series.time) <= cutoff), pl.col(series.time)
-    first, count = history.select(day.min(), pl.struct(series.by).n_unique() if series.by else pl.lit(1)).collect().row(0)
-    days = (cutoff - first).days + 1 if first else 0
-    if days < series.least_days:
-        raise HistoryTooShort(
-            f"{series.value} is known for {days} days up to {cutoff}; a forecast model needs {series.least_days}: "
-            f"land {series.least_days - days} more days"
-        )
-    full = pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1)
+    examples = SeriesExamples(series, "")
     midnight = datetime.combine(cutoff + timedelta(days=1), time(), UTC)
-    rows = training_rows(history, series, cutoff, outcomes_known_at=outcomes_known_at or midnight).filter(full)
-    split = cutoff - timedelta(days=min(CALIBRATION_DAYS, (days - WARM_UP_DAYS) // 3))
-    every = _every(count * (days - WARM_UP_DAYS) * series.horizon)
-    thinned = ((cutoff - pl.col("origin")).dt.total_days() + pl.col("horizon")) % every == 0
-    lessons, unseen = pl.collect_all([rows.filter(thinned), rows.filter(pl.col("origin") >= split)])
-    before = lessons.filter(pl.col(DAY) <= split)
-    if before.is_empty():
-        raise HistoryTooShort(
-            f"{series.value} has no level above zero over 28 days before {split}, and a forecast learns ratios to that level: "
-            "land more days with values above zero. Of values that are mostly negative, forecast the opposite, as -value in the series"
-        )
-    trial = _fit(before, series, seed, compute)
-    return replace(_fit(lessons, series, seed, compute), stretch=calibrate(trial, unseen, "ratio").stretch)
+    rows = examples.rows(lambda _: features.filter(pl.col(series.time) <= cutoff), outcomes_known_at or midnight)
+    return (learner or DirectForecast(series)).fit(examples.training(rows), seed=seed, compute=compute)
 
 
-def forecast(model: QuantileModel, features: pl.LazyFrame, series: Series, as_of: date) -> pl.DataFrame:
-    """The values of the days after `as_of`, from what was known at its end.
+def forecast(model: Predictor, rows: pl.DataFrame, series: Series) -> pl.DataFrame:
+    """The predictions of some rows of examples.
 
     Returns:
-        `as_of`, `day`, `horizon`, the columns of `by`, and the quantiles in the unit of the values, sorted by series and day.
+        `as_of`, `day`, `horizon`, the columns of `by`, the quantiles and `mean` in the unit of the values, sorted by series and day.
+    """
+    rows = rows.sort("origin", *series.key)
+    keys = rows.select(pl.col("origin").alias("as_of"), DAY, "horizon", *series.by)
+    return keys.hstack(model.predict(rows.select(model.inputs)))
+
+
+def rows_from(features: pl.LazyFrame, series: Series, origins: Sequence[date]) -> pl.DataFrame:
+    """`forecast_rows` of some origins as each of them knew it, sorted by series and day.
 
     Raises:
-        ValueError: The features have no row of that day.
+        ValueError: The features have no row of one of the days.
     """
-    rows = rows_from(features, series, as_of)
-    if rows.is_empty():
-        raise ValueError(f"no features of {as_of}: bring the feature table up to that day, or forecast from an earlier one")
-    quantiles = model.predict(rows)
-    return rows.select(pl.col("origin").alias("as_of"), DAY, "horizon", *series.by).with_columns(
-        quantile * rows["reference"] for quantile in quantiles
-    )
+    known = features.filter(pl.col(series.time) <= max(origins)).collect()
+    rows = forecast_rows(at_each_origin(known, series), series).filter(pl.col("origin").is_in(origins)).collect()
+    if missing := sorted({*origins} - {*rows["origin"]}):
+        raise ValueError(f"no features of {missing[0]}: bring the feature table up to that day, or forecast from an earlier one")
+    return rows.sort("origin", *series.key)
 
 
-def rows_from(features: pl.LazyFrame, series: Series, origin: date) -> pl.DataFrame:
-    """`forecast_rows` of one origin, sorted by series and day."""
-    known = features.filter(pl.col(series.time) <= origin)
-    return forecast_rows(known, series).filter(pl.col("origin") == origin).sort(series.key).collect()
-
-
-def backtest(features: pl.LazyFrame, series: Series, origins: Sequence[date], *, seed: int, compute: Compute) -> pl.DataFrame:
+def backtest(
+    features: pl.LazyFrame, series: Series, origins: Sequence[date], *, seed: int, compute: Compute, learner: Learner | None = None
+) -> pl.DataFrame:
     """Forecasts from several origins, each by a model that knows what was known at the end of its origin, with outcome and baselines.
 
     Args:
@@ -120,51 +88,29 @@ def backtest(features: pl.LazyFrame, series: Series, origins: Sequence[date], *,
         origins: Last day that each forecast may see.
         seed: Of the trainings.
         compute: Where to train.
+        learner: See `train`.
 
     Returns:
-        `origin`, `day`, `horizon`, the columns of `by`, `actual`, the quantiles, `seasonal_naive` and `seasonal_window_average`, for the
-        days whose outcome is known. A baseline is zero where its series does not reach back far enough.
+        `origin`, `day`, `horizon`, the columns of `by`, `actual`, the quantiles, `mean`, and `BASELINES`, for the days whose outcome is
+        known. A baseline is zero where its series does not reach back far enough.
     """
-    known = as_first_known(features, series.stored_key).collect().lazy()
+    features = features.collect().lazy()
+    examples = SeriesExamples(series, "")
+    everything = examples.rows(lambda _: features)
+    rows = rows_from(features, series, origins)
 
     def from_origin(origin: date) -> pl.DataFrame:
-        return forecast(train(features, series, origin, seed=seed, compute=compute), known, series, origin)
+        model = train(features, series, origin, seed=seed, compute=compute, learner=learner)
+        return forecast(model, rows.filter(pl.col("origin") == origin), series)
 
-    forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"}).lazy()
-    for name, baseline in BASELINES.items():
-        naive = baseline(series.opened(known), VALUE, origins, by=series.by, horizons=series.horizon)
-        forecasts = forecasts.join(
-            naive.with_columns(pl.col(VALUE).fill_null(0)).rename({VALUE: name}), on=[*series.key, "origin", "horizon"]
-        )
-    actual = as_known(features, series.stored_key).pipe(series.opened).select(*series.key, actual=VALUE)
+    forecasts = pl.concat(compute.map(from_origin, origins)).rename({"as_of": "origin"})
+    key = [*examples.key]
+    actual = everything.filter(pl.col("origin").is_in(origins)).select(*key, pl.col(VALUE).alias("actual")).collect()
+    plain = rows.select(*key, **{name: pl.col(column) for name, column in BASELINES.items()})
     quantiles = [quantile_name(quantile) for quantile in series.quantiles]
     return (
-        forecasts.join(actual, on=series.key)
-        .select("origin", DAY, "horizon", *series.by, "actual", *quantiles, *BASELINES)
+        forecasts.join(plain, on=key)
+        .join(actual, on=key)
+        .select("origin", DAY, "horizon", *series.by, "actual", *quantiles, MEAN, *BASELINES)
         .sort("origin", *series.key)
-        .collect()
-    )
-
-
-def _every(rows: int) -> int:
-    """Of how many rows one is kept; coprime to week and horizons, so that every weekday and horizon stays."""
-    step = math.ceil(rows / MOST_ROWS)
-    return next(every for every in range(max(step, 1), 2 * step + 8) if every == 1 or (every % 2 and every % 7))
-
-
-def _fit(rows: pl.DataFrame, series: Series, seed: int, compute: Compute) -> QuantileModel:
-    # An error weighs by the value at stake, dampened: a few very large days would drown the others.
-    weighted = rows.sort("origin", "horizon", *series.by).with_columns(
-        weight=pl.col("reference").sqrt() / pl.col("reference").sqrt().mean()
-    )
-    return fit_quantiles(
-        weighted,
-        MODEL_INPUTS,
-        "ratio",
-        weight="weight",
-        quantiles=series.quantiles,
-        parameters=PARAMETERS,
-        rounds=ROUNDS,
-        seed=seed,
-        compute=compute,
     )

@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.modelling.forecasting import inputs, statistics
-from lakehouse_assets.platform.modelling.forecasting.inputs import MODEL_INPUTS
+from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
+from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, MODEL_INPUTS
+from lakehouse_assets.platform.modelling.forecasting.known_days import as_known_now, at_each_origin
 from lakehouse_assets.platform.modelling.forecasting.series import FEATURE_LOOKBACK
 from lakehouse_assets_tests.platform.modelling.forecasting.shop import FIRST, LEVELS, SERIES, sales
 
@@ -19,17 +21,25 @@ def daily_features(rows):
 
 
 def forecast_rows(features):
-    return inputs.forecast_rows(features, SERIES)
+    return inputs.forecast_rows(at_each_origin(features.collect(), SERIES), SERIES)
 
 
-def training_rows(features, cutoff, horizon=SERIES.horizon, *, outcomes_known_at):
-    return inputs.training_rows(features, replace(SERIES, horizon=horizon), cutoff, outcomes_known_at=outcomes_known_at)
+def examples(features, horizon=SERIES.horizon, known_until=None):
+    """The examples with the day that each is about, in order."""
+    found = SeriesExamples(replace(SERIES, horizon=horizon), "features")
+    ahead = pl.col("origin") + pl.duration(days=pl.col("horizon"))
+    return found.rows({"features": features}.get, known_until).with_columns(day=ahead).sort(KEY).collect()
+
+
+def end_of(last):
+    """The midnight (UTC) that ends a day."""
+    return datetime(last.year, last.month, last.day, tzinfo=UTC) + timedelta(days=1)
 
 
 DAYS = 420
+KEY = ["product_group", "origin", "horizon"]
 SALES = sales(DAYS).collect()
 FEATURES = daily_features(SALES.lazy()).collect()
-NOW = datetime(2012, 1, 1, tzinfo=UTC)  # after all of it
 
 
 def day(number):
@@ -105,29 +115,87 @@ def test_inputs_are_made_of_no_rows_older_than_the_lookback():
 
 @settings(max_examples=5, deadline=None)
 @given(st.integers(60, DAYS - 1), st.integers(1, 28))
-def test_no_label_is_from_after_the_cutoff(last, horizons):
-    rows = training_rows(FEATURES.lazy(), day(last), horizons, outcomes_known_at=NOW).collect()
-    assert rows.height > 0
-    assert rows["day"].max() <= day(last)
+def test_no_outcome_is_from_after_the_time_until_which_they_are_known(last, horizons):
+    rows = examples(FEATURES.lazy(), horizons, end_of(day(last)))
+    assert rows["day"].max() == day(last)
+    assert rows.select((pl.col("label_known_at") <= end_of(day(last))).all()).item()
     assert rows.select(pl.col("horizon").is_between(1, horizons).all() & (pl.col("origin") < pl.col("day")).all()).item()
-    cut = training_rows(FEATURES.lazy().filter(pl.col("day") <= day(last)), day(last), horizons, outcomes_known_at=NOW).collect()
-    keys = ["product_group", "origin", "horizon"]
-    assert rows.sort(keys).equals(cut.sort(keys))
+    assert rows.equals(examples(FEATURES.lazy().filter(pl.col("day") <= day(last)), horizons))
 
 
-def test_what_came_late_is_learnt_as_an_outcome_and_is_no_input():
-    late = FEATURES.with_columns(pl.col("net", "weekday_4") + 1, pl.col("known_at") + timedelta(days=30))
-    revised = pl.concat([FEATURES, late]).lazy()
-    keys = ["product_group", "origin", "horizon"]
-    plain, now = (training_rows(frame, day(200), outcomes_known_at=NOW).sort(keys).collect() for frame in (FEATURES.lazy(), revised))
-    assert plain.drop("value", "ratio").equals(now.drop("value", "ratio"))
-    assert (now["value"] - plain["value"] - 1).abs().max() < 1e-6
+def test_an_example_has_its_key_its_inputs_its_outcome_and_when_that_was_known():
+    found = SeriesExamples(SERIES, "features")
+    rows = found.rows({"features": FEATURES.lazy()}.get)
+    names = [*found.key, *found.inputs, *found.slices, found.at, found.target, "label_known_at"]
+    assert set(rows.collect_schema().names()) == set(names)
+    assert found.sources() == ("features",)
 
-    midnight = datetime(2010, 7, 24, tzinfo=UTC)  # the end of day 200
-    then = training_rows(revised, day(200), outcomes_known_at=midnight).sort(keys).collect()
-    revised_by_then = pl.col("day") <= day(170)
-    assert then.filter(revised_by_then).equals(now.filter(revised_by_then))
-    assert then.filter(~revised_by_then).equals(plain.filter(~revised_by_then))
+
+REVISED_IN = (200, 215)
+MANY = pl.col("net", "^(total_)?(capped_)?level_.*$", "^(total_)?(capped_)?weekday_[0-9]+$", "^median_.*$", "^window_.*$")
+
+
+def revised(delay):
+    """The features, and of some days other values that became known so long after their first ones."""
+    of_these = FEATURES.filter(pl.col("day").is_between(*map(day, REVISED_IN)))
+    return pl.concat([FEATURES, of_these.with_columns(MANY * 3 + 10, pl.col("known_at") + delay)])
+
+
+@pytest.mark.parametrize("delay", [timedelta(microseconds=1), timedelta(days=3), timedelta(days=30)])
+@pytest.mark.parametrize("origin", [199, 203, 215, 218, 240])
+def test_an_origin_sees_each_day_as_it_was_known_at_its_own_end(delay, origin):
+    """Law 5, against what would have been computed at that time from what the table had then."""
+    known = revised(delay)
+    then = known.lazy().filter(pl.col("known_at") <= end_of(day(origin)))
+    expected = inputs.forecast_rows(as_known_now(then, SERIES), SERIES).filter(pl.col("origin") == day(origin)).sort(KEY).collect()
+    assert expected.height == len(LEVELS) * SERIES.horizon
+    found = forecast_rows(known.lazy()).filter(pl.col("origin") == day(origin)).sort(KEY).collect()
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+@pytest.mark.parametrize("origin", [199, 203, 215, 218, 240])
+def test_an_origin_before_a_retraction_sees_what_was_retracted_later_and_one_after_it_does_not(origin, comes_back):
+    """Law 5: what was taken back at day 216 was known until then."""
+    of_these = FEATURES.filter(pl.col("day").is_between(*map(day, REVISED_IN)), pl.col("product_group") == "small")
+    gone = of_these.with_columns(known_at=pl.lit(end_of(day(216))), is_retracted=pl.lit(value=True))
+    again = of_these.with_columns(MANY * 3 + 10, known_at=pl.lit(end_of(day(230))), is_retracted=pl.lit(value=False))
+    known = pl.concat([FEATURES.with_columns(is_retracted=pl.lit(value=False)), gone, *([again] if comes_back else [])])
+    then = known.lazy().filter(pl.col("known_at") <= end_of(day(origin)))
+    expected = inputs.forecast_rows(as_known_now(then, SERIES), SERIES).filter(pl.col("origin") == day(origin)).sort(KEY).collect()
+    assert expected.height == len(LEVELS) * SERIES.horizon
+    found = forecast_rows(known.lazy()).filter(pl.col("origin") == day(origin)).sort(KEY).collect()
+    assert found.equals(expected)
+
+
+def test_an_outcome_is_learnt_as_it_was_known_until_then_with_the_time_of_its_revision():
+    plain, known = examples(FEATURES.lazy()), revised(timedelta(days=30)).lazy()
+    of_these = pl.col("day").is_between(*map(day, REVISED_IN))
+    now, careful = examples(known), examples(known, known_until=end_of(day(229)))
+    assert (now.filter(of_these)["value"] - plain.filter(of_these)["value"] * 3 - 10).abs().max() < 1e-6
+    assert now.filter(of_these).select((pl.col("label_known_at").dt.date() == pl.col("day") + timedelta(days=31)).all()).item()
+    assert now.filter(~of_these)["value"].equals(plain.filter(~of_these)["value"])
+    assert careful["value"].equals(plain.filter(pl.col("day") <= day(229))["value"])
+    # What is known until then is no question of the inputs.
+    assert careful.select(INPUTS).equals(now.filter(pl.col("day") <= day(229)).select(INPUTS))
+
+
+def test_a_series_that_its_source_took_back_is_no_example_and_is_not_forecast():
+    gone = pl.col("product_group") == "small"
+    took_back = FEATURES.filter(gone).with_columns(known_at=pl.lit(end_of(day(DAYS))), is_retracted=pl.lit(value=True))
+    known = pl.concat([FEATURES.with_columns(is_retracted=pl.lit(value=False)), took_back]).lazy()
+    others = {"large", "middle"}
+    assert set(examples(known)["product_group"]) == others
+    assert set(SeriesExamples(SERIES, "features").newest(known).collect()["product_group"]) == others
+
+
+def test_what_is_forecast_now_has_the_inputs_of_the_newest_day_as_all_is_known_now():
+    known = revised(timedelta(days=400)).lazy().filter(pl.col("day") <= day(215))
+    found = SeriesExamples(SERIES, "features").newest(known).sort(KEY).collect()
+    assert found["origin"].unique().to_list() == [day(215)]
+    assert found.height == len(LEVELS) * SERIES.horizon
+    newest = inputs.forecast_rows(as_known_now(known, SERIES), SERIES).filter(pl.col("origin") == day(215)).sort(KEY)
+    assert found.equals(newest.select(found.columns).collect())
 
 
 def test_the_same_weekday_before_the_origin_is_the_one_that_is_read():

@@ -1,0 +1,194 @@
+"""The learner of a forecast: one LightGBM model of all series and days ahead, in units of a plain reference, with calibrated quantiles.
+
+Series of any size teach each other, because they are told apart by ratios alone. Each number of days ahead is forecast directly. What
+the inputs are is in `inputs`, how bands are calibrated in `bands`.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from lakehouse_assets.platform.compute.protocol import Compute
+from lakehouse_assets.platform.declarations.learning import NotEnoughData, TrainingRows
+from lakehouse_assets.platform.modelling.boosting import REPRODUCIBLE, make_dataset
+from lakehouse_assets.platform.modelling.forecasting.bands import Bands, fit_bands, season_doubt
+from lakehouse_assets.platform.modelling.forecasting.inputs import MODEL_INPUTS
+from lakehouse_assets.platform.modelling.forecasting.model import MEAN, ForecastModel, ratios
+from lakehouse_assets.platform.modelling.forecasting.series import DAY, REFERENCE, SEASON, WARM_UP_DAYS, Series
+from lakehouse_assets.platform.modelling.quantile import quantile_name
+
+if TYPE_CHECKING:
+    import lightgbm
+
+_RATIO, _WEIGHT, _MEAN_WEIGHT = "ratio", "weight", "mean_weight"
+# Parts of the history that are forecast by models which learnt from the other parts.
+_PARTS = 3
+# The mean: errors beyond so many references count no more than that, or one order would decide.
+_MEAN_PARAMETERS: Mapping[str, Any] = {"objective": "huber", "alpha": 2.0, "num_leaves": 7}
+_MEAN_ROUNDS = 60
+_LEAST_IN_LEAF = 20
+# Bands need the order of the errors alone: what calibrates them learns in fewer, larger steps, together as far.
+_TRIAL_STEPS = 3
+# A daily value is mostly noise: finer bins of the inputs cost time and tell no more.
+_BINS = 63
+
+
+@dataclass(frozen=True)
+class DirectForecast:
+    """Boosters of the quantiles and of the mean, learnt together from all series.
+
+    Small trees and few rounds: a daily value is mostly noise, and deeper ones learn it. One thread, because on so few rows a second one
+    costs as much as it gains.
+
+    Attributes:
+        series: What is forecast.
+        rounds: Trees in each booster.
+        learning_rate: Share of each tree that counts.
+        leaves: Leaves of a tree.
+        in_leaf: Least rows in a leaf, where there are many rows.
+        most_rows: Neighbouring origins and days ahead tell nearly the same: more rows than these cost time and gain little.
+    """
+
+    series: Series
+    rounds: int = 100
+    learning_rate: float = 0.05
+    leaves: int = 15
+    in_leaf: int = 120
+    most_rows: int = 15_000
+
+    def fit(self, training: TrainingRows, *, seed: int, compute: Compute) -> ForecastModel:
+        """See `Learner.fit`.
+
+        Raises:
+            NotEnoughData: There are fewer than `Series.least_days` days, or no level above zero to learn ratios to.
+        """
+        rows = training.rows
+        end = pl.col("origin") + pl.duration(days=pl.col("horizon"))
+        first, last, count = rows.select(pl.col("origin").min(), end.max().alias("last"), pl.len()).collect().row(0)
+        self._require_days(first, last)
+        lessons = self._lessons(rows, training.target, first, last, count)
+        if lessons.is_empty():
+            raise NotEnoughData(
+                f"{self.series.value} has no level above zero up to {last}, and a forecast learns ratios to that level: land more days "
+                "with values above zero. Of values that are mostly negative, forecast the opposite, as -value in the series"
+            )
+        bands = self._calibrated(lessons, first, last, seed, compute)
+        boosters = self._boosters(lessons, seed, compute)
+        boosters[MEAN] = self._booster(lessons, _MEAN_WEIGHT, _MEAN_PARAMETERS, _MEAN_ROUNDS, seed, compute)
+        return ForecastModel(MODEL_INPUTS, boosters, bands)
+
+    def _require_days(self, first: date | None, last: date | None) -> None:
+        least = self.series.least_days
+        if first is None or last is None:
+            raise NotEnoughData(
+                f"{self.series.value} is known for less than 2 days; a forecast model needs {least}: land at least {least - 1} more days"
+            )
+        days = (last - first).days + 1
+        if days < least:
+            raise NotEnoughData(
+                f"{self.series.value} is known for {days} days up to {last}; a forecast model needs {least}: land {least - days} more days"
+            )
+
+    def _lessons(self, rows: pl.LazyFrame, target: str, first: date, last: date, count: int) -> pl.DataFrame:
+        """The rows to learn from, thinned and in a fixed order, with the ratio to learn and how much it counts."""
+        full = pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1)
+        reference = pl.col(REFERENCE)
+        return (
+            rows.filter(full, _thinned(last, count, self.most_rows))
+            .filter(reference > 0)
+            .sort("origin", "horizon", *self.series.by)
+            .with_columns(
+                (pl.col("origin") + pl.duration(days=pl.col("horizon"))).alias(DAY),
+                (pl.col(target) / reference).alias(_RATIO),
+                # An error weighs by the value at stake, dampened, or a few very large days would drown the others; a mean has to add up.
+                reference.sqrt().alias(_WEIGHT),
+                reference.alias(_MEAN_WEIGHT),
+            )
+            .collect()
+        )
+
+    def _calibrated(self, lessons: pl.DataFrame, first: date, last: date, seed: int, compute: Compute) -> Bands:
+        """Bands from forecasts of each part of the history by models of the other parts, so that every season counts.
+
+        Nothing of what a model learns overlaps the part that it forecasts.
+        """
+        origin, day = pl.col("origin"), pl.col(DAY)
+        begin: date = lessons.select(pl.col("origin").min()).item()
+        length = (last - begin).days
+        edges = [begin + timedelta(days=round(length * part / _PARTS)) for part in range(_PARTS + 1)]
+        unseen, values = [lessons.clear()], [np.empty((0, len(self.series.quantiles)))]
+        for start, stop in pairwise(edges):
+            part = lessons.filter(origin >= start, day <= stop)
+            others = lessons.filter((day <= start) | (origin >= stop))
+            if not part.is_empty() and not others.is_empty():
+                boosters = self._boosters(others, seed, compute, larger=_TRIAL_STEPS)
+                unseen.append(part)
+                values.append(ratios(MODEL_INPUTS, [boosters[name] for name in self._names()], part))
+        rows = pl.concat(unseen)
+        season = lessons.filter(pl.col(SEASON) != 1).select(pl.col("origin").n_unique()).item()
+        return fit_bands(
+            self.series.quantiles,
+            np.concatenate(values),
+            rows[_RATIO].to_numpy(),
+            horizon=rows["horizon"].to_numpy(),
+            age=rows.select(age=(pl.lit(last) - day).dt.total_days())["age"].to_numpy(),
+            horizons=self.series.horizon,
+            half_weeks=(last - first).days / 3.5,
+            doubt=season_doubt(season),
+        )
+
+    def _names(self) -> list[str]:
+        return [quantile_name(quantile) for quantile in self.series.quantiles]
+
+    def _boosters(self, rows: pl.DataFrame, seed: int, compute: Compute, *, larger: int = 1) -> dict[str, "lightgbm.Booster"]:
+        """One for each quantile, by its column. Steps that are `larger` times as large are as many times fewer."""
+        shared = cache(lambda part, parts: self._dataset(rows.gather_every(parts, part), _WEIGHT, seed))
+        parameters = {**self._parameters(rows, seed), "learning_rate": min(self.learning_rate * larger, 1.0), "objective": "quantile"}
+        rounds = max(self.rounds // larger, 1)
+        return {
+            quantile_name(quantile): compute.fit(shared, {**parameters, "alpha": quantile}, rounds) for quantile in self.series.quantiles
+        }
+
+    def _booster(  # noqa: PLR0917
+        self, rows: pl.DataFrame, weight: str, parameters: Mapping[str, Any], rounds: int, seed: int, compute: Compute
+    ) -> "lightgbm.Booster":
+        return compute.fit(
+            lambda part, parts: self._dataset(rows.gather_every(parts, part), weight, seed),
+            {**self._parameters(rows, seed), **parameters},
+            rounds,
+        )
+
+    @staticmethod
+    def _dataset(rows: pl.DataFrame, weight: str, seed: int) -> "lightgbm.Dataset":
+        even = rows.with_columns(pl.col(weight) / rows[weight].mean())
+        return make_dataset(even, MODEL_INPUTS, _RATIO, weight=weight, seed=seed, bins=_BINS)
+
+    def _parameters(self, rows: pl.DataFrame, seed: int) -> dict[str, Any]:
+        return {
+            **REPRODUCIBLE,
+            "seed": seed,
+            "max_bin": _BINS,
+            "num_threads": 1,
+            "learning_rate": self.learning_rate,
+            "num_leaves": self.leaves,
+            "min_data_in_leaf": min(self.in_leaf, max(_LEAST_IN_LEAF, rows.height // 40)),
+            "feature_fraction": 0.6,
+            "lambda_l2": 1.0,
+        }
+
+
+def _thinned(last: date, rows: int, most: int) -> pl.Expr:
+    """Which rows are kept so that about `most` remain, of all series, weekdays and days ahead alike."""
+    return ((pl.lit(last) - pl.col("origin")).dt.total_days() + pl.col("horizon")) % _every(math.ceil(rows / most)) == 0
+
+
+def _every(step: int) -> int:
+    """Of how many rows one is kept; coprime to week and horizons, so that every weekday and day ahead stays."""
+    return next(every for every in range(max(step, 1), 2 * step + 8) if every == 1 or (every % 2 and every % 7))
