@@ -114,6 +114,7 @@ class Batches:
     def inputs(self, batch: Batch) -> Inputs:
         """The sources of a batch as the kind of the table takes them."""
         declaration = self.declaration
+        read = {*declaration.inputs.values(), *(dimension.table for dimension in declaration.dimensions.values())}
         return Inputs(
             {parameter: batch.sources[name] for parameter, name in declaration.inputs.items()},
             {parameter: batch.sources[dimension.table] for parameter, dimension in declaration.dimensions.items()},
@@ -122,6 +123,7 @@ class Batches:
             self._stored,
             key=key_columns(declaration.contract),
             extra=declaration.arguments(self.champions),
+            others={name: source for name, source in batch.sources.items() if name not in read},
         )
 
     def _source(self, name: str, before: int | None, after: int) -> Source:

@@ -1,7 +1,8 @@
 """Makes a stored table follow its declaration: created when it is written first, evolved where that is safe, refused where it is not.
 
 A contract may gain a nullable column, widen a type, change a rule, a description or a tag. A new key, new partitions, a narrower type or a
-column less need a full refresh, which keeps the table's id and versions.
+column less need a full refresh, which keeps the table's id and versions. Tables that keep what they once recorded, as feature sets and
+predictions do, keep the columns too: rows have null in those that their declaration did not have.
 """
 
 import zlib
@@ -75,16 +76,24 @@ def needs_full_refresh(declaration: TableDeclaration, lakehouse: Lakehouse) -> I
     changes = schema_changes(stored.schema(), declaration.schema)
     for name, text in changes.other.items():
         yield f"column {name} is {text}"
-    for name in changes.gone:
+    for name in changes.gone if declaration.kind.rewrites else ():
         if not name.startswith("_"):
             yield f"column {name} is not declared any more"
     for name in changes.wider:
         if name in partitions:
             yield f"partition column {name} has another type"
     nullable = {info.name for info in columns_of(declaration.contract) if info.nullable}
-    for name in changes.new:
+    for name in changes.new if declaration.kind.rewrites else ():
         if name not in nullable and stored.count():
             yield f"column {name} is new and may not be null, so existing rows have no value for it"
+
+
+def with_former_columns(declaration: TableDeclaration, stored: Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with null in the columns that only rows of former declarations have."""
+    if declaration.kind.rewrites or not stored.exists():
+        return rows
+    former = [name for name in schema_changes(stored.schema(), declaration.schema).gone if not name.startswith("_")]
+    return rows.with_columns(pl.lit(None, dtype=stored.schema()[name]).alias(name) for name in former if name not in rows.columns)
 
 
 def follow_rows(declaration: TableDeclaration, lakehouse: Lakehouse, rows: Mapping[str, pl.DataType], marks: Mapping[str, int]) -> None:

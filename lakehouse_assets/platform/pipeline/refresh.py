@@ -231,7 +231,8 @@ class Refresh:
             repeats = {contracts.REBUILD: "true"} if any(cursor.source in {FULL_REFRESH, PARTITIONS} for cursor in cursors) else {}
             return self.info(batch) | repeats | {"lakehouse.account": account.to_json()} | rule_results.info(parts.evidence)
 
-        good = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
+        kept = parts.good.drop([column for column in NOT_STORED if column in parts.good.columns])
+        good = layout.with_former_columns(declaration, self.stored, kept)
         # Rows that were released are computed again from their source, which is as it was: they are released again.
         released = () if plan.scope is None or plan.scope.is_empty else self.replays.forgets()
         marks = functions.cursors(declaration, self.stored, all_rows=computes_all(cursors) or self._holds_all(plan.scope))

@@ -8,7 +8,7 @@ cursor holds how far the champion alias has followed: as long as it is behind, a
 set; once it is not, another champion was set by hand.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, DecisionName, LedgerEntry, last_decision, ledger_entry
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, DecisionName, LedgerEntry, Verdict, last_decision, ledger_entry
 from lakehouse_assets.platform.registry.registry import CHAMPION, Aliases, ModelVersion, NoSuchModelVersion, Registry
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
@@ -57,6 +57,7 @@ class ChampionChange:
 def create_ledger(ledger: Table) -> None:
     """Create the table of all decisions about a model unless it exists."""
     ledger.create(LEDGER_SCHEMA, description=f"Every decision about which version of {ledger.name} is in use.")
+    ledger.add_columns(LEDGER_SCHEMA)  # those that a ledger of an earlier release lacks
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,9 @@ class ModelDecisions:
     def record(
         self,
         state: LedgerState,
-        decision: DecisionName,
+        verdict: Verdict,
         version: int,
         *,
-        reasons: Sequence[str],
         aliases: Aliases,
         cursors: tuple[Cursor, ...] = (),
     ) -> bool:
@@ -122,20 +122,19 @@ class ModelDecisions:
 
         Args:
             state: What the decision was taken on.
-            decision: What was decided.
+            verdict: What was decided, and why.
             version: The version that the decision is about.
-            reasons: Sentences.
             aliases: After the decision.
             cursors: That the commit carries besides the ledger's own.
 
         Returns:
             Whether it was committed. Not if another process decided in between, or had moved the cursors: read the state and decide again.
         """
-        committed = self._commit(self._entry(state, decision, version, reasons=reasons, aliases=aliases), cursors)
+        committed = self._commit(self._entry(state, verdict, version, aliases=aliases), cursors)
         self.sync()
         if committed:
             with suppress(NoSuchModelVersion):
-                self.registry.describe(self.registry.version(self.model_name, version), decision, reasons)
+                self.registry.describe(self.registry.version(self.model_name, version), verdict.decision, verdict.reasons, verdict.table)
         return committed
 
     def advance(self, cursors: tuple[Cursor, ...]) -> None:
@@ -184,7 +183,7 @@ class ModelDecisions:
         return ChampionChange(model_name=self.model_name, champion=previous, champion_before=before)
 
     def _champion_by_hand(self, state: LedgerState, decision: DecisionName, version: int, reason: str) -> bool:
-        return self.record(state, decision, version, reasons=[reason], aliases=state.aliases.promote(version))
+        return self.record(state, Verdict(decision=decision, reasons=[reason]), version, aliases=state.aliases.promote(version))
 
     # --- ledger and MLflow in agreement
 
@@ -215,26 +214,28 @@ class ModelDecisions:
         if champion is not None:
             instead = "" if before is None else f" instead of version {before}"
             reason = f"The alias {CHAMPION} was given to version {champion}{instead} in MLflow, which does not keep by whom or when."
-            entry = self._entry(state, "promoted by hand in MLflow", champion, reasons=[reason], aliases=state.aliases.promote(champion))
+            verdict = Verdict(decision="promoted by hand in MLflow", reasons=[reason])
+            entry = self._entry(state, verdict, champion, aliases=state.aliases.promote(champion))
         else:
             assert before is not None  # noqa: S101 the ledger names a champion, or there would be no difference
             reason = (
                 f"In MLflow the alias {CHAMPION} was taken from version {before}, or the version was deleted: "
                 "nothing is scored until a version is promoted."
             )
-            entry = self._entry(state, "retired by hand in MLflow", before, reasons=[reason], aliases=state.aliases.retire())
+            entry = self._entry(
+                state, Verdict(decision="retired by hand in MLflow", reasons=[reason]), before, aliases=state.aliases.retire()
+            )
         self._commit(entry, (Cursor(_ALIASES, followed, entry.sequence),))
 
-    def _entry(self, state: LedgerState, decision: DecisionName, version: int, *, reasons: Sequence[str], aliases: Aliases) -> LedgerEntry:
+    def _entry(self, state: LedgerState, verdict: Verdict, version: int, *, aliases: Aliases) -> LedgerEntry:
         origin = None
         with suppress(NoSuchModelVersion):
             origin = self.registry.version(self.model_name, version)
         return ledger_entry(
-            decision,
+            verdict,
             version,
             model_name=self.model_name,
             origin=origin,
-            reasons=reasons,
             sequence=state.sequence + 1,
             before=state.aliases,
             after=aliases,

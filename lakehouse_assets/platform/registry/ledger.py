@@ -10,12 +10,27 @@ from typing import Any, Final, Literal
 
 import polars as pl
 
+from lakehouse_assets.platform.modelling.gate.guards import Guard
+from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets.platform.registry.registry import Aliases, ModelVersion
-from lakehouse_assets.platform.registry.training_run import CODE_VERSION, ENVIRONMENT, SEED, TABLES
+from lakehouse_assets.platform.registry.training_run import CANDIDATE, CODE_VERSION, DIGEST, ENVIRONMENT, RECIPE, SEED, TABLES
 
 DecisionName = Literal[
-    "promoted", "kept as challenger", "rolled back", "promoted by hand", "promoted by hand in MLflow", "retired by hand in MLflow"
+    "promoted",
+    "kept as challenger",
+    "judged in a dry run",
+    "awaits approval",
+    "approved",
+    "rejected",
+    "called back",
+    "rolled back",
+    "promoted by hand",
+    "promoted by hand in MLflow",
+    "retired by hand in MLflow",
 ]
+
+BY_HAND: Final = ("rolled back", "promoted by hand", "promoted by hand in MLflow")
+"""The decisions by which a person chooses a champion, whatever the gate says."""
 
 LEDGER_SCHEMA: Final = pl.Schema(
     {
@@ -34,6 +49,12 @@ LEDGER_SCHEMA: Final = pl.Schema(
         "code_version": pl.String(),
         "seed": pl.Int64(),
         "environment": pl.String(),
+        "candidate": pl.String(),
+        "recipe": pl.String(),
+        "digest": pl.String(),
+        "question": pl.String(),
+        "numbers": pl.String(),
+        "decided_by": pl.String(),
     }
 )
 
@@ -58,6 +79,12 @@ class LedgerEntry:
         code_version: Of the code that trained it.
         seed: Of the training.
         environment: Fingerprint of the interpreter and packages that trained it.
+        candidate: `model`, or the name of the baseline that the version is.
+        recipe: Of the training: see `TrainingRun`.
+        digest: Of the files of its predictor.
+        question: What the gate was asked: whether a `first` model, a `change` or a `refresh` may become champion; None by hand.
+        numbers: JSON of what the gate compared; None by hand.
+        decided_by: The person, for a decision by hand.
     """
 
     sequence: int
@@ -75,19 +102,58 @@ class LedgerEntry:
     code_version: str | None
     seed: int | None
     environment: str | None
+    candidate: str | None
+    recipe: str | None
+    digest: str | None
+    question: str | None
+    numbers: str | None
+    decided_by: str | None
 
     def frame(self) -> pl.DataFrame:
         """The row as it is stored, with `LEDGER_SCHEMA`."""
         return pl.DataFrame([asdict(self)], schema=LEDGER_SCHEMA)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is decided about a version, and why.
+
+    Attributes:
+        decision: What was decided.
+        reasons: Sentences.
+        question: See `LedgerEntry`; so are the next two.
+        numbers: What the gate compared.
+        decided_by: Who decided.
+    """
+
+    decision: DecisionName
+    reasons: Sequence[str]
+    question: str | None = None
+    numbers: str | None = None
+    decided_by: str | None = None
+
+    @property
+    def table(self) -> str:
+        """What the gate compared, as Markdown; empty for a decision by hand."""
+        return table_of(self.numbers)
+
+
+def table_of(numbers: str | None) -> str:
+    """The numbers of a decision as Markdown; empty if there are none."""
+    return "" if numbers is None else Decision.from_json(numbers).table()
+
+
+def leaks_of(numbers: str | None) -> tuple[Guard, ...]:
+    """What a leakage report warned of, or refused, when a decision was made."""
+    return () if numbers is None else Decision.from_json(numbers).leaks
+
+
 def ledger_entry(
-    decision: DecisionName,
+    verdict: Verdict,
     version: int,
     *,
     model_name: str,
     origin: ModelVersion | None,
-    reasons: Sequence[str],
     sequence: int,
     before: Aliases,
     after: Aliases,
@@ -96,11 +162,10 @@ def ledger_entry(
     """The row for a decision about a version.
 
     Args:
-        decision: What was decided.
+        verdict: What was decided, and why.
         version: The version that the decision is about.
         model_name: Of the registered model.
         origin: The version as MLflow has it: its tags say what made it. None if it was deleted from MLflow.
-        reasons: Sentences.
         sequence: The entry's number.
         before: The aliases before the decision.
         after: The aliases after it.
@@ -113,8 +178,8 @@ def ledger_entry(
         model_name=model_name,
         version=version,
         run_id=None if origin is None else origin.run_id,
-        decision=decision,
-        reasons="\n".join(reasons),
+        decision=verdict.decision,
+        reasons="\n".join(verdict.reasons),
         champion_before=before.champion,
         champion=after.champion,
         previous=after.previous,
@@ -123,6 +188,12 @@ def ledger_entry(
         code_version=tags.get(CODE_VERSION),
         seed=int(tags[SEED]) if SEED in tags else None,
         environment=tags.get(ENVIRONMENT),
+        candidate=tags.get(CANDIDATE),
+        recipe=tags.get(RECIPE),
+        digest=tags.get(DIGEST),
+        question=verdict.question,
+        numbers=verdict.numbers,
+        decided_by=verdict.decided_by,
     )
 
 
@@ -130,3 +201,24 @@ def last_decision(ledger: pl.LazyFrame) -> dict[str, Any] | None:
     """The last decision of a ledger, by its sequence: its row as a dictionary; None if nothing was decided yet."""
     last = ledger.filter(pl.col("sequence") == pl.col("sequence").max()).collect()
     return None if last.is_empty() else last.row(0, named=True)
+
+
+def last_move(ledger: pl.LazyFrame) -> dict[str, Any] | None:
+    """The last decision that made another version champion, or none; its row as a dictionary."""
+    return last_decision(ledger.filter(pl.col("champion").ne_missing(pl.col("champion_before"))))
+
+
+def rejection_of(ledger: pl.LazyFrame, version: int) -> str | None:
+    """By whom, when and why a version was rejected, if that is the last thing that a person decided about it; else None."""
+    by_a_person = pl.col("decision").is_in(BY_HAND) | pl.col("decided_by").is_not_null()
+    last = last_decision(ledger.filter(pl.col("version") == version, by_a_person))
+    return f"{last['decided_at']:%Y-%m-%d}: {last['reasons']}" if last is not None and last["decision"] == "rejected" else None
+
+
+def champion_candidate(ledger: pl.LazyFrame, champion: int | None) -> str | None:
+    """Which candidate the champion was in its training: `model`, or the name of a baseline; None if that is not known."""
+    if "candidate" not in ledger.collect_schema():
+        return None  # a ledger of an earlier release, before its next decision
+    of_champion = ledger.filter(pl.col("version").eq_missing(pl.lit(champion)), pl.col("candidate").is_not_null())
+    found: list[str] = of_champion.select("candidate").head(1).collect()["candidate"].to_list()
+    return found[0] if found else None

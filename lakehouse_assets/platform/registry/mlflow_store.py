@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.registry.mlflow_database import SQLITE, MlflowDatabase
 from lakehouse_assets.platform.storage.paths import check_root
 

@@ -36,12 +36,15 @@ def version_text(training: "TrainingRun") -> str:
     asset = "/".join(training.asset.split("."))
     made = f"Trained {training.started_at:%Y-%m-%d %H:%M} UTC by {training.user or 'nobody who is known'}, seed {training.seed}."
     origin = f"\n\nDagster: asset `{asset}` (page `/assets/{asset}`), run `{training.orchestrator_run}`." if training.asset else ""
+    about = f"{training.description}\n\nOwner: {training.owner}. " if training.description else ""
+    card = f"\n\n{training.card}" if training.card else ""
     return (
-        f"{made}{origin}\n\n### Data\n\n| table | version | rows |\n| --- | --- | --- |\n{tables}"
+        f"{about}{made}{origin}{card}\n\n### Data\n\n| table | version | rows |\n| --- | --- | --- |\n{tables}"
         f"\n\n### Metrics\n\n| metric | value |\n| --- | --- |\n{metrics}"
     )
 
 
-def with_decision(text: str, decision: str, reasons: Sequence[str]) -> str:
-    """A card with what was decided about the version last, and why."""
-    return text.split(_DECISION, maxsplit=1)[0] + _DECISION + f"**{decision}**\n\n" + "\n".join(f"- {reason}" for reason in reasons)
+def with_decision(text: str, decision: str, reasons: Sequence[str], table: str = "") -> str:
+    """A card with what was decided about the version last, and why, and perhaps a table of what was compared."""
+    said = f"**{decision}**\n\n" + "\n".join(f"- {reason}" for reason in reasons)
+    return text.split(_DECISION, maxsplit=1)[0] + _DECISION + said + (f"\n\n{table}" if table else "")

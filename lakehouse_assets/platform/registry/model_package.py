@@ -1,119 +1,118 @@
-"""The folder that MLflow keeps for a model version, and how it is opened by people who have MLflow and pandas only.
+"""The folder that MLflow keeps for a model version: predictor, signature, input example, requirements, and the code that opens it.
 
-MLflow imports this module by its name when somebody calls `mlflow.pyfunc.load_model`, so its name is stored in every
-logged model: do not move it. No code and no pickle is stored, only files and the name of a function that reads them.
-Our own code takes the model's files directly and needs none of this.
+`lakehouse_assets.pyfunc` opens it for people who have MLflow and pandas alone. Our own code takes the predictor directly.
 """
 
-import pkgutil
+import hashlib
+import shutil
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import polars as pl
+import polars.selectors as cs
 
+from lakehouse_assets import pyfunc
+from lakehouse_assets.platform.compute.packages import version
+from lakehouse_assets.platform.declarations.closure import closure
+from lakehouse_assets.platform.declarations.learning import Predictor
+from lakehouse_assets.platform.modelling.predictors import kinds_of, load_predictor, save_predictor
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 # Inside the model's artifacts: MLflow copies the package to data/<name of the package>.
-MODEL_FOLDER: Final = "data/package/model"
+MODEL_FOLDER: Final = f"data/package/{pyfunc.PREDICTOR_FOLDER}"
 _BORDER_PACKAGES: Final = ("pandas", "polars", "pyarrow")
+_PROJECT: Final = "lakehouse_assets"
 
 
-class SavedModel(Protocol):
-    """A fitted model that can write itself into an empty folder."""
-
-    def save(self, folder: Path) -> None:
-        """Write everything that the loader needs into `folder`."""
-
-
-class Predictor(Protocol):
-    """A model that was read back."""
-
-    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """One row of predictions a row of features."""
+def save_package(folder: Path, predictor: Predictor, input_example: pl.DataFrame) -> None:
+    """Write a predictor and a few rows of its inputs into a folder, as `lakehouse_assets.pyfunc` reads them."""
+    save_predictor(predictor, folder / pyfunc.PREDICTOR_FOLDER)
+    input_example.select(predictor.inputs).write_parquet(folder / pyfunc.EXAMPLE)
 
 
-class PandasModel:
-    """A model with pandas at its border, because pyfunc refuses Polars."""
-
-    def __init__(self, model: Predictor, schema: pl.Schema) -> None:
-        self._model = model
-        self._schema = schema
-
-    def predict(self, frame: "pd.DataFrame") -> "pd.DataFrame":
-        """Predict the rows of a pandas frame.
-
-        Columns are picked by name and get the types that the model was logged with: pandas has no date and turns an
-        integer column with a missing value into floats.
-        """
-        rows = pl.from_pandas(frame).select(pl.col(name).cast(kind) for name, kind in self._schema.items())
-        return self._model.predict(rows).to_pandas()
+def predictor_digest(predictor: Predictor) -> str:
+    """`digest_of` the files of a predictor."""
+    with TemporaryDirectory() as temporary:
+        save_predictor(predictor, Path(temporary))
+        return digest_of(Path(temporary))
 
 
-def _load_pyfunc(package: str, config: dict[str, Any]) -> PandasModel:
-    """MLflow's hook: called with the package of a logged model and the `model_config` that it was saved with."""
-    return PandasModel(_read_model(Path(package), config["loader"]), _input_schema(Path(package)))
+def digest_of(folder: Path) -> str:
+    """A hash over the names and contents of all files below a folder: equal for models that are equal to the byte."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
 
 
-def save_model(
-    folder: Path, mlflow_model: Any, *, model: SavedModel, loader: str, input_example: pl.DataFrame, packages: Sequence[str]
-) -> None:
-    """Write a model as MLflow wants it: signature, input example, pinned requirements, and the package.
+def save_model(folder: Path, mlflow_model: Any, *, predictor: Predictor, input_example: pl.DataFrame) -> None:
+    """Write a model as MLflow wants it: signature, input example, pinned requirements, package and code.
 
-    The model is read back and predicts the example before anything is logged, so what is registered can be loaded.
+    The predictor is read back and predicts the example before anything is logged, so what is registered can be loaded.
 
     Args:
-        folder: A new folder; its sibling `package` is used for staging.
+        folder: A new folder; its siblings `package` and `code` are used for staging.
         mlflow_model: The `mlflow.models.Model` to fill.
-        model: The fitted model.
-        loader: Where to find the function that reads the folder which `model.save` wrote and returns a `Predictor`,
-            as `package.module:function` or `package.module:Class.method`. It must be importable where it is loaded.
-        input_example: A few rows of features.
-        packages: What the loader needs besides the border: installed versions of these are pinned.
+        predictor: The fitted model; its class has a word in `modelling.predictors`.
+        input_example: A few rows of its inputs.
     """
     mlflow = load_mlflow()
     package = folder.with_name("package")
-    (package / "model").mkdir(parents=True)
-    model.save(package / "model")
-    input_example.write_parquet(package / "input_example.parquet")
-    predictions = _read_model(package, loader).predict(input_example)
+    save_package(package, predictor, input_example)
+    stored = package / pyfunc.PREDICTOR_FOLDER
+    inputs = input_example.select(predictor.inputs)
+    predictions = load_predictor(stored).predict(inputs)
+    packages = {*_BORDER_PACKAGES, *predictor.packages}
     mlflow.pyfunc.save_model(
         path=str(folder),
-        loader_module=__name__,
+        loader_module=pyfunc.__name__,
         data_path=str(package),
+        code_paths=[str(_code(folder.with_name("code"), [pyfunc.__name__, *(kind.__module__ for kind in kinds_of(stored))]))],
         mlflow_model=mlflow_model,
-        model_config={"loader": loader},
-        signature=mlflow.models.ModelSignature(inputs=_mlflow_schema(input_example), outputs=_mlflow_schema(predictions)),
-        input_example=input_example.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)).to_pandas(),
+        signature=mlflow.models.ModelSignature(inputs=_mlflow_schema(inputs), outputs=_mlflow_schema(predictions)),
+        # MLflow takes neither categories nor times with a zone; `PandasModel` gives them back their type.
+        input_example=_shown(inputs)
+        .with_columns(
+            pl.col(pl.Categorical, pl.Enum).cast(pl.String),
+            cs.datetime(time_zone="*").dt.convert_time_zone("UTC").dt.replace_time_zone(None),
+        )
+        .to_pandas(),
         # Given, and not guessed: MLflow would start a process and import the model for seconds.
-        pip_requirements=[f"{name}=={version(name)}" for name in sorted({*packages, *_BORDER_PACKAGES})],
+        pip_requirements=[f"{name}=={version(name)}" for name in sorted(packages)],
     )
 
 
-def _read_model(package: Path, loader: str) -> Predictor:
-    model: Predictor = pkgutil.resolve_name(loader)(package / "model")
-    return model
+def _code(folder: Path, modules: Sequence[str]) -> Path:
+    """A copy of the modules that open a model, alone."""
+    root = closure([_PROJECT], [_PROJECT])[_PROJECT].parent
+    for file in closure(modules, [_PROJECT]).values():
+        target = folder / _PROJECT / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return folder / _PROJECT
 
 
-def _input_schema(package: Path) -> pl.Schema:
-    return pl.Schema(pl.read_parquet_schema(package / "input_example.parquet"))
+def _shown(inputs: pl.DataFrame) -> pl.DataFrame:
+    """The rows of an example that MLflow reads back as they are: it takes a missing boolean for False."""
+    whole = inputs.filter(pl.all_horizontal(pl.lit(value=True), pl.col(pl.Boolean).is_not_null()))
+    return inputs if whole.is_empty() else whole
 
 
 def _mlflow_schema(frame: pl.DataFrame) -> Any:
     types = load_mlflow().types
-    return types.Schema([types.ColSpec(_mlflow_type(kind), name) for name, kind in frame.schema.items()])
+    return types.Schema(
+        [types.ColSpec(_mlflow_type(values), name, required=not values.has_nulls()) for name, values in frame.to_dict().items()]
+    )
 
 
-def _mlflow_type(kind: pl.DataType) -> str:
-    if kind in (pl.Int64, pl.UInt32):
+def _mlflow_type(values: pl.Series) -> str:
+    if values.dtype.is_integer() and not values.has_nulls():
         return "long"
-    if kind.is_numeric():
-        # Small integers too: MLflow accepts them as doubles, and that is what they become in pandas where a value is null.
-        return "double"
-    if kind == pl.Boolean:
+    if values.dtype.is_numeric():
+        return "double"  # integers too that may be missing: that is what they become in pandas
+    if values.dtype == pl.Boolean:
         return "boolean"
-    return "datetime" if kind.is_temporal() else "string"
+    return "datetime" if values.dtype.is_temporal() else "string"

@@ -21,8 +21,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from lakehouse_assets.platform.registry.mlflow_database import SQLITE, MlflowDatabase
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
 from lakehouse_assets.platform.registry.model_card import NOTE, version_text, with_decision
-from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER
-from lakehouse_assets.platform.registry.training_run import CODE_VERSION, FINGERPRINT, TABLES, TrainingRun, log_run
+from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER, predictor_digest
+from lakehouse_assets.platform.registry.training_run import DECISION, DIGEST, FINGERPRINT, TABLES, TrainingRun, log_run
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
@@ -83,13 +83,22 @@ class Aliases:
         return Aliases(champion=version, previous=_unless(version, before), challenger=_unless(version, self.challenger))
 
     @property
+    def by_name(self) -> dict[str, int | None]:
+        """The version of each alias."""
+        return {CHAMPION: self.champion, PREVIOUS: self.previous, CHALLENGER: self.challenger}
+
+    @property
     def versions(self) -> tuple[int, ...]:
         """The versions that have an alias, each once."""
-        return tuple(dict.fromkeys(number for number in (self.champion, self.previous, self.challenger) if number is not None))
+        return tuple(dict.fromkeys(number for number in self.by_name.values() if number is not None))
 
     def challenge(self, version: int) -> "Aliases":
         """The aliases after `version` did not pass the gate; the same if it is the champion."""
         return self if version == self.champion else replace(self, challenger=version)
+
+    def without(self, version: int) -> "Aliases":
+        """The aliases after `version` was rejected: it is no challenger, and no rollback or call-back leads to it."""
+        return replace(self, previous=_unless(version, self.previous), challenger=_unless(version, self.challenger))
 
     def retire(self) -> "Aliases":
         """The aliases after the champion was withdrawn. It becomes the previous champion, so a rollback undoes this."""
@@ -142,9 +151,11 @@ class Registry:
     def log_training(self, training: TrainingRun) -> ModelVersion:
         """Log the run and the model, and register the model as a version without an alias.
 
-        It is idempotent: a training that is registered already, by its fingerprint and code version, is returned and not logged again.
+        It is idempotent: a training that is registered already, by its fingerprint and the bytes of its predictor, is returned and not
+        logged again.
         """
-        existing = self.find_version(training.model_name, {name: training.tags()[name] for name in (FINGERPRINT, CODE_VERSION)})
+        digest = predictor_digest(training.predictor)
+        existing = self.find_version(training.model_name, {FINGERPRINT: training.fingerprint, DIGEST: digest})
         if existing is not None:
             return existing
         client = self._client()
@@ -156,7 +167,7 @@ class Registry:
             training.model_name,
             source=logged.artifact_location,
             run_id=logged.source_run_id,
-            tags=training.tags(),
+            tags=training.tags() | {DIGEST: digest},
             description=version_text(training),
             model_id=logged.model_id,
         )
@@ -232,11 +243,19 @@ class Registry:
                 changed = True
         return changed
 
-    def describe(self, version: ModelVersion, decision: str, reasons: Sequence[str]) -> None:
-        """Write what was decided about a version, and why, on its page. It is idempotent, and only for people."""
+    def describe(self, version: ModelVersion, decision: str, reasons: Sequence[str], table: str = "") -> None:
+        """Write what was decided about a version, and why, on its page and into its tag `decision`. It is idempotent, and only for people.
+
+        Args:
+            version: The version.
+            decision: What was decided.
+            reasons: Sentences.
+            table: What the gate compared, as Markdown.
+        """
         client = self._client()
         text = client.get_model_version(version.model_name, str(version.version)).description or ""
-        client.update_model_version(version.model_name, str(version.version), with_decision(text, decision, reasons))
+        client.update_model_version(version.model_name, str(version.version), with_decision(text, decision, reasons, table))
+        client.set_model_version_tag(version.model_name, str(version.version), DECISION, decision)
 
     def model_folder(self, version: ModelVersion) -> Path:
         """The folder that the model was saved in: on the local disk itself, from a bucket a copy.
@@ -255,6 +274,11 @@ class Registry:
         if (database := self._database) is not None:
             return database.metrics(version.run_id)
         return dict(self._client().get_run(version.run_id).data.metrics)
+
+    def table_digests(self, version: ModelVersion) -> dict[str, str]:
+        """What tells the tables that it was trained on from others of the same name, by table: see `TrainingTable`."""
+        inputs = self._client().get_run(version.run_id).inputs.dataset_inputs
+        return {one.dataset.name: one.dataset.digest for one in inputs}
 
     @property
     def _database(self) -> MlflowDatabase | None:

@@ -212,6 +212,48 @@ def test_what_is_known_before_its_event_time_has_to_be_declared_so(shop):
     assert shop.known(came) == {("a", 9): 5, ("b", 10): 5}, "order is that in which prices became known, as they claim"
 
 
+# --- only what is over
+
+
+class Clock(datetime):
+    """Says what time it is."""
+
+    at = datetime(2024, 1, 3, 12, tzinfo=UTC)
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls.at
+
+
+def test_a_day_that_is_landed_at_noon_is_left_out_until_something_came_after_its_end(shop, monkeypatch):
+    monkeypatch.setattr("lakehouse_assets.platform.declarations.features.datetime", Clock)
+    over = declared(when_over=True)
+
+    def at(day: int, hour: int) -> dict[tuple[str, int], int]:
+        monkeypatch.setattr(Clock, "at", datetime(2024, 1, 1 + day, hour, tzinfo=UTC))
+        shop.run(over)
+        return shop.known()
+
+    shop.put(s1=("a", 0, 5), s2=("b", 1, 6), s3=("a", 2, 1))
+    assert at(2, 12) == {("a", 0): 5, ("b", 1): 6}, "day 2 is not over"
+    assert at(3, 1) == {("a", 0): 5, ("b", 1): 6}, "nothing came after its end"
+    shop.put(s4=("b", 3, 7))
+    assert at(3, 12) == {("a", 0): 5, ("b", 1): 6, ("a", 2): 1}, "the files of day 3 came after the end of day 2"
+    shop.put(s5=("a", 1, 2))
+    assert at(3, 13) == {("a", 0): 5, ("b", 1): 6, ("a", 1): 2, ("a", 2): 1}
+    shop.put(s6=("a", 5, 9))
+    assert at(5, 12)[("b", 3)] == 7, "it comes back to all that was left out"
+    assert shop.rows.filter(pl.col("known_at") > Clock.at).is_empty()
+    assert shop.rows.filter(day=FIRST + timedelta(days=3))[KNOWN_AT_ASSUMED].all()
+
+
+def test_what_is_not_over_can_wait_in_a_tail_only():
+    with pytest.raises(DeclarationError, match=r"when_over=True needs kind=Trailing\('day', …\).*ByKey does not"):
+        declared(ByKey("part"), when_over=True)
+    with pytest.raises(DeclarationError, match="drop known_ahead or when_over"):
+        declared(known_ahead=True, when_over=True)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

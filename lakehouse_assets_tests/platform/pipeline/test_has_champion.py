@@ -1,9 +1,10 @@
 """A table of predictions says why it has no rows, and what to do."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from lakehouse_assets.platform.pipeline import contracts
-from lakehouse_assets_tests.platform.orchestration.level import Demo, gold, scores
+from lakehouse_assets_tests.platform.orchestration.level import Demo, gold, level_model, scores
 
 MODEL = "demo.models.level"
 
@@ -18,15 +19,15 @@ def test_a_table_of_predictions_warns_without_a_champion_and_says_what_to_do(tmp
     demo.land(error=30.0, naive_error=1.0)
     demo.work_out_features()
     assert said(demo) == (False, f"Model {MODEL} was never trained, so nothing is predicted: `lakehouse train {MODEL}` trains it.")
-    assert not demo.run().promoted
+    without = replace(level_model, baselines={})  # so that nothing stands in for a model that does not pass
+    assert not demo.step(asset=without).run().promoted
     passed, text = said(demo)
     assert not passed
     assert text.startswith(f"Model {MODEL} has no champion, so nothing is predicted. The last decision was about version 1: ")
     assert f"`lakehouse models promote {MODEL} 1 --reason TEXT`" in text
-    demo.land(error=1.0)
-    demo.work_out_features()
-    assert demo.run().promoted
-    assert said(demo) == (True, f"Version 2 of {MODEL} is champion.")
+    demo.land(error=30.0, naive_error=1.0, origins=6)
+    assert demo.run().champion == 3
+    assert said(demo) == (True, f"Version 3 of {MODEL} is champion.")
 
 
 def test_other_tables_have_no_such_monitor():

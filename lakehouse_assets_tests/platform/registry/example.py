@@ -1,15 +1,17 @@
-"""A model small enough to be read in a test: a weight a channel and a slope. It is saved as JSON and found by its import path."""
+"""A model small enough to be read in a test: a weight a channel and a slope. It is saved as JSON and found by its word."""
 
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import ClassVar
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.learning import Predictor
+from lakehouse_assets.platform.modelling.predictors import PREDICTORS
 from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
 
-LOADER = "lakehouse_assets_tests.platform.registry.example:Linear.load"
 CHANNEL = pl.Enum(["shop", "web"])
 
 FEATURES = pl.DataFrame(
@@ -25,11 +27,16 @@ FEATURES = pl.DataFrame(
 
 
 @dataclass(frozen=True)
-class Linear:
+class Linear(Predictor):
     """Predicts the channel's weight plus slope times price, and refuses rows of other types than it was made for."""
 
+    word: ClassVar[str] = "test_linear"
     weights: dict[str, float]
     slope: float
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(FEATURES.columns)
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         assert rows.schema == FEATURES.schema
@@ -43,6 +50,7 @@ class Linear:
         return cls(**json.loads((folder / "linear.json").read_text(encoding="utf-8")))
 
 
+PREDICTORS["test_linear"] = "lakehouse_assets_tests.platform.registry.example:Linear"
 MODEL = Linear({"shop": 10.0, "web": 20.0}, slope=2.0)
 
 
@@ -50,11 +58,11 @@ def training(**changes) -> TrainingRun:
     """A training of that model, with everything that can be recorded."""
     values = {
         "model_name": "demo.daily_revenue",
-        "model": MODEL,
-        "loader": LOADER,
-        "packages": ["polars"],
+        "predictor": MODEL,
         "input_example": FEATURES,
+        "candidate": "model",
         "fingerprint": "f1",
+        "recipe": "r1",
         "code_version": "c1",
         "seed": 7,
         "environment": "e1",

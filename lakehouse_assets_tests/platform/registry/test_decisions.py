@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.registry import decisions as room
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
+from lakehouse_assets.platform.registry.ledger import Verdict
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Aliases, Registry
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -73,7 +74,7 @@ class History:
 
     def _gate(self, decision, version, aliases) -> None:
         self.expected = aliases
-        assert self.decisions.record(self.decisions.sync(), decision, version, reasons=["Because."], aliases=aliases)
+        assert self.decisions.record(self.decisions.sync(), Verdict(decision=decision, reasons=["Because."]), version, aliases=aliases)
 
     def promote(self, version) -> None:
         assert self.decisions.promote(version, "By hand.").changed == (version != self.expected.champion)

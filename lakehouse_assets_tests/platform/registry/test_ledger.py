@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, last_decision, ledger_entry
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, Verdict, last_decision, ledger_entry
 from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets_tests.platform.registry.example import training
 
@@ -12,17 +12,16 @@ NOON = datetime(2024, 1, 3, 12, tzinfo=UTC)
 NAME = "demo.daily_revenue"
 
 
-def entry(version, decision="promoted", **changes):
+def entry(version, decision="promoted", reasons=("Better.",), about=None, **changes):
     values = {
         "model_name": NAME,
         "origin": None,
-        "reasons": ["Better."],
         "sequence": 1,
         "before": Aliases(),
         "after": Aliases(champion=version),
         "decided_at": NOON,
     }
-    return ledger_entry(decision, version, **(values | changes))
+    return ledger_entry(Verdict(decision=decision, reasons=reasons, **(about or {})), version, **(values | changes))
 
 
 def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_what_is_in_use_since(registry):
@@ -31,6 +30,7 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         1,
         origin=version,
         reasons=["Better.", "It becomes champion."],
+        about={"question": "change", "numbers": "{}", "decided_by": "Ada"},
         sequence=5,
         before=Aliases(champion=4, previous=2),
         after=Aliases(champion=1, previous=4, challenger=3),
@@ -52,13 +52,20 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         "code_version": "c1",
         "seed": 7,
         "environment": "e1",
+        "candidate": "model",
+        "recipe": "r1",
+        "digest": version.tags["model_digest"],
+        "question": "change",
+        "numbers": "{}",
+        "decided_by": "Ada",
     }
 
 
 def test_a_version_that_mlflow_does_not_have_any_more_is_recorded_without_its_origin():
     row = entry(4, "retired by hand in MLflow", after=Aliases(previous=4)).frame().row(0, named=True)
     assert (row["version"], row["champion"], row["previous"]) == (4, None, 4)
-    assert [row[name] for name in ("run_id", "training_tables", "code_version", "seed", "environment")] == [None] * 5
+    unknown = ("run_id", "training_tables", "code_version", "seed", "environment", "candidate", "recipe", "digest")
+    assert [row[name] for name in unknown] == [None] * len(unknown)
 
 
 @settings(deadline=None)

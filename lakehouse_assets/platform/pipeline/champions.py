@@ -1,0 +1,82 @@
+"""Who is champion of a model, by its ledger, and the champion ready to score. How one becomes champion is in `model_step`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+from lakehouse_assets.platform.declarations.learning import Predictor
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.modelling.predictors import load_predictor
+from lakehouse_assets.platform.registry.decisions import ModelDecisions, create_ledger
+from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A champion that is ready to score.
+
+    Attributes:
+        name: Of the registered model.
+        version: Of the champion.
+        folder: Gives the folder that the predictor was saved in.
+    """
+
+    name: str
+    version: int
+    folder: Callable[[], Path]
+
+    @cached_property
+    def model(self) -> Predictor:
+        """The predictor; read on first use.
+
+        Raises:
+            LookupError: The version holds no predictor that this release knows, as one that was registered by other means.
+        """
+        try:
+            return load_predictor(self.folder())
+        except OSError as error:
+            raise LookupError(
+                f"version {self.version} of {self.name} holds no model that can be loaded here ({error}). "
+                "`lakehouse models` lists the versions: promote one that was trained here"
+            ) from error
+
+
+def sync_aliases(lakehouse: Lakehouse, asset: ModelDeclaration, registry: Callable[[], Registry], run_id: str) -> ModelDecisions | None:
+    """The decisions about a model, after a champion alias that was set by hand in MLflow became one of them: see `ModelDecisions.sync`.
+
+    None if nothing was decided about the model yet; MLflow is opened only if something was.
+    """
+    ledger = lakehouse.table(asset.name)
+    if not ledger.exists() or not ledger.count():
+        return None
+    create_ledger(ledger)
+    decisions = ModelDecisions(ledger, asset.name, registry(), run_id)
+    decisions.sync()
+    return decisions
+
+
+def champion_by_ledger(lakehouse: Lakehouse, asset: ModelDeclaration) -> int | None:
+    """The version that is champion by the ledger; MLflow is not asked."""
+    ledger = lakehouse.table(asset.name)
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    return None if last is None else last["champion"]
+
+
+def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: str = "") -> Callable[[ModelDeclaration], Scorer | None]:
+    """How tables get their champions: by the ledger, once it knows an alias that was set by hand in MLflow.
+
+    A model that was never trained gets an empty ledger: what its champion predicts has the ledger among its sources.
+    """
+
+    def champion(model: ModelDeclaration) -> Scorer | None:
+        create_ledger(lakehouse.table(model.name))
+        decisions = sync_aliases(lakehouse, model, registry, run_id)
+        version = None if decisions is None else decisions.champion()
+        if decisions is None or version is None:
+            return None
+        return Scorer(version.model_name, version.version, partial(decisions.registry.model_folder, version))
+
+    return champion

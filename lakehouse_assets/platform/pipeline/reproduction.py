@@ -1,0 +1,158 @@
+"""Trains a registered version again from what it was made of, and compares the bytes. Nothing is registered and no alias moves."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from deltalake.exceptions import DeltaError
+
+from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.declarations.learning import MODEL, Predictor
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.modelling.predictors import save_predictor
+from lakehouse_assets.platform.pipeline.model_identity import code_of, environment_of, git_revision, recipe_of
+from lakehouse_assets.platform.pipeline.model_training import ModelTraining
+from lakehouse_assets.platform.registry import training_run
+from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+_COMMIT: Final = "mlflow.source.git.commit"
+_PYTHON: Final = "Python"
+
+
+class NotReproducible(LookupError):
+    """A version cannot be trained again. It says what is gone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """A version that was trained again.
+
+    Attributes:
+        model_name: Of the registered model.
+        version: That was trained again.
+        equal: Whether all files of the predictor have the same bytes.
+        files: For each file `equal`, `differs`, `only stored` or `only trained now`.
+        differences: What is another now than it was, as sentences: recipe, code, git revision, packages, Python, processor.
+        tables: The versions that it was trained on.
+    """
+
+    model_name: str
+    version: int
+    equal: bool
+    files: Mapping[str, str]
+    differences: tuple[str, ...]
+    tables: Mapping[str, int]
+
+
+def reproduce(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehouse, registry: Registry) -> Reproduction:
+    """Train a version again from the versions of its tables, its seed and the present code, and compare the bytes of the predictors.
+
+    Raises:
+        NotReproducible: It was registered by other means, a version of a table is gone, or a table is another one now.
+    """
+    tags = version.tags
+    if training_run.DIGEST not in tags or training_run.SEED not in tags:
+        raise NotReproducible(f"version {version.version} of {version.model_name} was registered by other means: what made it is not known")
+    candidate = tags.get(training_run.CANDIDATE, MODEL)
+    versions = _versions(asset, version, lakehouse)
+    training = ModelTraining(asset, lakehouse, versions, int(tags[training_run.SEED]), Local(), "", datetime.now(UTC))
+    _require_the_same_tables(version, training, registry.table_digests(version))
+    if candidate not in training.learners:
+        raise NotReproducible(
+            f"version {version.version} of {version.model_name} is the baseline {candidate}, which {asset.name} lacks now"
+        )
+    predictor = training.candidates.fit(candidate)
+    files = _compared(registry.model_folder(version), predictor)
+    return Reproduction(
+        model_name=version.model_name,
+        version=version.version,
+        equal=set(files.values()) == {"equal"},
+        files=files,
+        differences=tuple(_differences(asset, version, training, candidate, predictor)),
+        tables=version.tables,
+    )
+
+
+def _versions(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehouse) -> dict[str, int]:
+    """The versions of the tables that the model learns from, which can be read."""
+    found, gone = {}, []
+    for name in asset.sources():
+        number, table = version.tables.get(name), lakehouse.table(name)
+        if number is None:
+            raise NotReproducible(
+                f"version {version.version} of {version.model_name} was not trained on {name}, which the model learns from now: check out "
+                f"the code that trained it (git revision {version.tags.get(_COMMIT) or 'unknown'})"
+            )
+        try:
+            table.scan(number).head(1).collect()
+        except (DeltaError, OSError, LookupError) as error:
+            gone.append(f"{name} at version {number} ({' '.join(str(error).split())[:120]})")
+        found[name] = number
+    if gone:
+        raise NotReproducible(
+            f"version {version.version} of {version.model_name} cannot be trained again, because these are gone: {'; '.join(gone)}"
+        )
+    return found
+
+
+def _require_the_same_tables(version: ModelVersion, training: ModelTraining, then: Mapping[str, str]) -> None:
+    """A table that was dropped and made again has the same name and perhaps the same version, and other rows."""
+    other = [
+        table.name for table in training.tables if table.name in training.versions and then.get(table.name, table.digest) != table.digest
+    ]
+    if other:
+        raise NotReproducible(
+            f"version {version.version} of {version.model_name} cannot be trained again, because these tables are others now, dropped and "
+            f"made again since: {', '.join(other)}"
+        )
+
+
+def _compared(stored: Path, predictor: Predictor) -> dict[str, str]:
+    with TemporaryDirectory() as temporary:
+        save_predictor(predictor, Path(temporary))
+        before, now = _digests(stored), _digests(Path(temporary))
+    return {name: _state(before.get(name), now.get(name)) for name in sorted({*before, *now})}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    files = (file for file in sorted(folder.rglob("*")) if file.is_file())
+    return {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def _state(before: str | None, now: str | None) -> str:
+    if before is None or now is None:
+        return "only trained now" if before is None else "only stored"
+    return "equal" if before == now else "differs"
+
+
+def _differences(
+    asset: ModelDeclaration, version: ModelVersion, training: ModelTraining, candidate: str, predictor: Predictor
+) -> list[str]:
+    tags, learner = version.tags, training.learners[candidate]
+    now: dict[str, Any] = {
+        "The recipe": (tags.get(training_run.RECIPE), recipe_of(asset.examples, learner)),
+        "The code": (tags.get(training_run.CODE_VERSION), code_of(asset.examples, learner)),
+        "The git revision": (tags.get(_COMMIT, ""), git_revision(Path(asset.written_at[0]).parent)),
+    }
+    said = [
+        f"{what} is another: {before or 'unknown'} then, {after or 'unknown'} now."
+        for what, (before, after) in now.items()
+        if before != after
+    ]
+    then, present = (_packages(one) for one in (tags.get(training_run.ENVIRONMENT, ""), environment_of([predictor])))
+    return said + [
+        f"{then.get(name, f'no {name}')} then, {present.get(name, f'no {name}')} now."
+        for name in sorted({*then, *present}, key=lambda name: (name != _PYTHON, name))
+        if then.get(name) != present.get(name)
+    ]
+
+
+def _packages(environment: str) -> dict[str, str]:
+    """The parts of an environment by name: the interpreter on its processor, and packages."""
+    parts = [part.strip() for part in environment.split(",") if part.strip()]
+    return {part.partition("==")[0] if "==" in part else _PYTHON: part for part in parts}
