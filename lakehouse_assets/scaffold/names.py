@@ -53,7 +53,12 @@ def column_names(columns: Collection[str], singular_name: str) -> dict[str, str]
 
 def is_free(name: str) -> bool:
     """Whether a column may be called so."""
-    return not (name[0].isdigit() or keyword.iskeyword(name) or name in SQL | _BESIDE_COLUMNS | _OF_CONTRACTS)
+    return is_free_in_python(name) and name not in SQL
+
+
+def is_free_in_python(name: str) -> bool:
+    """Whether a column of a table may be called so in a contract; in SQL it has its name already."""
+    return name.isidentifier() and not keyword.iskeyword(name) and name not in _BESIDE_COLUMNS | _OF_CONTRACTS
 
 
 def unused(name: str, taken: Collection[str]) -> str:

@@ -79,18 +79,23 @@ def new_product(
         RefusedFile: A file cannot be read.
         OSError: The folder cannot be written.
     """
-    _check_name(name, folder, products)
+    check_name(name, folder, products)
     if not files:
         raise ValueError("no file is given: a product is guessed from sample files, as in `lakehouse new PRODUCT --from FILE`")
     tables = guess(read_samples(files, name, feeds), keys, times, forecast)
     beside = folder.resolve().is_relative_to(Path(lakehouse_assets.__file__).resolve().parents[1])
     product = Product(name, f"{package}.{name}", beside, tables)
     written = {"__init__": "", **modules(product), f"test_{name}": test_module(product)}
-    _write(folder, name, {f"{module}.py": source for module, source in written.items()})
+    write_whole(folder, name, {f"{module}.py": source for module, source in written.items()})
     return NewProduct(name, folder / name, product.package, tuple(f"{module}.py" for module in written), tables)
 
 
-def _check_name(name: str, folder: Path, products: Collection[str]) -> None:
+def check_name(name: str, folder: Path, products: Collection[str]) -> None:
+    """Refuse a name of a product.
+
+    Raises:
+        ValueError: It cannot be one, or is taken.
+    """
     if not _NAME.fullmatch(name) or keyword.iskeyword(name):
         raise ValueError(
             f"{name!r} cannot be the name of a product: write small letters, digits and single underscores, as in library_loans"
@@ -103,7 +108,7 @@ def _check_name(name: str, folder: Path, products: Collection[str]) -> None:
         raise ValueError(f"there is a product {name} already, in another package: choose another name")
 
 
-def _write(folder: Path, name: str, files: dict[str, str]) -> None:
+def write_whole(folder: Path, name: str, files: dict[str, str]) -> None:
     """All files under another name first: a product that is half there would be loaded."""
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "__init__.py").exists():

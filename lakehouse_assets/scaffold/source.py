@@ -37,8 +37,7 @@ def literal(value: Any, indent: int, used: int) -> str:
         case str():
             return text(value)
         case tuple():
-            parts = [literal(part, indent + 1, 1) for part in value]
-            return _within("()", parts, indent, used, end="," if len(parts) == 1 else "")
+            return tuple_of([literal(part, indent + 1, 1) for part in value], indent, used)
         case list():
             return _within("[]", [literal(part, indent + 1, 1) for part in value], indent, used)
         case dict():
@@ -47,9 +46,19 @@ def literal(value: Any, indent: int, used: int) -> str:
             return repr(value).replace("datetime.datetime(", "datetime(").replace("datetime.date(", "date(").replace(_UTC, "UTC")
 
 
+def tuple_of(parts: Sequence[str], indent: int, used: int) -> str:
+    """A tuple of code on one line if it fits, else with a part a line."""
+    return _within("()", parts, indent, used, end="," if len(parts) == 1 else "")
+
+
 def call(function: str, arguments: Sequence[str], indent: int, used: int = 0) -> str:
     """A call on one line if it fits, else with an argument a line."""
     return function + _within("()", arguments, indent, used + len(function))
+
+
+def braces(parts: Sequence[str], indent: int, used: int = 0) -> str:
+    """A dictionary of `"name": value` on one line if it fits, else with an entry a line."""
+    return _within("{}", parts, indent, used)
 
 
 def call_in_lines(function: str, arguments: Sequence[str], indent: int) -> str:

@@ -9,7 +9,20 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.modelling.forecasting.series import DAY, LEVEL_DAYS, VALUE, WEEKDAY_WEEKS, Series
+from lakehouse_assets.platform.modelling.forecasting.model import MEAN
+from lakehouse_assets.platform.modelling.forecasting.series import (
+    ACTIVE_DAYS,
+    CAPPED_WEEKDAY_WEEKS,
+    COUNT_DAYS,
+    DAY,
+    LEVEL_DAYS,
+    MEDIAN_DAYS,
+    TOTAL_CAPPED_WEEKDAY_WEEKS,
+    VALUE,
+    WEEKDAY_WEEKS,
+    WINDOW_WEEKS,
+    Series,
+)
 from lakehouse_assets.platform.modelling.quantile import MEDIAN, quantile_name
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
 from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
@@ -36,22 +49,34 @@ def features_contract(series: Series) -> type[Contract]:
         "year_end_open": (float, column(nullable=True, description="Share of the days from 24 December to 3 January that were open.")),
     }
     for prefix, of in whose.items():
+        capped_weeks = CAPPED_WEEKDAY_WEEKS if not prefix else TOTAL_CAPPED_WEEKDAY_WEEKS
         for days in LEVEL_DAYS:
-            said = f"{of}: mean of the open days among the last {days}."
-            columns[f"{prefix}level_{days}"] = (float, column(nullable=True, description=said))
+            columns[f"{prefix}level_{days}"] = _number(f"{of}: mean of the open days among the last {days}.")
+            columns[f"{prefix}capped_level_{days}"] = _number(f"{of}: the same of days that count up to some medians.")
         for weeks in WEEKDAY_WEEKS:
-            said = f"{of}: mean of this weekday over the last {weeks} weeks."
-            columns[f"{prefix}weekday_{weeks}"] = (float, column(nullable=True, description=said))
+            columns[f"{prefix}weekday_{weeks}"] = _number(f"{of}: mean of this weekday over the last {weeks} weeks.")
+        for weeks in capped_weeks:
+            columns[f"{prefix}capped_weekday_{weeks}"] = _number(f"{of}: the same of days that count up to some medians, {weeks} weeks.")
     columns |= {
-        "median_28": (float, column(nullable=True, description="Median of the open days among the last 28.")),
+        **{f"median_{days}": _number(f"Median of the open days among the last {days}.") for days in MEDIAN_DAYS},
+        **{
+            f"window_average_{weeks}": _number(f"Mean of this weekday over the last {weeks} weeks, closed days too.")
+            for weeks in WINDOW_WEEKS
+        },
+        **{f"count_level_{days}": _number(f"How much happened on an open day of the last {days}, on average.") for days in COUNT_DAYS},
+        "total_count_level_28": _number("How much happened in all series on an open day of the last 28, on average."),
         "deviation_28": (float, column(nullable=True, ge=0, description="Standard deviation of the open days among the last 28.")),
-        "active_share_91": (
-            float,
-            column(nullable=True, description="Share of the open days among the last 91 on which the series had something."),
-        ),
+        **{
+            f"active_share_{days}": _number(f"Share of the open days among the last {days} on which the series had something.")
+            for days in ACTIVE_DAYS
+        },
     }
     known = rule("a day is known when it has ended", pl.col("known_at").dt.date() > pl.col(series.time))
     return _contract("DailyStatistics", f"What was known of {series.value} at the end of a day.", columns, {"known_after_the_day": known})
+
+
+def _number(description: str) -> tuple[Any, Any]:
+    return float, column(nullable=True, description=description)
 
 
 def predictions_contract(series: Series) -> type[Contract]:
@@ -65,6 +90,7 @@ def predictions_contract(series: Series) -> type[Contract]:
         ),
         **{name: (str, column(key=True, description="One of the columns that tell the series apart.")) for name in series.by},
         **{quantile_name(one): (float, column(description=_quantile(series.value, one))) for one in series.quantiles},
+        MEAN: (float, column(description=f"{series.value} on average: the sum of several days or series is the sum of their means.")),
         "model_name": (str, column(description="Registered model.")),
         "model_version": (int, column(key=True, ge=1, description="Its version.")),
         "feature_version": (int, column(ge=0, description="Delta version of the feature set that was scored.")),

@@ -3,9 +3,10 @@
 It only puts declarations together. How series are forecast is in `modelling.forecasting`.
 """
 
+import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,17 @@ from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, Declares, require_once
 from lakehouse_assets.platform.declarations.computed_kinds import Trailing
 from lakehouse_assets.platform.declarations.features import FeatureSet, feature_set
+from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION, ModelDeclaration, Predictions, model, predictions
 from lakehouse_assets.platform.modelling import plots
-from lakehouse_assets.platform.modelling.forecasting.evaluation import score, train_and_test
+from lakehouse_assets.platform.modelling.forecasting.direct import DirectForecast
+from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
+from lakehouse_assets.platform.modelling.forecasting.plain import plain_forecasts
 from lakehouse_assets.platform.modelling.forecasting.series import DAY, FEATURE_LOOKBACK, MOST_HORIZON, VALUE, Series
 from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
-from lakehouse_assets.platform.modelling.quantile import MEDIAN, load_quantile_model, quantile_name
-from lakehouse_assets.platform.modelling.result import Training
+from lakehouse_assets.platform.modelling.metrics import Bias, Coverage, MeanAbsoluteError, Pinball, Wape
+from lakehouse_assets.platform.modelling.quantile import quantile_name
+from lakehouse_assets.platform.modelling.splits import RollingOrigins
 from lakehouse_assets.platform.recipes.contracts import features_contract, predictions_contract, reserved
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import as_known
@@ -71,16 +76,17 @@ def forecast(
     calendar: str | None = None,
     where: pl.Expr | None = None,
     count: str | None = None,
+    gate: Gate = Gate(),  # noqa: B008 it is frozen
     owner: str | None = None,
 ) -> Forecast:
     """Declare the forecast of a daily series: a feature set, a model and a prediction table.
 
     Assign it to a name in a module of the product. `lakehouse run` computes the feature set, `lakehouse train` trains the model, and its
-    champion forecasts the days after the last one. A model becomes champion if it beats the same weekday of the last weeks.
+    champion forecasts the days after the last one. A model becomes champion if it beats the same weekday of the last week, means of it over
+    four and eight weeks, and a reference of level, week and season; until then the best of these forecasts.
 
     The model learns ratios to a series' own level, so the level has to be above zero; single days may be zero or negative. Some months have
-    to be known before it can be trained and tested (140 days for a horizon of 28); until then the training says how many days are
-    missing, and the prediction table is empty.
+    to be known before it can be trained and tested; until then the training says how many days are missing.
 
     Args:
         name: `product` or `product.name`. The tables are `product.features.name` and `product.predictions.name`, the model is
@@ -96,6 +102,7 @@ def forecast(
         where: Which rows of the table count.
         count: Its column that says how much happened, such as a number of orders: a day on which it adds up to nothing is closed. None: a
             day without a row is closed.
+        gate: What a challenger has to pass.
         owner: Who answers for the tables; the product's team by default.
 
     Raises:
@@ -113,7 +120,7 @@ def forecast(
     _check(name, series, what)
     # The parameters that they use are part of the code of the functions below: a change of one is a change of the table.
     rows_of = None if where is None else where.meta.serialize(format="json")
-    made_by = partial(places.by_recipe, at=places.of_caller(__file__))
+    made_by = partial(places.by_recipe, at=places.of_caller())
     made = partial(made_by, parameters=repr((what, rows_of)))
     names = {layer: f"{product}.{layer}.{last}" for layer in ("features", "models", "predictions")}
     key = what.stored_key
@@ -131,19 +138,33 @@ def forecast(
         event_time=time,
         kind=Trailing(time, lookback=FEATURE_LOOKBACK),
         inputs={"rows": series},
+        when_over=True,
         owner=owner,
     )(made_by(statistics, parameters=repr((time, value, by, count, rows_of))))
 
-    def train(rows: pl.LazyFrame, seed: int) -> Training:
-        return train_and_test(rows, what, seed)
-
     each = f" for each {' and '.join(by)}" if by else ""
-    train.__doc__ = f"One LightGBM model of {value}{each} and each of the next {horizon} days, as quantiles."
-    trained = model(names["models"], features=features.name, load=load_quantile_model, owner=owner)(made(train))
+    examples = SeriesExamples(what, features.name, features.fingerprint)
+    names_of = [quantile_name(quantile) for quantile in what.quantiles]
+    bands = (Coverage(names_of[0], names_of[-1]),) if len(names_of) > 1 else ()
+    trained = model(
+        names["models"],
+        description=f"{value}{each} on each of the next {horizon} days, as quantiles and as a mean.",
+        examples=examples,
+        learner=DirectForecast(what),
+        split=RollingOrigins(horizon=horizon, step=what.step, least=what.least_days),
+        metric=Wape(),
+        metrics=(Bias(), MeanAbsoluteError(), Pinball(), *bands),
+        baselines=plain_forecasts(what),
+        # The plain forecasts are rules of one column.
+        one_line_rule=False,
+        gate=_of_own_inputs(gate),
+        owner=owner,
+    )
 
     def predict(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
-        scores = score(champion.model, features, what).lazy()
-        return scores.rename({DAY: time}).with_columns(pl.col("horizon").cast(pl.Int64))
+        rows = examples.newest(features).collect()
+        keys = rows.select(pl.col("origin").alias("as_of"), pl.col(DAY).alias(time), pl.col("horizon").cast(pl.Int64), *by)
+        return keys.hstack(champion.model.predict(rows)).lazy()
 
     def draw(read: Read) -> bytes:
         """The champion's newest forecast, and what came before it."""
@@ -151,7 +172,7 @@ def forecast(
         history = as_known(read(features.name), key).collect()
         return _plot(history, newest, what)
 
-    predict.__doc__ = f"{value}{each}, {horizon} days ahead, as quantiles."
+    predict.__doc__ = f"{value}{each}, {horizon} days ahead, as quantiles and as a mean, which is what adds up."
     predicted = predictions(
         names["predictions"],
         contract=predictions_contract(what),
@@ -162,6 +183,12 @@ def forecast(
         owner=owner,
     )(made(predict))
     return Forecast(what, features, trained, predicted)
+
+
+def _of_own_inputs(gate: Gate) -> Gate:
+    """The recipe makes all inputs itself, of what was known: one that tells the value alone is a regular series, and season is no drift."""
+    never = (math.inf, math.inf)
+    return gate if gate.leakage is None else replace(gate, leakage=replace(gate.leakage, determines=never, equals=never, drift=never))
 
 
 def _newest(table: str, ledger: str, read: Read) -> pl.LazyFrame:
@@ -176,7 +203,7 @@ def _plot(history: pl.DataFrame, newest: pl.DataFrame, series: Series) -> bytes:
     label = pl.concat_str(series.by, separator=", ") if series.by else pl.lit(series.value)
     past, future = (frame.with_columns(series=label).rename({series.time: DAY}) for frame in (history, newest))
     names = [quantile_name(quantile) for quantile in series.quantiles]
-    band = (names[0], quantile_name(MEDIAN), names[-1])
+    band = (names[0], names[-1])
     return plots.forecast_plot(past.select("series", DAY, series.value), future, value=series.value, by="series", quantiles=band)
 
 

@@ -86,13 +86,12 @@ def window_features(
     what = Windows(tuple(entity), time, tuple(windows), {key: tuple(given) for key, given in values.items()}, every, decimals)
     _check(name, what, types)
     rows_of = None if where is None else where.meta.serialize(format="json")
-    made = partial(places.by_recipe, at=places.of_caller(__file__), parameters=repr((what, sorted(types.items(), key=repr), rows_of)))
+    made = partial(places.by_recipe, at=places.of_caller(), parameters=repr((what, sorted(types.items(), key=repr), rows_of)))
 
     numbers = [one for one, given in what.values.items() if one != EVERY_EVENT and one not in types and {*given} - {"count", "distinct"}]
 
     def statistics(events: pl.LazyFrame) -> pl.LazyFrame:
-        chosen = events if where is None else events.filter(where)
-        return what.compute(chosen.with_columns(pl.col(one).cast(pl.Float64) for one in numbers))
+        return what.compute(events.with_columns(pl.col(one).cast(pl.Float64) for one in numbers), where)
 
     at = f"at each {time}" if every is None else f"at the end of every {said(every)}"
     statistics.__doc__ = f"Statistics of {of.rpartition('.')[2]} by {' and '.join(entity)} over {', '.join(map(said, windows))}, {at}."

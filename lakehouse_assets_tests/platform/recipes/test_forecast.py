@@ -1,18 +1,22 @@
 """The recipe `forecast` on series of many sorts: each ends with predictions or with a reason, and never with an error of a library."""
 
 import sys
+from dataclasses import replace
 from datetime import date, timedelta
-from types import ModuleType
+from itertools import pairwise
+from types import ModuleType, SimpleNamespace
 
 import polars as pl
 import pytest
 
 from lakehouse_assets import forecast
+from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.learning import MODEL, NotEnoughData
 from lakehouse_assets.platform.declarations.modules import declarations_in
-from lakehouse_assets.platform.modelling.forecasting.evaluation import score, train_and_test
-from lakehouse_assets.platform.modelling.result import HistoryTooShort
+from lakehouse_assets.platform.modelling.evaluation import Candidates
+from lakehouse_assets.platform.modelling.predictors import load_predictor
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration import versions
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
@@ -40,47 +44,132 @@ def sales(by=(), **options):
     return forecast("shop.sales", series=SOURCE, time="date", value="amount", by=by, **options)
 
 
-def run(declared, settings, frame):
-    """Bring a root with this source up to date, training and predictions included: what became of the model, and the predictions."""
+def small(declared, folds=2):
+    """The declared model with few trees and folds: enough to see that there is an answer."""
+    model = declared.model
+    return replace(model, learner=replace(model.learner, rounds=10, most_rows=3_000), split=replace(model.split, count=folds))
+
+
+def try_out(declared, features):
+    """The candidates of the declared model on features: their evaluation, and the model that is fitted to all."""
+    model = small(declared)
+    candidates = Candidates({MODEL: model.learner, **model.baselines}, model.examples, {declared.features.name: features}.get, 1, Local())
+    return candidates.evaluate(model.split), candidates.fit(MODEL)
+
+
+def predicted(declared, model, features):
+    return declared.predictions(SimpleNamespace(model=model), features).collect()
+
+
+def in_order(rows, *names):
+    """Whether there is a number in every row and column, and each is at least the one before it."""
+    numbers = rows.select(names)
+    finite = numbers.select(pl.all().is_finite().fill_null(value=False).all()).row(0)
+    return all(finite) and all((rows[low] <= rows[high]).all() for low, high in pairwise(names))
+
+
+def run(declared, settings, frame, model=None):
+    """Bring a root with this source up to date, training and predictions included: what became of the model, and the root."""
     root = Root(settings)
     source = root.lakehouse.table(SOURCE)
     source.create(frame.schema)
     source.append(frame)
     catalog = Catalog(declared.declarations, frozenset({SOURCE}))
     Runner(catalog, root.lakehouse, root.ingestion, root.registry, 1).run([declared.features.name], run_id="test")
-    trained = ModelStep(declared.model, root.lakehouse, root.registry(), 1, "test").run()
+    trained = ModelStep(model or small(declared), root.lakehouse, root.registry(), 1, "test").run()
     Runner(catalog, root.lakehouse, root.ingestion, root.registry, 1).run([declared.predictions.name], run_id="test")
-    return trained, root.lakehouse
+    return trained, root
+
+
+def champion_of(root, declared):
+    """The champion's name among the candidates, and the folder with what is stored of it."""
+    registry = root.registry()
+    version = registry.version(declared.model.name, registry.aliases(declared.model.name).champion)
+    return version.tags["candidate"], registry.model_folder(version)
 
 
 def test_a_series_without_groups_is_trained_becomes_champion_and_is_forecast(settings):
     declared = sales(horizon=14, quantiles=(0.05, 0.25, 0.5, 0.75, 0.95), calendar="DE")
-    trained, lakehouse = run(declared, settings, rows(200))
-    assert trained.champion == 1, trained.reasons
-    predicted = lakehouse.table("shop.predictions.sales").scan().sort("date").collect()
-    assert predicted.height == 14
-    assert predicted["date"].to_list() == [FIRST + timedelta(days=200 + ahead) for ahead in range(14)]
-    assert predicted.select(pl.col("p5", "p25", "p50", "p75", "p95").is_finite().all()).row(0) == (True,) * 5
-    expected = [week(200 + ahead) for ahead in range(14)]
-    assert (predicted["p50"] - pl.Series(expected)).abs().mean() < 25
+    # The first days of a month are the best ones, which no plain forecast knows.
+    monthly = rows(200).with_columns(pl.when(pl.col("date").dt.day() < 9).then(pl.col("amount") * 3).otherwise("amount"))
+    learner = replace(declared.model.learner, rounds=60, most_rows=3_000)
+    model = replace(declared.model, learner=learner, split=replace(declared.model.split, count=6))
+    trained, root = run(declared, settings, monthly, model)
+    assert trained.promoted, trained.reasons
+    lakehouse = root.lakehouse
+    forecasts = lakehouse.table("shop.predictions.sales").scan().sort("date").collect()
+    assert forecasts["date"].to_list() == [FIRST + timedelta(days=200 + ahead) for ahead in range(14)]
+    assert in_order(forecasts, "p5", "p25", "p50", "p75", "p95")
+    expected = pl.Series([week(200 + ahead) * (3 if day.day < 9 else 1) for ahead, day in enumerate(forecasts["date"])])
+    assert forecasts["mean"].sum() == pytest.approx(expected.sum(), rel=0.3)
     assert declared.newest(lambda name: lakehouse.table(name).scan()).collect().height == 14
     picture = declared.predictions.picture(lambda name: lakehouse.table(name).scan())
     assert picture.startswith(b"\x89PNG")
     assert lakehouse.table("shop.features.sales").count() == 200
     assert lakehouse.table("shop.features.sales__quarantine").count() == 0
+    # What is registered gives the numbers of the prediction table, in their unit, from its input columns alone.
+    candidate, folder = champion_of(root, declared)
+    stored = load_predictor(folder)
+    newest = declared.model.examples.newest(lakehouse.table("shop.features.sales").scan()).sort("day").collect()
+    assert candidate == MODEL
+    assert stored.predict(newest.select(stored.inputs))["mean"].equals(forecasts["mean"])
 
 
-def test_a_history_that_is_too_short_says_how_many_days_are_missing_and_nothing_is_predicted(settings):
-    trained, lakehouse = run(sales(), settings, rows(60))
+def test_while_history_is_too_short_it_says_what_is_missing_and_the_first_baseline_predicts(settings):
+    declared = sales()
+    trained, root = run(declared, settings, rows(60))
+    assert not trained.promoted
+    assert "a test needs 56 days up to an origin" in trained.reasons[0]
+    assert "and 28 days after it" in trained.reasons[0]
+    assert "the baseline seasonal_naive predicts" in trained.reasons[1]
+    assert champion_of(root, declared)[0] == "seasonal_naive"
+    forecasts = root.lakehouse.table("shop.predictions.sales").scan().sort("date").collect()
+    assert forecasts["p50"].to_list() == [week(53 + ahead % 7) for ahead in range(28)]
+    assert in_order(forecasts, "p10", "p50", "p90")
+
+
+@pytest.mark.parametrize("days", [0, 1])
+def test_without_two_days_there_is_a_reason_and_no_prediction(settings, days):
+    declared = sales()
+    trained, root = run(declared, settings, rows(1).head(days))
     assert trained.champion is None
-    assert trained.reasons == (
-        "140 days of amount are needed to train a model and to test it on 2 origins, and there are 60. Land 80 more days.",
-    )
-    assert lakehouse.table("shop.predictions.sales").count() == 0
-    assert lakehouse.table("shop.features.sales").count() == 60
+    assert "a test needs 56 days" in trained.reasons[0]
+    assert trained.reasons[-1].endswith("land at least 2 days")
+    assert root.lakehouse.table("shop.predictions.sales").count() == 0
+
+
+def test_of_zeros_nothing_is_learnt_and_zeros_are_forecast(settings):
+    declared = sales(horizon=7)
+    trained, root = run(declared, settings, rows(110, lambda _: 0.0))
+    assert not trained.promoted
+    assert "has no level above zero" in trained.reasons[0]
+    forecasts = root.lakehouse.table("shop.predictions.sales").scan().collect()
+    assert forecasts.select("p10", "p50", "p90", "mean").unique().rows() == [(0.0, 0.0, 0.0, 0.0)]
+
+
+def test_where_no_tested_day_has_an_outcome_there_is_no_test_and_a_plain_forecast(settings):
+    declared = sales(horizon=7)
+    trained, root = run(declared, settings, rows(130, lambda number: week(number) if number < 110 else 0.0))
+    assert not trained.promoted
+    assert "WAPE has no score in any of the 2 tested folds" in trained.reasons[0]
+    assert champion_of(root, declared)[0] == "seasonal_naive"
+    forecasts = root.lakehouse.table("shop.predictions.sales").scan().collect()
+    assert forecasts["mean"].to_list() == [0.0] * 7
+    assert in_order(forecasts, "p10", "p50", "p90")
 
 
 SERIES = {
+    "constant": (rows(110, lambda _: 50.0), ()),
+    "one that is always zero": (
+        rows(110, shop=["a", "b"]).with_columns(amount=pl.when(pl.col("shop") == "a").then("amount").otherwise(0.0)),
+        ("shop",),
+    ),
+    "one that is negative": (
+        rows(110, shop=["a", "b"]).with_columns(amount=pl.when(pl.col("shop") == "a").then("amount").otherwise(-pl.col("amount"))),
+        ("shop",),
+    ),
+    "gaps": (rows(130).filter(pl.col("date").dt.ordinal_day() % 40 > 9), ()),
+    "a single row": (pl.concat([rows(110, shop=["a"]), rows(1, shop=["b"]).with_columns(pl.col("date") + timedelta(days=90))]), ("shop",)),
     "one group": (rows(110, shop=["a"]), ("shop",)),
     "groups of two columns": (rows(110, shop=["a", "a", "b"], floor=[1, 2, 1]), ("shop", "floor")),
     "a group without a name": (rows(110, shop=["a", None]), ("shop",)),
@@ -104,48 +193,57 @@ def test_series_of_many_sorts_are_forecast(name):
     declared = sales(by, horizon=7)
     features = declared.features(frame.lazy()).collect()
     assert all(features[name].null_count() == 0 for name in by)
-    training = train_and_test(features.lazy(), declared.series, 1)
-    numbers = training.backtest.select("actual", "model", *training.baselines)
-    assert numbers.select(pl.all().is_finite().all()).row(0) == (True,) * numbers.width
-    predicted = score(training.model, features.lazy(), declared.series)
-    assert predicted.height == 7 * features.filter(pl.col("date") == pl.col("date").max()).height
-    assert predicted.select((pl.col("p10") <= pl.col("p50")).all() & (pl.col("p50") <= pl.col("p90")).all()).item()
+    evaluation, model = try_out(declared, features.lazy())
+    assert len(evaluation.folds) == 2
+    assert evaluation.candidates == (MODEL, *declared.model.baselines)
+    assert evaluation.rows.select("actual", "p10", "p50", "p90", "mean").select(pl.all().is_finite().all()).row(0) == (True,) * 5
+    found = predicted(declared, model, features.lazy())
+    assert found.height == 7 * features.filter(pl.col("date") == pl.col("date").max()).height
+    assert in_order(found, "p10", "p50", "p90")
+    assert found["mean"].is_finite().all()
     promised = schema_of(declared.predictions.contract)
-    assert {name: dtype for name, dtype in predicted.schema.items() if name in by} == {name: promised[name] for name in by}
+    assert dict(found.schema) == {name: dtype for name, dtype in promised.items() if name in found.columns}
+
+
+def test_a_group_that_is_younger_than_four_weeks_at_one_origin_does_not_stop_the_others():
+    old, young = rows(140, shop=["a"]), rows(30, shop=["b"]).with_columns(pl.col("date") + timedelta(days=110))
+    declared = sales(("shop",), horizon=28)
+    features = declared.features(pl.concat([old, young]).lazy()).collect().lazy()
+    evaluation, model = try_out(declared, features)
+    # At the newest origin, of day 111, the group has two days, at the one before none.
+    of_young = evaluation.rows.filter(pl.col("shop") == "b")
+    assert of_young["fold"].unique().to_list() == [str(FIRST + timedelta(days=111))]
+    assert of_young["mean"].is_finite().all()
+    found = predicted(declared, model, features)
+    assert found.filter(pl.col("shop") == "b").height == 28
+    assert in_order(found, "p10", "p50", "p90")
 
 
 @pytest.mark.parametrize("horizon", [1, 10, 40])
 def test_any_horizon_is_trained_tested_and_forecast_on_the_least_history(horizon):
     declared = sales(horizon=horizon)
-    with pytest.raises(HistoryTooShort) as short:
-        train_and_test(declared.features(rows(20).lazy()), declared.series, 1)
-    needed = int(str(short.value).split()[0])
-    features = declared.features(rows(needed).lazy())
-    assert score(train_and_test(features, declared.series, 1).model, features, declared.series).height == horizon
+    least = declared.series.least_days
+    needed = least + horizon
+    with pytest.raises(NotEnoughData, match=f"a test needs {least} days up to an origin.* and {horizon} days after it"):
+        try_out(declared, declared.features(rows(needed - 1).lazy()).collect().lazy())
+    features = declared.features(rows(needed).lazy()).collect().lazy()
+    evaluation, model = try_out(declared, features)
+    assert evaluation.folds == (str(FIRST + timedelta(days=least - 1)),)
+    assert predicted(declared, model, features).height == horizon
 
 
-@pytest.mark.parametrize(
-    ("frame", "said"),
-    [
-        (rows(150, lambda _: 0.0), "has no level above zero"),
-        (rows(150, lambda number: -week(number)), "has no level above zero"),
-        (rows(300, lambda number: week(number) if number < 60 else 0.0), "is 0 on all days"),
-        (rows(1), "and there are 1"),
-        (rows(1).clear(), "and there are 0"),
-    ],
-    ids=["zeros", "negative", "ended", "one day", "no row"],
-)
-def test_what_cannot_be_learnt_is_said(frame, said):
+@pytest.mark.parametrize("value", [lambda _: 0.0, lambda number: -week(number)], ids=["zeros", "negative"])
+def test_what_has_no_level_above_zero_is_not_learnt_and_it_is_said_what_to_do(value):
     declared = sales()
-    with pytest.raises(HistoryTooShort, match=said):
-        train_and_test(declared.features(frame.lazy()), declared.series, 1)
+    with pytest.raises(NotEnoughData, match=r"amount has no level above zero up to .*forecast the opposite"):
+        try_out(declared, declared.features(rows(150, value).lazy()).collect().lazy())
 
 
-def test_a_champion_without_a_known_day_predicts_nothing(settings):
+def test_a_champion_without_a_known_day_predicts_nothing():
     declared = sales(("shop",), horizon=7)
-    features = declared.features(rows(150, shop=["a"]).lazy())
-    model = train_and_test(features, declared.series, 1).model
-    assert score(model, features.clear(), declared.series).is_empty()
+    features = declared.features(rows(110, shop=["a"]).lazy()).collect().lazy()
+    _, model = try_out(declared, features)
+    assert predicted(declared, model, features.clear()).is_empty()
 
 
 def test_where_and_count_say_which_rows_and_which_days_count():
@@ -168,7 +266,8 @@ def test_a_module_that_has_a_forecast_has_its_three_declarations_written_where_i
 def test_what_the_recipe_is_given_is_part_of_the_code_of_its_tables():
     plain, same, other = sales(), sales(), sales(where=pl.col("amount") > 0)
     assert versions.of_table(plain.features) == versions.of_table(same.features) != versions.of_table(other.features)
-    assert versions.of_model(plain.model) == versions.of_model(same.model) != versions.of_model(other.model)
+    # Which rows count is in the version of the feature set, whose rows the model learns from.
+    assert versions.of_model(plain.model) == versions.of_model(same.model) != versions.of_model(sales(horizon=7).model)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
@@ -58,7 +58,7 @@ def by_hand(rows: dict[int, tuple], every: int | None) -> dict[tuple[str, dateti
         key=lambda row: (row[0], *map(last_null, row[1:3])),
     )
     found = {}
-    newest = max((event[0] for event in events), default=0)
+    newest = max((at for _, at, _, _ in rows.values()), default=0)
     for card in {event[3] for event in events}:
         own = [event for event in events if event[3] == card]
         ends = {event[0] for event in own}
@@ -98,8 +98,13 @@ def newest(lakehouse: Lakehouse) -> pl.DataFrame:
     return rows.collect()
 
 
+# Events that do not count, without an entity or left out by `where`, tell how late it is all the same.
+WITHOUT_ENTITY = [([(0, "b", 3, 0.1, "x"), (1, None, 21, 0.2, "x")], []), ([(6, "a", 24, -1.1, "x")], [])]
+
+
 @pytest.mark.parametrize("every", [None, "2h", "1h"])
 @given(histories)
+@example(WITHOUT_ENTITY)
 @settings(max_examples=12, deadline=None, database=None, phases=[Phase.explicit, Phase.generate])
 def test_incremental_equals_from_scratch_and_the_definition(tmp_path_factory, every, history):
     """Facts come late, are corrected and go; what is stored is what the definition says, and what a first load gives, to the byte."""
@@ -119,6 +124,22 @@ def test_incremental_equals_from_scratch_and_the_definition(tmp_path_factory, ev
     assert {(row.pop("card"), row.pop("paid_at")): row for row in rows.to_dicts()} == {
         key: pytest.approx(row, abs=1e-9) for key, row in wanted.items()
     }
+
+
+def test_steps_are_over_when_an_event_came_that_where_leaves_out(tmp_path):
+    lakehouse, fresh = Lakehouse(str(tmp_path / "a")), Lakehouse(str(tmp_path / "b"))
+    count = cards("1h", where=pl.col("device") == "x")
+    first = {0: ("b", 3, 0.1, "x"), 1: ("a", 21, 0.2, "y")}
+    for stored in (first, first | {2: ("a", 24, 0.2, "x")}):
+        if not lakehouse.table(PAYMENTS).exists():
+            lakehouse.table(PAYMENTS).create(SCHEMA)
+        replace(lakehouse.table(PAYMENTS), frame(stored), Everything(), ("id",), Commit())
+        Refresh(count, lakehouse, "run").run()
+    fresh.table(PAYMENTS).create(SCHEMA)
+    fresh.table(PAYMENTS).append(frame(stored))
+    Refresh(count, fresh, "run").run()
+    assert newest(lakehouse).height > 3
+    assert newest(lakehouse).equals(newest(fresh))
 
 
 def test_an_event_does_not_see_what_comes_after_it_and_those_of_one_time_see_each_other():
@@ -179,3 +200,13 @@ def test_other_windows_are_another_version():
     assert cards(None).kind == cards(None).kind
     assert cards("1h").columns[:3] == ("count_2h", "amount_count_2h", "amount_sum_2h")
     assert cards(None).description.startswith("Statistics of payments by card over 2 hours, 6 hours, at each paid_at.")
+
+
+@pytest.mark.parametrize("amount", [1e15, 1e20, 1e33, 1e40, -1e300])
+def test_amounts_of_any_size_are_added_up(amount):
+    windows = Windows(("card",), "paid_at", ("2h",), {"amount": ("sum", "mean", "std")})
+    rows = pl.LazyFrame({"card": ["a"] * 3, "paid_at": [START + timedelta(minutes=at) for at in range(3)], "amount": [amount, 0.5, amount]})
+    found = windows.compute(rows.cast({"paid_at": MOMENT})).collect().sort("paid_at")
+    assert found["amount_sum_2h"].to_list() == pytest.approx([amount, amount, 2 * amount])
+    assert found["amount_mean_2h"].to_list() == pytest.approx([amount, amount / 2, amount * 2 / 3])
+    assert all(value is None or value > 0 for value in found["amount_std_2h"])
