@@ -13,10 +13,40 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByKeyAndTime, ByPartition, Full, Trailing
     from lakehouse_assets.platform.declarations.features import feature_set
     from lakehouse_assets.platform.declarations.feeds import feed
+    from lakehouse_assets.platform.declarations.gates import Gate, LeakageLimits, NewestLimits
+    from lakehouse_assets.platform.declarations.learning import NotEnoughData
     from lakehouse_assets.platform.declarations.models import model, predictions
     from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
     from lakehouse_assets.platform.declarations.tables import Dimension, table
+    from lakehouse_assets.platform.features.labels import Labels
     from lakehouse_assets.platform.ingestion.feed import Feed
+    from lakehouse_assets.platform.modelling.costs import Costs
+    from lakehouse_assets.platform.modelling.learners.baselines import ClassPrior, InputColumn, Mean, Median
+    from lakehouse_assets.platform.modelling.learners.blend import Blend
+    from lakehouse_assets.platform.modelling.learners.boosting import GradientBoosting
+    from lakehouse_assets.platform.modelling.learners.estimators import Sklearn
+    from lakehouse_assets.platform.modelling.learners.linear import Linear
+    from lakehouse_assets.platform.modelling.learners.rule import BestRule
+    from lakehouse_assets.platform.modelling.learners.segments import PerSegment
+    from lakehouse_assets.platform.modelling.metrics import (
+        Accuracy,
+        Auc,
+        AveragePrecision,
+        Bias,
+        Brier,
+        CalibrationError,
+        Cost,
+        Coverage,
+        LogLoss,
+        MacroF1,
+        MeanAbsoluteError,
+        Pinball,
+        RootMeanSquaredError,
+        Wape,
+    )
+    from lakehouse_assets.platform.modelling.search import Search
+    from lakehouse_assets.platform.modelling.splits import GroupSplit, RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
+    from lakehouse_assets.platform.modelling.time_folds import TimeFolds
     from lakehouse_assets.platform.quality.conform import (
         boolean,
         choice,
@@ -31,6 +61,7 @@ if TYPE_CHECKING:
     )
     from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
     from lakehouse_assets.platform.quality.identity import with_line_id
+    from lakehouse_assets.platform.recipes.classifier import classifier
     from lakehouse_assets.platform.recipes.forecast import forecast
     from lakehouse_assets.platform.recipes.windows import window_features
 
@@ -70,6 +101,44 @@ _MODULES = {
     "predictions": f"{_DECLARATIONS}.models",
     "forecast": f"{_PLATFORM}.recipes.forecast",
     "window_features": f"{_PLATFORM}.recipes.windows",
+    "classifier": f"{_PLATFORM}.recipes.classifier",
+    "Labels": f"{_PLATFORM}.features.labels",
+    "NotEnoughData": f"{_DECLARATIONS}.learning",
+    "Gate": f"{_PLATFORM}.declarations.gates",
+    "NewestLimits": f"{_DECLARATIONS}.gates",
+    "LeakageLimits": f"{_DECLARATIONS}.gates",
+    "Costs": f"{_PLATFORM}.modelling.costs",
+    "GradientBoosting": f"{_PLATFORM}.modelling.learners.boosting",
+    "Linear": f"{_PLATFORM}.modelling.learners.linear",
+    "Sklearn": f"{_PLATFORM}.modelling.learners.estimators",
+    "Blend": f"{_PLATFORM}.modelling.learners.blend",
+    "PerSegment": f"{_PLATFORM}.modelling.learners.segments",
+    "Search": f"{_PLATFORM}.modelling.search",
+    "ClassPrior": f"{_PLATFORM}.modelling.learners.baselines",
+    "Mean": f"{_PLATFORM}.modelling.learners.baselines",
+    "Median": f"{_PLATFORM}.modelling.learners.baselines",
+    "InputColumn": f"{_PLATFORM}.modelling.learners.baselines",
+    "BestRule": f"{_PLATFORM}.modelling.learners.rule",
+    "RollingOrigins": f"{_PLATFORM}.modelling.splits",
+    "RollingTime": f"{_PLATFORM}.modelling.splits",
+    "TimeFolds": f"{_PLATFORM}.modelling.time_folds",
+    "TimeHoldout": f"{_PLATFORM}.modelling.splits",
+    "GroupSplit": f"{_PLATFORM}.modelling.splits",
+    "StratifiedSplit": f"{_PLATFORM}.modelling.splits",
+    "Wape": f"{_PLATFORM}.modelling.metrics",
+    "MeanAbsoluteError": f"{_PLATFORM}.modelling.metrics",
+    "RootMeanSquaredError": f"{_PLATFORM}.modelling.metrics",
+    "Bias": f"{_PLATFORM}.modelling.metrics",
+    "Pinball": f"{_PLATFORM}.modelling.metrics",
+    "Coverage": f"{_PLATFORM}.modelling.metrics",
+    "LogLoss": f"{_PLATFORM}.modelling.metrics",
+    "Brier": f"{_PLATFORM}.modelling.metrics",
+    "Auc": f"{_PLATFORM}.modelling.metrics",
+    "AveragePrecision": f"{_PLATFORM}.modelling.metrics",
+    "CalibrationError": f"{_PLATFORM}.modelling.metrics",
+    "Accuracy": f"{_PLATFORM}.modelling.metrics",
+    "MacroF1": f"{_PLATFORM}.modelling.metrics",
+    "Cost": f"{_PLATFORM}.modelling.metrics",
     "open_lakehouse": f"{__name__}.client",
 }
 """The module of each public name."""
@@ -108,6 +177,44 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "predictions",
     "forecast",
     "window_features",
+    "classifier",
+    "Labels",
+    "NotEnoughData",
+    "Gate",
+    "NewestLimits",
+    "LeakageLimits",
+    "Costs",
+    "GradientBoosting",
+    "Linear",
+    "Sklearn",
+    "Blend",
+    "PerSegment",
+    "Search",
+    "ClassPrior",
+    "Mean",
+    "Median",
+    "InputColumn",
+    "BestRule",
+    "RollingOrigins",
+    "RollingTime",
+    "TimeFolds",
+    "TimeHoldout",
+    "GroupSplit",
+    "StratifiedSplit",
+    "Wape",
+    "MeanAbsoluteError",
+    "RootMeanSquaredError",
+    "Bias",
+    "Pinball",
+    "Coverage",
+    "LogLoss",
+    "Brier",
+    "Auc",
+    "AveragePrecision",
+    "CalibrationError",
+    "Accuracy",
+    "MacroF1",
+    "Cost",
     "open_lakehouse",
 ]
 

@@ -61,7 +61,8 @@ def test_make_run_prints_what_a_person_wants_to_know(shop):
         assert said in first.output
     assert "Revenue forecast from 2026-01-29 on" in first.output
     pictures = sorted(path.name for path in (root / "reports").glob("*.png"))
-    assert pictures == ["revenue_forecast.models.daily_revenue.backtest.png", "revenue_forecast.predictions.daily_revenue.png"]
+    of_model = [f"revenue_forecast.models.daily_revenue.{name}.png" for name in ("coverage", "folds", "importance", "residuals")]
+    assert pictures == [*of_model, "revenue_forecast.predictions.daily_revenue.png"]
     assert str(root / "reports" / pictures[0]) in first.output.replace("\n", "")
     assert not (Path.cwd() / "mlruns").exists()
 

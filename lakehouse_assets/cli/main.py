@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lakehouse_assets.cli.automl import automl
 from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.features import features
@@ -17,7 +18,7 @@ from lakehouse_assets.cli.models import models
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
-from lakehouse_assets.cli.run import run, train
+from lakehouse_assets.cli.run import reproduce, run, train
 from lakehouse_assets.cli.runs import runs
 from lakehouse_assets.cli.shared import JSON, Commands, client, command
 from lakehouse_assets.cli.status import status
@@ -93,7 +94,25 @@ def dev(host: str | None, port: int | None, mlflow_port: int | None, mlflow: boo
     sys.exit(client().serve(say, host=host, port=port, mlflow_port=mlflow_port, mlflow=mlflow, open_browser=open_browser))
 
 
-_VERBS = (new, land, run, train, status, show, history, sql, export, doctor, restore, maintenance, dev, settings, completion)
+_VERBS = (
+    new,
+    automl,
+    land,
+    run,
+    train,
+    reproduce,
+    status,
+    show,
+    history,
+    sql,
+    export,
+    doctor,
+    restore,
+    maintenance,
+    dev,
+    settings,
+    completion,
+)
 _NOUNS = (files, quarantine, contracts, features, models, runs)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)

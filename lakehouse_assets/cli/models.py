@@ -20,6 +20,7 @@ def models() -> None:
       lakehouse models show revenue_forecast.models.daily_revenue
       lakehouse models promote revenue_forecast.models.daily_revenue 2 --reason "the old one misses the new product group"
       lakehouse models rollback revenue_forecast.models.daily_revenue
+      lakehouse models compare revenue_forecast.models.daily_revenue 2 3
     """
 
 
@@ -35,12 +36,22 @@ def list_models(limit: int | None, as_json: bool) -> None:
     if not values:
         say("There are no models yet: `lakehouse train` trains one once there is enough history.")
         return
-    shown = grid("model", right("version"), "aliases", "created", folds("scores"), optional("trained on"))
+    shown = grid("model", right("version"), "candidate", "aliases", "created", folds("scores"), optional("trained on"))
     newest = values[: limit or _VERSIONS]
     for version in newest:
         scores = ", ".join(f"{name} {value:.3f}" for name, value in version["metrics"].items() if "/" not in name)
         tables = ", ".join(f"{name}@{number}" for name, number in version["tables"].items())
-        add_row(shown, version["model"], version["version"], ", ".join(version["aliases"]), ago(version["created_at"]), scores, tables)
+        candidate = version["candidate"] or "unknown"
+        add_row(
+            shown,
+            version["model"],
+            version["version"],
+            candidate,
+            ", ".join(version["aliases"]),
+            ago(version["created_at"]),
+            scores,
+            tables,
+        )
     more = f" of {len(values):,}; --limit shows more" if len(newest) < len(values) else ""
     print_paged(shown, line((f"{counted(len(newest), 'version')}{more}", "dim")))
 
@@ -81,8 +92,66 @@ def promote(model: str, version: int, reason: str) -> None:
       lakehouse models promote revenue_forecast.models.daily_revenue 2 --reason "the old one misses the new product group"
     """
     change = client().models.promote(model, version, reason)
+    if not change.changed:
+        say(f"Version {version} of {change.model_name} is champion already: nothing is changed, and the reason is not kept.")
+        return
     say(f"Version {version} of {change.model_name} is champion now.")
     say("Next: ", ("lakehouse run", "bold"), " scores with it")
+
+
+@models.command()
+@click.argument("model", shell_complete=MODELS)
+@click.argument("version", type=click.IntRange(1))
+@click.option("--by", required=True, help="Who approves; not the person who trained it.")
+@click.option("--reason", default="", help="Is kept in the model ledger.")
+def approve(model: str, version: int, by: str, reason: str) -> None:
+    """Approve VERSION of MODEL, which passed the gate and waits: it becomes champion.
+
+    \b
+    Example:
+      lakehouse models approve revenue_forecast.models.daily_revenue 3 --by "Ada Lovelace"
+    """
+    change = client().models.approve(model, version, by, reason)
+    say(f"Version {change.champion} of {change.model_name} is approved and champion now.")
+    say("Next: ", ("lakehouse run", "bold"), " scores with it")
+
+
+@models.command()
+@click.argument("model", shell_complete=MODELS)
+@click.argument("version", type=click.IntRange(1))
+@click.option("--by", required=True, help="Who rejects it.")
+@click.option("--reason", required=True, help="Why; it is kept in the model ledger.")
+def reject(model: str, version: int, by: str, reason: str) -> None:
+    """Write down that VERSION of MODEL is not to become champion.
+
+    \b
+    Example:
+      lakehouse models reject revenue_forecast.models.daily_revenue 3 --by "Ada Lovelace" --reason "trained on a broken price list"
+    """
+    client().models.reject(model, version, by, reason)
+    say(f"Version {version} of {model} is rejected.")
+
+
+@models.command()
+@click.argument("model", shell_complete=MODELS)
+@click.argument("one", type=click.IntRange(1))
+@click.argument("other", type=click.IntRange(1))
+@JSON
+def compare(model: str, one: int, other: int, as_json: bool) -> None:
+    """Compare the versions ONE and OTHER of MODEL on the rows that both were tested on.
+
+    \b
+    Example:
+      lakehouse models compare revenue_forecast.models.daily_revenue 2 3
+    """
+    values = client().models.compare(model, one, other)
+    if as_json:
+        print_json(values)
+        return
+    shown = grid("fold", right(f"version {one}"), right(f"version {other}"), right("rows"))
+    for fold in values["folds"]:
+        add_row(shown, fold["fold"], f"{fold['score']:.4g}", f"{fold['other_score']:.4g}", fold["rows"])
+    print_paged(shown, line((values["text"], "bold")))
 
 
 @models.command()

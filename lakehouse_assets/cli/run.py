@@ -1,7 +1,8 @@
-"""`lakehouse run` and `lakehouse train`: bring tables and models up to date and show how far each is."""
+"""`lakehouse run`, `train` and `reproduce`: bring tables and models up to date, or train a version again, and show how far each is."""
 
 import shlex
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -57,6 +58,33 @@ def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
       lakehouse train revenue_forecast.models.daily_revenue --force
     """
     sys.exit(train_and_print(client(), models, force=force, as_json=as_json))
+
+
+@command(interrupted="Nothing was changed.")
+@click.argument("model", shell_complete=MODELS)
+@JSON
+def reproduce(model: str, as_json: bool) -> None:
+    """Train a version of MODEL again from what it was made of, and compare the bytes. Exit code 1 if they differ.
+
+    MODEL is a model (its champion), MODEL@ALIAS or MODEL/VERSION. Nothing is registered.
+
+    \b
+    Examples:
+      lakehouse reproduce revenue_forecast.models.daily_revenue
+      lakehouse reproduce revenue_forecast.models.daily_revenue@previous
+      lakehouse reproduce revenue_forecast.models.daily_revenue/3
+    """
+    found = client().models.reproduce(model)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        for file, state in found.files.items():
+            say(f"  {file}: {state}")
+        for difference in found.differences:
+            say((difference, "yellow"))
+        verdict = "is reproduced: every file has the same bytes" if found.equal else "is not reproduced"
+        say((f"Version {found.version} of {found.model_name} {verdict}.", "bold"))
+    sys.exit(0 if found.equal else 1)
 
 
 def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:

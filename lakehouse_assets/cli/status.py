@@ -90,7 +90,8 @@ def print_champion(champion: dict[str, Any]) -> None:
     if last is None:
         say("\nModel ", (champion["model"], "bold"), ": not trained yet.")
         return
-    who = f"version {champion['champion']} is champion" if champion["champion"] else "there is no champion, so nothing is scored"
+    what = "" if champion["candidate"] in {None, "model"} else f", the baseline {champion['candidate']}: no model has passed the gate yet"
+    who = f"version {champion['champion']} is champion{what}" if champion["champion"] else "there is no champion, so nothing is scored"
     decision = f"Last decision: version {last['version']} {last['decision']}."
     say("\nModel ", (champion["model"], "bold"), f": {who}. {decision}")
     for reason in last["reasons"]:

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.governance.reader import to_stderr
 from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
+    from lakehouse_assets.client.automl import AutoMl
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.orchestration.run import Outcome
     from lakehouse_assets.scaffold.new import NewProduct
@@ -224,6 +225,42 @@ class Client:
 
         return new_product(self.context, name, [Path(file) for file in files], keys, times, forecast=forecast)
 
+    def automl(
+        self,
+        table: str,
+        target: str,
+        *,
+        time: str | None = None,
+        entity: Sequence[str] = (),
+        minutes: float = 2.0,
+        trials: int | None = None,
+        without: Sequence[str] = (),
+        keep: Sequence[str] = (),
+        into: Path | None = None,
+        name: str | None = None,
+    ) -> "AutoMl":
+        """Explore a table, search for the best learner of a column, report both, and write a product of the answer.
+
+        Args:
+            table: Its name.
+            target: The column to predict.
+            time: The column that says when a row happened; None: rows are divided by chance.
+            entity: The columns that name what a row is about; none: a column that tells rows apart is looked for.
+            minutes: No trial of the search begins later. A search that was interrupted goes on where it was.
+            trials: Most trials; None: as many as there is time for.
+            without: Columns that are not learnt from.
+            keep: Columns that are learnt from even if they seem to be made from the answer, which are left out otherwise.
+            into: The package of products that it is written into; None: as `new_product`.
+            name: Of the product; None: of table and target.
+
+        Raises:
+            NoSuchTable: There is no such table.
+            ValueError: There is nothing to predict or to learn from, or the product cannot be written under its name.
+        """
+        from lakehouse_assets.client.automl import automl
+
+        return automl(self.context, self.table(table), target, time, entity, minutes, trials, without, keep, into, name)
+
     def pending(self) -> dict[str, str]:
         """The tables that the next run would bring up to date, each with the reason."""
         from lakehouse_assets.platform.operations.pending import pending
@@ -303,6 +340,8 @@ class Client:
 
         Raises:
             LookupError: No product declares a model of that name, there is no model, or the features of one do not exist yet.
+            ValueError: The function of its features was changed, and they have rows from before: a full refresh comes first. Where no
+                model was named, the others are trained, and the outcome warns of it.
         """
         from lakehouse_assets.client.execution import train
 

@@ -177,7 +177,7 @@ class Context:
 
     def sync_champions(self) -> None:
         """Record champion aliases that were set by hand in MLflow. MLflow is opened only if something was decided about a model."""
-        from lakehouse_assets.platform.pipeline.model_step import sync_aliases
+        from lakehouse_assets.platform.pipeline.champions import sync_aliases
 
         for model in self.models:
             sync_aliases(self.root.lakehouse, model, self.root.registry, "by hand")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.runs import Runs
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.operations.place import note_products, products_of
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
@@ -59,19 +60,41 @@ def train(context: Context, models: Iterable[str], *, force: bool, on_progress: 
     """Train models whose features have changed: see `Client.train`."""
     from lakehouse_assets.platform.operations.pending import untrained
 
-    chosen = [context.model(name) for name in _words(models)] or context.models
+    words = _words(models)
+    chosen = [context.model(name) for name in words] or context.models
     if not chosen:
         raise LookupError("no product declares a model")
     for model in chosen:
-        if not context.root.lakehouse.table(model.features).exists():
-            raise LookupError(f"{model.name} learns from {model.features}, which does not exist yet: `lakehouse run` first")
-    if not force and not untrained(context.root, chosen):
+        if missing := [name for name in model.sources() if not context.root.lakehouse.table(name).exists()]:
+            raise LookupError(f"{model.name} learns from {', '.join(missing)}, which does not exist yet: `lakehouse run` first")
+    old = _old_rows(context, chosen)
+    chosen = [model for model in chosen if model.name not in old]
+    nothing_to_do = not chosen or not (force or untrained(context.root, chosen))
+    if old and (words or nothing_to_do):
+        raise ValueError("; ".join(old.values()))
+    if nothing_to_do:
         return None
     from lakehouse_assets.platform.orchestration.code_location import definitions
     from lakehouse_assets.platform.orchestration.run import execute, training_of
 
     defs = definitions(context.settings, context.products)
-    return execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
+    outcome = execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
+    outcome.warnings += old.values()
+    return outcome
+
+
+def _old_rows(context: Context, models: Iterable[ModelDeclaration]) -> dict[str, str]:
+    """The models that learn from rows which a function computed before it was changed, each with what to do about it."""
+    from lakehouse_assets.platform.operations.pending import with_changed_function
+
+    changed = with_changed_function(context.root, context.declarations)
+    found = {model.name: [name for name in model.sources() if name in changed] for model in models}
+    return {
+        model: f"{model} is not trained: the function of {', '.join(tables)} was changed, and rows that it computed before are as they "
+        f"were: `lakehouse run {' '.join(tables)} --full-refresh` first"
+        for model, tables in found.items()
+        if tables
+    }
 
 
 def forgotten_products(context: Context) -> str:

@@ -30,6 +30,7 @@ class Models:
             {
                 "model": version.model_name,
                 "version": version.version,
+                "candidate": version.tags.get("candidate"),
                 "aliases": [*version.aliases],
                 "created_at": version.created_at,
                 "metrics": registry.metrics(version),
@@ -72,6 +73,75 @@ class Models:
         """
         step: Any = self._step(model)
         return step.promote(version, reason)
+
+    def approve(self, model: str, version: int, by: str, reason: str = "") -> Any:
+        """Make a version champion that passed the gate and waits for the approval of a person; the change, as that of `promote`.
+
+        Args:
+            model: Its name, or the last words of it.
+            version: That waits.
+            by: The person who approves, who is not the one that trained it.
+            reason: Is kept in the ledger.
+
+        Raises:
+            LookupError: No product declares the model, or it has no such version.
+            ValueError: The version does not wait, its files are not those that were judged, or the person trained it.
+        """
+        return self._step(model).approve(version, by, reason)
+
+    def reject(self, model: str, version: int, by: str, reason: str) -> None:
+        """Write down that a version is not to become champion.
+
+        Raises:
+            LookupError: No product declares the model, or it has no such version.
+            ValueError: It is the champion, or there is no reason.
+        """
+        self._step(model).reject(version, by, reason)
+
+    def compare(self, model: str, one: int, other: int) -> dict[str, Any]:
+        """Two versions of a model on the rows that both were tested on: `metric`, `folds` with both scores, `gain`, `chance`, `text`.
+
+        Raises:
+            LookupError: No product declares the model, or it has no such version.
+            ValueError: One of them was not tested, or they share no row.
+        """
+        from lakehouse_assets.platform.pipeline.comparing import compare_versions
+
+        context = self.context
+        return compare_versions(context.model(model), context.root.registry(), one, other)
+
+    def reproduce(self, model: str) -> Any:
+        """Train a version again from what it was made of, and compare the bytes: see `platform.pipeline.reproduction.Reproduction`.
+
+        Args:
+            model: `MODEL`, `MODEL@ALIAS` or `MODEL/VERSION`; without a version the champion.
+
+        Raises:
+            LookupError: There is no such model or version, or what it was made of is gone.
+        """
+        from lakehouse_assets.platform.pipeline.reproduction import reproduce
+
+        name, number = self._version(model)
+        context, registry = self.context, self.context.root.registry()
+        asset = context.model(name)
+        return reproduce(asset, registry.version(asset.name, number), context.root.lakehouse, registry)
+
+    def _version(self, model: str) -> tuple[str, int]:
+        """The model and the number of what `MODEL@ALIAS` or `MODEL/VERSION` says."""
+        name, slash, number = model.partition("/")
+        if slash:
+            if not number.isdigit():
+                raise LookupError(f"{model!r}: a version is a number, as in {name}/3")
+            return name, int(number)
+        name, at, alias = model.partition("@")
+        alias = alias if at else "champion"
+        self.context.sync_champions()
+        aliases = self.context.root.registry().aliases(self.context.model(name).name).by_name
+        if alias not in aliases:
+            raise LookupError(f"{model!r}: an alias is one of {', '.join(aliases)}, as in {name}@champion; or write {name}/VERSION")
+        if (found := aliases[alias]) is None:
+            raise LookupError(f"{name} has no {alias}: `lakehouse models` lists its versions; write {name}/VERSION")
+        return name, found
 
     def _step(self, name: str) -> "ModelStep":
         from lakehouse_assets.platform.pipeline.model_step import ModelStep

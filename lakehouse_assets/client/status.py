@@ -115,11 +115,12 @@ def status_of_table(lakehouse: Lakehouse, name: str) -> dict[str, Any]:
 
 
 def _champion(lakehouse: Lakehouse, model: str) -> dict[str, Any]:
-    from lakehouse_assets.platform.registry.ledger import last_decision
+    from lakehouse_assets.platform.registry.ledger import champion_candidate, last_decision
 
     ledger = lakehouse.table(model)
     last = last_decision(ledger.scan()) if ledger.exists() else None
     if last is None:
-        return {"model": model, "champion": None, "last_decision": None}
+        return {"model": model, "champion": None, "candidate": None, "last_decision": None}
     decision = {name: last[name] for name in ("sequence", "decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
-    return {"model": model, "champion": last["champion"], "last_decision": decision}
+    candidate = champion_candidate(ledger.scan(), last["champion"])
+    return {"model": model, "champion": last["champion"], "candidate": candidate, "last_decision": decision}

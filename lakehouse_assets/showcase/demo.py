@@ -62,7 +62,7 @@ def _forecast(lakehouse: Client) -> None:
     weeks = (
         latest.with_columns(week=(pl.col("horizon") - 1) // 7)
         .group_by("week")
-        .agg(pl.col("day").min().alias("from"), pl.col("day").max().alias("to"), pl.col("p50").sum())
+        .agg(pl.col("day").min().alias("from"), pl.col("day").max().alias("to"), pl.col("mean").sum())
         .sort("week")
     )
     say(("\nRevenue forecast", "bold"), f" from {latest['as_of'][0]} on, all product groups together")

@@ -1,6 +1,7 @@
 """`lakehouse features`: what a feature set is, and what uses what."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
@@ -11,12 +12,12 @@ from lakehouse_assets import open_lakehouse
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.features import feature_set
-from lakehouse_assets.platform.declarations.models import model, predictions
+from lakehouse_assets.platform.declarations.models import predictions
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
 from lakehouse_assets.platform.recipes.windows import window_features
-from lakehouse_assets_tests.platform.orchestration.level import Prediction, load_level
+from lakehouse_assets_tests.platform.orchestration.level import Days, Prediction, level_model
 
 PAYMENTS, CARDS, LEVELS = "shop.silver.payments", "shop.features.cards", "shop.features.levels"
 MODEL, SCORES = "shop.models.level", "shop.predictions.level"
@@ -55,8 +56,8 @@ def levels(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
-level_model = model(MODEL, features=CARDS, load=load_level)(lambda rows, seed: None)
-scores = predictions(SCORES, contract=Prediction, model=level_model, features=CARDS, key=("day", "model_version"))(
+model = replace(level_model, name=MODEL, examples=Days(CARDS))
+scores = predictions(SCORES, contract=Prediction, model=model, features=CARDS, key=("day", "model_version"))(
     lambda champion, features: features
 )
 
@@ -65,7 +66,7 @@ scores = predictions(SCORES, contract=Prediction, model=level_model, features=CA
 def call(settings, monkeypatch, tmp_path):
     monkeypatch.setenv("DAGSTER_HOME", "")
     monkeypatch.chdir(tmp_path)
-    lake = open_lakehouse(settings=settings, declarations=(payments, cards, levels, level_model, scores))
+    lake = open_lakehouse(settings=settings, declarations=(payments, cards, levels, model, scores))
     monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda: lake)
     bronze = lake.context.root.lakehouse.table("shop.bronze.payments")
     bronze.create(payments.schema)

@@ -2,15 +2,23 @@
 
 import shutil
 
+import polars as pl
 import pytest
+from click.testing import CliRunner
 
 from lakehouse_assets import open_lakehouse
+from lakehouse_assets.cli import models as models_command
 from lakehouse_assets.client.client import Client
+from lakehouse_assets.platform.declarations.computed_kinds import Full
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets_tests.platform.orchestration.level import (
+    FEATURES,
+    GOLD,
     MODEL,
     PREDICTIONS,
+    Day,
     Demo,
     features,
     gold,
@@ -96,3 +104,43 @@ def test_a_promotion_by_hand_goes_through_the_ledger_and_a_rollback_undoes_it(la
     assert answers(lake) == (1, [1])
     with pytest.raises(LookupError, match="no version 7"):
         lake.models.promote(MODEL, 7, "a typo")
+
+
+@pytest.mark.parametrize("alias", ["promote", "versions", "by_name", "", "Champion", "champion@previous"])
+def test_what_is_no_alias_is_refused_with_those_that_are(lake, alias):
+    with pytest.raises(LookupError, match="an alias is one of champion, previous, challenger"):
+        lake.models.reproduce(f"{MODEL}@{alias}")
+
+
+def test_an_alias_that_no_version_has_is_said(lake):
+    assert lake.models.reproduce(f"{MODEL}@challenger").version == 2
+    with pytest.raises(LookupError, match="has no previous"):
+        lake.models.reproduce(f"{MODEL}@previous")
+
+
+def test_a_version_is_not_compared_with_itself(lake):
+    with pytest.raises(ValueError, match="1 and 1 are the same version"):
+        lake.models.compare(MODEL, 1, 1)
+
+
+def test_a_promotion_of_the_champion_says_that_nothing_is_changed(lake, monkeypatch):
+    monkeypatch.setattr(models_command, "client", lambda: lake)
+    said = CliRunner().invoke(models_command.models, ["promote", MODEL, "1", "--reason", "again"]).output
+    assert "is champion already: nothing is changed" in said
+    assert lake.table(MODEL).count() == 2
+    assert "Version 2 of" in CliRunner().invoke(models_command.models, ["promote", MODEL, "2", "--reason", "try"]).output
+
+
+@table(FEATURES, contract=Day, kind=Full(), inputs={"days": GOLD})
+def changed(days: pl.LazyFrame) -> pl.LazyFrame:
+    """Another function of the features."""
+    return days.with_columns(error=pl.col("error") * 2)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("named", [(), (MODEL,)])
+def test_a_model_is_not_trained_on_rows_that_another_function_computed(lake, force, named):
+    other = open_lakehouse(settings=lake.settings, declarations=(gold, changed, level_model, scores))
+    with pytest.raises(ValueError, match=rf"{MODEL} is not trained: .* `lakehouse run {FEATURES} --full-refresh` first"):
+        other.train(named, force=force)
+    assert lake.table(MODEL).count() == 2

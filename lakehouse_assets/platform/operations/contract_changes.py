@@ -118,7 +118,7 @@ def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: La
     lineage = {name: dtype for name, dtype in existing.items() if name.startswith("_")}
     new = {**schemas, asset.name: pl.Schema({**asset.schema, **lineage})}
     for reader in declared:
-        if isinstance(reader, ModelDeclaration) and reader.features == asset.name:
+        if isinstance(reader, ModelDeclaration) and asset.name in reader.sources():
             notes.append(f"{reader.name} ({reader.owner}) learns from it; its training was not tried.")
         if not isinstance(reader, TableDeclaration):
             continue

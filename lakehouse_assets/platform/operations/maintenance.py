@@ -17,7 +17,7 @@ from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Decla
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import commit_statistics, contracts, swap
-from lakehouse_assets.platform.pipeline.model_step import newest_features
+from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
 from lakehouse_assets.platform.storage import maintenance as storage
@@ -145,12 +145,12 @@ class Maintenance:
         return needed
 
     def _trained_on(self, asset: Declaration) -> dict[str, int]:
-        """Which version of its features a model would be trained on next; what changed since the last training it does not ask."""
+        """Which versions of its tables a model would be trained on next; what changed since the last training it does not ask."""
         if not isinstance(asset, ModelDeclaration):
             return {}
-        features = self.lakehouse.table(asset.features)
-        trained_on = self.lakehouse.table(asset.name).cursor(asset.features)
-        return {} if trained_on is None or not features.exists() else {asset.features: newest_features(features, trained_on)}
+        ledger = self.lakehouse.table(asset.name)
+        trained_on = {name: ledger.cursor(name) for name in asset.sources() if self.lakehouse.table(name).exists()}
+        return newest_versions(self.lakehouse, {name: version for name, version in trained_on.items() if version is not None})
 
     @cached_property
     def pins(self) -> dict[str, set[int]]:

@@ -9,7 +9,8 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline import functions, layout
-from lakehouse_assets.platform.pipeline.model_step import champion_by_ledger, newest_features
+from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
+from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage.errors import TableDamaged
 from lakehouse_assets.platform.wording import counted
@@ -57,23 +58,25 @@ def untrained(root: Root, models: Iterable[ModelDeclaration]) -> dict[str, str]:
 
 
 def without_champion(root: Root, models: Iterable[ModelDeclaration]) -> list[str]:
-    """The models without a champion whose features have rows, by their ledgers."""
-    return [model.name for model in models if _has_rows(root, model.features) and champion_by_ledger(root.lakehouse, model) is None]
+    """The models without a champion whose tables have rows, by their ledgers."""
+    return [model.name for model in models if _has_rows(root, model) and champion_by_ledger(root.lakehouse, model) is None]
 
 
-def _has_rows(root: Root, name: str) -> bool:
-    table = root.lakehouse.table(name)
-    return table.exists() and table.count() > 0
+def _has_rows(root: Root, model: ModelDeclaration) -> bool:
+    tables = [root.lakehouse.table(name) for name in model.sources()]
+    return all(table.exists() and table.count() for table in tables)
 
 
 def _untrained(root: Root, model: ModelDeclaration) -> str | None:
-    features, ledger = root.lakehouse.table(model.features), root.lakehouse.table(model.name)
-    if not features.exists():
+    ledger = root.lakehouse.table(model.name)
+    if not all(root.lakehouse.table(name).exists() for name in model.sources()):
         return None
-    trained_on = ledger.cursor(features.name) if ledger.exists() else None
-    if trained_on is None:
+    trained_on = {name: ledger.cursor(name) if ledger.exists() else None for name in model.sources()}
+    if not any(version is not None for version in trained_on.values()):
         return "was never trained"
-    return f"{model.features} has changed" if trained_on != newest_features(features, trained_on) else None
+    newest = newest_versions(root.lakehouse, trained_on)
+    changed = [name for name, version in trained_on.items() if version != newest[name]]
+    return f"{', '.join(changed)} {'has' if len(changed) == 1 else 'have'} changed" if changed else None
 
 
 def _made_of_feeds(declarations: Sequence[Declaration]) -> set[str]:

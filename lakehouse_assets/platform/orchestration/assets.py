@@ -22,8 +22,9 @@ from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
 from lakehouse_assets.platform.orchestration import checks, columns, describe, table_partitions, versions
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
+from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
-from lakehouse_assets.platform.pipeline.model_step import ModelStep, champion_of
+from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
@@ -209,10 +210,10 @@ def _model(asset: ModelDeclaration, tables: str) -> dg.AssetsDefinition:
         ledger = resource.open().table(asset.name)
         step = ModelStep(asset, resource.open(), context.resources.mlflow.open(), resource.seed, context.run.run_id)
         if not context.selected_asset_keys:
-            yield checks.model(key, step.last_result())
+            yield from checks.model(key, step.last_result())
             return
         trained = step.run(retrain=is_full_refresh(context))
-        yield checks.model(key, trained)
+        yield from checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
         yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code))
 

@@ -35,7 +35,7 @@ _UNDER_WAY = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.Da
 def everything(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> dg.AssetSelection:
     """What a refresh brings up to date: all but the models and maintenance, which have times of their own, and partitioned assets.
 
-    These are products' own (`@dg.asset(partitions_def=â¦)`) and are run by partition.
+    These are products' own (`@dg.asset(partitions_def=…)`) and are run by partition.
     """
     return dg.AssetSelection.all() - dg.AssetSelection.assets(key_of(maintenance.LOG), *_keys(models), *partitioned)
 

@@ -26,6 +26,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted, listed
 
 CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK, FILES_CHECK = "contract", "row_account", "not_null", "gate", "files_read"
+LEAKAGE_CHECK = "leakage"
 # Metadata of a result that says nothing of rows: what went wrong is reported once, by the step that failed.
 NOT_EVALUATED = "not_evaluated"
 # What becomes of rows that break a rule, by the rule's level: what a check of it says beforehand and afterwards.
@@ -298,14 +299,24 @@ def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Ma
 
 
 def of_model(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """That the newest version passed the gate."""
-    text = "The newest version beats the best naive baseline, and the champion if there is one."
-    return [dg.AssetCheckSpec(GATE_CHECK, asset=key, description=text)]
+    """That the newest version passed the gate, and that nothing gives the target away in what it learnt from."""
+    gate = "The newest version beats every baseline, and the champion if there is one."
+    leakage = "No column of the training set is the target, or names rows or times. Above its limit the gate refuses the model."
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in ((GATE_CHECK, gate), (LEAKAGE_CHECK, leakage))]
 
 
-def model(key: dg.AssetKey, result: ModelStepResult) -> dg.AssetCheckResult:
-    """The gate's last decision."""
-    return dg.AssetCheckResult(
+def model(key: dg.AssetKey, result: ModelStepResult) -> Iterator[dg.AssetCheckResult]:
+    """The gate's last decision, and what the leakage report said then."""
+    refused = [leak for leak in result.leaks if not leak.passed]
+    yield dg.AssetCheckResult(
+        asset_key=key,
+        check_name=LEAKAGE_CHECK,
+        passed=not result.leaks,
+        severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
+        description="; ".join(leak.meaning for leak in result.leaks) or "Nothing was found that gives the target away.",
+        metadata={leak.name: leak.value for leak in result.leaks if leak.value is not None},
+    )
+    yield dg.AssetCheckResult(
         asset_key=key,
         check_name=GATE_CHECK,
         passed=result.promoted,

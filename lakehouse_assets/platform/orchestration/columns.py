@@ -75,7 +75,10 @@ OF_LEDGER: Mapping[str, str] = {
     "model_name": "Name of the registered model in MLflow.",
     "version": "Version of the model that the decision is about.",
     "run_id": "MLflow run that trained the version.",
-    "decision": "promoted, kept as challenger, rolled back, or promoted by hand.",
+    "decision": (
+        "promoted, kept as challenger, judged in a dry run, awaits approval, approved, rejected, called back, rolled back, or "
+        "promoted by hand."
+    ),
     "reasons": "Reasons of the decision, a line each.",
     "champion_before": "Version that was champion before the decision.",
     "champion": "Version that is champion since.",
@@ -85,6 +88,12 @@ OF_LEDGER: Mapping[str, str] = {
     "code_version": "Hash of the code that trained the version.",
     "seed": "Seed of the training.",
     "environment": "Python and package versions of the training.",
+    "candidate": "`model`, or the name of the baseline that the version is.",
+    "recipe": "Hash of what the product declares: examples, learner and parameters.",
+    "digest": "Hash of the files of the predictor.",
+    "question": "What the gate was asked: first, change or refresh.",
+    "numbers": "What the gate compared, as JSON.",
+    "decided_by": "The person who decided, by hand.",
 }
 _OF_BRONZE = "As it is in the files, as text."
 _OF_QUARANTINE = "As in the table; null where the value could not be read."

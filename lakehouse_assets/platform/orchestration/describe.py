@@ -90,6 +90,8 @@ def model(asset: ModelDeclaration, ledger: Table, result: ModelStepResult, repor
         "newest_decision": f"version {result.version}" if result.version else "nothing was decided yet",
         "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons)),
     }
+    if result.table:
+        metadata["gate"] = dg.MetadataValue.md(result.table)
     if result.metrics:
         metadata["scores"] = dg.MetadataValue.md(markdown([{"score": name, "value": number(v)} for name, v in result.metrics.items()]))
     for name, png in result.plots.items():

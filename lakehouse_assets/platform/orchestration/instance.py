@@ -30,7 +30,7 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
     """
     try:
         prepare_home(settings)
-        with _alone(settings.dagster_home):
+        with _alone(settings):
             entered = dg.DagsterInstance.get()
         with entered as opened:
             yield opened
@@ -39,9 +39,13 @@ def instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
 
 
 @contextmanager
-def _alone(home: Path) -> Iterator[None]:
+def _alone(settings: Settings) -> Iterator[None]:
     """One at a time. Of two that open fresh databases at once, Dagster has both create the tables, and one of them fails."""
-    with (home / ".opening.lock").open("w") as lock:
+    try:
+        lock = (settings.dagster_home / ".opening.lock").open("w")
+    except OSError as error:
+        raise _unavailable(settings, error) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
@@ -62,7 +66,7 @@ def prepare_home(settings: Settings) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
         if source.exists() and (not target.exists() or target.read_bytes() != source.read_bytes()):
-            with _alone(home):
+            with _alone(settings):
                 shutil.copyfile(source, target.with_suffix(".part"))
                 target.with_suffix(".part").replace(target)
     except OSError as error:

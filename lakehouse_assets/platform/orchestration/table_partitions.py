@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
-from lakehouse_assets.platform.pipeline.model_step import champion_of
+from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage import partition_keys
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

@@ -49,8 +49,8 @@ def of_feed(feed: FeedDeclaration) -> str:
 
 
 def of_model(model: ModelDeclaration) -> str:
-    """Moves when the function that trains, or the feature set, changes. What it calls is in the code version of each training."""
-    return hashed(source_of(model.train), model.features)
+    """Moves when the examples or the learner changes. The code behind them is in the code hash of each training."""
+    return hashed(model.examples.identity(), repr(model.learner))
 
 
 def hashed(*parts: Any) -> str:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from lakehouse_assets.platform.operations.doctor.examine import examine
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, ledger_entry
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, Verdict, ledger_entry
 from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets_tests.platform.operations.test_doctor import BRONZE, INVOICES, LEDGER, SILVER, checkup, template  # noqa: F401
 from lakehouse_assets_tests.running import land_text, run_products, tables_of
@@ -49,11 +49,10 @@ def test_a_model_without_a_champion(healthy, champion):
     ledger = tables_of(healthy).table(LEDGER)
     ledger.create(LEDGER_SCHEMA)
     entry = ledger_entry(
-        "kept as challenger" if champion is None else "promoted",
+        Verdict(decision="kept as challenger" if champion is None else "promoted", reasons=["It is worse than the naive one."]),
         1,
         model_name="revenue_forecast.models.daily_revenue",
         origin=None,
-        reasons=["It is worse than the naive one."],
         sequence=1,
         before=Aliases(),
         after=Aliases(champion=champion, challenger=1),

@@ -11,19 +11,26 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
+from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.computed_kinds import Full
+from lakehouse_assets.platform.declarations.gates import Gate
+from lakehouse_assets.platform.declarations.learning import NotEnoughData, Predictor, Read, TrainingRows
 from lakehouse_assets.platform.declarations.models import model, predictions
 from lakehouse_assets.platform.declarations.tables import table
-from lakehouse_assets.platform.modelling.result import HistoryTooShort, Training
-from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult, Scorer, champion_of
+from lakehouse_assets.platform.modelling.metrics import MeanAbsoluteError
+from lakehouse_assets.platform.modelling.predictors import PREDICTORS
+from lakehouse_assets.platform.modelling.splits import RollingOrigins
+from lakehouse_assets.platform.pipeline.champions import Scorer, champion_of
+from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
@@ -34,7 +41,7 @@ from lakehouse_assets.platform.storage.table import Table
 DAYS, GOLD, FEATURES, MODEL, PREDICTIONS = (
     f"demo.{name}" for name in ("bronze.days", "gold.days", "features.days", "models.level", "predictions.level")
 )
-DAYS_EACH, LEAST_ORIGINS = 4, 2
+DAYS_EACH = 4
 SEED = 11
 
 
@@ -60,20 +67,76 @@ class Prediction(Contract):
 
 
 @dataclass(frozen=True)
-class Level:
-    """Expects the same of every day."""
+class LevelModel(Predictor):
+    """Predicts what stands in a column, or a share of it, and knows the level of its training days."""
 
+    word: ClassVar[str] = "test_level"
     level: float
+    column: str
+    share: float = 1.0
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return (self.column,)
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.select(p50=pl.lit(self.level))
+        return rows.select(prediction=self.share * pl.col(self.column))
 
     def save(self, folder: Path) -> None:
         (folder / "level.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
 
+    @classmethod
+    def load(cls, folder: Path) -> "LevelModel":
+        return cls(**json.loads((folder / "level.json").read_text(encoding="utf-8")))
 
-def load_level(folder: Path) -> Level:
-    return Level(**json.loads((folder / "level.json").read_text(encoding="utf-8")))
+
+PREDICTORS["test_level"] = "lakehouse_assets_tests.platform.orchestration.level:LevelModel"
+
+
+@dataclass(frozen=True)
+class Level:
+    """Learns the level."""
+
+    column: str
+    share: float = 1.0
+    before: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
+    """Is called before a training begins."""
+
+    def fit(self, training: TrainingRows, *, seed: int, compute: Compute) -> LevelModel:
+        Level.before()
+        rows = training.collect()
+        if rows.is_empty():
+            raise NotEnoughData("There is no day to learn from. Land more days.")
+        return LevelModel(rows[training.target].mean(), self.column, self.share)
+
+
+@dataclass(frozen=True)
+class Days:
+    """Each day of an origin is an example, whose forecasts stand beside it."""
+
+    source: str = FEATURES
+    key: tuple[str, ...] = ("origin", "day")
+    at: str = "origin"
+    target: str = "actual"
+    inputs: tuple[str, ...] = ("forecast", "naive_forecast")
+    slices: tuple[str, ...] = ()
+
+    def sources(self) -> tuple[str, ...]:
+        return (self.source,)
+
+    def identity(self) -> str:
+        return repr(self)
+
+    def rows(self, read: Read, known_until: datetime | None = None) -> pl.LazyFrame:
+        rows = read(self.source).select(
+            "origin",
+            "day",
+            "actual",
+            forecast=pl.col("actual") + pl.col("error"),
+            naive_forecast=pl.col("actual") + pl.col("naive_error"),
+            label_known_at=pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1),
+        )
+        return rows if known_until is None else rows.filter(pl.col("label_known_at") <= known_until)
 
 
 @table(GOLD, contract=Day, kind=Full(), inputs={"days": DAYS})
@@ -88,26 +151,17 @@ def features(days: pl.LazyFrame) -> pl.LazyFrame:
     return days
 
 
-@model(MODEL, features=FEATURES, load=load_level)
-def level_model(rows: pl.LazyFrame, seed: int) -> Training:
-    """Learns the level."""
-    days = rows.sort("day").collect()
-    if days["origin"].n_unique() < LEAST_ORIGINS:
-        raise HistoryTooShort(f"{LEAST_ORIGINS} origins are needed. Land more days.")
-    return Training(
-        model=Level(days["actual"].mean()),
-        loader=f"{load_level.__module__}:load_level",
-        packages=("polars",),
-        input_example=days.head(2).select("actual"),
-        backtest=days.select(
-            "origin", "day", "actual", model=pl.col("actual") + pl.col("error"), naive=pl.col("actual") + pl.col("naive_error")
-        ),
-        row=("origin", "day"),
-        baselines=("naive",),
-        parameters={"seed": seed},
-        metrics={"wape_model": days["error"].abs().sum() / days["actual"].sum()},
-        plots={"backtest": b"\x89PNG"},
-    )
+level_model = model(
+    MODEL,
+    description="Learns the level.",
+    examples=Days(),
+    learner=Level("forecast"),
+    baselines={"naive": Level("naive_forecast")},
+    split=RollingOrigins(horizon=DAYS_EACH),
+    metric=MeanAbsoluteError(),
+    one_line_rule=False,
+    gate=Gate(error_rate=0.1, folds=4),
+)
 
 
 @predictions(PREDICTIONS, contract=Prediction, model=level_model, features=FEATURES, key=("day", "model_version"))
@@ -134,17 +188,20 @@ class Demo:
     def ledger(self) -> Table:
         return self.lakehouse.table(MODEL)
 
-    def land(self, *, error: float, origins: int = 5, first: date = date(2024, 1, 1), naive_error: float = 20.0) -> None:
-        """Put days into bronze, in the place of those that were there."""
+    def land(self, *, error: float | Sequence[float], origins: int = 5, first: date = date(2024, 1, 1), naive_error: float = 20.0) -> None:
+        """Put days into bronze, in the place of those that were there. The error is one, or one for each origin."""
+        errors = [float(error)] * origins if isinstance(error, int | float) else list(error)
+        origins = len(errors)
         days = [(first + timedelta(days=DAYS_EACH * origin), DAYS_EACH * origin + ahead) for origin in range(origins) for ahead in range(4)]
         frame = pl.DataFrame(
             {
                 "origin": [origin for origin, _ in days],
                 "day": [first + timedelta(days=number + 1) for _, number in days],
                 "actual": [100.0 + number % 7 for _, number in days],
-                "error": [error * (1 + number % 3 / 10) for _, number in days],
+                "error": [errors[number // DAYS_EACH] * (1 + number % 3 / 10) for _, number in days],
                 "naive_error": [naive_error * (1 + number % 2 / 10) for _, number in days],
-            }
+            },
+            schema={"origin": pl.Date, "day": pl.Date, "actual": pl.Float64, "error": pl.Float64, "naive_error": pl.Float64},
         )
         table = self.lakehouse.table(DAYS)
         table.create(frame.schema)
@@ -227,4 +284,5 @@ def main(root: str, when: str, what: str = "run") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    # By its name, as in other processes: the module of a learner is part of the recipe.
+    import_module("lakehouse_assets_tests.platform.orchestration.level").main(*sys.argv[1:])

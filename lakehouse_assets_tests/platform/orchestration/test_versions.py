@@ -12,11 +12,11 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from lakehouse_assets import products
+from lakehouse_assets import forecast, products
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, Full
 from lakehouse_assets.platform.declarations.feeds import feed
-from lakehouse_assets.platform.declarations.models import model
+from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.row_kinds import Append
 from lakehouse_assets.platform.declarations.tables import Dimension, table
 from lakehouse_assets.platform.ingestion.feed import Feed
@@ -28,6 +28,8 @@ from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.quality.contract import Contract, column
+from lakehouse_assets.platform.recipes.classifier import classifier
+from lakehouse_assets_tests.platform.orchestration.level import Days, Level, level_model
 from lakehouse_assets_tests.running import tables_of
 
 NAME, SOURCE, GROUPS = "shop.silver.sales", "shop.bronze.sales", "shop.silver.groups"
@@ -129,11 +131,12 @@ def test_of_a_feed_the_header_counts_and_the_description_and_the_mask_do_not():
     assert versions.of_feed(replace(first, feed=replace(first.feed, changed="reread"))) != versions.of_feed(first)
 
 
-def test_of_a_model_the_function_and_its_features_count():
-    first = model("shop.models.level", features="shop.features.days", load=sales)(sales)
-    assert versions.of_model(replace(first, load=doubled)) == versions.of_model(first)
-    assert versions.of_model(replace(first, train=doubled)) != versions.of_model(first)
-    assert versions.of_model(replace(first, features="shop.features.weeks")) != versions.of_model(first)
+def test_of_a_model_the_examples_and_the_learner_count():
+    first = versions.of_model(level_model)
+    assert versions.of_model(replace(level_model, description="Other words.", owner="team:other")) == first
+    assert versions.of_model(replace(level_model, gate=Gate())) == first, "a gate decides on versions, it makes none"
+    others = [replace(level_model, examples=Days("shop.features.weeks")), replace(level_model, learner=Level("forecast", 0.9))]
+    assert len({first, *map(versions.of_model, others)}) == 3
 
 
 def test_code_versions_are_the_same_in_every_process():
@@ -218,6 +221,23 @@ def test_the_web_ui_links_to_the_code_of_the_product(settings):
         line = file.read_text().splitlines()[place.line_number - 1]
         # A decorator, or a call that may go on over several lines.
         assert re.match(r"@|\w+ = (feed|forecast)\(", line), f"{declaration.name}: {file.name}:{place.line_number} is {line!r}"
+
+
+def test_all_that_a_recipe_declares_is_written_where_the_recipe_was_called():
+    days = forecast("shop", series="shop.gold.days", time="day", value="net")
+    late = classifier(
+        "shop.late",
+        table="shop.gold.orders",
+        target="late",
+        entity=("order",),
+        time="ordered_at",
+        inputs={"amount": float},
+        settled=timedelta(days=60),
+    )
+    for recipe in (days, late):
+        [[file, first]] = {declaration.written_at for declaration in recipe.declarations}
+        assert file == __file__
+        assert re.match(r"\s+(days|late) = (forecast|classifier)\(", Path(file).read_text(encoding="utf-8").splitlines()[first - 1])
 
 
 def test_a_declaration_without_a_file_has_no_place():
