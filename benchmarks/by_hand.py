@@ -11,7 +11,10 @@ from pathlib import Path
 
 import polars as pl
 
-from lakehouse_assets.platform.modelling.forecasting.evaluation import score
+from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.declarations.learning import MODEL
+from lakehouse_assets.platform.modelling.evaluation import Candidates
+from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
 from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
 from lakehouse_assets.products.revenue_forecast.forecast import revenue
 
@@ -109,9 +112,13 @@ def main(folder: Path) -> None:
     lap("aggregate")
     known = daily_features(daily.lazy(), revenue.series).collect()
     lap("features")
-    training = revenue.model(known.lazy(), seed=20)
+    model = revenue.model
+    candidates = Candidates({MODEL: model.learner, **model.baselines}, model.examples, lambda _: known.lazy(), 20, Local())
+    candidates.evaluate(model.split)
+    trained = candidates.fit(MODEL)
     lap("train and test")
-    forecast = score(training.model, known.lazy(), revenue.series)
+    newest = SeriesExamples(revenue.series, revenue.features.name).newest(known.lazy()).collect()
+    forecast = trained.predict(newest.select(trained.inputs))
     lap("predict")
     seconds["total"] = time.perf_counter() - started
     print(json.dumps({"seconds": seconds, "lines": lines.height, "forecast": forecast.height, "net": daily["net"].sum()}))
