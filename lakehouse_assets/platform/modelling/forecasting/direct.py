@@ -1,4 +1,4 @@
-"""The learner of a forecast: one LightGBM model of all series and days ahead, in units of a plain reference, with calibrated quantiles.
+"""The learner of a forecast: LightGBM models of all series and days ahead, in units of plain forecasts, with calibrated quantiles.
 
 Series of any size teach each other, because they are told apart by ratios alone. Each number of days ahead is forecast directly. What
 the inputs are is in `inputs`, how bands are calibrated in `bands`.
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +20,22 @@ from lakehouse_assets.platform.declarations.learning import NotEnoughData, Train
 from lakehouse_assets.platform.modelling.boosting import REPRODUCIBLE, make_dataset
 from lakehouse_assets.platform.modelling.forecasting.bands import Bands, fit_bands, season_doubt
 from lakehouse_assets.platform.modelling.forecasting.inputs import MODEL_INPUTS
-from lakehouse_assets.platform.modelling.forecasting.model import MEAN, ForecastModel, ratios
-from lakehouse_assets.platform.modelling.forecasting.series import DAY, REFERENCE, SEASON, WARM_UP_DAYS, Series
+from lakehouse_assets.platform.modelling.forecasting.model import Blend, ForecastModel
+from lakehouse_assets.platform.modelling.forecasting.series import DAY, LEVEL, REFERENCE, SEASON, WARM_UP_DAYS, Series
 from lakehouse_assets.platform.modelling.quantile import quantile_name
 
 if TYPE_CHECKING:
     import lightgbm
 
-_RATIO, _WEIGHT, _MEAN_WEIGHT = "ratio", "weight", "mean_weight"
+# Names that no column of a series has.
+_OUTCOME, _RATIO, _WEIGHT = "_outcome", "_ratio", "_weight"
 # Parts of the history that are forecast by models which learnt from the other parts.
 _PARTS = 3
 # The mean: errors beyond so many references count no more than that, or one order would decide.
-_MEAN_PARAMETERS: Mapping[str, Any] = {"objective": "huber", "alpha": 2.0, "num_leaves": 7}
+_MEAN_PARAMETERS: Mapping[str, Any] = {"objective": "huber", "alpha": 1.5, "num_leaves": 7}
 _MEAN_ROUNDS = 60
+# A model of ratios to the level alone has to learn seasons by itself: it counts as far as it could, and half after a year of them.
+_MOST_LEVEL_SHARE = 0.5
 _LEAST_IN_LEAF = 20
 # Bands need the order of the errors alone: what calibrates them learns in fewer, larger steps, together as far.
 _TRIAL_STEPS = 3
@@ -79,10 +82,12 @@ class DirectForecast:
                 f"{self.series.value} has no level above zero up to {last}, and a forecast learns ratios to that level: land more days "
                 "with values above zero. Of values that are mostly negative, forecast the opposite, as -value in the series"
             )
-        bands = self._calibrated(lessons, first, last, seed, compute)
-        boosters = self._boosters(lessons, seed, compute)
-        boosters[MEAN] = self._booster(lessons, _MEAN_WEIGHT, _MEAN_PARAMETERS, _MEAN_ROUNDS, seed, compute)
-        return ForecastModel(MODEL_INPUTS, boosters, bands)
+        seasons = lessons.filter(pl.col(SEASON) != 1).select(pl.col("origin").n_unique()).item()
+        bands = self._calibrated(lessons, first, last, seasons, seed, compute)
+        blend = self._blend(lessons, _level_share(seasons), seed, compute)
+        even = _in_unit_of(REFERENCE, lessons, exponent=1.0)
+        mean = compute.fit(partial(_part, even, seed), {**self._parameters(even, seed), **_MEAN_PARAMETERS}, _MEAN_ROUNDS)
+        return ForecastModel(MODEL_INPUTS, blend, mean, bands)
 
     def _require_days(self, first: date | None, last: date | None) -> None:
         least = self.series.least_days
@@ -97,24 +102,21 @@ class DirectForecast:
             )
 
     def _lessons(self, rows: pl.LazyFrame, target: str, first: date, last: date, count: int) -> pl.DataFrame:
-        """The rows to learn from, thinned and in a fixed order, with the ratio to learn and how much it counts."""
+        """The rows to learn from, thinned and in a fixed order."""
         full = pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1)
-        reference = pl.col(REFERENCE)
         return (
             rows.filter(full, _thinned(last, count, self.most_rows))
-            .filter(reference > 0)
+            .filter(pl.col(REFERENCE) > 0)
             .sort("origin", "horizon", *self.series.by)
             .with_columns(
-                (pl.col("origin") + pl.duration(days=pl.col("horizon"))).alias(DAY),
-                (pl.col(target) / reference).alias(_RATIO),
-                # An error weighs by the value at stake, dampened, or a few very large days would drown the others; a mean has to add up.
-                reference.sqrt().alias(_WEIGHT),
-                reference.alias(_MEAN_WEIGHT),
+                (pl.col("origin") + pl.duration(days=pl.col("horizon"))).alias(DAY), pl.col(target).cast(pl.Float64).alias(_OUTCOME)
             )
             .collect()
         )
 
-    def _calibrated(self, lessons: pl.DataFrame, first: date, last: date, seed: int, compute: Compute) -> Bands:
+    def _calibrated(  # noqa: PLR0917
+        self, lessons: pl.DataFrame, first: date, last: date, seasons: int, seed: int, compute: Compute
+    ) -> Bands:
         """Bands from forecasts of each part of the history by models of the other parts, so that every season counts.
 
         Nothing of what a model learns overlaps the part that it forecasts.
@@ -128,47 +130,36 @@ class DirectForecast:
             part = lessons.filter(origin >= start, day <= stop)
             others = lessons.filter((day <= start) | (origin >= stop))
             if not part.is_empty() and not others.is_empty():
-                boosters = self._boosters(others, seed, compute, larger=_TRIAL_STEPS)
+                blend = self._blend(others, _level_share(seasons), seed, compute, larger=_TRIAL_STEPS)
                 unseen.append(part)
-                values.append(ratios(MODEL_INPUTS, [boosters[name] for name in self._names()], part))
+                values.append(blend.predict(MODEL_INPUTS, part))
         rows = pl.concat(unseen)
-        season = lessons.filter(pl.col(SEASON) != 1).select(pl.col("origin").n_unique()).item()
         return fit_bands(
             self.series.quantiles,
             np.concatenate(values),
-            rows[_RATIO].to_numpy(),
+            rows[_OUTCOME].to_numpy(),
             horizon=rows["horizon"].to_numpy(),
             age=rows.select(age=(pl.lit(last) - day).dt.total_days())["age"].to_numpy(),
             horizons=self.series.horizon,
             half_weeks=(last - first).days / 3.5,
-            doubt=season_doubt(season),
+            doubt=season_doubt(seasons),
         )
 
-    def _names(self) -> list[str]:
-        return [quantile_name(quantile) for quantile in self.series.quantiles]
+    def _blend(self, lessons: pl.DataFrame, share: float, seed: int, compute: Compute, *, larger: int = 1) -> Blend:
+        by_reference = self._boosters(_in_unit_of(REFERENCE, lessons), seed, compute, larger)
+        levelled = _in_unit_of(LEVEL, lessons)
+        if not share or levelled.is_empty():
+            return Blend(by_reference, {}, 0.0)
+        return Blend(by_reference, self._boosters(levelled, seed, compute, larger), share)
 
-    def _boosters(self, rows: pl.DataFrame, seed: int, compute: Compute, *, larger: int = 1) -> dict[str, "lightgbm.Booster"]:
+    def _boosters(self, rows: pl.DataFrame, seed: int, compute: Compute, larger: int) -> dict[str, "lightgbm.Booster"]:
         """One for each quantile, by its column. Steps that are `larger` times as large are as many times fewer."""
-        shared = cache(lambda part, parts: self._dataset(rows.gather_every(parts, part), _WEIGHT, seed))
+        shared = cache(partial(_part, rows, seed))
         parameters = {**self._parameters(rows, seed), "learning_rate": min(self.learning_rate * larger, 1.0), "objective": "quantile"}
         rounds = max(self.rounds // larger, 1)
         return {
             quantile_name(quantile): compute.fit(shared, {**parameters, "alpha": quantile}, rounds) for quantile in self.series.quantiles
         }
-
-    def _booster(  # noqa: PLR0917
-        self, rows: pl.DataFrame, weight: str, parameters: Mapping[str, Any], rounds: int, seed: int, compute: Compute
-    ) -> "lightgbm.Booster":
-        return compute.fit(
-            lambda part, parts: self._dataset(rows.gather_every(parts, part), weight, seed),
-            {**self._parameters(rows, seed), **parameters},
-            rounds,
-        )
-
-    @staticmethod
-    def _dataset(rows: pl.DataFrame, weight: str, seed: int) -> "lightgbm.Dataset":
-        even = rows.with_columns(pl.col(weight) / rows[weight].mean())
-        return make_dataset(even, MODEL_INPUTS, _RATIO, weight=weight, seed=seed, bins=_BINS)
 
     def _parameters(self, rows: pl.DataFrame, seed: int) -> dict[str, Any]:
         return {
@@ -182,6 +173,25 @@ class DirectForecast:
             "feature_fraction": 0.6,
             "lambda_l2": 1.0,
         }
+
+
+def _level_share(seasons: int) -> float:
+    """How much models of ratios to the level count, if so many origins taught them what a season is."""
+    return _MOST_LEVEL_SHARE * min(seasons / 365, 1.0)
+
+
+def _in_unit_of(unit: str, lessons: pl.DataFrame, *, exponent: float = 0.5) -> pl.DataFrame:
+    """The ratio to learn and how much it counts, of the rows that have the unit.
+
+    An error weighs by the value at stake, dampened, or a few very large days would drown the others; a mean has to add up.
+    """
+    known = lessons.filter(pl.col(unit) > 0)
+    weight = known[unit] ** exponent
+    return known.with_columns((pl.col(_OUTCOME) / pl.col(unit)).alias(_RATIO), (weight / weight.mean()).alias(_WEIGHT))
+
+
+def _part(rows: pl.DataFrame, seed: int, part: int, parts: int) -> "lightgbm.Dataset":
+    return make_dataset(rows.gather_every(parts, part), MODEL_INPUTS, _RATIO, weight=_WEIGHT, seed=seed, bins=_BINS)
 
 
 def _thinned(last: date, rows: int, most: int) -> pl.Expr:

@@ -13,6 +13,8 @@ from lakehouse_assets.platform.modelling.forecasting.series import (
     CAPPED_WEEKDAY_WEEKS,
     COUNT_DAYS,
     DAY,
+    EARLIER_WEEKS,
+    LEVEL,
     LEVEL_DAYS,
     MEDIAN_DAYS,
     NAIVE,
@@ -33,8 +35,10 @@ from lakehouse_assets.platform.modelling.horizons import same_weekday, with_hori
 SMALLEST_SHARE = 0.003
 # A day that seems sure to be closed keeps a small reference: the model learns from ratios to it.
 SMALLEST_OPENNESS = 0.05
-# A season that was seen once is believed up to this factor.
+# A season that was seen once is believed up to this factor; and of a rise, which may have been one large customer's or come at another
+# time this year, only a share, by its logarithm. What falls, falls because days are closed, and that comes back.
 _MOST_SEASON = 3.0
+_RISE_BELIEVED = 0.5
 _WEEKDAY_SHAPE = (0.05, 5.0)
 
 
@@ -74,6 +78,7 @@ ORIGIN_INPUTS: Mapping[str, pl.Expr] = {
     **_of_level([f"level_{days}" for days in LEVEL_DAYS if days != 28]),
     **_of_level([f"capped_level_{days}" for days in LEVEL_DAYS]),
     "same_weekday_ratio": _ratio(f"last_{VALUE}", "level"),
+    **{f"same_weekday_{weeks}_ratio": _ratio(f"weeks_{weeks}_{VALUE}", "level") for weeks in EARLIER_WEEKS},
     **_of_level([f"weekday_{weeks}" for weeks in WEEKDAY_WEEKS], prefix="last_"),
     **_of_level([f"capped_weekday_{weeks}" for weeks in CAPPED_WEEKDAY_WEEKS], prefix="last_"),
     **{f"count_level_{days}_ratio": _ratio(f"count_level_{days}", "count_level_28") for days in COUNT_DAYS if days != 28},
@@ -101,8 +106,8 @@ MODEL_INPUTS = (
     *ORIGIN_INPUTS,
 )
 """What the boosters see."""
-MONEY_INPUTS = (REFERENCE, NAIVE, *(window_average(weeks) for weeks in WINDOW_WEEKS))
-"""In the unit of the value: the reference, and plain forecasts that a model has to beat."""
+MONEY_INPUTS = (REFERENCE, LEVEL, NAIVE, *(window_average(weeks) for weeks in WINDOW_WEEKS))
+"""In the unit of the value: what the model's numbers are ratios to, and plain forecasts that a model has to beat."""
 INPUTS = (*MODEL_INPUTS, SEASON, *MONEY_INPUTS)
 
 
@@ -117,8 +122,8 @@ def forecast_rows(known: KnownDays, series: Series) -> pl.LazyFrame:
 
     Returns:
         One row for each `by`, `origin` and `horizon` with the `day` that is forecast and `INPUTS`: `reference`, a plain forecast that is
-        never negative, the season in it, and the plain forecasts, zero where the series does not reach back far enough. Ratios are null
-        where history does not reach back far enough.
+        never negative, the season in it, the `level` of the series, zero where it has none above zero, and the plain forecasts, zero
+        where the series does not reach back far enough. Ratios are null where history does not reach back far enough.
     """
     origin, day = pl.col("origin"), pl.col(DAY)
     weekdays = [
@@ -138,6 +143,7 @@ def forecast_rows(known: KnownDays, series: Series) -> pl.LazyFrame:
         "then_fortnight_": (day - pl.duration(days=YEAR - 7), ["total_capped_level_14"]),
         "then_month_": (day - pl.duration(days=YEAR - 14), levels),
         "then_origin_": (origin - pl.duration(days=YEAR), levels),
+        **{f"weeks_{weeks}_": (same_weekday(weeks - 1), [VALUE]) for weeks in EARLIER_WEEKS},
     }
     rows = with_horizons(known.origins.rename({DAY: "origin"}), series.horizon)
     for prefix, (earlier, columns) in earlier_days.items():
@@ -150,7 +156,19 @@ def forecast_rows(known: KnownDays, series: Series) -> pl.LazyFrame:
     return (
         rows.with_columns(value.alias(name) for name, value in calendar.items())
         .pipe(_with_reference)
-        .select(*series.by, "origin", "horizon", DAY, *calendar, "expected_open", SEASON, REFERENCE, **ORIGIN_INPUTS, **plain)
+        .select(
+            *series.by,
+            "origin",
+            "horizon",
+            DAY,
+            *calendar,
+            "expected_open",
+            SEASON,
+            REFERENCE,
+            pl.col(LEVEL).fill_null(0),
+            **ORIGIN_INPUTS,
+            **plain,
+        )
     )
 
 
@@ -164,7 +182,8 @@ def _with_reference(rows: pl.LazyFrame) -> pl.LazyFrame:
     # The season of last year: the days around the day that is forecast against those before the origin.
     fortnight = pl.col("then_fortnight_total_capped_level_14")
     around = (pl.coalesce("then_week_total_capped_level_7", fortnight) + fortnight) / 2
-    season = _ratio(around, "then_origin_total_capped_level_28").fill_null(1).clip(1 / _MOST_SEASON, _MOST_SEASON)
+    last_year = _ratio(around, "then_origin_total_capped_level_28").fill_null(1).clip(1 / _MOST_SEASON, _MOST_SEASON)
+    season = pl.when(last_year > 1).then(last_year**_RISE_BELIEVED).otherwise(last_year)
     level = mean_in_order([pl.col("capped_level_14"), pl.col("capped_level_28"), pl.col("median_28")])
     least = SMALLEST_SHARE * pl.col("total_level_91")
     opening = pl.max_horizontal("expected_open", SMALLEST_OPENNESS)

@@ -13,12 +13,13 @@ import polars as pl
 from lakehouse_assets.platform.modelling.calendar import is_holiday
 
 DAY, VALUE = "day", "value"
-REFERENCE, SEASON, NAIVE = "reference", "reference_season", "seasonal_naive"
+REFERENCE, LEVEL, SEASON, NAIVE = "reference", "level", "reference_season", "seasonal_naive"
 """Inputs that fitted forecasts read by name. How they are made is in `inputs`, which a stored model does without."""
 YEAR = 364  # days: the same weekday a year ago
 FEATURE_LOOKBACK = timedelta(days=366)  # features of a day are made of no older values: every holiday has been seen once
 LEVEL_DAYS = (7, 14, 28, 56, 91, 182)
 WEEKDAY_WEEKS = (4, 8)
+EARLIER_WEEKS = (2, 3, 4)  # the same weekday so many weeks ago, each by itself
 CAPPED_WEEKDAY_WEEKS = (2, 4, 8, 13)
 TOTAL_CAPPED_WEEKDAY_WEEKS = (4, 8, 13)
 MEDIAN_DAYS = (14, 28, 56, 91)
