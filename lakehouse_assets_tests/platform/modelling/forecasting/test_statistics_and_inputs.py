@@ -12,7 +12,7 @@ from lakehouse_assets.platform.modelling.forecasting import inputs, statistics
 from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
 from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, MODEL_INPUTS
 from lakehouse_assets.platform.modelling.forecasting.known_days import as_known_now, at_each_origin
-from lakehouse_assets.platform.modelling.forecasting.series import FEATURE_LOOKBACK
+from lakehouse_assets.platform.modelling.forecasting.series import FEATURE_LOOKBACK, Series
 from lakehouse_assets_tests.platform.modelling.forecasting.shop import FIRST, LEVELS, SERIES, sales
 
 
@@ -231,6 +231,19 @@ def test_a_day_of_one_year_ago_is_read_once_a_year_has_passed():
     known = rows.select("origin", "week_season").collect().sort("origin")
     assert known.filter(pl.col("origin") < day(364))["week_season"].null_count() == 364
     assert known.filter(pl.col("origin") > day(380))["week_season"].null_count() == 0
+
+
+@pytest.mark.parametrize(("last_year", "expected"), [(2.0, 2**0.5), (0.5, 0.5)])
+def test_of_a_rise_that_was_seen_once_the_reference_believes_half_and_of_a_fall_all(last_year, expected):
+    """By its logarithm."""
+    days = range(420)
+    sold = [100 * (last_year if 404 - 364 <= number < 440 - 364 else 1.0) for number in days]
+    series = Series("day", "sold")
+    rows = pl.LazyFrame({"day": [day(number) for number in days], "sold": sold})
+    expect = inputs.forecast_rows(at_each_origin(statistics.daily_features(rows, series).collect(), series), series)
+    found = expect.filter(pl.col("origin") == day(399), pl.col("horizon") == 20).collect()
+    assert found["reference"].item() == pytest.approx(100 * expected, rel=0.01)
+    assert found["reference_season"].item() == pytest.approx(expected, rel=0.01)
 
 
 def test_inputs_are_numbers_and_never_infinite():

@@ -1,5 +1,6 @@
 """The forecast as a whole on a made-up shop: in order, without a look ahead, the same twice, and sensible for groups of every size."""
 
+import json
 import os
 import subprocess
 import sys
@@ -244,6 +245,24 @@ def test_sums_of_means_come_closer_to_what_came_than_sums_of_medians():
     assert tested["p50"].sum() < 0.85 * came
 
 
+def test_what_is_learnt_by_level_counts_as_far_as_it_saw_a_season():
+    shares = [train(features(days), day(days - 1)).settings()["level_share"] for days in (250, 430, 800)]
+    assert shares[0] == 0 < shares[1] < shares[2] == 0.5
+
+
+def test_a_series_without_a_level_is_forecast_by_its_reference_alone(model, tmp_path):
+    level = pl.when(pl.col("product_group") != "small").then("level")
+    rows = training.rows_from(FEATURES, SERIES, [AS_OF]).with_columns(level.alias("level"))
+    found = model.predict(rows.select(model.inputs)).with_columns(rows["product_group"])
+    save_predictor(model, tmp_path)
+    parts = json.loads((tmp_path / "forecast.json").read_text())
+    (tmp_path / "forecast.json").write_text(json.dumps({**parts, "level_share": 0.0}))
+    alone = load_predictor(tmp_path).predict(rows.select(model.inputs)).with_columns(rows["product_group"])
+    small = pl.col("product_group") == "small"
+    assert found.filter(small).equals(alone.filter(small))
+    assert not found.filter(~small).equals(alone.filter(~small))
+
+
 THREADS = """
 import sys
 from pathlib import Path
@@ -262,6 +281,7 @@ def test_features_model_and_backtest_are_the_same_bytes_on_any_number_of_threads
         limits = dict.fromkeys(("POLARS_MAX_THREADS", "OMP_NUM_THREADS"), threads)
         subprocess.run([sys.executable, "-c", THREADS, str(folder)], env={**os.environ, **limits}, check=True)
         found.append({str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()})
-    assert len(found[0]) == 8
+    models = {"p10", "p50", "p90", "mean", "level_p10", "level_p50", "level_p90"}
+    assert {"features", "backtest", *(f"model/{name}.txt" for name in models)} <= found[0].keys()
     for other in found[1:]:
         assert [name for name in found[0] if other.get(name) != found[0][name]] == []
