@@ -32,7 +32,7 @@ _OUTCOME, _RATIO, _WEIGHT = "_outcome", "_ratio", "_weight"
 # Parts of the history that are forecast by models which learnt from the other parts.
 _PARTS = 3
 # The mean: errors beyond so many references count no more than that, or one order would decide.
-_MEAN_PARAMETERS: Mapping[str, Any] = {"objective": "huber", "alpha": 1.5, "num_leaves": 7}
+_MEAN_PARAMETERS: Mapping[str, Any] = {"objective": "huber", "alpha": 1.5, "num_leaves": 7, "learning_rate": 0.05}
 _MEAN_ROUNDS = 60
 # A model of ratios to the level alone has to learn seasons by itself: it counts as far as it could, and half after a year of them.
 _MOST_LEVEL_SHARE = 0.5
@@ -60,8 +60,8 @@ class DirectForecast:
     """
 
     series: Series
-    rounds: int = 100
-    learning_rate: float = 0.05
+    rounds: int = 60
+    learning_rate: float = 0.08
     leaves: int = 15
     in_leaf: int = 120
     most_rows: int = 15_000
