@@ -5,7 +5,7 @@ the inputs are is in `inputs`, how bands are calibrated in `bands`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, partial
@@ -28,7 +28,12 @@ if TYPE_CHECKING:
     import lightgbm
 
 # Names that no column of a series has.
-_OUTCOME, _RATIO, _WEIGHT = "_outcome", "_ratio", "_weight"
+_OUTCOME, _RATIO, _WEIGHT, _STEADY = "_outcome", "_ratio", "_weight", "_steady"
+# Days that add up to so many times what was known at their origin, or to so small a part of it, follow a break in level. No input told of
+# it: who learns from them expects another one after every rise. Bands are calibrated on them all the same.
+_BREAK, _BREAK_DAYS = 2.5, 7
+# Where more of a series is like that, it is no break but how the series is.
+_LEAST_STEADY = 0.5
 # Parts of the history that are forecast by models which learnt from the other parts.
 _PARTS = 3
 # The mean: errors beyond so many references count no more than that, or one order would decide.
@@ -72,11 +77,11 @@ class DirectForecast:
         Raises:
             NotEnoughData: There are fewer than `Series.least_days` days, or no level above zero to learn ratios to.
         """
-        rows = training.rows
-        end = pl.col("origin") + pl.duration(days=pl.col("horizon"))
-        first, last, count = rows.select(pl.col("origin").min(), end.max().alias("last"), pl.len()).collect().row(0)
+        about = training.rows.select(*self.series.by, "origin", "horizon", REFERENCE, _outcome(training)).collect()
+        last = about.select((pl.col("origin") + pl.duration(days=pl.col("horizon"))).max()).item()
+        first = about.select(pl.col("origin").min()).item()
         self._require_days(first, last)
-        lessons = self._lessons(rows, training.target, first, last, count)
+        lessons = self._lessons(training, about, first, last)
         if lessons.is_empty():
             raise NotEnoughData(
                 f"{self.series.value} has no level above zero up to {last}, and a forecast learns ratios to that level: land more days "
@@ -84,8 +89,9 @@ class DirectForecast:
             )
         seasons = lessons.filter(pl.col(SEASON) != 1).select(pl.col("origin").n_unique()).item()
         bands = self._calibrated(lessons, first, last, seasons, seed, compute)
-        blend = self._blend(lessons, _level_share(seasons), seed, compute)
-        even = _in_unit_of(REFERENCE, lessons, exponent=1.0)
+        steady = lessons.filter(_STEADY)
+        blend = self._blend(steady, _level_share(seasons), seed, compute)
+        even = _in_unit_of(REFERENCE, steady, exponent=1.0)
         mean = compute.fit(partial(_part, even, seed), {**self._parameters(even, seed), **_MEAN_PARAMETERS}, _MEAN_ROUNDS)
         return ForecastModel(MODEL_INPUTS, blend, mean, bands)
 
@@ -101,16 +107,15 @@ class DirectForecast:
                 f"{self.series.value} is known for {days} days up to {last}; a forecast model needs {least}: land {least - days} more days"
             )
 
-    def _lessons(self, rows: pl.LazyFrame, target: str, first: date, last: date, count: int) -> pl.DataFrame:
-        """The rows to learn from, thinned and in a fixed order."""
+    def _lessons(self, training: TrainingRows, about: pl.DataFrame, first: date, last: date) -> pl.DataFrame:
+        """The rows to learn from, thinned and in a fixed order, and whether each is `_steady`."""
         full = pl.col("origin") >= first + timedelta(days=WARM_UP_DAYS - 1)
         return (
-            rows.filter(full, _thinned(last, count, self.most_rows))
+            training.rows.filter(full, _thinned(last, about.height, self.most_rows))
             .filter(pl.col(REFERENCE) > 0)
+            .join(_steady(about, self.series.by).lazy(), on=[*self.series.by, "origin"], how="left")
             .sort("origin", "horizon", *self.series.by)
-            .with_columns(
-                (pl.col("origin") + pl.duration(days=pl.col("horizon"))).alias(DAY), pl.col(target).cast(pl.Float64).alias(_OUTCOME)
-            )
+            .with_columns((pl.col("origin") + pl.duration(days=pl.col("horizon"))).alias(DAY), _outcome(training))
             .collect()
         )
 
@@ -128,7 +133,7 @@ class DirectForecast:
         unseen, values = [lessons.clear()], [np.empty((0, len(self.series.quantiles)))]
         for start, stop in pairwise(edges):
             part = lessons.filter(origin >= start, day <= stop)
-            others = lessons.filter((day <= start) | (origin >= stop))
+            others = lessons.filter(_STEADY, (day <= start) | (origin >= stop))
             if not part.is_empty() and not others.is_empty():
                 blend = self._blend(others, _level_share(seasons), seed, compute, larger=_TRIAL_STEPS)
                 unseen.append(part)
@@ -173,6 +178,20 @@ class DirectForecast:
             "feature_fraction": 0.6,
             "lambda_l2": 1.0,
         }
+
+
+def _outcome(training: TrainingRows) -> pl.Expr:
+    return pl.col(training.target).cast(pl.Float64).alias(_OUTCOME)
+
+
+def _steady(about: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    """For each series and origin whether the days after it added up to about what was known there: `by`, `origin` and `_steady`."""
+    # Sorted, so that a sum is the same on any number of threads.
+    came, expected = (pl.col(name).sort().sum() for name in (_OUTCOME, REFERENCE))
+    steady = (came / expected).is_between(1 / _BREAK, _BREAK) | (expected <= 0) | (pl.len() < _BREAK_DAYS)
+    found = about.group_by(*by, "origin").agg(steady.alias(_STEADY))
+    rare = pl.col(_STEADY).mean() >= _LEAST_STEADY
+    return found.with_columns(pl.col(_STEADY) | ~(rare.over(by) if by else rare))
 
 
 def _level_share(seasons: int) -> float:
