@@ -152,7 +152,7 @@ def plain_lightgbm(daily: pl.DataFrame, origins: Sequence[date]) -> pl.DataFrame
         last: date = history.select(pl.col("ds").max()).item()
         at = history.sort(own, "ds").with_columns(
             *(y.rolling_mean(days).over(own).alias(f"mean_{days}") for days in (7, 14, 28, 56, 91)),
-            *(y.rolling_median(days).over(own).alias(f"median_{days}") for days in (28, 91)),
+            *(y.rolling_median(days).over(own).alias(f"median_{days}") for days in (14, 28, 91)),
             code=pl.col(own).rank("dense").cast(pl.Int32),
         )
         rows = at.join(pl.DataFrame({"ahead": range(1, HORIZON + 1)}), how="cross").with_columns(
@@ -162,21 +162,27 @@ def plain_lightgbm(daily: pl.DataFrame, origins: Sequence[date]) -> pl.DataFrame
             other = history.select(own, pl.col("ds").alias("then"), y.alias(f"weekday_{week}"))
             rows = rows.with_columns(then=pl.col("day") - pl.duration(days=7 * (pl.col("weeks") + week)))
             rows = rows.join(other, on=[own, "then"], how="left").drop("then")
+        weekday = pl.col("ds").dt.weekday()
+        for weeks in (4, 8):
+            mean = y.rolling_mean(weeks).over(own, weekday).alias(f"weekday_mean_{weeks}")
+            other = history.sort(own, "ds").select(own, pl.col("ds").alias("then"), mean)
+            rows = rows.with_columns(then=pl.col("day") - pl.duration(days=7 * pl.col("weeks")))
+            rows = rows.join(other, on=[own, "then"], how="left").drop("then")
         rows = rows.with_columns(weekday=pl.col("day").dt.weekday(), month=pl.col("day").dt.month(), number=pl.col("day").dt.day())
         inputs = [name for name in rows.columns if name not in {own, "ds", "y", "day", "weeks", "orders"}]
         outcome = history.select(own, pl.col("ds").alias("day"), y.alias("outcome"))
-        learnt = rows.filter(pl.col("mean_28") > 0).join(outcome, on=[own, "day"]).sort(own, "ds", "ahead")
-        level = learnt["mean_28"].to_numpy()
+        learnt = rows.filter(pl.col("mean_56") > 0).join(outcome, on=[own, "day"]).sort(own, "ds", "ahead")
+        level = learnt["mean_56"].to_numpy()
         scaled = [name for name in inputs if name.startswith(("mean_", "median_", "weekday_"))]
-        ratios = [pl.col(name) / pl.col("mean_28") if name in scaled else pl.col(name) for name in inputs]
+        ratios = [pl.col(name) / pl.col("mean_56") if name in scaled else pl.col(name) for name in inputs]
         model = LGBMRegressor(
             objective="quantile", alpha=0.5, n_estimators=200, learning_rate=0.05, num_leaves=15, min_child_samples=100,
             colsample_bytree=0.6, random_state=SEED, verbosity=-1, n_jobs=1,
         )  # fmt: skip
         every = learnt.with_row_index().filter(pl.col("index") % 3 == 0)
-        model.fit(every.select(ratios).to_numpy(), every["outcome"] / every["mean_28"], sample_weight=level[::3] ** 0.5)
+        model.fit(every.select(ratios).to_numpy(), every["outcome"] / every["mean_56"], sample_weight=level[::3] ** 0.5)
         asked = rows.filter(pl.col("ds") == last)
-        found = model.predict(asked.select(ratios).to_numpy()) * asked["mean_28"].to_numpy()
+        found = model.predict(asked.select(ratios).to_numpy()) * asked["mean_56"].to_numpy()
         return asked.select(own, pl.col("day").alias("ds"), pl.Series("forecast", found))
 
     return _from_origins(daily, origins, forecast)
