@@ -5,7 +5,7 @@ A model that is no better than that is not worth its keep, and a rule that is pe
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
@@ -20,6 +20,8 @@ from lakehouse_assets.platform.modelling.targets import KINDS, Kind, Target, Tas
 
 _FILE: Final = "rule.json"
 _DAYS: Final = "days since 1970"
+_MOST_TRIED: Final = 100_000
+"""Rows that conditions are tried on. More of them hardly move the best threshold, and cost as much as a model."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class BestRule:
     """One condition on one column; rows that meet it get one prediction, the others another.
 
     A number is above a threshold, a text is a certain one, a value is missing. It is the condition that leaves the least log loss, or
-    squared error of a number; of two that are alike, that of the earlier input.
+    squared error of a number; of two that are alike, that of the earlier input. Of very many rows, conditions are tried on a sample, always
+    the same one, that has the rare classes whole.
 
     Attributes:
         objective: `regression`, `binary` or `multiclass`; None: what the target's values look like.
@@ -40,19 +43,20 @@ class BestRule:
     def fit(self, training: TrainingRows, *, seed: int, compute: Compute) -> "Rule":  # noqa: ARG002
         """See `Learner.fit`. It depends on no seed."""
         prepared = prepare(training, self._kind if self.objective is None else KINDS[self.objective], self.positive)
-        encoding = encoding_of(prepared.rows, prepared.inputs)
-        encoded = encoding.encode(prepared.rows)
-        sums = _sums(prepared)
-        best = (float(_loss(sums.sum(axis=0), prepared.target)), 0, "always", 0.0)
+        sample = _sample(prepared)
+        encoding = encoding_of(sample.rows, sample.inputs)
+        encoded = encoding.encode(sample.rows)
+        sums = _sums(sample)
+        best = (float(_loss(sums.sum(axis=0), sample.target)), 0, "always", 0.0)
         for number, column in enumerate(encoding.columns):
             values = encoded[column.name].fill_null(float("nan")).to_numpy()
-            for word, operand, loss in _tried(values, sums, prepared, text=column.kind == "text"):
+            for word, operand, loss in _tried(values, sums, sample, text=column.kind == "text"):
                 # Rounding must not decide between two conditions that are alike.
                 if loss < best[0] - 1e-9 * (1 + abs(best[0])):
                     best = (loss, number, word, operand)
         _, number, word, operand = best
-        meets = _meets(encoded[encoding.inputs[number]], word, operand)
         own = Encoding((encoding.columns[number],))
+        meets, sums = _meets(own.encode(prepared.rows).to_series(), word, operand), _sums(prepared)
         yes, no = (_prediction(sums[mask].sum(axis=0), sums.sum(axis=0), prepared.target) for mask in (meets, ~meets))
         return Rule(own, prepared.target, word, operand, yes, no)
 
@@ -137,6 +141,19 @@ class Rule(Predictor):
             tuple(parts["met"]),
             tuple(parts["unmet"]),
         )
+
+
+def _sample(prepared: Prepared) -> Prepared:
+    """The rows to try conditions on. Of a class with too many rows some are drawn, and stand for all by their weight."""
+    if len(prepared.rows) <= _MOST_TRIED:
+        return prepared
+    draw, weight, kept = np.random.default_rng(0), prepared.weight.copy(), []
+    groups = [np.flatnonzero(prepared.codes == code) for code in range(len(prepared.target.classes))] or [np.arange(len(prepared.rows))]
+    for group in groups:
+        some = draw.choice(group, min(len(group), _MOST_TRIED // len(groups)), replace=False)
+        weight[some] *= len(group) / max(len(some), 1)
+        kept.append(some)
+    return replace(prepared, weight=weight).part(np.sort(np.concatenate(kept)))
 
 
 def _sums(prepared: Prepared) -> Any:
