@@ -36,7 +36,7 @@ _WHAT = {
 @click.option("--target", required=True, metavar="COLUMN", help="What is predicted: a Boolean, texts, or numbers.")
 @click.option("--time", metavar="COLUMN", help="When a row happened: tests are then on later rows than those learnt from.")
 @click.option("--entity", multiple=True, metavar="COLUMN", help="What a row is about; may be repeated.")
-@click.option("--minutes", type=click.FloatRange(0.01), default=2.0, show_default=True, help="No trial of the search begins later.")
+@click.option("--minutes", type=click.FloatRange(0.01), default=2.0, show_default=True, help="When the search is over.")
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Most trials; by default as many as there is time for.")
 @click.option("--without", multiple=True, metavar="COLUMN", help="Not to be learnt from; may be repeated.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="To be learnt from though it seems to be made from the answer.")

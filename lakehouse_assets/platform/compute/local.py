@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from lakehouse_assets.platform.compute import deadline
 from lakehouse_assets.platform.compute.progress import telling
 
 if TYPE_CHECKING:
@@ -43,5 +44,5 @@ class Local:
         import lightgbm
 
         with telling() as tell:
-            callbacks = [lambda at: tell(f"round {at.iteration + 1} of {rounds}")]
+            callbacks = [lambda at: tell(f"round {at.iteration + 1} of {rounds}"), lambda _: deadline.check()]
             return lightgbm.train(dict(parameters), dataset(0, 1), num_boost_round=rounds, callbacks=callbacks)

@@ -52,8 +52,8 @@ def default_search(
         rows: How many there are to learn from: of many, forests are too slow and too large.
         positive: Of a binary target with texts, the value that counts.
         metric: What decides; None: log loss, or the root mean squared error.
-        trials: See `Search`; so are the others.
-        seconds: No trial begins later.
+        trials: Most of them.
+        seconds: Of the search, see `Search`.
         folds: How trials are judged; None: three periods, in the order of time. Rows without a time need `StratifiedSplit` or `GroupSplit`.
         folder: Where trials are kept.
     """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from lakehouse_assets.platform.compute import deadline
 from lakehouse_assets.platform.compute.progress import telling
 
 if TYPE_CHECKING:
@@ -138,6 +139,7 @@ def fit_until(
                 lightgbm.early_stopping(patience, first_metric_only=True, verbose=False),
                 lightgbm.record_evaluation(curves),
                 lambda at: tell(f"round {at.iteration + 1} of at most {rounds}"),
+                lambda _: deadline.check(),
             ],
         )
     ((curve, *_),) = (list(metrics.values()) for metrics in curves.values())

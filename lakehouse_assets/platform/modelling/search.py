@@ -15,6 +15,7 @@ from typing import Any, Final
 import polars as pl
 import xxhash
 
+from lakehouse_assets.platform.compute import deadline
 from lakehouse_assets.platform.compute.progress import telling
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT, Learner, Metric, NotEnoughData, Split, TrainingRows
@@ -26,6 +27,8 @@ from lakehouse_assets.platform.modelling.trials import Board, Candidate, Range, 
 _TESTS: Final = 3
 _TESTED: Final = 0.5
 _STEPS: Final = 20
+_BLENDING: Final = 0.1
+"""The share of the time that is left for the choice of a blend."""
 _MOST_BLENDED: Final = 8
 _MOST_KEPT: Final = 20_000_000
 """So many predicted numbers of trials are kept in memory for the blend; others are predicted again."""
@@ -45,14 +48,17 @@ class Search:
     """The best of some learners and parameters, fitted to all rows.
 
     Equal rows, seed and number of trials give the same predictor. A budget of time ends a search after another number of trials each time:
-    that number is the setting `trials` of the predictor, and `replace(search, trials=..., seconds=None)` makes the same one.
+    that number is the setting `trials` of the predictor, and `replace(search, trials=..., seconds=None)` makes the same one, unless the
+    time was over before the blend was chosen.
 
     Attributes:
         learner: With the parameters that are tried first.
         space: What else its parameters may be.
         metric: What decides.
         trials: Most trials, the learners as they are among them.
-        seconds: No trial begins later, but all learners are tried as they are. The final fit comes on top. None: `trials` alone count.
+        seconds: Of the whole search: baselines, trials and the choice of a blend. Then a trial that is in work is given up: boosting at
+            once, others after the fit that they are at. Only `learner` is tried as it is however long that takes, and the final fit to
+            all rows comes on top. None: `trials` alone count.
         folds: How training rows are divided to judge a trial; None: three periods of equally many rows, the newest half of all.
         others: More learners.
         baselines: Learners that are judged but never chosen, for the leaderboard.
@@ -119,13 +125,22 @@ class Search:
         self, training: TrainingRows, seed: int, compute: Compute, tell: Callable[[str], None]
     ) -> tuple[Board, dict[Trial, float], pl.DataFrame]:
         """The trials, those that predict with their weights, and the leaderboard."""
+        trials_end, end = self._ends()
         judge = _Judge(training, self.metric, self.folds, seed, compute, keep=self.blend)
         baselines = {name: judge.losses(learner) for name, learner in self.baselines.items()}
         board = Board(self.candidates, judge.loss, len(judge.parts), seed, self._storage(), self._study(judge.rows, seed))
-        board.run(self.trials, self.seconds, tell)
-        chosen, loss = judge.blended(board.ranked(), self.members) if self.blend and board.ranked() else ([board.best], NAN)
+        board.run(self.trials, trials_end, tell)
+        with deadline.stopping_at(end):
+            chosen, loss = judge.blended(board.ranked(), self.members) if self.blend and board.ranked() else ([board.best], NAN)
         weights = {trial: chosen.count(trial) / len(chosen) for trial in sorted(set(chosen), key=lambda trial: trial.number)}
         return board, weights, _leaderboard(board, baselines, weights, loss)
+
+    def _ends(self) -> tuple[float | None, float | None]:
+        """When the trials have to be over, and when all."""
+        if self.seconds is None:
+            return None, None
+        now = deadline.clock()
+        return now + self.seconds * (1 - _BLENDING if self.blend else 1), now + self.seconds
 
     def _storage(self) -> Any:
         if self.folder is None:
@@ -197,9 +212,18 @@ class _Judge:
         return _mean([self.loss(learner, part) for part in range(len(self.parts))])
 
     def blended(self, ranked: list[Trial], members: int) -> tuple[list[Trial], float]:
-        """Trials whose mean is better than the best one alone: the best is taken first, then what helps most, some several times."""
-        pool = ranked[:_MOST_BLENDED]
-        found = {trial: [self.predicted(trial.learner, part) for part in range(len(self.parts))] for trial in pool}
+        """Trials whose mean is better than the best one alone: the best is taken first, then what helps most, some several times.
+
+        When the deadline passes, what has been chosen so far is it.
+        """
+        found: dict[Trial, list[pl.DataFrame | None]] = {}
+        try:
+            for trial in ranked[:_MOST_BLENDED]:
+                found[trial] = [self.predicted(trial.learner, part) for part in range(len(self.parts))]
+        except deadline.OutOfTime:  # of trials whose predictions were not kept
+            if not found:
+                return ranked[:1], ranked[0].loss
+        pool = list(found)
 
         def loss(chosen: list[Trial]) -> float:
             losses = []
@@ -212,7 +236,7 @@ class _Judge:
         for _ in range(_STEPS):
             allowed = pool if len(set(chosen)) < members else [trial for trial in pool if trial in chosen]
             losses = [loss([*chosen, trial]) for trial in allowed]
-            if not min(losses) < least * (1 - 1e-6):
+            if deadline.has_passed() or not min(losses) < least * (1 - 1e-6):
                 break
             least = min(losses)
             chosen.append(allowed[losses.index(least)])

@@ -4,11 +4,11 @@ How rows are divided and what is done with the best trials is in `search`.
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from lakehouse_assets.platform.compute import deadline
 from lakehouse_assets.platform.declarations.learning import Learner, NotEnoughData
 from lakehouse_assets.platform.modelling.metric_inputs import NAN
 
@@ -96,19 +96,28 @@ class Board:
             for candidate in self.candidates
         }
 
-    def run(self, trials: int, seconds: float | None, tell: Callable[[str], None]) -> None:
-        """Try until the budget is used up; what the storage has counts as tried. Every candidate is tried once, however long it takes."""
+    def run(self, trials: int, end: float | None, tell: Callable[[str], None]) -> None:
+        """Try until the budget is used up; what the storage has counts as tried.
+
+        Args:
+            trials: Most of them.
+            end: When the clock of `deadline` is there, it is over: the trial that is in work is given up, as if it had never begun. Only
+                the first candidate that can be judged is tried as it is however long it takes. None: `trials` alone count.
+            tell: Is told where the search is.
+        """
         self._take_up(trials)
-        started = time.monotonic()
         while len(self.trials) < trials:
-            if seconds is not None and len(self.trials) >= len(self.candidates) and time.monotonic() - started >= seconds:
-                return
             candidate = self._next()
             if candidate is None:
                 return
             best = f", best {self.best.loss:.5g} by {self.best.title}" if self.ranked() else ""
             tell(f"trial {len(self.trials) + 1} of at most {trials}{best}")
-            self.trials.append(self._tried(candidate))
+            needed = not self.ranked() and len(self.trials) < len(self.candidates)
+            with deadline.stopping_at(None if needed else end):
+                trial = None if deadline.has_passed() else self._tried(candidate)
+            if trial is None:
+                return
+            self.trials.append(trial)
 
     def ranked(self) -> list[Trial]:
         """The trials that were judged on all parts, best first."""
@@ -155,7 +164,8 @@ class Board:
         leader = min(open_ones, key=lambda candidate: losses.get(candidate.name, math.inf))
         return leader if number % 2 == 0 else open_ones[number // 2 % len(open_ones)]
 
-    def _tried(self, candidate: Candidate) -> Trial:
+    def _tried(self, candidate: Candidate) -> Trial | None:
+        """A trial; None if its time was over before it was."""
         import optuna
 
         number, study = len(self.trials), self._studies[candidate.name]
@@ -167,9 +177,14 @@ class Board:
         parameters = {} if first else {name: _suggested(trial, name, values) for name, values in candidate.space.items()}
         learner = with_parameters(candidate.learner, parameters)
         losses: list[float] = []
-        pruned = False
+        pruned, states = False, optuna.trial.TrialState
         for part in range(self.parts):
-            losses.append(self.judge(learner, part))
+            try:
+                deadline.check()
+                losses.append(self.judge(learner, part))
+            except deadline.OutOfTime:
+                study.tell(trial, state=states.FAIL)
+                return None
             so_far = _mean(losses)
             if not math.isnan(so_far):
                 trial.report(so_far, part)
@@ -178,7 +193,6 @@ class Board:
                 break
         loss = _mean(losses)
         trial.set_user_attr(_LOSS, None if math.isnan(loss) else loss)
-        states = optuna.trial.TrialState
         if pruned or math.isnan(loss):
             study.tell(trial, state=states.PRUNED)
         else:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.compute import deadline
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import Learner, Split, TrainingRows
 from lakehouse_assets.platform.features.leakage import Leakage, LeakageReport, sample
@@ -145,7 +146,7 @@ def first_model(
     Args:
         question: What is predicted from what.
         rows: Of the table. Of more than `MOST_ROWS` the newest are taken, or a part by chance where there is no time.
-        seconds: No trial begins later.
+        seconds: Until the search is over, the look at the columns included: see `Search`. Nothing is fitted to all rows.
         seed: Of every random choice.
         compute: Where work runs.
         trials: Most trials, those of an interrupted search in `folder` among them.
@@ -156,6 +157,7 @@ def first_model(
         NoQuestion: There are too few rows, or all columns seem to be made from the answer.
         NotEnoughData: No learner could be judged.
     """
+    end = deadline.clock() + seconds
     examples = question.examples(rows)
     if examples.height < _LEAST_ROWS:
         raise NoQuestion(
@@ -172,7 +174,8 @@ def first_model(
     question = question.without(_answers(leakage, keep))
     training = replace(training, inputs=tuple(question.inputs))
     folds = _folds(question, examples.height)
-    usual = default_search(question.task, rows=examples.height, trials=trials, seconds=seconds, folds=folds, folder=folder)
+    left = max(0.0, end - deadline.clock())
+    usual = default_search(question.task, rows=examples.height, trials=trials, seconds=left, folds=folds, folder=folder)
     search = replace(usual, members=_MOST_MEMBERS)
     board = _plain(search.leaderboard(training, seed=seed, compute=compute))
     return FirstModel(question, examples, leakage, board, search.learner_of(board), search.metric.name)
