@@ -28,14 +28,14 @@ def closure(modules: Iterable[str], packages: Iterable[str]) -> dict[str, Path]:
         if name in found or not _is_within(name, within) or (file := _file(name)) is None:
             continue
         found[name] = file
-        waiting.extend(_imported(name, file))
+        waiting.extend(_read(name, file)[0])
         waiting.append(name.rpartition(".")[0])
     return dict(sorted(found.items()))
 
 
 def text_of_modules(modules: Mapping[str, Path]) -> str:
     """What modules do, as a text: without comments, docstrings and formatting, so that a change of these is no change."""
-    return "\n".join(f"{name}\n{_code(file)}" for name, file in sorted(modules.items()))
+    return "\n".join(f"{name}\n{_read(name, file)[1]}" for name, file in sorted(modules.items()))
 
 
 def _is_within(name: str, packages: tuple[str, ...]) -> bool:
@@ -58,37 +58,35 @@ def _file(name: str) -> Path | None:
 
 
 @cache
-def _tree(file: Path) -> ast.Module:
-    return ast.parse(file.read_text(encoding="utf-8"))
-
-
-@cache
-def _imported(module: str, file: Path) -> tuple[str, ...]:
-    return tuple(_imports(_tree(file), module if file.name == "__init__.py" else module.rpartition(".")[0]))
-
-
-def _imports(node: ast.AST, package: str) -> Iterator[str]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            for other in child.orelse:
-                yield from _imports(other, package)
-        elif isinstance(child, ast.Import):
-            yield from (alias.name for alias in child.names)
-        elif isinstance(child, ast.ImportFrom):
-            base = ".".join(package.split(".")[: len(package.split(".")) - child.level + 1]) if child.level else ""
-            name = ".".join(part for part in (base, child.module) if part)
-            yield from (name, *(f"{name}.{alias.name}" for alias in child.names))
-        else:
-            yield from _imports(child, package)
-
-
-@cache
-def _code(file: Path) -> str:
+def _read(module: str, file: Path) -> tuple[tuple[str, ...], str]:
+    """What a module imports, and what it does as a text."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
+    imports = tuple(_imports(tree.body, module if file.name == "__init__.py" else module.rpartition(".")[0]))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]
-    return ast.unparse(tree)
+    return imports, ast.unparse(tree)
+
+
+def _imports(lines: Iterable[ast.stmt], package: str) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, ast.If) and "TYPE_CHECKING" in ast.unparse(line.test):
+            yield from _imports(line.orelse, package)
+        elif isinstance(line, ast.Import):
+            yield from (alias.name for alias in line.names)
+        elif isinstance(line, ast.ImportFrom):
+            base = ".".join(package.split(".")[: len(package.split(".")) - line.level + 1]) if line.level else ""
+            name = ".".join(part for part in (base, line.module) if part)
+            yield from (name, *(f"{name}.{alias.name}" for alias in line.names))
+        else:
+            yield from _imports(_within(line), package)
+
+
+def _within(line: ast.stmt) -> Iterator[ast.stmt]:
+    """The lines within a line: imports are lines, so expressions need not be looked at."""
+    for parts in (getattr(line, name, ()) for name in ("body", "orelse", "finalbody", "handlers", "cases")):
+        for part in parts:
+            yield from (part,) if isinstance(part, ast.stmt) else part.body
 
 
 def _is_text(line: ast.stmt) -> bool:

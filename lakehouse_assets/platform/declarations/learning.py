@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
@@ -107,6 +108,11 @@ class TrainingRows:
 
     def collect(self) -> pl.DataFrame:
         """The rows in a fixed order, so that equal rows give equal models."""
+        return self._ordered
+
+    @cached_property
+    def _ordered(self) -> pl.DataFrame:
+        """Made once for all learners that are fitted to these rows."""
         return self.rows.sort(self.at, *self.key, maintain_order=True).collect()
 
 

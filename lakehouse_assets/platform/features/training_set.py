@@ -4,8 +4,9 @@ How a row of a feature set is chosen is in `point_in_time`; whether the rows tel
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import singledispatch
 from types import MappingProxyType
 
 import polars as pl
@@ -13,7 +14,7 @@ import polars as pl
 from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.declarations.base import DeclarationError, nearest, require_once
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Examples, Read
 from lakehouse_assets.platform.features.content_digest import content_digest
 from lakehouse_assets.platform.features.labels import Labels, TrainingSetError
 from lakehouse_assets.platform.features.manifest import JoinedFeatures, Manifest, PinnedTables
@@ -43,6 +44,8 @@ class LabelledExamples:
     prefixes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     without: tuple[str, ...] = ()
     versions: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    _joined: list[Joined] | None = field(default=None, init=False, repr=False, compare=False)
+    """Of `once`: what was joined, as soon as it was asked for."""
 
     def __post_init__(self) -> None:
         names = [feature.name for feature in self.features]
@@ -111,7 +114,23 @@ class LabelledExamples:
             TrainingSetError: The labels have rows without entity or time, or several for one.
             JoinError: Labels and features cannot be joined.
         """
-        return self.chosen(self.join(read, known_until).rows).lazy()
+        if known_until is None or self._joined is None or not self.targets_are_final:
+            return self.chosen(self.joined(read, known_until).rows).lazy()
+        until = known_until if known_until.tzinfo else known_until.replace(tzinfo=UTC)
+        return self.chosen(self.joined(read).rows).lazy().filter(pl.col(LABEL_KNOWN_AT) <= until)
+
+    @property
+    def targets_are_final(self) -> bool:
+        """Whether a target never changes once it is known: those that were known at a time are a part of those that are known now."""
+        return self.labels.known_at is None
+
+    def joined(self, read: Read, known_until: datetime | None = None) -> Joined:
+        """What `join` gives; see `once`."""
+        if known_until is not None or self._joined is None:
+            return self.join(read, known_until)
+        if not self._joined:
+            self._joined.append(self.join(read))
+        return self._joined[0]
 
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """The labels with all columns that are known of them, and which row of each feature set that is from."""
@@ -164,6 +183,19 @@ class LabelledExamples:
         return rows.select(list(dict.fromkeys([*self.key, self.at, *self.inputs, *self.slices, self.target, LABEL_KNOWN_AT])))
 
 
+@singledispatch
+def once(examples: Examples) -> Examples:
+    """The same examples for as long as `read` gives the same tables, as in one training: what is costly to make is made once and kept."""
+    return examples
+
+
+@once.register
+def _(examples: LabelledExamples) -> Examples:
+    kept = replace(examples)
+    object.__setattr__(kept, "_joined", [])
+    return kept
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """The rows that a model learns from, and what they are made of.
@@ -193,7 +225,7 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
         TrainingSetError: See `LabelledExamples.rows`.
         JoinError: Labels and features cannot be joined.
     """
-    joined = examples.join(pinned.read, known_until)
+    joined = examples.joined(pinned.read, known_until)
     rows = examples.chosen(joined.rows)
     labels = examples.labels
     flags = {name: found[KNOWN_AT_ASSUMED] & found[KNOWN_AT].is_not_null() for name, found in joined.found.items()}

@@ -17,11 +17,12 @@ import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.gates import LEAKAGE
-from lakehouse_assets.platform.declarations.learning import CANDIDATE, FOLD, MODEL, Learner, NotEnoughData, Predictor
+from lakehouse_assets.platform.declarations.learning import CANDIDATE, FOLD, MODEL, Examples, Learner, NotEnoughData, Predictor
 from lakehouse_assets.platform.declarations.models import ONE_LINE_RULE, ModelDeclaration
 from lakehouse_assets.platform.features.examined import Examined, examine
 from lakehouse_assets.platform.features.leakage import Leakage
 from lakehouse_assets.platform.features.manifest import pin
+from lakehouse_assets.platform.features.training_set import once
 from lakehouse_assets.platform.modelling import evaluation_plots as plots
 from lakehouse_assets.platform.modelling.evaluation import LOSS, SCORE, SLICE, VALUE, Candidates, Evaluation
 from lakehouse_assets.platform.pipeline import version_card
@@ -75,9 +76,13 @@ class ModelTraining:
         return tuple(name for name in self.learners if name != MODEL)
 
     @cached_property
+    def _examples(self) -> Examples:
+        return once(self.asset.examples)
+
+    @cached_property
     def candidates(self) -> Candidates:
         """All candidates on the same examples."""
-        return Candidates(self.learners, self.asset.examples, self.read, self.seed, self.compute)
+        return Candidates(self.learners, self._examples, self.read, self.seed, self.compute)
 
     @cached_property
     def examined(self) -> Examined | None:
@@ -86,7 +91,7 @@ class ModelTraining:
         if limits is None:
             return None
         pinned = pin(self.lakehouse, tuple(self.versions), self.versions)
-        return examine(self.asset.examples, pinned, Leakage(limits), seed=self.seed, compute=self.compute)
+        return examine(self._examples, pinned, Leakage(limits), seed=self.seed, compute=self.compute)
 
     def challenger(self, also: Sequence[str] = ()) -> "Challenger":
         """The model, tested beside its baselines on unseen rows and then fitted to all: see `Candidates.evaluate`.

@@ -55,6 +55,11 @@ class RowExamples(LabelledExamples):
         """See `Examples`."""
         return super().identity() + repr((self.positive, self.classes))
 
+    @property
+    def targets_are_final(self) -> bool:
+        """See `LabelledExamples.targets_are_final`: which rows are settled depends on all that are known."""
+        return False
+
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """See `LabelledExamples.join`."""
         key = [*self.labels.entity, self.labels.at]

@@ -66,7 +66,7 @@ def _as_in_a_process_of_its_own():
 
 def forget() -> None:
     """A process reads a file once; here it is changed in between."""
-    for cached in (room._file, room._tree, room._imported, room._code):
+    for cached in (room._file, room._read):
         cached.cache_clear()
 
 

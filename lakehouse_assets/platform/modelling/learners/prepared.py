@@ -70,7 +70,8 @@ def prepare(training: TrainingRows, kind: Kind | Callable[[pl.Series], Kind], po
         known &= pl.col(training.target).is_finite()
     if WEIGHT in rows.columns:
         known &= pl.col(WEIGHT) > 0
-    rows = rows.filter(known)
+    if not rows.select(known.all(ignore_nulls=False)).item():
+        rows = rows.filter(known)
     if rows.is_empty():
         raise NotEnoughData(f"no row can be learnt from: {training.target!r} is known in none of them")
     values = rows[training.target]

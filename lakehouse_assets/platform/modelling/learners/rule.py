@@ -20,7 +20,7 @@ from lakehouse_assets.platform.modelling.targets import KINDS, Kind, Target, Tas
 
 _FILE: Final = "rule.json"
 _DAYS: Final = "days since 1970"
-_MOST_TRIED: Final = 100_000
+_MOST_TRIED: Final = 50_000
 """Rows that conditions are tried on. More of them hardly move the best threshold, and cost as much as a model."""
 
 
