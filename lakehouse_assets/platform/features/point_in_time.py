@@ -16,8 +16,9 @@ import polars as pl
 from lakehouse_assets.platform.features.timeline import NONE, Arrivals, Flags, Numbers, Timeline
 from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, KNOWN_AT_ASSUMED, OWN_COLUMNS, without_retracted
 
-ROWS_AT_ONCE: Final = 6_000_000
-"""Feature rows that are held in memory at once, where a single entity has no more."""
+_NUMBERS_AT_ONCE: Final = 100_000_000
+_LEAST_AT_ONCE, _MOST_AT_ONCE = 6_000_000, 12_000_000
+"""Feature rows that are held in memory at once, where a single entity has no more: as many as have so many values, within two bounds."""
 _MOMENT: Final = pl.Datetime("us", "UTC")
 _DAY: Final = 86_400_000_000
 _ENTITY: Final = "__entity"
@@ -86,7 +87,7 @@ def join_as_of(
     *,
     at: str,
     name: str = "labels",
-    rows_at_once: int = ROWS_AT_ONCE,
+    rows_at_once: int | None = None,
 ) -> Joined:
     """Give each label of every feature set the newest row that had happened and was known at the label's time.
 
@@ -102,8 +103,8 @@ def join_as_of(
         features: The feature sets.
         at: Column of the labels: a time with a time zone, or a date, whose end counts (UTC); its time to live counts from its beginning.
         name: Of the labels' table, for messages.
-        rows_at_once: The most feature rows to hold in memory. The join is done part by part of the entities if there are more, and each
-            part reads the feature set again.
+        rows_at_once: The most feature rows to hold in memory; None: from six million to twelve, fewer of many columns. The join is done
+            part by part of the entities if there are more, and each part reads the feature set again.
 
     Returns:
         The labels in the order in which they came, with one column for each value.
@@ -132,7 +133,7 @@ def join_as_of(
 
 
 def naive_known_at(
-    labels: pl.DataFrame, feature: FeatureRows, *, at: str, name: str = "labels", rows_at_once: int = ROWS_AT_ONCE
+    labels: pl.DataFrame, feature: FeatureRows, *, at: str, name: str = "labels", rows_at_once: int | None = None
 ) -> pl.Series:
     """When the row became known that a join by event time alone takes: the newest event up to `at`, with its values as they are now.
 
@@ -248,7 +249,7 @@ def _of_entities(rows: pl.LazyFrame, entities: pl.DataFrame, on: list[str]) -> p
 
 def _ranges(rows: pl.LazyFrame, entities: pl.DataFrame, on: list[str], rows_at_once: int) -> list[tuple[int, int]]:
     """Ranges of entities whose rows fit into memory, as good as none being split allows."""
-    counts = _of_entities(rows, entities, on).group_by(_ENTITY).len().collect(engine="streaming").sort(_ENTITY)
+    counts = rows.group_by(on).len().join(entities.lazy(), on=on).select(_ENTITY, "len").collect(engine="streaming").sort(_ENTITY)
     rows_before = counts["len"].cast(pl.Int64).cum_sum() - counts["len"].cast(pl.Int64)
     group = rows_before // rows_at_once
     starts = counts[_ENTITY].filter((group != group.shift(1)).fill_null(value=True)).to_list()
@@ -265,8 +266,9 @@ class _Search:
     moments: _Moments
     when_known: bool = True
 
-    def rows_of(self, labels: pl.DataFrame, rows_at_once: int) -> pl.DataFrame:
+    def rows_of(self, labels: pl.DataFrame, rows_at_once: int | None) -> pl.DataFrame:
         """`columns` of the row of each label, null where there is none."""
+        rows_at_once = rows_at_once or min(max(_NUMBERS_AT_ONCE // len(self.columns), _LEAST_AT_ONCE), _MOST_AT_ONCE)
         on, until = list(self.feature.entity), self.moments.until
         keys = labels.select(_same_type(self.feature, self.schema, labels))
         entities = keys.drop_nulls().unique(maintain_order=True).with_row_index(_ENTITY)
@@ -309,7 +311,7 @@ class _Search:
         event = frame.select(_micros(event_time, self.schema[event_time], up=True)).to_series().to_numpy()
         known = frame.select(_micros(KNOWN_AT, self.schema[KNOWN_AT], up=True)).to_series().to_numpy()
         # Of a label by date the end of its day counts, at which the first moment of the next day has not begun.
-        happened = event + self.moments.of_dates
+        happened = event + 1 if self.moments.of_dates else event
         gone: Flags | None = frame[IS_RETRACTED].fill_null(value=False).to_numpy() if retracts else None
         decisive = [*([IS_RETRACTED] if retracts else []), *sorted(set(self.columns) - {event_time, KNOWN_AT})]
 

@@ -93,9 +93,12 @@ class Timeline:
         """
         entities = int(given.entity.max(initial=0)) + 1
         scale, begins = _Scale.of(given.begins, entities)
-        packed = (given.entity << scale.bits) | begins
+        packed = given.entity << scale.bits
+        packed |= begins
+        del begins
         rows = pl.Series(packed).arg_sort().to_numpy().astype(np.int64)
         keys = packed[rows]
+        del packed
         return cls(scale, keys, _answers(_in_order(rows, keys, given), keys >> scale.bits, given))
 
     def at(self, entity: Numbers, moment: Numbers) -> Numbers:
@@ -138,9 +141,9 @@ def _in_order(rows: Numbers, keys: Numbers, given: Arrivals) -> Numbers:
 def _answers(rows: Numbers, owner: Numbers, given: Arrivals) -> Numbers:
     """For each place in the order of entity and beginning the row that counts from there on."""
     happened = given.event[rows]
-    late = (owner[1:] == owner[:-1]) & (happened[1:] < happened[:-1])
     gone = None if given.retracted is None else given.retracted[rows]
     if gone is None or not gone.any():
+        late = (owner[1:] == owner[:-1]) & (happened[1:] < happened[:-1])
         return rows[_newest(owner, happened, None)] if late.any() else rows  # else every row is the newest when it begins
     newest = _newest(owner, happened, gone)
     answers = np.where(newest == NONE, NONE, rows[newest])
@@ -159,16 +162,21 @@ def _answers(rows: Numbers, owner: Numbers, given: Arrivals) -> Numbers:
 def _newest(owner: Numbers, happened: Numbers, gone: Flags | None) -> Numbers:
     """For each place the last one up to it whose event is the newest so far of its entity, retractions apart; `NONE` if there is none."""
     scale, times = _Scale.of(happened, int(owner[-1]) + 1)
-    packed = (owner << scale.bits) | times
+    packed = owner << scale.bits
+    packed |= times
+    del times
     if gone is not None:  # a retraction is no newer than what came before it
-        packed = np.where(gone, 0, packed)
-    highest = np.maximum.accumulate(packed)
-    is_newest = packed == highest if gone is None else (packed == highest) & ~gone
-    places = np.arange(len(packed))
-    found = np.maximum.accumulate(np.where(is_newest, places, 0))
-    if gone is None:
-        return found
-    return np.where((owner[found] == owner) & ~gone[found], found, NONE)
+        packed[gone] = 0
+    is_newest = packed == np.maximum.accumulate(packed)
+    del packed
+    if gone is not None:
+        is_newest &= ~gone
+    found = np.arange(len(owner))
+    found[~is_newest] = 0
+    np.maximum.accumulate(found, out=found)
+    if gone is not None:
+        found[(owner[found] != owner) | gone[found]] = NONE
+    return found
 
 
 def _newest_that_stays(owner: Numbers, happened: Numbers, gone: Flags) -> Numbers:
