@@ -26,6 +26,7 @@ from rich.table import Table
 from benchmarks.measure import PROJECT, keep
 from benchmarks.orders_model import INPUTS, NAMES, ROUNDS, SOURCE, features, fraud
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.modelling.boosting import load_lightgbm
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.runner import Runner
@@ -58,8 +59,7 @@ def with_database(folder: str) -> None:
 @contextmanager
 def watched(calls: list[tuple[dict[str, Any], int, int]]) -> Iterator[None]:
     """Note parameters, rounds and rows of every booster that is trained."""
-    import lightgbm
-
+    lightgbm = load_lightgbm()
     train = lightgbm.train
 
     def noting(parameters: dict[str, Any], dataset: Any, num_boost_round: int, **more: Any) -> Any:
@@ -67,7 +67,7 @@ def watched(calls: list[tuple[dict[str, Any], int, int]]) -> Iterator[None]:
         calls.append((dict(parameters), num_boost_round, dataset.num_data()))
         return booster
 
-    lightgbm.train = noting  # type: ignore[assignment]
+    lightgbm.train = noting
     try:
         yield
     finally:
@@ -79,8 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS)
     rows = parser.parse_args().rows
-    import lightgbm
-
+    lightgbm = load_lightgbm()
     with tempfile.TemporaryDirectory() as folder:
         root = Root(Settings.load({"LAKEHOUSE_ROOT": folder}))
         made, source = orders(rows), root.lakehouse.table(SOURCE)

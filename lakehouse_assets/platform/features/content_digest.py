@@ -5,6 +5,7 @@ It is stored and compared years later, so it is made of the values alone, and no
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -42,11 +43,12 @@ def _plain(values: pl.Series) -> pl.Series:
     return values
 
 
-def _bytes(values: pl.Series) -> list[bytes]:
+def _bytes(values: pl.Series) -> list[Any]:
+    """Parts that a hash takes: bytes and arrays."""
     if values.dtype == pl.String:
         texts = values.fill_null("")
         return [texts.str.len_bytes().to_numpy().astype("<u4").tobytes(), "".join(texts.to_list()).encode()]
     numbers = values.fill_null(0).to_numpy()
-    if values.dtype.is_float():
-        numbers = np.where(np.isnan(numbers), np.nan, numbers).astype(numbers.dtype)
-    return [numbers.astype(numbers.dtype.newbyteorder("<")).tobytes()]
+    if values.dtype.is_float() and (strange := np.isnan(numbers)).any():  # there are many kinds of NaN
+        numbers = np.where(strange, np.nan, numbers).astype(numbers.dtype)
+    return [np.ascontiguousarray(numbers.astype(numbers.dtype.newbyteorder("<"), copy=False)).data.cast("B")]

@@ -23,6 +23,7 @@ from lakehouse_assets.platform.wording import counted
 Level = Literal["note", "warn", "error"]
 _RANK: Final[Mapping[Level, int]] = {"note": 0, "warn": 1, "error": 2}
 _LEAST_ROWS: Final = 40
+_LEAST_TIMES: Final = 10
 _PERFECT: Final = 0.999
 
 
@@ -125,7 +126,7 @@ class Leakage:
             findings.append(Finding("rows", "note", "", float(taken.height), said))
             return LeakageReport(rows.height, taken.height, _ordered(findings), _columns(inputs, {}, {}, {}, {}), "")
         task, rules = search(taken, inputs, target, held_out)
-        clocks = {name: _clock(taken[name], taken[at]) for name in inputs}
+        clocks = _clocks(taken, inputs, at)
         own = {name: _own_values(taken[name]) for name in inputs}
         findings += [*self._answers(rules, task), *self._clocks(clocks, own)]
         timeless = [name for name in inputs if clocks[name] < self.limits.clock[0] and own[name] < self.limits.identifier[0]]
@@ -233,15 +234,23 @@ def _ordered(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: (-_RANK[finding.level], finding.kind, -finding.number, finding.column)))
 
 
-def _clock(values: pl.Series, at: pl.Series) -> float:
-    """The rank correlation of a column with time, without its sign; 0 where there is none."""
-    time: Floats = ranks(at).astype(np.float64)
+def _clocks(rows: pl.DataFrame, inputs: Sequence[str], at: str) -> dict[str, float]:
+    """The rank correlation of each column with time, without its sign; 0 where there is none."""
+    if rows[at].n_unique() < _LEAST_TIMES:
+        return dict.fromkeys(inputs, 0.0)
+    time: Floats = ranks(rows[at]).astype(np.float64)
+    order = places(time)
+    return {name: _clock(rows[name], time, order) for name in inputs}
+
+
+def _clock(values: pl.Series, time: Floats, order: Floats) -> float:
+    """The correlation of one column; `order` are the places of all times."""
     own = numbers(values)
     given = own if own is not None else ranks(values).astype(np.float64)
     known = ~np.isnan(given)
-    if known.sum() < _LEAST_ROWS or values.n_unique() < 10 or at.n_unique() < 10:
+    if known.sum() < _LEAST_ROWS or values.n_unique() < _LEAST_TIMES:
         return 0.0
-    first, second = places(given[known]), places(time[known])
+    first, second = places(given[known]), order if known.all() else places(time[known])
     if not np.ptp(first) or not np.ptp(second):
         return 0.0
     return abs(float(np.corrcoef(first, second)[0, 1]))

@@ -140,7 +140,15 @@ class Candidates:
 
     def training_rows(self, fold: Fold | None = None) -> TrainingRows:
         """The rows to learn from in a fold; None: all."""
-        of, rows = self.examples, self.all if fold is None else self.examples.rows(self.read, fold.known_until).filter(fold.train)
+        return self._whole if fold is None else self._training(self.examples.rows(self.read, fold.known_until).filter(fold.train))
+
+    @cached_property
+    def _whole(self) -> TrainingRows:
+        """Kept, because the model and perhaps a baseline in its place are fitted to them."""
+        return self._training(self.all)
+
+    def _training(self, rows: pl.LazyFrame) -> TrainingRows:
+        of = self.examples
         return TrainingRows(rows, tuple(of.key), of.at, of.target, tuple(of.inputs))
 
     def fit(self, name: str) -> Predictor:
