@@ -91,7 +91,8 @@ class GradientBoosting:
         data = encoding.encode(prepared.rows)
 
         def dataset(part: int, count: int) -> "lightgbm.Dataset":
-            return _binned(prepared.part(slice(part, None, count)), data.gather_every(count, part), encoding, seed)
+            own = prepared if count == 1 else prepared.part(slice(part, None, count))
+            return _binned(own, data.gather_every(count, part), encoding, seed)
 
         boosters = {
             name: compute.fit(dataset, own, trial[name].current_iteration() if name in trial else self._rounds_without_trial)
