@@ -246,7 +246,7 @@ class Client:
             target: The column to predict.
             time: The column that says when a row happened; None: rows are divided by chance.
             entity: The columns that name what a row is about; none: a column that tells rows apart is looked for.
-            minutes: No trial of the search begins later. A search that was interrupted goes on where it was.
+            minutes: When the search is over: a trial in work is given up. A search that was interrupted goes on where it was.
             trials: Most trials; None: as many as there is time for.
             without: Columns that are not learnt from.
             keep: Columns that are learnt from even if they seem to be made from the answer, which are left out otherwise.
