@@ -9,6 +9,8 @@ from lakehouse_assets.scaffold.tables import Column, Forecast, Gold, Table, name
 def with_forecast(tables: Sequence[Table], wanted: str, gold_by: Callable[[Table, Column | None, str], Gold | None]) -> list[Table]:
     """The tables, one of them with a forecast.
 
+    A count of rows is not forecast where each day, or each day of a group, has one row: then it is the only number that is added up.
+
     Args:
         tables: With their gold.
         wanted: `VALUE` or `VALUE,BY`: a sum or the count of a daily table of gold, or the column that is added up, and the column of
@@ -16,7 +18,7 @@ def with_forecast(tables: Sequence[Table], wanted: str, gold_by: Callable[[Table
         gold_by: Gives the gold of a table by another group, with the evidence for it.
 
     Raises:
-        ValueError: No table of gold has it by day, or not as a sum.
+        ValueError: No table of gold has it by day, or not as a sum, or it is a count that is always one.
     """
     value, _, group = (word.strip() for word in wanted.partition(","))
     said = f"--forecast {wanted}"
@@ -37,8 +39,28 @@ def with_forecast(tables: Sequence[Table], wanted: str, gold_by: Callable[[Table
         gold = gold if by == table.gold.by else gold_by(table, by, "declared")
     if gold is None or not (sums := _sums(gold, value)):
         raise ValueError(f"{said}: {value} is not added up in gold by {group}")
-    forecast = Forecast(sums[0], (gold.by.name,) if group and gold.by else ())
-    return [replace(one, gold=gold, forecast=forecast) if one is table else one for one in tables]
+    groups = (gold.by.name,) if group and gold.by else ()
+    chosen, why = sums[0], ""
+    if chosen == gold.count and _is_one_a_day(table, groups):
+        each = f"one row a day{' of each ' + groups[0] if groups else ''}"
+        others = [name for name, _, how in gold.measures if how == "sum"]
+        if len(others) != 1:
+            choices = f"name a sum: {', '.join(others)}" if others else "and no number is added up"
+            raise ValueError(f"{said}: {chosen} is the count of rows, and {table.name} has {each}: {choices}")
+        chosen, why = others[0], f"Not {gold.count}, the count of rows: {table.name} has {each}"
+    found = replace(table, gold=gold, forecast=Forecast(chosen, groups, why))
+    if why:
+        found = found.doubting(f"{chosen} is forecast. {why}")
+    return [found if one is table else one for one in tables]
+
+
+def _is_one_a_day(table: Table, by: Sequence[str]) -> bool:
+    """Whether no day, or no day of a group, has two rows, so that their count says nothing."""
+    # A row with a number of its own is one of many, even if few came as yet.
+    if table.time is None or table.time.reading.reader != "day" or (table.key and table.time.name not in table.key):
+        return False
+    days = table.sample.rows.select(table.time.source, *(table.columns[name].source for name in by)).drop_nulls()
+    return days.height > 1 and days.n_unique() == days.height
 
 
 def _sums(gold: Gold, word: str) -> list[str]:

@@ -162,7 +162,9 @@ def _gold(table: Table, by: Column | None, evidence: str = "the fewest of all te
         return None
     numbers = [column for column in table.columns.values() if column.reading.is_number and _is_measure(table, column)]
     taken = {"month", "day", *([by.name] if by else [])}
-    count = unused(table.name if is_free(table.name) else f"number_of_{table.name}", taken)
+    # A sum of a column that is called like the feed is not to be taken for the count of its rows.
+    own = is_free(table.name) and table.name not in {column.name for column in numbers}
+    count = unused(table.name if own else f"number_of_{table.name}", taken)
     measures: list[tuple[str, Column, str]] = []
     for column in numbers[:_MOST_MEASURES]:
         how = "mean" if vocabulary.LEVEL & set(words_of(column.source)) else "sum"

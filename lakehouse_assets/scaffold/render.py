@@ -299,7 +299,7 @@ def _forecast(product: Product, gold: Gold, forecast: Forecast) -> str:
         text(product.name),
         named("series", f"{product.name}.gold.{gold.name}", 1),
         named("time", "day", 1),
-        commented("added up by day; a day without a row counts as zero", named("value", forecast.value, 1), 1),
+        commented(_chosen(gold, forecast), named("value", forecast.value, 1), 1),
         *([commented("forecast together: a small one learns from the others", named("by", forecast.by, 1), 1)] if forecast.by else []),
         commented(days, named("horizon", 28, 1), 1),
     ]
@@ -307,3 +307,12 @@ def _forecast(product: Product, gold: Gold, forecast: Forecast) -> str:
     tables = f"`lakehouse train` trains on {product.name}.features.{gold.name}; the result is {product.name}.predictions.{gold.name}."
     declared = f"expected_{forecast.value} = {call_in_lines('forecast', arguments, 0)}"
     return module(said, product.imports([], [], ["forecast"], {}), [comment(tables, 0) + declared])
+
+
+def _chosen(gold: Gold, forecast: Forecast) -> str:
+    """What the value is, and what else it could be."""
+    sources = {name: f"the sum of {column.name}" for name, column, how in gold.measures if how == "sum"}
+    said = f"{sources.get(forecast.value, 'the count of rows')}, added up by day; a day without a row counts as zero"
+    others = [name for name in (gold.count, *sources) if name != forecast.value]
+    instead = f"Another column of gold can stand here: {', '.join(others)}" if others else ""
+    return ". ".join(filter(None, [said, forecast.why, instead]))

@@ -49,10 +49,17 @@ class Gold:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is forecast of a table of gold: the column with the value of a day, and that of the groups, if there are any."""
+    """What is forecast of a table of gold.
+
+    Attributes:
+        value: The column with the value of a day.
+        by: That of the groups, if there are any.
+        why: What to say if it is not the column that was named.
+    """
 
     value: str
     by: tuple[str, ...] = ()
+    why: str = ""
 
 
 @dataclass(frozen=True)

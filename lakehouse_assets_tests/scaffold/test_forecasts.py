@@ -93,3 +93,33 @@ def test_without_a_time_there_is_no_forecast(tmp_path):
     file = write(tmp_path, "stock.csv", [["Sku", "Shelf", "Units"], *([f"S{row}", "ab"[row % 2], row] for row in range(40))])
     with pytest.raises(ValueError, match="the rows of stock have no time"):
         new_product("shop", [file], folder=tmp_path / "my_products", package="my_products", forecast="units,shelf")
+
+
+def of(folder: Path, name: str, header: list[str], rows: list[list[object]], wanted: str) -> str:
+    """The source of the forecast of a file."""
+    file = write(folder, f"{name}.csv", [header, *rows])
+    new_product("shop", [file], folder=folder / "my_products", package="my_products", forecast=wanted)
+    return (folder / "my_products" / "shop" / "forecast.py").read_text()
+
+
+@pytest.mark.parametrize("wanted", ["sales", "Sales", "total_sales"])
+def test_a_column_that_is_called_like_its_feed_is_forecast_and_not_the_count(tmp_path, wanted):
+    rows = [[f"2026-01-{row % 28 + 1:02d}", "wsp"[row % 3], row * 1.5] for row in range(60)]
+    source = of(tmp_path, "sales", ["Day", "Channel", "Sales"], rows, wanted)
+    assert 'value="total_sales"' in source
+    assert "the sum of sales, added up by day" in source
+    assert "Another column of gold can stand here: number_of_sales" in source
+
+
+@pytest.mark.parametrize(("groups", "wanted"), [(1, "museum"), (2, "museum,branch")])
+def test_a_count_that_is_always_one_is_not_forecast_but_the_only_sum(tmp_path, groups, wanted):
+    rows = [[f"2026-{day // 28 + 1:02d}-{day % 28 + 1:02d}", "ab"[group], day % 9] for day in range(60) for group in range(groups)]
+    source = of(tmp_path, "museum", ["Day", "Branch", "Visitors"], rows, wanted)
+    assert 'value="total_visitors"' in source
+    assert "Not museum, the count of rows" in source
+
+
+def test_of_several_sums_one_has_to_be_named_where_the_count_is_always_one(tmp_path):
+    rows = [[f"2026-{day // 28 + 1:02d}-{day % 28 + 1:02d}", day % 9, day * 1.5] for day in range(60)]
+    with pytest.raises(ValueError, match="museum has one row a day: name a sum: total_visitors, total_takings"):
+        of(tmp_path, "museum", ["Day", "Visitors", "Takings"], rows, "museum")
