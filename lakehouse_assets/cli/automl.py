@@ -39,7 +39,8 @@ _WHAT = {
 @click.option("--minutes", type=click.FloatRange(0.01), default=2.0, show_default=True, help="When the search is over.")
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Most trials; by default as many as there is time for.")
 @click.option("--without", multiple=True, metavar="COLUMN", help="Not to be learnt from; may be repeated.")
-@click.option("--keep", multiple=True, metavar="COLUMN", help="To be learnt from though it seems to be made from the answer.")
+@click.option("--keep", multiple=True, metavar="COLUMN", help="To be learnt from though it seems to tell the answer.")
+@click.option("--settled", type=click.FloatRange(0), default=0.0, metavar="DAYS", help="How long after --time it is known; 0: at once.")
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="The folder of products to write into.")
 @click.option("--name", help="Of the product that is written; by default of table and target.")
 def automl(  # noqa: PLR0917
@@ -51,6 +52,7 @@ def automl(  # noqa: PLR0917
     trials: int | None,
     without: tuple[str, ...],
     keep: tuple[str, ...],
+    settled: float,
     into: Path | None,
     name: str | None,
 ) -> None:
@@ -58,7 +60,7 @@ def automl(  # noqa: PLR0917
 
     \b
     Examples:
-      lakehouse automl shop.silver.orders --target charged_back --time ordered_at
+      lakehouse automl shop.silver.orders --target charged_back --time ordered_at --settled 60
       lakehouse automl shop.silver.orders --target amount --entity order --minutes 10 --name order_amounts
     """
     opened = client()
@@ -72,6 +74,7 @@ def automl(  # noqa: PLR0917
             trials=trials,
             without=without,
             keep=keep,
+            settled=settled,
             into=into,
             name=name,
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -46,6 +47,7 @@ def automl(  # noqa: PLR0917
     trials: int | None,
     without: Sequence[str],
     keep: Sequence[str],
+    settled: float,
     into: Path | None,
     name: str | None,
 ) -> AutoMl:
@@ -66,7 +68,7 @@ def automl(  # noqa: PLR0917
     # What the platform writes beside a row says where it came from.
     rows = lazy.select(name for name in lazy.collect_schema() if not name.startswith("_")).collect(engine="streaming")
     personal = next((one.personal for one in context.declarations if one.name == table.name), frozenset[str]())
-    asked = question(rows, table.name, target, time, entity, personal, without)
+    asked = question(rows, table.name, target, time, entity, personal, without, keep=keep, settled=timedelta(days=settled))
     folder = context.settings.reports / "automl" / f"{table.name}.{target}"
     folder.mkdir(parents=True, exist_ok=True)
     found = first_model(

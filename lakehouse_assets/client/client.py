@@ -236,6 +236,7 @@ class Client:
         trials: int | None = None,
         without: Sequence[str] = (),
         keep: Sequence[str] = (),
+        settled: float = 0,
         into: Path | None = None,
         name: str | None = None,
     ) -> "AutoMl":
@@ -249,7 +250,8 @@ class Client:
             minutes: When the search is over: a trial in work is given up. A search that was interrupted goes on where it was.
             trials: Most trials; None: as many as there is time for.
             without: Columns that are not learnt from.
-            keep: Columns that are learnt from even if they seem to be made from the answer, which are left out otherwise.
+            keep: Columns that are learnt from even if they seem to be made from the answer, or to be known afterwards.
+            settled: Days after `time` until the target is known. Younger rows are not learnt from.
             into: The package of products that it is written into; None: as `new_product`.
             name: Of the product; None: of table and target.
 
@@ -259,7 +261,7 @@ class Client:
         """
         from lakehouse_assets.client.automl import automl
 
-        return automl(self.context, self.table(table), target, time, entity, minutes, trials, without, keep, into, name)
+        return automl(self.context, self.table(table), target, time, entity, minutes, trials, without, keep, settled, into, name)
 
     def pending(self) -> dict[str, str]:
         """The tables that the next run would bring up to date, each with the reason."""

@@ -5,6 +5,7 @@ Contracts and tables are in `render_first_model`; what source looks like is in `
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from datetime import timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -48,10 +49,7 @@ def model_module(plan: Plan) -> str:
             f"entity={literal(plan.entity, 1, 8)}",
             f"at={text(plan.at)}",
             f"target={text(plan.target)}",
-            comment(
-                "Assumed: the outcome is known at once. If it comes later, say after how long, as in settled=timedelta(days=60)", 1
-            ).removeprefix(TAB)
-            + f"{TAB}settled=timedelta(0)",
+            *_settled(plan),
         ],
         0,
     )
@@ -70,6 +68,16 @@ def model_module(plan: Plan) -> str:
         ),
         [body, scored],
     )
+
+
+def _settled(plan: Plan) -> list[str]:
+    days = plan.asked.settled / timedelta(days=1)
+    if plan.asked.time is None:
+        return ["settled=timedelta(0)"]
+    said = f"A row is learnt from once the table has rows that are {days:g} days newer"
+    if not days:
+        said = "Assumed: the outcome is known at once. If it comes later, say after how long, as in settled=timedelta(days=60)"
+    return [comment(said, 1).removeprefix(TAB) + f"{TAB}settled=timedelta({f'days={days:g}' if days else '0'})"]
 
 
 def _tested_by(plan: Plan) -> tuple[dict[str, str], str, list[str], list[str]]:

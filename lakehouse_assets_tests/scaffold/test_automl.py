@@ -59,7 +59,9 @@ def made(tmp_path_factory) -> tuple[Path, dict[str, str]]:
     command(folder, "run")
     table = "shop.silver.orders"
     said = {
-        "fraud": command(folder, "automl", table, "--target", "charged_back", "--time", "ordered_at", "--minutes", "0.02"),
+        "fraud": command(
+            folder, "automl", table, "--target", "charged_back", "--time", "ordered_at", "--minutes", "0.02", "--settled", "7"
+        ),
         "amounts": command(folder, "automl", table, "--target", "amount", "--entity", "order", "--minutes", "0.02", "--name", "amounts"),
     }
     return folder, said
@@ -70,6 +72,7 @@ def test_the_leaderboard_has_baselines_and_the_report_pictures(made):
     assert " is best: LogLoss " in said["fraud"]
     assert "share of each class" in said["fraud"]
     assert "Assumed: order names a row" in said["fraud"]
+    assert "charged_back counts as known 7 days after ordered_at" in said["fraud"]
     assert "nothing guards against learning from the future" in said["amounts"]
     reports = folder / "root" / "reports" / "automl"
     for name in ("shop.silver.orders.charged_back", "shop.silver.orders.amount"):
@@ -94,6 +97,8 @@ def test_what_was_written_runs_is_promoted_and_predicts(made):
     said = command(folder, "train")
     assert "orders_charged_back.models.charged_back      trained version 1, champion" in said, said
     lakehouse = Lakehouse(str(folder / "root" / "tables"))
+    source = (folder / PACKAGE / "orders_charged_back" / "prediction.py").read_text(encoding="utf-8")
+    assert "settled=timedelta(days=7)" in source
     predicted = lakehouse.table("orders_charged_back.predictions.charged_back").scan().collect()
     assert predicted.height == ROWS
     assert predicted["probability"].is_between(0, 1).all()
@@ -117,6 +122,7 @@ def test_names_and_types_that_code_cannot_have_are_renamed_and_cast(tmp_path):
         pl.col("country").cast(pl.Categorical).alias("known_at"),
         pl.col("amount").cast(pl.Int32).alias("order"),
         pl.col("ordered_at").dt.date().alias("day"),
+        (pl.col("ordered_at") + pl.duration(days=3)).alias("paid"),
         pl.when("charged_back")
         .then(pl.lit("lost"))
         .when(pl.col("amount") > 60)
@@ -137,4 +143,8 @@ def test_names_and_types_that_code_cannot_have_are_renamed_and_cast(tmp_path):
     write_first_model(kept, "kept", {**rows.schema, "days": pl.Float64()}, folder=tmp_path / PACKAGE, package=PACKAGE)
     assert "gate=Gate(newest=None, leakage=None)" in (tmp_path / PACKAGE / "kept" / "prediction.py").read_text(encoding="utf-8")
     check_code(tmp_path)
-    assert '.alias("own_class")' in (tmp_path / PACKAGE / name / "prepared.py").read_text(encoding="utf-8")
+    prepared = (tmp_path / PACKAGE / name / "prepared.py").read_text(encoding="utf-8")
+    said = " ".join(prepared.replace("#", " ").split())
+    assert "Left out: paid (later than Ordered At in 100% of its rows, so it may be known only afterwards." in said
+    assert "Assumed: Outcome is known at once, as soon as a row is there (settled=0)." in said
+    assert '.alias("own_class")' in prepared

@@ -32,7 +32,7 @@ class Labels:
         at: When the prediction is made: a time (UTC), or a date, whose end counts.
         target: The column that is predicted. Rows without a value are left out.
         known_at: The column that says when the target became known.
-        settled: Instead of it, how long after `at` the target is known.
+        settled: Instead of it, how long after `at` the target is known. A row counts once the table has newer ones by so much.
         slices: Columns, of the table or of a feature set, by whose values scores are told apart.
 
     Raises:
@@ -104,6 +104,9 @@ class Labels:
                 f"{self.table} has {counted(int(several.sum()), 'row')} that share {', '.join(key)} with another one, the first "
                 f"{', '.join(f'{name} = {first[name]}' for name in key)}: one row is one prediction, so name all columns of its entity"
             )
+        if self.settled is not None and known_until is None:
+            # No clock is read: the newest row says until when a target can have become known.
+            found = found.filter(pl.col(LABEL_KNOWN_AT) <= pl.col(LABEL_KNOWN_AT).max() - self.settled)
         return found.filter(~pl.col("__gone") & pl.col(self.target).is_not_null()).drop("__gone").sort(self.at, *self.entity)
 
     def _known_at(self, schema: pl.Schema) -> pl.Expr:

@@ -25,6 +25,8 @@ _MOST_CLASSES: Final = 20
 _MOST_WHOLE_CLASSES: Final = 10
 _IDENTIFIER: Final = 0.9
 _FEW: Final = 20
+_OFTEN_LATER: Final = 0.05
+"""The share of rows with a later time from which on a column of times may be known only afterwards."""
 
 
 class NoQuestion(ValueError):
@@ -69,6 +71,7 @@ class Question:
         inputs: Columns to learn from, with their types in a contract.
         columns: All columns of the table.
         notes: What was assumed, and what a person should look at.
+        settled: How long after its time the target of a row is known.
     """
 
     table: str
@@ -81,6 +84,7 @@ class Question:
     inputs: Mapping[str, Any]
     columns: tuple[ColumnFacts, ...]
     notes: tuple[str, ...]
+    settled: timedelta = timedelta(0)
 
     @property
     def at(self) -> str:
@@ -110,7 +114,7 @@ class Question:
         return replace(self, columns=columns, inputs=inputs)
 
     def examples(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows with a known target, as learners take them."""
+        """The rows with a known target, as learners take them; those whose target is not settled yet are not among them."""
         if ROW in self.entity:
             rows = rows.with_row_index(ROW)
         rows = rows.with_columns(self.target_expression.alias(self.target))
@@ -119,14 +123,14 @@ class Question:
             known &= pl.col(self.target).is_finite()
         if self.time is None:
             rows = rows.with_columns(pl.lit(ONE_DAY).alias(NO_TIME))
-        rows = rows.filter(known, pl.col(self.at).is_not_null())
+        rows = rows.filter(pl.col(self.at).is_not_null())
         dtype = rows.schema[self.at]
         if dtype != pl.Date:  # a moment without a zone is taken as UTC
             has_zone = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
             at = pl.col(self.at) if has_zone else pl.col(self.at).dt.replace_time_zone("UTC")
             rows = rows.with_columns(at.cast(pl.Datetime("us", "UTC")))
-        moment = pl.col(self.at).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        rows = rows.with_columns((moment + timedelta(days=dtype == pl.Date)).alias(LABEL_KNOWN_AT))
+        rows = rows.with_columns((_start(self.at) + timedelta(days=dtype == pl.Date) + self.settled).alias(LABEL_KNOWN_AT))
+        rows = rows.filter(known, pl.col(LABEL_KNOWN_AT) <= pl.col(LABEL_KNOWN_AT).max() - self.settled)
         return rows.select(*dict.fromkeys([*self.entity, self.at, *self.inputs, self.target, LABEL_KNOWN_AT])).sort(self.at, *self.entity)
 
 
@@ -138,6 +142,9 @@ def question(  # noqa: PLR0917
     entity: Sequence[str],
     personal: Collection[str] = (),
     without: Collection[str] = (),
+    *,
+    keep: Collection[str] = (),
+    settled: timedelta = timedelta(0),
 ) -> Question:
     """Look at a table.
 
@@ -149,6 +156,8 @@ def question(  # noqa: PLR0917
         entity: The columns that name what a row is about; none: a column that tells rows apart is looked for.
         personal: Columns with personal data, which are not learnt from.
         without: More columns that are not learnt from.
+        keep: Columns of time that are learnt from even if they are often later than `time`.
+        settled: How long after its time the target of a row is known.
 
     Raises:
         NoQuestion: There is no such column, or nothing to predict or to learn from.
@@ -158,11 +167,14 @@ def question(  # noqa: PLR0917
         *([("--time", time)] if time else []),
         *(("--entity", one) for one in entity),
         *(("--without", one) for one in without),
+        *(("--keep", one) for one in keep),
     ]:
         if name not in rows.columns:
             raise NoQuestion(f"{word} {name}: {table} has no such column. It has {', '.join(rows.columns)}.{nearest(name, rows.columns)}")
     if time is not None and not isinstance(rows.schema[time], pl.Date | pl.Datetime):
         raise NoQuestion(f"--time {time}: it is {rows.schema[time]}, not a date or a moment")
+    if settled and time is None:
+        raise NoQuestion("--settled counts from the time of a row: name its column with --time")
     task, positive, classes, said = _task(rows[target].drop_nulls(), f"{table}: --target {target}")
     notes = [said]
     facts = {name: _facts(rows[name], {*personal}) for name in rows.columns}
@@ -172,11 +184,39 @@ def question(  # noqa: PLR0917
         notes.append(note)
     if time is None:
         notes.append("No --time: rows are divided by chance, and nothing guards against learning from the future.")
+    else:
+        notes.append(_known(target, time, settled))
     uses: dict[str, Use] = {target: "target", **dict.fromkeys(found, "entity"), **({time: "time"} if time else {})}
     columns = tuple(_used(one, uses[name]) if name in uses else one for name, one in facts.items())
     inputs = {one.name: _annotation(rows.schema[one.name]) for one in columns if one.use == "input"}
-    whole = Question(table, target, task, positive, classes, found, time, inputs, columns, tuple(notes))
-    return whole.without(dict.fromkeys(without, "as asked by --without"))
+    whole = Question(table, target, task, positive, classes, found, time, inputs, columns, tuple(notes), settled)
+    later = {} if time is None else _often_later(rows, time, [name for name in inputs if name not in keep])
+    return whole.without(later | dict.fromkeys(without, "as asked by --without"))
+
+
+def _known(target: str, time: str, settled: timedelta) -> str:
+    if settled:
+        return f"{target} counts as known {settled / timedelta(days=1):g} days after {time} (--settled): younger rows are not learnt from."
+    later = "If it becomes known later, say after how many days: --settled DAYS."
+    return f"Assumed: {target} is known at once, as soon as a row is there (settled=0). {later}"
+
+
+def _often_later(rows: pl.DataFrame, time: str, names: Sequence[str]) -> dict[str, str]:
+    """The columns with a time that is often later than that of the row, each with the reason to leave it out."""
+    # Of a date the end counts: what is of the same day may have been known.
+    last = _start(time) + (timedelta(days=1, microseconds=-1) if rows.schema[time] == pl.Date else timedelta(0))
+    times = [name for name in names if isinstance(rows.schema[name], pl.Date | pl.Datetime)]
+    shares = rows.select((_start(name) > last).mean().alias(name) for name in times).to_dict(as_series=False)
+    return {
+        name: f"later than {time} in {share:.0%} of its rows, so it may be known only afterwards. If it is known in time, say --keep {name}"
+        for name, (share,) in shares.items()
+        if share is not None and share >= _OFTEN_LATER
+    }
+
+
+def _start(name: str) -> pl.Expr:
+    """The moment (UTC) of a column of dates or moments."""
+    return pl.col(name).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def _nothing_left(table: str, target: str, columns: Sequence[ColumnFacts]) -> str:

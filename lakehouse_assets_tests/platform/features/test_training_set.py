@@ -73,8 +73,13 @@ def test_of_a_label_that_was_revised_the_newest_that_was_known_counts():
 
 def test_a_target_that_settles_is_known_after_the_end_of_its_day():
     labels = pl.LazyFrame({"group": ["a", "a"], "day": [date(2024, 1, 1), date(2024, 1, 2)], "value": [1.0, float("nan")]})
-    rows = Labels(LABELS, ("group",), "day", "value", settled=timedelta(days=7)).rows(labels)
-    assert rows["label_known_at"].to_list() == [datetime(2024, 1, 9, tzinfo=UTC)], "and what is no number is no target"
+    declared = Labels(LABELS, ("group",), "day", "value", settled=timedelta(days=7))
+    assert declared.rows(labels).is_empty(), "no row is newer by seven days, so nothing can have settled"
+    newer = pl.LazyFrame({"group": ["a", "a"], "day": [date(2024, 1, 3), date(2024, 1, 9)], "value": [2.0, None]})
+    rows = declared.rows(pl.concat([labels, newer]))
+    known = [datetime(2024, 1, 9, tzinfo=UTC)]
+    assert rows["label_known_at"].to_list() == known, "what is no number is no target, and the third day has not settled"
+    assert declared.rows(labels, known_until=known[0])["label_known_at"].to_list() == known
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,8 @@ ROWS = pl.DataFrame(
 )
 
 
-def asked(target, rows=ROWS, time=None, entity=(), personal=("email",), without=()):
-    return question(rows, "shop.silver.orders", target, time, entity, personal, without)
+def asked(target, rows=ROWS, time=None, entity=(), personal=("email",), without=(), **options):
+    return question(rows, "shop.silver.orders", target, time, entity, personal, without, **options)
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,8 @@ def test_without_a_time_or_a_key_it_is_said_what_is_missing():
         ({"target": "back", "time": "size"}, r"--time size: it is String, not a date or a moment"),
         ({"target": "back", "entity": ("nobody",)}, r"--entity nobody"),
         ({"target": "back", "without": ("nobody",)}, r"--without nobody"),
+        ({"target": "back", "keep": ("nobody",)}, r"--keep nobody"),
+        ({"target": "back", "settled": timedelta(days=3)}, r"--settled counts from the time of a row: name its column with --time"),
         ({"target": "shop"}, r"it has 1 value in 40 rows that have one, so there is nothing to predict"),
         ({"target": "nothing"}, r"it has 0 value"),
         ({"target": "reference"}, r"a text with 40 different values"),
@@ -155,3 +157,38 @@ def test_the_report_has_the_baselines_and_pictures():
 def test_a_moment_without_a_zone_is_taken_as_utc():
     rows = ROWS.with_columns(at=pl.lit(datetime(2025, 1, 1)) + pl.duration(hours=pl.col("number")))  # noqa: DTZ001
     assert asked("back", rows, "at").examples(rows)["label_known_at"].dtype == pl.Datetime("us", "UTC")
+
+
+@pytest.mark.parametrize("kind", ["moments", "dates", "moments without a zone", "a date of the row"])
+def test_a_time_that_is_often_later_than_the_row_is_left_out_unless_it_is_kept(kind):
+    rows = orders(600).with_row_index("n")
+    # Later in a third of the rows, in one of a hundred, and never: on the same day, or unknown.
+    late, day = timedelta(days=9), timedelta(days=1)
+    rows = rows.with_columns(
+        closed_at=pl.when(pl.col("n") % 3 == 0).then(pl.col("ordered_at") + late),
+        moved_at=pl.when(pl.col("n") % 100 == 0).then(pl.col("ordered_at") + late).otherwise(pl.col("ordered_at") - late),
+        seen=pl.when(pl.col("n") % 2 == 0).then(pl.col("ordered_at") - day).dt.date(),
+    ).drop("n")
+    times = {"moments": pl.col("closed_at"), "dates": pl.col("closed_at").dt.date()}
+    times["moments without a zone"], times["a date of the row"] = pl.col("closed_at").dt.replace_time_zone(None), pl.col("closed_at")
+    rows = rows.with_columns(times[kind])
+    if kind == "a date of the row":
+        rows = rows.with_columns(pl.col("ordered_at").dt.date(), same_day=pl.col("ordered_at"))
+    found = asked("charged_back", rows, "ordered_at")
+    notes = {one.name: one.note for one in found.columns if one.use == "left out"}
+    assert set(found.inputs) - {"same_day"} == {"amount", "country", "method", "moved_at", "seen"}
+    assert ("same_day" in found.inputs) == ("same_day" in rows.columns)
+    assert notes["closed_at"].startswith("later than ordered_at in 100% of its rows, so it may be known only afterwards.")
+    assert "closed_at" in asked("charged_back", rows, "ordered_at", keep=("closed_at",)).inputs
+    assert "closed_at" in asked("charged_back", rows).inputs
+
+
+def test_an_outcome_that_settles_later_is_not_learnt_from_before():
+    at_once = asked("back", time="day")
+    assert any("Assumed: back is known at once" in note and "--settled DAYS" in note for note in at_once.notes)
+    assert at_once.examples(ROWS).height == 40
+    settled = asked("back", time="day", settled=timedelta(days=10))
+    assert any("back counts as known 10 days after day" in note for note in settled.notes)
+    found = settled.examples(ROWS)
+    assert found["day"].max() == ROWS["day"].max() - timedelta(days=10)
+    assert (found["label_known_at"].dt.date() - found["day"]).unique().to_list() == [timedelta(days=11)], "the end of the tenth day"
