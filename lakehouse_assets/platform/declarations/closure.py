@@ -38,6 +38,16 @@ def text_of_modules(modules: Mapping[str, Path]) -> str:
     return "\n".join(f"{name}\n{_read(name, file)[1]}" for name, file in sorted(modules.items()))
 
 
+def parts_of_module(module: str, file: Path) -> dict[str, str]:
+    """What each function and class of a module does, by its name with the module's, and under the module's name what else it says."""
+    found: dict[str, str] = {}
+    for statement in _stripped(_parsed(file)).body:
+        own = getattr(statement, "name", "")  # of a function or a class
+        name = f"{module}.{own}" if own else module
+        found[name] = f"{found.get(name, '')}\n{ast.unparse(statement)}"
+    return found
+
+
 def _is_within(name: str, packages: tuple[str, ...]) -> bool:
     return any(name == package or name.startswith(f"{package}.") for package in packages)
 
@@ -60,12 +70,21 @@ def _file(name: str) -> Path | None:
 @cache
 def _read(module: str, file: Path) -> tuple[tuple[str, ...], str]:
     """What a module imports, and what it does as a text."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = _parsed(file)
     imports = tuple(_imports(tree.body, module if file.name == "__init__.py" else module.rpartition(".")[0]))
+    return imports, ast.unparse(_stripped(tree))
+
+
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+def _stripped(tree: ast.Module) -> ast.Module:
+    """The same tree, without its docstrings. Comments are not in it."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [line for line in node.body if not _is_text(line)] or [ast.Pass()]
-    return imports, ast.unparse(tree)
+    return tree
 
 
 def _imports(lines: Iterable[ast.stmt], package: str) -> Iterator[str]:

@@ -33,16 +33,25 @@ def hashed(content: str) -> str:
 
 def recipe_of(examples: Examples, learner: Learner) -> str:
     """The rows, the learner and its parameters: what a product declares. What is of the product's own in it counts with its code."""
-    own = [module for module in _modules(learner) if not module.startswith(f"{_PLATFORM}.platform.")]
+    own = [module for module in _modules(learner) if not is_of_platform(module)]
     code = text_of_modules(closure(own, {*map(_package, own)})) if own else ""
     return hashed("\n".join([examples.identity(), repr(learner), code]))
 
 
 def code_of(examples: Examples, learner: Learner) -> str:
     """The functions that made a model: the modules of learner and examples with all that they import, docstrings and comments left out."""
+    return hashed(text_of_modules(modules_of(examples, learner)) + examples.identity())
+
+
+def modules_of(examples: Examples, learner: Learner) -> dict[str, Path]:
+    """The files of the modules that made a model, by their names."""
     modules = _modules(examples, learner)
-    within = {_PLATFORM, *map(_package, modules)}
-    return hashed(text_of_modules(closure(modules, within)) + examples.identity())
+    return closure(modules, {_PLATFORM, *map(_package, modules)})
+
+
+def is_of_platform(module: str) -> bool:
+    """Whether a module is the platform's, and not a product's."""
+    return module.startswith(f"{_PLATFORM}.platform.")
 
 
 def environment_of(predictors: Iterable[Predictor]) -> str:
@@ -77,20 +86,23 @@ def _modules(*declared: Any) -> list[str]:
 
 
 def _within(one: Any) -> Iterator[Any]:
-    """A value and its parts: fields of dataclasses, parameters of estimators, items of sequences and mappings."""
+    """A value and its parts, and theirs."""
     yield one
-    if isinstance(one, type | FunctionType):
-        return
-    if isinstance(one, Mapping):
-        parts: Iterable[Any] = one.values()
-    elif isinstance(one, list | tuple | set | frozenset):
-        parts = one
-    elif is_dataclass(one):
-        parts = (getattr(one, field.name) for field in fields(one))
-    else:
-        parts = one.get_params(deep=False).values() if hasattr(one, "get_params") else ()
-    for part in parts:
+    for part in parts_within(one).values():
         yield from _within(part)
+
+
+def parts_within(one: Any) -> dict[str, Any]:
+    """The parts of a value by their names: fields of dataclasses, parameters of estimators, items of sequences and mappings."""
+    if isinstance(one, type | FunctionType):
+        return {}
+    if isinstance(one, Mapping):
+        return {str(name): part for name, part in one.items()}
+    if isinstance(one, list | tuple | set | frozenset):
+        return {str(number): part for number, part in enumerate(one)}
+    if is_dataclass(one):
+        return {field.name: getattr(one, field.name) for field in fields(one)}
+    return dict(one.get_params(deep=False)) if hasattr(one, "get_params") else {}
 
 
 @cache

@@ -25,8 +25,9 @@ from lakehouse_assets.platform.features.manifest import pin
 from lakehouse_assets.platform.features.training_set import once
 from lakehouse_assets.platform.modelling import evaluation_plots as plots
 from lakehouse_assets.platform.modelling.evaluation import LOSS, SCORE, SLICE, VALUE, Candidates, Evaluation
-from lakehouse_assets.platform.pipeline import version_card
+from lakehouse_assets.platform.pipeline import model_parts, version_card
 from lakehouse_assets.platform.pipeline.model_identity import code_of, environment_of, git_revision, hashed, recipe_of
+from lakehouse_assets.platform.pipeline.model_parts import ModelParts
 from lakehouse_assets.platform.pipeline.refresh import reads_of
 from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
 from lakehouse_assets.platform.storage.known_at import of_version
@@ -150,7 +151,12 @@ class ModelTraining:
             metrics=({} if evaluation is None else scores_of(evaluation, asset, candidate)) | _leaks(examined),
             breakdowns=_breakdowns(evaluation, asset, candidate, predictor),
             trials=predictor.trials(),
-            files={**kept, **_of_examples(examined), **_pictures(evaluation, asset, candidate, predictor)},
+            files={
+                model_parts.FILE: ModelParts.of(examples, learner).to_json(),
+                **kept,
+                **_of_examples(examined),
+                **_pictures(evaluation, asset, candidate, predictor),
+            },
             description=asset.description,
             card=version_card.card(evaluation, asset, candidate, predictor, examined),
             owner=asset.owner,

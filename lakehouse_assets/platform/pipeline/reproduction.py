@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Final
 
 from deltalake.exceptions import DeltaError
 
@@ -14,7 +14,9 @@ from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.learning import MODEL, Predictor
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.predictors import save_predictor
+from lakehouse_assets.platform.pipeline import model_parts
 from lakehouse_assets.platform.pipeline.model_identity import code_of, environment_of, git_revision, recipe_of
+from lakehouse_assets.platform.pipeline.model_parts import ModelParts
 from lakehouse_assets.platform.pipeline.model_training import ModelTraining
 from lakehouse_assets.platform.registry import training_run
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
@@ -22,6 +24,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 _COMMIT: Final = "mlflow.source.git.commit"
 _PYTHON: Final = "Python"
+_UNKNOWN: Final = "unknown"
 
 
 class NotReproducible(LookupError):
@@ -37,7 +40,8 @@ class Reproduction:
         version: That was trained again.
         equal: Whether all files of the predictor have the same bytes.
         files: For each file `equal`, `differs`, `only stored` or `only trained now`.
-        differences: What is another now than it was, as sentences: recipe, code, git revision, packages, Python, processor.
+        differences: What is another now than it was, as sentences: parameters of the recipe, functions, git revision, packages, Python,
+            processor.
         tables: The versions that it was trained on.
     """
 
@@ -73,7 +77,7 @@ def reproduce(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehou
         version=version.version,
         equal=set(files.values()) == {"equal"},
         files=files,
-        differences=tuple(_differences(asset, version, training, candidate, predictor)),
+        differences=tuple(_differences(asset, version, training, candidate, predictor, _parts(registry.run_folder(version)))),
         tables=version.tables,
     )
 
@@ -130,25 +134,33 @@ def _state(before: str | None, now: str | None) -> str:
     return "equal" if before == now else "differs"
 
 
-def _differences(
-    asset: ModelDeclaration, version: ModelVersion, training: ModelTraining, candidate: str, predictor: Predictor
+def _parts(run: Path) -> ModelParts | None:
+    """What the version was made of; None if it was not kept."""
+    file = run / model_parts.FILE
+    return ModelParts.from_json(file.read_bytes()) if file.is_file() else None
+
+
+def _differences(  # noqa: PLR0917
+    asset: ModelDeclaration, version: ModelVersion, training: ModelTraining, candidate: str, predictor: Predictor, parts: ModelParts | None
 ) -> list[str]:
     tags, learner = version.tags, training.learners[candidate]
-    now: dict[str, Any] = {
-        "The recipe": (tags.get(training_run.RECIPE), recipe_of(asset.examples, learner)),
-        "The code": (tags.get(training_run.CODE_VERSION), code_of(asset.examples, learner)),
-        "The git revision": (tags.get(_COMMIT, ""), git_revision(Path(asset.written_at[0]).parent)),
+    present = ModelParts.of(asset.examples, learner)
+    recipe, code = ("", "") if parts is None else (parts.recipe_changes(present), parts.code_changes(present))
+    now: dict[str, tuple[str | None, str, str]] = {
+        "The recipe": (tags.get(training_run.RECIPE), recipe_of(asset.examples, learner), recipe or code),
+        "The code": (tags.get(training_run.CODE_VERSION), code_of(asset.examples, learner), code),
+        "The git revision": (tags.get(_COMMIT, ""), git_revision(Path(asset.written_at[0]).parent), ""),
     }
     said = [
-        f"{what} is another: {before or 'unknown'} then, {after or 'unknown'} now."
-        for what, (before, after) in now.items()
+        f"{what} is another: {changes or f'{before or _UNKNOWN} then, {after or _UNKNOWN} now'}."
+        for what, (before, after, changes) in now.items()
         if before != after
     ]
-    then, present = (_packages(one) for one in (tags.get(training_run.ENVIRONMENT, ""), environment_of([predictor])))
+    then, here = (_packages(one) for one in (tags.get(training_run.ENVIRONMENT, ""), environment_of([predictor])))
     return said + [
-        f"{then.get(name, f'no {name}')} then, {present.get(name, f'no {name}')} now."
-        for name in sorted({*then, *present}, key=lambda name: (name != _PYTHON, name))
-        if then.get(name) != present.get(name)
+        f"{then.get(name, f'no {name}')} then, {here.get(name, f'no {name}')} now."
+        for name in sorted({*then, *here}, key=lambda name: (name != _PYTHON, name))
+        if then.get(name) != here.get(name)
     ]
 
 

@@ -42,6 +42,7 @@ def test_another_recipe_is_said_to_be_the_reason(demo):
     differing = [said.partition(" is another")[0] for said in found.differences]
     assert "The recipe" in differing
     assert "The code" not in differing
+    assert "The recipe is another: learner.share 1.0 then, 0.9 now." in found.differences
 
 
 def test_another_version_of_a_package_is_named(demo, monkeypatch):
