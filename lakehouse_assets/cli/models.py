@@ -1,10 +1,14 @@
 """`lakehouse models`: the versions of models, and decisions about which one is in use."""
 
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
 import click
 
 from lakehouse_assets.cli.complete import MODELS
 from lakehouse_assets.cli.shared import JSON, Noun, client
-from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, line, optional, print_json, print_paged, right, say
+from lakehouse_assets.cli.terminal import add_row, ago, grid, line, print_json, print_paged, right, say
 from lakehouse_assets.platform.wording import counted
 
 _VERSIONS = 20
@@ -28,7 +32,7 @@ def models() -> None:
 @click.option("--limit", type=click.IntRange(1), help=f"How many versions, the newest first; {_VERSIONS} on a terminal, all as JSON.")
 @JSON
 def list_models(limit: int | None, as_json: bool) -> None:
-    """Every model version: who is champion, with which scores, trained on what."""
+    """Every model version: who is champion, and how good each was. All scores and tables are in `lakehouse models show`."""
     values = client().models.list()
     if as_json:
         print_json(values[:limit])
@@ -36,31 +40,29 @@ def list_models(limit: int | None, as_json: bool) -> None:
     if not values:
         say("There are no models yet: `lakehouse train` trains one once there is enough history.")
         return
-    shown = grid("model", right("version"), "candidate", "aliases", "created", folds("scores"), optional("trained on"))
     newest = values[: limit or _VERSIONS]
-    for version in newest:
-        scores = ", ".join(f"{name} {value:.3f}" for name, value in version["metrics"].items() if "/" not in name)
-        tables = ", ".join(f"{name}@{number}" for name, number in version["tables"].items())
-        candidate = version["candidate"] or "unknown"
-        add_row(
-            shown,
-            version["model"],
-            version["version"],
-            candidate,
-            ", ".join(version["aliases"]),
-            ago(version["created_at"]),
-            scores,
-            tables,
-        )
+    parts = list[Any]()
+    for model, versions in groupby(newest, key=itemgetter("model")):
+        shown = grid(right("version"), "candidate", "aliases", "created", "score")
+        for version in versions:
+            aliases = ", ".join(version["aliases"])
+            add_row(shown, version["version"], version["candidate"] or "unknown", aliases, ago(version["created_at"]), _score(version))
+        parts += [line((model, "bold")), shown, line("")]
     more = f" of {len(values):,}; --limit shows more" if len(newest) < len(values) else ""
-    print_paged(shown, line((f"{counted(len(newest), 'version')}{more}", "dim")))
+    print_paged(*parts, line((f"{counted(len(newest), 'version')}{more}", "dim")))
+
+
+def _score(version: dict[str, Any]) -> str:
+    """By the metric that decides."""
+    name = version["metric"]
+    return f"{name} {version['metrics'][name]:.4g}" if name in version["metrics"] else ""
 
 
 @models.command()
 @click.argument("model", shell_complete=MODELS)
 @JSON
 def show(model: str, as_json: bool) -> None:
-    """The decisions about MODEL, the newest first, with their reasons.
+    """The decisions about MODEL, the newest first, with their reasons, and the scores and tables of its versions.
 
     \b
     Example:
@@ -72,12 +74,26 @@ def show(model: str, as_json: bool) -> None:
         return
     champion = values["champion"]
     say((values["model"], "bold"), f": {'no champion' if champion is None else f'version {champion} is champion'}")
+    details = {version["version"]: version for version in values["versions"]}
     for decision in values["decisions"]:
         say(f"\nversion {decision['version']} {decision['decision']}, {ago(decision['decided_at'])}")
         for reason in decision["reasons"]:
             say(f"  {reason}")
+        # Below the newest decision about it.
+        if (version := details.pop(decision["version"], None)) is not None:
+            _print_version(version)
     if not values["decisions"]:
         say("No version was trained yet: ", (f"lakehouse train {values['model']}", "bold"))
+
+
+def _print_version(version: dict[str, Any]) -> None:
+    """What a version is, how good it was, and what it was trained on."""
+    scores = [f"{name} {value:.4g}" for name, value in version["metrics"].items() if "/" not in name]
+    tables = [f"{name}@{number}" for name, number in version["tables"].items()]
+    about = {"aliases": version["aliases"], "candidate": [version["candidate"] or "unknown"], "scores": scores, "trained on": tables}
+    for name, parts in about.items():
+        if parts:
+            say((f"  {name:10}  ", "dim"), ", ".join(parts))
 
 
 @models.command()

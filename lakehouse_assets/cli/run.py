@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -96,11 +97,18 @@ def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force:
     elif outcome is None:
         say("Nothing to do: no feature has changed since the last training. `--force` trains all the same.")
     else:
-        _print(outcome, "train")
-        for champion in lakehouse.champions():
-            if champion["model"] in outcome.tables:
-                print_champion(champion)
+        _print_trained(outcome, [one for one in lakehouse.champions() if one["model"] in outcome.tables])
     return 1 if outcome is not None and outcome.failed else 0
+
+
+def _print_trained(outcome: "Outcome", champions: Sequence[dict[str, Any]]) -> None:
+    """What became of a training: the reasons of the gate stand below its model alone, and not among the warnings as well."""
+    from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
+
+    said = tuple(f"{champion['model']}, check {GATE_CHECK}: " for champion in champions if champion["last_decision"] is not None)
+    _print(replace(outcome, warnings=[warning for warning in outcome.warnings if not warning.startswith(said)]), "train")
+    for champion in champions:
+        print_champion(champion)
 
 
 def run_and_print(

@@ -20,10 +20,16 @@ class Models:
     context: Context
 
     def list(self) -> Values:
-        """Every registered version with its aliases, scores, the tables that it was trained on, and its page while `lakehouse dev` runs."""
+        """Every registered version, and its page while `lakehouse dev` runs.
+
+        Each has aliases, scores, the metric that decides, and the tables that it was trained on.
+        """
+        self.context.sync_champions()
+        return [version for model in self.context.models for version in self._versions_of(model)]
+
+    def _versions_of(self, model: Any) -> Values:
         from lakehouse_assets.platform.registry.model_card import model_page
 
-        self.context.sync_champions()
         server = f"http://{self.context.settings.host}:{self.context.settings.mlflow_port}"
         registry = self.context.root.registry()
         return [
@@ -33,29 +39,31 @@ class Models:
                 "candidate": version.tags.get("candidate"),
                 "aliases": [*version.aliases],
                 "created_at": version.created_at,
+                "metric": model.metric.name,
                 "metrics": registry.metrics(version),
                 "tables": version.tables,
                 "run_id": version.run_id,
                 "page": server + model_page(version.model_name, version.version),
             }
-            for model in self.context.models
             for version in registry.versions(model.name)
         ]
 
     def show(self, model: str) -> dict[str, Any]:
-        """The decisions about a model by its ledger, the newest first: `model`, `champion`, `decisions`.
+        """A model by its ledger: `model`, `champion`, `decisions`, the newest first, and `versions` as `list` has them.
 
         Raises:
             LookupError: No product declares the model.
         """
         self.context.sync_champions()
-        name = self.context.model(model).name
+        declared = self.context.model(model)
+        name = declared.name
         ledger = self.context.root.lakehouse.table(name)
         decisions = ledger.scan().sort("sequence", descending=True).collect().to_dicts() if ledger.exists() else []
         for decision in decisions:
             decision["reasons"] = decision["reasons"].split("\n")
             decision["training_tables"] = json.loads(decision["training_tables"] or "{}")
-        return {"model": name, "champion": decisions[0]["champion"] if decisions else None, "decisions": decisions}
+        champion = decisions[0]["champion"] if decisions else None
+        return {"model": name, "champion": champion, "decisions": decisions, "versions": self._versions_of(declared)}
 
     def rollback(self, model: str) -> Any:
         """Make the previous champion the champion again; the change, with `champion` and `champion_before`.

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.cli import models as models_command
+from lakehouse_assets.cli.run import train_and_print
 from lakehouse_assets.client.client import Client
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.tables import table
@@ -129,6 +130,36 @@ def test_a_promotion_of_the_champion_says_that_nothing_is_changed(lake, monkeypa
     assert "is champion already: nothing is changed" in said
     assert lake.table(MODEL).count() == 2
     assert "Version 2 of" in CliRunner().invoke(models_command.models, ["promote", MODEL, "2", "--reason", "try"]).output
+
+
+REASON = "by fold a loss"
+
+
+def outputs(lake: Client, monkeypatch: pytest.MonkeyPatch, *words: str) -> str:
+    monkeypatch.setattr(models_command, "client", lambda: lake)
+    return CliRunner().invoke(models_command.models, list(words), env={"COLUMNS": "80"}, catch_exceptions=False).output
+
+
+def test_the_list_is_at_most_80_characters_wide_and_details_are_in_show(lake, monkeypatch):
+    listed = outputs(lake, monkeypatch, "list")
+    assert listed.splitlines()[0] == MODEL
+    assert listed.splitlines()[1].split() == ["version", "candidate", "aliases", "created", "score"]
+    assert max(map(len, listed.splitlines())) <= 80
+    assert "MeanAbsoluteError 2" in listed
+    assert "2 versions" in listed
+    shown = outputs(lake, monkeypatch, "show", MODEL)
+    assert f"{FEATURES}@1" in shown
+    assert f"{FEATURES}@2" in shown
+    assert [shown.count(f"{word}  ") for word in ("  scores", "  trained on", "  candidate")] == [2, 2, 2]
+
+
+def test_the_reasons_of_the_gate_are_printed_once(lake, capsys):
+    """For the version that did not pass, of which a check warns as well."""
+    assert train_and_print(lake, (MODEL,), force=True) == 0
+    said = capsys.readouterr().out
+    reasons = last_decision(lake)["reasons"]
+    assert [said.count(reason) for reason in reasons] == [1] * len(reasons)
+    assert any(REASON in reason for reason in reasons)
 
 
 @table(FEATURES, contract=Day, kind=Full(), inputs={"days": GOLD})

@@ -231,10 +231,10 @@ def has_champion(model: str, ledger: Table) -> Verdict:
         return Verdict(passed=False, text=f"Model {model} was never trained, so nothing is predicted: `lakehouse train {model}` trains it.")
     if last["champion"] is not None:
         return Verdict(passed=True, text=f"Version {last['champion']} of {model} is champion.", numbers={"champion": str(last["champion"])})
-    reasons = " ".join(last["reasons"].split("\n"))
     return Verdict(
         passed=False,
-        text=f"Model {model} has no champion, so nothing is predicted. The last decision was about version {last['version']}: {reasons} "
+        text=f"Model {model} has no champion, so nothing is predicted. The last decision was about version {last['version']}: "
+        f"{last['decision']}, and `lakehouse models show {model}` says why. "
         f"Train again (`lakehouse train {model} --force`), or promote a version by hand: `lakehouse models promote {model} "
         f"{last['version']} --reason TEXT`.",
     )

@@ -23,7 +23,10 @@ def test_a_table_of_predictions_warns_without_a_champion_and_says_what_to_do(tmp
     assert not demo.step(asset=without).run().promoted
     passed, text = said(demo)
     assert not passed
-    assert text.startswith(f"Model {MODEL} has no champion, so nothing is predicted. The last decision was about version 1: ")
+    assert text.startswith(
+        f"Model {MODEL} has no champion, so nothing is predicted. The last decision was about version 1: kept as challenger, and "
+    )
+    assert f"`lakehouse models show {MODEL}` says why" in text
     assert f"`lakehouse models promote {MODEL} 1 --reason TEXT`" in text
     demo.land(error=30.0, naive_error=1.0, origins=6)
     assert demo.run().champion == 3
