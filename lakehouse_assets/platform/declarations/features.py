@@ -146,10 +146,10 @@ class Revisions(Kind):
         before = inputs.stored.version() if any(source.before is not None for source in seen.sources.values()) else None
         if before is None or not self._begins_version(inputs.stored):
             plan = self._computed.plan_for(inputs, self._with_left_out(inputs)) if self.when_over else self.of.plan(inputs)
-            return replace(plan, note=Before(before, Everything()))
+            return self._of_the_past(replace(plan, note=Before(before, Everything())), inputs)
         restated_unseen = any(source.moved and name not in seen.keys for name, source in seen.dimensions.items())
         changed = Everything() if restated_unseen else self._computed.scope(seen)
-        return replace(self._computed.plan_for(inputs, Everything()), note=Before(before, changed))
+        return self._of_the_past(replace(self._computed.plan_for(inputs, Everything()), note=Before(before, changed)), inputs)
 
     def parts(self, plan: Plan, inputs: Inputs, rows: int) -> list[Plan]:
         """See `Kind.parts`."""
@@ -177,6 +177,20 @@ class Revisions(Kind):
             changed=result.note.changed,
         )
 
+    @property
+    def waits_for(self) -> str:
+        """See `Kind.waits_for`."""
+        return self.on[-1] if self.when_over else ""
+
+    def _of_the_past(self, plan: Plan, inputs: Inputs) -> Plan:
+        """The plan without rows of inputs whose time is still to come: a function that goes on to the newest day would go on to theirs."""
+        if not self.when_over or plan.frames is None:
+            return plan
+        now = datetime.now(UTC)
+        rows = {name: plan.frames[name] for name in inputs.sources}
+        passed = {name: frame.filter(~is_ahead(frame, self.on[-1], now)) for name, frame in rows.items()}
+        return replace(plan, frames={**plan.frames, **passed})
+
     def _with_left_out(self, inputs: Inputs) -> Scope:
         """The scope, with what is after all that the set has: it was left out before, because it was not over."""
         scope = self._computed.scope(inputs)
@@ -197,6 +211,16 @@ class Revisions(Kind):
     def _computed(self) -> ComputedKind:
         assert isinstance(self.of, ComputedKind)  # noqa: S101 see `check`
         return self.of
+
+
+def is_ahead(rows: pl.LazyFrame, time: str, now: datetime) -> pl.Expr:
+    """Whether the time of a row (a date, or a moment in UTC) is after now; false for one without."""
+    dtype = rows.collect_schema()[time]
+    if dtype == pl.Date:
+        return (pl.col(time) > now.date()).fill_null(value=False)
+    if not dtype.is_temporal():
+        return pl.lit(value=False)
+    return (pl.col(time).cast(pl.Datetime("us")).dt.replace_time_zone(None) > now.replace(tzinfo=None)).fill_null(value=False)
 
 
 def _as_consumed(inputs: Inputs) -> Inputs:
@@ -304,7 +328,8 @@ def feature_set(
         defaults: By column, the value for entities of which nothing is known, or nothing that `ttl` still allows.
         known_ahead: Whether rows may be known before their event time, as prices and bookings are. Else such a row stops the run.
         when_over: Whether rows are left out until their event time is over: until something new came after the `known_at` that the function
-            gives. So a day that is landed at noon is no row yet. Needs `Trailing` by the event time.
+            gives. So a day that is landed at noon is no row yet. The function is not given rows whose event time is still to come, and a
+            check warns of them. Needs `Trailing` by the event time.
         partition_by: As for `table`.
         picture: As for `table`.
         owner: As for `table`.

@@ -174,6 +174,11 @@ class Kind(ABC):
         """The columns that tell stored rows apart; none if rows may repeat."""
         return key_columns(contract)
 
+    @property
+    def waits_for(self) -> str:
+        """The column of time until which rows of the inputs are left out; empty if they are not."""
+        return ""
+
     def partition_by(self, declared: tuple[str, ...]) -> tuple[str, ...]:
         """The columns that the table is partitioned by."""
         return declared

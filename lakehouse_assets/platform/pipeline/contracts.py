@@ -5,12 +5,13 @@ What a contract says by itself is in `quality`; which rows a refresh writes is i
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.features import is_ahead
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.quality.contract import (
@@ -34,17 +35,21 @@ from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
 from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets.platform.wording import counted
 
 LOG = platform_tables.CONTRACTS
 SCHEMA = pl.Schema(
     {"table": pl.String(), "fingerprint": pl.String(), "contract": pl.String(), "recorded_at": TIMESTAMP, "run_id": pl.String()}
 )
 DESCRIPTION = "Every contract that a table was ever written under, once."
-FRESHNESS, VOLUME, HAS_CHAMPION = "freshness", "volume", "has_champion"
+FRESHNESS, VOLUME, HAS_CHAMPION, NOT_AHEAD = "freshness", "volume", "has_champion", "not_ahead"
 MONITORS_OF_A_FEED = {VOLUME: "About as many rows came today as on the same weekdays before. It only warns; no row is touched."}
 
 REBUILD = "lakehouse.rebuild"
 """Marks a commit whose rows had all come before."""
+
+# Where the day begins so much earlier than in UTC, it is today already.
+_FIRST_ZONE = timedelta(hours=14)
 
 # Watermarks of a quarantine on tables that its rows were checked against, so that a batch that is done again comes to the same verdicts.
 _CHECKED_AGAINST = "lakehouse.checked-against:"
@@ -206,6 +211,8 @@ def monitored(declaration: TableDeclaration) -> dict[str, str]:
         found[FRESHNESS] = f"The newest {fresh.column} is at most {fresh.within} old. It only warns; no row is touched."
     if declaration.kind.takes_rows and declaration.row_for_row:
         found |= MONITORS_OF_A_FEED
+    if time := declaration.kind.waits_for:
+        found[NOT_AHEAD] = f"No row of what it is made of has a {time} after today: such rows are left out until then. It only warns."
     if model := declaration.scored_by:
         found[HAS_CHAMPION] = f"The model {model} has a champion, which scores. Without one the table gets no rows. It only warns."
     return found
@@ -219,9 +226,33 @@ def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) ->
         found[FRESHNESS] = freshness(fresh, newest_value(table, fresh.column), now)
     if VOLUME in wanted:
         found[VOLUME] = usual_volume(table, lakehouse, now)
+    if NOT_AHEAD in wanted:
+        found[NOT_AHEAD] = not_ahead(declaration.kind.waits_for, [lakehouse.table(name) for name in declaration.inputs.values()], now)
     if HAS_CHAMPION in wanted:
         found[HAS_CHAMPION] = has_champion(declaration.scored_by, lakehouse.table(declaration.scored_by))
     return found
+
+
+def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
+    """Whether tables have rows whose time is still to come, how many, and the latest one.
+
+    Args:
+        time: The column, a date or a moment in UTC.
+        tables: The tables.
+        now: The moment to judge at (UTC).
+    """
+    ahead = []
+    for table in tables:
+        if not table.exists():
+            continue
+        rows = table.scan()
+        later = rows.filter(is_ahead(rows, time, now + _FIRST_ZONE))
+        count, latest = later.select(count=pl.len(), latest=pl.col(time).max()).collect(engine="streaming").row(0)
+        if count:
+            came = f"{counted(count, 'row')} of {table.name} {'has' if count == 1 else 'have'} a {time} after today, the latest {latest}"
+            shown = f"`lakehouse show {table.name} --where \"{time} > '{now.date()}'\"`"
+            ahead.append(f"{came}: left out until then, see {shown}")
+    return Verdict(passed=not ahead, text="; ".join(ahead) + "." if ahead else f"No {time} is after today.")
 
 
 def has_champion(model: str, ledger: Table) -> Verdict:

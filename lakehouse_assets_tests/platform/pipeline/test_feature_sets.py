@@ -247,6 +247,31 @@ def test_a_day_that_is_landed_at_noon_is_left_out_until_something_came_after_its
     assert shop.rows.filter(day=FIRST + timedelta(days=3))[KNOWN_AT_ASSUMED].all()
 
 
+def to_the_newest_day(sales: pl.LazyFrame) -> pl.LazyFrame:
+    """A row for each day up to the newest one, as a series has it."""
+    days = sales.select(pl.date_ranges(pl.col("day").min(), pl.col("day").max()).alias("day").explode())
+    found = sums(sales).select("part", "day", "amount")
+    filled = (
+        sales.select("part").unique().join(days, how="cross").join(found, on=KEY, how="left").with_columns(pl.col("amount").fill_null(0))
+    )
+    return filled.with_columns(known_at=pl.col("day").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1))
+
+
+def test_a_function_that_waits_is_not_given_what_is_still_to_come(shop, monkeypatch):
+    monkeypatch.setattr("lakehouse_assets.platform.declarations.features.datetime", Clock)
+    monkeypatch.setattr(Clock, "at", datetime(2024, 3, 1, 12, tzinfo=UTC))
+    over = declared(Trailing("day", timedelta(days=366)), function=to_the_newest_day, when_over=True)
+    shop.put(s1=("a", 0, 5), s2=("a", 2, 6), s3=("a", 90, 1))
+    shop.run(over)
+    assert shop.known() == {("a", 0): 5, ("a", 1): 0, ("a", 2): 6}
+    # Once its day is over and something came, it is a day like any other.
+    monkeypatch.setattr(Clock, "at", datetime(2024, 4, 2, 12, tzinfo=UTC))
+    shop.put(s4=("a", 91, 2))
+    shop.run(over)
+    assert {day: amount for (_, day), amount in shop.known().items() if amount} == {0: 5, 2: 6, 90: 1, 91: 2}
+    assert len(shop.known()) == 92
+
+
 def test_what_is_not_over_can_wait_in_a_tail_only():
     with pytest.raises(DeclarationError, match=r"when_over=True needs kind=Trailing\('day', …\).*ByKey does not"):
         declared(ByKey("part"), when_over=True)
