@@ -20,6 +20,7 @@ from lakehouse_assets.platform.storage.commit import Commit, Written
 from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -322,8 +323,19 @@ def require_every_input_has(table: "TableDeclaration", columns: Iterable[str], s
             if schema[name] != table.schema[name]:
                 raise DeclarationError(
                     f"{table.name}: {kind} goes by the column {name!r}, which is {schema[name]} in the input {parameter} ({source}) and "
-                    f"{table.schema[name]} in the contract. Give both one type"
+                    f"{table.schema[name]} in the contract. {_one_type(name, schema[name], table.schema[name])}"
                 )
+
+
+def _one_type(name: str, given: pl.DataType, wanted: pl.DataType) -> str:
+    if given == pl.Date and wanted == TIMESTAMP:
+        return f"Give the input a column of moments: {moment_of_date(name)} is the end of a day, when all of it is known"
+    return "Give both one type"
+
+
+def moment_of_date(name: str) -> str:
+    """How a column of dates becomes one of moments, as source."""
+    return f'`pl.col("{name}").cast(pl.Datetime("us", "UTC")) + pl.duration(days=1)`'
 
 
 def require_key(table: "TableDeclaration", keys: Sequence[Sequence[str]]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.kind import moment_of_date
 from lakehouse_assets.platform.features.rolling import LARGEST
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -98,10 +99,18 @@ class Windows:
         Returns:
             One row for each entity and time, with `known_at`, which is that time. Counts and sums are 0 where a window has no event, the
             others are null.
+
+        Raises:
+            ValueError: The time is a date.
         """
         used = [name for name in self.values if name != EVERY_EVENT]
         key = [*self.entity, self.time]
         schema = events.collect_schema()
+        if schema[self.time] == pl.Date:
+            raise ValueError(
+                f"windows are of moments, and {self.time} is a date: give the table of events a column of moments and name it as time=, as "
+                f"{moment_of_date(self.time)}, which is the end of the day; with every= its beginning, without the duration"
+            )
         counted = events if where is None else events.filter(where)
         rows = counted.select(*key, *(_finite(name, schema) for name in used)).drop_nulls(key)
         closed = "right"

@@ -57,7 +57,7 @@ def window_features(
         name: `product.features.name`.
         of: The table of events.
         entity: Its columns that identify what the features are about: texts, unless `types` says otherwise.
-        time: Its column of timestamps.
+        time: Its column of timestamps. A date is refused: make it the end of its day, or the beginning if there is `every`.
         windows: Lengths, as `("1h", "1d", "30d")`: minutes (m), hours, days, weeks (w).
         values: By column, what is worked out: count, distinct, sum, mean, std, min, max, first, last. `"*"` stands for the events
             themselves, which can be counted. The columns are named `amount_sum_30d`, and `count_30d` for `"*"`.

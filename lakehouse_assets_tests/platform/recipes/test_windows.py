@@ -1,9 +1,10 @@
 """Statistics over windows of time: right by an oracle, the same however the facts came, and refused where they cannot be meant."""
 
 import os
+import re
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from statistics import stdev
 from typing import Any
 
@@ -13,9 +14,14 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.kind import moment_of_date
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.features.windows import Windows
 from lakehouse_assets.platform.pipeline.refresh import Refresh
+from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets.platform.recipes.windows import window_features
 from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.known_at import as_known
@@ -210,3 +216,31 @@ def test_amounts_of_any_size_are_added_up(amount):
     assert found["amount_sum_2h"].to_list() == pytest.approx([amount, amount, 2 * amount])
     assert found["amount_mean_2h"].to_list() == pytest.approx([amount, amount / 2, amount * 2 / 3])
     assert all(value is None or value > 0 for value in found["amount_std_2h"])
+
+
+class Paid(Contract):
+    """A payment of a day."""
+
+    id: int = column(key=True)
+    card: str
+    paid_at: date
+    amount: float
+    device: str
+
+
+@pytest.mark.parametrize("every", [None, "2h"])
+def test_a_date_is_refused_with_the_expression_that_makes_it_a_moment(tmp_path, every):
+    said = r"`pl\.col\(\"paid_at\"\)\.cast\(pl\.Datetime\(\"us\", \"UTC\"\)\) \+ pl\.duration\(days=1\)`"
+    source = table(PAYMENTS, contract=Paid, kind=Full(), inputs={"rows": "shop.bronze.payments"})(lambda rows: rows)
+    with pytest.raises(DeclarationError, match=rf"{CARDS}: .*'paid_at', which is Date in the input events \({PAYMENTS}\).*{said}"):
+        Catalog((source, cards(every)), frozenset({"shop.bronze.payments"}))
+    # Of a table whose columns are not declared it is said when it runs.
+    lakehouse = Lakehouse(str(tmp_path))
+    rows = frame({1: ("a", 0, 1.0, "x")}).with_columns(pl.col("paid_at").dt.date())
+    lakehouse.table(PAYMENTS).create(rows.schema)
+    lakehouse.table(PAYMENTS).append(rows)
+    with pytest.raises(Exception, match=rf"windows are of moments, and paid_at is a date: .*{said}"):
+        Refresh(cards(every), lakehouse, "run").run()
+    # As the message says, it works.
+    moments = rows.with_columns(eval(re.search("`(.*)`", moment_of_date("paid_at"))[1]).alias("paid_at"))
+    assert cards(every).function(moments.lazy()).collect().height == (1 if every is None else 0)
