@@ -60,6 +60,7 @@ def test_assets_say_what_they_are(graph):
 def test_every_column_of_every_asset_is_described(graph):
     for key in graph.get_all_asset_keys():
         schema = graph.get(key).metadata["dagster/column_schema"]
+        assert schema.columns, key
         assert [column.name for column in schema.columns if not column.description] == [], key
 
 

@@ -162,8 +162,10 @@ class Leakage:
         if LABEL_KNOWN_AT not in rows.columns or not rows.height:
             return []
         early = int((rows[LABEL_KNOWN_AT] < _until(rows[at])).sum())
-        said = f"the target of {counted(early, 'row')} was known before {at}, when it is predicted"
-        said += f": there is nothing to predict, or {at} is wrong" if early else ""
+        said = f"no target was known before {at}, when it is predicted"
+        if early:
+            when = f"was known before {at}, when it is predicted"
+            said = f"the target of {counted(early, 'row')} {when}: there is nothing to predict, or {at} is wrong"
         return [Finding("early", _level(early / rows.height, self.limits.early), "", early / rows.height, said)]
 
     def _answers(self, rules: list[Rule], task: Task) -> list[Finding]:

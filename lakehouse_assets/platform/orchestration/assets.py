@@ -28,6 +28,7 @@ from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, freshness_of
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.wording import counted
 
 # Layers that people read are refreshed daily by default.
@@ -200,7 +201,7 @@ def _quarantine(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
 
 def _model(asset: ModelDeclaration, tables: str) -> dg.AssetsDefinition:
     code = versions.of_model(asset)
-    described = columns.described(asset.schema, columns.OF_LEDGER)
+    described = columns.described(LEDGER_SCHEMA, columns.OF_LEDGER)
     spec = _spec(asset, code, tables, deps=asset.sources(), metadata=described, stored_as="mlflow")
     key = spec.key
 

@@ -300,7 +300,7 @@ def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Ma
 
 def of_model(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """That the newest version passed the gate, and that nothing gives the target away in what it learnt from."""
-    gate = "The newest version beats every baseline, and the champion if there is one."
+    gate = "The newest version passed the gate: better than baselines and champion, or, trained again on newer data, not worse."
     leakage = "No column of the training set is the target, or names rows or times. Above its limit the gate refuses the model."
     return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in ((GATE_CHECK, gate), (LEAKAGE_CHECK, leakage))]
 
@@ -325,5 +325,6 @@ def model(key: dg.AssetKey, result: ModelStepResult) -> Iterator[dg.AssetCheckRe
         metadata={
             "champion": f"version {result.champion}" if result.champion else "no champion yet",
             "newest_decision": f"version {result.version}" if result.version else "nothing was decided yet",
+            "reasons": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in result.reasons)),
         },
     )

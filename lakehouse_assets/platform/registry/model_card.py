@@ -16,6 +16,8 @@ EXPERIMENTS: Final = f"/#/experiments{_TRAINING}"
 """Of MLflow's web server: the trainings of all models."""
 _DECISION: Final = "\n\n### Decision\n\n"
 _MOST_METRICS: Final = 12
+_ROOM: Final = "&nbsp;" * 4
+_RULE: Final = frozenset("|-: ")
 
 
 def model_page(name: str, version: int | None = None) -> str:
@@ -38,7 +40,7 @@ def version_text(training: "TrainingRun") -> str:
     origin = f"\n\nDagster: asset `{asset}` (page `/assets/{asset}`), run `{training.orchestrator_run}`." if training.asset else ""
     about = f"{training.description}\n\nOwner: {training.owner}. " if training.description else ""
     card = f"\n\n{training.card}" if training.card else ""
-    return (
+    return _spaced(
         f"{about}{made}{origin}{card}\n\n### Data\n\n| table | version | rows |\n| --- | --- | --- |\n{tables}"
         f"\n\n### Metrics\n\n| metric | value |\n| --- | --- |\n{metrics}"
     )
@@ -47,4 +49,11 @@ def version_text(training: "TrainingRun") -> str:
 def with_decision(text: str, decision: str, reasons: Sequence[str], table: str = "") -> str:
     """A card with what was decided about the version last, and why, and perhaps a table of what was compared."""
     said = f"**{decision}**\n\n" + "\n".join(f"- {reason}" for reason in reasons)
-    return text.split(_DECISION, maxsplit=1)[0] + _DECISION + said + (f"\n\n{table}" if table else "")
+    return text.split(_DECISION, maxsplit=1)[0] + _DECISION + said + (_spaced(f"\n\n{table}") if table else "")
+
+
+def _spaced(text: str) -> str:
+    """Markdown whose tables have room between their columns: MLflow's pages draw cells without any."""
+    return "\n".join(
+        line.replace(" | ", f"{_ROOM} | ") if line.startswith("| ") and not set(line) <= _RULE else line for line in text.split("\n")
+    )
