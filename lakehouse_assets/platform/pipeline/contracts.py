@@ -250,7 +250,7 @@ def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
         count, latest = later.select(count=pl.len(), latest=pl.col(time).max()).collect(engine="streaming").row(0)
         if count:
             came = f"{counted(count, 'row')} of {table.name} {'has' if count == 1 else 'have'} a {time} after today, the latest {latest}"
-            shown = f"`lakehouse show {table.name} --where \"{time} > '{now.date()}'\"`"
+            shown = f"`lakehouse show {table.name} --where \"{time} > date '{now.date()}'\"`"
             ahead.append(f"{came}: left out until then, see {shown}")
     return Verdict(passed=not ahead, text="; ".join(ahead) + "." if ahead else f"No {time} is after today.")
 

@@ -59,7 +59,9 @@ def test_the_rows_that_are_left_out_are_told_with_their_number_and_the_latest_da
     passed, text = said(now)
     assert not passed
     assert text.startswith(f"2 rows of {SOURCE} have a date after today, the latest {latest}: left out until then, see ")
-    assert text.endswith(f"`lakehouse show {SOURCE} --where \"date > '{now.date()}'\"`.")
+    assert text.endswith(f"`lakehouse show {SOURCE} --where \"date > date '{now.date()}'\"`.")
+    condition = text.partition('--where "')[2].rpartition('"')[0]
+    assert root.lakehouse.table(SOURCE).scan().filter(pl.sql_expr(condition)).collect().height == 2
     assert said(now + timedelta(days=42))[1].startswith(f"1 row of {SOURCE} has a date after today")
     assert said(now + timedelta(days=45)) == (True, "No date is after today.")
 
