@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,9 @@ from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.features import Features
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
+from lakehouse_assets.client.operating import Operating
 from lakehouse_assets.client.quarantine import Quarantine
-from lakehouse_assets.client.restores import PlannedLastGood, PlannedRestore, plan_last_good, plan_restore
+from lakehouse_assets.client.running import Running
 from lakehouse_assets.client.runs import Runs
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.governance.reader import to_stderr
@@ -24,7 +24,6 @@ from lakehouse_assets.settings import Settings, parse_location
 if TYPE_CHECKING:
     from lakehouse_assets.client.automl import AutoMl
     from lakehouse_assets.platform.declarations.base import Declaration
-    from lakehouse_assets.platform.orchestration.run import Outcome
     from lakehouse_assets.scaffold.new import NewProduct
 
 
@@ -53,10 +52,8 @@ def open_lakehouse(
 
 
 @dataclass(frozen=True)
-class Client:
-    """A lakehouse that was opened with `open_lakehouse`."""
-
-    context: Context
+class Client(Running, Operating):
+    """A lakehouse that was opened with `open_lakehouse`. It runs and trains as `Running` says, and is operated as `Operating` says."""
 
     @property
     def settings(self) -> Settings:
@@ -262,172 +259,3 @@ class Client:
         from lakehouse_assets.client.automl import automl
 
         return automl(self.context, self.table(table), target, time, entity, minutes, trials, without, keep, settled, into, name)
-
-    def pending(self) -> dict[str, str]:
-        """The tables that the next run would bring up to date, each with the reason."""
-        from lakehouse_assets.platform.operations.pending import pending
-
-        return pending(self.context.root, self.context.declarations)
-
-    def untrained(self) -> dict[str, str]:
-        """The models that the next training would train, each with the reason."""
-        from lakehouse_assets.platform.operations.pending import untrained
-
-        return untrained(self.context.root, self.context.models)
-
-    def without_champion(self) -> list[str]:
-        """The models that have no champion although their features are there, so that nothing is predicted, by their ledgers."""
-        from lakehouse_assets.platform.operations.pending import without_champion
-
-        return without_champion(self.context.root, self.context.models)
-
-    def with_changed_function(self) -> list[str]:
-        """The tables with rows that their functions computed before they were changed: a full refresh computes them again."""
-        from lakehouse_assets.platform.operations.pending import with_changed_function
-
-        return with_changed_function(self.context.root, self.context.declarations)
-
-    def forgotten_products(self) -> str:
-        """What to do where `LAKEHOUSE_PRODUCTS` is not set in a root that was run with it; empty elsewhere."""
-        from lakehouse_assets.client.execution import forgotten_products
-
-        return forgotten_products(self.context)
-
-    def nothing_landed(self) -> bool:
-        """Whether there are feeds, and no file of any of them has ever landed, so that a run has nothing to read."""
-        from lakehouse_assets.platform.operations.pending import nothing_landed
-
-        return nothing_landed(self.context.root, self.context.declarations)
-
-    def run(
-        self,
-        selection: Iterable[str] = (),
-        *,
-        full_refresh: bool = False,
-        partition: str | None = None,
-        on_progress: "Callable[[Outcome], None]" = lambda _: None,
-    ) -> "Outcome | None":
-        """Bring all tables, or a selection, up to date. No model is trained: see `train`. Imports Dagster.
-
-        Args:
-            selection: Tables by name and Dagster's selections, as in `["sales.silver.invoice_lines+", "group:sales"]`; none: all. Models
-                among them are left out.
-            full_refresh: Recompute the tables from all rows of their sources.
-            partition: Compute this partition of the selected tables again (kind `ByPartition`), as "2026-01" or "2026-01-31", or of plain
-                assets that have partitions (`@dg.asset(partitions_def=…)`); only these are run then.
-            on_progress: Called several times a second with the outcome so far.
-
-        Returns:
-            What became of each table; None if nothing was selected, and everything is up to date or no file has landed yet.
-
-        Raises:
-            ValueError: The selection cannot be understood, nothing matches it, or it names models alone.
-        """
-        from lakehouse_assets.client.execution import run
-
-        return run(self.context, selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
-
-    def train(
-        self, models: Iterable[str] = (), *, force: bool = False, on_progress: "Callable[[Outcome], None]" = lambda _: None
-    ) -> "Outcome | None":
-        """Train models whose features have changed since their last training, let the gate decide, and score again. Imports Dagster.
-
-        Args:
-            models: Names; none: all.
-            force: Train also where no feature has changed, as after a change of the code.
-            on_progress: As for `run`.
-
-        Returns:
-            What became of each model and of what its champion predicts; None if nothing has changed.
-
-        Raises:
-            LookupError: No product declares a model of that name, there is no model, or the features of one do not exist yet.
-            ValueError: The function of its features was changed, and they have rows from before: a full refresh comes first. Where no
-                model was named, the others are trained, and the outcome warns of it.
-        """
-        from lakehouse_assets.client.execution import train
-
-        return train(self.context, models, force=force, on_progress=on_progress)
-
-    def restore(
-        self, table: str | None = None, *, version: int | None = None, at: datetime | None = None, run: str | None = None
-    ) -> PlannedRestore:
-        """Plan to bring a table and its quarantine back to a version or a moment, or all tables that a run wrote to before it.
-
-        Nothing is done before `carry_out()` of the plan.
-
-        Raises:
-            ValueError: It cannot be restored; the text says why and what to do.
-            NoSuchVersion: That version does not exist (any more).
-        """
-        return plan_restore(self.context, table, version, at, run)
-
-    def restore_last_good(self, table: str | None = None) -> PlannedLastGood:
-        """Plan to bring damaged tables, or one of them, back to their last good versions, as after a power failure.
-
-        Nothing is done before `carry_out()` of the plan.
-
-        Raises:
-            ValueError: The table is intact.
-        """
-        return plan_last_good(self.context, table)
-
-    # --- operations
-
-    def doctor(self, on_progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-        """What is wrong or worth knowing, worst first, each with what to do.
-
-        Args:
-            on_progress: Called with the name of each table that something was found about.
-        """
-        from lakehouse_assets.client.health import doctor
-
-        return doctor(self.context, on_progress)
-
-    def maintenance(
-        self, tables: Sequence[str] = (), *, dry_run: bool = False, on_progress: Callable[[str], None] = lambda _: None
-    ) -> list[dict[str, Any]]:
-        """Compact, checkpoint and vacuum all tables, or these with their quarantines, where that is needed.
-
-        Args:
-            tables: Names; none: all.
-            dry_run: Only say what would be done.
-            on_progress: Called with the name of each table that is done.
-
-        Returns:
-            One entry a table. `why_not` says why a table could not be maintained.
-
-        Raises:
-            LookupError: There is no such table.
-        """
-        from lakehouse_assets.client.health import maintenance
-
-        return maintenance(self.context, tables, dry_run=dry_run, on_progress=on_progress)
-
-    def serve(
-        self,
-        say: Callable[[str], None],
-        *,
-        host: str | None = None,
-        port: int | None = None,
-        mlflow_port: int | None = None,
-        mlflow: bool = True,
-        open_browser: bool = False,
-    ) -> int:
-        """Serve the Dagster web UI with its daemon, and the MLflow UI, until interrupted; the exit code. Imports Dagster.
-
-        Args:
-            say: Told what happens, in lines.
-            host: In place of LAKEHOUSE_HOST.
-            port: Of the web UI, in place of LAKEHOUSE_WEB_PORT.
-            mlflow_port: In place of LAKEHOUSE_MLFLOW_PORT.
-            mlflow: Whether to serve the MLflow UI as well.
-            open_browser: Whether to open the web UI.
-        """
-        from lakehouse_assets.platform.orchestration.serve import serve
-
-        own = self.settings
-        settings = dataclasses.replace(
-            own, host=host or own.host, web_port=port or own.web_port, mlflow_port=mlflow_port or own.mlflow_port
-        )
-        return serve(settings, say, mlflow=mlflow, open_browser=open_browser)
