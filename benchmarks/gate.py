@@ -30,7 +30,7 @@ from benchmarks.measure import RESULTS, keep
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.modelling.gate.comparison import Test, sign_flip
 from lakehouse_assets.platform.modelling.gate.decision import decide
-from lakehouse_assets.platform.modelling.gate.guards import leakage_guard
+from lakehouse_assets.platform.modelling.gate.guards import Guard
 from lakehouse_assets.platform.modelling.gate.newest import NewestWindow, Shift
 from lakehouse_assets.platform.modelling.gate.shadow import evidence
 
@@ -230,7 +230,7 @@ def cheats(backtests: Mapping[str, list[float]], draws: int) -> dict[str, float]
     baseline = {"naive": np.array(backtests["seasonal_naive"])}
     random = np.random.default_rng(0)
     found = {"the rule itself": 0, "the rule with noise of 4 %": 0, "a leak": 0}
-    leak = leakage_guard({"refunded_at": 0.999}, most=0.95)
+    leak = Guard(name="leakage", value=0.999, high=0.95, meaning="refunded_at alone nearly determines the target")
     for name in found:
         for _ in range(draws if "noise" in name else 1):
             challenger = {

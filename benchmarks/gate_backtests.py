@@ -32,7 +32,7 @@ from lakehouse_assets.platform.modelling.forecasting.series import DAY, VALUE
 from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
 from lakehouse_assets.platform.modelling.forecasting.training import forecast, rows_from, train
 from lakehouse_assets.platform.modelling.gate.newest import NewestWindow, newest_window
-from lakehouse_assets.platform.modelling.metrics import wape
+from lakehouse_assets.platform.modelling.metrics import Wape
 from lakehouse_assets.products.revenue_forecast.forecast import revenue
 
 RESULT = RESULTS / "gate_backtests.json"
@@ -188,7 +188,7 @@ def _window(
     actual = days.select("product_group", pl.col("day").alias(DAY), pl.col("net").alias("actual"))
 
     def loss(forecasts: pl.DataFrame, name: str) -> float:
-        return float(forecasts.join(actual, on=SERIES.key).select(wape("actual", name)).item())
+        return Wape(name).score(forecasts.join(actual, on=SERIES.key))
 
     rows = rows_from(features, SERIES, [start])
     averages = rows.select(SERIES.key).with_columns(_averages(days, rows, start))

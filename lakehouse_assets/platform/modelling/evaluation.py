@@ -104,10 +104,6 @@ class Evaluation:
             self._known[what] = work()
         return self._known[what]
 
-    def renamed(self, candidate: str, name: str) -> "Evaluation":
-        """The rows of one candidate alone, under another name."""
-        return Evaluation(self.of(candidate).with_columns(pl.lit(name).alias(CANDIDATE)), self.slices, self.grid)
-
 
 @dataclass(frozen=True)
 class Candidates:

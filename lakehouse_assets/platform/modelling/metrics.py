@@ -24,7 +24,7 @@ from lakehouse_assets.platform.modelling.metric_inputs import (
     over_classes,
     weighted_mean,
 )
-from lakehouse_assets.platform.modelling.targets import quantile_name
+from lakehouse_assets.platform.modelling.quantile import quantile_name
 
 _LEAST_PROBABILITY: Final = 1e-15
 
@@ -360,19 +360,3 @@ class Cost(_ByClass, _Metric):
         held = p > self.threshold if self.threshold is not None else p * missed > (1 - p) * false_alarm
         cost = np.where(came[:, 1] == 1, np.where(held, 0.0, missed), np.where(held, false_alarm, 0.0))
         return weighted_mean(np.where(np.isnan(p), NAN, cost), weight)
-
-
-def wape(actual: str, forecast: str) -> pl.Expr:
-    """Weighted absolute percentage error: the sum of absolute errors over the sum of absolute outcomes (0.1 is 10 %)."""
-    return ((pl.col(actual) - pl.col(forecast)).abs().sum() / pl.col(actual).abs().sum()).alias(forecast)
-
-
-def pinball(actual: str, forecast: str, quantile: float) -> pl.Expr:
-    """Mean pinball loss of a forecast quantile, in the unit of the outcome; least for the true quantile."""
-    error = pl.col(actual) - pl.col(forecast)
-    return pl.max_horizontal(quantile * error, (quantile - 1) * error).mean().alias(forecast)
-
-
-def coverage(actual: str, lower: str, upper: str) -> pl.Expr:
-    """Share of outcomes in the band, its edges included."""
-    return pl.col(actual).is_between(lower, upper).mean().alias("coverage")

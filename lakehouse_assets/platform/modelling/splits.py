@@ -65,7 +65,7 @@ class RollingOrigins:
 
     def _usable(self, examples: pl.DataFrame, at: str) -> list[date]:
         """The origins whose outcomes are all known, and that have something to learn from, in order."""
-        end = _moment(at, pl.Date())
+        end = moment(at, pl.Date())
         if self.ahead in examples.columns:
             complete = pl.col(self.ahead).max() >= self.horizon
         else:
@@ -212,8 +212,8 @@ def _periods(  # noqa: PLR0917
     examples: pl.DataFrame, at: str, every: timedelta, count: int, gap: timedelta, also: Sequence[str]
 ) -> list[Fold]:
     """Folds by consecutive periods, the last of which ends with the newest example. Times are whole seconds, as the names tell them."""
-    moment = _moment(at, examples.schema[at])
-    first, last = examples.select(first=moment.min(), last=moment.max()).row(0)
+    when = moment(at, examples.schema[at])
+    first, last = examples.select(first=when.min(), last=when.max()).row(0)
     if last is None:
         raise NotEnoughData(f"there is no example: a test needs examples of more than {every + gap}")
     last += timedelta(microseconds=-last.microsecond % 1_000_000)
@@ -223,8 +223,8 @@ def _periods(  # noqa: PLR0917
     for start in sorted(starts):
         fold = Fold(
             _name(start),
-            train=(moment <= start - gap) & (pl.col(LABEL_KNOWN_AT) <= start),
-            test=moment.is_between(start, start + every, closed="right"),
+            train=(when <= start - gap) & (pl.col(LABEL_KNOWN_AT) <= start),
+            test=when.is_between(start, start + every, closed="right"),
             known_until=start,
         )
         if all(examples.select(train=fold.train.any(), test=fold.test.any()).row(0)):
@@ -256,7 +256,7 @@ def _by_position(position: pl.Expr, cuts: Sequence[Sequence[int]], stratum: pl.E
     return folds
 
 
-def _moment(at: str, dtype: pl.DataType) -> pl.Expr:
+def moment(at: str, dtype: pl.DataType) -> pl.Expr:
     """The time (UTC) of a time of prediction: the end of a date."""
     if dtype == pl.Date:
         return pl.col(at).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + _DAY

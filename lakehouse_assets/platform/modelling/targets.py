@@ -134,11 +134,6 @@ def is_text(dtype: pl.DataType) -> bool:
     return dtype == pl.String or isinstance(dtype, pl.Enum | pl.Categorical)
 
 
-def quantile_name(quantile: float) -> str:
-    """The column of a quantile: `p10` for 0.1, `p97.5` for 0.975."""
-    return f"p{100 * quantile:g}"
-
-
 def class_text(value: Any) -> str:
     """A class as a part of a column's name: `true`, `2`, `gold`."""
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,13 +11,12 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Fold, NotEnoughData
-from lakehouse_assets.platform.modelling.splits import RollingTime
+from lakehouse_assets.platform.modelling.splits import RollingTime, moment
 from lakehouse_assets.platform.wording import counted
 
 _LENGTHS: Final = tuple(
     timedelta(minutes=minutes) for minutes in (1, 5, 15, 30, 60, 180, 360, 720)
 ) + tuple(timedelta(days=days) for days in (1, 2, 4, 7, 14, 28, 56, 112, 182, 364))  # fmt: skip
-_UTC: Final = pl.Datetime("us", "UTC")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +52,3 @@ class TimeFolds:
                 f"{self.least} periods needs at least {2 * self.least * _LENGTHS[0]} between the two"
             )
         return RollingTime(every=fitting[-1], count=self.most).folds(examples, at=at, also=also)
-
-
-def moment(at: str, dtype: pl.DataType) -> pl.Expr:
-    """The time (UTC) of a time of prediction."""
-    if dtype == pl.Date:  # its end counts
-        return pl.col(at).cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + timedelta(days=1)
-    return pl.col(at).cast(_UTC)

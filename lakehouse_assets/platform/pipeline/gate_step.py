@@ -7,7 +7,6 @@ import math
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import fsum
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -23,6 +22,8 @@ from lakehouse_assets.platform.modelling.gate.decision import decide, question_o
 from lakehouse_assets.platform.modelling.gate.guards import Guard, plain_name
 from lakehouse_assets.platform.modelling.gate.newest import NewestWindow, newest_window
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
+from lakehouse_assets.platform.modelling.metric_inputs import MEANS
+from lakehouse_assets.platform.modelling.metrics import Bias
 from lakehouse_assets.platform.modelling.predictors import save_predictor
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
 from lakehouse_assets.platform.pipeline.model_training import Challenger, ModelTraining, scores_of
@@ -31,7 +32,6 @@ from lakehouse_assets.platform.pipeline.shadow import CalledBack
 _MOST_PROFILED: Final = 100_000
 _LATENCY_CALLS: Final = 20
 _QUANTILE: Final = r"^p\d+(\.\d+)?$"
-_CENTRES: Final = ("mean", "prediction", "p50")
 _BESIDE_CHAMPION: Final = "model on the champion's rows"
 
 
@@ -142,11 +142,9 @@ class GateStep:
         """Values for the guards that the rule names; what cannot be measured is left out, and does not pass."""
         rows, wanted = self.evaluation.of(MODEL), {plain_name(name) for name in self.asset.gate.guards}
         found = dict(scores_of(self.evaluation, self.asset, MODEL))
-        centre = next((name for name in _CENTRES if name in rows.columns), None)
         quantiles = sorted(rows.select(pl.col(_QUANTILE)).columns, key=lambda name: float(name[1:]))
-        if centre is not None:
-            total = fsum(rows[ACTUAL].cast(pl.Float64).to_list())
-            found["bias"] = fsum(rows[centre].to_list()) / total - 1 if total else float("nan")
+        if not {*MEANS}.isdisjoint(rows.columns):
+            found["bias"] = Bias().score(rows)
         if len(quantiles) > 1:
             found["coverage"] = rows.select(pl.col(ACTUAL).is_between(quantiles[0], quantiles[-1]).mean()).item()
         if plain_name("size_mb") in wanted:

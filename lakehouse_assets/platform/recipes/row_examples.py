@@ -14,7 +14,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, NotEnoughData, Read
 from lakehouse_assets.platform.features.point_in_time import Joined
 from lakehouse_assets.platform.features.training_set import LabelledExamples
-from lakehouse_assets.platform.modelling.time_folds import moment
+from lakehouse_assets.platform.modelling.splits import moment
 from lakehouse_assets.platform.quality.contract import schema_of
 from lakehouse_assets.platform.storage.known_at import IS_RETRACTED, KNOWN_AT, KNOWN_AT_ASSUMED, of_version
 from lakehouse_assets.platform.wording import listed

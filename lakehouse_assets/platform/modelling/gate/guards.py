@@ -65,17 +65,3 @@ def within(limits: Mapping[str, Limits], measured: Mapping[str, float]) -> tuple
 def plain_name(name: str) -> str:
     """What a guard and a measured value are matched by: `calibration_error`, `Calibration error` and `CalibrationError` are one."""
     return name.casefold().replace(" ", "").replace("_", "")
-
-
-def leakage_guard(strength: Mapping[str, float], *, most: float) -> Guard:
-    """The verdict of a leakage report as a guard: no input may determine the target alone.
-
-    Args:
-        strength: For each input how well it alone tells the target: 0 not at all, 1 fully.
-        most: The largest strength that is believed.
-    """
-    leaks = sorted(name for name, value in strength.items() if not value <= most)
-    meaning = (
-        f"{', '.join(leaks)} alone nearly {'determines' if len(leaks) == 1 else 'determine'} the target, so the model may only know a leak"
-    )
-    return Guard(name="leakage", value=max(strength.values(), default=0.0), high=most, meaning=meaning if leaks else "")

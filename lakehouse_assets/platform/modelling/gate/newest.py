@@ -14,8 +14,10 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.gates import NewestLimits
 from lakehouse_assets.platform.modelling.gate.guards import Guard
+from lakehouse_assets.platform.modelling.metric_inputs import MEANS
+from lakehouse_assets.platform.modelling.targets import PROBABILITY
 
-_CENTRES = ("mean", "prediction", "probability", "p50")
+_CENTRES = (*MEANS, PROBABILITY)
 _CLASS = "probability_"
 _QUANTILE = r"^p\d+(\.\d+)?$"
 _MOST_NULLS = 0.1

@@ -19,7 +19,8 @@ from lakehouse_assets.platform.modelling.costs import Costs, cheapest_threshold
 from lakehouse_assets.platform.modelling.encoding import Encoding, encoding_of
 from lakehouse_assets.platform.modelling.learners.boosted import MEAN, Band, Boosted
 from lakehouse_assets.platform.modelling.learners.prepared import Prepared, prepare
-from lakehouse_assets.platform.modelling.targets import PREDICTION, PROBABILITY, Kind, quantile_name
+from lakehouse_assets.platform.modelling.quantile import quantile_name
+from lakehouse_assets.platform.modelling.targets import PREDICTION, PROBABILITY, Kind
 
 if TYPE_CHECKING:
     import lightgbm

@@ -17,7 +17,7 @@ from lakehouse_assets.platform.modelling.forecasting.direct import DirectForecas
 from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
 from lakehouse_assets.platform.modelling.forecasting.plain import plain_forecasts
 from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
-from lakehouse_assets.platform.modelling.metrics import coverage, wape
+from lakehouse_assets.platform.modelling.metrics import Coverage, Wape
 from lakehouse_assets.platform.modelling.predictors import load_predictor, save_predictor
 from lakehouse_assets.platform.modelling.splits import RollingOrigins
 from lakehouse_assets_tests.platform.modelling.forecasting.shop import FIRST, LEVELS, SERIES, sales
@@ -153,9 +153,9 @@ def test_a_backtest_holds_model_and_baselines_against_the_outcome():
     tested = backtest(FEATURES, SUMMER, LEARNER)
     assert tested["origin"].unique().sort().to_list() == SUMMER
     assert tested.height == 3 * 28 * len(LEVELS)
-    score = tested.select(wape("actual", "p50"), wape("actual", "seasonal_naive"), wape("actual", "seasonal_window_average"))
-    assert score["p50"].item() < score["seasonal_window_average"].item() < score["seasonal_naive"].item()
-    assert 0.7 < tested.select(coverage("actual", "p10", "p90")).item() < 0.95
+    model, average, naive = (Wape(name).score(tested) for name in ("p50", "seasonal_window_average", "seasonal_naive"))
+    assert model < average < naive
+    assert 0.7 < Coverage().score(tested) < 0.95
     actual = tested.join(FEATURES.collect(), on=["product_group", "day"])
     assert actual["actual"].equals(actual["net"].alias("actual"))
 
@@ -168,8 +168,7 @@ def test_a_backtest_leaves_out_days_without_an_outcome():
 def test_sixty_days_are_enough_to_begin_with():
     tested = backtest(features(88), [day(59)], LEARNER)
     assert tested.height == 28 * len(LEVELS)
-    score = tested.select(wape("actual", "p50"), wape("actual", "seasonal_naive"))
-    assert score["p50"].item() < score["seasonal_naive"].item()
+    assert Wape("p50").score(tested) < Wape("seasonal_naive").score(tested)
 
 
 @pytest.mark.parametrize("days", [2, 28, LEAST_DAYS - 2])  # the next one is a Saturday
@@ -195,7 +194,7 @@ def test_many_tiny_groups_do_not_disturb_a_large_one():
     assert found["product_group"].n_unique() == 26
     assert found.select(pl.col("p10", "p50", "p90").is_finite().all()).row(0) == (True, True, True)
     both = found.join(known.collect(), on=["product_group", "day"])
-    assert both.filter(pl.col("product_group") == "large").select(wape("net", "p50")).item() < 0.4
+    assert Wape("p50").score(both.filter(pl.col("product_group") == "large").rename({"net": "actual"})) < 0.4
     assert both.filter(pl.col("product_group") != "large")["p90"].max() < 500
 
 

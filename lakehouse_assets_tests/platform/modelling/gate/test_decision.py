@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.modelling.gate.decision import decide
-from lakehouse_assets.platform.modelling.gate.guards import Guard, leakage_guard
+from lakehouse_assets.platform.modelling.gate.guards import Guard
 from lakehouse_assets.platform.modelling.gate.newest import NewestWindow
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets_tests.platform.modelling.gate.folds import frame, noisy
@@ -83,15 +84,14 @@ def test_a_model_that_only_equals_the_one_line_rule_is_refused_with_that_reason(
 
 
 def test_a_model_that_only_knows_a_leak_is_refused_with_that_reason():
-    leak = leakage_guard({"refunded_at": 0.999, "amount": 0.4}, most=0.95)
+    leak = Guard(name="leakage", value=0.999, high=0.95, meaning="refunded_at alone nearly determines the target")
     decision = first(frame(challenger=[0.0] * 13, naive=noisy(0.4, seed=2)), guards=[leak])
     assert decision.comparisons[0].passed
     assert decision.verdict == "refused"
     assert decision.reasons[-1] == (
-        "Refused: leakage is 0.999, and has to be at most 0.95: refunded_at alone nearly determines the target, so the model may "
-        "only know a leak."
+        "Refused: leakage is 0.999, and has to be at most 0.95: refunded_at alone nearly determines the target."
     )
-    assert first(frame(challenger=noisy(0.3, seed=1), naive=noisy(0.4, seed=2)), guards=[leakage_guard({"amount": 0.4}, most=0.95)]).promote
+    assert first(frame(challenger=noisy(0.3, seed=1), naive=noisy(0.4, seed=2)), guards=[replace(leak, value=0.4)]).promote
 
 
 def test_with_too_few_folds_a_person_decides():
