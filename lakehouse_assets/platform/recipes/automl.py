@@ -3,6 +3,7 @@
 What the question is, is in `question`. A product of the answer is written by the scaffold.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -126,7 +127,7 @@ class FirstModel:
         lines += ["", "## Leaderboard", "", f"| | {self.metric} | state | parameters |", "| --- | --: | --- | --- |"]
         for row in self.board.filter(pl.col("state") != "pruned").iter_rows(named=True):
             loss = "" if row["loss"] is None else f"{row['loss']:.5g}"
-            lines.append(f"| {row['candidate']} | {loss} | {row['state']} | {_cell(row['parameters'])} |")
+            lines.append(f"| {row['candidate']} | {loss} | {row['state']} | {_cell(_parameters(row['parameters']))} |")
         return "\n".join(lines) + "\n"
 
 
@@ -204,6 +205,12 @@ def _plain(board: pl.DataFrame) -> pl.DataFrame:
         return board
     alone = pl.when(pl.col("rank") == 1).then(1.0).when(pl.col("weight").is_not_null()).then(0.0)
     return board.filter(pl.col("state") != "blend").with_columns(alone.alias("weight"))
+
+
+def _parameters(text: str) -> str:
+    """The parameters of a trial as people read them."""
+    values = json.loads(text)
+    return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
 
 
 def _cell(text: str) -> str:

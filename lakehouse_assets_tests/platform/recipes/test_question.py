@@ -1,5 +1,6 @@
 """What is asked of a table that nobody has described: the task, what is learnt from, and a reason for each column that is left out."""
 
+import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -146,10 +147,12 @@ def test_a_search_that_was_interrupted_goes_on_and_finds_what_it_would_have_foun
 
 def test_the_report_has_the_baselines_and_pictures():
     rows = orders(600)
-    found = first_model(asked("charged_back", rows, "ordered_at"), rows, seconds=0.1, seed=1, compute=Local())
+    found = first_model(asked("charged_back", rows, "ordered_at"), rows, seconds=600, seed=1, compute=Local(), trials=5)
     report = found.report()
     assert {"best rule", "share of each class"} <= set(found.board["candidate"])
     assert "| share of each class |" in report
+    assert "learning_rate 0." in report
+    assert not re.search(r"\d\.\d{6}", report), "numbers are rounded, those of parameters too"
     assert all(png.startswith(b"\x89PNG") for png in found.pictures().values())
     assert found.pictures().keys() == {"columns", "relations", "leaderboard"}
 
