@@ -85,16 +85,10 @@ def train(context: Context, models: Iterable[str], *, force: bool, on_progress: 
 
 def _old_rows(context: Context, models: Iterable[ModelDeclaration]) -> dict[str, str]:
     """The models that learn from rows which a function computed before it was changed, each with what to do about it."""
-    from lakehouse_assets.platform.operations.pending import with_changed_function
+    from lakehouse_assets.platform.pipeline.functions import why_not_trained
 
-    changed = with_changed_function(context.root, context.declarations)
-    found = {model.name: [name for name in model.sources() if name in changed] for model in models}
-    return {
-        model: f"{model} is not trained: the function of {', '.join(tables)} was changed, and rows that it computed before are as they "
-        f"were: `lakehouse run {' '.join(tables)} --full-refresh` first"
-        for model, tables in found.items()
-        if tables
-    }
+    found = {model.name: why_not_trained(model, context.declarations, context.root.lakehouse) for model in models}
+    return {name: why for name, why in found.items() if why is not None}
 
 
 def forgotten_products(context: Context) -> str:

@@ -2,6 +2,7 @@
 
 import shutil
 
+import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
@@ -10,11 +11,17 @@ from lakehouse_assets import open_lakehouse
 from lakehouse_assets.cli import models as models_command
 from lakehouse_assets.cli.run import train_and_print
 from lakehouse_assets.client.client import Client
+from lakehouse_assets.definitions import definitions
+from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.tables import table
+from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
+from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG
+from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets_tests.platform.orchestration.level import (
+    DAYS,
     FEATURES,
     GOLD,
     MODEL,
@@ -175,3 +182,25 @@ def test_a_model_is_not_trained_on_rows_that_another_function_computed(lake, for
     with pytest.raises(ValueError, match=rf"{MODEL} is not trained: .* `lakehouse run {FEATURES} --full-refresh` first"):
         other.train(named, force=force)
     assert lake.table(MODEL).count() == 2
+
+
+@pytest.mark.parametrize("retrain", [False, True])
+def test_nor_by_the_schedule_which_says_so_and_scores_all_the_same(lake, tmp_path, retrain):
+    other = open_lakehouse(settings=lake.settings, declarations=(gold, changed, level_model, scores))
+    found = definitions(other.settings, other.context.products)
+    job = found.resolve_job_def(found.resolve_schedule_def("weekly_training").job_name)
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+        result = job.execute_in_process(instance=instance, tags={FULL_REFRESH_TAG: "true"} if retrain else {})
+        (gate,) = [check for check in result.get_asset_check_evaluations() if check.check_name == GATE_CHECK]
+    assert result.success
+    assert {event.asset_key.path[-2] for event in result.get_asset_materialization_events()} >= {"models", "predictions"}
+    assert (gate.passed, gate.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert f"{MODEL} is not trained: the function of {FEATURES} was changed" in gate.description
+    assert lake.table(MODEL).count() == 2
+
+
+def test_nor_by_a_runner_of_a_notebook(lake):
+    root, catalog = lake.context.root, Catalog((gold, changed, level_model, scores), frozenset({DAYS}))
+    runner = Runner(catalog, root.lakehouse, root.ingestion, root.registry, 1)
+    with pytest.raises(ValueError, match=rf"{MODEL} is not trained"):
+        runner.run([MODEL], run_id="r")

@@ -19,9 +19,10 @@ from lakehouse_assets.platform.declarations.computed_kinds import ComputedKind
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_columns, require_key, require_kind
 from lakehouse_assets.platform.declarations.tables import Dimension, Picture, TableDeclaration, by_parameter
 from lakehouse_assets.platform.quality.contract import Contract, schema_of
-from lakehouse_assets.platform.storage import known_at
-from lakehouse_assets.platform.storage.commit import Commit, Cursor, Written
-from lakehouse_assets.platform.storage.known_at import FEATURE_SET, KNOWN_AT, OWN_COLUMNS
+from lakehouse_assets.platform.storage import feature_versions, known_at
+from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, OWN_COLUMNS
 from lakehouse_assets.platform.storage.scopes import Everything, Scope, Tail
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
@@ -30,9 +31,6 @@ from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import TableDeclaration as Declared
-
-# The watermarks of a feature set on itself: the number of its version, and the code that the version is of.
-_VERSION, _CODE = f"{FEATURE_SET}/version", f"{FEATURE_SET}/code"
 
 
 @dataclass(frozen=True)
@@ -157,16 +155,16 @@ class Revisions(Kind):
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
-        number = table.cursor(_VERSION)
-        version = number or 1
-        marks: tuple[Cursor, ...] = ()
-        if self._begins_version(table):
-            version = (number or 0) + 1
-            marks = (Cursor(_VERSION, number, version), Cursor(_CODE, table.cursor(_CODE), self.code))
-        now = datetime.now(UTC)
+        now, changed = datetime.now(UTC), result.note.changed
+        rows = result.rows.filter(pl.col(KNOWN_AT) <= now) if self.when_over else result.rows
+
+        def is_same(number: int) -> bool:
+            return known_at.is_same(rows, table.scan(), self.on, number, changed)
+
+        version, marks = feature_versions.begin(table, self.code, is_same)
         return known_at.revise(
             table,
-            result.rows.filter(pl.col(KNOWN_AT) <= now) if self.when_over else result.rows,
+            rows,
             self.on,
             now,
             replace(commit, cursors=(*commit.cursors, *marks)),
@@ -174,7 +172,7 @@ class Revisions(Kind):
             had=result.note.version,
             version=version,
             scope=None if result.adds else result.scope,
-            changed=result.note.changed,
+            changed=changed,
         )
 
     @property
@@ -205,7 +203,7 @@ class Revisions(Kind):
         return Everything()
 
     def _begins_version(self, table: Table) -> bool:
-        return table.cursor(_CODE) != self.code
+        return not feature_versions.is_of(table, self.code)
 
     @property
     def _computed(self) -> ComputedKind:
@@ -266,7 +264,8 @@ class FeatureSet(TableDeclaration):
     @staticmethod
     def version_of(table: Table) -> int | None:
         """The version of the stored rows, as `feature_set_version` has it; None while there are none."""
-        return table.cursor(_VERSION) if table.exists() else None
+        newest = FeatureVersion.of(table)
+        return None if newest is None else newest.number
 
     @property
     def fingerprint(self) -> str:

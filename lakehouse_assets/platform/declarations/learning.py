@@ -7,7 +7,7 @@ learners, splits and metrics themselves are in `modelling`, examples from labels
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
@@ -212,6 +212,10 @@ class Split(Protocol):
         Raises:
             NotEnoughData: There is no fold; it says what is missing.
         """
+        ...
+
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
+        """How long after the time of a prediction its outcomes are all known."""
         ...
 
 

@@ -21,6 +21,7 @@ from lakehouse_assets.platform.declarations.tables import Picture, TableDeclarat
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import merge
 from lakehouse_assets.platform.storage.commit import Commit, Written
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.scopes import Nothing
 from lakehouse_assets.platform.storage.table import Table
@@ -129,7 +130,8 @@ def model(
 class Scores(Kind):
     """The champion scores the features, again when the one or the other changes. Scores of earlier champions and features stay.
 
-    Of the feature set it is given the newest version.
+    Of the feature set it is given the newest version, unless that means something else than the one that it was trained on: then it is
+    given the rows of its own, and none if these are gone, or lack a column that the feature set has now.
 
     Attributes:
         key: The columns that tell scores apart, the model's version among them.
@@ -179,7 +181,16 @@ class Scores(Kind):
             SCORED_AT: pl.lit(datetime.now(UTC)).cast(TIMESTAMP),
         }
         is_new = any(source.moved for source in inputs.others.values())
-        rows = of_version(features.came() if self.row_for_row and not is_new else features.rows())
+        rows = features.came() if self.row_for_row and not is_new else features.rows()
+        learnt, newest = champion.features.get(features.table.name), FeatureVersion.of(features.table, features.after)
+        if learnt is None or learnt.means(newest):
+            rows = of_version(rows)
+        elif (number := learnt.number_in(features.table)) is not None:
+            rows = of_version(rows, number)
+        else:
+            return Plan(None, Nothing())
+        if rows.head(1).collect().is_empty():  # nothing is new of that version
+            return Plan(None, Nothing())
         return Plan({CHAMPION: champion, name: rows, **inputs.whole_dimensions()}, None, columns=stamps)
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:

@@ -12,9 +12,12 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Fold, NotEnoughData
+from lakehouse_assets.platform.wording import listed
 
 _DAY: Final = timedelta(days=1)
 _MOST_STRATA: Final = 100
+_MOST_NAMED: Final = 5
+_MOST_SETTLED: Final = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,10 @@ class RollingOrigins:
         wanted = set(also)
         return [_from_origin(at, origin) for origin in usable if origin in chosen or origin.isoformat() in wanted]
 
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:  # noqa: ARG002
+        """See `Split.settled_after`: when the horizon is over. What is revised afterwards was known before."""
+        return _DAY * self.horizon
+
     def _needed(self) -> str:
         return f"a test needs {self.least} days up to an origin, with labels that were known by its end, and {self.horizon} days after it"
 
@@ -103,6 +110,10 @@ class RollingTime:
         """See `Split.folds`."""
         return _periods(examples, at, self.every, self.count, self.gap, also)
 
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
+        """See `Split.settled_after`."""
+        return most_are_known_after(examples, at)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TimeHoldout:
@@ -125,16 +136,21 @@ class TimeHoldout:
         """See `Split.folds`."""
         return _periods(examples, at, self.test, 1, self.gap, also)
 
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
+        """See `Split.settled_after`."""
+        return most_are_known_after(examples, at)
+
 
 @dataclass(frozen=True)
 class GroupSplit:
-    """Folds of about equally many rows, in which the rows of a group stay together, for a model that has to serve groups it has not seen.
+    """Folds in which the rows of a group stay together, for a model that has to serve groups it has not seen.
 
-    It does not heed time. Null is a group.
+    A group's fold follows from its value alone, so no row moves to another fold when rows come or go. Folds have about equally many groups
+    where there are many. It does not heed time. Null is a group.
 
     Attributes:
         column: Tells the groups apart; a column of the key or a slice.
-        count: Number of folds; fewer if a group is larger than a fold.
+        count: Number of folds; those that no group falls into are left out.
     """
 
     column: str
@@ -144,27 +160,35 @@ class GroupSplit:
         _require_two(self.count)
 
     def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:  # noqa: ARG002
-        """See `Split.folds`; these folds are made for these examples, so `also` has no meaning."""
+        """See `Split.folds`; the folds stay, so `also` has no meaning."""
         _require_column(examples, self.column)
-        position = pl.struct(self.column).hash()
-        groups = examples.select(position=position).group_by("position").len().sort("position")
-        if groups.height < 2:
-            raise NotEnoughData(f"the examples have {groups.height} value(s) of {self.column!r}, and folds by group need at least 2")
-        # A group belongs to the fold that its middle row falls into.
-        fold = ((pl.col("len").cum_sum() - pl.col("len") / 2) * self.count / pl.col("len").sum()).floor()
-        starts = groups.group_by(fold.alias("fold")).agg(pl.col("position").min()).sort("fold")["position"].to_list()
-        if len(starts) < 2:
-            starts = [groups["position"][0], groups["position"][1]]
-        return _by_position(position, [starts])
+        groups = examples[self.column].n_unique()
+        if groups < 2:
+            raise NotEnoughData(f"the examples have {groups} value(s) of {self.column!r}, and folds by group need at least 2")
+        drawn = _Drawn([self.column], self.count)
+        used = examples.select(drawn.number.unique().sort()).to_series().to_list()
+        if len(used) < 2:
+            raise NotEnoughData(
+                f"all {groups} values of {self.column!r} fall into the same one of {self.count} folds, so there is none to learn from: "
+                "more groups are needed, or another count"
+            )
+        return [drawn.fold(number) for number in used]
+
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
+        """See `Split.settled_after`."""
+        return most_are_known_after(examples, at)
 
 
 @dataclass(frozen=True)
 class StratifiedSplit:
-    """Folds by chance in which each value of a column has the same share of rows, for examples that have no order in time.
+    """Folds by chance, each with every value of a column, for examples that have no order in time.
+
+    A row's fold follows from what identifies it alone, so it does not move when rows come or go. The values have about the same shares in
+    each fold where they have many rows.
 
     Attributes:
         column: The target of a classifier, usually.
-        count: Number of folds.
+        count: Number of folds; those that lack a value of the column are not tested.
     """
 
     column: str
@@ -174,32 +198,65 @@ class StratifiedSplit:
         _require_two(self.count)
 
     def folds(self, examples: pl.DataFrame, *, at: str, also: Sequence[str] = ()) -> list[Fold]:  # noqa: ARG002
-        """See `Split.folds`; these folds are made for these examples, so `also` has no meaning."""
+        """See `Split.folds`; the folds stay, so `also` has no meaning."""
         _require_column(examples, self.column)
         identity = [name for name in examples.columns if name not in {self.column, LABEL_KNOWN_AT}]
         if not identity:
             raise ValueError("the examples have no column besides the stratified one by which rows could be told apart")
-        position = pl.struct(identity).hash()
+        drawn = _Drawn(identity, self.count)
         strata = (
-            examples.select(stratum=self.column, position=position)
+            examples.select(stratum=self.column, fold=drawn.number)
             .group_by("stratum")
-            .agg(pl.col("position").unique().sort())
-            .sort("stratum", nulls_last=True)
+            .agg(pl.len().alias("rows"), pl.col("fold").unique())
+            .sort("rows", "stratum")
         )
         if strata.height > _MOST_STRATA:
             raise ValueError(
                 f"{self.column!r} has {strata.height} different values, and rows are stratified by at most {_MOST_STRATA}: split by time"
             )
-        scarce = strata.filter(pl.col("position").list.len() < self.count)
-        if strata.is_empty() or not scarce.is_empty():
-            values = ", ".join(f"{value!r} has {len(positions)}" for value, positions in scarce.iter_rows()) or "there is no row"
-            raise NotEnoughData(f"each value of {self.column!r} needs {self.count} rows, one for each fold, and {values}")
-        cuts: list[list[int]] = []
-        stratum = pl.lit(-1)
-        for number, (value, positions) in enumerate(strata.iter_rows()):
-            cuts.append([positions[len(positions) * fold // self.count] for fold in range(self.count)])
-            stratum = pl.when(pl.col(self.column).eq_missing(pl.lit(value))).then(number).otherwise(stratum)
-        return _by_position(position, cuts, stratum)
+        complete = [number for number in range(self.count) if all(number in folds for folds in strata["fold"])]
+        if strata.is_empty() or len(complete) < 2:
+            scarce = [
+                f"{value!r} has {rows}, in {len(folds)} of them" for value, rows, folds in strata.iter_rows() if len(folds) < self.count
+            ]
+            raise NotEnoughData(
+                f"each value of {self.column!r} needs rows in at least two of {self.count} folds, the same for all, and "
+                f"{listed(scarce, _MOST_NAMED) or 'there is no row'}: more rows are needed"
+            )
+        return [drawn.fold(number) for number in complete]
+
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
+        """See `Split.settled_after`."""
+        return most_are_known_after(examples, at)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Folds by a hash.
+
+    Attributes:
+        columns: Whose values say into which fold a row falls.
+        count: Of the folds.
+    """
+
+    columns: Sequence[str]
+    count: int
+
+    @property
+    def number(self) -> pl.Expr:
+        """Of the fold that a row is tested in, from 0."""
+        return pl.struct(self.columns).hash() % self.count
+
+    def fold(self, number: int) -> Fold:
+        """The fold with a number."""
+        return Fold(f"{number + 1:0{len(str(self.count))}}", train=self.number != number, test=self.number == number)
+
+
+def most_are_known_after(examples: pl.DataFrame, at: str) -> timedelta:
+    """How long after the time of a prediction most outcomes are known, and so are those that come late as a rule; 0 without examples."""
+    delay = pl.col(LABEL_KNOWN_AT) - moment(at, examples.schema[at])
+    found: timedelta | None = examples.select(delay.quantile(_MOST_SETTLED, "higher")).item()
+    return max(found or timedelta(0), timedelta(0))
 
 
 def _from_origin(at: str, origin: date) -> Fold:
@@ -235,25 +292,6 @@ def _periods(  # noqa: PLR0917
             f"learn from whose label was known by {_name(last - every)}"
         )
     return usable
-
-
-def _by_position(position: pl.Expr, cuts: Sequence[Sequence[int]], stratum: pl.Expr | None = None) -> list[Fold]:
-    """Folds by where a row stands in a fixed order: for each stratum the first position of each fold."""
-
-    def bound(fold: int) -> pl.Expr:
-        found = pl.lit(cuts[0][fold], dtype=pl.UInt64)
-        for number, of_stratum in enumerate(cuts[1:], start=1):
-            found = pl.when(stratum == number).then(pl.lit(of_stratum[fold], dtype=pl.UInt64)).otherwise(found)
-        return found
-
-    folds = []
-    count = len(cuts[0])
-    for fold in range(count):
-        test = position < bound(1) if fold == 0 else position >= bound(fold)
-        if 0 < fold < count - 1:
-            test &= position < bound(fold + 1)
-        folds.append(Fold(f"{fold + 1:0{len(str(count))}}", train=~test, test=test))
-    return folds
 
 
 def moment(at: str, dtype: pl.DataType) -> pl.Expr:

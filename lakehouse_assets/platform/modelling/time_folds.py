@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Fold, NotEnoughData
-from lakehouse_assets.platform.modelling.splits import RollingTime, moment
+from lakehouse_assets.platform.modelling.splits import RollingTime, moment, most_are_known_after
 from lakehouse_assets.platform.wording import counted
 
 _LENGTHS: Final = tuple(
@@ -52,3 +52,7 @@ class TimeFolds:
                 f"{self.least} periods needs at least {2 * self.least * _LENGTHS[0]} between the two"
             )
         return RollingTime(every=fitting[-1], count=self.most).folds(examples, at=at, also=also)
+
+    def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
+        """See `Split.settled_after`."""
+        return most_are_known_after(examples, at)

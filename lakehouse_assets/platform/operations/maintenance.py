@@ -5,7 +5,7 @@ What is done to one table is in `storage.maintenance`; when it runs, in `orchest
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final
@@ -14,14 +14,15 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.pipeline import commit_statistics, contracts, swap
 from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
+from lakehouse_assets.platform.storage import feature_versions, platform_tables
 from lakehouse_assets.platform.storage import maintenance as storage
-from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, State
@@ -43,6 +44,7 @@ SCHEMA: Final = pl.Schema(
     }
 )
 DESCRIPTION: Final = "What maintenance did to which table: one row a table and run."
+OLD_FEATURES: Final = "old versions of features deleted"
 KEEP_ALL: Final = timedelta(days=36_500)
 """The retention while a product is broken: what its tables have not read yet, and what its models were trained on, is not known."""
 # Errors of one table, which do not keep the others from being maintained.
@@ -90,7 +92,9 @@ class Maintenance:
         for table in self.tables(names):
             at = datetime.now(UTC)
             try:
+                old = self._delete_old_features(table, run_id)
                 done = storage.maintain(table, self._keep(table, at, self._recorded(table)), run_id)
+                done = replace(done, done=(*old, *done.done))
             except _TROUBLE as error:
                 done = Maintained(table.name, 0, 0, 0, (), str(error), (datetime.now(UTC) - at).total_seconds())
             rows.append({**vars(done), "at": at, "run_id": run_id, "done": ", ".join(done.done)})
@@ -98,6 +102,13 @@ class Maintenance:
         log = self.lakehouse.table(LOG)
         log.create(SCHEMA, description=DESCRIPTION)
         log.append(pl.DataFrame(rows, schema=SCHEMA))
+
+    def _delete_old_features(self, table: Table, run_id: str) -> list[str]:
+        """Delete the rows of versions of a feature set that no model in use needs; what was done."""
+        if self.retention >= KEEP_ALL or not any(isinstance(one, FeatureSet) and one.name == table.name for one in self.declarations):
+            return []
+        needed = [version.features[table.name] for version in self.models if table.name in version.features]
+        return [OLD_FEATURES] if feature_versions.delete_unneeded(table, needed, run_id) else []
 
     def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
         log_retention = max(self.log_retention, self.retention)
@@ -153,10 +164,15 @@ class Maintenance:
         return newest_versions(self.lakehouse, {name: version for name, version in trained_on.items() if version is not None})
 
     @cached_property
+    def models(self) -> list[ModelVersion]:
+        """The versions of models that are in use."""
+        return models_in_use(self.lakehouse, self.declarations, self.registry)
+
+    @cached_property
     def pins(self) -> dict[str, set[int]]:
         """The versions that a model in use was trained on, by table."""
         pins: dict[str, set[int]] = {}
-        for version in models_in_use(self.lakehouse, self.declarations, self.registry):
+        for version in self.models:
             for name, number in version.tables.items():
                 pins.setdefault(name, set()).add(number)
         return pins

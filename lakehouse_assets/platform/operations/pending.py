@@ -1,7 +1,6 @@
 """Which tables a run and which models a training has something to do for, and why, from watermarks and versions alone."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
@@ -12,7 +11,6 @@ from lakehouse_assets.platform.pipeline import functions, layout
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.pipeline.refresh import Refresh
-from lakehouse_assets.platform.storage.errors import TableDamaged
 from lakehouse_assets.platform.wording import counted
 
 
@@ -32,12 +30,7 @@ def nothing_landed(root: Root, declarations: Iterable[Declaration]) -> bool:
 
 def with_changed_function(root: Root, declarations: Iterable[Declaration]) -> list[str]:
     """The tables with rows that their functions computed before they were changed; a damaged one is left to the doctor."""
-    found = []
-    for asset in declarations:
-        with suppress(TableDamaged):
-            if isinstance(asset, TableDeclaration) and functions.has_changed(asset, root.lakehouse):
-                found.append(asset.name)
-    return found
+    return functions.tables_with_changed(declarations, root.lakehouse)
 
 
 def pending(root: Root, declarations: Sequence[Declaration]) -> dict[str, str]:

@@ -24,6 +24,7 @@ from lakehouse_assets.platform.orchestration import checks, columns, describe, t
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
+from lakehouse_assets.platform.pipeline.functions import why_not_trained
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
@@ -48,7 +49,7 @@ def build(catalog: Catalog, tables: str = "") -> list[dg.AssetsDefinition]:
         *(_feed(feed, tables) for feed in catalog.feeds),
         *(_table(table, tables) for table in catalog.tables),
         *(_quarantine(table, tables) for table in catalog.tables),
-        *(_model(model, tables) for model in catalog.models),
+        *(_model(model, catalog, tables) for model in catalog.models),
     ]
 
 
@@ -199,7 +200,7 @@ def _quarantine(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
     return dg.AssetsDefinition(specs=[spec])
 
 
-def _model(asset: ModelDeclaration, tables: str) -> dg.AssetsDefinition:
+def _model(asset: ModelDeclaration, catalog: Catalog, tables: str) -> dg.AssetsDefinition:
     code = versions.of_model(asset)
     described = columns.described(LEDGER_SCHEMA, columns.OF_LEDGER)
     spec = _spec(asset, code, tables, deps=asset.sources(), metadata=described, stored_as="mlflow")
@@ -213,7 +214,11 @@ def _model(asset: ModelDeclaration, tables: str) -> dg.AssetsDefinition:
         if not context.selected_asset_keys:
             yield from checks.model(key, step.last_result())
             return
-        trained = step.run(retrain=is_full_refresh(context))
+        if why := why_not_trained(asset, catalog.declarations, resource.open()):
+            context.log.warning(why)
+            trained = step.leave(why)
+        else:
+            trained = step.run(retrain=is_full_refresh(context))
         yield from checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
         yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code))

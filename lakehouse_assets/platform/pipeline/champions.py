@@ -1,7 +1,7 @@
 """Who is champion of a model, by its ledger, and the champion ready to score. How one becomes champion is in `model_step`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from lakehouse_assets.platform.modelling.predictors import load_predictor
 from lakehouse_assets.platform.registry.decisions import ModelDecisions, create_ledger
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 
@@ -22,11 +23,13 @@ class Scorer:
         name: Of the registered model.
         version: Of the champion.
         folder: Gives the folder that the predictor was saved in.
+        features: The versions of the feature sets that it was trained on, by name.
     """
 
     name: str
     version: int
     folder: Callable[[], Path]
+    features: Mapping[str, FeatureVersion] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Predictor:
@@ -77,6 +80,6 @@ def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: 
         version = None if decisions is None else decisions.champion()
         if decisions is None or version is None:
             return None
-        return Scorer(version.model_name, version.version, partial(decisions.registry.model_folder, version))
+        return Scorer(version.model_name, version.version, partial(decisions.registry.model_folder, version), version.features)
 
     return champion

@@ -11,7 +11,7 @@ from lakehouse_assets.platform.declarations.learning import CANDIDATE, MODEL, Pr
 from lakehouse_assets.platform.declarations.models import CHAMPION, ModelDeclaration
 from lakehouse_assets.platform.modelling.evaluation import Evaluation
 from lakehouse_assets.platform.modelling.predictors import load_predictor
-from lakehouse_assets.platform.pipeline.model_training import ABOUT, EVALUATION
+from lakehouse_assets.platform.pipeline.model_training import ABOUT, EVALUATION, ModelTraining
 from lakehouse_assets.platform.registry import training_run
 from lakehouse_assets.platform.registry.model_package import predictor_digest
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
@@ -72,6 +72,10 @@ class ComparedVersion:
             return load_predictor(self.registry.model_folder(self.version))
         except (OSError, LookupError):
             return None
+
+    def reads(self, training: ModelTraining) -> bool:
+        """Whether the inputs of a training mean to it what those that it was trained on did: feature sets may be of other code since."""
+        return all(version.means(training.features.get(name)) for name, version in self.version.features.items())
 
     def is_equal_to(self, predictor: Predictor) -> bool:
         """Whether a predictor is the same as this version's, to the byte."""

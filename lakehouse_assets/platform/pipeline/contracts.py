@@ -27,9 +27,10 @@ from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, Verdict, freshness, newest_value, volume
 from lakehouse_assets.platform.quality.rules import Reference
 from lakehouse_assets.platform.quality.split import Split, split
-from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.registry.ledger import champion_features, last_decision
 from lakehouse_assets.platform.storage import platform_tables, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
 from lakehouse_assets.platform.storage.scopes import Scope
@@ -42,7 +43,8 @@ SCHEMA = pl.Schema(
     {"table": pl.String(), "fingerprint": pl.String(), "contract": pl.String(), "recorded_at": TIMESTAMP, "run_id": pl.String()}
 )
 DESCRIPTION = "Every contract that a table was ever written under, once."
-FRESHNESS, VOLUME, HAS_CHAMPION, NOT_AHEAD = "freshness", "volume", "has_champion", "not_ahead"
+FRESHNESS, VOLUME, NOT_AHEAD = "freshness", "volume", "not_ahead"
+HAS_CHAMPION, CHAMPIONS_FEATURES = "has_champion", "features_of_champion"
 MONITORS_OF_A_FEED = {VOLUME: "About as many rows came today as on the same weekdays before. It only warns; no row is touched."}
 
 REBUILD = "lakehouse.rebuild"
@@ -215,6 +217,7 @@ def monitored(declaration: TableDeclaration) -> dict[str, str]:
         found[NOT_AHEAD] = f"No row of what it is made of has a {time} after today: such rows are left out until then. It only warns."
     if model := declaration.scored_by:
         found[HAS_CHAMPION] = f"The model {model} has a champion, which scores. Without one the table gets no rows. It only warns."
+        found[CHAMPIONS_FEATURES] = "The features mean what they did when the champion was trained. It only warns."
     return found
 
 
@@ -229,7 +232,9 @@ def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) ->
     if NOT_AHEAD in wanted:
         found[NOT_AHEAD] = not_ahead(declaration.kind.waits_for, [lakehouse.table(name) for name in declaration.inputs.values()], now)
     if HAS_CHAMPION in wanted:
-        found[HAS_CHAMPION] = has_champion(declaration.scored_by, lakehouse.table(declaration.scored_by))
+        ledger = lakehouse.table(declaration.scored_by)
+        found[HAS_CHAMPION] = has_champion(declaration.scored_by, ledger)
+        found[CHAMPIONS_FEATURES] = features_of_champion(ledger, [lakehouse.table(name) for name in declaration.inputs.values()])
     return found
 
 
@@ -253,6 +258,31 @@ def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
             shown = f"`lakehouse show {table.name} --where \"{time} > date '{now.date()}'\"`"
             ahead.append(f"{came}: left out until then, see {shown}")
     return Verdict(passed=not ahead, text="; ".join(ahead) + "." if ahead else f"No {time} is after today.")
+
+
+def features_of_champion(ledger: Table, features: Sequence[Table]) -> Verdict:
+    """Whether feature sets mean what they did when the champion of a ledger's model was trained, and what to do if not."""
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    champion = None if last is None else last["champion"]
+    learnt = champion_features(ledger.scan(), champion) if champion is not None else {}
+    for table in features:
+        was, newest = learnt.get(table.name), FeatureVersion.of(table)
+        if was is None or newest is None or was.means(newest):
+            continue
+        left = (
+            f"So it predicts from version {read}, which gets no new rows: predictions stand still."
+            if (read := was.number_in(table)) is not None
+            else f"Version {was.number} is gone, or lacks a column, so nothing is predicted."
+        )
+        return Verdict(
+            passed=False,
+            text=f"The champion of {ledger.name}, version {champion}, was trained on version {was.number} of {table.name}; its function "
+            f"was changed, and version {newest.number} has other values. {left} Let a model learn from the new values (`lakehouse train "
+            f"{ledger.name}`); if the gate does not let it through, promote it by hand (`lakehouse models promote {ledger.name} VERSION "
+            "--reason TEXT`) or take the change of the function back",
+            numbers={"champion": str(champion), "feature_set": table.name, "trained_on": str(was.number), "newest": str(newest.number)},
+        )
+    return Verdict(passed=True, text="The features mean what they did when the champion was trained." if champion is not None else "")
 
 
 def has_champion(model: str, ledger: Table) -> Verdict:

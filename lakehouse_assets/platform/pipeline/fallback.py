@@ -85,7 +85,7 @@ class Fallback:
         if champion is not None and self._stays(champion):
             return False
         predictor = self.training.candidates.fit(name)
-        if champion is not None and champion.candidate == name and champion.is_equal_to(predictor):
+        if champion is not None and champion.candidate == name and champion.is_equal_to(predictor) and champion.reads(self.training):
             return True
         version = self.registry.log_training(self.training.run(predictor, name, evaluation))
         if rejection_of(self.decisions.ledger.scan(), version.version) is not None:

@@ -201,15 +201,20 @@ class GateStep:
         names = dict.fromkeys((examples.at, LABEL_KNOWN_AT, examples.target, *examples.inputs))
         return kept.select(*names).collect()
 
+    @property
+    def _champion_predictor(self) -> Predictor | None:
+        """The champion's; None if the features have another meaning since: what it says of them means nothing."""
+        return self.champion.predictor if self.champion is not None and self.champion.reads(self.training) else None
+
     def _champion_predictions(self) -> pl.DataFrame | None:
-        predictor = None if self.champion is None else self.champion.predictor
+        predictor = self._champion_predictor
         if predictor is None or not {*predictor.inputs} <= {*self._newest_rows.columns}:
             return None
         return predictor.predict(self._newest_rows.select(predictor.inputs))
 
     def _champion_loss(self) -> float | None:
         """In the newest fold; None if the champion may have learnt from it."""
-        known, predictor = self._newest_fold.known_until, None if self.champion is None else self.champion.predictor
+        known, predictor = self._newest_fold.known_until, self._champion_predictor
         if predictor is None or known is None or self.champion is None or self.champion.version.created_at > known:
             return None
         if not {*predictor.inputs} <= {*self._newest_rows.columns}:

@@ -1,6 +1,6 @@
 """The names of the watermarks that a table keeps on itself, next to those on its sources. Nothing else belongs here."""
 
-from lakehouse_assets.platform.storage.known_at import FEATURE_SET
+from lakehouse_assets.platform.storage import feature_versions
 
 FULL_REFRESH = "full-refresh"
 """The number of the last full refresh. The table that is computed to take the place of another carries the number that it will have."""
@@ -16,4 +16,4 @@ PROGRESS = "progress"
 
 def is_on_a_source(name: str) -> bool:
     """Whether a watermark says how far a source was read, and nothing of the table itself."""
-    return name.partition("/")[0] not in {FULL_REFRESH, PARTITIONS, LAYOUT, FUNCTION, PROGRESS, FEATURE_SET}
+    return name.partition("/")[0] not in {FULL_REFRESH, PARTITIONS, LAYOUT, FUNCTION, PROGRESS, feature_versions.PREFIX}

@@ -23,6 +23,7 @@ from lakehouse_assets.platform.registry.approvals import Approvals
 from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions
 from lakehouse_assets.platform.registry.ledger import BY_HAND, DecisionName, Verdict, last_decision, leaks_of, rejection_of, table_of
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
+from lakehouse_assets.platform.storage import feature_versions
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -107,6 +108,11 @@ class ModelStep:
         # If another run decided on the same data first, its version counts, and the one of this run stays without an alias.
         return replace(result, metrics=run.metrics, plots=run.pictures) if decided else result
 
+    def leave(self, why: str) -> ModelStepResult:
+        """Train nothing for a reason: the last decision stays, and the reason is told in the place of those of it."""
+        self.open_ledger().sync()
+        return replace(self.last_result(), promoted=False, reasons=(why,))
+
     def promote(self, version: int, reason: str) -> ChampionChange:
         """Make a version the champion by hand: see `ModelDecisions.promote`."""
         return self.open_ledger().promote(version, reason)
@@ -180,7 +186,7 @@ def newest_features(features: Table, before: int | None) -> int:
     newest = features.version()
     if before is None or before > newest:
         return newest
-    return features.changed_at(before) or 0
+    return feature_versions.changed_at(features, before)
 
 
 def _verdict(decision: Decision, name: DecisionName) -> Verdict:

@@ -30,6 +30,7 @@ from lakehouse_assets.platform.pipeline.model_identity import code_of, environme
 from lakehouse_assets.platform.pipeline.model_parts import ModelParts
 from lakehouse_assets.platform.pipeline.refresh import reads_of
 from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -64,6 +65,12 @@ class ModelTraining:
     def read(self, name: str) -> pl.LazyFrame:
         """The rows of a table, at its Delta version; of a feature set those of the version that was the newest then."""
         return of_version(self.lakehouse.table(name).scan(self.versions[name]))
+
+    @cached_property
+    def features(self) -> dict[str, FeatureVersion]:
+        """The versions of the feature sets that the examples are made of, by name: those that were the newest then."""
+        found = {name: FeatureVersion.of(self.lakehouse.table(name), version) for name, version in self.versions.items()}
+        return {name: version for name, version in found.items() if version is not None}
 
     @cached_property
     def learners(self) -> dict[str, Learner]:
@@ -147,6 +154,7 @@ class ModelTraining:
             commit=git_revision(Path(asset.written_at[0]).parent),
             started_at=self.started_at,
             tables=tables,
+            features=self.features,
             parameters={"learner": type(learner).__name__, **parameters_of(learner), **predictor.settings()},
             metrics=({} if evaluation is None else scores_of(evaluation, asset, candidate)) | _leaks(examined),
             breakdowns=_breakdowns(evaluation, asset, candidate, predictor),
@@ -257,11 +265,16 @@ def _pictures(evaluation: Evaluation | None, asset: ModelDeclaration, candidate:
     return {f"{name}.png": png for name, png in (found | plots.of_predictor(predictor)).items()}
 
 
+def digest_of(table: Table, version: int) -> str:
+    """What tells a version of a table from others: two roots have tables of one name and version, so the table's own id counts too."""
+    return hashed(f"{table.delta().metadata().id}@{version}")
+
+
 def _training_table(table: Table, version: int) -> TrainingTable:
-    # Two roots have tables of one name and version; the table's own id tells them apart.
-    digest = hashed(f"{table.delta().metadata().id}@{version}")
     columns = {name: str(dtype) for name, dtype in table.scan(version).collect_schema().items()}
-    return TrainingTable(name=table.name, version=version, uri=table.uri, digest=digest, rows=table.count(version), columns=columns)
+    return TrainingTable(
+        name=table.name, version=version, uri=table.uri, digest=digest_of(table, version), rows=table.count(version), columns=columns
+    )
 
 
 def _user() -> str:

@@ -17,10 +17,13 @@ from lakehouse_assets.platform.modelling.predictors import save_predictor
 from lakehouse_assets.platform.pipeline import model_parts
 from lakehouse_assets.platform.pipeline.model_identity import code_of, environment_of, git_revision, recipe_of
 from lakehouse_assets.platform.pipeline.model_parts import ModelParts
-from lakehouse_assets.platform.pipeline.model_training import ModelTraining
+from lakehouse_assets.platform.pipeline.model_training import ModelTraining, digest_of
 from lakehouse_assets.platform.registry import training_run
 from lakehouse_assets.platform.registry.registry import ModelVersion, Registry
+from lakehouse_assets.platform.storage.inventory import missing_files
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
 
 _COMMIT: Final = "mlflow.source.git.commit"
 _PYTHON: Final = "Python"
@@ -86,16 +89,14 @@ def _versions(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehou
     """The versions of the tables that the model learns from, which can be read."""
     found, gone = {}, []
     for name in asset.sources():
-        number, table = version.tables.get(name), lakehouse.table(name)
+        number = version.tables.get(name)
         if number is None:
             raise NotReproducible(
                 f"version {version.version} of {version.model_name} was not trained on {name}, which the model learns from now: check out "
                 f"the code that trained it (git revision {version.tags.get(_COMMIT) or 'unknown'})"
             )
-        try:
-            table.scan(number).head(1).collect()
-        except (DeltaError, OSError, LookupError) as error:
-            gone.append(f"{name} at version {number} ({' '.join(str(error).split())[:120]})")
+        if why := _why_gone(lakehouse.table(name), number):
+            gone.append(f"{name} at version {number} ({why})")
         found[name] = number
     if gone:
         raise NotReproducible(
@@ -104,11 +105,21 @@ def _versions(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehou
     return found
 
 
+def _why_gone(table: Table, version: int) -> str:
+    """Why a version of a table cannot be read; empty if it can."""
+    try:
+        missing = missing_files(table, version)
+    except (DeltaError, OSError, LookupError) as error:
+        return " ".join(str(error).split())[:120]
+    return (
+        f"{counted(len(missing), 'file')} of it {'is' if len(missing) == 1 else 'are'} deleted, the first {missing[0]}" if missing else ""
+    )
+
+
 def _require_the_same_tables(version: ModelVersion, training: ModelTraining, then: Mapping[str, str]) -> None:
     """A table that was dropped and made again has the same name and perhaps the same version, and other rows."""
-    other = [
-        table.name for table in training.tables if table.name in training.versions and then.get(table.name, table.digest) != table.digest
-    ]
+    now = {name: digest_of(training.lakehouse.table(name), number) for name, number in training.versions.items()}
+    other = [name for name, digest in now.items() if then.get(name, digest) != digest]
     if other:
         raise NotReproducible(
             f"version {version.version} of {version.model_name} cannot be trained again, because these tables are others now, dropped and "

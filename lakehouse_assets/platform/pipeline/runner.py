@@ -15,6 +15,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
+from lakehouse_assets.platform.pipeline.functions import why_not_trained
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.registry.registry import Registry
@@ -81,5 +82,7 @@ class Runner:
 
     @step.register
     def _(self, declaration: ModelDeclaration, run_id: str, _: bool) -> Refreshed | None:  # noqa: FBT001
+        if why := why_not_trained(declaration, self.catalog.declarations, self.lakehouse):
+            raise ValueError(why)
         ModelStep(declaration, self.lakehouse, self.registry(), self.seed, run_id).run()
         return None

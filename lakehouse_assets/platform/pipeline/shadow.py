@@ -6,6 +6,7 @@ Nothing has to be stored for it: both predictors are at hand, and neither has se
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
+from functools import cached_property
 from typing import Any, Final
 
 import polars as pl
@@ -80,6 +81,8 @@ class Shadow:
         champion, previous = (ComparedVersion.of(registry, asset, one) for one in (state.aliases.champion, state.aliases.previous))
         if champion is None or previous is None or previous.is_a_baseline or champion.predictor is None or previous.predictor is None:
             return False
+        if not champion.reads(self.training) or not previous.reads(self.training):
+            return False  # features have another meaning since, and what the one or the other says of them means nothing
         live = self._live(entry["decided_at"])
         if live.is_empty() or not {*champion.predictor.inputs, *previous.predictor.inputs} <= {*live.columns}:
             return False
@@ -103,15 +106,23 @@ class Shadow:
         last = last_move(self.decisions.ledger.scan())
         if last is None or last["decision"] not in _BY_THE_GATE or last["champion_before"] is None or last["question"] != "change":
             return None
-        return last if self.now - last["decided_at"] <= self.training.asset.gate.shadow + self._period else None
+        shadow = self.training.asset.gate.shadow
+        # The outcomes of the last period that begins in it have to come.
+        return last if shadow and self.now - last["decided_at"] <= shadow + self._period + self._settled_after else None
 
     @property
     def _period(self) -> timedelta:
         """How long the live losses are that count as one."""
         return max(_DAY, timedelta(days=self.training.asset.gate.shadow.days // _PERIODS))
 
+    @cached_property
+    def _settled_after(self) -> timedelta:
+        """How long after a prediction its outcomes are all known."""
+        training = self.training
+        return training.asset.split.settled_after(training.candidates.index, at=training.asset.examples.at)
+
     def _live(self, since: datetime) -> pl.DataFrame:
-        """The examples of predictions that were made after a moment, by period, the complete ones alone."""
+        """The examples of predictions that were made after a moment, by period: those alone that are over, and whose outcomes all came."""
         examples = self.training.asset.examples
         at = pl.col(examples.at)
         if self.training.candidates.all.collect_schema()[examples.at] == pl.Date:
@@ -119,5 +130,7 @@ class Shadow:
         first = datetime.combine(since.date() + _DAY, time(), UTC)
         period = pl.lit(first) + (at - first).dt.total_days() // self._period.days * pl.lit(self._period)
         rows = self.training.candidates.all.filter(at >= first, pl.col(LABEL_KNOWN_AT) >= first).with_columns(__period=period.dt.date())
-        whole = pl.col("__period") <= pl.lit((self.now - self._period).date())
+        known = self.training.candidates.index[LABEL_KNOWN_AT].max()
+        over = min(self.now, known) if isinstance(known, datetime) else self.now
+        whole = pl.col("__period") <= pl.lit((over - self._period - self._settled_after).date())
         return rows.filter(whole).sort(examples.at, *examples.key).collect()

@@ -12,8 +12,9 @@ import polars as pl
 
 from lakehouse_assets.platform.modelling.gate.guards import Guard
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
-from lakehouse_assets.platform.registry.registry import Aliases, ModelVersion
-from lakehouse_assets.platform.registry.training_run import CANDIDATE, CODE_VERSION, DIGEST, ENVIRONMENT, RECIPE, SEED, TABLES
+from lakehouse_assets.platform.registry.registry import Aliases, ModelVersion, features_of
+from lakehouse_assets.platform.registry.training_run import CANDIDATE, CODE_VERSION, DIGEST, ENVIRONMENT, FEATURES, RECIPE, SEED, TABLES
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 DecisionName = Literal[
     "promoted",
@@ -46,6 +47,7 @@ LEDGER_SCHEMA: Final = pl.Schema(
         "previous": pl.Int64(),
         "challenger": pl.Int64(),
         "training_tables": pl.String(),
+        "feature_versions": pl.String(),
         "code_version": pl.String(),
         "seed": pl.Int64(),
         "environment": pl.String(),
@@ -76,6 +78,7 @@ class LedgerEntry:
         previous: The previous champion since then, if any.
         challenger: The challenger since then, if any.
         training_tables: JSON object of the tables that the version was trained on and their Delta versions.
+        feature_versions: JSON object of the versions of its feature sets.
         code_version: Of the code that trained it.
         seed: Of the training.
         environment: Fingerprint of the interpreter and packages that trained it.
@@ -99,6 +102,7 @@ class LedgerEntry:
     previous: int | None
     challenger: int | None
     training_tables: str | None
+    feature_versions: str | None
     code_version: str | None
     seed: int | None
     environment: str | None
@@ -185,6 +189,7 @@ def ledger_entry(
         previous=after.previous,
         challenger=after.challenger,
         training_tables=tags.get(TABLES),
+        feature_versions=tags.get(FEATURES),
         code_version=tags.get(CODE_VERSION),
         seed=int(tags[SEED]) if SEED in tags else None,
         environment=tags.get(ENVIRONMENT),
@@ -217,8 +222,18 @@ def rejection_of(ledger: pl.LazyFrame, version: int) -> str | None:
 
 def champion_candidate(ledger: pl.LazyFrame, champion: int | None) -> str | None:
     """Which candidate the champion was in its training: `model`, or the name of a baseline; None if that is not known."""
-    if "candidate" not in ledger.collect_schema():
+    return _of_champion(ledger, champion, "candidate")
+
+
+def champion_features(ledger: pl.LazyFrame, champion: int | None) -> dict[str, FeatureVersion]:
+    """The versions of the feature sets that the champion was trained on, by name; none if they are not known."""
+    return features_of(_of_champion(ledger, champion, "feature_versions"))
+
+
+def _of_champion(ledger: pl.LazyFrame, champion: int | None, column: str) -> str | None:
+    """What the training of the champion wrote into a column."""
+    if column not in ledger.collect_schema():
         return None  # a ledger of an earlier release, before its next decision
-    of_champion = ledger.filter(pl.col("version").eq_missing(pl.lit(champion)), pl.col("candidate").is_not_null())
-    found: list[str] = of_champion.select("candidate").head(1).collect()["candidate"].to_list()
+    of_champion = ledger.filter(pl.col("version").eq_missing(pl.lit(champion)), pl.col(column).is_not_null())
+    found: list[str] = of_champion.select(column).head(1).collect()[column].to_list()
     return found[0] if found else None

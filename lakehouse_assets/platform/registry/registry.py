@@ -22,9 +22,10 @@ from lakehouse_assets.platform.registry.mlflow_database import SQLITE, MlflowDat
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow, prepare_artifacts, prepare_store, server_command
 from lakehouse_assets.platform.registry.model_card import NOTE, version_text, with_decision
 from lakehouse_assets.platform.registry.model_package import MODEL_FOLDER, predictor_digest
-from lakehouse_assets.platform.registry.training_run import DECISION, DIGEST, FINGERPRINT, TABLES, TrainingRun, log_run
+from lakehouse_assets.platform.registry.training_run import DECISION, DIGEST, FEATURES, FINGERPRINT, TABLES, TrainingRun, log_run
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 _DEFAULT_EXPERIMENT: Final = "0"
 CHAMPION: Final = "champion"
@@ -59,6 +60,16 @@ class ModelVersion:
         """The tables that it was trained on, with their Delta versions; empty for a version that somebody else registered."""
         tables: dict[str, int] = json.loads(self.tags.get(TABLES, "{}"))
         return tables
+
+    @property
+    def features(self) -> dict[str, FeatureVersion]:
+        """The versions of the feature sets that it was trained on, by name."""
+        return features_of(self.tags.get(FEATURES))
+
+
+def features_of(text: str | None) -> dict[str, FeatureVersion]:
+    """The versions of feature sets, as a training has written them down; none if it has not."""
+    return {name: FeatureVersion(**version) for name, version in json.loads(text or "{}").items()}
 
 
 @dataclass(frozen=True, kw_only=True)

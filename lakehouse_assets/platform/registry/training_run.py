@@ -10,7 +10,7 @@ import math
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from lakehouse_assets.platform.declarations.learning import MODEL, Predictor
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.model_card import NOTE, USER, version_text
 from lakehouse_assets.platform.registry.model_package import save_model
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 T = TypeVar("T")
 
@@ -37,6 +38,7 @@ TRAINED_BY: Final = "trained_by"
 DECISION: Final = "decision"
 ENVIRONMENT: Final = "environment"
 TABLES: Final = "training_tables"
+FEATURES: Final = "feature_versions"
 _COMMIT, _PARENT, _SOURCE_NAME, _SOURCE_TYPE = "mlflow.source.git.commit", "mlflow.parentRunId", "mlflow.source.name", "mlflow.source.type"
 
 _DIGEST_LENGTH: Final = 36
@@ -96,6 +98,7 @@ class TrainingRun:
         commit: Git revision of the project that was trained from; empty if there is none.
         started_at: When the training started, with time zone.
         tables: What the training set was made from.
+        features: The versions of its feature sets, by name.
         parameters: Of the training; values are kept as text.
         metrics: Scores of the whole model.
         breakdowns: Scores of parts of it, by name. In such a frame the float columns are scores, the text columns name
@@ -122,6 +125,7 @@ class TrainingRun:
     commit: str = ""
     started_at: datetime
     tables: Sequence[TrainingTable]
+    features: Mapping[str, FeatureVersion] = field(default_factory=dict)
     parameters: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, float] = field(default_factory=dict)
     breakdowns: Mapping[str, pl.DataFrame] = field(default_factory=dict)
@@ -144,9 +148,14 @@ class TrainingRun:
             SEED: str(self.seed),
             ENVIRONMENT: self.environment,
             TABLES: json.dumps({table.name: table.version for table in self.tables}, sort_keys=True),
+            **({FEATURES: self._features} if self.features else {}),
             **({_COMMIT: self.commit} if self.commit else {}),
             **({TRAINED_BY: self.user} if self.user else {}),
         }
+
+    @property
+    def _features(self) -> str:
+        return json.dumps({name: asdict(version) for name, version in self.features.items()}, sort_keys=True)
 
     @property
     def pictures(self) -> dict[str, bytes]:

@@ -131,6 +131,15 @@ def files_of(delta: DeltaTable) -> set[str]:
     return {unquote(path) for path in pl.DataFrame(delta.get_add_actions())["path"]}
 
 
+def missing_files(table: Table, version: int) -> list[str]:
+    """The data files of a version that are not in the table's folder any more.
+
+    Raises:
+        NoSuchVersion: The log does not know the version (any more).
+    """
+    return sorted(files_of(table.delta(version)) - take(table).data.keys())
+
+
 def log_files(table: Table, delta: DeltaTable, after: int, until: int) -> LogFiles:
     """What the commits in (after, until] name.
 

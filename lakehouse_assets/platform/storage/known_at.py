@@ -28,8 +28,8 @@ OWN_COLUMNS: Final = {
     REPLACED_KNOWN_AT: types.TIMESTAMP,
 }
 """The columns that `revise` adds to those of the frame."""
-FEATURE_SET: Final = "feature-set"
-"""How the names of watermarks begin that such a table keeps on itself."""
+_CLOSE: Final = 1e-9
+"""Share by which a number may differ that other code computed, which adds in another order."""
 
 
 def revise(
@@ -127,6 +127,45 @@ def _with_replaced(new: pl.DataFrame, before: pl.LazyFrame, on: Sequence[str], s
     times = known.select(*on, pl.coalesce(REPLACED_KNOWN_AT, KNOWN_AT).alias(REPLACED_KNOWN_AT)).collect(engine="streaming")
     columns = new.columns
     return new.drop(REPLACED_KNOWN_AT).join(times, on=list(on), how="left", maintain_order="left").select(columns)
+
+
+def is_same(frame: pl.DataFrame, rows: pl.LazyFrame, on: Sequence[str], version: int, changed: Scope) -> bool:
+    """Whether other code gave the values that a version has of the same facts, in all columns that the version has values in.
+
+    Args:
+        frame: What the other code gave.
+        rows: Of the table.
+        on: The key.
+        version: That is compared.
+        changed: The rows that are made from facts which the version does not have.
+    """
+    known = _latest(rows.filter(pl.col(VERSION) == version), on).filter(~pl.col(IS_RETRACTED)).collect(engine="streaming")
+    before, now = changed.outside(known), changed.outside(frame)
+    values = [name for name in before.columns if name not in {*on, KNOWN_AT, *OWN_COLUMNS} and before[name].null_count() < before.height]
+    if before.is_empty() or before.height != now.height or any(before.schema[name] != now.schema.get(name) for name in values):
+        return False
+    both = before.join(now.select(*on, pl.struct(values).alias("__now")), on=list(on), how="inner", nulls_equal=True)
+    if both.height != before.height:
+        return False
+    return bool(both.select(pl.all_horizontal(pl.lit(value=True), *(_is_close(name, before.schema[name]) for name in values)).all()).item())
+
+
+def has_all_columns(rows: pl.LazyFrame, version: int) -> bool:
+    """Whether a version has rows, and values in each column that the newest version has values in."""
+    newest = pl.col(VERSION) == pl.col(VERSION).max()
+    of_both = {"own": rows.filter(pl.col(VERSION) == version), "newest": rows.filter(newest)}
+    filled = {name: part.select(pl.all().is_not_null().any()).collect(engine="streaming") for name, part in of_both.items()}
+    return all(
+        own or not now for own, now in zip(filled["own"].drop(OWN_COLUMNS).row(0), filled["newest"].drop(OWN_COLUMNS).row(0), strict=True)
+    )
+
+
+def _is_close(name: str, dtype: pl.DataType) -> pl.Expr:
+    before, now = pl.col(name), pl.col("__now").struct.field(name)
+    same = before.eq_missing(now)
+    if not dtype.is_float():
+        return same
+    return same | ((before - now).abs() <= _CLOSE * pl.max_horizontal(before.abs(), now.abs())).fill_null(value=False)
 
 
 def of_version(rows: pl.LazyFrame, version: int | None = None) -> pl.LazyFrame:

@@ -1,5 +1,6 @@
 """Folds: never a row on both sides, nothing learnt that was not known, the newest rows tested, and what is missing said."""
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -145,43 +146,94 @@ def test_the_end_of_a_date_counts():
     assert (train["day"].max(), test["day"].min(), test.height) == (date(2011, 1, 7), date(2011, 1, 8), 3)
 
 
+def folds_of_rows(examples, folds):
+    """The fold that each row is tested in, by the row's id."""
+    return {row: fold.name for fold in folds for row in examples.filter(fold.test)["id"]}
+
+
+BY_HASH = {
+    "group": (lambda count: GroupSplit("customer", count), r"at least 2$|fall into the same one of"),
+    "strata": (lambda count: StratifiedSplit("target", count), "needs rows in at least two of"),
+}
+
+
+@pytest.mark.parametrize(("split_of", "too_few"), BY_HASH.values(), ids=BY_HASH)
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_rows_that_come_move_no_other_row_to_another_fold(split_of, too_few, data):
+    examples = events(data).with_columns(customer=pl.when(pl.col("customer") != "c0").then("customer"))
+    split = split_of(data.draw(st.integers(2, 6)))
+    order = data.draw(st.permutations(range(examples.height)))
+    known: dict[int, str] = {}
+    for rows in (examples.height // 3, examples.height // 2, examples.height):
+        there = examples[sorted(order[:rows])]
+        try:
+            folds = split.folds(there, at="at")
+        except NotEnoughData as reason:
+            assert re.search(too_few, str(reason))  # noqa: PT017
+            continue
+        check(there, folds)
+        now = folds_of_rows(there, folds)
+        assert known.items() <= now.items() or isinstance(split, StratifiedSplit)
+        assert all(now.get(row, name) == name for row, name in known.items())
+        known |= now
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_group_is_never_on_both_sides_and_every_row_is_tested_once(data):
     examples = events(data).with_columns(customer=pl.when(pl.col("customer") != "c0").then("customer"))
     split = GroupSplit("customer", count=data.draw(st.integers(2, 6)))
-    if examples["customer"].n_unique() < 2:
-        with pytest.raises(NotEnoughData, match="at least 2"):
-            split.folds(examples, at="at")
-        return
-    folds = split.folds(examples, at="at")
-    check(examples, folds)
-    assert sorted(row for fold in folds for row in sides(examples, fold)[1]["_row"]) == list(range(examples.height))
+    try:
+        folds = split.folds(examples, at="at")
+    except NotEnoughData:
+        folds = []
+        whole = pl.struct("customer").hash() % split.count
+        assert examples.select(whole.n_unique()).item() < 2, "only where one fold has all groups"
+    tested = sorted(row for fold in folds for row in sides(examples, fold)[1]["_row"])
+    assert tested == (list(range(examples.height)) if folds else [])
     for fold in folds:
         train, test = sides(examples, fold)
         assert not set(train["customer"]) & set(test["customer"])
-        part = test.sample(1, seed=1).drop("_row")
-        assert part.filter(fold.test).height == 1, "a row's side depends on the row alone"
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.data())
-def test_strata_have_the_same_share_in_each_fold_and_every_row_is_tested_once(data):
+def test_every_fold_has_all_strata_on_both_sides(data):
     examples = events(data)
-    count = data.draw(st.integers(2, 6))
-    sizes = examples["target"].value_counts()
-    split = StratifiedSplit("target", count=count)
-    if sizes["count"].min() < count:
-        with pytest.raises(NotEnoughData, match=f"needs {count} rows"):
-            split.folds(examples, at="at")
+    values = set(examples["target"])
+    try:
+        folds = StratifiedSplit("target", count=data.draw(st.integers(2, 6))).folds(examples, at="at")
+    except NotEnoughData as reason:
+        assert "more rows are needed" in str(reason)  # noqa: PT017
         return
-    folds = split.folds(examples, at="at")
-    check(examples, folds)
-    assert sorted(row for fold in folds for row in sides(examples, fold)[1]["_row"]) == list(range(examples.height))
     for fold in folds:
-        _, test = sides(examples, fold)
-        for value, size in sizes.iter_rows():
-            assert abs(test.filter(target=value).height - size / count) < 1
+        train, test = sides(examples, fold)
+        assert set(train["target"]) == set(test["target"]) == values
+
+
+def test_strata_and_groups_have_about_the_same_share_in_each_fold():
+    examples = pl.DataFrame({"id": range(4000), "group": [f"g{number // 8}" for number in range(4000)]})
+    examples = examples.with_columns(target=pl.col("id") % 10 == 0)
+    for split in (StratifiedSplit("target"), GroupSplit("group")):
+        folds = split.folds(examples, at="id")
+        assert [fold.name for fold in folds] == ["1", "2", "3", "4", "5"]
+        parts = [examples.filter(fold.test) for fold in folds]
+        assert all(part.height == pytest.approx(800, rel=0.15) for part in parts)
+        assert all(part["target"].mean() == pytest.approx(0.1, abs=0.03) for part in parts)
+
+
+def test_what_lacks_rows_for_strata_or_groups_is_named():
+    examples = pl.DataFrame({"id": range(60), "target": ["usual"] * 58 + ["rare", "rarer"]})
+    with pytest.raises(NotEnoughData, match=r"each value of 'target' needs rows in at least two of 5 folds.*'rare' has 1, in 1 of them"):
+        StratifiedSplit("target").folds(examples, at="id")
+    for number in range(100):
+        pair = pl.DataFrame({"id": [0, number]})
+        if pair.select((pl.struct("id").hash() % 2).n_unique()).item() == 1 and number:
+            with pytest.raises(NotEnoughData, match="all 2 values of 'id' fall into the same one of 2 folds"):
+                GroupSplit("id", 2).folds(pair, at="id")
+            return
+    raise AssertionError("some pair falls into one fold")
 
 
 def test_a_number_with_many_values_is_no_stratum():

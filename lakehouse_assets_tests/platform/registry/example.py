@@ -11,6 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.learning import Predictor
 from lakehouse_assets.platform.modelling.predictors import PREDICTORS
 from lakehouse_assets.platform.registry.training_run import TrainingRun, TrainingTable
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 CHANNEL = pl.Enum(["shop", "web"])
 
@@ -71,6 +72,7 @@ def training(**changes) -> TrainingRun:
             TrainingTable(name="sales.gold.daily_revenue", version=0, uri="/tables/daily_revenue", digest="d" * 36, rows=10),
             TrainingTable(name="demo.features.daily", version=3, uri="/tables/daily", digest="abc", rows=20),
         ],
+        "features": {"demo.features.daily": FeatureVersion(number=2, meaning=77)},
         "parameters": {"learning_rate": 0.1, "objective": "quantile"} | {f"p{i}": i for i in range(150)},
         "metrics": {"wape": 0.35},
         "breakdowns": {

@@ -4,8 +4,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, Verdict, last_decision, ledger_entry
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, Verdict, champion_features, last_decision, ledger_entry
 from lakehouse_assets.platform.registry.registry import Aliases
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets_tests.platform.registry.example import training
 
 NOON = datetime(2024, 1, 3, 12, tzinfo=UTC)
@@ -49,6 +50,7 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         "previous": 4,
         "challenger": 3,
         "training_tables": '{"demo.features.daily": 3, "sales.gold.daily_revenue": 0}',
+        "feature_versions": '{"demo.features.daily": {"meaning": 77, "number": 2}}',
         "code_version": "c1",
         "seed": 7,
         "environment": "e1",
@@ -59,12 +61,14 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         "numbers": "{}",
         "decided_by": "Ada",
     }
+    assert champion_features(promoted.lazy(), 1) == version.features == {"demo.features.daily": FeatureVersion(2, 77)}
+    assert champion_features(promoted.lazy(), 4) == {}
 
 
 def test_a_version_that_mlflow_does_not_have_any_more_is_recorded_without_its_origin():
     row = entry(4, "retired by hand in MLflow", after=Aliases(previous=4)).frame().row(0, named=True)
     assert (row["version"], row["champion"], row["previous"]) == (4, None, 4)
-    unknown = ("run_id", "training_tables", "code_version", "seed", "environment", "candidate", "recipe", "digest")
+    unknown = ("run_id", "training_tables", "feature_versions", "code_version", "seed", "environment", "candidate", "recipe", "digest")
     assert [row[name] for name in unknown] == [None] * len(unknown)
 
 
