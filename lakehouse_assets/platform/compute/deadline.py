@@ -1,16 +1,20 @@
-"""Until when the work of this process has to be over, for work that can stop early. Work that runs elsewhere is not stopped.
+"""Until when the work of this thread has to be over, for work that can stop early. Work that runs elsewhere is not stopped.
 
 Long loops `check` once a round. Who sets a deadline catches `OutOfTime`, and does without what was not finished.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
 
 clock: Callable[[], float] = time.monotonic
 """Seconds; only differences mean something."""
 
-_ends: list[float] = []
+# Of this thread alone: another one may train something else.
+_ends: Final[ContextVar[tuple[float, ...]]] = ContextVar("ends", default=())
 
 
 class OutOfTime(Exception):
@@ -23,16 +27,16 @@ def stopping_at(end: float | None) -> Iterator[None]:
     if end is None:
         yield
         return
-    _ends.append(end)
+    before = _ends.set((*_ends.get(), end))
     try:
         yield
     finally:
-        _ends.pop()
+        _ends.reset(before)
 
 
 def has_passed() -> bool:
     """Whether a deadline has passed."""
-    return bool(_ends) and clock() >= min(_ends)
+    return clock() >= min(_ends.get(), default=math.inf)
 
 
 def check() -> None:

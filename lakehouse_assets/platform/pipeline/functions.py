@@ -1,7 +1,7 @@
 """Whether the rows of a table are what its function gives now: a function that was changed computes only what comes from then on.
 
-A commit carries which function computed all rows of the table, or that there were several. Only the function itself is compared, without
-its comments and its docstring; not what it calls.
+A commit carries which function computed all rows of the table, or that there were several. The function is compared without its comments
+and its docstring, together with the functions and constants of its product that it uses.
 """
 
 from collections.abc import Iterable

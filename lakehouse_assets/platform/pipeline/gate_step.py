@@ -207,7 +207,9 @@ class GateStep:
         return self.champion.predictor if self.champion is not None and self.champion.reads(self.training) else None
 
     def _champion_predictions(self) -> pl.DataFrame | None:
-        predictor = self._champion_predictor
+        return self._predictions_of(self._champion_predictor)
+
+    def _predictions_of(self, predictor: Predictor | None) -> pl.DataFrame | None:
         if predictor is None or not {*predictor.inputs} <= {*self._newest_rows.columns}:
             return None
         return predictor.predict(self._newest_rows.select(predictor.inputs))
@@ -224,8 +226,11 @@ class GateStep:
 
     def _columns(self) -> list[Guard]:
         """That the challenger predicts what the champion does: whoever reads the predictions relies on it."""
-        theirs, mine = self._champion_predictions(), self.evaluation.of(MODEL)
-        if theirs is None or self.champion is None:
+        if self.champion is None:
+            return []
+        # Whatever its features mean now: columns are asked for, not values.
+        theirs, mine = self._predictions_of(self.champion.predictor), self.evaluation.of(MODEL)
+        if theirs is None:
             return []
         gone = sorted(set(theirs.columns) - {name for name in mine.columns if mine[name].null_count() < mine.height})
         return [Guard(name="columns that the champion predicts and it does not", value=float(len(gone)), high=0.0, meaning=", ".join(gone))]

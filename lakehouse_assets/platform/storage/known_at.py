@@ -140,7 +140,11 @@ def is_same(frame: pl.DataFrame, rows: pl.LazyFrame, on: Sequence[str], version:
         changed: The rows that are made from facts which the version does not have.
     """
     known = _latest(rows.filter(pl.col(VERSION) == version), on).filter(~pl.col(IS_RETRACTED)).collect(engine="streaming")
-    before, now = changed.outside(known), changed.outside(frame)
+    # Compared as they are stored: a category is stored as its name, a small number as a larger one.
+    stored = pl.Schema(
+        {name: dtype for name, dtype in known.schema.items() if name in frame.columns and types.holds(dtype, frame.schema[name])}
+    )
+    before, now = changed.outside(known), changed.outside(frame.cast(stored))
     values = [name for name in before.columns if name not in {*on, KNOWN_AT, *OWN_COLUMNS} and before[name].null_count() < before.height]
     if before.is_empty() or before.height != now.height or any(before.schema[name] != now.schema.get(name) for name in values):
         return False

@@ -39,8 +39,8 @@ _PARTS = 3
 # The mean: errors beyond so many references count no more than that, or one order would decide.
 _MEAN_PARAMETERS: Mapping[str, Any] = {"objective": "huber", "alpha": 1.5, "num_leaves": 7, "learning_rate": 0.05}
 _MEAN_ROUNDS = 60
-# A model of ratios to the level alone has to learn seasons by itself: it counts as far as it could, and half after a year of them.
-_MOST_LEVEL_SHARE = 0.5
+# A model of ratios to the level alone has to learn seasons by itself: it counts as far as it could, and most after a year of them.
+_MOST_LEVEL_SHARE = 0.7
 _LEAST_IN_LEAF = 20
 # Bands need the order of the errors alone: what calibrates them learns in fewer, larger steps, together as far.
 _TRIAL_STEPS = 3
@@ -206,7 +206,9 @@ def _in_unit_of(unit: str, lessons: pl.DataFrame, *, exponent: float = 0.5) -> p
     """
     known = lessons.filter(pl.col(unit) > 0)
     weight = known[unit] ** exponent
-    return known.with_columns((pl.col(_OUTCOME) / pl.col(unit)).alias(_RATIO), (weight / weight.mean()).alias(_WEIGHT))
+    # `mean` adds up by chunks, of which there are as many as threads.
+    mean = math.fsum(weight) / max(known.height, 1)
+    return known.with_columns((pl.col(_OUTCOME) / pl.col(unit)).alias(_RATIO), (weight / mean).alias(_WEIGHT))
 
 
 def _part(rows: pl.DataFrame, seed: int, part: int, parts: int) -> "lightgbm.Dataset":

@@ -73,9 +73,15 @@ class PlainForecast:
 
 
 def _sized(rows: pl.DataFrame, training: TrainingRows) -> pl.DataFrame:
-    """The rows whose errors count, with the unit of each: its reference, or its series' level where almost no reference will do."""
+    """The rows whose errors count, with the unit of each: its reference, or its series' level where almost no reference will do.
+
+    How a series ended says nothing of those that go on: with one that does, errors of series without anything in the last weeks do not count.
+    """
     by = [name for name in training.key if name not in {"origin", "horizon"}]
     age = pl.col("origin").max() - pl.col("origin")
+    recent = (pl.col(training.target) != 0) & (age < pl.duration(days=WARM_UP_DAYS))
+    alive = rows.filter(recent.any().over(by) if by else recent.any())
+    rows = rows if alive.is_empty() else alive
     of_series = (
         pl.col(REFERENCE).filter(age < pl.duration(days=7)).mean(),
         pl.col(training.target).abs().filter(age < pl.duration(days=WARM_UP_DAYS)).median(),
