@@ -40,7 +40,9 @@ _WHAT = {
 @click.option("--trials", type=click.IntRange(1), metavar="N", help="Most trials; by default as many as there is time for.")
 @click.option("--without", multiple=True, metavar="COLUMN", help="Not to be learnt from; may be repeated.")
 @click.option("--keep", multiple=True, metavar="COLUMN", help="To be learnt from though it seems to tell the answer.")
-@click.option("--settled", type=click.FloatRange(0), default=0.0, metavar="DAYS", help="How long after --time it is known; 0: at once.")
+@click.option(
+    "--settled", type=click.FloatRange(0, 36_500), default=0.0, metavar="DAYS", help="How long after --time it is known; 0: at once."
+)
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER", help="The folder of products to write into.")
 @click.option("--name", help="Of the product that is written; by default of table and target.")
 def automl(  # noqa: PLR0917

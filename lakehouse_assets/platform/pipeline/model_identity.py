@@ -101,7 +101,7 @@ def parts_within(one: Any) -> dict[str, Any]:
     if isinstance(one, list | tuple | set | frozenset):
         return {str(number): part for number, part in enumerate(one)}
     if is_dataclass(one):
-        return {field.name: getattr(one, field.name) for field in fields(one)}
+        return {field.name: getattr(one, field.name) for field in fields(one) if field.init}
     return dict(one.get_params(deep=False)) if hasattr(one, "get_params") else {}
 
 

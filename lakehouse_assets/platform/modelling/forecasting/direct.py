@@ -20,7 +20,7 @@ from lakehouse_assets.platform.declarations.learning import NotEnoughData, Train
 from lakehouse_assets.platform.modelling.boosting import REPRODUCIBLE, make_dataset
 from lakehouse_assets.platform.modelling.forecasting.bands import Bands, fit_bands, season_doubt
 from lakehouse_assets.platform.modelling.forecasting.inputs import MODEL_INPUTS
-from lakehouse_assets.platform.modelling.forecasting.model import Blend, ForecastModel
+from lakehouse_assets.platform.modelling.forecasting.model import ForecastModel, InTwoUnits
 from lakehouse_assets.platform.modelling.forecasting.series import DAY, LEVEL, REFERENCE, SEASON, WARM_UP_DAYS, Series
 from lakehouse_assets.platform.modelling.quantile import quantile_name
 
@@ -90,10 +90,10 @@ class DirectForecast:
         seasons = lessons.filter(pl.col(SEASON) != 1).select(pl.col("origin").n_unique()).item()
         bands = self._calibrated(lessons, first, last, seasons, seed, compute)
         steady = lessons.filter(_STEADY)
-        blend = self._blend(steady, _level_share(seasons), seed, compute)
+        quantiles = self._quantiles(steady, _level_share(seasons), seed, compute)
         even = _in_unit_of(REFERENCE, steady, exponent=1.0)
         mean = compute.fit(partial(_part, even, seed), {**self._parameters(even, seed), **_MEAN_PARAMETERS}, _MEAN_ROUNDS)
-        return ForecastModel(MODEL_INPUTS, blend, mean, bands)
+        return ForecastModel(MODEL_INPUTS, quantiles, mean, bands)
 
     def _require_days(self, first: date | None, last: date | None) -> None:
         least = self.series.least_days
@@ -124,7 +124,7 @@ class DirectForecast:
     ) -> Bands:
         """Bands from forecasts of each part of the history by models of the other parts, so that every season counts.
 
-        Nothing of what a model learns overlaps the part that it forecasts.
+        Nothing that a model learns from is a day of the part that it forecasts; which lessons follow a break was told by all days.
         """
         origin, day = pl.col("origin"), pl.col(DAY)
         begin: date = lessons.select(pl.col("origin").min()).item()
@@ -135,9 +135,9 @@ class DirectForecast:
             part = lessons.filter(origin >= start, day <= stop)
             others = lessons.filter(_STEADY, (day <= start) | (origin >= stop))
             if not part.is_empty() and not others.is_empty():
-                blend = self._blend(others, _level_share(seasons), seed, compute, larger=_TRIAL_STEPS)
+                quantiles = self._quantiles(others, _level_share(seasons), seed, compute, larger=_TRIAL_STEPS)
                 unseen.append(part)
-                values.append(blend.predict(MODEL_INPUTS, part))
+                values.append(quantiles.predict(MODEL_INPUTS, part))
         rows = pl.concat(unseen)
         return fit_bands(
             self.series.quantiles,
@@ -150,12 +150,12 @@ class DirectForecast:
             doubt=season_doubt(seasons),
         )
 
-    def _blend(self, lessons: pl.DataFrame, share: float, seed: int, compute: Compute, *, larger: int = 1) -> Blend:
+    def _quantiles(self, lessons: pl.DataFrame, share: float, seed: int, compute: Compute, *, larger: int = 1) -> InTwoUnits:
         by_reference = self._boosters(_in_unit_of(REFERENCE, lessons), seed, compute, larger)
         levelled = _in_unit_of(LEVEL, lessons)
         if not share or levelled.is_empty():
-            return Blend(by_reference, {}, 0.0)
-        return Blend(by_reference, self._boosters(levelled, seed, compute, larger), share)
+            return InTwoUnits(by_reference, {}, 0.0)
+        return InTwoUnits(by_reference, self._boosters(levelled, seed, compute, larger), share)
 
     def _boosters(self, rows: pl.DataFrame, seed: int, compute: Compute, larger: int) -> dict[str, "lightgbm.Booster"]:
         """One for each quantile, by its column. Steps that are `larger` times as large are as many times fewer."""

@@ -27,7 +27,7 @@ _LEVEL_FILE: Final = "level_"
 
 
 @dataclass(frozen=True)
-class Blend:
+class InTwoUnits:
     """Boosters of quantiles in two units, mixed: two views of the same days err less than one.
 
     The reference knows a season that was seen once; what is learnt in units of the level depends on no such formula.
@@ -78,7 +78,7 @@ class ForecastModel(Predictor):
     packages: ClassVar[tuple[str, ...]] = ("lightgbm", "numpy", "polars")
 
     features: tuple[str, ...]
-    quantiles: Blend
+    quantiles: InTwoUnits
     mean: "lightgbm.Booster"
     bands: Bands
 
@@ -125,7 +125,7 @@ class ForecastModel(Predictor):
             return found
 
         by_level = {name: booster(_LEVEL_FILE + name) for name in names if parts["level_share"]}
-        quantiles = Blend({name: booster(name) for name in names}, by_level, parts["level_share"])
+        quantiles = InTwoUnits({name: booster(name) for name in names}, by_level, parts["level_share"])
         return cls(tuple(parts["features"]), quantiles, booster(MEAN), bands)
 
     def importance(self) -> pl.DataFrame:

@@ -75,7 +75,7 @@ class PlainForecast:
 def _sized(rows: pl.DataFrame, training: TrainingRows) -> pl.DataFrame:
     """The rows whose errors count, with the unit of each: its reference, or its series' level where almost no reference will do.
 
-    How a series ended says nothing of those that go on: with one that does, errors of series without anything in the last weeks do not count.
+    How a series ended says nothing of those that go on: where one does, errors of series with nothing in the last weeks do not count.
     """
     by = [name for name in training.key if name not in {"origin", "horizon"}]
     age = pl.col("origin").max() - pl.col("origin")

@@ -63,3 +63,15 @@ def test_values_of_any_size_are_forecast(unit):
     for name, rows in forecasts(NOISE[:60] * unit).items():
         assert rows["p50"].min() > 80 * unit, name
         assert rows["p90"].max() < 200 * unit, name
+
+
+def test_a_series_that_ended_does_not_widen_the_bands_of_one_that_goes_on():
+    series = Series("date", "amount", ("shop",))
+    days = [date(2025, 1, 1) + timedelta(days=number) for number in range(120)]
+    rows = pl.DataFrame({"date": days * 2, "shop": ["a"] * 120 + ["b"] * 120, "amount": [*NOISE, *NOISE[:60], *[0.0] * 60]})
+    features = daily_features(rows.lazy(), series).with_columns(pl.lit(value=False).alias(IS_RETRACTED)).collect().lazy()
+    examples = SeriesExamples(series, "")
+    training, newest = examples.training(examples.rows(lambda _: features)), examples.newest(features).collect()
+    for name, learner in plain_forecasts(series).items():
+        found = newest.select("shop").hstack(learner.fit(training, seed=0, compute=Local()).predict(newest))
+        assert found.filter(pl.col("shop") == "a")["p10"].min() > 60, name

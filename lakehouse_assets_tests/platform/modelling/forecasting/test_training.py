@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime, time, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -16,6 +17,7 @@ from lakehouse_assets.platform.modelling.forecasting import training
 from lakehouse_assets.platform.modelling.forecasting.direct import DirectForecast
 from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
 from lakehouse_assets.platform.modelling.forecasting.plain import plain_forecasts
+from lakehouse_assets.platform.modelling.forecasting.series import Series
 from lakehouse_assets.platform.modelling.forecasting.statistics import daily_features
 from lakehouse_assets.platform.modelling.metrics import Coverage, Wape
 from lakehouse_assets.platform.modelling.predictors import load_predictor, save_predictor
@@ -284,3 +286,37 @@ def test_features_model_and_backtest_are_the_same_bytes_on_any_number_of_threads
     assert {"features", "backtest", *(f"model/{name}.txt" for name in models)} <= found[0].keys()
     for other in found[1:]:
         assert [name for name in found[0] if other.get(name) != found[0][name]] == []
+
+
+def grown(number):
+    """Little for eight weeks, six times as much from one day to the next, and then more each week."""
+    return 0.15 if number < 58 else 1 + (number - 58) / 60
+
+
+def after_a_break(days):
+    """Sales of two shops that open every day but Sunday."""
+    rng = np.random.default_rng(1)
+    shop = Series("day", "net", ("shop",))
+    rows = [
+        (day(number), name, size * (1.0, 1.1, 1.0, 1.2, 1.5, 2.0)[day(number).weekday()] * grown(number) * rng.uniform(0.9, 1.1))
+        for number in range(days)
+        for name, size in (("north", 8.0), ("south", 4.0))
+        if day(number).weekday() != 6
+    ]
+    return shop, daily_features(pl.DataFrame(rows, schema=["day", "shop", "net"], orient="row").lazy(), shop).collect().lazy()
+
+
+@pytest.mark.parametrize("number", [187, 215])
+def test_a_break_in_level_that_nothing_told_of_is_not_expected_again(number):
+    shop, known = after_a_break(number + 29)
+    tested = training.backtest(known, shop, [day(number)], seed=0, compute=Local(), learner=DirectForecast(shop))
+    assert tested["p50"].sum() == pytest.approx(tested["actual"].sum(), rel=0.12)
+
+
+def test_a_series_that_is_never_as_expected_is_learnt_from_all_the_same():
+    rng = np.random.default_rng(2)
+    shop = Series("day", "net")
+    values = [float(value) if number % 40 == 0 else 0.0 for number, value in enumerate(rng.uniform(50, 5000, 300))]
+    known = daily_features(pl.LazyFrame({"day": [day(number) for number in range(300)], "net": values}), shop).collect().lazy()
+    found = training.train(known, shop, day(299), seed=0, compute=Local(), learner=DirectForecast(shop, rounds=5))
+    assert found.predict(training.rows_from(known, shop, [day(299)]).select(found.inputs)).null_count().sum_horizontal().item() == 0
