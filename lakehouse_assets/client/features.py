@@ -13,8 +13,26 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.platform.declarations.catalog import Catalog
     from lakehouse_assets.platform.declarations.features import FeatureSet
+    from lakehouse_assets.platform.features.labels import Labels
+    from lakehouse_assets.platform.features.leakage import LeakageReport
+    from lakehouse_assets.platform.features.manifest import Manifest
 
 Values = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Rows to learn from, and what is to be known of them.
+
+    Attributes:
+        rows: One for each label: its entity, time and target, the features, and `label_known_at`.
+        manifest: The tables with their versions, the feature sets with theirs, how they were joined, and a digest of the rows.
+        leakage: What gives the target away, in `findings`.
+    """
+
+    rows: pl.DataFrame
+    manifest: "Manifest"
+    leakage: "LeakageReport"
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,40 @@ class Features:
             needed = {one.name for one in catalog.needed_for(having)}
             users["feature_sets"] = [one.name for one in catalog.feature_sets if one.name in needed]
         return {"name": name, "tables": having, **users}
+
+    def training_set(self, of: "str | Labels", features: Sequence[str] = ()) -> TrainingSet:
+        """The rows that a model learns from: labels with the values of features as they were known at each label's time.
+
+        Late values, revisions and retractions are as they were known then; `ttl` and defaults of the feature sets hold. Personal data is
+        masked in the rows, after the join.
+
+        Args:
+            of: The name of a declared model, or `Labels(...)` of any table.
+            features: With labels, the names of the feature sets that are joined to them.
+
+        Raises:
+            LookupError: No product declares the model or a feature set.
+            NoSuchTable: A table was not computed yet.
+            ValueError: Labels and features cannot be joined, or a model's name is given with features.
+        """
+        from lakehouse_assets.platform.compute.local import Local
+        from lakehouse_assets.platform.features.examined import examine
+        from lakehouse_assets.platform.features.leakage import Leakage
+        from lakehouse_assets.platform.features.manifest import pin
+        from lakehouse_assets.platform.features.training_set import once
+
+        if isinstance(of, str):
+            if features:
+                raise ValueError(f"{of} names its own feature sets: give Labels(...) to join others, or leave features out")
+            declared = self.context.model(of).examples
+        else:
+            declared = of.examples(tuple(self.context.feature_set(name) for name in features), {})
+        examples, pinned = once(declared), pin(self.context.root.lakehouse, declared.sources())
+        rows = examples.rows(pinned.read)
+        for table in declared.sources():
+            rows = self.context.reader.view(rows, table, "training_set")
+        told = examine(examples, pinned, Leakage(), seed=self.context.settings.seed, compute=Local())
+        return TrainingSet(rows.collect(), told.manifest, told.leakage)
 
     def _tables_of(self, name: str) -> "Sequence[str]":
         catalog = self._catalog

@@ -22,7 +22,7 @@ def notebook(tmp_path, monkeypatch):
     monkeypatch.setenv("DAGSTER_HOME", "")
     settings = Settings.load({"LAKEHOUSE_ROOT": "data"})
     land_text(settings, "invoices", "first.csv", f"{HEADER}\n{LINE}\n")
-    run_products(settings, ["sales"])
+    run_products(settings, ["sales", "revenue_forecast.features.daily_revenue"])
     Path("new.csv").write_text(f"{HEADER}\n{LINE.replace('489434', '489435')}\n")
     names: dict = {}
 

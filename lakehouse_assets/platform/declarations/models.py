@@ -88,6 +88,7 @@ def model(
     examples: Examples | None = None,
     labels: Labelled | None = None,
     features: Sequence[FeatureSet] = (),
+    prefixes: Mapping[str, str] = MappingProxyType({}),
     baselines: Mapping[str, Learner] = MappingProxyType({}),
     metrics: Sequence[Metric] = (),
     one_line_rule: bool = True,
@@ -105,6 +106,7 @@ def model(
         examples: Where its rows come from; or give `labels` and `features`.
         labels: What is predicted: `Labels(...)`.
         features: The feature sets that are joined to the labels as they were known at the label's time.
+        prefixes: By the name of a feature set what stands before its columns, where one name means two things.
         baselines: Plain learners that it has to beat, by name; the first one predicts while there is too little history to test.
         metrics: Are recorded besides.
         one_line_rule: Whether the best rule of one column is among the baselines.
@@ -117,7 +119,7 @@ def model(
     if (examples is None) == (labels is None):
         raise DeclarationError(f"{name}: give either examples, or labels with features")
     if labels is not None:
-        examples = labels.examples(tuple(features))
+        examples = labels.examples(tuple(features), prefixes)
     elif features:
         raise DeclarationError(f"{name}: features are joined to labels: give labels, or leave features out")
     assert examples is not None  # noqa: S101 one of the two was given

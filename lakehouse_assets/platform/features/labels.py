@@ -3,7 +3,7 @@
 What was known of an entity when its prediction is made comes from feature sets: see `training_set`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -61,11 +61,16 @@ class Labels:
                 f"{where}: settled={self.settled} would know the target before it is predicted: give it as timedelta(days=60)"
             )
 
-    def examples(self, features: tuple[FeatureSet, ...]) -> Examples:
-        """These labels with the values of feature sets as they were known at the label's time."""
+    def examples(self, features: tuple[FeatureSet, ...], prefixes: Mapping[str, str]) -> Examples:
+        """These labels with the values of feature sets as they were known at the label's time.
+
+        Args:
+            features: Are joined in this order.
+            prefixes: By the name of a feature set what stands before the names of its columns.
+        """
         from lakehouse_assets.platform.features.training_set import LabelledExamples  # which is made of labels
 
-        return LabelledExamples(self, features)
+        return LabelledExamples(self, features, prefixes)
 
     def rows(self, table: pl.LazyFrame, also: Sequence[str] = (), known_until: datetime | None = None) -> pl.DataFrame:
         """One row for each entity and time, sorted by time: entity, `at`, the columns `also`, target and `label_known_at`.

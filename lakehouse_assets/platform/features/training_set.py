@@ -65,8 +65,9 @@ class LabelledExamples:
         taken = sorted({self.labels.target, self.labels.at, LABEL_KNOWN_AT, *self.labels.entity} & set(columns))
         if taken:
             raise DeclarationError(
-                f"{where}: {', '.join(taken)} is a column of the labels and of a feature set. What is predicted is never an input: "
-                "give the feature set a prefix in prefixes= if the two differ, or leave the column out of its contract"
+                f"{where}: {', '.join(taken)} is a column of the labels and of a feature set. Entity, time and target of a label are "
+                "never inputs: give the feature set a prefix in prefixes= if the two mean different things, or leave the column out of its "
+                "contract. The entity of a label needs no more columns than tell labels apart"
             )
 
     @property

@@ -72,7 +72,7 @@ def save_model(folder: Path, mlflow_model: Any, *, predictor: Predictor, input_e
         data_path=str(package),
         code_paths=[str(_code(folder.with_name("code"), [pyfunc.__name__, *(kind.__module__ for kind in kinds_of(stored))]))],
         mlflow_model=mlflow_model,
-        signature=mlflow.models.ModelSignature(inputs=_mlflow_schema(inputs), outputs=_mlflow_schema(predictions)),
+        signature=mlflow.models.ModelSignature(inputs=_inputs_schema(inputs), outputs=_mlflow_schema(predictions)),
         # MLflow takes neither categories nor times with a zone; `PandasModel` gives them back their type.
         input_example=_shown(inputs)
         .with_columns(
@@ -99,6 +99,16 @@ def _shown(inputs: pl.DataFrame) -> pl.DataFrame:
     """The rows of an example that MLflow reads back as they are: it takes a missing boolean for False."""
     whole = inputs.filter(pl.all_horizontal(pl.lit(value=True), pl.col(pl.Boolean).is_not_null()))
     return inputs if whole.is_empty() else whole
+
+
+def _inputs_schema(frame: pl.DataFrame) -> Any:
+    """Whole numbers as `any`: pandas makes floats of those that may be missing, and MLflow takes neither for the other."""
+    types = load_mlflow().types
+    any_number = types.schema.AnyType()
+    return types.Schema(
+        [types.ColSpec(any_number, column.name, required=column.required) if frame[column.name].dtype.is_integer() else column
+         for column in _mlflow_schema(frame)]
+    )  # fmt: skip
 
 
 def _mlflow_schema(frame: pl.DataFrame) -> Any:
