@@ -1,6 +1,6 @@
 """Feature sets: what there is, what their columns mean, and what uses what, from a column to predictions and back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -122,12 +122,17 @@ class Features:
             declared = self.context.model(of).examples
         else:
             declared = of.examples(tuple(self.context.feature_set(name) for name in features), {})
+        prefixes: Mapping[str, str] = getattr(declared, "prefixes", {})  # of labels that are joined with feature sets
         examples, pinned = once(declared), pin(self.context.root.lakehouse, declared.sources())
-        rows = examples.rows(pinned.read)
+        rows = examples.rows(pinned.read).collect()
         for table in declared.sources():
-            rows = self.context.reader.view(rows, table, "training_set")
+            # Of each table its own columns: what a table with personal data does not know is hidden.
+            prefix = prefixes.get(table, "")
+            own = {prefix + name: name for name in pinned.read(table).collect_schema() if prefix + name in rows.columns}
+            shown = self.context.reader.view(rows.lazy().select(list(own)).rename(own), table, "training_set").collect()
+            rows = rows.with_columns(shown[name].alias(column) for column, name in own.items())
         told = examine(examples, pinned, Leakage(), seed=self.context.settings.seed, compute=Local())
-        return TrainingSet(rows.collect(), told.manifest, told.leakage)
+        return TrainingSet(rows, told.manifest, told.leakage)
 
     def _tables_of(self, name: str) -> "Sequence[str]":
         catalog = self._catalog

@@ -114,7 +114,7 @@ def test_declarations_that_cannot_be_meant_are_refused():
         ({"features": (orders, orders)}, "twice"),
         ({"features": (orders,), "without": ("amont",)}, "Did you mean amount"),
         ({"features": (orders,), "prefixes": {CARDS: "card_"}}, "none of its feature sets"),
-        ({"features": (orders,), "labels": Labels(LABELS, ("invoice",), "placed_at", "amount", known_at="k")}, "never an input"),
+        ({"features": (orders,), "labels": Labels(LABELS, ("invoice",), "placed_at", "amount", known_at="k")}, "never inputs"),
     ):
         with pytest.raises(DeclarationError, match=message):
             LabelledExamples(**{"labels": labels, **given})
