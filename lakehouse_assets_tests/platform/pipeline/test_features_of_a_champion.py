@@ -7,6 +7,8 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import Gate
+from lakehouse_assets.platform.operations.doctor.findings import Checkup
+from lakehouse_assets.platform.operations.doctor.pipeline_checks import standing_still
 from lakehouse_assets.platform.operations.maintenance import KEEP_ALL, Maintenance
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
@@ -85,6 +87,15 @@ def test_a_full_refresh_by_other_code_is_another_meaning_too(park):
     park.run()
     assert newest(park) == (DAYS, 23.0)
     assert not monitor(park).passed
+    findings = list(standing_still(checkup(park)))
+    assert [(finding.table, finding.fix) for finding in findings] == [(CHANCES, f"lakehouse train {MODEL}")]
+    assert "predictions stand still" in findings[0].what
+
+
+def checkup(park: Park) -> Checkup:
+    lakehouse = park.root.lakehouse
+    maintenance = Maintenance(lakehouse, park.declarations, park.root.registry, timedelta(0), timedelta(0))
+    return Checkup(lakehouse, park.declarations, frozenset(), maintenance, is_running=False, now=datetime.now(UTC))
 
 
 @pytest.mark.parametrize("park", [False, True], ids=["all rows", "row for row"], indirect=True)
@@ -129,7 +140,9 @@ def test_the_gate_does_not_let_the_champion_predict_from_features_that_mean_some
         park.run(DAILY, HABITS)
         park.train()
         numbers = json.loads(park.step.ledger.scan().sort("sequence").collect()["numbers"].drop_nulls()[-1])
-        assert ("newest sum over champion's" in {guard["name"] for guard in numbers["guards"]}) == (function is rewritten)
+        guards = {guard["name"] for guard in numbers["guards"]}
+        assert ("newest sum over champion's" in guards) == (function is rewritten)
+        assert "columns that the champion predicts and it does not" in guards, "whatever features mean"
 
 
 # --- maintenance

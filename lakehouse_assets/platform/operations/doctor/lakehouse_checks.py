@@ -14,7 +14,7 @@ from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations.doctor.findings import PLATFORM, Checkup, Finding, move_away
-from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion
+from lakehouse_assets.platform.operations.doctor.pipeline_checks import behind, failed_run, no_champion, standing_still
 from lakehouse_assets.platform.operations.landed_files import remedies, with_path
 from lakehouse_assets.platform.operations.maintenance import models_in_use
 from lakehouse_assets.platform.storage import disk, inventory
@@ -160,5 +160,6 @@ OF_THE_LAKEHOUSE: Final[Sequence[Callable[[Checkup], Iterator[Finding]]]] = (
     orphans,
     behind,
     no_champion,
+    standing_still,
     lost_pins,
 )

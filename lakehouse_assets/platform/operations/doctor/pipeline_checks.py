@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
+from lakehouse_assets.platform.pipeline.contracts import features_of_champion
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.errors import StorageError
@@ -63,3 +64,14 @@ def no_champion(checkup: Checkup) -> Iterator[Finding]:
             what = f"no version is champion, so nothing is scored. Version {last['version']} was {last['decision']}: {why}"
             fix = f"lakehouse models promote {asset.name} {last['version']} --reason TEXT"
             yield Finding("warning", asset.name, what, fix)
+
+
+def standing_still(checkup: Checkup) -> Iterator[Finding]:
+    """Prediction tables whose champion learnt from features of another meaning, so that new rows are not scored."""
+    for asset in checkup.declarations:
+        if not isinstance(asset, TableDeclaration) or not asset.scored_by:
+            continue
+        ledger = checkup.lakehouse.table(asset.scored_by)
+        said = features_of_champion(ledger, [checkup.lakehouse.table(name) for name in asset.inputs.values()])
+        if not said.passed:
+            yield Finding("warning", asset.name, said.text, f"lakehouse train {asset.scored_by}")
