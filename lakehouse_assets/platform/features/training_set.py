@@ -118,7 +118,12 @@ class LabelledExamples:
         if known_until is None or self._joined is None or not self.targets_are_final:
             return self.chosen(self.joined(read, known_until).rows).lazy()
         until = known_until if known_until.tzinfo else known_until.replace(tzinfo=UTC)
-        return self.chosen(self.joined(read).rows).lazy().filter(pl.col(LABEL_KNOWN_AT) <= until)
+        rows = self.chosen(self.joined(read).rows)
+        newest: datetime | None = rows.select(pl.col(LABEL_KNOWN_AT).max()).item()
+        if newest is None or until > newest:
+            # Of a later time more may be known than the newest row of the table says is settled.
+            return self.chosen(self.join(read, known_until).rows).lazy()
+        return rows.lazy().filter(pl.col(LABEL_KNOWN_AT) <= until)
 
     @property
     def targets_are_final(self) -> bool:

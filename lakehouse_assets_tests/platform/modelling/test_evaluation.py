@@ -162,12 +162,6 @@ def test_a_weight_goes_along():
     assert weighted["weight"].unique().to_list() == [2.0]
 
 
-def test_one_candidate_can_be_taken_under_another_name():
-    found = candidates().evaluate(WEEKS)
-    assert found.renamed("off", "champion").candidates == ("champion",)
-    assert_frame_equal(found.renamed("off", "x").rows.drop("candidate"), found.of("off").drop("candidate"))
-
-
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
