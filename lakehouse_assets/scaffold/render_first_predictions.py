@@ -71,13 +71,20 @@ def model_module(plan: Plan) -> str:
 
 
 def _settled(plan: Plan) -> list[str]:
-    days = plan.asked.settled / timedelta(days=1)
+    settled = plan.asked.settled
     if plan.asked.time is None:
         return ["settled=timedelta(0)"]
-    said = f"A row is learnt from once the table has rows that are {days:g} days newer"
-    if not days:
+    said = "A row is learnt from once the table has rows that are newer by so much"
+    if not settled:
         said = "Assumed: the outcome is known at once. If it comes later, say after how long, as in settled=timedelta(days=60)"
-    return [comment(said, 1).removeprefix(TAB) + f"{TAB}settled=timedelta({f'days={days:g}' if days else '0'})"]
+    return [comment(said, 1).removeprefix(TAB) + f"{TAB}settled={_duration(settled)}"]
+
+
+def _duration(duration: timedelta) -> str:
+    """The call that makes exactly this duration, as `timedelta(days=60)`."""
+    units = ("days", "seconds", "microseconds")
+    given = ", ".join(f"{unit}={value}" for unit in units if (value := getattr(duration, unit)))
+    return f"timedelta({given or 0})"
 
 
 def _tested_by(plan: Plan) -> tuple[dict[str, str], str, list[str], list[str]]:

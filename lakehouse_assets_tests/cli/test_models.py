@@ -6,6 +6,8 @@ import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.cli import models as models_command
@@ -16,7 +18,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
-from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG
+from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
@@ -197,6 +199,23 @@ def test_nor_by_the_schedule_which_says_so_and_scores_all_the_same(lake, tmp_pat
     assert (gate.passed, gate.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert f"{MODEL} is not trained: the function of {FEATURES} was changed" in gate.description
     assert lake.table(MODEL).count() == 2
+
+
+def test_dagster_shows_a_model_that_was_left_out_as_out_of_date(lake, tmp_path):
+    found = []
+    with dg.DagsterInstance.ephemeral(str(tmp_path)) as instance:
+        for feature_set in (features, changed):
+            client = open_lakehouse(settings=lake.settings, declarations=(gold, feature_set, level_model, scores))
+            location = definitions(client.settings, client.context.products)
+            result = location.resolve_job_def("train").execute_in_process(instance=instance)
+            states = CachingStaleStatusResolver(instance, location.resolve_asset_graph(), LoadingContextForTest(instance))
+            (event,) = [one for one in result.get_asset_materialization_events() if one.asset_key == key_of(MODEL)]
+            version = event.materialization.tags["dagster/data_version"]
+            found.append((version, states.get_status(key_of(MODEL)), states.get_status(key_of(PREDICTIONS))))
+    (first, *before), (second, *after) = found
+    assert first == second, "there is no other model"
+    assert before == [StaleStatus.FRESH, StaleStatus.FRESH]
+    assert after == [StaleStatus.STALE, StaleStatus.FRESH]
 
 
 def test_nor_by_a_runner_of_a_notebook(lake):

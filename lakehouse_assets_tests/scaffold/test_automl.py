@@ -145,6 +145,6 @@ def test_names_and_types_that_code_cannot_have_are_renamed_and_cast(tmp_path):
     check_code(tmp_path)
     prepared = (tmp_path / PACKAGE / name / "prepared.py").read_text(encoding="utf-8")
     said = " ".join(prepared.replace("#", " ").split())
-    assert "Left out: paid (later than Ordered At in 100% of its rows, so it may be known only afterwards." in said
+    assert "Left out: paid (later than Ordered At in 300 of the 300 rows that have it, so it may be known only afterwards." in said
     assert "Assumed: Outcome is known at once, as soon as a row is there (settled=0)." in said
     assert '.alias("own_class")' in prepared

@@ -205,6 +205,10 @@ class Kind(ABC):
 
     # --- in each batch
 
+    def changed_at(self, source: Table, after: int | None) -> int | None:
+        """The newest version of a source that changed something for a table of this kind, as `Table.changed_at` has it."""
+        return source.changed_at(after)
+
     @abstractmethod
     def plan(self, inputs: Inputs) -> Plan:
         """What the function has to be given, and what its result replaces."""

@@ -19,7 +19,7 @@ from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Resu
 from lakehouse_assets.platform.declarations.learning import MODEL, Examples, Labelled, Learner, Metric, Split
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
-from lakehouse_assets.platform.storage import merge
+from lakehouse_assets.platform.storage import feature_versions, merge
 from lakehouse_assets.platform.storage.commit import Commit, Written
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import of_version
@@ -170,6 +170,10 @@ class Scores(Kind):
         """See `Kind.identity`."""
         return self.key
 
+    def changed_at(self, source: Table, after: int | None) -> int | None:
+        """See `Kind.changed_at`: one version of a feature set is scored, so that others were deleted is no change."""
+        return feature_versions.changed_at(source, after)
+
     def plan(self, inputs: Inputs) -> Plan:
         """See `Kind.plan`."""
         champion = inputs.extra[CHAMPION]
@@ -187,7 +191,7 @@ class Scores(Kind):
         learnt, newest = champion.features.get(features.table.name), FeatureVersion.of(features.table, features.after)
         if learnt is None or learnt.means(newest):
             rows = of_version(rows)
-        elif (number := learnt.number_in(features.table)) is not None:
+        elif (number := learnt.number_in(features.table, features.after)) is not None:
             rows = of_version(rows, number)
         else:
             return Plan(None, Nothing())

@@ -32,7 +32,9 @@ class Labels:
         at: When the prediction is made: a time (UTC), or a date, whose end counts.
         target: The column that is predicted. Rows without a value are left out.
         known_at: The column that says when the target became known.
-        settled: Instead of it, how long after `at` the target is known. A row counts once the table has newer ones by so much.
+        settled: Instead of it, how long after `at` the target is known. A row counts once the table has newer ones by so much: no clock is
+            read, so that equal tables give equal labels. A row with a wrong time in the future therefore makes the others count too early:
+            let the contract of the table hold it back, as by `future_within=timedelta(days=1)`.
         slices: Columns, of the table or of a feature set, by whose values scores are told apart.
 
     Raises:

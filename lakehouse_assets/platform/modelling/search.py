@@ -57,8 +57,8 @@ class Search:
         metric: What decides.
         trials: Most trials, the learners as they are among them.
         seconds: Of the whole search: baselines, trials and the choice of a blend. Then a trial that is in work is given up: boosting at
-            once, others after the fit that they are at. Only `learner` is tried as it is however long that takes, and the final fit to
-            all rows comes on top. None: `trials` alone count.
+            once, others after the fit that they are at. Baselines count but are never given up, nor is `learner` as it is, however long
+            they take, and the final fit to all rows comes on top. None: `trials` alone count.
         folds: How training rows are divided to judge a trial; None: three periods of equally many rows, the newest half of all.
         others: More learners.
         baselines: Learners that are judged but never chosen, for the leaderboard.

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
 
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Fold, NotEnoughData
 from lakehouse_assets.platform.wording import listed
@@ -145,12 +146,13 @@ class TimeHoldout:
 class GroupSplit:
     """Folds in which the rows of a group stay together, for a model that has to serve groups it has not seen.
 
-    A group's fold follows from its value alone, so no row moves to another fold when rows come or go. Folds have about equally many groups
-    where there are many. It does not heed time. Null is a group.
+    A group's fold follows from its value alone, however it is stored, so no row moves to another fold when rows come or go. Folds have
+    about equally many groups where there are many; few groups may all fall into one fold, and then nothing can be tested. It does not heed
+    time. Null is a group.
 
     Attributes:
         column: Tells the groups apart; a column of the key or a slice.
-        count: Number of folds; those that no group falls into are left out.
+        count: Number of folds; those that no group falls into are left out, and at least two have to stay.
     """
 
     column: str
@@ -165,14 +167,21 @@ class GroupSplit:
         groups = examples[self.column].n_unique()
         if groups < 2:
             raise NotEnoughData(f"the examples have {groups} value(s) of {self.column!r}, and folds by group need at least 2")
-        drawn = _Drawn([self.column], self.count)
+        drawn = _Drawn.of(examples, [self.column], self.count)
         used = examples.select(drawn.number.unique().sort()).to_series().to_list()
         if len(used) < 2:
             raise NotEnoughData(
                 f"all {groups} values of {self.column!r} fall into the same one of {self.count} folds, so there is none to learn from: "
-                "more groups are needed, or another count"
+                f"{self._remedy(examples)}"
             )
         return [drawn.fold(number) for number in used]
+
+    def _remedy(self, examples: pl.DataFrame) -> str:
+        """What lets folds be made of groups that all fall into one."""
+        others = [*range(self.count - 1, 1, -1), *range(self.count + 1, 2 * self.count + 1)]
+        drawn = (_Drawn.of(examples, [self.column], count) for count in others)
+        works = next((one.count for one in drawn if examples.select(one.number.n_unique()).item() > 1), None)
+        return "more groups are needed" if works is None else f"count={works} divides them, or more groups are needed"
 
     def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
         """See `Split.settled_after`."""
@@ -188,7 +197,8 @@ class StratifiedSplit:
 
     Attributes:
         column: The target of a classifier, usually.
-        count: Number of folds; those that lack a value of the column are not tested.
+        count: Number of folds; those that lack a value of the column are not tested, and at least two have to have all. The rarest value
+            needs some times as many rows as there are folds.
     """
 
     column: str
@@ -203,27 +213,30 @@ class StratifiedSplit:
         identity = [name for name in examples.columns if name not in {self.column, LABEL_KNOWN_AT}]
         if not identity:
             raise ValueError("the examples have no column besides the stratified one by which rows could be told apart")
-        drawn = _Drawn(identity, self.count)
-        strata = (
-            examples.select(stratum=self.column, fold=drawn.number)
-            .group_by("stratum")
-            .agg(pl.len().alias("rows"), pl.col("fold").unique())
-            .sort("rows", "stratum")
-        )
+        drawn = _Drawn.of(examples, identity, self.count)
+        strata = self._strata(examples, drawn)
         if strata.height > _MOST_STRATA:
             raise ValueError(
                 f"{self.column!r} has {strata.height} different values, and rows are stratified by at most {_MOST_STRATA}: split by time"
             )
-        complete = [number for number in range(self.count) if all(number in folds for folds in strata["fold"])]
-        if strata.is_empty() or len(complete) < 2:
+        complete = _complete(strata, self.count)
+        if len(complete) < 2:
+            fewer = [_Drawn.of(examples, identity, count) for count in range(self.count - 1, 1, -1)]
+            works = next((one.count for one in fewer if len(_complete(self._strata(examples, one), one.count)) > 1), None)
             scarce = [
                 f"{value!r} has {rows}, in {len(folds)} of them" for value, rows, folds in strata.iter_rows() if len(folds) < self.count
             ]
             raise NotEnoughData(
                 f"each value of {self.column!r} needs rows in at least two of {self.count} folds, the same for all, and "
-                f"{listed(scarce, _MOST_NAMED) or 'there is no row'}: more rows are needed"
+                f"{listed(scarce, _MOST_NAMED) or 'there is no row'}: {'' if works is None else f'count={works} divides them, or '}"
+                "more rows are needed"
             )
         return [drawn.fold(number) for number in complete]
+
+    def _strata(self, examples: pl.DataFrame, drawn: "_Drawn") -> pl.DataFrame:
+        """Each value with its number of rows and the folds that these fall into, the rarest first."""
+        found = examples.select(stratum=self.column, fold=drawn.number).group_by("stratum")
+        return found.agg(pl.len().alias("rows"), pl.col("fold").unique()).sort("rows", "stratum")
 
     def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
         """See `Split.settled_after`."""
@@ -235,21 +248,32 @@ class _Drawn:
     """Folds by a hash.
 
     Attributes:
-        columns: Whose values say into which fold a row falls.
+        values: That say into which fold a row falls.
         count: Of the folds.
     """
 
-    columns: Sequence[str]
+    values: Sequence[pl.Expr]
     count: int
+
+    @classmethod
+    def of(cls, examples: pl.DataFrame, columns: Sequence[str], count: int) -> "_Drawn":
+        """Folds by the values of columns. Texts and whole numbers count as texts: the order of an Enum and the width of a number do not."""
+        as_texts = cs.expand_selector(examples, cs.integer() | cs.string() | cs.categorical() | cs.enum())
+        return cls([pl.col(name).cast(pl.String) if name in as_texts else pl.col(name) for name in columns], count)
 
     @property
     def number(self) -> pl.Expr:
         """Of the fold that a row is tested in, from 0."""
-        return pl.struct(self.columns).hash() % self.count
+        return pl.struct(self.values).hash() % self.count
 
     def fold(self, number: int) -> Fold:
         """The fold with a number."""
         return Fold(f"{number + 1:0{len(str(self.count))}}", train=self.number != number, test=self.number == number)
+
+
+def _complete(strata: pl.DataFrame, count: int) -> list[int]:
+    """The folds that all strata have rows in."""
+    return [number for number in range(count) if all(number in folds for folds in strata["fold"])] if strata.height else []
 
 
 def most_are_known_after(examples: pl.DataFrame, at: str) -> timedelta:

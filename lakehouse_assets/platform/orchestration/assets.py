@@ -214,14 +214,15 @@ def _model(asset: ModelDeclaration, catalog: Catalog, tables: str) -> dg.AssetsD
         if not context.selected_asset_keys:
             yield from checks.model(key, step.last_result())
             return
+        tags: Mapping[str, str] = {}
         if why := why_not_trained(asset, catalog.declarations, resource.open()):
             context.log.warning(why)
-            trained = step.leave(why)
+            trained, tags = step.leave(why), versions.OUT_OF_DATE
         else:
             trained = step.run(retrain=is_full_refresh(context))
         yield from checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
-        yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code))
+        yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code), tags=tags)
 
     return model
 

@@ -7,7 +7,7 @@ import warnings
 from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import dagster as dg
 
@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.contract import fingerprint
+from lakehouse_assets.platform.storage import feature_versions
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.table import Table
 
@@ -60,6 +61,10 @@ def hashed(*parts: Any) -> str:
 
 # --- data
 
+OUT_OF_DATE: Final = {"dagster/code_version": "left out"}
+"""The tags of a result that brought nothing up to date. Without a result Dagster would skip what comes after the asset in the run; by a
+code version that the asset does not have, it goes on showing the asset as out of date."""
+
 
 def of_data(table: Table, code: str) -> dg.DataVersion:
     """The last version of a table with which rows came, changed or went, and its code version.
@@ -68,7 +73,7 @@ def of_data(table: Table, code: str) -> dg.DataVersion:
     has left the log, the newest version is taken: then a table that did not change may be shown as changed.
     """
     try:
-        version = table.changed_at(0)
+        version = feature_versions.changed_at(table, 0)
     except NoSuchVersion:
         version = table.version()
     return dg.DataVersion(f"{version}-{code}")

@@ -77,7 +77,7 @@ class Batches:
         if not stored.exists() or not table.exists():
             return True
         at = stored.cursor(source)
-        return at is None or at > table.version() or table.changed_at(at) != at
+        return at is None or at > table.version() or self.declaration.kind.changed_at(table, at) != at
 
     def next(self) -> Batch:
         """What has to be read next: a batch that a run left unfinished, else what is new. If all is up to date, nothing has moved.
@@ -138,7 +138,7 @@ class Batches:
                 f"{self.declaration.name} has read {name} up to version {before}, but that is at version {newest}: it was deleted and "
                 f"created again. `lakehouse run {self.declaration.name} --full-refresh` computes it from what {name} has now"
             )
-        until = number(table.changed_at(before))
+        until = number(self.declaration.kind.changed_at(table, before))
         in_steps = self.declaration.kind.takes_rows and name in self.declaration.inputs.values()
         if not in_steps or until == number(before):
             return until

@@ -104,7 +104,7 @@ def classifier(
         time: Its column that says when a row happened, a moment; a date as in `{"day": date}`, whose end counts.
         inputs: Its columns that are learnt from, with their types: `float`, `int`, `str`, `bool`, `date` or `Timestamp`.
         settled: How long after its time the outcome of a row is known, as of a charge back. A row counts once the table has newer ones
-            by so long.
+            by so long; see `Labels` for rows with a time in the future.
         known_at: Instead of it, the column that says when the outcome became known.
         positive: Of a target of texts, the value whose probability is predicted.
         classes: Of a target of more than two values, all of them: each gets a probability.

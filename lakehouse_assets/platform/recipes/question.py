@@ -4,16 +4,18 @@ It looks at values and decides; nothing is fitted here, see `automl`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import nearest
+from lakehouse_assets.platform.declarations.features import is_ahead
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT
 from lakehouse_assets.platform.modelling.targets import Task, is_text
 from lakehouse_assets.platform.quality.contract import Timestamp
+from lakehouse_assets.platform.wording import counted
 
 Use = Literal["input", "target", "entity", "time", "left out"]
 ROW: Final = "row_number"
@@ -26,7 +28,7 @@ _MOST_WHOLE_CLASSES: Final = 10
 _IDENTIFIER: Final = 0.9
 _FEW: Final = 20
 _OFTEN_LATER: Final = 0.05
-"""The share of rows with a later time from which on a column of times may be known only afterwards."""
+"""The share, of the rows that have it, with a later time from which on a column of times may be known only afterwards."""
 
 
 class NoQuestion(ValueError):
@@ -72,6 +74,7 @@ class Question:
         columns: All columns of the table.
         notes: What was assumed, and what a person should look at.
         settled: How long after its time the target of a row is known.
+        asked_at: Rows after it are not learnt from, nor do they say which others are settled (with time zone).
     """
 
     table: str
@@ -85,6 +88,7 @@ class Question:
     columns: tuple[ColumnFacts, ...]
     notes: tuple[str, ...]
     settled: timedelta = timedelta(0)
+    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def at(self) -> str:
@@ -123,7 +127,7 @@ class Question:
             known &= pl.col(self.target).is_finite()
         if self.time is None:
             rows = rows.with_columns(pl.lit(ONE_DAY).alias(NO_TIME))
-        rows = rows.filter(pl.col(self.at).is_not_null())
+        rows = rows.filter(pl.col(self.at).is_not_null(), ~is_ahead(rows.lazy(), self.at, self.asked_at))
         dtype = rows.schema[self.at]
         if dtype != pl.Date:  # a moment without a zone is taken as UTC
             has_zone = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
@@ -145,6 +149,7 @@ def question(  # noqa: PLR0917
     *,
     keep: Collection[str] = (),
     settled: timedelta = timedelta(0),
+    asked_at: datetime | None = None,
 ) -> Question:
     """Look at a table.
 
@@ -158,6 +163,7 @@ def question(  # noqa: PLR0917
         without: More columns that are not learnt from.
         keep: Columns of time that are learnt from even if they are often later than `time`.
         settled: How long after its time the target of a row is known.
+        asked_at: See `Question`; None: now.
 
     Raises:
         NoQuestion: There is no such column, or nothing to predict or to learn from.
@@ -175,6 +181,7 @@ def question(  # noqa: PLR0917
         raise NoQuestion(f"--time {time}: it is {rows.schema[time]}, not a date or a moment")
     if settled and time is None:
         raise NoQuestion("--settled counts from the time of a row: name its column with --time")
+    asked_at = asked_at or datetime.now(UTC)
     task, positive, classes, said = _task(rows[target].drop_nulls(), f"{table}: --target {target}")
     notes = [said]
     facts = {name: _facts(rows[name], {*personal}) for name in rows.columns}
@@ -186,31 +193,39 @@ def question(  # noqa: PLR0917
         notes.append("No --time: rows are divided by chance, and nothing guards against learning from the future.")
     else:
         notes.append(_known(target, time, settled))
+        if ahead := rows.select(is_ahead(rows.lazy(), time, asked_at).sum()).item():
+            notes.append(f"{counted(ahead, 'row')} with {time} after now are not learnt from.")
     uses: dict[str, Use] = {target: "target", **dict.fromkeys(found, "entity"), **({time: "time"} if time else {})}
     columns = tuple(_used(one, uses[name]) if name in uses else one for name, one in facts.items())
     inputs = {one.name: _annotation(rows.schema[one.name]) for one in columns if one.use == "input"}
-    whole = Question(table, target, task, positive, classes, found, time, inputs, columns, tuple(notes), settled)
+    whole = Question(table, target, task, positive, classes, found, time, inputs, columns, tuple(notes), settled, asked_at)
     later = {} if time is None else _often_later(rows, time, [name for name in inputs if name not in keep])
     return whole.without(later | dict.fromkeys(without, "as asked by --without"))
 
 
 def _known(target: str, time: str, settled: timedelta) -> str:
     if settled:
-        return f"{target} counts as known {settled / timedelta(days=1):g} days after {time} (--settled): younger rows are not learnt from."
+        return (
+            f"{target} counts as known {settled / timedelta(days=1):.10g} days after {time} (--settled): younger rows are not learnt from."
+        )
     later = "If it becomes known later, say after how many days: --settled DAYS."
     return f"Assumed: {target} is known at once, as soon as a row is there (settled=0). {later}"
 
 
 def _often_later(rows: pl.DataFrame, time: str, names: Sequence[str]) -> dict[str, str]:
-    """The columns with a time that is often later than that of the row, each with the reason to leave it out."""
+    """The columns with a time that is often later than that of the row, each with the reason to leave it out.
+
+    Only rows that have the time count: one that is there after the outcome alone is missing in most rows.
+    """
     # Of a date the end counts: what is of the same day may have been known.
     last = _start(time) + (timedelta(days=1, microseconds=-1) if rows.schema[time] == pl.Date else timedelta(0))
     times = [name for name in names if isinstance(rows.schema[name], pl.Date | pl.Datetime)]
-    shares = rows.select((_start(name) > last).mean().alias(name) for name in times).to_dict(as_series=False)
+    found = {name: rows.select((_start(name) > last).alias(name)).to_series().drop_nulls() for name in times}
     return {
-        name: f"later than {time} in {share:.0%} of its rows, so it may be known only afterwards. If it is known in time, say --keep {name}"
-        for name, (share,) in shares.items()
-        if share is not None and share >= _OFTEN_LATER
+        name: f"later than {time} in {later.sum():,} of the {counted(len(later), 'row')} that have it, so it may be known only afterwards. "
+        f"If it is known in time, say --keep {name}"
+        for name, later in found.items()
+        if len(later) and later.sum() >= _OFTEN_LATER * len(later)
     }
 
 

@@ -38,6 +38,8 @@ class RowExamples(LabelledExamples):
     Some outcomes become known sooner than others: a charge back within days, that there is none after weeks. Among the newest rows with an
     outcome the soon known one is too frequent, so no row counts as known before the delay that covers most rows is over.
 
+    What can have become known is told by the newest row, and not by a clock: see `Labels.settled` for rows with a time in the future.
+
     Attributes:
         positive: Of texts, the value that counts: the target becomes a Boolean. None: it is one, or a 0 or 1, or it has `classes`.
         classes: The values that there may be; none for a target of two.

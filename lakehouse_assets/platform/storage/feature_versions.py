@@ -48,14 +48,14 @@ class FeatureVersion:
         """Whether values of another version may stand for those of this one; where there are no versions, there is one meaning."""
         return other is None or other.meaning == self.meaning
 
-    def number_in(self, table: Table) -> int | None:
-        """The newest version in a table that means the same as this one.
+    def number_in(self, table: Table, at: int | None = None) -> int | None:
+        """The newest version in a table, at a Delta version or now, that means the same as this one.
 
         None if there is none, as after the table was dropped and made again by other code, if its rows are deleted, or if it lacks a column
         that the newest version has values in.
         """
-        number = table.cursor(_newest_of(self.meaning))
-        return number if number is not None and known_at.has_all_columns(table.scan(), number) else None
+        number = table.cursor(_newest_of(self.meaning), at)
+        return number if number is not None and known_at.has_all_columns(table.scan(at), number) else None
 
 
 def is_of(table: Table, code: int) -> bool:
@@ -86,11 +86,13 @@ def begin(table: Table, code: int, is_same: Callable[[int], bool]) -> tuple[int,
     return begun, (*marks, Cursor(_newest_of(known), table.cursor(_newest_of(known)), begun))
 
 
-def changed_at(table: Table, after: int) -> int:
-    """The newest Delta version that changed something for a reader of the newest version, if it is above `after`; else `after`.
+def changed_at(table: Table, after: int | None) -> int:
+    """The newest Delta version that changed something for a reader of one version, if it is above `after`; else `after`.
 
     Any table may be asked: see `Table.changed_at`. That old versions were deleted is no change.
     """
+    if after is None:
+        return table.version()
     newest = table.changed_at(after) or 0
     while newest > after and _DELETED in next(table.commits(newest), {"info": {}})["info"]:
         newest = last_change(table.now(), after, newest - 1, table.storage_options)

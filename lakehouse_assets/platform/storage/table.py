@@ -184,10 +184,10 @@ class Table:
         in_files = pl.DataFrame(table.get_add_actions())["num_records"]
         return _count(pl.scan_delta(table)) if in_files.null_count() else int(in_files.sum())
 
-    def cursor(self, source: str) -> int | None:
-        """How far the table has consumed `source`; None if never, or if the table does not exist."""
+    def cursor(self, source: str, version: int | None = None) -> int | None:
+        """How far the table has consumed `source`, at a version or now; None if never, or if the table does not exist."""
         try:
-            return cursor_of(self.now(), source)
+            return cursor_of(self._at(version), source)
         except NoSuchTable:
             return None
 

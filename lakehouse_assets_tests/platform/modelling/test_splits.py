@@ -1,6 +1,7 @@
 """Folds: never a row on both sides, nothing learnt that was not known, the newest rows tested, and what is missing said."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
@@ -229,11 +230,54 @@ def test_what_lacks_rows_for_strata_or_groups_is_named():
         StratifiedSplit("target").folds(examples, at="id")
     for number in range(100):
         pair = pl.DataFrame({"id": [0, number]})
-        if pair.select((pl.struct("id").hash() % 2).n_unique()).item() == 1 and number:
+        if pair.select((pl.struct(pl.col("id").cast(pl.String)).hash() % 2).n_unique()).item() == 1 and number:
             with pytest.raises(NotEnoughData, match="all 2 values of 'id' fall into the same one of 2 folds"):
                 GroupSplit("id", 2).folds(pair, at="id")
             return
     raise AssertionError("some pair falls into one fold")
+
+
+@pytest.mark.parametrize("split", [GroupSplit("id"), StratifiedSplit("target")], ids=["groups", "strata"])
+def test_a_count_that_works_is_named_where_the_given_one_does_not(split):
+    said = 0
+    for number in range(400):
+        pair = pl.DataFrame({"id": [number, 1000 + number] * 2, "target": ["a", "a", "b", "b"]})
+        try:
+            split.folds(pair, at="id")
+        except NotEnoughData as reason:
+            if found := re.search(r"count=(\d+) divides them", str(reason)):
+                said += 1
+                assert len(replace(split, count=int(found[1])).folds(pair, at="id")) == 2
+            else:
+                smaller = [replace(split, count=count) for count in range(2, split.count)]
+                assert not [one for one in smaller if _divides(one, pair)]
+    assert said > 20
+
+
+def _divides(split, examples):
+    try:
+        return bool(split.folds(examples, at="id"))
+    except NotEnoughData:
+        return False
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        [pl.String, pl.Categorical, pl.Enum(["0", "1", "2", "3", "4", "5"]), pl.Enum(["5", "4", "3", "2", "1", "0"])],
+        [pl.Int64, pl.Int8, pl.UInt32, pl.String],
+    ],
+    ids=["texts", "whole numbers"],
+)
+def test_how_a_value_is_stored_moves_no_row_to_another_fold(types):
+    rows = pl.DataFrame({"key": ["0", "1", "2", "3", "4", "5"] * 10, "id": range(60), "target": [0, 1] * 30})
+    for split in (GroupSplit("key", 3), StratifiedSplit("target", 3)):
+        stored = [
+            rows.with_columns(pl.col("key").cast(pl.Int64).cast(one) if one.is_integer() else pl.col("key").cast(one)) for one in types
+        ]
+        found = [folds_of_rows(examples, split.folds(examples, at="id")) for examples in stored]
+        assert all(one == found[0] for one in found)
+        assert len({*found[0].values()}) > 1
 
 
 def test_a_number_with_many_values_is_no_stratum():

@@ -10,12 +10,15 @@ from lakehouse_assets import Gate
 from lakehouse_assets.platform.operations.doctor.findings import Checkup
 from lakehouse_assets.platform.operations.doctor.pipeline_checks import standing_still
 from lakehouse_assets.platform.operations.maintenance import KEEP_ALL, Maintenance
+from lakehouse_assets.platform.operations.pending import pending
+from lakehouse_assets.platform.orchestration import versions
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.reproduction import reproduce
 from lakehouse_assets.platform.storage import evolution
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets_tests.platform.pipeline.park import CHANCES, DAILY, HABITS, MODEL, VISITS, Park, habits, halves, rewritten, rides
 
 DAYS = 40
@@ -168,8 +171,10 @@ def test_maintenance_deletes_the_versions_that_no_model_in_use_needs_and_no_othe
     trained_on = {HABITS: park.root.lakehouse.table(HABITS).version()}
     assert maintained(park) == [2, 3], "the third means what the first does"
     assert newest_versions(park.root.lakehouse, trained_on) == trained_on, "that is no reason to train again"
-    before = park.predicted()
+    assert CHANCES not in pending(park.root, park.declarations), "nor to predict again"
+    scored, before = park.root.lakehouse.table(CHANCES).version(), park.predicted()
     park.run()
+    assert park.root.lakehouse.table(CHANCES).version() == scored
     assert park.predicted().equals(before)
     registry = park.root.registry()
     for version, function in ((1, rides), (2, halves)):
@@ -181,6 +186,31 @@ def test_maintenance_deletes_the_versions_that_no_model_in_use_needs_and_no_othe
     assert park.predicted().filter(model_version=1)["day"].n_unique() == DAYS + 2
     assert monitor(park).passed
     assert maintained(park) == [2, 3]
+
+
+def test_predictions_go_on_after_versions_were_deleted(park):
+    change(park, halves)
+    assert park.train().champion == 2
+    change(park, rides)
+    data = versions.of_data(park.root.lakehouse.table(HABITS), "code")
+    assert maintained(park) == [2, 3]
+    assert versions.of_data(park.root.lakehouse.table(HABITS), "code") == data, "no data came or changed"
+    assert park.step.rollback().champion == 1
+    park.run()
+    assert park.predicted().filter(model_version=1)["day"].n_unique() == DAYS + 2, "of the version that its code had given before"
+    change(park, rides)
+    assert park.predicted().filter(model_version=1)["day"].n_unique() == DAYS + 3
+    assert pending(park.root, park.declarations) == {}
+
+
+def test_the_version_of_a_meaning_is_told_as_it_was_at_a_version_of_the_table(park):
+    table = park.root.lakehouse.table(HABITS)
+    then, first = table.version(), FeatureVersion.of(table)
+    change(park, halves)
+    second = FeatureVersion.of(table)
+    change(park, rides)
+    assert (first.number_in(table, then), first.number_in(table)) == (1, 3)
+    assert (second.number_in(table, then), second.number_in(table)) == (None, 2)
 
 
 def test_without_a_model_only_the_newest_version_stays(settings):

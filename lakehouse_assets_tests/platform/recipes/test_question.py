@@ -1,7 +1,7 @@
 """What is asked of a table that nobody has described: the task, what is learnt from, and a reason for each column that is left out."""
 
 import re
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -181,9 +181,28 @@ def test_a_time_that_is_often_later_than_the_row_is_left_out_unless_it_is_kept(k
     notes = {one.name: one.note for one in found.columns if one.use == "left out"}
     assert set(found.inputs) - {"same_day"} == {"amount", "country", "method", "moved_at", "seen"}
     assert ("same_day" in found.inputs) == ("same_day" in rows.columns)
-    assert notes["closed_at"].startswith("later than ordered_at in 100% of its rows, so it may be known only afterwards.")
+    assert notes["closed_at"].startswith("later than ordered_at in 200 of the 200 rows that have it, so it may be known only afterwards.")
     assert "closed_at" in asked("charged_back", rows, "ordered_at", keep=("closed_at",)).inputs
     assert "closed_at" in asked("charged_back", rows).inputs
+
+
+@pytest.mark.parametrize("kind", ["dates", "moments", "moments without a zone"])
+def test_a_row_from_the_future_does_not_settle_the_others(kind):
+    at = {
+        "dates": pl.col("day"),
+        "moments": pl.col("day").cast(pl.Datetime("us", "UTC")),
+        "moments without a zone": pl.col("day").cast(pl.Datetime),
+    }
+    rows = ROWS.with_columns(at[kind])
+    typo = rows.tail(1).with_columns(day=pl.lit("2062-01-01").str.to_date().cast(rows.schema["day"]), number=pl.lit(40, pl.Int64))
+    settled = timedelta(days=10)
+    without, with_typo = (asked("back", one, "day", settled=settled).examples(one) for one in (rows, pl.concat([rows, typo])))
+    assert with_typo.equals(without)
+    assert any("1 row with day after now" in note for note in asked("back", pl.concat([rows, typo]), "day").notes)
+    assert not any("after now" in note for note in asked("back", rows, "day").notes)
+    then = datetime(2025, 1, 20, tzinfo=UTC)
+    found = asked("back", rows, "day", settled=settled, asked_at=then).examples(rows)
+    assert found.height == 10, "of the twenty days until then"
 
 
 def test_an_outcome_that_settles_later_is_not_learnt_from_before():

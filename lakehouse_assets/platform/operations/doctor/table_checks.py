@@ -125,7 +125,7 @@ def cursors(checked: CheckedTable) -> Iterator[Finding]:
         elif at > source.version():
             what = f"it has read {name} up to version {at}, but that is at version {source.version()}: it was deleted and created again"
             yield checked.finding("error", what, rebuild(checked))
-        elif at < maintenance.readable_from(source) and source.changed_at(at) != at:
+        elif at < maintenance.readable_from(source) and asset.kind.changed_at(source, at) != at:
             what = f"it has read {name} up to version {at}, and what changed since then was vacuumed"
             yield checked.finding("error", what, f"lakehouse run {checked.name} --full-refresh")
 
