@@ -5,7 +5,7 @@ see is for the training set to decide.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
@@ -19,6 +19,8 @@ _DAY: Final = timedelta(days=1)
 _MOST_STRATA: Final = 100
 _MOST_NAMED: Final = 5
 _MOST_SETTLED: Final = 0.95
+# With so many groups a fold, a hash divides them about equally.
+_FEW: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +148,13 @@ class TimeHoldout:
 class GroupSplit:
     """Folds in which the rows of a group stay together, for a model that has to serve groups it has not seen.
 
-    A group's fold follows from its value alone, however it is stored, so no row moves to another fold when rows come or go. Folds have
-    about equally many groups where there are many; few groups may all fall into one fold, and then nothing can be tested. It does not heed
-    time. Null is a group.
+    Rows that come move no other row. Many groups are divided by a hash of their values, so that new groups move no other one either. Few
+    groups are dealt out in the order of their hashes, so that each fold has about as many, and a new group may move some. It does not
+    heed time. Null is a group.
 
     Attributes:
         column: Tells the groups apart; a column of the key or a slice.
-        count: Number of folds; those that no group falls into are left out, and at least two have to stay.
+        count: Most folds; fewer groups make a fold each.
     """
 
     column: str
@@ -168,20 +170,10 @@ class GroupSplit:
         if groups < 2:
             raise NotEnoughData(f"the examples have {groups} value(s) of {self.column!r}, and folds by group need at least 2")
         drawn = _Drawn.of(examples, [self.column], self.count)
+        if groups < _FEW * self.count:
+            drawn = drawn.dealt(examples)
         used = examples.select(drawn.number.unique().sort()).to_series().to_list()
-        if len(used) < 2:
-            raise NotEnoughData(
-                f"all {groups} values of {self.column!r} fall into the same one of {self.count} folds, so there is none to learn from: "
-                f"{self._remedy(examples)}"
-            )
         return [drawn.fold(number) for number in used]
-
-    def _remedy(self, examples: pl.DataFrame) -> str:
-        """What lets folds be made of groups that all fall into one."""
-        others = [*range(self.count - 1, 1, -1), *range(self.count + 1, 2 * self.count + 1)]
-        drawn = (_Drawn.of(examples, [self.column], count) for count in others)
-        works = next((one.count for one in drawn if examples.select(one.number.n_unique()).item() > 1), None)
-        return "more groups are needed" if works is None else f"count={works} divides them, or more groups are needed"
 
     def settled_after(self, examples: pl.DataFrame, *, at: str) -> timedelta:
         """See `Split.settled_after`."""
@@ -250,10 +242,12 @@ class _Drawn:
     Attributes:
         values: That say into which fold a row falls.
         count: Of the folds.
+        order: The hashes that are dealt out, in order; others go by their remainder.
     """
 
     values: Sequence[pl.Expr]
     count: int
+    order: Sequence[int] = ()
 
     @classmethod
     def of(cls, examples: pl.DataFrame, columns: Sequence[str], count: int) -> "_Drawn":
@@ -261,10 +255,20 @@ class _Drawn:
         as_texts = cs.expand_selector(examples, cs.integer() | cs.string() | cs.categorical() | cs.enum())
         return cls([pl.col(name).cast(pl.String) if name in as_texts else pl.col(name) for name in columns], count)
 
+    def dealt(self, examples: pl.DataFrame) -> "_Drawn":
+        """The same with the hashes of the examples dealt out, so that folds are about equally large."""
+        return replace(self, order=examples.select(self._hash.unique().sort()).to_series().to_list())
+
+    @property
+    def _hash(self) -> pl.Expr:
+        return pl.struct(self.values).hash()
+
     @property
     def number(self) -> pl.Expr:
         """Of the fold that a row is tested in, from 0."""
-        return pl.struct(self.values).hash() % self.count
+        by_hash = self._hash % self.count
+        folds = [place % self.count for place in range(len(self.order))]
+        return self._hash.replace_strict(self.order, folds, default=by_hash, return_dtype=pl.UInt64) if self.order else by_hash
 
     def fold(self, number: int) -> Fold:
         """The fold with a number."""
