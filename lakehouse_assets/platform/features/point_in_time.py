@@ -103,7 +103,7 @@ def join_as_of(
         features: The feature sets.
         at: Column of the labels: a time with a time zone, or a date, whose end counts (UTC); its time to live counts from its beginning.
         name: Of the labels' table, for messages.
-        rows_at_once: The most feature rows to hold in memory; None: from six million to twelve, fewer of many columns. The join is done
+        rows_at_once: The most feature rows to hold in memory; None: six million, or all of up to twelve with few columns. The join is done
             part by part of the entities if there are more, and each part reads the feature set again.
 
     Returns:
@@ -268,7 +268,9 @@ class _Search:
 
     def rows_of(self, labels: pl.DataFrame, rows_at_once: int | None) -> pl.DataFrame:
         """`columns` of the row of each label, null where there is none."""
-        rows_at_once = rows_at_once or min(max(_NUMBERS_AT_ONCE // len(self.columns), _LEAST_AT_ONCE), _MOST_AT_ONCE)
+        # Few columns are read in one go where that is all; parts beside what was found of the others are smaller.
+        whole = rows_at_once or min(max(_NUMBERS_AT_ONCE // len(self.columns), _LEAST_AT_ONCE), _MOST_AT_ONCE)
+        rows_at_once = rows_at_once or _LEAST_AT_ONCE
         on, until = list(self.feature.entity), self.moments.until
         keys = labels.select(_same_type(self.feature, self.schema, labels))
         entities = keys.drop_nulls().unique(maintain_order=True).with_row_index(_ENTITY)
@@ -281,7 +283,7 @@ class _Search:
         if len(asked):
             who, when, oldest = entity.gather(asked).to_numpy(), until.gather(asked).to_numpy(), self._oldest(asked)
             rows = self._candidates(keys.schema, int(when.max()))
-            fits = not on or self.feature.rows.select(pl.len()).collect(engine="streaming").item() <= rows_at_once
+            fits = not on or self.feature.rows.select(pl.len()).collect(engine="streaming").item() <= whole
             for first, last in [(0, max(entities.height, 1))] if fits else _ranges(rows, entities, on, rows_at_once):
                 mine = np.flatnonzero((who >= first) & (who < last))
                 part = self._part(_of_entities(rows, entities[first:last], on))
