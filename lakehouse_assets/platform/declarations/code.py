@@ -67,11 +67,11 @@ def _used(function: Callable[..., Any]) -> Iterator[tuple[str, Any]]:
         name, value = waiting.pop()
         value = inspect.unwrap(value) if callable(value) else value
         if inspect.ismodule(value):
-            if _is_of_product(value.__name__, function.__module__) and value.__name__ not in seen:
+            if _is_of_product(value.__name__, function.__module__ or "") and value.__name__ not in seen:
                 seen.add(value.__name__)
                 waiting += [(f"{value.__name__}.{inner}", vars(value)[inner]) for inner in names if inner in vars(value)]
         elif inspect.isfunction(value):
-            if _is_of_product(value.__module__, function.__module__):
+            if _is_of_product(value.__module__ or "", function.__module__ or ""):
                 yield f"{value.__module__}.{value.__qualname__}", value
         elif _plain(value):
             yield name, value

@@ -105,3 +105,9 @@ def test_what_it_does_not_use_does_not_count(before, tmp_path, file, old, new):
 def test_the_platform_itself_does_not_count():
     """Its version says what it does; of a function that a recipe made, what the recipe was given counts."""
     assert "rolling" not in source_of(revenue.features.function)
+
+
+def test_a_function_that_was_made_without_a_module_has_a_text():
+    names: dict = {"__name__": None}
+    exec("def helper(x):\n    return x\n\ndef function(x):\n    return helper(x) + 1\n", names)
+    assert source_of(names["function"])
