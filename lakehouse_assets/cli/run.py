@@ -17,6 +17,7 @@ from lakehouse_assets.platform.wording import counted
 
 if TYPE_CHECKING:
     from lakehouse_assets.client import Client
+    from lakehouse_assets.platform.operations.follow import MicroBatch
     from lakehouse_assets.platform.orchestration.run import Outcome
 
 _SHOWN = 5
@@ -27,11 +28,15 @@ _ACCOUNT = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "rows_q
 @click.argument("selection", nargs=-1, shell_complete=TABLES)
 @click.option("--full-refresh", is_flag=True, help="Recompute the selected tables from all rows of their sources.")
 @click.option("--partition", help="Recompute one partition of a table by partition, or of a partitioned @dg.asset.")
+@click.option("--follow", is_flag=True, help="Do not end: new files are processed within seconds, in micro-batches.")
 @JSON
-def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, as_json: bool) -> None:
+def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, follow: bool, as_json: bool) -> None:
     """Bring all tables, or a SELECTION, up to date. Models are not trained: `lakehouse train` does that.
 
     What is up to date is skipped. A run that failed or was killed is resumed by the next one; nothing is done twice.
+
+    With --follow the command stays: it looks for new files every second and brings what they reach up to date, each row once. A SELECTION
+    is of tables and products then, with all that they are made of. These batches are commits like others, but no runs of Dagster.
 
     \b
     Examples:
@@ -42,7 +47,13 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, a
       lakehouse run group:sales                      a product
       lakehouse run sales.gold.daily_revenue --full-refresh    after its function has changed
       lakehouse run sales.gold.daily_revenue --partition 2026-01    one month of it
+      lakehouse run --follow sales.gold.daily_revenue          keep it up to date within seconds
     """
+    if follow:
+        if full_refresh or partition is not None:
+            raise click.UsageError("--follow takes what is new: leave out --full-refresh and --partition")
+        follow_and_print(client(), selection, as_json=as_json)
+        return
     sys.exit(run_and_print(client(), selection, full_refresh=full_refresh, partition=partition, as_json=as_json))
 
 
@@ -86,6 +97,25 @@ def reproduce(model: str, as_json: bool) -> None:
         verdict = "is reproduced: every file has the same bytes" if found.equal else "is not reproduced"
         say((f"Version {found.version} of {found.model_name} {verdict}.", "bold"))
     sys.exit(0 if found.equal else 1)
+
+
+def follow_and_print(lakehouse: "Client", tables: tuple[str, ...] = (), *, as_json: bool = False) -> None:
+    """Keep tables up to date, and print a line for each batch, until the command is interrupted."""
+
+    def show(batch: "MicroBatch") -> None:
+        if as_json:
+            print_json(asdict(batch), one_line=True)
+            return
+        for text in batch.failed.values():
+            say(("failed  ", "red"), f"{text} It is tried again.")
+        if batch.rows:
+            last, rows = list(batch.rows.items())[-1]
+            others = f" and {counted(len(batch.rows) - 1, 'table')} before it" if len(batch.rows) > 1 else ""
+            say((f"{batch.began.astimezone():%H:%M:%S} ", "dim"), f"{last}: {counted(rows, 'row')}{others}, {batch.seconds:.1f} s")
+
+    if not as_json:
+        say("New files are processed within seconds. Press Ctrl-C to stop.")
+    lakehouse.follow(tables, on_batch=show)
 
 
 def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:

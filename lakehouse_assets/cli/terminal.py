@@ -56,9 +56,9 @@ def _lines(text: str) -> str:
     return "\n".join(printable(part) for part in text.split("\n"))
 
 
-def print_json(value: Any) -> None:
-    """A value as JSON, for programs. Numbers that JSON does not have (NaN, infinity) are null."""
-    text = json.dumps(_finite(value), default=_as_json, indent=2, ensure_ascii=False, allow_nan=False)
+def print_json(value: Any, *, one_line: bool = False) -> None:
+    """A value as JSON, for programs; of several values one line each. Numbers that JSON does not have (NaN, infinity) are null."""
+    text = json.dumps(_finite(value), default=_as_json, indent=None if one_line else 2, ensure_ascii=False, allow_nan=False)
     text = _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     # A file name that is no UTF-8 has lone surrogates, which only an escape can carry.
     click.echo(text.encode("utf-8", "backslashreplace").decode("utf-8"))

@@ -16,6 +16,7 @@ from lakehouse_assets.platform.operations.place import note_products, products_o
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
 
 if TYPE_CHECKING:
+    from lakehouse_assets.platform.operations.follow import MicroBatch
     from lakehouse_assets.platform.orchestration.run import Outcome
 
 OnProgress = Callable[["Outcome"], None]
@@ -54,6 +55,22 @@ def run(
         return execute(context.settings, defs, keys, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
     finally:
         _note_products(context)
+
+
+def follow(
+    context: Context, tables: Iterable[str], seconds: float, on_batch: "Callable[[MicroBatch], None]", wait: Callable[[float], bool]
+) -> None:
+    """Keep tables up to date in micro-batches: see `Client.follow`."""
+    from lakehouse_assets.platform.operations import follow as following
+
+    words = _words(tables)
+    if not words and (forgotten := forgotten_products(context)):
+        raise SettingError(forgotten)
+    catalog = context.loaded.catalog
+    products = {one.product for one in catalog.declarations}
+    names = [word if word in products else by_last_word(word, context.policy.tables) or catalog[word].name for word in words]
+    _note_products(context)
+    following.follow(following.Follower.of(context.root, catalog, names), seconds, on_batch, wait)
 
 
 def train(context: Context, models: Iterable[str], *, force: bool, on_progress: OnProgress) -> "Outcome | None":

@@ -1,5 +1,6 @@
 """What the client says of the work that waits, and the runs and trainings that do it. How they are carried out is in `execution`."""
 
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 from lakehouse_assets.client.context import Context
 
 if TYPE_CHECKING:
+    from lakehouse_assets.platform.operations.follow import MicroBatch
     from lakehouse_assets.platform.orchestration.run import Outcome
 
 
@@ -79,6 +81,29 @@ class Running:
         from lakehouse_assets.client.execution import run
 
         return run(self.context, selection, full_refresh=full_refresh, partition=partition, on_progress=on_progress)
+
+    def follow(
+        self,
+        tables: Iterable[str] = (),
+        *,
+        seconds: float = 1.0,
+        on_batch: "Callable[[MicroBatch], None]" = lambda _: None,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        """Keep tables up to date within seconds, in micro-batches, until `wait` says stop. Dagster is not asked, and no model is trained.
+
+        Args:
+            tables: Names of tables or products: these and all that they are made of are followed; none: everything.
+            seconds: How long to wait where nothing was new.
+            on_batch: Told of each batch.
+            wait: Waits for so many seconds, and returns True to stop, as `wait` of a `threading.Event` does. None: it goes on for ever.
+
+        Raises:
+            LookupError: No product declares a table of that name.
+        """
+        from lakehouse_assets.client.execution import follow
+
+        follow(self.context, tables, seconds, on_batch, wait or threading.Event().wait)
 
     def train(
         self, models: Iterable[str] = (), *, force: bool = False, on_progress: "Callable[[Outcome], None]" = lambda _: None

@@ -40,7 +40,7 @@ def pending(root: Root, declarations: Sequence[Declaration]) -> dict[str, str]:
     """
     idle = _made_of_feeds(declarations) if nothing_landed(root, declarations) else set()
     tables = [asset for asset in declarations if not isinstance(asset, ModelDeclaration)]
-    reasons = {asset.name: _reason(root, asset) for asset in tables if asset.name not in idle}
+    reasons = {asset.name: reason_of(root, asset) for asset in tables if asset.name not in idle}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
@@ -80,7 +80,8 @@ def _made_of_feeds(declarations: Sequence[Declaration]) -> set[str]:
     return made
 
 
-def _reason(root: Root, asset: Declaration) -> str | None:
+def reason_of(root: Root, asset: Declaration) -> str | None:
+    """Why a table is not up to date; None if it is, or is a model."""
     table = root.lakehouse.table(asset.name)
     if not table.exists():
         return "does not exist yet"

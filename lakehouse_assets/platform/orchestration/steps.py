@@ -7,9 +7,9 @@ import dagster as dg
 import polars as pl
 
 from lakehouse_assets.platform.orchestration import planned
+from lakehouse_assets.platform.pipeline.failures import failure_text
 from lakehouse_assets.platform.quality.account import RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken
-from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 
 FULL_REFRESH_TAG = "lakehouse/full_refresh"
@@ -70,7 +70,7 @@ def declared_step(
             except CommitConflict:
                 raise
             except _FINAL as error:
-                text = _one_line(table or name, error)
+                text = failure_text(table or name, error)
                 yield from (planned.kept(context.instance, check, text) for check in sorted(waiting, key=lambda check: check.name))
                 # Polars puts values of rows into its messages, which may be personal: the cause is not shown.
                 raise dg.Failure(text, allow_retries=False) from (None if isinstance(error, pl.exceptions.PolarsError) else error)
@@ -88,11 +88,3 @@ def is_full_refresh(context: dg.AssetExecutionContext) -> bool:
 def _check_of(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
     assert result.asset_key is not None and result.check_name is not None  # noqa: S101, PT018 both are set in `checks`
     return dg.AssetCheckKey(result.asset_key, result.check_name)
-
-
-def _one_line(name: str, error: Exception) -> str:
-    """What went wrong with a table, in one line that names it."""
-    text = " ".join(str(error).split())
-    if isinstance(error, pl.exceptions.PolarsError):
-        text = f"its function failed with {type(error).__name__}: {without_values(error)}"
-    return text if name in text else f"{name}: {text}"
