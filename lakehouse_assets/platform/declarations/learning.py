@@ -79,6 +79,54 @@ class Examples(Protocol):
         """
         ...
 
+    def joined_to(self, features: str) -> tuple[str, ...]:
+        """The feature sets that are joined to the rows of one, the driving feature set, when these are scored; by their names.
+
+        Raises:
+            DeclarationError: Rows of that table cannot be scored.
+        """
+        ...
+
+    def scored_columns(self, features: str) -> pl.Schema | None:
+        """What `to_score` gives of a driving feature set: columns in their order, with types. None: its rows as they are stored."""
+        ...
+
+    def to_score(self, features: str, rows: pl.LazyFrame, read: Read, versions: Mapping[str, int]) -> pl.LazyFrame:
+        """What the function of a prediction table is given.
+
+        Args:
+            features: The driving feature set.
+            rows: Those of its rows that are to be scored, of one version, with all revisions.
+            read: Gives the tables of `joined_to`.
+            versions: By name, the versions of joined feature sets that are read in place of the newest, because they mean what the champion
+                has learnt. They get no new rows, so rows after their newest one are left out.
+        """
+        ...
+
+    def described(self) -> Mapping[str, str]:
+        """What the inputs mean, by their names; those that nobody described are left out."""
+        ...
+
+
+class ScoredAsStored:
+    """The part of `Examples` that is about scoring, for a model whose function makes its inputs from the rows of one table itself."""
+
+    def joined_to(self, features: str) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Examples.joined_to`."""
+        return ()
+
+    def scored_columns(self, features: str) -> pl.Schema | None:  # noqa: ARG002
+        """See `Examples.scored_columns`."""
+        return None
+
+    def to_score(self, features: str, rows: pl.LazyFrame, read: Read, versions: Mapping[str, int]) -> pl.LazyFrame:  # noqa: ARG002
+        """See `Examples.to_score`."""
+        return rows
+
+    def described(self) -> Mapping[str, str]:
+        """See `Examples.described`."""
+        return {}
+
 
 class Labelled(Protocol):
     """What is predicted, of whom and when: labels that feature sets are joined to."""
