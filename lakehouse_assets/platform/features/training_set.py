@@ -118,7 +118,10 @@ class LabelledExamples:
             TrainingSetError: The labels have rows without entity or time, or several for one.
             JoinError: Labels and features cannot be joined.
         """
-        if known_until is None or self._joined is None or not self.targets_are_final:
+        if known_until is not None and self._joined is not None and not self.targets_are_final:
+            found = self._with_targets_of(read, known_until)
+            return (self.chosen(self.join(read, known_until).rows) if found is None else found).lazy()
+        if known_until is None or self._joined is None:
             return self.chosen(self.joined(read, known_until).rows).lazy()
         until = known_until if known_until.tzinfo else known_until.replace(tzinfo=UTC)
         rows = self.chosen(self.joined(read).rows)
@@ -143,12 +146,28 @@ class LabelledExamples:
 
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """The labels with all columns that are known of them, and which row of each feature set that is from."""
-        given = {column for feature in self.features for column in self.columns_of(feature)}
-        also = dict.fromkeys([*(name for feature in self.features for name in feature.entity), *self.slices])
-        labels = self.labels.rows(read(self.labels.table), [name for name in also if name not in given], known_until)
+        labels = self._targets(read, known_until)
         joined = join_as_of(labels, [self.feature_rows(feature, read) for feature in self.features], at=self.at, name=self.labels.table)
         self._check_law_5(joined)
         return joined
+
+    def _targets(self, read: Read, known_until: datetime | None) -> pl.DataFrame:
+        """The labels, with the entities and slices that no feature set has."""
+        given = {column for feature in self.features for column in self.columns_of(feature)}
+        also = dict.fromkeys([*(name for feature in self.features for name in feature.entity), *self.slices])
+        return self.labels.rows(read(self.labels.table), [name for name in also if name not in given], known_until)
+
+    def _with_targets_of(self, read: Read, known_until: datetime) -> pl.DataFrame | None:
+        """The rows with targets as they were known at a moment; values of feature sets are those of the rows that are joined already.
+
+        None if a label that was known then is none of these, as one that was taken back since.
+        """
+        labels, joined = self._targets(read, known_until), self.joined(read).rows
+        on = [name for name in labels.columns if name not in {self.target, LABEL_KNOWN_AT, *self.slices}]
+        values = [name for name in joined.columns if name not in labels.columns]
+        if labels.join(joined, on=on, how="anti", nulls_equal=True).height:
+            return None
+        return self.chosen(labels.join(joined.select(*on, *values), on=on, how="left", nulls_equal=True, maintain_order="left"))
 
     def joined_to(self, features: str) -> tuple[str, ...]:
         """See `Examples.joined_to`."""
@@ -339,6 +358,7 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
             "at": labels.at,
             "target": labels.target,
             "known_at": labels.known_at,
+            "otherwise": labels.otherwise,
             "settled_seconds": None if labels.settled is None else labels.settled.total_seconds(),
         },
         known_until=None if known_until is None else known_until.astimezone(UTC).isoformat(),
