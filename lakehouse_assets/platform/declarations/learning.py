@@ -21,6 +21,11 @@ LABEL_KNOWN_AT: Final = "label_known_at"
 ACTUAL, FOLD, CANDIDATE, WEIGHT = "actual", "fold", "candidate", "weight"
 """Columns of an evaluation: the outcome, the fold it belongs to, whose prediction it is, and how much the row counts."""
 
+CONTRIBUTIONS: Final = pl.Schema(
+    {"row": pl.Int64(), "rank": pl.Int32(), "input": pl.String(), "value": pl.String(), "contribution": pl.Float64()}
+)
+"""Columns of `Predictor.contributions`."""
+
 MODEL: Final = "model"
 """The candidate that asks for promotion; the other candidates are baselines."""
 
@@ -203,6 +208,21 @@ class Predictor(ABC):
     def importance(self) -> pl.DataFrame | None:
         """`input` and `importance` (a share; they add up to 1), largest first; None if there is none."""
         return None
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:  # noqa: ARG002
+        """What each row's prediction owes to its inputs: the largest contributions, largest first.
+
+        Args:
+            rows: As for `predict`.
+            top: Contributions for each row; those of 0 are left out.
+            raising: Only those that raise the prediction.
+
+        Returns:
+            The columns of `CONTRIBUTIONS`: `row` (position among `rows`), `rank` (from 1), `input`, `value` (as text) and `contribution`,
+            in the unit of a number, in log odds of a probability, before calibration. Of quantiles it is the mean, of classes the most
+            probable one. No rows of a predictor that does not depend on its inputs, or cannot say how.
+        """
+        return pl.DataFrame(schema=CONTRIBUTIONS)
 
     def learning_curve(self) -> pl.DataFrame | None:
         """`round` and one column for each curve; None if there is none. It is not saved."""

@@ -178,5 +178,5 @@ def test_the_inputs_are_described_by_the_contracts_of_their_sets():
     assert isinstance(examples, LabelledExamples)
     said = examples.described()
     assert said["amount"] == "What was paid, in pounds."
-    assert said["card_count_1d"] == "Number of events in the last 1 day."
+    assert said["card_count_1d"] == "Number of events in the last 1 day, by card."
     assert "card" not in said, "an entity is no input"
