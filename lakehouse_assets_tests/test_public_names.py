@@ -53,6 +53,7 @@ PUBLIC = [
     "Gate",
     "NewestLimits",
     "LeakageLimits",
+    "reasons",
     "Costs",
     "GradientBoosting",
     "Linear",

@@ -24,12 +24,14 @@ class Scorer:
         version: Of the champion.
         folder: Gives the folder that the predictor was saved in.
         features: The versions of the feature sets that it was trained on, by name.
+        described: What its inputs mean, by their names: see `Examples.described`.
     """
 
     name: str
     version: int
     folder: Callable[[], Path]
     features: Mapping[str, FeatureVersion] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Predictor:
@@ -80,6 +82,7 @@ def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: 
         version = None if decisions is None else decisions.champion()
         if decisions is None or version is None:
             return None
-        return Scorer(version.model_name, version.version, partial(decisions.registry.model_folder, version), version.features)
+        folder = partial(decisions.registry.model_folder, version)
+        return Scorer(version.model_name, version.version, folder, version.features, model.examples.described())
 
     return champion

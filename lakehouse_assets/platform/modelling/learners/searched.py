@@ -53,6 +53,10 @@ class Searched(Predictor):
         """
         return self.board
 
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`."""
+        return self.best.contributions(rows, top, raising=raising)
+
     def importance(self) -> pl.DataFrame | None:
         """See `Predictor.importance`."""
         return self.best.importance()
