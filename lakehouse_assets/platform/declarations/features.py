@@ -5,7 +5,7 @@ How training rows are joined to it belongs to the features room, how revisions a
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -117,6 +117,10 @@ class Revisions(Kind):
     def result_key(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.result_key`."""
         return self.on
+
+    def computes_each(self, key: Sequence[str]) -> bool:
+        """See `Kind.computes_each`."""
+        return self.of.computes_each(key)
 
     def check_result(self, rows: pl.DataFrame) -> str:
         """See `Kind.check_result`. Nothing is known before its event time, unless it is declared so."""
@@ -268,6 +272,11 @@ class FeatureSet(TableDeclaration):
         return None if newest is None else newest.number
 
     @property
+    def code(self) -> int:
+        """A number for the code that computes it: see `Revisions`."""
+        return _code_of(self.function, self.contract)
+
+    @property
     def fingerprint(self) -> str:
         """A digest of the function, without its comments, and of the columns."""
         return hashlib.sha256(f"{source_of(self.function)}\0{sorted(map(str, self.schema.items()))}".encode()).hexdigest()
@@ -276,6 +285,10 @@ class FeatureSet(TableDeclaration):
     def columns(self) -> tuple[str, ...]:
         """The feature columns: those of the contract besides entity, event time and `known_at`."""
         return tuple(name for name in schema_of(self.contract) if name not in {*self.entity, self.event_time, KNOWN_AT})
+
+    def is_computed_from(self, event: str, key: tuple[str, ...]) -> bool:
+        """Whether a row can be worked out from a row of a table with that key alone, so that nothing has to be looked up for it."""
+        return self.sources() == (event,) and self.kind.computes_each(key)
 
     def _check_default(self, name: str, value: Any) -> None:
         where = f"{self.name}: defaults"

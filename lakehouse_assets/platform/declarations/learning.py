@@ -152,6 +152,22 @@ class Predictor(ABC):
     def load(cls, folder: Path) -> "Predictor":
         """Read what `save` wrote. Nothing in the folder is executed."""
 
+    def contributions(self, rows: pl.DataFrame, top: int = 3) -> pl.DataFrame | None:  # noqa: ARG002 most have none
+        """What each row's prediction owes to its inputs; None if the model cannot tell.
+
+        Args:
+            rows: As for `predict`.
+            top: Contributions for each row, largest first by size.
+
+        Returns:
+            `row` (position among `rows`), `rank` (from 1), `input`, `value` (as text) and `contribution`.
+        """
+        return None
+
+    def compiled(self) -> "Predictor":
+        """A predictor that says the same, to the bit, and is fast for the few rows of a request. It cannot be saved."""
+        return self
+
     def importance(self) -> pl.DataFrame | None:
         """`input` and `importance` (a share; they add up to 1), largest first; None if there is none."""
         return None
