@@ -94,6 +94,11 @@ class Settings:
         "Megabytes that the queries of all processes together may use before they spill to disk: each of the processes that may work at "
         "once gets an equal share; 0: half of the machine's memory.",
     )
+    serve_tokens: str = _setting(
+        "auto",
+        "Whether requests to the REST service need a token: always, or auto (unless it listens on loopback; on any other address they do).",
+        ("auto", "always"),
+    )
     seed: int = _setting(20, "Seed of every training.")
     show_personal: str = _setting(
         "never",

@@ -24,6 +24,7 @@ from lakehouse_assets.cli.shared import JSON, Commands, client, command
 from lakehouse_assets.cli.status import status
 from lakehouse_assets.cli.tables import export, history, show, sql
 from lakehouse_assets.cli.terminal import print_json, say
+from lakehouse_assets.cli.token import token
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
@@ -113,7 +114,7 @@ _VERBS = (
     settings,
     completion,
 )
-_NOUNS = (files, quarantine, contracts, features, models, runs)
+_NOUNS = (files, quarantine, contracts, features, models, runs, token)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.
