@@ -174,6 +174,8 @@ class Endpoint(Declaration):
                         f"{self.name}: rows of {one.name} are found by {column}, which is {one.schema[column]} there and {known[column]} in "
                         f"{roles.event.name}: give both one type"
                     )
+            # Those of a later set may be values of this one.
+            known |= roles.columns_of(one)
         lacking = [name for name in roles.identity if roles.driving in roles.looked_up and name not in known]
         if lacking:
             raise DeclarationError(
@@ -241,5 +243,13 @@ def endpoint(
         )
     table = f"{given.product}.{INFERENCE}.{name}"
     return Endpoint(
-        table, description or given.description, owner_of(table, owner or given.owner), given, event, missing, stale_after, challenger, shadow
+        table,
+        description or given.description,
+        owner_of(table, owner or given.owner),
+        given,
+        event,
+        missing,
+        stale_after,
+        challenger,
+        shadow,
     )

@@ -50,7 +50,7 @@ class Looked(Protocol):
 class Lookups(Protocol):
     """Where features are looked up."""
 
-    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[datetime]) -> Looked:
+    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[datetime | date]) -> Looked:
         """The features of some events, each as of its time. It never raises because the store is away."""
         ...
 
@@ -117,7 +117,7 @@ class Assembler:
         identity = [driving[name] for name in roles.identity]
         times = [as_moment(value) for value in driving[roles.driving.event_time].to_list()]
         columns = {name: self._given(one, frames[one.name]) for one in roles.computed for name in [one.name]}
-        looked = self._looked_up(rows, frames, times, refused)
+        looked = self._looked_up(rows, frames, driving[roles.driving.event_time].to_list(), refused)
         found = [*identity]
         for one in roles.sets:
             if one.name in columns:
@@ -154,7 +154,7 @@ class Assembler:
         self,
         rows: Sequence[Row],
         frames: Mapping[str, pl.DataFrame],
-        times: Sequence[datetime | None],
+        times: Sequence[datetime | date | None],
         refused: dict[int, list[FieldError]],
     ) -> Looked | None:
         if self.lookups is None:

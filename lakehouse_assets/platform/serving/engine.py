@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Protocol
 
 from lakehouse_assets.platform.serving.assemble import OK, Assembled, Form
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.metrics import Metrics
-from lakehouse_assets.platform.serving.records import Log, record_of
+from lakehouse_assets.platform.serving.records import Log, status_of
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.scorer import Loaded
@@ -43,7 +43,8 @@ class Scored:
         loaded: The version.
         variant: `champion` or `challenger`.
         assembled: The rows with their features.
-        predictions: By number of the row.
+        predictions: By number of the row; so is what follows.
+        features: What the model was given.
         contributions: By number of the row, where they were asked for and the model can tell.
         seconds: How long looking up and predicting took.
     """
@@ -52,6 +53,7 @@ class Scored:
     variant: str
     assembled: Assembled
     predictions: dict[int, Row]
+    features: dict[int, Row]
     contributions: dict[int, list[Row]]
     seconds: dict[str, float]
 
@@ -123,9 +125,9 @@ class Engine:
             answer = _answer_of(work, numbers, scored, served, wait)
             outcomes.append((work, work.encode(work, answer)))
             answered.append((work, numbers[0]))
-            records += [record_of(work, served, number - numbers[0], number, _of(number, scored), answer) for number in numbers]
+            records += [_record(work, served, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
         logging_began = time.perf_counter()
-        self.log.append(served.endpoint.name, records)
+        self.log.append(records)
         self._count(served, scored, began, logging_began)
         if form == "rows" and answered:
             self._after(served, versions, [row for work, _ in answered for row in work.rows], answered)
@@ -174,9 +176,9 @@ class Engine:
         for work, _ in answered:
             for row in range(len(work.rows)):
                 if start in scored.predictions:
-                    records.append(record_of(work, served, row, start, scored, None))
+                    records.append(_record(work, served, row, scored, start, scored.seconds))
                 start += 1
-        self.log.append(served.endpoint.name, records)
+        self.log.append(records)
         self.metrics.rows.labels(served.name, "shadow").inc(len(records))
 
     def _count(self, served: Served, scored: Sequence[Scored], began: float, logging_began: float) -> None:
@@ -200,7 +202,8 @@ def _score(loaded: Loaded, variant: str, form: Form, rows: Sequence[Row], number
     found = loaded.predict(assembled.frame) if assembled.rows else []
     why = loaded.contributions(assembled.frame) if explain and assembled.rows else None
     seconds = {"features": looked - began, "predict": time.perf_counter() - looked}
-    predictions, contributions = {}, {}
+    predictions, contributions, features = {}, {}, {}
+    given = assembled.frame.rows(named=True)
     for position, row in enumerate(assembled.rows):
         prediction = found[position]
         if prediction is None:
@@ -209,12 +212,12 @@ def _score(loaded: Loaded, variant: str, form: Form, rows: Sequence[Row], number
             continue
         if row in assembled.unnamed:
             prediction = {name: value for name, value in prediction.items() if name not in loaded.key}
-        predictions[numbers[row]] = prediction
+        predictions[numbers[row]], features[numbers[row]] = prediction, given[position]
         if why is not None:
             contributions[numbers[row]] = why[position]
     if assembled.refused or len(numbers) < len(rows):
         assembled.refused = {numbers[row]: errors for row, errors in assembled.refused.items()}
-    return Scored(loaded, variant, _spread(assembled, numbers, len(rows)), predictions, contributions, seconds)
+    return Scored(loaded, variant, _spread(assembled, numbers, len(rows)), predictions, features, contributions, seconds)
 
 
 def _spread(assembled: Assembled, numbers: list[int], count: int) -> Assembled:
@@ -224,8 +227,12 @@ def _spread(assembled: Assembled, numbers: list[int], count: int) -> Assembled:
     at = {number: position for position, number in enumerate(numbers)}
     assembled.rows = [numbers[row] for row in assembled.rows]
     assembled.times = [assembled.times[at[number]] if number in at else None for number in range(count)]
-    assembled.status = {name: [one[at[number]] if number in at else OK for number in range(count)] for name, one in assembled.status.items()}
-    assembled.stamps = {name: [one[at[number]] if number in at else None for number in range(count)] for name, one in assembled.stamps.items()}
+    assembled.status = {
+        name: [one[at[number]] if number in at else OK for number in range(count)] for name, one in assembled.status.items()
+    }
+    assembled.stamps = {
+        name: [one[at[number]] if number in at else None for number in range(count)] for name, one in assembled.stamps.items()
+    }
     return assembled
 
 
@@ -272,6 +279,37 @@ def features_of(assembled: Assembled, number: int, served: Served) -> dict[str, 
     return found
 
 
+def _record(work: Work, served: Served, row: int, scored: Scored, number: int, seconds: dict[str, float]) -> InferenceRecord:
+    """What the log keeps of a row.
+
+    Args:
+        work: The request.
+        served: Its endpoint.
+        row: Number of the row in the request.
+        scored: Who scored it.
+        number: Of the row in the batch.
+        seconds: How long each part took.
+    """
+    champion, assembled, given = scored.loaded.champion, scored.assembled, scored.features[number]
+    return InferenceRecord(
+        request_id=work.request_id,
+        row=row,
+        endpoint=served.name,
+        received_at=work.received_at,
+        event_time=assembled.times[number],
+        key={} if number in assembled.unnamed else {name: given[name] for name in scored.loaded.key},
+        model_name=champion.name,
+        model_version=champion.version,
+        variant=scored.variant,
+        features=given,
+        prediction=scored.predictions[number],
+        status=dict(status_of(assembled, number)),
+        requester=work.requester,
+        seconds=seconds,
+        request=work.rows[row],
+    )
+
+
 def _resolve(outcomes: "Sequence[tuple[Work, bytes | Refused]]") -> None:
     """Give the answers to those who wait, in the thread of the loop."""
     for work, outcome in outcomes:
@@ -281,6 +319,3 @@ def _resolve(outcomes: "Sequence[tuple[Work, bytes | Refused]]") -> None:
             work.future.set_exception(outcome)
         else:
             work.future.set_result(outcome)
-
-
-_ = partial

@@ -13,25 +13,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        of = {"registry": self.registry}
-        self.requests = Counter("lakehouse_requests", "Requests, by answer.", ("endpoint", "status"), **of)
-        self.rows = Counter("lakehouse_rows", "Rows that were scored.", ("endpoint", "variant"), **of)
+        of = self.registry
+        self.requests = Counter("lakehouse_requests", "Requests, by answer.", ("endpoint", "status"), registry=of)
+        self.rows = Counter("lakehouse_rows", "Rows that were scored.", ("endpoint", "variant"), registry=of)
         self.seconds = Histogram(
-            "lakehouse_request_seconds", "Time from the first byte to the answer.", ("endpoint",), buckets=_SECONDS, **of
+            "lakehouse_request_seconds", "Time from the first byte to the answer.", ("endpoint",), buckets=_SECONDS, registry=of
         )
         self.parts = Histogram(
-            "lakehouse_part_seconds", "Time of each part: wait, features, predict, log.", ("endpoint", "part"), buckets=_SECONDS, **of
+            "lakehouse_part_seconds", "Time of each part: wait, features, predict, log.", ("endpoint", "part"), buckets=_SECONDS, registry=of
         )
-        self.batch = Histogram("lakehouse_batch_rows", "Rows that were scored at once.", ("endpoint",), buckets=_ROWS, **of)
-        self.queue = Gauge("lakehouse_queue_rows", "Rows that wait.", **of)
+        self.batch = Histogram("lakehouse_batch_rows", "Rows that were scored at once.", ("endpoint",), buckets=_ROWS, registry=of)
+        self.queue = Gauge("lakehouse_queue_rows", "Rows that wait.", registry=of)
         self.features = Counter(
-            "lakehouse_features", "Rows whose looked-up features were not as they should be.", ("endpoint", "features", "status"), **of
+            "lakehouse_features", "Rows whose looked-up features were not as they should be.", ("endpoint", "features", "status"), registry=of
         )
-        self.shadow_dropped = Counter("lakehouse_shadow_dropped_rows", "Rows that the shadow did not score, under load.", ("endpoint",), **of)
-        self.log_backlog = Gauge("lakehouse_log_backlog_records", "Records of the inference log that are not in the lake yet.", **of)
-        self.model = Gauge("lakehouse_model_version", "The version that answers.", ("endpoint", "variant"), **of)
-        self.not_taken = Counter("lakehouse_models_not_taken", "Versions that were not taken: see /ready.", ("endpoint",), **of)
-        self.synced = Gauge("lakehouse_features_synced_seconds", "Until when the store knows a feature set, in Unix time.", ("features",), **of)
+        self.shadow_dropped = Counter(
+            "lakehouse_shadow_dropped_rows", "Rows that the shadow did not score, under load.", ("endpoint",), registry=of
+        )
+        self.log_backlog = Gauge("lakehouse_log_backlog_records", "Records of the inference log that are not in the lake yet.", registry=of)
+        self.model = Gauge("lakehouse_model_version", "The version that answers.", ("endpoint", "variant"), registry=of)
+        self.not_taken = Counter("lakehouse_models_not_taken", "Versions that were not taken: see /ready.", ("endpoint",), registry=of)
+        self.synced = Gauge(
+            "lakehouse_features_synced_seconds", "Until when the store knows a feature set, in Unix time.", ("features",), registry=of
+        )
 
     def text(self) -> bytes:
         """All counters in Prometheus' format."""

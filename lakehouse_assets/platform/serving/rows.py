@@ -19,9 +19,14 @@ from lakehouse_assets.platform.declarations.base import DeclarationError, neares
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 
 Row = dict[str, Any]
-_INTEGERS: Final = {
-    **{bits: (-(2 ** (size - 1)), 2 ** (size - 1) - 1) for bits, size in ((pl.Int8, 8), (pl.Int16, 16), (pl.Int32, 32), (pl.Int64, 64))},
-    **{bits: (0, 2**size - 1) for bits, size in ((pl.UInt8, 8), (pl.UInt16, 16), (pl.UInt32, 32))},
+_INTEGERS: Final[Mapping[DataTypeClass, tuple[int, int]]] = {
+    pl.Int8: (-(2**7), 2**7 - 1),
+    pl.Int16: (-(2**15), 2**15 - 1),
+    pl.Int32: (-(2**31), 2**31 - 1),
+    pl.Int64: (-(2**63), 2**63 - 1),
+    pl.UInt8: (0, 2**8 - 1),
+    pl.UInt16: (0, 2**16 - 1),
+    pl.UInt32: (0, 2**32 - 1),
 }
 _PLAIN: Final[Mapping[DataTypeClass, Any]] = {
     pl.Float32: float, pl.Float64: float, pl.String: str, pl.Categorical: str, pl.Boolean: bool, pl.Date: date, pl.Decimal: Decimal,
@@ -152,14 +157,21 @@ def _as_utc(moment: datetime, name: str, row: int) -> datetime:
     try:
         return moment.astimezone(UTC)
     except OverflowError:
-        raise refused(422, f"{moment.isoformat()} is no moment that can be stored: it is outside of the years 1 to 9999 UTC", name, row) from None
+        raise refused(
+            422, f"{moment.isoformat()} is no moment that can be stored: it is outside of the years 1 to 9999 UTC", name, row
+        ) from None
+
+
+def limits_of(dtype: pl.DataType) -> tuple[int, int] | None:
+    """The smallest and the largest value of a type of whole numbers; None of another type."""
+    return _INTEGERS.get(dtype.base_type())
 
 
 def _python(where: str, dtype: pl.DataType) -> Any:
     """The type of a field in JSON."""
     base = dtype.base_type()
-    if base in _INTEGERS:
-        least, most = _INTEGERS[base]
+    if (limits := limits_of(dtype)) is not None:
+        least, most = limits
         return Annotated[int, msgspec.Meta(ge=least, le=most)]
     if isinstance(dtype, pl.Enum):
         return Literal[tuple(dtype.categories)]
@@ -170,4 +182,6 @@ def _python(where: str, dtype: pl.DataType) -> Any:
     if isinstance(dtype, pl.List):
         inner = dtype.inner
         return list[_python(where, inner() if isinstance(inner, type) else inner) | None]  # type: ignore[misc]
-    raise DeclarationError(f"{where} is {dtype}, which cannot be sent as JSON: leave it out of the contract, or make a number or text of it")
+    raise DeclarationError(
+        f"{where} is {dtype}, which cannot be sent as JSON: leave it out of the contract, or make a number or text of it"
+    )

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
@@ -155,7 +155,11 @@ def _difference(found: pl.DataFrame, logged: pl.DataFrame) -> str:
         return f"the columns {', '.join(found.columns)}"
     for name in found.columns:
         now, then = found[name], logged[name]
-        same = np.allclose(now.to_numpy(), then.to_numpy(), rtol=_CLOSE, atol=1e-12, equal_nan=True) if now.dtype.is_float() else now.equals(then)
+        same = (
+            np.allclose(now.to_numpy(), then.to_numpy(), rtol=_CLOSE, atol=1e-12, equal_nan=True)
+            if now.dtype.is_float()
+            else now.equals(then)
+        )
         if not same:
             return f"column {name}"
     return ""
@@ -181,7 +185,9 @@ def version_for(scorer: Scorer, feature: FeatureSet, lakehouse: Lakehouse, *, co
         return None
     number = learnt.number_in(table)
     if number is None:
-        raise NotTaken(f"{where} was trained on a version of {feature.name} whose rows are gone: train it again, or promote a newer version")
+        raise NotTaken(
+            f"{where} was trained on a version of {feature.name} whose rows are gone: train it again, or promote a newer version"
+        )
     return number
 
 

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
+import polars as pl
+
 from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.serving.assemble import Form, Lookups, event_type, features_type
@@ -67,7 +69,7 @@ class Served:
         return {"rows": columns, "features": features_type(self.roles, self.endpoint.model.examples.inputs), "keys": keys}
 
     @cached_property
-    def entity(self) -> dict[str, object]:
+    def entity(self) -> dict[str, pl.DataType]:
         """The columns that name what is predicted, with their types."""
         return {name: self.roles.driving.schema[name] for name in self.roles.driving.entity}
 

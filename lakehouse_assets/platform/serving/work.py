@@ -156,7 +156,9 @@ class Queue:
             if work.is_over:
                 self._rows -= len(work.rows)
                 continue
-            fits = work.served is first.served and work.form == first.form and (not taken or count + len(work.rows) <= self._limits.batch_rows)
+            fits = (
+                work.served is first.served and work.form == first.form and (not taken or count + len(work.rows) <= self._limits.batch_rows)
+            )
             own = {tuple(row[name] for name in names) for row in work.rows} if fits else set()
             if not fits or not keys.isdisjoint(own):
                 left.append(work)
