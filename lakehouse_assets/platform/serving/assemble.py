@@ -114,16 +114,16 @@ class Assembler:
         refused: dict[int, list[FieldError]] = {}
         frames = {one.name: self._computed(one, event, refused) for one in roles.computed}
         driving = frames.get(roles.driving.name, event)
-        identity = [driving[name] for name in roles.identity]
+        identity = [driving[name] for name in self._identity]
         times = [as_moment(value) for value in driving[roles.driving.event_time].to_list()]
-        columns = {name: self._given(one, frames[one.name]) for one in roles.computed for name in [one.name]}
+        columns = {one.name: self._given(one, frames[one.name]) for one in roles.computed}
         looked = self._looked_up(rows, frames, driving[roles.driving.event_time].to_list(), refused)
         found = [*identity]
         for one in roles.sets:
             if one.name in columns:
                 found += columns[one.name]
             elif looked is not None:
-                found += [series(name, list(looked.columns[name]), dtype) for name, dtype in roles.columns_of(one).items()]
+                found += [series(name, list(looked.columns[name]), dtype) for name, dtype in self._columns[one.name].items()]
         frame, numbers = pl.DataFrame(found), list(range(len(rows)))
         if refused:
             numbers = [number for number in numbers if number not in refused]
@@ -147,8 +147,7 @@ class Assembler:
         return aligned.drop(_ROW)
 
     def _given(self, feature: FeatureSet, frame: pl.DataFrame) -> list[pl.Series]:
-        prefix = self.roles.prefixes.get(feature.name, "")
-        return [frame[name].alias(prefix + name) for name in feature.columns]
+        return [frame[name] if name == called else frame[name].alias(called) for name, called in self._given_names[feature.name]]
 
     def _looked_up(
         self,
@@ -173,6 +172,19 @@ class Assembler:
                         text = f"{feature.name} has no row for {by} that may be used ({status}), and this endpoint refuses such requests"
                         refused.setdefault(number, []).append(FieldError(text, feature.entity[0] if feature.entity else None, number))
         return looked
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, pl.DataType]]:
+        return {one.name: self.roles.columns_of(one) for one in self.roles.sets}
+
+    @cached_property
+    def _given_names(self) -> dict[str, list[tuple[str, str]]]:
+        prefixes = self.roles.prefixes
+        return {one.name: [(name, prefixes.get(one.name, "") + name) for name in one.columns] for one in self.roles.sets}
+
+    @cached_property
+    def _identity(self) -> tuple[str, ...]:
+        return tuple(self.roles.identity)
 
     @cached_property
     def _borrowed(self) -> dict[str, str]:

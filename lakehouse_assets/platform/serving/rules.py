@@ -35,6 +35,7 @@ class RowRules:
         schema = schema_of(contract)
         self._columns = {name: schema[name] for name in columns}
         self._compared: list[_Comparison] = []
+        self._expressed: list[BoundRule] = []
         self._checked: list[BoundRule] = []
         for bound in bound_rules(contract):
             if bound.check is None or not bound.rule.rejects or bound.rule.column not in {None, *columns}:
@@ -42,6 +43,8 @@ class RowRules:
             holds = _comparison(bound, schema)
             if holds is not None and bound.rule.column is not None:
                 self._compared.append(_Comparison(bound.rule.column, bound.rule.text, holds))
+            elif bound.holds is not None:
+                self._expressed.append(bound)
             elif bound.rule.column is not None or {*schema} <= {*columns}:
                 self._checked.append(bound)
         self._latest = {
@@ -64,18 +67,28 @@ class RowRules:
     @property
     def needs_query(self) -> bool:
         """Whether there are rules that are told by a query."""
-        return bool(self._checked)
+        return bool(self._expressed or self._checked)
 
     def broken_in(self, frame: pl.DataFrame) -> dict[int, list[FieldError]]:
         """The other rules, by the number of the row that breaks them; `frame` has the columns."""
         found: dict[int, list[FieldError]] = {}
         rows = frame.lazy().select(list(self._columns))
+        masks = [(bound, mask) for bound, mask in zip(self._expressed, self._answers(frame), strict=True)]
         for bound in self._checked:
             assert bound.check is not None  # noqa: S101 see above
-            kept: pl.Series = bound.check(rows, bound.rule.column).check_output.collect().to_series()
-            for number in (~kept.fill_null(value=True)).arg_true():
-                found.setdefault(number, []).append(FieldError(bound.rule.text, bound.rule.column, number))
+            masks.append((bound, bound.check(rows, bound.rule.column).check_output.collect().to_series()))
+        for bound, kept in masks:
+            if kept.null_count() or not kept.all():
+                for number in (~kept.fill_null(value=True)).arg_true():
+                    found.setdefault(number, []).append(FieldError(bound.rule.text, bound.rule.column, number))
         return found
+
+    def _answers(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """What the rules say that are expressions, by one query."""
+        if not self._expressed:
+            return []
+        holds = [bound.holds.alias(bound.rule.name) for bound in self._expressed if bound.holds is not None]
+        return frame.select(holds).get_columns()
 
 
 def _comparison(bound: BoundRule, schema: pl.Schema) -> Holds | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MEAN: Final = "mean"
 _FILE: Final = "boosting.json"
+_CONTRIBUTIONS: Final = {"row": pl.Int64, "rank": pl.Int32, "input": pl.String, "value": pl.String, "contribution": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,16 @@ class Boosted(Predictor):
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Predictor.predict`."""
-        values = self.values(rows)
+        return self.finished(self.values(rows))
+
+    def compiled(self) -> Predictor:
+        """See `Predictor.compiled`."""
+        from lakehouse_assets.platform.modelling.learners.compiled import CompiledBoosted
+
+        return CompiledBoosted(self)
+
+    def finished(self, values: Mapping[str, Any]) -> pl.DataFrame:
+        """The prediction that what the boosters say makes."""
         if self.bands:
             quantiles = np.sort(np.column_stack([values[band.booster] + band.shift for band in self.bands]), axis=1)
             columns = {band.name: quantiles[:, number] for number, band in enumerate(self.bands)}
@@ -106,11 +116,13 @@ class Boosted(Predictor):
             `row` (position among `rows`), `rank` (from 1), `input`, `value` (as text) and `contribution`: in the unit of a number, in log
             odds of a probability, before calibration. Of quantiles it is the mean, of classes the most probable one.
         """
-        schema = {"row": pl.Int64, "rank": pl.Int32, "input": pl.String, "value": pl.String, "contribution": pl.Float64}
         if rows.is_empty():
-            return pl.DataFrame(schema=schema)
+            return pl.DataFrame(schema=_CONTRIBUTIONS)
+        return self.contributions_of(self.encoding.encode(rows), rows, top)
+
+    def contributions_of(self, encoded: Any, rows: pl.DataFrame, top: int) -> pl.DataFrame:
+        """See `contributions`; `encoded` are the inputs of the rows as numbers."""
         booster = self.boosters.get(MEAN) or next(iter(self.boosters.values()))
-        encoded = self.encoding.encode(rows)
         found = np.asarray(booster.predict(encoded, pred_contrib=True))
         width = len(self.inputs) + 1
         if self.target.kind == "classes":
@@ -133,7 +145,7 @@ class Boosted(Predictor):
                 ],
                 "contribution": np.take_along_axis(found, order, axis=1).ravel(),
             },
-            schema=schema,
+            schema=_CONTRIBUTIONS,
         )
 
     def importance(self) -> pl.DataFrame:
