@@ -94,6 +94,11 @@ class Settings:
         "Megabytes that the queries of all processes together may use before they spill to disk: each of the processes that may work at "
         "once gets an equal share; 0: half of the machine's memory.",
     )
+    serve_port: int = _setting(8000, "Port of the REST service, `lakehouse serve`; it listens on LAKEHOUSE_HOST.")
+    serve_milliseconds: int = _setting(2_000, "Milliseconds after which a request to the REST service is given up with 504.")
+    serve_queue_rows: int = _setting(2_000, "Most rows that wait to be scored by the REST service; more are refused with 429.")
+    serve_request_rows: int = _setting(1_000, "Most rows of a request to the REST service.")
+    serve_body_bytes: int = _setting(4_000_000, "Most bytes of a request to the REST service.")
     serve_tokens: str = _setting(
         "auto",
         "Whether requests to the REST service need a token: always, or auto (unless it listens on loopback; on any other address they do).",

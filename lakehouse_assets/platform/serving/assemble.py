@@ -98,19 +98,20 @@ class Assembler:
     lookups: Lookups | None
     refuse_missing: bool = False
 
-    def assemble(self, form: Form, rows: Sequence[Row]) -> Assembled:
+    def assemble(self, form: Form, rows: Sequence[Row], event: pl.DataFrame | None = None) -> Assembled:
         """Rows of requests with their features.
 
         Args:
             form: `rows`: events; `features`: full rows of features.
             rows: With a value for every field. No two have one key.
+            event: Events as a frame, where it is made already.
         """
-        return self._events(rows) if form == "rows" else self._complete(rows)
+        return self._events(rows, self._event_type.frame(rows) if event is None else event) if form == "rows" else self._complete(rows)
 
     # --- events
 
-    def _events(self, rows: Sequence[Row]) -> Assembled:
-        roles, event = self.roles, self._event_type.frame(rows)
+    def _events(self, rows: Sequence[Row], event: pl.DataFrame) -> Assembled:
+        roles = self.roles
         refused: dict[int, list[FieldError]] = {}
         frames = {one.name: self._computed(one, event, refused) for one in roles.computed}
         driving = frames.get(roles.driving.name, event)

@@ -7,10 +7,10 @@ may be is decided before it comes here, what an answer looks like in `answers`.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+import polars as pl
 
 from lakehouse_assets.platform.serving.assemble import OK, Assembled, Form
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
@@ -25,14 +25,6 @@ from lakehouse_assets.platform.serving.work import Answer, Queue, Work
 
 logger = logging.getLogger(__name__)
 UNAVAILABLE, STALE = "unavailable", "stale"
-
-
-class Loop(Protocol):
-    """The part of an event loop that another thread may call."""
-
-    def call_soon_threadsafe(self, callback: Callable[..., Any], *args: Any) -> Any:
-        """Call something in the thread of the loop."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -107,8 +99,9 @@ class Engine:
             return [(work, error) for work in works]
         rows = [row for work in works for row in work.rows]
         explain = any(work.explain for work in works)
-        broken = served.rules.broken_in(served.types["rows"].frame(rows)) if form == "rows" and served.rules.needs_query else {}
-        scored = self._by_variant(served, versions, form, rows, broken, explain=explain)
+        events = Events(form, rows, served.types["rows"].frame(rows) if form == "rows" else None)
+        broken = served.rules.broken_in(events.frame) if events.frame is not None and served.rules.needs_query else {}
+        scored = self._by_variant(served, versions, events, broken, explain=explain)
         self.metrics.batch.labels(served.name).observe(len(rows))
         outcomes: list[tuple[Work, bytes | Refused]] = []
         answered: list[tuple[Work, int]] = []
@@ -134,9 +127,10 @@ class Engine:
         return outcomes
 
     def _by_variant(
-        self, served: Served, versions: Versions, form: Form, rows: Sequence[Row], broken: dict[int, list[FieldError]], *, explain: bool
+        self, served: Served, versions: Versions, events: "Events", broken: dict[int, list[FieldError]], *, explain: bool
     ) -> list[Scored]:
         """The rows, scored by the champion and for its share by the challenger."""
+        rows = events.rows
         numbers = [number for number in range(len(rows)) if number not in broken]
         share, entity = served.endpoint.challenger, served.roles.driving.entity
         challenger = versions.challenger if share else None
@@ -144,7 +138,7 @@ class Engine:
         parts = [(versions.champion, "champion", [number for number in numbers if number not in theirs])]
         if challenger is not None:
             parts.append((challenger, "challenger", sorted(theirs)))
-        return [_score(loaded, variant, form, rows, part, explain=explain) for loaded, variant, part in parts if part]
+        return [_score(loaded, variant, events, part, explain=explain) for loaded, variant, part in parts if part]
 
     def _after(self, served: Served, versions: Versions, rows: list[Row], answered: list[tuple[Work, int]]) -> None:
         """What does not keep an answer waiting: windows learn of the events, the challenger scores in the shadow."""
@@ -171,7 +165,7 @@ class Engine:
                 lookups.push(rows)  # windows that lack events would be wrong
 
     def _shadow(self, served: Served, challenger: Loaded, rows: list[Row], answered: list[tuple[Work, int]]) -> None:
-        scored = _score(challenger, "shadow", "rows", rows, list(range(len(rows))), explain=False)
+        scored = _score(challenger, "shadow", Events("rows", rows), list(range(len(rows))), explain=False)
         records, start = [], 0
         for work, _ in answered:
             for row in range(len(work.rows)):
@@ -194,10 +188,28 @@ class Engine:
                     self.metrics.features.labels(served.name, name, word).inc(status.count(word))
 
 
-def _score(loaded: Loaded, variant: str, form: Form, rows: Sequence[Row], numbers: list[int], *, explain: bool) -> Scored:
+@dataclass(frozen=True)
+class Events:
+    """The rows of a batch.
+
+    Attributes:
+        form: Of all of them.
+        rows: With a value for every field.
+        frame: Of events, the same as a frame.
+    """
+
+    form: Form
+    rows: Sequence[Row]
+    frame: pl.DataFrame | None = None
+
+
+def _score(loaded: Loaded, variant: str, events: Events, numbers: list[int], *, explain: bool) -> Scored:
     """Some of the rows, scored by one version."""
-    began = time.perf_counter()
-    assembled = loaded.assembler.assemble(form, [rows[number] for number in numbers])
+    began, rows = time.perf_counter(), events.rows
+    if len(numbers) == len(rows):
+        assembled = loaded.assembler.assemble(events.form, rows, events.frame)
+    else:
+        assembled = loaded.assembler.assemble(events.form, [rows[number] for number in numbers])
     looked = time.perf_counter()
     found = loaded.predict(assembled.frame) if assembled.rows else []
     why = loaded.contributions(assembled.frame) if explain and assembled.rows else None
