@@ -76,7 +76,11 @@ class EmbeddedStore:
     def begin(self, name: str) -> int:
         """See `OnlineStore.begin`."""
         with self._transaction(_WRITE_SECONDS) as execute:
-            execute("INSERT INTO sets (name, claim) VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET claim = claim + 1", (name,))
+            # By the clock, so that a set that was dropped and made again does not give a number twice.
+            execute(
+                "INSERT INTO sets (name, claim) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET claim = max(claim + 1, excluded.claim)",
+                (name, time.time_ns() // 1000),
+            )
             claim: int = execute("SELECT claim FROM sets WHERE name = ?", (name,)).fetchone()[0]
         return claim
 
