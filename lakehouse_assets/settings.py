@@ -68,6 +68,14 @@ class Settings:
     mlflow_uri: str = _setting(
         "", "MLflow's tracking database or server; empty: an SQLite database under the root.", shown=_without_password
     )
+    online_store: str = _setting(
+        "",
+        "Address of the Redis server that keeps the newest features for requests, as redis://host:6379/0; empty: a file under the home.",
+        shown=_without_password,
+    )
+    online_hours: int = _setting(
+        24, "Hours before the newest row of an entity for which the online store still answers: requests may be so late."
+    )
     host: str = _setting("127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI.")
     web_port: int = _setting(3000, "Port of the Dagster web UI.")
     mlflow_port: int = _setting(5000, "Port of the MLflow UI.")

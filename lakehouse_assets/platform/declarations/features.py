@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
@@ -238,6 +238,15 @@ def _as_consumed(inputs: Inputs) -> Inputs:
     return replace(inputs, sources=seen(inputs.sources), dimensions=seen(inputs.dimensions))
 
 
+class OnlineForm(Protocol):
+    """How a feature set is served within a request; the forms are in `features.online.forms`."""
+
+    @property
+    def events(self) -> str:
+        """The table of events that rows are worked out of at the time of the request; empty: the newest stored row is looked up."""
+        ...
+
+
 @dataclass(frozen=True)
 class FeatureSet(TableDeclaration):
     """A feature set.
@@ -248,6 +257,7 @@ class FeatureSet(TableDeclaration):
         ttl: How long a value may be used after its event time; None: without end.
         defaults: By column, the value for entities of which nothing is known.
         known_ahead: Whether a value may be known before its event time, as a price list is.
+        online: How it is served within a request; None: by its newest values.
     """
 
     entity: tuple[str, ...] = ()
@@ -255,6 +265,7 @@ class FeatureSet(TableDeclaration):
     ttl: timedelta | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     known_ahead: bool = False
+    online: OnlineForm | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -323,6 +334,7 @@ def feature_set(
     partition_by: tuple[str, ...] = (),
     picture: Picture | None = None,
     owner: str | None = None,
+    online: OnlineForm | None = None,
 ) -> Callable[[Callable[..., pl.LazyFrame]], FeatureSet]:
     """Declare a feature set by the pure function that computes it.
 
@@ -345,6 +357,7 @@ def feature_set(
         partition_by: As for `table`.
         picture: As for `table`.
         owner: As for `table`.
+        online: How it is served within a request, which recipes say; None: by its newest values.
 
     Raises:
         DeclarationError: The declaration cannot be meant.
@@ -367,6 +380,7 @@ def feature_set(
             ttl=ttl,
             defaults=dict(defaults),
             known_ahead=known_ahead,
+            online=online,
         )
 
     return declare
