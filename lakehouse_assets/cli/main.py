@@ -20,6 +20,7 @@ from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import reproduce, run, train
 from lakehouse_assets.cli.runs import runs
+from lakehouse_assets.cli.serve import serve
 from lakehouse_assets.cli.shared import JSON, Commands, client, command
 from lakehouse_assets.cli.status import status
 from lakehouse_assets.cli.tables import export, history, show, sql
@@ -111,6 +112,7 @@ _VERBS = (
     restore,
     maintenance,
     dev,
+    serve,
     settings,
     completion,
 )

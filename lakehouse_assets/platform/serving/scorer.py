@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import Predictor
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
+from lakehouse_assets.platform.features.online.forms import form_of
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.registry.model_package import golden_rows
 from lakehouse_assets.platform.serving.assemble import Assembler
@@ -121,7 +122,7 @@ def load(
         predictor = tried(scorer.model, folder, where)
     except (LookupError, OSError) as error:
         raise NotTaken(f"{where} cannot be loaded: {error}") from error
-    versions = {one.name: version_for(scorer, one, lakehouse, computed=one in roles.computed, where=where) for one in roles.sets}
+    versions = {one.name: version_for(scorer, one, lakehouse, computed=_is_computed(one, roles), where=where) for one in roles.sets}
     loaded = Loaded(endpoint, Champion(scorer.name, scorer.version, predictor), assembler(versions), versions)
     _warm_up(loaded, roles, folder, where)
     return loaded
@@ -163,6 +164,11 @@ def _difference(found: pl.DataFrame, logged: pl.DataFrame) -> str:
         if not same:
             return f"column {name}"
     return ""
+
+
+def _is_computed(feature: FeatureSet, roles: Roles) -> bool:
+    """Whether its rows are worked out at the request by the code of now: from the event, or from recent events."""
+    return feature in roles.computed or (roles.event is not None and form_of(feature).events == roles.event.name)
 
 
 def version_for(scorer: Scorer, feature: FeatureSet, lakehouse: Lakehouse, *, computed: bool, where: str) -> int | None:
