@@ -87,7 +87,7 @@ class _Clients:
         self, address: str, requests: Sequence[bytes], connections: int, due: Callable[[int], float | None], seconds: float | None
     ) -> None:
         parts = urlsplit(address)
-        self.host, self.port = parts.hostname, parts.port
+        self.host, self.port = parts.hostname or "", parts.port or 80
         self.next_request = cycle(requests).__next__
         self.connections, self.due, self.seconds = connections, due, seconds
         self.latencies: list[float] = []

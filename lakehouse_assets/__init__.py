@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.client import open_lakehouse
     from lakehouse_assets.platform.declarations.change_kinds import SCD1, SCD2
     from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByKeyAndTime, ByPartition, Full, Trailing
+    from lakehouse_assets.platform.declarations.endpoints import endpoint
     from lakehouse_assets.platform.declarations.features import feature_set
     from lakehouse_assets.platform.declarations.feeds import feed
     from lakehouse_assets.platform.declarations.gates import Gate, LeakageLimits, NewestLimits
@@ -100,6 +101,7 @@ _MODULES = {
     "feature_set": f"{_DECLARATIONS}.features",
     "model": f"{_DECLARATIONS}.models",
     "predictions": f"{_DECLARATIONS}.models",
+    "endpoint": f"{_DECLARATIONS}.endpoints",
     "forecast": f"{_PLATFORM}.recipes.forecast",
     "window_features": f"{_PLATFORM}.recipes.windows",
     "classifier": f"{_PLATFORM}.recipes.classifier",
@@ -177,6 +179,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "feature_set",
     "model",
     "predictions",
+    "endpoint",
     "forecast",
     "window_features",
     "classifier",

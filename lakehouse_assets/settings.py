@@ -68,7 +68,17 @@ class Settings:
     mlflow_uri: str = _setting(
         "", "MLflow's tracking database or server; empty: an SQLite database under the root.", shown=_without_password
     )
-    host: str = _setting("127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI.")
+    online_store: str = _setting(
+        "",
+        "Address of the Redis server that keeps the newest features for requests, as redis://host:6379/0; empty: a file under the home.",
+        shown=_without_password,
+    )
+    online_hours: int = _setting(
+        24, "Hours before the newest row of an entity for which the online store still answers: requests may be so late."
+    )
+    host: str = _setting(
+        "127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI, and `lakehouse serve` answers."
+    )
     web_port: int = _setting(3000, "Port of the Dagster web UI.")
     mlflow_port: int = _setting(5000, "Port of the MLflow UI.")
     executor: str = _setting("in_process", "How a run's steps are executed.", ("in_process", "multiprocess"))
@@ -93,6 +103,16 @@ class Settings:
         0,
         "Megabytes that the queries of all processes together may use before they spill to disk: each of the processes that may work at "
         "once gets an equal share; 0: half of the machine's memory.",
+    )
+    serve_port: int = _setting(8000, "Port of the REST service, `lakehouse serve`; it listens on LAKEHOUSE_HOST.")
+    serve_milliseconds: int = _setting(2_000, "Milliseconds after which a request to the REST service is given up with 504.")
+    serve_queue_rows: int = _setting(2_000, "Most rows that wait to be scored by the REST service; more are refused with 429.")
+    serve_request_rows: int = _setting(1_000, "Most rows of a request to the REST service.")
+    serve_body_bytes: int = _setting(4_000_000, "Most bytes of a request to the REST service.")
+    serve_tokens: str = _setting(
+        "auto",
+        "Whether requests to the REST service need a token: always, or auto (unless it listens on loopback; on any other address they do).",
+        ("auto", "always"),
     )
     seed: int = _setting(20, "Seed of every training.")
     show_personal: str = _setting(

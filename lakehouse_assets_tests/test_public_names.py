@@ -45,6 +45,7 @@ PUBLIC = [
     "feature_set",
     "model",
     "predictions",
+    "endpoint",
     "forecast",
     "window_features",
     "classifier",

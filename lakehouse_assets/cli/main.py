@@ -20,10 +20,12 @@ from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import reproduce, run, train
 from lakehouse_assets.cli.runs import runs
+from lakehouse_assets.cli.serve import serve
 from lakehouse_assets.cli.shared import JSON, Commands, client, command
 from lakehouse_assets.cli.status import status
 from lakehouse_assets.cli.tables import export, history, show, sql
 from lakehouse_assets.cli.terminal import print_json, say
+from lakehouse_assets.cli.token import token
 from lakehouse_assets.platform.compute.memory import limit_memory
 from lakehouse_assets.settings import Settings, variable
 
@@ -110,10 +112,11 @@ _VERBS = (
     restore,
     maintenance,
     dev,
+    serve,
     settings,
     completion,
 )
-_NOUNS = (files, quarantine, contracts, features, models, runs)
+_NOUNS = (files, quarantine, contracts, features, models, runs, token)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

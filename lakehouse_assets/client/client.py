@@ -23,6 +23,7 @@ from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
     from lakehouse_assets.client.automl import AutoMl
+    from lakehouse_assets.client.tokens import Tokens
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.scaffold.new import NewProduct
 
@@ -114,6 +115,13 @@ class Client(Running, Operating):
         from lakehouse_assets.platform.governance.formats import flat
 
         return flat(frame.lazy()).collect().write_csv()
+
+    @property
+    def tokens(self) -> "Tokens":
+        """The bearer tokens of the REST service."""
+        from lakehouse_assets.client.tokens import Tokens
+
+        return Tokens(self.context)
 
     def quarantine(self, table: str) -> Quarantine:
         """The rejected rows of a table."""

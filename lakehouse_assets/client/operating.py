@@ -68,6 +68,22 @@ class Operating:
 
         return maintenance(self.context, tables, dry_run=dry_run, on_progress=on_progress)
 
+    def serve_endpoints(self, say: Callable[[str], None], *, host: str | None = None, port: int | None = None) -> None:
+        """Answer requests for predictions until the process is told to end.
+
+        Args:
+            say: Told what happens, in lines.
+            host: In place of LAKEHOUSE_HOST.
+            port: In place of LAKEHOUSE_SERVE_PORT.
+
+        Raises:
+            NoEndpoint: No product declares an endpoint.
+            PortTaken: Another process listens on the port.
+        """
+        from lakehouse_assets.client.serving import serve
+
+        serve(self.context, say, host, port)
+
     def serve(
         self,
         say: Callable[[str], None],

@@ -6,9 +6,9 @@ Graph, order and operations use these alone. What a table, a feed or a model has
 import difflib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import polars as pl
 
@@ -40,6 +40,9 @@ class Declaration(Declares):
     owner: str
     written_at: tuple[str, int] = field(init=False, compare=False, repr=False)
     """File and line of the declaration."""
+
+    is_log: ClassVar[bool] = False
+    """Whether its table keeps what was decided or answered, so that it never goes back with others."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "written_at", self._written_at())
@@ -83,6 +86,10 @@ class Declaration(Declares):
     def outputs(self) -> tuple[str, ...]:
         """The tables that it writes, the one of its own name first."""
         return (self.name,)
+
+    def problems_with(self, declared: "Mapping[str, Declaration]") -> Iterator[str]:  # noqa: ARG002 most have none
+        """Why it does not fit to the other declarations, besides its sources; each text names the remedy."""
+        yield from ()
 
     @property
     @abstractmethod

@@ -9,6 +9,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest_or_all
 from lakehouse_assets.platform.declarations.checks import problems, waits_for
+from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -70,6 +71,11 @@ class Catalog:
     def models(self) -> list[ModelDeclaration]:
         """The models."""
         return self._of(ModelDeclaration)
+
+    @cached_property
+    def endpoints(self) -> list[Endpoint]:
+        """The endpoints."""
+        return self._of(Endpoint)
 
     @cached_property
     def schemas(self) -> Mapping[str, pl.Schema]:

@@ -51,7 +51,8 @@ def problems(declarations: Sequence[Declaration], external: frozenset[str] = fro
     found = [problem for one in declarations for problem in _sources(one, known)] or list(_circle(declarations))
     for table in tables if not found else ():
         found += [*_columns(table, schemas), *_references(table, schemas)]
-    return found
+    by_name = {one.name: one for one in declarations}
+    return found or [Problem((one,), text) for one in declarations for text in one.problems_with(by_name)]
 
 
 def waits_for(declarations: Iterable[Declaration]) -> dict[str, set[str]]:

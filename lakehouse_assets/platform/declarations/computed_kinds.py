@@ -176,6 +176,10 @@ class ByKey(ComputedKind):
         """See `Kind.check_sources`."""
         require_every_input_has(table, self.columns, schemas)
 
+    def computes_each(self, key: Sequence[str]) -> bool:
+        """See `Kind.computes_each`."""
+        return bool(key) and {*key} <= {*self.columns}
+
     def scope(self, inputs: Inputs) -> Scope:
         """See `ComputedKind.scope`. Rows without a key belong to nobody and are not read."""
         if inputs.is_first:

@@ -5,11 +5,11 @@ How training rows are joined to it belongs to the features room, how revisions a
 
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
@@ -117,6 +117,10 @@ class Revisions(Kind):
     def result_key(self, contract: type[Contract]) -> tuple[str, ...]:  # noqa: ARG002
         """See `Kind.result_key`."""
         return self.on
+
+    def computes_each(self, key: Sequence[str]) -> bool:
+        """See `Kind.computes_each`."""
+        return self.of.computes_each(key)
 
     def check_result(self, rows: pl.DataFrame) -> str:
         """See `Kind.check_result`. Nothing is known before its event time, unless it is declared so."""
@@ -234,6 +238,15 @@ def _as_consumed(inputs: Inputs) -> Inputs:
     return replace(inputs, sources=seen(inputs.sources), dimensions=seen(inputs.dimensions))
 
 
+class OnlineForm(Protocol):
+    """How a feature set is served within a request; the forms are in `features.online.forms`."""
+
+    @property
+    def events(self) -> str:
+        """The table of events that rows are worked out of at the time of the request; empty: the newest stored row is looked up."""
+        ...
+
+
 @dataclass(frozen=True)
 class FeatureSet(TableDeclaration):
     """A feature set.
@@ -244,6 +257,7 @@ class FeatureSet(TableDeclaration):
         ttl: How long a value may be used after its event time; None: without end.
         defaults: By column, the value for entities of which nothing is known.
         known_ahead: Whether a value may be known before its event time, as a price list is.
+        online: How it is served within a request; None: by its newest values.
     """
 
     entity: tuple[str, ...] = ()
@@ -251,6 +265,7 @@ class FeatureSet(TableDeclaration):
     ttl: timedelta | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     known_ahead: bool = False
+    online: OnlineForm | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -268,6 +283,11 @@ class FeatureSet(TableDeclaration):
         return None if newest is None else newest.number
 
     @property
+    def code(self) -> int:
+        """A number for the code that computes it: see `Revisions`."""
+        return _code_of(self.function, self.contract)
+
+    @property
     def fingerprint(self) -> str:
         """A digest of the function, without its comments, and of the columns."""
         return hashlib.sha256(f"{source_of(self.function)}\0{sorted(map(str, self.schema.items()))}".encode()).hexdigest()
@@ -276,6 +296,10 @@ class FeatureSet(TableDeclaration):
     def columns(self) -> tuple[str, ...]:
         """The feature columns: those of the contract besides entity, event time and `known_at`."""
         return tuple(name for name in schema_of(self.contract) if name not in {*self.entity, self.event_time, KNOWN_AT})
+
+    def is_computed_from(self, event: str, key: tuple[str, ...]) -> bool:
+        """Whether a row can be worked out from a row of a table with that key alone, so that nothing has to be looked up for it."""
+        return self.sources() == (event,) and self.kind.computes_each(key)
 
     def _check_default(self, name: str, value: Any) -> None:
         where = f"{self.name}: defaults"
@@ -310,6 +334,7 @@ def feature_set(
     partition_by: tuple[str, ...] = (),
     picture: Picture | None = None,
     owner: str | None = None,
+    online: OnlineForm | None = None,
 ) -> Callable[[Callable[..., pl.LazyFrame]], FeatureSet]:
     """Declare a feature set by the pure function that computes it.
 
@@ -332,6 +357,7 @@ def feature_set(
         partition_by: As for `table`.
         picture: As for `table`.
         owner: As for `table`.
+        online: How it is served within a request, which recipes say; None: by its newest values.
 
     Raises:
         DeclarationError: The declaration cannot be meant.
@@ -354,6 +380,7 @@ def feature_set(
             ttl=ttl,
             defaults=dict(defaults),
             known_ahead=known_ahead,
+            online=online,
         )
 
     return declare

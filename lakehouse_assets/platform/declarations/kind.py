@@ -175,6 +175,10 @@ class Kind(ABC):
         """The columns that tell stored rows apart; none if rows may repeat."""
         return key_columns(contract)
 
+    def computes_each(self, key: Sequence[str]) -> bool:  # noqa: ARG002 most look at more rows
+        """Whether rows are computed from the input's rows of one value of the key alone."""
+        return False
+
     @property
     def waits_for(self) -> str:
         """The column of time until which rows of the inputs are left out; empty if they are not."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import polars as pl
 
@@ -59,6 +59,8 @@ class ModelDeclaration(Declaration):
     metrics: tuple[Metric, ...]
     one_line_rule: bool
     gate: Gate
+
+    is_log: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -239,6 +241,11 @@ class Predictions(TableDeclaration):
     """
 
     model: ModelDeclaration = field(kw_only=True)
+
+    @property
+    def scores_rows(self) -> bool:
+        """Whether each row is scored by itself."""
+        return isinstance(self.kind, Scores) and self.kind.row_for_row
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""

@@ -1,4 +1,6 @@
-"""The audit log: one line of JSON for each read by a person or a service. What is read, and what of it is masked, is decided in `reader`.
+"""The audit log: one line of JSON for each read by a person or a service, and for each change of who may do what.
+
+What is read, and what of it is masked, is decided in `reader`.
 
 Lines are appended to one file a month, `audit/2026-11.jsonl`, in the folder of this machine that the settings call home. A line is one
 write to a file that is opened for appending, so processes do not mix their lines.
@@ -6,10 +8,11 @@ write to a file that is opened for appending, so processes do not mix their line
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,21 @@ class Read:
 
 
 @dataclass(frozen=True)
+class Action:
+    """Something that was done and is no read of rows.
+
+    Attributes:
+        principal: Who did it.
+        what: The command, as `token create shop`.
+        details: What else is worth knowing; no secret.
+    """
+
+    principal: str
+    what: str
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class AuditLog:
     """Where reads are written down.
 
@@ -47,10 +65,10 @@ class AuditLog:
     folder: Path
     warn: Callable[[str], None]
 
-    def add(self, read: Read) -> None:
+    def add(self, entry: Read | Action) -> None:
         """Append a line."""
         now = datetime.now(UTC)
-        line = json.dumps({"at": now.isoformat(), **asdict(read)}, ensure_ascii=False) + "\n"
+        line = json.dumps({"at": now.isoformat(), **asdict(entry)}, ensure_ascii=False, default=str) + "\n"
         path = self.folder / f"{now:%Y-%m}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,4 +79,4 @@ class AuditLog:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            self.warn(f"the audit log {path} cannot be written ({error.strerror}): this read is not recorded")
+            self.warn(f"the audit log {path} cannot be written ({error.strerror}): this is not recorded")

@@ -14,7 +14,6 @@ from uuid import uuid4
 
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.operations.pending import reason_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.failures import failure_text
@@ -73,7 +72,7 @@ class Follower:
         """The follower of some tables and products, and of all that they are made of; of everything if none is named."""
         named = {*names}
         chosen = [one.name for one in catalog.declarations if not named or named & {one.name, one.product}]
-        followed = [one for one in catalog.needed_for(chosen) if not isinstance(one, ModelDeclaration)]
+        followed = [one for one in catalog.needed_for(chosen) if not one.is_log]
         return cls(root, Runner(catalog, root.lakehouse, root.ingestion, root.registry, root.settings.seed), followed)
 
     def batch(self) -> MicroBatch | None:

@@ -39,7 +39,7 @@ def pending(root: Root, declarations: Sequence[Declaration]) -> dict[str, str]:
     Before the first file has landed, what is made of feeds has nothing to do.
     """
     idle = _made_of_feeds(declarations) if nothing_landed(root, declarations) else set()
-    tables = [asset for asset in declarations if not isinstance(asset, ModelDeclaration)]
+    tables = [asset for asset in declarations if not asset.is_log]
     reasons = {asset.name: reason_of(root, asset) for asset in tables if asset.name not in idle}
     return {name: reason for name, reason in reasons.items() if reason is not None}
 

@@ -185,9 +185,9 @@ def _sources_first(tables: Sequence[Table], declarations: Iterable[Declaration])
 
 
 def never_restored(name: str, declarations: Iterable[Declaration]) -> bool:
-    """Whether a table keeps what it has when others go back: logs of the platform and ledgers. A quarantine goes with its table."""
-    ledgers = {asset.name for asset in declarations if isinstance(asset, ModelDeclaration)}
-    return name.startswith(_PLATFORM) or name in ledgers or name.endswith(QUARANTINE_SUFFIX)
+    """Whether a table keeps what it has when others go back: logs of the platform, ledgers, logs of endpoints. A quarantine goes with its table."""
+    logs = {asset.name for asset in declarations if asset.is_log}
+    return name.startswith(_PLATFORM) or name in logs or name.endswith(QUARANTINE_SUFFIX)
 
 
 def _check_name(name: str, declarations: Sequence[Declaration]) -> None:

@@ -10,7 +10,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.modelling.predictors import load_predictor
 from lakehouse_assets.platform.registry.decisions import ModelDecisions, create_ledger
 from lakehouse_assets.platform.registry.ledger import last_decision
-from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.registry.registry import Aliases, ModelVersion, Registry
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -49,6 +49,20 @@ class Scorer:
             ) from error
 
 
+def scorer_of(registry: Registry, model: ModelDeclaration, number: int) -> Scorer:
+    """A version of a model, whether it is champion or not.
+
+    Raises:
+        NoSuchModelVersion: MLflow does not have it.
+    """
+    return _scorer(registry, model, registry.version(model.name, number))
+
+
+def _scorer(registry: Registry, model: ModelDeclaration, version: ModelVersion) -> Scorer:
+    folder = partial(registry.model_folder, version)
+    return Scorer(version.model_name, version.version, folder, version.features, model.examples.described())
+
+
 def sync_aliases(lakehouse: Lakehouse, asset: ModelDeclaration, registry: Callable[[], Registry], run_id: str) -> ModelDecisions | None:
     """The decisions about a model, after a champion alias that was set by hand in MLflow became one of them: see `ModelDecisions.sync`.
 
@@ -70,6 +84,15 @@ def champion_by_ledger(lakehouse: Lakehouse, asset: ModelDeclaration) -> int | N
     return None if last is None else last["champion"]
 
 
+def aliases_by_ledger(lakehouse: Lakehouse, asset: ModelDeclaration) -> Aliases:
+    """Champion, previous champion and challenger by the ledger; MLflow is not asked."""
+    ledger = lakehouse.table(asset.name)
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    if last is None:
+        return Aliases()
+    return Aliases(champion=last["champion"], previous=last["previous"], challenger=last["challenger"])
+
+
 def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: str = "") -> Callable[[ModelDeclaration], Scorer | None]:
     """How tables get their champions: by the ledger, once it knows an alias that was set by hand in MLflow.
 
@@ -82,7 +105,6 @@ def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: 
         version = None if decisions is None else decisions.champion()
         if decisions is None or version is None:
             return None
-        folder = partial(decisions.registry.model_folder, version)
-        return Scorer(version.model_name, version.version, folder, version.features, model.examples.described())
+        return _scorer(decisions.registry, model, version)
 
     return champion

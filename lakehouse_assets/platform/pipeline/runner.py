@@ -9,6 +9,7 @@ from functools import cached_property, singledispatchmethod
 
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -86,3 +87,7 @@ class Runner:
             raise ValueError(why)
         ModelStep(declaration, self.lakehouse, self.registry(), self.seed, run_id).run()
         return None
+
+    @step.register
+    def _(self, declaration: Endpoint, run_id: str, _: bool) -> Refreshed | None:  # noqa: FBT001
+        return None  # it is served, not run

@@ -237,7 +237,7 @@ def rule(text: str, holds: pl.Expr, *, level: Level = "error", max_bad_share: fl
     def check(_: type[Contract], data: PolarsData) -> pl.LazyFrame:
         return data.lazyframe.select(holds)
 
-    setattr(check, OPTIONS, RuleOptions(level, max_bad_share, max_bad_rows))
+    setattr(check, OPTIONS, RuleOptions(level, max_bad_share, max_bad_rows, holds))
     return dataframe_check(error=text, raise_warning=level == "warn")(_NamedCheck(check))
 
 

@@ -86,11 +86,15 @@ class Reference:
 
 @dataclass(frozen=True)
 class BoundRule:
-    """A rule with what carries it out: a Pandera check, or a column of another table. `readable` and `not null` need neither."""
+    """A rule with what carries it out: a Pandera check, or a column of another table. `readable` and `not null` need neither.
+
+    `holds` is what a check of `contract.rule` compares.
+    """
 
     rule: Rule
     check: Check | None = None
     reference: Reference | None = None
+    holds: pl.Expr | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,7 @@ class RuleOptions:
     level: Level
     max_bad_share: float | None = None
     max_bad_rows: int | None = None
+    holds: pl.Expr | None = None
 
 
 OPTIONS = "__lakehouse_rule__"
@@ -291,7 +296,7 @@ def _bind(model: type[DataFrameModel], check: Check, column: str | None, probe: 
         options.max_bad_share,
         options.max_bad_rows,
     )
-    return BoundRule(rule, check)
+    return BoundRule(rule, check, holds=options.holds)
 
 
 def _method(model: type[DataFrameModel], called: str) -> Callable[..., Any] | None:

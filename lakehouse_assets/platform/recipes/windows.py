@@ -16,6 +16,7 @@ from lakehouse_assets.platform.declarations.base import DeclarationError, neares
 from lakehouse_assets.platform.declarations.computed_kinds import ByKeyAndTime, Trailing
 from lakehouse_assets.platform.declarations.features import FeatureSet, feature_set
 from lakehouse_assets.platform.declarations.kind import Kind
+from lakehouse_assets.platform.features.online.forms import WindowEvents
 from lakehouse_assets.platform.features.windows import EVERY_EVENT, NUMERIC, STATISTICS, Windows, duration_of, said, type_of
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
 
@@ -106,6 +107,7 @@ def window_features(
         ttl=ttl,
         defaults=defaults,
         owner=owner,
+        online=WindowEvents(what, of, where, tuple(numbers)) if every is None else None,
     )
     return declare(made(statistics))
 

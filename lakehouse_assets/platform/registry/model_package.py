@@ -22,6 +22,8 @@ from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 
 # Inside the model's artifacts: MLflow copies the package to data/<name of the package>.
 MODEL_FOLDER: Final = f"data/package/{pyfunc.PREDICTOR_FOLDER}"
+EXAMPLE_PREDICTIONS: Final = "input_example_predictions.parquet"
+"""Beside the input example: what the model predicted of it when it was logged. Who loads the model can tell whether it still does."""
 _BORDER_PACKAGES: Final = ("pandas", "polars", "pyarrow")
 _PROJECT: Final = "lakehouse_assets"
 
@@ -30,6 +32,19 @@ def save_package(folder: Path, predictor: Predictor, input_example: pl.DataFrame
     """Write a predictor and a few rows of its inputs into a folder, as `lakehouse_assets.pyfunc` reads them."""
     save_predictor(predictor, folder / pyfunc.PREDICTOR_FOLDER)
     input_example.select(predictor.inputs).write_parquet(folder / pyfunc.EXAMPLE)
+
+
+def golden_rows(folder: Path) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The input example of a model, and what was predicted of it when it was logged; None if that was not kept.
+
+    Args:
+        folder: The folder of the predictor, in the package.
+
+    Raises:
+        FileNotFoundError: There is no example.
+    """
+    example, predictions = folder.parent / pyfunc.EXAMPLE, folder.parent / EXAMPLE_PREDICTIONS
+    return pl.read_parquet(example), pl.read_parquet(predictions) if predictions.exists() else None
 
 
 def predictor_digest(predictor: Predictor) -> str:
@@ -65,6 +80,7 @@ def save_model(folder: Path, mlflow_model: Any, *, predictor: Predictor, input_e
     stored = package / pyfunc.PREDICTOR_FOLDER
     inputs = input_example.select(predictor.inputs)
     predictions = load_predictor(stored).predict(inputs)
+    predictions.write_parquet(package / EXAMPLE_PREDICTIONS)
     packages = {*_BORDER_PACKAGES, *predictor.packages}
     mlflow.pyfunc.save_model(
         path=str(folder),

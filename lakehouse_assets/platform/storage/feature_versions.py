@@ -58,6 +58,11 @@ class FeatureVersion:
         return number if number is not None and known_at.has_all_columns(table.scan(at), number) else None
 
 
+def meaning_of(table: Table, code: int) -> int | None:
+    """What the values of some code mean: see `FeatureVersion`. None if no row of it was ever written."""
+    return table.cursor(_of_code(code))
+
+
 def is_of(table: Table, code: int) -> bool:
     """Whether the newest version of a table is of some code."""
     return table.cursor(_CODE) == code

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from lakehouse_assets import forecast
+from lakehouse_assets import endpoint, forecast
 
 revenue = forecast(
     "revenue_forecast",
@@ -17,3 +17,5 @@ revenue = forecast(
     # What the shop sells; carriage, fees and the like are revenue, but nobody plans them by product group.
     where=pl.col("component").is_in(["base", "add-on"]),
 )
+
+revenue_endpoint = endpoint("revenue", predictions=revenue.predictions)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 MEAN: Final = "mean"
 _FILE: Final = "boosting.json"
+_CONTRIBUTIONS: Final = {"row": pl.Int64, "rank": pl.Int32, "input": pl.String, "value": pl.String, "contribution": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,16 @@ class Boosted(Predictor):
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Predictor.predict`."""
-        values = self.values(rows)
+        return self.finished(self.values(rows))
+
+    def compiled(self) -> Predictor:
+        """See `Predictor.compiled`."""
+        from lakehouse_assets.platform.modelling.learners.compiled import CompiledBoosted
+
+        return CompiledBoosted(self)
+
+    def finished(self, values: Mapping[str, Any]) -> pl.DataFrame:
+        """The prediction that what the boosters say makes."""
         if self.bands:
             quantiles = np.sort(np.column_stack([values[band.booster] + band.shift for band in self.bands]), axis=1)
             columns = {band.name: quantiles[:, number] for number, band in enumerate(self.bands)}
@@ -100,8 +110,11 @@ class Boosted(Predictor):
         """See `Predictor.contributions`: SHAP values of the trees."""
         if rows.is_empty():
             return pl.DataFrame(schema=CONTRIBUTIONS)
+        return self.contributions_of(self.encoding.encode(rows), rows, top, raising=raising)
+
+    def contributions_of(self, encoded: Any, rows: pl.DataFrame, top: int, *, raising: bool) -> pl.DataFrame:
+        """See `contributions`; `encoded` are the inputs of the rows as numbers."""
         booster = self.boosters.get(MEAN) or next(iter(self.boosters.values()))
-        encoded = self.encoding.encode(rows)
         found = np.asarray(booster.predict(encoded, pred_contrib=True))
         if self.target.kind == "classes":
             likely = np.argmax(np.asarray(booster.predict(encoded)), axis=1)

@@ -45,6 +45,10 @@ class Searched(Predictor):
         """See `Predictor.predict`."""
         return self.best.predict(rows)
 
+    def compiled(self) -> Predictor:
+        """See `Predictor.compiled`."""
+        return self.best.compiled()
+
     def trials(self) -> pl.DataFrame | None:
         """The leaderboard, best first: `rank`, `trial`, `candidate`, `state`, `loss`, `parameters` (JSON) and `weight` in the predictor.
 

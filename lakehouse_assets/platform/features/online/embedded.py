@@ -1,0 +1,276 @@
+"""The online store that needs no server: one SQLite file in WAL mode, which several processes of a machine share.
+
+Readers never wait for writers. What is kept and when it is written is not decided here: see `store` and `sync`.
+"""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from lakehouse_assets.platform.features.online.store import (
+    Answer,
+    Batch,
+    Item,
+    Put,
+    Retention,
+    StoreDamaged,
+    StoreUnavailable,
+    TakenOver,
+    Wanted,
+)
+
+_Execute = Callable[..., sqlite3.Cursor]
+_FORMAT: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS sets (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, claim INTEGER NOT NULL, state BLOB);
+CREATE TABLE IF NOT EXISTS items (
+    set_id INTEGER NOT NULL, entity BLOB NOT NULL, time INTEGER NOT NULL, id BLOB NOT NULL, stamp INTEGER NOT NULL,
+    pushed INTEGER NOT NULL, claim INTEGER NOT NULL, payload BLOB NOT NULL,
+    PRIMARY KEY (set_id, entity, time, id)
+) WITHOUT ROWID;
+"""
+_OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ?"
+_LAST: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? ORDER BY time DESC, id DESC LIMIT 1"
+_UNTIL: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? ORDER BY time, id"
+_BETWEEN: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? AND time > ? ORDER BY time, id"
+_STATE: Final = "SELECT state FROM sets WHERE name = ?"
+_INSERT: Final = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_READ_SECONDS, _PUSH_SECONDS, _WRITE_SECONDS = 0.05, 0.5, 30.0
+_LOOKS_EVERY: Final = 1.0
+
+
+class EmbeddedStore:
+    """See `OnlineStore`. Each thread that reads has a connection of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._own = threading.local()
+        self._writing = threading.Lock()
+        self._all: list[sqlite3.Connection] = []
+
+    def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
+        """See `OnlineStore.read`."""
+        with self._errors():
+            execute = self._reader().execute
+            execute("BEGIN")  # all answers are of one moment
+            try:
+                items: list[list[Item]] = []
+                for name, entity, low, high, only_last in wanted:
+                    if only_last:
+                        rows = execute(_LAST, (name, entity, high)).fetchall()
+                    elif low is None:
+                        rows = execute(_UNTIL, (name, entity, high)).fetchall()
+                    else:
+                        rows = execute(_BETWEEN, (name, entity, high, low)).fetchall()
+                    items.append(rows)
+                told = [row and row[0] for row in (execute(_STATE, (name,)).fetchone() for name in states)]
+            finally:
+                execute("COMMIT")
+        return Answer(items, told)
+
+    def begin(self, name: str) -> int:
+        """See `OnlineStore.begin`."""
+        with self._transaction(_WRITE_SECONDS) as execute:
+            # By the clock, so that a set that was dropped and made again does not give a number twice.
+            execute(
+                "INSERT INTO sets (name, claim) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET claim = max(claim + 1, excluded.claim)",
+                (name, time.time_ns() // 1000),
+            )
+            claim: int = execute("SELECT claim FROM sets WHERE name = ?", (name,)).fetchone()[0]
+        return claim
+
+    def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
+        """See `OnlineStore.write`."""
+        with self._transaction(_WRITE_SECONDS) as execute:
+            own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
+            if own is None or own[1] != claim:
+                raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
+            writer = _Writer(execute, own[0], claim, retention)
+            for entity, puts in batch.replaced.items():
+                writer.replace(entity, puts)
+            writer.put(batch.puts, pushed=False)
+            if batch.sweep:
+                execute("DELETE FROM items WHERE set_id = ? AND NOT pushed AND claim <> ?", (own[0], claim))
+            if batch.expired is not None:
+                over = "SELECT entity FROM items WHERE set_id = ? GROUP BY entity HAVING max(time) <= ?"
+                execute(f"DELETE FROM items WHERE set_id = ? AND entity IN ({over})", (own[0], own[0], batch.expired))
+            if batch.state is not None:
+                execute("UPDATE sets SET state = ? WHERE id = ?", (batch.state, own[0]))
+
+    def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
+        """See `OnlineStore.push`."""
+        with self._transaction(_PUSH_SECONDS) as execute:
+            own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
+            if own is not None:
+                _Writer(execute, own[0], own[1], retention).put(puts, pushed=True)
+
+    def names(self) -> list[str]:
+        """See `OnlineStore.names`."""
+        with self._errors():
+            return [name for (name,) in self._reader().execute("SELECT name FROM sets ORDER BY name")]
+
+    def items(self, name: str, entity: bytes | None = None) -> Iterator[tuple[bytes, Item]]:
+        """See `OnlineStore.items`."""
+        with self._errors():
+            chosen, given = ("", ()) if entity is None else (" AND entity = ?", (entity,))
+            query = f"SELECT entity, time, id, payload FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?){chosen}"
+            for owner, *item in self._reader().execute(f"{query} ORDER BY entity, time, id", (name, *given)):
+                yield owner, Item(*item)
+
+    def drop(self, name: str) -> None:
+        """See `OnlineStore.drop`."""
+        with self._transaction(_WRITE_SECONDS) as execute:
+            execute("DELETE FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?)", (name,))
+            execute("DELETE FROM sets WHERE name = ?", (name,))
+
+    def close(self) -> None:
+        """See `OnlineStore.close`. Threads that go on open new connections."""
+        with self._writing:
+            for connection in self._all:
+                with suppress(sqlite3.Error):
+                    connection.close()
+            self._all.clear()
+        self._own = threading.local()
+
+    # --- connections
+
+    def _reader(self) -> sqlite3.Connection:
+        """The connection of this thread: another one after a fork, or after the file was replaced."""
+        own = self._own.__dict__
+        connection: sqlite3.Connection | None = own.get("connection")
+        now = time.monotonic()
+        if connection is not None and own["process"] == os.getpid():
+            if now < own["look_at"]:
+                return connection
+            if own["file"] == _identity(self.path):
+                own["look_at"] = now + _LOOKS_EVERY
+                return connection
+        connection = self._open(_READ_SECONDS)
+        own.update(connection=connection, process=os.getpid(), file=_identity(self.path), look_at=now + _LOOKS_EVERY)
+        return connection
+
+    def _open(self, seconds: float) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(self.path, timeout=seconds, isolation_level=None, check_same_thread=False, cached_statements=64)
+        try:
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._all.append(connection)
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > _FORMAT:
+            raise StoreUnavailable(
+                f"the online store {self.path} was made by a newer release: use that one, or delete the file, which a sync fills again"
+            )
+        if found < _FORMAT or connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            connection.execute(f"PRAGMA busy_timeout = {round(_WRITE_SECONDS * 1000)}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            connection.execute("COMMIT")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA cache_size = -32000")
+
+    @contextmanager
+    def _transaction(self, seconds: float) -> Iterator[_Execute]:
+        """One transaction of a writer; it waits so long for others."""
+        with self._errors(), self._writing:
+            connection = self._open(seconds)
+            try:
+                connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection.execute
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+                    raise
+                connection.execute("COMMIT")
+            finally:
+                self._all.remove(connection)
+                connection.close()
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise StoreUnavailable(f"the online store {self.path} cannot be used: {error}") from error
+        except sqlite3.DatabaseError as error:
+            # Connections of a file that someone repairs or deletes are of no use any more.
+            self._own = threading.local()
+            raise StoreDamaged(
+                f"the online store {self.path} is damaged ({error}): delete it with the files that begin with its name, and "
+                "`lakehouse features sync` fills it again"
+            ) from error
+        except OSError as error:
+            raise StoreUnavailable(f"the online store {self.path} cannot be used: {error}") from error
+
+
+class _Writer:
+    """Puts items of one set within a transaction."""
+
+    def __init__(self, execute: _Execute, set_id: int, claim: int, retention: Retention) -> None:
+        self._execute, self._set, self._claim, self._retention = execute, set_id, claim, retention
+
+    def replace(self, entity: bytes, puts: Sequence[Put]) -> None:
+        """Put all items of an entity in the place of those that are there."""
+        self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND NOT pushed", (self._set, entity))
+        self.put(puts, pushed=False)
+
+    def put(self, puts: Sequence[Put], *, pushed: bool) -> None:
+        """Add items, never older over newer."""
+        for put in puts:
+            self._put(put, pushed=pushed)
+        for entity in {put.entity for put in puts}:
+            self._trim(entity, only_pushed=pushed)
+
+    def _put(self, put: Put, *, pushed: bool) -> None:
+        entity, when, id_, stamp, payload = put
+        # With an id there is one item at any time, without one there is one at each time.
+        of, given = ("id = ?", id_) if id_ else ("time = ?", when)
+        where = f"set_id = ? AND entity = ? AND {of}"
+        same = self._execute(f"SELECT time, id, stamp FROM items WHERE {where}", (self._set, entity, given)).fetchall()
+        if any(before > stamp for _, _, before in same):
+            return
+        for at, its, _ in same:
+            self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, at, its))
+        if payload is not None:
+            self._execute(_INSERT, (self._set, entity, when, id_, stamp, pushed, self._claim, payload))
+
+    def _trim(self, entity: bytes, *, only_pushed: bool) -> None:
+        """Remove what is too old."""
+        keep, which = self._retention, "" if only_pushed else " AND NOT pushed"
+        of = (self._set, entity)
+        (newest,) = self._execute(
+            f"SELECT max(time) FROM items WHERE set_id = ? AND entity = ? AND time <= ?{which}", (*of, keep.now)
+        ).fetchone()
+        if newest is None:
+            return
+        before, compared = newest - keep.back, "<="
+        if keep.one_before:
+            (stays,) = self._execute("SELECT max(time) FROM items WHERE set_id = ? AND entity = ? AND time <= ?", (*of, before)).fetchone()
+            if stays is None:
+                return
+            before, compared = stays, "<"
+        pushed = " AND pushed" if only_pushed else ""
+        self._execute(f"DELETE FROM items WHERE set_id = ? AND entity = ? AND time {compared} ?{pushed}", (*of, before))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,94 @@
+"""How a feature set is served within a request: by its newest values, or by the events that its statistics are of.
+
+A declaration carries its form (`FeatureSet.online`); `LatestValues` is that of every set that says nothing else. How a form is read is in
+`readers`, how the store is kept up to date in `sync`.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.features.online.kept import Kept, KeptEvents, KeptValues, newest_version
+from lakehouse_assets.platform.features.online.readers import Reader, ServedSet, ValuesReader, WindowsReader
+from lakehouse_assets.platform.features.online.streaming import StreamingWindows
+from lakehouse_assets.platform.features.windows import Windows
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the store has to know of feature sets.
+
+    Attributes:
+        key_of: Gives the columns that tell the rows of a table of events apart, by its name.
+        event: The table whose rows the requests are about; None: any. Of a set of windows over other events the values are kept.
+        versions: Of the feature set, those that are kept besides the newest: what champions read.
+        keep: How late a request may be: for so long a value stays after a newer one came.
+    """
+
+    key_of: Callable[[str], tuple[str, ...]]
+    event: str | None = None
+    versions: Collection[int] = ()
+    keep: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class LatestValues:
+    """The newest row of the entity is looked up."""
+
+    events: str = ""
+
+    def reader(self, served: ServedSet, event: str, schema: pl.Schema | None) -> Reader:  # noqa: ARG002
+        """What reads a set of this form, in requests about a table of events."""
+        return ValuesReader(served)
+
+    def kept(self, feature: FeatureSet, lakehouse: Lakehouse, needs: Needs) -> list[Kept]:
+        """What the store keeps of a set of this form: the newest version first."""
+        table = lakehouse.table(feature.name)
+        newest = newest_version(table) if table.exists() else None
+        numbers = (newest, *sorted({*needs.versions} - {newest}, reverse=True))
+        return [KeptValues(feature, table, number, needs.keep) for number in numbers]
+
+
+@dataclass(frozen=True)
+class WindowEvents:
+    """The statistics are worked out at the request, of the recent events of the entity and the request's own one.
+
+    Attributes:
+        windows: What is worked out; a row at each event.
+        events: The table of events.
+        where: Which events count; an expression about the event alone.
+        numbers: The columns of values that are made floats before.
+    """
+
+    windows: Windows
+    events: str
+    where: pl.Expr | None = None
+    numbers: tuple[str, ...] = ()
+
+    def reader(self, served: ServedSet, event: str, schema: pl.Schema | None) -> Reader:
+        """See `LatestValues.reader`. In requests about other events the newest row of the feature table is looked up."""
+        if event != self.events:
+            return ValuesReader(served)
+        return WindowsReader(served, self.windows, StreamingWindows(self.windows, self.numbers), self.where, schema)
+
+    def kept(self, feature: FeatureSet, lakehouse: Lakehouse, needs: Needs) -> list[Kept]:
+        """See `LatestValues.kept`: events, for requests about them."""
+        if needs.event not in {None, self.events}:
+            return _LATEST.kept(feature, lakehouse, needs)
+        key = needs.key_of(self.events)
+        return [KeptEvents(feature, lakehouse.table(self.events), self.windows, self.where, self.numbers, key, needs.keep)]
+
+
+Form = LatestValues | WindowEvents
+_LATEST: Final = LatestValues()
+
+
+def form_of(feature: FeatureSet) -> Form:
+    """How a feature set is served."""
+    form = feature.online
+    return _LATEST if form is None else form  # type: ignore[return-value]

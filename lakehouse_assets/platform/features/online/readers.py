@@ -1,0 +1,242 @@
+"""One feature set within a request: what is asked of the store, and what becomes of the answer.
+
+The values are those that a join as of the request's time gives (`point_in_time`). Several sets at once, and what happens when the store
+cannot be reached, is in `lookup`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.features.online.codecs import MICROSECOND, Codec, instant, moment
+from lakehouse_assets.platform.features.online.store import Item, Put, SetState, Wanted
+from lakehouse_assets.platform.features.online.streaming import StreamingWindows
+from lakehouse_assets.platform.features.windows import Windows
+
+OK: Final = "ok"
+MISSING: Final = "missing"
+EXPIRED: Final = "expired"
+UNAVAILABLE: Final = "unavailable"
+Event = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ServedSet:
+    """One feature set of a model that is not computed from the request alone.
+
+    Attributes:
+        feature: The set.
+        version: The feature_set_version that the model reads; None: the newest.
+        prefix: What stands before its columns in the inputs of the model.
+    """
+
+    feature: FeatureSet
+    version: int | None = None
+    prefix: str = ""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Which row of a feature set was used.
+
+    Attributes:
+        event_time: For when it holds; a date is its beginning (UTC).
+        known_at: From when on it was known.
+        version: Its feature_set_version; None: it was worked out of events now, by the code of now.
+    """
+
+    event_time: datetime
+    known_at: datetime
+    version: int | None
+
+
+class Time(NamedTuple):
+    """The time of a request, in microseconds: rows up to `until` count, and their time to live up to `ages_from`."""
+
+    until: int
+    ages_from: int
+
+
+class Row(NamedTuple):
+    """The features of one event, from one set."""
+
+    values: Sequence[Any]
+    stamp: Stamp | None
+    status: str
+
+
+class Reader(Protocol):
+    """Reads one feature set."""
+
+    served: ServedSet
+    pointer: str
+    """The set in the store whose state says which version is the newest; empty: a version is given, or there are none."""
+    takes_events: bool
+    """Whether events can be pushed."""
+
+    def name(self, newest: int | None) -> str:
+        """The name of the set in the store, where the newest version is known."""
+        ...
+
+    def own(self, events: Sequence[Event]) -> list[Any]:
+        """What is worked out of the request's events themselves, for all at once."""
+        ...
+
+    def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:
+        """What is asked of the store for one event."""
+        ...
+
+    def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:
+        """The features of one event; `values` are empty where there is no row."""
+        ...
+
+    def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:
+        """What is pushed of events that were scored."""
+        ...
+
+
+def values_of(name: str, version: int | None) -> str:
+    """The name under which the store keeps the values of a version of a feature set."""
+    return f"{name}@{version or 0}"
+
+
+def events_of(name: str) -> str:
+    """The name under which the store keeps the events of a feature set."""
+    return f"{name}/events"
+
+
+@lru_cache(maxsize=256)
+def codec(kinds: tuple[str, ...]) -> Codec:
+    """The codec of some kinds, made once."""
+    return Codec(kinds)
+
+
+def _ttl(feature: FeatureSet) -> int | None:
+    return None if feature.ttl is None else feature.ttl // MICROSECOND
+
+
+class ValuesReader:
+    """The newest stored row of the entity."""
+
+    takes_events = False
+
+    def __init__(self, served: ServedSet) -> None:
+        self.served = served
+        self.pointer = served.feature.name if served.version is None else ""
+        self._columns, self._ttl = served.feature.columns, _ttl(served.feature)
+
+    def name(self, newest: int | None) -> str:
+        """See `Reader.name`."""
+        version = self.served.version
+        return values_of(self.served.feature.name, newest if version is None else version)
+
+    def own(self, events: Sequence[Event]) -> list[Any]:
+        """See `Reader.own`."""
+        return [None] * len(events)
+
+    def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:  # noqa: ARG002
+        """See `Reader.question`."""
+        return Wanted(name, entity, None, at.until, only_last=True)
+
+    def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:  # noqa: ARG002
+        """See `Reader.row`."""
+        if not items:
+            return Row((), None, MISSING)
+        time, _, payload = items[-1]
+        if self._ttl is not None and time < at.ages_from - self._ttl:
+            return Row((), None, EXPIRED)
+        known, *values = codec(("moment", *state.kinds)).decode(payload)
+        if state.columns != self._columns:
+            stored = dict(zip(state.columns, values, strict=True))
+            values = [stored.get(column) for column in self._columns]
+        return Row(values, Stamp(moment(time), known, state.version), OK)
+
+    def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:  # noqa: ARG002
+        """See `Reader.puts`."""
+        return []
+
+
+class WindowsReader:
+    """Statistics at the time of the request, of the stored events and the request's own one.
+
+    If the own event does not count (`where`), the row is that of the last one that did, as a join finds it.
+    """
+
+    takes_events = True
+
+    def __init__(
+        self, served: ServedSet, windows: Windows, twin: StreamingWindows, where: pl.Expr | None, schema: pl.Schema | None
+    ) -> None:
+        self.served, self.pointer = served, ""
+        self._twin, self._where, self._schema = twin, where, schema
+        self._time, self._ttl = windows.time, _ttl(served.feature)
+        at = {column: place for place, column in enumerate(self._twin.columns)}
+        order = [at[column] for column in served.feature.columns]
+        self._order = None if order == list(range(len(order))) else order
+
+    def name(self, newest: int | None) -> str:  # noqa: ARG002
+        """See `Reader.name`."""
+        return events_of(self.served.feature.name)
+
+    def own(self, events: Sequence[Event]) -> list[Any]:
+        """See `Reader.own`: for each event its time and values; None if it does not count."""
+        counts = self._counts(events)
+        return [
+            (time, self._twin.values_of(event)) if count and (time := instant(event.get(self._time))) is not None else None
+            for event, count in zip(events, counts, strict=True)
+        ]
+
+    def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:
+        """See `Reader.question`."""
+        counts = own is not None and own[0] <= at.until
+        return Wanted(name, entity, own[0] - self._twin.longest if counts else None, at.until, only_last=False)
+
+    def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:
+        """See `Reader.row`."""
+        decode = codec(state.kinds).decode
+        own_id = self.id_of(state, event)
+        times, rows = [], []
+        for time, id_, payload in items:
+            if id_ != own_id:
+                times.append(time)
+                rows.append(decode(payload))
+        if own is not None and own[0] <= at.until:
+            place = len(times)
+            while place and times[place - 1] > own[0]:
+                place -= 1
+            times.insert(place, own[0])
+            rows.insert(place, own[1])
+        if not times:
+            return Row((), None, MISSING)
+        if self._ttl is not None and times[-1] < at.ages_from - self._ttl:
+            return Row((), None, EXPIRED)
+        values = self._twin.row(times, rows)
+        if self._order is not None:
+            values = [values[place] for place in self._order]
+        when = moment(times[-1])
+        return Row(values, Stamp(when, when, None), OK)
+
+    def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:
+        """See `Reader.puts`; events that do not count, and those without a key, are left out."""
+        write = codec(state.kinds).encode
+        found = zip(entities, events, self.own(events), strict=True)
+        pushed = [(entity, own, self.id_of(state, event)) for entity, event, own in found if entity is not None and own is not None]
+        return [Put(entity, own[0], id_, 0, write(own[1])) for entity, own, id_ in pushed if id_]
+
+    @staticmethod
+    def id_of(state: SetState, event: Event) -> bytes:
+        """What tells the event apart; empty if its key is not whole."""
+        key = [event.get(name) for name in state.key]
+        return b"" if None in key else codec(state.key_kinds).encode(key)
+
+    def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
+        if self._where is None:
+            return [True] * len(events)
+        frame = pl.DataFrame(events, schema_overrides=self._schema, infer_schema_length=None)
+        counted: list[bool] = frame.select(self._where.fill_null(value=False).alias("counts"))["counts"].to_list()
+        return counted

@@ -1,0 +1,313 @@
+"""The online store on a Redis server, which services on several machines share.
+
+What is read together and what is written together is one script, so it happens at once. The address is a setting; a server that drops keys
+to save memory (`maxmemory-policy` other than `noeviction`) is no store. What is kept and when it is written is not decided here.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from lakehouse_assets.platform.features.online.store import Answer, Batch, Item, Put, Retention, StoreUnavailable, TakenOver, Wanted
+
+_READ_SECONDS, _WRITE_SECONDS = 0.2, 30.0
+_AT_ONCE: Final = 500
+"""Entities that one script works on: others are served in between."""
+
+# Of an entity there are two keys: a sorted set of its items' fields by time, and a hash from field to "time:stamp:pushed:payload".
+_READ: Final = """
+local prefix, answers, place = ARGV[1], {}, 3
+for number = 1, tonumber(ARGV[2]) do
+  local base, low, high, last = ARGV[place], ARGV[place + 1], ARGV[place + 2], ARGV[place + 3]
+  place = place + 4
+  local fields
+  if last == '1' then
+    fields = redis.call('ZREVRANGEBYSCORE', prefix .. 'z:' .. base, high, '-inf', 'LIMIT', 0, 1)
+  else
+    fields = redis.call('ZRANGEBYSCORE', prefix .. 'z:' .. base, low, high)
+  end
+  local found = {}
+  for first = 1, #fields, 4000 do
+    local until_ = math.min(first + 3999, #fields)
+    local values = redis.call('HMGET', prefix .. 'h:' .. base, unpack(fields, first, until_))
+    for index = first, until_ do
+      found[#found + 1] = fields[index]
+      found[#found + 1] = values[index - first + 1]
+    end
+  end
+  answers[number] = found
+end
+local states = {}
+for index = place, #ARGV do
+  states[#states + 1] = redis.call('HGET', prefix .. 'states', ARGV[index])
+end
+return {answers, states}
+"""
+
+_APPLY: Final = """
+local prefix, name, claim, pushed = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local back, one_before, now, place = tonumber(ARGV[5]), ARGV[6], ARGV[7], 8
+if redis.call('EXISTS', prefix .. 'claim:' .. name) == 0 then return 0 end
+local function text(number) return string.format('%.0f', number) end
+local function is_pushed(h, field) return string.match(redis.call('HGET', h, field), '^%-?%d+:%-?%d+:(%d):') == '1' end
+local function remove(z, h, field) redis.call('ZREM', z, field) redis.call('HDEL', h, field) end
+while place <= #ARGV do
+  local entity, replaces, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2])
+  place = place + 3
+  local z, h = prefix .. 'z:' .. name .. ':' .. entity, prefix .. 'h:' .. name .. ':' .. entity
+  if replaces == '1' then
+    for _, field in ipairs(redis.call('HKEYS', h)) do
+      if not is_pushed(h, field) then remove(z, h, field) end
+    end
+  end
+  for _ = 1, count do
+    local time, field, stamp, payload = ARGV[place], ARGV[place + 1], ARGV[place + 2], ARGV[place + 3]
+    place = place + 4
+    local before = redis.call('HGET', h, field)
+    if not before or tonumber(string.match(before, '^%-?%d+:(%-?%d+):')) <= tonumber(stamp) then
+      if payload == '' then
+        remove(z, h, field)
+      else
+        redis.call('HSET', h, field, time .. ':' .. stamp .. ':' .. pushed .. ':' .. payload)
+        redis.call('ZADD', z, time, field)
+      end
+    end
+  end
+  local newest
+  for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', z, now, '-inf')) do
+    if pushed == '1' or not is_pushed(h, field) then newest = tonumber(redis.call('ZSCORE', z, field)) break end
+  end
+  if newest then
+    local over = text(newest - back)
+    if one_before == '1' then
+      local stays = redis.call('ZREVRANGEBYSCORE', z, over, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      over = stays[1] and '(' .. stays[2] or '-inf'
+    end
+    for _, field in ipairs(redis.call('ZRANGEBYSCORE', z, '-inf', over)) do
+      if pushed == '0' or is_pushed(h, field) then remove(z, h, field) end
+    end
+  end
+  local last = redis.call('ZREVRANGE', z, 0, 0, 'WITHSCORES')
+  if last[1] then
+    redis.call('ZADD', prefix .. 'newest:' .. name, last[2], entity)
+    if pushed == '0' then
+      redis.call('ZADD', prefix .. 'claims:' .. name, claim, entity)
+    else
+      redis.call('ZADD', prefix .. 'claims:' .. name, 'NX', 0, entity)
+    end
+  else
+    redis.call('ZREM', prefix .. 'newest:' .. name, entity)
+    redis.call('ZREM', prefix .. 'claims:' .. name, entity)
+  end
+end
+return 1
+"""
+
+_BEGIN: Final = """
+local claim = math.max(tonumber(redis.call('GET', ARGV[1]) or 0) + 1, tonumber(ARGV[2]))
+redis.call('SET', ARGV[1], string.format('%.0f', claim))
+return claim
+"""
+
+_REMOVE: Final = """
+local prefix, name = ARGV[1], ARGV[2]
+for place = 3, #ARGV do
+  redis.call('DEL', prefix .. 'z:' .. name .. ':' .. ARGV[place], prefix .. 'h:' .. name .. ':' .. ARGV[place])
+  redis.call('ZREM', prefix .. 'newest:' .. name, ARGV[place])
+  redis.call('ZREM', prefix .. 'claims:' .. name, ARGV[place])
+end
+return 1
+"""
+
+
+class RedisStore:
+    """See `OnlineStore`.
+
+    Args:
+        address: As `redis://host:6379/0`, with name and password where the server asks for them; `rediss://` for TLS.
+        prefix: What the names of all keys begin with: that of the root, so that several share a server.
+
+    Raises:
+        StoreUnavailable: The client `redis` is not installed, or the address is none.
+    """
+
+    def __init__(self, address: str, prefix: str) -> None:
+        parts = urlsplit(address)
+        self._said = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        self._address, self._prefix = address, prefix
+        self._reading, self._writing = self._client(_READ_SECONDS), self._client(_WRITE_SECONDS)
+        self._read, self._push = (self._reading.register_script(script) for script in (_READ, _APPLY))
+        self._begin, self._apply, self._remove = (self._writing.register_script(script) for script in (_BEGIN, _APPLY, _REMOVE))
+
+    def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
+        """See `OnlineStore.read`."""
+        given: list[Any] = [self._prefix, len(wanted)]
+        for name, entity, low, high, only_last in wanted:
+            given += (name.encode() + b":" + entity, "-inf" if low is None else f"({low}", high, int(only_last))
+        with self._errors():
+            found, told = self._read(args=[*given, *states])
+        items = [_items(fields) for fields in found]
+        # Scores are floats, which do not tell microseconds apart after the year 2255.
+        exact = [
+            [item for item in its if (one.low is None or item.time > one.low) and item.time <= one.high]
+            for one, its in zip(wanted, items, strict=True)
+        ]
+        return Answer(exact, told)
+
+    def begin(self, name: str) -> int:
+        """See `OnlineStore.begin`."""
+        with self._errors():
+            # By the clock, so that a set that was dropped and made again does not give a number twice.
+            return int(self._begin(args=[self._key("claim", name), time.time_ns() // 1000]))
+
+    def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
+        """See `OnlineStore.write`. What is swept goes before the rest, some entities at a time; the state changes with the rest."""
+        if batch.sweep:
+            self._sweep(name, claim, retention)
+        if batch.expired is not None:
+            self._expire(name, claim, batch.expired)
+        with self._changing(name, claim) as pipe:
+            for given in _operations(batch):
+                self._apply(args=[*self._head(name, claim, retention, pushed=False), *given], client=pipe)
+            if batch.state is not None:
+                pipe.hset(self._prefix + "states", name, batch.state)
+
+    def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
+        """See `OnlineStore.push`."""
+        with self._errors():
+            for given in _operations(Batch(puts)):
+                self._push(args=[*self._head(name, 0, retention, pushed=True), *given])
+
+    def names(self) -> list[str]:
+        """See `OnlineStore.names`."""
+        start = self._key("claim", "")
+        with self._errors():
+            return sorted(key.decode().removeprefix(start) for key in self._writing.scan_iter(f"{start}*", count=1000))
+
+    def items(self, name: str, entity: bytes | None = None) -> Iterator[tuple[bytes, Item]]:
+        """See `OnlineStore.items`."""
+        with self._errors():
+            entities = sorted(self._writing.zrange(self._key("newest", name), 0, -1)) if entity is None else [entity]
+            for one in entities:
+                found = self._writing.hgetall(self._prefix.encode() + b"h:" + name.encode() + b":" + one)
+                for item in sorted(_items([part for pair in found.items() for part in pair])):
+                    yield one, item
+
+    def drop(self, name: str) -> None:
+        """See `OnlineStore.drop`."""
+        with self._errors():
+            self._writing.hdel(self._prefix + "states", name)
+            self._writing.delete(self._key("claim", name))
+            while entities := self._writing.zrange(self._key("newest", name), 0, _AT_ONCE - 1):
+                self._remove(args=[self._prefix, name, *entities])
+
+    def close(self) -> None:
+        """See `OnlineStore.close`."""
+        self._reading.close()
+        self._writing.close()
+
+    def _sweep(self, name: str, claim: int, retention: Retention) -> None:
+        """Take what earlier syncs stored from entities that this one did not name."""
+        with self._errors():
+            others = self._writing.zrangebyscore(self._key("claims", name), "-inf", f"({claim}")
+        for some in _parts(others):
+            with self._changing(name, claim) as pipe:
+                given = [part for entity in some for part in (entity, 1, 0)]
+                self._apply(args=[*self._head(name, claim, retention, pushed=False), *given], client=pipe)
+
+    def _expire(self, name: str, claim: int, until: int) -> None:
+        with self._errors():
+            over = self._writing.zrangebyscore(self._key("newest", name), "-inf", until)
+        for some in _parts(over):
+            with self._changing(name, claim) as pipe:
+                self._remove(args=[self._prefix, name, *some], client=pipe)
+
+    @contextmanager
+    def _changing(self, name: str, claim: int) -> Iterator[Any]:
+        """One transaction, if no other sync began."""
+        from redis.exceptions import WatchError
+
+        key, taken = self._key("claim", name), TakenOver(f"another sync of {name} began, and goes on in place of this one")
+        with self._errors(), self._writing.pipeline(transaction=True) as pipe:
+            pipe.watch(key)
+            if int(pipe.get(key) or 0) != claim:
+                raise taken
+            pipe.multi()
+            yield pipe
+            try:
+                pipe.execute()
+            except WatchError as error:
+                raise taken from error
+
+    def _head(self, name: str, claim: int, keep: Retention, *, pushed: bool) -> list[Any]:
+        return [self._prefix, name, claim, int(pushed), keep.back, int(keep.one_before), keep.now]
+
+    def _key(self, what: str, name: str) -> str:
+        return f"{self._prefix}{what}:{name}"
+
+    def _client(self, seconds: float) -> Any:
+        try:
+            import redis
+            from redis.backoff import NoBackoff
+            from redis.retry import Retry
+        except ImportError as error:
+            raise StoreUnavailable("LAKEHOUSE_ONLINE_STORE names a Redis server: `pip install 'lakehouse-assets[redis]'`") from error
+        try:
+            return redis.Redis.from_url(
+                self._address,
+                socket_timeout=seconds,
+                socket_connect_timeout=_READ_SECONDS,
+                retry=Retry(NoBackoff(), 1),
+                client_name="lakehouse",
+            )
+        except ValueError as error:
+            raise StoreUnavailable(f"LAKEHOUSE_ONLINE_STORE is no address of a Redis server: {error}") from error
+
+    @cached_property
+    def _failures(self) -> type[Exception]:
+        from redis.exceptions import RedisError
+
+        return RedisError
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except self._failures as error:
+            raise StoreUnavailable(f"the online store {self._said} cannot be used: {error}") from error
+
+
+def _items(fields: Sequence[bytes]) -> list[Item]:
+    items = []
+    for place in range(0, len(fields), 2):
+        when, _, _, payload = fields[place + 1].split(b":", 3)
+        # A field is "T" with the time of a value, or "I" with the id of an event.
+        field = fields[place]
+        items.append(Item(int(when), field[1:] if field[:1] == b"I" else b"", payload))
+    return items
+
+
+def _operations(batch: Batch) -> Iterator[list[Any]]:
+    """What the script is given, some entities at a time."""
+    changes: dict[bytes, tuple[int, list[Put]]] = {entity: (1, list(puts)) for entity, puts in batch.replaced.items()}
+    for put in batch.puts:
+        changes.setdefault(put.entity, (0, []))[1].append(put)
+    for some in _parts(changes):
+        given: list[Any] = []
+        for entity in some:
+            replaces, puts = changes[entity]
+            given += (entity, replaces, len(puts))
+            for put in puts:
+                field = b"I" + put.id if put.id else b"T%d" % put.time
+                given += (put.time, field, put.stamp, put.payload or b"")
+        yield given
+
+
+def _parts(entities: Mapping[bytes, Any] | Sequence[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(entities)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

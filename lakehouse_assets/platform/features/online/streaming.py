@@ -1,0 +1,157 @@
+"""The streaming twin of `features.windows`: the statistics at one event, from the events of its entity before it.
+
+It gives what `Windows.compute` gives, to the bit, without a frame: for some events it is many times faster, for thousands not slower by
+much. Where the events come from is in `forms` and `lookup`.
+"""
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.features.rolling import LARGEST
+from lakehouse_assets.platform.features.windows import EVERY_EVENT, Windows, duration_of
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+_LARGEST_FOR_SQUARES: Final = math.sqrt(2.0**126)
+Values = Sequence[Any]
+
+
+class StreamingWindows:
+    """Works out rows of `Windows` with `every=None`.
+
+    Args:
+        windows: What is worked out.
+        numbers: The columns of values that are made floats before.
+    """
+
+    def __init__(self, windows: Windows, numbers: Sequence[str] = ()) -> None:
+        self.used = tuple(name for name in windows.values if name != EVERY_EVENT)
+        self.columns = tuple(windows.columns())
+        self.longest = windows.longest // _MICROSECOND
+        self._numbers = frozenset(numbers)
+        self._lengths = [duration_of(window) // _MICROSECOND for window in windows.windows]
+        scale = 10.0**windows.decimals
+        # In the order of `Windows.columns`: by value, then by statistic.
+        self._plan: list[tuple[int | None, tuple[Callable[[_Column], Any], ...]]] = [
+            (None, ()) if value == EVERY_EVENT else (self.used.index(value), tuple(_STATISTICS[one] for one in statistics))
+            for value, statistics in windows.values.items()
+            if statistics
+        ]
+        self._scale = scale
+
+    def values_of(self, event: Mapping[str, Any]) -> tuple[Any, ...]:
+        """The values of an event as they count: numbers as floats, null for what is no finite number."""
+        return tuple([self._value(name, event.get(name)) for name in self.used])
+
+    def row(self, times: Sequence[int], rows: Sequence[Values]) -> list[Any]:
+        """The statistics at the time of the last event, in the order of `columns`.
+
+        Args:
+            times: Of the events of one entity, in microseconds, ascending: at least all of the longest window, and nothing after the row.
+            rows: For each event its values of `used`, as `values_of` gives them.
+        """
+        at = times[-1]
+        if len(rows) > 1 and self.used and _has_ties(times):
+            rows = [row for _, row in sorted(zip(times, rows, strict=True), key=_order)]
+        columns = list(zip(*rows, strict=True))
+        # Windows that begin with the same event have the same statistics.
+        by_start: dict[int, list[Any]] = {}
+        result: list[Any] = []
+        for length in self._lengths:
+            start = bisect_right(times, at - length)
+            if (found := by_start.get(start)) is None:
+                found = by_start[start] = self._statistics(len(times) - start, columns, start)
+            result += found
+        return result
+
+    def _statistics(self, count: int, columns: list[tuple[Any, ...]], start: int) -> list[Any]:
+        result: list[Any] = []
+        for place, statistics in self._plan:
+            if place is None:
+                result.append(count)
+                continue
+            column = _Column(columns[place][start:] if start else columns[place], self._scale)
+            result += [statistic(column) for statistic in statistics]
+        return result
+
+    def _value(self, name: str, value: Any) -> Any:
+        if value is None:
+            return None
+        if name in self._numbers:
+            value = float(value)
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class _Column:
+    """The values of a column in one window, nulls left out."""
+
+    __slots__ = ("_scale", "_whole", "values")
+
+    def __init__(self, values: tuple[Any, ...], scale: float) -> None:
+        self.values: Values = [value for value in values if value is not None] if None in values else values
+        self._scale = scale
+        self._whole: list[int] | None = None
+
+    def whole(self) -> list[int]:
+        """The values as whole numbers of the smallest decimal; empty if one is so large that 128 bits do not hold it."""
+        if self._whole is None:
+            scale = self._scale
+            try:
+                self._whole = [round(value * scale) for value in self.values]
+            except OverflowError:  # it became infinite
+                self._whole = []
+            except TypeError:  # decimals, which Python does not multiply by floats
+                self._whole = [round(float(value) * scale) for value in self.values]
+        return self._whole
+
+    def largest(self) -> float:
+        """The largest of `whole`, without its sign; infinite if these do not exist."""
+        whole = self.whole()
+        return float(max(map(abs, whole))) if whole else math.inf
+
+    def sum(self) -> float:
+        values = self.values
+        if not values:
+            return 0.0
+        if self.largest() * len(values) < LARGEST:
+            return float(sum(self.whole())) / self._scale
+        return float(pl.Series(values, dtype=pl.Float64, strict=False).sort().sum())  # Polars adds floats in an order of its own
+
+    def mean(self) -> float | None:
+        return self.sum() / len(self.values) if self.values else None
+
+    def std(self) -> float | None:
+        count = len(self.values)
+        if count < 2 or not self.largest() * count < _LARGEST_FOR_SQUARES:
+            return None
+        whole = self.whole()
+        total = sum(whole)
+        spread = count * sum([value * value for value in whole]) - total * total
+        return math.sqrt(float(spread) / float(count * (count - 1))) / self._scale
+
+
+_STATISTICS: Final[Mapping[str, Callable[[_Column], Any]]] = {
+    "count": lambda column: len(column.values),
+    "distinct": lambda column: len(set(column.values)),
+    "sum": _Column.sum,
+    "mean": _Column.mean,
+    "std": _Column.std,
+    "min": lambda column: min(column.values, default=None),
+    "max": lambda column: max(column.values, default=None),
+    "first": lambda column: column.values[0] if column.values else None,
+    "last": lambda column: column.values[-1] if column.values else None,
+}
+
+
+def _has_ties(times: Sequence[int]) -> bool:
+    return len(set(times)) < len(times)
+
+
+def _order(event: tuple[int, Values]) -> tuple[Any, ...]:
+    """Of events at one time, their values decide, null last."""
+    when, values = event
+    return (when, [(value is None, value) for value in values])

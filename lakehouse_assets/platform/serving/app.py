@@ -1,0 +1,98 @@
+"""The ASGI application: which path does what, and what is answered where something goes wrong.
+
+Requests for predictions pass no framework, as each of them pays for it; all other paths are Starlette's.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lakehouse_assets.platform.serving import native
+from lakehouse_assets.platform.serving.door import Asked, Door
+from lakehouse_assets.platform.serving.http import Gone, Receive, Scope, Send, answer
+from lakehouse_assets.platform.serving.refused import FieldError, Refused
+
+logger = logging.getLogger(__name__)
+_ENDPOINTS: Final = "/endpoints/"
+_FAILED: Final = "the service failed on this request; its log says why"
+_TEXTS: Final = {404: "there is no such path: /openapi.json lists all", 405: "this path does not take that method: see /openapi.json"}
+
+
+class Application:
+    """Answers HTTP.
+
+    Args:
+        door: Where requests for predictions go.
+        routes: All other paths.
+        start: Called before the first request.
+        stop: Called after the last one.
+    """
+
+    def __init__(self, door: Door, routes: list[Route], start: Callable[[], None], stop: Callable[[], None]) -> None:
+        self._door = door
+
+        @asynccontextmanager
+        async def lifespan(_: Starlette) -> AsyncIterator[None]:
+            start()
+            yield
+            stop()
+
+        self._others = Starlette(
+            routes=routes, lifespan=lifespan, exception_handlers={Refused: _refused, HTTPException: _no_path, Exception: _failed}
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "POST" and (path := scope["path"]).startswith(_ENDPOINTS):
+            name = path[len(_ENDPOINTS) :]
+            if "/" not in name:
+                await self._score(name, scope, receive, send)
+                return
+        await self._others(scope, receive, send)
+
+    async def _score(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
+        began, metrics = time.perf_counter(), self._door.metrics
+        status, request_id, headers = 200, "", None
+        try:
+            asked = Asked(self._door.caller(scope), began=began)
+            request_id = asked.request_id
+            body = await native.score(self._door, name, scope, receive, asked)
+        except Refused as error:
+            status, body, headers = error.status, error.body(request_id), error.headers
+        except Gone:
+            return
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            status, body = 500, Refused(500, [FieldError(_FAILED)]).body(request_id)
+        await answer(send, status, body, headers=headers)
+        known = name if name in self._door.served else "unknown"
+        metrics.requests.labels(known, str(status)).inc()
+        metrics.seconds.labels(known).observe(time.perf_counter() - began)
+
+
+def json_response(content: bytes, status: int = 200, headers: Any = None) -> Response:
+    """An answer of JSON."""
+    return Response(content, status, headers, "application/json")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 Starlette asks by type
+    return json_response(error.body(), error.status, dict(error.headers))
+
+
+async def _no_path(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 Starlette asks by type
+    text = _TEXTS.get(error.status_code, error.detail)
+    return json_response(Refused(error.status_code, [FieldError(text)]).body(), error.status_code, error.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return json_response(Refused(500, [FieldError(_FAILED)]).body(), 500)

@@ -1,0 +1,255 @@
+"""From rows of requests to the frame that the function of a prediction table is given: the same columns as in batch.
+
+Features that follow from an event alone are computed by the function of their feature set, the others are looked up in the online store.
+How the store is kept and read is in `features.online`, what becomes of the frame in `scorer`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
+from typing import Any, Final, Literal, Protocol
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.endpoints import Roles
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.quality.contract import columns_of, key_columns
+from lakehouse_assets.platform.serving.refused import FieldError
+from lakehouse_assets.platform.serving.rows import Row, RowType, frame_of, series
+
+Form = Literal["rows", "features"]
+OK, MISSING, EXPIRED = "ok", "missing", "expired"
+_ROW: Final = "__row"
+
+
+class Looked(Protocol):
+    """What was looked up for some events: see `features.online.lookup`."""
+
+    @property
+    def columns(self) -> Mapping[str, list[Any]]:
+        """Values by column, one for each event."""
+        ...
+
+    @property
+    def stamps(self) -> Mapping[str, list[Any]]:
+        """By feature set, which row was read for each event; None: none."""
+        ...
+
+    @property
+    def status(self) -> Mapping[str, list[str]]:
+        """By feature set, `ok`, `missing`, `expired` or `unavailable` for each event."""
+        ...
+
+    @property
+    def synced_at(self) -> Mapping[str, datetime | None]:
+        """By feature set, until when the store knows its table."""
+        ...
+
+
+class Lookups(Protocol):
+    """Where features are looked up."""
+
+    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[datetime | date]) -> Looked:
+        """The features of some events, each as of its time. It never raises because the store is away."""
+        ...
+
+    def push(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Events that were scored become part of the windows."""
+        ...
+
+
+@dataclass
+class Assembled:
+    """Rows of requests with their features.
+
+    Attributes:
+        frame: What the function is given; rows that were refused are not among them.
+        rows: For each row of the frame, the number of the row that it is made of.
+        times: The event time of each row that came; None where it has none.
+        status: By feature set, the status for each row that came.
+        stamps: By feature set, which row of it was read.
+        synced_at: See `Looked`.
+        refused: By number of a row, why it cannot be scored.
+        unnamed: The rows that came without what tells them apart.
+    """
+
+    frame: pl.DataFrame
+    rows: list[int]
+    times: list[datetime | None]
+    status: Mapping[str, list[str]] = field(default_factory=dict)
+    stamps: Mapping[str, list[Any]] = field(default_factory=dict)
+    synced_at: Mapping[str, datetime | None] = field(default_factory=dict)
+    refused: dict[int, list[FieldError]] = field(default_factory=dict)
+    unnamed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Assembler:
+    """Makes the frames of one endpoint, for the feature versions of one model.
+
+    Attributes:
+        roles: Where features come from.
+        lookups: Where they are looked up; None if none are.
+        refuse_missing: Whether a row of which a looked-up feature is not known is refused.
+    """
+
+    roles: Roles
+    lookups: Lookups | None
+    refuse_missing: bool = False
+
+    def assemble(self, form: Form, rows: Sequence[Row], event: pl.DataFrame | None = None) -> Assembled:
+        """Rows of requests with their features.
+
+        Args:
+            form: `rows`: events; `features`: full rows of features.
+            rows: With a value for every field. No two have one key.
+            event: Events as a frame, where it is made already.
+        """
+        return self._events(rows, self._event_type.frame(rows) if event is None else event) if form == "rows" else self._complete(rows)
+
+    # --- events
+
+    def _events(self, rows: Sequence[Row], event: pl.DataFrame) -> Assembled:
+        roles = self.roles
+        refused: dict[int, list[FieldError]] = {}
+        frames = {one.name: self._computed(one, event, refused) for one in roles.computed}
+        driving = frames.get(roles.driving.name, event)
+        identity = [driving[name] for name in self._identity]
+        times = [as_moment(value) for value in driving[roles.driving.event_time].to_list()]
+        columns = {one.name: self._given(one, frames[one.name]) for one in roles.computed}
+        looked = self._looked_up(rows, frames, driving[roles.driving.event_time].to_list(), refused)
+        found = [*identity]
+        for one in roles.sets:
+            if one.name in columns:
+                found += columns[one.name]
+            elif looked is not None:
+                found += [series(name, list(looked.columns[name]), dtype) for name, dtype in self._columns[one.name].items()]
+        frame, numbers = pl.DataFrame(found), list(range(len(rows)))
+        if refused:
+            numbers = [number for number in numbers if number not in refused]
+            frame = frame[numbers]
+        if looked is None:
+            return Assembled(frame, numbers, times, refused=refused)
+        return Assembled(frame, numbers, times, looked.status, looked.stamps, looked.synced_at, refused)
+
+    def _computed(self, feature: FeatureSet, event: pl.DataFrame, refused: dict[int, list[FieldError]]) -> pl.DataFrame:
+        """The rows of a feature set that is computed from the events, in their order."""
+        ((parameter, _),) = feature.inputs.items()
+        found = feature(**{parameter: event.lazy()}).collect()
+        if found.height == event.height and all(found[name].equals(event[name]) for name in self._key):
+            return found
+        # A function may sort, leave rows out, or give several for one event, of which the last counts.
+        there = found.unique(self._key, keep="last", maintain_order=True).with_columns(pl.lit(value=True).alias(_ROW))
+        aligned = event.select(self._key).join(there, on=list(self._key), how="left", maintain_order="left")
+        for number in aligned[_ROW].is_null().arg_true():
+            text = f"{feature.name} gave no row for it: its function left it out"
+            refused.setdefault(number, []).append(FieldError(text, self._key[0], number))
+        return aligned.drop(_ROW)
+
+    def _given(self, feature: FeatureSet, frame: pl.DataFrame) -> list[pl.Series]:
+        return [frame[name] if name == called else frame[name].alias(called) for name, called in self._given_names[feature.name]]
+
+    def _looked_up(
+        self,
+        rows: Sequence[Row],
+        frames: Mapping[str, pl.DataFrame],
+        times: Sequence[datetime | date | None],
+        refused: dict[int, list[FieldError]],
+    ) -> Looked | None:
+        if self.lookups is None:
+            return None
+        events: Sequence[Mapping[str, Any]] = rows
+        if self._borrowed:
+            values = {name: frames[table][name].to_list() for name, table in self._borrowed.items()}
+            events = [{**row, **{name: one[number] for name, one in values.items()}} for number, row in enumerate(rows)]
+        now = datetime.now(UTC)
+        looked = self.lookups.features(events, [now if one is None else one for one in times])
+        if self.refuse_missing:
+            for feature in self.roles.looked_up:
+                for number, status in enumerate(looked.status[feature.name]):
+                    if status != OK:
+                        by = ", ".join(f"{name}={events[number].get(name)!r}" for name in feature.entity)
+                        text = f"{feature.name} has no row for {by} that may be used ({status}), and this endpoint refuses such requests"
+                        refused.setdefault(number, []).append(FieldError(text, feature.entity[0] if feature.entity else None, number))
+        return looked
+
+    @cached_property
+    def _columns(self) -> dict[str, dict[str, pl.DataType]]:
+        return {one.name: self.roles.columns_of(one) for one in self.roles.sets}
+
+    @cached_property
+    def _given_names(self) -> dict[str, list[tuple[str, str]]]:
+        prefixes = self.roles.prefixes
+        return {one.name: [(name, prefixes.get(one.name, "") + name) for name in one.columns] for one in self.roles.sets}
+
+    @cached_property
+    def _identity(self) -> tuple[str, ...]:
+        return tuple(self.roles.identity)
+
+    @cached_property
+    def _borrowed(self) -> dict[str, str]:
+        """Entities of looked-up feature sets that are no columns of the event, each with the computed set that has it."""
+        entities = {name for one in self.roles.looked_up for name in one.entity if name not in self._event_type.columns}
+        return {name: one.name for one in self.roles.computed for name in one.columns if name in entities}
+
+    @cached_property
+    def _key(self) -> tuple[str, ...]:
+        assert self.roles.event is not None  # noqa: S101 there are no events otherwise
+        return key_columns(self.roles.event.contract)
+
+    @cached_property
+    def _event_type(self) -> RowType:
+        return event_type(self.roles, "")
+
+    # --- full rows
+
+    def _complete(self, rows: Sequence[Row]) -> Assembled:
+        driving = self.roles.driving
+        columns = {name: dtype for one in self.roles.sets for name, dtype in self.roles.columns_of(one).items()}
+        identity = self.roles.identity
+        unnamed = frozenset(number for number, row in enumerate(rows) if any(row[name] is None for name in identity))
+        named = [row if number not in unnamed else row | _placeholders(identity, row, number) for number, row in enumerate(rows)]
+        frame = frame_of(named, identity | columns)
+        times = [as_moment(row[driving.event_time]) for row in rows]
+        return Assembled(frame, list(range(len(rows))), times, unnamed=unnamed)
+
+
+def event_type(roles: Roles, target: str) -> RowType:
+    """The fields of a raw event. What is predicted may be left out: nobody knows it yet."""
+    assert roles.event is not None  # noqa: S101 an endpoint without events is asked by keys
+    columns = {info.name: info for info in columns_of(roles.event.contract)}
+    optional = frozenset(name for name, info in columns.items() if info.nullable or name == target)
+    return RowType(f"a row of {roles.event.name}", {name: info.dtype for name, info in columns.items()}, optional)
+
+
+def features_type(roles: Roles, needed: Sequence[str]) -> RowType:
+    """The fields of a full row of features. What tells rows apart may be left out."""
+    columns, optional = {**roles.identity}, {*roles.identity}
+    for one in roles.sets:
+        columns |= roles.columns_of(one)
+        prefix = roles.prefixes.get(one.name, "")
+        nullable = {info.name for info in columns_of(one.contract) if info.nullable}
+        may_miss = one in roles.looked_up
+        optional |= {name for name in roles.columns_of(one) if may_miss or name not in needed or name.removeprefix(prefix) in nullable}
+    return RowType(f"a row of features of {roles.driving.name}", columns, frozenset(optional))
+
+
+def _placeholders(identity: Mapping[str, pl.DataType], row: Row, number: int) -> Row:
+    """Values for the columns of a row that have none, so that rows can be told apart."""
+    found: Row = {}
+    for name, dtype in identity.items():
+        if row[name] is None:
+            day = date(1970, 1, 1) + timedelta(days=number)
+            moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=number)
+            found[name] = f"#{number}" if dtype == pl.String else day if dtype == pl.Date else moment if dtype.is_temporal() else number
+    return found
+
+
+def as_moment(value: datetime | date | None) -> datetime | None:
+    """The moment as of which features are read: of a date its end."""
+    if value is None or isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+    if value == date.max:
+        return datetime.max.replace(tzinfo=UTC)
+    return datetime.combine(value + timedelta(days=1), time(), UTC) if isinstance(value, date) else None

@@ -1,0 +1,191 @@
+"""What every request for predictions passes, whatever its protocol: who asks, limits, the queue, the deadline.
+
+What a body says is read by the protocols; they hand in rows and get the body of an answer, or `Refused`.
+"""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+import polars as pl
+
+from lakehouse_assets.platform.serving.answers import encode, encode_newest
+from lakehouse_assets.platform.serving.assemble import Form
+from lakehouse_assets.platform.serving.http import Scope, header
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
+from lakehouse_assets.platform.serving.limits import Limits
+from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.records import Log
+from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+from lakehouse_assets.platform.serving.rows import Row, frame_of
+from lakehouse_assets.platform.serving.served import Served
+from lakehouse_assets.platform.serving.tokens import Caller, Forbidden, Tokens, Unauthenticated
+from lakehouse_assets.platform.serving.tokens import Scope as TokenScope
+from lakehouse_assets.platform.serving.work import Encode, Queue, Work
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+_PREFIX: Final = uuid4().hex
+_NUMBERS: Final = itertools.count()
+
+
+def new_request_id() -> str:
+    """A text that no other request has."""
+    return f"{_PREFIX}-{next(_NUMBERS)}"
+
+
+@dataclass(slots=True)
+class Asked:
+    """A request on its way.
+
+    Attributes:
+        caller: Who asks.
+        request_id: Tells it from all others.
+        began: By `time.perf_counter`.
+        explain: Whether contributions are asked for.
+    """
+
+    caller: Caller
+    request_id: str = field(default_factory=new_request_id)
+    began: float = field(default_factory=time.perf_counter)
+    explain: bool = False
+
+
+class Door:
+    """Takes requests for predictions."""
+
+    def __init__(
+        self, served: Mapping[str, Served], queue: Queue, log: Log, tokens: Tokens, metrics: Metrics, limits: Limits, lakehouse: Lakehouse
+    ) -> None:
+        self.served, self.limits, self.metrics = served, limits, metrics
+        self._queue, self._log, self._tokens, self._lakehouse = queue, log, tokens, lakehouse
+
+    def endpoint(self, name: str) -> Served:
+        """An endpoint.
+
+        Raises:
+            Refused: There is none of that name.
+        """
+        found = self.served.get(name)
+        if found is None:
+            raise refused(404, f"there is no endpoint {name[:100]!r}: there are {', '.join(self.served) or 'none'}")
+        return found
+
+    def caller(self, scope: Scope, needs: TokenScope = "score") -> Caller:
+        """Who asks.
+
+        Raises:
+            Refused: They may not.
+        """
+        given = header(scope, b"authorization")
+        try:
+            return self._tokens.check(None if given is None else given.decode("latin-1"), needs)
+        except (Unauthenticated, Forbidden) as error:
+            raise Refused(error.status, [FieldError(str(error))], {"WWW-Authenticate": error.www_authenticate}) from None
+
+    async def score(self, served: Served, form: Form, rows: list[Row], asked: Asked, encoded: Encode = encode) -> bytes:
+        """The answer to rows, as soon as they are scored and written down.
+
+        Raises:
+            Refused: They cannot be scored, or not in time.
+        """
+        if not rows:
+            raise refused(422, "there are no rows: send at least one")
+        if len(rows) > self.limits.request_rows:
+            raise refused(413, f"{len(rows)} rows are more than {self.limits.request_rows}: send them in several requests")
+        served.ready()
+        served.check(form, rows)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[bytes] = loop.create_future()
+        deadline = time.monotonic() + self.limits.seconds
+        work = Work(
+            served,
+            form,
+            rows,
+            asked.request_id,
+            datetime.now(UTC),
+            deadline,
+            future,
+            encoded,
+            asked.explain,
+            asked.caller.name,
+            asked.began,
+        )
+        self._queue.put(work)
+        timer = loop.call_later(self.limits.seconds, _expire, future, self.limits.seconds)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    async def by_keys(self, served: Served, keys: list[Row], asked: Asked) -> bytes:
+        """The answer to keys: the newest predictions, or the events of these keys scored again.
+
+        Raises:
+            Refused: A key is not known, or cannot be scored.
+        """
+        if not served.endpoint.by_keys:
+            events = await asyncio.to_thread(self._events, served, keys)
+            return await self.score(served, "rows", events, asked)
+        versions = served.ready()
+        newest, champion = versions.newest, versions.champion.champion
+        assert newest is not None  # noqa: S101 an endpoint by keys is not ready without
+        received = datetime.now(UTC)
+        found = newest.of(keys or [{}])
+        body = encode_newest(asked.request_id, champion, newest, found)
+        seconds = {"total": time.perf_counter() - asked.began}
+        self._log.append(
+            [
+                InferenceRecord(
+                    request_id=asked.request_id,
+                    row=number,
+                    endpoint=served.name,
+                    received_at=received,
+                    key={name: value for name, value in key.items() if value is not None},
+                    model_name=champion.name,
+                    model_version=champion.version,
+                    # The predictions themselves are those of the prediction table, by version and time.
+                    prediction={"rows": len(rows), "as_of": newest.as_of, "features_version": newest.features_version},
+                    requester=asked.caller.name,
+                    seconds=seconds,
+                )
+                for number, (key, rows) in enumerate(zip(keys or [{}], found, strict=True))
+            ]
+        )
+        return body
+
+    def _events(self, served: Served, keys: Sequence[Row]) -> list[Row]:
+        """The stored events of keys.
+
+        Raises:
+            Refused: There are too many keys, or an event is not stored.
+        """
+        if len(keys) > self.limits.request_rows:
+            raise refused(413, f"{len(keys)} keys are more than {self.limits.request_rows}: send them in several requests")
+        kind, event = served.types["rows"], served.roles.event
+        assert event is not None  # noqa: S101 an endpoint without events is asked by keys
+        wanted = frame_of(keys, {name: kind.columns[name] for name in served.key})
+        table = self._lakehouse.table(event.name)
+        found: dict[tuple[Any, ...], Row] = {}
+        if table.exists():
+            first = served.key[0]
+            near = table.scan().filter(pl.col(first).is_in(wanted[first].implode())).select(list(kind.columns))
+            rows = near.join(wanted.lazy(), on=list(served.key), how="semi").collect()
+            found = {tuple(row[name] for name in served.key): row for row in rows.rows(named=True)}
+        missing = [
+            FieldError(f"{event.name} has no row for it", served.key[0], number)
+            for number, key in enumerate(keys)
+            if tuple(key[name] for name in served.key) not in found
+        ]
+        if missing:
+            raise Refused(422, missing)
+        return [found[tuple(key[name] for name in served.key)] for key in keys]
+
+
+def _expire(future: "asyncio.Future[bytes]", seconds: float) -> None:
+    if not future.done():
+        future.set_exception(refused(504, f"no answer within {seconds:g} seconds: ask again, with fewer rows or later", retry_after="1"))

@@ -1,0 +1,183 @@
+"""From closed segments into Delta tables, exactly once. Where segments come from is in `spool`.
+
+A table keeps, in the commit that brings the rows, up to which segment of a writer it has them (a `txn` watermark, as every table keeps its
+sources). So a crash between the commit and the deletion of the segments commits nothing twice, nor do two processes at once.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import rmtree
+from typing import Final
+
+from lakehouse_assets.platform.serving.inference_log import table as tables
+from lakehouse_assets.platform.serving.inference_log.records import Record
+from lakehouse_assets.platform.serving.inference_log.spool import Place, Spool, create_segment, dead, read_segment
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+_BYTES_OF_A_COMMIT: Final = 8 * 1024 * 1024
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
+_LOG = logging.getLogger(__name__)
+
+Segments = list[tuple[int, Path]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where records go.
+
+    Attributes:
+        lakehouse: Opens it; asked at each attempt, since a bucket may be away when the service starts.
+        personal: By table, whether its keys and features are personal; a table that is missing here is not known to this process.
+    """
+
+    lakehouse: Callable[[], Lakehouse]
+    personal: Mapping[str, bool]
+
+
+def drain_dead(spool: Path, target: Target) -> int:
+    """Bring the segments of processes that are gone into the tables; how many rows came in."""
+    count = 0
+    for place in dead(spool):
+        segments = place.segments()
+        if not segments:
+            continue
+        last, path = segments[-1]
+        if read_segment(path):
+            descriptor, _ = create_segment(place, last + 1)  # numbers go on from it when all others are gone
+            os.close(descriptor)
+        else:
+            segments = segments[:-1]
+        count += drain(place, segments, target)
+        if not place.is_original:
+            rmtree(place.folder, ignore_errors=True)
+    return count
+
+
+def drain(place: Place, segments: Segments, target: Target) -> int:
+    """Bring closed segments into the tables and delete them; how many rows came in.
+
+    Raises:
+        StorageError, OSError, DeltaError: As a commit; what was not committed is there for the next time.
+    """
+    count = 0
+    for batch in _batches(segments):
+        by_table: dict[str, list[tuple[int, Record]]] = {}
+        for number, path in batch:
+            for name, record in read_segment(path):
+                by_table.setdefault(name, []).append((number, record))
+        for name, records in by_table.items():
+            count += _commit(name, f"spool:{place.writer}", records, batch[-1][0], target)
+        for _, path in batch:
+            path.unlink(missing_ok=True)
+    return count
+
+
+def _commit(name: str, source: str, records: list[tuple[int, Record]], until: int, target: Target) -> int:
+    """One commit with those records of segments up to `until` that the table does not have yet; how many these were."""
+    table = tables.create(target.lakehouse(), name, type(records[0][1]), personal=target.personal.get(name))
+    while True:
+        cursor = table.cursor(source)
+        new = [record for number, record in records if cursor is None or number > cursor]
+        if not new:
+            return 0
+        try:
+            table.append(tables.rows(new), Commit((Cursor(source, cursor, until),)))
+        except CursorMoved:
+            continue
+        return len(new)
+
+
+def _batches(segments: Segments) -> Iterator[Segments]:
+    batch: Segments = []
+    size = 0
+    for number, path in segments:
+        bytes_of_it = path.stat().st_size
+        if batch and size + bytes_of_it > _BYTES_OF_A_COMMIT:
+            yield batch
+            batch, size = [], 0
+        batch.append((number, path))
+        size += bytes_of_it
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class DrainState:
+    """What a drainer tells of itself, for metrics.
+
+    Attributes:
+        rows: Rows that it brought into tables since the process started.
+        failures: Attempts that failed, one after the other, until now; 0 if the last one succeeded.
+        trouble: Why the last one failed; empty if it did not.
+        succeeded_at: When it last found nothing left to do, or did it all.
+    """
+
+    rows: int = 0
+    failures: int = 0
+    trouble: str = ""
+    succeeded_at: datetime | None = None
+
+
+class Drainer:
+    """A thread that drains the segments of this process, and of those that are gone, until it is stopped.
+
+    Args:
+        spool: The segments of this process.
+        target: Where they go.
+    """
+
+    def __init__(self, spool: Spool, target: Target) -> None:
+        self._spool, self._target = spool, target
+        self._state, self._one_at_once = DrainState(), threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="spool-drain", daemon=True)
+        self._thread.start()
+
+    @property
+    def state(self) -> DrainState:
+        """What it tells of itself."""
+        return self._state
+
+    def once(self, *, at_once: bool = False) -> bool:
+        """Drain all that is closed, now; whether that succeeded.
+
+        Args:
+            at_once: Close the open segment first.
+        """
+        with self._one_at_once:
+            try:
+                closed = self._spool.closed(at_once=at_once)
+                count = drain(*closed, self._target) if closed is not None else 0
+                count += drain_dead(self._spool.folder, self._target)
+            except Exception as error:  # noqa: BLE001 a bucket that is away raises what its client pleases; the segments stay
+                lines = str(error).splitlines() or [type(error).__name__]
+                if lines[0] != self._state.trouble:
+                    _LOG.warning("the inference log waits on disk: %s", lines[0])
+                self._state = replace(self._state, failures=self._state.failures + 1, trouble=lines[0])
+                return False
+            self._state = DrainState(self._state.rows + count, 0, "", datetime.now(UTC))
+            return True
+
+    def stop(self, seconds: float) -> bool:
+        """Drain what is left, for at most some seconds; whether all is in the tables. What is left, the next process takes over."""
+        self._stop.set()
+        done: list[bool] = []
+        last = threading.Thread(target=lambda: done.append(self.once(at_once=True)), name="spool-drain-last", daemon=True)
+        last.start()
+        last.join(seconds)
+        return done == [True]
+
+    def _run(self) -> None:
+        pause = 0.0
+        while not self._stop.wait(pause):
+            if self.once():
+                pause = min(_SHORTEST_PAUSE, self._spool.bounds.segment_seconds / 2)
+            else:
+                pause = min(max(pause, _SHORTEST_PAUSE) * 2, _LONGEST_PAUSE)

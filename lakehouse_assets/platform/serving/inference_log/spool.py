@@ -1,0 +1,354 @@
+"""Segments: files on the disk of this machine, to which one process appends what is on its way to the lake.
+
+Appending is one write to an open file, so what was appended survives the process (`kill -9`), and a thread that flushes the file makes it
+survive a power failure a second later. A full disk, or any other trouble, is no error of who appends: records wait in memory, as many as
+its bound allows, and what is dropped then is counted. What becomes of closed segments is in `drain`.
+
+A folder of segments has one writer at a time, who holds its lock; the system frees the lock however the process ends. The next process
+takes the folder over and goes on counting, so that there are as many writers as there ever were processes at once.
+"""
+
+import fcntl
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+from uuid import uuid4
+
+from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, frames, read, remarked
+
+_LOCK, _ENDING = "lock", ".segment"
+_MAGIC: Final = b"LHSPOOL1"
+_HEADER_BYTES: Final = len(_MAGIC) + MARKER_BYTES
+_PAUSE_AFTER_TROUBLE = 0.5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How large a spool may become.
+
+    Attributes:
+        segment_bytes: A segment of so many bytes is closed.
+        segment_seconds: A segment whose first record is so old is closed.
+        memory_bytes: Most bytes of records that wait in memory while nothing can be written.
+        disk_bytes: Most bytes of segments on disk while the lake takes none.
+        fsync_seconds: How often what was appended is flushed to the disk, for a power failure; 0: never.
+    """
+
+    segment_bytes: int = 8 * 1024 * 1024
+    segment_seconds: float = 15.0
+    memory_bytes: int = 64 * 1024 * 1024
+    disk_bytes: int = 4 * 1024 * 1024 * 1024
+    fsync_seconds: float = 1.0
+
+
+@dataclass(frozen=True)
+class SpoolState:
+    """What a spool tells of itself, for metrics.
+
+    Attributes:
+        appended: Records since the process started.
+        dropped: Records that were lost because neither disk nor memory had room for them.
+        waiting_bytes: Bytes of records in memory, which a kill of the process would lose.
+        disk_bytes: Bytes of the segments of this writer.
+        trouble: Why nothing could be written the last time; empty if all is well.
+    """
+
+    appended: int
+    dropped: int
+    waiting_bytes: int
+    disk_bytes: int
+    trouble: str
+
+
+class Place:
+    """A folder of segments. `claim` and `dead` give those whose lock this process holds.
+
+    Attributes:
+        folder: The folder.
+        is_original: Whether it lies where it was made. In a copy no new segment may be written: two would have the same number.
+    """
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self.folder, self._descriptor = folder, descriptor
+        status = os.fstat(descriptor)
+        mark = f"{status.st_dev}:{status.st_ino}".encode()
+        if not (written := os.pread(descriptor, 100, 0)):
+            with suppress(OSError):  # a full disk: it is written the next time
+                os.pwrite(descriptor, mark, 0)
+        self.is_original = written in {b"", mark}
+
+    @classmethod
+    def locked(cls, folder: Path) -> Self | None:
+        """The folder with its lock; None if a process that lives has it, or it cannot be opened."""
+        try:
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return cls(folder, descriptor)
+        except OSError:
+            os.close(descriptor)
+            return None
+
+    @property
+    def writer(self) -> str:
+        """The name of the writer, which no other place has."""
+        return self.folder.name
+
+    def segments(self) -> list[tuple[int, Path]]:
+        """All segments with their numbers, oldest first."""
+        return sorted((int(path.stem), path) for path in self.folder.glob(f"*{_ENDING}") if path.stem.isdigit())
+
+    def path(self, number: int) -> Path:
+        """Where the segment of a number is."""
+        return self.folder / f"{number:012d}{_ENDING}"
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+        os.close(self._descriptor)
+
+
+def claim(spool: Path) -> Place:
+    """A place to write to: one whose process is gone, or a new one.
+
+    Raises:
+        OSError: None can be made.
+    """
+    spool.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for place in _places(spool):
+        if place.is_original:
+            return place
+        place.unlock()
+    for _ in range(3):
+        folder = spool / uuid4().hex[:16]
+        folder.mkdir(mode=0o700)
+        if (made := Place.locked(folder)) is not None:  # otherwise another process was faster
+            return made
+    raise OSError(f"no file can be made in {spool}")
+
+
+def dead(spool: Path) -> Iterator[Place]:
+    """The places whose process is gone, each locked while it is looked at, and empty afterwards except for its last segment."""
+    for place in _places(spool):
+        try:
+            yield place
+        finally:
+            place.unlock()
+
+
+def _places(spool: Path) -> Iterator[Place]:
+    with suppress(FileNotFoundError):
+        for folder in sorted(spool.iterdir()):
+            if folder.is_dir() and (place := Place.locked(folder)) is not None:
+                yield place
+
+
+def create_segment(place: Place, number: int) -> tuple[int, bytes]:
+    """Begin a segment: its descriptor, and the marker of its frames. The marker is random, so that no record can hold a false frame.
+
+    Raises:
+        OSError: It cannot be made; there is nothing of it.
+    """
+    path, marker = place.path(number), os.urandom(MARKER_BYTES)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    try:
+        if os.write(descriptor, _MAGIC + marker) != _HEADER_BYTES:
+            raise OSError("the disk is full")  # noqa: TRY301 as if the system had said so
+    except OSError:
+        os.close(descriptor)
+        path.unlink(missing_ok=True)
+        raise
+    return descriptor, marker
+
+
+def read_segment(path: Path) -> list[tuple[str, Record]]:
+    """The records of a segment, each with its table. One that ended before its header has none."""
+    content = path.read_bytes()
+    return list(read(content[len(_MAGIC) : _HEADER_BYTES], content[_HEADER_BYTES:])) if len(content) > _HEADER_BYTES else []
+
+
+class Spool:
+    """The segments of this process.
+
+    Args:
+        folder: Of the spools of all processes.
+        bounds: How large it may become.
+    """
+
+    def __init__(self, folder: Path, bounds: Bounds | None = None) -> None:
+        self.folder, self.bounds = folder, bounds or Bounds()
+        self._lock = threading.Lock()
+        self._place: Place | None = None
+        self._descriptor, self._marker, self._number = -1, bytes(MARKER_BYTES), 0
+        self._size, self._since = 0, 0.0
+        self._closed_bytes = 0
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._appended = self._dropped = 0
+        self._trouble, self._again_at = "", 0.0
+        self._is_flushed = True
+        self._stop = threading.Event()
+        with self._lock:
+            self._try(self._open)
+        self._flusher = threading.Thread(target=self._flush_regularly, name="spool-flush", daemon=True)
+        if self.bounds.fsync_seconds:
+            self._flusher.start()
+
+    # --- appending
+
+    def append(self, entries: Sequence[tuple[str, Record]]) -> bool:
+        """Append records with their tables. Never raises, and never waits for more than a write to the file.
+
+        Returns:
+            Whether all of them are in the file: if not, they wait in memory, or were dropped.
+        """
+        with self._lock:
+            new = frames(self._marker, entries)
+            self._appended += len(new)
+            if self._waiting and time.monotonic() >= self._again_at:
+                self._write_waiting()
+            written = 0 if self._waiting or not self._is_ready() else self._write(new)
+            for frame in new[written:]:
+                self._keep(frame)
+            return written == len(new)
+
+    def sync(self) -> bool:
+        """Flush what was appended to the disk; whether that was possible."""
+        with self._lock:
+            if self._descriptor < 0 or self._waiting:
+                return False
+            descriptor = os.dup(self._descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    # --- closed segments
+
+    def closed(self, *, at_once: bool = False) -> tuple[Place, list[tuple[int, Path]]] | None:
+        """The closed segments of this process. The open one is closed first if it is due.
+
+        Args:
+            at_once: Close it whether it is due or not.
+        """
+        with self._lock:
+            if self._waiting:
+                self._write_waiting()
+            if self._size and (at_once or time.monotonic() - self._since >= self.bounds.segment_seconds):
+                self._try(self._open)
+            if self._place is None:
+                return None
+            found = [(number, path) for number, path in self._place.segments() if number < self._number]
+            self._closed_bytes = sum(path.stat().st_size for _, path in found)
+            return self._place, found
+
+    def state(self) -> SpoolState:
+        """What it tells of itself."""
+        with self._lock:
+            return SpoolState(self._appended, self._dropped, self._waiting_bytes, self._closed_bytes + self._size, self._trouble)
+
+    def close(self) -> None:
+        """Write what waits, if that is possible, and give the place back."""
+        self._stop.set()
+        with self._lock:
+            if self._waiting:
+                self._write_waiting()
+        self.sync()
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            if self._place is not None:
+                self._place.unlock()
+                self._place = None
+            self._again_at = float("inf")
+
+    # --- under the lock
+
+    def _is_ready(self) -> bool:
+        if self._closed_bytes + self._size >= self.bounds.disk_bytes:
+            self._fail(OSError(f"the spool has {self.bounds.disk_bytes:,} bytes, its bound, and the lake takes none"))
+            return False
+        if self._size >= self.bounds.segment_bytes or self._descriptor < 0:
+            return time.monotonic() >= self._again_at and self._try(self._open)
+        return True
+
+    def _open(self) -> None:
+        """Close the open segment and begin the next one; if that fails, the open one stays in use."""
+        if self._place is None:
+            place = claim(self.folder)
+            self._place, self._number = place, max((number for number, _ in place.segments()), default=0)
+        descriptor, marker = create_segment(self._place, self._number + 1)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._closed_bytes += self._size
+        self._descriptor, self._marker, self._number, self._size = descriptor, marker, self._number + 1, 0
+
+    def _write(self, new: Sequence[bytes]) -> int:
+        """How many frames are in the file now, from the first on. One that is there in part is passed over by who reads."""
+        if new and self._marker != new[0][:MARKER_BYTES]:
+            new = [remarked(self._marker, frame) for frame in new]
+        data = new[0] if len(new) == 1 else b"".join(new)
+        try:
+            count = os.write(self._descriptor, data)
+        except OSError as error:
+            self._fail(error)
+            return 0
+        if not self._size:
+            self._since = time.monotonic()
+        self._size += count
+        self._is_flushed = False
+        if count == len(data):
+            self._trouble = ""
+            return len(new)
+        self._fail(OSError("the disk is full"))
+        written = 0
+        for frame in new:
+            count -= len(frame)
+            if count < 0:
+                break
+            written += 1
+        return written
+
+    def _write_waiting(self) -> None:
+        if not self._is_ready():
+            return
+        while self._waiting:
+            if not self._write([self._waiting[0]]):
+                return
+            self._waiting_bytes -= len(self._waiting.popleft())
+
+    def _keep(self, frame: bytes) -> None:
+        if self._waiting_bytes + len(frame) > self.bounds.memory_bytes:
+            self._dropped += 1
+            return
+        self._waiting.append(frame)
+        self._waiting_bytes += len(frame)
+
+    def _try(self, step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except OSError as error:
+            self._fail(error)
+            return False
+        return True
+
+    def _fail(self, error: OSError) -> None:
+        self._trouble = error.strerror or str(error)
+        self._again_at = time.monotonic() + _PAUSE_AFTER_TROUBLE
+
+    def _flush_regularly(self) -> None:
+        while not self._stop.wait(self.bounds.fsync_seconds):
+            if not self._is_flushed:
+                self._is_flushed = True
+                self.sync()

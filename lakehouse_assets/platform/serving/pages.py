@@ -1,0 +1,106 @@
+"""What a service tells of itself: health, readiness, version, metrics, its OpenAPI document and a page to try it."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from lakehouse_assets.platform.compute.packages import version
+from lakehouse_assets.platform.serving.app import json_response
+from lakehouse_assets.platform.serving.assemble import Looked
+from lakehouse_assets.platform.serving.door import Door
+from lakehouse_assets.platform.serving.openapi import Examples, document
+from lakehouse_assets.platform.serving.served import Served
+
+_PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+NAME: Final = "lakehouse-assets"
+Backlog = Callable[[], int]
+
+
+class Pages:
+    """The routes that tell of the service.
+
+    Args:
+        door: Its endpoints.
+        synced: Gives, by feature set, until when the online store knows it.
+        examples: Gives stored rows for the OpenAPI document, with personal data masked.
+        backlog: Gives the records that are not in the lake yet.
+    """
+
+    def __init__(
+        self, door: Door, synced: Callable[[], dict[str, datetime | None]], examples: Callable[[Served], Examples], backlog: Backlog
+    ) -> None:
+        self._door, self._synced, self._examples, self._backlog = door, synced, examples, backlog
+
+    @property
+    def routes(self) -> list[Route]:
+        """The paths."""
+        return [
+            Route("/", self._page),
+            Route("/health", self._health),
+            Route("/ready", self._ready),
+            Route("/version", self._version),
+            Route("/metrics", self._metrics),
+            Route("/openapi.json", self._openapi),
+        ]
+
+    def readiness(self) -> tuple[bool, dict[str, Any]]:
+        """Whether any endpoint can answer, and what is known of each."""
+        synced = self._synced()
+        endpoints = {name: _state(one, synced) for name, one in self._door.served.items()}
+        return any(one["ready"] for one in endpoints.values()), endpoints
+
+    async def _health(self, _: Request) -> Response:
+        return json_response(b'{"status":"ok"}')
+
+    async def _ready(self, _: Request) -> Response:
+        is_ready, endpoints = self.readiness()
+        body = msgspec.json.encode({"ready": is_ready, "endpoints": endpoints}, enc_hook=str)
+        return json_response(body, 200 if is_ready else 503)
+
+    async def _version(self, _: Request) -> Response:
+        return json_response(msgspec.json.encode({"name": NAME, "version": version(NAME)}))
+
+    async def _metrics(self, _: Request) -> Response:
+        metrics = self._door.metrics
+        metrics.log_backlog.set(self._backlog())
+        for name, moment in self._synced().items():
+            metrics.synced.labels(name).set(0 if moment is None else moment.timestamp())
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def _openapi(self, _: Request) -> Response:
+        served = self._door.served.values()
+        return json_response(msgspec.json.encode(document(served, self._examples, version(NAME)), enc_hook=str))
+
+    async def _page(self, _: Request) -> Response:
+        return HTMLResponse(_PAGE, headers={"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"})
+
+
+def _state(served: Served, synced: dict[str, datetime | None]) -> dict[str, Any]:
+    """What is known of an endpoint."""
+    versions = served.versions
+    said: dict[str, Any] = {"ready": versions is not None, "model_name": served.endpoint.model.name}
+    if versions is not None:
+        said["model_version"] = versions.champion.champion.version
+        if versions.challenger is not None:
+            said["challenger_version"] = versions.challenger.champion.version
+        if versions.newest is not None:
+            said["as_of"] = versions.newest.as_of
+    if served.why:
+        said["not_taken"] = dict(served.why)
+    if served.roles.looked_up:
+        said["features_synced_until"] = {one.name: synced.get(one.name) for one in served.roles.looked_up}
+        limit, now = served.endpoint.stale_after, datetime.now(UTC)
+        if limit is not None:
+            said["stale"] = [one for one, moment in said["features_synced_until"].items() if moment is None or now - moment > limit]
+    return said
+
+
+def synced_of(looked: Looked) -> dict[str, datetime | None]:
+    """Until when the store knows the feature sets."""
+    return dict(looked.synced_at)

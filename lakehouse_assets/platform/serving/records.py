@@ -1,0 +1,31 @@
+"""What the inference log keeps of a row that was looked up. How records are kept is in `inference_log`."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from lakehouse_assets.platform.serving.assemble import Assembled
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
+from lakehouse_assets.platform.serving.rows import Row
+
+
+class Log(Protocol):
+    """Where records are kept: see `inference_log.log.InferenceLog`."""
+
+    def append(self, records: Sequence[InferenceRecord]) -> None:
+        """Log predictions before they are answered. Never raises, never waits."""
+        ...
+
+
+def status_of(assembled: Assembled, number: int) -> Mapping[str, Any]:
+    """What is known of the feature sets that were looked up for a row."""
+    found: dict[str, Any] = {}
+    for name, status in assembled.status.items():
+        stamp = assembled.stamps[name][number] if name in assembled.stamps else None
+        found[name] = {"status": status[number]} | ({} if stamp is None else _stamp(stamp))
+    return found
+
+
+def _stamp(stamp: Any) -> Row:
+    said = {"event_time": stamp.event_time, "known_at": stamp.known_at, "version": stamp.version}
+    return {name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for name, value in said.items()}

@@ -1,0 +1,187 @@
+"""Rows of a request: read from JSON with the types of a contract, so that what is wrong is said by row and field.
+
+Types are strict: a text is no number, NaN and infinity are none either, and a moment has a time zone. Rules of a contract are in `rules`.
+"""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import cached_property
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import polars as pl
+from polars.datatypes import DataTypeClass
+
+from lakehouse_assets.platform.declarations.base import DeclarationError, nearest
+from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+
+Row = dict[str, Any]
+_INTEGERS: Final[Mapping[DataTypeClass, tuple[int, int]]] = {
+    pl.Int8: (-(2**7), 2**7 - 1),
+    pl.Int16: (-(2**15), 2**15 - 1),
+    pl.Int32: (-(2**31), 2**31 - 1),
+    pl.Int64: (-(2**63), 2**63 - 1),
+    pl.UInt8: (0, 2**8 - 1),
+    pl.UInt16: (0, 2**16 - 1),
+    pl.UInt32: (0, 2**32 - 1),
+}
+_PLAIN: Final[Mapping[DataTypeClass, Any]] = {
+    pl.Float32: float, pl.Float64: float, pl.String: str, pl.Categorical: str, pl.Boolean: bool, pl.Date: date, pl.Decimal: Decimal,
+}  # fmt: skip
+_PLACE = re.compile(r" - at `\$(?:\[(\d+)\])?(?:\.?([^`]*))`$")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class RowType:
+    """The fields that rows of a request may have.
+
+    Attributes:
+        what: What a row is, for messages.
+        columns: Types of the fields, by name.
+        optional: Those that may be null or left out.
+
+    Raises:
+        DeclarationError: A type cannot stand in JSON.
+    """
+
+    what: str
+    columns: Mapping[str, pl.DataType]
+    optional: Collection[str] = ()
+
+    def __post_init__(self) -> None:
+        _ = self._decoder
+
+    @cached_property
+    def _decoder(self) -> msgspec.json.Decoder[Any]:
+        fields: list[tuple[str, Any, Any]] = []
+        for number, (name, dtype) in enumerate(self.columns.items()):
+            kind = _python(f"{self.what}, column {name}", dtype)
+            optional = name in self.optional
+            default = {"default": None} if optional else {}
+            # By number, as a column may be called `class` or `from`.
+            fields.append((f"f{number}", kind | None if optional else kind, msgspec.field(name=name, **default)))
+        struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True)
+        return msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+
+    @cached_property
+    def _moments(self) -> tuple[str, ...]:
+        return tuple(name for name, dtype in self.columns.items() if isinstance(dtype, pl.Datetime))
+
+    def read(self, content: bytes | msgspec.Raw) -> list[Row]:
+        """The rows of a JSON array, with a value for every field.
+
+        Raises:
+            Refused: It is no array of such rows; the first thing that is wrong is named.
+        """
+        try:
+            found = self._decoder.decode(content)
+        except msgspec.ValidationError as error:
+            raise Refused(422, [self._said(str(error))]) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise malformed(error) from None
+        names = tuple(self.columns)
+        rows: list[Row] = [dict(zip(names, msgspec.structs.astuple(one), strict=True)) for one in found]
+        for name in self._moments:
+            for number, row in enumerate(rows):
+                if (moment := row[name]) is not None and moment.tzinfo is not UTC:
+                    row[name] = _as_utc(moment, name, number)
+        return rows
+
+    def take(self, values: Mapping[str, Sequence[Any]]) -> list[Row]:
+        """Rows from columns of values, as other protocols have them; values are checked as those of JSON are.
+
+        Raises:
+            Refused: As `read`.
+        """
+        count = max((len(one) for one in values.values()), default=0)
+        if short := [name for name, one in values.items() if len(one) != count]:
+            raise refused(422, f"{short[0]} has {len(values[short[0]])} values, others have {count}: give each row a value", short[0])
+        rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        try:
+            return self.read(msgspec.json.encode(rows))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise malformed(error) from None
+
+    def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
+        """Rows as a frame with the columns of this type."""
+        return frame_of(rows, self.columns)
+
+    def _said(self, text: str) -> FieldError:
+        """What msgspec says, by row and field."""
+        place = _PLACE.search(text)
+        message = text if place is None else text[: place.start()]
+        row = int(place[1]) if place is not None and place[1] else None
+        field = place[2] if place is not None and place[2] else None
+        if found := _UNKNOWN.fullmatch(message):
+            field = found[1]
+            known = f"there are {', '.join(self.columns)}"
+            message = f"{self.what} has no field {field[:100]!r}: {known}.{nearest(field, self.columns)}"
+        elif found := _MISSING.fullmatch(message):
+            field, message = found[1], f"it is missing, and {self.what} needs it"
+        return FieldError(message, field if field is None else field[:100], row)
+
+
+def malformed(error: BaseException) -> Refused:
+    """The refusal of a text that is no JSON."""
+    text = "it is nested too deep" if isinstance(error, RecursionError) else str(error)
+    return refused(400, f"the body is no JSON that can be read: {text}. NaN and infinity are no JSON; write null where a value is missing")
+
+
+def frame_of(rows: Sequence[Row], columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Python values as a frame with columns of given types."""
+    return pl.DataFrame([series(name, [row[name] for row in rows], dtype) for name, dtype in columns.items()])
+
+
+def series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """Python values as a column of a given type."""
+    if dtype == pl.Datetime("us", "UTC"):
+        # Moments one by one are what Polars is slow at.
+        return pl.Series(name, [None if one is None else _microseconds(one) for one in values], pl.Int64).cast(dtype)
+    return pl.Series(name, values, dtype)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _microseconds(moment: datetime) -> int:
+    since = moment - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def _as_utc(moment: datetime, name: str, row: int) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise refused(
+            422, f"{moment.isoformat()} is no moment that can be stored: it is outside of the years 1 to 9999 UTC", name, row
+        ) from None
+
+
+def limits_of(dtype: pl.DataType) -> tuple[int, int] | None:
+    """The smallest and the largest value of a type of whole numbers; None of another type."""
+    return _INTEGERS.get(dtype.base_type())
+
+
+def _python(where: str, dtype: pl.DataType) -> Any:
+    """The type of a field in JSON."""
+    base = dtype.base_type()
+    if (limits := limits_of(dtype)) is not None:
+        least, most = limits
+        return Annotated[int, msgspec.Meta(ge=least, le=most)]
+    if isinstance(dtype, pl.Enum):
+        return Literal[tuple(dtype.categories)]
+    if base in _PLAIN:
+        return _PLAIN[base]
+    if isinstance(dtype, pl.Datetime):
+        return Annotated[datetime, msgspec.Meta(tz=dtype.time_zone is not None)]
+    if isinstance(dtype, pl.List):
+        inner = dtype.inner
+        return list[_python(where, inner() if isinstance(inner, type) else inner) | None]  # type: ignore[misc]
+    raise DeclarationError(
+        f"{where} is {dtype}, which cannot be sent as JSON: leave it out of the contract, or make a number or text of it"
+    )

@@ -1,0 +1,57 @@
+"""The HTTP server of a service: one process, uvicorn with httptools and uvloop. What is answered is in `app`."""
+
+import gc
+import socket
+import sys
+from collections.abc import Callable
+
+import uvicorn
+
+from lakehouse_assets.platform.serving.app import Application
+
+_SWITCH_SECONDS = 0.001
+_BACKLOG = 2_048
+_GRACE_SECONDS = 10
+
+
+def server(application: Application, host: str, port: int) -> uvicorn.Server:
+    """A server that is not started yet. SIGTERM and SIGINT end it once what it has begun is answered."""
+    config = uvicorn.Config(
+        application,
+        host=host,
+        port=port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    return uvicorn.Server(config)
+
+
+def run(application: Application, host: str, port: int, listening: Callable[[str], None]) -> None:
+    """Serve until the process is told to end.
+
+    Args:
+        application: What is answered.
+        host: Address to listen on.
+        port: Port; 0: any that is free.
+        listening: Told the address.
+    """
+    # The thread that scores and the one that answers share the interpreter: neither may keep it for long.
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    # What was loaded until now stays for ever: the collector need not go through it at each request's expense.
+    gc.collect()
+    gc.freeze()
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listening(f"http://{host}:{listener.getsockname()[1]}")
+        server(application, host, port).run(sockets=[listener])

@@ -1,0 +1,176 @@
+"""One service process, put together: endpoints, worker, ledgers followed, online store, log, tokens, paths. Servers listen in `server`."""
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+from starlette.routing import Route
+
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.endpoints import Endpoint
+from lakehouse_assets.platform.governance.reader import Reader
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.serving.app import Application
+from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
+from lakehouse_assets.platform.serving.door import Door
+from lakehouse_assets.platform.serving.engine import Engine
+from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
+from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
+from lakehouse_assets.platform.serving.limits import Limits
+from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.openapi import Examples
+from lakehouse_assets.platform.serving.pages import Pages
+from lakehouse_assets.platform.serving.protocols import inference, mlflow
+from lakehouse_assets.platform.serving.reload import Reloader
+from lakehouse_assets.platform.serving.rows import Row
+from lakehouse_assets.platform.serving.served import Served
+from lakehouse_assets.platform.serving.tokens import Tokens
+from lakehouse_assets.platform.serving.work import Queue
+
+logger = logging.getLogger(__name__)
+_EXAMPLES: Final = 3
+_SYNC_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 10.0
+
+
+class Online(Protocol):
+    """The online store of a service."""
+
+    def lookups(self, served: Served, versions: Mapping[str, int | None]) -> Lookups | None:
+        """Where the features of an endpoint are looked up, in these versions; None if none are."""
+        ...
+
+    def sync(self) -> None:
+        """Bring the store up to date with the feature tables."""
+        ...
+
+    def synced(self) -> dict[str, datetime | None]:
+        """By feature set, until when the store knows its table."""
+        ...
+
+
+class NoEndpoint(ValueError):
+    """No product declares an endpoint, or none of that name."""
+
+
+@dataclass
+class Service:
+    """A service that can be started once.
+
+    Attributes:
+        root: The lakehouse.
+        catalog: All declarations.
+        reader: Through which examples are read.
+        online: The online store.
+        limits: What it takes on.
+        tokens_needed: Whether requests need a token.
+        reload_seconds: Between two looks at the ledgers.
+    """
+
+    root: Root
+    catalog: Catalog
+    reader: Reader
+    online: Online
+    limits: Limits = field(default_factory=Limits)
+    tokens_needed: bool = False
+    reload_seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        declared = {one.name: one for one in self.catalog.declarations}
+        self.served = {one.word: Served(one, one.roles(declared)) for one in _distinct(self.catalog.endpoints)}
+        if not self.served:
+            raise NoEndpoint("no product declares an endpoint: add one with endpoint(…), see docs/serving.md")
+        for one in self.served.values():
+            _ = one.types  # what cannot be sent is refused now, and not at the first request
+        self.metrics = Metrics()
+        logged = [LoggedEndpoint(one.endpoint.product, one.name, personal=_is_personal(one)) for one in self.served.values()]
+        spool = self.root.settings.home_folder / "serving" / "spool"
+        self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
+        self.queue = Queue(self.limits)
+        self.engine = Engine(self.queue, self.log, self.metrics)
+        self.reloader = Reloader(
+            list(self.served.values()), lambda: self.root.lakehouse, self.root.registry, self._assembler, self.metrics, self.reload_seconds
+        )
+        tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
+        self.door = Door(self.served, self.queue, self.log, tokens, self.metrics, self.limits, self.root.lakehouse)
+        self._stopping = threading.Event()
+        self._syncing = threading.Thread(target=self._sync, name="online-sync", daemon=True)
+
+    def application(self) -> Application:
+        """What answers HTTP. It starts the service with its first request and stops it after the last one."""
+        pages = Pages(self.door, self.online.synced, self._examples, self._backlog)
+        return Application(
+            self.door, [*pages.routes, *mlflow.routes(self.door), *inference.routes(self.door), *self._more()], self.start, self.stop
+        )
+
+    def start(self) -> None:
+        """Begin to follow the ledgers, to score and to sync."""
+        self.engine.start()
+        self.reloader.start()
+        self._syncing.start()
+
+    def stop(self) -> None:
+        """Answer what waits, write the log to the lake, end."""
+        self._stopping.set()
+        self.engine.stop(_STOP_SECONDS)
+        self.reloader.stop()
+        self._syncing.join(_STOP_SECONDS)
+        self.log.close(_STOP_SECONDS)
+
+    def _more(self) -> Sequence[Route]:
+        return ()
+
+    def _assembler(self, served: Served, versions: Mapping[str, int | None]) -> Assembler:
+        lookups = self.online.lookups(served, versions) if served.roles.looked_up else None
+        return Assembler(served.roles, lookups, served.endpoint.missing == "refuse")
+
+    def _sync(self) -> None:
+        failed = False
+        while not self._stopping.wait(_SYNC_SECONDS):
+            try:
+                self.online.sync()
+                failed = False
+            except Exception as error:  # the store or the bucket may be back at the next round; answers say what is stale
+                if not failed:
+                    logger.warning("the online store is not brought up to date now: %s: %s", type(error).__name__, error)
+                failed = True
+
+    def _backlog(self) -> int:
+        return self.log.state().spool.disk_bytes
+
+    def _examples(self, served: Served) -> Examples:
+        """A few stored rows of an endpoint, with personal data masked."""
+        source = served.roles.event or served.roles.driving
+        try:
+            rows = self.reader.scan(source.name, choose=lambda rows: rows.head(_EXAMPLES), what="examples of an endpoint").collect()
+        except Exception:
+            logger.debug("there are no rows of %s to show", source.name, exc_info=True)
+            return {}
+        found: dict[str, list[Row]] = {}
+        for form, kind in served.types.items():
+            if {*kind.columns} <= {*rows.columns}:
+                shown = rows.select(list(kind.columns)).unique(maintain_order=True).rows(named=True)
+                found[form] = [row for row in shown if all(row[name] is not None for name in kind.columns if name not in kind.optional)]
+        return found
+
+
+def _distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+    """The endpoints, each under an address of its own.
+
+    Raises:
+        NoEndpoint: Two would have one.
+    """
+    by_word: dict[str, Endpoint] = {}
+    for one in endpoints:
+        other = by_word.setdefault(one.word, one)
+        if other is not one:
+            raise NoEndpoint(f"{other.name} and {one.name} would have one address, /endpoints/{one.word}: rename one")
+    return list(by_word.values())
+
+
+def _is_personal(served: Served) -> bool:
+    tables: list[Any] = [*served.roles.sets, *([served.roles.event] if served.roles.event is not None else [])]
+    return any(one.personal for one in tables)
