@@ -1,4 +1,4 @@
-"""From declarations to Dagster: an asset for each table, feature set, model and prediction table, and the landing log.
+"""From declarations to Dagster: an asset for each table, feature set, model, prediction table and endpoint, and the landing log.
 
 A quarantine is an asset without a step of its own: the step of its table writes it. An asset runs what `pipeline` and `ingestion` do and
 shows it with `checks`, `columns`, `describe` and `versions`. It decides nothing about rows, and does not look at the kind of a table.
@@ -20,7 +20,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
-from lakehouse_assets.platform.orchestration import checks, columns, describe, table_partitions, versions
+from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, table_partitions, versions
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
@@ -50,6 +50,7 @@ def build(catalog: Catalog, tables: str = "") -> list[dg.AssetsDefinition]:
         *(_table(table, tables) for table in catalog.tables),
         *(_quarantine(table, tables) for table in catalog.tables),
         *(_model(model, catalog, tables) for model in catalog.models),
+        *(endpoints.asset(endpoint, catalog, tables) for endpoint in catalog.endpoints),
     ]
 
 

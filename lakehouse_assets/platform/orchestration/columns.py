@@ -69,6 +69,26 @@ OF_MAINTENANCE: Mapping[str, str] = {
     "bytes_freed": "Bytes that were freed.",
     "seconds": "Seconds that it took.",
 }
+OF_INFERENCE: Mapping[str, str] = {
+    "request_id": "Id of the request, which the answer names.",
+    "row": "Number of the row in the request, from 0.",
+    "endpoint": "The endpoint that was asked.",
+    "received_at": "When the request came.",
+    "event_time": "When what was scored happened: features are as of then.",
+    "key": "What tells the scored row apart, as JSON.",
+    "model_name": "Name of the registered model in MLflow.",
+    "model_version": "Version that scored.",
+    "variant": "champion, challenger, or shadow (a challenger whose answer nobody got).",
+    "features": "What the model was given, as JSON.",
+    "prediction": "What was answered, as JSON.",
+    "status": "Of each feature set that was looked up: ok, missing, expired or unavailable, and which row of it was used, as JSON.",
+    "requester": "Name of the token that asked.",
+    "seconds": "How long the parts of the answer took, as JSON.",
+    "status_code": "Status of the HTTP answer.",
+    "error": "What went wrong; null if nothing did.",
+    "request": "The row as it was sent, as JSON.",
+    "date": "Day of the request, in UTC; the log is partitioned by it.",
+}
 OF_LEDGER: Mapping[str, str] = {
     "sequence": "Number of the decision.",
     "decided_at": "When the decision was recorded.",

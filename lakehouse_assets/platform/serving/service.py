@@ -86,7 +86,7 @@ class Service:
         for one in self.served.values():
             _ = one.types  # what cannot be sent is refused now, and not at the first request
         self.metrics = Metrics()
-        logged = [LoggedEndpoint(one.endpoint.product, one.name, personal=_is_personal(one)) for one in self.served.values()]
+        logged = [LoggedEndpoint(one.endpoint.product, one.name, personal=one.personal) for one in self.served.values()]
         spool = self.root.settings.home_folder / "serving" / "spool"
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
         self.queue = Queue(self.limits)
@@ -169,8 +169,3 @@ def _distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:
         if other is not one:
             raise NoEndpoint(f"{other.name} and {one.name} would have one address, /endpoints/{one.word}: rename one")
     return list(by_word.values())
-
-
-def _is_personal(served: Served) -> bool:
-    tables: list[Any] = [*served.roles.sets, *([served.roles.event] if served.roles.event is not None else [])]
-    return any(one.personal for one in tables)

@@ -1,0 +1,73 @@
+"""Endpoints as assets: the log of what each was asked and answered, and the check that batch says the same. Services write the log."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.platform.declarations.base import owners_of
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.endpoints import Endpoint
+from lakehouse_assets.platform.orchestration import columns, describe, versions
+from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
+from lakehouse_assets.platform.pipeline.champions import scorer_of
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
+from lakehouse_assets.platform.serving.inference_log.table import INFERENCE, create
+from lakehouse_assets.platform.serving.parity import Parity, Replay
+from lakehouse_assets.platform.serving.served import Served
+
+PARITY_CHECK = "parity"
+
+
+def asset(endpoint: Endpoint, catalog: Catalog, tables: str) -> dg.AssetsDefinition:
+    """The inference log of an endpoint. To materialize it counts what was logged and replays the newest requests; it adds no row."""
+    code = versions.hashed(endpoint.predictions.name, INFERENCE)
+    spec = dg.AssetSpec(
+        key_of(endpoint.name),
+        deps=[key_of(name) for name in endpoint.sources()],
+        group_name=f"{endpoint.product}/{endpoint.layer}",
+        description=endpoint.description,
+        kinds={"deltalake", endpoint.layer},
+        owners=owners_of(endpoint.owner),
+        tags=describe.tags_of(endpoint),
+        metadata={
+            **describe.named(endpoint.name, tables),
+            **columns.described(INFERENCE, columns.OF_INFERENCE),
+            **versions.references(endpoint),
+        },
+        code_version=code,
+    )
+    key = spec.key
+    declared = {one.name: one for one in catalog.declarations}
+
+    @declared_step(endpoint.name, [spec], [] if endpoint.by_keys else [_check(key)])
+    def inference_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        lakehouse = context.resources.lakehouse.open()
+        served = Served(endpoint, endpoint.roles(declared))
+        log = create(lakehouse, endpoint.name, InferenceRecord, personal=served.personal)
+        if not endpoint.by_keys:
+            registry = context.resources.mlflow.open
+            replay = Replay(endpoint, served.roles, lakehouse, lambda version: scorer_of(registry(), endpoint.model, version))
+            yield _result(key, replay.run())
+        if context.selected_asset_keys:
+            yield dg.MaterializeResult(key, metadata=describe.table(log), data_version=versions.of_data(log, code))
+
+    return inference_log
+
+
+def _check(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        PARITY_CHECK,
+        asset=key,
+        description="The newest logged requests, replayed offline as of their time, have the same features and the same scores.",
+    )
+
+
+def _result(key: dg.AssetKey, parity: Parity) -> dg.AssetCheckResult:
+    rows = [dg.TableRecord({"feature": name, **counts}) for name, counts in parity.features.items() if counts.total() > counts["equal"]]
+    metadata: dict[str, Any] = {"rows": parity.rows, "waiting": parity.waiting, "scores": dict(parity.scores)}
+    if rows:
+        names = ("feature", "equal", "late", "stale", "said", "different")
+        schema = dg.TableSchema([dg.TableColumn(name, "string" if name == "feature" else "int") for name in names])
+        metadata["features"] = dg.MetadataValue.table(rows, schema=schema)
+    return dg.AssetCheckResult(asset_key=key, check_name=PARITY_CHECK, passed=parity.passed, description=parity.text, metadata=metadata)

@@ -1,0 +1,248 @@
+"""Whether batch says today what was answered then: logged requests are replayed offline, feature by feature and score by score.
+
+A score is replayed by the version that answered, from the features that it was given: it has to be the same. A feature is compared with
+what the tables have for the time of the event. Three differences are no fault of the code, and are told apart: the value became known
+after the answer, the online store was behind, or it had no value that may be used; the answer said so then.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import cached_property
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.features.point_in_time import join_as_of
+from lakehouse_assets.platform.features.training_set import LabelledExamples
+from lakehouse_assets.platform.pipeline.champions import Scorer
+from lakehouse_assets.platform.serving.assemble import OK
+from lakehouse_assets.platform.serving.inference_log.table import DATE, as_json
+from lakehouse_assets.platform.serving.scorer import version_for
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known, of_version
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.scopes import Keys
+
+EQUAL, LATE, STALE, SAID, DIFFERENT = "equal", "late", "stale", "said", "different"
+MOST_ROWS: Final = 2_000
+_SHOWN: Final = 5
+_AT, _RECEIVED, _STATUS = "__event_time", "__received_at", "__status"
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What a replay found.
+
+    Attributes:
+        rows: Logged rows that were replayed.
+        waiting: Those of them whose event has not come into the tables yet: their features are not compared.
+        features: By input of the model, how many values were `equal`, `late` (known after the answer), `stale` (the online store was
+            behind), `said` (the answer named the set as missing, expired or unavailable) or `different`.
+        scores: How many predictions were `equal` or `different`.
+        requests: Of the first that differ, the ids.
+    """
+
+    rows: int
+    waiting: int
+    features: Mapping[str, Counter[str]]
+    scores: Counter[str]
+    requests: Sequence[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is different without a reason."""
+        return not self.scores[DIFFERENT] and not any(one[DIFFERENT] for one in self.features.values())
+
+    @property
+    def text(self) -> str:
+        """What it found, in words."""
+        if not self.rows:
+            return "No request was logged yet."
+        unequal = [f"{name} ({one[DIFFERENT]})" for name, one in self.features.items() if one[DIFFERENT]]
+        said = [f"{self.rows} logged rows replayed"]
+        if self.waiting:
+            said.append(f"the event of {self.waiting} has not come into the tables yet")
+        for word, meaning in (
+            (STALE, "were behind the tables"),
+            (LATE, "became known after the answer"),
+            (SAID, "were said to be missing"),
+        ):
+            if count := sum(one[word] for one in self.features.values()):
+                said.append(f"{count} values {meaning}")
+        if unequal:
+            said.append(f"values that differ: {', '.join(unequal)}")
+        if self.scores[DIFFERENT]:
+            said.append(f"{self.scores[DIFFERENT]} scores differ although their features are the same")
+        if self.requests:
+            said.append(f"the first: {', '.join(self.requests)}")
+        return f"{'; '.join(said)}."
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Replays what an endpoint answered.
+
+    Attributes:
+        endpoint: The endpoint.
+        roles: Where its features come from.
+        lakehouse: The tables.
+        scorer: Gives a version of its model.
+    """
+
+    endpoint: Endpoint
+    roles: Roles
+    lakehouse: Lakehouse
+    scorer: Callable[[int], Scorer]
+
+    def run(self, most: int = MOST_ROWS) -> Parity:
+        """Replay the newest rows of the log.
+
+        Args:
+            most: How many at most.
+        """
+        log = self._logged(most)
+        features: dict[str, Counter[str]] = {}
+        scores: Counter[str] = Counter()
+        differing: list[str] = []
+        waiting = 0
+        for (version,), rows in log.group_by("model_version", maintain_order=True):
+            own = self._values(rows)
+            scorer = self.scorer(int(version))
+            same = self._same_scores(scorer, own, rows)
+            scores.update({EQUAL: sum(same), DIFFERENT: len(same) - sum(same)})
+            differing += rows.filter(~pl.Series(same))["request_id"].to_list()
+            compared, missing, unequal = self._compare(scorer, own, rows)
+            waiting += missing
+            differing += unequal
+            for name, counts in compared.items():
+                features.setdefault(name, Counter()).update(counts)
+        return Parity(log.height, waiting, features, scores, list(dict.fromkeys(differing))[:_SHOWN])
+
+    def _logged(self, most: int) -> pl.DataFrame:
+        table = self.lakehouse.table(self.endpoint.name)
+        if not table.exists():
+            return pl.DataFrame(schema={"model_version": pl.Int64})
+        newest = table.scan().select(pl.col(DATE).max()).collect(engine="streaming").item()
+        if newest is None:
+            return pl.DataFrame(schema={"model_version": pl.Int64})
+        answered = (pl.col("status_code") == 200) & pl.col("model_version").is_not_null() & (pl.col("key") != "{}")
+        recent = table.scan().filter(answered & (pl.col(DATE) >= newest - timedelta(days=1)))
+        return recent.top_k(most, by="received_at").collect(engine="streaming").sort("received_at", "request_id", "row")
+
+    # --- scores
+
+    def _values(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The features that the function was given then."""
+        columns = self._columns
+        logged = [json.loads(text) for text in rows["features"]]
+        return pl.DataFrame([_series(name, [one.get(name) for one in logged], dtype) for name, dtype in columns.items()])
+
+    @cached_property
+    def _columns(self) -> pl.Schema:
+        columns = self.endpoint.predictions.scored_columns
+        assert columns is not None  # noqa: S101 an endpoint that is asked by keys has no parity
+        return columns
+
+    def _same_scores(self, scorer: Scorer, own: pl.DataFrame, rows: pl.DataFrame) -> list[bool]:
+        """Whether the version says the same of each row again."""
+        predictions = self.endpoint.predictions
+        ((parameter, _),) = predictions.inputs.items()
+        key = [name for name in predictions.identity if name in own.columns]
+        # A key may have been asked for several times, with other features each time.
+        times = own.select(pl.int_range(pl.len()).over(key).alias("time")).to_series()
+        same = [False] * rows.height
+        logged = [json.loads(text) for text in rows["prediction"]]
+        for time in times.unique().sort():
+            numbers = (times == time).arg_true()
+            part = own[numbers]
+            found = predictions(champion=scorer, **{parameter: part.lazy()}).collect()
+            by_key = {tuple(row[name] for name in key): row for row in found.rows(named=True)}
+            for number, values in zip(numbers, part.select(key).iter_rows(), strict=True):
+                said = by_key.get(values)
+                same[number] = said is not None and json.loads(as_json(said)) == logged[number]
+        return same
+
+    # --- features
+
+    def _compare(self, scorer: Scorer, own: pl.DataFrame, rows: pl.DataFrame) -> tuple[dict[str, Counter[str]], int, list[str]]:
+        """By input the outcomes, how many rows have no event in the tables, and the requests that differ."""
+        driving, examples = self.roles.driving, self.endpoint.model.examples
+        assert isinstance(examples, LabelledExamples)  # noqa: S101 rows are scored one by one
+        entity, at = list(driving.entity), driving.event_time
+        key = [*entity, at]
+        sets = {one.name: one for one in self.roles.sets}
+        versions = {
+            name: version_for(scorer, one, self.lakehouse, computed=False, where=f"version {scorer.version} of {scorer.name}")
+            for name, one in sets.items()
+        }
+        stored = Keys(own.select(entity).drop_nulls().unique()).filter(self._read(driving.name))
+        stored = of_version(stored, versions[driving.name])
+        others = {name: number for name, number in versions.items() if number is not None and name != driving.name}
+        offline = examples.to_score(driving.name, stored, self._read, others).collect()
+        known = as_known(stored, key).select(*key, pl.col(KNOWN_AT).alias("__known")).collect()
+        statuses = [json.loads(text) for text in rows["status"]]
+        mine = own.with_row_index("__number").select("__number", *key)
+        found = mine.join(offline.join(known, on=key), on=key, how="inner", maintain_order="left")
+        numbers = found["__number"].to_list()
+        received = rows["received_at"].gather(numbers)
+        outcomes: dict[str, Counter[str]] = {}
+        unequal: set[int] = set()
+        for feature in self.roles.sets:
+            said = pl.Series([statuses[number].get(feature.name, {}) for number in numbers], dtype=pl.Object)
+            for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
+                same = own[name].gather(numbers).eq_missing(found[name])
+                if same.all():
+                    outcomes[name] = Counter({EQUAL: len(same)})
+                    continue
+                stamps = self._stamps(feature, found, examples, others)
+                words = [
+                    EQUAL if one else _why(dict(status), stamp, moment)
+                    for one, status, stamp, moment in zip(same, said, stamps, received, strict=True)
+                ]
+                outcomes[name] = Counter(words)
+                unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
+        return outcomes, rows.height - len(numbers), [rows["request_id"][number] for number in sorted(unequal)]
+
+    def _read(self, name: str) -> pl.LazyFrame:
+        return self.lakehouse.table(name).scan()
+
+    def _stamps(
+        self, feature: FeatureSet, found: pl.DataFrame, examples: LabelledExamples, versions: Mapping[str, int]
+    ) -> Iterable[tuple[datetime | None, datetime | None]]:
+        """Event time and known-at of the row that batch takes for each event."""
+        driving = self.roles.driving
+        if feature is driving:
+            return list(zip(found[driving.event_time], found["__known"], strict=True))
+        rows = of_version(self._read(feature.name), versions.get(feature.name))
+        side = examples.feature_rows(feature, lambda _: rows)
+        labels = found.select(dict.fromkeys([*feature.entity, driving.event_time]))
+        taken = join_as_of(labels, [side], at=driving.event_time, name=driving.name, when_known=False).found[feature.name]
+        return list(zip(taken["event_time"], taken[KNOWN_AT], strict=True))
+
+
+def _why(status: Mapping[str, Any], stamp: tuple[datetime | None, datetime | None], received: datetime) -> str:
+    """Why a value differs."""
+    event, known = stamp
+    if known is not None and known > received:
+        return LATE
+    if status.get("status", OK) != OK:
+        return SAID
+    used = status.get("event_time")
+    if used is not None and isinstance(event, datetime) and datetime.fromisoformat(used) < event:
+        return STALE
+    return DIFFERENT
+
+
+def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
+    """Values of JSON in the type of a column."""
+    if dtype.is_float():
+        return pl.Series(name, [float(one) if isinstance(one, str) else one for one in values], dtype)
+    if dtype == pl.Date:
+        return pl.Series(name, [None if one is None else date.fromisoformat(one) for one in values], dtype)
+    if isinstance(dtype, pl.Datetime):
+        return pl.Series(name, [None if one is None else datetime.fromisoformat(one) for one in values], dtype)
+    return pl.Series(name, values, dtype)
