@@ -22,7 +22,7 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
     """Write the feeds of a simulated shop into the landing zone.
 
     What really happened in the shop is written to simulator/ next to the landing zone (for a bucket, in LAKEHOUSE_HOME), so that tables
-    can be compared with it.
+    and models can be compared with it: counts and sums as JSON, and each order, with its true probability of fraud, as parquet.
 
     \b
     Example: one more month of the shop of `lakehouse demo`
@@ -35,8 +35,8 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
     if as_json:
         print_json(truth)
     else:
-        rows = truth["invoices"]["rows"]
-        say(f"{counted(rows, 'invoice line')} landed. Next: ", ("lakehouse run", "bold"))
+        lines, payments = counted(truth["invoices"]["rows"], "invoice line"), counted(truth["payments"]["rows"], "payment")
+        say(f"{lines} and {payments} landed. Next: ", ("lakehouse run", "bold"))
 
 
 @command(interrupted="Nothing is lost: the same command resumes where this run stopped.")

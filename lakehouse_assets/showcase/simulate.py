@@ -15,7 +15,10 @@ from lakehouse_assets.simulator.shop import simulate
 
 
 def simulate_shop(lakehouse: Client, console: Console, *, days: int, orders_per_day: float, seed: int, start: date) -> dict[str, Any]:
-    """Write the feeds of a simulated shop into the landing zone, with a bar; the truth about them, as it is also kept in a file."""
+    """Write the feeds of a simulated shop into the landing zone, with a bar; the truth about them, as it is also kept in a file.
+
+    The truth about each order is in a parquet file next to it.
+    """
     landing = lakehouse.settings.landing
     folder = lakehouse.settings.home_folder / "simulator"
     truth = folder / f"truth_{start}_{days}_days_seed_{seed}.json"

@@ -5,7 +5,8 @@ What happens in the shop belongs in the other modules; here it becomes files.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from filecmp import cmp
 from itertools import groupby
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import polars as pl
 
 from lakehouse_assets.simulator import catalogue as catalogues
 from lakehouse_assets.simulator import customers as people
@@ -25,6 +25,7 @@ from lakehouse_assets.simulator.fraud import LATEST, chargeback_rows, chargeback
 from lakehouse_assets.simulator.invoices import InvoiceText
 from lakehouse_assets.simulator.lines import Lines
 from lakehouse_assets.simulator.orders import LONGEST_LAG
+from lakehouse_assets.simulator.payments import Payments
 from lakehouse_assets.simulator.trading import Day, Shop, open_days
 from lakehouse_assets.simulator.truth import (
     CustomersTruth,
@@ -177,24 +178,21 @@ def _write_days(
                 orders.add_earlier_day(day)
             continue
         first, end = span
-        with ExitStack() as files:
-            invoices = files.enter_context(_complete(out / "invoices" / f"invoices_{first}_{end}.csv"))
-            payments = files.enter_context(_complete(out / "payments" / f"payments_{first}_{end}.jsonl"))
-            waiting = list(latest) if first.month in OVERLAP_MONTHS else []
-            tally.add_file(overlap=waiting)
-            latest.clear()
+        overlap = list(latest) if first.month in OVERLAP_MONTHS else []
+        tally.add_file(overlap)
+        latest.clear()
+        with (
+            _complete(out / "invoices" / f"invoices_{first}_{end}.csv") as invoices,
+            _complete(out / "payments" / f"payments_{first}_{end}.jsonl") as payments,
+        ):
+            files = _Files(text, invoices, payments, overlap)
             for day in month:
                 tally.add_day(day.date, day.lines)
                 orders.add_day(day)
-                paying.rows(day.payments).write_ndjson(payments)
                 latest.append(day.lines)
-                waiting.append(day.lines)
-                if sum(map(len, waiting)) >= _LINES_AT_ONCE:
-                    _append(invoices, text.rows(np.concatenate(waiting)))
-                    waiting.clear()
+                files.add(day)
                 on_progress((day.date - start).days + 1, (last - start).days + 1)
-            if waiting:
-                _append(invoices, text.rows(np.concatenate(waiting)))
+            files.flush()
         orders.end_file()
     return tally.truth(catalogues.quarter_of(last))
 
@@ -210,8 +208,29 @@ def _write_chargebacks(folder: Path, orders: OrdersTally, months: list[Span]) ->
     return orders.chargebacks_truth([some for _, some in written])
 
 
-def _append(file: BinaryIO, rows: pl.DataFrame) -> None:
-    rows.write_csv(file, include_header=file.tell() == 0)
+@dataclass
+class _Files:
+    """The files of a month with orders, and what is not written to them yet."""
+
+    text: InvoiceText
+    invoices: BinaryIO
+    payments: BinaryIO
+    lines: list[Lines]
+    paid: list[Payments] = field(default_factory=list)
+
+    def add(self, day: Day) -> None:
+        self.lines.append(day.lines)
+        self.paid.append(day.payments)
+        if sum(map(len, self.lines)) >= _LINES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.lines:
+            self.text.rows(np.concatenate(self.lines)).write_csv(self.invoices, include_header=self.invoices.tell() == 0)
+        if self.paid:
+            paying.rows(np.concatenate(self.paid)).write_ndjson(self.payments)
+        self.lines.clear()
+        self.paid.clear()
 
 
 @contextmanager

@@ -96,7 +96,7 @@ class OrdersTally:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._parts = TemporaryDirectory(prefix="orders-")
-        self._days: list[Day] = []
+        self._days: list[pl.DataFrame] = []
         self._files = 0
         self._chargebacks: list[Chargebacks] = [np.zeros(0, dtype=CHARGEBACK)]
         self._earlier = 0
@@ -115,7 +115,7 @@ class OrdersTally:
 
     def add_day(self, day: Day) -> None:
         """Count the orders of a day."""
-        self._days.append(day)
+        self._days.append(_truth_of(day))
         self._chargebacks.append(day.chargebacks)
         fraud = day.judged.is_fraud
         self._counts["amount"] += int(day.payments["amount"].sum())
@@ -127,7 +127,7 @@ class OrdersTally:
 
     def end_file(self) -> None:
         """The days so far are in a file."""
-        pl.concat([_truth_of(day) for day in self._days]).write_parquet(self._part(self._files))
+        pl.concat(self._days).write_parquet(self._part(self._files))
         self._days.clear()
         self._files += 1
 

@@ -9,6 +9,10 @@ import pytest
 
 from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets.simulator.truth import Truth
+from lakehouse_assets.simulator.truth_of_orders import orders_file
+
+_TEXTS = ("invoice", "paid_at", "method", "card", "device", "ip_country", "billing_country")
+PAYMENTS = {**dict.fromkeys(_TEXTS, pl.String), "amount": pl.Float64, "customer": pl.String}
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,16 @@ class Simulated:
 
     def customers(self) -> pl.DataFrame:
         return pl.concat([pl.read_ndjson(path) for path in self.files("customers")])
+
+    def payments(self) -> pl.DataFrame:
+        return pl.concat([pl.read_ndjson(path, schema=PAYMENTS) for path in self.files("payments")])
+
+    def chargebacks(self) -> pl.DataFrame:
+        return pl.concat([pl.read_csv(path, infer_schema=False) for path in self.files("chargebacks")])
+
+    def orders(self) -> pl.DataFrame:
+        """The truth about each order."""
+        return pl.read_parquet(orders_file(self.truth_file))
 
 
 @pytest.fixture(scope="session")

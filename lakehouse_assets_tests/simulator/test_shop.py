@@ -72,17 +72,18 @@ def test_headers(shop: Simulated) -> None:
 
 def test_a_later_call_goes_on_with_the_same_shop(tmp_path: Path) -> None:
     start = date(2024, 3, 25)
-    small(tmp_path / "whole", start=start, days=20)
-    small(tmp_path / "parts", start=start, days=9)
+    small(tmp_path / "whole", start=start, days=20, orders_per_day=25)
+    small(tmp_path / "parts", start=start, days=9, orders_per_day=25)
     for n in range(9, 20):
-        small(tmp_path / "parts", start=start + timedelta(days=n), days=1)
+        small(tmp_path / "parts", start=start + timedelta(days=n), days=1, orders_per_day=25)
 
     def rows(folder: Path, feed: str) -> list[str]:
         lines = [line for path in sorted((folder / "landing" / feed).iterdir()) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [line for line in lines if not line.startswith(("Invoice,", "stock_code,"))]
+        return [line for line in lines if not line.startswith(("Invoice,", "stock_code,", "invoice,"))]
 
-    assert rows(tmp_path / "whole", "invoices") == rows(tmp_path / "parts", "invoices")
-    assert rows(tmp_path / "whole", "customers") == rows(tmp_path / "parts", "customers")
+    for feed in ("invoices", "customers", "payments", "chargebacks"):
+        assert rows(tmp_path / "whole", feed) == rows(tmp_path / "parts", feed)
+        assert rows(tmp_path / "whole", feed)
     assert set(content(tmp_path / "whole" / "landing" / "products")) == set(content(tmp_path / "parts" / "landing" / "products"))
 
 
@@ -107,6 +108,7 @@ def test_no_file_has_its_name_before_it_is_complete(tmp_path: Path) -> None:
     january, february = "invoices_2024-01-20_2024-01-31.csv", "invoices_2024-02-01_2024-02-08.csv"
     assert list(dict.fromkeys(seen)) == [f"{january}.part", f"{january} {february}.part"]
     assert not (tmp_path / "truth.json").exists()
+    assert not (tmp_path / "truth_orders.parquet").exists()
     small(tmp_path)
     small(tmp_path / "undisturbed")
     assert content(tmp_path / "landing") == content(tmp_path / "undisturbed" / "landing")
@@ -157,14 +159,18 @@ def test_what_cannot_be_simulated_is_refused_and_nothing_is_written(tmp_path: Pa
 
 
 def test_the_first_and_the_last_day_of_the_shops_life_can_be_simulated(tmp_path: Path) -> None:
-    assert small(tmp_path / "first", start=date(2000, 1, 1)).invoices.lines > 0
+    first = small(tmp_path / "first", start=date(2000, 1, 1))
+    assert first.invoices.lines > 0
+    assert first.chargebacks.of_earlier_days == 0, "nothing was before"
     assert small(tmp_path / "last", start=date(2049, 12, 12)).invoices.lines > 0
 
 
 def test_days_on_which_the_shop_is_closed_leave_no_invoices(tmp_path: Path) -> None:
     truth = small(tmp_path, start=date(2024, 12, 28), days=3)
-    assert (truth.invoices.files, truth.invoices.rows) == (0, 0)
+    assert (truth.invoices.files, truth.invoices.rows, truth.payments.files, truth.payments.rows) == (0, 0, 0, 0)
     assert not (tmp_path / "landing" / "invoices").exists()
+    assert not (tmp_path / "landing" / "payments").exists()
+    assert pl.read_parquet(tmp_path / "truth_orders.parquet").is_empty()
 
 
 def test_truth_file_is_the_truth(shop: Simulated) -> None:
