@@ -49,7 +49,7 @@ class InferenceLog:
 
     def flush(self) -> bool:
         """Bring all that was appended into the tables, now; whether that succeeded."""
-        return self._drainer.once(at_once=True)
+        return self._drainer.once(at_once=True) and not self._spool.state().waiting_bytes
 
     def state(self) -> LogState:
         """What it tells of itself."""
@@ -62,5 +62,4 @@ class InferenceLog:
             Whether all is in the tables.
         """
         done = self._drainer.stop(seconds)
-        self._spool.close()
-        return done
+        return self._spool.close() and done
