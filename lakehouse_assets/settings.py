@@ -76,7 +76,9 @@ class Settings:
     online_hours: int = _setting(
         24, "Hours before the newest row of an entity for which the online store still answers: requests may be so late."
     )
-    host: str = _setting("127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI, and `lakehouse serve` answers.")
+    host: str = _setting(
+        "127.0.0.1", "Address on which `lakehouse dev` serves the web UI and the MLflow UI, and `lakehouse serve` answers."
+    )
     web_port: int = _setting(3000, "Port of the Dagster web UI.")
     mlflow_port: int = _setting(5000, "Port of the MLflow UI.")
     executor: str = _setting("in_process", "How a run's steps are executed.", ("in_process", "multiprocess"))

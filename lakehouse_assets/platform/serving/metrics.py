@@ -20,12 +20,19 @@ class Metrics:
             "lakehouse_request_seconds", "Time from the first byte to the answer.", ("endpoint",), buckets=_SECONDS, registry=of
         )
         self.parts = Histogram(
-            "lakehouse_part_seconds", "Time of each part: wait, features, predict, log.", ("endpoint", "part"), buckets=_SECONDS, registry=of
+            "lakehouse_part_seconds",
+            "Time of each part: wait, features, predict, log.",
+            ("endpoint", "part"),
+            buckets=_SECONDS,
+            registry=of,
         )
         self.batch = Histogram("lakehouse_batch_rows", "Rows that were scored at once.", ("endpoint",), buckets=_ROWS, registry=of)
         self.queue = Gauge("lakehouse_queue_rows", "Rows that wait.", registry=of)
         self.features = Counter(
-            "lakehouse_features", "Rows whose looked-up features were not as they should be.", ("endpoint", "features", "status"), registry=of
+            "lakehouse_features",
+            "Rows whose looked-up features were not as they should be.",
+            ("endpoint", "features", "status"),
+            registry=of,
         )
         self.shadow_dropped = Counter(
             "lakehouse_shadow_dropped_rows", "Rows that the shadow did not score, under load.", ("endpoint",), registry=of
