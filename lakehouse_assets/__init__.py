@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.tables import Dimension, table
     from lakehouse_assets.platform.features.labels import Labels
     from lakehouse_assets.platform.ingestion.feed import Feed
+    from lakehouse_assets.platform.modelling.contributions import reasons
     from lakehouse_assets.platform.modelling.costs import Costs
     from lakehouse_assets.platform.modelling.learners.baselines import ClassPrior, InputColumn, Mean, Median
     from lakehouse_assets.platform.modelling.learners.blend import Blend
@@ -109,6 +110,7 @@ _MODULES = {
     "Gate": f"{_PLATFORM}.declarations.gates",
     "NewestLimits": f"{_DECLARATIONS}.gates",
     "LeakageLimits": f"{_DECLARATIONS}.gates",
+    "reasons": f"{_PLATFORM}.modelling.contributions",
     "Costs": f"{_PLATFORM}.modelling.costs",
     "GradientBoosting": f"{_PLATFORM}.modelling.learners.boosting",
     "Linear": f"{_PLATFORM}.modelling.learners.linear",
@@ -186,6 +188,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "Gate",
     "NewestLimits",
     "LeakageLimits",
+    "reasons",
     "Costs",
     "GradientBoosting",
     "Linear",

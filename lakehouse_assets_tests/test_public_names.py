@@ -54,6 +54,7 @@ PUBLIC = [
     "Gate",
     "NewestLimits",
     "LeakageLimits",
+    "reasons",
     "Costs",
     "GradientBoosting",
     "Linear",

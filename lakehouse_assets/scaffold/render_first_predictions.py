@@ -135,11 +135,8 @@ def _scored(plan: Plan) -> str:
         ],
         0,
     )
-    key = literal([*plan.key], 1, 80)
     lines = [
-        comment("Of each row the values that were known last.", 1),
-        f'{TAB}standing = features.filter(~pl.col("is_retracted")).sort("known_at")\n',
-        f'{TAB}known = standing.unique({key}, keep="last", maintain_order=True).collect()\n',
+        f"{TAB}known = features.collect()\n",
         f"{TAB}found = champion.model.predict(known.select(champion.model.inputs))\n",
     ]
     of_key = f"known.select({', '.join(map(text, plan.key))})"

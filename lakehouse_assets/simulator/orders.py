@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lakehouse_assets.simulator.catalogue import Assortment
 from lakehouse_assets.simulator.customers import Customers
 from lakehouse_assets.simulator.demand import GROUPS, next_open, wanted
+from lakehouse_assets.simulator.episodes import NOBODY, SHARE, Orders
 from lakehouse_assets.simulator.lines import PREFIXES, Lines, empty, kind
 from lakehouse_assets.simulator.streams import stream
 
@@ -18,6 +19,11 @@ LONGEST_LAG = 28 + 12
 """Days from a sale to its cancellation at most: four weeks, and the longest time that the shop is closed."""
 HUGE = 8_000
 """The quantity from which an order is an outlier: a mistake that is cancelled within minutes."""
+
+RESALE_GROUPS = ("bags", "jewellery")
+"""Groups whose goods are easily sold on."""
+_RESALE_PLACES = [place for place, group in enumerate(GROUPS) if group.name in RESALE_GROUPS]
+_RESALE = 0.9  # share of lines with them on an order that is made for it
 
 _WITHOUT_ACCOUNT = 0.15  # share of orders; they are longer, and so a fifth of the lines has no customer
 _BASKET, _BASKET_WITHOUT_ACCOUNT = (14.5, 0.6), (24.0, 0.6)  # lines: median and spread
@@ -43,7 +49,7 @@ _QUANTITIES = (
 _QUANTITY_TABLE = np.array([[q for q, hundredths in table.items() for _ in range(hundredths)] for table in _QUANTITIES])
 
 
-def sell(seed: int, day: date, orders_per_day: float, customers: Customers, on_sale: Assortment) -> Lines:
+def sell(seed: int, day: date, orders_per_day: float, customers: Customers, on_sale: Assortment, *, in_episodes: Orders) -> Lines:
     """The sold lines of an open day, invoice by invoice; no product stands twice on an invoice.
 
     Args:
@@ -52,22 +58,28 @@ def sell(seed: int, day: date, orders_per_day: float, customers: Customers, on_s
         orders_per_day: Mean number of orders on an open day.
         customers: Customers of a span with this day in it.
         on_sale: The assortment of the day's quarter.
+        in_episodes: Orders that belong to episodes; they get the last numbers, in this order.
     """
     rng = stream(seed, "sales", day.toordinal())
     level = wanted(seed, day) * _around_one(rng, _GROUP_SPREAD, len(GROUPS))
-    count = rng.poisson(orders_per_day * level.sum() * _around_one(rng, _DAY_SPREAD))
-    customer = _who(customers, day, count, rng)
-    has_account = customer >= 0
+    ordinary = rng.poisson((1.0 - SHARE) * orders_per_day * level.sum() * _around_one(rng, _DAY_SPREAD))
+    count = ordinary + len(in_episodes)
+    customer = np.concatenate([_who(customers, day, ordinary, rng), in_episodes["customer"]])
+    larger, resale = np.ones(count), np.zeros(count, dtype=bool)
+    larger[ordinary:], resale[ordinary:] = in_episodes["large"], in_episodes["resale"]
+    has_account = customer != NOBODY
     median, spread = np.where(has_account[:, None], _BASKET, _BASKET_WITHOUT_ACCOUNT).T
-    size = np.clip(rng.lognormal(np.log(median), spread), 1, _LONGEST_BASKET).astype(np.int64)
+    size = np.clip(larger * rng.lognormal(np.log(median), spread), 1, _LONGEST_BASKET).astype(np.int64)
     order = np.repeat(np.arange(count), size)
-    place = _which(on_sale, level, len(order), rng)
+    place = _which(on_sale, level, resale[order], rng)
     distinct = np.sort(np.unique(order * len(on_sale.products) + place, return_index=True)[1])
     order, place = order[distinct], place[distinct]
 
     lines = empty(len(order))
     lines["day"] = day.toordinal()
-    lines["minute"] = np.clip(rng.normal(12.8, 2.2, count) * 60, 420, 1_199).astype(np.int64)[order]
+    minute = np.clip(rng.normal(12.8, 2.2, count) * 60, 420, 1_199).astype(np.int64)
+    minute[ordinary:] = in_episodes["minute"]
+    lines["minute"] = minute[order]
     lines["invoice"] = order
     lines["item"] = lines["text"] = on_sale.products[place]
     price_class = np.where(has_account[order], np.digitize(on_sale.price[place], _QUANTITY_CLASSES), -1)
@@ -117,18 +129,24 @@ def cancellations(seed: int, day: date, sold: Lines) -> list[Lines]:
 
 
 def _who(customers: Customers, day: date, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """The customer of each order, as an index, or -1 for an order without account."""
+    """The customer of each order, as an index, or `NOBODY` for an order without account."""
     today = day.toordinal()
     here = np.flatnonzero((customers.joined <= today) & (today < customers.left))
     upto = np.cumsum(customers.keenness[here])
     customer = here[np.searchsorted(upto, rng.random(count) * upto[-1], side="right")]
-    return np.where(rng.random(count) < _WITHOUT_ACCOUNT, -1, customer)
+    return np.where(rng.random(count) < _WITHOUT_ACCOUNT, NOBODY, customer)
 
 
-def _which(on_sale: Assortment, level: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A product for each line, as a position in the assortment: the group as wanted, within it by popularity."""
+def _which(on_sale: Assortment, level: NDArray[np.float64], resale: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
+    """A product for each line, as a position in the assortment: the group as wanted, within it by popularity.
+
+    Lines of orders that are made to be sold on (`resale`) are mostly of groups for it.
+    """
+    count = len(resale)
     upto = np.cumsum(level)
     group = np.minimum(np.searchsorted(upto, rng.random(count) * upto[-1], side="right"), len(level) - 1)
+    sold_on = rng.choice(_RESALE_PLACES, count)
+    group = np.where(resale & (rng.random(count) < _RESALE), sold_on, group)
     low, high = (on_sale.popularity_upto[on_sale.group_start[group + n]] for n in (0, 1))
     place = np.searchsorted(on_sale.popularity_upto, low + rng.random(count) * (high - low), side="right") - 1
     at_most: NDArray[np.int64] = np.minimum(place, len(on_sale.products) - 1)

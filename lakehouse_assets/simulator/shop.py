@@ -5,7 +5,7 @@ What happens in the shop belongs in the other modules; here it becomes files.
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
 from filecmp import cmp
 from itertools import groupby
@@ -17,13 +17,15 @@ import polars as pl
 
 from lakehouse_assets.simulator import catalogue as catalogues
 from lakehouse_assets.simulator import customers as people
+from lakehouse_assets.simulator import payments as paying
 from lakehouse_assets.simulator.catalogue import Catalogue
 from lakehouse_assets.simulator.customers import Customers
 from lakehouse_assets.simulator.demand import FIRST_DAY, LAST_DAY
+from lakehouse_assets.simulator.fraud import LATEST, chargeback_rows, chargebacks_between
 from lakehouse_assets.simulator.invoices import InvoiceText
 from lakehouse_assets.simulator.lines import Lines
 from lakehouse_assets.simulator.orders import LONGEST_LAG
-from lakehouse_assets.simulator.trading import Shop, open_days
+from lakehouse_assets.simulator.trading import Day, Shop, open_days
 from lakehouse_assets.simulator.truth import (
     CustomersTruth,
     InvoicesTruth,
@@ -33,6 +35,7 @@ from lakehouse_assets.simulator.truth import (
     customers_truth,
     products_truth,
 )
+from lakehouse_assets.simulator.truth_of_orders import ChargebacksTruth, OrdersTally, orders_file
 
 MOST_ORDERS_PER_DAY = 10_000
 OVERLAP_MONTHS = (2, 6, 10)
@@ -56,10 +59,11 @@ def simulate(
     start: date,
     on_progress: Progress | None = None,
 ) -> Truth:
-    """Write what a shop's systems drop over some days: `invoices/`, `products/` and `customers/`.
+    """Write what a shop's systems drop over some days: `invoices/`, `products/`, `customers/`, `payments/`, `chargebacks/`.
 
-    There is one invoices file and one customers file a month (named by the days in it) and one products file a
-    quarter. The same arguments write the same bytes. A later call with a later `start`, the same `seed` and the same
+    There is one file a month (named by the days in it) of invoices, customers, payments and chargebacks, and one products
+    file a quarter. A chargeback is in the file of the day on which it is reported, also if its order is of before `start`.
+    The same arguments write the same bytes. A later call with a later `start`, the same `seed` and the same
     `orders_per_day` goes on with the same shop: a day has the same lines whether it is simulated alone or among others.
     The first call for a folder also writes a customers file with all those who are customers already.
 
@@ -67,7 +71,8 @@ def simulate(
 
     Args:
         out: Folder for the feeds, such as the landing zone.
-        truth: JSON file for what was written; keep it out of `out`.
+        truth: JSON file for what was written; keep it out of `out`. The truth about each order is in a parquet file
+            of its name and `_orders.parquet`.
         days: Number of days, those on which the shop is closed among them; at least 1.
         orders_per_day: Mean number of orders on an open day, from 1 to 10,000. An order has about 19 lines.
         seed: Which shop: any number from 0.
@@ -85,17 +90,25 @@ def simulate(
     months = _months(start, last)
     report = on_progress or (lambda _done, _all: None)
     catalogue = catalogues.build(seed)
-    customers = people.build(seed, orders_per_day, start - timedelta(days=LONGEST_LAG), last)
-    traded = open_days(Shop(seed, orders_per_day, catalogue, customers), start, days)
-    result = Truth(
-        seed=seed,
-        orders_per_day=orders_per_day,
-        first_day=start.isoformat(),
-        last_day=last.isoformat(),
-        products=_write_products(out / "products", catalogue, start, last),
-        customers=_write_customers(out / "customers", customers, months),
-        invoices=_write_invoices(out / "invoices", catalogue, traded, months, report),
-    )
+    # Chargebacks that are reported now are of orders of the weeks before.
+    first = max(start - timedelta(days=LATEST + 1), FIRST_DAY)
+    customers = people.build(seed, orders_per_day, first - timedelta(days=LONGEST_LAG), last)
+    traded = open_days(Shop(seed, orders_per_day, catalogue, customers), first, (last - first).days + 1)
+    products_written = _write_products(out / "products", catalogue, start, last)
+    customers_written = _write_customers(out / "customers", customers, months)
+    with OrdersTally(orders_file(truth)) as orders:
+        result = Truth(
+            seed=seed,
+            orders_per_day=orders_per_day,
+            first_day=start.isoformat(),
+            last_day=last.isoformat(),
+            products=products_written,
+            customers=customers_written,
+            invoices=_write_days(out, catalogue, traded, months, orders=orders, on_progress=report),
+            chargebacks=_write_chargebacks(out / "chargebacks", orders, months),
+            payments=orders.payments_truth(),
+            fraud=orders.fraud_truth(),
+        )
     result.write(truth)
     report(days, days)
     return result
@@ -146,34 +159,55 @@ def _write_customers(folder: Path, customers: Customers, months: list[Span]) -> 
     return customers_truth(list(files.values()))
 
 
-def _write_invoices(
-    folder: Path,
-    catalogue: Catalogue,
-    traded: Iterator[tuple[date, Lines]],
-    months: list[Span],
-    on_progress: Progress,
+def _write_days(
+    out: Path, catalogue: Catalogue, traded: Iterator[Day], months: list[Span], *, orders: OrdersTally, on_progress: Progress
 ) -> InvoicesTruth:
-    """One file for each month with an open day."""
+    """One file of invoices and one of payments for each month with an open day; of days before, only chargebacks are kept."""
     text = InvoiceText(catalogue)
     tally = InvoiceTally(catalogue)
     start, last = months[0][0], months[-1][1]
     latest: deque[Lines] = deque(maxlen=OVERLAP_DAYS)
-    for (first, end), month in groupby(traded, lambda day: next(span for span in months if day[0] <= span[1])):
-        with _complete(folder / f"invoices_{first}_{end}.csv") as file:
+
+    def month_of(day: Day) -> Span | None:
+        return next((span for span in months if span[0] <= day.date <= span[1]), None)
+
+    for span, month in groupby(traded, month_of):
+        if span is None:
+            for day in month:
+                orders.add_earlier_day(day)
+            continue
+        first, end = span
+        with ExitStack() as files:
+            invoices = files.enter_context(_complete(out / "invoices" / f"invoices_{first}_{end}.csv"))
+            payments = files.enter_context(_complete(out / "payments" / f"payments_{first}_{end}.jsonl"))
             waiting = list(latest) if first.month in OVERLAP_MONTHS else []
             tally.add_file(overlap=waiting)
             latest.clear()
-            for day, lines in month:
-                tally.add_day(day, lines)
-                latest.append(lines)
-                waiting.append(lines)
+            for day in month:
+                tally.add_day(day.date, day.lines)
+                orders.add_day(day)
+                paying.rows(day.payments).write_ndjson(payments)
+                latest.append(day.lines)
+                waiting.append(day.lines)
                 if sum(map(len, waiting)) >= _LINES_AT_ONCE:
-                    _append(file, text.rows(np.concatenate(waiting)))
+                    _append(invoices, text.rows(np.concatenate(waiting)))
                     waiting.clear()
-                on_progress((day - start).days + 1, (last - start).days + 1)
+                on_progress((day.date - start).days + 1, (last - start).days + 1)
             if waiting:
-                _append(file, text.rows(np.concatenate(waiting)))
+                _append(invoices, text.rows(np.concatenate(waiting)))
+        orders.end_file()
     return tally.truth(catalogues.quarter_of(last))
+
+
+def _write_chargebacks(folder: Path, orders: OrdersTally, months: list[Span]) -> ChargebacksTruth:
+    """One file for each month in which a chargeback is reported."""
+    every = orders.chargebacks()
+    written = [(span, chargebacks_between(every, *span)) for span in months]
+    written = [(span, some) for span, some in written if len(some)]
+    for (first, end), some in written:
+        with _complete(folder / f"chargebacks_{first}_{end}.csv") as file:
+            chargeback_rows(some).write_csv(file)
+    return orders.chargebacks_truth([some for _, some in written])
 
 
 def _append(file: BinaryIO, rows: pl.DataFrame) -> None:

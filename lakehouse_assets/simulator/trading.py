@@ -1,4 +1,4 @@
-"""The shop's days one after the other: all lines of each open day, numbered, in the order of the till, with some dirt.
+"""The shop's days one after the other: lines and payments of each open day, numbered, in the order of the till, with some dirt.
 
 A day depends on the shop and its date alone, however many days come before it. What the lines look like as text
 belongs in `invoices`.
@@ -15,9 +15,12 @@ import numpy as np
 from lakehouse_assets.simulator.catalogue import Catalogue, assortment, quarter_of
 from lakehouse_assets.simulator.charges import alone, on_bills
 from lakehouse_assets.simulator.customers import Customers
-from lakehouse_assets.simulator.demand import FIRST_DAY, is_open
+from lakehouse_assets.simulator.demand import FIRST_DAY, GROUPS, is_open
+from lakehouse_assets.simulator.episodes import Episodes
+from lakehouse_assets.simulator.fraud import Chargebacks, Judged, chargebacks, judge
 from lakehouse_assets.simulator.lines import BAD, Lines, kind
-from lakehouse_assets.simulator.orders import HUGE, LONGEST_LAG, cancellations, sell
+from lakehouse_assets.simulator.orders import HUGE, LONGEST_LAG, RESALE_GROUPS, cancellations, sell
+from lakehouse_assets.simulator.payments import NO_PAYMENTS, Payments, bill, pay
 from lakehouse_assets.simulator.stock import corrections
 from lakehouse_assets.simulator.streams import stream
 
@@ -45,7 +48,22 @@ class Shop:
     customers: Customers
 
 
-def open_days(shop: Shop, first: date, days: int) -> Iterator[tuple[date, Lines]]:
+@dataclass(frozen=True)
+class Day:
+    """What happened on an open day."""
+
+    date: date
+    lines: Lines
+    """All lines, invoice by invoice in the order of the time of day."""
+    payments: Payments
+    """The payment of each order, in the order of their invoices."""
+    judged: Judged
+    """For each payment what is true of it."""
+    chargebacks: Chargebacks
+    """All that ever come of these payments."""
+
+
+def open_days(shop: Shop, first: date, days: int) -> Iterator[Day]:
     """Trade day by day.
 
     Args:
@@ -54,31 +72,43 @@ def open_days(shop: Shop, first: date, days: int) -> Iterator[tuple[date, Lines]
         days: Number of days from there, open or not.
 
     Yields:
-        Each open day and its lines, invoice by invoice in the order of the time of day.
+        Each open day.
     """
+    seed, customers = shop.seed, shop.customers
     products = len(shop.catalogue.code)
+    is_resale = np.isin(shop.catalogue.group, [place for place, group in enumerate(GROUPS) if group.name in RESALE_GROUPS])
+    episodes = Episodes(seed, shop.orders_per_day, customers)
+    before = NO_PAYMENTS
     due: defaultdict[int, list[Lines]] = defaultdict(list)
-    # The days before the first are traded too, for what is cancelled of them later.
+    # The days before the first are traded too: for what is cancelled of them later, and the payments of the last one.
     traded = [day for day in (first + timedelta(days=n) for n in range(-LONGEST_LAG, days)) if is_open(day)]
     for quarter, days_of_quarter in groupby(traded, quarter_of):
         on_sale = assortment(shop.catalogue, quarter)
         for day in days_of_quarter:
-            sold = sell(shop.seed, day, shop.orders_per_day, shop.customers, on_sale)
-            for cancelled in cancellations(shop.seed, day, sold):
+            in_episodes = episodes.on(day)
+            sold = sell(seed, day, shop.orders_per_day, customers, on_sale, in_episodes=in_episodes)
+            for cancelled in cancellations(seed, day, sold):
                 due[cancelled["day"][0]].append(cancelled)
             cancelled_today = due.pop(day.toordinal(), [])
+            payments = pay(seed, day, sold, in_episodes, customers)
             if day >= first:
-                others = [make(shop.seed, day, sold, products) for make in (on_bills, alone, corrections)]
-                lines = _number(day, np.concatenate([sold, *cancelled_today, *others]))
-                yield day, _soil(shop.seed, day, lines, products)
+                others = [make(seed, day, sold, products) for make in (on_bills, alone, corrections)]
+                lines = _soil(seed, day, _number(day, np.concatenate([sold, *cancelled_today, *others]), payments), products)
+                bill(payments, lines, is_resale)
+                judged = judge(seed, day, before, payments)
+                yield Day(day, lines, payments, judged, chargebacks(seed, day, payments, judged.is_fraud))
+            before = payments
 
 
-def _number(day: date, lines: Lines) -> Lines:
-    """Orders the invoices by time and gives them their final numbers."""
+def _number(day: date, lines: Lines, payments: Payments) -> Lines:
+    """Orders invoices and payments by time and gives them their final numbers."""
     invoices, first, invoice = np.unique(lines["invoice"], return_index=True, return_inverse=True)
     running = np.empty(len(invoices), dtype=np.int64)
     running[np.lexsort((invoices, lines["minute"][first]))] = np.arange(1, len(invoices) + 1)
-    lines["invoice"] = (day - FIRST_DAY).days * INVOICES_A_DAY + running[invoice]
+    running += (day - FIRST_DAY).days * INVOICES_A_DAY
+    payments["invoice"] = running[np.searchsorted(invoices, payments["invoice"])]
+    payments.sort(order="invoice")
+    lines["invoice"] = running[invoice]
     ordered: Lines = lines[np.argsort(lines["invoice"], kind="stable")]
     return ordered
 

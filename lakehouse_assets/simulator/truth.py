@@ -15,6 +15,7 @@ import polars as pl
 from lakehouse_assets.simulator.catalogue import COMPONENTS, Catalogue, successors
 from lakehouse_assets.simulator.demand import GROUPS
 from lakehouse_assets.simulator.lines import BAD, KINDS, NO_CUSTOMER, NO_TEXT, Lines, kind
+from lakehouse_assets.simulator.truth_of_orders import ChargebacksTruth, FraudTruth, PaymentsTruth
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,9 @@ class Truth:
     invoices: InvoicesTruth
     products: ProductsTruth
     customers: CustomersTruth
+    payments: PaymentsTruth
+    chargebacks: ChargebacksTruth
+    fraud: FraudTruth
 
     def write(self, path: Path) -> None:
         """Write it as JSON, whole or not at all."""

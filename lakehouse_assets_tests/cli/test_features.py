@@ -96,7 +96,7 @@ def test_a_set_says_what_its_columns_mean_and_who_uses_it(call):
     assert (shown["reads"], shown["models"], shown["predictions"]) == ([PAYMENTS], [MODEL], [SCORES])
     by_name = {one["name"]: one for one in shown["columns"]}
     assert [name for name, one in by_name.items() if one["is_feature"]] == ["amount_sum_1d"]
-    assert "Sum of amount in the last 1 day." in call("show", CARDS)
+    assert "Sum of amount in the last 1 day, by card." in call("show", CARDS)
     assert json.loads(call("show", LEVELS, "--json"))["columns"][-1]["default"] == 1.0
     assert f"lakehouse run {LEVELS}" in call("show", LEVELS)
 

@@ -26,10 +26,14 @@ def shop(orders_per_day: float, first: date, days: int) -> Shop:
     return Shop(8, orders_per_day, catalogue.build(8), people)
 
 
+def lines_of(its: Shop, first: date, days: int) -> dict[date, Any]:
+    return {day.date: day.lines for day in open_days(its, first, days)}
+
+
 @lru_cache
 def spring() -> dict[date, Any]:
     """Two months of a large shop."""
-    return dict(open_days(shop(150, FIRST, DAYS), FIRST, DAYS))
+    return lines_of(shop(150, FIRST, DAYS), FIRST, DAYS)
 
 
 @lru_cache
@@ -48,14 +52,14 @@ def orders() -> int:
 @lru_cache
 def winter() -> dict[date, Any]:
     first = date(2023, 12, 1)
-    return dict(open_days(shop(4, first, 60), first, 60))
+    return lines_of(shop(4, first, 60), first, 60)
 
 
 @settings(max_examples=10, deadline=None)
 @given(day=st.integers(0, 59), days=st.integers(1, 5))
 def test_a_day_has_the_same_lines_alone_as_within_months(day: int, days: int) -> None:
     first = date(2023, 12, 1) + timedelta(days=day)
-    alone = dict(open_days(shop(4, first, days), first, days))
+    alone = lines_of(shop(4, first, days), first, days)
     assert alone.keys() == {d for d in (first + timedelta(days=n) for n in range(days)) if is_open(d)}
     for traded, its_lines in alone.items():
         if traded in winter():

@@ -21,6 +21,11 @@ LABEL_KNOWN_AT: Final = "label_known_at"
 ACTUAL, FOLD, CANDIDATE, WEIGHT = "actual", "fold", "candidate", "weight"
 """Columns of an evaluation: the outcome, the fold it belongs to, whose prediction it is, and how much the row counts."""
 
+CONTRIBUTIONS: Final = pl.Schema(
+    {"row": pl.Int64(), "rank": pl.Int32(), "input": pl.String(), "value": pl.String(), "contribution": pl.Float64()}
+)
+"""Columns of `Predictor.contributions`."""
+
 MODEL: Final = "model"
 """The candidate that asks for promotion; the other candidates are baselines."""
 
@@ -78,6 +83,54 @@ class Examples(Protocol):
             known_until: Targets are the values as they were known then, and those that were not known yet are left out. None: as now.
         """
         ...
+
+    def joined_to(self, features: str) -> tuple[str, ...]:
+        """The feature sets that are joined to the rows of one, the driving feature set, when these are scored; by their names.
+
+        Raises:
+            DeclarationError: Rows of that table cannot be scored.
+        """
+        ...
+
+    def scored_columns(self, features: str) -> pl.Schema | None:
+        """What `to_score` gives of a driving feature set: columns in their order, with types. None: its rows as they are stored."""
+        ...
+
+    def to_score(self, features: str, rows: pl.LazyFrame, read: Read, versions: Mapping[str, int]) -> pl.LazyFrame:
+        """What the function of a prediction table is given.
+
+        Args:
+            features: The driving feature set.
+            rows: Those of its rows that are to be scored, of one version, with all revisions.
+            read: Gives the tables of `joined_to`.
+            versions: By name, the versions of joined feature sets that are read in place of the newest, because they mean what the champion
+                has learnt. They get no new rows, so rows after their newest one are left out.
+        """
+        ...
+
+    def described(self) -> Mapping[str, str]:
+        """What the inputs mean, by their names; those that nobody described are left out."""
+        ...
+
+
+class ScoredAsStored:
+    """The part of `Examples` that is about scoring, for a model whose function makes its inputs from the rows of one table itself."""
+
+    def joined_to(self, features: str) -> tuple[str, ...]:  # noqa: ARG002
+        """See `Examples.joined_to`."""
+        return ()
+
+    def scored_columns(self, features: str) -> pl.Schema | None:  # noqa: ARG002
+        """See `Examples.scored_columns`."""
+        return None
+
+    def to_score(self, features: str, rows: pl.LazyFrame, read: Read, versions: Mapping[str, int]) -> pl.LazyFrame:  # noqa: ARG002
+        """See `Examples.to_score`."""
+        return rows
+
+    def described(self) -> Mapping[str, str]:
+        """See `Examples.described`."""
+        return {}
 
 
 class Labelled(Protocol):
@@ -152,18 +205,6 @@ class Predictor(ABC):
     def load(cls, folder: Path) -> "Predictor":
         """Read what `save` wrote. Nothing in the folder is executed."""
 
-    def contributions(self, rows: pl.DataFrame, top: int = 3) -> pl.DataFrame | None:  # noqa: ARG002 most have none
-        """What each row's prediction owes to its inputs; None if the model cannot tell.
-
-        Args:
-            rows: As for `predict`.
-            top: Contributions for each row, largest first by size.
-
-        Returns:
-            `row` (position among `rows`), `rank` (from 1), `input`, `value` (as text) and `contribution`.
-        """
-        return None
-
     def compiled(self) -> "Predictor":
         """A predictor that says the same, to the bit, and is fast for the few rows of a request. It cannot be saved."""
         return self
@@ -171,6 +212,21 @@ class Predictor(ABC):
     def importance(self) -> pl.DataFrame | None:
         """`input` and `importance` (a share; they add up to 1), largest first; None if there is none."""
         return None
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:  # noqa: ARG002
+        """What each row's prediction owes to its inputs: the largest contributions, largest first.
+
+        Args:
+            rows: As for `predict`.
+            top: Contributions for each row; those of 0 are left out.
+            raising: Only those that raise the prediction.
+
+        Returns:
+            The columns of `CONTRIBUTIONS`: `row` (position among `rows`), `rank` (from 1), `input`, `value` (as text) and `contribution`,
+            in the unit of a number, in log odds of a probability, before calibration. Of quantiles it is the mean, of classes the most
+            probable one. No rows of a predictor that does not depend on its inputs, or cannot say how.
+        """
+        return pl.DataFrame(schema=CONTRIBUTIONS)
 
     def learning_curve(self) -> pl.DataFrame | None:
         """`round` and one column for each curve; None if there is none. It is not saved."""

@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.base import Declaration, Declaration
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
-from lakehouse_assets.platform.declarations.learning import MODEL, Examples, Labelled, Learner, Metric, Split
+from lakehouse_assets.platform.declarations.learning import MODEL, Examples, Labelled, Learner, Metric, ScoredAsStored, Split
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import feature_versions, merge
@@ -24,6 +24,7 @@ from lakehouse_assets.platform.storage.commit import Commit, Written
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.scopes import Nothing
+from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -134,16 +135,21 @@ def model(
 class Scores(Kind):
     """The champion scores the features, again when the one or the other changes. Scores of earlier champions and features stay.
 
-    Of the feature set it is given the newest version, unless that means something else than the one that it was trained on: then it is
-    given the rows of its own, and none if these are gone, or lack a column that the feature set has now.
+    The other feature sets of the model are joined to the driving one as of the time of each row, with all that is known of that time now.
+    What changes in them scores no row again.
+
+    Of a feature set the newest version is read, unless that means something else than the one that the champion was trained on: then it is
+    the version of its own, and nothing is scored if that is gone, or lacks a column that the feature set has now.
 
     Attributes:
         key: The columns that tell scores apart, the model's version among them.
         row_for_row: Whether each row is scored by itself, so that only new rows have to be while the champion stays.
+        examples: What the model learns from: it knows what is joined.
     """
 
     key: tuple[str, ...]
     row_for_row: bool = False
+    examples: Examples = field(default_factory=ScoredAsStored, repr=False, compare=False)  # type: ignore[assignment]
 
     rewrites = False
 
@@ -188,27 +194,47 @@ class Scores(Kind):
             FEATURE_VERSION: pl.lit(features.after, dtype=pl.Int64),
             SCORED_AT: pl.lit(datetime.now(UTC)).cast(TIMESTAMP),
         }
-        is_new = any(source.moved for source in inputs.others.values())
+        joined = {one: inputs.others[one] for one in self.examples.joined_to(features.table.name)}
+        ledger_moved = any(source.moved for one, source in inputs.others.items() if one not in joined)
+        is_new = ledger_moved or any(map(_began_version, joined.values()))
         rows = features.came() if self.row_for_row and not is_new else features.rows()
-        learnt, newest = champion.features.get(features.table.name), FeatureVersion.of(features.table, features.after)
-        if learnt is None or learnt.means(newest):
-            rows = of_version(rows)
-        elif (number := learnt.number_in(features.table, features.after)) is not None:
-            rows = of_version(rows, number)
-        else:
+        readable, number = _version_for(champion, features)
+        versions = {one: _version_for(champion, source) for one, source in joined.items()}
+        if not readable or not all(found for found, _ in versions.values()):
             return Plan(None, Nothing())
+        rows = of_version(rows, number)
         if rows.head(1).collect().is_empty():  # nothing is new of that version
             return Plan(None, Nothing())
-        return Plan({CHAMPION: champion, name: rows, **inputs.whole_dimensions()}, None, columns=stamps)
+        own = {one: number for one, (_, number) in versions.items() if number is not None}
+        scored = self.examples.to_score(features.table.name, rows, lambda one: joined[one].rows(), own)
+        if not scored.head(1).collect().height:
+            return Plan(None, Nothing())
+        return Plan({CHAMPION: champion, name: scored, **inputs.whole_dimensions()}, None, columns=stamps)
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
         return merge.merge(table, result.rows, self.key, commit, ignore=(FEATURE_VERSION, SCORED_AT))
 
 
+def _version_for(champion: Any, source: Source) -> tuple[bool, int | None]:
+    """Whether a feature set has rows that mean what the champion has learnt, and of which version these are; None: of the newest."""
+    learnt, newest = champion.features.get(source.table.name), FeatureVersion.of(source.table, source.after)
+    if learnt is None or learnt.means(newest):
+        return True, None
+    number = learnt.number_in(source.table, source.after)
+    return number is not None, number
+
+
+def _began_version(source: Source) -> bool:
+    """Whether a feature set has another version than when it was read last, so that rows that were left out may be scored now."""
+    if source.before is None:
+        return True
+    return source.moved and FeatureVersion.of(source.table, source.before) != FeatureVersion.of(source.table, source.after)
+
+
 @dataclass(frozen=True)
 class Predictions(TableDeclaration):
-    """A table of predictions. Its model's ledger is a source, so a new champion is noticed.
+    """A table of predictions. Its model's ledger is a source, so a new champion is noticed; so are the feature sets that are joined.
 
     Attributes:
         model: The model whose champion scores.
@@ -223,7 +249,20 @@ class Predictions(TableDeclaration):
 
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""
-        return (*super().sources(), self.model.name)
+        return tuple(dict.fromkeys([*super().sources(), self.model.name, *self.model.examples.joined_to(self.features)]))
+
+    @property
+    def features(self) -> str:
+        """The driving feature set: its rows are scored."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def scored_columns(self) -> pl.Schema | None:
+        """The columns that the function is given, in their order, with types; None: the rows of the feature set as they are stored.
+
+        Whoever has rows of these columns from elsewhere, as from a request, calls the declaration with `champion` and them.
+        """
+        return self.model.examples.scored_columns(self.features)
 
     @property
     def scored_by(self) -> str:
@@ -253,13 +292,18 @@ def predictions(
 ) -> Callable[[Callable[..., pl.LazyFrame]], Predictions]:
     """Declare a prediction table by the pure function that scores: it is given `champion` (its `model`, `name`, `version`) and `features`.
 
+    A model that learns labels from several feature sets scores the rows of one, the driving feature set. The others are joined to each row
+    as of its event time, with time to live, defaults and prefixes as in training, and with all that is known of that time now: the function
+    is given entity, event time and the columns of all sets. The entities of the others are columns of the driving set, or of a set before.
+    What becomes known later does not score a row again; a full refresh does.
+
     The platform adds `model_name`, `model_version`, `feature_version` and `scored_at`, which the contract has to name.
 
     Args:
         name: `product.predictions.name`.
         contract: Columns, types, rules.
         model: Whose champion scores.
-        features: The feature set.
+        features: The feature set whose rows are scored.
         key: The columns that tell scores apart; `model_version` is one of them.
         row_for_row: Each row is scored by itself, so only new rows are while the champion stays. False: the function is given all.
         partition_by: As for `table`.
@@ -276,7 +320,7 @@ def predictions(
             text_of(function),
             owner_of(name, owner),
             contract,
-            Scores(key, row_for_row),
+            Scores(key, row_for_row, model.examples),
             {"features": features},
             MappingProxyType({}),
             function,

@@ -6,6 +6,7 @@ What was known of an entity when its prediction is made comes from feature sets:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -35,6 +36,9 @@ class Labels:
         settled: Instead of it, how long after `at` the target is known. A row counts once the table has newer ones by so much: no clock is
             read, so that equal tables give equal labels. A row with a wrong time in the future therefore makes the others count too early:
             let the contract of the table hold it back, as by `future_within=timedelta(days=1)`.
+        otherwise: With `known_at` and `settled`: the target of rows that have none when they are settled, as an order without a charge back
+            by then is honest. No row counts earlier, else the newest ones would all be those that are known soon. A target that comes
+            later is a revision: it counts from `known_at` on, and before that the row counted as `otherwise`.
         slices: Columns, of the table or of a feature set, by whose values scores are told apart.
 
     Raises:
@@ -48,15 +52,22 @@ class Labels:
     known_at: str | None = None
     settled: timedelta | None = None
     slices: tuple[str, ...] = ()
+    otherwise: Any = None
 
     def __post_init__(self) -> None:
         where = f"Labels({self.table})"
         if not self.entity:
             raise DeclarationError(f'{where}: entity has to be a tuple of columns, as in entity=("invoice",)')
         require_once(where, "entity with at and target", (*self.entity, self.at, self.target))
-        if (self.known_at is None) == (self.settled is None):
+        if self.otherwise is not None and (self.known_at is None or self.settled is None):
             raise DeclarationError(
-                f"{where}: say when the target is known, by known_at= (a column) or settled= (a timedelta after {self.at}), and not by both"
+                f"{where}: otherwise={self.otherwise!r} is the target of rows that have none when they are settled: say when one became "
+                "known by known_at= (a column), and how long it may take by settled=, as timedelta(days=70)"
+            )
+        if self.otherwise is None and (self.known_at is None) == (self.settled is None):
+            raise DeclarationError(
+                f"{where}: say when the target is known, by known_at= (a column) or settled= (a timedelta after {self.at}), and not by "
+                "both unless otherwise= says what a row is that has no target by then"
             )
         if self.settled is not None and self.settled < timedelta(0):
             raise DeclarationError(
@@ -90,11 +101,14 @@ class Labels:
         missing = [name for name in (*wanted, *([self.known_at] if self.known_at else [])) if name not in schema]
         if missing:
             raise TrainingSetError(f"{self.table} has no column {', '.join(missing)}: it has {', '.join(schema)}")
-        known = self._known_at(schema)
+        known = self._moment(self.known_at or self.at, schema)
+        known = known if self.settled is None or self.otherwise is not None else known + self.settled
         gone = pl.col(IS_RETRACTED).fill_null(value=False) if IS_RETRACTED in schema else pl.lit(value=False)
         taken = table.select(*wanted, known.alias(LABEL_KNOWN_AT), gone.alias("__gone"))
         if schema[self.target].is_float():
             taken = taken.with_columns(pl.col(self.target).fill_nan(None))
+        if self.otherwise is not None:
+            return self._with_otherwise(taken, known_until)
         taken = taken.filter(pl.col(self.target).is_not_null() | pl.col(LABEL_KNOWN_AT).is_not_null())  # the rest is not settled yet
         if known_until is not None:
             taken = taken.filter(pl.col(LABEL_KNOWN_AT) <= (known_until if known_until.tzinfo else known_until.replace(tzinfo=UTC)))
@@ -116,20 +130,50 @@ class Labels:
             found = found.filter(pl.col(LABEL_KNOWN_AT) <= pl.col(LABEL_KNOWN_AT).max() - self.settled)
         return found.filter(~pl.col("__gone") & pl.col(self.target).is_not_null()).drop("__gone").sort(self.at, *self.entity)
 
-    def _known_at(self, schema: pl.Schema) -> pl.Expr:
-        column = self.known_at or self.at
+    def _with_otherwise(self, taken: pl.LazyFrame, known_until: datetime | None) -> pl.DataFrame:
+        """The rows that are settled. A target that was not known yet is as if it were not there."""
+        found = taken.collect(engine="streaming")
+        key, known, target = [*self.entity, self.at], pl.col(LABEL_KNOWN_AT), pl.col(self.target)
+        self._check_nulls(found, key, found.filter(target.is_not_null()))
+        until = known_until if known_until is None or known_until.tzinfo else known_until.replace(tzinfo=UTC)
+        if until is not None:
+            later = (known > until).fill_null(value=False)
+            hidden = {name: pl.when(~later).then(name) for name in (self.target, LABEL_KNOWN_AT)}
+            found = found.with_columns(**hidden, __gone=pl.col("__gone") & ~later)
+        others = sorted(set(found.columns) - set(key) - {LABEL_KNOWN_AT})
+        newest = found.sort(LABEL_KNOWN_AT, *others, nulls_last=False).unique(key, keep="last", maintain_order=True)
+        settled = self._moment(self.at, found.schema) + self.settled
+        # No clock is read: the newest row says until when a target can have become known.
+        over = settled <= (settled.max() - self.settled if until is None else until)
+        filled = target.fill_null(pl.lit(self._otherwise(found.schema[self.target]), found.schema[self.target]))
+        counted = newest.with_columns(filled, pl.max_horizontal(known, settled).alias(LABEL_KNOWN_AT), __over=over)
+        return counted.filter("__over", ~pl.col("__gone")).drop("__over", "__gone").sort(self.at, *self.entity)
+
+    def _otherwise(self, dtype: pl.DataType) -> Any:
+        try:
+            value = pl.Series([self.otherwise], strict=True).cast(dtype, strict=True).item()
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            value = None
+        if value != self.otherwise or isinstance(self.otherwise, bool) != (dtype == pl.Boolean()):
+            raise TrainingSetError(
+                f"{self.table}: otherwise={self.otherwise!r} is no {dtype}, which {self.target} is: give one of its type"
+            )
+        return value
+
+    def _moment(self, column: str, schema: pl.Schema) -> pl.Expr:
+        """The values of a column as moments (UTC)."""
         dtype = schema[column]
         if dtype == pl.Date:  # its end counts
-            known = (pl.col(column).cast(pl.Datetime("us")) + pl.duration(days=1)).dt.replace_time_zone("UTC")
-        elif isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
-            known = pl.col(column).cast(_UTC)
-        else:
-            raise TrainingSetError(f"{self.table}: {column} has to be a date or a time with a time zone, and is {dtype}")
-        return known if self.settled is None else known + self.settled
+            return (pl.col(column).cast(pl.Datetime("us")) + pl.duration(days=1)).dt.replace_time_zone("UTC")
+        if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+            return pl.col(column).cast(_UTC)
+        raise TrainingSetError(f"{self.table}: {column} has to be a date or a time with a time zone, and is {dtype}")
 
-    def _check_nulls(self, found: pl.DataFrame, key: list[str]) -> None:
+    def _check_nulls(self, found: pl.DataFrame, key: list[str], with_target: pl.DataFrame | None = None) -> None:
+        """See that rows have a key, and those `with_target` (all by default) a time at which it was known."""
         for name in (*key, LABEL_KNOWN_AT):
-            if nulls := found[name].null_count():
+            rows = found if with_target is None or name != LABEL_KNOWN_AT else with_target
+            if nulls := rows[name].null_count():
                 column = (self.known_at or self.at) if name == LABEL_KNOWN_AT else name
                 raise TrainingSetError(
                     f"{self.table}: {counted(nulls, 'row')} without {column}: a label has an entity, a time and when it was known. "

@@ -88,6 +88,7 @@ def join_as_of(
     at: str,
     name: str = "labels",
     rows_at_once: int | None = None,
+    when_known: bool = True,
 ) -> Joined:
     """Give each label of every feature set the newest row that had happened and was known at the label's time.
 
@@ -105,6 +106,8 @@ def join_as_of(
         name: Of the labels' table, for messages.
         rows_at_once: The most feature rows to hold in memory; None: six million, or all of up to twelve with few columns. The join is done
             part by part of the entities if there are more, and each part reads the feature set again.
+        when_known: False: `known_at` is not limited by `at`: events up to it, with their values as they are known now. To score, never to
+            learn.
 
     Returns:
         The labels in the order in which they came, with one column for each value.
@@ -119,7 +122,7 @@ def join_as_of(
         schema = feature.rows.collect_schema()
         values = feature.values(schema)
         _check(feature, schema, rows, values, name)
-        taken = _Search(feature, schema, (*values, *_stamps(feature, schema)), moments).rows_of(rows, rows_at_once)
+        taken = _Search(feature, schema, (*values, *_stamps(feature, schema)), moments, when_known).rows_of(rows, rows_at_once)
         found[feature.name] = taken.select(
             pl.col(feature.event_time).alias("event_time"),
             KNOWN_AT,
@@ -282,7 +285,7 @@ class _Search:
         parts, places, placed = [pl.DataFrame(schema={name: self.schema[name] for name in self.columns})], np.full(len(until), NONE), 0
         if len(asked):
             who, when, oldest = entity.gather(asked).to_numpy(), until.gather(asked).to_numpy(), self._oldest(asked)
-            rows = self._candidates(keys.schema, int(when.max()))
+            rows = self._candidates(keys.schema, int(when.max()), None if oldest is None else int(oldest.min()))
             fits = not on or self.feature.rows.select(pl.len()).collect(engine="streaming").item() <= whole
             for first, last in [(0, max(entities.height, 1))] if fits else _ranges(rows, entities, on, rows_at_once):
                 mine = np.flatnonzero((who >= first) & (who < last))
@@ -299,10 +302,14 @@ class _Search:
         ttl = self.feature.ttl
         return None if ttl is None else self.moments.ages_from.gather(asked).to_numpy() - ttl // timedelta(microseconds=1)
 
-    def _candidates(self, types: pl.Schema, until: int) -> pl.LazyFrame:
+    def _candidates(self, types: pl.Schema, until: int, oldest: int | None) -> pl.LazyFrame:
         """The rows that some label could take, as far as a table tells them by its statistics."""
         event, last = self.feature.event_time, pl.lit(until, dtype=_MOMENT)
-        rows = self.feature.rows.filter(pl.col(event) <= (last.dt.date() if self.schema[event] == pl.Date else last))
+        of_dates = self.schema[event] == pl.Date
+        rows = self.feature.rows.filter(pl.col(event) <= (last.dt.date() if of_dates else last))
+        if oldest is not None:
+            first = pl.lit(oldest - 1, dtype=_MOMENT)  # an event in nanoseconds is rounded up
+            rows = rows.filter(pl.col(event) >= (first.dt.date() if of_dates else first))
         rows = rows.filter(pl.col(KNOWN_AT) <= last if self.when_known else pl.col(KNOWN_AT).is_not_null())
         return rows.with_columns(pl.col(name).cast(dtype) for name, dtype in types.items() if self.schema[name] != dtype)
 

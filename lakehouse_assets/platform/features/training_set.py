@@ -19,7 +19,10 @@ from lakehouse_assets.platform.features.content_digest import content_digest
 from lakehouse_assets.platform.features.labels import Labels, TrainingSetError
 from lakehouse_assets.platform.features.manifest import JoinedFeatures, Manifest, PinnedTables
 from lakehouse_assets.platform.features.point_in_time import FeatureRows, Joined, join_as_of
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT, KNOWN_AT_ASSUMED, VERSION, of_version
+from lakehouse_assets.platform.quality.contract import columns_of, schema_of
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, KNOWN_AT_ASSUMED, VERSION, as_known, of_version
+from lakehouse_assets.platform.storage.scopes import Keys
+from lakehouse_assets.platform.storage.types import stored_schema
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -115,7 +118,10 @@ class LabelledExamples:
             TrainingSetError: The labels have rows without entity or time, or several for one.
             JoinError: Labels and features cannot be joined.
         """
-        if known_until is None or self._joined is None or not self.targets_are_final:
+        if known_until is not None and self._joined is not None and not self.targets_are_final:
+            found = self._with_targets_of(read, known_until)
+            return (self.chosen(self.join(read, known_until).rows) if found is None else found).lazy()
+        if known_until is None or self._joined is None:
             return self.chosen(self.joined(read, known_until).rows).lazy()
         until = known_until if known_until.tzinfo else known_until.replace(tzinfo=UTC)
         rows = self.chosen(self.joined(read).rows)
@@ -140,12 +146,90 @@ class LabelledExamples:
 
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """The labels with all columns that are known of them, and which row of each feature set that is from."""
-        given = {column for feature in self.features for column in self.columns_of(feature)}
-        also = dict.fromkeys([*(name for feature in self.features for name in feature.entity), *self.slices])
-        labels = self.labels.rows(read(self.labels.table), [name for name in also if name not in given], known_until)
+        labels = self._targets(read, known_until)
         joined = join_as_of(labels, [self.feature_rows(feature, read) for feature in self.features], at=self.at, name=self.labels.table)
         self._check_law_5(joined)
         return joined
+
+    def _targets(self, read: Read, known_until: datetime | None) -> pl.DataFrame:
+        """The labels, with the entities and slices that no feature set has."""
+        given = {column for feature in self.features for column in self.columns_of(feature)}
+        also = dict.fromkeys([*(name for feature in self.features for name in feature.entity), *self.slices])
+        return self.labels.rows(read(self.labels.table), [name for name in also if name not in given], known_until)
+
+    def _with_targets_of(self, read: Read, known_until: datetime) -> pl.DataFrame | None:
+        """The rows with targets as they were known at a moment; values of feature sets are those of the rows that are joined already.
+
+        None if a label that was known then is none of these, as one that was taken back since.
+        """
+        labels, joined = self._targets(read, known_until), self.joined(read).rows
+        on = [name for name in labels.columns if name not in {self.target, LABEL_KNOWN_AT, *self.slices}]
+        values = [name for name in joined.columns if name not in labels.columns]
+        if labels.join(joined, on=on, how="anti", nulls_equal=True).height:
+            return None
+        return self.chosen(labels.join(joined.select(*on, *values), on=on, how="left", nulls_equal=True, maintain_order="left"))
+
+    def joined_to(self, features: str) -> tuple[str, ...]:
+        """See `Examples.joined_to`."""
+        driving = self._driving(features)
+        others = [feature for feature in self.features if feature is not driving]
+        known = {*driving.entity, driving.event_time, *self.columns_of(driving)}
+        for feature in others:
+            if missing := [name for name in feature.entity if name not in known]:
+                raise DeclarationError(
+                    f"rows of {features} are scored, and {missing[0]!r}, by which {feature.name} is looked up, is no column of it: add it "
+                    f"to its contract, or put a feature set that has it before {feature.name}.{nearest(missing[0], known)}"
+                )
+            known |= {*self.columns_of(feature)}
+        return tuple(feature.name for feature in others)
+
+    def scored_columns(self, features: str) -> pl.Schema:
+        """See `Examples.scored_columns`: entity and event time of the driving set, its columns, those of the others, with prefixes."""
+        driving = self._driving(features)
+        own = stored_schema(schema_of(driving.contract))
+        columns = {name: own[name] for name in (*driving.entity, driving.event_time)}
+        for feature in self._in_order(features):
+            types = stored_schema(schema_of(feature.contract))
+            columns |= {self.prefixes.get(feature.name, "") + name: types[name] for name in feature.columns}
+        return pl.Schema(columns)
+
+    def to_score(self, features: str, rows: pl.LazyFrame, read: Read, versions: Mapping[str, int]) -> pl.LazyFrame:
+        """See `Examples.to_score`: of each entity and event time the values as they are known now, without what was retracted."""
+        driving, others = self._driving(features), self._in_order(features)[1:]
+        key, prefix = (*driving.entity, driving.event_time), self.prefixes.get(features, "")
+        known = as_known(rows, key).select(*key, *(pl.col(name).alias(prefix + name) for name in driving.columns))
+        found, of_versions = known.collect(engine="streaming"), replace(self, versions=versions)
+        for feature in others:
+            if feature.name in versions:
+                found = found.filter(_is_until(of_versions.feature_rows(feature, read), driving.event_time, found.schema))
+            side = of_versions.feature_rows(feature, read)
+            asked = replace(side, rows=_of_entities(side, found))
+            found = join_as_of(found, [asked], at=driving.event_time, name=features, when_known=False).rows
+        return found.select(list(self.scored_columns(features))).lazy()
+
+    def described(self) -> Mapping[str, str]:
+        """See `Examples.described`: by the descriptions in the contracts of the feature sets."""
+        found = {
+            self.prefixes.get(feature.name, "") + column.name: column.description
+            for feature in self.features
+            for column in columns_of(feature.contract)
+            if column.description
+        }
+        return {name: found[name] for name in self.inputs if name in found}
+
+    def _driving(self, features: str) -> FeatureSet:
+        names = [feature.name for feature in self.features]
+        if features not in names:
+            raise DeclarationError(
+                f"{features} is none of the feature sets that the model of {self.labels.table} learns from: name one of "
+                f"{', '.join(names)}.{nearest(features, names)}"
+            )
+        return self.features[names.index(features)]
+
+    def _in_order(self, features: str) -> list[FeatureSet]:
+        """The driving feature set, then the others as they are joined."""
+        driving = self._driving(features)
+        return [driving, *(feature for feature in self.features if feature is not driving)]
 
     def feature_rows(self, feature: FeatureSet, read: Read) -> FeatureRows:
         """One feature set as a side of the join."""
@@ -187,6 +271,21 @@ class LabelledExamples:
     def chosen(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Of what was joined the columns of a training set."""
         return rows.select(list(dict.fromkeys([*self.key, self.at, *self.inputs, *self.slices, self.target, LABEL_KNOWN_AT])))
+
+
+def _is_until(side: FeatureRows, at: str, schema: pl.Schema) -> pl.Expr:
+    """Whether a row is not after the newest one of a feature set that gets no new rows."""
+    newest = side.rows.select(pl.col(side.event_time).max()).collect(engine="streaming").to_series()
+    time = pl.Date() if pl.Date in {newest.dtype, schema[at]} else newest.dtype
+    return pl.col(at).cast(time) <= pl.lit(newest.cast(time).item(), time)
+
+
+def _of_entities(side: FeatureRows, rows: pl.DataFrame) -> pl.LazyFrame:
+    """Of a feature set the rows of the entities that some rows name, so that few rows read little."""
+    types = side.rows.collect_schema()
+    if not side.entity or any(types.get(name) != rows.schema[name] for name in side.entity):
+        return side.rows
+    return Keys(rows.select(side.entity).drop_nulls().unique()).filter(side.rows)
 
 
 @singledispatch
@@ -259,6 +358,7 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
             "at": labels.at,
             "target": labels.target,
             "known_at": labels.known_at,
+            "otherwise": labels.otherwise,
             "settled_seconds": None if labels.settled is None else labels.settled.total_seconds(),
         },
         known_until=None if known_until is None else known_until.astimezone(UTC).isoformat(),

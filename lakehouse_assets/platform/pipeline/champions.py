@@ -24,12 +24,14 @@ class Scorer:
         version: Of the champion.
         folder: Gives the folder that the predictor was saved in.
         features: The versions of the feature sets that it was trained on, by name.
+        described: What its inputs mean, by their names: see `Examples.described`.
     """
 
     name: str
     version: int
     folder: Callable[[], Path]
     features: Mapping[str, FeatureVersion] = field(default_factory=dict)
+    described: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Predictor:
@@ -47,17 +49,18 @@ class Scorer:
             ) from error
 
 
-def scorer_of(registry: Registry, model_name: str, number: int) -> Scorer:
+def scorer_of(registry: Registry, model: ModelDeclaration, number: int) -> Scorer:
     """A version of a model, whether it is champion or not.
 
     Raises:
         NoSuchModelVersion: MLflow does not have it.
     """
-    return _scorer(registry, registry.version(model_name, number))
+    return _scorer(registry, registry.version(model.name, number), model)
 
 
-def _scorer(registry: Registry, version: ModelVersion) -> Scorer:
-    return Scorer(version.model_name, version.version, partial(registry.model_folder, version), version.features)
+def _scorer(registry: Registry, version: ModelVersion, model: ModelDeclaration) -> Scorer:
+    folder = partial(registry.model_folder, version)
+    return Scorer(version.model_name, version.version, folder, version.features, model.examples.described())
 
 
 def sync_aliases(lakehouse: Lakehouse, asset: ModelDeclaration, registry: Callable[[], Registry], run_id: str) -> ModelDecisions | None:
@@ -102,6 +105,6 @@ def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: 
         version = None if decisions is None else decisions.champion()
         if decisions is None or version is None:
             return None
-        return _scorer(decisions.registry, version)
+        return _scorer(decisions.registry, version, model)
 
     return champion

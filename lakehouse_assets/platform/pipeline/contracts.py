@@ -234,7 +234,7 @@ def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) ->
     if HAS_CHAMPION in wanted:
         ledger = lakehouse.table(declaration.scored_by)
         found[HAS_CHAMPION] = has_champion(declaration.scored_by, ledger)
-        found[CHAMPIONS_FEATURES] = features_of_champion(ledger, [lakehouse.table(name) for name in declaration.inputs.values()])
+        found[CHAMPIONS_FEATURES] = features_of_champion(ledger, [lakehouse.table(name) for name in declaration.sources()])
     return found
 
 

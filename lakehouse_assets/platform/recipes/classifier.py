@@ -37,7 +37,7 @@ from lakehouse_assets.platform.recipes.classifier_contracts import (
     predictions_contract,
 )
 from lakehouse_assets.platform.recipes.row_examples import RowExamples
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT
 
 _NAME = re.compile(r"([a-z][a-z0-9_]*)(?:\.([a-z][a-z0-9_]*))?")
 _CLASS = re.compile(r"[\w.-]+")
@@ -172,7 +172,7 @@ def classifier(
     )
 
     def predict(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
-        return what.scores(champion.model, as_known(features, what.key).collect(engine="streaming"), costs or _SIMPLE).lazy()
+        return what.scores(champion.model, features.collect(engine="streaming"), costs or _SIMPLE).lazy()
 
     predict.__doc__ = f"Probability of {each}."
     predicted = predictions(

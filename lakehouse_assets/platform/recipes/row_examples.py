@@ -62,6 +62,10 @@ class RowExamples(LabelledExamples):
         """See `LabelledExamples.targets_are_final`: which rows are settled depends on all that are known."""
         return False
 
+    def _with_targets_of(self, read: Read, known_until: datetime) -> pl.DataFrame | None:  # noqa: ARG002
+        """See `LabelledExamples`: which rows there are depends on what was known."""
+        return None
+
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """See `LabelledExamples.join`."""
         key = [*self.labels.entity, self.labels.at]

@@ -122,7 +122,10 @@ def _contract(what: Windows, types: Mapping[str, type]) -> type[Contract]:
     for name, (value, statistic, window) in what.columns().items():
         dtype, nullable = type_of(statistic, types.get(value, float))
         text = "Number of events" if value == EVERY_EVENT else _WORDS[statistic].format(value=value).capitalize()
-        columns[name] = (dtype, column(nullable=nullable, description=f"{text} in the last {said(window)}."))
+        columns[name] = (
+            dtype,
+            column(nullable=nullable, description=f"{text} in the last {said(window)}, by {' and '.join(what.entity)}."),
+        )
     annotations = {name: annotation for name, (annotation, _) in columns.items()}
     content = {"__annotations__": annotations, "__doc__": "Statistics over windows of time.", "__module__": __name__}
     fields = {name: field for name, (_, field) in columns.items()}

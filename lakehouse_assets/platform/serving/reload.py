@@ -140,7 +140,7 @@ class Reloader:
             served.why.pop(variant, None)
             return old
         try:
-            scorer = scorer_of(self._registry(), served.endpoint.model.name, number)
+            scorer = scorer_of(self._registry(), served.endpoint.model, number)
             loaded = load(served.endpoint, served.roles, scorer, lakehouse, lambda versions: self._assembler(served, versions))
         except (NotTaken, LookupError) as error:
             self._keep(served, variant, str(error))

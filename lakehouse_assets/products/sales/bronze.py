@@ -35,3 +35,20 @@ customers = feed(
     ),
     "Change events of the customer register; at times out of order or twice.",
 )
+
+payments = feed(
+    "sales.bronze.payments",
+    Feed(
+        "payments",
+        headers=(("invoice", "paid_at", "method", "device", "ip_country", "billing_country", "amount"),),
+        optional=("card", "customer"),
+        personal=("card", "device"),
+    ),
+    "One payment an order, as the payment system saw it.",
+)
+
+chargebacks = feed(
+    "sales.bronze.chargebacks",
+    Feed("chargebacks", headers=(("invoice", "reported_at", "reason"),)),
+    "Payments that the bank took back, five days to ten weeks after them.",
+)

@@ -14,6 +14,8 @@ from lakehouse_assets.products.sales.revenue import LINE_TYPES
 _PENNY = 0.01
 # What is computed from lines sums them up in ten-thousandths of a pound, as whole numbers.
 _MOST_OF_A_LINE = 100_000_000
+PAYMENT_METHODS = ("card", "wallet", "transfer")
+CHARGEBACK_REASONS = ("fraud", "not received", "duplicate")
 COMPONENTS = ("base", "add-on", "carriage", "discount", "fee", "adjustment", "sample", "gift voucher", "test", "other")
 
 
@@ -75,6 +77,32 @@ class Customer(Contract):
     email: str = column(nullable=True, personal=True, str_matches=r"^[^@\s]+@[^@\s]+$", description="Address for mail.")
     country: str = column(nullable=True, description="Country of residence.")
     segment: str = column(nullable=True, description="Segment that sales put the customer into.")
+
+
+class Payment(Contract):
+    """How an order was paid, one row an order."""
+
+    invoice: str = column(key=True, str_matches=r"^\d{6,}$", description="Number of the order's invoice.")
+    paid_at: Timestamp = column(ge=datetime(2000, 1, 1, tzinfo=UTC), description="When it was paid.")
+    method: str = column(isin=PAYMENT_METHODS, description="How it was paid.")
+    card: str = column(nullable=True, personal=True, description="Fingerprint of the card, of a wallet too; missing for a transfer.")
+    device: str = column(personal=True, description="Fingerprint of the device on which it was paid.")
+    ip_country: str = column(description="Country of the device's address on the network.")
+    billing_country: str = column(description="Country of the billing address.")
+    amount: float = column(ge=0, lt=_MOST_OF_A_LINE, description="What was paid, in pounds: the sum of the invoice's lines.")
+    customer_id: str = column(nullable=True, str_matches=r"^\d+$", description="Customer; missing if the order was placed without account.")
+
+    card_fits_method = rule(
+        "a card or wallet has a card, a transfer has none", (pl.col("method") == "transfer") == pl.col("card").is_null()
+    )
+
+
+class Chargeback(Contract):
+    """A payment that the bank took back, one row an order."""
+
+    invoice: str = column(key=True, str_matches=r"^\d{6,}$", description="Number of the order's invoice.")
+    reported_at: Timestamp = column(ge=datetime(2000, 1, 1, tzinfo=UTC), description="When the bank reported it.")
+    reason: str = column(isin=CHARGEBACK_REASONS, description="Why; only fraud means that somebody else paid.")
 
 
 class ProductGroup(Contract):

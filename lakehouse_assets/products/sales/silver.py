@@ -1,10 +1,10 @@
-"""One meaning for each row: invoice lines under one header and with a type, and the histories of products and customers."""
+"""One meaning for each row: invoice lines under one header and with a type, histories of products and customers, payments."""
 
 import polars as pl
 
 from lakehouse_assets import SCD2, Full, Upsert, choice, code, conform, number, table, text, timestamp, whole_number, with_line_id
 from lakehouse_assets.products.sales import revenue
-from lakehouse_assets.products.sales.contracts import Customer, InvoiceLine, Product, ProductGroup
+from lakehouse_assets.products.sales.contracts import Chargeback, Customer, InvoiceLine, Payment, Product, ProductGroup
 
 # What an invoice line says. There is no line number in the source: this is its identity.
 _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "customer_id", "country", "invoiced_at")
@@ -12,6 +12,7 @@ _CONTENT = ("invoice", "stock_code", "description", "quantity", "unit_price", "c
 # A day in seconds, times so many, still fits a whole number.
 _MOST_FILES = 1_000_000
 # Editions of these files differ in which of day and month comes first; the rows of a file say it.
+_MOMENT_FORMATS = ("%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")
 _TILL_FORMATS = ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M")
 
 
@@ -86,12 +87,50 @@ def customers(events: pl.LazyFrame) -> pl.LazyFrame:
         events,
         customer_id=code("customer"),
         sequence=whole_number("sequence"),
-        valid_from=timestamp("changed_at", formats=("%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f%:z")),
+        valid_from=timestamp("changed_at", formats=_MOMENT_FORMATS),
         is_deleted=choice("op", options={"upsert": False, "delete": True}),
         name=text("name"),
         email=text("email"),
         country=text("country"),
         segment=text("segment"),
+    )
+
+
+@table(
+    "sales.silver.payments",
+    contract=Payment,
+    kind=Upsert(key=("invoice",)),
+    inputs={"rows": "sales.bronze.payments"},
+)
+def payments(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """How each order was paid; a payment that is sent again replaces the one before."""
+    return conform(
+        rows,
+        invoice=text("invoice"),
+        paid_at=timestamp("paid_at", formats=_MOMENT_FORMATS),
+        method=text("method"),
+        card=text("card"),
+        device=text("device"),
+        ip_country=text("ip_country"),
+        billing_country=text("billing_country"),
+        amount=number("amount"),
+        customer_id=code("customer"),
+    )
+
+
+@table(
+    "sales.silver.chargebacks",
+    contract=Chargeback,
+    kind=Upsert(key=("invoice",)),
+    inputs={"rows": "sales.bronze.chargebacks"},
+)
+def chargebacks(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Payments that the bank took back, and why; also those of orders that are not here."""
+    return conform(
+        rows,
+        invoice=text("invoice"),
+        reported_at=timestamp("reported_at", formats=_MOMENT_FORMATS),
+        reason=text("reason"),
     )
 
 

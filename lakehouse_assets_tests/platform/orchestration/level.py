@@ -23,7 +23,7 @@ import polars as pl
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.gates import Gate
-from lakehouse_assets.platform.declarations.learning import NotEnoughData, Predictor, Read, TrainingRows
+from lakehouse_assets.platform.declarations.learning import NotEnoughData, Predictor, Read, ScoredAsStored, TrainingRows
 from lakehouse_assets.platform.declarations.models import model, predictions
 from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.modelling.metrics import MeanAbsoluteError
@@ -111,7 +111,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Days:
+class Days(ScoredAsStored):
     """Each day of an origin is an example, whose forecasts stand beside it."""
 
     source: str = FEATURES

@@ -35,7 +35,6 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration, Pred
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
 from lakehouse_assets.platform.pipeline.runner import Runner
-from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.settings import Settings
 
 VISITS, DAILY, HABITS, RETURNS = "park.bronze.visits", "park.gold.daily", "park.features.habits", "park.silver.returns"
@@ -126,7 +125,7 @@ def chances(trained: ModelDeclaration, *, row_for_row: bool = False) -> Predicti
     """What its champion predicts."""
 
     def predict(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
-        rows = as_known(features, KEY).sort(KEY).collect()
+        rows = features.sort(KEY).collect()
         return rows.select(*KEY, "rides").hstack(champion.model.predict(rows).select("probability")).lazy()
 
     predict.__doc__ = "How likely a guest comes again."

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read, TrainingRows
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read, ScoredAsStored, TrainingRows
 from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, forecast_rows
 from lakehouse_assets.platform.modelling.forecasting.known_days import as_known_now, at_each_origin
 from lakehouse_assets.platform.modelling.forecasting.series import DAY, VALUE, Series
@@ -16,7 +16,7 @@ from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known
 
 
 @dataclass(frozen=True)
-class SeriesExamples:
+class SeriesExamples(ScoredAsStored):
     """The examples of daily series. See `declarations.learning.Examples`.
 
     Attributes:

@@ -14,6 +14,7 @@ import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import NotEnoughData, Predictor, TrainingRows
+from lakehouse_assets.platform.modelling.contributions import largest
 from lakehouse_assets.platform.modelling.learners.prepared import Prepared, prepare, write_json
 from lakehouse_assets.platform.modelling.targets import KINDS, PREDICTION, Kind, Target, Task
 
@@ -147,6 +148,11 @@ class ColumnPredictor(Predictor):
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Predictor.predict`."""
         return rows.select(pl.col(self.name).cast(pl.Float64).fill_nan(None).fill_null(self.default).alias(self.output))
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`: how far the column is from what stands for a missing one."""
+        found = self.predict(rows)[self.output].to_numpy() - self.default
+        return largest(rows, self.inputs, found[:, None], top, raising=raising)
 
     def save(self, folder: Path) -> None:
         """See `Predictor.save`."""

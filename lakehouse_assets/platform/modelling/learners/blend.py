@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import Learner, Predictor, TrainingRows
+from lakehouse_assets.platform.modelling.contributions import largest
 from lakehouse_assets.platform.modelling.learners.prepared import write_json
 from lakehouse_assets.platform.modelling.predictors import load_predictor, packages_of, save_predictor
 
@@ -68,6 +69,15 @@ class Blended(Predictor):
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Predictor.predict`."""
         return mean_of([member.predict(rows) for member in self.members.values()], self.weights)
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`: the weighted mean over the members."""
+        found, column = np.zeros((len(rows), len(self.inputs))), {name: number for number, name in enumerate(self.inputs)}
+        for member, weight in zip(self.members.values(), self.weights, strict=True):
+            own = member.contributions(rows, len(member.inputs))
+            which = own["input"].replace_strict(column, return_dtype=pl.Int64).to_numpy()
+            np.add.at(found, (own["row"].to_numpy(), which), weight * own["contribution"].to_numpy())
+        return largest(rows, self.inputs, found, top, raising=raising)
 
     def importance(self) -> pl.DataFrame | None:
         """See `Predictor.importance`: the weighted mean over the members that have one."""

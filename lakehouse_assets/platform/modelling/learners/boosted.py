@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import Predictor
+from lakehouse_assets.platform.declarations.learning import CONTRIBUTIONS, Predictor
 from lakehouse_assets.platform.modelling.boosting import check_types, load_lightgbm, model_text
 from lakehouse_assets.platform.modelling.calibration import Isotonic
+from lakehouse_assets.platform.modelling.contributions import largest
 from lakehouse_assets.platform.modelling.encoding import Encoding
 from lakehouse_assets.platform.modelling.learners.prepared import write_json
-from lakehouse_assets.platform.modelling.targets import Target, class_text
+from lakehouse_assets.platform.modelling.targets import Target
 
 if TYPE_CHECKING:
     import lightgbm
 
 MEAN: Final = "mean"
 _FILE: Final = "boosting.json"
-_CONTRIBUTIONS: Final = {"row": pl.Int64, "rank": pl.Int32, "input": pl.String, "value": pl.String, "contribution": pl.Float64}
 
 
 @dataclass(frozen=True)
@@ -105,48 +105,20 @@ class Boosted(Predictor):
             return {name: np.zeros((0, width) if width else 0) for name in self.boosters}
         return {name: np.asarray(booster.predict(encoded)) for name, booster in self.boosters.items()}
 
-    def contributions(self, rows: pl.DataFrame, top: int = 3) -> pl.DataFrame:
-        """What each row's prediction owes to its inputs: the largest contributions (SHAP values of the trees).
-
-        Args:
-            rows: As for `predict`.
-            top: Contributions for each row, largest first by size.
-
-        Returns:
-            `row` (position among `rows`), `rank` (from 1), `input`, `value` (as text) and `contribution`: in the unit of a number, in log
-            odds of a probability, before calibration. Of quantiles it is the mean, of classes the most probable one.
-        """
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`: SHAP values of the trees."""
         if rows.is_empty():
-            return pl.DataFrame(schema=_CONTRIBUTIONS)
-        return self.contributions_of(self.encoding.encode(rows), rows, top)
+            return pl.DataFrame(schema=CONTRIBUTIONS)
+        return self.contributions_of(self.encoding.encode(rows), rows, top, raising=raising)
 
-    def contributions_of(self, encoded: Any, rows: pl.DataFrame, top: int) -> pl.DataFrame:
+    def contributions_of(self, encoded: Any, rows: pl.DataFrame, top: int, *, raising: bool) -> pl.DataFrame:
         """See `contributions`; `encoded` are the inputs of the rows as numbers."""
         booster = self.boosters.get(MEAN) or next(iter(self.boosters.values()))
         found = np.asarray(booster.predict(encoded, pred_contrib=True))
-        width = len(self.inputs) + 1
         if self.target.kind == "classes":
             likely = np.argmax(np.asarray(booster.predict(encoded)), axis=1)
-            found = found.reshape(len(rows), -1, width)[np.arange(len(rows)), likely]
-        found = found[:, :-1]
-        order = np.argsort(-np.abs(found), axis=1, kind="stable")[:, :top]
-        count = order.shape[1]
-        columns = [rows[name] for name in self.inputs]
-        position = np.repeat(np.arange(len(rows)), count)
-        names = order.ravel()
-        return pl.DataFrame(
-            {
-                "row": position,
-                "rank": np.tile(np.arange(1, count + 1), len(rows)),
-                "input": [self.inputs[name] for name in names],
-                "value": [
-                    None if (value := columns[name][int(row)]) is None else class_text(value)
-                    for row, name in zip(position, names, strict=True)
-                ],
-                "contribution": np.take_along_axis(found, order, axis=1).ravel(),
-            },
-            schema=_CONTRIBUTIONS,
-        )
+            found = found.reshape(len(rows), -1, len(self.inputs) + 1)[np.arange(len(rows)), likely]
+        return largest(rows, self.inputs, found[:, :-1], top, raising=raising)
 
     def importance(self) -> pl.DataFrame:
         """See `Predictor.importance`: shares of the gain, the mean over the boosters."""

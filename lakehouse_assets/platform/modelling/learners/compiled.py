@@ -42,10 +42,12 @@ class CompiledBoosted(Predictor):
             return self.boosted.predict(rows)
         return self.boosted.finished({name: np.asarray(one.predict(encoded)) for name, one in self.boosted.boosters.items()})
 
-    def contributions(self, rows: pl.DataFrame, top: int = 3) -> pl.DataFrame:
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
         """See `Predictor.contributions`."""
         encoded = self._encoded(rows)
-        return self.boosted.contributions(rows, top) if encoded is None else self.boosted.contributions_of(encoded, rows, top)
+        if encoded is None:
+            return self.boosted.contributions(rows, top, raising=raising)
+        return self.boosted.contributions_of(encoded, rows, top, raising=raising)
 
     def save(self, folder: Path) -> NoReturn:
         """A compiled model is not saved: what it was compiled from is."""

@@ -14,6 +14,7 @@ import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import Predictor, TrainingRows
+from lakehouse_assets.platform.modelling.contributions import largest
 from lakehouse_assets.platform.modelling.encoding import Encoding, encoding_of, matrix
 from lakehouse_assets.platform.modelling.learners.estimators import one_thread, quiet
 from lakehouse_assets.platform.modelling.learners.prepared import Prepared, prepare, write_json
@@ -120,11 +121,7 @@ class LinearPredictor(Predictor):
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """See `Predictor.predict`."""
-        values = self.scaling.apply(matrix(self.encoding, rows))
-        # A sum by row, so that a row's prediction does not depend on the others in the batch.
-        outputs = np.column_stack(
-            [np.sum(values * np.array(row), axis=1) + intercept for row, intercept in zip(self.coefficients, self.intercepts, strict=True)]
-        )
+        outputs = self._outputs(self.scaling.apply(matrix(self.encoding, rows)))
         if self.target.kind == "binary":
             outputs = 1 / (1 + np.exp(-np.clip(outputs, -500, 500)))
         elif self.target.kind == "classes":
@@ -133,6 +130,22 @@ class LinearPredictor(Predictor):
             odds = np.exp(outputs - np.max(outputs, axis=1, keepdims=True, initial=-np.inf))
             outputs = odds / np.sum(odds, axis=1, keepdims=True)
         return self.target.frame(outputs)
+
+    def _outputs(self, values: Any) -> Any:
+        # A sum by row, so that a row's prediction does not depend on the others in the batch.
+        return np.column_stack(
+            [np.sum(values * np.array(row), axis=1) + intercept for row, intercept in zip(self.coefficients, self.intercepts, strict=True)]
+        )
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`: by how much an input differs from its mean, times its coefficient."""
+        values, coefficients = self.scaling.apply(matrix(self.encoding, rows)), np.array(self.coefficients)
+        which = np.zeros(len(values), dtype=np.int64)
+        if self.target.kind == "classes":
+            outputs = self._outputs(values)
+            which = np.argmax(outputs, axis=1) if outputs.shape[1] > 1 else which
+        parts = np.cumsum([0, *(column.width for column in self.encoding.columns)])[:-1]
+        return largest(rows, self.inputs, np.add.reduceat(values * coefficients[which], parts, axis=1), top, raising=raising)
 
     def importance(self) -> pl.DataFrame:
         """See `Predictor.importance`: shares of the standardised coefficients' size."""

@@ -14,6 +14,7 @@ import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import Predictor, TrainingRows
+from lakehouse_assets.platform.modelling.contributions import largest, log_odds
 from lakehouse_assets.platform.modelling.encoding import FIRST, MISSING, Encoding, encoding_of
 from lakehouse_assets.platform.modelling.learners.prepared import Prepared, prepare, write_json
 from lakehouse_assets.platform.modelling.targets import KINDS, Kind, Target, Task, is_text, suggested_kind
@@ -106,6 +107,17 @@ class Rule(Predictor):
         """See `Predictor.predict`."""
         meets = _meets(self.encoding.encode(rows).to_series(), self.condition, self.operand)
         return self.target.frame(np.where(meets[:, None], np.array(self.met), np.array(self.unmet)))
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`: how far the prediction is from that on the other side of the condition."""
+        if self.condition == "always":
+            return super().contributions(rows, top, raising=raising)
+        meets = _meets(self.encoding.encode(rows).to_series(), self.condition, self.operand)
+        met, unmet = np.array(self.met), np.array(self.unmet)
+        if self.target.kind != "number":
+            met, unmet = log_odds(met), log_odds(unmet)
+        likely = np.where(meets, int(np.argmax(met)), int(np.argmax(unmet)))
+        return largest(rows, self.inputs, np.where(meets, (met - unmet)[likely], (unmet - met)[likely])[:, None], top, raising=raising)
 
     def importance(self) -> pl.DataFrame:
         """See `Predictor.importance`."""

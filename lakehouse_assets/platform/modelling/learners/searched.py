@@ -45,10 +45,6 @@ class Searched(Predictor):
         """See `Predictor.predict`."""
         return self.best.predict(rows)
 
-    def contributions(self, rows: pl.DataFrame, top: int = 3) -> pl.DataFrame | None:
-        """See `Predictor.contributions`."""
-        return self.best.contributions(rows, top)
-
     def compiled(self) -> Predictor:
         """See `Predictor.compiled`."""
         return self.best.compiled()
@@ -60,6 +56,10 @@ class Searched(Predictor):
         (of the trials with a weight). None after loading.
         """
         return self.board
+
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`."""
+        return self.best.contributions(rows, top, raising=raising)
 
     def importance(self) -> pl.DataFrame | None:
         """See `Predictor.importance`."""

@@ -93,6 +93,15 @@ class Segmented(Predictor):
             parts.append(predictor.predict(part.drop(_SEGMENT, _ROW)).with_columns(part[_ROW]))
         return pl.concat(parts, how="diagonal").sort(_ROW).select(pl.col(empty.columns).fill_null(0.0))
 
+    def contributions(self, rows: pl.DataFrame, top: int = 3, *, raising: bool = False) -> pl.DataFrame:
+        """See `Predictor.contributions`: those of the predictor of the row's segment."""
+        parts = [self.whole.contributions(rows.clear(), top, raising=raising)]
+        numbered = rows.with_columns(_segment(self.by).alias(_SEGMENT)).with_row_index(_ROW)
+        for (segment,), part in numbered.partition_by(_SEGMENT, as_dict=True).items():
+            found = self.segments.get(str(segment), self.whole).contributions(part.drop(_SEGMENT, _ROW), top, raising=raising)
+            parts.append(found.with_columns(row=part[_ROW].cast(pl.Int64).gather(found["row"])))
+        return pl.concat(parts).sort("row", "rank")
+
     def importance(self) -> pl.DataFrame | None:
         """See `Predictor.importance`: that of the predictor of all rows."""
         return self.whole.importance()

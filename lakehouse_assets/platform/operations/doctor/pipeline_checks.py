@@ -72,6 +72,6 @@ def standing_still(checkup: Checkup) -> Iterator[Finding]:
         if not isinstance(asset, TableDeclaration) or not asset.scored_by:
             continue
         ledger = checkup.lakehouse.table(asset.scored_by)
-        said = features_of_champion(ledger, [checkup.lakehouse.table(name) for name in asset.inputs.values()])
+        said = features_of_champion(ledger, [checkup.lakehouse.table(name) for name in asset.sources()])
         if not said.passed:
             yield Finding("warning", asset.name, said.text, f"lakehouse train {asset.scored_by}")

@@ -1,0 +1,90 @@
+"""What a prediction owes to its inputs, as a table, and in words.
+
+How large the contributions are is for each predictor to say: see `Predictor.contributions`.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from lakehouse_assets.platform.declarations.learning import CONTRIBUTIONS
+from lakehouse_assets.platform.modelling.metric_inputs import Vector
+
+_BETWEEN: Final = "; "
+_DIGITS: Final = 2
+_LEAST: Final = 1e-15
+
+
+def largest(rows: pl.DataFrame, inputs: Sequence[str], found: Any, top: int, *, raising: bool = False) -> pl.DataFrame:
+    """The largest contributions of each row, in the columns of `CONTRIBUTIONS`; those of 0 are none.
+
+    Args:
+        rows: Has the inputs.
+        inputs: Their names.
+        found: One contribution for each row and input.
+        top: Most of them for each row.
+        raising: Only those that raise the prediction.
+    """
+    if rows.is_empty() or not inputs:
+        return pl.DataFrame(schema=CONTRIBUTIONS)
+    order = np.argsort(-(found if raising else np.abs(found)), axis=1, kind="stable")[:, :top]
+    count = order.shape[1]
+    position, rank, which = np.repeat(np.arange(len(rows)), count), np.tile(np.arange(1, count + 1), len(rows)), order.ravel()
+    size = np.take_along_axis(found, order, axis=1).ravel()
+    kept = size > 0 if raising else size != 0
+    position, rank, which, size = position[kept], rank[kept], which[kept], size[kept]
+    texts = pl.Series([None], dtype=pl.String).new_from_index(0, len(which))
+    for number in np.unique(which):
+        own = np.flatnonzero(which == number)
+        texts = texts.scatter(own, value_texts(rows[inputs[number]].gather(position[own])))
+    names = pl.Series(list(inputs), dtype=pl.String).gather(which)
+    return pl.DataFrame([position, rank, names, texts, size], schema=CONTRIBUTIONS)
+
+
+def value_texts(values: pl.Series) -> pl.Series:
+    """Values as people read them in a sentence: numbers with two digits after the point at most, moments to the second."""
+    if values.dtype.is_float() or values.dtype.is_decimal():
+        return values.cast(pl.Float64).round(_DIGITS).cast(pl.String).str.strip_suffix(".0")
+    if values.dtype == pl.Boolean:
+        return values.replace_strict({True: "yes", False: "no"}, default=None, return_dtype=pl.String)
+    if isinstance(values.dtype, pl.Datetime | pl.Duration):
+        return values.dt.to_string("%Y-%m-%d %H:%M:%S" if isinstance(values.dtype, pl.Datetime) else "polars")
+    return values.cast(pl.String)
+
+
+def log_odds(probability: Vector) -> Vector:
+    """Log odds of probabilities."""
+    likely = np.clip(probability, _LEAST, 1 - _LEAST)
+    odds: Vector = np.log(likely / (1 - likely))
+    return odds
+
+
+def reasons(
+    champion: Any, rows: pl.DataFrame, *, most: int = 3, words: Mapping[str, str] = MappingProxyType({}), missing: str = "none"
+) -> pl.Series:
+    """Why a prediction is as high as it is, in words: the inputs that raised it most, the largest first, with their values.
+
+    Give it only the rows that need reasons: to explain a prediction costs several times as much as to make it.
+
+    Args:
+        champion: As the function of a prediction table is given it.
+        rows: With the inputs of the champion.
+        most: Inputs that are named for each row.
+        words: By input what it is called, in place of its description in the contract of its feature set.
+        missing: What is said of a value that is missing.
+
+    Returns:
+        One text for each row, as `Amount in pounds: 812.5; Number of events in the last 1 hour, by card: 4`. Null where no input raised
+        the prediction, and of a predictor that cannot say, as a constant.
+    """
+    found = champion.model.contributions(rows, top=most, raising=True)
+    called = {**{name: name for name in champion.model.inputs}, **champion.described, **words}
+    said = pl.format("{}: {}", pl.col("input").replace_strict({name: text.rstrip(".") for name, text in called.items()}), "value")
+    texts = (
+        found.with_columns(pl.col("value").fill_null(missing)).group_by("row").agg(said.sort_by("rank").str.join(_BETWEEN).alias("text"))
+    )
+    numbered = pl.DataFrame({"row": np.arange(len(rows))}, schema={"row": pl.Int64})
+    return numbered.join(texts, on="row", how="left", maintain_order="left")["text"].cast(pl.String).rename("reasons")

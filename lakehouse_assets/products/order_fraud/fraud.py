@@ -1,0 +1,101 @@
+"""How likely each order is fraud, and what to do about it: the model, and the table of its scores."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets import (
+    Auc,
+    AveragePrecision,
+    CalibrationError,
+    ClassPrior,
+    Gate,
+    GradientBoosting,
+    Labels,
+    LogLoss,
+    RollingTime,
+    model,
+    predictions,
+    reasons,
+)
+from lakehouse_assets.products.order_fraud import features
+from lakehouse_assets.products.order_fraud.contracts import ACCEPT, REVIEW, OrderScore
+
+# The bank has ten weeks to take a payment back.
+SETTLED: Final = timedelta(days=70)
+# Pounds for a person to look at an order. A fraud that is missed costs the order.
+REVIEW_COST: Final = 8.0
+
+_PREFIXES = {
+    features.cards.name: "card_",
+    features.devices.name: "device_",
+    features.customers.name: "customer_",
+    features.countries.name: "country_",
+}
+
+fraud = model(
+    "order_fraud.models.order_fraud",
+    description="How likely an order is paid by somebody else than the owner of the card.",
+    labels=Labels(
+        "order_fraud.gold.labels",
+        entity=("invoice",),
+        at="paid_at",
+        target="is_fraud",
+        known_at="reported_at",
+        settled=SETTLED,
+        otherwise=False,
+        slices=("method", "billing_country"),
+    ),
+    features=(features.orders, features.cards, features.devices, features.customers, features.countries),
+    prefixes=_PREFIXES,
+    learner=GradientBoosting(objective="binary", calibrated=True),
+    split=RollingTime(every=timedelta(days=56), count=6, gap=SETTLED),
+    metric=AveragePrecision(),
+    metrics=(LogLoss(), Auc(), CalibrationError()),
+    baselines={"fraud_share": ClassPrior()},
+    gate=Gate(guards={"calibration_error": (None, 0.02)}),
+    owner="team:risk",
+)
+
+_OF = {"card": "on the card", "device": "on the device", "customer": "on the account", "country": "from the country"}
+_WHAT = {
+    "count": "orders",
+    "amount_sum": "pounds",
+    "amount_max": "largest order",
+    "amount_mean": "mean order",
+    "card_distinct": "cards",
+    "device_distinct": "devices",
+    "customer_id_distinct": "accounts",
+    "ip_country_distinct": "countries",
+}
+_WITHIN = {"1h": "within an hour", "1d": "within a day", "30d": "within 30 days"}
+WORDS: Final[Mapping[str, str]] = {
+    f"{of}_{what}_{window}": f"{said} {of_said} {within}"
+    for of, of_said in _OF.items()
+    for what, said in _WHAT.items()
+    for window, within in _WITHIN.items()
+}
+"""What people call the features of windows: `card_customer_id_distinct_1d` is `accounts on the card within a day`."""
+
+
+@predictions(
+    "order_fraud.predictions.orders",
+    contract=OrderScore,
+    model=fraud,
+    features=features.orders.name,
+    key=("invoice", "model_version"),
+    row_for_row=True,
+    owner="team:risk",
+)
+def scored_orders(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
+    """How likely each order is fraud; it is to be reviewed where that costs less on average than to let it pass, and why."""
+    rows = features.collect()
+    probability = champion.model.predict(rows.select(champion.model.inputs))["probability"]
+    scored = rows.select("invoice", "paid_at", "amount").with_columns(probability)
+    is_held = scored.select(pl.col("probability") * pl.col("amount") > (1 - pl.col("probability")) * REVIEW_COST).to_series()
+    held = rows.filter(is_held)
+    why = held.select("invoice").with_columns(reasons(champion, held, words=WORDS))
+    decision = pl.when(is_held).then(pl.lit(REVIEW)).otherwise(pl.lit(ACCEPT)).alias("decision")
+    return scored.with_columns(decision).join(why, on="invoice", how="left", maintain_order="left").lazy()
