@@ -55,10 +55,10 @@ def scorer_of(registry: Registry, model: ModelDeclaration, number: int) -> Score
     Raises:
         NoSuchModelVersion: MLflow does not have it.
     """
-    return _scorer(registry, model, registry.version(model.name, number))
+    return _scorer(registry, registry.version(model.name, number), model)
 
 
-def _scorer(registry: Registry, model: ModelDeclaration, version: ModelVersion) -> Scorer:
+def _scorer(registry: Registry, version: ModelVersion, model: ModelDeclaration) -> Scorer:
     folder = partial(registry.model_folder, version)
     return Scorer(version.model_name, version.version, folder, version.features, model.examples.described())
 
@@ -105,6 +105,6 @@ def champion_of(lakehouse: Lakehouse, registry: Callable[[], Registry], run_id: 
         version = None if decisions is None else decisions.champion()
         if decisions is None or version is None:
             return None
-        return _scorer(decisions.registry, model, version)
+        return _scorer(decisions.registry, version, model)
 
     return champion

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
 import polars as pl
 
 from lakehouse_assets.platform.serving.assemble import OK, Assembled, Form

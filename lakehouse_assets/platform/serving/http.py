@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Final
 
 from lakehouse_assets.platform.serving.limits import Limits
-from lakehouse_assets.platform.serving.refused import refused
+from lakehouse_assets.platform.serving.refused import Refused, refused
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,14 +38,16 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     length = header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length) > limits.body_bytes:
         raise _too_large(limits)
-    message = await receive() if length == b"0" else await _within(receive, limits)
+    message = await _within(receive, limits)
     body: bytes = message.get("body", b"")
     if message["type"] == "http.disconnect":
         raise Gone
-    if not message.get("more_body"):
-        return _checked(body, limits)
-    parts = [body]
     size = len(body)
+    if size > limits.body_bytes:
+        raise _too_large(limits)
+    if not message.get("more_body"):
+        return body
+    parts = [body]
     try:
         async with asyncio.timeout(limits.body_seconds):
             while message.get("more_body"):
@@ -70,17 +72,11 @@ async def _within(receive: Receive, limits: Limits) -> Message:
         raise _too_slow(limits) from None
 
 
-def _checked(body: bytes, limits: Limits) -> bytes:
-    if len(body) > limits.body_bytes:
-        raise _too_large(limits)
-    return body
-
-
-def _too_large(limits: Limits) -> Exception:
+def _too_large(limits: Limits) -> Refused:
     return refused(413, f"the body has more than {limits.body_bytes} bytes: send fewer rows in a request", connection="close")
 
 
-def _too_slow(limits: Limits) -> Exception:
+def _too_slow(limits: Limits) -> Refused:
     return refused(408, f"the body did not come within {limits.body_seconds:g} seconds", connection="close")
 
 

@@ -4,6 +4,7 @@ A request has few rows, so comparisons with fixed values are done in Python, wit
 all requests of a batch. Either way the same rows pass as in a table. What references other tables is not held against them here.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -15,9 +16,10 @@ from lakehouse_assets.platform.quality.contract import Contract, schema_of
 from lakehouse_assets.platform.quality.rules import BoundRule, bound_rules, feed_rules
 from lakehouse_assets.platform.serving.refused import FieldError
 from lakehouse_assets.platform.serving.rows import Row
+from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 Holds = Callable[[Any], bool]
-_EXACT: Final = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float64, pl.String)
+_EXACT: Final = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float64, pl.String, TIMESTAMP)
 """Types whose values compare in Python as they do in Polars."""
 
 
@@ -35,7 +37,7 @@ class RowRules:
         schema = schema_of(contract)
         self._columns = {name: schema[name] for name in columns}
         self._compared: list[_Comparison] = []
-        self._expressed: list[BoundRule] = []
+        self._expressed: list[tuple[BoundRule, pl.Expr]] = []
         self._checked: list[BoundRule] = []
         for bound in bound_rules(contract):
             if bound.check is None or not bound.rule.rejects or bound.rule.column not in {None, *columns}:
@@ -43,8 +45,8 @@ class RowRules:
             holds = _comparison(bound, schema)
             if holds is not None and bound.rule.column is not None:
                 self._compared.append(_Comparison(bound.rule.column, bound.rule.text, holds))
-            elif bound.holds is not None:
-                self._expressed.append(bound)
+            elif (expressed := _expression(bound)) is not None:
+                self._expressed.append((bound, expressed))
             elif bound.rule.column is not None or {*schema} <= {*columns}:
                 self._checked.append(bound)
         self._latest = {
@@ -73,7 +75,7 @@ class RowRules:
         """The other rules, by the number of the row that breaks them; `frame` has the columns."""
         found: dict[int, list[FieldError]] = {}
         rows = frame.lazy().select(list(self._columns))
-        masks = [(bound, mask) for bound, mask in zip(self._expressed, self._answers(frame), strict=True)]
+        masks = list(zip((bound for bound, _ in self._expressed), self._answers(frame), strict=True))
         for bound in self._checked:
             assert bound.check is not None  # noqa: S101 see above
             masks.append((bound, bound.check(rows, bound.rule.column).check_output.collect().to_series()))
@@ -87,8 +89,7 @@ class RowRules:
         """What the rules say that are expressions, by one query."""
         if not self._expressed:
             return []
-        holds = [bound.holds.alias(bound.rule.name) for bound in self._expressed if bound.holds is not None]
-        return frame.select(holds).get_columns()
+        return frame.select(expressed.alias(bound.rule.name) for bound, expressed in self._expressed).get_columns()
 
 
 def _comparison(bound: BoundRule, schema: pl.Schema) -> Holds | None:
@@ -97,10 +98,34 @@ def _comparison(bound: BoundRule, schema: pl.Schema) -> Holds | None:
     if check is None or column is None or not check.ignore_na or schema[column] not in _EXACT:
         return None
     make, given = _COMPARISONS.get(str(check.name)), dict(check.statistics or {})
-    bounds = [given[name] for name in ("min_value", "max_value") if given.get(name) is not None]
+    bounds = [given[name] for name in ("min_value", "max_value", "exact_value", "string") if given.get(name) is not None]
     values = [*bounds, *given.get("allowed_values", ()), *given.get("forbidden_values", ())]
-    kind = int | float if schema[column].is_numeric() else str
-    return make(given) if make is not None and all(isinstance(one, kind) and not isinstance(one, bool) for one in values) else None
+    if make is None or not all(_compares(one, schema[column]) for one in values):
+        return None
+    return make(given)
+
+
+def _compares(bound: Any, dtype: pl.DataType) -> bool:
+    """Whether Python compares values of a type with a bound as Polars does."""
+    if dtype == pl.String:
+        return isinstance(bound, str | int)  # a length is a number
+    if dtype == TIMESTAMP:
+        return isinstance(bound, datetime) and bound.tzinfo is not None
+    return isinstance(bound, int | float) and not isinstance(bound, bool)
+
+
+def _expression(bound: BoundRule) -> pl.Expr | None:
+    """A rule as an expression whose nulls pass; None where it has to be left to Pandera."""
+    check, column = bound.check, bound.rule.column
+    if bound.holds is not None:
+        return bound.holds
+    if check is None or column is None or not check.ignore_na:
+        return None
+    pattern = (check.statistics or {}).get("pattern")
+    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    if str(check.name) == "str_matches":
+        return pl.col(column).str.contains(text if text.startswith("^") else f"^{text}")
+    return pl.col(column).str.contains(text) if str(check.name) == "str_contains" else None
 
 
 def _in_range(given: dict[str, Any]) -> Holds:
@@ -116,6 +141,12 @@ def _isin(given: dict[str, Any]) -> Holds:
 def _notin(given: dict[str, Any]) -> Holds:
     forbidden = frozenset(given["forbidden_values"])
     return lambda value: value not in forbidden
+
+
+def _length(given: dict[str, Any]) -> Holds:
+    exact = given.get("exact_value")
+    least, most = (given.get("min_value") or 0, given.get("max_value")) if exact is None else (exact, exact)
+    return lambda value: least <= len(value) and (most is None or len(value) <= most)
 
 
 def _at_least(given: dict[str, Any]) -> Holds:
@@ -146,6 +177,9 @@ _COMPARISONS: Final[dict[str, Callable[[dict[str, Any]], Holds]]] = {
     "in_range": _in_range,
     "isin": _isin,
     "notin": _notin,
+    "str_length": _length,
+    "str_startswith": lambda given: lambda value: value.startswith(given["string"]),
+    "str_endswith": lambda given: lambda value: value.endswith(given["string"]),
 }
 
 

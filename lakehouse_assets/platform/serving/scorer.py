@@ -3,7 +3,7 @@
 Which version that is, and when another takes its place, is in `reload`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -42,11 +42,13 @@ class Champion:
         name: Of the registered model.
         version: Of it.
         model: The predictor.
+        described: What its inputs mean, by their names.
     """
 
     name: str
     version: int
     model: Predictor
+    described: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ class Loaded:
         return tuple(name for name in self.endpoint.predictions.identity if name != MODEL_VERSION)
 
     def contributions(self, frame: pl.DataFrame) -> list[list[Row]]:
-        """What each row owes to its inputs, largest first; empty if the model cannot tell."""
+        """What each row owes to its inputs, largest first; none where the model cannot tell."""
         found = self.champion.model.contributions(frame.select(self.inputs), len(self.inputs))
         rows: list[list[Row]] = [[] for _ in range(frame.height)]
         for number, name, value, contribution in found.select("row", "input", "value", "contribution").iter_rows():
@@ -121,7 +123,7 @@ def load(
     except (LookupError, OSError) as error:
         raise NotTaken(f"{where} cannot be loaded: {error}") from error
     versions = {one.name: version_for(scorer, one, lakehouse, computed=_is_computed(one, roles), where=where) for one in roles.sets}
-    loaded = Loaded(endpoint, Champion(scorer.name, scorer.version, predictor), assembler(versions), versions)
+    loaded = Loaded(endpoint, Champion(scorer.name, scorer.version, predictor, scorer.described), assembler(versions), versions)
     _warm_up(loaded, roles, folder, where)
     return loaded
 
@@ -215,8 +217,3 @@ def _warm_up(loaded: Loaded, roles: Roles, folder: Path, where: str) -> None:
             loaded.predict(frame)
     except Exception as error:
         raise NotTaken(f"the function of {loaded.endpoint.predictions.name} fails with {where}: {error}") from error
-
-
-def aligned(frame: pl.DataFrame, columns: Sequence[str]) -> list[Row]:
-    """The values of some columns of each row."""
-    return frame.select(columns).rows(named=True)

@@ -3,7 +3,8 @@
 import gc
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import uvicorn
 
@@ -12,6 +13,16 @@ from lakehouse_assets.platform.serving.app import Application
 _SWITCH_SECONDS = 0.001
 _BACKLOG = 2_048
 _GRACE_SECONDS = 10
+
+
+class _Server(uvicorn.Server):
+    """Ends well when it is told to end: uvicorn would raise the signal again once it is done."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 def server(application: Application, host: str, port: int) -> uvicorn.Server:
@@ -32,7 +43,7 @@ def server(application: Application, host: str, port: int) -> uvicorn.Server:
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
-    return uvicorn.Server(config)
+    return _Server(config)
 
 
 def run(application: Application, host: str, port: int, listening: Callable[[str], None]) -> None:

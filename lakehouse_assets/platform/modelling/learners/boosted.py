@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MEAN: Final = "mean"
 _FILE: Final = "boosting.json"
-_CONTRIBUTIONS: Final = {"row": pl.Int64, "rank": pl.Int32, "input": pl.String, "value": pl.String, "contribution": pl.Float64}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,127 @@
+"""MLflow's protocol and the Open Inference Protocol, as their clients send them, and what both say of what they cannot take."""
+
+import json
+
+import pytest
+
+from lakehouse_assets_tests.platform.serving.asking import Connection
+from lakehouse_assets_tests.platform.serving.till import INPUTS, Till, constant, listening, settings_in, until
+
+ROWS = INPUTS.to_dicts()
+SPLIT = {"columns": INPUTS.columns, "data": [list(row) for row in INPUTS.iter_rows()]}
+COLUMNS = INPUTS.to_dict(as_series=False)
+
+
+@pytest.fixture(scope="module")
+def connection(tmp_path_factory):
+    till = Till(settings_in(tmp_path_factory.mktemp("till")))
+    till.promote(till.add(constant(0.75)))
+    service = till.service()
+    with listening(service) as address:
+        until(lambda: service.served["receipts"].versions is not None)
+        made = Connection(address)
+        yield made
+        made.close()
+
+
+FOUR = [
+    {"dataframe_split": SPLIT},
+    {"dataframe_split": SPLIT | {"index": [0, 1]}},
+    {"dataframe_records": ROWS},
+    {"instances": ROWS},
+    {"inputs": COLUMNS},
+    {"inputs": COLUMNS, "params": {}},
+]
+
+
+@pytest.mark.parametrize("body", FOUR)
+@pytest.mark.parametrize("path", ["/invocations", "/endpoints/receipts/invocations"])
+def test_the_four_inputs_of_mlflow_are_scored(connection, body, path):
+    status, answer = connection.post(path, body)
+    assert status == 200, answer
+    assert [(row["probability"], row["decision"]) for row in answer["predictions"]] == [(0.75, "hold")] * 2
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"rows": ROWS}, None),
+        ({"instances": ROWS, "inputs": COLUMNS}, None),
+        ({"instances": [{"amount": "1"}]}, "amount"),
+        ({"instances": [{**ROWS[0], "more": 1}]}, "more"),
+        ({"instances": 3}, "instances"),
+        ({"inputs": [1]}, "inputs"),
+        ({"inputs": {**COLUMNS, "amount": [1.0]}}, None),
+        ({"dataframe_split": {"columns": ["amount"], "data": [[1, 2]]}}, "dataframe_split"),
+        ({"dataframe_split": {"columns": "amount", "data": []}}, "dataframe_split"),
+        ([], None),
+    ],
+)
+def test_mlflow_inputs_that_do_not_fit_are_told_by_field(connection, body, field):
+    status, answer = connection.post("/invocations", body)
+    assert status == 422, answer
+    if field is not None:
+        assert answer["errors"][0]["field"] == field
+
+
+def test_mlflow_clients_ask_whether_it_is_there(connection):
+    assert connection.get("/ping")[0] == 200
+    status, version = connection.get("/endpoints/receipts/version")
+    assert (status, version[0]) == (200, "3")
+    assert connection.post("/endpoints/nothing/invocations", {})[0] == 404
+
+
+def tensors(shape=lambda count: [count]) -> list[dict]:
+    kinds = {"amount": "FP64", "each": "FP64", "shop": "BYTES", "has_note": "BOOL", "shop_returns": "FP64"}
+    return [{"name": name, "shape": shape(len(one)), "datatype": kinds[name], "data": one} for name, one in COLUMNS.items()]
+
+
+@pytest.mark.parametrize("path", ["/v2/models/receipts/infer", "/v2/models/receipts/versions/1/infer"])
+def test_the_open_inference_protocol_is_answered(connection, path):
+    status, answer = connection.post(path, {"id": "mine", "inputs": tensors()})
+    assert status == 200, answer
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("receipts", "1", "mine")
+    outputs = {one["name"]: one for one in answer["outputs"]}
+    assert outputs["probability"] == {"name": "probability", "shape": [2], "datatype": "FP64", "data": [0.75, 0.75]}
+    assert outputs["decision"]["datatype"] == "BYTES"
+    _, some = connection.post(path, {"inputs": tensors(lambda count: [count, 1]), "outputs": [{"name": "probability"}]})
+    assert [one["name"] for one in some["outputs"]] == ["probability"]
+
+
+def test_the_open_inference_protocol_describes_the_model(connection):
+    assert connection.get("/v2")[1]["name"] == "lakehouse-assets"
+    assert connection.get("/v2/health/live") == (200, {"live": True})
+    assert connection.get("/v2/health/ready") == (200, {"ready": True})
+    status, model = connection.get("/v2/models/receipts")
+    assert (status, model["name"], model["versions"]) == (200, "receipts", ["1"])
+    assert {"name": "amount", "datatype": "FP64", "shape": [-1]} in model["inputs"]
+    assert {"name": "probability", "datatype": "FP64", "shape": [-1]} in model["outputs"]
+    assert connection.get("/v2/models/receipts/ready") == (200, {"name": "receipts", "ready": True})
+    assert connection.get("/v2/models/receipts/versions/7")[0] == 404
+    assert connection.get("/v2/models/nothing")[0] == 404
+
+
+def without(name: str, /, **changes) -> list[dict]:
+    return [one if one["name"] != name else one | changes for one in tensors()]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, None),
+        ({"inputs": []}, "inputs"),
+        ({"inputs": without("amount", shape=[3])}, "amount"),
+        ({"inputs": without("amount", shape=[])}, "amount"),
+        ({"inputs": without("amount", shape=[2, 2])}, "amount"),
+        ({"inputs": without("amount", data=["a", "b"])}, "amount"),
+        ({"inputs": without("amount", name="nothing")}, "nothing"),
+        ({"inputs": [*tensors(), tensors()[0]]}, "amount"),
+        ({"inputs": [{"name": "amount"}]}, None),
+    ],
+)
+def test_tensors_that_do_not_fit_are_told_by_field(connection, body, field):
+    status, answer = connection.post("/v2/models/receipts/infer", body)
+    assert status == 422, answer
+    assert "Traceback" not in json.dumps(answer)
+    if field is not None:
+        assert answer["errors"][0]["field"] == field
