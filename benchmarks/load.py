@@ -53,7 +53,7 @@ def request(path: str, body: bytes, headers: Iterable[tuple[str, str]] = ()) -> 
 
 def closed_loop(address: str, requests: Sequence[bytes], *, seconds: float, connections: int, core: int | None = None) -> Load:
     """Each connection sends its next request when the one before was answered."""
-    return _run(address, requests, connections, core, lambda _: None, seconds)
+    return _run(address, requests, connections, core, due=lambda _: None, seconds=seconds)
 
 
 def open_loop(
@@ -62,7 +62,7 @@ def open_loop(
     """Requests are due at random times (Poisson), `rate` a second."""
     gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds))
     due = np.cumsum(gaps)
-    return _run(address, requests, connections, core, lambda number: float(due[number]) if number < len(due) else None, None)
+    return _run(address, requests, connections, core, due=lambda number: float(due[number]) if number < len(due) else None, seconds=None)
 
 
 def _run(
@@ -70,6 +70,7 @@ def _run(
     requests: Sequence[bytes],
     connections: int,
     core: int | None,
+    *,
     due: Callable[[int], float | None],
     seconds: float | None,
 ) -> Load:
