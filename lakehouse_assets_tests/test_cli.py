@@ -56,7 +56,7 @@ def test_a_root_without_files_has_nothing_to_do_and_says_where_files_land(lakeho
         assert done.exit_code == 0, done.output
         assert "Error" not in done.output
     said = " ".join(done.stdout.split())
-    for part in ("no file has landed yet", f"{tmp_path}/root/landing/FEED/", "lakehouse land FEED FILE", "customers, invoices, products"):
+    for part in ("no file has landed yet", f"{tmp_path}/root/landing/FEED/", "lakehouse land FEED FILE", "chargebacks, customers, invoices, payments, products"):
         assert part in said
     assert "There are no tables" not in lakehouse("status").stdout
 
@@ -123,7 +123,7 @@ def test_a_selection_runs_a_part(lakehouse, invoices):
         (("show", "sales.silver.invoice_lines"), "does not exist yet"),
         (("show", "invoice_line"), "there is no table 'invoice_line': did you mean sales.silver.invoice_lines?"),
         (("land", "invoice", "x.csv"), "'invoice': did you mean invoices?\n"),
-        (("land", "nothing", "x.csv"), "'nothing'. There are: customers, invoices, products\n"),
+        (("land", "nothing", "x.csv"), "'nothing'. There are: chargebacks, customers, invoices, payments, products\n"),
         (("run", "group:sale"), "'group:sale': did you mean group:sales?\n"),
         (("run", "sales.silver.invoice_line"), "did you mean sales.silver.invoice_lines?\n"),
         (("land", "invoices", "nowhere.csv"), "/nowhere.csv is not a file"),

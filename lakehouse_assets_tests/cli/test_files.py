@@ -108,7 +108,7 @@ def test_a_changed_file_is_reread_by_the_next_run_once(lakehouse, landed):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("files", "list", "nothing"), "There are: customers, invoices, products"),
+        (("files", "list", "nothing"), "There are: chargebacks, customers, invoices, payments, products"),
         (("files", "--path", "invoices/c.csv"), "did you mean invoices/b.csv?"),
         (("files", "rows", "nowhere"), "knows no file 'nowhere'"),
         (("files", "retry", "b.csv"), "lakehouse files reread b.csv"),
