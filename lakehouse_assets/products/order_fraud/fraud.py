@@ -68,9 +68,7 @@ fraud = model(
 _OF = {"card": "on the card", "device": "on the device", "customer": "on the account", "country": "from the country"}
 _WHAT = {
     "count": "orders",
-    "amount_sum": "pounds",
-    "amount_max": "largest order",
-    "amount_mean": "mean order",
+    "amount_mean": "mean of the orders in pounds",
     "card_distinct": "cards",
     "device_distinct": "devices",
     "customer_id_distinct": "accounts",

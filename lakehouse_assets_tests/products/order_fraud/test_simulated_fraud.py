@@ -19,7 +19,7 @@ from lakehouse_assets_tests.running import run_products, tables_of
 
 START, DAYS, ORDERS, SEED = date(2024, 1, 1), 200, 10, 5
 LATER = START + timedelta(days=DAYS)
-PRODUCTS = ["sales", "order_fraud"]
+TABLES = ["sales", "order_fraud.gold.orders", "order_fraud.gold.labels", *(one.name for one in fraud.examples.features), scored_orders.name]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Shop:
         """Simulate, and run all tables; the truth about the orders."""
         truth = self.settings.home_folder / f"truth_{start}.json"
         simulate(self.settings.landing, truth, days=days, orders_per_day=ORDERS, seed=SEED, start=start)
-        run_products(self.settings, PRODUCTS)
+        run_products(self.settings, TABLES)
         return pl.read_parquet(orders_file(truth))
 
     @cached_property
