@@ -46,10 +46,9 @@ def shop(root: Path, orders_per_day: float) -> dict[str, float]:
     """Make the shop's files and run all tables; the seconds of both."""
     settings = Settings.load({"LAKEHOUSE_ROOT": str(root)})
     begun = time.perf_counter()
-    simulate(settings.landing, root / "truth.json", days=DAYS, orders_per_day=orders_per_day, seed=SEED, start=START)
+    simulate(root / "landing", root / "truth.json", days=DAYS, orders_per_day=orders_per_day, seed=SEED, start=START)
     simulated = time.perf_counter()
-    tables = ("order_fraud.gold.orders", "order_fraud.gold.labels", *(one.name for one in fraud.examples.features))
-    run_products(settings, ["sales", *tables])
+    run_products(settings, ["sales", "order_fraud.gold.orders", *fraud.examples.sources()])
     return {"simulate": simulated - begun, "tables": time.perf_counter() - simulated}
 
 
@@ -124,4 +123,4 @@ def main(orders_per_day: float = 320, root: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*(float(one) for one in sys.argv[1:2]), *sys.argv[2:3])
+    main(float(sys.argv[1]) if sys.argv[1:] else 320, *sys.argv[2:3])

@@ -19,7 +19,7 @@ from lakehouse_assets_tests.running import run_products, tables_of
 
 START, DAYS, ORDERS, SEED = date(2024, 1, 1), 200, 10, 5
 LATER = START + timedelta(days=DAYS)
-TABLES = ["sales", "order_fraud.gold.orders", "order_fraud.gold.labels", *(one.name for one in fraud.examples.features), scored_orders.name]
+TABLES = ["sales", "order_fraud.gold.orders", *fraud.examples.sources(), scored_orders.name]
 
 
 @dataclass
