@@ -11,9 +11,12 @@ from lakehouse_assets.cli.status import print_champion
 from lakehouse_assets.cli.terminal import add_row, console, grid, print_grid, right, say
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.products.order_fraud.contracts import REVIEW
+from lakehouse_assets.products.order_fraud.fraud import scored_orders
 from lakehouse_assets.products.revenue_forecast.forecast import revenue
 from lakehouse_assets.showcase.simulate import simulate_shop
 
+_ORDERS = 3
 _SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
 
 
@@ -32,6 +35,7 @@ def demo(lakehouse: Client) -> int:
         return code
     _rows(lakehouse)
     _forecast(lakehouse)
+    _orders(lakehouse)
     _next(lakehouse.settings.reports)
     return 0
 
@@ -69,6 +73,28 @@ def _forecast(lakehouse: Client) -> None:
     shown = grid("week", "from", "to", right("expected revenue"))
     for week, start, end, expected in weeks.iter_rows():
         add_row(shown, week + 1, start, end, f"{expected:,.0f}")
+    print_grid(shown)
+
+
+def _orders(lakehouse: Client) -> None:
+    """The newest orders, and the newest that are to be reviewed, with what the champion says of them."""
+    scored = lakehouse.table(scored_orders.name)
+    if not scored.exists() or not scored.count():
+        return
+    rows = scored.scan().filter(pl.col("model_version") == pl.col("model_version").max()).sort("paid_at", "invoice").collect()
+    held = rows["decision"] == REVIEW
+    share = f"{held.sum():,} of {rows.height:,} are to be reviewed"
+    say(("\nOrder fraud", "bold"), f" {share}; the last ones, and the last orders of all")
+    shown = grid("order", "paid at", right("pounds"), right("probability"), "decision", "reasons")
+    last = (
+        pl.concat([rows.filter(held).tail(_ORDERS), rows.tail(_ORDERS)])
+        .unique("invoice")
+        .sort("decision", "paid_at", descending=[True, False])
+    )
+    for order, paid_at, amount, probability, decision, reasons in last.select(
+        "invoice", "paid_at", "amount", "probability", "decision", "reasons"
+    ).iter_rows():
+        add_row(shown, order, f"{paid_at:%Y-%m-%d %H:%M}", f"{amount:,.2f}", f"{probability:.1%}", decision, reasons or "")
     print_grid(shown)
 
 

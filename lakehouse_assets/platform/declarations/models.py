@@ -21,7 +21,7 @@ from lakehouse_assets.platform.declarations.tables import Picture, TableDeclarat
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import feature_versions, merge
 from lakehouse_assets.platform.storage.commit import Commit, Written
-from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, version_to_read
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.scopes import Nothing
 from lakehouse_assets.platform.storage.source import Source
@@ -198,8 +198,8 @@ class Scores(Kind):
         ledger_moved = any(source.moved for one, source in inputs.others.items() if one not in joined)
         is_new = ledger_moved or any(map(_began_version, joined.values()))
         rows = features.came() if self.row_for_row and not is_new else features.rows()
-        readable, number = _version_for(champion, features)
-        versions = {one: _version_for(champion, source) for one, source in joined.items()}
+        readable, number = version_to_read(features.table, champion.features, features.after)
+        versions = {one: version_to_read(source.table, champion.features, source.after) for one, source in joined.items()}
         if not readable or not all(found for found, _ in versions.values()):
             return Plan(None, Nothing())
         rows = of_version(rows, number)
@@ -214,15 +214,6 @@ class Scores(Kind):
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
         return merge.merge(table, result.rows, self.key, commit, ignore=(FEATURE_VERSION, SCORED_AT))
-
-
-def _version_for(champion: Any, source: Source) -> tuple[bool, int | None]:
-    """Whether a feature set has rows that mean what the champion has learnt, and of which version these are; None: of the newest."""
-    learnt, newest = champion.features.get(source.table.name), FeatureVersion.of(source.table, source.after)
-    if learnt is None or learnt.means(newest):
-        return True, None
-    number = learnt.number_in(source.table, source.after)
-    return number is not None, number
 
 
 def _began_version(source: Source) -> bool:

@@ -45,6 +45,7 @@ def window_features(
     types: Mapping[str, type] = MappingProxyType({}),
     where: pl.Expr | None = None,
     decimals: int = 4,
+    personal: tuple[str, ...] = (),
     ttl: timedelta | None = None,
     defaults: Mapping[str, Any] = MappingProxyType({}),
     owner: str | None = None,
@@ -68,6 +69,7 @@ def window_features(
         types: Types of columns: of the entity if it is no text, of values if they are no numbers, as `{"customer": int, "device": str}`.
         where: Which events count.
         decimals: Digits after the point that count in sums, means and deviations, which are exact.
+        personal: Columns of the entity that are personal data, as in a contract.
         ttl: As for `feature_set`.
         defaults: As for `feature_set`.
         owner: As for `feature_set`.
@@ -86,6 +88,8 @@ def window_features(
         require_once(name, parameter, given)
     what = Windows(tuple(entity), time, tuple(windows), {key: tuple(given) for key, given in values.items()}, every, decimals)
     _check(name, what, types)
+    if unknown := [one for one in personal if one not in what.entity]:
+        raise DeclarationError(f"{name}: personal names {unknown[0]!r}, which is no entity{nearest_or_all(unknown[0], what.entity)}")
     rows_of = None if where is None else where.meta.serialize(format="json")
     made = partial(places.by_recipe, at=places.of_caller(), parameters=repr((what, sorted(types.items(), key=repr), rows_of)))
 
@@ -99,7 +103,7 @@ def window_features(
     kind: Kind = Trailing(time, what.lookback) if every is not None else ByKeyAndTime(*entity, time=time, lookback=what.lookback)
     declare = feature_set(
         name,
-        contract=_contract(what, types),
+        contract=_contract(what, types, personal),
         entity=what.entity,
         event_time=time,
         kind=kind,
@@ -112,10 +116,13 @@ def window_features(
     return declare(made(statistics))
 
 
-def _contract(what: Windows, types: Mapping[str, type]) -> type[Contract]:
+def _contract(what: Windows, types: Mapping[str, type], personal: tuple[str, ...]) -> type[Contract]:
     at = "The time of the event." if what.every is None else "The end of the step."
     columns: dict[str, tuple[Any, Any]] = {
-        **{one: (types.get(one, str), column(key=True, description="What the statistics are about.")) for one in what.entity},
+        **{
+            one: (types.get(one, str), column(key=True, personal=one in personal, description="What the statistics are about."))
+            for one in what.entity
+        },
         what.time: (Timestamp, column(key=True, description=at)),
         "known_at": (Timestamp, column(description="From when on this was known.")),
     }

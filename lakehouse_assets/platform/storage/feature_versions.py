@@ -4,7 +4,7 @@ A version has the rows that one code computes. Where new code gives the same val
 column was added, the two versions mean the same, and so do two versions of one code. Rows of a version are written by `known_at`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,6 +61,24 @@ class FeatureVersion:
 def meaning_of(table: Table, code: int) -> int | None:
     """What the values of some code mean: see `FeatureVersion`. None if no row of it was ever written."""
     return table.cursor(_of_code(code))
+
+
+def version_to_read(table: Table, learnt: Mapping[str, FeatureVersion], at: int | None = None) -> tuple[bool, int | None]:
+    """Which version of a feature set a model is given: the newest, if it means what the model has learnt, else the newest one that does.
+
+    Args:
+        table: Of the feature set.
+        learnt: The versions that the model was trained on, by table.
+        at: The Delta version of the table; None: now.
+
+    Returns:
+        Whether there is such a version, and its number; None: the newest. One with a number gets no new rows.
+    """
+    own, newest = learnt.get(table.name), FeatureVersion.of(table, at)
+    if own is None or own.means(newest):
+        return True, None
+    number = own.number_in(table, at)
+    return number is not None, number
 
 
 def is_of(table: Table, code: int) -> bool:

@@ -193,6 +193,7 @@ def test_the_bytes_do_not_depend_on_the_number_of_threads():
         ({"values": {"device": ("sum",)}}, "sum of device needs numbers, and types says str"),
         ({"types": {"devise": str}}, "types names 'devise'.*did you mean device"),
         ({"decimals": 12}, "decimals=12"),
+        ({"personal": ("device",)}, "personal names 'device', which is no entity"),
         ({"defaults": {"amount_sum_9h": 0.0}}, "defaults names the column 'amount_sum_9h'"),
     ],
 )

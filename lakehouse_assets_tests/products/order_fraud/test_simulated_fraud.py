@@ -1,0 +1,102 @@
+"""Order fraud on a simulated shop, from files to scores, against what is true of each order."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+
+import polars as pl
+import pytest
+
+from lakehouse_assets import Gate
+from lakehouse_assets.platform.features.manifest import pin
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
+from lakehouse_assets.products.order_fraud.fraud import SETTLED, fraud, scored_orders
+from lakehouse_assets.settings import Settings
+from lakehouse_assets.simulator.shop import simulate
+from lakehouse_assets.simulator.truth_of_orders import orders_file
+from lakehouse_assets_tests.running import run_products, tables_of
+
+START, DAYS, ORDERS, SEED = date(2024, 1, 1), 200, 10, 5
+LATER = START + timedelta(days=DAYS)
+TABLES = ["sales", "order_fraud.gold.orders", *fraud.examples.sources(), scored_orders.name]
+
+
+@dataclass
+class Shop:
+    settings: Settings
+
+    def open(self, start: date, days: int) -> pl.DataFrame:
+        """Simulate, and run all tables; the truth about the orders."""
+        truth = self.settings.home_folder / f"truth_{start}.json"
+        simulate(self.settings.landing, truth, days=days, orders_per_day=ORDERS, seed=SEED, start=start)
+        run_products(self.settings, TABLES)
+        return pl.read_parquet(orders_file(truth))
+
+    @cached_property
+    def trained(self) -> ModelStepResult:
+        root = Root(self.settings)
+        return ModelStep(replace(fraud, gate=Gate(mode="off", leakage=None)), root.lakehouse, root.registry(), 1, "test").run(retrain=True)
+
+    def rows(self, table: str) -> pl.DataFrame:
+        return tables_of(self.settings).table(table).scan().collect()
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    shop = Shop(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("shop") / "root")}))
+    return shop, shop.open(START, DAYS)
+
+
+def test_orders_say_what_an_observer_of_the_shop_sees(shop):
+    made, truth = shop
+    both = made.rows("order_fraud.gold.orders").join(truth, on="invoice", suffix="_true")
+    assert both.height == truth.height == made.rows("order_fraud.gold.orders").height
+    assert (both["paid_at"] == both["paid_at_true"]).all()
+    with_account = both.filter(pl.col("customer_id").is_not_null())
+    assert with_account.height > 0.5 * both.height
+    assert (with_account["account_age"] <= with_account["age"] + 1).all(), "of older accounts the register has the newest state alone"
+    joined = with_account.filter(pl.col("age") < (pl.col("paid_at").dt.date() - START).dt.total_days())
+    assert joined.height > 50
+    assert ((joined["account_age"] - joined["age"]).abs() <= 1).all()
+    assert both.select(((pl.col("resale_share") - pl.col("resale")).abs() < 0.02).mean()).item() > 0.9
+
+
+def test_windows_count_what_the_truth_counts(shop):
+    made, truth = shop
+    cards = made.rows("order_fraud.features.cards").select("paid_at", "card", "customer_id_distinct_1d")
+    devices = made.rows("order_fraud.features.devices").select("paid_at", "device", "card_distinct_1d", "count_1h")
+    orders = made.rows("order_fraud.gold.orders").select("invoice", "card", "device", "paid_at")
+    both = truth.drop("paid_at").join(orders, on="invoice").join(cards, on=["card", "paid_at"]).join(devices, on=["device", "paid_at"])
+    assert both.height > 0.8 * truth.height
+    assert both.select((pl.col("orders_in_hour") == pl.col("count_1h")).mean()).item() > 0.995, "orders of one second share a row"
+    assert both.select((pl.col("cards_on_device") == pl.col("card_distinct_1d").clip(1)).mean()).item() > 0.995
+    assert both.select((pl.col("accounts_on_card") == pl.col("customer_id_distinct_1d").clip(1)).mean()).item() > 0.995
+
+
+def test_labels_are_the_truth_once_they_are_settled(shop):
+    made, truth = shop
+    examples = fraud.examples
+    learnt = examples.rows(pin(tables_of(made.settings), examples.sources()).read).collect()
+    both = learnt.join(truth, on="invoice", suffix="_true")
+    newest = truth["paid_at"].max()
+    assert both.height == learnt.height == truth.filter(pl.col("paid_at") <= newest - SETTLED).height
+    assert (both["is_fraud"] == both["is_fraud_true"]).all()
+    assert both["is_fraud"].sum() >= 5
+
+
+def test_new_orders_are_scored_with_their_reasons_and_old_ones_stay(shop):
+    made, truth = shop
+    assert made.trained.champion == 1
+    run_products(made.settings, [scored_orders.name])
+    before = made.rows(scored_orders.name)
+    assert before.height == truth.height
+    later = made.open(LATER, 30)
+    after = made.rows(scored_orders.name)
+    assert after.height == truth.height + later.height
+    old = after.filter(pl.col("paid_at") < datetime(LATER.year, LATER.month, LATER.day, tzinfo=UTC))
+    assert old.sort("invoice").equals(before.sort("invoice")), "they were not scored again"
+    held = after.filter(decision="review")
+    assert 0 < held.height < 0.2 * after.height
+    assert held.filter(pl.col("probability") * pl.col("amount") <= (1 - pl.col("probability")) * 8.0).is_empty()
+    assert after.filter(pl.col("decision") == "accept")["reasons"].null_count() == after.height - held.height
