@@ -59,7 +59,7 @@ def unscaled(value: pl.Expr, decimals: int) -> pl.Expr:
 
     Polars divides by a constant by multiplying with its inverse, unless there is one row alone; the last bit differs then.
     """
-    return value / pl.when(value.is_not_null()).then(10.0**decimals)
+    return value / (value.is_not_null().cast(pl.Float64) * 10.0**decimals)
 
 
 def _scaled(value: pl.Expr, decimals: int) -> pl.Expr:

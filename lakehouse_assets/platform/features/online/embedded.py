@@ -68,10 +68,20 @@ class EmbeddedStore:
                     else:
                         rows = execute(_BETWEEN, (name, entity, high, low)).fetchall()
                     items.append(rows)
-                told = [row and row[0] for row in (execute(_STATE, (name,)).fetchone() for name in states)]
+                told = self._states(execute, tuple(states))
             finally:
                 execute("COMMIT")
         return Answer(items, told)
+
+    def _states(self, execute: _Execute, names: tuple[str, ...]) -> list[bytes | None]:
+        """The states of some sets, read again if anything was committed since this thread read them."""
+        own = self._own.__dict__
+        version = execute("PRAGMA data_version").fetchone()[0]
+        if own.get("states_of") != (version, names):
+            told = [row and row[0] for row in (execute(_STATE, (name,)).fetchone() for name in names)]
+            own.update(states=told, states_of=(version, names))
+        found: list[bytes | None] = own["states"]
+        return found
 
     def begin(self, name: str) -> int:
         """See `OnlineStore.begin`."""
@@ -151,7 +161,7 @@ class EmbeddedStore:
                 own["look_at"] = now + _LOOKS_EVERY
                 return connection
         connection = self._open(_READ_SECONDS)
-        own.update(connection=connection, process=os.getpid(), file=_identity(self.path), look_at=now + _LOOKS_EVERY)
+        own.update(connection=connection, process=os.getpid(), file=_identity(self.path), look_at=now + _LOOKS_EVERY, states_of=None)
         return connection
 
     def _open(self, seconds: float) -> sqlite3.Connection:

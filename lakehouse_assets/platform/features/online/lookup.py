@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import polars as pl
@@ -63,6 +63,8 @@ class OnlineFeatures:
         self._readers = [form_of(one.feature).reader(one, event, schema) for one in sets]
         self._levels = _levels(self._readers)
         self._states: dict[str, tuple[bytes | None, SetState | None]] = {}
+        self._names: dict[int, tuple[list[str], list[str]]] = {}
+        self._pushed = [reader for reader in self._readers if reader.takes_events]
         self._cache = _Cache(cached_items)
         self._quiet_until = 0.0
 
@@ -87,7 +89,7 @@ class OnlineFeatures:
 
         A store that cannot be reached is told in the log: the sync brings the events later.
         """
-        readers = [reader for reader in self._readers if reader.takes_events]
+        readers = self._pushed
         if not readers or time.monotonic() < self._quiet_until:
             return
         now = time.time_ns() // 1000
@@ -103,31 +105,37 @@ class OnlineFeatures:
 
     def _look_up(self, level: Sequence[Reader], events: Sequence[Event], times: Sequence[Time], looked: Looked) -> None:
         asking = _Round(level, events, times, [reader.own(events) for reader in level], looked.columns)
-        found: dict[Wanted, list[Item]] | None = None
+        asked: _Asked | None = None
         if time.monotonic() >= self._quiet_until:
             try:
-                found = self._ask(asking)
+                asked = self._ask(asking)
             except StoreUnavailable as error:
                 self._failed(error)
-        sets = self._remembered(level)
-        for reader, (_, state), mine, questions in zip(level, sets, asking.own, asking.questions(sets), strict=True):
+        if asked is None:
+            sets = self._remembered(level)
+            asked = _Asked(sets, asking.questions(sets), None)
+        for reader, (_, state), mine, questions in zip(level, asked.sets, asking.own, asked.questions, strict=True):
             rows = [
-                self._row(reader, state, self._items(found, question), (event, its, at))
+                self._row(reader, state, self._items(asked.found, question), (event, its, at))
                 for question, event, its, at in zip(questions, events, mine, times, strict=True)
             ]
-            _add(looked, reader.served, state, rows if found is not None else [row._replace(status=UNAVAILABLE) for row in rows])
+            if asked.found is None:
+                rows = [row._replace(status=UNAVAILABLE) for row in rows]
+            _add(looked, reader, state, rows)
 
-    def _ask(self, asking: "_Round") -> dict[Wanted, list[Item]]:
+    def _ask(self, asking: "_Round") -> "_Asked":
         """All questions of a round with their answers."""
         for _ in range(3):  # again if a version or a declaration changed under way, which is rare
-            questions = asking.questions(self._known(asking.level))
+            sets = self._known(asking.level)
+            questions = asking.questions(sets)
             wanted = list(dict.fromkeys(one for mine in questions for one in mine if one is not None))
             names = self._named(asking.level)
             answer = self._store.read(wanted, names)
             if self._remember(names, answer.states):
                 break
         self._cache.put(wanted, answer.items)
-        return dict(zip(wanted, answer.items, strict=True))
+        # The states of now, which say until when the tables are known.
+        return _Asked(self._remembered(asking.level), questions, dict(zip(wanted, answer.items, strict=True)))
 
     def _items(self, found: Mapping[Wanted, list[Item]] | None, question: Wanted | None) -> list[Item] | None:
         if question is None:
@@ -155,19 +163,22 @@ class OnlineFeatures:
         return self._remembered(readers)
 
     def _remembered(self, readers: Sequence[Reader]) -> list[tuple[str, SetState | None]]:
-        names = [self._name(reader) for reader in readers]
-        return [(name, self._states.get(name, _UNKNOWN)[1]) for name in names]
+        return [(name, self._states.get(name, _UNKNOWN)[1]) for name in self._resolved(readers)[0]]
 
     @staticmethod
     def _pointers(readers: Sequence[Reader]) -> list[str]:
         return [reader.pointer for reader in readers if reader.pointer]
 
     def _named(self, readers: Sequence[Reader]) -> list[str]:
-        return list(dict.fromkeys([*self._pointers(readers), *(self._name(reader) for reader in readers)]))
+        return self._resolved(readers)[1]
 
-    def _name(self, reader: Reader) -> str:
-        newest = self._states.get(reader.pointer, _UNKNOWN)[1]
-        return reader.name(None if newest is None else newest.version)
+    def _resolved(self, readers: Sequence[Reader]) -> tuple[list[str], list[str]]:
+        """The name of the set of each reader, and all names whose states are read; worked out once for each state of the pointers."""
+        if (known := self._names.get(id(readers))) is None:
+            newest = [self._states.get(reader.pointer, _UNKNOWN)[1] for reader in readers]
+            own = [reader.name(None if state is None else state.version) for reader, state in zip(readers, newest, strict=True)]
+            known = self._names[id(readers)] = (own, list(dict.fromkeys([*self._pointers(readers), *own])))
+        return known
 
     def _remember(self, names: Sequence[str], states: Sequence[bytes | None]) -> bool:
         """Whether all sets are made of what was known of them before."""
@@ -178,6 +189,8 @@ class OnlineFeatures:
                 state = SetState.read(written)
                 self._states[name] = (written, state)
                 is_same = is_same and (state and state.made_of) == (known and known.made_of)
+        if not is_same:
+            self._names = {}
         return is_same
 
     def _failed(self, error: StoreUnavailable) -> None:
@@ -214,6 +227,14 @@ class _Round:
         ]
 
 
+class _Asked(NamedTuple):
+    """A round with its answers; none if the store cannot be reached."""
+
+    sets: Sequence[tuple[str, SetState | None]]
+    questions: Sequence[Sequence[Wanted | None]]
+    found: Mapping[Wanted, list[Item]] | None
+
+
 _UNKNOWN: Final[tuple[bytes | None, SetState | None]] = (None, None)
 
 
@@ -239,7 +260,7 @@ def _entities(reader: Reader, state: SetState | None, events: Sequence[Event], c
     """The entity of each event as the store has it; None where a part of it is null, or is of another type than in the table."""
     if state is None:
         return [None] * len(events)
-    names, encode = reader.served.feature.entity, codec(state.entity_kinds).encode
+    names, encode = reader.entity, codec(state.entity_kinds).encode
     entities: list[bytes | None] = []
     for place, event in enumerate(events):
         parts = [columns[name][place] if name in columns else event.get(name) for name in names]
@@ -250,15 +271,19 @@ def _entities(reader: Reader, state: SetState | None, events: Sequence[Event], c
     return entities
 
 
-def _add(looked: Looked, served: ServedSet, state: SetState | None, rows: Sequence[Row]) -> None:
+def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Sequence[Row]) -> None:
     """Add the rows of one set, with defaults where there is none."""
-    feature = served.feature
-    defaults = [feature.defaults.get(column) for column in feature.columns]
-    values = zip(*[row.values if row.stamp is not None else defaults for row in rows], strict=True) if rows else [[] for _ in defaults]
-    looked.columns.update({served.prefix + column: list(value) for column, value in zip(feature.columns, values, strict=True)})
-    looked.stamps[feature.name] = [row.stamp for row in rows]
-    looked.status[feature.name] = [row.status for row in rows]
-    looked.synced_at[feature.name] = None if state is None else moment(state.synced_at)
+    name = reader.served.feature.name
+    if len(rows) == 1:  # as most requests
+        values: Sequence[Any] = rows[0].values if rows[0].stamp is not None else reader.defaults
+        looked.columns.update({column: [value] for column, value in zip(reader.inputs, values, strict=True)})
+    else:
+        filled = [row.values if row.stamp is not None else reader.defaults for row in rows]
+        turned = map(list, zip(*filled, strict=True)) if rows else ([] for _ in reader.inputs)
+        looked.columns.update(zip(reader.inputs, turned, strict=True))
+    looked.stamps[name] = [row.stamp for row in rows]
+    looked.status[name] = [row.status for row in rows]
+    looked.synced_at[name] = None if state is None else moment(state.synced_at)
 
 
 class _Cache:

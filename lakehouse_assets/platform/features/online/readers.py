@@ -74,6 +74,11 @@ class Reader(Protocol):
     """Reads one feature set."""
 
     served: ServedSet
+    entity: tuple[str, ...]
+    inputs: tuple[str, ...]
+    """The columns with the prefix."""
+    defaults: tuple[Any, ...]
+    """For each of them."""
     pointer: str
     """The set in the store whose state says which version is the newest; empty: a version is given, or there are none."""
     takes_events: bool
@@ -116,19 +121,25 @@ def codec(kinds: tuple[str, ...]) -> Codec:
     return Codec(kinds)
 
 
-def _ttl(feature: FeatureSet) -> int | None:
-    return None if feature.ttl is None else feature.ttl // MICROSECOND
+class _OfOne:
+    """What all readers know of their set, worked out once."""
+
+    def __init__(self, served: ServedSet) -> None:
+        feature = served.feature
+        self.served, self.entity, self.columns = served, feature.entity, feature.columns
+        self.inputs = tuple(served.prefix + column for column in self.columns)
+        self.defaults = tuple(feature.defaults.get(column) for column in self.columns)
+        self._ttl = None if feature.ttl is None else feature.ttl // MICROSECOND
 
 
-class ValuesReader:
+class ValuesReader(_OfOne):
     """The newest stored row of the entity."""
 
     takes_events = False
 
     def __init__(self, served: ServedSet) -> None:
-        self.served = served
+        super().__init__(served)
         self.pointer = served.feature.name if served.version is None else ""
-        self._columns, self._ttl = served.feature.columns, _ttl(served.feature)
 
     def name(self, newest: int | None) -> str:
         """See `Reader.name`."""
@@ -151,9 +162,9 @@ class ValuesReader:
         if self._ttl is not None and time < at.ages_from - self._ttl:
             return Row((), None, EXPIRED)
         known, *values = codec(("moment", *state.kinds)).decode(payload)
-        if state.columns != self._columns:
+        if state.columns != self.columns:
             stored = dict(zip(state.columns, values, strict=True))
-            values = [stored.get(column) for column in self._columns]
+            values = [stored.get(column) for column in self.columns]
         return Row(values, Stamp(moment(time), known, state.version), OK)
 
     def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:  # noqa: ARG002
@@ -161,7 +172,7 @@ class ValuesReader:
         return []
 
 
-class WindowsReader:
+class WindowsReader(_OfOne):
     """Statistics at the time of the request, of the stored events and the request's own one.
 
     If the own event does not count (`where`), the row is that of the last one that did, as a join finds it.
@@ -172,11 +183,11 @@ class WindowsReader:
     def __init__(
         self, served: ServedSet, windows: Windows, twin: StreamingWindows, where: pl.Expr | None, schema: pl.Schema | None
     ) -> None:
-        self.served, self.pointer = served, ""
-        self._twin, self._where, self._schema = twin, where, schema
-        self._time, self._ttl = windows.time, _ttl(served.feature)
+        super().__init__(served)
+        self.pointer = ""
+        self._twin, self._where, self._schema, self._time = twin, where, schema, windows.time
         at = {column: place for place, column in enumerate(self._twin.columns)}
-        order = [at[column] for column in served.feature.columns]
+        order = [at[column] for column in self.columns]
         self._order = None if order == list(range(len(order))) else order
 
     def name(self, newest: int | None) -> str:  # noqa: ARG002

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -40,27 +41,24 @@ from lakehouse_assets_tests.platform.features.online.worlds import (
 
 OFTEN = Retention(10, one_before=False, now=1_000)
 times = st.integers(0, 60)
-changes = st.lists(
-    st.one_of(
-        st.tuples(
-            st.just("add"),
-            st.lists(st.tuples(st.sampled_from(["a", "b", None]), times, st.sampled_from([None, 1.0, 2.5])), min_size=1, max_size=4),
-        ),
-        st.tuples(st.sampled_from(["delete", "later", "other card", "other amount"]), st.integers(0, 5)),
-        st.tuples(st.just("restore"), st.integers(0, 3)),
-        st.tuples(st.just("compact"), st.just(0)),
-        st.tuples(st.just("sync"), st.just(0)),
-    ),
-    min_size=1,
-    max_size=8,
+added = st.tuples(
+    st.just("add"), st.lists(st.tuples(st.sampled_from(["a", "b", None]), times, st.sampled_from([None, 1.0, 2.5])), min_size=1, max_size=4)
 )
+change = st.one_of(
+    added,
+    st.tuples(st.sampled_from(["delete", "revise", "retract", "later", "other card", "other amount"]), st.integers(0, 2)),
+    st.tuples(st.just("restore"), st.integers(0, 3)),
+    st.tuples(st.just("compact"), st.just(0)),
+)
+# After each change it is synced, or not.
+histories = st.lists(st.tuples(change, st.booleans()), min_size=2, max_size=8)
 
 
 class World:
     """A table of payments and one of prices, which change."""
 
     def __init__(self, folder: Path) -> None:
-        self.lakehouse, self.number = Lakehouse(str(folder)), 0
+        self.lakehouse, self.number, self.revisions = Lakehouse(str(folder)), 0, 0
         self.events, self.prices = self.lakehouse.table(PAYMENTS), self.lakehouse.table(prices.name)
         self.events.create(EVENTS)
         self.prices.create(stored_schema(prices))
@@ -73,6 +71,8 @@ class World:
                 rows.append((self.number, card, hours(half / 2), amount, "x", "home" if half % 2 else "abroad"))
             self.events.append(pl.DataFrame(rows, EVENTS, orient="row"))
             self.prices.append(values(prices, [self._price(row) for row in rows if row[1]]))
+        elif what in {"revise", "retract"}:
+            self._revise(given_, retract=what == "retract")
         elif what == "restore":
             for table in (self.events, self.prices):
                 if table.version():
@@ -91,15 +91,20 @@ class World:
         }
         column = "pieces" if what == "other amount" else "price"
         if what == "delete":
-            self.events.delta().delete(f"id % 6 = {number}")
-            self.prices.delta().delete(f"pieces % 6 = {number}")
+            self.events.delta().delete(f"id % 3 = {number}")
+            self.prices.delta().delete(f"pieces % 3 = {number}")
         else:
-            self.events.delta().update(updates=set_[what], predicate=f"id % 6 = {number}")
-            self.prices.delta().update(updates={column: "7" if column == "pieces" else "7.25"}, predicate=f"pieces % 6 = {number}")
-        revised = [row for row in self.prices.scan().collect().to_dicts() if row["pieces"] % 6 == number and not row["is_retracted"]]
-        if what == "later" and revised:
-            latest = max(row["known_at"] for row in revised) + timedelta(hours=1)
-            self.prices.append(values(prices, [row | {"known_at": latest, "is_retracted": row["pieces"] % 2 == 0} for row in revised]))
+            self.events.delta().update(updates=set_[what], predicate=f"id % 3 = {number}")
+            self.prices.delta().update(updates={column: "7" if column == "pieces" else "7.25"}, predicate=f"pieces % 3 = {number}")
+
+    def _revise(self, number: int, *, retract: bool) -> None:
+        """Some prices are known otherwise from now on, or are gone."""
+        self.revisions += 1
+        rows = [row for row in self.prices.scan().collect().to_dicts() if row["pieces"] % 3 == number]
+        known = {"known_at": hours(10_000 + self.revisions), "is_retracted": retract, "price": float(self.revisions)}
+        if rows:
+            newest = {(row["device"], row["seen_at"]): row | known for row in rows}
+            self.prices.append(values(prices, list(newest.values())))
 
     def _price(self, row: tuple) -> dict[str, Any]:
         number, card, when, amount, *_ = row
@@ -121,14 +126,13 @@ def seen(store: OnlineStore, feature: FeatureSet, name: str) -> dict[bytes, list
     return {entity: its for entity, its in kept.items() if over is None or its[-1].time > until - over}
 
 
-def check(store: OnlineStore, fresh: OnlineStore, folder: Path, history: list[tuple[str, Any]]) -> None:
+def check(store: OnlineStore, fresh: OnlineStore, folder: Path, history: list[Any]) -> None:
     world = World(folder)
-    for what, given_ in history:
-        if what == "sync":
+    for (what, given_), is_synced in history:
+        world.do(what, given_)
+        if is_synced:
             for feature in (cards, foreign, prices):
                 sync(store, world.lakehouse, feature, NEEDS)
-        else:
-            world.do(what, given_)
     for feature in (cards, foreign, prices):
         done = sync(store, world.lakehouse, feature, NEEDS)
         sync(fresh, world.lakehouse, feature, NEEDS)
@@ -142,8 +146,8 @@ def check(store: OnlineStore, fresh: OnlineStore, folder: Path, history: list[tu
 
 
 @settings(max_examples=20, deadline=None)
-@given(changes)
-def test_a_store_that_was_synced_at_any_times_equals_a_fresh_one(history: list[tuple[str, Any]]) -> None:
+@given(histories)
+def test_a_store_that_was_synced_at_any_times_equals_a_fresh_one(history: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stores = [EmbeddedStore(Path(folder) / f"{name}.db") for name in ("often", "fresh")]
         check(*stores, Path(folder) / "root", history)
@@ -152,8 +156,8 @@ def test_a_store_that_was_synced_at_any_times_equals_a_fresh_one(history: list[t
 
 
 @settings(max_examples=8, deadline=None)
-@given(changes)
-def test_the_same_holds_for_redis(redis_server: Any, history: list[tuple[str, Any]]) -> None:
+@given(histories)
+def test_the_same_holds_for_redis(redis_server: Any, history: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         stores = [RedisStore(redis_server.address, f"{uuid4().hex}:") for _ in range(2)]
         check(*stores, Path(folder), history)
@@ -230,7 +234,7 @@ def test_events_without_a_key_are_refused(store: OnlineStore, tmp_path: Path) ->
 
 def test_large_sets_are_read_part_by_part(store: OnlineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path)
-    world.do("add", [(f"card {number % 40}", number % 60, 1.0) for number in range(200)])
+    world.do("add", [(f"card {number % 40}", number % 30, 1.0) for number in range(200)])
     sync(store, world.lakehouse, cards, NEEDS)
     whole = list(store.items(f"{cards.name}/events"))
     monkeypatch.setattr(sync_module, "_ROWS_AT_ONCE", 30)
@@ -348,6 +352,35 @@ def test_a_sync_that_is_killed_anywhere_leaves_nothing_wrong(tmp_path: Path) -> 
         sync(fresh, world.lakehouse, cards, NEEDS)
         assert list(store.items(name)) == list(fresh.items(name))
         store.close()
+
+
+class Dying(EmbeddedStore):
+    """A store whose process dies before one of its writes."""
+
+    writes = 1_000
+
+    def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
+        self.writes -= 1
+        if self.writes < 0:
+            raise InterruptedError
+        super().write(name, claim, batch, retention)
+
+
+@pytest.mark.parametrize("writes", range(6))
+def test_rows_that_were_written_before_a_sync_died_do_not_stay(writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, store, name = some_world(tmp_path / "root"), Dying(tmp_path / "online.db"), f"{cards.name}/events"
+    sync(store, world.lakehouse, cards, NEEDS)
+    world.do("add", [(f"card {number}", 12, 1.0) for number in range(9)])
+    monkeypatch.setattr(sync_module, "_ITEMS_AT_ONCE", 2)
+    store.writes = writes
+    with suppress(InterruptedError):
+        sync(store, world.lakehouse, cards, NEEDS)
+    world.events.delta().delete("id % 2 = 0")
+    store.writes = 1_000
+    sync(store, world.lakehouse, cards, NEEDS)
+    fresh = EmbeddedStore(tmp_path / "fresh.db")
+    sync(fresh, world.lakehouse, cards, NEEDS)
+    assert list(store.items(name)) == list(fresh.items(name))
 
 
 def test_a_store_that_cannot_be_written_says_what_it_is(tmp_path: Path) -> None:
