@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import Zone
-from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows, FieldError, IngestRefused, split_rows
+from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows, FieldError, RowsRefused, split_rows
 from lakehouse_assets.platform.serving.outbox import Outbox, OutboxBounds, OutboxState, PushedRow, SameIdOtherRow
 
 
@@ -57,7 +57,7 @@ class Ingest:
                 number: a request that is sent again with its key lands once.
 
         Raises:
-            IngestRefused: What is wrong, by row and field. Nothing was accepted.
+            RowsRefused: What is wrong, by row and field. Nothing was accepted.
             OutboxUnavailable: They cannot be made durable now.
         """
         rows = split_rows(body)
@@ -75,11 +75,11 @@ class Ingest:
             elif same is row:
                 pushed.append(row)
         if errors:
-            raise IngestRefused(errors)
+            raise RowsRefused(errors)
         try:
             accepted = self._outbox.add(pushed)
         except SameIdOtherRow as error:
-            raise IngestRefused([_other_row(one, self.feed.row_id) for one in error.ids], 409) from error
+            raise RowsRefused([_other_row(one, self.feed.row_id) for one in error.ids], 409) from error
         return Receipt(self.feed.name, accepted, len(rows) - accepted)
 
     def land(self) -> bool:

@@ -34,8 +34,8 @@ class FieldError:
     text: str
 
 
-class IngestRefused(ValueError):
-    """Rows that a feed does not take; none of the request was accepted. HTTP 422, or 409 if an id came before with another row.
+class RowsRefused(ValueError):
+    """Rows that are not taken; none of the request was accepted. HTTP 422, or 409 if an id came before with another row.
 
     Attributes:
         errors: What is wrong, by row and field; at most twenty.
@@ -190,17 +190,17 @@ def split_rows(body: bytes) -> list[msgspec.Raw]:
     """The rows of a request, each as its text.
 
     Raises:
-        IngestRefused: There are none, too many, or it is no JSON.
+        RowsRefused: There are none, too many, or it is no JSON.
     """
     try:
         body.decode()
         rows = _split(body)
     except (ValueError, RecursionError) as error:
-        raise IngestRefused([FieldError(None, None, f"the body is no JSON of rows: {error}")], 400) from error
+        raise RowsRefused([FieldError(None, None, f"the body is no JSON of rows: {error}")], 400) from error
     if not rows:
-        raise IngestRefused([FieldError(None, None, "there is no row in the body: send an array of objects, or one object a line")])
+        raise RowsRefused([FieldError(None, None, "there is no row in the body: send an array of objects, or one object a line")])
     if len(rows) > MOST_ROWS:
-        raise IngestRefused([FieldError(None, None, f"there are {len(rows):,} rows; send at most {MOST_ROWS:,} at once")], 413)
+        raise RowsRefused([FieldError(None, None, f"there are {len(rows):,} rows; send at most {MOST_ROWS:,} at once")], 413)
     return rows
 
 

@@ -20,7 +20,7 @@ from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.parse import parse
 from lakehouse_assets.platform.ingestion.zone import LocalZone, Zone
 from lakehouse_assets.platform.serving.ingest import Ingest, Receipt
-from lakehouse_assets.platform.serving.ingest_rows import FeedRows, FieldError, IngestRefused
+from lakehouse_assets.platform.serving.ingest_rows import FeedRows, FieldError, RowsRefused
 from lakehouse_assets.platform.serving.outbox import OutboxBounds, OutboxUnavailable
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 from lakehouse_assets_tests.platform.serving.ingest_child import FEED
@@ -172,8 +172,8 @@ def test_what_was_accepted_before_a_kill_is_in_bronze_once(tmp_path: Path) -> No
 # --- what is refused
 
 
-def refused(ingest: Ingest, sent: bytes, key: str | None = None) -> IngestRefused:
-    with pytest.raises(IngestRefused) as caught:
+def refused(ingest: Ingest, sent: bytes, key: str | None = None) -> RowsRefused:
+    with pytest.raises(RowsRefused) as caught:
         ingest.take(sent, key)
     return caught.value
 
