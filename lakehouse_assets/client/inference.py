@@ -8,6 +8,7 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.platform.declarations.base import nearest_or_all
+from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.features.labels import Labels
@@ -46,7 +47,7 @@ class Inference:
         from lakehouse_assets.platform.serving.labelled import ROW, labels_of
 
         logged = self.context.root.lakehouse.table(self._table).scan()
-        feedback = self.context.root.lakehouse.table(f"{self._table}_feedback")
+        feedback = self.context.root.lakehouse.table(self._table + FEEDBACK_SUFFIX)
         declared = self._labels(logged)
         target = declared.target if declared is not None else None
         # Met by their real keys: a masked key is that of everybody.

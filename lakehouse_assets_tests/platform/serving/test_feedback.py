@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.client import open_lakehouse
+from lakehouse_assets.platform.declarations.models import model
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
@@ -18,6 +19,8 @@ from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.ingest_rows import RowsRefused
 from lakehouse_assets.platform.serving.labelled import KnownLabels, labels_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.platform.features.shop import EXAMPLES, LABELS, frames, written
+from lakehouse_assets_tests.platform.orchestration.level import level_model as level
 
 DAY = timedelta(days=1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -150,3 +153,30 @@ def test_labels_that_are_not_on_the_disk_are_not_accepted(tmp_path: Path) -> Non
     with pytest.raises(FeedbackUnavailable):
         Feedback(log, {"orders": "is_fraud"}).take(body({"request_id": "r", "label": True}))
     log.close(0.1)
+
+
+def test_labels_of_the_table_that_the_model_learns_from(tmp_path: Path, log: InferenceLog) -> None:
+    fraud = model(
+        "fraud.models.fraud", description="Fraud.", examples=EXAMPLES, learner=level.learner, split=level.split, metric=level.metric
+    )
+    tables = frames(60)
+    written(str(tmp_path / "tables"), tables)
+    for invoice in range(60):
+        record = InferenceRecord(
+            request_id="r", row=invoice, endpoint="orders", received_at=START, key={"invoice": invoice}, model_name=fraud.name
+        )
+        log.append([record])
+    # Of one order it became known later that it was honest after all, by one word of a caller.
+    first = tables[LABELS].row(5, named=True)
+    known_at = first["reported_at"] + DAY
+    sent = {"request_id": "r", "row": 5, "label": not first["is_fraud"], "known_at": known_at}
+    Feedback(log, {"orders": "is_fraud"}).take(body(sent))
+    assert log.flush()
+    client = open_lakehouse(tmp_path, declarations=[fraud], notice=lambda _: None)
+    rows = client.inference("orders").with_labels().sort("row").collect()
+    expected = [str(value).lower() for value in tables[LABELS]["is_fraud"]]
+    expected[5] = str(not first["is_fraud"]).lower()
+    assert rows["label"].to_list() == expected
+    assert rows["label_known_at"][5] == known_at
+    early = client.inference("orders").with_labels(until=tables[LABELS]["reported_at"][9]).sort("row").collect()
+    assert early["label"].to_list() == [str(value).lower() for value in tables[LABELS]["is_fraud"][:10]] + [None] * 50
