@@ -19,9 +19,11 @@ from lakehouse_assets.platform.declarations.feeds import feed
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.parse import parse
 from lakehouse_assets.platform.ingestion.zone import LocalZone, Zone
+from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.ingest import Ingest, Receipt
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows, FieldError, RowsRefused
 from lakehouse_assets.platform.serving.outbox import OutboxBounds, OutboxUnavailable
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 from lakehouse_assets_tests.platform.serving.ingest_child import FEED
 
@@ -271,3 +273,22 @@ def test_what_is_accepted_is_read_as_it_was_sent(tmp_path: Path, rows: list[dict
 
 def text(value: Any) -> str | None:
     return None if value is None else str(value)
+
+
+def test_rows_land_in_a_bucket_once(tmp_path: Path, bucket: str) -> None:
+    root = Root(Settings.load({"LAKEHOUSE_ROOT": bucket, "LAKEHOUSE_HOME": str(tmp_path)}))
+    ingest = Ingest(tmp_path, FEED, lambda: root.zone(FEED.name), LATER)
+    ingest.take(body({"invoice": "1", "amount": "2"}))
+    put, before = ingest._outbox._put, []
+
+    def twice(content: bytes, name: str) -> None:
+        put(content, name)
+        before.append(name)
+        if len(before) == 1:
+            raise ConnectionError("the process dies here")
+
+    ingest._outbox._put = twice  # type: ignore[method-assign]
+    assert not ingest.land()
+    assert ingest.close()
+    assert len(set(before)) == 1
+    assert [file.path for file in root.zone(FEED.name).files()] == before[:1]
