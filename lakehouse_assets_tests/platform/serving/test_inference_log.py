@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.governance.audit import AuditLog
-from lakehouse_assets.platform.governance.policy import Policy
+from lakehouse_assets.platform.governance.policy import Policy, policy_of
 from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.maintenance import Maintenance
@@ -33,6 +34,7 @@ from lakehouse_assets.platform.serving.inference_log.records import FeedbackReco
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.platform.orchestration.level import level_model
 from lakehouse_assets_tests.platform.serving.log_child import ENDPOINT, open_log, record
 
 SLOW = Bounds(segment_seconds=3600, fsync_seconds=0)
@@ -382,6 +384,16 @@ def test_the_reader_masks_what_is_personal(tmp_path: Path, personal: bool) -> No
     assert row["label"] == '{"is_fraud":true}'
 
 
+def test_a_declaration_that_promises_no_columns_leaves_it_to_the_log_what_is_personal(tmp_path: Path) -> None:
+    log = open_log(tmp_path, SLOW)
+    log.append([whole_record("orders")])
+    assert log.close()
+    declared = replace(level_model, name=ENDPOINT.table)
+    assert not declared.schema
+    masked = replace(reader(tmp_path), policy=lambda: policy_of([declared])).scan(ENDPOINT.table).collect()
+    assert masked["key"].to_list() == ["•••"]
+
+
 def test_a_log_of_an_endpoint_that_is_not_declared_any_more_is_masked(tmp_path: Path) -> None:
     written = Spool(spool(tmp_path), SLOW)
     written.append([("old.inference.gone", whole_record("gone"))])
@@ -405,3 +417,13 @@ def test_maintenance_puts_the_small_files_together(tmp_path: Path) -> None:
     assert done.why_not is None or not done.why_not
     assert done.files_after < done.files_before
     assert logged(tmp_path) == [f"{number:02}" for number in range(12)]
+
+
+def test_a_lake_in_a_bucket(tmp_path: Path, bucket: str) -> None:
+    log = InferenceLog(spool(tmp_path), lambda: Lakehouse(f"{bucket}/tables"), [ENDPOINT], SLOW)
+    for number in range(3):
+        log.append([record(f"{number}")])
+        assert log.flush()
+    assert log.close()
+    rows = Lakehouse(f"{bucket}/tables").table(ENDPOINT.table).scan().collect()
+    assert sorted(rows["request_id"]) == ["0", "1", "2"]

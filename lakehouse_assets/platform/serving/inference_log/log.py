@@ -39,7 +39,11 @@ class InferenceLog:
         self._drainer = Drainer(self._spool, Target(lakehouse, personal))
 
     def append(self, records: Sequence[InferenceRecord]) -> None:
-        """Log predictions, before they are answered: they survive a kill of the process from here on. Never raises, never waits."""
+        """Log predictions, before they are answered: they survive a kill of the process from here on. Never waits for the lake or the disk.
+
+        Raises:
+            KeyError: An endpoint that this log was not made for.
+        """
         self._spool.append([(self._endpoints[record.endpoint].table, record) for record in records])
 
     def append_feedback(self, records: Sequence[FeedbackRecord]) -> bool:
