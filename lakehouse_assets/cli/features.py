@@ -100,6 +100,55 @@ def uses(name: str, as_json: bool) -> None:
     _say_uses(values)
 
 
+@features.command()
+@click.argument("feature_set", required=False, shell_complete=TABLES)
+@click.option("--full", is_flag=True, help="Read everything again, not only what changed.")
+@JSON
+def sync(feature_set: str | None, full: bool, as_json: bool) -> None:
+    """Bring the online store up to date with FEATURE_SET, or with all feature sets. A running service does it by itself.
+
+    \b
+    Examples:
+      lakehouse features sync
+      lakehouse features sync order_fraud.features.cards --full
+    """
+    values = client().features.sync(feature_set, full=full)
+    if as_json:
+        print_json(values)
+        return
+    shown = grid("feature set", "kept", optional("version"), "of table", right("at"), "how", right("rows"))
+    for one in values:
+        how = f"{one['how']}: {one['why']}" if one["why"] else one["how"]
+        told = [_or_none(one["feature_set_version"]), one["table"], _or_none(one["version"])]
+        add_row(shown, one["feature_set"], one["kept"], *told, how, f"{one['rows']:,}")
+    print_grid(shown)
+
+
+@features.command()
+@click.argument("feature_set", shell_complete=TABLES)
+@click.argument("key", nargs=-1)
+@JSON
+def online(feature_set: str, key: tuple[str, ...], as_json: bool) -> None:
+    """What the online store has of the entity KEY in FEATURE_SET: its values, or the events that its windows are of.
+
+    \b
+    Example:
+      lakehouse features online order_fraud.features.cards c-4711
+    """
+    values = client().features.online(feature_set, *key)
+    if as_json:
+        print_json(values)
+        return
+    if not values:
+        say(f"The online store has nothing of {' '.join(key)}.")
+        return
+    columns = list(dict.fromkeys(name for row in values for name in row))
+    shown = grid(*(optional(name) for name in columns))
+    for row in values:
+        add_row(shown, *(_or_none(row.get(name)) for name in columns))
+    print_grid(shown)
+
+
 def _say_uses(values: dict[str, Any]) -> None:
     _say_names("models", values["models"])
     _say_names("predictions", values["predictions"])

@@ -1,6 +1,7 @@
 """Feature sets: what there is, what their columns mean, and what uses what, from a column to predictions and back."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -133,6 +134,60 @@ class Features:
             rows = rows.with_columns(shown[name].alias(column) for column, name in own.items())
         told = examine(examples, pinned, Leakage(), seed=self.context.settings.seed, compute=Local())
         return TrainingSet(rows, told.manifest, told.leakage)
+
+    def sync(self, feature_set: str | None = None, *, full: bool = False) -> Values:
+        """Bring the online store up to date with the feature tables, and with the events that windows are of.
+
+        Args:
+            feature_set: One of them; None: all.
+            full: Whether everything is read again; else what changed, unless that cannot be known.
+
+        Returns:
+            For each set in the store `feature_set`, `kept` (`values` or `events`), `feature_set_version`, the `table` and its `version`,
+            `how` (`changes`, `scan`, `nothing new`, `no table`, `other process`, `not served`), `why` it was a scan or is not served,
+            `rows` that were written, and `synced_at`.
+
+        Raises:
+            LookupError: No product declares the feature set.
+            StoreUnavailable: The store cannot be reached.
+        """
+        from lakehouse_assets.platform.features.online.opening import online_store
+        from lakehouse_assets.platform.pipeline.online import sync_online
+
+        sets = self._catalog.feature_sets if feature_set is None else [self.context.feature_set(feature_set)]
+        keep = timedelta(hours=self.context.settings.online_hours)
+        with closing(online_store(self.context.settings)) as store:
+            done = sync_online(store, self.context.root.lakehouse, self._catalog, sets, keep=keep, full=full)
+        return [vars(one) for one in done]
+
+    def online(self, feature_set: str, *key: Any) -> Values:
+        """What the online store has of one entity: of each version that is kept, or the recent events; personal data is masked.
+
+        Args:
+            feature_set: The feature set.
+            key: The values of its entity, in its order; text is read as the type of the column.
+
+        Returns:
+            Rows, oldest first, each with the columns of the entity, those of the values or events, `feature_set_version`, and `synced_at`.
+
+        Raises:
+            LookupError: No product declares the feature set, or it was never synced.
+            ValueError: There are more or fewer values than the entity has columns, or one is of another type.
+            StoreUnavailable: The store cannot be reached.
+        """
+        from lakehouse_assets.platform.features.online.opening import online_store
+        from lakehouse_assets.platform.features.online.showing import stored_rows, synced_at
+
+        one = self.context.feature_set(feature_set)
+        with closing(online_store(self.context.settings)) as store:
+            found = stored_rows(store, one, key)
+        if not found:
+            raise LookupError(f"the online store has nothing of {one.name} yet: `lakehouse features sync {one.name}`")
+        rows: Values = []
+        for state, frame in found:
+            shown = self.context.reader.view(frame.lazy(), state.table, "online").collect()
+            rows += [row | {"feature_set_version": state.version, "synced_at": synced_at(state)} for row in shown.to_dicts()]
+        return rows
 
     def _tables_of(self, name: str) -> "Sequence[str]":
         catalog = self._catalog

@@ -91,6 +91,7 @@ COMMANDS = {
     ("models",): (),
     ("features",): (),
     ("features", "uses", "note"): (SILVER,),
+    ("features", "sync"): (),
     ("settings",): ("LAKEHOUSE_SHOW_PERSONAL",),
 }
 

@@ -27,7 +27,7 @@ def rolling_sum(value: pl.Expr, rows: int, *, decimals: int = 4) -> pl.Expr:
         and a window of a year.
     """
     scaled = _scaled(value, decimals)
-    total = _whole(scaled).rolling_sum(rows, min_samples=1).cast(pl.Float64) / 10.0**decimals
+    total = unscaled(_whole(scaled).rolling_sum(rows, min_samples=1).cast(pl.Float64), decimals)
     return pl.when(_largest(scaled, rows) < LARGEST / rows).then(total)
 
 
@@ -51,7 +51,15 @@ def rolling_std(value: pl.Expr, rows: int, *, min_samples: int, decimals: int = 
     squares = (whole * whole).fill_null(0).rolling_sum(rows, min_samples=1).cast(pl.Float64)
     variance = (squares - total * total / count) / (count - 1)
     fits = _largest(scaled, rows) <= math.isqrt((2**127 - 1) // rows)
-    return pl.when((count >= min_samples) & fits).then(variance.clip(0).sqrt() / 10.0**decimals)
+    return pl.when((count >= min_samples) & fits).then(unscaled(variance.clip(0).sqrt(), decimals))
+
+
+def unscaled(value: pl.Expr, decimals: int) -> pl.Expr:
+    """A float that counts the smallest decimals, in units: the float that is nearest, in a frame of any number of rows.
+
+    Polars divides by a constant by multiplying with its inverse, unless there is one row alone; the last bit differs then.
+    """
+    return value / pl.when(value.is_not_null()).then(10.0**decimals)
 
 
 def _scaled(value: pl.Expr, decimals: int) -> pl.Expr:

@@ -14,7 +14,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.kind import moment_of_date
-from lakehouse_assets.platform.features.rolling import LARGEST
+from lakehouse_assets.platform.features.rolling import LARGEST, unscaled
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 _WINDOW = re.compile(r"([1-9]\d*)(m|h|d|w)")
@@ -180,8 +180,9 @@ def _whole(value: pl.Expr, decimals: int) -> pl.Expr:
 def _sum(value: pl.Expr, decimals: int) -> pl.Expr:
     """Exact; of values that 128 bits do not hold it is the sum of floats, the smallest first."""
     fits = (_scaled(value, decimals).abs().max().fill_null(0) * value.count().cast(pl.Float64)) < LARGEST
-    exact = _whole(value, decimals).sum().cast(pl.Float64) / 10.0**decimals
-    return pl.when(fits).then(exact).otherwise(value.cast(pl.Float64).sort().sum())
+    exact = unscaled(_whole(value, decimals).sum().cast(pl.Float64), decimals)
+    # Polars leaves a sort before a sum out, and adds in an order that depends on the rows around.
+    return pl.when(fits).then(exact).otherwise(value.cast(pl.Float64).sort().cum_sum().last())
 
 
 def _mean(value: pl.Expr, decimals: int) -> pl.Expr:
@@ -195,7 +196,7 @@ def _std(value: pl.Expr, decimals: int) -> pl.Expr:
     spread = count * (whole * whole).sum() - whole.sum() * whole.sum()
     fits = _scaled(value, decimals).abs().max() * count.cast(pl.Float64) < math.sqrt(2.0**126)
     divisor = (count * (count - 1)).cast(pl.Float64)
-    return pl.when((count > 1) & fits).then((spread.cast(pl.Float64) / divisor).sqrt() / 10.0**decimals)
+    return pl.when((count > 1) & fits).then(unscaled((spread.cast(pl.Float64) / divisor).sqrt(), decimals))
 
 
 STATISTICS: Final[Mapping[str, Callable[[pl.Expr, int], pl.Expr]]] = {

@@ -137,7 +137,7 @@ class RedisStore:
 
     def __init__(self, address: str, prefix: str) -> None:
         parts = urlsplit(address)
-        self._said = f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+        self._said = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._address, self._prefix = address, prefix
         self._reading, self._writing = self._client(_READ_SECONDS), self._client(_WRITE_SECONDS)
         self._read, self._push = (self._reading.register_script(script) for script in (_READ, _APPLY))

@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from lakehouse_assets.platform.storage.errors import StorageError
 
-class StoreUnavailable(RuntimeError):
+
+class StoreUnavailable(StorageError):
     """The store cannot be reached or used now. The message says which one, and what to do."""
 
 

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-import polars as pl
-
 from lakehouse_assets.platform.features.rolling import LARGEST
 from lakehouse_assets.platform.features.windows import EVERY_EVENT, Windows, duration_of
 
@@ -119,7 +117,10 @@ class _Column:
             return 0.0
         if self.largest() * len(values) < LARGEST:
             return float(sum(self.whole())) / self._scale
-        return float(pl.Series(values, dtype=pl.Float64, strict=False).sort().sum())  # Polars adds floats in an order of its own
+        total = 0.0  # one by one: `sum` of later Pythons compensates
+        for value in sorted(map(float, values)):
+            total += value
+        return total
 
     def mean(self) -> float | None:
         return self.sum() / len(self.values) if self.values else None

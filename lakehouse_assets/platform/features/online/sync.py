@@ -122,11 +122,10 @@ class _Sync:
             if not why and known is not None:
                 try:
                     how = self._changes(known, until)
-                except (_NotBySteps, NoSuchVersion, FileNotFoundError, pl.exceptions.PolarsError) as error:
-                    how, why = (
-                        "scan",
-                        str(error).splitlines()[0] if isinstance(error, _NotBySteps) else "its changes are not in the log any more",
-                    )
+                except _NotBySteps as error:
+                    how, why = "scan", str(error)
+                except (NoSuchVersion, FileNotFoundError, pl.exceptions.PolarsError):
+                    how, why = "scan", "its changes cannot be read any more"
             if how == "scan":
                 self._scan(wanted, until)
         except TakenOver:

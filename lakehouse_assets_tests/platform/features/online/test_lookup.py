@@ -1,0 +1,274 @@
+"""What serving is told equals a join of the tables as of the request's time, and no store that is away makes it fail."""
+
+import tempfile
+import time
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
+from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, ServedSet
+from lakehouse_assets.platform.features.online.redis_store import RedisStore
+from lakehouse_assets.platform.features.online.store import OnlineStore
+from lakehouse_assets.platform.features.online.sync import sync
+from lakehouse_assets.platform.features.point_in_time import FeatureRows, join_as_of
+from lakehouse_assets.platform.storage.known_at import of_version
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.platform.features.online.worlds import EVENTS, NEEDS, PAYMENTS, cards, foreign, hours, makers, prices, values
+
+SETS = [ServedSet(cards, None, "card_"), ServedSet(foreign), ServedSet(prices), ServedSet(makers, None, "maker_")]
+NAMES = [one.prefix + column for one in SETS for column in one.feature.columns]
+NOW = hours(200)
+"""The time of all requests: Jan 9, 8 o'clock."""
+
+DEVICES, MAKERS = ["x", "y"], ["m", "n"]
+payments = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", None]),
+        st.integers(0, 40),
+        st.sampled_from([None, 1.25, 0.1, -3.0]),
+        st.sampled_from(DEVICES),
+        st.sampled_from(["home", "abroad"]),
+    ),
+    max_size=10,
+)
+priced = st.lists(
+    st.tuples(
+        st.sampled_from(DEVICES),
+        st.integers(0, 20),
+        st.integers(0, 3),
+        st.booleans(),
+        st.sampled_from([None, 1.5, 2.5]),
+        st.sampled_from(MAKERS),
+    ),
+    max_size=8,
+    unique_by=lambda row: row[:3],
+)
+made = st.lists(
+    st.tuples(st.sampled_from(MAKERS), st.integers(7, 9), st.integers(0, 2), st.booleans()), max_size=6, unique_by=lambda row: row[:3]
+)
+ASKED = [
+    {"id": 1000 + place, "card": card, "paid_at": NOW, "amount": amount, "device": device, "country": country}
+    for place, (card, amount, device, country) in enumerate(
+        [
+            ("a", 0.7, "x", "home"),
+            ("b", None, "y", "abroad"),
+            (None, 1.0, "x", "home"),
+            ("new", 2.0, "new", "home"),
+            ("a", 0.7, "y", "home"),
+        ]
+    )
+]
+
+
+def event_rows(given_: list[tuple]) -> pl.DataFrame:
+    rows = [(number, card, hours(180 + half / 2), *rest) for number, (card, half, *rest) in enumerate(given_)]
+    return pl.DataFrame(rows, EVENTS, orient="row")
+
+
+def price_rows(given_: list[tuple]) -> pl.DataFrame:
+    names = ["device", "seen_at", "known_at", "is_retracted", "price", "maker", "pieces"]
+    rows = [
+        (one, hours(190 + half / 2), hours(100 + revision), gone, price, maker, half) for one, half, revision, gone, price, maker in given_
+    ]
+    return values(prices, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def maker_rows(given_: list[tuple]) -> pl.DataFrame:
+    names = ["maker", "day", "known_at", "is_retracted", "share", "since", "founded"]
+    rows = [
+        (one, date(2024, 1, day), hours(100 + revision), gone, day / 3, date(1999, 1, day) if revision else None, hours(day / 7))
+        for one, day, revision, gone in given_
+    ]
+    return values(makers, [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def fill(lakehouse: Lakehouse, tables: dict[str, pl.DataFrame]) -> None:
+    for name, rows in tables.items():
+        lakehouse.table(name).create(rows.schema)
+        lakehouse.table(name).append(rows)
+
+
+def joined(event: dict[str, Any], tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
+    """The row of an event that came alone after what the tables have."""
+    own = pl.DataFrame([event], EVENTS)
+    events = pl.concat([tables[PAYMENTS], own]).lazy()
+    rows = {prices.name: of_version(tables[prices.name].lazy(), 1), makers.name: of_version(tables[makers.name].lazy(), 1)}
+    rows |= {one.name: one.function(events) for one in (cards, foreign)}
+    sides = []
+    for one in SETS:
+        this = one.feature
+        how = (this.entity, this.event_time, this.ttl, this.defaults, one.prefix, this.columns)
+        sides.append(FeatureRows(this.name, rows[this.name], *how))
+    return join_as_of(own.with_columns(pl.col("paid_at").alias("at")), sides, at="at").rows.select(NAMES).row(0, named=True)
+
+
+def check(store: OnlineStore, tables: dict[str, pl.DataFrame], folder: Path) -> None:
+    lakehouse = Lakehouse(str(folder / uuid4().hex))
+    fill(lakehouse, tables)
+    for one in SETS:
+        sync(store, lakehouse, one.feature, NEEDS)
+    features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
+    looked = features.features(ASKED, [NOW] * len(ASKED))
+    expected = [joined(event, tables) for event in ASKED]
+    assert [{name: looked.columns[name][place] for name in NAMES} for place in range(len(ASKED))] == expected
+    alone = features.features(ASKED[:1], [NOW])
+    assert {name: alone.columns[name][0] for name in NAMES} == expected[0]
+
+
+def some_tables(history: list[tuple], priced_: list[tuple], made_: list[tuple]) -> dict[str, pl.DataFrame]:
+    return {PAYMENTS: event_rows(history), prices.name: price_rows(priced_), makers.name: maker_rows(made_)}
+
+
+@settings(max_examples=12, deadline=None)
+@given(payments, priced, made)
+def test_looked_up_is_what_a_join_gives(history: list[tuple], priced_: list[tuple], made_: list[tuple]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        store = EmbeddedStore(Path(folder) / "online.db")
+        check(store, some_tables(history, priced_, made_), Path(folder))
+        store.close()
+
+
+SHOP = some_tables(
+    [("a", 39, 1.25, "x", "abroad"), ("a", 40, 0.1, "y", "home"), ("b", 10, 5.0, "y", "abroad"), ("b", 30, None, "x", "home")],
+    [("x", 20, 0, False, 1.5, "m"), ("x", 18, 0, False, 2.5, "n"), ("y", 2, 0, False, 2.5, "n"), ("x", 20, 1, True, 1.5, "m")],
+    [("m", 9, 0, False), ("n", 8, 0, False), ("n", 8, 1, False)],
+)
+
+
+def test_looked_up_is_what_a_join_gives_in_either_store(store: OnlineStore, tmp_path: Path) -> None:
+    check(store, SHOP, tmp_path)
+
+
+def test_a_row_is_stamped_and_its_absence_said(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
+    before = features.features(ASKED[:1], [NOW])
+    assert before.status[prices.name] == ["missing"]
+    assert before.synced_at[prices.name] is None
+    assert before.columns["price"] == [9.5]
+
+    for one in SETS:
+        sync(store, lakehouse, one.feature, NEEDS)
+    looked = features.features(ASKED[:2], [NOW] * 2)  # the sets are found though they were not there a moment ago
+    assert looked.status == {
+        cards.name: ["ok", "ok"],
+        foreign.name: ["ok", "ok"],
+        prices.name: ["ok", "expired"],
+        makers.name: ["expired", "missing"],
+    }
+    stamp = looked.stamps[prices.name][0]
+    assert stamp is not None
+    assert (stamp.event_time, stamp.known_at, stamp.version) == (hours(199), hours(100), 1)
+    # Its own event does not count, so the row is that of the last one that did.
+    assert [looked.stamps[one.name][0].event_time for one in (cards, foreign)] == [NOW, hours(199.5)]
+    assert looked.synced_at[prices.name] is not None
+
+
+def test_a_pushed_event_counts_once(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    features = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+    features.push(ASKED[:1])  # the store knows nothing of the set yet
+    sync(store, lakehouse, cards, NEEDS)
+    next_one = ASKED[0] | {"id": 2000}
+    assert features.features([next_one], [NOW]).columns["count_2h"] == [3]
+    features.push(ASKED[:1])
+    features.push(ASKED[:1])
+    assert features.features([next_one], [NOW]).columns["count_2h"] == [4]
+    assert features.features(ASKED[:1], [NOW]).columns["count_2h"] == [3]  # asked again, it is not counted twice
+    lakehouse.table(PAYMENTS).append(pl.DataFrame(ASKED[:1], EVENTS).with_columns(amount=pl.lit(100.0)))
+    sync(store, lakehouse, cards, NEEDS)
+    looked = features.features([next_one], [NOW])
+    assert (looked.columns["count_2h"], looked.columns["amount_max_2h"]) == ([4], [100.0])  # the table is right
+
+
+def test_a_set_of_windows_of_other_events_is_looked_up(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    rows = cards.function(SHOP[PAYMENTS].lazy()).collect().to_dicts()
+    fill(lakehouse, {cards.name: values(cards, rows)})
+    sync(store, lakehouse, cards, replace(NEEDS, event="shop.gold.calls"))
+    features = OnlineFeatures(store, [ServedSet(cards)], "shop.gold.calls")
+    assert features.features([{"card": "a"}], [NOW]).columns["count_2h"] == [2]
+
+
+def test_the_end_of_a_date_counts(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    sync(store, lakehouse, prices, NEEDS)
+    features = OnlineFeatures(store, [ServedSet(prices)], PAYMENTS)
+    asked = [date(2024, 1, 9), date(2024, 1, 8)]
+    looked = features.features([{"device": "x"}] * 2, asked)
+    labels = pl.DataFrame({"device": ["x", "x"], "at": asked})
+    rows = FeatureRows(prices.name, of_version(SHOP[prices.name].lazy(), 1), ("device",), "seen_at", prices.ttl, prices.defaults)
+    assert looked.columns["price"] == join_as_of(labels, [rows], at="at").rows["price"].to_list()
+
+
+# --- a store that is away
+
+
+def test_a_server_that_is_away_gives_what_was_read_last(redis_server: Any, tmp_path: Path) -> None:
+    store, lakehouse = RedisStore(redis_server.address, f"{uuid4().hex}:"), Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    for one in SETS:
+        sync(store, lakehouse, one.feature, NEEDS)
+    features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
+    before = features.features(ASKED[:1], [NOW])
+    redis_server.stop()
+    try:
+        during = features.features([ASKED[0], ASKED[3]], [NOW] * 2)
+        assert {name: found[0] for name, found in during.columns.items()} == {name: found[0] for name, found in before.columns.items()}
+        assert during.columns["price"][1] == 9.5
+        assert {status for its in during.status.values() for status in its} == {"unavailable"}
+        features.push(ASKED[:1])
+    finally:
+        redis_server.start()
+    features._quiet_until = time.monotonic()  # a second later
+    after = features.features(ASKED[:1], [NOW])
+    assert after.status[prices.name] == ["missing"]  # the server forgot all, and the sync fills it again
+    assert after.synced_at[prices.name] is None
+    sync(store, lakehouse, prices, NEEDS)
+    assert features.features(ASKED[:1], [NOW]).columns["price"] == before.columns["price"]
+    store.close()
+
+
+@pytest.mark.parametrize("damage", ["text", "folder", "cut"])
+def test_a_damaged_file_gives_defaults_and_says_so(damage: str, tmp_path: Path) -> None:
+    path, lakehouse = tmp_path / "online.db", Lakehouse(str(tmp_path / "root"))
+    if damage == "text":
+        path.write_text("this is no database, but a text that is long enough to be one" * 100)
+    elif damage == "folder":
+        path.mkdir()
+    else:
+        fill(lakehouse, SHOP)
+        store = EmbeddedStore(path)
+        sync(store, lakehouse, prices, NEEDS)
+        store.close()
+        path.write_bytes(path.read_bytes()[:5000])
+    looked = OnlineFeatures(EmbeddedStore(path), SETS, PAYMENTS, schema=EVENTS).features(ASKED[:1], [NOW])
+    assert looked.status[prices.name] == ["unavailable"]
+    assert looked.columns["price"] == [9.5]
+
+
+def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
+    path, lakehouse = tmp_path / "online.db", Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    store = EmbeddedStore(path)
+    sync(store, lakehouse, prices, NEEDS)
+    features = OnlineFeatures(store, [ServedSet(prices)], PAYMENTS)
+    first = features.features(ASKED[:1], [NOW])
+    for file in tmp_path.glob("online.db*"):
+        file.unlink()
+    sync(EmbeddedStore(path), lakehouse, prices, NEEDS)
+    time.sleep(1.1)  # a reader looks once a second whether its file is still the one of this name
+    again = features.features(ASKED[:1], [NOW])
+    assert again.columns == first.columns
+    assert again.synced_at[prices.name] > first.synced_at[prices.name]
