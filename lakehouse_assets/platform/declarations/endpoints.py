@@ -166,13 +166,13 @@ class Endpoint(Declaration):
             for column in one.entity:
                 if column not in known:
                     raise DeclarationError(
-                        f"{self.name}: rows of {one.name} are found by {column}, which neither {roles.event.name} nor a feature set that is "
-                        f"computed from it has: name another event=, or add the column.{nearest(column, known)}"
+                        f"{self.name}: rows of {one.name} are found by {column}, which neither {roles.event.name} nor a feature set "
+                        f"before has: name another event=, or add the column.{nearest(column, known)}"
                     )
                 if known[column] != one.schema[column]:
                     raise DeclarationError(
-                        f"{self.name}: rows of {one.name} are found by {column}, which is {one.schema[column]} there and {known[column]} in "
-                        f"{roles.event.name}: give both one type"
+                        f"{self.name}: rows of {one.name} are found by {column}, which is {one.schema[column]} there and "
+                        f"{known[column]} in {roles.event.name}: give both one type"
                     )
             # Those of a later set may be values of this one.
             known |= roles.columns_of(one)
@@ -239,7 +239,8 @@ def endpoint(
         raise DeclarationError(f"{where}: the challenger either answers a share of the keys or scores in the shadow: leave one of them out")
     if event and not given.scores_rows:
         raise DeclarationError(
-            f"{where}: {given.name} is not scored row by row (row_for_row=True), so it is asked by keys and no event is sent: leave event out"
+            f"{where}: {given.name} is not scored row by row (row_for_row=True), so it is asked by keys and no event is sent: leave event "
+            "out"
         )
     table = f"{given.product}.{INFERENCE}.{name}"
     return Endpoint(

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -292,7 +293,7 @@ class FeatureSet(TableDeclaration):
         """A digest of the function, without its comments, and of the columns."""
         return hashlib.sha256(f"{source_of(self.function)}\0{sorted(map(str, self.schema.items()))}".encode()).hexdigest()
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The feature columns: those of the contract besides entity, event time and `known_at`."""
         return tuple(name for name in schema_of(self.contract) if name not in {*self.entity, self.event_time, KNOWN_AT})

@@ -124,8 +124,9 @@ class Windows:
             rolled = rows.rolling(self.time, period=period, closed=closed, group_by=list(self.entity)).agg(  # type: ignore[arg-type]
                 self._statistic(*what).alias(name) for name, what in self.columns().items() if what[2] == window
             )
-            results.append(rolled.drop(key))
-        # Each has the rows of the first, in its order: they are sorted by entity and time.
+            # Polars gives the groups in an order of its own: texts of different lengths by their length.
+            results.append(rolled.sort(key, maintain_order=True).drop(key))
+        # Each has the rows of the first, in its order: they are sorted by entity and time, and rows of one time have one window.
         wide = pl.concat(results, how="horizontal")
         wide = wide if self.every is None else wide.filter(_IS_STEP).drop(_IS_STEP)
         return wide.unique(key, keep="first", maintain_order=True).with_columns(pl.col(self.time).alias("known_at"))

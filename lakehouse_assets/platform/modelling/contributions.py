@@ -36,12 +36,23 @@ def largest(rows: pl.DataFrame, inputs: Sequence[str], found: Any, top: int, *, 
     size = np.take_along_axis(found, order, axis=1).ravel()
     kept = size > 0 if raising else size != 0
     position, rank, which, size = position[kept], rank[kept], which[kept], size[kept]
-    texts = pl.Series([None], dtype=pl.String).new_from_index(0, len(which))
-    for number in np.unique(which):
-        own = np.flatnonzero(which == number)
-        texts = texts.scatter(own, value_texts(rows[inputs[number]].gather(position[own])))
+    texts = _texts(rows, inputs, position, which)
     names = pl.Series(list(inputs), dtype=pl.String).gather(which)
     return pl.DataFrame([position, rank, names, texts, size], schema=CONTRIBUTIONS)
+
+
+def _texts(rows: pl.DataFrame, inputs: Sequence[str], position: Any, which: Any) -> pl.Series:
+    """The values of some inputs of some rows as people read them; those of one type together, as few rows have values of many inputs."""
+    of_type: dict[pl.DataType, list[int]] = {}
+    for number in np.unique(which).tolist():
+        of_type.setdefault(rows.get_column(inputs[number]).dtype, []).append(number)
+    places, parts = [np.zeros(0, dtype=np.int64)], [pl.Series([], dtype=pl.String)]
+    for numbers in of_type.values():
+        own = [np.flatnonzero(which == number) for number in numbers]
+        values = [rows.get_column(inputs[number]).gather(position[at]).alias("") for number, at in zip(numbers, own, strict=True)]
+        places.append(np.concatenate(own))
+        parts.append(value_texts(pl.concat(values)))
+    return pl.concat([one.alias("") for one in parts]).gather(np.argsort(np.concatenate(places), kind="stable"))
 
 
 def value_texts(values: pl.Series) -> pl.Series:
@@ -80,11 +91,10 @@ def reasons(
         One text for each row, as `Amount in pounds: 812.5; Number of events in the last 1 hour, by card: 4`. Null where no input raised
         the prediction, and of a predictor that cannot say, as a constant.
     """
-    found = champion.model.contributions(rows, top=most, raising=True)
     called = {**{name: name for name in champion.model.inputs}, **champion.described, **words}
-    said = pl.format("{}: {}", pl.col("input").replace_strict({name: text.rstrip(".") for name, text in called.items()}), "value")
-    texts = (
-        found.with_columns(pl.col("value").fill_null(missing)).group_by("row").agg(said.sort_by("rank").str.join(_BETWEEN).alias("text"))
-    )
-    numbered = pl.DataFrame({"row": np.arange(len(rows))}, schema={"row": pl.Int64})
-    return numbered.join(texts, on="row", how="left", maintain_order="left")["text"].cast(pl.String).rename("reasons")
+    said: list[list[str]] = [[] for _ in range(len(rows))]
+    if said:
+        found = champion.model.contributions(rows, top=most, raising=True).sort("row", "rank")
+        for row, name, value in found.select("row", "input", "value").iter_rows():
+            said[row].append(f"{called[name].rstrip('.')}: {missing if value is None else value}")
+    return pl.Series("reasons", [_BETWEEN.join(texts) if texts else None for texts in said], dtype=pl.String)

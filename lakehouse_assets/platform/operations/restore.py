@@ -185,7 +185,7 @@ def _sources_first(tables: Sequence[Table], declarations: Iterable[Declaration])
 
 
 def never_restored(name: str, declarations: Iterable[Declaration]) -> bool:
-    """Whether a table keeps what it has when others go back: logs of the platform, ledgers, logs of endpoints. A quarantine goes with its table."""
+    """Whether a table keeps what it has when others go back: logs and ledgers. A quarantine goes with its table."""
     logs = {asset.name for asset in declarations if asset.is_log}
     return name.startswith(_PLATFORM) or name in logs or name.endswith(QUARANTINE_SUFFIX)
 

@@ -89,5 +89,5 @@ class Runner:
         return None
 
     @step.register
-    def _(self, declaration: Endpoint, run_id: str, _: bool) -> Refreshed | None:  # noqa: FBT001
+    def _(self, declaration: Endpoint, run_id: str, _: bool) -> Refreshed | None:  # noqa: ARG002, FBT001
         return None  # it is served, not run

@@ -50,6 +50,7 @@ class Application:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, as ASGI has it."""
         if scope["type"] == "http" and scope["method"] == "POST" and (path := scope["path"]).startswith(_ENDPOINTS):
             name = path[len(_ENDPOINTS) :]
             if "/" not in name:

@@ -59,7 +59,15 @@ class Door:
     """Takes requests for predictions."""
 
     def __init__(
-        self, served: Mapping[str, Served], queue: Queue, log: Log, tokens: Tokens, metrics: Metrics, limits: Limits, lakehouse: Lakehouse
+        self,
+        served: Mapping[str, Served],
+        queue: Queue,
+        log: Log,
+        tokens: Tokens,
+        *,
+        metrics: Metrics,
+        limits: Limits,
+        lakehouse: Lakehouse,
     ) -> None:
         self.served, self.limits, self.metrics = served, limits, metrics
         self._queue, self._log, self._tokens, self._lakehouse = queue, log, tokens, lakehouse

@@ -119,7 +119,7 @@ class Engine:
             answer = _answer_of(work, numbers, scored, served, wait)
             outcomes.append((work, work.encode(work, answer)))
             answered.append((work, numbers[0]))
-            records += [_record(work, served, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
+            records += [_record(work, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
         logging_began = time.perf_counter()
         self.log.append(records)
         self._count(served, scored, began, logging_began)
@@ -171,7 +171,7 @@ class Engine:
         for work, _ in answered:
             for row in range(len(work.rows)):
                 if start in scored.predictions:
-                    records.append(_record(work, served, row, scored, start, scored.seconds))
+                    records.append(_record(work, row, scored, start, scored.seconds))
                 start += 1
         self.log.append(records)
         self.metrics.rows.labels(served.name, "shadow").inc(len(records))
@@ -292,12 +292,11 @@ def features_of(assembled: Assembled, number: int, served: Served) -> dict[str, 
     return found
 
 
-def _record(work: Work, served: Served, row: int, scored: Scored, number: int, seconds: dict[str, float]) -> InferenceRecord:
+def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str, float]) -> InferenceRecord:
     """What the log keeps of a row.
 
     Args:
         work: The request.
-        served: Its endpoint.
         row: Number of the row in the request.
         scored: Who scored it.
         number: Of the row in the batch.
@@ -307,7 +306,7 @@ def _record(work: Work, served: Served, row: int, scored: Scored, number: int, s
     return InferenceRecord(
         request_id=work.request_id,
         row=row,
-        endpoint=served.name,
+        endpoint=work.served.name,
         received_at=work.received_at,
         event_time=assembled.times[number],
         key={} if number in assembled.unnamed else {name: given[name] for name in scored.loaded.key},

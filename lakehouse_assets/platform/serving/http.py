@@ -30,14 +30,7 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
         Refused: It is too large, too slow, or no JSON by its headers.
         Gone: The client left.
     """
-    kind = header(scope, b"content-type")
-    if kind is not None and not kind.split(b";", 1)[0].strip().lower().endswith(b"json"):
-        raise refused(415, "send JSON: the header must say `Content-Type: application/json`")
-    if header(scope, b"content-encoding") not in {None, b"identity"}:
-        raise refused(415, "a compressed body is not read: send it as it is")
-    length = header(scope, b"content-length")
-    if length is not None and length.isdigit() and int(length) > limits.body_bytes:
-        raise _too_large(limits)
+    _check_headers(scope, limits)
     message = await _within(receive, limits)
     body: bytes = message.get("body", b"")
     if message["type"] == "http.disconnect":
@@ -61,6 +54,18 @@ async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:
     except TimeoutError:
         raise _too_slow(limits) from None
     return b"".join(parts)
+
+
+def _check_headers(scope: Scope, limits: Limits) -> None:
+    """Refuse a body that its headers say cannot be read."""
+    kind = header(scope, b"content-type")
+    if kind is not None and not kind.split(b";", 1)[0].strip().lower().endswith(b"json"):
+        raise refused(415, "send JSON: the header must say `Content-Type: application/json`")
+    if header(scope, b"content-encoding") not in {None, b"identity"}:
+        raise refused(415, "a compressed body is not read: send it as it is")
+    length = header(scope, b"content-length")
+    if length is not None and length.isdigit() and int(length) > limits.body_bytes:
+        raise _too_large(limits)
 
 
 async def _within(receive: Receive, limits: Limits) -> Message:

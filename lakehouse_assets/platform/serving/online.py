@@ -63,7 +63,7 @@ class StoreOnline:
             )
             try:
                 done = sync(self._store, self._root.lakehouse, feature, needs)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 it is raised at the end
                 failures.append(error)
                 continue
             if done and done[0].synced_at is not None:

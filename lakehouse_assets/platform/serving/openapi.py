@@ -146,17 +146,12 @@ def schema_of_type(dtype: pl.DataType) -> dict[str, Any]:
     """A type of a column in JSON Schema."""
     if (limits := limits_of(dtype)) is not None:
         return {"type": "integer", "minimum": limits[0], "maximum": limits[1]}
-    if dtype.is_numeric():
-        return {"type": "number"}
-    if dtype == pl.Boolean:
-        return {"type": "boolean"}
-    if dtype == pl.Date:
-        return {"type": "string", "format": "date"}
-    if isinstance(dtype, pl.Datetime):
-        return {"type": "string", "format": "date-time"}
     if isinstance(dtype, pl.List):
         return {"type": "array"}
-    return {"type": "string"}
+    if isinstance(dtype, pl.Datetime):
+        return {"type": "string", "format": "date-time"}
+    named = {pl.Boolean: {"type": "boolean"}, pl.Date: {"type": "string", "format": "date"}}
+    return dict(named.get(dtype.base_type(), {"type": "number" if dtype.is_numeric() else "string"}))
 
 
 def _described(served: Served) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Follows the ledgers: within seconds of a promotion or rollback the new champion answers, and no request fails of it.
 
-Seeing that nothing was decided costs a look at one file. A version that cannot answer is not taken: the one before goes on, and `/ready` and
-the metrics say why. What makes a version able to answer is in `scorer`.
+Seeing that nothing was decided costs a look at one file. A version that cannot answer is not taken: the one before goes on, and `/ready`
+and the metrics say why. What makes a version able to answer is in `scorer`.
 """
 
 import logging
@@ -59,6 +59,7 @@ class Reloader:
         registry: Callable[[], Registry],
         assembler: MakeAssembler,
         metrics: Metrics,
+        *,
         seconds: float = 1.0,
     ) -> None:
         self._served, self._lakehouse, self._registry = served, lakehouse, registry
@@ -86,7 +87,7 @@ class Reloader:
         for served in self._served:
             try:
                 self._follow(served)
-            except Exception as error:  # the disk, the bucket, MLflow: it may be back at the next look
+            except Exception as error:  # noqa: BLE001 the disk, the bucket, MLflow: it may be back at the next look
                 self._keep(served, _CHAMPION, f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}")
                 self._seen[served.name].failed = True
                 logger.warning("%s: versions cannot be read now: %s", served.name, error)

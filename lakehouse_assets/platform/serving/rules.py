@@ -122,7 +122,9 @@ def _expression(bound: BoundRule) -> pl.Expr | None:
     if check is None or column is None or not check.ignore_na:
         return None
     pattern = (check.statistics or {}).get("pattern")
-    text = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
+    if pattern is None:
+        return None
+    text: str = pattern.pattern if isinstance(pattern, re.Pattern) else pattern
     if str(check.name) == "str_matches":
         return pl.col(column).str.contains(text if text.startswith("^") else f"^{text}")
     return pl.col(column).str.contains(text) if str(check.name) == "str_contains" else None

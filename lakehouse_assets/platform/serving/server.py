@@ -20,6 +20,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
+        """See uvicorn."""
         with super().capture_signals():
             yield
             self._captured_signals.clear()

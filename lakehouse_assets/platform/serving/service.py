@@ -92,10 +92,15 @@ class Service:
         self.queue = Queue(self.limits)
         self.engine = Engine(self.queue, self.log, self.metrics)
         self.reloader = Reloader(
-            list(self.served.values()), lambda: self.root.lakehouse, self.root.registry, self._assembler, self.metrics, self.reload_seconds
+            list(self.served.values()),
+            lambda: self.root.lakehouse,
+            self.root.registry,
+            self._assembler,
+            self.metrics,
+            seconds=self.reload_seconds,
         )
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
-        self.door = Door(self.served, self.queue, self.log, tokens, self.metrics, self.limits, self.root.lakehouse)
+        self.door = Door(self.served, self.queue, self.log, tokens, metrics=self.metrics, limits=self.limits, lakehouse=self.root.lakehouse)
         self._stopping = threading.Event()
         self._syncing = threading.Thread(target=self._sync, name="online-sync", daemon=True)
 
@@ -133,7 +138,7 @@ class Service:
             try:
                 self.online.sync()
                 failed = False
-            except Exception as error:  # the store or the bucket may be back at the next round; answers say what is stale
+            except Exception as error:  # noqa: BLE001 the store or the bucket may be back at the next round; answers say what is stale
                 if not failed:
                     logger.warning("the online store is not brought up to date now: %s: %s", type(error).__name__, error)
                 failed = True

@@ -245,3 +245,19 @@ def test_a_date_is_refused_with_the_expression_that_makes_it_a_moment(tmp_path, 
     # As the message says, it works.
     moments = rows.with_columns(eval(re.search("`(.*)`", moment_of_date("paid_at"))[1]).alias("paid_at"))
     assert cards(every).function(moments.lazy()).collect().height == (1 if every is None else 0)
+
+
+@pytest.mark.parametrize("every", [None, "1d"])
+def test_entities_whose_names_differ_in_length_keep_their_own_numbers(every):
+    what = Windows(("card",), "at", ("1d", "2d"), {"amount": ("sum",)}, every)
+    names = ["c9", "c10", "c100", "b", "a longer name than fits into twelve bytes", "a longer name"]
+    first = datetime(2024, 1, 1, tzinfo=UTC)
+    events = [
+        {"card": name, "at": first + timedelta(hours=hour), "amount": float(number)}
+        for number, name in enumerate(names)
+        for hour in (0, 30)
+    ]
+    found = what.compute(pl.DataFrame(events, schema_overrides={"at": pl.Datetime("us", "UTC")}).lazy()).collect()
+    assert found.filter(pl.col("amount_sum_1d") > 0).select("card", "amount_sum_1d").unique().sort("amount_sum_1d").rows() == [
+        (name, float(number)) for number, name in enumerate(names) if number
+    ]

@@ -31,6 +31,12 @@ class Connection:
     def close(self) -> None:
         self._connection.close()
 
+    def __enter__(self) -> "Connection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
 
 def under_load(address: str, threads: int, ask: Callable[[Connection, int], Any], during: Callable[[], None]) -> list[Any]:
     """What was answered to several clients that ask one request after the other while something happens."""

@@ -1,4 +1,4 @@
-"""A small product with an endpoint: receipts of a shop that are scored. Features are computed from the receipt, and looked up by its shop."""
+"""A small product with an endpoint: receipts that are scored, by what they say and by what is known of their shop."""
 
 import asyncio
 import threading
@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httptools  # noqa: F401 the server needs it: fail here and not in a thread
 import polars as pl
 
 from lakehouse_assets import (
@@ -218,10 +217,8 @@ class Till:
     def add(self, predictor: Any, example: pl.DataFrame = INPUTS) -> int:
         """Log a version; nobody asks for it yet."""
         number = len(self.decisions.registry.versions(returned.name)) + 1
-        made = training(
-            model_name=returned.name, predictor=predictor, input_example=example, fingerprint=f"f{number}", tables=[], features={}, parameters={},
-            files={}, breakdowns={},
-        )  # fmt: skip
+        nothing = {"tables": [], "features": {}, "parameters": {}, "files": {}, "breakdowns": {}}
+        made = training(model_name=returned.name, predictor=predictor, input_example=example, fingerprint=f"f{number}", **nothing)
         return self.decisions.registry.log_training(made).version
 
     def promote(self, number: int) -> None:

@@ -49,12 +49,12 @@ class CompiledBoosted(Predictor):
             return self.boosted.contributions(rows, top, raising=raising)
         return self.boosted.contributions_of(encoded, rows, top, raising=raising)
 
-    def save(self, folder: Path) -> NoReturn:
+    def save(self, folder: Path) -> NoReturn:  # noqa: ARG002
         """A compiled model is not saved: what it was compiled from is."""
         raise TypeError("a compiled model cannot be saved: save the one that it was compiled from")
 
     @classmethod
-    def load(cls, folder: Path) -> NoReturn:
+    def load(cls, folder: Path) -> NoReturn:  # noqa: ARG003
         """See `save`."""
         raise TypeError("a compiled model cannot be loaded: load the one that it was compiled from")
 

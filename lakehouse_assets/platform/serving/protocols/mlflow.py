@@ -1,4 +1,6 @@
-"""MLflow's scoring protocol, on full rows of features: `POST /invocations` with `dataframe_split`, `dataframe_records`, `instances` or `inputs`.
+"""MLflow's scoring protocol, on full rows of features: `POST /invocations` with its four inputs.
+
+They are `dataframe_split`, `dataframe_records`, `instances` and `inputs`.
 
 As its own server does, it answers `{"predictions": […]}` with the columns of the prediction, and `/ping` and `/version`.
 """
