@@ -192,7 +192,7 @@ class Replay:
         outcomes: dict[str, Counter[str]] = {}
         unequal: set[int] = set()
         for feature in self.roles.sets:
-            said = pl.Series([statuses[number].get(feature.name, {}) for number in numbers], dtype=pl.Object)
+            said = [statuses[number].get(feature.name, {}) for number in numbers]
             for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
                 same = own[name].gather(numbers).eq_missing(found[name])
                 if same.all():
@@ -200,7 +200,7 @@ class Replay:
                     continue
                 stamps = self._stamps(feature, found, examples, others)
                 words = [
-                    EQUAL if one else _why(dict(status), stamp, moment)
+                    EQUAL if one else _why(status, stamp, moment)
                     for one, status, stamp, moment in zip(same, said, stamps, received, strict=True)
                 ]
                 outcomes[name] = Counter(words)
@@ -219,7 +219,7 @@ class Replay:
             return list(zip(found[driving.event_time], found["__known"], strict=True))
         rows = of_version(self._read(feature.name), versions.get(feature.name))
         side = examples.feature_rows(feature, lambda _: rows)
-        labels = found.select(dict.fromkeys([*feature.entity, driving.event_time]))
+        labels = found.select(list(dict.fromkeys([*feature.entity, driving.event_time])))
         taken = join_as_of(labels, [side], at=driving.event_time, name=driving.name, when_known=False).found[feature.name]
         return list(zip(taken["event_time"], taken[KNOWN_AT], strict=True))
 
