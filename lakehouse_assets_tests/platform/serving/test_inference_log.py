@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -427,3 +428,24 @@ def test_a_lake_in_a_bucket(tmp_path: Path, bucket: str) -> None:
     assert log.close()
     rows = Lakehouse(f"{bucket}/tables").table(ENDPOINT.table).scan().collect()
     assert sorted(rows["request_id"]) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("fsync_seconds", [0, 0.05])
+def test_closed_segments_are_flushed_and_let_go(tmp_path: Path, fsync_seconds: float) -> None:
+    def opened() -> int:
+        return sum(str(tmp_path) in os.path.realpath(link) for link in Path("/proc/self/fd").iterdir())
+
+    log = open_log(tmp_path, Bounds(segment_bytes=500, segment_seconds=3600, fsync_seconds=fsync_seconds))
+    for number in range(100):
+        log.append([record(str(number))])
+    assert log.flush()
+    wait_until(lambda: opened() <= 2)  # the lock and the open segment
+    assert log.close()
+    assert opened() == 0
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -194,6 +194,7 @@ class Spool:
         self._appended = self._dropped = 0
         self._trouble, self._again_at, self._is_broken = "", 0.0, False
         self._is_flushed = True
+        self._unflushed: list[int] = []  # descriptors of closed segments
         self._stop = threading.Event()
         with self._lock:
             self._try(self._open)
@@ -220,18 +221,25 @@ class Spool:
             return written == len(new)
 
     def sync(self) -> bool:
-        """Flush what was appended to the disk; whether that was possible."""
+        """Flush what was appended to the disk, for a power failure; whether that was possible for all of it."""
         with self._lock:
-            if self._descriptor < 0 or self._waiting:
+            if self._descriptor < 0 or self._place is None:
                 return False
-            descriptor = os.dup(self._descriptor)
-        try:
-            os.fsync(descriptor)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
+            descriptors, self._unflushed = self._unflushed, []
+            try:
+                descriptors.append(os.dup(self._descriptor))
+                descriptors.append(os.open(self._place.folder, os.O_RDONLY))
+                done = not self._waiting
+            except OSError:
+                done = False
+        for descriptor in descriptors:
+            try:
+                os.fsync(descriptor)
+            except OSError:
+                done = False
+            finally:
+                os.close(descriptor)
+        return done
 
     # --- closed segments
 
@@ -250,6 +258,9 @@ class Spool:
             if self._size and (at_once or time.monotonic() - self._since >= self.bounds.segment_seconds):
                 self._try(self._open)
             place, open_number = self._place, self._number
+            if not self.bounds.fsync_seconds:
+                while self._unflushed:
+                    os.close(self._unflushed.pop())
         # Outside of the lock: there may be many.
         return None if place is None else (place, [(number, path) for number, path in place.segments() if number < open_number])
 
@@ -304,7 +315,7 @@ class Spool:
             self._place, self._number = place, max((number for number, _ in place.segments()), default=0)
         descriptor, marker = create_segment(self._place, self._number + 1)
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._unflushed.append(self._descriptor)
         self._closed_bytes += self._size
         self._descriptor, self._marker, self._number, self._size = descriptor, marker, self._number + 1, 0
         self._is_broken = False
@@ -366,6 +377,6 @@ class Spool:
 
     def _flush_regularly(self) -> None:
         while not self._stop.wait(self.bounds.fsync_seconds):
-            if not self._is_flushed:
+            if self._unflushed or not self._is_flushed:
                 self._is_flushed = True
                 self.sync()
