@@ -52,6 +52,7 @@ class EmbeddedStore:
         self._own = threading.local()
         self._writing = threading.Lock()
         self._all: list[sqlite3.Connection] = []
+        self._written_by: tuple[tuple[int, tuple[int, int] | None], sqlite3.Connection] | None = None
 
     def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
         """See `OnlineStore.read`."""
@@ -145,6 +146,7 @@ class EmbeddedStore:
                 with suppress(sqlite3.Error):
                     connection.close()
             self._all.clear()
+            self._written_by = None
         self._own = threading.local()
 
     # --- connections
@@ -195,21 +197,35 @@ class EmbeddedStore:
     @contextmanager
     def _transaction(self, seconds: float) -> Iterator[_Execute]:
         """One transaction of a writer; it waits so long for others."""
-        with self._errors(), self._writing:
-            connection = self._open(seconds)
+        with self._errors(), self._alone(seconds):
+            connection = self._writer(seconds)
+            connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection.execute
-                except BaseException:
-                    with suppress(sqlite3.Error):
-                        connection.execute("ROLLBACK")
-                    raise
+                yield connection.execute
                 connection.execute("COMMIT")
-            finally:
-                self._all.remove(connection)
-                connection.close()
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    connection.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def _alone(self, seconds: float) -> Iterator[None]:
+        """One thread of this process writes at a time."""
+        if not self._writing.acquire(timeout=seconds):
+            raise StoreUnavailable(f"the online store {self.path} is being written by another thread")
+        try:
+            yield
+        finally:
+            self._writing.release()
+
+    def _writer(self, seconds: float) -> sqlite3.Connection:
+        """The connection of this process that writes: another one after a fork, or after the file was replaced."""
+        place = (os.getpid(), _identity(self.path))
+        if self._written_by is None or self._written_by[0] != place:
+            connection = self._open(seconds)
+            self._written_by = ((os.getpid(), _identity(self.path)), connection)
+        return self._written_by[1]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -219,7 +235,7 @@ class EmbeddedStore:
             raise StoreUnavailable(f"the online store {self.path} cannot be used: {error}") from error
         except sqlite3.DatabaseError as error:
             # Connections of a file that someone repairs or deletes are of no use any more.
-            self._own = threading.local()
+            self._own, self._written_by = threading.local(), None
             raise StoreDamaged(
                 f"the online store {self.path} is damaged ({error}): delete it with the files that begin with its name, and "
                 "`lakehouse features sync` fills it again"

@@ -87,6 +87,9 @@ class Kept(Protocol):
 class KeptValues:
     """The newest rows of one version of a feature set.
 
+    Of an entity and event time what comes later is known later, as `storage.known_at` writes it: so rows that came can be added without
+    those that were there.
+
     Attributes:
         feature: The set.
         table: Its table.

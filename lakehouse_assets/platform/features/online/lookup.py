@@ -66,7 +66,7 @@ class OnlineFeatures:
         self._names: dict[int, tuple[list[str], list[str]]] = {}
         self._pushed = [reader for reader in self._readers if reader.takes_events]
         self._cache = _Cache(cached_items)
-        self._quiet_until = 0.0
+        self._quiet_until = self._push_quiet_until = 0.0
 
     def features(self, events: Sequence[Event], at: Sequence[datetime | date]) -> Looked:
         """The features of some events.
@@ -90,7 +90,7 @@ class OnlineFeatures:
         A store that cannot be reached is told in the log: the sync brings the events later.
         """
         readers = self._pushed
-        if not readers or time.monotonic() < self._quiet_until:
+        if not readers or time.monotonic() < max(self._quiet_until, self._push_quiet_until):
             return
         now = time.time_ns() // 1000
         try:
@@ -98,8 +98,9 @@ class OnlineFeatures:
                 if state is not None:
                     puts = reader.puts(state, _entities(reader, state, events, {}), events)
                     self._store.push(name, puts, Retention(state.back, one_before=False, now=now))
-        except StoreUnavailable as error:
-            self._failed(error)
+        except StoreUnavailable as error:  # as while a sync writes, when it can be read all the same
+            self._push_quiet_until = time.monotonic() + _QUIET_SECONDS
+            _log.warning("events count in windows after the next sync: %s", error)
 
     # --- the sets of one level: those whose entities are known
 

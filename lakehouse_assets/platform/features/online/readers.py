@@ -4,6 +4,7 @@ The values are those that a join as of the request's time gives (`point_in_time`
 cannot be reached, is in `lookup`.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from lakehouse_assets.platform.features.online.store import Item, Put, SetState,
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.windows import Windows
 
+_log = logging.getLogger(__name__)
 OK: Final = "ok"
 MISSING: Final = "missing"
 EXPIRED: Final = "expired"
@@ -197,10 +199,15 @@ class WindowsReader(_OfOne):
     def own(self, events: Sequence[Event]) -> list[Any]:
         """See `Reader.own`: for each event its time and values; None if it does not count."""
         counts = self._counts(events)
-        return [
-            (time, self._twin.values_of(event)) if count and (time := instant(event.get(self._time))) is not None else None
-            for event, count in zip(events, counts, strict=True)
-        ]
+        return [self._own(event) if count else None for event, count in zip(events, counts, strict=True)]
+
+    def _own(self, event: Event) -> tuple[int, tuple[Any, ...]] | None:
+        try:
+            time = instant(event.get(self._time))
+            return None if time is None else (time, self._twin.values_of(event))
+        except (TypeError, ValueError, OverflowError):  # no value of the type that the table has
+            _log.warning("an event of %s has a value that is no number, and counts in no window", self.served.feature.name)
+            return None
 
     def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:
         """See `Reader.question`."""
@@ -248,6 +255,12 @@ class WindowsReader(_OfOne):
     def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
         if self._where is None:
             return [True] * len(events)
-        frame = pl.DataFrame(events, schema_overrides=self._schema, infer_schema_length=None)
-        counted: list[bool] = frame.select(self._where.fill_null(value=False).alias("counts"))["counts"].to_list()
+        try:
+            frame = pl.DataFrame(events, schema_overrides=self._schema, infer_schema_length=None)
+            counted: list[bool] = frame.select(self._where.fill_null(value=False).alias("counts"))["counts"].to_list()
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            if len(events) > 1:  # it is one of them: the others are not to suffer
+                return [count for event in events for count in self._counts([event])]
+            _log.warning("an event does not have what `where` of %s asks for, and counts in no window", self.served.feature.name)
+            return [False]
         return counted

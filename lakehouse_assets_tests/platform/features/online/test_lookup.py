@@ -1,5 +1,6 @@
 """What serving is told equals a join of the tables as of the request's time, and no store that is away makes it fail."""
 
+import sqlite3
 import tempfile
 import time
 from dataclasses import replace
@@ -272,3 +273,34 @@ def test_a_file_that_was_deleted_is_made_again(tmp_path: Path) -> None:
     again = features.features(ASKED[:1], [NOW])
     assert again.columns == first.columns
     assert again.synced_at[prices.name] > first.synced_at[prices.name]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"card": 7}, {"card": ["a"]}, {"paid_at": "now"}, {"amount": "much"}, {"country": 3}, {"device": None}, {}]
+)
+def test_no_event_makes_it_fail_nor_another_event_suffer(wrong: dict[str, Any], store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    for one in SETS:
+        sync(store, lakehouse, one.feature, NEEDS)
+    features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
+    events = [ASKED[0], ASKED[0] | wrong if wrong else {}, ASKED[1]]
+    looked = features.features(events, [NOW] * 3)
+    features.push(events[1:2])
+    right = features.features([ASKED[0], ASKED[1]], [NOW] * 2)
+    assert {name: (found[0], found[2]) for name, found in looked.columns.items()} == {
+        name: tuple(found) for name, found in right.columns.items()
+    }
+
+
+def test_a_push_that_has_to_wait_does_not_take_the_look_up_away(tmp_path: Path) -> None:
+    lakehouse, store = Lakehouse(str(tmp_path / "root")), EmbeddedStore(tmp_path / "online.db")
+    fill(lakehouse, SHOP)
+    sync(store, lakehouse, cards, NEEDS)
+    features = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+    other = sqlite3.connect(tmp_path / "online.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # as a sync that writes
+    features.push(ASKED[:1])
+    assert features.features([ASKED[0] | {"id": 7}], [NOW]).status[cards.name] == ["ok"]
+    other.execute("ROLLBACK")
+    other.close()

@@ -108,7 +108,15 @@ class World:
 
     def _price(self, row: tuple) -> dict[str, Any]:
         number, card, when, amount, *_ = row
-        return {"device": card, "seen_at": when, "known_at": hours(100 + number), "price": amount, "maker": "m", "pieces": number}
+        self.revisions += 1  # what comes later is known later, as the engine writes it
+        return {
+            "device": card,
+            "seen_at": when,
+            "known_at": hours(10_000 + self.revisions),
+            "price": amount,
+            "maker": "m",
+            "pieces": number,
+        }
 
 
 def seen(store: OnlineStore, feature: FeatureSet, name: str) -> dict[bytes, list[Any]]:
