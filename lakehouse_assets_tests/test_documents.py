@@ -60,9 +60,14 @@ def test_make_run_prints_what_a_person_wants_to_know(shop):
     for said in ("invoice lines came in", "broke a rule", "seasonal_window_average", "Pictures", "Next", "make dev"):
         assert said in first.output
     assert "Revenue forecast from 2026-01-29 on" in first.output
+    assert "Order fraud" in first.output
+    assert re.search(r"review +Amount in pounds: ", first.output), "an order with its decision and reasons"
     pictures = sorted(path.name for path in (root / "reports").glob("*.png"))
-    of_model = [f"revenue_forecast.models.daily_revenue.{name}.png" for name in ("coverage", "folds", "importance", "residuals")]
-    assert pictures == [*of_model, "revenue_forecast.predictions.daily_revenue.png"]
+    of_models = [
+        *(f"order_fraud.models.order_fraud.{name}.png" for name in ("calibration", "folds", "importance", "learning_curve")),
+        *(f"revenue_forecast.models.daily_revenue.{name}.png" for name in ("coverage", "folds", "importance", "residuals")),
+    ]
+    assert pictures == [*of_models, "revenue_forecast.predictions.daily_revenue.png"]
     assert str(root / "reports" / pictures[0]) in first.output.replace("\n", "")
     assert not (Path.cwd() / "mlruns").exists()
 

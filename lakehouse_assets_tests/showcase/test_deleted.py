@@ -11,7 +11,7 @@ import pytest
 import lakehouse_assets
 
 PACKAGE = Path(lakehouse_assets.__file__).parent
-SHOWCASE = ("showcase", "simulator", "products/sales", "products/revenue_forecast")
+SHOWCASE = ("showcase", "simulator", "products/sales", "products/revenue_forecast", "products/order_fraud")
 
 
 @pytest.fixture(scope="module")

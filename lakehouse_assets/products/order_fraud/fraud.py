@@ -61,7 +61,7 @@ fraud = model(
     metric=AveragePrecision(),
     metrics=(LogLoss(), Auc(), CalibrationError()),
     baselines={"fraud_share": ClassPrior()},
-    # How busy a country is grows with the shop, and so tells new orders from old ones.
+    # What is usual in a country moves with the seasons, and so tells new orders from old ones.
     gate=Gate(guards={"calibration_error": (None, 0.02)}, leakage=LeakageLimits(drift=(math.inf, math.inf))),
     owner="team:risk",
 )
