@@ -86,7 +86,9 @@ def settings(as_json: bool) -> None:
 @click.option("--serve-port", type=click.IntRange(1, 65_535), help="Port of the REST service, in place of LAKEHOUSE_SERVE_PORT.")
 @click.option("--mlflow/--no-mlflow", default=True, help="Whether to serve the MLflow UI.  [default: mlflow]")
 @click.option("--open", "open_browser", is_flag=True, help="Open the web UI in the browser.")
-def dev(host: str | None, port: int | None, mlflow_port: int | None, serve_port: int | None, mlflow: bool, open_browser: bool) -> None:
+def dev(  # noqa: PLR0917 click passes them by name
+    host: str | None, port: int | None, mlflow_port: int | None, serve_port: int | None, mlflow: bool, open_browser: bool
+) -> None:
     """Serve the Dagster web UI with its daemon, the MLflow UI, and the endpoints of the products, on this machine.
 
     \b

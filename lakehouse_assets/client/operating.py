@@ -109,6 +109,6 @@ class Operating:
         from lakehouse_assets.platform.orchestration.serve import serve
 
         own = self.context.settings
-        ports = {"web_port": port, "mlflow_port": mlflow_port, "serve_port": serve_port, "host": host}
+        ports: dict[str, Any] = {"web_port": port, "mlflow_port": mlflow_port, "serve_port": serve_port, "host": host}
         settings = replace(own, **{name: value for name, value in ports.items() if value})
         return serve(settings, say, mlflow=mlflow, endpoints=bool(self.context.loaded.catalog.endpoints), open_browser=open_browser)

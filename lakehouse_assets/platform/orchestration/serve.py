@@ -1,4 +1,7 @@
-"""Starts the Dagster web UI with its daemon, the MLflow UI and the REST service, and ends them together. What they show is not decided here."""
+"""Starts the Dagster web UI with its daemon, the MLflow UI and the REST service, and ends them together.
+
+What they show is not decided here.
+"""
 
 import ctypes
 import os

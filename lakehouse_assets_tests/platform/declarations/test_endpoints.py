@@ -71,7 +71,7 @@ def test_an_event_that_does_not_fit_is_told_with_the_other_declarations():
         return Catalog((*till.DECLARED, *asked), EXTERNAL)
 
     assert [one.word for one in catalog(declared()).endpoints] == ["receipts"]
-    with pytest.raises(DeclarationError, match="reads till.gold.receipt, which no product declares.*did you mean till.gold.receipts"):
+    with pytest.raises(DeclarationError, match=r"reads till.gold.receipt, which no product declares.*did you mean till.gold.receipts"):
         catalog(declared(event="till.gold.receipt"))
     with pytest.raises(DeclarationError, match=r"event='till.models.returned' is no table with a contract"):
         catalog(declared(event="till.models.returned"))

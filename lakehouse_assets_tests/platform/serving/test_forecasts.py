@@ -49,10 +49,14 @@ class Shop:
         examples = sold.model.examples
         learnt = examples.training(examples.rows(lambda name: self.root.lakehouse.table(name).scan()))
         fitted = plain_forecasts(sold.series)[word].fit(learnt, seed=1, compute=Local())
-        made = training(
-            model_name=sold.model.name, predictor=fitted, input_example=learnt.collect().head(3), fingerprint=word, tables=[], parameters={},
-            features={sold.features.name: FeatureVersion.of(features)}, files={}, breakdowns={},
-        )  # fmt: skip
+        known = {
+            "tables": [],
+            "parameters": {},
+            "files": {},
+            "breakdowns": {},
+            "features": {sold.features.name: FeatureVersion.of(features)},
+        }
+        made = training(model_name=sold.model.name, predictor=fitted, input_example=learnt.collect().head(3), fingerprint=word, **known)
         return self.decisions.registry.log_training(made).version
 
     def service(self) -> Service:

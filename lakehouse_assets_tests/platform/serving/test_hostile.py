@@ -14,7 +14,8 @@ from lakehouse_assets_tests.platform.serving.till import INPUTS, Till, constant,
 
 BODIES = int(os.environ.get("BODIES", "3000"))
 VALUES = [
-    None, True, False, 0, -1, 1.5, 1e308, -1e308, 10**30, -(10**30), 2**63, "", "x" * 3000, "\u0000", "\U0001f4a9", "1", "NaN", [], [1], {}, {"a": 1},
+    None, True, False, 0, -1, 1.5, 1e308, -1e308, 10**30, -(10**30), 2**63, "", "x" * 3000, "\u0000", "\U0001f4a9", "1", "NaN", [], [1], {},
+    {"a": 1},
     "2024-01-01", "2024-13-01T00:00:00Z", "9999-12-31T23:59:59.999999-23:59", "0001-01-01T00:00:00+23:59", "2024-01-01T00:00:00Z", [[[[]]]],
 ]  # fmt: skip
 ROWS = INPUTS.to_dicts()
