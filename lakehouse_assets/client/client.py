@@ -23,6 +23,7 @@ from lakehouse_assets.settings import Settings, parse_location
 
 if TYPE_CHECKING:
     from lakehouse_assets.client.automl import AutoMl
+    from lakehouse_assets.client.inference import Inference
     from lakehouse_assets.client.tokens import Tokens
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.scaffold.new import NewProduct
@@ -115,6 +116,12 @@ class Client(Running, Operating):
         from lakehouse_assets.platform.governance.formats import flat
 
         return flat(frame.lazy()).collect().write_csv()
+
+    def inference(self, endpoint: str) -> "Inference":
+        """What an endpoint was asked and answered, by its name."""
+        from lakehouse_assets.client.inference import Inference
+
+        return Inference(self.context, endpoint)
 
     @property
     def tokens(self) -> "Tokens":

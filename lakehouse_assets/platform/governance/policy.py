@@ -75,8 +75,8 @@ class Policy:
 
 
 def policy_of(declarations: Iterable["Declaration"]) -> Policy:
-    """The policy that declarations state."""
-    return Policy({declaration.name: _described(declaration) for declaration in declarations})
+    """The policy that declarations state. One that promises no columns states none: its writer records what is personal."""
+    return Policy({declaration.name: _described(declaration) for declaration in declarations if declaration.schema})
 
 
 def _described(declaration: "Declaration") -> Described:

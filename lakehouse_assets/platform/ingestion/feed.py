@@ -71,6 +71,8 @@ class Feed:
             seen (`.tmp`, `.part`, or with a leading `.` or `_`) and then rename, as `lakehouse land` does, and for buckets, whose objects
             are whole; with it, a file that changes while it is read is read again by the next run.
         personal: Columns that hold personal data, a frozenset; the reader masks them.
+        row_id: The column that tells rows apart which are pushed to `POST /ingest/<feed>`: each value is taken once. None: whoever pushes
+            sends an `Idempotency-Key`.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Feed:
     identity: Identity = "content"
     settle_seconds: float = 0.0
     personal: Collection[str] = frozenset()
+    row_id: str | None = None
 
     def __post_init__(self) -> None:
         chosen = (("new_columns", self.new_columns, NewColumns), ("changed", self.changed, Changed), ("identity", self.identity, Identity))
@@ -105,11 +108,12 @@ class Feed:
             raise ValueError(f"feed {self.name}: settle_seconds={self.settle_seconds}: from 0 to {_LONGEST_SETTLE}; a run waits so long")
         if isinstance(self.personal, str):
             raise TypeError(f"feed {self.name}: personal={self.personal!r}: a tuple of columns, as in personal=({self.personal!r},)")
-        for column in self.personal:
-            if column not in self.columns:
-                near = difflib.get_close_matches(column, self.columns, 1)
-                hint = f": did you mean {near[0]!r}?" if near else f"; it has {', '.join(map(repr, self.columns))}."
-                raise ValueError(f"feed {self.name}: personal: no header and no optional column is named {column!r}{hint}")
+        for argument, columns in (("personal", self.personal), ("row_id", [] if self.row_id is None else [self.row_id])):
+            for column in columns:
+                if column not in self.columns:
+                    near = difflib.get_close_matches(column, self.columns, 1)
+                    hint = f": did you mean {near[0]!r}?" if near else f"; it has {', '.join(map(repr, self.columns))}."
+                    raise ValueError(f"feed {self.name}: {argument}: no header and no optional column is named {column!r}{hint}")
         object.__setattr__(self, "personal", frozenset(self.personal))
 
     def _check_told(self) -> None:

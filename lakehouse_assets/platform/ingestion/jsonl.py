@@ -176,13 +176,13 @@ def _undeclared(texts: Mapping[str, str | None], declared: frozenset[str]) -> di
 def _members(text: str) -> dict[str, str | None] | None:
     """The members of an object; None if the text is not one that can be read."""
     try:
-        return _decoded(text)
+        return decoded(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _decoded(text: str) -> dict[str, str | None]:
-    """Renders the members of an object.
+def decoded(text: str) -> dict[str, str | None]:
+    """The members of an object, as they stand in bronze: numbers as they are written, everything nested as compact JSON.
 
     Raises:
         ValueError: The text is not one object, names a key twice, or is not text.
@@ -205,7 +205,7 @@ def _reasons(lines: Iterator[str]) -> str:
 
 def _reason(line: str) -> str:
     try:
-        return _NO_OBJECT if _decoded(line) else "an object without keys"
+        return _NO_OBJECT if decoded(line) else "an object without keys"
     except RecursionError:
         return "nested too deeply"
     except json.JSONDecodeError as error:

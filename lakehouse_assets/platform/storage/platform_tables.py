@@ -7,4 +7,7 @@ CONTRACTS: Final = "platform.contracts.log"
 COMMITS: Final = "platform.tables.commits"
 MAINTENANCE: Final = "platform.maintenance.log"
 
+FEEDBACK_SUFFIX: Final = "_feedback"
+"""Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
+
 ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE})

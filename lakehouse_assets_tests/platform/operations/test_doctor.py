@@ -260,6 +260,12 @@ def test_a_table_of_dagsters_own_means_is_no_orphan(healthy):
     assert wrong(replace(checkup(healthy), known=frozenset({"old.silver.table"}))) == []
 
 
+def test_labels_of_a_log_that_is_declared_are_no_orphan(healthy):
+    tables_of(healthy).table("old.inference.orders_feedback").create({"label": pl.String()})
+    assert [finding.table for finding in wrong(checkup(healthy))] == ["old.inference.orders_feedback"]
+    assert wrong(replace(checkup(healthy), known=frozenset({"old.inference.orders"}))) == []
+
+
 def test_a_model_whose_training_tables_are_gone(healthy):
     ledger = tables_of(healthy).table(LEDGER)
     ledger.create(LEDGER_SCHEMA)

@@ -20,6 +20,7 @@ from lakehouse_assets.platform.operations.maintenance import models_in_use
 from lakehouse_assets.platform.storage import disk, inventory
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted, listed, size
 from lakehouse_assets.settings import variable
@@ -67,7 +68,9 @@ def orphans(checkup: Checkup) -> Iterator[Finding]:
         if not base.startswith(PLATFORM):
             stored.setdefault(base.split(".")[0], {}).setdefault(base, table)
     for product, tables in stored.items():
-        lost = [name for name, table in tables.items() if name not in checkup.declared and not checkup.known & {name, table.name}]
+        known = checkup.known.union(checkup.declared)
+        # The labels of an endpoint belong to the log of its predictions.
+        lost = [name for name, table in tables.items() if not known & {name, table.name, name.removesuffix(FEEDBACK_SUFFIX)}]
         if len(lost) == len(tables) > 1:
             what = f"no product declares its {len(lost)} tables any more: {', '.join(sorted(lost))}"
             if (package := checkup.other_products.get(product)) is not None:

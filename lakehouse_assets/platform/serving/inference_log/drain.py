@@ -74,9 +74,13 @@ def drain(place: Place, segments: Segments, target: Target) -> int:
                 by_table.setdefault(name, []).append((number, record))
         for name, records in by_table.items():
             count += _commit(name, f"spool:{place.writer}", records, batch[-1][0], target)
-        for _, path in batch:
-            path.unlink(missing_ok=True)
+        _delete(batch)
     return count
+
+
+def _delete(segments: Segments) -> None:
+    for _, path in segments:
+        path.unlink(missing_ok=True)
 
 
 def _commit(name: str, source: str, records: list[tuple[int, Record]], until: int, target: Target) -> int:

@@ -39,7 +39,11 @@ class InferenceLog:
         self._drainer = Drainer(self._spool, Target(lakehouse, personal))
 
     def append(self, records: Sequence[InferenceRecord]) -> None:
-        """Log predictions, before they are answered: they survive a kill of the process from here on. Never raises, never waits."""
+        """Log predictions, before they are answered: they survive a kill of the process from here on. Never waits for the lake or the disk.
+
+        Raises:
+            KeyError: An endpoint that this log was not made for.
+        """
         self._spool.append([(self._endpoints[record.endpoint].table, record) for record in records])
 
     def append_feedback(self, records: Sequence[FeedbackRecord]) -> bool:
@@ -49,7 +53,7 @@ class InferenceLog:
 
     def flush(self) -> bool:
         """Bring all that was appended into the tables, now; whether that succeeded."""
-        return self._drainer.once(at_once=True)
+        return self._drainer.once(at_once=True) and not self._spool.state().waiting_bytes
 
     def state(self) -> LogState:
         """What it tells of itself."""
@@ -62,5 +66,4 @@ class InferenceLog:
             Whether all is in the tables.
         """
         done = self._drainer.stop(seconds)
-        self._spool.close()
-        return done
+        return self._spool.close() and done

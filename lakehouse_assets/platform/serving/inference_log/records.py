@@ -176,4 +176,5 @@ def _plain_value(value: Any, depth: int = 0) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if value is None or isinstance(value, bool | float | bytes | datetime | date):
         return value
-    return str(value)
+    scalar = _scalar(value)
+    return scalar if isinstance(scalar, int | float) else str(scalar)

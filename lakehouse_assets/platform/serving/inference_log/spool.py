@@ -192,8 +192,9 @@ class Spool:
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._appended = self._dropped = 0
-        self._trouble, self._again_at = "", 0.0
+        self._trouble, self._again_at, self._is_broken = "", 0.0, False
         self._is_flushed = True
+        self._unflushed: list[int] = []  # descriptors of closed segments
         self._stop = threading.Event()
         with self._lock:
             self._try(self._open)
@@ -220,18 +221,25 @@ class Spool:
             return written == len(new)
 
     def sync(self) -> bool:
-        """Flush what was appended to the disk; whether that was possible."""
+        """Flush what was appended to the disk, for a power failure; whether that was possible for all of it."""
         with self._lock:
-            if self._descriptor < 0 or self._waiting:
+            if self._descriptor < 0 or self._place is None:
                 return False
-            descriptor = os.dup(self._descriptor)
-        try:
-            os.fsync(descriptor)
-        except OSError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
+            descriptors, self._unflushed = self._unflushed, []
+            try:
+                descriptors.append(os.dup(self._descriptor))
+                descriptors.append(os.open(self._place.folder, os.O_RDONLY))
+                done = not self._waiting
+            except OSError:
+                done = False
+        for descriptor in descriptors:
+            try:
+                os.fsync(descriptor)
+            except OSError:
+                done = False
+            finally:
+                os.close(descriptor)
+        return done
 
     # --- closed segments
 
@@ -241,26 +249,31 @@ class Spool:
         Args:
             at_once: Close it whether it is due or not.
         """
+        self._count_closed()
         with self._lock:
+            if at_once:
+                self._again_at = 0.0
             if self._waiting:
                 self._write_waiting()
             if self._size and (at_once or time.monotonic() - self._since >= self.bounds.segment_seconds):
                 self._try(self._open)
-            if self._place is None:
-                return None
-            found = [(number, path) for number, path in self._place.segments() if number < self._number]
-            self._closed_bytes = sum(path.stat().st_size for _, path in found)
-            return self._place, found
+            place, open_number = self._place, self._number
+            if not self.bounds.fsync_seconds:
+                while self._unflushed:
+                    os.close(self._unflushed.pop())
+        # Outside of the lock: there may be many.
+        return None if place is None else (place, [(number, path) for number, path in place.segments() if number < open_number])
 
     def state(self) -> SpoolState:
         """What it tells of itself."""
         with self._lock:
             return SpoolState(self._appended, self._dropped, self._waiting_bytes, self._closed_bytes + self._size, self._trouble)
 
-    def close(self) -> None:
-        """Write what waits, if that is possible, and give the place back."""
+    def close(self) -> bool:
+        """Write what waits, if that is possible, and give the place back; whether nothing waits any more."""
         self._stop.set()
         with self._lock:
+            self._again_at = 0.0
             if self._waiting:
                 self._write_waiting()
         self.sync()
@@ -272,6 +285,16 @@ class Spool:
                 self._place.unlock()
                 self._place = None
             self._again_at = float("inf")
+            return not self._waiting
+
+    def _count_closed(self) -> None:
+        """Count the bytes of closed segments again: some may have been drained."""
+        with self._lock:
+            place, open_number, before = self._place, self._number, self._closed_bytes
+        if place is not None:
+            on_disk = sum(path.stat().st_size for number, path in place.segments() if number < open_number)
+            with self._lock:
+                self._closed_bytes += on_disk - before  # and what was closed meanwhile
 
     # --- under the lock
 
@@ -279,9 +302,11 @@ class Spool:
         if self._closed_bytes + self._size >= self.bounds.disk_bytes:
             self._fail(OSError(f"the spool has {self.bounds.disk_bytes:,} bytes, its bound, and the lake takes none"))
             return False
-        if self._size >= self.bounds.segment_bytes or self._descriptor < 0:
-            return time.monotonic() >= self._again_at and self._try(self._open)
-        return True
+        if self._descriptor >= 0 and not self._is_broken and self._size < self.bounds.segment_bytes:
+            return True
+        if time.monotonic() >= self._again_at and self._try(self._open):
+            return True
+        return self._descriptor >= 0 and not self._is_broken  # longer than it should be
 
     def _open(self) -> None:
         """Close the open segment and begin the next one; if that fails, the open one stays in use."""
@@ -290,9 +315,10 @@ class Spool:
             self._place, self._number = place, max((number for number, _ in place.segments()), default=0)
         descriptor, marker = create_segment(self._place, self._number + 1)
         if self._descriptor >= 0:
-            os.close(self._descriptor)
+            self._unflushed.append(self._descriptor)
         self._closed_bytes += self._size
         self._descriptor, self._marker, self._number, self._size = descriptor, marker, self._number + 1, 0
+        self._is_broken = False
 
     def _write(self, new: Sequence[bytes]) -> int:
         """How many frames are in the file now, from the first on. One that is there in part is passed over by who reads."""
@@ -302,6 +328,7 @@ class Spool:
         try:
             count = os.write(self._descriptor, data)
         except OSError as error:
+            self._is_broken = True  # a new file may do: this one may be too large, or lie on a bad block
             self._fail(error)
             return 0
         if not self._size:
@@ -311,6 +338,7 @@ class Spool:
         if count == len(data):
             self._trouble = ""
             return len(new)
+        self._is_broken = True
         self._fail(OSError("the disk is full"))
         written = 0
         for frame in new:
@@ -349,6 +377,6 @@ class Spool:
 
     def _flush_regularly(self) -> None:
         while not self._stop.wait(self.bounds.fsync_seconds):
-            if not self._is_flushed:
+            if self._unflushed or not self._is_flushed:
                 self._is_flushed = True
                 self.sync()

@@ -20,6 +20,7 @@ from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, Record
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -62,7 +63,6 @@ FEEDBACK: Final = pl.Schema(
     }
 )
 _PERSONAL = frozenset({"key", "features", "request"})
-_FEEDBACK = "_feedback"
 _AT_ONCE, _PAUSE = 32, 0.0005
 _ENCODE = partial(msgspec.json.encode, enc_hook=str)
 
@@ -89,7 +89,7 @@ class LoggedEndpoint:
     @property
     def feedback_table(self) -> str:
         """The table of its labels."""
-        return self.table + _FEEDBACK
+        return self.table + FEEDBACK_SUFFIX
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,100 @@
+"""The push door of a feed, `POST /ingest/<feed>`: rows by HTTP that land as files of the feed, each id once.
+
+Here is the request: all of its rows are accepted, or none. What a row may be is in `ingest_rows`, durability and files are in `outbox`;
+from the landing zone on, a run reads them as any other file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows, FieldError, RowsRefused, split_rows
+from lakehouse_assets.platform.serving.outbox import Outbox, OutboxBounds, OutboxState, PushedRow, SameIdOtherRow
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """Rows that are durable.
+
+    Attributes:
+        feed: Where they land.
+        accepted: How many are new.
+        repeated: How many had been accepted before, and are not landed again.
+    """
+
+    feed: str
+    accepted: int
+    repeated: int
+
+
+class Ingest:
+    """The push door of one feed.
+
+    Args:
+        home: The folder of this machine that the settings call home.
+        feed: The feed.
+        zone: Opens its landing zone; called in the background.
+        bounds: When files are made.
+
+    Raises:
+        ValueError: Rows cannot be pushed to this feed; the text says why.
+    """
+
+    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None) -> None:
+        self.feed = feed
+        self._rows = FeedRows(feed)
+        path = home / "serving" / "ingest" / f"{feed.name}.db"
+        self._outbox = Outbox(path, zone, self._rows.file_name, self._rows.content, bounds)
+
+    def take(self, body: bytes, idempotency_key: str | None = None) -> Receipt:
+        """Accept the rows of a request, all or none, and wait until they are durable.
+
+        Args:
+            body: An array of objects, `{"rows": [...]}`, or one object a line. Numbers keep their digits as they are written.
+            idempotency_key: The header of that name. With it, and without a `row_id` of the feed, the id of a row is the key and the row's
+                number: a request that is sent again with its key lands once.
+
+        Raises:
+            RowsRefused: What is wrong, by row and field. Nothing was accepted.
+            OutboxUnavailable: They cannot be made durable now.
+        """
+        rows = split_rows(body)
+        pushed, errors = [], list[FieldError]()
+        first: dict[str, PushedRow] = {}
+        for number, raw in enumerate(rows):
+            row = self._rows.row(number, raw, idempotency_key, errors)
+            if len(errors) >= MOST_ERRORS:
+                break
+            if row is None:
+                continue
+            if (same := first.setdefault(row.id, row)).digest != row.digest:
+                text = f"row {number}: the id {row.id!r} stands in this request with another row too"
+                errors.append(FieldError(number, self.feed.row_id, text))
+            elif same is row:
+                pushed.append(row)
+        if errors:
+            raise RowsRefused(errors)
+        try:
+            accepted = self._outbox.add(pushed)
+        except SameIdOtherRow as error:
+            raise RowsRefused([_other_row(one, self.feed.row_id) for one in error.ids], 409) from error
+        return Receipt(self.feed.name, accepted, len(rows) - accepted)
+
+    def land(self) -> bool:
+        """Land all that was accepted, now, and not in a few seconds; whether that succeeded."""
+        return self._outbox.land()
+
+    def state(self) -> OutboxState:
+        """What waits, for metrics."""
+        return self._outbox.state()
+
+    def close(self, seconds: float = 10.0) -> bool:
+        """Accept nothing more and land what waits, for at most some seconds; whether all is landed."""
+        return self._outbox.close(seconds)
+
+
+def _other_row(identity: str, column: str | None) -> FieldError:
+    text = f"the id {identity!r} was accepted before with another row: send a correction under an id of its own"
+    return FieldError(None, column or "Idempotency-Key", text)
