@@ -83,17 +83,21 @@ def settings(as_json: bool) -> None:
 @click.option("--host", help="Address to listen on, in place of LAKEHOUSE_HOST.")
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port of the web UI, in place of LAKEHOUSE_WEB_PORT.")
 @click.option("--mlflow-port", type=click.IntRange(1, 65_535), help="Port of the MLflow UI, in place of LAKEHOUSE_MLFLOW_PORT.")
+@click.option("--serve-port", type=click.IntRange(1, 65_535), help="Port of the REST service, in place of LAKEHOUSE_SERVE_PORT.")
 @click.option("--mlflow/--no-mlflow", default=True, help="Whether to serve the MLflow UI.  [default: mlflow]")
 @click.option("--open", "open_browser", is_flag=True, help="Open the web UI in the browser.")
-def dev(host: str | None, port: int | None, mlflow_port: int | None, mlflow: bool, open_browser: bool) -> None:
-    """Serve the Dagster web UI with its daemon, and the MLflow UI, on this machine.
+def dev(  # noqa: PLR0917 click passes them by name
+    host: str | None, port: int | None, mlflow_port: int | None, serve_port: int | None, mlflow: bool, open_browser: bool
+) -> None:
+    """Serve the Dagster web UI with its daemon, the MLflow UI, and the endpoints of the products, on this machine.
 
     \b
     Examples:
       lakehouse dev
       lakehouse dev --port 3001 --no-mlflow
     """
-    sys.exit(client().serve(say, host=host, port=port, mlflow_port=mlflow_port, mlflow=mlflow, open_browser=open_browser))
+    ports = {"port": port, "mlflow_port": mlflow_port, "serve_port": serve_port}
+    sys.exit(client().serve(say, host=host, mlflow=mlflow, open_browser=open_browser, **ports))
 
 
 _VERBS = (

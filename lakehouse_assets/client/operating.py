@@ -91,21 +91,24 @@ class Operating:
         host: str | None = None,
         port: int | None = None,
         mlflow_port: int | None = None,
+        serve_port: int | None = None,
         mlflow: bool = True,
         open_browser: bool = False,
     ) -> int:
-        """Serve the Dagster web UI with its daemon, and the MLflow UI, until interrupted; the exit code. Imports Dagster.
+        """Serve the Dagster web UI with its daemon, the MLflow UI, and the endpoints, until interrupted; the exit code. Imports Dagster.
 
         Args:
             say: Told what happens, in lines.
             host: In place of LAKEHOUSE_HOST.
             port: Of the web UI, in place of LAKEHOUSE_WEB_PORT.
             mlflow_port: In place of LAKEHOUSE_MLFLOW_PORT.
+            serve_port: Of the REST service, in place of LAKEHOUSE_SERVE_PORT.
             mlflow: Whether to serve the MLflow UI as well.
             open_browser: Whether to open the web UI.
         """
         from lakehouse_assets.platform.orchestration.serve import serve
 
         own = self.context.settings
-        settings = replace(own, host=host or own.host, web_port=port or own.web_port, mlflow_port=mlflow_port or own.mlflow_port)
-        return serve(settings, say, mlflow=mlflow, open_browser=open_browser)
+        ports: dict[str, Any] = {"web_port": port, "mlflow_port": mlflow_port, "serve_port": serve_port, "host": host}
+        settings = replace(own, **{name: value for name, value in ports.items() if value})
+        return serve(settings, say, mlflow=mlflow, endpoints=bool(self.context.loaded.catalog.endpoints), open_browser=open_browser)

@@ -1,4 +1,7 @@
-"""Starts the Dagster web UI with its daemon, and the MLflow UI, and ends both together. What they show is not decided here."""
+"""Starts the Dagster web UI with its daemon, the MLflow UI and the REST service, and ends them together.
+
+What they show is not decided here.
+"""
 
 import ctypes
 import os
@@ -51,13 +54,16 @@ class _Server:
     process: subprocess.Popen[bytes]
 
 
-def serve(settings: Settings, say: Callable[[str], None], *, mlflow: bool = True, open_browser: bool = False) -> int:
+def serve(
+    settings: Settings, say: Callable[[str], None], *, mlflow: bool = True, endpoints: bool = False, open_browser: bool = False
+) -> int:
     """Serve until interrupted or until one of the servers ends; the exit code to end with.
 
     Args:
         settings: Of the root, with host and ports.
         say: Told what happens, in lines.
         mlflow: Whether to serve the MLflow UI as well.
+        endpoints: Whether to start the REST service as well.
         open_browser: Whether to open the web UI.
 
     Raises:
@@ -66,13 +72,15 @@ def serve(settings: Settings, say: Callable[[str], None], *, mlflow: bool = True
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
-    lock = _prepare(settings, say, mlflow=mlflow)
+    lock = _prepare(settings, say, mlflow=mlflow, endpoints=endpoints)
     servers: list[_Server] = []
     try:
         say("Starting the web UI. The first start takes a minute or two on a slow machine.")
         servers.append(_dagster(settings))
         if mlflow:
             servers.append(_mlflow(settings))
+        if endpoints:
+            servers.append(_service(settings))
         for server in servers:
             _wait_for(server, say)
             say(f"{server.name:8} {server.address}{server.page}")
@@ -91,7 +99,7 @@ def serve(settings: Settings, say: Callable[[str], None], *, mlflow: bool = True
     return 1
 
 
-def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool) -> Lock:
+def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool, endpoints: bool) -> Lock:
     """Make sure that this is the only one to serve the root, that the ports are free, and that no dead run is in the way."""
     with instance(settings) as opened:
         locks = locks_of(opened)
@@ -101,6 +109,8 @@ def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool) ->
         check_free(settings.host, settings.web_port, "--port")
         if mlflow:
             check_free(settings.host, settings.mlflow_port, "--mlflow-port")
+        if endpoints:
+            check_free(settings.host, settings.serve_port, "--serve-port")
         for text in as_texts(end_dead_runs(opened)):
             say(text)
     return lock
@@ -109,13 +119,24 @@ def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool) ->
 def _dagster(settings: Settings) -> _Server:
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(PROJECT / "workspace.yaml")]
     command += ["-h", settings.host, "-p", str(settings.web_port), "--log-level", "warning"]
-    own = {
+    own = _from_any_folder(settings) | {"PYTHONWARNINGS": "ignore"}
+    return _Server("Dagster", f"http://{settings.host}:{settings.web_port}", "/server_info", "", _start(command, own, settings))
+
+
+def _service(settings: Settings) -> _Server:
+    """The REST service, by its own command."""
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "serve", "--host", settings.host, "--port", str(settings.serve_port)]
+    process = _start(command, _from_any_folder(settings), settings)
+    return _Server("REST", f"http://{settings.host}:{settings.serve_port}", "/health", "/", process)
+
+
+def _from_any_folder(settings: Settings) -> dict[str, str]:
+    """The settings that name folders, as a process in another folder needs them."""
+    return {
         "LAKEHOUSE_ROOT": _absolute(settings.root),
         "LAKEHOUSE_HOME": str(settings.home_folder.absolute()),
         "LAKEHOUSE_PRODUCTS": from_any_folder(settings.products),
-        "PYTHONWARNINGS": "ignore",
     }
-    return _Server("Dagster", f"http://{settings.host}:{settings.web_port}", "/server_info", "", _start(command, own, settings))
 
 
 def _mlflow(settings: Settings) -> _Server:

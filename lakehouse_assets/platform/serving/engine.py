@@ -16,6 +16,7 @@ import polars as pl
 from lakehouse_assets.platform.serving.assemble import OK, Assembled, Form
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.pusher import Pusher
 from lakehouse_assets.platform.serving.records import Log, status_of
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row
@@ -56,16 +57,19 @@ class Engine:
 
     def __init__(self, queue: Queue, log: Log, metrics: Metrics) -> None:
         self.queue, self.log, self.metrics = queue, log, metrics
+        self.pusher = Pusher(metrics)
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
 
     def start(self) -> None:
         """Begin to score."""
+        self.pusher.start()
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
         """Score what waits, then end."""
         self.queue.close()
         self._thread.join(seconds)
+        self.pusher.stop(seconds)
 
     def _run(self) -> None:
         while (taken := self.queue.take()) is not None:
@@ -143,27 +147,22 @@ class Engine:
 
     def _after(self, served: Served, versions: Versions, rows: list[Row], answered: list[tuple[Work, int]]) -> None:
         """What does not keep an answer waiting: windows learn of the events, the challenger scores in the shadow."""
-        lookups = versions.champion.assembler.lookups
-        shadow = versions.challenger if served.endpoint.shadow else None
+        lookups, challenger = versions.champion.assembler.lookups, versions.challenger
+        if lookups is not None:
+            self.pusher.put(lookups, rows)
+        if challenger is None or not served.endpoint.shadow:
+            return
 
-        def later() -> None:
+        def score() -> None:
             try:
-                if shadow is not None:
-                    self._shadow(served, shadow, rows, answered)
-                if lookups is not None:
-                    lookups.push(rows)
+                self._shadow(served, challenger, rows, answered)
             except Exception:
-                logger.exception("what follows an answer of %s failed", served.name)
+                logger.exception("version %s failed in the shadow of %s", challenger.champion.version, served.name)
             finally:
                 self.queue.shadow_done(len(rows))
 
-        if shadow is None and lookups is None:
-            return
-        if not self.queue.put_shadow(len(rows), later):
-            if shadow is not None:
-                self.metrics.shadow_dropped.labels(served.name).inc(len(rows))
-            if lookups is not None:
-                lookups.push(rows)  # windows that lack events would be wrong
+        if not self.queue.put_shadow(len(rows), score):
+            self.metrics.shadow_dropped.labels(served.name).inc(len(rows))
 
     def _shadow(self, served: Served, challenger: Loaded, rows: list[Row], answered: list[tuple[Work, int]]) -> None:
         scored = _score(challenger, "shadow", Events("rows", rows), list(range(len(rows))), explain=False)

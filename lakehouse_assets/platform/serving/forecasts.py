@@ -101,4 +101,5 @@ def newest(loaded: Loaded, table: Table, entity: Sequence[str]) -> Newest:
     if AS_OF in found.columns and not found.is_empty():
         newest_of = pl.col(AS_OF) == (pl.col(AS_OF).max().over(list(entity)) if entity else pl.col(AS_OF).max())
         found = found.filter(newest_of)
-    return Newest(found, tuple(entity), version)
+    order = dict.fromkeys([*entity, *loaded.key])
+    return Newest(found.sort(list(order)), tuple(entity), version)

@@ -124,7 +124,8 @@ def load(
         raise NotTaken(f"{where} cannot be loaded: {error}") from error
     versions = {one.name: version_for(scorer, one, lakehouse, computed=_is_computed(one, roles), where=where) for one in roles.sets}
     loaded = Loaded(endpoint, Champion(scorer.name, scorer.version, predictor, scorer.described), assembler(versions), versions)
-    _warm_up(loaded, roles, folder, where)
+    if not endpoint.by_keys:  # what is asked by keys is predicted as a whole before it is taken
+        _warm_up(loaded, roles, folder, where)
     return loaded
 
 

@@ -144,7 +144,9 @@ class Service:
                 failed = True
 
     def _backlog(self) -> int:
-        return self.log.state().spool.disk_bytes
+        """Records that were answered and are not in the lake yet."""
+        state = self.log.state()
+        return max(state.spool.appended - state.drain.rows, 0)
 
     def _examples(self, served: Served) -> Examples:
         """A few stored rows of an endpoint, with personal data masked."""

@@ -129,7 +129,6 @@ class Queue:
                 return self._batch()
             if self._closed:
                 return None
-            self._shadow_rows = 0 if len(self._shadow) == 1 else self._shadow_rows
             return self._shadow.popleft()
 
     def shadow_done(self, rows: int) -> None:

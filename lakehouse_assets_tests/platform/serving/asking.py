@@ -4,7 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 
@@ -31,7 +31,7 @@ class Connection:
     def close(self) -> None:
         self._connection.close()
 
-    def __enter__(self) -> "Connection":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
