@@ -56,7 +56,12 @@ def test_a_root_without_files_has_nothing_to_do_and_says_where_files_land(lakeho
         assert done.exit_code == 0, done.output
         assert "Error" not in done.output
     said = " ".join(done.stdout.split())
-    for part in ("no file has landed yet", f"{tmp_path}/root/landing/FEED/", "lakehouse land FEED FILE", "chargebacks, customers, invoices, payments, products"):
+    for part in (
+        "no file has landed yet",
+        f"{tmp_path}/root/landing/FEED/",
+        "lakehouse land FEED FILE",
+        "chargebacks, customers, invoices, payments, products",
+    ):
         assert part in said
     assert "There are no tables" not in lakehouse("status").stdout
 

@@ -17,7 +17,7 @@ from lakehouse_assets.products.revenue_forecast.forecast import revenue
 from lakehouse_assets.showcase.simulate import simulate_shop
 
 _ORDERS = 3
-_SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 1, "start": date(2024, 1, 1)}
+_SHOP: dict[str, Any] = {"days": 760, "orders_per_day": 13, "seed": 2, "start": date(2024, 1, 1)}
 
 
 def demo(lakehouse: Client) -> int:
