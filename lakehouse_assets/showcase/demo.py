@@ -104,7 +104,7 @@ def _next(reports: Path) -> None:
     for picture in pictures:
         say(f"  {picture}")
     say(("\nNext", "bold"))
-    next_month = f"lakehouse simulate --days 31 --start {_day_after()} --orders-per-day {_SHOP['orders_per_day']}"
+    next_month = f"lakehouse simulate --days 31 --start {_day_after()} --orders-per-day {_SHOP['orders_per_day']} --seed {_SHOP['seed']}"
     for command, what in {
         "make dev": "open the web UI with the asset graph",
         "lakehouse status": "tables, checks, quarantine, champion",
