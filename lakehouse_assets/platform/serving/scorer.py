@@ -19,6 +19,7 @@ from lakehouse_assets.platform.declarations.learning import Predictor
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.features.online.forms import form_of
 from lakehouse_assets.platform.pipeline.champions import Scorer
+from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.registry.model_package import golden_rows
 from lakehouse_assets.platform.serving.assemble import Assembler
 from lakehouse_assets.platform.serving.rows import Row
@@ -92,8 +93,14 @@ class Loaded:
         found = self.champion.model.contributions(frame.select(self.inputs), len(self.inputs))
         rows: list[list[Row]] = [[] for _ in range(frame.height)]
         for number, name, value, contribution in found.select("row", "input", "value", "contribution").iter_rows():
-            rows[number].append({"input": name, "value": value, "contribution": contribution})
+            rows[number].append({"input": name, "value": MASK if name in self._personal else value, "contribution": contribution})
         return rows
+
+    @cached_property
+    def _personal(self) -> frozenset[str]:
+        """The inputs that are personal data: of what was looked up, who asks need not know it."""
+        prefixes = self.assembler.roles.prefixes
+        return frozenset(prefixes.get(one.name, "") + name for one in self.assembler.roles.sets for name in one.personal)
 
 
 def load(

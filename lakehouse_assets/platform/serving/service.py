@@ -2,12 +2,10 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
-
-from starlette.routing import Route
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
@@ -17,6 +15,7 @@ from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
+from lakehouse_assets.platform.serving.feedback import Feedback
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
@@ -24,6 +23,7 @@ from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.openapi import Examples
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
+from lakehouse_assets.platform.serving.pushing import Pushing, targets
 from lakehouse_assets.platform.serving.reload import Reloader
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
@@ -101,18 +101,21 @@ class Service:
         )
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
         self.door = Door(self.served, self.queue, self.log, tokens, metrics=self.metrics, limits=self.limits, lakehouse=self.root.lakehouse)
+        self.pushing = Pushing(
+            self.door, Feedback(self.log, targets(self.served)), self.root.settings.home_folder, self.catalog.feeds, self.root.zone
+        )
         self._stopping = threading.Event()
         self._syncing = threading.Thread(target=self._sync, name="online-sync", daemon=True)
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
         pages = Pages(self.door, self.online.synced, self._examples, self._backlog)
-        return Application(
-            self.door, [*pages.routes, *mlflow.routes(self.door), *inference.routes(self.door), *self._more()], self.start, self.stop
-        )
+        protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
+        return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop)
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score and to sync."""
+        self.pushing.start()
         self.engine.start()
         self.reloader.start()
         self._syncing.start()
@@ -123,10 +126,8 @@ class Service:
         self.engine.stop(_STOP_SECONDS)
         self.reloader.stop()
         self._syncing.join(_STOP_SECONDS)
+        self.pushing.close(_STOP_SECONDS)
         self.log.close(_STOP_SECONDS)
-
-    def _more(self) -> Sequence[Route]:
-        return ()
 
     def _assembler(self, served: Served, versions: Mapping[str, int | None]) -> Assembler:
         lookups = self.online.lookups(served, versions) if served.roles.looked_up else None

@@ -141,3 +141,14 @@ def test_scored_events_become_part_of_the_windows(served):
     address, till, _ = served
     ask(address, receipt(99))
     until(lambda: any(event["receipt"] == "r99" for event in till.online.pushed))
+
+
+def test_labels_come_back_and_unknown_feeds_are_told(served):
+    address, _, _ = served
+    _, answer = ask(address, receipt(5))
+    status, taken = ask(address, [{"request_id": answer["request_id"], "label": True}], "/feedback")
+    assert (status, taken) == (200, {"accepted": 1})
+    status, refused = ask(address, [{"label": True}], "/feedback")
+    assert (status, refused["errors"][0]["row"]) == (422, 0)
+    status, refused = ask(address, [{"a": 1}], "/ingest/nothing")
+    assert (status, "there is no feed" in refused["errors"][0]["message"]) == (404, True)

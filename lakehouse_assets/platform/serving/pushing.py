@@ -1,0 +1,106 @@
+"""The doors by which rows come in: `POST /feedback` for labels, `POST /ingest/FEED` for rows of a feed.
+
+What rows may be, and how they become durable, is in `feedback` and `ingest`; both work in a thread, as they wait for the disk.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.ingestion.zone import Zone
+from lakehouse_assets.platform.serving.app import json_response
+from lakehouse_assets.platform.serving.door import Door
+from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
+from lakehouse_assets.platform.serving.http import read_body
+from lakehouse_assets.platform.serving.ingest import Ingest
+from lakehouse_assets.platform.serving.ingest_rows import RowsRefused
+from lakehouse_assets.platform.serving.outbox import OutboxUnavailable
+from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+
+
+class Pushing:
+    """The doors of one service.
+
+    Args:
+        door: Who may come in, and how much.
+        feedback: Takes labels.
+        home: The folder of this machine that the settings call home.
+        feeds: The declared feeds.
+        zone: Opens the landing zone of a feed.
+    """
+
+    def __init__(self, door: Door, feedback: Feedback, home: Path, feeds: Iterable[FeedDeclaration], zone: Callable[[str], Zone]) -> None:
+        self._door, self._feedback, self._home, self._zone = door, feedback, home, zone
+        self._feeds = {one.feed.name: one.feed for one in feeds}
+        self._open: dict[str, Ingest] = {}
+        self._lock = Lock()
+
+    @property
+    def routes(self) -> list[Route]:
+        """The paths."""
+        return [
+            Route("/feedback", self._take_labels, methods=["POST"]),
+            Route("/ingest/{feed}", self._take_rows, methods=["POST"]),
+        ]
+
+    def start(self) -> None:
+        """Land what a process that is gone has accepted."""
+        for name in self._feeds:
+            if (self._home / "serving" / "ingest" / f"{name}.db").exists():
+                self._ingest(name)
+
+    def close(self, seconds: float) -> None:
+        """Land what was accepted."""
+        for one in self._open.values():
+            one.close(seconds)
+
+    async def _take_labels(self, request: Request) -> Response:
+        caller = self._door.caller(request.scope, "feedback")
+        body = await read_body(request.scope, request.receive, self._door.limits)
+        return await self._taken(lambda: self._feedback.take(body, caller.name))
+
+    async def _take_rows(self, request: Request) -> Response:
+        self._door.caller(request.scope, "ingest")
+        name = request.path_params["feed"]
+        body = await read_body(request.scope, request.receive, self._door.limits)
+        key = request.headers.get("idempotency-key")
+        return await self._taken(lambda: self._ingest(name).take(body, key))
+
+    async def _taken(self, take: Callable[[], Any]) -> Response:
+        try:
+            receipt = await asyncio.to_thread(take)
+        except RowsRefused as error:
+            raise Refused(error.status, [FieldError(one.text, one.field, one.row) for one in error.errors]) from None
+        except (FeedbackUnavailable, OutboxUnavailable) as error:
+            raise refused(503, str(error), retry_after="5") from None
+        return json_response(msgspec.json.encode(receipt))
+
+    def _ingest(self, name: str) -> Ingest:
+        """The push door of a feed, opened when it is asked for first.
+
+        Raises:
+            Refused: There is no such feed, or rows cannot be pushed to it.
+        """
+        with self._lock:
+            if name not in self._open:
+                feed = self._feeds.get(name)
+                if feed is None:
+                    raise refused(404, f"there is no feed {name[:100]!r}: there are {', '.join(self._feeds) or 'none'}")
+                try:
+                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name))
+                except ValueError as error:
+                    raise refused(409, str(error)) from None
+            return self._open[name]
+
+
+def targets(served: Mapping[str, Any]) -> dict[str, str]:
+    """By endpoint, the column that its model predicts."""
+    return {name: one.endpoint.model.examples.target for name, one in served.items()}
