@@ -18,7 +18,6 @@ from lakehouse_assets import (
     LeakageLimits,
     LogLoss,
     RollingTime,
-    endpoint,
     model,
     predictions,
     reasons,
@@ -104,6 +103,3 @@ def scored_orders(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
     why = held.select("invoice").with_columns(reasons(champion, held, words=WORDS))
     decision = pl.when(is_held).then(pl.lit(REVIEW)).otherwise(pl.lit(ACCEPT)).alias("decision")
     return scored.with_columns(decision).join(why, on="invoice", how="left", maintain_order="left").lazy()
-
-
-order_endpoint = endpoint("order_fraud", predictions=scored_orders, stale_after=timedelta(hours=2))
