@@ -7,7 +7,7 @@ after the answer, the online store was behind, or it had no value that may be us
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -23,14 +23,14 @@ from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.serving.assemble import OK
 from lakehouse_assets.platform.serving.inference_log.table import DATE, as_json
 from lakehouse_assets.platform.serving.scorer import version_for
-from lakehouse_assets.platform.storage.known_at import KNOWN_AT, as_known, of_version
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scopes import Keys
 
 EQUAL, LATE, STALE, SAID, DIFFERENT = "equal", "late", "stale", "said", "different"
 MOST_ROWS: Final = 2_000
 _SHOWN: Final = 5
-_AT, _RECEIVED, _STATUS = "__event_time", "__received_at", "__status"
+_NUMBER, _AT, _EVENT, _RECEIVED = "__number", "__at", "__event_time", "__received_at"
 
 
 @dataclass(frozen=True)
@@ -183,25 +183,26 @@ class Replay:
         stored = of_version(stored, versions[driving.name])
         others = {name: number for name, number in versions.items() if number is not None and name != driving.name}
         offline = examples.to_score(driving.name, stored, self._read, others).collect()
-        known = as_known(stored, key).select(*key, pl.col(KNOWN_AT).alias("__known")).collect()
         statuses = [json.loads(text) for text in rows["status"]]
-        mine = own.with_row_index("__number").select("__number", *key)
-        found = mine.join(offline.join(known, on=key), on=key, how="inner", maintain_order="left")
-        numbers = found["__number"].to_list()
+        mine = own.with_row_index(_NUMBER).select(_NUMBER, *key)
+        found = mine.join(offline, on=key, how="inner", maintain_order="left")
+        numbers = found[_NUMBER].to_list()
         received = rows["received_at"].gather(numbers)
         outcomes: dict[str, Counter[str]] = {}
         unequal: set[int] = set()
         for feature in self.roles.sets:
+            offline_of = None
             said = [statuses[number].get(feature.name, {}) for number in numbers]
             for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
                 same = own[name].gather(numbers).eq_missing(found[name])
                 if same.all():
                     outcomes[name] = Counter({EQUAL: len(same)})
                     continue
-                stamps = self._stamps(feature, found, examples, others)
+                if offline_of is None:
+                    offline_of = self._offline(feature, found, received, examples, others)
                 words = [
-                    EQUAL if one else _why(status, stamp, moment)
-                    for one, status, stamp, moment in zip(same, said, stamps, received, strict=True)
+                    EQUAL if one else _why(status, event, changed=changed)
+                    for one, status, event, changed in zip(same, said, *offline_of, strict=True)
                 ]
                 outcomes[name] = Counter(words)
                 unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
@@ -210,24 +211,45 @@ class Replay:
     def _read(self, name: str) -> pl.LazyFrame:
         return self.lakehouse.table(name).scan()
 
-    def _stamps(
-        self, feature: FeatureSet, found: pl.DataFrame, examples: LabelledExamples, versions: Mapping[str, int]
-    ) -> Iterable[tuple[datetime | None, datetime | None]]:
-        """Event time and known-at of the row that batch takes for each event."""
-        driving = self.roles.driving
-        if feature is driving:
-            return list(zip(found[driving.event_time], found["__known"], strict=True))
-        rows = of_version(self._read(feature.name), versions.get(feature.name))
-        side = examples.feature_rows(feature, lambda _: rows)
-        labels = found.select(list(dict.fromkeys([*feature.entity, driving.event_time])))
-        taken = join_as_of(labels, [side], at=driving.event_time, name=driving.name, when_known=False).found[feature.name]
-        return list(zip(taken["event_time"], taken[KNOWN_AT], strict=True))
+    def _offline(
+        self,
+        feature: FeatureSet,
+        found: pl.DataFrame,
+        received: pl.Series,
+        examples: LabelledExamples,
+        versions: Mapping[str, int],
+    ) -> tuple[list[Any], list[bool]]:
+        """For each event the time of the row that batch takes, and whether something of it became known after the answer."""
+        at = self.roles.driving.event_time
+        rows = self._read(feature.name)
+        labels = found.select(list(dict.fromkeys([*feature.entity, at])))
+        side = examples.feature_rows(feature, lambda _: of_version(rows, versions.get(feature.name)))
+        taken = join_as_of(labels, [side], at=at, name=self.roles.driving.name, when_known=False).found[feature.name]["event_time"]
+        # Retractions are among them.
+        changes = rows.filter(pl.col(KNOWN_AT) > received.min()).select(
+            *feature.entity, pl.col(feature.event_time).alias(_EVENT), pl.col(KNOWN_AT)
+        )
+        asked = labels.select(*feature.entity, pl.col(at).alias(_AT)).with_columns(received.alias(_RECEIVED)).with_row_index(_NUMBER)
+        day_or_moment = pl.col(_AT).dt.date() if feature.schema[feature.event_time] == pl.Date else pl.col(_AT)
+        late = (
+            asked.lazy()
+            .join(changes, on=list(feature.entity))
+            .filter((pl.col(_EVENT) <= day_or_moment) & (pl.col(KNOWN_AT) > pl.col(_RECEIVED)))
+            .select(pl.col(_NUMBER).unique())
+            .collect(engine="streaming")[_NUMBER]
+        )
+        return taken.to_list(), asked[_NUMBER].is_in(late.implode()).to_list()
 
 
-def _why(status: Mapping[str, Any], stamp: tuple[datetime | None, datetime | None], received: datetime) -> str:
-    """Why a value differs."""
-    event, known = stamp
-    if known is not None and known > received:
+def _why(status: Mapping[str, Any], event: Any, *, changed: bool) -> str:
+    """Why a value differs.
+
+    Args:
+        status: What the log says of the feature set.
+        event: The time of the row that batch takes.
+        changed: Whether something became known after the answer.
+    """
+    if changed:
         return LATE
     if status.get("status", OK) != OK:
         return SAID

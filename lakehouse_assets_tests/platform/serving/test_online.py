@@ -14,6 +14,7 @@ from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.serving.online import StoreOnline
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.registry.example import training
 from lakehouse_assets_tests.platform.serving import till
 from lakehouse_assets_tests.platform.serving.asking import Connection
@@ -62,28 +63,39 @@ def as_sent(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"at": row["at"].isoformat()}
 
 
-@pytest.mark.timeout(180)
-def test_a_request_says_what_the_table_says_and_windows_count_what_was_asked(settings):
+MADE = (till.receipts.name, till.of_receipts.name, in_shops.name, till.of_shops.name)
+
+
+def busy(settings: Settings) -> tuple[Root, Runner, Service]:
+    """A root with sixty receipts and a champion, and a service of it that is not started yet."""
     root = Root(settings)
     gold = root.lakehouse.table("till.silver.receipts")
     gold.create(till.receipts.schema)
     gold.append(receipts(0, 60))
     runner = Runner(CATALOG, root.lakehouse, root.ingestion, root.registry, 1)
-    made = [till.receipts.name, till.of_receipts.name, in_shops.name, till.of_shops.name]
-    runner.run(made, run_id="first")
+    runner.run(MADE, run_id="first")
     decisions = ModelDecisions(root.lakehouse.table(returned.name), returned.name, root.registry(), "test")
     decisions.create()
     example = pl.DataFrame({name: [1.0 if name == "amount" else None] for name in returned.examples.inputs})
-    features = {name: FeatureVersion.of(root.lakehouse.table(name)) for name in made[1:]}
+    features = {name: FeatureVersion.of(root.lakehouse.table(name)) for name in MADE[1:]}
     nothing = {"tables": [], "parameters": {}, "files": {}, "breakdowns": {}}
     logged = training(model_name=returned.name, predictor=till.constant(0.5), input_example=example, features=features, **nothing)
     decisions.promote(decisions.registry.log_training(logged).version, "For a test.")
-
     reader = open_lakehouse(settings=settings, declarations=DECLARED, notice=lambda _: None).context.reader
-    service = Service(root, CATALOG, reader, StoreOnline(root, {one.name: one for one in DECLARED}), reload_seconds=0.05)
+    return root, runner, Service(root, CATALOG, reader, StoreOnline(root, {one.name: one for one in DECLARED}), reload_seconds=0.05)
+
+
+def until_ready(service: Service) -> None:
+    """Wait until the champion is loaded and the online store is filled."""
+    until(lambda: service.served["busy"].versions is not None)
+    until(lambda: len(service.online.synced()) == 2 and None not in service.online.synced().values())
+
+
+@pytest.mark.timeout(180)
+def test_a_request_says_what_the_table_says_and_windows_count_what_was_asked(settings):
+    root, runner, service = busy(settings)
     with listening(service) as address, Connection(address) as connection:
-        until(lambda: service.served["busy"].versions is not None)
-        until(lambda: len(service.online.synced()) == 2 and None not in service.online.synced().values())
+        until_ready(service)
         # What is in the tables already counts once.
         stored = receipts(40, 60)
         status, answer = connection.post("/endpoints/busy", {"rows": [as_sent(row) for row in stored.rows(named=True)]})

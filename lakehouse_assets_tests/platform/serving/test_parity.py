@@ -1,0 +1,88 @@
+"""Parity: what was answered is what batch says, and where it is not, the replay says why."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline.champions import scorer_of
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
+from lakehouse_assets.platform.serving.parity import Parity, Replay
+from lakehouse_assets_tests.platform.serving import till
+from lakehouse_assets_tests.platform.serving.asking import Connection
+from lakehouse_assets_tests.platform.serving.test_online import ASKED, DECLARED, MADE, NOW, as_sent, busy, receipts, until_ready
+from lakehouse_assets_tests.platform.serving.till import listening
+
+
+def replay(root: Root) -> Parity:
+    roles = ASKED.roles({one.name: one for one in DECLARED})
+    return Replay(ASKED, roles, root.lakehouse, lambda version: scorer_of(root.registry(), ASKED.model, version)).run()
+
+
+@pytest.mark.timeout(180)
+def test_logged_requests_are_replayed(settings):
+    root, runner, service = busy(settings)
+    assert replay(root).rows == 0
+    coming = receipts(60, 70).with_columns(at=pl.lit(NOW + timedelta(minutes=2)) + pl.duration(seconds=pl.int_range(pl.len())))
+    with listening(service) as address, Connection(address) as connection:
+        until_ready(service)
+        for row in coming.rows(named=True):  # each counts the ones before it
+            status, answer = connection.post("/endpoints/busy", as_sent(row))
+            assert status == 200, answer
+            till.until(lambda: not service.engine.pusher._waiting)
+        service.log.flush()
+
+    # Nothing has come into the tables: scores are compared, features wait.
+    before = replay(root)
+    assert (before.rows, before.waiting, before.scores["equal"]) == (10, 10, 10)
+    root.lakehouse.table("till.silver.receipts").append(coming)
+    runner.run(MADE, run_id="second")
+    found = replay(root)
+    assert found.passed, found.text
+    assert (found.rows, found.waiting, found.scores["equal"]) == (10, 0, 10)
+    windows = {name: counts for name, counts in found.features.items() if name.startswith("shop_") and name != "shop_returns"}
+    assert {name: counts["equal"] for name, counts in windows.items()} == dict.fromkeys(windows, 10)
+    assert len(windows) == 6
+
+    # A receipt is corrected: batch knows now what nobody knew when the answer was given.
+    corrected = coming.head(1).with_columns(amount=pl.lit(99.0))
+    root.lakehouse.table("till.silver.receipts").append(corrected)
+    runner.run(MADE, run_id="third")
+    late = replay(root)
+    assert late.passed, late.text
+    assert late.features["amount"]["late"] == 1
+    assert "became known after the answer" in late.text
+
+
+def test_what_differs_without_a_reason_is_told(settings):
+    root, _, service = busy(settings)
+    log = service.log
+    row = receipts(59, 60).row(0, named=True)
+    features = {"receipt": "r59", "at": row["at"], "amount": 1.0, "each": 1.0, "shop": "b", "has_note": False}
+    features |= {f"shop_{name}_{window}": 1.0 for name in ("amount_sum", "amount_mean") for window in ("1h", "1d")}
+    features |= {"shop_count_1h": 1, "shop_count_1d": 4, "shop_returns": 0.0}
+    record = InferenceRecord(
+        request_id="made-up",
+        row=0,
+        endpoint="busy",
+        received_at=datetime.now(UTC),
+        event_time=row["at"],
+        key={"receipt": "r59"},
+        model_name=ASKED.model.name,
+        model_version=1,
+        features=features,
+        prediction={"receipt": "r59", "probability": 0.75, "decision": "1.0"},
+    )
+    log.append([record])
+    assert log.flush()
+    found = replay(root)
+    assert not found.passed
+    assert found.scores["different"] == 1
+    assert found.features["amount"]["different"] == 1
+    assert list(found.requests) == ["made-up"]
+    assert "amount (1)" in found.text
+    logged = json.loads(root.lakehouse.table(ASKED.name).scan().select("features").collect().item())
+    assert logged["amount"] == 1.0
+    log.close()
