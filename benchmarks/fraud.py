@@ -37,7 +37,8 @@ from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets.simulator.truth_of_orders import orders_file
 from lakehouse_assets_tests.running import run_products
 
-START, DAYS, SEED = date(2024, 1, 1), 730, 3
+# The learner and its inputs were chosen on the shop of seed 3.
+START, DAYS, SEED = date(2024, 1, 1), 730, 5
 LEARNT_ON = datetime(2025, 7, 1, tzinfo=UTC)
 OF_TRUTH, TIMES_RULE, CALIBRATION = 0.85, 2.0, 0.02
 
