@@ -43,12 +43,13 @@ payments = feed(
         headers=(("invoice", "paid_at", "method", "device", "ip_country", "billing_country", "amount"),),
         optional=("card", "customer"),
         personal=("card", "device"),
+        row_id="invoice",
     ),
     "One payment an order, as the payment system saw it.",
 )
 
 chargebacks = feed(
     "sales.bronze.chargebacks",
-    Feed("chargebacks", headers=(("invoice", "reported_at", "reason"),)),
+    Feed("chargebacks", headers=(("invoice", "reported_at", "reason"),), row_id="invoice"),
     "Payments that the bank took back, five days to ten weeks after them.",
 )
