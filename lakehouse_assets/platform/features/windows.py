@@ -6,7 +6,7 @@ are declared as a feature set is in `recipes.windows`.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -118,11 +118,27 @@ class Windows:
             closed = "left"
             rows = pl.concat([rows.with_columns(pl.lit(value=False).alias(_IS_STEP)), self._steps(rows, events)], how="diagonal")
         rows = rows.sort(*key, *used, nulls_last=True)
+        numbers = [value for value, statistics in self.values.items() if {"sum", "mean"} & {*statistics}]
+
+        def whole(frame: pl.DataFrame) -> pl.DataFrame:
+            return self._rolled(frame.lazy(), closed, fit=_all_fit(frame, numbers, self.decimals)).collect()
+
+        return rows.map_batches(whole, schema=self._rolled(rows, closed, fit=True).collect_schema())
+
+    def _rolled(self, rows: pl.LazyFrame, closed: str, *, fit: bool) -> pl.LazyFrame:
+        """The statistics of rows in their order.
+
+        Args:
+            rows: Sorted by entity, time and values.
+            closed: Which ends belong to a window.
+            fit: Whether the sum of all values of a column fits into 128 bits, so that none of a window has to be looked at.
+        """
+        key = [*self.entity, self.time]
         results = [rows.select(*key, *([] if self.every is None else [_IS_STEP]))]
         for window in self.windows:
             period = duration_of(window)
             rolled = rows.rolling(self.time, period=period, closed=closed, group_by=list(self.entity)).agg(  # type: ignore[arg-type]
-                self._statistic(*what).alias(name) for name, what in self.columns().items() if what[2] == window
+                self._statistic(*what, fit=fit).alias(name) for name, what in self.columns().items() if what[2] == window
             )
             # Polars gives the groups in an order of its own: texts of different lengths by their length.
             results.append(rolled.sort(key, maintain_order=True).drop(key))
@@ -157,10 +173,10 @@ class Windows:
         moment = pl.col(self.time)
         return (moment.dt.epoch("us") // micros * micros).cast(TIMESTAMP)
 
-    def _statistic(self, value: str, statistic: str, window: str) -> pl.Expr:  # noqa: ARG002 the window is that of the group
+    def _statistic(self, value: str, statistic: str, window: str, *, fit: bool) -> pl.Expr:  # noqa: ARG002 the window is that of the group
         if value == EVERY_EVENT:
             return (pl.len() if self.every is None else (~pl.col(_IS_STEP)).sum()).cast(pl.Int64)
-        return STATISTICS[statistic](pl.col(value), self.decimals)
+        return STATISTICS[statistic](pl.col(value), self.decimals, fit)
 
 
 def _finite(name: str, schema: pl.Schema) -> pl.Expr:
@@ -177,19 +193,30 @@ def _whole(value: pl.Expr, decimals: int) -> pl.Expr:
     return pl.when(scaled.abs() < LARGEST).then(scaled).cast(pl.Int128)
 
 
-def _sum(value: pl.Expr, decimals: int) -> pl.Expr:
-    """Exact; of values that 128 bits do not hold it is the sum of floats, the smallest first."""
+def _all_fit(rows: pl.DataFrame, numbers: Sequence[str], decimals: int) -> bool:
+    """Whether the sum of all values of each column fits into 128 bits."""
+    largest = rows.select(_scaled(pl.col(name), decimals).abs().max() for name in numbers).row(0) if numbers else ()
+    return all((one or 0.0) * rows.height < LARGEST for one in largest)
+
+
+def _sum(value: pl.Expr, decimals: int, fit: bool) -> pl.Expr:  # noqa: FBT001 as all statistics
+    """Exact; of values that 128 bits do not hold it is the sum of floats, the smallest first.
+
+    That one makes a list for each window, which for long ones is more than memory holds: it is left out where all values `fit`.
+    """
+    if fit:
+        return unscaled(_whole(value, decimals).sum().cast(pl.Float64), decimals)
     fits = (_scaled(value, decimals).abs().max().fill_null(0) * value.count().cast(pl.Float64)) < LARGEST
     exact = unscaled(_whole(value, decimals).sum().cast(pl.Float64), decimals)
     # Polars leaves a sort before a sum out, and adds in an order that depends on the rows around.
     return pl.when(fits).then(exact).otherwise(value.cast(pl.Float64).sort().cum_sum().last())
 
 
-def _mean(value: pl.Expr, decimals: int) -> pl.Expr:
-    return pl.when(value.count() > 0).then(_sum(value, decimals) / value.count())
+def _mean(value: pl.Expr, decimals: int, fit: bool) -> pl.Expr:  # noqa: FBT001
+    return pl.when(value.count() > 0).then(_sum(value, decimals, fit) / value.count())
 
 
-def _std(value: pl.Expr, decimals: int) -> pl.Expr:
+def _std(value: pl.Expr, decimals: int, _: bool) -> pl.Expr:  # noqa: FBT001
     """Sample standard deviation; null with fewer than two values, and where squares would not fit into 128 bits."""
     whole, count = _whole(value, decimals), value.count().cast(pl.Int128)
     # count * sum of squares - square of the sum, in whole numbers: exact.
@@ -199,18 +226,18 @@ def _std(value: pl.Expr, decimals: int) -> pl.Expr:
     return pl.when((count > 1) & fits).then(unscaled((spread.cast(pl.Float64) / divisor).sqrt(), decimals))
 
 
-STATISTICS: Final[Mapping[str, Callable[[pl.Expr, int], pl.Expr]]] = {
-    "count": lambda value, _: value.count().cast(pl.Int64),
-    "distinct": lambda value, _: value.drop_nulls().n_unique().cast(pl.Int64),
+STATISTICS: Final[Mapping[str, Callable[[pl.Expr, int, bool], pl.Expr]]] = {
+    "count": lambda value, *_: value.count().cast(pl.Int64),
+    "distinct": lambda value, *_: value.drop_nulls().n_unique().cast(pl.Int64),
     "sum": _sum,
     "mean": _mean,
     "std": _std,
-    "min": lambda value, _: value.min(),
-    "max": lambda value, _: value.max(),
-    "first": lambda value, _: value.drop_nulls().first(),
-    "last": lambda value, _: value.drop_nulls().last(),
+    "min": lambda value, *_: value.min(),
+    "max": lambda value, *_: value.max(),
+    "first": lambda value, *_: value.drop_nulls().first(),
+    "last": lambda value, *_: value.drop_nulls().last(),
 }
-"""The statistics of a value in a window, by their names; the number is that of decimals that count."""
+"""The statistics of a value in a window, by their names; given the decimals that count, and whether the sum of all values fits."""
 
 NUMERIC: Final = frozenset({"sum", "mean", "std"})
 """The statistics that need numbers."""
