@@ -7,6 +7,7 @@ have a row at each event follows from the declarations. Rows of anything else ar
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -60,36 +61,18 @@ class EventRows:
     Where a feature set fell behind, so that the events of a later commit may be in its row, the label gets what was known at its time.
 
     Attributes:
+        labels: With their entity and time.
+        at: The column of their time.
         sets: As `sets_of_events` gives them.
+        own: The first of them, as a side of the join; None: there is none.
         read: Reads their tables.
-        at: The column of the labels' time.
-        came: Number of each label that is about an event, and when it came, in microseconds.
-        commits: When events came, sorted, in microseconds; those that came in order are left out.
     """
 
-    sets: tuple[str, ...]
-    read: Read
+    labels: pl.DataFrame
     at: str
-    came: pl.DataFrame
-    commits: Numbers
-
-    @classmethod
-    def of(cls, labels: pl.DataFrame, sets: tuple[str, ...], sides: Sequence[FeatureRows], read: Read, at: str) -> "EventRows | None":
-        """For some labels.
-
-        Args:
-            labels: With their entity and time.
-            sets: As `sets_of_events` gives them.
-            sides: The feature sets of the join.
-            read: Reads their tables.
-            at: The column of the labels' time.
-
-        Returns:
-            None if no label is about an event.
-        """
-        own = [_Revisions.of(side, read(side.name)) for side in sides if side.name in sets[:1]]
-        came = [rows.came(labels, at) for rows in own]
-        return next((cls(sets, read, at, found, rows.commits()) for rows, found in zip(own, came, strict=True) if found is not None), None)
+    sets: tuple[str, ...]
+    own: FeatureRows | None
+    read: Read
 
     def over(self, feature: FeatureRows, labels: pl.DataFrame, taken: pl.DataFrame) -> pl.DataFrame:
         """The rows that labels take of a feature set.
@@ -101,20 +84,33 @@ class EventRows:
         """
         if feature.name not in self.sets:
             return taken
-        found = _Revisions.of(feature, self.read(feature.name)).first(labels, self.at, taken.columns)
-        own = pl.DataFrame({_LABEL: np.arange(labels.height, dtype=np.int64)}).join(self.came, on=_LABEL, how="left", maintain_order="left")
-        found = own.join(found, on=_LABEL, how="left", maintain_order="left", suffix="__own")
-        begins, ends = own[_KNOWN], found[f"{_KNOWN}__own"]
+        at, event = (rows.select(micros(one, rows.schema[one])) for rows, one in ((labels, self.at), (taken, feature.event_time)))
+        is_late = at.to_series().ne_missing(event.to_series())
+        late = labels.with_columns(pl.when(is_late).then(self.at).alias(self.at))
+        revisions = _Revisions.of(feature, self.read(feature.name))
+        asked = revisions.asked(late, self.at)
+        if asked.is_empty() or self._came is None:
+            return taken
+        found = revisions.first(asked, taken.columns).join(self._came, on=_LABEL, suffix="__own")
         # A commit of events between the two may be in the row.
-        places = [
-            np.searchsorted(self.commits, times.fill_null(0).to_numpy(), side=side) for times, side in ((begins, "right"), (ends, "left"))
-        ]
-        is_own = begins.is_not_null() & ends.is_not_null() & pl.Series(places[1] <= places[0])
-        at, event = (
-            frame.select(micros(name, frame.schema[name])).to_series() for frame, name in ((labels, self.at), (taken, feature.event_time))
-        )
-        is_late = is_own & (at.ne_missing(event))
-        return taken.select(found[name].zip_with(is_late, taken[name]).alias(name) for name in taken.columns)
+        before = np.searchsorted(self._commits, found[_KNOWN].to_numpy(), side="left")
+        until = np.searchsorted(self._commits, found[f"{_KNOWN}__own"].to_numpy(), side="right")
+        found = found.filter(pl.Series(before <= until, dtype=pl.Boolean)).with_columns(pl.lit(value=True).alias("__is_own"))
+        numbers = pl.DataFrame({_LABEL: np.arange(labels.height, dtype=np.int64)})
+        rows = numbers.join(found, on=_LABEL, how="left", maintain_order="left")
+        is_own = rows["__is_own"].fill_null(value=False)
+        return taken.select(rows[name].zip_with(is_own, taken[name]).alias(name) for name in taken.columns)
+
+    @cached_property
+    def _came(self) -> pl.DataFrame | None:
+        """When the events came: see `_Revisions.came`."""
+        return None if self.own is None else _Revisions.of(self.own, self.read(self.own.name)).came(self.labels, self.at)
+
+    @cached_property
+    def _commits(self) -> Numbers:
+        """When events came that did not come in order, in microseconds, sorted."""
+        assert self.own is not None  # noqa: S101 something came
+        return _Revisions.of(self.own, self.read(self.own.name)).commits()
 
 
 @dataclass(frozen=True)
@@ -148,11 +144,11 @@ class _Revisions:
     def came(self, labels: pl.DataFrame, at: str) -> pl.DataFrame | None:
         """When the event of each label was known first: number of the label and time. None if the rows are no events."""
         entity = list(self.feature.entity)
-        asked = self._asked(labels, at)
+        asked = self.asked(labels, at)
         keys = asked.select(entity).unique()
         # What an earlier version had is not known later because it is computed anew.
         since = pl.col(_KNOWN).min().over(*entity, _EVENT)
-        mine = self._typed(labels).select(*entity, _EVENT, VERSION, IS_RETRACTED, _KNOWN)
+        mine = self._typed(asked).select(*entity, _EVENT, VERSION, IS_RETRACTED, _KNOWN)
         rows = mine.join(keys.lazy(), on=entity, how="semi").collect(engine="streaming")
         rows = rows.with_columns(since.alias("__since")).filter(pl.col(VERSION) == self.version).sort(_KNOWN)
         stands = rows.unique([*entity, _EVENT], keep="last", maintain_order=True).filter(~pl.col(IS_RETRACTED))
@@ -164,16 +160,15 @@ class _Revisions:
         first = first.filter(is_first & (is_first.sum().over(entity) == 1), pl.col(_KNOWN) > self._begins())
         return asked.join(first, on=[*entity, _EVENT]).select(_LABEL, _KNOWN)
 
-    def first(self, labels: pl.DataFrame, at: str, columns: Sequence[str]) -> pl.DataFrame:
-        """The rows at the labels' own time that were known first: number of the label, time, and columns.
+    def first(self, asked: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        """The rows at the time of the labels, as `asked` gives them, that were known first: number of the label, when, and columns.
 
         The first row of a later version is what was known first only if an earlier version had its value since then.
         """
         entity = list(self.feature.entity)
-        asked = self._asked(labels, at)
         wanted = dict.fromkeys([*entity, _EVENT, _KNOWN, VERSION, IS_RETRACTED, REPLACED_KNOWN_AT, KNOWN_AT, KNOWN_AT_ASSUMED, *columns])
         keys = asked.select(*entity, _EVENT).unique()
-        rows = self._typed(labels).select(*wanted).join(keys.lazy(), on=[*entity, _EVENT], how="semi").collect(engine="streaming")
+        rows = self._typed(asked).select(*wanted).join(keys.lazy(), on=[*entity, _EVENT], how="semi").collect(engine="streaming")
         rows = rows.filter(~pl.col(IS_RETRACTED))
         came = rows.group_by(*entity, _EVENT).agg(pl.col(_KNOWN).min().alias("__came")).filter(pl.col("__came") > self._begins())
         rows = rows.filter(pl.col(VERSION) == self.version).join(came, on=[*entity, _EVENT]).filter(pl.col(_KNOWN) == pl.col("__came"))
@@ -196,15 +191,15 @@ class _Revisions:
         began: int | None = of_it.select(pl.col(KNOWN_AT).dt.cast_time_unit("us").to_physical().min()).collect(engine="streaming").item()
         return 2**63 - 1 if began is None else began
 
-    def _asked(self, labels: pl.DataFrame, at: str) -> pl.DataFrame:
+    def asked(self, labels: pl.DataFrame, at: str) -> pl.DataFrame:
         """Number, entity and time of the labels that have all of them, in the types of `_typed`."""
         keys = labels.select(*same_type(self.feature, self.schema, labels), micros(at, labels.schema[at]).alias(_EVENT))
         if (labels.schema[at] == pl.Date) != (self.schema[self.feature.event_time] == pl.Date):
             keys = keys.clear()  # a day is no moment
         return keys.with_row_index(_LABEL).cast({_LABEL: pl.Int64}).drop_nulls()
 
-    def _typed(self, labels: pl.DataFrame) -> pl.LazyFrame:
-        types = labels.select(same_type(self.feature, self.schema, labels)).schema
+    def _typed(self, asked: pl.DataFrame) -> pl.LazyFrame:
+        types = {name: asked.schema[name] for name in self.feature.entity}
         return self.rows.with_columns(pl.col(name).cast(dtype) for name, dtype in types.items() if self.schema[name] != dtype)
 
 

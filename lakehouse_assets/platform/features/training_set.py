@@ -149,8 +149,9 @@ class LabelledExamples:
         """The labels with all columns that are known of them, and which row of each feature set that is from."""
         labels = self._targets(read, known_until)
         sides = [self.feature_rows(feature, read) for feature in self.features]
-        events = EventRows.of(labels, self.sets_of_events, sides, read, self.at)
-        joined = join_as_of(labels, sides, at=self.at, name=self.labels.table, over=None if events is None else events.over)
+        own = next((side for side in sides if side.name in self.sets_of_events[:1]), None)
+        events = EventRows(labels, self.at, self.sets_of_events, own, read)
+        joined = join_as_of(labels, sides, at=self.at, name=self.labels.table, over=events.over)
         self._check_law_5(joined)
         return joined
 
