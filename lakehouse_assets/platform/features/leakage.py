@@ -15,6 +15,7 @@ from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.gates import LeakageLimits
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read
 from lakehouse_assets.platform.features.drift import drift
+from lakehouse_assets.platform.features.event_rows import until
 from lakehouse_assets.platform.features.one_column_rules import MEASURES, Floats, Rule, Task, numbers, places, ranks, search
 from lakehouse_assets.platform.features.point_in_time import naive_known_at
 from lakehouse_assets.platform.features.training_set import TrainingSet
@@ -32,7 +33,8 @@ class Finding:
     """One thing that was seen.
 
     Attributes:
-        kind: The limit that it is held against; `future` for joins by event time alone, and `rows` where there are too few.
+        kind: The limit that it is held against; `future` for joins by event time alone, `late` for events that came late, and `rows` where
+            there are too few.
         level: A note is a number to know; a warning, or an error, is beyond its limit.
         column: The input, or the feature set, that it is about; empty if it is about the rows.
         number: What was measured.
@@ -109,8 +111,9 @@ class Leakage:
             rows, key=examples.key, at=examples.at, target=examples.target, inputs=examples.inputs, seed=seed, compute=compute
         )
         assumed = [self._assumed(features.name, features.assumed) for features in training.manifest.features]
-        future = self._future(training, read)
-        return LeakageReport(report.rows, report.looked_at, _ordered([*report.findings, *assumed, *future]), report.inputs, report.measure)
+        late = [self._late(features.name, features.late, examples.at) for features in training.manifest.features if features.late]
+        findings = _ordered([*report.findings, *assumed, *late, *self._future(training, read)])
+        return LeakageReport(report.rows, report.looked_at, findings, report.inputs, report.measure)
 
     def report_rows(
         self, rows: pl.DataFrame, *, key: Sequence[str], at: str, target: str, inputs: Sequence[str], seed: int, compute: Compute
@@ -140,13 +143,15 @@ class Leakage:
     def _future(self, training: TrainingSet, read: Read) -> list[Finding]:
         """What a join by event time alone would have done, on a sample of the rows."""
         examples, at = training.examples, training.examples.at
+        late = {features.name for features in training.manifest.features if features.late}
         rows, findings = sample(training.entities, tuple(dict.fromkeys([*examples.key, at])), self.most_rows), []
         for feature in examples.features:
             known = naive_known_at(rows, examples.feature_rows(feature, read), at=at)
-            share = int((known > _until(rows[at])).sum()) / max(rows.height, 1)
+            share = int((known > until(rows[at])).sum()) / max(rows.height, 1)
             said = (
                 f"{feature.name}: a join by event time alone would have given {share:.1%} of the rows a value that became known "
                 f"after their {at}. The join as of then has none of them"
+                f"{', but for the rows of events that came late themselves' if feature.name in late else ''}"
             )
             findings.append(Finding("future", "note", feature.name, share, said))
         return findings
@@ -158,10 +163,17 @@ class Leakage:
         )
         return Finding("assumed", _level(share, self.limits.assumed), name, share, said)
 
+    def _late(self, name: str, share: float, at: str) -> Finding:
+        said = (
+            f"{name}: {share:.1%} of the rows are about an event that came after its {at}. They have the row of the event as it was known "
+            "first, as a prediction about it has; later revisions are not seen"
+        )
+        return Finding("late", "note", name, share, said)
+
     def _early(self, rows: pl.DataFrame, at: str) -> list[Finding]:
         if LABEL_KNOWN_AT not in rows.columns or not rows.height:
             return []
-        early = int((rows[LABEL_KNOWN_AT] < _until(rows[at])).sum())
+        early = int((rows[LABEL_KNOWN_AT] < until(rows[at])).sum())
         said = f"no target was known before {at}, when it is predicted"
         if early:
             when = f"was known before {at}, when it is predicted"
@@ -220,12 +232,6 @@ def sample(rows: pl.DataFrame, key: Sequence[str], most: int) -> pl.DataFrame:
         limit = drawn["__drawn"].bottom_k(most).max()
         drawn = drawn.filter(pl.col("__drawn") <= limit)
     return drawn.sort("__drawn", *key).drop("__drawn").head(most)
-
-
-def _until(at: pl.Series) -> pl.Series:
-    if at.dtype == pl.Date:
-        return at.cast(pl.Datetime("us")).dt.replace_time_zone("UTC").dt.offset_by("1d")
-    return at.dt.convert_time_zone("UTC")
 
 
 def _level(number: float, limits: tuple[float, float]) -> Level:

@@ -71,6 +71,7 @@ class JoinedFeatures:
         columns: Of the training set that come from it.
         found: Share of rows for which it had something.
         assumed: Share of rows whose values are only assumed to have been known.
+        late: Share of rows that are about an event which came after its own time: they have its row as it was known first.
     """
 
     name: str
@@ -83,12 +84,14 @@ class JoinedFeatures:
     columns: tuple[str, ...]
     found: float
     assumed: float
+    late: float = 0.0
 
     @property
     def sentence(self) -> str:
         """The join in words."""
         live = "" if self.ttl_seconds is None else f", not older than {self.ttl_seconds:g} seconds"
-        return f"{self.name}: by {', '.join(self.entity)}, the newest {self.event_time} that had happened and was known{live}"
+        late = f"; of {self.late:.1%} of the rows, whose event came late, the row of the event as it was known first" if self.late else ""
+        return f"{self.name}: by {', '.join(self.entity)}, the newest {self.event_time} that had happened and was known{live}{late}"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ A feature set has a row for each entity and event time, and one more for each ti
 says from when on each was known. Which row counts when is worked out in `timeline`; how such tables are written is in `storage.known_at`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from types import MappingProxyType
@@ -42,6 +42,7 @@ class FeatureRows:
         defaults: By column (without the prefix) the value for labels that find no row. A null in a row that is found stays.
         prefix: Stands before the names of the values in the result.
         columns: The values that are taken, in this order; None: all.
+        version: Of the feature set, which `rows` are; None: it has none.
     """
 
     name: str
@@ -52,6 +53,7 @@ class FeatureRows:
     defaults: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     prefix: str = ""
     columns: tuple[str, ...] | None = None
+    version: int | None = None
 
     def values(self, schema: pl.Schema) -> tuple[str, ...]:
         """The columns that are taken, without the prefix.
@@ -65,6 +67,10 @@ class FeatureRows:
             raise JoinError(f"{self.name} has no column {', '.join(missing)}: it has {', '.join(schema)}")
         own = {*self.entity, self.event_time, KNOWN_AT, *OWN_COLUMNS}
         return tuple(name for name in schema if name not in own) if self.columns is None else self.columns
+
+
+Over = Callable[[FeatureRows, pl.DataFrame, pl.DataFrame], pl.DataFrame]
+"""Of a feature set, the labels, and the row that each of them takes: the rows that they take instead."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +95,7 @@ def join_as_of(
     name: str = "labels",
     rows_at_once: int | None = None,
     when_known: bool = True,
+    over: Over | None = None,
 ) -> Joined:
     """Give each label of every feature set the newest row that had happened and was known at the label's time.
 
@@ -108,6 +115,7 @@ def join_as_of(
             part by part of the entities if there are more, and each part reads the feature set again.
         when_known: False: `known_at` is not limited by `at`: events up to it, with their values as they are known now. To score, never to
             learn.
+        over: Gives the rows that count in the place of those that were found, in `found` as well.
 
     Returns:
         The labels in the order in which they came, with one column for each value.
@@ -123,6 +131,7 @@ def join_as_of(
         values = feature.values(schema)
         _check(feature, schema, rows, values, name)
         taken = _Search(feature, schema, (*values, *_stamps(feature, schema)), moments, when_known).rows_of(rows, rows_at_once)
+        taken = taken if over is None else over(feature, rows, taken)
         found[feature.name] = taken.select(
             pl.col(feature.event_time).alias("event_time"),
             KNOWN_AT,
@@ -174,7 +183,7 @@ class _Moments:
             raise JoinError(f"{name} has no column {at}: it has {', '.join(labels.columns)}")
         dtype = labels.schema[at]
         _check_time(name, at, dtype)
-        begins = labels.select(_micros(at, dtype)).to_series()
+        begins = labels.select(micros(at, dtype)).to_series()
         of_dates = dtype == pl.Date
         return cls(begins + _DAY if of_dates else begins, begins, of_dates)
 
@@ -223,7 +232,7 @@ def _filled(values: pl.Series, absent: pl.Series, feature: FeatureRows) -> pl.Se
         raise JoinError(f"{feature.name}: the default {default!r} of {values.name} is no {values.dtype}: give one of its type") from error
 
 
-def _micros(column: str, dtype: pl.DataType, *, up: bool = False) -> pl.Expr:
+def micros(column: str, dtype: pl.DataType, *, up: bool = False) -> pl.Expr:
     """A date or time as microseconds; nanoseconds are rounded, so that nothing is used before it is known."""
     value = pl.col(column)
     if dtype == pl.Datetime("ns", getattr(dtype, "time_zone", None)):
@@ -232,7 +241,7 @@ def _micros(column: str, dtype: pl.DataType, *, up: bool = False) -> pl.Expr:
     return (value.cast(pl.Datetime("us")) if dtype == pl.Date else value.dt.cast_time_unit("us")).to_physical()
 
 
-def _same_type(feature: FeatureRows, schema: pl.Schema, labels: pl.DataFrame) -> Iterator[pl.Expr]:
+def same_type(feature: FeatureRows, schema: pl.Schema, labels: pl.DataFrame) -> Iterator[pl.Expr]:
     """The columns of the entity from the labels, in a type that both sides can have."""
     for column in feature.entity:
         here, there = labels.schema[column], schema[column]
@@ -275,7 +284,7 @@ class _Search:
         whole = rows_at_once or min(max(_NUMBERS_AT_ONCE // len(self.columns), _LEAST_AT_ONCE), _MOST_AT_ONCE)
         rows_at_once = rows_at_once or _LEAST_AT_ONCE
         on, until = list(self.feature.entity), self.moments.until
-        keys = labels.select(_same_type(self.feature, self.schema, labels))
+        keys = labels.select(same_type(self.feature, self.schema, labels))
         entities = keys.drop_nulls().unique(maintain_order=True).with_row_index(_ENTITY)
         if on:
             entity = keys.join(entities, on=on, how="left", maintain_order="left")[_ENTITY].cast(pl.Int64)
@@ -317,8 +326,8 @@ class _Search:
         event_time, retracts = self.feature.event_time, IS_RETRACTED in self.schema
         read = dict.fromkeys([*self.columns, event_time, KNOWN_AT, *([IS_RETRACTED] if retracts else [])])
         frame = rows.select(_ENTITY, *read).collect(engine="streaming")
-        event = frame.select(_micros(event_time, self.schema[event_time], up=True)).to_series().to_numpy()
-        known = frame.select(_micros(KNOWN_AT, self.schema[KNOWN_AT], up=True)).to_series().to_numpy()
+        event = frame.select(micros(event_time, self.schema[event_time], up=True)).to_series().to_numpy()
+        known = frame.select(micros(KNOWN_AT, self.schema[KNOWN_AT], up=True)).to_series().to_numpy()
         # Of a label by date the end of its day counts, at which the first moment of the next day has not begun.
         happened = event + 1 if self.moments.of_dates else event
         gone: Flags | None = frame[IS_RETRACTED].fill_null(value=False).to_numpy() if retracts else None

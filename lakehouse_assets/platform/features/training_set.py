@@ -5,8 +5,8 @@ How a row of a feature set is chosen is in `point_in_time`; whether the rows tel
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
-from functools import singledispatch
+from datetime import UTC, datetime
+from functools import cached_property, singledispatch
 from types import MappingProxyType
 
 import polars as pl
@@ -16,6 +16,7 @@ from lakehouse_assets.platform.declarations.base import DeclarationError, neares
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Examples, Read
 from lakehouse_assets.platform.features.content_digest import content_digest
+from lakehouse_assets.platform.features.event_rows import EventRows, came_late, moment, sets_of_events, until
 from lakehouse_assets.platform.features.labels import Labels, TrainingSetError
 from lakehouse_assets.platform.features.manifest import JoinedFeatures, Manifest, PinnedTables
 from lakehouse_assets.platform.features.point_in_time import FeatureRows, Joined, join_as_of
@@ -147,9 +148,17 @@ class LabelledExamples:
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """The labels with all columns that are known of them, and which row of each feature set that is from."""
         labels = self._targets(read, known_until)
-        joined = join_as_of(labels, [self.feature_rows(feature, read) for feature in self.features], at=self.at, name=self.labels.table)
+        sides = [self.feature_rows(feature, read) for feature in self.features]
+        own = next((side for side in sides if side.name in self.sets_of_events[:1]), None)
+        events = EventRows(labels, self.at, self.sets_of_events, own, read)
+        joined = join_as_of(labels, sides, at=self.at, name=self.labels.table, over=events.over)
         self._check_law_5(joined)
         return joined
+
+    @cached_property
+    def sets_of_events(self) -> tuple[str, ...]:
+        """The feature sets that have a row at each labelled event, which is known when the event comes, also if that is late."""
+        return tuple(one.name for one in sets_of_events(self.labels.entity, self.features))
 
     def _targets(self, read: Read, known_until: datetime | None) -> pl.DataFrame:
         """The labels, with the entities and slices that no feature set has."""
@@ -233,15 +242,17 @@ class LabelledExamples:
 
     def feature_rows(self, feature: FeatureSet, read: Read) -> FeatureRows:
         """One feature set as a side of the join."""
+        version = self.version_of(feature, read)
         return FeatureRows(
             feature.name,
-            of_version(read(feature.name), self.version_of(feature, read)),
+            of_version(read(feature.name), version),
             feature.entity,
             feature.event_time,
             feature.ttl,
             feature.defaults,
             self.prefixes.get(feature.name, ""),
             feature.columns,
+            version,
         )
 
     def version_of(self, feature: FeatureSet, read: Read) -> int | None:
@@ -257,13 +268,12 @@ class LabelledExamples:
         return tuple(self.prefixes.get(feature.name, "") + name for name in feature.columns)
 
     def _check_law_5(self, joined: Joined) -> None:
-        """A last look at what the join promises."""
+        """A last look at what the join promises. The row of the event itself came with the event."""
         at = joined.rows[self.at]
-        of_dates = at.dtype == pl.Date
-        until = _moment(at) + timedelta(days=1) if of_dates else _moment(at)
         for name, found in joined.found.items():
-            event = _moment(found["event_time"])
-            if (found[KNOWN_AT] > until).any() or ((event >= until) if of_dates else (event > until)).any():
+            event = moment(found["event_time"])
+            known_late = came_late(found, at) if name not in self.sets_of_events else came_late(found, at) & (event != moment(at))
+            if known_late.any() or ((event >= until(at)) if at.dtype == pl.Date else (event > until(at))).any():
                 raise TrainingSetError(
                     f"{name}: a value was taken that was not known yet at {self.at} (law 5), which is a fault of the join"
                 )
@@ -346,6 +356,7 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
             examples.columns_of(feature),
             _share(joined.found[feature.name][KNOWN_AT].is_not_null()),
             _share(flags[feature.name]),
+            _share(came_late(joined.found[feature.name], joined.rows[examples.at])),
         )
         for feature in examples.features
     )
@@ -370,12 +381,6 @@ def training_set(examples: LabelledExamples, pinned: PinnedTables, known_until: 
     )
     entities = dict.fromkeys([examples.at, *examples.key, *(name for feature in examples.features for name in feature.entity)])
     return TrainingSet(examples, rows, joined.rows.select(list(entities)), manifest)
-
-
-def _moment(times: pl.Series) -> pl.Series:
-    if times.dtype == pl.Date:
-        return times.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    return times.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
 
 
 def _share(flags: pl.Series) -> float:

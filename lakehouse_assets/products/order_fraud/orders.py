@@ -15,19 +15,31 @@ _GOODS = "sale"
     "order_fraud.gold.orders",
     contract=Order,
     kind=ByKey("invoice"),
-    inputs={"payments": "sales.silver.payments", "lines": "sales.silver.invoice_lines"},
+    inputs={
+        "payments": "sales.silver.payments",
+        "lines": "sales.silver.invoice_lines",
+        "rejected": "sales.silver.invoice_lines__quarantine",
+    },
     dimensions={
         "groups": Dimension("sales.silver.product_groups", key="stock_code"),
         "customers": Dimension("sales.silver.customers", key="customer_id"),
     },
     owner="team:risk",
 )
-def orders(payments: pl.LazyFrame, lines: pl.LazyFrame, groups: pl.LazyFrame, customers: pl.LazyFrame) -> pl.LazyFrame:
-    """One row an order: its payment, the figures of its basket, and how old the account is."""
+def orders(
+    payments: pl.LazyFrame, lines: pl.LazyFrame, rejected: pl.LazyFrame, groups: pl.LazyFrame, customers: pl.LazyFrame
+) -> pl.LazyFrame:
+    """One row an order: its payment, the figures of its basket, and how old the account is.
+
+    An order is there when its payment and its invoice have come, as a request for a score has both. An invoice whose lines were all
+    rejected has come too: its order has no basket, and is scored.
+    """
+    invoiced = pl.concat([lines.select("invoice"), rejected.select("invoice")])
     opened = customers.group_by("customer_id").agg(opened_at=pl.col("valid_from").min())
     age = (pl.col("paid_at") - pl.col("opened_at")).dt.total_seconds() / _DAY
     return (
-        payments.join(basket(lines, groups), on="invoice", how="left")
+        payments.join(invoiced, on="invoice", how="semi")
+        .join(basket(lines, groups), on="invoice", how="left")
         .join(opened, on="customer_id", how="left")
         .select(
             "invoice",

@@ -45,10 +45,11 @@ GROUPS = frame(
     ProductGroup, {"component": "base"}, ({"stock_code": "1", "product_group": "bags"}, {"stock_code": "2", "product_group": "tea"})
 )
 NOBODY = frame(Customer, {}, ())
+NO_LINES = frame(InvoiceLine, {}, ())
 
 
 def order(lines: pl.LazyFrame, customers: pl.LazyFrame = NOBODY, **payment: Any) -> dict[str, Any]:
-    return orders.orders(payments(payment), lines, GROUPS, customers).collect().row(0, named=True)
+    return orders.orders(payments(payment), lines, NO_LINES, GROUPS, customers).collect().row(0, named=True)
 
 
 def test_the_basket_is_of_goods_alone_and_the_share_of_resale_goods_by_value():
@@ -67,9 +68,16 @@ def test_the_basket_is_of_goods_alone_and_the_share_of_resale_goods_by_value():
     assert free["resale_share"] is None
 
 
-def test_an_order_whose_invoice_has_not_come_yet_is_there_without_its_basket():
-    found = order(lines({"invoice": "500009"}))
-    assert (found["amount"], found["lines"], found["resale_share"]) == (50.0, None, None)
+def test_an_order_is_there_when_its_payment_and_its_invoice_have_come():
+    def made(lines: pl.LazyFrame, rejected: pl.LazyFrame) -> list[tuple[Any, ...]]:
+        return orders.orders(payments({}), lines, rejected, GROUPS, NOBODY).select("amount", "lines", "resale_share").collect().rows()
+
+    of_it, of_another, carriage = lines({}), lines({"invoice": "500009"}), lines({"line_type": "carriage"})
+    assert made(of_another, NO_LINES) == []
+    assert made(of_another, of_another) == []
+    assert made(of_it, of_it) == [(50.0, 1, 1.0)]
+    assert made(of_another, of_it) == [(50.0, None, None)], "all of its lines were rejected"
+    assert made(carriage, NO_LINES) == [(50.0, None, None)]
 
 
 def test_an_account_is_as_old_as_its_first_entry_in_the_register():
@@ -96,7 +104,7 @@ def test_only_a_chargeback_that_says_fraud_is_one():
 
 
 def test_features_of_an_order_come_from_the_order_alone():
-    one = orders.orders(payments({"ip_country": "Spain", "customer_id": None}), lines({}), GROUPS, NOBODY)
+    one = orders.orders(payments({"ip_country": "Spain", "customer_id": None}), lines({}), NO_LINES, GROUPS, NOBODY)
     row = features.orders(one).collect().row(0, named=True)
     assert (row["abroad"], row["has_account"], row["hour"], row["known_at"]) == (True, False, 10, PAID)
     assert set(one.collect_schema()) == set(schema_of(Order))
