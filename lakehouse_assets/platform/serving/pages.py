@@ -1,6 +1,6 @@
 """What a service tells of itself: health, readiness, version, metrics, its OpenAPI document and a page to try it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,7 @@ from lakehouse_assets.platform.serving.served import Served
 _PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 NAME: Final = "lakehouse-assets"
 Backlog = Callable[[], int]
+GiveExamples = Callable[[Served], Awaitable[Examples]]
 
 
 class Pages:
@@ -32,9 +33,7 @@ class Pages:
         backlog: Gives the records that are not in the lake yet.
     """
 
-    def __init__(
-        self, door: Door, synced: Callable[[], dict[str, datetime | None]], examples: Callable[[Served], Examples], backlog: Backlog
-    ) -> None:
+    def __init__(self, door: Door, synced: Callable[[], dict[str, datetime | None]], examples: GiveExamples, backlog: Backlog) -> None:
         self._door, self._synced, self._examples, self._backlog = door, synced, examples, backlog
 
     @property
@@ -74,8 +73,9 @@ class Pages:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, _: Request) -> Response:
-        served = self._door.served.values()
-        return json_response(msgspec.json.encode(document(served, self._examples, version(NAME)), enc_hook=str))
+        examples = {name: await self._examples(one) for name, one in self._door.served.items()}
+        said = document(self._door.served.values(), lambda one: examples[one.name], version(NAME))
+        return json_response(msgspec.json.encode(said, enc_hook=str))
 
     async def _page(self, _: Request) -> Response:
         return HTMLResponse(_PAGE, headers={"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"})

@@ -12,26 +12,25 @@ from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.app import Application
+from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
+from lakehouse_assets.platform.serving.examples import StoredExamples
 from lakehouse_assets.platform.serving.feedback import Feedback
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.metrics import Metrics
-from lakehouse_assets.platform.serving.openapi import Examples
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing, targets
 from lakehouse_assets.platform.serving.reload import Reloader
-from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.tokens import Tokens
 from lakehouse_assets.platform.serving.work import Queue
 
 logger = logging.getLogger(__name__)
-_EXAMPLES: Final = 3
 _SYNC_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
 
@@ -100,7 +99,17 @@ class Service:
             seconds=self.reload_seconds,
         )
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
-        self.door = Door(self.served, self.queue, self.log, tokens, metrics=self.metrics, limits=self.limits, lakehouse=self.root.lakehouse)
+        self.aside = Aside()
+        self.door = Door(
+            self.served,
+            self.queue,
+            self.log,
+            tokens,
+            metrics=self.metrics,
+            limits=self.limits,
+            lakehouse=self.root.lakehouse,
+            aside=self.aside,
+        )
         self.pushing = Pushing(
             self.door, Feedback(self.log, targets(self.served)), self.root.settings.home_folder, self.catalog.feeds, self.root.zone
         )
@@ -109,7 +118,7 @@ class Service:
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
-        pages = Pages(self.door, self.online.synced, self._examples, self._backlog)
+        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop)
 
@@ -148,21 +157,6 @@ class Service:
         """Records that were answered and are not in the lake yet."""
         state = self.log.state()
         return max(state.spool.appended - state.drain.rows, 0)
-
-    def _examples(self, served: Served) -> Examples:
-        """A few stored rows of an endpoint, with personal data masked."""
-        source = served.roles.event or served.roles.driving
-        try:
-            rows = self.reader.scan(source.name, choose=lambda rows: rows.head(_EXAMPLES), what="examples of an endpoint").collect()
-        except Exception:
-            logger.debug("there are no rows of %s to show", source.name, exc_info=True)
-            return {}
-        found: dict[str, list[Row]] = {}
-        for form, kind in served.types.items():
-            if {*kind.columns} <= {*rows.columns}:
-                shown = rows.select(list(kind.columns)).unique(maintain_order=True).rows(named=True)
-                found[form] = [row for row in shown if all(row[name] is not None for name in kind.columns if name not in kind.optional)]
-        return found
 
 
 def _distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:

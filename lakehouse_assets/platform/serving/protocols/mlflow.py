@@ -61,6 +61,11 @@ def _served(door: Door, name: str | None) -> Served:
 
 async def _invoke(door: Door, request: Request, served: Served) -> bytes:
     asked = Asked(door.caller(request.scope))
+    with door.asking(served, asked, request.scope):
+        return await _answered(door, request, served, asked)
+
+
+async def _answered(door: Door, request: Request, served: Served, asked: Asked) -> bytes:
     body = await read_body(request.scope, request.receive, door.limits)
     try:
         given = _DECODE(body)
