@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from lakehouse_assets.platform.serving import native
 from lakehouse_assets.platform.serving.door import COUNTED, Asked, Door
+from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.http import Gone, Message, Receive, Scope, Send, answer
 from lakehouse_assets.platform.serving.refused import FieldError, Refused
 
@@ -36,10 +37,13 @@ class Application:
         routes: All other paths.
         start: Called before the first request.
         stop: Called after the last one.
+        hosts: The names under which it answers; None: any, as every request needs a token.
     """
 
-    def __init__(self, door: Door, routes: list[Route], start: Callable[[], None], stop: Callable[[], None]) -> None:
-        self._door = door
+    def __init__(
+        self, door: Door, routes: list[Route], start: Callable[[], None], stop: Callable[[], None], hosts: Hosts | None = None
+    ) -> None:
+        self._door, self._hosts = door, hosts
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -56,6 +60,13 @@ class Application:
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
+        if self._hosts is not None:
+            try:
+                self._hosts.check(scope)
+            except Refused as error:
+                await answer(send, error.status, error.body())
+                self._door.metrics.requests.labels(NONE, str(error.status)).inc()
+                return
         if scope["method"] == "POST" and (path := scope["path"]).startswith(_ENDPOINTS):
             name = path[len(_ENDPOINTS) :]
             if "/" not in name:

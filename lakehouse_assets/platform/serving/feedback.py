@@ -107,6 +107,8 @@ class Feedback:
             wrong("label", "a label has a value")
         if row.known_at is not None and row.known_at.tzinfo is None:
             wrong("known_at", "a moment has a time zone, as in 2026-03-01T12:00:00Z")
+        elif row.known_at is not None and not _is_storable(row.known_at):
+            wrong("known_at", "a moment is within the years 1 to 9999 in UTC")
         elif row.known_at is not None and row.known_at > now + _AHEAD:
             wrong("known_at", "nothing is known before its time: known_at is in the future")
 
@@ -121,6 +123,14 @@ class Feedback:
             key=row.key or {},
             requester=requester,
         )
+
+
+def _is_storable(moment: datetime) -> bool:
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return False
+    return True
 
 
 def _unreadable(number: int, error: Exception) -> FieldError:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -18,6 +18,7 @@ from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
 from lakehouse_assets.platform.serving.feedback import Feedback
+from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
@@ -66,6 +67,7 @@ class Service:
         online: The online store.
         limits: What it takes on.
         tokens_needed: Whether requests need a token.
+        hosts: Names under which it answers besides those of loopback, where requests need no token.
         reload_seconds: Between two looks at the ledgers.
     """
 
@@ -75,6 +77,7 @@ class Service:
     online: Online
     limits: Limits = field(default_factory=Limits)
     tokens_needed: bool = False
+    hosts: Collection[str] = ()
     reload_seconds: float = 1.0
 
     def __post_init__(self) -> None:
@@ -118,9 +121,15 @@ class Service:
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
-        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog)
+        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, self.pushing.feeds)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
-        return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop)
+        return Application(
+            self.door,
+            [*pages.routes, *protocols, *self.pushing.routes],
+            self.start,
+            self.stop,
+            None if self.tokens_needed else Hosts(self.hosts),
+        )
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score and to sync."""

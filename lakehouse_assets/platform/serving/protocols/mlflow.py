@@ -33,7 +33,7 @@ def routes(door: Door) -> list[Route]:
         return json_response(await _invoke(door, request, _served(door, request.path_params.get("name"))))
 
     async def ping(_: Request) -> Response:
-        return json_response(b"\n", 200 if any(one.versions is not None for one in door.served.values()) else 503)
+        return Response("\n", 200 if any(one.versions is not None for one in door.served.values()) else 503, media_type="text/plain")
 
     async def of_mlflow(_: Request) -> Response:
         return Response(version("mlflow"), media_type="text/plain")
