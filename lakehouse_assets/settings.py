@@ -116,8 +116,8 @@ class Settings:
     )
     serve_hosts: str = _setting(
         "",
-        "Names under which the REST service answers where it needs no token, besides localhost, with commas between them: what browsers send "
-        "as Host and Origin, as notebook.example.org behind a proxy.",
+        "Names under which the REST service answers where it needs no token, besides localhost, with commas between them: what browsers "
+        "send as Host and Origin, as notebook.example.org behind a proxy.",
     )
     seed: int = _setting(20, "Seed of every training.")
     show_personal: str = _setting(

@@ -11,6 +11,8 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
+from lakehouse_assets.platform.serving.aliases import AliasWatch
 from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
@@ -34,6 +36,7 @@ from lakehouse_assets.platform.serving.work import Queue
 logger = logging.getLogger(__name__)
 _SYNC_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
+_ALIASES_STOP_SECONDS: Final = 1.0
 
 
 class Online(Protocol):
@@ -69,6 +72,7 @@ class Service:
         tokens_needed: Whether requests need a token.
         hosts: Names under which it answers besides those of loopback, where requests need no token.
         reload_seconds: Between two looks at the ledgers.
+        alias_seconds: Between two looks at the aliases in MLflow.
     """
 
     root: Root
@@ -79,6 +83,7 @@ class Service:
     tokens_needed: bool = False
     hosts: Collection[str] = ()
     reload_seconds: float = 1.0
+    alias_seconds: float = ALIAS_SECONDS
 
     def __post_init__(self) -> None:
         declared = {one.name: one for one in self.catalog.declarations}
@@ -101,6 +106,8 @@ class Service:
             self.metrics,
             seconds=self.reload_seconds,
         )
+        models = [one.endpoint.model for one in self.served.values()]
+        self.aliases = AliasWatch(models, lambda: self.root.lakehouse, self.root.registry, self.alias_seconds)
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
         self.aside = Aside()
         self.door = Door(
@@ -123,17 +130,13 @@ class Service:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
         pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, self.pushing.feeds)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
-        return Application(
-            self.door,
-            [*pages.routes, *protocols, *self.pushing.routes],
-            self.start,
-            self.stop,
-            None if self.tokens_needed else Hosts(self.hosts),
-        )
+        hosts = None if self.tokens_needed else Hosts(self.hosts)
+        return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop, hosts)
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score and to sync."""
         self.pushing.start()
+        self.aliases.start()
         self.engine.start()
         self.reloader.start()
         self._syncing.start()
@@ -143,6 +146,7 @@ class Service:
         self._stopping.set()
         self.engine.stop(_STOP_SECONDS)
         self.reloader.stop()
+        self.aliases.stop(_ALIASES_STOP_SECONDS)
         self._syncing.join(_STOP_SECONDS)
         self.pushing.close(_STOP_SECONDS)
         self.log.close(_STOP_SECONDS)
