@@ -114,6 +114,11 @@ class Settings:
         "Whether requests to the REST service need a token: always, or auto (unless it listens on loopback; on any other address they do).",
         ("auto", "always"),
     )
+    serve_hosts: str = _setting(
+        "",
+        "Names under which the REST service answers where it needs no token, besides localhost, with commas between them: what browsers "
+        "send as Host and Origin, as notebook.example.org behind a proxy.",
+    )
     seed: int = _setting(20, "Seed of every training.")
     show_personal: str = _setting(
         "never",

@@ -32,7 +32,8 @@ def service(context: Context, host: str) -> "Service":
         seconds=settings.serve_milliseconds / 1000,
     )
     online = StoreOnline(context.root, {one.name: one for one in catalog.declarations})
-    return Service(context.root, catalog, context.reader, online, limits, tokens_needed(host, settings.serve_tokens))
+    needed, hosts = tokens_needed(host, settings.serve_tokens), settings.serve_hosts.split(",")
+    return Service(context.root, catalog, context.reader, online, limits, needed, hosts)
 
 
 def serve(context: Context, say: Callable[[str], None], host: str | None, port: int | None) -> None:

@@ -16,11 +16,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.serving import native
-from lakehouse_assets.platform.serving.door import Asked, Door
-from lakehouse_assets.platform.serving.http import Gone, Receive, Scope, Send, answer
+from lakehouse_assets.platform.serving.door import COUNTED, Asked, Door
+from lakehouse_assets.platform.serving.hosts import Hosts
+from lakehouse_assets.platform.serving.http import Gone, Message, Receive, Scope, Send, answer
 from lakehouse_assets.platform.serving.refused import FieldError, Refused
 
 logger = logging.getLogger(__name__)
+NONE: Final = "none"
+"""What requests are counted as that are of no endpoint."""
 _ENDPOINTS: Final = "/endpoints/"
 _FAILED: Final = "the service failed on this request; its log says why"
 _TEXTS: Final = {404: "there is no such path: /openapi.json lists all", 405: "this path does not take that method: see /openapi.json"}
@@ -34,10 +37,13 @@ class Application:
         routes: All other paths.
         start: Called before the first request.
         stop: Called after the last one.
+        hosts: The names under which it answers; None: any, as every request needs a token.
     """
 
-    def __init__(self, door: Door, routes: list[Route], start: Callable[[], None], stop: Callable[[], None]) -> None:
-        self._door = door
+    def __init__(
+        self, door: Door, routes: list[Route], start: Callable[[], None], stop: Callable[[], None], hosts: Hosts | None = None
+    ) -> None:
+        self._door, self._hosts = door, hosts
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -51,29 +57,60 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, as ASGI has it."""
-        if scope["type"] == "http" and scope["method"] == "POST" and (path := scope["path"]).startswith(_ENDPOINTS):
+        if scope["type"] != "http":
+            await self._others(scope, receive, send)
+            return
+        if self._hosts is not None:
+            try:
+                self._hosts.check(scope)
+            except Refused as error:
+                await answer(send, error.status, error.body())
+                self._door.metrics.requests.labels(NONE, str(error.status)).inc()
+                return
+        if scope["method"] == "POST" and (path := scope["path"]).startswith(_ENDPOINTS):
             name = path[len(_ENDPOINTS) :]
             if "/" not in name:
                 await self._score(name, scope, receive, send)
                 return
-        await self._others(scope, receive, send)
+        await self._other(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A request of another path; it counts as one of an endpoint where its protocol has found out which."""
+        began, metrics, statuses = time.perf_counter(), self._door.metrics, list[int]()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            await send(message)
+
+        try:
+            await self._others(scope, receive, counted)
+        finally:
+            if statuses:
+                name = scope.get(COUNTED, NONE)
+                metrics.requests.labels(name, str(statuses[0])).inc()
+                if name != NONE:
+                    metrics.seconds.labels(name).observe(time.perf_counter() - began)
 
     async def _score(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         began, metrics = time.perf_counter(), self._door.metrics
-        status, request_id, headers = 200, "", None
+        status, request_id, headers, asked = 200, "", None, None
         try:
             asked = Asked(self._door.caller(scope), began=began)
             request_id = asked.request_id
             body = await native.score(self._door, name, scope, receive, asked)
         except Refused as error:
             status, body, headers = error.status, error.body(request_id), error.headers
+            self._door.note_refused(name, asked, error)
         except Gone:
             return
         except Exception:
             logger.exception("request %s failed", request_id)
-            status, body = 500, Refused(500, [FieldError(_FAILED)]).body(request_id)
+            failed = Refused(500, [FieldError(_FAILED)])
+            status, body = 500, failed.body(request_id)
+            self._door.note_refused(name, asked, failed)
         await answer(send, status, body, headers=headers)
-        known = name if name in self._door.served else "unknown"
+        known = name if name in self._door.served else NONE
         metrics.requests.labels(known, str(status)).inc()
         metrics.seconds.labels(known).observe(time.perf_counter() - began)
 

@@ -6,7 +6,8 @@ What a body says is read by the protocols; they hand in rows and get the body of
 import asyncio
 import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,6 +16,7 @@ from uuid import uuid4
 import polars as pl
 
 from lakehouse_assets.platform.serving.answers import encode, encode_newest
+from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Form
 from lakehouse_assets.platform.serving.http import Scope, header
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
@@ -29,6 +31,8 @@ from lakehouse_assets.platform.serving.tokens import Scope as TokenScope
 from lakehouse_assets.platform.serving.work import Encode, Queue, Work
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
+COUNTED: Final = "lakehouse.endpoint"
+"""Where the scope of a request names the endpoint that it is counted for."""
 _PREFIX: Final = uuid4().hex
 _NUMBERS: Final = itertools.count()
 
@@ -68,9 +72,10 @@ class Door:
         metrics: Metrics,
         limits: Limits,
         lakehouse: Lakehouse,
+        aside: Aside,
     ) -> None:
         self.served, self.limits, self.metrics = served, limits, metrics
-        self._queue, self._log, self._tokens, self._lakehouse = queue, log, tokens, lakehouse
+        self._queue, self._log, self._tokens, self._lakehouse, self._aside = queue, log, tokens, lakehouse, aside
 
     def endpoint(self, name: str) -> Served:
         """An endpoint.
@@ -82,6 +87,34 @@ class Door:
         if found is None:
             raise refused(404, f"there is no endpoint {name[:100]!r}: there are {', '.join(self.served) or 'none'}")
         return found
+
+    @contextmanager
+    def asking(self, served: Served, asked: Asked, scope: Scope) -> Iterator[None]:
+        """A request of another protocol to an endpoint: it is counted, and logged if it is refused."""
+        scope[COUNTED] = served.name
+        try:
+            yield
+        except Refused as error:
+            self.note_refused(served.name, asked, error)
+            raise
+
+    def note_refused(self, name: str, asked: Asked | None, error: Refused) -> None:
+        """Log a request that was not answered: its status and what was wrong, without values. Of nobody who may ask, nothing is kept."""
+        served = self.served.get(name)
+        if served is None or asked is None:
+            return
+        record = InferenceRecord(
+            request_id=asked.request_id,
+            row=0,
+            endpoint=name,
+            received_at=datetime.now(UTC),
+            model_name=served.endpoint.model.name,
+            requester=asked.caller.name,
+            seconds={"total": time.perf_counter() - asked.began},
+            status_code=error.status,
+            error=error.without_values(served.fields),
+        )
+        self._log.append([record])
 
     def caller(self, scope: Scope, needs: TokenScope = "score") -> Caller:
         """Who asks.
@@ -137,7 +170,7 @@ class Door:
             Refused: A key is not known, or cannot be scored.
         """
         if not served.endpoint.by_keys:
-            events = await asyncio.to_thread(self._events, served, keys)
+            events = await self._aside.run(lambda: self._events(served, keys), self.limits.seconds, "the stored events of these keys")
             return await self.score(served, "rows", events, asked)
         versions = served.ready()
         newest, champion = versions.newest, versions.champion.champion

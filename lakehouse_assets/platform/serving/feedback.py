@@ -105,10 +105,8 @@ class Feedback:
             wrong("row", "the number of a row counts from 0")
         if row.label is None or row.label == {}:
             wrong("label", "a label has a value")
-        if row.known_at is not None and row.known_at.tzinfo is None:
-            wrong("known_at", "a moment has a time zone, as in 2026-03-01T12:00:00Z")
-        elif row.known_at is not None and row.known_at > now + _AHEAD:
-            wrong("known_at", "nothing is known before its time: known_at is in the future")
+        if row.known_at is not None and (text := _wrong_moment(row.known_at, now)):
+            wrong("known_at", text)
 
     def _record(self, row: _Row, endpoint: str, requester: str, now: datetime) -> FeedbackRecord:
         return FeedbackRecord(
@@ -121,6 +119,17 @@ class Feedback:
             key=row.key or {},
             requester=requester,
         )
+
+
+def _wrong_moment(moment: datetime, now: datetime) -> str:
+    """What is wrong with the time since when something is known; empty: nothing."""
+    if moment.tzinfo is None:
+        return "a moment has a time zone, as in 2026-03-01T12:00:00Z"
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        return "a moment is within the years 1 to 9999 in UTC"
+    return "nothing is known before its time: known_at is in the future" if moment > now + _AHEAD else ""
 
 
 def _unreadable(number: int, error: Exception) -> FieldError:

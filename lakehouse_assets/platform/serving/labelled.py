@@ -51,6 +51,7 @@ def labels_of(
         known: Labels of the table that the model learns from; None: there is none.
         until: Labels count that were known then (naive: UTC); None: all.
     """
+    predictions = predictions.filter(pl.col("status_code") == 200)  # what was refused has none
     keys = _keys(feedback) | ({known.entity} if known is not None else set())
     found = [_from_rows(predictions, target, feedback)] if feedback is not None else []
     for key in sorted(keys):

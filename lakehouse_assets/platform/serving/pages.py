@@ -1,6 +1,6 @@
 """What a service tells of itself: health, readiness, version, metrics, its OpenAPI document and a page to try it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
+from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.assemble import Looked
 from lakehouse_assets.platform.serving.door import Door
@@ -20,6 +21,7 @@ from lakehouse_assets.platform.serving.served import Served
 _PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 NAME: Final = "lakehouse-assets"
 Backlog = Callable[[], int]
+GiveExamples = Callable[[Served], Awaitable[Examples]]
 
 
 class Pages:
@@ -30,12 +32,18 @@ class Pages:
         synced: Gives, by feature set, until when the online store knows it.
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
         backlog: Gives the records that are not in the lake yet.
+        feeds: Those to which rows may be pushed.
     """
 
     def __init__(
-        self, door: Door, synced: Callable[[], dict[str, datetime | None]], examples: Callable[[Served], Examples], backlog: Backlog
+        self,
+        door: Door,
+        synced: Callable[[], dict[str, datetime | None]],
+        examples: GiveExamples,
+        backlog: Backlog,
+        feeds: Sequence[Feed],
     ) -> None:
-        self._door, self._synced, self._examples, self._backlog = door, synced, examples, backlog
+        self._door, self._synced, self._examples, self._backlog, self._feeds = door, synced, examples, backlog, feeds
 
     @property
     def routes(self) -> list[Route]:
@@ -74,8 +82,9 @@ class Pages:
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, _: Request) -> Response:
-        served = self._door.served.values()
-        return json_response(msgspec.json.encode(document(served, self._examples, version(NAME)), enc_hook=str))
+        examples = {name: await self._examples(one) for name, one in self._door.served.items()}
+        said = document(list(self._door.served.values()), examples, self._feeds, version(NAME))
+        return json_response(msgspec.json.encode(said, enc_hook=str))
 
     async def _page(self, _: Request) -> Response:
         return HTMLResponse(_PAGE, headers={"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"})

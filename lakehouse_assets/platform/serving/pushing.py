@@ -15,13 +15,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
+from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
 from lakehouse_assets.platform.serving.http import read_body
 from lakehouse_assets.platform.serving.ingest import Ingest
-from lakehouse_assets.platform.serving.ingest_rows import RowsRefused
+from lakehouse_assets.platform.serving.ingest_rows import FeedRows, RowsRefused
 from lakehouse_assets.platform.serving.outbox import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 
@@ -50,6 +51,11 @@ class Pushing:
             Route("/feedback", self._take_labels, methods=["POST"]),
             Route("/ingest/{feed}", self._take_rows, methods=["POST"]),
         ]
+
+    @property
+    def feeds(self) -> list[Feed]:
+        """The feeds to which rows can be pushed."""
+        return [one for one in self._feeds.values() if can_push(one)]
 
     def start(self) -> None:
         """Land what a process that is gone has accepted."""
@@ -99,6 +105,15 @@ class Pushing:
                 except ValueError as error:
                     raise refused(409, str(error)) from None
             return self._open[name]
+
+
+def can_push(feed: Feed) -> bool:
+    """Whether a feed takes rows."""
+    try:
+        FeedRows(feed)
+    except ValueError:
+        return False
+    return True
 
 
 def targets(served: Mapping[str, Any]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 Types are strict: a text is no number, NaN and infinity are none either, and a moment has a time zone. Rules of a contract are in `rules`.
 """
 
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -15,8 +14,9 @@ import msgspec
 import polars as pl
 from polars.datatypes import DataTypeClass
 
-from lakehouse_assets.platform.declarations.base import DeclarationError, nearest
+from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+from lakehouse_assets.platform.serving.wrong_fields import wrong
 
 Row = dict[str, Any]
 _INTEGERS: Final[Mapping[DataTypeClass, tuple[int, int]]] = {
@@ -31,9 +31,6 @@ _INTEGERS: Final[Mapping[DataTypeClass, tuple[int, int]]] = {
 _PLAIN: Final[Mapping[DataTypeClass, Any]] = {
     pl.Float32: float, pl.Float64: float, pl.String: str, pl.Categorical: str, pl.Boolean: bool, pl.Date: date, pl.Decimal: Decimal,
 }  # fmt: skip
-_PLACE = re.compile(r" - at `\$(?:\[(\d+)\])?(?:\.?([^`]*))`$")
-_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
-_MISSING = re.compile(r"Object missing required field `(.*)`", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -59,14 +56,18 @@ class RowType:
     @cached_property
     def _decoder(self) -> msgspec.json.Decoder[Any]:
         fields: list[tuple[str, Any, Any]] = []
-        for number, (name, dtype) in enumerate(self.columns.items()):
-            kind = _python(f"{self.what}, column {name}", dtype)
-            optional = name in self.optional
-            default = {"default": None} if optional else {}
+        for number, (name, kind) in enumerate(self._kinds.items()):
+            default = {"default": None} if name in self.optional else {}
             # By number, as a column may be called `class` or `from`.
-            fields.append((f"f{number}", kind | None if optional else kind, msgspec.field(name=name, **default)))
+            fields.append((f"f{number}", kind, msgspec.field(name=name, **default)))
         struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True)
         return msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
+
+    @cached_property
+    def _kinds(self) -> dict[str, Any]:
+        """The Python type of each field."""
+        kinds = {name: _python(f"{self.what}, column {name}", dtype) for name, dtype in self.columns.items()}
+        return {name: kind | None if name in self.optional else kind for name, kind in kinds.items()}
 
     @cached_property
     def _moments(self) -> tuple[str, ...]:
@@ -76,12 +77,12 @@ class RowType:
         """The rows of a JSON array, with a value for every field.
 
         Raises:
-            Refused: It is no array of such rows; the first thing that is wrong is named.
+            Refused: It is no array of such rows; what is wrong is said of each row and field, of many only of the first.
         """
         try:
             found = self._decoder.decode(content)
         except msgspec.ValidationError as error:
-            raise Refused(422, [self._said(str(error))]) from None
+            raise Refused(422, wrong(content, self.columns, self.optional, self._kinds, self.what) or [FieldError(str(error))]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise malformed(error) from None
         names = tuple(self.columns)
@@ -110,20 +111,6 @@ class RowType:
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Rows as a frame with the columns of this type."""
         return frame_of(rows, self.columns)
-
-    def _said(self, text: str) -> FieldError:
-        """What msgspec says, by row and field."""
-        place = _PLACE.search(text)
-        message = text if place is None else text[: place.start()]
-        row = int(place[1]) if place is not None and place[1] else None
-        field = place[2] if place is not None and place[2] else None
-        if found := _UNKNOWN.fullmatch(message):
-            field = found[1]
-            known = f"there are {', '.join(self.columns)}"
-            message = f"{self.what} has no field {field[:100]!r}: {known}.{nearest(field, self.columns)}"
-        elif found := _MISSING.fullmatch(message):
-            field, message = found[1], f"it is missing, and {self.what} needs it"
-        return FieldError(message, field if field is None else field[:100], row)
 
 
 def malformed(error: BaseException) -> Refused:

@@ -75,6 +75,11 @@ class Served:
         return {"rows": columns, "features": features_type(self.roles, self.endpoint.model.examples.inputs), "keys": keys}
 
     @cached_property
+    def fields(self) -> frozenset[str]:
+        """All names that a field of a row may have."""
+        return frozenset(name for kind in self.types.values() for name in kind.columns)
+
+    @cached_property
     def entity(self) -> dict[str, pl.DataType]:
         """The columns that name what is predicted, with their types."""
         return {name: self.roles.driving.schema[name] for name in self.roles.driving.entity}

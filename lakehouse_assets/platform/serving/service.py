@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -11,29 +11,32 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
+from lakehouse_assets.platform.serving.aliases import AliasWatch
 from lakehouse_assets.platform.serving.app import Application
+from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
+from lakehouse_assets.platform.serving.examples import StoredExamples
 from lakehouse_assets.platform.serving.feedback import Feedback
+from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.metrics import Metrics
-from lakehouse_assets.platform.serving.openapi import Examples
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing, targets
 from lakehouse_assets.platform.serving.reload import Reloader
-from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.tokens import Tokens
 from lakehouse_assets.platform.serving.work import Queue
 
 logger = logging.getLogger(__name__)
-_EXAMPLES: Final = 3
 _SYNC_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
+_ALIASES_STOP_SECONDS: Final = 1.0
 
 
 class Online(Protocol):
@@ -67,7 +70,9 @@ class Service:
         online: The online store.
         limits: What it takes on.
         tokens_needed: Whether requests need a token.
+        hosts: Names under which it answers besides those of loopback, where requests need no token.
         reload_seconds: Between two looks at the ledgers.
+        alias_seconds: Between two looks at the aliases in MLflow.
     """
 
     root: Root
@@ -76,7 +81,9 @@ class Service:
     online: Online
     limits: Limits = field(default_factory=Limits)
     tokens_needed: bool = False
+    hosts: Collection[str] = ()
     reload_seconds: float = 1.0
+    alias_seconds: float = ALIAS_SECONDS
 
     def __post_init__(self) -> None:
         declared = {one.name: one for one in self.catalog.declarations}
@@ -99,8 +106,20 @@ class Service:
             self.metrics,
             seconds=self.reload_seconds,
         )
+        models = [one.endpoint.model for one in self.served.values()]
+        self.aliases = AliasWatch(models, lambda: self.root.lakehouse, self.root.registry, self.alias_seconds)
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
-        self.door = Door(self.served, self.queue, self.log, tokens, metrics=self.metrics, limits=self.limits, lakehouse=self.root.lakehouse)
+        self.aside = Aside()
+        self.door = Door(
+            self.served,
+            self.queue,
+            self.log,
+            tokens,
+            metrics=self.metrics,
+            limits=self.limits,
+            lakehouse=self.root.lakehouse,
+            aside=self.aside,
+        )
         self.pushing = Pushing(
             self.door, Feedback(self.log, targets(self.served)), self.root.settings.home_folder, self.catalog.feeds, self.root.zone
         )
@@ -109,13 +128,15 @@ class Service:
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
-        pages = Pages(self.door, self.online.synced, self._examples, self._backlog)
+        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, self.pushing.feeds)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
-        return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop)
+        hosts = None if self.tokens_needed else Hosts(self.hosts)
+        return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop, hosts)
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score and to sync."""
         self.pushing.start()
+        self.aliases.start()
         self.engine.start()
         self.reloader.start()
         self._syncing.start()
@@ -125,6 +146,7 @@ class Service:
         self._stopping.set()
         self.engine.stop(_STOP_SECONDS)
         self.reloader.stop()
+        self.aliases.stop(_ALIASES_STOP_SECONDS)
         self._syncing.join(_STOP_SECONDS)
         self.pushing.close(_STOP_SECONDS)
         self.log.close(_STOP_SECONDS)
@@ -148,21 +170,6 @@ class Service:
         """Records that were answered and are not in the lake yet."""
         state = self.log.state()
         return max(state.spool.appended - state.drain.rows, 0)
-
-    def _examples(self, served: Served) -> Examples:
-        """A few stored rows of an endpoint, with personal data masked."""
-        source = served.roles.event or served.roles.driving
-        try:
-            rows = self.reader.scan(source.name, choose=lambda rows: rows.head(_EXAMPLES), what="examples of an endpoint").collect()
-        except Exception:
-            logger.debug("there are no rows of %s to show", source.name, exc_info=True)
-            return {}
-        found: dict[str, list[Row]] = {}
-        for form, kind in served.types.items():
-            if {*kind.columns} <= {*rows.columns}:
-                shown = rows.select(list(kind.columns)).unique(maintain_order=True).rows(named=True)
-                found[form] = [row for row in shown if all(row[name] is not None for name in kind.columns if name not in kind.optional)]
-        return found
 
 
 def _distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:

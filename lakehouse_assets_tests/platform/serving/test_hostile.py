@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse_assets import Feed, feed
 from lakehouse_assets_tests.platform.serving.asking import Connection
-from lakehouse_assets_tests.platform.serving.till import INPUTS, Till, constant, listening, receipt, settings_in, until
+from lakehouse_assets_tests.platform.serving.till import DECLARED, INPUTS, Till, constant, listening, receipt, settings_in, until
 
 BODIES = int(os.environ.get("BODIES", "3000"))
 VALUES = [
@@ -19,6 +20,7 @@ VALUES = [
     "2024-01-01", "2024-13-01T00:00:00Z", "9999-12-31T23:59:59.999999-23:59", "0001-01-01T00:00:00+23:59", "2024-01-01T00:00:00Z", [[[[]]]],
 ]  # fmt: skip
 ROWS = INPUTS.to_dicts()
+ORDERS = feed("till.bronze.orders", Feed("orders", headers=(("id", "value"),), format="jsonl", row_id="id"), description="Orders.")
 SEEDS = [
     ("/endpoints/receipts", receipt()),
     ("/endpoints/receipts", {"rows": [receipt(1), receipt(2)]}),
@@ -28,6 +30,8 @@ SEEDS = [
     ("/invocations", {"dataframe_records": ROWS}),
     ("/invocations", {"inputs": INPUTS.to_dict(as_series=False)}),
     ("/invocations", {"dataframe_split": {"columns": INPUTS.columns, "data": [list(row) for row in INPUTS.iter_rows()]}}),
+    ("/feedback", [{"key": {"receipt": "r1"}, "label": True, "known_at": "2024-01-01T00:00:00Z"}]),
+    ("/ingest/orders", [{"id": "a", "value": "1"}]),
     ("/v2/models/receipts/infer", {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]}),
 ]
 
@@ -71,7 +75,7 @@ def broken(draw: random.Random, body: bytes) -> bytes:
 def address(tmp_path_factory):
     till = Till(settings_in(tmp_path_factory.mktemp("till")))
     till.promote(till.add(constant(0.75)))
-    service = till.service()
+    service = till.service(declared=(*DECLARED, ORDERS))
     with listening(service) as found:
         until(lambda: service.served["receipts"].versions is not None)
         yield found
@@ -100,6 +104,6 @@ def test_random_and_hostile_bodies_are_told_what_is_wrong(address):
 @pytest.mark.timeout(180)
 def test_the_service_keeps_its_openapi_document(address):
     checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-    command = [str(Path(sys.executable).with_name("st")), "run", f"{address}/openapi.json", "--max-examples", "40", "--checks", checks]
+    command = [str(Path(sys.executable).with_name("st")), "run", f"{address}/openapi.json", "--max-examples", "15", "--checks", checks]
     found = subprocess.run([*command, "--phases", "examples,coverage,fuzzing", "--seed", "1"], capture_output=True, text=True, timeout=170)
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-1000:]

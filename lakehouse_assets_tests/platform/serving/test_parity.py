@@ -12,7 +12,7 @@ from lakehouse_assets.platform.serving.inference_log.records import InferenceRec
 from lakehouse_assets.platform.serving.parity import Parity, Replay
 from lakehouse_assets_tests.platform.serving import till
 from lakehouse_assets_tests.platform.serving.asking import Connection
-from lakehouse_assets_tests.platform.serving.test_online import ASKED, DECLARED, MADE, NOW, as_sent, busy, receipts, until_ready
+from lakehouse_assets_tests.platform.serving.busy import ASKED, DECLARED, MADE, NOW, as_sent, is_ready, prepared, receipts, service_of
 from lakehouse_assets_tests.platform.serving.till import listening
 
 
@@ -23,11 +23,13 @@ def replay(root: Root) -> Parity:
 
 @pytest.mark.timeout(180)
 def test_logged_requests_are_replayed(settings):
-    root, runner, service = busy(settings)
+    root = Root(settings)
+    runner = prepared(root)
+    service = service_of(root)
     assert replay(root).rows == 0
     coming = receipts(60, 70).with_columns(at=pl.lit(NOW + timedelta(minutes=2)) + pl.duration(seconds=pl.int_range(pl.len())))
     with listening(service) as address, Connection(address) as connection:
-        until_ready(service)
+        till.until(lambda: is_ready(service))
         for row in coming.rows(named=True):  # each counts the ones before it
             status, answer = connection.post("/endpoints/busy", as_sent(row))
             assert status == 200, answer
@@ -57,7 +59,9 @@ def test_logged_requests_are_replayed(settings):
 
 
 def test_what_differs_without_a_reason_is_told(settings):
-    root, _, service = busy(settings)
+    root = Root(settings)
+    prepared(root)
+    service = service_of(root)
     log = service.log
     row = receipts(59, 60).row(0, named=True)
     features = {"receipt": "r59", "at": row["at"], "amount": 1.0, "each": 1.0, "shop": "b", "has_note": False}

@@ -127,3 +127,16 @@ def test_a_challenger_answers_its_share_always_of_the_same_keys_or_scores_in_the
     if not share:
         shadows = [record for record in logged if record.variant == "shadow"]
         assert {(record.model_version, record.prediction["probability"]) for record in shadows} == {(challenger, 0.9)}
+
+
+def test_a_champion_that_was_set_by_hand_in_mlflow_answers_within_seconds(till):
+    first, second = till.add(constant(0.1)), till.add(constant(0.2))
+    till.promote(first)
+    service = till.service(alias_seconds=0.1)
+    with listening(service) as address, Connection(address) as connection:
+        until(lambda: version_of(service) == first)
+        till.root.registry()._client().set_registered_model_alias("till.models.returned", "champion", str(second))
+        until(lambda: version_of(service) == second)
+        assert connection.post(PATH, receipt())[1]["predictions"][0]["model_version"] == second
+    decisions = till.root.lakehouse.table("till.models.returned").scan().collect()
+    assert decisions.sort("sequence")["decision"].to_list()[-1] == "promoted by hand in MLflow"

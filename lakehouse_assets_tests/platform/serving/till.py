@@ -234,13 +234,21 @@ class Till:
         assert self.decisions.record(state, verdict, number, aliases=state.aliases.challenge(number))
 
     def service(
-        self, *, limits: Limits | None = None, tokens_needed: bool = False, declared: Sequence[Any] = DECLARED, **options: Any
+        self,
+        *,
+        limits: Limits | None = None,
+        tokens_needed: bool = False,
+        alias_seconds: float = 5.0,
+        declared: Sequence[Any] = DECLARED,
+        **options: Any,
     ) -> Service:
         """A service that is not started yet, with one endpoint of these options."""
         asked = [endpoint("receipts", predictions=scored, event="till.gold.receipts", **options)] if options.pop("alone", True) else []
         catalog = Catalog((*declared, *asked), frozenset({"till.silver.receipts", "till.gold.paid"}))
         reader = open_lakehouse(settings=self.root.settings, declarations=catalog.declarations, notice=lambda _: None).context.reader
-        return Service(self.root, catalog, reader, self.online, limits or Limits(), tokens_needed, reload_seconds=0.05)
+        return Service(
+            self.root, catalog, reader, self.online, limits or Limits(), tokens_needed, reload_seconds=0.05, alias_seconds=alias_seconds
+        )
 
 
 @contextmanager

@@ -80,14 +80,15 @@ def routes(door: Door) -> list[Route]:
     async def infer(request: Request) -> Response:
         asked = Asked(door.caller(request.scope))
         served = _served(door, request)
-        given = _read(await read_body(request.scope, request.receive, door.limits))
-        wanted = [output.name for output in given.outputs]
-        rows = rows_of(given, served.types["features"])
+        with door.asking(served, asked, request.scope):
+            given = _read(await read_body(request.scope, request.receive, door.limits))
+            wanted = [output.name for output in given.outputs]
+            rows = rows_of(given, served.types["features"])
 
-        def encode(work: Work, answer: Answer) -> bytes:
-            return _encode(served, given.id or work.request_id, answer, wanted)
+            def encode(work: Work, answer: Answer) -> bytes:
+                return _encode(served, given.id or work.request_id, answer, wanted)
 
-        return json_response(await door.score(served, "features", rows, asked, encode))
+            return json_response(await door.score(served, "features", rows, asked, encode))
 
     found = [Route("/v2", server), Route("/v2/health/live", live), Route("/v2/health/ready", ready)]
     for place in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):

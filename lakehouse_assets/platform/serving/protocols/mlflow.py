@@ -33,7 +33,7 @@ def routes(door: Door) -> list[Route]:
         return json_response(await _invoke(door, request, _served(door, request.path_params.get("name"))))
 
     async def ping(_: Request) -> Response:
-        return json_response(b"\n", 200 if any(one.versions is not None for one in door.served.values()) else 503)
+        return Response("\n", 200 if any(one.versions is not None for one in door.served.values()) else 503, media_type="text/plain")
 
     async def of_mlflow(_: Request) -> Response:
         return Response(version("mlflow"), media_type="text/plain")
@@ -61,6 +61,11 @@ def _served(door: Door, name: str | None) -> Served:
 
 async def _invoke(door: Door, request: Request, served: Served) -> bytes:
     asked = Asked(door.caller(request.scope))
+    with door.asking(served, asked, request.scope):
+        return await _answered(door, request, served, asked)
+
+
+async def _answered(door: Door, request: Request, served: Served, asked: Asked) -> bytes:
     body = await read_body(request.scope, request.receive, door.limits)
     try:
         given = _DECODE(body)

@@ -1,0 +1,61 @@
+"""Rows that may be sent to an endpoint, for its OpenAPI document: stored ones, with personal data masked, read now and then."""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from lakehouse_assets.platform.governance.reader import Reader
+from lakehouse_assets.platform.serving.aside import Aside
+from lakehouse_assets.platform.serving.openapi import Examples
+from lakehouse_assets.platform.serving.refused import Refused
+from lakehouse_assets.platform.serving.rows import Row
+from lakehouse_assets.platform.serving.served import Served
+
+logger = logging.getLogger(__name__)
+_ROWS: Final = 3
+_READ_SECONDS, _FRESH_SECONDS = 2.0, 60.0
+
+
+class StoredExamples:
+    """The examples of one service, kept in memory.
+
+    Args:
+        reader: Through which they are read.
+        aside: Where they are read.
+    """
+
+    def __init__(self, reader: Reader, aside: Aside) -> None:
+        self._reader, self._aside = reader, aside
+        self._kept: dict[str, tuple[float, Examples]] = {}
+        self._reading = asyncio.Lock()
+
+    async def of(self, served: Served) -> Examples:
+        """Examples by form; those of a while ago, or none, where the tables cannot be read now."""
+        async with self._reading:
+            at, kept = self._kept.get(served.name, (float("-inf"), {}))
+            if time.monotonic() - at < _FRESH_SECONDS:
+                return kept
+            found: Examples = kept
+            try:
+                found = await self._aside.run(lambda: self._read(served), _READ_SECONDS, "examples") or kept
+            except Refused:
+                self._kept[served.name] = (time.monotonic(), kept)
+                return kept
+            if found:
+                self._kept[served.name] = (time.monotonic(), found)
+            return found
+
+    def _read(self, served: Served) -> Examples:
+        source = served.roles.event or served.roles.driving
+        try:
+            rows = self._reader.scan(source.name, choose=lambda rows: rows.head(_ROWS), what="examples of an endpoint").collect()
+        except Exception:
+            logger.debug("there are no rows of %s to show", source.name, exc_info=True)
+            return {}
+        found: dict[str, list[Row]] = {}
+        for form, kind in served.types.items():
+            if {*kind.columns} <= {*rows.columns}:
+                shown = rows.select(list(kind.columns)).unique(maintain_order=True).rows(named=True)
+                found[form] = [row for row in shown if all(row[name] is not None for name in kind.columns if name not in kind.optional)]
+        return found

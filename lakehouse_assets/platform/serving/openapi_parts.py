@@ -1,0 +1,79 @@
+"""Pieces of the OpenAPI document: types of columns, rows, what a path with a body answers. Which paths there are is in `openapi`."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.serving.rows import RowType, limits_of
+
+_ERRORS: Final = {
+    400: "The body is no JSON.",
+    401: "No token that is known and in force.",
+    403: "The token is not for this, or a page of another site asks.",
+    404: "There is no such endpoint.",
+    408: "The body did not come in time.",
+    413: "The body, or the number of rows, is too large.",
+    415: "The body is not sent as JSON.",
+    422: "Rows are not as they should be: each by row and field.",
+    429: "Too much waits already: see Retry-After.",
+    500: "The service failed.",
+    503: "No model can answer: see /ready.",
+    504: "No answer in time.",
+}
+
+
+def post(text: str, name: str, body: dict[str, Any], answer: dict[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
+    """A path that takes JSON.
+
+    Args:
+        text: What it does.
+        name: Its operation.
+        body: Schema of what is sent.
+        answer: Schema of the answer.
+        examples: Bodies, by name.
+    """
+    shown = {"examples": {of: {"value": value} for of, value in examples.items()}} if examples else {}
+    return {
+        "summary": text,
+        "operationId": name,
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body, **shown}}},
+        "responses": {
+            "200": {"description": "What is answered.", "content": json_content(answer)},
+            **{str(status): {"description": why, "content": json_content(ref("Errors"))} for status, why in _ERRORS.items()},
+        },
+    }
+
+
+def schema_of_rows(kind: RowType, described: Mapping[str, str]) -> dict[str, Any]:
+    """The schema of a row, with what its fields mean."""
+    properties = {}
+    for name, dtype in kind.columns.items():
+        schema = schema_of_type(dtype)
+        if name in kind.optional:
+            schema = {"anyOf": [schema, {"type": "null"}]}
+        properties[name] = schema | ({"description": described[name]} if described.get(name) else {})
+    required = [name for name in kind.columns if name not in kind.optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+
+def schema_of_type(dtype: pl.DataType) -> dict[str, Any]:
+    """A type of a column in JSON Schema."""
+    if (limits := limits_of(dtype)) is not None:
+        return {"type": "integer", "minimum": limits[0], "maximum": limits[1]}
+    if isinstance(dtype, pl.List):
+        return {"type": "array"}
+    if isinstance(dtype, pl.Datetime):
+        return {"type": "string", "format": "date-time"}
+    named = {pl.Boolean: {"type": "boolean"}, pl.Date: {"type": "string", "format": "date"}}
+    return dict(named.get(dtype.base_type(), {"type": "number" if dtype.is_numeric() else "string"}))
+
+
+def ref(name: str) -> dict[str, str]:
+    """A schema of the document, by its name."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def json_content(schema: dict[str, Any]) -> dict[str, Any]:
+    """A body of JSON."""
+    return {"application/json": {"schema": schema}}
