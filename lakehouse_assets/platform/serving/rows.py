@@ -133,24 +133,8 @@ def malformed(error: BaseException) -> Refused:
 
 
 def frame_of(rows: Sequence[Row], columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Python values as a frame with columns of given types."""
-    return pl.DataFrame([series(name, [row[name] for row in rows], dtype) for name, dtype in columns.items()])
-
-
-def series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
-    """Python values as a column of a given type."""
-    if dtype == pl.Datetime("us", "UTC"):
-        # Moments one by one are what Polars is slow at.
-        return pl.Series(name, [None if one is None else _microseconds(one) for one in values], pl.Int64).cast(dtype)
-    return pl.Series(name, values, dtype)
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _microseconds(moment: datetime) -> int:
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    """Python values as a frame with columns of their types, made at once: column by column takes several times as long."""
+    return pl.from_dicts(rows, schema=columns)
 
 
 def _as_utc(moment: datetime, name: str, row: int) -> datetime:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import polars as pl
 import uvicorn
 
 from lakehouse_assets.platform.serving.app import Application
@@ -56,6 +57,8 @@ def run(application: Application, host: str, port: int, listening: Callable[[str
         port: Port; 0: any that is free.
         listening: Told the address.
     """
+    # Frames of requests are small: the streaming engine costs several times what it does with them.
+    pl.Config.set_engine_affinity("in-memory")
     # The thread that scores and the one that answers share the interpreter: neither may keep it for long.
     sys.setswitchinterval(_SWITCH_SECONDS)
     # What was loaded until now stays for ever: the collector need not go through it at each request's expense.
