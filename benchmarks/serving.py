@@ -18,7 +18,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,11 +110,12 @@ def serving(command: Sequence[str], environment: Mapping[str, str], ready: str) 
                 time.sleep(0.2)
             yield process.pid
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def _answers(url: str) -> bool:
@@ -203,7 +204,9 @@ def mlflows(model: str, bodies: Mapping[str, Sequence[bytes]], seconds: float) -
         "--env-manager",
         "local",
     ]
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    # It calls `uvicorn` by its name.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "PATH": path}
     address = f"http://127.0.0.1:{port}"
     with serving([str(Path(sys.executable).with_name("mlflow")), *words], environment, f"{address}/ping") as pid:
         return _all_under_load(pid, address, "/invocations", bodies, seconds)
