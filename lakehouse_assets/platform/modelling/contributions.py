@@ -99,7 +99,7 @@ def reasons(
         One text for each row, as `Amount in pounds: 812.5; Number of events in the last 1 hour, by card: 4`. Null where no input raised
         the prediction, and of a predictor that cannot say, as a constant; and where none are needed.
     """
-    needed = range(len(rows)) if where is None else where.arg_true().to_list()
+    needed = range(len(rows)) if where is None else [row for row, is_needed in enumerate(where.to_list()) if is_needed]
     said: dict[int, list[str]] = {}
     if needed:
         called = {**{name: name for name in champion.model.inputs}, **champion.described, **words}

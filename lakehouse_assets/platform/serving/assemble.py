@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.endpoints import Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.quality.contract import columns_of, key_columns
 from lakehouse_assets.platform.serving.refused import FieldError
-from lakehouse_assets.platform.serving.rows import Row, RowType, frame_of
+from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row, RowType, frame_of
 
 Form = Literal["rows", "features"]
 OK, MISSING, EXPIRED = "ok", "missing", "expired"
@@ -132,7 +132,7 @@ class Assembler:
     def _computed(self, feature: FeatureSet, event: pl.DataFrame, refused: dict[int, list[FieldError]]) -> pl.DataFrame:
         """The rows of a feature set that is computed from the events, in their order."""
         ((parameter, _),) = feature.inputs.items()
-        found = feature(**{parameter: event.lazy()}).collect()
+        found = feature(**{parameter: event.lazy()}).collect(optimizations=AS_WRITTEN)
         if found.height == event.height and all(found[name].equals(event[name]) for name in self._key):
             return found
         # A function may sort, leave rows out, or give several for one event, of which the last counts.

@@ -19,6 +19,8 @@ from lakehouse_assets.platform.declarations.base import DeclarationError, neares
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 
 Row = dict[str, Any]
+AS_WRITTEN: Final = pl.QueryOptFlags.none()
+"""How queries of a few rows are run: to optimise them takes longer than to run them. Types are coerced as always."""
 _INTEGERS: Final[Mapping[DataTypeClass, tuple[int, int]]] = {
     pl.Int8: (-(2**7), 2**7 - 1),
     pl.Int16: (-(2**15), 2**15 - 1),

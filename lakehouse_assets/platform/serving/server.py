@@ -13,6 +13,7 @@ from lakehouse_assets.platform.serving.app import Application
 
 _SWITCH_SECONDS = 0.001
 _BACKLOG = 2_048
+_YOUNG_OBJECTS = 5_000
 _GRACE_SECONDS = 10
 
 
@@ -64,6 +65,8 @@ def run(application: Application, host: str, port: int, listening: Callable[[str
     # What was loaded until now stays for ever: the collector need not go through it at each request's expense.
     gc.collect()
     gc.freeze()
+    # A batch makes thousands of objects, of which none stays.
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
