@@ -37,7 +37,7 @@ def largest(rows: pl.DataFrame, inputs: Sequence[str], found: Any, top: int, *, 
     kept = size > 0 if raising else size != 0
     position, rank, which, size = position[kept], rank[kept], which[kept], size[kept]
     texts = _texts(rows, inputs, position, which)
-    names = pl.Series(list(inputs), dtype=pl.String).gather(which)
+    names = pl.Series([inputs[number] for number in which.tolist()], dtype=pl.String)
     return pl.DataFrame([position, rank, names, texts, size], schema=CONTRIBUTIONS)
 
 
@@ -49,18 +49,19 @@ def _texts(rows: pl.DataFrame, inputs: Sequence[str], position: Any, which: Any)
     places, parts = [np.zeros(0, dtype=np.int64)], [pl.Series([], dtype=pl.String)]
     for numbers in of_type.values():
         own = [np.flatnonzero(which == number) for number in numbers]
-        values = [rows.get_column(inputs[number]).gather(position[at]).alias("") for number, at in zip(numbers, own, strict=True)]
+        values = [rows.get_column(inputs[number])[position[at].tolist()].alias("") for number, at in zip(numbers, own, strict=True)]
         places.append(np.concatenate(own))
         parts.append(value_texts(pl.concat(values)))
-    return pl.concat([one.alias("") for one in parts]).gather(np.argsort(np.concatenate(places), kind="stable"))
+    return pl.concat([one.alias("") for one in parts])[np.argsort(np.concatenate(places), kind="stable").tolist()]
 
 
 def value_texts(values: pl.Series) -> pl.Series:
     """Values as people read them in a sentence: numbers with two digits after the point at most, moments to the second."""
     if values.dtype.is_float() or values.dtype.is_decimal():
-        return values.cast(pl.Float64).round(_DIGITS).cast(pl.String).str.strip_suffix(".0")
+        text = pl.col(values.name).cast(pl.Float64).round(_DIGITS).cast(pl.String).str.strip_suffix(".0")
+        return values.to_frame().select(text).to_series()
     if values.dtype == pl.Boolean:
-        return values.replace_strict({True: "yes", False: "no"}, default=None, return_dtype=pl.String)
+        return pl.Series(values.name, [None if value is None else "yes" if value else "no" for value in values], pl.String)
     if isinstance(values.dtype, pl.Datetime | pl.Duration):
         return values.dt.to_string("%Y-%m-%d %H:%M:%S" if isinstance(values.dtype, pl.Datetime) else "polars")
     return values.cast(pl.String)
@@ -74,27 +75,37 @@ def log_odds(probability: Vector) -> Vector:
 
 
 def reasons(
-    champion: Any, rows: pl.DataFrame, *, most: int = 3, words: Mapping[str, str] = MappingProxyType({}), missing: str = "none"
+    champion: Any,
+    rows: pl.DataFrame,
+    *,
+    where: pl.Series | None = None,
+    most: int = 3,
+    words: Mapping[str, str] = MappingProxyType({}),
+    missing: str = "none",
 ) -> pl.Series:
     """Why a prediction is as high as it is, in words: the inputs that raised it most, the largest first, with their values.
 
-    Give it only the rows that need reasons: to explain a prediction costs several times as much as to make it.
+    Say which rows need reasons: to explain a prediction costs several times as much as to make it.
 
     Args:
         champion: As the function of a prediction table is given it.
         rows: With the inputs of the champion.
+        where: Whether a row needs reasons; None: each does.
         most: Inputs that are named for each row.
         words: By input what it is called, in place of its description in the contract of its feature set.
         missing: What is said of a value that is missing.
 
     Returns:
         One text for each row, as `Amount in pounds: 812.5; Number of events in the last 1 hour, by card: 4`. Null where no input raised
-        the prediction, and of a predictor that cannot say, as a constant.
+        the prediction, and of a predictor that cannot say, as a constant; and where none are needed.
     """
-    called = {**{name: name for name in champion.model.inputs}, **champion.described, **words}
-    said: list[list[str]] = [[] for _ in range(len(rows))]
-    if said:
-        found = champion.model.contributions(rows, top=most, raising=True).sort("row", "rank")
-        for row, name, value in found.select("row", "input", "value").iter_rows():
-            said[row].append(f"{called[name].rstrip('.')}: {missing if value is None else value}")
-    return pl.Series("reasons", [_BETWEEN.join(texts) if texts else None for texts in said], dtype=pl.String)
+    needed = range(len(rows)) if where is None else [row for row, is_needed in enumerate(where.to_list()) if is_needed]
+    said: dict[int, list[str]] = {}
+    if needed:
+        called = {**{name: name for name in champion.model.inputs}, **champion.described, **words}
+        explained = rows if where is None else rows[needed]
+        found = champion.model.contributions(explained, top=most, raising=True)
+        columns = (found[name].to_list() for name in ("row", "rank", "input", "value"))
+        for row, _, name, value in sorted(zip(*columns, strict=True), key=lambda one: one[:2]):
+            said.setdefault(needed[row], []).append(f"{called[name].rstrip('.')}: {missing if value is None else value}")
+    return pl.Series("reasons", [_BETWEEN.join(said[row]) if row in said else None for row in range(len(rows))], dtype=pl.String)

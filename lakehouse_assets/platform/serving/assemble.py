@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.endpoints import Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.quality.contract import columns_of, key_columns
 from lakehouse_assets.platform.serving.refused import FieldError
-from lakehouse_assets.platform.serving.rows import Row, RowType, frame_of, series
+from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row, RowType, frame_of
 
 Form = Literal["rows", "features"]
 OK, MISSING, EXPIRED = "ok", "missing", "expired"
@@ -115,17 +115,13 @@ class Assembler:
         refused: dict[int, list[FieldError]] = {}
         frames = {one.name: self._computed(one, event, refused) for one in roles.computed}
         driving = frames.get(roles.driving.name, event)
-        identity = [driving[name] for name in self._identity]
         times = [as_moment(value) for value in driving[roles.driving.event_time].to_list()]
-        columns = {one.name: self._given(one, frames[one.name]) for one in roles.computed}
         looked = self._looked_up(rows, frames, driving[roles.driving.event_time].to_list(), refused)
-        found = [*identity]
-        for one in roles.sets:
-            if one.name in columns:
-                found += columns[one.name]
-            elif looked is not None:
-                found += [series(name, list(looked.columns[name]), dtype) for name, dtype in self._columns[one.name].items()]
-        frame, numbers = pl.DataFrame(found), list(range(len(rows)))
+        parts = [driving[self._identity], *(self._given(one, frames[one.name]) for one in roles.computed)]
+        if looked is not None:
+            values = zip(*(looked.columns[name] for name in self._looked_columns), strict=True)
+            parts.append(frame_of([dict(zip(self._looked_columns, row, strict=True)) for row in values], self._looked_columns))
+        frame, numbers = pl.concat(parts, how="horizontal")[self._order], list(range(len(rows)))
         if refused:
             numbers = [number for number in numbers if number not in refused]
             frame = frame[numbers]
@@ -136,7 +132,7 @@ class Assembler:
     def _computed(self, feature: FeatureSet, event: pl.DataFrame, refused: dict[int, list[FieldError]]) -> pl.DataFrame:
         """The rows of a feature set that is computed from the events, in their order."""
         ((parameter, _),) = feature.inputs.items()
-        found = feature(**{parameter: event.lazy()}).collect()
+        found = feature(**{parameter: event.lazy()}).collect(optimizations=AS_WRITTEN)
         if found.height == event.height and all(found[name].equals(event[name]) for name in self._key):
             return found
         # A function may sort, leave rows out, or give several for one event, of which the last counts.
@@ -147,8 +143,10 @@ class Assembler:
             refused.setdefault(number, []).append(FieldError(text, self._key[0], number))
         return aligned.drop(_ROW)
 
-    def _given(self, feature: FeatureSet, frame: pl.DataFrame) -> list[pl.Series]:
-        return [frame[name] if name == called else frame[name].alias(called) for name, called in self._given_names[feature.name]]
+    def _given(self, feature: FeatureSet, frame: pl.DataFrame) -> pl.DataFrame:
+        """The columns that a feature set gives to the model, as they are called there."""
+        given, prefix = frame[list(feature.columns)], self.roles.prefixes.get(feature.name, "")
+        return given.rename(lambda name: prefix + name) if prefix else given
 
     def _looked_up(
         self,
@@ -175,17 +173,17 @@ class Assembler:
         return looked
 
     @cached_property
-    def _columns(self) -> dict[str, dict[str, pl.DataType]]:
-        return {one.name: self.roles.columns_of(one) for one in self.roles.sets}
+    def _looked_columns(self) -> dict[str, pl.DataType]:
+        return {name: dtype for one in self.roles.looked_up for name, dtype in self.roles.columns_of(one).items()}
 
     @cached_property
-    def _given_names(self) -> dict[str, list[tuple[str, str]]]:
-        prefixes = self.roles.prefixes
-        return {one.name: [(name, prefixes.get(one.name, "") + name) for name in one.columns] for one in self.roles.sets}
+    def _identity(self) -> list[str]:
+        return list(self.roles.identity)
 
     @cached_property
-    def _identity(self) -> tuple[str, ...]:
-        return tuple(self.roles.identity)
+    def _order(self) -> list[str]:
+        """The columns of the frame."""
+        return [*self._identity, *(name for one in self.roles.sets for name in self.roles.columns_of(one))]
 
     @cached_property
     def _borrowed(self) -> dict[str, str]:

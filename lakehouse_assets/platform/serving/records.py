@@ -1,7 +1,6 @@
 """What the inference log keeps of a row that was looked up. How records are kept is in `inference_log`."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from lakehouse_assets.platform.serving.assemble import Assembled
@@ -21,11 +20,10 @@ def status_of(assembled: Assembled, number: int) -> Mapping[str, Any]:
     """What is known of the feature sets that were looked up for a row."""
     found: dict[str, Any] = {}
     for name, status in assembled.status.items():
+        said: Row = {"status": status[number]}
         stamp = assembled.stamps[name][number] if name in assembled.stamps else None
-        found[name] = {"status": status[number]} | ({} if stamp is None else _stamp(stamp))
+        if stamp is not None:  # its moments are in UTC
+            said["event_time"], said["known_at"] = stamp.event_time.isoformat(), stamp.known_at.isoformat()
+            said["version"] = stamp.version
+        found[name] = said
     return found
-
-
-def _stamp(stamp: Any) -> Row:
-    said = {"event_time": stamp.event_time, "known_at": stamp.known_at, "version": stamp.version}
-    return {name: value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value for name, value in said.items()}

@@ -19,6 +19,8 @@ from lakehouse_assets.platform.serving.refused import FieldError, Refused, refus
 from lakehouse_assets.platform.serving.wrong_fields import wrong
 
 Row = dict[str, Any]
+AS_WRITTEN: Final = pl.QueryOptFlags.none()
+"""How queries of a few rows are run: to optimise them takes longer than to run them. Types are coerced as always."""
 _INTEGERS: Final[Mapping[DataTypeClass, tuple[int, int]]] = {
     pl.Int8: (-(2**7), 2**7 - 1),
     pl.Int16: (-(2**15), 2**15 - 1),
@@ -120,24 +122,8 @@ def malformed(error: BaseException) -> Refused:
 
 
 def frame_of(rows: Sequence[Row], columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Python values as a frame with columns of given types."""
-    return pl.DataFrame([series(name, [row[name] for row in rows], dtype) for name, dtype in columns.items()])
-
-
-def series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:
-    """Python values as a column of a given type."""
-    if dtype == pl.Datetime("us", "UTC"):
-        # Moments one by one are what Polars is slow at.
-        return pl.Series(name, [None if one is None else _microseconds(one) for one in values], pl.Int64).cast(dtype)
-    return pl.Series(name, values, dtype)
-
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _microseconds(moment: datetime) -> int:
-    since = moment - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    """Python values as a frame with columns of their types, made at once: column by column takes several times as long."""
+    return pl.from_dicts(rows, schema=columns)
 
 
 def _as_utc(moment: datetime, name: str, row: int) -> datetime:

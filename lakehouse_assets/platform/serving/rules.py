@@ -74,10 +74,10 @@ class RowRules:
     def broken_in(self, frame: pl.DataFrame) -> dict[int, list[FieldError]]:
         """The other rules, by the number of the row that breaks them; `frame` has the columns."""
         found: dict[int, list[FieldError]] = {}
-        rows = frame.lazy().select(list(self._columns))
         masks = list(zip((bound for bound, _ in self._expressed), self._answers(frame), strict=True))
         for bound in self._checked:
             assert bound.check is not None  # noqa: S101 see above
+            rows = frame.lazy().select(list(self._columns))
             masks.append((bound, bound.check(rows, bound.rule.column).check_output.collect().to_series()))
         for bound, kept in masks:
             if kept.null_count() or not kept.all():

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.registry.model_package import golden_rows
 from lakehouse_assets.platform.serving.assemble import Assembler
-from lakehouse_assets.platform.serving.rows import Row
+from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, meaning_of
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -76,7 +76,7 @@ class Loaded:
     def predict(self, frame: pl.DataFrame) -> list[Row | None]:
         """What the prediction table would say of each row; None for one that the function left out."""
         ((parameter, _),) = self.endpoint.predictions.inputs.items()
-        found = self.endpoint.predictions(champion=self.champion, **{parameter: frame.lazy()}).collect()
+        found = self.endpoint.predictions(champion=self.champion, **{parameter: frame.lazy()}).collect(optimizations=AS_WRITTEN)
         rows = found.rows(named=True)
         if found.height == frame.height and all(found[name].equals(frame[name]) for name in self.key):
             return list(rows)

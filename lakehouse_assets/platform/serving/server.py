@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import polars as pl
 import uvicorn
 
 from lakehouse_assets.platform.serving.app import Application
 
 _SWITCH_SECONDS = 0.001
 _BACKLOG = 2_048
+_YOUNG_OBJECTS = 5_000
 _GRACE_SECONDS = 10
 
 
@@ -56,11 +58,15 @@ def run(application: Application, host: str, port: int, listening: Callable[[str
         port: Port; 0: any that is free.
         listening: Told the address.
     """
+    # Frames of requests are small: the streaming engine costs several times what it does with them.
+    pl.Config.set_engine_affinity("in-memory")
     # The thread that scores and the one that answers share the interpreter: neither may keep it for long.
     sys.setswitchinterval(_SWITCH_SECONDS)
     # What was loaded until now stays for ever: the collector need not go through it at each request's expense.
     gc.collect()
     gc.freeze()
+    # A batch makes thousands of objects, of which none stays.
+    gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

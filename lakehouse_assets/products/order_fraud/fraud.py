@@ -95,11 +95,9 @@ WORDS: Final[Mapping[str, str]] = {
 )
 def scored_orders(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
     """How likely each order is fraud; it is to be reviewed where that costs less on average than to let it pass, and why."""
-    rows = features.collect()
-    probability = champion.model.predict(rows.select(champion.model.inputs))["probability"]
-    scored = rows.select("invoice", "paid_at", "amount").with_columns(probability)
-    is_held = scored.select(pl.col("probability") * pl.col("amount") > (1 - pl.col("probability")) * REVIEW_COST).to_series()
-    held = rows.filter(is_held)
-    why = held.select("invoice").with_columns(reasons(champion, held, words=WORDS))
-    decision = pl.when(is_held).then(pl.lit(REVIEW)).otherwise(pl.lit(ACCEPT)).alias("decision")
-    return scored.with_columns(decision).join(why, on="invoice", how="left", maintain_order="left").lazy()
+    orders = features.collect()
+    probability, amount = champion.model.predict(orders)["probability"], orders["amount"]
+    is_held = probability * amount > (1 - probability) * REVIEW_COST
+    decision = pl.Series("decision", [REVIEW if held else ACCEPT for held in is_held], pl.String)
+    why = reasons(champion, orders, where=is_held, words=WORDS)
+    return pl.LazyFrame([orders["invoice"], orders["paid_at"], amount, probability, decision, why])

@@ -128,12 +128,12 @@ class Codec(msgspec.Struct, frozen=True, dict=True):
                 plain[place] = _ENCODERS[kind](plain[place])
         return _ENCODE(plain)
 
-    def decode(self, written: bytes) -> list[Any]:
-        """Bytes as Python values.
+    @cached_property
+    def decode(self) -> Callable[[bytes], list[Any]]:
+        """Bytes as Python values. It raises `msgspec.DecodeError` where they are damaged."""
+        return self._decode if self._special else _DECODE
 
-        Raises:
-            msgspec.DecodeError: They are damaged.
-        """
+    def _decode(self, written: bytes) -> list[Any]:
         values = _DECODE(written)
         for place, kind in self._special:
             if values[place] is not None:

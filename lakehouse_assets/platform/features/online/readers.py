@@ -218,11 +218,8 @@ class WindowsReader(_OfOne):
         """See `Reader.row`."""
         decode = codec(state.kinds).decode
         own_id = self.id_of(state, event)
-        times, rows = [], []
-        for time, id_, payload in items:
-            if id_ != own_id:
-                times.append(time)
-                rows.append(decode(payload))
+        others = [(time, payload) for time, id_, payload in items if id_ != own_id]
+        times, rows = [time for time, _ in others], [decode(payload) for _, payload in others]
         if own is not None and own[0] <= at.until:
             place = len(times)
             while place and times[place - 1] > own[0]:

@@ -3,7 +3,7 @@
 A property test holds it equal to `Boosted`. Many rows are left to `Boosted`, which is faster at them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.declarations.learning import Predictor
-from lakehouse_assets.platform.modelling.encoding import FIRST, MISSING, OTHER, Column
+from lakehouse_assets.platform.modelling.encoding import FIRST, MISSING, OTHER
 from lakehouse_assets.platform.modelling.learners.boosted import Boosted
 
 _FEW: Final = 256
-_NUMBERS: Final = (pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8)
+_NUMBERS: Final = (pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8, pl.Boolean)
 
 
 @dataclass(frozen=True)
@@ -68,38 +68,42 @@ class CompiledBoosted(Predictor):
 
     def _encoded(self, rows: pl.DataFrame) -> Any | None:
         """The encoded inputs as a matrix with NaN where there is no number; None if `Boosted` has to encode them."""
-        if not 0 < rows.height <= _FEW or not {*self.inputs} <= {*rows.columns}:
+        if not 0 < rows.height <= _FEW or self._others or not self._inputs <= {*rows.columns}:
             return None
-        matrix = np.empty((rows.height, len(self._encoders)), dtype=np.float64)
-        for place, (name, encode) in enumerate(self._encoders):
-            values = encode(rows.get_column(name))
-            if values is None:
+        matrix = np.empty((rows.height, len(self._inputs)), dtype=np.float64)
+        if self._numbers:
+            numbers = rows[list(self._numbers)]
+            if not all(isinstance(dtype, _NUMBERS) for dtype in numbers.dtypes):
                 return None
-            matrix[:, place] = values
+            matrix[:, list(self._numbers.values())] = numbers.to_numpy().astype(np.float64)
+        for name, (place, codes) in self._texts.items():
+            values = rows.get_column(name)
+            if values.dtype != pl.String:
+                return None
+            matrix[:, place] = [codes.get(value, float(OTHER)) for value in values.to_list()]
         matrix[~np.isfinite(matrix)] = np.nan
         return matrix
 
     @cached_property
-    def _encoders(self) -> list[tuple[str, Callable[[pl.Series], Any | None]]]:
-        return [(column.name, _encoder(column)) for column in self.boosted.encoding.columns]
+    def _inputs(self) -> frozenset[str]:
+        return frozenset(self.inputs)
 
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        """The places of the numbers, by name."""
+        return {column.name: place for place, column in enumerate(self.boosted.encoding.columns) if column.kind == "number"}
 
-def _encoder(column: Column) -> Callable[[pl.Series], Any | None]:
-    """How values of a column become numbers; the function gives None for values of a type that it leaves to `Column.encode`."""
-    if column.kind == "text":
-        codes: dict[str | None, float] = {category: float(FIRST + number) for number, category in enumerate(column.categories)}
-        codes[None] = float(MISSING)
+    @cached_property
+    def _texts(self) -> dict[str, tuple[int, dict[str | None, float]]]:
+        """The places of the texts with the codes of their categories, by name."""
+        found: dict[str, tuple[int, dict[str | None, float]]] = {}
+        for place, column in enumerate(self.boosted.encoding.columns):
+            if column.kind == "text":
+                codes = {category: float(FIRST + number) for number, category in enumerate(column.categories)}
+                found[column.name] = (place, {None: float(MISSING), **codes})
+        return found
 
-        def coded(values: pl.Series) -> Any | None:
-            return [codes.get(value, float(OTHER)) for value in values.to_list()] if values.dtype == pl.String else None
-
-        return coded
-    if column.kind != "number":
-        return lambda _: None
-
-    def number(values: pl.Series) -> Any | None:
-        if values.dtype in _NUMBERS:
-            return values.to_numpy()
-        return [np.nan if value is None else float(value) for value in values.to_list()] if values.dtype == pl.Boolean else None
-
-    return number
+    @cached_property
+    def _others(self) -> bool:
+        """Whether there are inputs that are neither."""
+        return len(self._numbers) + len(self._texts) < len(self._inputs)
