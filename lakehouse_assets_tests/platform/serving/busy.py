@@ -60,18 +60,21 @@ def as_sent(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"at": row["at"].isoformat()}
 
 
+MADE = (till.receipts.name, till.of_receipts.name, in_shops.name, till.of_shops.name)
+"""The tables that models are made of."""
+
+
 def prepared(root: Root, count: int = 60) -> Runner:
     """Fill the tables of a root and promote a model; a runner of the product."""
     gold = root.lakehouse.table("till.silver.receipts")
     gold.create(till.receipts.schema)
     gold.append(receipts(0, count))
     runner = Runner(CATALOG, root.lakehouse, root.ingestion, root.registry, 1)
-    made = [till.receipts.name, till.of_receipts.name, in_shops.name, till.of_shops.name]
-    runner.run(made, run_id="first")
+    runner.run(MADE, run_id="first")
     decisions = ModelDecisions(root.lakehouse.table(returned.name), returned.name, root.registry(), "test")
     decisions.create()
     example = pl.DataFrame({name: [1.0 if name == "amount" else None] for name in returned.examples.inputs})
-    features = {name: FeatureVersion.of(root.lakehouse.table(name)) for name in made[1:]}
+    features = {name: FeatureVersion.of(root.lakehouse.table(name)) for name in MADE[1:]}
     nothing = {"tables": [], "parameters": {}, "files": {}, "breakdowns": {}}
     logged = training(model_name=returned.name, predictor=till.constant(0.5), input_example=example, features=features, **nothing)
     decisions.promote(decisions.registry.log_training(logged).version, "For a test.")
