@@ -1,11 +1,16 @@
 """What the client does to serve endpoints: it puts a service together and listens. What a service answers is in `platform.serving`."""
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.client.context import Context
 
+_LOOK_SECONDS = 0.1
+
 if TYPE_CHECKING:
+    from lakehouse_assets.platform.serving.served import Served
     from lakehouse_assets.platform.serving.service import Service
 
 
@@ -36,6 +41,24 @@ def service(context: Context, host: str) -> "Service":
     return Service(context.root, catalog, context.reader, online, limits, needed, hosts)
 
 
+def _tell_loaded(served: "Iterable[Served]", say: Callable[[str], None]) -> None:
+    """Say of each endpoint, as soon as it is known, which version answers, or why none does and what to do."""
+    from lakehouse_assets.platform.serving.served import NOT_LOADED
+
+    waiting = list(served)
+    while waiting:
+        for one in tuple(waiting):
+            versions, why = one.versions, one.why.get("champion", "")
+            if versions is not None:
+                say(f"{one.name}: version {versions.champion.champion.version} of {one.endpoint.model.name} answers.")
+            elif why not in {"", NOT_LOADED}:
+                say(f"{one.name} does not answer yet: {why}. It does within seconds once that is done.")
+            else:
+                continue
+            waiting.remove(one)
+        time.sleep(_LOOK_SECONDS)
+
+
 def serve(context: Context, say: Callable[[str], None], host: str | None, port: int | None) -> None:
     """Answer requests until the process is told to end.
 
@@ -54,5 +77,7 @@ def serve(context: Context, say: Callable[[str], None], host: str | None, port: 
         for name, served in made.served.items():
             say(f"POST {address}/endpoints/{name}: {served.endpoint.description}")
         say(f"Try it at {address}/; what can answer stands at {address}/ready. Press Ctrl-C to stop.")
+        say("Loading the champions; an endpoint answers 503 until its own is there.")
+        threading.Thread(target=_tell_loaded, args=(made.served.values(), say), name="progress", daemon=True).start()
 
     run(made.application(), at, number, listening)

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
+from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
@@ -30,6 +31,7 @@ from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing, targets
 from lakehouse_assets.platform.serving.reload import Reloader
 from lakehouse_assets.platform.serving.served import Served
+from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
 from lakehouse_assets.platform.serving.work import Queue
 
@@ -131,7 +133,10 @@ class Service:
         pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, self.pushing.feeds)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
-        return Application(self.door, [*pages.routes, *protocols, *self.pushing.routes], self.start, self.stop, hosts)
+        sets = {one.name: one for one in self.catalog.feature_sets}
+        stored = StoredFeatures(self.door, sets, lambda: online_store(self.root.settings), self.reader, self.aside)
+        routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes]
+        return Application(self.door, routes, self.start, self.stop, hosts)
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score and to sync."""

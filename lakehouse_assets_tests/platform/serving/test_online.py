@@ -29,6 +29,11 @@ def test_a_request_says_what_the_table_says_and_windows_count_what_was_asked(set
         by_keys = connection.post("/endpoints/busy", {"keys": [{"receipt": "r50"}]})[1]["predictions"][0]
         assert by_keys["probability"] == told.filter(receipt="r50")["probability"].item()
 
+        told = connection.get(f"/features/{till.of_shops.name}?key=a")[1]["rows"]
+        assert [(row["shop"], row["returns"]) for row in told] == [("a", 0.1)]
+        assert connection.get(f"/features/{till.of_shops.name}")[0] == 422
+        assert connection.get("/features/none?key=a")[0] == 404
+
         # New ones are counted by those that follow, before any table has them.
         counts = []
         for number in range(3):
