@@ -52,7 +52,8 @@ def _texts(rows: pl.DataFrame, inputs: Sequence[str], position: Any, which: Any)
         values = [rows.get_column(inputs[number])[position[at].tolist()].alias("") for number, at in zip(numbers, own, strict=True)]
         places.append(np.concatenate(own))
         parts.append(value_texts(pl.concat(values)))
-    return pl.concat([one.alias("") for one in parts])[np.argsort(np.concatenate(places), kind="stable").tolist()]
+    texts: pl.Series = pl.concat([one.alias("") for one in parts])[np.argsort(np.concatenate(places), kind="stable").tolist()]
+    return texts
 
 
 def value_texts(values: pl.Series) -> pl.Series:

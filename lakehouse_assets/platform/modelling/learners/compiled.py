@@ -99,8 +99,9 @@ class CompiledBoosted(Predictor):
         found: dict[str, tuple[int, dict[str | None, float]]] = {}
         for place, column in enumerate(self.boosted.encoding.columns):
             if column.kind == "text":
-                codes = {category: float(FIRST + number) for number, category in enumerate(column.categories)}
-                found[column.name] = (place, {None: float(MISSING), **codes})
+                codes: dict[str | None, float] = {category: float(FIRST + number) for number, category in enumerate(column.categories)}
+                codes[None] = float(MISSING)
+                found[column.name] = (place, codes)
         return found
 
     @cached_property

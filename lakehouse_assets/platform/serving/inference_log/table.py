@@ -7,7 +7,7 @@ JSON has no number for stands as the text `NaN`, `Infinity` or `-Infinity`.
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -148,30 +148,39 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
     schema = _KINDS[type(records[0])].schema
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     names = [name for name in schema if name != DATE]
-    for number, record in enumerate(records):
+    for start in range(0, len(records), _AT_ONCE):
+        part = records[start : start + _AT_ONCE]
         for name in names:
-            columns[name].append(_cell(getattr(record, name)))
-        columns[DATE].append(columns["received_at"][-1].date())
-        if number % _AT_ONCE == _AT_ONCE - 1:
+            columns[name] += [_cell(getattr(record, name)) for record in part]
+        if len(part) == _AT_ONCE:
             time.sleep(_PAUSE)
+    columns[DATE] = [received.date() for received in columns["received_at"]]
     return pl.DataFrame(columns, schema=schema)
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, dict):
+    kind = type(value)
+    if kind is dict:
         return as_json(value)
-    if isinstance(value, datetime):
+    if kind is datetime and value.tzinfo is not UTC:
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     return value
 
 
 def as_json(values: Mapping[str, Any]) -> str:
     """An object of JSON with every digit of its numbers."""
-    for value in values.values():
+    return _ENCODE(values if _is_finite(values.values()) else _finite(values)).decode()
+
+
+def _is_finite(values: Iterable[Any]) -> bool:
+    for value in values:
         kind = type(value)
-        if (kind is float and value - value != 0.0) or kind is dict or kind is list:
-            return _ENCODE(_finite(values)).decode()
-    return _ENCODE(values).decode()
+        if kind is float:
+            if value - value != 0.0:
+                return False
+        elif (kind is dict and not _is_finite(value.values())) or (kind is list and not _is_finite(value)):
+            return False
+    return True
 
 
 def _finite(value: Any) -> Any:
