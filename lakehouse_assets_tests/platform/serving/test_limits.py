@@ -91,7 +91,7 @@ def test_bodies_and_rows_have_a_limit(serving):
     status, answer = connection.post(PATH, {"rows": [receipt(number) for number in range(4)]})
     assert (status, "several requests" in answer["errors"][0]["message"]) == (413, True)
     connection.close()
-    head = b"POST /endpoints/receipts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    head = b"POST /endpoints/receipts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     assert b" 413 " in raw(address, head + b"Content-Length: 3000\r\n\r\n").split(b"\r\n")[0]
     chunk = b"800\r\n" + b" " * 0x800 + b"\r\n"
     assert b" 413 " in raw(address, head + b"Transfer-Encoding: chunked\r\n\r\n", chunk, chunk).split(b"\r\n")[0]
@@ -100,7 +100,9 @@ def test_bodies_and_rows_have_a_limit(serving):
 def test_a_slow_client_holds_nobody_up_and_is_given_up(serving):
     _, address = serving(limits=Limits(body_seconds=0.6))
     body = json.dumps(receipt()).encode()
-    head = b"POST /endpoints/receipts HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    head = b"POST /endpoints/receipts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(
+        body
+    )
     slow = []
     thread = threading.Thread(target=lambda: slow.append(raw(address, head, body[:5], pause=0.1)))
     thread.start()
