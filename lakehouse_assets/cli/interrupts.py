@@ -19,6 +19,7 @@ import click
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # So long a library that is at work outside of Python (a query of Polars) may take until the command ends all the same.
 _GRACE_SECONDS: Final = 2.0
+_AGAIN_SECONDS: Final = 0.05
 
 
 class Signalled(KeyboardInterrupt):
@@ -70,6 +71,17 @@ def _signals_interrupt(meaning: str) -> Iterator[None]:
                 if signal.getsignal(number[0]) is interrupt and not noticed.wait(_GRACE_SECONDS):
                     _end(_words(number[0]), meaning, number[0])
 
+    report = sys.unraisablehook
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        """Python drops what is raised in a finalizer or a callback of a weak reference: the signal is sent again."""
+        if isinstance(what.exc_value, Signalled):
+            again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), what.exc_value.number))
+            again.daemon = True
+            again.start()
+        else:
+            report(what)
+
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
     for number in before:
@@ -78,9 +90,11 @@ def _signals_interrupt(meaning: str) -> Iterator[None]:
     os.set_blocking(writer, False)
     woken = signal.set_wakeup_fd(writer)
     threading.Thread(target=watch, name="interrupts", daemon=True).start()
+    sys.unraisablehook = dropped
     try:
         yield
     finally:
+        sys.unraisablehook = report
         signal.set_wakeup_fd(woken)
         os.close(writer)
         for number, handler in before.items():

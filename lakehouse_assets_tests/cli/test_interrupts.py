@@ -25,6 +25,13 @@ def work(how):
         print("begun", flush=True)
     if how == "python":
         time.sleep(60)
+    elif how == "finalizer":
+        class Held:
+            def __del__(self):
+                time.sleep(5)  # what is raised here, Python drops
+        held = Held()
+        del held
+        time.sleep(60)
     elif how == "asking":
         click.confirm("Really?")
     else:
@@ -47,6 +54,10 @@ def interrupted(number: signal.Signals, how: str) -> tuple[int, str]:
         process.send_signal(number)
         code = process.wait(60)
         return code, process.stderr.read()
+
+
+def test_a_signal_that_python_drops_in_a_finalizer_ends_the_command_all_the_same():
+    assert interrupted(signal.SIGTERM, "finalizer") == (143, "Interrupted by SIGTERM. What was begun stays.\n")
 
 
 @pytest.mark.parametrize(

@@ -97,8 +97,12 @@ def reasons(
         missing: What is said of a value that is missing.
 
     Returns:
-        One text for each row, as `Amount in pounds: 812.5; Number of events in the last 1 hour, by card: 4`. Null where no input raised
-        the prediction, and of a predictor that cannot say, as a constant; and where none are needed.
+        A text for each row, null where no input raised the prediction, of a predictor that cannot say, as a constant, and where none are
+        needed.
+
+    Example::
+
+        Amount in pounds: 812.5; Number of events in the last 1 hour, by card: 4
     """
     needed = range(len(rows)) if where is None else [row for row, is_needed in enumerate(where.to_list()) if is_needed]
     said: dict[int, list[str]] = {}
