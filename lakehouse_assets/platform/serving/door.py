@@ -128,6 +128,14 @@ class Door:
         except (Unauthenticated, Forbidden) as error:
             raise Refused(error.status, [FieldError(str(error))], {"WWW-Authenticate": error.www_authenticate}) from None
 
+    def may(self, scope: Scope, needs: TokenScope) -> bool:
+        """Whether who asks may do something."""
+        try:
+            self.caller(scope, needs)
+        except Refused:
+            return False
+        return True
+
     async def score(self, served: Served, form: Form, rows: list[Row], asked: Asked, encoded: Encode = encode) -> bytes:
         """The answer to rows, as soon as they are scored and written down.
 

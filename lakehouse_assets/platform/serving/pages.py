@@ -81,8 +81,10 @@ class Pages:
             metrics.synced.labels(name).set(0 if moment is None else moment.timestamp())
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    async def _openapi(self, _: Request) -> Response:
-        examples = {name: await self._examples(one) for name, one in self._door.served.items()}
+    async def _openapi(self, request: Request) -> Response:
+        # The document is for everybody, its stored rows for those who may ask.
+        may_ask = self._door.may(request.scope, "score")
+        examples = {name: await self._examples(one) if may_ask else {} for name, one in self._door.served.items()}
         said = document(list(self._door.served.values()), examples, self._feeds, version(NAME))
         return json_response(msgspec.json.encode(said, enc_hook=str))
 

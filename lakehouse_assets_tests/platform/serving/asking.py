@@ -21,8 +21,8 @@ class Connection:
         text = answer.read()
         return answer.status, json.loads(text) if text.strip() else None
 
-    def get(self, path: str) -> tuple[int, Any]:
-        self._connection.request("GET", path)
+    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        self._connection.request("GET", path, headers=headers or {})
         answer = self._connection.getresponse()
         text = answer.read()
         is_json = text.strip() and "json" in (answer.headers["content-type"] or "")

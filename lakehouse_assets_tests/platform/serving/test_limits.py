@@ -6,12 +6,13 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.tokens import TokenFile
 from lakehouse_assets_tests.platform.serving.asking import Connection
-from lakehouse_assets_tests.platform.serving.till import Till, constant, listening, receipt, settings_in, until
+from lakehouse_assets_tests.platform.serving.till import AT, Till, constant, listening, receipt, receipts, settings_in, until
 
 PATH = "/endpoints/receipts"
 
@@ -132,6 +133,12 @@ def test_tokens_are_needed_where_they_are_and_for_what_they_are(till, serving):
     assert [status(one) for one in (None, "lh_nothing", revoked, feedback, score)] == [401, 401, 401, 403, 200]
     assert [status(one, f"{PATH}?explain=true") for one in (score, both)] == [403, 200]
     assert connection.get("/health")[0] == 200
+    # The document is for everybody, but the stored rows in its examples are not.
+    stored = till.root.lakehouse.table("till.gold.receipts")
+    stored.create(receipts.schema)
+    stored.append(pl.DataFrame([receipt(4711) | {"at": AT}], schema=receipts.schema))
+    shown = [connection.get("/openapi.json", {"Authorization": f"Bearer {one}"} if one else {}) for one in (None, feedback, score)]
+    assert [(code, "r4711" in str(document)) for code, document in shown] == [(200, False), (200, False), (200, True)]
     connection.close()
 
 
