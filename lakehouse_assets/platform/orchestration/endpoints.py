@@ -13,7 +13,7 @@ from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
 from lakehouse_assets.platform.pipeline.champions import scorer_of
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.inference_log.table import INFERENCE, create
-from lakehouse_assets.platform.serving.parity import Parity, Replay
+from lakehouse_assets.platform.serving.parity import EQUAL, WORDS, Parity, Replay
 from lakehouse_assets.platform.serving.served import Served
 
 PARITY_CHECK = "parity"
@@ -48,7 +48,7 @@ def asset(endpoint: Endpoint, catalog: Catalog, tables: str) -> dg.AssetsDefinit
         if not endpoint.by_keys:
             registry = context.resources.mlflow.open
             replay = Replay(endpoint, served.roles, lakehouse, lambda version: scorer_of(registry(), endpoint.model, version))
-            yield _result(key, replay.run())
+            yield result(key, replay.run())
         if context.selected_asset_keys:
             yield dg.MaterializeResult(key, metadata=describe.table(log), data_version=versions.of_data(log, code))
 
@@ -63,11 +63,13 @@ def _check(key: dg.AssetKey) -> dg.AssetCheckSpec:
     )
 
 
-def _result(key: dg.AssetKey, parity: Parity) -> dg.AssetCheckResult:
-    rows = [dg.TableRecord({"feature": name, **counts}) for name, counts in parity.features.items() if counts.total() > counts["equal"]]
+def result(key: dg.AssetKey, parity: Parity) -> dg.AssetCheckResult:
+    """What a replay found, as the result of the check."""
+    unequal = {name: counts for name, counts in parity.features.items() if counts.total() > counts[EQUAL]}
+    # Dagster takes records of the same fields alone.
+    rows = [dg.TableRecord({"feature": name, **{word: counts[word] for word in WORDS}}) for name, counts in unequal.items()]
     metadata: dict[str, Any] = {"rows": parity.rows, "waiting": parity.waiting, "scores": dict(parity.scores)}
     if rows:
-        names = ("feature", "equal", "late", "stale", "said", "different")
-        schema = dg.TableSchema([dg.TableColumn(name, "string" if name == "feature" else "int") for name in names])
+        schema = dg.TableSchema([dg.TableColumn("feature", "string"), *(dg.TableColumn(word, "int") for word in WORDS)])
         metadata["features"] = dg.MetadataValue.table(rows, schema=schema)
     return dg.AssetCheckResult(asset_key=key, check_name=PARITY_CHECK, passed=parity.passed, description=parity.text, metadata=metadata)

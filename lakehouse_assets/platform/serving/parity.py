@@ -28,6 +28,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scopes import Keys
 
 EQUAL, LATE, STALE, SAID, DIFFERENT = "equal", "late", "stale", "said", "different"
+WORDS: Final = (EQUAL, LATE, STALE, SAID, DIFFERENT)
 MOST_ROWS: Final = 2_000
 _SHOWN: Final = 5
 _NUMBER, _AT, _EVENT, _RECEIVED = "__number", "__at", "__event_time", "__received_at"
