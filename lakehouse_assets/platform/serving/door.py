@@ -177,6 +177,7 @@ class Door:
         Raises:
             Refused: A key is not known, or cannot be scored.
         """
+        self._check_distinct(keys)
         if not served.endpoint.by_keys:
             events = await self._aside.run(lambda: self._events(served, keys), self.limits.seconds, "the stored events of these keys")
             return await self.score(served, "rows", events, asked)
@@ -207,14 +208,25 @@ class Door:
         )
         return body
 
+    def _check_distinct(self, keys: Sequence[Row]) -> None:
+        """See that no prediction is asked for again and again, so that an answer is never much longer than the table.
+
+        Raises:
+            Refused: There are too many keys, or two are the same.
+        """
+        if len(keys) > self.limits.request_rows:
+            raise refused(413, f"{len(keys)} keys are more than {self.limits.request_rows}: send them in several requests")
+        seen: dict[tuple[Any, ...], int] = {}
+        for number, key in enumerate(keys):
+            if (first := seen.setdefault(tuple(key.items()), number)) != number:
+                raise refused(422, f"it is the key of row {first}: send each key once", next(iter(key), None), number)
+
     def _events(self, served: Served, keys: Sequence[Row]) -> list[Row]:
         """The stored events of keys.
 
         Raises:
-            Refused: There are too many keys, or an event is not stored.
+            Refused: An event is not stored.
         """
-        if len(keys) > self.limits.request_rows:
-            raise refused(413, f"{len(keys)} keys are more than {self.limits.request_rows}: send them in several requests")
         kind, event = served.types["rows"], served.roles.event
         assert event is not None  # noqa: S101 an endpoint without events is asked by keys
         wanted = frame_of(keys, {name: kind.columns[name] for name in served.key})

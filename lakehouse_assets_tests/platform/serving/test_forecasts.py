@@ -90,6 +90,9 @@ def test_the_newest_forecast_is_answered_by_keys_and_follows_champion_and_featur
         assert (status, answer["errors"][0]["row"], answer["errors"][0]["field"]) == (422, 1, "group")
         assert "there are a, b" in answer["errors"][0]["message"]
         assert connection.post("/endpoints/sales", {"rows": []})[0] == 422
+        # However often all are asked for, no answer is much longer than the table.
+        assert connection.post("/endpoints/sales", {"keys": [{}, {"group": "a"}, {}]})[0] == 422
+        assert connection.post("/endpoints/sales", {"keys": [{"group": f"g{number}"} for number in range(2_000)]})[0] == 413
         assert connection.post("/endpoints/sales/invocations", {})[0] == 404
 
         shop.decisions.promote(second, "For a test.")
