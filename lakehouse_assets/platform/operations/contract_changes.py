@@ -11,7 +11,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration, Predictions
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import contracts, layout, rule_results
+from lakehouse_assets.platform.pipeline import contracts, layout, quarantine, rule_results
 from lakehouse_assets.platform.quality.contract import key_columns, references_of
 from lakehouse_assets.platform.quality.counting import broken_counts
 from lakehouse_assets.platform.quality.difference import Change, difference
@@ -136,14 +136,15 @@ def _readers(asset: TableDeclaration, declared: list[Declaration], lakehouse: La
 
 
 def _schemas(declared: list[Declaration], lakehouse: Lakehouse) -> dict[str, pl.Schema]:
-    """The columns of all tables: as they are stored, or as they are declared where a table does not exist yet."""
+    """The columns of all tables and quarantines: as they are stored, or as they are declared where one does not exist yet."""
     found = {}
     for asset in declared:
-        table = lakehouse.table(asset.name)
-        if table.exists():
-            found[asset.name] = table.schema()
-        else:
-            found[asset.name] = asset.schema
+        for name in asset.outputs():
+            table = lakehouse.table(name)
+            if table.exists():
+                found[name] = table.schema()
+            else:
+                found[name] = asset.schema if name == asset.name else pl.Schema(quarantine.schema_of(asset.schema))
     return found
 
 
