@@ -8,6 +8,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, ClassVar
 
 import polars as pl
@@ -86,6 +87,10 @@ class Declaration(Declares):
     def outputs(self) -> tuple[str, ...]:
         """The tables that it writes, the one of its own name first."""
         return (self.name,)
+
+    def retention(self) -> Mapping[str, timedelta]:
+        """The tables, each with days in a partition column `date`, whose rows are deleted once they are so old."""
+        return {}
 
     def problems_with(self, declared: "Mapping[str, Declaration]") -> Iterator[str]:  # noqa: ARG002 most have none
         """Why it does not fit to the other declarations, besides its sources; each text names the remedy."""

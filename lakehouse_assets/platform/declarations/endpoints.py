@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration, Predictions
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.contract import key_columns, schema_of
+from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 
 INFERENCE: Final = "inference"
 """The layer of the tables that keep what endpoints were asked and what they answered."""
@@ -71,6 +72,7 @@ class Endpoint(Declaration):
         stale_after: For how long the online store may lack behind before an answer says so; None: for ever.
         challenger: The share of keys that the challenger answers.
         shadow: Whether the challenger scores every request besides, for the log alone.
+        log_retention: For how long requests, answers and labels stay in the log; None: for ever.
     """
 
     predictions: Predictions
@@ -79,6 +81,7 @@ class Endpoint(Declaration):
     stale_after: timedelta | None = None
     challenger: float = 0.0
     shadow: bool = False
+    log_retention: timedelta | None = None
 
     is_log: ClassVar[bool] = True
 
@@ -100,6 +103,10 @@ class Endpoint(Declaration):
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""
         return tuple(dict.fromkeys([*self.predictions.sources(), *([self.event] if self.event else [])]))
+
+    def retention(self) -> Mapping[str, timedelta]:
+        """See `Declaration.retention`."""
+        return {} if self.log_retention is None else dict.fromkeys((self.name, self.name + FEEDBACK_SUFFIX), self.log_retention)
 
     @property
     def schema(self) -> pl.Schema:
@@ -193,6 +200,7 @@ def endpoint(
     stale_after: timedelta | None = None,
     challenger: float = 0.0,
     shadow: bool = False,
+    log_retention: timedelta | None = None,
     owner: str | None = None,
     description: str | None = None,
 ) -> Endpoint:
@@ -212,6 +220,8 @@ def endpoint(
         stale_after: How far a looked-up feature set may lack behind its table before answers name it as stale; None: for ever.
         challenger: The share of keys that the challenger answers, from 0 to 1. A key is always answered by the same one of the two.
         shadow: Whether the challenger scores all requests besides, only for the log.
+        log_retention: For how long requests, answers and labels stay in the log, at least a day; maintenance deletes older ones by the
+            day. None: for ever.
         owner: Who answers for it; by default who answers for the predictions.
         description: What is answered and what for; by default that of the predictions.
 
@@ -237,6 +247,8 @@ def endpoint(
         raise DeclarationError(f"{where}: challenger={challenger!r} is a share from 0 to below 1, as 0.1")
     if challenger and shadow:
         raise DeclarationError(f"{where}: the challenger either answers a share of the keys or scores in the shadow: leave one of them out")
+    if log_retention is not None and log_retention < timedelta(days=1):
+        raise DeclarationError(f"{where}: log_retention={log_retention!r}: rows are deleted by the day, so give at least timedelta(days=1)")
     if event and not given.scores_rows:
         raise DeclarationError(
             f"{where}: {given.name} is not scored row by row (row_for_row=True), so it is asked by keys and no event is sent: leave event "
@@ -253,4 +265,5 @@ def endpoint(
         stale_after,
         challenger,
         shadow,
+        log_retention,
     )

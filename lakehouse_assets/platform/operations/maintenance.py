@@ -26,6 +26,7 @@ from lakehouse_assets.platform.storage import maintenance as storage
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, State
+from lakehouse_assets.platform.storage.retention import delete_before
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -45,6 +46,7 @@ SCHEMA: Final = pl.Schema(
 )
 DESCRIPTION: Final = "What maintenance did to which table: one row a table and run."
 OLD_FEATURES: Final = "old versions of features deleted"
+OLD_DAYS: Final = "days beyond the retention deleted"
 KEEP_ALL: Final = timedelta(days=36_500)
 """The retention while a product is broken: what its tables have not read yet, and what its models were trained on, is not known."""
 # Errors of one table, which do not keep the others from being maintained.
@@ -92,7 +94,7 @@ class Maintenance:
         for table in self.tables(names):
             at = datetime.now(UTC)
             try:
-                old = self._delete_old_features(table, run_id)
+                old = [*self._delete_old_features(table, run_id), *self._delete_old_days(table, at, run_id)]
                 done = storage.maintain(table, self._keep(table, at, self._recorded(table)), run_id)
                 done = replace(done, done=(*old, *done.done))
             except _TROUBLE as error:
@@ -109,6 +111,15 @@ class Maintenance:
             return []
         needed = [version.features[table.name] for version in self.models if table.name in version.features]
         return [OLD_FEATURES] if feature_versions.delete_unneeded(table, needed, run_id) else []
+
+    def _delete_old_days(self, table: Table, now: datetime, run_id: str) -> list[str]:
+        """Delete the days of a table that its declaration does not keep any more; what was done."""
+        keep = self._retention.get(table.name)
+        return [OLD_DAYS] if keep is not None and delete_before(table, (now - keep).date(), run_id) else []
+
+    @cached_property
+    def _retention(self) -> dict[str, timedelta]:
+        return {name: keep for one in self.declarations for name, keep in one.retention().items()}
 
     def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
         log_retention = max(self.log_retention, self.retention)

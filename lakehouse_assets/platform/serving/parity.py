@@ -21,10 +21,11 @@ from lakehouse_assets.platform.features.point_in_time import join_as_of
 from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.serving.assemble import OK
-from lakehouse_assets.platform.serving.inference_log.table import DATE, as_json
+from lakehouse_assets.platform.serving.inference_log.table import as_json
 from lakehouse_assets.platform.serving.scorer import version_for
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.scopes import Keys
 
 EQUAL, LATE, STALE, SAID, DIFFERENT = "equal", "late", "stale", "said", "different"

@@ -50,6 +50,7 @@ def test_a_forecast_is_asked_by_keys():
         ({"predictions": till.of_receipts}, "predictions=FeatureSet till.features.receipts is no prediction table"),
         ({"missing": "refused"}, "missing='refused': write one of default, refuse. Did you mean refuse?"),
         ({"stale_after": timedelta(0)}, "stale_after=datetime.timedelta"),
+        ({"log_retention": timedelta(hours=5)}, "log_retention=datetime.timedelta"),
         ({"challenger": 1.0}, "challenger=1.0 is a share from 0 to below 1"),
         ({"challenger": 0.1, "shadow": True}, "leave one of them out"),
         ({"predictions": revenue.predictions}, "so it is asked by keys and no event is sent"),

@@ -3,7 +3,8 @@
 import os
 import shutil
 import time
-from datetime import timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,8 @@ from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
+from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
+from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_products, tables_of
 
@@ -176,3 +179,23 @@ def test_maintenance_of_its_features_is_no_reason_to_train_again(busy):
     assert newest_features(features, at) == of(busy).cursors[features.name] == at
     features.append(pl.DataFrame({"a": [99]}))
     assert newest_features(features, at) == of(busy).cursors[features.name] == features.version()
+
+
+def test_days_beyond_the_retention_of_an_endpoint_are_deleted_and_others_stay(settings):
+    endpoint = replace(next(one for one in DECLARED if one.name == "order_fraud.inference.order_fraud"), log_retention=timedelta(days=30))
+    lakehouse = tables_of(settings)
+    today = datetime.now(UTC).date()
+    names = [endpoint.name, endpoint.name + FEEDBACK_SUFFIX, "order_fraud.inference.other"]
+    for name in names:
+        table = lakehouse.table(name)
+        table.create({"request_id": pl.String(), DATE: pl.Date()}, (DATE,))
+        for age in (0, 29, 30, 31, 400):
+            table.append(pl.DataFrame({"request_id": [f"{age}"], DATE: [today - timedelta(days=age)]}))
+    kept = Maintenance(lakehouse, [endpoint], no_model, timedelta(days=7))
+    done = {one.table: one.done for one in kept.run("r")}
+    assert [maintenance.OLD_DAYS in done[name] for name in names] == [True, True, False]
+    ages = {name: sorted(int(age) for age in lakehouse.table(name).scan().collect()["request_id"]) for name in names}
+    assert ages == {names[0]: [0, 29, 30], names[1]: [0, 29, 30], names[2]: [0, 29, 30, 31, 400]}
+    versions = [lakehouse.table(name).version() for name in names]
+    assert not any(maintenance.OLD_DAYS in one.done for one in kept.run("again"))
+    assert versions == [lakehouse.table(name).version() for name in names], "nothing is left to delete"

@@ -3,6 +3,8 @@
 Here is how records become rows, and which columns the reader masks. Values by name (features, keys, predictions) are JSON objects: the
 columns of models differ, and a table that gained some with each model would end with columns of none. Numbers keep all their digits; what
 JSON has no number for stands as the text `NaN`, `Infinity` or `-Infinity`.
+
+Both are partitioned by `date`: the day, in UTC, on which the request came.
 """
 
 import json
@@ -21,11 +23,9 @@ from lakehouse_assets.platform.serving.inference_log.records import FeedbackReco
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
+from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
-
-DATE: Final = "date"
-"""The partition column: the day, in UTC, on which the request came."""
 
 INFERENCE: Final = pl.Schema(
     {
