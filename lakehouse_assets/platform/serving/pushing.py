@@ -21,9 +21,9 @@ from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
 from lakehouse_assets.platform.serving.http import read_body
-from lakehouse_assets.platform.serving.ingest import Ingest
+from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows, RowsRefused
-from lakehouse_assets.platform.serving.outbox import OutboxUnavailable
+from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 
 
@@ -60,7 +60,7 @@ class Pushing:
     def start(self) -> None:
         """Land what a process that is gone has accepted."""
         for name in self._feeds:
-            if (self._home / "serving" / "ingest" / f"{name}.db").exists():
+            if path_of(self._home, name).exists():
                 self._ingest(name)
 
     def close(self, seconds: float) -> None:
