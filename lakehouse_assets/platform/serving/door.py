@@ -165,11 +165,12 @@ class Door:
             asked.began,
         )
         self._queue.put(work)
-        timer = loop.call_later(self.limits.seconds, _expire, future, self.limits.seconds)
+        timer = loop.call_later(self.limits.seconds, _expire, work, self.limits.seconds)
         try:
             return await future
         finally:
             timer.cancel()
+            work.claim()  # if nobody waits any more, no answer is logged
 
     async def by_keys(self, served: Served, keys: list[Row], asked: Asked) -> bytes:
         """The answer to keys: the newest predictions, or the events of these keys scored again.
@@ -247,6 +248,7 @@ class Door:
         return [found[tuple(key[name] for name in served.key)] for key in keys]
 
 
-def _expire(future: "asyncio.Future[bytes]", seconds: float) -> None:
-    if not future.done():
-        future.set_exception(refused(504, f"no answer within {seconds:g} seconds: ask again, with fewer rows or later", retry_after="1"))
+def _expire(work: Work, seconds: float) -> None:
+    if not work.future.done() and work.claim():
+        text = f"no answer within {seconds:g} seconds: ask again, with fewer rows or later"
+        work.future.set_exception(refused(504, text, retry_after="1"))
