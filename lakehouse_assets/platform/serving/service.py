@@ -98,6 +98,7 @@ class Service:
         logged = [LoggedEndpoint(one.endpoint.product, one.name, personal=one.personal) for one in self.served.values()]
         spool = self.root.settings.home_folder / "serving" / "spool"
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
+        self.metrics.log_unreadable.set_function(lambda: self.log.state().drain.unreadable)
         self.queue = Queue(self.limits)
         self.engine = Engine(self.queue, self.log, self.metrics)
         self.reloader = Reloader(
