@@ -5,6 +5,7 @@ What a body says is read by the protocols; they hand in rows and get the body of
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,11 +36,17 @@ COUNTED: Final = "lakehouse.endpoint"
 """Where the scope of a request names the endpoint that it is counted for."""
 _PREFIX: Final = uuid4().hex
 _NUMBERS: Final = itertools.count()
+_REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}")
 
 
 def new_request_id() -> str:
     """A text that no other request has."""
     return f"{_PREFIX}-{next(_NUMBERS)}"
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a text may be the id of a request, of this process or of another one."""
+    return _REQUEST_ID.fullmatch(text) is not None
 
 
 @dataclass(slots=True)

@@ -28,11 +28,14 @@ def fields(*names: str) -> bytes:
     return frame(["fields", {"inference": names, "feedback": FeedbackRecord.__struct_fields__}])
 
 
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default_factory() if callable(field.default_factory) else field.default
+
+
 def values(names: tuple[str, ...], **changes: object) -> list[object]:
     known = {field.name: field for field in msgspec.structs.fields(InferenceRecord)}
     given = USUAL | changes
-    usual = [given[name] if name in given else known[name].default_factory() if callable(known[name].default_factory) else known[name].default
-             for name in names]  # fmt: skip
+    usual = [given[name] if name in given else _default(known[name]) for name in names]
     return ["inference", *usual]
 
 
