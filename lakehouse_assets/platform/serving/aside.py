@@ -26,20 +26,24 @@ class Aside:
     def __init__(self, at_once: int = _AT_ONCE) -> None:
         self._free = threading.BoundedSemaphore(at_once)
 
-    async def run(self, read: Callable[[], Result], seconds: float, what: str) -> Result:
+    async def run(
+        self, read: Callable[[], Result], seconds: float, what: str, *, full: Refused | None = None, late: Refused | None = None
+    ) -> Result:
         """What a function gives.
 
         Args:
             read: The function.
             seconds: It is not waited for longer.
             what: Is read, for messages: "the tables".
+            full: Is raised if too many run.
+            late: Is raised if it takes too long.
 
         Raises:
-            Refused: By the function; or with 503, it failed, it took too long, or too many run.
+            Refused: By the function; or, with 503 unless it is said, it failed, it took too long, or too many run.
         """
         away = refused(503, f"{what} cannot be read now: ask again in some seconds", retry_after="5")
         if not self._free.acquire(blocking=False):
-            raise away
+            raise full or away
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         # No pool: its threads would keep the process from ending as long as the bucket is away.
@@ -50,7 +54,7 @@ class Aside:
         except Refused:
             raise
         except TimeoutError:
-            raise away from None
+            raise late or away from None
         except Exception as error:
             logger.warning("%s cannot be read now: %s: %s", what, type(error).__name__, error)
             raise away from error

@@ -5,6 +5,7 @@ What a body says is read by the protocols; they hand in rows and get the body of
 
 import asyncio
 import itertools
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,11 +36,17 @@ COUNTED: Final = "lakehouse.endpoint"
 """Where the scope of a request names the endpoint that it is counted for."""
 _PREFIX: Final = uuid4().hex
 _NUMBERS: Final = itertools.count()
+_REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}")
 
 
 def new_request_id() -> str:
     """A text that no other request has."""
     return f"{_PREFIX}-{next(_NUMBERS)}"
+
+
+def is_request_id(text: str) -> bool:
+    """Whether a text may be the id of a request, of this process or of another one."""
+    return _REQUEST_ID.fullmatch(text) is not None
 
 
 @dataclass(slots=True)
@@ -165,11 +172,12 @@ class Door:
             asked.began,
         )
         self._queue.put(work)
-        timer = loop.call_later(self.limits.seconds, _expire, future, self.limits.seconds)
+        timer = loop.call_later(self.limits.seconds, _expire, work, self.limits.seconds)
         try:
             return await future
         finally:
             timer.cancel()
+            work.claim()  # if nobody waits any more, no answer is logged
 
     async def by_keys(self, served: Served, keys: list[Row], asked: Asked) -> bytes:
         """The answer to keys: the newest predictions, or the events of these keys scored again.
@@ -247,6 +255,7 @@ class Door:
         return [found[tuple(key[name] for name in served.key)] for key in keys]
 
 
-def _expire(future: "asyncio.Future[bytes]", seconds: float) -> None:
-    if not future.done():
-        future.set_exception(refused(504, f"no answer within {seconds:g} seconds: ask again, with fewer rows or later", retry_after="1"))
+def _expire(work: Work, seconds: float) -> None:
+    if not work.future.done() and work.claim():
+        text = f"no answer within {seconds:g} seconds: ask again, with fewer rows or later"
+        work.future.set_exception(refused(504, text, retry_after="1"))

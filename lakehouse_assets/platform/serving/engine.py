@@ -109,8 +109,7 @@ class Engine:
         scored = self._by_variant(served, versions, events, broken, explain=explain)
         self.metrics.batch.labels(served.name).observe(len(rows))
         outcomes: list[tuple[Work, bytes | Refused]] = []
-        answered: list[tuple[Work, int]] = []
-        records = []
+        answers: list[tuple[Work, int, bytes, list[InferenceRecord]]] = []
         start = 0
         for work in works:
             numbers = range(start, start + len(work.rows))
@@ -121,14 +120,20 @@ class Engine:
                 continue
             wait = began - work.began
             answer = _answer_of(work, numbers, scored, served, wait)
-            outcomes.append((work, work.encode(work, answer)))
-            answered.append((work, numbers[0]))
-            records += [_record(work, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
+            records = [_record(work, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
+            answers.append((work, numbers[0], work.encode(work, answer), records))
+        # Of those whose deadline was first, the door has logged that they were given up.
+        answers = [one for one in answers if one[0].claim()]
+        outcomes += [(work, body) for work, _, body, _ in answers]
         logging_began = time.perf_counter()
-        self.log.append(records)
-        self._count(served, scored, began, logging_began)
-        if form == "rows" and answered:
-            self._after(served, versions, [row for work, _ in answered for row in work.rows], answered)
+        self.log.append([record for *_, records in answers for record in records])
+        try:
+            self._count(served, scored, began, logging_began)
+            if form == "rows" and answers:
+                rows = [row for work, *_ in answers for row in work.rows]
+                self._after(served, versions, rows, [(work, first) for work, first, *_ in answers])
+        except Exception:  # the answers are logged, so they are given
+            logger.exception("what follows answers of %s failed", served.name)
         return outcomes
 
     def _by_variant(

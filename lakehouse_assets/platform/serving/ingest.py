@@ -11,7 +11,13 @@ from pathlib import Path
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows, FieldError, RowsRefused, split_rows
-from lakehouse_assets.platform.serving.outbox import Outbox, OutboxBounds, OutboxState, PushedRow, SameIdOtherRow
+from lakehouse_assets.platform.serving.outbox import Outbox, OutboxBounds, OutboxState
+from lakehouse_assets.platform.serving.outbox_store import PushedRow, SameIdOtherRow
+
+
+def path_of(home: Path, feed: str) -> Path:
+    """Where the outbox of a feed is."""
+    return home / "serving" / "outbox" / f"{feed}.db"
 
 
 @dataclass(frozen=True)
@@ -45,16 +51,17 @@ class Ingest:
     def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None) -> None:
         self.feed = feed
         self._rows = FeedRows(feed)
-        path = home / "serving" / "ingest" / f"{feed.name}.db"
-        self._outbox = Outbox(path, zone, self._rows.file_name, self._rows.content, bounds)
+        self.path = path_of(home, feed.name)
+        self._outbox = Outbox(self.path, zone, self._rows.file_name, self._rows.content, bounds)
 
-    def take(self, body: bytes, idempotency_key: str | None = None) -> Receipt:
+    def take(self, body: bytes, idempotency_key: str | None = None, seconds: float = 30.0) -> Receipt:
         """Accept the rows of a request, all or none, and wait until they are durable.
 
         Args:
             body: An array of objects, `{"rows": [...]}`, or one object a line. Numbers keep their digits as they are written.
             idempotency_key: The header of that name. With it, and without a `row_id` of the feed, the id of a row is the key and the row's
                 number: a request that is sent again with its key lands once.
+            seconds: It is not waited for longer.
 
         Raises:
             RowsRefused: What is wrong, by row and field. Nothing was accepted.
@@ -77,7 +84,7 @@ class Ingest:
         if errors:
             raise RowsRefused(errors)
         try:
-            accepted = self._outbox.add(pushed)
+            accepted = self._outbox.add(pushed, seconds)
         except SameIdOtherRow as error:
             raise RowsRefused([_other_row(one, self.feed.row_id) for one in error.ids], 409) from error
         return Receipt(self.feed.name, accepted, len(rows) - accepted)

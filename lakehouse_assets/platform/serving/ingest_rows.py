@@ -15,7 +15,7 @@ import msgspec
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.jsonl import decoded
-from lakehouse_assets.platform.serving.outbox import PushedRow
+from lakehouse_assets.platform.serving.outbox_store import PushedRow
 
 MOST_ROWS: Final = 10_000
 MOST_BYTES_OF_A_ROW: Final = 1_000_000

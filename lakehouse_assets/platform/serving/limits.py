@@ -14,6 +14,8 @@ class Limits:
         body_bytes: Most bytes of a body.
         seconds: After which a request is given up with 504.
         body_seconds: For which a client may take to send its body.
+        push_requests: Most requests with labels or rows of feeds that are worked on at once; more are refused with 429.
+        push_seconds: After which such a request is given up.
         shadow_rows: Most rows that wait to be scored in the shadow; more are dropped and counted.
     """
 
@@ -23,4 +25,6 @@ class Limits:
     body_bytes: int = 4_000_000
     seconds: float = 2.0
     body_seconds: float = 10.0
+    push_requests: int = 32
+    push_seconds: float = 10.0
     shadow_rows: int = 1_000

@@ -41,6 +41,9 @@ class Metrics:
             "lakehouse_push_dropped_rows", "Scored events that were not pushed to the online store, under load.", registry=of
         )
         self.log_backlog = Gauge("lakehouse_log_backlog_records", "Records of the inference log that are not in the lake yet.", registry=of)
+        self.log_unreadable = Gauge(
+            "lakehouse_log_unreadable_records", "Logged records that cannot be read, kept in serving/unreadable below HOME.", registry=of
+        )
         self.model = Gauge("lakehouse_model_version", "The version that answers.", ("endpoint", "variant"), registry=of)
         self.not_taken = Counter("lakehouse_models_not_taken", "Versions that were not taken: see /ready.", ("endpoint",), registry=of)
         self.synced = Gauge(

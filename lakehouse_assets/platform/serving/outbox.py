@@ -1,71 +1,32 @@
-"""Rows that were accepted and are on their way to a feed's landing zone: an outbox in SQLite, on the disk of this machine.
+"""Rows that were accepted and are on their way to a feed's landing zone: an outbox on the disk of this machine.
 
 Rows and their ids are one transaction, flushed to the disk before it is answered; callers that wait at once share it. A thread turns rows
 into files. Which rows a file holds is decided in the database first and its name follows from its number, so after a crash the same file is
-put again and the zone recognises it. Several processes of one machine share an outbox. What a row may be is decided in `ingest`.
+put again and the zone recognises it. Several processes of one machine share an outbox. The database is in `outbox_store`, what a row may
+be is decided in `ingest`.
 """
 
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Final
-from uuid import uuid4
 
 from lakehouse_assets.platform.ingestion.zone import NotLanded, Zone
+from lakehouse_assets.platform.serving.outbox_store import OutboxStore, OutboxUnavailable, PushedRow
 from lakehouse_assets.platform.storage import disk
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS store (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS files (number INTEGER PRIMARY KEY AUTOINCREMENT, made_at REAL NOT NULL);
-CREATE TABLE IF NOT EXISTS rows (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    digest BLOB NOT NULL,
-    accepted_at REAL NOT NULL,
-    content TEXT,
-    file INTEGER
-);
-CREATE INDEX IF NOT EXISTS waiting ON rows (file) WHERE content IS NOT NULL;
-"""
-_BUSY_SECONDS = 10.0
 _LONGEST_WAIT = 30.0
+_STATE_SECONDS = 1.0
 _ROWS_OF_A_COMMIT = 10_000
-_FORGOTTEN_AT_ONCE = 2_000
 _LONGEST_PAUSE = 30.0
 _LOG = getLogger(__name__)
-
-
-class OutboxUnavailable(Exception):
-    """Rows cannot be made durable now: the disk is full, or too many wait for a landing zone that is away. Nothing was accepted."""
-
-
-class SameIdOtherRow(ValueError):
-    """An id was accepted before with another row.
-
-    Attributes:
-        ids: These ids.
-    """
-
-    def __init__(self, ids: Sequence[str]) -> None:
-        super().__init__(f"{len(ids)} ids were accepted before with other rows")
-        self.ids = ids
-
-
-@dataclass(frozen=True)
-class PushedRow:
-    """A row to land: its id, what its content is recognised by, and the content."""
-
-    id: str
-    digest: bytes
-    content: str
 
 
 @dataclass(frozen=True)
@@ -76,13 +37,13 @@ class OutboxBounds:
         seconds: For how long rows are collected before they become a file.
         rows: Most rows of a file.
         remembered_seconds: For how long an id is recognised after it was accepted.
-        disk_bytes: Most bytes of the database.
+        waiting_bytes: Most bytes of rows that wait to be landed.
     """
 
     seconds: float = 2.0
     rows: int = 5_000
     remembered_seconds: float = 7 * 86_400
-    disk_bytes: int = 2 * 1024**3
+    waiting_bytes: int = 2 * 1024**3
 
 
 @dataclass(frozen=True)
@@ -96,6 +57,7 @@ class OutboxState:
 @dataclass(frozen=True)
 class _Asked:
     rows: Sequence[PushedRow]
+    until: float
     accepted: "Future[int]"
 
 
@@ -120,6 +82,7 @@ class Outbox:
     ) -> None:
         self.path, self.bounds = path, bounds or OutboxBounds()
         self._zone, self._name, self._content = zone, name, content
+        self._writing, self._reading = (OutboxStore(path, self.bounds.waiting_bytes, self.bounds.remembered_seconds) for _ in range(2))
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._something, self._stop, self._landing = threading.Event(), threading.Event(), threading.Lock()
         self._trouble = ""
@@ -129,8 +92,12 @@ class Outbox:
         self._writer.start()
         self._lander.start()
 
-    def add(self, rows: Sequence[PushedRow]) -> int:
+    def add(self, rows: Sequence[PushedRow], seconds: float = _LONGEST_WAIT) -> int:
         """Accept rows, all or none, and wait until they are durable; how many are new. The others had been accepted before.
+
+        Args:
+            rows: The rows.
+            seconds: It is not waited for longer.
 
         Raises:
             SameIdOtherRow: An id was accepted with another content.
@@ -138,28 +105,32 @@ class Outbox:
         """
         if self._stop.is_set():
             raise OutboxUnavailable("the service is stopping: send the rows again")
-        asked = _Asked(rows, Future())
+        asked = _Asked(rows, time.monotonic() + seconds, Future())
         self._asked.put(asked)
         try:
-            return asked.accepted.result(_LONGEST_WAIT)
+            return asked.accepted.result(seconds)
         except TimeoutError:
-            raise OutboxUnavailable("rows could not be made durable in time: send them again, each is taken once") from None
+            asked.accepted.cancel()  # unless it is being written: who sends it again is told that it is known
+            raise OutboxUnavailable(f"rows could not be made durable within {seconds:g} seconds: send them again") from None
+        except CancelledError:
+            raise OutboxUnavailable("the service is stopping: send the rows again") from None
 
     def state(self) -> OutboxState:
         """What it tells of itself."""
-        with suppress(sqlite3.Error, OSError), self._open() as database:
-            (waiting,) = database.execute("SELECT count(*) FROM rows WHERE content IS NOT NULL").fetchone()
-            return OutboxState(waiting, self._trouble)
-        return OutboxState(0, self._trouble or "the database cannot be read")
+        store = OutboxStore(self.path, self.bounds.waiting_bytes, self.bounds.remembered_seconds)
+        try:
+            return OutboxState(store.waiting(_STATE_SECONDS), self._trouble)
+        except (sqlite3.Error, OSError):
+            return OutboxState(0, self._trouble or "the database cannot be read")
+        finally:
+            store.close()
 
     def land(self) -> bool:
         """Land all rows that wait, now; whether that succeeded."""
         with self._landing:
             try:
-                with self._open() as database:
-                    while self._land_one(database):
-                        pass
-                    self._forget(database)
+                while self._land_one():
+                    pass
             except Exception as error:  # noqa: BLE001 a bucket that is away raises what its client pleases; the rows stay
                 lines = str(error).splitlines() or [type(error).__name__]
                 if lines[0] != self._trouble:
@@ -194,34 +165,23 @@ class Outbox:
                         break
                     asked.append(following)
                     rows += len(following.rows)
-            try:
-                with self._open() as database:
-                    answers = self._write(database, asked)
-            except Exception as error:  # noqa: BLE001 each of those who wait has to hear of it
-                why = disk.reason(error, self.path.parent) or str(error)
-                answers = [OutboxUnavailable(f"rows cannot be accepted now: {why}")] * len(asked)
-            for one, answer in zip(asked, answers, strict=True):
-                one.accepted.set_exception(answer) if isinstance(answer, Exception) else one.accepted.set_result(answer)
-            self._something.set()
+            # Nobody waits any more for those whose time is over: nothing of them is accepted.
+            self._write([one for one in asked if one.accepted.set_running_or_notify_cancel()])
+        self._writing.close()
 
-    def _write(self, database: sqlite3.Connection, asked: Sequence[_Asked]) -> list[int | Exception]:
-        """One transaction with the rows of all who wait; an answer for each."""
-        (pages,), (free,), (page,) = (
-            database.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count", "page_size")
-        )
-        if (pages - free) * page > self.bounds.disk_bytes:
-            return [OutboxUnavailable("too many rows wait to be landed: send them again later")] * len(asked)
-        with _transaction(database):
-            return [self._insert(database, one.rows) for one in asked]
-
-    def _insert(self, database: sqlite3.Connection, rows: Sequence[PushedRow]) -> int | Exception:
-        find = "SELECT digest FROM rows WHERE id = ?"
-        known = {row.id: digest for row in rows if (digest := database.execute(find, (row.id,)).fetchone()) is not None}
-        if other := [row.id for row in rows if row.id in known and known[row.id][0] != row.digest]:
-            return SameIdOtherRow(other)
-        new = [(row.id, row.digest, time.time(), row.content) for row in rows if row.id not in known]
-        database.executemany("INSERT INTO rows (id, digest, accepted_at, content) VALUES (?, ?, ?, ?)", new)
-        return len(new)
+    def _write(self, asked: Sequence[_Asked]) -> None:
+        """One transaction with the rows of all who wait; each is given an answer."""
+        if not asked:
+            return
+        answers: Sequence[int | Exception]
+        try:
+            answers = self._writing.accept([one.rows for one in asked], max(one.until for one in asked) - time.monotonic())
+        except Exception as error:  # noqa: BLE001 each of those who wait has to hear of it
+            why = disk.reason(error, self.path.parent) or str(error)
+            answers = [OutboxUnavailable(f"rows cannot be accepted now, send them again: {why}")] * len(asked)
+        for one, answer in zip(asked, answers, strict=True):
+            one.accepted.set_exception(answer) if isinstance(answer, Exception) else one.accepted.set_result(answer)
+        self._something.set()
 
     # --- landing
 
@@ -238,34 +198,15 @@ class Outbox:
             if not is_done:
                 self._something.set()
 
-    def _land_one(self, database: sqlite3.Connection) -> bool:
+    def _land_one(self) -> bool:
         """Land the next file; False if no row waits."""
-        number = self._next_file(database)
-        if number is None:
+        file = self._reading.next_file(self.bounds.rows, _LONGEST_WAIT)
+        if file is None:
             return False
-        (store,) = database.execute("SELECT id FROM store").fetchone()
-        found = database.execute("SELECT content FROM rows WHERE file = ? AND content IS NOT NULL ORDER BY number", (number,))
-        rows = [content for (content,) in found]
-        if rows:  # otherwise another process landed it meanwhile
-            self._put(self._content(number, rows), self._name(store, number))
-        with _transaction(database):
-            database.execute("UPDATE rows SET content = NULL WHERE file = ?", (number,))
-            database.execute("DELETE FROM files WHERE number = ?", (number,))
+        if file.contents:  # otherwise another process landed it meanwhile
+            self._put(self._content(file.number, file.contents), self._name(file.store, file.number))
+        self._reading.landed(file.number, _LONGEST_WAIT)
         return True
-
-    def _next_file(self, database: sqlite3.Connection) -> int | None:
-        """The file to land: one that was begun, or a new one of the rows that wait."""
-        with _transaction(database):
-            begun: tuple[int | None] = database.execute("SELECT min(number) FROM files").fetchone()
-            if begun[0] is not None:
-                return begun[0]
-            chosen = "SELECT number FROM rows WHERE content IS NOT NULL AND file IS NULL ORDER BY number LIMIT ?"
-            numbers = database.execute(chosen, (self.bounds.rows,)).fetchall()
-            if not numbers:
-                return None
-            file = database.execute("INSERT INTO files (made_at) VALUES (?)", (time.time(),)).lastrowid
-            database.executemany("UPDATE rows SET file = ? WHERE number = ?", [(file, number) for (number,) in numbers])
-            return file
 
     def _put(self, content: bytes, name: str) -> None:
         zone = self._zone()
@@ -283,44 +224,3 @@ class Outbox:
                 else:
                     return
                 raise
-
-    def _forget(self, database: sqlite3.Connection) -> None:
-        """Delete ids that were accepted long ago."""
-        oldest = "SELECT number, accepted_at, content FROM rows ORDER BY number LIMIT ?"
-        found = database.execute(oldest, (_FORGOTTEN_AT_ONCE,)).fetchall()
-        until = time.time() - self.bounds.remembered_seconds
-        old = [(number,) for number, accepted_at, content in found if accepted_at < until and content is None]
-        if old:
-            with _transaction(database):
-                database.executemany("DELETE FROM rows WHERE number = ?", old)
-
-    # --- the database
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)  # rows may be personal
-        database = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None)
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk before it is answered
-            if database.execute("SELECT count(*) FROM sqlite_master WHERE name = 'store'").fetchone() == (0,):
-                with _transaction(database):
-                    for statement in filter(str.strip, _SCHEMA.split(";")):
-                        database.execute(statement)
-                    if database.execute("SELECT count(*) FROM store").fetchone() == (0,):
-                        database.execute("INSERT INTO store VALUES (?)", (uuid4().hex[:12],))
-            yield database
-        finally:
-            database.close()
-
-
-@contextmanager
-def _transaction(database: sqlite3.Connection) -> Iterator[None]:
-    database.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        with suppress(sqlite3.Error):
-            database.execute("ROLLBACK")
-        raise
-    database.execute("COMMIT")

@@ -1,13 +1,13 @@
 """The doors by which rows come in: `POST /feedback` for labels, `POST /ingest/FEED` for rows of a feed.
 
-What rows may be, and how they become durable, is in `feedback` and `ingest`; both work in a thread, as they wait for the disk.
+What rows may be, and how they become durable, is in `feedback` and `ingest`; both work in threads, few at once, as they wait for the disk.
 """
 
-import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from starlette.requests import Request
@@ -18,13 +18,18 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.serving.app import json_response
+from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
 from lakehouse_assets.platform.serving.http import read_body
-from lakehouse_assets.platform.serving.ingest import Ingest
+from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows, RowsRefused
-from lakehouse_assets.platform.serving.outbox import OutboxUnavailable
+from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+
+logger = logging.getLogger(__name__)
+_GRACE_SECONDS: Final = 1.0
+"""So much later than those who work on it a request is given up, so that they can say why."""
 
 
 class Pushing:
@@ -41,6 +46,7 @@ class Pushing:
     def __init__(self, door: Door, feedback: Feedback, home: Path, feeds: Iterable[FeedDeclaration], zone: Callable[[str], Zone]) -> None:
         self._door, self._feedback, self._home, self._zone = door, feedback, home, zone
         self._feeds = {one.feed.name: one.feed for one in feeds}
+        self._aside = Aside(door.limits.push_requests)
         self._open: dict[str, Ingest] = {}
         self._lock = Lock()
 
@@ -60,7 +66,7 @@ class Pushing:
     def start(self) -> None:
         """Land what a process that is gone has accepted."""
         for name in self._feeds:
-            if (self._home / "serving" / "ingest" / f"{name}.db").exists():
+            if path_of(self._home, name).exists():
                 self._ingest(name)
 
     def close(self, seconds: float) -> None:
@@ -71,22 +77,23 @@ class Pushing:
     async def _take_labels(self, request: Request) -> Response:
         caller = self._door.caller(request.scope, "feedback")
         body = await read_body(request.scope, request.receive, self._door.limits)
-        return await self._taken(lambda: self._feedback.take(body, caller.name))
+        return await self._taken(lambda: self._feedback.take(body, caller.name), "a label that is sent twice counts once")
 
     async def _take_rows(self, request: Request) -> Response:
         self._door.caller(request.scope, "ingest")
         name = request.path_params["feed"]
         body = await read_body(request.scope, request.receive, self._door.limits)
         key = request.headers.get("idempotency-key")
-        return await self._taken(lambda: self._ingest(name).take(body, key))
+        seconds = self._door.limits.push_seconds
+        return await self._taken(lambda: self._ingest(name).take(body, key, seconds), "each row is taken once")
 
-    async def _taken(self, take: Callable[[], Any]) -> Response:
-        try:
-            receipt = await asyncio.to_thread(take)
-        except RowsRefused as error:
-            raise Refused(error.status, [FieldError(one.text, one.field, one.row) for one in error.errors]) from None
-        except (FeedbackUnavailable, OutboxUnavailable) as error:
-            raise refused(503, str(error), retry_after="5") from None
+    async def _taken(self, take: Callable[[], Any], again: str) -> Response:
+        limits = self._door.limits
+        full = refused(429, f"{limits.push_requests} such requests are worked on already: send it again in a second", retry_after="1")
+        late = refused(504, f"no answer within {limits.push_seconds:g} seconds: send it again, {again}", retry_after="1")
+        receipt = await self._aside.run(
+            lambda: _refusing(take), limits.push_seconds + _GRACE_SECONDS, "what was sent", full=full, late=late
+        )
         return json_response(msgspec.json.encode(receipt))
 
     def _ingest(self, name: str) -> Ingest:
@@ -107,6 +114,21 @@ class Pushing:
             return self._open[name]
 
 
+def _refusing(take: Callable[[], Any]) -> Any:
+    """What a door gives; what it raises, as HTTP says it."""
+    try:
+        return take()
+    except Refused:
+        raise
+    except RowsRefused as error:
+        raise Refused(error.status, [FieldError(one.text, one.field, one.row) for one in error.errors]) from None
+    except (FeedbackUnavailable, OutboxUnavailable) as error:
+        raise refused(503, str(error), retry_after="5") from None
+    except Exception:
+        logger.exception("what was sent could not be taken")
+        raise refused(500, "the service failed on this request; its log says why") from None
+
+
 def can_push(feed: Feed) -> bool:
     """Whether a feed takes rows."""
     try:
@@ -114,8 +136,3 @@ def can_push(feed: Feed) -> bool:
     except ValueError:
         return False
     return True
-
-
-def targets(served: Mapping[str, Any]) -> dict[str, str]:
-    """By endpoint, the column that its model predicts."""
-    return {name: one.endpoint.model.examples.target for name, one in served.items()}

@@ -20,7 +20,7 @@ from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
-from lakehouse_assets.platform.serving.feedback import Feedback
+from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
@@ -28,7 +28,7 @@ from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
-from lakehouse_assets.platform.serving.pushing import Pushing, targets
+from lakehouse_assets.platform.serving.pushing import Pushing
 from lakehouse_assets.platform.serving.reload import Reloader
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.stored import StoredFeatures
@@ -98,6 +98,7 @@ class Service:
         logged = [LoggedEndpoint(one.endpoint.product, one.name, personal=one.personal) for one in self.served.values()]
         spool = self.root.settings.home_folder / "serving" / "spool"
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
+        self.metrics.log_unreadable.set_function(lambda: self.log.state().drain.unreadable)
         self.queue = Queue(self.limits)
         self.engine = Engine(self.queue, self.log, self.metrics)
         self.reloader = Reloader(
@@ -123,7 +124,11 @@ class Service:
             aside=self.aside,
         )
         self.pushing = Pushing(
-            self.door, Feedback(self.log, targets(self.served)), self.root.settings.home_folder, self.catalog.feeds, self.root.zone
+            self.door,
+            Feedback(self.log, label_types(self.served, declared), self.limits.request_rows),
+            self.root.settings.home_folder,
+            self.catalog.feeds,
+            self.root.zone,
         )
         self._stopping = threading.Event()
         self._syncing = threading.Thread(target=self._sync, name="online-sync", daemon=True)

@@ -55,6 +55,7 @@ class Work:
         explain: Whether contributions are asked for.
         requester: Who asks.
         began: By `time.perf_counter`.
+        claimed: Whether the outcome is decided; see `claim`.
     """
 
     served: Served
@@ -68,11 +69,16 @@ class Work:
     explain: bool = False
     requester: str = ""
     began: float = 0.0
+    claimed: threading.Lock = field(default_factory=threading.Lock)
+
+    def claim(self) -> bool:
+        """Decide what is answered: True for who is first, the worker with an answer or the deadline. The others leave it alone."""
+        return self.claimed.acquire(blocking=False)
 
     @property
     def is_over(self) -> bool:
         """Whether nobody waits for it any more."""
-        return self.future.done() or time.monotonic() > self.deadline
+        return self.future.done() or self.claimed.locked() or time.monotonic() > self.deadline
 
 
 class Queue:

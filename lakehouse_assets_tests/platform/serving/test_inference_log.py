@@ -29,7 +29,7 @@ from lakehouse_assets.platform.governance.policy import Policy, policy_of
 from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.maintenance import Maintenance
-from lakehouse_assets.platform.serving.inference_log.drain import Target, drain, drain_dead
+from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, frames, read
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
@@ -219,9 +219,9 @@ def test_processes_at_once_have_places_of_their_own_and_leave_them_to_the_next(t
     first, second = (Spool(spool(tmp_path), SLOW) for _ in range(2))
     first.append([(ENDPOINT.table, record("first"))])
     second.append([(ENDPOINT.table, record("second"))])
-    assert drain_dead(spool(tmp_path), target(tmp_path)) == 0  # both live
+    assert drain_dead(spool(tmp_path), target(tmp_path)) == Drained()  # both live
     first.close()
-    assert drain_dead(spool(tmp_path), target(tmp_path)) == 1
+    assert drain_dead(spool(tmp_path), target(tmp_path)) == Drained(1)
     second.close()
     third = open_log(tmp_path, SLOW)
     third.append([record("third")])

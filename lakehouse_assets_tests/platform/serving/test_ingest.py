@@ -22,7 +22,8 @@ from lakehouse_assets.platform.ingestion.zone import LocalZone, Zone
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.ingest import Ingest, Receipt
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows, FieldError, RowsRefused
-from lakehouse_assets.platform.serving.outbox import OutboxBounds, OutboxUnavailable
+from lakehouse_assets.platform.serving.outbox import OutboxBounds
+from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 from lakehouse_assets_tests.platform.serving.ingest_child import FEED
@@ -104,7 +105,7 @@ def test_a_landing_zone_that_is_away_is_waited_for(tmp_path: Path) -> None:
             raise ConnectionError("the bucket does not answer")
         return orders.ingestion.zone
 
-    ingest = Ingest(tmp_path / "home", orders.ingestion.feed, zone, replace(LATER, disk_bytes=300_000))
+    ingest = Ingest(tmp_path / "home", orders.ingestion.feed, zone, replace(LATER, waiting_bytes=300_000))
     with pytest.raises(OutboxUnavailable, match="too many rows wait"):
         for number in range(1_000):
             ingest.take(body({"id": str(number), "value": "x" * 10_000}))

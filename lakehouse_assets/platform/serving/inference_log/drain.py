@@ -15,8 +15,8 @@ from shutil import rmtree
 from typing import Final
 
 from lakehouse_assets.platform.serving.inference_log import table as tables
-from lakehouse_assets.platform.serving.inference_log.records import Record
-from lakehouse_assets.platform.serving.inference_log.spool import Place, Spool, create_segment, dead, read_segment
+from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable
+from lakehouse_assets.platform.serving.inference_log.spool import Place, Spool, create_segment, dead, keep_aside, read_segment
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -41,9 +41,21 @@ class Target:
     personal: Mapping[str, bool]
 
 
-def drain_dead(spool: Path, target: Target) -> int:
-    """Bring the segments of processes that are gone into the tables; how many rows came in."""
-    count = 0
+@dataclass(frozen=True)
+class Drained:
+    """What was drained: rows that came into the tables, and records that cannot be read, which are kept aside in files."""
+
+    rows: int = 0
+    unreadable: int = 0
+
+    def __add__(self, other: "Drained") -> "Drained":
+        """Both together."""
+        return Drained(self.rows + other.rows, self.unreadable + other.unreadable)
+
+
+def drain_dead(spool: Path, target: Target) -> Drained:
+    """Bring the segments of processes that are gone into the tables."""
+    count = Drained()
     for place in dead(spool):
         segments = place.segments()
         if not segments:
@@ -60,22 +72,31 @@ def drain_dead(spool: Path, target: Target) -> int:
     return count
 
 
-def drain(place: Place, segments: Segments, target: Target) -> int:
-    """Bring closed segments into the tables and delete them; how many rows came in.
+def drain(place: Place, segments: Segments, target: Target) -> Drained:
+    """Bring closed segments into the tables and delete them.
 
     Raises:
         StorageError, OSError, DeltaError: As a commit; what was not committed is there for the next time.
     """
-    count = 0
+    count = Drained()
     for batch in _batches(segments):
         by_table: dict[str, list[tuple[int, Record]]] = {}
         for number, path in batch:
-            for name, record in read_segment(path):
+            unreadable = Unreadable()
+            for name, record in read_segment(path, unreadable):
                 by_table.setdefault(name, []).append((number, record))
+            if unreadable.frames:
+                keep_aside(path, unreadable, aside_of(place.folder.parent), f"{place.writer}-{path.name}")
+                count += Drained(unreadable=len(unreadable.frames))
         for name, records in by_table.items():
-            count += _commit(name, f"spool:{place.writer}", records, batch[-1][0], target)
+            count += Drained(_commit(name, f"spool:{place.writer}", records, batch[-1][0], target))
         _delete(batch)
     return count
+
+
+def aside_of(spool: Path) -> Path:
+    """The folder of what cannot be read of segments."""
+    return spool.parent / "unreadable"
 
 
 def _delete(segments: Segments) -> None:
@@ -118,12 +139,14 @@ class DrainState:
 
     Attributes:
         rows: Rows that it brought into tables since the process started.
+        unreadable: Records since then that cannot be read and are kept aside, as of a newer release.
         failures: Attempts that failed, one after the other, until now; 0 if the last one succeeded.
         trouble: Why the last one failed; empty if it did not.
         succeeded_at: When it last found nothing left to do, or did it all.
     """
 
     rows: int = 0
+    unreadable: int = 0
     failures: int = 0
     trouble: str = ""
     succeeded_at: datetime | None = None
@@ -158,7 +181,7 @@ class Drainer:
         with self._one_at_once:
             try:
                 closed = self._spool.closed(at_once=at_once)
-                count = drain(*closed, self._target) if closed is not None else 0
+                count = drain(*closed, self._target) if closed is not None else Drained()
                 count += drain_dead(self._spool.folder, self._target)
             except Exception as error:  # noqa: BLE001 a bucket that is away raises what its client pleases; the segments stay
                 lines = str(error).splitlines() or [type(error).__name__]
@@ -166,7 +189,10 @@ class Drainer:
                     _LOG.warning("the inference log waits on disk: %s", lines[0])
                 self._state = replace(self._state, failures=self._state.failures + 1, trouble=lines[0])
                 return False
-            self._state = DrainState(self._state.rows + count, 0, "", datetime.now(UTC))
+            if count.unreadable:
+                _LOG.warning("%s records cannot be read and are kept in %s", count.unreadable, aside_of(self._spool.folder))
+            rows, unreadable = self._state.rows + count.rows, self._state.unreadable + count.unreadable
+            self._state = DrainState(rows, unreadable, 0, "", datetime.now(UTC))
             return True
 
     def stop(self, seconds: float) -> bool:

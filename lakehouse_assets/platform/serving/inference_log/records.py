@@ -6,11 +6,14 @@ in part, or damaged, is recognised and passed over; the frames after it are read
 
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
+
+from lakehouse_assets.platform.serving.inference_log import releases
 
 MARKER_BYTES: Final = 8
 _FRAME = struct.Struct(f"<{MARKER_BYTES}sII")
@@ -21,7 +24,7 @@ _LARGEST_INTEGER, _SMALLEST_INTEGER = 2**64 - 1, -(2**63)
 class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=True):
     """One row of a request, and what was answered. `request_id`, `row` and `variant` tell records apart.
 
-    Fields may be added at the end, with a default: a spool of an earlier release is read by this one.
+    Fields may come and go: a segment names those of its release (`releases`), and one that is missing gets its default.
 
     Attributes:
         request_id: Of the request.
@@ -104,15 +107,25 @@ def _scalar(value: Any) -> Any:
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_scalar)
 _DECODER = msgspec.msgpack.Decoder(_Entry)
+_KINDS: Final = (InferenceRecord, FeedbackRecord)
+_FIELDS: Final = {tag: list(names) for tag, names in releases.fields_of(_KINDS).items()}
 
 
 def frames(marker: bytes, entries: Sequence[tuple[str, Record]]) -> list[bytes]:
     """Each record, with its table, as it stands in a segment with this marker. A value that MessagePack cannot hold becomes text."""
     found = []
     for table, record in entries:
-        payload = _encoded(_Entry(table, record))
-        found.append(_FRAME.pack(marker, len(payload), crc32(payload)) + payload)
+        found.append(_framed(marker, _encoded(_Entry(table, record))))
     return found
+
+
+def fields_frame(marker: bytes) -> bytes:
+    """What stands at the beginning of a segment: which fields its records have."""
+    return _framed(marker, releases.as_payload(_FIELDS))
+
+
+def _framed(marker: bytes, payload: bytes) -> bytes:
+    return _FRAME.pack(marker, len(payload), crc32(payload)) + payload
 
 
 def remarked(marker: bytes, frame: bytes) -> bytes:
@@ -120,17 +133,46 @@ def remarked(marker: bytes, frame: bytes) -> bytes:
     return marker + frame[MARKER_BYTES:]
 
 
-def read(marker: bytes, content: bytes) -> Iterator[tuple[str, Record]]:
-    """The whole records of a segment, in their order. What is torn or damaged is passed over."""
+@dataclass
+class Unreadable:
+    """What cannot be read of a segment, as it stands there.
+
+    Attributes:
+        fields: The frame that names the fields of its records.
+        frames: Frames of a release that this one does not understand, and damaged ones.
+    """
+
+    fields: bytes = b""
+    frames: list[bytes] = field(default_factory=list)
+
+
+def read(marker: bytes, content: bytes, unreadable: Unreadable | None = None) -> Iterator[tuple[str, Record]]:
+    """The records of a segment, in their order. What was written in part at its end is passed over: nobody was told of it.
+
+    Args:
+        marker: Of the segment.
+        content: Its frames.
+        unreadable: Is given what cannot be read.
+    """
+    kept = Unreadable() if unreadable is None else unreadable
     at = 0
+    fields: releases.Fields | None = None
     while (at := content.find(marker, at)) >= 0:
         payload = _payload(content, at)
-        entry = None if payload is None else _decoded(payload)
-        if entry is None or payload is None:
+        if payload is None:
+            following = content.find(marker, at + 1)
+            if following >= 0:
+                kept.frames.append(content[at:following])
             at += 1
             continue
-        yield entry.table, entry.record
-        at += _FRAME.size + len(payload)
+        end = at + _FRAME.size + len(payload)
+        if (entry := _decoded(payload, fields)) is not None:
+            yield entry
+        elif (said := releases.from_payload(payload)) is not None:
+            fields, kept.fields = said, content[at:end]
+        else:
+            kept.frames.append(content[at:end])
+        at = end
 
 
 def _payload(content: bytes, at: int) -> bytes | None:
@@ -152,11 +194,15 @@ def _encoded(entry: _Entry) -> bytes:
         return _ENCODER.encode(_Entry(entry.table, _plain(entry.record)))
 
 
-def _decoded(payload: bytes) -> _Entry | None:
+def _decoded(payload: bytes, fields: releases.Fields | None) -> tuple[str, Record] | None:
+    """A record with its table; None if it cannot be read."""
     try:
-        return _DECODER.decode(payload)
-    except msgspec.MsgspecError:
-        return None  # of a release that knew other records
+        if fields is None or fields == _FIELDS:
+            entry = _DECODER.decode(payload)
+            return entry.table, entry.record
+        return releases.translated(payload, fields, _KINDS)
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        return None
 
 
 def _plain(record: Record) -> Record:

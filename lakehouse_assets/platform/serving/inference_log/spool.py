@@ -10,6 +10,7 @@ takes the folder over and goes on counting, so that there are as many writers as
 
 import fcntl
 import os
+import tempfile
 import threading
 import time
 from collections import deque
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
-from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, frames, read, remarked
+from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, Unreadable, fields_frame, frames, read, remarked
 
 _LOCK, _ENDING = "lock", ".segment"
 _MAGIC: Final = b"LHSPOOL1"
@@ -157,9 +158,10 @@ def create_segment(place: Place, number: int) -> tuple[int, bytes]:
         OSError: It cannot be made; there is nothing of it.
     """
     path, marker = place.path(number), os.urandom(MARKER_BYTES)
+    beginning = _MAGIC + marker + fields_frame(marker)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
     try:
-        if os.write(descriptor, _MAGIC + marker) != _HEADER_BYTES:
+        if os.write(descriptor, beginning) != len(beginning):
             raise OSError("the disk is full")  # noqa: TRY301 as if the system had said so
     except OSError:
         os.close(descriptor)
@@ -168,10 +170,36 @@ def create_segment(place: Place, number: int) -> tuple[int, bytes]:
     return descriptor, marker
 
 
-def read_segment(path: Path) -> list[tuple[str, Record]]:
-    """The records of a segment, each with its table. One that ended before its header has none."""
+def read_segment(path: Path, unreadable: Unreadable | None = None) -> list[tuple[str, Record]]:
+    """The records of a segment, each with its table. One that ended before its header has none.
+
+    Args:
+        path: Of the segment.
+        unreadable: Is given what cannot be read of it.
+    """
     content = path.read_bytes()
-    return list(read(content[len(_MAGIC) : _HEADER_BYTES], content[_HEADER_BYTES:])) if len(content) > _HEADER_BYTES else []
+    marker, rest = content[len(_MAGIC) : _HEADER_BYTES], content[_HEADER_BYTES:]
+    return list(read(marker, rest, unreadable)) if rest else []
+
+
+def keep_aside(path: Path, unreadable: Unreadable, folder: Path, name: str) -> None:
+    """Keep what cannot be read of a segment in a file, which a release that understands it reads as a segment.
+
+    Args:
+        path: Of the segment.
+        unreadable: What it is.
+        folder: Where it is kept; nothing is ever deleted there.
+        name: Of the file.
+    """
+    with path.open("rb") as segment:
+        header = segment.read(_HEADER_BYTES)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor, part = tempfile.mkstemp(dir=folder, prefix=".")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(b"".join((header, unreadable.fields, *unreadable.frames)))
+        file.flush()
+        os.fsync(descriptor)
+    Path(part).replace(folder / name)
 
 
 class Spool:
