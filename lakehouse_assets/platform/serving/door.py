@@ -165,7 +165,7 @@ class Door:
             asked.began,
         )
         self._queue.put(work)
-        timer = loop.call_later(self.limits.seconds, _expire, future, self.limits.seconds)
+        timer = loop.call_later(self.limits.seconds, expire, future, self.limits.seconds)
         try:
             return await future
         finally:
@@ -247,6 +247,7 @@ class Door:
         return [found[tuple(key[name] for name in served.key)] for key in keys]
 
 
-def _expire(future: "asyncio.Future[bytes]", seconds: float) -> None:
+def expire(future: "asyncio.Future[bytes]", seconds: float) -> None:
+    """Give a request up that nobody answered in time."""
     if not future.done():
         future.set_exception(refused(504, f"no answer within {seconds:g} seconds: ask again, with fewer rows or later", retry_after="1"))
