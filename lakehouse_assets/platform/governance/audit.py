@@ -65,17 +65,17 @@ class AuditLog:
     folder: Path
     warn: Callable[[str], None]
 
-    def add(self, entry: Read | Action) -> None:
-        """Append a line."""
+    def add(self, *entries: Read | Action) -> None:
+        """Append a line for each, all by one write."""
         now = datetime.now(UTC)
-        line = json.dumps({"at": now.isoformat(), **asdict(entry)}, ensure_ascii=False, default=str) + "\n"
+        lines = [json.dumps({"at": now.isoformat(), **asdict(one)}, ensure_ascii=False, default=str) + "\n" for one in entries]
         path = self.folder / f"{now:%Y-%m}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             # Queries may name people: the file is for its owner alone.
             descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(descriptor, line.encode())
+                os.write(descriptor, "".join(lines).encode())
             finally:
                 os.close(descriptor)
         except OSError as error:

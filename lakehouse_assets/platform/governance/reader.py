@@ -90,9 +90,16 @@ class Reader:
         number = handle.version_at(at) if at is not None else version
         return self._given(handle.scan(number), handle, what, number, choose)
 
-    def view(self, rows: pl.LazyFrame, table: str, what: str) -> pl.LazyFrame:
-        """Rows that were computed from a table (a quarantine with its source), masked as the rows of that table are."""
-        return self._given(rows, self.lakehouse.table(table), what)
+    def view(self, rows: pl.LazyFrame, table: str, what: str, version: int | None = None) -> pl.LazyFrame:
+        """Rows that were computed from a table (a quarantine with its source), masked as the rows of that table are.
+
+        Args:
+            rows: The rows.
+            table: Its name.
+            what: What the audit log calls the read.
+            version: Of the table; None: the newest, for which the table is asked.
+        """
+        return self._given(rows, self.lakehouse.table(table), what, version)
 
     def masked_frames(self, tables: Iterable[Table]) -> dict[str, tuple[pl.LazyFrame, tuple[str, ...]]]:
         """The rows of tables, each with the names of its personal columns, masked unless the principal may see them; not written down."""

@@ -257,5 +257,10 @@ class Door:
 
 def _expire(work: Work, seconds: float) -> None:
     if not work.future.done() and work.claim():
-        text = f"no answer within {seconds:g} seconds: ask again, with fewer rows or later"
-        work.future.set_exception(refused(504, text, retry_after="1"))
+        expire(work.future, seconds)
+
+
+def expire(future: "asyncio.Future[bytes]", seconds: float) -> None:
+    """Give a request up that nobody answered in time."""
+    if not future.done():
+        future.set_exception(refused(504, f"no answer within {seconds:g} seconds: ask again, with fewer rows or later", retry_after="1"))

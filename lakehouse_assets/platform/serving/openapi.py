@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.quality.contract import columns_of
+from lakehouse_assets.platform.serving.openapi_features import features
 from lakehouse_assets.platform.serving.openapi_others import doors, get, protocols
 from lakehouse_assets.platform.serving.openapi_parts import post, ref, schema_of_rows, schema_of_type
 from lakehouse_assets.platform.serving.rows import Row
@@ -15,13 +17,16 @@ Examples = Mapping[str, Sequence[Row]]
 _ROW: Final = {"type": "object"}
 
 
-def document(served: Sequence[Served], examples: Mapping[str, Examples], feeds: Iterable[Feed], version: str) -> dict[str, Any]:
+def document(
+    served: Sequence[Served], examples: Mapping[str, Examples], feeds: Iterable[Feed], sets: Sequence[FeatureSet], version: str
+) -> dict[str, Any]:
     """The document.
 
     Args:
         served: The endpoints.
         examples: By endpoint, rows that may be sent to it.
         feeds: Those to which rows may be pushed.
+        sets: The feature sets.
         version: Of the service.
     """
     paths: dict[str, Any] = {
@@ -37,7 +42,7 @@ def document(served: Sequence[Served], examples: Mapping[str, Examples], feeds: 
             schemas[f"{one.name}_{form}"] = schema_of_rows(kind, _described(one))
         schemas[f"{one.name}_answer"] = _answer(one)
         paths[f"/endpoints/{one.name}"] = {"post": _post(one, given)}
-    paths |= protocols(served, examples) | doors(served, feeds)
+    paths |= protocols(served, examples) | doors(served, feeds) | features(sets)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Lakehouse", "version": version, "description": "Predictions of the champions of this lakehouse."},

@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.assemble import Looked
@@ -33,6 +34,7 @@ class Pages:
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
         backlog: Gives the records that are not in the lake yet.
         feeds: Those to which rows may be pushed.
+        sets: The feature sets.
     """
 
     def __init__(
@@ -41,9 +43,12 @@ class Pages:
         synced: Callable[[], dict[str, datetime | None]],
         examples: GiveExamples,
         backlog: Backlog,
+        *,
         feeds: Sequence[Feed],
+        sets: Sequence[FeatureSet],
     ) -> None:
-        self._door, self._synced, self._examples, self._backlog, self._feeds = door, synced, examples, backlog, feeds
+        self._door, self._synced, self._examples, self._backlog = door, synced, examples, backlog
+        self._feeds, self._sets = feeds, sets
 
     @property
     def routes(self) -> list[Route]:
@@ -85,7 +90,7 @@ class Pages:
         # The document is for everybody, its stored rows for those who may ask.
         may_ask = self._door.may(request.scope, "score")
         examples = {name: await self._examples(one) if may_ask else {} for name, one in self._door.served.items()}
-        said = document(list(self._door.served.values()), examples, self._feeds, version(NAME))
+        said = document(list(self._door.served.values()), examples, self._feeds, self._sets, version(NAME))
         return json_response(msgspec.json.encode(said, enc_hook=str))
 
     async def _page(self, _: Request) -> Response:

@@ -9,7 +9,9 @@ from typing import Final, Protocol
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.opening import online_store
+from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
@@ -25,6 +27,7 @@ from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
+from lakehouse_assets.platform.serving.lookups import FeatureLookups
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
@@ -130,17 +133,18 @@ class Service:
             self.catalog.feeds,
             self.root.zone,
         )
+        self.lookups = FeatureLookups(self.door, self._sets(), _events(self.served.values()), self._store, self.reader)
         self._stopping = threading.Event()
         self._syncing = threading.Thread(target=self._sync, name="online-sync", daemon=True)
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
-        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, self.pushing.feeds)
+        examples = StoredExamples(self.reader, self.aside).of
+        pages = Pages(self.door, self.online.synced, examples, self._backlog, feeds=self.pushing.feeds, sets=self.catalog.feature_sets)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
-        sets = {one.name: one for one in self.catalog.feature_sets}
-        stored = StoredFeatures(self.door, sets, lambda: online_store(self.root.settings), self.reader, self.aside)
-        routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes]
+        stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
+        routes = [*pages.routes, *protocols, *self.pushing.routes, *self.lookups.routes, *stored.routes]
         return Application(self.door, routes, self.start, self.stop, hosts)
 
     def start(self) -> None:
@@ -148,6 +152,7 @@ class Service:
         self.pushing.start()
         self.aliases.start()
         self.engine.start()
+        self.lookups.start()
         self.reloader.start()
         self._syncing.start()
 
@@ -155,11 +160,18 @@ class Service:
         """Answer what waits, write the log to the lake, end."""
         self._stopping.set()
         self.engine.stop(_STOP_SECONDS)
+        self.lookups.stop(_STOP_SECONDS)
         self.reloader.stop()
         self.aliases.stop(_ALIASES_STOP_SECONDS)
         self._syncing.join(_STOP_SECONDS)
         self.pushing.close(_STOP_SECONDS)
         self.log.close(_STOP_SECONDS)
+
+    def _sets(self) -> dict[str, FeatureSet]:
+        return {one.name: one for one in self.catalog.feature_sets}
+
+    def _store(self) -> OnlineStore:
+        return online_store(self.root.settings)
 
     def _assembler(self, served: Served, versions: Mapping[str, int | None]) -> Assembler:
         lookups = self.online.lookups(served, versions) if served.roles.looked_up else None
@@ -180,6 +192,16 @@ class Service:
         """Records that were answered and are not in the lake yet."""
         state = self.log.state()
         return max(state.spool.appended - state.drain.rows, 0)
+
+
+def _events(served: Iterable[Served]) -> dict[str, set[str]]:
+    """By feature set that is looked up, the tables whose rows are sent to endpoints that read it."""
+    found: dict[str, set[str]] = {}
+    for one in served:
+        if one.roles.event is not None:
+            for looked_up in one.roles.looked_up:
+                found.setdefault(looked_up.name, set()).add(one.roles.event.name)
+    return found
 
 
 def _distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:

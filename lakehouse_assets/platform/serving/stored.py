@@ -63,6 +63,6 @@ class StoredFeatures:
             raise refused(422, f"{error}: send key=VALUE for each of {', '.join(feature.entity)}", "key") from None
         rows: list[dict[str, Any]] = []
         for state, frame in found:
-            shown = reader.view(frame.lazy(), state.table, "online").collect()
+            shown = reader.view(frame.lazy(), state.table, "online", state.cursor).collect()
             rows += [row | {"feature_set_version": state.version, "synced_at": synced_at(state)} for row in shown.to_dicts()]
         return rows

@@ -27,6 +27,7 @@ SEEDS = [
     ("/endpoints/receipts", {"features": ROWS}),
     ("/endpoints/receipts", {"keys": [{"receipt": "r1"}]}),
     ("/endpoints/receipts?explain=maybe", receipt()),
+    ("/features", {"feature_sets": ["till.features.shops", "till.features.receipts"], "keys": [{"shop": "a", "receipt": "r1"}]}),
     ("/invocations", {"dataframe_records": ROWS}),
     ("/invocations", {"inputs": INPUTS.to_dict(as_series=False)}),
     ("/invocations", {"dataframe_split": {"columns": INPUTS.columns, "data": [list(row) for row in INPUTS.iter_rows()]}}),

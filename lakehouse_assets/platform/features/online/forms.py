@@ -42,7 +42,7 @@ class LatestValues:
 
     events: str = ""
 
-    def reader(self, served: ServedSet, event: str, schema: pl.Schema | None) -> Reader:  # noqa: ARG002
+    def reader(self, served: ServedSet, event: str | None, schema: pl.Schema | None) -> Reader:  # noqa: ARG002
         """What reads a set of this form, in requests about a table of events."""
         return ValuesReader(served)
 
@@ -70,9 +70,9 @@ class WindowEvents:
     where: pl.Expr | None = None
     numbers: tuple[str, ...] = ()
 
-    def reader(self, served: ServedSet, event: str, schema: pl.Schema | None) -> Reader:
+    def reader(self, served: ServedSet, event: str | None, schema: pl.Schema | None) -> Reader:
         """See `LatestValues.reader`. In requests about other events the newest row of the feature table is looked up."""
-        if event != self.events:
+        if event not in {None, self.events}:
             return ValuesReader(served)
         return WindowsReader(served, self.windows, StreamingWindows(self.windows, self.numbers), self.where, schema)
 

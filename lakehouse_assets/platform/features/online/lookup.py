@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, NamedTuple
 
@@ -37,12 +37,14 @@ class Looked:
         status: By feature set, for each event `ok`, `missing`, `expired` (its row is older than the time to live) or `unavailable` (the
             store cannot be reached: the value is the one that was read last, or the default).
         synced_at: By feature set, until when the store knows its table; None: it was never synced.
+        tables: By feature set, the table that the store has it from, with the version, as `name@version`; of one never synced nothing.
     """
 
     columns: dict[str, list[Any]]
     stamps: dict[str, list[Stamp | None]]
     status: dict[str, list[str]]
     synced_at: dict[str, datetime | None]
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 class OnlineFeatures:
@@ -51,13 +53,19 @@ class OnlineFeatures:
     Args:
         store: The online store.
         sets: The feature sets, in the order in which they are joined: the entity of one may be a value of another one before it.
-        event: The table whose rows are sent.
+        event: The table whose rows are sent; None: keys alone, of any table.
         schema: Its columns and types, which `where` of windows needs; None: those of the values that are sent.
         cached_items: How many items are remembered at most, for when the store cannot be reached.
     """
 
     def __init__(
-        self, store: OnlineStore, sets: Sequence[ServedSet], event: str, *, schema: pl.Schema | None = None, cached_items: int = 200_000
+        self,
+        store: OnlineStore,
+        sets: Sequence[ServedSet],
+        event: str | None,
+        *,
+        schema: pl.Schema | None = None,
+        cached_items: int = 200_000,
     ) -> None:
         self._store = store
         self._readers = [form_of(one.feature).reader(one, event, schema) for one in sets]
@@ -285,6 +293,8 @@ def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Sequence[
     looked.stamps[name] = [row.stamp for row in rows]
     looked.status[name] = [row.status for row in rows]
     looked.synced_at[name] = None if state is None else moment(state.synced_at)
+    if state is not None:
+        looked.tables[name] = f"{state.table}@{state.cursor}"
 
 
 class _Cache:

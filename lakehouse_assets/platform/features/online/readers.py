@@ -198,6 +198,8 @@ class WindowsReader(_OfOne):
 
     def own(self, events: Sequence[Event]) -> list[Any]:
         """See `Reader.own`: for each event its time and values; None if it does not count."""
+        if not any(self._time in event for event in events):  # keys alone: the stored events say all
+            return [None] * len(events)
         counts = self._counts(events)
         return [self._own(event) if count else None for event, count in zip(events, counts, strict=True)]
 
