@@ -58,12 +58,14 @@ class Asked:
         request_id: Tells it from all others.
         began: By `time.perf_counter`.
         explain: Whether contributions are asked for.
+        dry_run: Whether its events are not to count in the windows of later requests.
     """
 
     caller: Caller
     request_id: str = field(default_factory=new_request_id)
     began: float = field(default_factory=time.perf_counter)
     explain: bool = False
+    dry_run: bool = False
 
 
 class Door:
@@ -170,6 +172,7 @@ class Door:
             asked.explain,
             asked.caller.name,
             asked.began,
+            asked.dry_run,
         )
         self._queue.put(work)
         timer = loop.call_later(self.limits.seconds, _expire, work, self.limits.seconds)

@@ -154,7 +154,9 @@ class Engine:
         """What does not keep an answer waiting: windows learn of the events, the challenger scores in the shadow."""
         lookups, challenger = versions.champion.assembler.lookups, versions.challenger
         if lookups is not None:
-            self.pusher.put(lookups, rows)
+            counting = [row for work, _ in answered if not work.dry_run for row in work.rows]
+            if counting:
+                self.pusher.put(lookups, counting)
         if challenger is None or not served.endpoint.shadow:
             return
 

@@ -27,7 +27,7 @@ async def score(door: Door, name: str, scope: Scope, receive: Receive, asked: As
         Refused: The request cannot be answered.
     """
     served = door.endpoint(name)
-    asked.explain = _explain(scope)
+    asked.explain, asked.dry_run = _flag(scope, "explain"), _flag(scope, "dry_run")
     if asked.explain:
         door.caller(scope, "features")  # contributions say what features are
     form, content = _form(await read_body(scope, receive, door.limits), served)
@@ -57,11 +57,12 @@ def _form(body: bytes, served: Served) -> tuple[str, bytes | msgspec.Raw]:
     return ("keys" if served.endpoint.by_keys else "rows"), b"[" + body + b"]"
 
 
-def _explain(scope: Scope) -> bool:
+def _flag(scope: Scope, name: str) -> bool:
+    """Whether the address says `?NAME=true`."""
     query = scope["query_string"]
-    if b"explain" not in query:
+    if name.encode() not in query:
         return False
-    value = parse_qs(query.decode("latin-1")).get("explain", ["false"])[-1].lower()
+    value = parse_qs(query.decode("latin-1")).get(name, ["false"])[-1].lower()
     if value not in {*_YES, *_NO}:
-        raise refused(422, f"explain={value[:20]!r}: write true or false", "explain")
+        raise refused(422, f"{name}={value[:20]!r}: write true or false", name)
     return value in _YES

@@ -68,8 +68,14 @@ def _post(served: Served, examples: Examples) -> dict[str, Any]:
         shown["one"] = examples[single][0]
     body = {"anyOf": [*forms, ref(f"{served.name}_{single}")]}
     made = post(served.endpoint.description or served.name, served.name, body, ref(f"{served.name}_answer"), shown)
-    explain = "Whether to say what each prediction owes to its inputs."
-    made["parameters"] = [{"name": "explain", "in": "query", "description": explain, "schema": {"type": "boolean", "default": False}}]
+    flags = {
+        "explain": "Whether to say what each prediction owes to its inputs.",
+        "dry_run": "Whether to score and log only: events do not count in the windows of later requests.",
+    }
+    made["parameters"] = [
+        {"name": name, "in": "query", "description": description, "schema": {"type": "boolean", "default": False}}
+        for name, description in flags.items()
+    ]
     return made
 
 

@@ -55,6 +55,7 @@ class Work:
         explain: Whether contributions are asked for.
         requester: Who asks.
         began: By `time.perf_counter`.
+        dry_run: Whether its events are not to count in the windows of later requests.
         claimed: Whether the outcome is decided; see `claim`.
     """
 
@@ -69,6 +70,7 @@ class Work:
     explain: bool = False
     requester: str = ""
     began: float = 0.0
+    dry_run: bool = False
     claimed: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:

@@ -143,6 +143,22 @@ def test_scored_events_become_part_of_the_windows(served):
     until(lambda: any(event["receipt"] == "r99" for event in till.online.pushed))
 
 
+def test_a_dry_run_is_answered_and_logged_and_counts_in_no_window(served):
+    address, till, service = served
+    status, answer = ask(address, receipt(7001), "/endpoints/receipts?dry_run=true")
+    assert (status, answer["predictions"][0]["receipt"]) == (200, "r7001")
+    ask(address, receipt(7002), "/endpoints/receipts?dry_run=false")
+    until(lambda: any(event["receipt"] == "r7002" for event in till.online.pushed))
+    assert not [event for event in till.online.pushed if event["receipt"] == "r7001"]
+    assert service.log.flush()
+    logged = till.root.lakehouse.table("till.inference.receipts")
+    assert answer["request_id"] in logged.scan().collect()["request_id"].to_list()
+    assert ask(address, receipt(1), "/endpoints/receipts?dry_run=perhaps")[1]["errors"][0]["field"] == "dry_run"
+    parameters = get(address, "/openapi.json")[1]["paths"]["/endpoints/receipts"]["post"]["parameters"]
+    assert "dry_run" in [one["name"] for one in parameters]
+    assert "dry_run=${!$" in get(address, "/")[1]  # trying it counts no event, unless one says so
+
+
 def test_labels_come_back_and_unknown_feeds_are_told(served):
     address, _, _ = served
     _, answer = ask(address, receipt(5))

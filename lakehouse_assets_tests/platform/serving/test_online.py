@@ -1,12 +1,14 @@
 """With the real online store: a request says what batch says, and windows count what was asked before."""
 
+from datetime import timedelta
+
 import polars as pl
 import pytest
 
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets_tests.platform.serving import till
 from lakehouse_assets_tests.platform.serving.asking import Connection
-from lakehouse_assets_tests.platform.serving.busy import NOW, as_sent, is_ready, prepared, receipts, scored, service_of
+from lakehouse_assets_tests.platform.serving.busy import NOW, as_sent, in_shops, is_ready, prepared, receipts, scored, service_of
 from lakehouse_assets_tests.platform.serving.till import listening, until
 
 
@@ -28,6 +30,11 @@ def test_a_request_says_what_the_table_says_and_windows_count_what_was_asked(set
         assert told.equals(expected)
         by_keys = connection.post("/endpoints/busy", {"keys": [{"receipt": "r50"}]})[1]["predictions"][0]
         assert by_keys["probability"] == told.filter(receipt="r50")["probability"].item()
+
+        # Of a time before what is kept the windows were cut, and the answer says so.
+        old = as_sent(stored.row(0, named=True) | {"receipt": "old", "at": NOW - timedelta(hours=40)})
+        said = connection.post("/endpoints/busy?dry_run=true", old)[1]["predictions"][0]
+        assert said["features"] == {"expired": [in_shops.name, till.of_shops.name]}
 
         told = connection.get(f"/features/{till.of_shops.name}?key=a")[1]["rows"]
         assert [(row["shop"], row["returns"]) for row in told] == [("a", 0.1)]

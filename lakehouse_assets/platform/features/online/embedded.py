@@ -25,7 +25,7 @@ from lakehouse_assets.platform.features.online.store import (
 )
 
 _Execute = Callable[..., sqlite3.Cursor]
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sets (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, claim INTEGER NOT NULL, state BLOB);
 CREATE TABLE IF NOT EXISTS items (
@@ -33,11 +33,13 @@ CREATE TABLE IF NOT EXISTS items (
     pushed INTEGER NOT NULL, claim INTEGER NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (set_id, entity, time, id)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pushed_at ON items (set_id, pushed) WHERE pushed > 0;
+CREATE INDEX IF NOT EXISTS pushed_ids ON items (set_id, id) WHERE pushed > 0;
 """
 _OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ?"
-_LAST: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? ORDER BY time DESC, id DESC LIMIT 1"
-_UNTIL: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? ORDER BY time, id"
-_BETWEEN: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? AND time > ? ORDER BY time, id"
+_LAST: Final = f"SELECT time, id, payload, pushed FROM items WHERE {_OF} AND time <= ? ORDER BY time DESC, id DESC LIMIT 1"
+_UNTIL: Final = f"SELECT time, id, payload, pushed FROM items WHERE {_OF} AND time <= ? ORDER BY time, id"
+_BETWEEN: Final = f"SELECT time, id, payload, pushed FROM items WHERE {_OF} AND time <= ? AND time > ? ORDER BY time, id"
 _STATE: Final = "SELECT state FROM sets WHERE name = ?"
 _INSERT: Final = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _READ_SECONDS, _PUSH_SECONDS, _WRITE_SECONDS = 0.05, 0.5, 30.0
@@ -110,6 +112,8 @@ class EmbeddedStore:
             if batch.expired is not None:
                 over = "SELECT entity FROM items WHERE set_id = ? GROUP BY entity HAVING max(time) <= ?"
                 execute(f"DELETE FROM items WHERE set_id = ? AND entity IN ({over})", (own[0], own[0], batch.expired))
+            if batch.pushed_until is not None:
+                execute("DELETE FROM items WHERE set_id = ? AND pushed > 0 AND pushed <= ?", (own[0], batch.pushed_until))
             if batch.state is not None:
                 execute("UPDATE sets SET state = ? WHERE id = ?", (batch.state, own[0]))
 
@@ -129,7 +133,7 @@ class EmbeddedStore:
         """See `OnlineStore.items`."""
         with self._errors():
             chosen, given = ("", ()) if entity is None else (" AND entity = ?", (entity,))
-            query = f"SELECT entity, time, id, payload FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?){chosen}"
+            query = f"SELECT entity, time, id, payload, pushed FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?){chosen}"
             for owner, *item in self._reader().execute(f"{query} ORDER BY entity, time, id", (name, *given)):
                 yield owner, Item(*item)
 
@@ -272,8 +276,12 @@ class _Writer:
             return
         for at, its, _ in same:
             self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, at, its))
+        if id_ and not pushed:  # the table says whose it is
+            copies = "DELETE FROM items WHERE set_id = ? AND id = ? AND pushed > 0 AND entity <> ?"
+            self._execute(copies, (self._set, id_, entity))
         if payload is not None:
-            self._execute(_INSERT, (self._set, entity, when, id_, stamp, pushed, self._claim, payload))
+            at = self._retention.now if pushed else 0
+            self._execute(_INSERT, (self._set, entity, when, id_, stamp, at, self._claim, payload))
 
     def _trim(self, entity: bytes, *, only_pushed: bool) -> None:
         """Remove what is too old."""

@@ -46,6 +46,11 @@ class Kept(Protocol):
         ...
 
     @property
+    def keep(self) -> timedelta:
+        """How late a request may be, and how long what was pushed counts that no table confirms."""
+        ...
+
+    @property
     def table(self) -> Table:
         """What it is made from."""
         ...

@@ -5,6 +5,8 @@ cannot be reached, is in `lookup`.
 """
 
 import logging
+import math
+import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,6 +27,7 @@ MISSING: Final = "missing"
 EXPIRED: Final = "expired"
 UNAVAILABLE: Final = "unavailable"
 Event = Mapping[str, Any]
+_FOREVER: Final = 2**62
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,11 @@ def events_of(name: str) -> str:
     return f"{name}/events"
 
 
+def now() -> int:
+    """Microseconds since 1970."""
+    return clock.time_ns() // 1000
+
+
 @lru_cache(maxsize=256)
 def codec(kinds: tuple[str, ...]) -> Codec:
     """The codec of some kinds, made once."""
@@ -159,9 +167,11 @@ class ValuesReader(_OfOne):
     def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:  # noqa: ARG002
         """See `Reader.row`."""
         if not items:
-            return Row((), None, MISSING)
-        time, _, payload = items[-1]
-        if self._ttl is not None and time < at.ages_from - self._ttl:
+            is_kept = state.newest is None or at.until >= state.newest - state.back
+            return Row((), None, MISSING if is_kept else EXPIRED)
+        time, _, payload, _ = items[-1]
+        # Where entities that were over are gone, a newer value than this one may be gone as well.
+        if (self._ttl is not None and time < at.ages_from - self._ttl) or (state.pruned is not None and time <= state.pruned):
             return Row((), None, EXPIRED)
         known, *values = codec(("moment", *state.kinds)).decode(payload)
         if state.columns != self.columns:
@@ -214,13 +224,17 @@ class WindowsReader(_OfOne):
     def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:
         """See `Reader.question`."""
         counts = own is not None and own[0] <= at.until
-        return Wanted(name, entity, own[0] - self._twin.longest if counts else None, at.until, only_last=False)
+        # Also what is after the request: it says what of the entity is cut.
+        return Wanted(name, entity, own[0] - self._twin.longest if counts else None, _FOREVER, only_last=False)
 
     def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:
         """See `Reader.row`."""
         decode = codec(state.kinds).decode
         own_id = self.id_of(state, event)
-        others = [(time, payload) for time, id_, payload in items if id_ != own_id]
+        since = now() - (state.back - self._twin.longest)  # what was pushed before, and no table has, does not count any more
+        others = [
+            (time, payload) for time, id_, payload, pushed in items if time <= at.until and id_ != own_id and (not pushed or pushed > since)
+        ]
         times, rows = [time for time, _ in others], [decode(payload) for _, payload in others]
         if own is not None and own[0] <= at.until:
             place = len(times)
@@ -228,15 +242,23 @@ class WindowsReader(_OfOne):
                 place -= 1
             times.insert(place, own[0])
             rows.insert(place, own[1])
-        if not times:
+        is_whole = (times[-1] if times else at.until) - self._twin.longest >= self._cut(state, items)
+        if not times and is_whole:
             return Row((), None, MISSING)
-        if self._ttl is not None and times[-1] < at.ages_from - self._ttl:
+        if not is_whole or (self._ttl is not None and times[-1] < at.ages_from - self._ttl):
             return Row((), None, EXPIRED)
         values = self._twin.row(times, rows)
         if self._order is not None:
             values = [values[place] for place in self._order]
         when = moment(times[-1])
         return Row(values, Stamp(when, when, None), OK)
+
+    @staticmethod
+    def _cut(state: SetState, items: Sequence[Item]) -> float:
+        """Until when events of an entity may be gone from the store: those before its newest one, and entities that were over."""
+        newest = next((item[0] for item in reversed(items) if not item[3]), None)
+        cuts = (state.pruned, None if newest is None else newest - state.back)
+        return max((cut for cut in cuts if cut is not None), default=-math.inf)
 
     def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:
         """See `Reader.puts`; events that do not count, and those without a key, are left out."""

@@ -53,8 +53,25 @@ local prefix, name, claim, pushed = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local back, one_before, now, place = tonumber(ARGV[5]), ARGV[6], ARGV[7], 8
 if redis.call('EXISTS', prefix .. 'claim:' .. name) == 0 then return 0 end
 local function text(number) return string.format('%.0f', number) end
-local function is_pushed(h, field) return string.match(redis.call('HGET', h, field), '^%-?%d+:%-?%d+:(%d):') == '1' end
+local function is_pushed(h, field) return string.match(redis.call('HGET', h, field), '^%-?%d+:%-?%d+:(%d+):') ~= '0' end
 local function remove(z, h, field) redis.call('ZREM', z, field) redis.call('HDEL', h, field) end
+local pushed_at, pushed_ids = prefix .. 'pushed:' .. name, prefix .. 'copies:' .. name
+local function forget_copies(entity, field)
+  local start = string.format('%08x', #field) .. field
+  for _, copy in ipairs(redis.call('ZRANGEBYLEX', pushed_ids, '[' .. start, '[' .. start .. '\\255')) do
+    local other = string.sub(copy, #start + 1)
+    local base = name .. ':' .. other
+    if other ~= entity and redis.call('HEXISTS', prefix .. 'h:' .. base, field) == 1 and is_pushed(prefix .. 'h:' .. base, field) then
+      remove(prefix .. 'z:' .. base, prefix .. 'h:' .. base, field)
+      if redis.call('EXISTS', prefix .. 'z:' .. base) == 0 then
+        redis.call('ZREM', prefix .. 'newest:' .. name, other)
+        redis.call('ZREM', prefix .. 'claims:' .. name, other)
+      end
+    end
+    redis.call('ZREM', pushed_at, copy)
+    redis.call('ZREM', pushed_ids, copy)
+  end
+end
 while place <= #ARGV do
   local entity, replaces, count = ARGV[place], ARGV[place + 1], tonumber(ARGV[place + 2])
   place = place + 3
@@ -74,12 +91,19 @@ while place <= #ARGV do
       else
         redis.call('HSET', h, field, time .. ':' .. stamp .. ':' .. pushed .. ':' .. payload)
         redis.call('ZADD', z, time, field)
+        if pushed == '0' then
+          forget_copies(entity, field)
+        else
+          local copy = string.format('%08x', #field) .. field .. entity
+          redis.call('ZADD', pushed_at, pushed, copy)
+          redis.call('ZADD', pushed_ids, 0, copy)
+        end
       end
     end
   end
   local newest
   for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', z, now, '-inf')) do
-    if pushed == '1' or not is_pushed(h, field) then newest = tonumber(redis.call('ZSCORE', z, field)) break end
+    if pushed ~= '0' or not is_pushed(h, field) then newest = tonumber(redis.call('ZSCORE', z, field)) break end
   end
   if newest then
     local over = text(newest - back)
@@ -113,6 +137,30 @@ redis.call('SET', ARGV[1], string.format('%.0f', claim))
 return claim
 """
 
+# What was pushed until a time; ARGV[4] of them at most. It returns whether there are more.
+_FORGET: Final = """
+local prefix, name, until_, most = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local pushed_at, pushed_ids = prefix .. 'pushed:' .. name, prefix .. 'copies:' .. name
+local copies = redis.call('ZRANGEBYSCORE', pushed_at, '-inf', until_, 'LIMIT', 0, most)
+for _, copy in ipairs(copies) do
+  local length = tonumber(string.sub(copy, 1, 8), 16)
+  local field, entity = string.sub(copy, 9, 8 + length), string.sub(copy, 9 + length)
+  local z, h = prefix .. 'z:' .. name .. ':' .. entity, prefix .. 'h:' .. name .. ':' .. entity
+  local item = redis.call('HGET', h, field)
+  if item and string.match(item, '^%-?%d+:%-?%d+:(%d+):') ~= '0' then
+    redis.call('ZREM', z, field)
+    redis.call('HDEL', h, field)
+    if redis.call('EXISTS', z) == 0 then
+      redis.call('ZREM', prefix .. 'newest:' .. name, entity)
+      redis.call('ZREM', prefix .. 'claims:' .. name, entity)
+    end
+  end
+  redis.call('ZREM', pushed_at, copy)
+  redis.call('ZREM', pushed_ids, copy)
+end
+return #copies == most and 1 or 0
+"""
+
 _REMOVE: Final = """
 local prefix, name = ARGV[1], ARGV[2]
 for place = 3, #ARGV do
@@ -141,7 +189,8 @@ class RedisStore:
         self._address, self._prefix = address, prefix
         self._reading, self._writing = self._client(_READ_SECONDS), self._client(_WRITE_SECONDS)
         self._read, self._push = (self._reading.register_script(script) for script in (_READ, _APPLY))
-        self._begin, self._apply, self._remove = (self._writing.register_script(script) for script in (_BEGIN, _APPLY, _REMOVE))
+        scripts = (_BEGIN, _APPLY, _FORGET, _REMOVE)
+        self._begin, self._apply, self._forget, self._remove = (self._writing.register_script(script) for script in scripts)
 
     def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
         """See `OnlineStore.read`."""
@@ -170,6 +219,10 @@ class RedisStore:
             self._sweep(name, claim, retention)
         if batch.expired is not None:
             self._expire(name, claim, batch.expired)
+        if batch.pushed_until is not None:
+            with self._errors():
+                while self._forget(args=[self._prefix, name, batch.pushed_until, _AT_ONCE]):
+                    pass
         with self._changing(name, claim) as pipe:
             for given in _operations(batch):
                 self._apply(args=[*self._head(name, claim, retention, pushed=False), *given], client=pipe)
@@ -201,7 +254,7 @@ class RedisStore:
         """See `OnlineStore.drop`."""
         with self._errors():
             self._writing.hdel(self._prefix + "states", name)
-            self._writing.delete(self._key("claim", name))
+            self._writing.delete(*(self._key(what, name) for what in ("claim", "pushed", "copies")))
             while entities := self._writing.zrange(self._key("newest", name), 0, _AT_ONCE - 1):
                 self._remove(args=[self._prefix, name, *entities])
 
@@ -244,7 +297,7 @@ class RedisStore:
                 raise taken from error
 
     def _head(self, name: str, claim: int, keep: Retention, *, pushed: bool) -> list[Any]:
-        return [self._prefix, name, claim, int(pushed), keep.back, int(keep.one_before), keep.now]
+        return [self._prefix, name, claim, keep.now if pushed else 0, keep.back, int(keep.one_before), keep.now]
 
     def _key(self, what: str, name: str) -> str:
         return f"{self._prefix}{what}:{name}"
@@ -284,10 +337,10 @@ class RedisStore:
 def _items(fields: Sequence[bytes]) -> list[Item]:
     items = []
     for place in range(0, len(fields), 2):
-        when, _, _, payload = fields[place + 1].split(b":", 3)
+        when, _, pushed, payload = fields[place + 1].split(b":", 3)
         # A field is "T" with the time of a value, or "I" with the id of an event.
         field = fields[place]
-        items.append(Item(int(when), field[1:] if field[:1] == b"I" else b"", payload))
+        items.append(Item(int(when), field[1:] if field[:1] == b"I" else b"", payload, int(pushed)))
     return items
 
 

@@ -38,7 +38,7 @@ def synced_at(state: SetState) -> datetime:
 
 def _frame(feature: FeatureSet, state: SetState, entity: dict[str, Any], items: Sequence[Any]) -> pl.DataFrame:
     rows = []
-    for time, id_, payload in items:
+    for time, id_, payload, _ in items:
         row = entity | {feature.event_time: moment(time)}
         if state.key:
             row |= dict(zip(state.key, codec(state.key_kinds).decode(id_), strict=True))

@@ -33,11 +33,13 @@ class Item(NamedTuple):
         time: Microseconds since 1970 (UTC).
         id: Tells items of an entity apart; of values that is their time alone, so it is empty.
         payload: The values, as `codecs` writes them.
+        pushed: When it was pushed, in microseconds; 0: it is from the table.
     """
 
     time: int
     id: bytes
     payload: bytes
+    pushed: int = 0
 
 
 class Put(NamedTuple):
@@ -88,10 +90,11 @@ class Batch:
     """A change of one set, which happens as a whole or not at all.
 
     Attributes:
-        puts: Items that are added, never older over newer.
+        puts: Items that are added, never older over newer. What was pushed with the id of one under another entity goes.
         replaced: By entity, its items: what else the sync had stored of it goes. What was pushed stays if it is newer.
         sweep: Whether entities that no batch of this sync named go, apart from what was pushed.
         expired: Entities without an item after this time go; None: none.
+        pushed_until: What was pushed until this time, and is not in the table, goes; None: nothing.
         state: What the set is from now on, as `SetState` writes it; None: as before.
     """
 
@@ -99,6 +102,7 @@ class Batch:
     replaced: Mapping[bytes, Sequence[Put]] = field(default_factory=lambda: MappingProxyType({}))
     sweep: bool = False
     expired: int | None = None
+    pushed_until: int | None = None
     state: bytes | None = None
 
 
@@ -132,7 +136,10 @@ class OnlineStore(Protocol):
         ...
 
     def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
-        """Add items at once, ahead of the next sync, never older over newer. Nothing if the set does not exist."""
+        """Add items at once, ahead of the next sync, never older over newer. Nothing if the set does not exist.
+
+        They are pushed at `retention.now`.
+        """
         ...
 
     def names(self) -> list[str]:
@@ -167,10 +174,10 @@ class SetState(msgspec.Struct, frozen=True):
         key_kinds: How these are written.
         version: Of values, the feature_set_version; None: the table has none.
         newest: The newest time that was seen, not after now, in microseconds; None: none.
-        pruned: Up to where entities that are over were removed.
+        pruned: Up to where entities that are over were removed: of no entity all items until this time are sure to be there.
         synced_at: When the table was looked at last, in microseconds.
         rows: Items that the last scan stored and all syncs since then.
-        back: For how long items are kept, see `Retention`.
+        back: For how long items are kept, see `Retention`. Of an entity, items are whole after its newest one less this.
     """
 
     table: str

@@ -14,7 +14,7 @@ import polars as pl
 from msgspec import structs
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.features.online.codecs import moment
+from lakehouse_assets.platform.features.online.codecs import MICROSECOND, moment
 from lakehouse_assets.platform.features.online.forms import Needs, form_of
 from lakehouse_assets.platform.features.online.kept import RETRACTED, TIME, Kept, entity_columns, trimmed
 from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Put, Retention, SetState, TakenOver
@@ -100,6 +100,7 @@ class _Sync:
         self._store, self._kept = store, kept
         self._now = time.time_ns() // 1000
         self._keep = kept.retention(self._now)
+        self._pushed_until = self._now - kept.keep // MICROSECOND
         self._claim = 0
         self._written = 0
 
@@ -116,6 +117,8 @@ class _Sync:
             # What is stored cannot be read by the state that comes now.
             self._store.drop(kept.name)
             self._claim = self._store.begin(kept.name)
+        elif known is not None:
+            wanted = structs.replace(wanted, pruned=known.pruned)  # until a scan has brought back what was removed
         try:
             why = "asked for" if full else self._why_scan(known, wanted, until)
             how = "scan" if why else "changes"
@@ -153,7 +156,8 @@ class _Sync:
         """Apply what changed since the cursor, some commits at a time."""
         table, state = self._kept.table, known
         if table.changed_at(state.cursor) == state.cursor:
-            self._write(Batch(state=structs.replace(state, cursor=until, synced_at=self._now).written()))
+            done = structs.replace(state, cursor=until, synced_at=self._now)
+            self._write(Batch(pushed_until=self._pushed_until, state=done.written()))
             return "nothing new"
         while state.cursor < until:
             source = Source(table, state.cursor, table.step(state.cursor, until, _ROWS_AT_ONCE))
@@ -179,17 +183,20 @@ class _Sync:
             replaced = {one: [] for one in kept.entities(again)} | _by_entity(kept.puts(trimmed(kept.current(rows), self._keep)))
         newest = _newest(state.newest, came, self._now)
         puts = kept.puts(trimmed(kept.current(added), self._keep))
-        state = structs.replace(state, cursor=source.after, synced_at=self._now, newest=newest, rows=state.rows + len(puts))
+        before, state = state, structs.replace(state, cursor=source.after, synced_at=self._now, newest=newest, rows=state.rows + len(puts))
         over = kept.over(newest)
         expired = over if over is not None and (state.pruned is None or over - state.pruned > self._keep.back // 10) else None
-        state = structs.replace(state, pruned=state.pruned if expired is None else expired)
+        if expired is not None:
+            # Told before they are removed: no reader takes what is left for all that there was.
+            state = structs.replace(state, pruned=expired)
+            self._write(Batch(state=structs.replace(before, pruned=expired).written()))
         if len(puts) > _ITEMS_AT_ONCE:
             # Not in one transaction, in which others would wait: a sync that is killed in between begins with a scan.
             self._write(Batch(state=structs.replace(state, cursor=_UNFINISHED).written()))
             while len(puts) > _ITEMS_AT_ONCE:
                 some, puts = puts[:_ITEMS_AT_ONCE], puts[_ITEMS_AT_ONCE:]
                 self._write(Batch(some))
-        self._write(Batch(puts, replaced, expired=expired, state=state.written()))
+        self._write(Batch(puts, replaced, expired=expired, pushed_until=self._pushed_until, state=state.written()))
         return state
 
     def _net(self, source: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -210,7 +217,8 @@ class _Sync:
         rows = kept.rows(kept.table.scan(until))
         newest = rows.filter(pl.col(TIME) <= self._now).select(pl.col(TIME).max()).collect(engine="streaming").item()
         over = kept.over(newest)
-        self._write(Batch(state=structs.replace(state, synced_at=self._now, newest=newest).written()))
+        pruned = max((one for one in (state.pruned, over) if one is not None), default=None)
+        self._write(Batch(state=structs.replace(state, synced_at=self._now, newest=newest, pruned=pruned).written()))
         for part in _parts(rows, kept.table.count(until)):
             current = trimmed(kept.current(part), self._keep)
             entity = entity_columns(current)
@@ -227,7 +235,7 @@ class _Sync:
                     some, count = {}, 0
             self._write(Batch(replaced=some))
         done = structs.replace(state, cursor=until, synced_at=self._now, newest=newest, pruned=over, rows=self._written)
-        self._write(Batch(sweep=True, expired=over, state=done.written()))
+        self._write(Batch(sweep=True, expired=over, pushed_until=self._pushed_until, state=done.written()))
 
     def _write(self, batch: Batch) -> None:
         self._store.write(self._kept.name, self._claim, batch, self._keep)

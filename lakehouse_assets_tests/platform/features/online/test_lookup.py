@@ -4,7 +4,7 @@ import sqlite3
 import tempfile
 import time
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, ServedSet
+from lakehouse_assets.platform.features.online.readers import codec
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
 from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.features.online.sync import sync
@@ -190,6 +191,38 @@ def test_a_pushed_event_counts_once(store: OnlineStore, tmp_path: Path) -> None:
     sync(store, lakehouse, cards, NEEDS)
     looked = features.features([next_one], [NOW])
     assert (looked.columns["count_2h"], looked.columns["amount_max_2h"]) == ([4], [100.0])  # the table is right
+
+
+def test_a_pushed_event_that_no_table_has_goes_after_what_is_kept(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse, needs = Lakehouse(str(tmp_path / "root")), replace(NEEDS, keep=timedelta(milliseconds=50))
+    fill(lakehouse, SHOP)
+    sync(store, lakehouse, cards, needs)
+    features = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+    features.push([ASKED[0], ASKED[3]])
+    confirmed = ASKED[0] | {"id": 3000}
+    features.push([confirmed])
+    lakehouse.table(PAYMENTS).append(pl.DataFrame([confirmed], EVENTS))
+    sync(store, lakehouse, cards, needs)
+    time.sleep(0.06)
+    found = features.features([one | {"id": 4000 + place} for place, one in enumerate(ASKED[:4])], [NOW] * 4)
+    assert [found.columns["count_2h"][place] for place in (0, 3)] == [4, 1]
+    assert [item.pushed > 0 for _, item in store.items(f"{cards.name}/events")].count(True) == 2
+    sync(store, lakehouse, cards, needs)
+    assert [item.pushed for _, item in store.items(f"{cards.name}/events")] == [0] * 4
+    assert not list(store.items(f"{cards.name}/events", codec(("",)).encode(["new"])))
+
+
+def test_an_event_that_was_sent_with_other_entities_counts_where_the_table_has_it(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    sync(store, lakehouse, cards, NEEDS)
+    features = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+    features.push([ASKED[0] | {"card": card} for card in ("a", "b", "new", "other")])
+    asked = [ASKED[0] | {"id": 2000, "card": card} for card in ("a", "b", "new", "other")]
+    assert features.features(asked, [NOW] * 4).columns["count_2h"] == [4, 2, 2, 2]
+    lakehouse.table(PAYMENTS).append(pl.DataFrame([ASKED[0] | {"card": "new"}], EVENTS))
+    sync(store, lakehouse, cards, NEEDS)
+    assert features.features(asked, [NOW] * 4).columns["count_2h"] == [3, 1, 2, 1]
 
 
 def test_a_set_of_windows_of_other_events_is_looked_up(store: OnlineStore, tmp_path: Path) -> None:
