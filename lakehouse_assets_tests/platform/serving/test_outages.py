@@ -75,7 +75,8 @@ def test_the_embedded_store_may_be_deleted_or_damaged(settings):
         until((place / "online.db").exists)
         time.sleep(1.5)
         for file in place.iterdir():
-            file.write_bytes(b"no database" * 1000)
+            if not file.name.endswith("-shm"):  # memory that processes share: to make it shorter kills them, whatever they do
+                file.write_bytes(b"no database" * 1000)
         damaged.append(True)
 
     def repair(_: Connection) -> None:
