@@ -203,14 +203,48 @@ class Assembler:
     # --- full rows
 
     def _complete(self, rows: Sequence[Row]) -> Assembled:
-        driving = self.roles.driving
-        columns = {name: dtype for one in self.roles.sets for name, dtype in self.roles.columns_of(one).items()}
-        identity = self.roles.identity
+        driving, columns, identity = self.roles.driving, self._columns, self.roles.identity
+        refused: dict[int, list[FieldError]] = {}
+        rows, status = self._with_defaults(rows, refused)
         unnamed = frozenset(number for number, row in enumerate(rows) if any(row[name] is None for name in identity))
         named = [row if number not in unnamed else row | _placeholders(identity, row, number) for number, row in enumerate(rows)]
         frame = frame_of(named, identity | columns)
         times = [as_moment(row[driving.event_time]) for row in rows]
-        return Assembled(frame, list(range(len(rows))), times, unnamed=unnamed)
+        numbers = [number for number in range(len(rows)) if number not in refused]
+        return Assembled(frame if not refused else frame[numbers], numbers, times, status, refused=refused, unnamed=unnamed)
+
+    def _with_defaults(self, rows: Sequence[Row], refused: dict[int, list[FieldError]]) -> tuple[Sequence[Row], dict[str, list[str]]]:
+        """Rows in which features that were left out have their defaults, and by feature set, of which rows some were left out."""
+        width = len(self.roles.identity | self._columns)
+        short = [number for number, row in enumerate(rows) if len(row) < width]
+        if not short:
+            return rows, {}
+        filled, status = list(rows), dict[str, list[str]]()
+        for number in short:
+            filled[number] = self._defaults | rows[number]
+            for one in self.roles.sets:
+                left_out = [name for name in self.roles.columns_of(one) if name not in rows[number]]
+                if not left_out:
+                    continue
+                status.setdefault(one.name, [OK] * len(rows))[number] = MISSING
+                if self.refuse_missing:
+                    text = f"it is left out, and this endpoint refuses such requests: send the value that {one.name} has, or null"
+                    refused.setdefault(number, []).extend(FieldError(text, name, number) for name in left_out)
+        return filled, status
+
+    @cached_property
+    def _columns(self) -> dict[str, pl.DataType]:
+        return {name: dtype for one in self.roles.sets for name, dtype in self.roles.columns_of(one).items()}
+
+    @cached_property
+    def _defaults(self) -> Row:
+        """The declared default of each feature, or null."""
+        prefixes = self.roles.prefixes
+        return {
+            name: one.defaults.get(name.removeprefix(prefixes.get(one.name, "")))
+            for one in self.roles.sets
+            for name in self.roles.columns_of(one)
+        }
 
 
 def event_type(roles: Roles, target: str) -> RowType:
@@ -222,7 +256,7 @@ def event_type(roles: Roles, target: str) -> RowType:
 
 
 def features_type(roles: Roles, needed: Sequence[str]) -> RowType:
-    """The fields of a full row of features. What tells rows apart may be left out."""
+    """The fields of a full row of features. What tells rows apart may be left out, and so may what is looked up, or may be null."""
     columns, optional = {**roles.identity}, {*roles.identity}
     for one in roles.sets:
         columns |= roles.columns_of(one)
@@ -230,7 +264,8 @@ def features_type(roles: Roles, needed: Sequence[str]) -> RowType:
         nullable = {info.name for info in columns_of(one.contract) if info.nullable}
         may_miss = one in roles.looked_up
         optional |= {name for name in roles.columns_of(one) if may_miss or name not in needed or name.removeprefix(prefix) in nullable}
-    return RowType(f"a row of features of {roles.driving.name}", columns, frozenset(optional))
+    omittable = frozenset(optional).intersection(needed) - {*roles.identity}
+    return RowType(f"a row of features of {roles.driving.name}", columns, frozenset(optional), omittable)
 
 
 def _placeholders(identity: Mapping[str, pl.DataType], row: Row, number: int) -> Row:

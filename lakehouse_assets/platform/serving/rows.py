@@ -1,6 +1,7 @@
 """Rows of a request: read from JSON with the types of a contract, so that what is wrong is said by row and field.
 
-Types are strict: a text is no number, NaN and infinity are none either, and a moment has a time zone. Rules of a contract are in `rules`.
+Types are strict: a text is no number, a float is a whole number only if it has no digits after its point, NaN and infinity are no numbers,
+and a moment has a time zone. Rules of a contract are in `rules`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,6 +17,7 @@ from polars.datatypes import DataTypeClass
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+from lakehouse_assets.platform.serving.whole_numbers import with_whole_numbers
 from lakehouse_assets.platform.serving.wrong_fields import wrong
 
 Row = dict[str, Any]
@@ -43,6 +45,7 @@ class RowType:
         what: What a row is, for messages.
         columns: Types of the fields, by name.
         optional: Those that may be null or left out.
+        omittable: Those of them that are not in a row which leaves them out; others are null there.
 
     Raises:
         DeclarationError: A type cannot stand in JSON.
@@ -51,6 +54,7 @@ class RowType:
     what: str
     columns: Mapping[str, pl.DataType]
     optional: Collection[str] = ()
+    omittable: Collection[str] = ()
 
     def __post_init__(self) -> None:
         _ = self._decoder
@@ -59,9 +63,11 @@ class RowType:
     def _decoder(self) -> msgspec.json.Decoder[Any]:
         fields: list[tuple[str, Any, Any]] = []
         for number, (name, kind) in enumerate(self._kinds.items()):
-            default = {"default": None} if name in self.optional else {}
+            default: dict[str, Any] = {"default": None} if name in self.optional else {}
+            may_miss = name in self.omittable
+            field = msgspec.field(name=name, **({"default": msgspec.UNSET} if may_miss else default))
             # By number, as a column may be called `class` or `from`.
-            fields.append((f"f{number}", kind, msgspec.field(name=name, **default)))
+            fields.append((f"f{number}", kind | msgspec.UnsetType if may_miss else kind, field))
         struct = msgspec.defstruct("Row", fields, forbid_unknown_fields=True, kw_only=True)
         return msgspec.json.Decoder(list[struct])  # type: ignore[valid-type]
 
@@ -73,7 +79,7 @@ class RowType:
 
     @cached_property
     def _moments(self) -> tuple[str, ...]:
-        return tuple(name for name, dtype in self.columns.items() if isinstance(dtype, pl.Datetime))
+        return tuple(name for name, dtype in self.columns.items() if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None)
 
     def read(self, content: bytes | msgspec.Raw) -> list[Row]:
         """The rows of a JSON array, with a value for every field.
@@ -82,18 +88,33 @@ class RowType:
             Refused: It is no array of such rows; what is wrong is said of each row and field, of many only of the first.
         """
         try:
-            found = self._decoder.decode(content)
+            found = self._decoded(content)
         except msgspec.ValidationError as error:
             raise Refused(422, wrong(content, self.columns, self.optional, self._kinds, self.what) or [FieldError(str(error))]) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise malformed(error) from None
         names = tuple(self.columns)
         rows: list[Row] = [dict(zip(names, msgspec.structs.astuple(one), strict=True)) for one in found]
+        if self.omittable:
+            rows = [row if msgspec.UNSET not in row.values() else _without_unset(row) for row in rows]
         for name in self._moments:
             for number, row in enumerate(rows):
-                if (moment := row[name]) is not None and moment.tzinfo is not UTC:
+                if (moment := row.get(name)) is not None and moment.tzinfo is not UTC:
                     row[name] = _as_utc(moment, name, number)
         return rows
+
+    def _decoded(self, content: bytes | msgspec.Raw) -> Any:
+        try:
+            return self._decoder.decode(content)
+        except msgspec.ValidationError:
+            # Rows are read once more only where something is wrong with them.
+            if (other := with_whole_numbers(content, self._integers)) is None:
+                raise
+            return self._decoder.decode(other)
+
+    @cached_property
+    def _integers(self) -> tuple[str, ...]:
+        return tuple(name for name, dtype in self.columns.items() if dtype.is_integer())
 
     def take(self, values: Mapping[str, Sequence[Any]]) -> list[Row]:
         """Rows from columns of values, as other protocols have them; values are checked as those of JSON are.
@@ -113,6 +134,10 @@ class RowType:
     def frame(self, rows: Sequence[Row]) -> pl.DataFrame:
         """Rows as a frame with the columns of this type."""
         return frame_of(rows, self.columns)
+
+
+def _without_unset(row: Row) -> Row:
+    return {name: value for name, value in row.items() if value is not msgspec.UNSET}
 
 
 def malformed(error: BaseException) -> Refused:

@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.platform.serving.refused import FieldError
+from lakehouse_assets.platform.serving.whole_numbers import as_float, whole
 
 _MOST: Final = 20
 _ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
@@ -63,13 +64,25 @@ def _wrong(raw: msgspec.Raw | None, dtype: pl.DataType, kind: Any, what: str, *,
     """What is wrong with a value; None: nothing."""
     if raw is None:
         return None if optional else f"it is missing, and {what} needs it: {_how(dtype)}"
+    number = as_float(raw) if dtype.is_integer() else None
+    if number is not None:
+        found = whole(number)
+        if found is None:
+            return f"it is {'too large to be exact as a float' if number.is_integer() else 'not whole'}: {_how(dtype)}"
+        raw = msgspec.Raw(b"%d" % found)
     try:
         msgspec.json.decode(raw, type=kind)
     except (msgspec.MsgspecError, RecursionError):
         if bytes(raw).strip() == b"null":
             return f"it is null, and {what} needs a value: {_how(dtype)}"
+        if dtype.is_integer() and _is_integer(raw):
+            return f"it is too large or too small for this column: {_how(dtype)}"
         return f"it is {_article(dtype)}: {_how(dtype)}"
     return None
+
+
+def _is_integer(raw: msgspec.Raw) -> bool:
+    return bytes(raw).strip().removeprefix(b"-").isdigit()
 
 
 def _article(dtype: pl.DataType) -> str:

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.serving.answers import JSON
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.door import Asked, Door
 from lakehouse_assets.platform.serving.http import read_body
+from lakehouse_assets.platform.serving.protocols.values import value as as_sent
 from lakehouse_assets.platform.serving.refused import refused
 from lakehouse_assets.platform.serving.rows import Row, RowType, malformed
 from lakehouse_assets.platform.serving.served import Served
@@ -130,7 +131,7 @@ def rows_of(given: Inference, kind: RowType) -> list[Row]:
         if tensor.name in columns:
             raise refused(422, "two tensors have this name", tensor.name)
         dtype = kind.columns.get(tensor.name)
-        columns[tensor.name] = [_value(value, dtype) for value in values]
+        columns[tensor.name] = [as_sent(value, dtype) for value in values]
     if not columns:
         raise refused(422, "there are no tensors: send one for each column", "inputs")
     return kind.take(columns)
@@ -145,17 +146,6 @@ def _flat(tensor: Tensor) -> list[Any]:
     if len(values) != count:
         raise refused(422, f"it has {len(values)} values, and its shape says {count}", tensor.name)
     return values
-
-
-def _value(value: Any, dtype: pl.DataType | None) -> Any:
-    """A value as JSON has it for a type: tensors have whole numbers as floats, and Booleans as numbers."""
-    if dtype is None or value is None:
-        return value
-    if dtype.is_integer() and isinstance(value, float) and value.is_integer():
-        return int(value)
-    if dtype == pl.Boolean and value in (0, 1) and not isinstance(value, bool):
-        return bool(value)
-    return value
 
 
 def datatype(dtype: pl.DataType) -> str:

@@ -17,6 +17,7 @@ from lakehouse_assets.platform.serving.answers import JSON
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.door import Asked, Door
 from lakehouse_assets.platform.serving.http import read_body
+from lakehouse_assets.platform.serving.protocols.values import value as as_sent
 from lakehouse_assets.platform.serving.refused import refused
 from lakehouse_assets.platform.serving.rows import Row, RowType, malformed
 from lakehouse_assets.platform.serving.served import Served
@@ -87,17 +88,22 @@ def rows_of(given: dict[str, Any], kind: RowType) -> list[Row]:
         raise refused(422, f"send one of {', '.join(_INPUTS)}, and nothing else but params")
     form, value = named[0], given[named[0]]
     if form == "dataframe_split":
-        return kind.take(_split(value))
+        return kind.take(_as_sent(_split(value), kind))
     if form == "inputs":
         if not isinstance(value, dict):
             raise refused(422, "inputs is an object: a list of values for each column", form)
-        return kind.take({name: one if isinstance(one, list) else [one] for name, one in value.items()})
+        return kind.take(_as_sent({name: one if isinstance(one, list) else [one] for name, one in value.items()}, kind))
     if not isinstance(value, list):
         raise refused(422, f"{form} is a list of rows, each an object by column", form)
+    rows = [{name: as_sent(one, kind.columns.get(name)) for name, one in row.items()} if isinstance(row, dict) else row for row in value]
     try:
-        return kind.read(msgspec.json.encode(value))
+        return kind.read(msgspec.json.encode(rows))
     except (TypeError, ValueError, RecursionError) as error:
         raise malformed(error) from None
+
+
+def _as_sent(columns: dict[str, list[Any]], kind: RowType) -> dict[str, list[Any]]:
+    return {name: [as_sent(one, kind.columns.get(name)) for one in values] for name, values in columns.items()}
 
 
 def _split(value: Any) -> dict[str, list[Any]]:
