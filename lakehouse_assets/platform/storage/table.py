@@ -59,7 +59,7 @@ class Table:
         """Whether the table has been created."""
         if opened.has_newest(self.uri, self.storage_options):  # delta-rs would list the whole log
             return True
-        return DeltaTable.is_deltatable(self.uri, dict(self.storage_options))
+        return opened.is_table(self.uri, self.storage_options)
 
     def delta(self, version: int | None = None) -> DeltaTable:
         """The table as delta-rs opens it, at its latest or the given version.

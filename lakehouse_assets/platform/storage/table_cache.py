@@ -5,6 +5,7 @@ what a reader pays does not depend on how long ago the last checkpoint was. A ta
 credentials of the environment (`bucket.access_key`): who opens it with others gets an object of their own.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from lakehouse_assets.platform.storage.bucket import access_key, is_bucket, open
 
 _NAME_LENGTH = len(f"{0:020d}.json")
 _PAGE = 1000
+_IN_LOG = re.compile(r"\d{20}\.(json|checkpoint\..*parquet)")
 _LARGEST_CACHE = 500
 
 
@@ -57,6 +59,15 @@ def has_newest(uri: str, options: Mapping[str, str]) -> bool:
     """Whether this process has the table open at its newest version: then it exists, and that costs a look at one commit."""
     entry = _cache.get(access_key(uri, options))
     return entry is not None and _newest(uri, options, entry.newest.version) == entry.newest
+
+
+def is_table(uri: str, options: Mapping[str, str]) -> bool:
+    """Whether there is the log of a table."""
+    if not is_bucket(uri):
+        return DeltaTable.is_deltatable(uri, dict(options))
+    # delta-rs keeps the lock of the interpreter while it waits for the bucket: if that answers nothing, all threads would stand still.
+    pages: Iterable[Iterable[Any]] = open_store(uri, options).list(f"{split_address(uri)[1]}/_delta_log")
+    return any(_IN_LOG.fullmatch(entry["path"].rsplit("/", 1)[1]) for page in pages for entry in page)
 
 
 def put(uri: str, options: Mapping[str, str], table: DeltaTable, newest: _Commit | None = None) -> None:
