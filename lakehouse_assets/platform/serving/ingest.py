@@ -14,6 +14,11 @@ from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows,
 from lakehouse_assets.platform.serving.outbox import Outbox, OutboxBounds, OutboxState, PushedRow, SameIdOtherRow
 
 
+def path_of(home: Path, feed: str) -> Path:
+    """Where the outbox of a feed is."""
+    return home / "serving" / "ingest" / f"{feed}.db"
+
+
 @dataclass(frozen=True)
 class Receipt:
     """Rows that are durable.
@@ -37,16 +42,16 @@ class Ingest:
         feed: The feed.
         zone: Opens its landing zone; called in the background.
         bounds: When files are made.
+        lands: Whether files are landed again and again: see `Outbox`.
 
     Raises:
         ValueError: Rows cannot be pushed to this feed; the text says why.
     """
 
-    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None) -> None:
+    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None, *, lands: bool = True) -> None:
         self.feed = feed
         self._rows = FeedRows(feed)
-        path = home / "serving" / "ingest" / f"{feed.name}.db"
-        self._outbox = Outbox(path, zone, self._rows.file_name, self._rows.content, bounds)
+        self._outbox = Outbox(path_of(home, feed.name), zone, self._rows.file_name, self._rows.content, bounds, lands=lands)
 
     def take(self, body: bytes, idempotency_key: str | None = None) -> Receipt:
         """Accept the rows of a request, all or none, and wait until they are durable.

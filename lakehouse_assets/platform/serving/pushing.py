@@ -57,14 +57,8 @@ class Pushing:
         """The feeds to which rows can be pushed."""
         return [one for one in self._feeds.values() if can_push(one)]
 
-    def start(self) -> None:
-        """Land what a process that is gone has accepted."""
-        for name in self._feeds:
-            if (self._home / "serving" / "ingest" / f"{name}.db").exists():
-                self._ingest(name)
-
     def close(self, seconds: float) -> None:
-        """Land what was accepted."""
+        """Accept nothing more. What was accepted is landed by `background`."""
         for one in self._open.values():
             one.close(seconds)
 
@@ -101,7 +95,7 @@ class Pushing:
                 if feed is None:
                     raise refused(404, f"there is no feed {name[:100]!r}: there are {', '.join(self._feeds) or 'none'}")
                 try:
-                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name))
+                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name), lands=False)
                 except ValueError as error:
                     raise refused(409, str(error)) from None
             return self._open[name]

@@ -85,11 +85,11 @@ def prepared(root: Root, count: int = 60) -> Runner:
 def service_of(root: Root, **options: Any) -> Service:
     """A service with the online store that the settings name."""
     reader = open_lakehouse(settings=root.settings, declarations=DECLARED, notice=lambda _: None).context.reader
-    online = StoreOnline(root, {one.name: one for one in DECLARED})
-    return Service(root, CATALOG, reader, online, reload_seconds=0.05, **options)
+    return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **options)
 
 
 def is_ready(service: Service) -> bool:
     """Whether a version answers and the store knows all tables."""
-    synced = service.online.synced()
-    return service.served["busy"].versions is not None and len(synced) == 2 and None not in synced.values()
+    lookups = service.served["busy"].lookups
+    synced = None if lookups is None else lookups.synced()
+    return synced is not None and len(synced) == 2 and None not in synced.values()

@@ -168,7 +168,7 @@ class SetState(msgspec.Struct, frozen=True):
         version: Of values, the feature_set_version; None: the table has none.
         newest: The newest time that was seen, not after now, in microseconds; None: none.
         pruned: Up to where entities that are over were removed.
-        synced_at: When the table was looked at last, in microseconds.
+        synced_at: Up to when the set agrees with the table, in microseconds; 0: it never did.
         rows: Items that the last scan stored and all syncs since then.
         back: For how long items are kept, see `Retention`.
     """

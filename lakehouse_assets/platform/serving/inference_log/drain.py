@@ -60,7 +60,7 @@ def drain_dead(spool: Path, target: Target) -> int:
 
 
 def drain(writer: str, segments: Segments, target: Target) -> int:
-    """Bring closed segments of a writer into the tables and delete them; how many rows came in. Those that are gone were drained by another.
+    """Bring closed segments of a writer into the tables and delete them; how many rows came in. What is gone was drained by another.
 
     Raises:
         StorageError, OSError, DeltaError: As a commit; what was not committed is there for the next time.

@@ -127,15 +127,8 @@ def _segments(folder: Path) -> Segments:
 
 
 def closed_segments(folder: Path) -> Segments:
-    """The segments of a place to which nothing is written any more, whether its writer lives or not, oldest first."""
-    found = _segments(folder)
-    # The writer goes on to a segment once its header is written. If that failed, it stays with the one before.
-    while found:
-        _, path = found.pop()
-        with suppress(FileNotFoundError):
-            if path.stat().st_size >= _HEADER_BYTES:
-                return found
-    return []
+    """The segments of a place to which nothing is written any more, whether its writer lives or not, oldest first: all but the last."""
+    return _segments(folder)[:-1]
 
 
 def claim(spool: Path) -> Place:
@@ -180,13 +173,16 @@ def create_segment(place: Place, number: int) -> tuple[int, bytes]:
         OSError: It cannot be made; there is nothing of it.
     """
     path, marker = place.path(number), os.urandom(MARKER_BYTES)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    # Under its name it is whole: who drains takes the segment before it for closed.
+    part = path.with_suffix(".part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         if os.write(descriptor, _MAGIC + marker) != _HEADER_BYTES:
             raise OSError("the disk is full")  # noqa: TRY301 as if the system had said so
+        part.rename(path)
     except OSError:
         os.close(descriptor)
-        path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return descriptor, marker
 
