@@ -107,10 +107,19 @@ end
 return 1
 """
 
+# Of a lease there is a key that the server removes once it is over.
 _BEGIN: Final = """
+if redis.call('EXISTS', ARGV[3]) == 1 then return 0 end
 local claim = math.max(tonumber(redis.call('GET', ARGV[1]) or 0) + 1, tonumber(ARGV[2]))
 redis.call('SET', ARGV[1], string.format('%.0f', claim))
+if tonumber(ARGV[4]) > 0 then redis.call('SET', ARGV[3], '', 'PX', ARGV[4]) end
 return claim
+"""
+
+_RENEW: Final = """
+if redis.call('GET', ARGV[1]) ~= ARGV[2] then return 0 end
+if tonumber(ARGV[4]) > 0 then redis.call('SET', ARGV[3], '', 'PX', ARGV[4]) else redis.call('DEL', ARGV[3]) end
+return 1
 """
 
 _REMOVE: Final = """
@@ -142,6 +151,7 @@ class RedisStore:
         self._reading, self._writing = self._client(_READ_SECONDS), self._client(_WRITE_SECONDS)
         self._read, self._push = (self._reading.register_script(script) for script in (_READ, _APPLY))
         self._begin, self._apply, self._remove = (self._writing.register_script(script) for script in (_BEGIN, _APPLY, _REMOVE))
+        self._renew = self._writing.register_script(_RENEW)
 
     def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
         """See `OnlineStore.read`."""
@@ -158,11 +168,21 @@ class RedisStore:
         ]
         return Answer(exact, told)
 
-    def begin(self, name: str) -> int:
+    def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
         with self._errors():
             # By the clock, so that a set that was dropped and made again does not give a number twice.
-            return int(self._begin(args=[self._key("claim", name), time.time_ns() // 1000]))
+            claim = int(self._begin(args=self._lease(name, time.time_ns() // 1000, lease)))
+        if not claim:
+            raise TakenOver(f"another sync of {name} goes on")
+        return claim
+
+    def renew(self, name: str, claim: int, lease: float) -> None:
+        """See `OnlineStore.renew`."""
+        with self._errors():
+            is_own = self._renew(args=self._lease(name, claim, lease))
+        if not is_own:
+            raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
         """See `OnlineStore.write`. What is swept goes before the rest, some entities at a time; the state changes with the rest."""
@@ -201,7 +221,7 @@ class RedisStore:
         """See `OnlineStore.drop`."""
         with self._errors():
             self._writing.hdel(self._prefix + "states", name)
-            self._writing.delete(self._key("claim", name))
+            self._writing.delete(self._key("claim", name), self._key("lease", name))
             while entities := self._writing.zrange(self._key("newest", name), 0, _AT_ONCE - 1):
                 self._remove(args=[self._prefix, name, *entities])
 
@@ -245,6 +265,9 @@ class RedisStore:
 
     def _head(self, name: str, claim: int, keep: Retention, *, pushed: bool) -> list[Any]:
         return [self._prefix, name, claim, int(pushed), keep.back, int(keep.one_before), keep.now]
+
+    def _lease(self, name: str, claim: int, seconds: float) -> list[Any]:
+        return [self._key("claim", name), claim, self._key("lease", name), round(seconds * 1000)]
 
     def _key(self, what: str, name: str) -> str:
         return f"{self._prefix}{what}:{name}"

@@ -23,7 +23,7 @@ class StoreDamaged(StoreUnavailable):
 
 
 class TakenOver(RuntimeError):
-    """Another sync of the same set began after this one, and goes on in its place."""
+    """Another sync of the same set goes on in place of this one."""
 
 
 class Item(NamedTuple):
@@ -116,10 +116,25 @@ class OnlineStore(Protocol):
         """Answer all questions in one round trip, and give the states of some sets."""
         ...
 
-    def begin(self, name: str) -> int:
-        """Begin to sync a set, which is made if it does not exist, and return a number that its writes carry.
+    def begin(self, name: str, lease: float = 0.0) -> int:
+        """Begin to sync a set, which is made if it does not exist, and return a number that its writes carry, its claim.
 
         A sync that began before can write no more.
+
+        Args:
+            name: The set.
+            lease: For so many seconds no other sync can begin; 0: any can, at once.
+
+        Raises:
+            TakenOver: The lease of another sync is not over.
+        """
+        ...
+
+    def renew(self, name: str, claim: int, lease: float) -> None:
+        """Let a lease be over in so many seconds from now; 0: it is over.
+
+        Raises:
+            TakenOver: Another sync began.
         """
         ...
 
