@@ -65,7 +65,7 @@ class Threads:
     restarts = 0
 
     def __init__(self, background: Background) -> None:
-        self.start, self.stop, self.trouble = background.start, background.stop, background.trouble
+        self.start, self.stop, self.trouble, self.sync = background.start, background.stop, background.trouble, background.sync
 
 
 class Child:

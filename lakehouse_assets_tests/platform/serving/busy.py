@@ -5,7 +5,19 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets import ClassPrior, Labels, LogLoss, TimeFolds, endpoint, model, open_lakehouse, predictions, window_features
+from lakehouse_assets import (
+    ClassPrior,
+    Feed,
+    Labels,
+    LogLoss,
+    TimeFolds,
+    endpoint,
+    feed,
+    model,
+    open_lakehouse,
+    predictions,
+    window_features,
+)
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
@@ -13,6 +25,7 @@ from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.serving.online import StoreOnline
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.registry.example import training
 from lakehouse_assets_tests.platform.serving import till
 
@@ -42,7 +55,8 @@ def scored(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
 
 
 ASKED = endpoint("busy", predictions=scored)
-DECLARED = (till.receipts, till.of_receipts, in_shops, till.of_shops, returned, scored, ASKED)
+PUSHED = feed("till.bronze.pushed", Feed("pushed", headers=(("receipt", "amount"),), row_id="receipt", format="jsonl"), "Receipts.")
+DECLARED = (till.receipts, till.of_receipts, in_shops, till.of_shops, returned, scored, ASKED, PUSHED)
 CATALOG = Catalog(DECLARED, frozenset({"till.silver.receipts", "till.gold.paid"}))
 
 
@@ -80,6 +94,11 @@ def prepared(root: Root, count: int = 60) -> Runner:
     decisions.promote(decisions.registry.log_training(logged).version, "For a test.")
 
     return runner
+
+
+def declared(_: Settings) -> Catalog:
+    """The catalog, for a process of the service."""
+    return CATALOG
 
 
 def service_of(root: Root, **options: Any) -> Service:
