@@ -222,7 +222,7 @@ def bare(lakehouse: Client, scorer: Scorer, events: pl.DataFrame, features: pl.D
     declared = {one.name: one for one in catalog.declarations}
     from lakehouse_assets.platform.serving.served import Served
 
-    online = StoreOnline(lakehouse.context.root, declared)
+    online = StoreOnline(lakehouse.context.settings)
     lookups = online.lookups(Served(served, served.roles(declared)), {})
     event = events.rows(named=True)[0]
     if lookups is None:

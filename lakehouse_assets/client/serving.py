@@ -10,8 +10,10 @@ from lakehouse_assets.client.context import Context
 _LOOK_SECONDS = 0.1
 
 if TYPE_CHECKING:
+    from lakehouse_assets.platform.declarations.catalog import Catalog
     from lakehouse_assets.platform.serving.served import Served
     from lakehouse_assets.platform.serving.service import Service
+    from lakehouse_assets.settings import Settings
 
 
 def service(context: Context, host: str) -> "Service":
@@ -36,9 +38,15 @@ def service(context: Context, host: str) -> "Service":
         body_bytes=settings.serve_body_bytes,
         seconds=settings.serve_milliseconds / 1000,
     )
-    online = StoreOnline(context.root, {one.name: one for one in catalog.declarations})
     needed, hosts = tokens_needed(host, settings.serve_tokens), settings.serve_hosts.split(",")
-    return Service(context.root, catalog, context.reader, online, limits, needed, hosts)
+    # Declarations that were handed in are known to this process alone.
+    elsewhere = declared if context.given is None else None
+    return Service(context.root, catalog, context.reader, StoreOnline(settings), limits, needed, hosts, declared=elsewhere)
+
+
+def declared(settings: "Settings") -> "Catalog":
+    """What the products declare, in another process of the service. That a product is broken was told by the first one."""
+    return Context(settings, notice=lambda _: None).loaded.catalog
 
 
 def _tell_loaded(served: "Iterable[Served]", say: Callable[[str], None]) -> None:

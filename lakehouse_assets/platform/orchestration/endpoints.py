@@ -12,7 +12,7 @@ from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
 from lakehouse_assets.platform.pipeline.champions import scorer_of
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
-from lakehouse_assets.platform.serving.inference_log.table import INFERENCE, create
+from lakehouse_assets.platform.serving.inference_log.table import INFERENCE, LoggedEndpoint, create
 from lakehouse_assets.platform.serving.parity import EQUAL, WORDS, Parity, Replay
 from lakehouse_assets.platform.serving.served import Served
 
@@ -44,7 +44,7 @@ def asset(endpoint: Endpoint, catalog: Catalog, tables: str) -> dg.AssetsDefinit
     def inference_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
         served = Served(endpoint, endpoint.roles(declared))
-        log = create(lakehouse, endpoint.name, InferenceRecord, personal=served.personal)
+        log = create(lakehouse, endpoint.name, InferenceRecord, personal=LoggedEndpoint.of(endpoint, served.roles).personal)
         if not endpoint.by_keys:
             registry = context.resources.mlflow.open
             replay = Replay(endpoint, served.roles, lakehouse, lambda version: scorer_of(registry(), endpoint.model, version))

@@ -5,6 +5,7 @@ How one set is synced is in `features.online.sync`.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Final
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.features import FeatureSet
@@ -17,6 +18,9 @@ from lakehouse_assets.platform.features.online.sync import Synced, sync
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.registry.ledger import champion_features, last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+_WAIT_SECONDS: Final = 30.0
+"""So long a sync of a service is waited for."""
 
 
 def sync_online(
@@ -51,7 +55,7 @@ def sync_online(
         versions = versions_of_champions(lakehouse, catalog.models, feature)
         needs = Needs(lambda table: _key(catalog, table), event, versions, keep)
         try:
-            done += sync(store, lakehouse, feature, needs, full=full)
+            done += sync(store, lakehouse, feature, needs, full=full, wait=_WAIT_SECONDS)
         except NotServable as error:  # the others are served all the same
             done.append(Synced(feature.name, feature.name, "", None, None, "not served", str(error), 0, None))
     return done

@@ -58,6 +58,10 @@ class Lookups(Protocol):
         """Events that were scored become part of the windows."""
         ...
 
+    def synced(self) -> Mapping[str, datetime | None] | None:
+        """By feature set, until when the store knows its table; None: the store cannot be reached now."""
+        ...
+
 
 @dataclass
 class Assembled:

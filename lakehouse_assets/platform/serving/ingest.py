@@ -43,16 +43,17 @@ class Ingest:
         feed: The feed.
         zone: Opens its landing zone; called in the background.
         bounds: When files are made.
+        lands: Whether files are landed again and again: see `Outbox`.
 
     Raises:
         ValueError: Rows cannot be pushed to this feed; the text says why.
     """
 
-    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None) -> None:
+    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None, *, lands: bool = True) -> None:
         self.feed = feed
         self._rows = FeedRows(feed)
         self.path = path_of(home, feed.name)
-        self._outbox = Outbox(self.path, zone, self._rows.file_name, self._rows.content, bounds)
+        self._outbox = Outbox(self.path, zone, self._rows.file_name, self._rows.content, bounds, lands=lands)
 
     def take(self, body: bytes, idempotency_key: str | None = None, seconds: float = 30.0) -> Receipt:
         """Accept the rows of a request, all or none, and wait until they are durable.

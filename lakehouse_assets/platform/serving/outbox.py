@@ -70,6 +70,7 @@ class Outbox:
         name: The name of a file, from the id of the database and the file's number.
         content: The bytes of a file, from its number and its rows.
         bounds: When files are made.
+        lands: Whether files are landed again and again, besides when `land` is called. A service lands in another process than it accepts.
     """
 
     def __init__(
@@ -79,6 +80,8 @@ class Outbox:
         name: Callable[[str, int], str],
         content: Callable[[int, Sequence[str]], bytes],
         bounds: OutboxBounds | None = None,
+        *,
+        lands: bool = True,
     ) -> None:
         self.path, self.bounds = path, bounds or OutboxBounds()
         self._zone, self._name, self._content = zone, name, content
@@ -90,7 +93,9 @@ class Outbox:
         self._lander = threading.Thread(target=self._land_regularly, name="outbox-land", daemon=True)
         self._something.set()  # what an earlier process left
         self._writer.start()
-        self._lander.start()
+        self._lands = lands
+        if lands:
+            self._lander.start()
 
     def add(self, rows: Sequence[PushedRow], seconds: float = _LONGEST_WAIT) -> int:
         """Accept rows, all or none, and wait until they are durable; how many are new. The others had been accepted before.
@@ -141,11 +146,13 @@ class Outbox:
             return True
 
     def close(self, seconds: float = 10.0) -> bool:
-        """Accept nothing more, and land what waits, for at most some seconds; whether all is landed. The next process goes on."""
+        """Accept nothing more, and land what waits if it lands, for at most some seconds; whether that is done. The next one goes on."""
         self._stop.set()
         self._something.set()
         self._asked.put(None)
         self._writer.join(seconds)
+        if not self._lands:
+            return not self._writer.is_alive()
         done: list[bool] = []
         last = threading.Thread(target=lambda: done.append(self.land()), name="outbox-last", daemon=True)
         last.start()

@@ -1,6 +1,8 @@
 """What a service tells of itself: health, readiness, version, metrics, its OpenAPI document and a page to try it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +16,7 @@ from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.assemble import Looked
+from lakehouse_assets.platform.serving.background_process import Host
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.openapi import Examples, document
 from lakehouse_assets.platform.serving.served import Served
@@ -22,6 +24,8 @@ from lakehouse_assets.platform.serving.served import Served
 _PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 NAME: Final = "lakehouse-assets"
 Backlog = Callable[[], int]
+Synced = Mapping[str, datetime | None] | None
+"""By feature set, until when the online store knows it; None: the store cannot be reached."""
 GiveExamples = Callable[[Served], Awaitable[Examples]]
 
 
@@ -30,7 +34,7 @@ class Pages:
 
     Args:
         door: Its endpoints.
-        synced: Gives, by feature set, until when the online store knows it.
+        background: Does what is no answer; it is told what of that is in trouble.
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
         backlog: Gives the records that are not in the lake yet.
         feeds: Those to which rows may be pushed.
@@ -40,15 +44,17 @@ class Pages:
     def __init__(
         self,
         door: Door,
-        synced: Callable[[], dict[str, datetime | None]],
+        background: Host,
         examples: GiveExamples,
         backlog: Backlog,
         *,
         feeds: Sequence[Feed],
         sets: Sequence[FeatureSet],
     ) -> None:
-        self._door, self._synced, self._examples, self._backlog = door, synced, examples, backlog
+        self._door, self._background, self._examples, self._backlog = door, background, examples, backlog
         self._feeds, self._sets = feeds, sets
+        # The store is asked beside the loop that answers.
+        self._asking = ThreadPoolExecutor(1, "ready")
 
     @property
     def routes(self) -> list[Route]:
@@ -62,18 +68,29 @@ class Pages:
             Route("/openapi.json", self._openapi),
         ]
 
-    def readiness(self) -> tuple[bool, dict[str, Any]]:
+    async def readiness(self) -> tuple[bool, dict[str, Any]]:
         """Whether any endpoint can answer, and what is known of each."""
-        synced = self._synced()
-        endpoints = {name: _state(one, synced) for name, one in self._door.served.items()}
+        synced = await self._synced()
+        endpoints = {name: _state(one, synced[name]) for name, one in self._door.served.items()}
         return any(one["ready"] for one in endpoints.values()), endpoints
+
+    async def _synced(self) -> dict[str, Synced]:
+        """By endpoint, until when the store knows the feature sets that it looks up."""
+
+        def ask() -> dict[str, Synced]:
+            return {name: {} if (lookups := one.lookups) is None else lookups.synced() for name, one in self._door.served.items()}
+
+        return await asyncio.get_running_loop().run_in_executor(self._asking, ask)
 
     async def _health(self, _: Request) -> Response:
         return json_response(b'{"status":"ok"}')
 
     async def _ready(self, _: Request) -> Response:
-        is_ready, endpoints = self.readiness()
-        body = msgspec.json.encode({"ready": is_ready, "endpoints": endpoints}, enc_hook=str)
+        is_ready, endpoints = await self.readiness()
+        said = {"ready": is_ready, "endpoints": endpoints}
+        if trouble := self._background.trouble():
+            said["background"] = trouble
+        body = msgspec.json.encode(said, enc_hook=str)
         return json_response(body, 200 if is_ready else 503)
 
     async def _version(self, _: Request) -> Response:
@@ -82,8 +99,13 @@ class Pages:
     async def _metrics(self, _: Request) -> Response:
         metrics = self._door.metrics
         metrics.log_backlog.set(self._backlog())
-        for name, moment in self._synced().items():
-            metrics.synced.labels(name).set(0 if moment is None else moment.timestamp())
+        metrics.background_restarts.set(self._background.restarts)
+        metrics.background_failing.clear()
+        for name in self._background.trouble():
+            metrics.background_failing.labels(name).set(1)
+        for synced in (await self._synced()).values():
+            for name, moment in (synced or {}).items():
+                metrics.synced.labels(name).set(0 if moment is None else moment.timestamp())
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, request: Request) -> Response:
@@ -97,10 +119,11 @@ class Pages:
         return HTMLResponse(_PAGE, headers={"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"})
 
 
-def _state(served: Served, synced: dict[str, datetime | None]) -> dict[str, Any]:
-    """What is known of an endpoint."""
+def _state(served: Served, synced: Synced) -> dict[str, Any]:
+    """What is known of an endpoint. It is ready once the store knows all that is looked up, or cannot be reached, which answers say."""
     versions = served.versions
-    said: dict[str, Any] = {"ready": versions is not None, "model_name": served.endpoint.model.name}
+    is_known = synced is None or None not in synced.values()
+    said: dict[str, Any] = {"ready": versions is not None and is_known, "model_name": served.endpoint.model.name}
     if versions is not None:
         said["model_version"] = versions.champion.champion.version
         if versions.challenger is not None:
@@ -110,13 +133,11 @@ def _state(served: Served, synced: dict[str, datetime | None]) -> dict[str, Any]
     if served.why:
         said["not_taken"] = dict(served.why)
     if served.roles.looked_up:
-        said["features_synced_until"] = {one.name: synced.get(one.name) for one in served.roles.looked_up}
+        until = {one.name: (synced or {}).get(one.name) for one in served.roles.looked_up}
+        said["features_synced_until"] = until
+        if synced is None:
+            said["features_unavailable"] = True
         limit, now = served.endpoint.stale_after, datetime.now(UTC)
         if limit is not None:
-            said["stale"] = [one for one, moment in said["features_synced_until"].items() if moment is None or now - moment > limit]
+            said["stale"] = [one for one, moment in until.items() if moment is None or now - moment > limit]
     return said
-
-
-def synced_of(looked: Looked) -> dict[str, datetime | None]:
-    """Until when the store knows the feature sets."""
-    return dict(looked.synced_at)

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
 from lakehouse_assets.platform.serving.http import read_body
-from lakehouse_assets.platform.serving.ingest import Ingest, path_of
+from lakehouse_assets.platform.serving.ingest import Ingest
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows, RowsRefused
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
@@ -63,14 +63,8 @@ class Pushing:
         """The feeds to which rows can be pushed."""
         return [one for one in self._feeds.values() if can_push(one)]
 
-    def start(self) -> None:
-        """Land what a process that is gone has accepted."""
-        for name in self._feeds:
-            if path_of(self._home, name).exists():
-                self._ingest(name)
-
     def close(self, seconds: float) -> None:
-        """Land what was accepted."""
+        """Accept nothing more. What was accepted is landed by `background`."""
         for one in self._open.values():
             one.close(seconds)
 
@@ -108,7 +102,7 @@ class Pushing:
                 if feed is None:
                     raise refused(404, f"there is no feed {name[:100]!r}: there are {', '.join(self._feeds) or 'none'}")
                 try:
-                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name))
+                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name), lands=False)
                 except ValueError as error:
                     raise refused(409, str(error)) from None
             return self._open[name]

@@ -103,6 +103,10 @@ class Reloader:
         aliases = aliases_by_ledger(lakehouse, served.endpoint.model)
         if aliases.champion is None:
             model = served.endpoint.model.name
+            if mark[0] is None and served.versions is not None:
+                # A disk that is not mounted looks like this too: nothing was decided.
+                self._keep(served, _CHAMPION, f"{model} is not there: the version that was loaded goes on")
+                return
             served.versions, served.why = None, {_CHAMPION: f"{model} has no champion: `lakehouse train` trains one"}
             return
         before = served.versions

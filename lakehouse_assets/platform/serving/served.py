@@ -59,12 +59,6 @@ class Served:
         """What it is called in addresses."""
         return self.endpoint.word
 
-    @property
-    def personal(self) -> bool:
-        """Whether its events or features have personal columns."""
-        event = [self.roles.event] if self.roles.event is not None else []
-        return any(one.personal for one in [*self.roles.sets, *event])
-
     @cached_property
     def types(self) -> dict[str, RowType]:
         """The rows that it takes, by form."""

@@ -1,10 +1,10 @@
-"""One service process, put together: endpoints, worker, ledgers followed, online store, log, tokens, paths. Servers listen in `server`."""
+"""One service, put together: endpoints, worker, ledgers followed, online store, log, tokens, paths. Servers listen in `server`.
 
-import logging
-import threading
+This process answers. What is no answer happens in `background`, in a process of its own.
+"""
+
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final, Protocol
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
@@ -15,15 +15,17 @@ from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
-from lakehouse_assets.platform.serving.aliases import AliasWatch
 from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
+from lakehouse_assets.platform.serving.background import Background, NeededSet, Told
+from lakehouse_assets.platform.serving.background_process import Child, Declared, Host, Threads
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
 from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
+from lakehouse_assets.platform.serving.inference_log.drain import unreadable
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
@@ -38,10 +40,7 @@ from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
 from lakehouse_assets.platform.serving.work import Queue
 
-logger = logging.getLogger(__name__)
-_SYNC_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
-_ALIASES_STOP_SECONDS: Final = 1.0
 
 
 class Online(Protocol):
@@ -51,12 +50,8 @@ class Online(Protocol):
         """Where the features of an endpoint are looked up, in these versions; None if none are."""
         ...
 
-    def sync(self) -> None:
-        """Bring the store up to date with the feature tables."""
-        ...
-
-    def synced(self) -> dict[str, datetime | None]:
-        """By feature set, until when the store knows its table."""
+    def needed(self) -> dict[str, NeededSet]:
+        """By feature set, what endpoints look up of it."""
         ...
 
 
@@ -78,6 +73,7 @@ class Service:
         hosts: Names under which it answers besides those of loopback, where requests need no token.
         reload_seconds: Between two looks at the ledgers.
         alias_seconds: Between two looks at the aliases in MLflow.
+        declared: Gives the declarations in another process: there happens what is no answer. None: in threads of this one.
     """
 
     root: Root
@@ -89,6 +85,7 @@ class Service:
     hosts: Collection[str] = ()
     reload_seconds: float = 1.0
     alias_seconds: float = ALIAS_SECONDS
+    declared: Declared | None = None
 
     def __post_init__(self) -> None:
         declared = {one.name: one for one in self.catalog.declarations}
@@ -98,10 +95,10 @@ class Service:
         for one in self.served.values():
             _ = one.types  # what cannot be sent is refused now, and not at the first request
         self.metrics = Metrics()
-        logged = [LoggedEndpoint(one.endpoint.product, one.name, personal=one.personal) for one in self.served.values()]
+        logged = [LoggedEndpoint.of(one.endpoint, one.roles) for one in self.served.values()]
         spool = self.root.settings.home_folder / "serving" / "spool"
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
-        self.metrics.log_unreadable.set_function(lambda: self.log.state().drain.unreadable)
+        self.metrics.log_unreadable.set_function(lambda: unreadable(spool))
         self.queue = Queue(self.limits)
         self.engine = Engine(self.queue, self.log, self.metrics)
         self.reloader = Reloader(
@@ -112,8 +109,7 @@ class Service:
             self.metrics,
             seconds=self.reload_seconds,
         )
-        models = [one.endpoint.model for one in self.served.values()]
-        self.aliases = AliasWatch(models, lambda: self.root.lakehouse, self.root.registry, self.alias_seconds)
+        self.background = self._background()
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
         self.aside = Aside()
         self.door = Door(
@@ -134,13 +130,12 @@ class Service:
             self.root.zone,
         )
         self.lookups = FeatureLookups(self.door, self._sets(), _events(self.served.values()), self._store, self.reader)
-        self._stopping = threading.Event()
-        self._syncing = threading.Thread(target=self._sync, name="online-sync", daemon=True)
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
         examples = StoredExamples(self.reader, self.aside).of
-        pages = Pages(self.door, self.online.synced, examples, self._backlog, feeds=self.pushing.feeds, sets=self.catalog.feature_sets)
+        backlog = lambda: self.log.state().spool.backlog  # noqa: E731
+        pages = Pages(self.door, self.background, examples, backlog, feeds=self.pushing.feeds, sets=self.catalog.feature_sets)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
@@ -148,24 +143,28 @@ class Service:
         return Application(self.door, routes, self.start, self.stop, hosts)
 
     def start(self) -> None:
-        """Begin to follow the ledgers, to score and to sync."""
-        self.pushing.start()
-        self.aliases.start()
+        """Begin to follow the ledgers, to score, and with what is no answer."""
+        self.background.start()
         self.engine.start()
         self.lookups.start()
         self.reloader.start()
-        self._syncing.start()
 
     def stop(self) -> None:
         """Answer what waits, write the log to the lake, end."""
-        self._stopping.set()
         self.engine.stop(_STOP_SECONDS)
         self.lookups.stop(_STOP_SECONDS)
         self.reloader.stop()
-        self.aliases.stop(_ALIASES_STOP_SECONDS)
-        self._syncing.join(_STOP_SECONDS)
         self.pushing.close(_STOP_SECONDS)
-        self.log.close(_STOP_SECONDS)
+        self.log.release()
+        self.background.stop(_STOP_SECONDS)
+
+    def _background(self) -> Host:
+        def told() -> Told:
+            return Told(self.log.writer, self.online.needed())
+
+        if self.declared is not None:
+            return Child(self.root.settings, self.declared, told, self.alias_seconds)
+        return Threads(Background(self.root, self.catalog, told, self.alias_seconds))
 
     def _sets(self) -> dict[str, FeatureSet]:
         return {one.name: one for one in self.catalog.feature_sets}
@@ -176,22 +175,6 @@ class Service:
     def _assembler(self, served: Served, versions: Mapping[str, int | None]) -> Assembler:
         lookups = self.online.lookups(served, versions) if served.roles.looked_up else None
         return Assembler(served.roles, lookups, served.endpoint.missing == "refuse")
-
-    def _sync(self) -> None:
-        failed = False
-        while not self._stopping.wait(_SYNC_SECONDS):
-            try:
-                self.online.sync()
-                failed = False
-            except Exception as error:  # noqa: BLE001 the store or the bucket may be back at the next round; answers say what is stale
-                if not failed:
-                    logger.warning("the online store is not brought up to date now: %s: %s", type(error).__name__, error)
-                failed = True
-
-    def _backlog(self) -> int:
-        """Records that were answered and are not in the lake yet."""
-        state = self.log.state()
-        return max(state.spool.appended - state.drain.rows, 0)
 
 
 def _events(served: Iterable[Served]) -> dict[str, set[str]]:

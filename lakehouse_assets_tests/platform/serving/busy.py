@@ -5,7 +5,19 @@ from typing import Any
 
 import polars as pl
 
-from lakehouse_assets import ClassPrior, Labels, LogLoss, TimeFolds, endpoint, model, open_lakehouse, predictions, window_features
+from lakehouse_assets import (
+    ClassPrior,
+    Feed,
+    Labels,
+    LogLoss,
+    TimeFolds,
+    endpoint,
+    feed,
+    model,
+    open_lakehouse,
+    predictions,
+    window_features,
+)
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
@@ -13,6 +25,7 @@ from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.serving.online import StoreOnline
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.registry.example import training
 from lakehouse_assets_tests.platform.serving import till
 
@@ -42,7 +55,8 @@ def scored(champion: Any, features: pl.LazyFrame) -> pl.LazyFrame:
 
 
 ASKED = endpoint("busy", predictions=scored)
-DECLARED = (till.receipts, till.of_receipts, in_shops, till.of_shops, returned, scored, ASKED)
+PUSHED = feed("till.bronze.pushed", Feed("pushed", headers=(("receipt", "amount"),), row_id="receipt", format="jsonl"), "Receipts.")
+DECLARED = (till.receipts, till.of_receipts, in_shops, till.of_shops, returned, scored, ASKED, PUSHED)
 CATALOG = Catalog(DECLARED, frozenset({"till.silver.receipts", "till.gold.paid"}))
 
 
@@ -82,14 +96,19 @@ def prepared(root: Root, count: int = 60) -> Runner:
     return runner
 
 
+def declared(_: Settings) -> Catalog:
+    """The catalog, for a process of the service."""
+    return CATALOG
+
+
 def service_of(root: Root, **options: Any) -> Service:
     """A service with the online store that the settings name."""
     reader = open_lakehouse(settings=root.settings, declarations=DECLARED, notice=lambda _: None).context.reader
-    online = StoreOnline(root, {one.name: one for one in DECLARED})
-    return Service(root, CATALOG, reader, online, reload_seconds=0.05, **options)
+    return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **options)
 
 
 def is_ready(service: Service) -> bool:
     """Whether a version answers and the store knows all tables."""
-    synced = service.online.synced()
-    return service.served["busy"].versions is not None and len(synced) == 2 and None not in synced.values()
+    lookups = service.served["busy"].lookups
+    synced = None if lookups is None else lookups.synced()
+    return synced is not None and len(synced) == 2 and None not in synced.values()

@@ -63,7 +63,13 @@ def main(root: Path, start: int, dies: str) -> None:
             number += 1
             time.sleep(0.002)
 
+    def drain_regularly() -> None:
+        while True:
+            log.drainer.once()
+            time.sleep(0.1)
+
     threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(THREADS)]
+    threads.append(threading.Thread(target=drain_regularly))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -32,7 +32,7 @@ from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, frames, read
-from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
+from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.orchestration.level import level_model
@@ -202,16 +202,14 @@ def test_two_that_drain_one_spool_commit_each_record_once(tmp_path: Path) -> Non
     written = Spool(spool(tmp_path), Bounds(segment_bytes=1_500, fsync_seconds=0))
     for number in range(40):
         written.append([(ENDPOINT.table, record(f"{number:02}"))])
-    closed = written.closed(at_once=True)
-    assert closed is not None
-    place, segments = closed
+    written.close_segment(at_once=True)
+    writer, segments = written.writer, closed_segments(spool(tmp_path) / written.writer)
     assert len(segments) > 5
     with ThreadPoolExecutor(4) as threads:
         # A part of them, and all of them, as processes see that look at different times.
-        tasks = [threads.submit(drain, place, segments[: 2 + 3 * number], target(tmp_path)) for number in range(4)]
-        outcomes = [task.exception() for task in tasks]
-    assert all(outcome is None or isinstance(outcome, FileNotFoundError) for outcome in outcomes)
-    drain(place, [one for one in segments if one[1].exists()], target(tmp_path))
+        tasks = [threads.submit(drain, writer, segments[: 2 + 3 * number], target(tmp_path)) for number in range(4)]
+        assert {task.exception() for task in tasks} == {None}
+    drain(writer, segments, target(tmp_path))
     assert logged(tmp_path) == [f"{number:02}" for number in range(40)]
 
 

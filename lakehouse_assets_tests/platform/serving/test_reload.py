@@ -1,6 +1,7 @@
 """Versions are swapped under load without a failed request; a version that cannot answer is not taken, and who asks is told why."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,27 @@ def test_a_version_that_predicts_something_else_than_when_it_was_logged_is_not_t
         till.promote(good)
         until(lambda: not service.served["receipts"].why)
         connection.close()
+
+
+def test_the_version_that_is_loaded_goes_on_while_the_tables_are_gone(till):
+    first, second = till.add(constant(0.1)), till.add(constant(0.2))
+    till.promote(first)
+    service = till.service()
+    tables = Path(till.root.settings.tables)
+    elsewhere = tables.with_name("elsewhere")
+    with listening(service) as address, Connection(address) as connection:
+        until(lambda: version_of(service) == first)
+        tables.rename(elsewhere)
+        until(lambda: "is not there" in service.served["receipts"].why.get("champion", ""))
+        assert connection.post(PATH, receipt())[1]["predictions"][0]["model_version"] == first
+        status, said = connection.get("/ready")
+        assert (status, "is not there" in said["endpoints"]["receipts"]["not_taken"]["champion"]) == (200, True)
+        if tables.exists():
+            shutil.rmtree(tables)
+        elsewhere.rename(tables)
+        until(lambda: not service.served["receipts"].why)
+        till.promote(second)
+        until(lambda: version_of(service) == second)
 
 
 def test_nothing_answers_before_there_is_a_champion_and_mlflow_away_is_no_failure(till):

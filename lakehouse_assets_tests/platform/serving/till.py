@@ -178,8 +178,8 @@ class Memory:
     def lookups(self, served: Any, versions: Mapping[str, int | None]) -> "Memory":
         return self
 
-    def sync(self) -> None:
-        pass
+    def needed(self) -> dict[str, Any]:
+        return {}
 
     def synced(self) -> dict[str, datetime | None]:
         return {of_shops.name: self.synced_at}

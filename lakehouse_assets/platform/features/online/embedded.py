@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS items (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS pushed_at ON items (set_id, pushed) WHERE pushed > 0;
 CREATE INDEX IF NOT EXISTS pushed_ids ON items (set_id, id) WHERE pushed > 0;
+CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, until REAL NOT NULL, seconds REAL NOT NULL);
 """
 _OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ?"
 _LAST: Final = f"SELECT time, id, payload, pushed FROM items WHERE {_OF} AND time <= ? ORDER BY time DESC, id DESC LIMIT 1"
@@ -86,16 +87,29 @@ class EmbeddedStore:
         found: list[bytes | None] = own["states"]
         return found
 
-    def begin(self, name: str) -> int:
+    def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
         with self._transaction(_WRITE_SECONDS) as execute:
+            now = time.time()
+            held = execute("SELECT until, seconds FROM leases WHERE name = ?", (name,)).fetchone()
+            # A clock that was set back keeps nobody out for longer than a lease.
+            if held is not None and now < held[0] <= now + held[1]:
+                raise TakenOver(f"another sync of {name} goes on")
             # By the clock, so that a set that was dropped and made again does not give a number twice.
             execute(
                 "INSERT INTO sets (name, claim) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET claim = max(claim + 1, excluded.claim)",
                 (name, time.time_ns() // 1000),
             )
             claim: int = execute("SELECT claim FROM sets WHERE name = ?", (name,)).fetchone()[0]
+            _lease(execute, name, lease)
         return claim
+
+    def renew(self, name: str, claim: int, lease: float) -> None:
+        """See `OnlineStore.renew`."""
+        with self._transaction(_WRITE_SECONDS) as execute:
+            if execute("SELECT claim FROM sets WHERE name = ?", (name,)).fetchone() != (claim,):
+                raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
+            _lease(execute, name, lease)
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
         """See `OnlineStore.write`."""
@@ -142,6 +156,7 @@ class EmbeddedStore:
         with self._transaction(_WRITE_SECONDS) as execute:
             execute("DELETE FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?)", (name,))
             execute("DELETE FROM sets WHERE name = ?", (name,))
+            execute("DELETE FROM leases WHERE name = ?", (name,))
 
     def close(self) -> None:
         """See `OnlineStore.close`. Threads that go on open new connections."""
@@ -300,6 +315,13 @@ class _Writer:
             before, compared = stays, "<"
         pushed = " AND pushed" if only_pushed else ""
         self._execute(f"DELETE FROM items WHERE set_id = ? AND entity = ? AND time {compared} ?{pushed}", (*of, before))
+
+
+def _lease(execute: _Execute, name: str, seconds: float) -> None:
+    if seconds:
+        execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (name, time.time() + seconds, seconds))
+    else:
+        execute("DELETE FROM leases WHERE name = ?", (name,))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -110,6 +110,18 @@ class OnlineFeatures:
             self._push_quiet_until = time.monotonic() + _QUIET_SECONDS
             _log.warning("events count in windows after the next sync: %s", error)
 
+    def synced(self) -> dict[str, datetime | None] | None:
+        """By feature set, until when the store knows its table, whoever synced it; None: the store cannot be reached now."""
+        pointers = self._pointers(self._readers)
+        try:
+            newest = dict(zip(pointers, map(SetState.read, self._store.read([], pointers).states), strict=True))
+            versions = [None if (state := newest.get(reader.pointer)) is None else state.version for reader in self._readers]
+            names = [reader.name(version) for reader, version in zip(self._readers, versions, strict=True)]
+            states = self._store.read([], names).states
+        except StoreUnavailable:
+            return None
+        return {reader.served.feature.name: _until(SetState.read(one)) for reader, one in zip(self._readers, states, strict=True)}
+
     # --- the sets of one level: those whose entities are known
 
     def _look_up(self, level: Sequence[Reader], events: Sequence[Event], times: Sequence[Time], looked: Looked) -> None:
@@ -292,9 +304,13 @@ def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Sequence[
         looked.columns.update(zip(reader.inputs, turned, strict=True))
     looked.stamps[name] = [row.stamp for row in rows]
     looked.status[name] = [row.status for row in rows]
-    looked.synced_at[name] = None if state is None else moment(state.synced_at)
+    looked.synced_at[name] = _until(state)
     if state is not None:
         looked.tables[name] = f"{state.table}@{state.cursor}"
+
+
+def _until(state: SetState | None) -> datetime | None:
+    return moment(state.synced_at) if state is not None and state.synced_at else None
 
 
 class _Cache:

@@ -131,9 +131,12 @@ end
 return 1
 """
 
+# Of a lease there is a key that the server removes once it is over.
 _BEGIN: Final = """
+if redis.call('EXISTS', ARGV[3]) == 1 then return 0 end
 local claim = math.max(tonumber(redis.call('GET', ARGV[1]) or 0) + 1, tonumber(ARGV[2]))
 redis.call('SET', ARGV[1], string.format('%.0f', claim))
+if tonumber(ARGV[4]) > 0 then redis.call('SET', ARGV[3], '', 'PX', ARGV[4]) end
 return claim
 """
 
@@ -159,6 +162,12 @@ for _, copy in ipairs(copies) do
   redis.call('ZREM', pushed_ids, copy)
 end
 return #copies == most and 1 or 0
+"""
+
+_RENEW: Final = """
+if redis.call('GET', ARGV[1]) ~= ARGV[2] then return 0 end
+if tonumber(ARGV[4]) > 0 then redis.call('SET', ARGV[3], '', 'PX', ARGV[4]) else redis.call('DEL', ARGV[3]) end
+return 1
 """
 
 _REMOVE: Final = """
@@ -189,8 +198,8 @@ class RedisStore:
         self._address, self._prefix = address, prefix
         self._reading, self._writing = self._client(_READ_SECONDS), self._client(_WRITE_SECONDS)
         self._read, self._push = (self._reading.register_script(script) for script in (_READ, _APPLY))
-        scripts = (_BEGIN, _APPLY, _FORGET, _REMOVE)
-        self._begin, self._apply, self._forget, self._remove = (self._writing.register_script(script) for script in scripts)
+        scripts = (_BEGIN, _APPLY, _RENEW, _FORGET, _REMOVE)
+        self._begin, self._apply, self._renew, self._forget, self._remove = map(self._writing.register_script, scripts)
 
     def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
         """See `OnlineStore.read`."""
@@ -207,11 +216,21 @@ class RedisStore:
         ]
         return Answer(exact, told)
 
-    def begin(self, name: str) -> int:
+    def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
         with self._errors():
             # By the clock, so that a set that was dropped and made again does not give a number twice.
-            return int(self._begin(args=[self._key("claim", name), time.time_ns() // 1000]))
+            claim = int(self._begin(args=self._lease(name, time.time_ns() // 1000, lease)))
+        if not claim:
+            raise TakenOver(f"another sync of {name} goes on")
+        return claim
+
+    def renew(self, name: str, claim: int, lease: float) -> None:
+        """See `OnlineStore.renew`."""
+        with self._errors():
+            is_own = self._renew(args=self._lease(name, claim, lease))
+        if not is_own:
+            raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
         """See `OnlineStore.write`. What is swept goes before the rest, some entities at a time; the state changes with the rest."""
@@ -254,7 +273,7 @@ class RedisStore:
         """See `OnlineStore.drop`."""
         with self._errors():
             self._writing.hdel(self._prefix + "states", name)
-            self._writing.delete(*(self._key(what, name) for what in ("claim", "pushed", "copies")))
+            self._writing.delete(*(self._key(what, name) for what in ("claim", "lease", "pushed", "copies")))
             while entities := self._writing.zrange(self._key("newest", name), 0, _AT_ONCE - 1):
                 self._remove(args=[self._prefix, name, *entities])
 
@@ -298,6 +317,9 @@ class RedisStore:
 
     def _head(self, name: str, claim: int, keep: Retention, *, pushed: bool) -> list[Any]:
         return [self._prefix, name, claim, keep.now if pushed else 0, keep.back, int(keep.one_before), keep.now]
+
+    def _lease(self, name: str, claim: int, seconds: float) -> list[Any]:
+        return [self._key("claim", name), claim, self._key("lease", name), round(seconds * 1000)]
 
     def _key(self, what: str, name: str) -> str:
         return f"{self._prefix}{what}:{name}"

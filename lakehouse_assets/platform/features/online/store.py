@@ -23,7 +23,7 @@ class StoreDamaged(StoreUnavailable):
 
 
 class TakenOver(RuntimeError):
-    """Another sync of the same set began after this one, and goes on in its place."""
+    """Another sync of the same set goes on in place of this one."""
 
 
 class Item(NamedTuple):
@@ -120,10 +120,25 @@ class OnlineStore(Protocol):
         """Answer all questions in one round trip, and give the states of some sets."""
         ...
 
-    def begin(self, name: str) -> int:
-        """Begin to sync a set, which is made if it does not exist, and return a number that its writes carry.
+    def begin(self, name: str, lease: float = 0.0) -> int:
+        """Begin to sync a set, which is made if it does not exist, and return a number that its writes carry, its claim.
 
         A sync that began before can write no more.
+
+        Args:
+            name: The set.
+            lease: For so many seconds no other sync can begin; 0: any can, at once.
+
+        Raises:
+            TakenOver: The lease of another sync is not over.
+        """
+        ...
+
+    def renew(self, name: str, claim: int, lease: float) -> None:
+        """Let a lease be over in so many seconds from now; 0: it is over.
+
+        Raises:
+            TakenOver: Another sync began.
         """
         ...
 
@@ -175,7 +190,7 @@ class SetState(msgspec.Struct, frozen=True):
         version: Of values, the feature_set_version; None: the table has none.
         newest: The newest time that was seen, not after now, in microseconds; None: none.
         pruned: Up to where entities that are over were removed: of no entity all items until this time are sure to be there.
-        synced_at: When the table was looked at last, in microseconds.
+        synced_at: Up to when the set agrees with the table, in microseconds; 0: it never did.
         rows: Items that the last scan stored and all syncs since then.
         back: For how long items are kept, see `Retention`. Of an entity, items are whole after its newest one less this.
     """

@@ -1,11 +1,14 @@
 """Brings sets of the online store up to date with the tables: by their change feeds, or from a scan where these do not reach.
 
 A set agrees with the version of the table that its cursor names, which is written together with the items. So a sync may be killed
-anywhere, run twice or run at once with another one. Which items a set has is in `kept`.
+anywhere, run twice or run at once with another one. One at a time works on a set: it has a lease, and others stand back until that is over.
+Which items a set has is in `kept`.
 """
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -17,7 +20,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.codecs import MICROSECOND, moment
 from lakehouse_assets.platform.features.online.forms import Needs, form_of
 from lakehouse_assets.platform.features.online.kept import RETRACTED, TIME, Kept, entity_columns, trimmed
-from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Put, Retention, SetState, TakenOver
+from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Put, Retention, SetState, StoreUnavailable, TakenOver
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.source import Source
@@ -28,6 +31,9 @@ _ITEMS_AT_ONCE: Final = 20_000
 _ENTITIES_AT_ONCE: Final = 100_000
 """If more entities than these have to be read again, all are."""
 _UNFINISHED: Final = -1
+_LEASE_SECONDS: Final = 15.0
+"""Of a sync that was killed; one that works renews its lease."""
+_ASK_AGAIN_SECONDS: Final = 0.1
 _TIMES: Final = "__times"
 
 
@@ -41,7 +47,7 @@ class Synced:
         kept: `values` or `events`.
         feature_set_version: Of values; None: the table has none, or these are events.
         version: The version of the table that the set agrees with; None: there is no table.
-        how: `changes`, `scan`, `nothing new`, `no table`, or `other process`: another sync of the set began, and goes on.
+        how: `changes`, `scan`, `nothing new`, `no table`, or `other process`: another sync of the set goes on.
         why: Why all was scanned.
         rows: Items that were written.
         synced_at: Until when the store knows the table; None: it does not.
@@ -58,7 +64,9 @@ class Synced:
     synced_at: datetime | None
 
 
-def sync(store: OnlineStore, lakehouse: Lakehouse, feature: FeatureSet, needs: Needs, *, full: bool = False) -> list[Synced]:
+def sync(
+    store: OnlineStore, lakehouse: Lakehouse, feature: FeatureSet, needs: Needs, *, full: bool = False, wait: float = 0.0
+) -> list[Synced]:
     """Bring the store up to date with one feature set.
 
     Args:
@@ -67,6 +75,7 @@ def sync(store: OnlineStore, lakehouse: Lakehouse, feature: FeatureSet, needs: N
         feature: The set.
         needs: What is kept of it.
         full: Whether everything is scanned, whatever the store has.
+        wait: For so many seconds another sync of the same set is waited for.
 
     Returns:
         What was done to each version of values that is kept, the newest first; of a set that is served by events one.
@@ -76,7 +85,8 @@ def sync(store: OnlineStore, lakehouse: Lakehouse, feature: FeatureSet, needs: N
         StoreUnavailable: The store cannot be reached.
     """
     kept = form_of(feature).kept(feature, lakehouse, needs)
-    done = [_Sync(store, one).run(full=full) for one in kept]
+    until = time.monotonic() + wait
+    done = [_Sync(store, one).run(full=full, until=until) for one in kept]
     if kept[0].what == "values" and done[0].version is not None:
         _point(store, feature, kept[0].state())
         names = {one.name for one in kept}
@@ -90,7 +100,46 @@ def _point(store: OnlineStore, feature: FeatureSet, newest: SetState) -> None:
     """Say which version is the newest: a reader that asks for no other one is led to it."""
     known = SetState.read(store.read([], [feature.name]).states[0])
     if known is None or known.version != newest.version or known.made_of != newest.made_of:
-        store.write(feature.name, store.begin(feature.name), Batch(state=newest.written()), Retention(0, one_before=False, now=0))
+        with suppress(TakenOver):  # by one that says the same
+            store.write(feature.name, store.begin(feature.name), Batch(state=newest.written()), Retention(0, one_before=False, now=0))
+
+
+@contextmanager
+def _leased(store: OnlineStore, name: str, until: float) -> Iterator[int]:
+    """A claim whose lease is renewed as long as this process works, and over at the end.
+
+    Args:
+        store: The online store.
+        name: The set.
+        until: So long another sync is waited for, by `time.monotonic`.
+
+    Raises:
+        TakenOver: Another sync goes on.
+    """
+    while True:
+        try:
+            claim = store.begin(name, _LEASE_SECONDS)
+            break
+        except TakenOver:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(_ASK_AGAIN_SECONDS)
+    over = threading.Event()
+
+    def renew() -> None:
+        with suppress(TakenOver, StoreUnavailable):  # the next write says so
+            while not over.wait(_LEASE_SECONDS / 3):
+                store.renew(name, claim, _LEASE_SECONDS)
+
+    renewing = threading.Thread(target=renew, name="lease", daemon=True)
+    renewing.start()
+    try:
+        yield claim
+    finally:
+        over.set()
+        renewing.join()
+        with suppress(TakenOver, StoreUnavailable):
+            store.renew(name, claim, 0)
 
 
 class _Sync:
@@ -104,38 +153,47 @@ class _Sync:
         self._claim = 0
         self._written = 0
 
-    def run(self, *, full: bool) -> Synced:
+    def run(self, *, full: bool, until: float) -> Synced:
         kept = self._kept
         if not kept.table.exists():
             if kept.name in self._store.names():
                 self._store.drop(kept.name)
             return Synced(kept.feature.name, kept.table.name, kept.what, None, None, "no table", "", 0, None)
-        self._claim = self._store.begin(kept.name)
-        known = SetState.read(self._store.read([], [kept.name]).states[0])
-        until, wanted = kept.table.version(), kept.state()
-        if known is not None and (known.made_of, known.table_id) != (wanted.made_of, wanted.table_id):
-            # What is stored cannot be read by the state that comes now.
-            self._store.drop(kept.name)
-            self._claim = self._store.begin(kept.name)
-        elif known is not None:
-            wanted = structs.replace(wanted, pruned=known.pruned)  # until a scan has brought back what was removed
+        version, wanted = kept.table.version(), kept.state()
         try:
-            why = "asked for" if full else self._why_scan(known, wanted, until)
-            how = "scan" if why else "changes"
-            if not why and known is not None:
-                try:
-                    how = self._changes(known, until)
-                except _NotBySteps as error:
-                    how, why = "scan", str(error)
-                except (NoSuchVersion, FileNotFoundError, pl.exceptions.PolarsError):
-                    how, why = "scan", "its changes cannot be read any more"
-            if how == "scan":
-                self._scan(wanted, until)
+            how, why = self._leased(wanted, version, full=full, until=until)
         except TakenOver:
-            how, why = "other process", ""
-        is_done = how != "other process"
-        version, synced_at = (until, moment(self._now)) if is_done else (None, None)
+            return Synced(kept.feature.name, kept.table.name, kept.what, wanted.version, None, "other process", "", self._written, None)
+        synced_at = moment(self._now)
         return Synced(kept.feature.name, kept.table.name, kept.what, wanted.version, version, how, why, self._written, synced_at)
+
+    def _leased(self, wanted: SetState, version: int, *, full: bool, until: float) -> tuple[str, str]:
+        """How the set was brought to a version of the table, and why it was scanned."""
+        store, name = self._store, self._kept.name
+        with _leased(store, name, until) as self._claim:
+            known = SetState.read(store.read([], [name]).states[0])
+            if known is None or (known.made_of, known.table_id) == (wanted.made_of, wanted.table_id):
+                return self._bring(known, wanted, version, full=full)
+            # What is stored cannot be read by the state that comes now.
+            store.drop(name)
+        with _leased(store, name, until) as self._claim:
+            return self._bring(known, wanted, version, full=full)
+
+    def _bring(self, known: SetState | None, wanted: SetState, until: int, *, full: bool) -> tuple[str, str]:
+        why = "asked for" if full else self._why_scan(known, wanted, until)
+        if not why and known is not None:
+            try:
+                return self._changes(known, until), ""
+            except _NotBySteps as error:
+                why = str(error)
+            except (NoSuchVersion, FileNotFoundError, pl.exceptions.PolarsError):
+                why = "its changes cannot be read any more"
+        before = 0
+        if known is not None and (known.made_of, known.table_id) == (wanted.made_of, wanted.table_id):
+            # Until the scan has brought back what was removed.
+            before, wanted = known.synced_at, structs.replace(wanted, pruned=known.pruned)
+        self._scan(wanted, until, before)
+        return "scan", why
 
     @staticmethod
     def _why_scan(known: SetState | None, wanted: SetState, until: int) -> str:
@@ -183,16 +241,17 @@ class _Sync:
             replaced = {one: [] for one in kept.entities(again)} | _by_entity(kept.puts(trimmed(kept.current(rows), self._keep)))
         newest = _newest(state.newest, came, self._now)
         puts = kept.puts(trimmed(kept.current(added), self._keep))
-        before, state = state, structs.replace(state, cursor=source.after, synced_at=self._now, newest=newest, rows=state.rows + len(puts))
+        previous, written = state, state.rows + len(puts)
+        state = structs.replace(state, cursor=source.after, synced_at=self._now, newest=newest, rows=written)
         over = kept.over(newest)
         expired = over if over is not None and (state.pruned is None or over - state.pruned > self._keep.back // 10) else None
         if expired is not None:
             # Told before they are removed: no reader takes what is left for all that there was.
             state = structs.replace(state, pruned=expired)
-            self._write(Batch(state=structs.replace(before, pruned=expired).written()))
+            self._write(Batch(state=structs.replace(previous, pruned=expired).written()))
         if len(puts) > _ITEMS_AT_ONCE:
             # Not in one transaction, in which others would wait: a sync that is killed in between begins with a scan.
-            self._write(Batch(state=structs.replace(state, cursor=_UNFINISHED).written()))
+            self._write(Batch(state=structs.replace(state, cursor=_UNFINISHED, synced_at=previous.synced_at).written()))
             while len(puts) > _ITEMS_AT_ONCE:
                 some, puts = puts[:_ITEMS_AT_ONCE], puts[_ITEMS_AT_ONCE:]
                 self._write(Batch(some))
@@ -211,14 +270,20 @@ class _Sync:
 
     # --- from a scan
 
-    def _scan(self, state: SetState, until: int) -> None:
-        """Put all items in the place of those that are there, some entities at a time, so that memory stays bounded."""
+    def _scan(self, state: SetState, until: int, before: int) -> None:
+        """Put all items in the place of those that are there, some entities at a time, so that memory stays bounded.
+
+        Args:
+            state: Of the set, once it is done.
+            until: The version of the table.
+            before: Until when the set agreed with the table before; 0: it did not.
+        """
         kept = self._kept
         rows = kept.rows(kept.table.scan(until))
         newest = rows.filter(pl.col(TIME) <= self._now).select(pl.col(TIME).max()).collect(engine="streaming").item()
         over = kept.over(newest)
         pruned = max((one for one in (state.pruned, over) if one is not None), default=None)
-        self._write(Batch(state=structs.replace(state, synced_at=self._now, newest=newest, pruned=pruned).written()))
+        self._write(Batch(state=structs.replace(state, cursor=_UNFINISHED, synced_at=before, newest=newest, pruned=pruned).written()))
         for part in _parts(rows, kept.table.count(until)):
             current = trimmed(kept.current(part), self._keep)
             entity = entity_columns(current)

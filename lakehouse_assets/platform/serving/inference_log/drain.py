@@ -1,13 +1,15 @@
 """From closed segments into Delta tables, exactly once. Where segments come from is in `spool`.
 
 A table keeps, in the commit that brings the rows, up to which segment of a writer it has them (a `txn` watermark, as every table keeps its
-sources). So a crash between the commit and the deletion of the segments commits nothing twice, nor do two processes at once.
+sources). So a crash between the commit and the deletion of the segments commits nothing twice, nor do two processes at once. Who drains
+again and again is in `background`.
 """
 
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,16 +18,13 @@ from typing import Final
 
 from lakehouse_assets.platform.serving.inference_log import table as tables
 from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable
-from lakehouse_assets.platform.serving.inference_log.spool import Place, Spool, create_segment, dead, keep_aside, read_segment
+from lakehouse_assets.platform.serving.inference_log.spool import Segments, closed_segments, create_segment, dead, keep_aside, read_segment
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 _BYTES_OF_A_COMMIT: Final = 8 * 1024 * 1024
-_SHORTEST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _LOG = logging.getLogger(__name__)
-
-Segments = list[tuple[int, Path]]
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,16 @@ def drain_dead(spool: Path, target: Target) -> Drained:
             os.close(descriptor)
         else:
             segments = segments[:-1]
-        count += drain(place, segments, target)
+        count += drain(place.writer, segments, target, aside_of(spool))
         if not place.is_original:
             rmtree(place.folder, ignore_errors=True)
     return count
 
 
-def drain(place: Place, segments: Segments, target: Target) -> Drained:
-    """Bring closed segments into the tables and delete them.
+def drain(writer: str, segments: Segments, target: Target, aside: Path) -> Drained:
+    """Bring closed segments of a writer into the tables and delete them. What is gone was drained by another.
+
+    What cannot be read of them is kept in files of the folder `aside`.
 
     Raises:
         StorageError, OSError, DeltaError: As a commit; what was not committed is there for the next time.
@@ -82,14 +83,15 @@ def drain(place: Place, segments: Segments, target: Target) -> Drained:
     for batch in _batches(segments):
         by_table: dict[str, list[tuple[int, Record]]] = {}
         for number, path in batch:
-            unreadable = Unreadable()
-            for name, record in read_segment(path, unreadable):
-                by_table.setdefault(name, []).append((number, record))
-            if unreadable.frames:
-                keep_aside(path, unreadable, aside_of(place.folder.parent), f"{place.writer}-{path.name}")
-                count += Drained(unreadable=len(unreadable.frames))
+            lost = Unreadable()
+            with suppress(FileNotFoundError):
+                for name, record in read_segment(path, lost):
+                    by_table.setdefault(name, []).append((number, record))
+            if lost.frames:
+                keep_aside(path, lost, aside, f"{writer}-{path.name}")
+                count += Drained(unreadable=len(lost.frames))
         for name, records in by_table.items():
-            count += Drained(_commit(name, f"spool:{place.writer}", records, batch[-1][0], target))
+            count += Drained(_commit(name, f"spool:{writer}", records, batch[-1][0], target))
         _delete(batch)
     return count
 
@@ -97,6 +99,11 @@ def drain(place: Place, segments: Segments, target: Target) -> Drained:
 def aside_of(spool: Path) -> Path:
     """The folder of what cannot be read of segments."""
     return spool.parent / "unreadable"
+
+
+def unreadable(spool: Path) -> int:
+    """How many files there are of what cannot be read."""
+    return sum(1 for _ in aside_of(spool).iterdir()) if aside_of(spool).is_dir() else 0
 
 
 def _delete(segments: Segments) -> None:
@@ -123,7 +130,10 @@ def _batches(segments: Segments) -> Iterator[Segments]:
     batch: Segments = []
     size = 0
     for number, path in segments:
-        bytes_of_it = path.stat().st_size
+        try:
+            bytes_of_it = path.stat().st_size
+        except FileNotFoundError:
+            continue
         if batch and size + bytes_of_it > _BYTES_OF_A_COMMIT:
             yield batch
             batch, size = [], 0
@@ -153,36 +163,31 @@ class DrainState:
 
 
 class Drainer:
-    """A thread that drains the segments of this process, and of those that are gone, until it is stopped.
+    """Drains what one writer has closed, and what processes left that are gone.
 
     Args:
-        spool: The segments of this process.
-        target: Where they go.
+        folder: Of the spools of all processes.
+        writer: Gives the name of the writer; empty: it has none now.
+        target: Where records go.
     """
 
-    def __init__(self, spool: Spool, target: Target) -> None:
-        self._spool, self._target = spool, target
+    def __init__(self, folder: Path, writer: Callable[[], str], target: Target) -> None:
+        self._folder, self._writer, self._target = folder, writer, target
         self._state, self._one_at_once = DrainState(), threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="spool-drain", daemon=True)
-        self._thread.start()
 
     @property
     def state(self) -> DrainState:
         """What it tells of itself."""
         return self._state
 
-    def once(self, *, at_once: bool = False) -> bool:
-        """Drain all that is closed, now; whether that succeeded.
-
-        Args:
-            at_once: Close the open segment first.
-        """
+    def once(self) -> bool:
+        """Drain all that is closed, now; whether that succeeded."""
         with self._one_at_once:
             try:
-                closed = self._spool.closed(at_once=at_once)
-                count = drain(*closed, self._target) if closed is not None else Drained()
-                count += drain_dead(self._spool.folder, self._target)
+                count, writer, aside = Drained(), self._writer(), aside_of(self._folder)
+                if writer:
+                    count += drain(writer, closed_segments(self._folder / writer), self._target, aside)
+                count += drain_dead(self._folder, self._target)
             except Exception as error:  # noqa: BLE001 a bucket that is away raises what its client pleases; the segments stay
                 lines = str(error).splitlines() or [type(error).__name__]
                 if lines[0] != self._state.trouble:
@@ -190,24 +195,7 @@ class Drainer:
                 self._state = replace(self._state, failures=self._state.failures + 1, trouble=lines[0])
                 return False
             if count.unreadable:
-                _LOG.warning("%s records cannot be read and are kept in %s", count.unreadable, aside_of(self._spool.folder))
+                _LOG.warning("%s records cannot be read and are kept in %s", count.unreadable, aside)
             rows, unreadable = self._state.rows + count.rows, self._state.unreadable + count.unreadable
             self._state = DrainState(rows, unreadable, 0, "", datetime.now(UTC))
             return True
-
-    def stop(self, seconds: float) -> bool:
-        """Drain what is left, for at most some seconds; whether all is in the tables. What is left, the next process takes over."""
-        self._stop.set()
-        done: list[bool] = []
-        last = threading.Thread(target=lambda: done.append(self.once(at_once=True)), name="spool-drain-last", daemon=True)
-        last.start()
-        last.join(seconds)
-        return done == [True]
-
-    def _run(self) -> None:
-        pause = 0.0
-        while not self._stop.wait(pause):
-            if self.once():
-                pause = min(_SHORTEST_PAUSE, self._spool.bounds.segment_seconds / 2)
-            else:
-                pause = min(max(pause, _SHORTEST_PAUSE) * 2, _LONGEST_PAUSE)

@@ -1,5 +1,9 @@
-"""The inference log of one service process: what the service calls before it answers. Segments are in `spool`, commits in `drain`."""
+"""The inference log of one service process: what the service calls before it answers. Segments are in `spool`, commits in `drain`.
 
+Nothing here goes to the lake by itself: `background` drains what the process has closed, and so does `flush` at once.
+"""
+
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +28,7 @@ class InferenceLog:
 
     Args:
         folder: Of the spools of all processes of this machine: `<home>/serving/spool`.
-        lakehouse: Opens the lakehouse; called in the background, again and again while it fails.
+        lakehouse: Opens the lakehouse, when something is brought there.
         endpoints: Whose predictions are logged.
         bounds: How large the spool may become, and when a segment is closed.
     """
@@ -33,10 +37,8 @@ class InferenceLog:
         self, folder: Path, lakehouse: Callable[[], Lakehouse], endpoints: Iterable[LoggedEndpoint], bounds: Bounds | None = None
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
-        logged = self._endpoints.values()
-        personal = {table: one.personal for one in logged for table in (one.table, one.feedback_table)}
         self._spool = Spool(folder, bounds)
-        self._drainer = Drainer(self._spool, Target(lakehouse, personal))
+        self.drainer = drainer(folder, lambda: self._spool.writer, lakehouse, self._endpoints.values())
 
     def append(self, records: Sequence[InferenceRecord]) -> None:
         """Log predictions, before they are answered: they survive a kill of the process from here on. Never waits for the lake or the disk.
@@ -51,13 +53,23 @@ class InferenceLog:
         entries = [(self._endpoints[record.endpoint].feedback_table, record) for record in records]
         return self._spool.append(entries) and self._spool.sync()
 
+    @property
+    def writer(self) -> str:
+        """The name under which this process writes segments; empty while it cannot."""
+        return self._spool.writer
+
     def flush(self) -> bool:
         """Bring all that was appended into the tables, now; whether that succeeded."""
-        return self._drainer.once(at_once=True) and not self._spool.state().waiting_bytes
+        self._spool.close_segment(at_once=True)
+        return self.drainer.once() and not self._spool.state().waiting_bytes
 
     def state(self) -> LogState:
         """What it tells of itself."""
-        return LogState(self._spool.state(), self._drainer.state)
+        return LogState(self._spool.state(), self.drainer.state)
+
+    def release(self) -> bool:
+        """Write what waits, and leave the segments to whoever drains next; whether nothing waits any more."""
+        return self._spool.close()
 
     def close(self, seconds: float = 10.0) -> bool:
         """Bring what is left into the tables, for at most some seconds. The next process takes over what remains.
@@ -65,5 +77,14 @@ class InferenceLog:
         Returns:
             Whether all is in the tables.
         """
-        done = self._drainer.stop(seconds)
-        return self._spool.close() and done
+        done: list[bool] = []
+        last = threading.Thread(target=lambda: done.append(self.flush()), name="spool-drain-last", daemon=True)
+        last.start()
+        last.join(seconds)
+        return self.release() and done == [True]
+
+
+def drainer(folder: Path, writer: Callable[[], str], lakehouse: Callable[[], Lakehouse], endpoints: Iterable[LoggedEndpoint]) -> Drainer:
+    """What drains the log of some endpoints; see `Drainer`."""
+    personal = {table: one.personal for one in endpoints for table in (one.table, one.feedback_table)}
+    return Drainer(folder, writer, Target(lakehouse, personal))

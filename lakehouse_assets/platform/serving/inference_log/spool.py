@@ -5,7 +5,8 @@ survive a power failure a second later. A full disk, or any other trouble, is no
 its bound allows, and what is dropped then is counted. What becomes of closed segments is in `drain`.
 
 A folder of segments has one writer at a time, who holds its lock; the system frees the lock however the process ends. The next process
-takes the folder over and goes on counting, so that there are as many writers as there ever were processes at once.
+takes the folder over and goes on counting, so that there are as many writers as there ever were processes at once. A segment is closed as
+soon as the next one is there, so another process may drain what a writer has closed.
 """
 
 import fcntl
@@ -27,6 +28,10 @@ _LOCK, _ENDING = "lock", ".segment"
 _MAGIC: Final = b"LHSPOOL1"
 _HEADER_BYTES: Final = len(_MAGIC) + MARKER_BYTES
 _PAUSE_AFTER_TROUBLE = 0.5
+_LOOKS_EVERY: Final = 1.0
+
+Segments = list[tuple[int, Path]]
+"""Files with their numbers."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class SpoolState:
         dropped: Records that were lost because neither disk nor memory had room for them.
         waiting_bytes: Bytes of records in memory, which a kill of the process would lose.
         disk_bytes: Bytes of the segments of this writer.
+        backlog: Records of this process that are not in the lake yet, as far as it was looked lately.
         trouble: Why nothing could be written the last time; empty if all is well.
     """
 
@@ -64,6 +70,7 @@ class SpoolState:
     dropped: int
     waiting_bytes: int
     disk_bytes: int
+    backlog: int
     trouble: str
 
 
@@ -103,9 +110,9 @@ class Place:
         """The name of the writer, which no other place has."""
         return self.folder.name
 
-    def segments(self) -> list[tuple[int, Path]]:
+    def segments(self) -> Segments:
         """All segments with their numbers, oldest first."""
-        return sorted((int(path.stem), path) for path in self.folder.glob(f"*{_ENDING}") if path.stem.isdigit())
+        return _segments(self.folder)
 
     def path(self, number: int) -> Path:
         """Where the segment of a number is."""
@@ -114,6 +121,15 @@ class Place:
     def unlock(self) -> None:
         """Give the lock back."""
         os.close(self._descriptor)
+
+
+def _segments(folder: Path) -> Segments:
+    return sorted((int(path.stem), path) for path in folder.glob(f"*{_ENDING}") if path.stem.isdigit())
+
+
+def closed_segments(folder: Path) -> Segments:
+    """The segments of a place to which nothing is written any more, whether its writer lives or not, oldest first: all but the last."""
+    return _segments(folder)[:-1]
 
 
 def claim(spool: Path) -> Place:
@@ -158,14 +174,17 @@ def create_segment(place: Place, number: int) -> tuple[int, bytes]:
         OSError: It cannot be made; there is nothing of it.
     """
     path, marker = place.path(number), os.urandom(MARKER_BYTES)
+    # Under its name it is whole: who drains takes the segment before it for closed.
+    part = path.with_suffix(".part")
     beginning = _MAGIC + marker + fields_frame(marker)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     try:
         if os.write(descriptor, beginning) != len(beginning):
             raise OSError("the disk is full")  # noqa: TRY301 as if the system had said so
+        part.rename(path)
     except OSError:
         os.close(descriptor)
-        path.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     return descriptor, marker
 
@@ -217,6 +236,7 @@ class Spool:
         self._descriptor, self._marker, self._number = -1, bytes(MARKER_BYTES), 0
         self._size, self._since = 0, 0.0
         self._closed_bytes = 0
+        self._records: dict[int, int] = {}  # of each segment that is not drained yet, how many this process wrote into it
         self._waiting: deque[bytes] = deque()
         self._waiting_bytes = 0
         self._appended = self._dropped = 0
@@ -226,9 +246,8 @@ class Spool:
         self._stop = threading.Event()
         with self._lock:
             self._try(self._open)
-        self._flusher = threading.Thread(target=self._flush_regularly, name="spool-flush", daemon=True)
-        if self.bounds.fsync_seconds:
-            self._flusher.start()
+        self._keeper = threading.Thread(target=self._keep_regularly, name="spool", daemon=True)
+        self._keeper.start()
 
     # --- appending
 
@@ -271,8 +290,14 @@ class Spool:
 
     # --- closed segments
 
-    def closed(self, *, at_once: bool = False) -> tuple[Place, list[tuple[int, Path]]] | None:
-        """The closed segments of this process. The open one is closed first if it is due.
+    @property
+    def writer(self) -> str:
+        """The name of the folder in which the segments of this process are; empty while it has none."""
+        place = self._place
+        return "" if place is None else place.writer
+
+    def close_segment(self, *, at_once: bool = False) -> None:
+        """Close the open segment if it is due, so that it can be drained, and count again what was not.
 
         Args:
             at_once: Close it whether it is due or not.
@@ -285,17 +310,15 @@ class Spool:
                 self._write_waiting()
             if self._size and (at_once or time.monotonic() - self._since >= self.bounds.segment_seconds):
                 self._try(self._open)
-            place, open_number = self._place, self._number
             if not self.bounds.fsync_seconds:
                 while self._unflushed:
                     os.close(self._unflushed.pop())
-        # Outside of the lock: there may be many.
-        return None if place is None else (place, [(number, path) for number, path in place.segments() if number < open_number])
 
     def state(self) -> SpoolState:
         """What it tells of itself."""
         with self._lock:
-            return SpoolState(self._appended, self._dropped, self._waiting_bytes, self._closed_bytes + self._size, self._trouble)
+            backlog = sum(self._records.values()) + len(self._waiting)
+            return SpoolState(self._appended, self._dropped, self._waiting_bytes, self._closed_bytes + self._size, backlog, self._trouble)
 
     def close(self) -> bool:
         """Write what waits, if that is possible, and give the place back; whether nothing waits any more."""
@@ -319,10 +342,17 @@ class Spool:
         """Count the bytes of closed segments again: some may have been drained."""
         with self._lock:
             place, open_number, before = self._place, self._number, self._closed_bytes
-        if place is not None:
-            on_disk = sum(path.stat().st_size for number, path in place.segments() if number < open_number)
-            with self._lock:
-                self._closed_bytes += on_disk - before  # and what was closed meanwhile
+        if place is None:
+            return
+        sizes = {}
+        for number, path in place.segments():
+            with suppress(FileNotFoundError):  # another process drains them
+                sizes[number] = path.stat().st_size
+        on_disk = sum(size for number, size in sizes.items() if number < open_number)
+        with self._lock:
+            self._closed_bytes += on_disk - before  # and what was closed meanwhile
+            for number in [one for one in self._records if one < open_number and one not in sizes]:
+                del self._records[number]
 
     # --- under the lock
 
@@ -365,6 +395,7 @@ class Spool:
         self._is_flushed = False
         if count == len(data):
             self._trouble = ""
+            self._records[self._number] = self._records.get(self._number, 0) + len(new)
             return len(new)
         self._is_broken = True
         self._fail(OSError("the disk is full"))
@@ -374,6 +405,7 @@ class Spool:
             if count < 0:
                 break
             written += 1
+        self._records[self._number] = self._records.get(self._number, 0) + written
         return written
 
     def _write_waiting(self) -> None:
@@ -403,8 +435,11 @@ class Spool:
         self._trouble = error.strerror or str(error)
         self._again_at = time.monotonic() + _PAUSE_AFTER_TROUBLE
 
-    def _flush_regularly(self) -> None:
-        while not self._stop.wait(self.bounds.fsync_seconds):
-            if self._unflushed or not self._is_flushed:
+    def _keep_regularly(self) -> None:
+        fsync = self.bounds.fsync_seconds
+        while not self._stop.wait(min(fsync or _LOOKS_EVERY, _LOOKS_EVERY, self.bounds.segment_seconds / 2)):
+            if fsync and (self._unflushed or not self._is_flushed):
                 self._is_flushed = True
                 self.sync()
+            with suppress(OSError):  # the folder cannot be read now
+                self.close_segment()

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, Record
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
@@ -80,6 +81,12 @@ class LoggedEndpoint:
     product: str
     name: str
     personal: bool = True
+
+    @classmethod
+    def of(cls, endpoint: Endpoint, roles: Roles) -> "LoggedEndpoint":
+        """Of a declaration."""
+        event = [roles.event] if roles.event is not None else []
+        return cls(endpoint.product, endpoint.word, personal=any(one.personal for one in [*roles.sets, *event]))
 
     @property
     def table(self) -> str:

@@ -319,6 +319,7 @@ def test_two_syncs_at_once_end_with_what_one_gives(store: OnlineStore, tmp_path:
         thread.join()
     sync(store, world.lakehouse, cards, NEEDS)
     assert len(done) == 18
+    assert "scan" in done
     found = list(store.items(f"{cards.name}/events"))
     sync(store, world.lakehouse, cards, NEEDS, full=True)
     assert found == list(store.items(f"{cards.name}/events"))
@@ -332,7 +333,7 @@ from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.features.online.worlds import NEEDS, cards
 
-module._ITEMS_AT_ONCE = 5
+module._ITEMS_AT_ONCE, module._LEASE_SECONDS = 5, 0.5
 store = EmbeddedStore(Path(sys.argv[2]))
 print("begins", flush=True)
 while True:
@@ -356,7 +357,7 @@ def test_a_sync_that_is_killed_anywhere_leaves_nothing_wrong(tmp_path: Path) -> 
         child.wait()
         child.stdout.close()
         store, fresh = EmbeddedStore(path), EmbeddedStore(tmp_path / f"fresh {round_}.db")
-        sync(store, world.lakehouse, cards, NEEDS)
+        sync(store, world.lakehouse, cards, NEEDS, wait=60)
         sync(fresh, world.lakehouse, cards, NEEDS)
         assert list(store.items(name)) == list(fresh.items(name))
         store.close()

@@ -1,0 +1,196 @@
+"""The process in which a service does what is not an answer: started, told and watched by the service, and gone with it.
+
+The child reads what it is told from a pipe. The pipe ends when the service does, also when that is killed: then the child brings what is
+left to the lake and ends too. What it does is in `background`.
+"""
+
+import json
+import logging
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO, Final, Protocol
+
+import msgspec
+
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.serving.background import Background, Told
+from lakehouse_assets.settings import Settings
+
+logger = logging.getLogger(__name__)
+Declared = Callable[[Settings], Catalog]
+"""Gives the declarations in another process; a function of a module."""
+_START: Final = """
+import json, os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service says when to end
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.setpriority(os.PRIO_PROCESS, 0, 19)  # before any thread begins
+sys.path[:] = json.loads(sys.argv[1])
+from lakehouse_assets.platform.serving.background_process import main
+main()
+"""
+_LOOK_SECONDS, _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 0.5, 30.0
+_FINISH_SECONDS: Final = 10.0
+PROCESS: Final = "process"
+"""What the trouble of the process itself is called."""
+
+
+class Host(Protocol):
+    """Where the tasks of a service run."""
+
+    restarts: int
+    """How often they were started again."""
+
+    def start(self) -> None:
+        """Begin with all tasks."""
+        ...
+
+    def stop(self, seconds: float) -> None:
+        """Bring what is left to the lake and end, for at most some seconds."""
+        ...
+
+    def trouble(self) -> dict[str, str]:
+        """Why tasks failed the last time, by their names."""
+        ...
+
+
+class Threads:
+    """The tasks in threads of this process: where declarations are known to it alone, as in a notebook."""
+
+    restarts = 0
+
+    def __init__(self, background: Background) -> None:
+        self.start, self.stop, self.trouble, self.sync = background.start, background.stop, background.trouble, background.sync
+
+
+class Child:
+    """The tasks in a process of their own, which is started again when it dies.
+
+    Args:
+        settings: Of the root.
+        declared: Gives the declarations.
+        told: Gives what the service tells of itself.
+        alias_seconds: Between two looks at the aliases in MLflow.
+    """
+
+    def __init__(self, settings: Settings, declared: Declared, told: Callable[[], Told], alias_seconds: float) -> None:
+        self._first = pickle.dumps((settings, declared, alias_seconds))
+        self._told = told
+        self.restarts = 0
+        self.pid: int | None = None
+        self._trouble: dict[str, str] = {}
+        self._stopping, self._seconds = threading.Event(), _FINISH_SECONDS
+        self._thread = threading.Thread(target=self._run, name="background", daemon=True)
+
+    def start(self) -> None:
+        """See `Host.start`."""
+        self._thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """See `Host.stop`."""
+        self._seconds = seconds
+        self._stopping.set()
+        self._thread.join(seconds + 1)
+
+    def trouble(self) -> dict[str, str]:
+        """See `Host.trouble`."""
+        return self._trouble
+
+    def _run(self) -> None:
+        pause = _SHORTEST_PAUSE
+        while not self._stopping.is_set():
+            try:
+                code = self._one()
+            except OSError as error:
+                code = error.strerror
+            if self._stopping.is_set():
+                return
+            self.restarts += 1
+            self._trouble = {PROCESS: f"it ended ({code}), and is started again"}
+            logger.warning("the background process of the service ended (%s), and is started again", code)
+            self._stopping.wait(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    def _one(self) -> int | str | None:
+        """One process, until it ends; its exit code."""
+        command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+        # No session of its own: the scheduler would then share the processor by sessions, and its priority counted for nothing.
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 ourselves
+            assert process.stdin is not None  # noqa: S101 as asked for
+            assert process.stdout is not None  # noqa: S101
+            self.pid = process.pid
+            threading.Thread(target=self._listen, args=(process.stdout,), name="background-says", daemon=True).start()
+            with suppress(BrokenPipeError):
+                self._tell(process, process.stdin)
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+            try:
+                return process.wait(self._seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                return process.wait()
+
+    def _tell(self, process: "subprocess.Popen[bytes]", pipe: IO[bytes]) -> None:
+        """Say what changes, until the process or the service ends."""
+        pipe.write(self._first)
+        last: Told | None = None
+        while process.poll() is None and not self._stopping.is_set():
+            now = self._told()
+            if now != last:
+                pipe.write(msgspec.json.encode(now) + b"\n")
+                pipe.flush()
+                last = now
+            self._stopping.wait(_LOOK_SECONDS)
+
+    def _listen(self, pipe: IO[bytes]) -> None:
+        for line in pipe:
+            with suppress(ValueError):
+                self._trouble = json.loads(line)
+
+
+class _Listener:
+    """What the child was told last."""
+
+    def __init__(self) -> None:
+        self.told = Told()
+
+    def last(self) -> Told:
+        return self.told
+
+    def follow(self, pipe: IO[bytes]) -> None:
+        """Listen until the service is gone."""
+        for line in pipe:
+            with suppress(msgspec.MsgspecError):  # the service was killed within a line
+                self.told = msgspec.json.decode(line, type=Told)
+
+
+def main() -> None:
+    """The child."""
+    says = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)  # what libraries print is none of what it says
+    pipe = sys.stdin.buffer
+    settings, declared, alias_seconds = pickle.load(pipe)  # noqa: S301 from the service, which started this process
+    listener = _Listener()
+    background = Background(Root(settings), declared(settings), listener.last, alias_seconds)
+    threading.Thread(target=_report, args=(background, says), daemon=True).start()
+    background.start()
+    listener.follow(pipe)
+    background.stop(_FINISH_SECONDS)
+    os._exit(0)  # a thread may wait for a bucket that is away
+
+
+def _report(background: Background, says: IO[bytes]) -> None:
+    """Say what is in trouble, whenever that changed."""
+    last: dict[str, str] | None = None
+    while True:
+        now = background.trouble()
+        if now != last:
+            with suppress(OSError):  # the service is gone
+                says.write(json.dumps(now).encode() + b"\n")
+            last = now
+        threading.Event().wait(_LOOK_SECONDS)
