@@ -36,6 +36,8 @@ main()
 """
 _LOOK_SECONDS, _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 0.5, 30.0
 _FINISH_SECONDS: Final = 10.0
+_LAST_SECONDS: Final = 60.0
+"""So long the child goes on when the service is gone. A service that ends by itself waits less, and ends the child."""
 PROCESS: Final = "process"
 """What the trouble of the process itself is called."""
 
@@ -180,7 +182,7 @@ def main() -> None:
     threading.Thread(target=_report, args=(background, says), daemon=True).start()
     background.start()
     listener.follow(pipe)
-    background.stop(_FINISH_SECONDS)
+    background.stop(_LAST_SECONDS)
     os._exit(0)  # a thread may wait for a bucket that is away
 
 

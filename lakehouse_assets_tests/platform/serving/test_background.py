@@ -179,7 +179,7 @@ def test_it_brings_what_was_answered_to_the_lake_and_ends_when_the_service_is_ki
             process.wait(30)
 
         under_load(address, 2, asker(answered), kill)
-        until(lambda: is_gone(child), 60)
+        until(lambda: is_gone(child), 90)
     assert set(answered) <= set(logged(root))
     assert len(logged(root)) == len(set(logged(root)))
 

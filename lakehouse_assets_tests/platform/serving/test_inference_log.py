@@ -207,9 +207,9 @@ def test_two_that_drain_one_spool_commit_each_record_once(tmp_path: Path) -> Non
     assert len(segments) > 5
     with ThreadPoolExecutor(4) as threads:
         # A part of them, and all of them, as processes see that look at different times.
-        tasks = [threads.submit(drain, writer, segments[: 2 + 3 * number], target(tmp_path)) for number in range(4)]
+        tasks = [threads.submit(drain, writer, segments[: 2 + 3 * number], target(tmp_path), tmp_path / "aside") for number in range(4)]
         assert {task.exception() for task in tasks} == {None}
-    drain(writer, segments, target(tmp_path))
+    drain(writer, segments, target(tmp_path), tmp_path / "aside")
     assert logged(tmp_path) == [f"{number:02}" for number in range(40)]
 
 

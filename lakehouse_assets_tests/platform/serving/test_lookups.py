@@ -133,7 +133,7 @@ def test_it_needs_a_token_for_features_and_masks_what_is_personal(settings):
     lake = open_lakehouse(settings=root.settings, declarations=declared, notice=lambda _: None)
     made = TokenFile(root.settings.home_folder)
     tokens = {name: f"Bearer {made.create(name, [name])[1]}" for name in ("features", "score")}
-    service = Service(root, catalog, lake.context.reader, busy.StoreOnline(root, {}), tokens_needed=True)
+    service = Service(root, catalog, lake.context.reader, busy.StoreOnline(root.settings), tokens_needed=True)
     body = {"feature_sets": [owners.name], "keys": [{"shop": "a"}]}
     with listening(service) as address, Connection(address) as connection:
         assert connection.post("/features", body)[0] == 401
