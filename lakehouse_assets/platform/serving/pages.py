@@ -1,6 +1,6 @@
 """What a service tells of itself: health, readiness, version, metrics, its OpenAPI document and a page to try it."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -11,11 +11,11 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
-from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.assemble import Looked
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.openapi import Examples, document
+from lakehouse_assets.platform.serving.openapi_others import Doors
 from lakehouse_assets.platform.serving.served import Served
 
 _PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ class Pages:
         synced: Gives, by feature set, until when the online store knows it.
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
         backlog: Gives the records that are not in the lake yet.
-        feeds: Those to which rows may be pushed.
+        doors: What there is besides endpoints, for the OpenAPI document.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class Pages:
         synced: Callable[[], dict[str, datetime | None]],
         examples: GiveExamples,
         backlog: Backlog,
-        feeds: Sequence[Feed],
+        doors: Doors,
     ) -> None:
-        self._door, self._synced, self._examples, self._backlog, self._feeds = door, synced, examples, backlog, feeds
+        self._door, self._synced, self._examples, self._backlog, self._doors = door, synced, examples, backlog, doors
 
     @property
     def routes(self) -> list[Route]:
@@ -52,22 +52,35 @@ class Pages:
             Route("/", self._page),
             Route("/health", self._health),
             Route("/ready", self._ready),
+            Route("/ready/{name}", self._ready_one),
             Route("/version", self._version),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
         ]
 
     def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether any endpoint can answer, and what is known of each."""
+        """Whether every endpoint can answer, and what is known of each."""
         synced = self._synced()
         endpoints = {name: _state(one, synced) for name, one in self._door.served.items()}
-        return any(one["ready"] for one in endpoints.values()), endpoints
+        return all(one["ready"] for one in endpoints.values()), endpoints
 
     async def _health(self, _: Request) -> Response:
         return json_response(b'{"status":"ok"}')
 
-    async def _ready(self, _: Request) -> Response:
+    async def _ready_one(self, request: Request) -> Response:
+        served = self._door.endpoint(request.path_params["name"])
+        said = self._told(request, self.readiness()[1][served.name])
+        return json_response(msgspec.json.encode(said, enc_hook=str), 200 if said["ready"] else 503)
+
+    def _told(self, request: Request, endpoint: dict[str, Any]) -> dict[str, Any]:
+        """What is known of an endpoint, for who asks: why a version was not taken may name paths and servers."""
+        if "not_taken" not in endpoint or self._door.may(request.scope, "administer"):
+            return endpoint
+        return endpoint | {"not_taken": dict.fromkeys(endpoint["not_taken"], "a token with the scope administer is told why")}
+
+    async def _ready(self, request: Request) -> Response:
         is_ready, endpoints = self.readiness()
+        endpoints = {name: self._told(request, one) for name, one in endpoints.items()}
         body = msgspec.json.encode({"ready": is_ready, "endpoints": endpoints}, enc_hook=str)
         return json_response(body, 200 if is_ready else 503)
 
@@ -85,7 +98,7 @@ class Pages:
         # The document is for everybody, its stored rows for those who may ask.
         may_ask = self._door.may(request.scope, "score")
         examples = {name: await self._examples(one) if may_ask else {} for name, one in self._door.served.items()}
-        said = document(list(self._door.served.values()), examples, self._feeds, version(NAME))
+        said = document(list(self._door.served.values()), examples, self._doors, version(NAME))
         return json_response(msgspec.json.encode(said, enc_hook=str))
 
     async def _page(self, _: Request) -> Response:

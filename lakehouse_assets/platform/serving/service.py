@@ -12,6 +12,7 @@ from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.serving.administering import Administering
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.aliases import AliasWatch
 from lakehouse_assets.platform.serving.app import Application
@@ -26,6 +27,7 @@ from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.openapi_others import Doors
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing
@@ -135,12 +137,14 @@ class Service:
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
-        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, self.pushing.feeds)
+        doors = Doors(self.pushing.feeds, self.catalog.feature_sets, self.pushing.labels)
+        pages = Pages(self.door, self.online.synced, StoredExamples(self.reader, self.aside).of, self._backlog, doors)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         sets = {one.name: one for one in self.catalog.feature_sets}
         stored = StoredFeatures(self.door, sets, lambda: online_store(self.root.settings), self.reader, self.aside)
-        routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes]
+        administering = Administering(self.door, self.reloader.now, self.aside)
+        routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes, *administering.routes]
         return Application(self.door, routes, self.start, self.stop, hosts)
 
     def start(self) -> None:

@@ -71,7 +71,7 @@ def routes(door: Door) -> list[Route]:
         return json_response(b'{"live":true}')
 
     async def ready(_: Request) -> Response:
-        found = any(one.versions is not None for one in door.served.values())
+        found = all(one.versions is not None for one in door.served.values())
         return json_response(msgspec.json.encode({"ready": found}), 200 if found else 503)
 
     async def model(request: Request) -> Response:
