@@ -51,8 +51,12 @@ class Application:
             yield
             stop()
 
+        # What is asked there by POST does not come to it: the route says which method a path takes.
+        scoring = Route(f"{_ENDPOINTS}{{name}}", _no_method, methods=["POST"])
         self._others = Starlette(
-            routes=routes, lifespan=lifespan, exception_handlers={Refused: _refused, HTTPException: _no_path, Exception: _failed}
+            routes=[*routes, scoring],
+            lifespan=lifespan,
+            exception_handlers={Refused: _refused, HTTPException: _no_path, Exception: _failed},
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -129,6 +133,10 @@ async def _no_path(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 Starlette asks by type
     text = _TEXTS.get(error.status_code, error.detail)
     return json_response(Refused(error.status_code, [FieldError(text)]).body(), error.status_code, error.headers)
+
+
+async def _no_method(_: Request) -> Response:
+    raise HTTPException(405, headers={"Allow": "POST"})
 
 
 async def _failed(request: Request, error: Exception) -> Response:

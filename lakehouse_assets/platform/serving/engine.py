@@ -120,6 +120,7 @@ class Engine:
                 continue
             wait = began - work.began
             answer = _answer_of(work, numbers, scored, served, wait)
+            answer.champion = versions.champion.champion.version
             records = [_record(work, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
             answers.append((work, numbers[0], work.encode(work, answer), records))
         # Of those whose deadline was first, the door has logged that they were given up.

@@ -5,7 +5,10 @@ import logging
 import time
 from typing import Final
 
+import msgspec
+
 from lakehouse_assets.platform.governance.reader import Reader
+from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.openapi import Examples
 from lakehouse_assets.platform.serving.refused import Refused
@@ -47,15 +50,30 @@ class StoredExamples:
             return found
 
     def _read(self, served: Served) -> Examples:
-        source = served.roles.event or served.roles.driving
-        try:
-            rows = self._reader.scan(source.name, choose=lambda rows: rows.head(_ROWS), what="examples of an endpoint").collect()
-        except Exception:
-            logger.debug("there are no rows of %s to show", source.name, exc_info=True)
-            return {}
         found: dict[str, list[Row]] = {}
         for form, kind in served.types.items():
-            if {*kind.columns} <= {*rows.columns}:
-                shown = rows.select(list(kind.columns)).unique(maintain_order=True).rows(named=True)
-                found[form] = [row for row in shown if all(row[name] is not None for name in kind.columns if name not in kind.optional)]
+            source = served.roles.driving if form == "features" else served.roles.event or served.roles.driving
+            try:
+                rows = self._reader.scan(source.name, choose=lambda rows: rows.head(_ROWS), what="examples of an endpoint").collect()
+            except Exception:
+                logger.debug("there are no rows of %s to show", source.name, exc_info=True)
+                continue
+            shown = rows.select(name for name in kind.columns if name in rows.columns).unique(maintain_order=True)
+            nulls = dict.fromkeys(kind.columns)
+            found[form] = [row for one in shown.rows(named=True) if _is_taken(served, form, row := nulls | one)]
         return found
+
+
+def _is_taken(served: Served, form: str, row: Row) -> bool:
+    """Whether the service would take a row: personal data that is masked may break a rule, and a masked key is no key."""
+    kind = served.types[form]
+    if form == "keys" and MASK in row.values():
+        return False
+    try:
+        rows = kind.read(msgspec.json.encode([row], enc_hook=str))
+        if form != "rows":
+            return True
+        served.check("rows", rows)
+    except Refused:
+        return False
+    return not (served.rules.needs_query and served.rules.broken_in(kind.frame(rows)))

@@ -154,7 +154,7 @@ class Feedback:
     """
 
     def __init__(self, log: InferenceLog, types: Mapping[str, LabelType], request_rows: int = 1_000) -> None:
-        self._log, self._types, self._request_rows = log, types, request_rows
+        self._log, self.types, self._request_rows = log, types, request_rows
 
     def take(self, body: bytes, requester: str = "", endpoint: str | None = None) -> FeedbackReceipt:
         """Accept the labels of a request, all or none, and wait until they are durable.
@@ -171,7 +171,7 @@ class Feedback:
         """
         now = datetime.now(UTC)
         records, errors = [], list[FieldError]()
-        default = endpoint or (next(iter(self._types)) if len(self._types) == 1 else None)
+        default = endpoint or (next(iter(self.types)) if len(self.types) == 1 else None)
         for number, raw in enumerate(split_rows(body)):
             try:
                 row = msgspec.json.decode(bytes(raw), type=_Row)
@@ -204,11 +204,11 @@ class Feedback:
 
     def _read(self, row: _Row, name: str | None, wrong: list[Wrong]) -> tuple[Row, Row]:
         """The label and the key of a row by column; what is wrong with them is added to `wrong`."""
-        kind = None if name is None else self._types.get(name)
+        kind = None if name is None else self.types.get(name)
         if kind is None:
-            text = f"say which endpoint predicted it: {', '.join(self._types)}"
+            text = f"say which endpoint predicted it: {', '.join(self.types)}"
             if name is not None:
-                text = f"there is no endpoint {name[:100]!r}{nearest_or_all(name, self._types)}"
+                text = f"there is no endpoint {name[:100]!r}{nearest_or_all(name, self.types)}"
             wrong.append(Wrong(text, "endpoint"))
             return {}, {}
         label: Row = {}

@@ -1,13 +1,10 @@
 """The OpenAPI 3.1 document of a service: paths, schemas from the contracts, examples from stored rows."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.quality.contract import columns_of
-from lakehouse_assets.platform.serving.openapi_features import features
-from lakehouse_assets.platform.serving.openapi_others import doors, get, protocols
+from lakehouse_assets.platform.serving.openapi_others import Doors, get, protocols
 from lakehouse_assets.platform.serving.openapi_parts import post, ref, schema_of_rows, schema_of_type
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
@@ -17,21 +14,19 @@ Examples = Mapping[str, Sequence[Row]]
 _ROW: Final = {"type": "object"}
 
 
-def document(
-    served: Sequence[Served], examples: Mapping[str, Examples], feeds: Iterable[Feed], sets: Sequence[FeatureSet], version: str
-) -> dict[str, Any]:
+def document(served: Sequence[Served], examples: Mapping[str, Examples], doors: Doors, version: str) -> dict[str, Any]:
     """The document.
 
     Args:
         served: The endpoints.
         examples: By endpoint, rows that may be sent to it.
-        feeds: Those to which rows may be pushed.
-        sets: The feature sets.
+        doors: What there is besides.
         version: Of the service.
     """
     paths: dict[str, Any] = {
         "/health": get("Whether the service runs.", {"type": "object"}),
         "/ready": get("What answers, and how new its features are.", {"type": "object"}, 503),
+        **{f"/ready/{one.name}": get(f"The same of {one.name} alone.", {"type": "object"}, 503) for one in served},
         "/version": get("The release of the service.", {"type": "object"}),
         "/metrics": get("Counters for Prometheus.", {"type": "string"}, kind="text/plain"),
     }
@@ -42,7 +37,7 @@ def document(
             schemas[f"{one.name}_{form}"] = schema_of_rows(kind, _described(one))
         schemas[f"{one.name}_answer"] = _answer(one)
         paths[f"/endpoints/{one.name}"] = {"post": _post(one, given)}
-    paths |= protocols(served, examples) | doors(served, feeds) | features(sets)
+    paths |= protocols(served, examples) | doors.paths()
     return {
         "openapi": "3.1.0",
         "info": {"title": "Lakehouse", "version": version, "description": "Predictions of the champions of this lakehouse."},

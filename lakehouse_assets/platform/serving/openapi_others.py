@@ -1,10 +1,14 @@
-"""The paths of the OpenAPI document besides the service's own protocol: MLflow's, the Open Inference Protocol, labels, rows of feeds."""
+"""The paths of the OpenAPI document besides the service's own protocol: MLflow's, the Open Inference Protocol, labels, rows, features."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.ingestion.feed import Feed
-from lakehouse_assets.platform.serving.openapi_parts import json_content, post, ref, schema_of_rows
+from lakehouse_assets.platform.serving.feedback import LabelType
+from lakehouse_assets.platform.serving.openapi_features import features
+from lakehouse_assets.platform.serving.openapi_parts import errors, json_content, post, ref, schema_of_rows, value_of_type
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
 
@@ -22,6 +26,7 @@ _TENSOR: Final = {
     },
     "required": ["name", "shape", "datatype", "data"],
 }
+_REQUEST_ID: Final = f"{'0' * 32}-0"
 _SOURCE_ROW: Final = {"anyOf": [{"type": "array", "minItems": 1, "items": _OBJECT}, _OBJECT]}
 
 
@@ -47,10 +52,10 @@ def protocols(served: Sequence[Served], examples: Mapping[str, Mapping[str, Sequ
     """
     by_rows = [one for one in served if not one.endpoint.by_keys]
     paths: dict[str, Any] = {
-        "/ping": get("Whether an endpoint can answer, as MLflow asks.", {"type": "string"}, 503, kind="text/plain"),
+        "/ping": get("Whether every endpoint can answer, as MLflow asks.", {"type": "string"}, 503, kind="text/plain"),
         "/v2": get("Name and version of the server.", _OBJECT),
         "/v2/health/live": get("Whether the service runs.", {"type": "object", "properties": {"live": {"type": "boolean"}}}),
-        "/v2/health/ready": get("Whether an endpoint can answer.", _READY, 503),
+        "/v2/health/ready": get("Whether every endpoint can answer.", _READY, 503),
     }
     for one in by_rows:
         rows = [_features_of(row, one) for row in examples.get(one.name, {}).get("features", ())][:2]
@@ -114,47 +119,93 @@ def _infer(served: Served, rows: Sequence[Row]) -> dict[str, Any]:
     return {"post": post(f"{served.name}, by the Open Inference Protocol", f"{served.name}_infer", body, answer, shown)}
 
 
-def doors(served: Sequence[Served], feeds: Iterable[Feed]) -> dict[str, Any]:
-    """The paths by which labels and rows of feeds come in."""
-    label = {
-        "type": "object",
-        "properties": {
-            "label": {},
-            "endpoint": {"enum": [one.name for one in served]},
-            "request_id": {"type": "string"},
-            "row": {"type": "integer", "minimum": 0},
-            "key": _OBJECT,
-            "known_at": {"type": "string", "format": "date-time"},
-        },
-        "required": ["label"],
-        "additionalProperties": False,
-    }
-    labels = {"type": "array", "minItems": 1, "items": label}
-    enveloped = {"type": "object", "properties": {"rows": labels}, "required": ["rows"], "additionalProperties": False}
-    taken = {"type": "object", "properties": {"accepted": {"type": "integer"}}, "required": ["accepted"]}
-    word = served[0].name
-    shown = {"of a key": [{"endpoint": word, "key": dict.fromkeys(served[0].key, "1"), "label": True}]}
-    paths: dict[str, Any] = {
-        "/feedback": {"post": post("What became true of predictions.", "feedback", {"anyOf": [labels, enveloped]}, taken, shown)}
-    }
+@dataclass(frozen=True)
+class Doors:
+    """What a service has besides its endpoints.
+
+    Attributes:
+        feeds: Those to which rows may be pushed.
+        sets: The feature sets that the online store may have.
+        labels: What labels may be, by endpoint.
+    """
+
+    feeds: Sequence[Feed]
+    sets: Sequence[FeatureSet]
+    labels: Mapping[str, LabelType]
+
+    def paths(self) -> dict[str, Any]:
+        """The paths by which labels and rows of feeds come in, and by which features and versions are asked for."""
+        reload = post("Take at once the versions that the ledgers say.", "reload", _OBJECT, _OBJECT, {"now": {}})
+        reload["requestBody"]["required"] = False
+        found = {"/feedback": {"post": self._feedback()}, "/reload": {"post": reload}}
+        pushed = {f"/ingest/{one.name}": {"post": _ingest(one)} for one in self.feeds}
+        return found | pushed | features(self.sets) | dict(map(_stored, self.sets))
+
+    def _feedback(self) -> dict[str, Any]:
+        label = {
+            "type": "object",
+            "properties": {
+                "label": {},
+                "endpoint": {"enum": list(self.labels)},
+                "request_id": {"type": "string"},
+                "row": {"type": "integer", "minimum": 0},
+                "key": _OBJECT,
+                "known_at": {"type": "string", "format": "date-time"},
+            },
+            "required": ["label"],
+            "additionalProperties": False,
+        }
+        labels = {"type": "array", "minItems": 1, "items": label}
+        enveloped = {"type": "object", "properties": {"rows": labels}, "required": ["rows"], "additionalProperties": False}
+        taken = {"type": "object", "properties": {"accepted": {"type": "integer"}}, "required": ["accepted"]}
+        shown: dict[str, Any] = {}
+        for word, kind in self.labels.items():
+            said = {"endpoint": word, "label": value_of_type(kind.dtype)}
+            shown[f"{word}, of a request"] = [said | {"request_id": _REQUEST_ID, "row": 0}]
+            if kind.keys:
+                shown[f"{word}, of a key"] = [said | {"key": {name: value_of_type(dtype) for name, dtype in kind.keys[0].items()}}]
+        return post("What became true of predictions.", "feedback", {"anyOf": [labels, enveloped]}, taken, shown)
+
+
+def _ingest(feed: Feed) -> dict[str, Any]:
     receipt = {
         "type": "object",
         "properties": {"feed": {"type": "string"}, "accepted": {"type": "integer"}, "repeated": {"type": "integer"}},
         "required": ["feed", "accepted", "repeated"],
     }
-    key = {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "The same text for a request that is sent again.",
-        "schema": {"type": "string"},
-    }
-    for one in feeds:
-        example = {"one": [dict.fromkeys(one.columns, "1")]} if one.columns else {}
-        made = post(f"Rows of the feed {one.name}: each lands once.", f"ingest_{one.name}", _SOURCE_ROW, receipt, example)
-        made["parameters"] = [key]
-        made["responses"]["409"] = {
-            "description": "An id was taken before with another row, or the feed takes none.",
-            "content": json_content(ref("Errors")),
+    example = {"one": [dict.fromkeys(feed.headers[0], "1")]} if feed.headers else {}
+    made = post(f"Rows of the feed {feed.name}: each lands once.", f"ingest_{feed.name}", _SOURCE_ROW, receipt, example)
+    made["parameters"] = [
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "description": "The same text for a request that is sent again.",
+            "required": feed.row_id is None,
+            "schema": {"type": "string"},
+            "example": "first",
         }
-        paths[f"/ingest/{one.name}"] = {"post": made}
-    return paths
+    ]
+    made["responses"]["409"] = {
+        "description": "An id was taken before with another row, or the feed takes none.",
+        "content": json_content(ref("Errors")),
+    }
+    return made
+
+
+def _stored(feature: FeatureSet) -> tuple[str, dict[str, Any]]:
+    """The path of a feature set in the online store."""
+    row = {"type": "object", "properties": {"feature_set": {"type": "string"}, "rows": {"type": "array", "items": _OBJECT}}}
+    made = get(f"What the online store has of one entity of {feature.name}, personal data masked.", row)
+    named = ", ".join(feature.entity)
+    made["get"]["parameters"] = [
+        {
+            "name": "key",
+            "in": "query",
+            "description": f"A value for each of {named}, in this order." if named else "Nothing: there is one entity.",
+            "required": bool(feature.entity),
+            "schema": {"type": "array", "items": {"type": "string"}, "minItems": len(feature.entity), "maxItems": len(feature.entity)},
+            "example": [str(value_of_type(feature.schema[name])) for name in feature.entity],
+        }
+    ]
+    made["get"]["responses"] |= errors(401, 403, 404, 422, 503)
+    return f"/features/{feature.name}", made

@@ -40,9 +40,14 @@ def post(text: str, name: str, body: dict[str, Any], answer: dict[str, Any], exa
         "requestBody": {"required": True, "content": {"application/json": {"schema": body, **shown}}},
         "responses": {
             "200": {"description": "What is answered.", "content": json_content(answer)},
-            **{str(status): {"description": why, "content": json_content(ref("Errors"))} for status, why in _ERRORS.items()},
+            **errors(*_ERRORS),
         },
     }
+
+
+def errors(*statuses: int) -> dict[str, Any]:
+    """What a path answers where it refuses."""
+    return {str(status): {"description": _ERRORS[status], "content": json_content(ref("Errors"))} for status in statuses}
 
 
 def schema_of_rows(kind: RowType, described: Mapping[str, str]) -> dict[str, Any]:
@@ -67,6 +72,17 @@ def schema_of_type(dtype: pl.DataType) -> dict[str, Any]:
         return {"type": "string", "format": "date-time"}
     named = {pl.Boolean: {"type": "boolean"}, pl.Date: {"type": "string", "format": "date"}}
     return dict(named.get(dtype.base_type(), {"type": "number" if dtype.is_numeric() else "string"}))
+
+
+def value_of_type(dtype: pl.DataType | None) -> Any:
+    """A value of a type, as JSON has it, for examples."""
+    if isinstance(dtype, pl.Enum):
+        return dtype.categories[0]
+    if isinstance(dtype, pl.Datetime):
+        return "2024-01-02T10:05:12Z" if dtype.time_zone is not None else "2024-01-02T10:05:12"
+    named = {pl.Boolean: True, pl.Date: "2024-01-02", pl.List: [], pl.Decimal: "1"}
+    base = pl.Boolean if dtype is None else dtype.base_type()
+    return named.get(base, 1 if dtype is not None and dtype.is_numeric() else "1")
 
 
 def ref(name: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What a service tells of itself: health, readiness, version, metrics, its OpenAPI document and a page to try it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,14 +13,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
-from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.background_process import Host
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.openapi import Examples, document
+from lakehouse_assets.platform.serving.openapi_others import Doors
 from lakehouse_assets.platform.serving.served import Served
 
+_ASK: Final = "a token with the scope administer is told why"
 _PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 NAME: Final = "lakehouse-assets"
 Backlog = Callable[[], int]
@@ -37,8 +37,7 @@ class Pages:
         background: Does what is no answer; it is told what of that is in trouble.
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
         backlog: Gives the records that are not in the lake yet.
-        feeds: Those to which rows may be pushed.
-        sets: The feature sets.
+        doors: What there is besides endpoints, for the OpenAPI document.
     """
 
     def __init__(
@@ -47,12 +46,9 @@ class Pages:
         background: Host,
         examples: GiveExamples,
         backlog: Backlog,
-        *,
-        feeds: Sequence[Feed],
-        sets: Sequence[FeatureSet],
+        doors: Doors,
     ) -> None:
-        self._door, self._background, self._examples, self._backlog = door, background, examples, backlog
-        self._feeds, self._sets = feeds, sets
+        self._door, self._background, self._examples, self._backlog, self._doors = door, background, examples, backlog, doors
         # The store is asked beside the loop that answers.
         self._asking = ThreadPoolExecutor(1, "ready")
 
@@ -63,16 +59,17 @@ class Pages:
             Route("/", self._page),
             Route("/health", self._health),
             Route("/ready", self._ready),
+            Route("/ready/{name}", self._ready_one),
             Route("/version", self._version),
             Route("/metrics", self._metrics),
             Route("/openapi.json", self._openapi),
         ]
 
     async def readiness(self) -> tuple[bool, dict[str, Any]]:
-        """Whether any endpoint can answer, and what is known of each."""
+        """Whether every endpoint can answer, and what is known of each."""
         synced = await self._synced()
         endpoints = {name: _state(one, synced[name]) for name, one in self._door.served.items()}
-        return any(one["ready"] for one in endpoints.values()), endpoints
+        return all(one["ready"] for one in endpoints.values()), endpoints
 
     async def _synced(self) -> dict[str, Synced]:
         """By endpoint, until when the store knows the feature sets that it looks up."""
@@ -85,11 +82,23 @@ class Pages:
     async def _health(self, _: Request) -> Response:
         return json_response(b'{"status":"ok"}')
 
-    async def _ready(self, _: Request) -> Response:
+    async def _ready_one(self, request: Request) -> Response:
+        served = self._door.endpoint(request.path_params["name"])
+        _, endpoints = await self.readiness()
+        said = self._told(request, endpoints[served.name])
+        return json_response(msgspec.json.encode(said, enc_hook=str), 200 if said["ready"] else 503)
+
+    def _told(self, request: Request, endpoint: dict[str, Any]) -> dict[str, Any]:
+        """What is known of an endpoint, for who asks: why a version was not taken may name paths and servers."""
+        if "not_taken" not in endpoint or self._door.may(request.scope, "administer"):
+            return endpoint
+        return endpoint | {"not_taken": dict.fromkeys(endpoint["not_taken"], _ASK)}
+
+    async def _ready(self, request: Request) -> Response:
         is_ready, endpoints = await self.readiness()
-        said = {"ready": is_ready, "endpoints": endpoints}
+        said: dict[str, Any] = {"ready": is_ready, "endpoints": {name: self._told(request, one) for name, one in endpoints.items()}}
         if trouble := self._background.trouble():
-            said["background"] = trouble
+            said["background"] = trouble if self._door.may(request.scope, "administer") else dict.fromkeys(trouble, _ASK)
         body = msgspec.json.encode(said, enc_hook=str)
         return json_response(body, 200 if is_ready else 503)
 
@@ -112,7 +121,7 @@ class Pages:
         # The document is for everybody, its stored rows for those who may ask.
         may_ask = self._door.may(request.scope, "score")
         examples = {name: await self._examples(one) if may_ask else {} for name, one in self._door.served.items()}
-        said = document(list(self._door.served.values()), examples, self._feeds, self._sets, version(NAME))
+        said = document(list(self._door.served.values()), examples, self._doors, version(NAME))
         return json_response(msgspec.json.encode(said, enc_hook=str))
 
     async def _page(self, _: Request) -> Response:

@@ -4,7 +4,7 @@ What rows may be, and how they become durable, is in `feedback` and `ingest`; bo
 """
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, Final
@@ -20,7 +20,7 @@ from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
-from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable
+from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
 from lakehouse_assets.platform.serving.http import read_body
 from lakehouse_assets.platform.serving.ingest import Ingest
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows, RowsRefused
@@ -62,6 +62,11 @@ class Pushing:
     def feeds(self) -> list[Feed]:
         """The feeds to which rows can be pushed."""
         return [one for one in self._feeds.values() if can_push(one)]
+
+    @property
+    def labels(self) -> Mapping[str, LabelType]:
+        """What labels may be, by endpoint."""
+        return self._feedback.types
 
     def close(self, seconds: float) -> None:
         """Accept nothing more. What was accepted is landed by `background`."""

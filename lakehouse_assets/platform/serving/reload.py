@@ -65,7 +65,7 @@ class Reloader:
         self._served, self._lakehouse, self._registry = served, lakehouse, registry
         self._assembler, self._metrics, self._seconds = assembler, metrics, seconds
         self._seen = {one.name: _Seen() for one in served}
-        self._stopping = threading.Event()
+        self._looking, self._stopping = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
 
     def start(self) -> None:
@@ -82,8 +82,19 @@ class Reloader:
             self.once()
             self._stopping.wait(self._seconds)
 
+    def now(self) -> None:
+        """Look at every ledger at once, and try again what was not taken and the versions of features."""
+        with self._looking:
+            for seen in self._seen.values():
+                seen.tried_at = seen.features_at = float("-inf")
+        self.once()
+
     def once(self) -> None:
         """Look at every ledger, and load what has to be loaded."""
+        with self._looking:
+            self._look()
+
+    def _look(self) -> None:
         for served in self._served:
             try:
                 self._follow(served)

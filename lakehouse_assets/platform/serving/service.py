@@ -14,6 +14,7 @@ from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.serving.administering import Administering
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.aside import Aside
@@ -31,6 +32,7 @@ from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.lookups import FeatureLookups
 from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.openapi_others import Doors
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing
@@ -135,11 +137,13 @@ class Service:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
         examples = StoredExamples(self.reader, self.aside).of
         backlog = lambda: self.log.state().spool.backlog  # noqa: E731
-        pages = Pages(self.door, self.background, examples, backlog, feeds=self.pushing.feeds, sets=self.catalog.feature_sets)
+        doors = Doors(self.pushing.feeds, self.catalog.feature_sets, self.pushing.labels)
+        pages = Pages(self.door, self.background, examples, backlog, doors)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
-        routes = [*pages.routes, *protocols, *self.pushing.routes, *self.lookups.routes, *stored.routes]
+        administering = Administering(self.door, self.reloader.now, self.aside)
+        routes = [*pages.routes, *protocols, *self.pushing.routes, *self.lookups.routes, *stored.routes, *administering.routes]
         return Application(self.door, routes, self.start, self.stop, hosts)
 
     def start(self) -> None:

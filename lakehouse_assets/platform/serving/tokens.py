@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import json
 import os
+import pwd
 import secrets
 import tempfile
 from collections import Counter
@@ -27,13 +28,15 @@ SCOPES: Final[Mapping[Scope, str]] = {
     "features": "read features of the online store",
     "feedback": "send labels",
     "ingest": "land rows of a feed",
-    "administer": "reload models, and see what the service knows of itself",
+    "administer": "reload models, and see why one was not taken",
 }
 ALWAYS, AUTO = "always", "auto"
 """The values of LAKEHOUSE_SERVE_TOKENS."""
 _PREFIX, _ID_BYTES, _SECRET_BYTES = "lh_", 6, 32
 _ID_LENGTH = 2 * _ID_BYTES
 _REALM = 'Bearer realm="lakehouse"'
+_RESERVED: Final = frozenset({"anonymous", "none", "root", "owner"})
+"""Names that logs and metrics give to others than the owner of a token; those of users of this machine too."""
 _HOW = "`lakehouse token create NAME --scope score` makes one"
 
 
@@ -160,12 +163,14 @@ class TokenFile:
             days: For how long it is good; None: until it is revoked.
 
         Raises:
-            ValueError: A token in force has the name, or there is no such scope.
+            ValueError: A token in force has the name, logs give it to somebody else, or there is no such scope.
         """
         if unknown := sorted(set(scopes) - set(SCOPES)):
             raise ValueError(f"there is no scope {unknown[0]!r}: choose of {', '.join(SCOPES)}")
         if not scopes or not name.strip() or not name.isprintable():
             raise ValueError("a token needs a name and at least one scope, as in `lakehouse token create shop --scope score`")
+        if _is_reserved(name):
+            raise ValueError(f"a token cannot be called {name!r}: logs give that name to somebody else, so choose another one")
         now = datetime.now(UTC)
         with self._changing() as tokens:
             if any(token.name == name and token.state(now) == "in force" for token in tokens):
@@ -291,6 +296,16 @@ def is_loopback(host: str) -> bool:
         return False  # a name, whatever it means
     mapped = getattr(address, "ipv4_mapped", None)
     return bool((mapped or address).is_loopback)
+
+
+def _is_reserved(name: str) -> bool:
+    """Whether a name is that of somebody else in the inference log, the audit log or the metrics."""
+    word = name.strip().casefold()
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        user = ""
+    return word in _RESERVED or word == user.casefold() or word.startswith("uid ")
 
 
 def _digest(secret: str) -> str:

@@ -29,6 +29,7 @@ class Answer:
         features: For each row, the feature sets that were not as they should be, by status.
         contributions: For each row, if they were asked for and the model can tell.
         seconds: How long each part took.
+        champion: Version of the champion at that time, whoever answered.
     """
 
     model_name: str
@@ -37,6 +38,7 @@ class Answer:
     features: list[dict[str, list[str]]]
     contributions: list[Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    champion: int | None = None
 
 
 @dataclass(slots=True, eq=False)

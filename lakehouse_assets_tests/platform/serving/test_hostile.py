@@ -32,8 +32,17 @@ SEEDS = [
     ("/invocations", {"inputs": INPUTS.to_dict(as_series=False)}),
     ("/invocations", {"dataframe_split": {"columns": INPUTS.columns, "data": [list(row) for row in INPUTS.iter_rows()]}}),
     ("/feedback", [{"key": {"receipt": "r1"}, "label": True, "known_at": "2024-01-01T00:00:00Z"}]),
+    ("/feedback", [{"request_id": f"{'0' * 32}-1", "row": 0, "label": {"returned": True}, "endpoint": "receipts"}]),
     ("/ingest/orders", [{"id": "a", "value": "1"}]),
+    ("/reload", {}),
     ("/v2/models/receipts/infer", {"inputs": [{"name": "amount", "shape": [1], "datatype": "FP64", "data": [1.0]}]}),
+    (
+        "/v2/models/receipts/infer",
+        {
+            "inputs": [{"name": name, "shape": [2], "datatype": "BYTES", "data": INPUTS[name].to_list()} for name in INPUTS.columns],
+            "outputs": [{"name": "probability"}],
+        },
+    ),
 ]
 
 

@@ -157,3 +157,35 @@ def test_a_set_that_lacks_behind_is_stale_and_a_missing_feature_may_be_refused(t
     status, answer = connection.post(PATH, {"rows": [receipt(1), receipt(2, shop="unknown")]})
     assert (status, answer["errors"][0]["row"], answer["errors"][0]["field"]) == (422, 1, "shop")
     connection.close()
+
+
+def test_who_administers_may_reload_and_is_told_why_a_version_was_not_taken(till, serving):
+    service, address = serving(tokens_needed=True)
+    tokens = TokenFile(till.root.settings.home_folder)
+    (_, administer), (_, others) = tokens.create("operator", ["administer"]), tokens.create("caller", ["score", "features", "ingest"])
+    service.reloader.stop()  # so that nobody else takes the next version
+    number = till.add(constant(0.25))
+    till.promote(number)
+    with Connection(address) as connection:
+
+        def asked(token: str | None, path: str = "/reload") -> tuple[int, dict]:
+            headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+            return connection.post(path, {}, headers) if path == "/reload" else connection.get(path, headers)
+
+        assert [asked(token)[0] for token in (None, others)] == [401, 403]
+        assert service.served["receipts"].versions.champion.champion.version != number
+        status, answer = asked(administer)
+        assert (status, answer["endpoints"]["receipts"]) == (200, {"ready": True, "versions": {"champion": number}, "not_taken": {}})
+
+        def away():
+            raise ConnectionError("mlflow.example.org does not answer")
+
+        registry, service.reloader._registry = service.reloader._registry, away
+        till.promote(till.add(constant(0.75)))
+        assert "mlflow.example.org" in str(asked(administer)[1])
+        for path in ("/ready", "/ready/receipts"):
+            told = [asked(token, path) for token in (None, others, administer)]
+            assert [(status, "mlflow.example.org" in str(body)) for status, body in told] == [(200, False), (200, False), (200, True)]
+            assert "not_taken" in str(told[0][1])
+        service.reloader._registry = registry
+        assert asked(administer)[1]["endpoints"]["receipts"]["versions"] == {"champion": number + 1}

@@ -1,12 +1,14 @@
 """The service's own protocol by a real server: what is answered, and what is said of what cannot be."""
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
+from lakehouse_assets import endpoint
 from lakehouse_assets_tests.platform.serving.till import Till, constant, listening, receipt, settings_in, until
 
 
@@ -121,6 +123,36 @@ def test_the_service_tells_of_itself(served):
     status, metrics = get(address, "/metrics")
     assert (status, 'lakehouse_requests_total{endpoint="receipts",status="200"}' in metrics) == (200, True)
     assert "<html" in get(address, "/")[1]
+
+
+def test_a_service_is_ready_once_all_of_its_endpoints_are(tmp_path):
+    from lakehouse_assets_tests.platform.serving import till as declared
+
+    other = replace(declared.returned, name="till.models.other")
+    asked = endpoint(
+        "others", predictions=replace(declared.scored, name="till.predictions.others", model=other), event="till.gold.receipts"
+    )
+    till = Till(settings_in(tmp_path))
+    till.promote(till.add(constant(0.75)))
+    service = till.service(declared=(*declared.DECLARED, other, asked.predictions, asked))
+    with listening(service) as address:
+        until(lambda: service.served["receipts"].versions is not None)
+        status, ready = get(address, "/ready")
+        assert (status, ready["ready"], {name: one["ready"] for name, one in ready["endpoints"].items()}) == (
+            503,
+            False,
+            {"receipts": True, "others": False},
+        )
+        paths = [
+            "/ready/receipts",
+            "/ready/others",
+            "/v2/models/receipts/ready",
+            "/v2/models/others/ready",
+            "/v2/health/ready",
+            "/ready/no",
+        ]
+        assert [get(address, path)[0] for path in paths] == [200, 503, 200, 503, 503, 404]
+        assert ask(address, receipt())[0] == 200
 
 
 def test_the_openapi_document_describes_what_is_answered(served):

@@ -86,6 +86,10 @@ def test_the_open_inference_protocol_is_answered(connection, path):
     assert outputs["decision"]["datatype"] == "BYTES"
     _, some = connection.post(path, {"inputs": tensors(lambda count: [count, 1]), "outputs": [{"name": "probability"}]})
     assert [one["name"] for one in some["outputs"]] == ["probability"]
+    assert outputs["model_version"] == {"name": "model_version", "shape": [2], "datatype": "INT64", "data": [1, 1]}
+    assert answer["parameters"]["request_id"] != "mine"
+    status, told = connection.post(path, {"inputs": tensors(), "outputs": [{"name": "probability"}, {"name": "probabilty"}]})
+    assert (status, told["errors"][0]["field"], "Did you mean probability?" in told["errors"][0]["message"]) == (400, "probabilty", True)
 
 
 def test_the_open_inference_protocol_describes_the_model(connection):
@@ -97,7 +101,11 @@ def test_the_open_inference_protocol_describes_the_model(connection):
     assert {"name": "amount", "datatype": "FP64", "shape": [-1]} in model["inputs"]
     assert {"name": "probability", "datatype": "FP64", "shape": [-1]} in model["outputs"]
     assert connection.get("/v2/models/receipts/ready") == (200, {"name": "receipts", "ready": True})
-    assert connection.get("/v2/models/receipts/versions/7")[0] == 404
+    assert {"name": "model_version", "datatype": "INT64", "shape": [-1]} in model["outputs"]
+    for path in ("/v2/models/receipts/versions/7", "/v2/models/receipts/versions/7/ready"):
+        assert connection.get(path)[0] == 404
+    assert connection.post("/v2/models/receipts/versions/7/infer", {"inputs": tensors()})[0] == 404
+    assert connection.get("/v2/models/receipts/versions/1/ready")[0] == 200
     assert connection.get("/v2/models/nothing")[0] == 404
 
 
@@ -125,3 +133,53 @@ def test_tensors_that_do_not_fit_are_told_by_field(connection, body, field):
     assert "Traceback" not in json.dumps(answer)
     if field is not None:
         assert answer["errors"][0]["field"] == field
+
+
+def test_who_answered_each_row_is_said_where_a_challenger_has_its_share(tmp_path):
+    till = Till(settings_in(tmp_path))
+    champion, challenger = till.add(constant(0.25)), till.add(constant(0.75))
+    till.promote(champion)
+    till.challenge(challenger)
+    service = till.service(challenger=0.5)
+    with listening(service) as address, Connection(address) as own:
+        until(lambda: (versions := service.served["receipts"].versions) is not None and versions.challenger is not None)
+        assert own.get("/v2/models/receipts")[1]["versions"] == [str(champion), str(challenger)]
+        assert own.get(f"/v2/models/receipts/versions/{challenger}")[0] == 200
+        assert own.post(f"/v2/models/receipts/versions/{challenger}/infer", {"inputs": tensors()})[0] == 404
+        seen = set()
+        for number in range(30):  # whichever of the two answers the first row
+            keys = {"receipt": [f"r{2 * number}", f"r{2 * number + 1}"], "at": ["2024-03-01T12:00:00Z"] * 2}
+            named = [{"name": name, "shape": [2], "datatype": "BYTES", "data": one} for name, one in keys.items()]
+            status, answer = own.post("/v2/models/receipts/infer", {"inputs": [*tensors(), *named]})
+            assert (status, answer["model_version"]) == (200, str(champion))
+            outputs = {one["name"]: one["data"] for one in answer["outputs"]}
+            said = dict(zip(outputs["model_version"], outputs["probability"], strict=True))
+            assert said.items() <= {champion: 0.25, challenger: 0.75}.items()
+            seen.add(tuple(outputs["model_version"]))
+        assert len(seen) == 4
+
+
+def test_a_method_that_a_path_does_not_take_is_told_with_those_it_takes(connection):
+    _, document = connection.get("/openapi.json")
+    paths = [
+        *document["paths"],
+        "/",
+        "/openapi.json",
+        "/features/till.features.shops",
+        "/endpoints/receipts/ping",
+        "/endpoints/receipts/version",
+    ]
+    paths += ["/v2/models/receipts/versions/1", "/v2/models/receipts/versions/1/ready", "/v2/models/receipts/versions/1/infer"]
+    for path in paths:
+        methods = document["paths"].get(path, {"get": None})
+        if path.endswith("infer"):
+            methods = {"post": None}
+        for method in ("GET", "POST", "PUT", "DELETE"):
+            if method.lower() in methods:
+                continue
+            connection._connection.request(method, path, b"{}" if method == "POST" else None, {"Content-Type": "application/json"})
+            answer = connection._connection.getresponse()
+            told = json.loads(answer.read())
+            assert answer.status == 405, (method, path)
+            assert {one.strip().lower() for one in answer.headers["Allow"].split(",")} - {"head"} == set(methods), (method, path)
+            assert told["errors"][0]["message"]

@@ -1,6 +1,8 @@
 """Tokens: each is refused for what is wrong with it, kept as a digest alone, and revoked for processes that run."""
 
 import json
+import os
+import pwd
 import stat
 import threading
 from datetime import UTC, datetime, timedelta
@@ -168,3 +170,9 @@ def test_the_command_makes_lists_and_revokes(tmp_path: Path, monkeypatch: pytest
     assert call("revoke", "shop")[0] == 1
     lines = [json.loads(line)["what"] for file in (tmp_path / "audit").iterdir() for line in file.read_text().splitlines()]
     assert lines == ["token create shop", "token revoke shop"]
+
+
+@pytest.mark.parametrize("name", ["anonymous", " Anonymous ", "none", "root", pwd.getpwuid(os.getuid()).pw_name, "uid 1000"])
+def test_a_name_that_logs_give_to_somebody_else_is_no_name_of_a_token(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="somebody else"):
+        TokenFile(tmp_path).create(name, ["score"])

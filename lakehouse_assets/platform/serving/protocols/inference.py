@@ -1,6 +1,7 @@
 """The Open Inference Protocol v2, on full rows of features: `/v2/models/NAME/infer` and what belongs to it, for its existing clients.
 
-A request has one tensor for each column, of one dimension (or of two with one column); so has the answer.
+A request has one tensor for each column, of one dimension (or of two with one column); so has the answer. Its `model_version` is that of
+the champion; where a challenger answers its share, the tensor of that name says who has answered each row.
 """
 
 from datetime import UTC, date, datetime
@@ -13,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
+from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.platform.quality.contract import columns_of
 from lakehouse_assets.platform.serving.answers import JSON
 from lakehouse_assets.platform.serving.app import json_response
@@ -26,6 +28,8 @@ from lakehouse_assets.platform.serving.work import Answer, Work
 
 _NAME: Final = "lakehouse-assets"
 _PLATFORM: Final = "lakehouse"
+_VERSION: Final = "model_version"
+_STAMPED: Final = frozenset({"model_name", _VERSION, "feature_version", "scored_at"})
 
 
 class Tensor(msgspec.Struct):
@@ -67,7 +71,7 @@ def routes(door: Door) -> list[Route]:
         return json_response(b'{"live":true}')
 
     async def ready(_: Request) -> Response:
-        found = any(one.versions is not None for one in door.served.values())
+        found = all(one.versions is not None for one in door.served.values())
         return json_response(msgspec.json.encode({"ready": found}), 200 if found else 503)
 
     async def model(request: Request) -> Response:
@@ -80,14 +84,14 @@ def routes(door: Door) -> list[Route]:
 
     async def infer(request: Request) -> Response:
         asked = Asked(door.caller(request.scope))
-        served = _served(door, request)
+        served = _served(door, request, champion=True)
         with door.asking(served, asked, request.scope):
             given = _read(await read_body(request.scope, request.receive, door.limits))
-            wanted = [output.name for output in given.outputs]
+            wanted = _wanted(given, served)
             rows = rows_of(given, served.types["features"])
 
             def encode(work: Work, answer: Answer) -> bytes:
-                return _encode(served, given.id or work.request_id, answer, wanted)
+                return _encode(served, work, answer, given, wanted)
 
             return json_response(await door.score(served, "features", rows, asked, encode))
 
@@ -97,17 +101,45 @@ def routes(door: Door) -> list[Route]:
     return found
 
 
-def _served(door: Door, request: Request) -> Served:
-    """The endpoint of a path; its version has to be the one that answers."""
+def _served(door: Door, request: Request, *, champion: bool = False) -> Served:
+    """The endpoint of a path; its version has to be loaded.
+
+    Args:
+        door: Its endpoints.
+        request: The request.
+        champion: Whether it has to be the champion: which rows a challenger answers, nobody chooses.
+    """
     name, wanted = request.path_params["name"], request.path_params.get("version")
     served = door.endpoint(name)
     if served.endpoint.by_keys:
         raise refused(404, f"{name} takes no rows of features: ask POST /endpoints/{name} by keys")
-    if wanted is not None:
-        now = str(served.ready().champion.champion.version)
-        if wanted != now:
-            raise refused(404, f"version {wanted[:20]} of {name} does not answer: version {now} does", "version")
+    loaded = _loaded(served)[: 1 if champion else None]
+    if wanted is not None and wanted not in loaded:
+        raise refused(404, f"version {wanted[:20]} of {name} does not answer: {f'{loaded[0]} does' if loaded else 'none does'}", "version")
     return served
+
+
+def _loaded(served: Served) -> list[str]:
+    """The versions that answer, the champion first."""
+    versions = served.versions
+    if versions is None:
+        return []
+    answers = [versions.champion, *([versions.challenger] if versions.challenger is not None and served.endpoint.challenger else [])]
+    return [str(one.champion.version) for one in answers]
+
+
+def _wanted(given: Inference, served: Served) -> list[str]:
+    """The outputs that are asked for.
+
+    Raises:
+        Refused: There is none of that name.
+    """
+    known = [*(info.name for info in columns_of(served.endpoint.predictions.contract) if info.name not in _STAMPED), _VERSION]
+    for output in given.outputs:
+        if output.name not in known:
+            name = output.name[:100]
+            raise refused(400, f"there is no output {name!r}: there are {', '.join(known)}.{nearest(name, known)}", name)
+    return list(dict.fromkeys(output.name for output in given.outputs))
 
 
 def _read(body: bytes) -> Inference:
@@ -163,22 +195,27 @@ def _metadata(served: Served) -> dict[str, Any]:
     names = served.endpoint.model.examples.inputs
     columns = served.types["features"].columns
     contract = columns_of(served.endpoint.predictions.contract)
-    stamped = {"model_name", "model_version", "feature_version", "scored_at", *served.identity}
-    versions = [] if served.versions is None else [str(served.versions.champion.champion.version)]
+    outputs = {info.name: info.dtype for info in contract if info.name not in {*_STAMPED, *served.identity}} | {_VERSION: pl.Int64()}
     return {
         "name": served.name,
-        "versions": versions,
+        "versions": _loaded(served),
         "platform": _PLATFORM,
         "inputs": [{"name": name, "datatype": datatype(columns[name]), "shape": [-1]} for name in names if name in columns],
-        "outputs": [{"name": info.name, "datatype": datatype(info.dtype), "shape": [-1]} for info in contract if info.name not in stamped],
+        "outputs": [{"name": name, "datatype": datatype(dtype), "shape": [-1]} for name, dtype in outputs.items()],
     }
 
 
-def _encode(served: Served, request_id: str, answer: Answer, wanted: list[str]) -> bytes:
-    names = [name for name in (answer.predictions[0] if answer.predictions else {}) if not wanted or name in wanted]
-    outputs = [_output(name, [row.get(name) for row in answer.predictions]) for name in names]
-    said = {"model_name": served.name, "model_version": str(answer.variants[0][1]), "id": request_id, "outputs": outputs}
-    return JSON.encode(said)
+def _encode(served: Served, work: Work, answer: Answer, given: Inference, wanted: list[str]) -> bytes:
+    rows = [row | {_VERSION: version} for row, (_, version) in zip(answer.predictions, answer.variants, strict=True)]
+    return JSON.encode(
+        {
+            "model_name": served.name,
+            "model_version": str(answer.champion),
+            "id": given.id or work.request_id,
+            "parameters": {"request_id": work.request_id},
+            "outputs": [_output(name, [row.get(name) for row in rows]) for name in wanted or rows[0]],
+        }
+    )
 
 
 def _output(name: str, values: list[Any]) -> dict[str, Any]:

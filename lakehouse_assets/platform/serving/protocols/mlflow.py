@@ -33,8 +33,10 @@ def routes(door: Door) -> list[Route]:
     async def invocations(request: Request) -> Response:
         return json_response(await _invoke(door, request, _served(door, request.path_params.get("name"))))
 
-    async def ping(_: Request) -> Response:
-        return Response("\n", 200 if any(one.versions is not None for one in door.served.values()) else 503, media_type="text/plain")
+    async def ping(request: Request) -> Response:
+        name = request.path_params.get("name")
+        asked = list(door.served.values()) if name is None else [_served(door, name)]
+        return Response("\n", 200 if all(one.versions is not None for one in asked) else 503, media_type="text/plain")
 
     async def of_mlflow(_: Request) -> Response:
         return Response(version("mlflow"), media_type="text/plain")
