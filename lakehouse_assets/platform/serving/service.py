@@ -139,8 +139,8 @@ class Service:
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
-        routes = [*pages.routes, *protocols, *self.pushing.routes, *self.lookups.routes, *stored.routes]
-        return Application(self.door, routes, self.start, self.stop, hosts)
+        routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes]
+        return Application(self.door, routes, self.lookups.posts, start=self.start, stop=self.stop, hosts=hosts)
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score and to sync."""
