@@ -172,7 +172,8 @@ def _all_under_load(pid: int, address: str, path: str, bodies: Mapping[str, Sequ
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
     return port
@@ -180,7 +181,7 @@ def _free_port() -> int:
 
 def ours(root: Path, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> dict[str, Measured]:
     """`lakehouse serve`."""
-    port = _free_port()
+    port = free_port()
     environment = {"LAKEHOUSE_ROOT": str(root), "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     address = f"http://127.0.0.1:{port}"
     with serving([sys.executable, "-m", "lakehouse_assets.cli", "serve", "--port", str(port)], environment, f"{address}/ready") as pid:
@@ -189,7 +190,7 @@ def ours(root: Path, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> d
 
 def mlflows(model: str, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> dict[str, Measured]:
     """`mlflow models serve`."""
-    port = _free_port()
+    port = free_port()
     words = [
         "models",
         "serve",

@@ -42,6 +42,7 @@ class S3:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_REGION": "us-east-1",
             "AWS_ENDPOINT_URL": self.endpoint,
+            "MLFLOW_S3_ENDPOINT_URL": self.endpoint,  # MLflow keeps its clients by this one, in tests of one process too
         }
         return own | ({"LAKEHOUSE_ROOT": f"s3://{BUCKET}/{prefix}"} if prefix else {})
 

@@ -9,7 +9,7 @@ write to a file that is opened for appending, so processes do not mix their line
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ class AuditLog:
     def add(self, *entries: Read | Action) -> None:
         """Append a line for each, all by one write."""
         now = datetime.now(UTC)
-        lines = [json.dumps({"at": now.isoformat(), **asdict(one)}, ensure_ascii=False, default=str) + "\n" for one in entries]
+        lines = [json.dumps({"at": now.isoformat(), **vars(one)}, ensure_ascii=False, default=str) + "\n" for one in entries]
         path = self.folder / f"{now:%Y-%m}.jsonl"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,11 +1,11 @@
 """The ASGI application: which path does what, and what is answered where something goes wrong.
 
-Requests for predictions pass no framework, as each of them pays for it; all other paths are Starlette's.
+Requests for predictions and features pass no framework, as each of them pays for it; all other paths are Starlette's.
 """
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from lakehouse_assets.platform.serving.http import Gone, Message, Receive, Scope
 from lakehouse_assets.platform.serving.refused import FieldError, Refused
 
 logger = logging.getLogger(__name__)
+Post = Callable[[Scope, Receive], Awaitable[bytes]]
 NONE: Final = "none"
 """What requests are counted as that are of no endpoint."""
 _ENDPOINTS: Final = "/endpoints/"
@@ -35,15 +36,23 @@ class Application:
     Args:
         door: Where requests for predictions go.
         routes: All other paths.
+        posts: What answers POST requests to some paths with a body of JSON, as a request for predictions is answered.
         start: Called before the first request.
         stop: Called after the last one.
         hosts: The names under which it answers; None: any, as every request needs a token.
     """
 
     def __init__(
-        self, door: Door, routes: list[Route], start: Callable[[], None], stop: Callable[[], None], hosts: Hosts | None = None
+        self,
+        door: Door,
+        routes: list[Route],
+        posts: Mapping[str, Post],
+        *,
+        start: Callable[[], None],
+        stop: Callable[[], None],
+        hosts: Hosts | None = None,
     ) -> None:
-        self._door, self._hosts = door, hosts
+        self._door, self._posts, self._hosts = door, posts, hosts
 
         @asynccontextmanager
         async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -71,11 +80,15 @@ class Application:
                 await answer(send, error.status, error.body())
                 self._door.metrics.requests.labels(NONE, str(error.status)).inc()
                 return
-        if scope["method"] == "POST" and (path := scope["path"]).startswith(_ENDPOINTS):
+        path: str = scope["path"]
+        if scope["method"] == "POST" and path.startswith(_ENDPOINTS):
             name = path[len(_ENDPOINTS) :]
             if "/" not in name:
                 await self._score(name, scope, receive, send)
                 return
+        elif scope["method"] == "POST" and (take := self._posts.get(path)) is not None:
+            await self._post(take, scope, receive, send)
+            return
         await self._other(scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -95,6 +108,20 @@ class Application:
                 metrics.requests.labels(name, str(statuses[0])).inc()
                 if name != NONE:
                     metrics.seconds.labels(name).observe(time.perf_counter() - began)
+
+    async def _post(self, take: Post, scope: Scope, receive: Receive, send: Send) -> None:
+        status, headers = 200, None
+        try:
+            body = await take(scope, receive)
+        except Refused as error:
+            status, body, headers = error.status, error.body(), error.headers
+        except Gone:
+            return
+        except Exception:
+            logger.exception("%s failed", scope["path"])
+            status, body = 500, Refused(500, [FieldError(_FAILED)]).body()
+        await answer(send, status, body, headers=headers)
+        self._door.metrics.requests.labels(NONE, str(status)).inc()
 
     async def _score(self, name: str, scope: Scope, receive: Receive, send: Send) -> None:
         began, metrics = time.perf_counter(), self._door.metrics

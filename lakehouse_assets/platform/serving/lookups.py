@@ -16,9 +16,6 @@ from typing import Any, Final
 
 import msgspec
 import polars as pl
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.features import FeatureSet
@@ -28,9 +25,9 @@ from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.governance.audit import Read
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.quality.masking import MASK
-from lakehouse_assets.platform.serving.app import json_response
+from lakehouse_assets.platform.serving.app import Post
 from lakehouse_assets.platform.serving.door import Door, expire
-from lakehouse_assets.platform.serving.http import read_body
+from lakehouse_assets.platform.serving.http import Receive, Scope, read_body
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row, RowType, malformed
 
@@ -89,9 +86,9 @@ class FeatureLookups:
         self._thread = threading.Thread(target=self._run, name="look-ups", daemon=True)
 
     @property
-    def routes(self) -> list[Route]:
+    def posts(self) -> Mapping[str, Post]:
         """The path."""
-        return [Route("/features", self._ask, methods=["POST"])]
+        return {"/features": self._ask}
 
     def start(self) -> None:
         """Begin to look up."""
@@ -106,15 +103,15 @@ class FeatureLookups:
 
     # --- requests
 
-    async def _ask(self, request: Request) -> Response:
-        caller = self._door.caller(request.scope, "features")
-        sets, keys = self._question(await read_body(request.scope, request.receive, self._door.limits))
+    async def _ask(self, scope: Scope, receive: Receive) -> bytes:
+        caller = self._door.caller(scope, "features")
+        sets, keys = self._question(await read_body(scope, receive, self._door.limits))
         loop, seconds = asyncio.get_running_loop(), self._door.limits.seconds
         future: asyncio.Future[bytes] = loop.create_future()
         self._put(_Asked(sets, keys, caller.name or self._reader.principal.name, time.monotonic() + seconds, future))
         timer = loop.call_later(seconds, expire, future, seconds)
         try:
-            return json_response(await future)
+            return await future
         finally:
             timer.cancel()
 

@@ -1,16 +1,21 @@
 """The HTTP server of a service: one process, uvicorn with httptools and uvloop. What is answered is in `app`."""
 
 import gc
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import polars as pl
 import uvicorn
 
 from lakehouse_assets.platform.serving.app import Application
 
+MLFLOW_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "10", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+"""So long a service waits for a server of MLflow, unless the environment says otherwise. By itself MLflow tries for many minutes, and as
+long no ledger would be followed, and no new forecasts be taken."""
 _SWITCH_SECONDS = 0.001
 _BACKLOG = 2_048
 _YOUNG_OBJECTS = 5_000
@@ -58,6 +63,8 @@ def run(application: Application, host: str, port: int, listening: Callable[[str
         port: Port; 0: any that is free.
         listening: Told the address.
     """
+    for name, value in MLFLOW_PATIENCE.items():
+        os.environ.setdefault(name, value)
     # Frames of requests are small: the streaming engine costs several times what it does with them.
     pl.Config.set_engine_affinity("in-memory")
     # The thread that scores and the one that answers share the interpreter: neither may keep it for long.

@@ -143,8 +143,8 @@ class Service:
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
         administering = Administering(self.door, self.reloader.now, self.aside)
-        routes = [*pages.routes, *protocols, *self.pushing.routes, *self.lookups.routes, *stored.routes, *administering.routes]
-        return Application(self.door, routes, self.start, self.stop, hosts)
+        routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes, *administering.routes]
+        return Application(self.door, routes, self.lookups.posts, start=self.start, stop=self.stop, hosts=hosts)
 
     def start(self) -> None:
         """Begin to follow the ledgers, to score, and with what is no answer."""

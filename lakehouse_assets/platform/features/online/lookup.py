@@ -7,6 +7,7 @@ If the store cannot be reached, what was read last counts, else the defaults, an
 import logging
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -318,7 +319,7 @@ class _Cache:
 
     def __init__(self, items: int) -> None:
         self._most, self._count = items, 0
-        self._kept: dict[tuple[str, bytes], list[Item]] = {}
+        self._kept: OrderedDict[tuple[str, bytes], list[Item]] = OrderedDict()  # a dict looks for its oldest among all that went
         self._lock = threading.Lock()
 
     def put(self, asked: Sequence[Wanted], answers: Sequence[list[Item]]) -> None:
@@ -328,8 +329,7 @@ class _Cache:
                 self._kept[name, entity] = items
                 self._count += len(items) + 1 - (0 if before is None else len(before) + 1)
             while self._count > self._most:
-                oldest = next(iter(self._kept))
-                self._count -= len(self._kept.pop(oldest)) + 1
+                self._count -= len(self._kept.popitem(last=False)[1]) + 1
 
     def get(self, question: Wanted) -> list[Item] | None:
         items = self._kept.get((question.name, question.entity))

@@ -7,7 +7,7 @@ cannot be reached, is in `lookup`.
 import logging
 import math
 import time as clock
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -150,6 +150,7 @@ class ValuesReader(_OfOne):
     def __init__(self, served: ServedSet) -> None:
         super().__init__(served)
         self.pointer = served.feature.name if served.version is None else ""
+        self._decoding: tuple[SetState | None, Callable[[bytes], list[Any]]] = (None, codec(()).decode)
 
     def name(self, newest: int | None) -> str:
         """See `Reader.name`."""
@@ -173,7 +174,11 @@ class ValuesReader(_OfOne):
         # Where entities that were over are gone, a newer value than this one may be gone as well.
         if (self._ttl is not None and time < at.ages_from - self._ttl) or (state.pruned is not None and time <= state.pruned):
             return Row((), None, EXPIRED)
-        known, *values = codec(("moment", *state.kinds)).decode(payload)
+        of, decode = self._decoding
+        if of is not state:
+            decode = codec(("moment", *state.kinds)).decode
+            self._decoding = (state, decode)
+        known, *values = decode(payload)
         if state.columns != self.columns:
             stored = dict(zip(state.columns, values, strict=True))
             values = [stored.get(column) for column in self.columns]

@@ -1,0 +1,1 @@
+"""Products that benchmarks run in a root of their own: `LAKEHOUSE_PRODUCTS=benchmarks.products`."""
