@@ -99,7 +99,7 @@ class Engine:
     def _score_all(self, works: Sequence[Work]) -> "list[tuple[Work, bytes | Refused]]":
         served, form, began = works[0].served, works[0].form, time.perf_counter()
         try:
-            versions = served.ready()
+            versions = works[0].versions or served.ready()
         except Refused as error:
             return [(work, error) for work in works]
         rows = [row for work in works for row in work.rows]
@@ -319,7 +319,7 @@ def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str
         status=dict(status_of(assembled, number)),
         requester=work.requester,
         seconds=seconds,
-        request=work.rows[row],
+        request=work.rows[row] if work.by is None else work.by.keys[row],
     )
 
 

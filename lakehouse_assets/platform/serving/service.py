@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -30,6 +30,7 @@ from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing, targets
 from lakehouse_assets.platform.serving.reload import Reloader
+from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
@@ -44,8 +45,8 @@ _ALIASES_STOP_SECONDS: Final = 1.0
 class Online(Protocol):
     """The online store of a service."""
 
-    def lookups(self, served: Served, versions: Mapping[str, int | None]) -> Lookups | None:
-        """Where the features of an endpoint are looked up, in these versions; None if none are."""
+    def lookups(self, served: Served, learnt: Learnt) -> Lookups | None:
+        """Where the features of an endpoint are looked up, as a version has learnt them; None if none are."""
         ...
 
     def sync(self) -> None:
@@ -156,8 +157,8 @@ class Service:
         self.pushing.close(_STOP_SECONDS)
         self.log.close(_STOP_SECONDS)
 
-    def _assembler(self, served: Served, versions: Mapping[str, int | None]) -> Assembler:
-        lookups = self.online.lookups(served, versions) if served.roles.looked_up else None
+    def _assembler(self, served: Served, learnt: Learnt) -> Assembler:
+        lookups = self.online.lookups(served, learnt) if served.roles.looked_up else None
         return Assembler(served.roles, lookups, served.endpoint.missing == "refuse")
 
     def _sync(self) -> None:
