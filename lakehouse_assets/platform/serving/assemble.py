@@ -71,7 +71,7 @@ class Assembled:
         stamps: By feature set, which row of it was read.
         synced_at: See `Looked`.
         refused: By number of a row, why it cannot be scored.
-        unnamed: The rows that came without what tells them apart.
+        unsent: Of rows that came without all that tells them apart, the columns that they lack: they have values of no meaning.
     """
 
     frame: pl.DataFrame
@@ -81,7 +81,7 @@ class Assembled:
     stamps: Mapping[str, list[Any]] = field(default_factory=dict)
     synced_at: Mapping[str, datetime | None] = field(default_factory=dict)
     refused: dict[int, list[FieldError]] = field(default_factory=dict)
-    unnamed: frozenset[int] = frozenset()
+    unsent: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -206,11 +206,13 @@ class Assembler:
         driving = self.roles.driving
         columns = {name: dtype for one in self.roles.sets for name, dtype in self.roles.columns_of(one).items()}
         identity = self.roles.identity
-        unnamed = frozenset(number for number, row in enumerate(rows) if any(row[name] is None for name in identity))
-        named = [row if number not in unnamed else row | _placeholders(identity, row, number) for number, row in enumerate(rows)]
+        made = {
+            number: _placeholders(identity, row, number) for number, row in enumerate(rows) if any(row[name] is None for name in identity)
+        }
+        named = [row if number not in made else row | made[number] for number, row in enumerate(rows)]
         frame = frame_of(named, identity | columns)
         times = [as_moment(row[driving.event_time]) for row in rows]
-        return Assembled(frame, list(range(len(rows))), times, unnamed=unnamed)
+        return Assembled(frame, list(range(len(rows))), times, unsent={number: frozenset(values) for number, values in made.items()})
 
 
 def event_type(roles: Roles, target: str) -> RowType:

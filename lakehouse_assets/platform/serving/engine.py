@@ -224,9 +224,12 @@ def _score(loaded: Loaded, variant: str, events: Events, numbers: list[int], *, 
             text = f"{loaded.endpoint.predictions.name} gave no prediction for it: its function left it out"
             assembled.refused.setdefault(row, []).append(FieldError(text))
             continue
-        if row in assembled.unnamed:
-            prediction = {name: value for name, value in prediction.items() if name not in loaded.key}
-        predictions[numbers[row]], features[numbers[row]] = prediction, given[position]
+        features[numbers[row]] = given[position]
+        if row in assembled.unsent:
+            unsent = assembled.unsent[row]
+            prediction = {name: value for name, value in prediction.items() if name not in unsent}
+            features[numbers[row]] = {name: value for name, value in given[position].items() if name not in unsent}
+        predictions[numbers[row]] = prediction
         if why is not None:
             contributions[numbers[row]] = why[position]
     if assembled.refused or len(numbers) < len(rows):
@@ -310,7 +313,7 @@ def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str
         endpoint=work.served.name,
         received_at=work.received_at,
         event_time=assembled.times[number],
-        key={} if number in assembled.unnamed else {name: given[name] for name in scored.loaded.key},
+        key={name: given[name] for name in scored.loaded.key} if given.keys() >= {*scored.loaded.key} else {},
         model_name=champion.name,
         model_version=champion.version,
         variant=scored.variant,
