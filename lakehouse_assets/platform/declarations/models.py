@@ -198,15 +198,19 @@ class Scores(Kind):
         ledger_moved = any(source.moved for one, source in inputs.others.items() if one not in joined)
         is_new = ledger_moved or any(map(_began_version, joined.values()))
         rows = features.came() if self.row_for_row and not is_new else features.rows()
-        readable, number = version_to_read(features.table, champion.features, features.after)
-        versions = {one: version_to_read(source.table, champion.features, source.after) for one, source in joined.items()}
-        if not readable or not all(found for found, _ in versions.values()):
+        sources = {features.table.name: features, **joined}
+        read = {
+            one: version_to_read(source.table, champion.features.get(source.table.name), source.after) for one, source in sources.items()
+        }
+        # Only of a version that is not the newest: `rows` may have no row of that one.
+        own = {one: found.older for one, found in read.items() if found is not None}
+        if len(own) < len(read):
             return Plan(None, Nothing())
-        rows = of_version(rows, number)
+        rows = of_version(rows, own.pop(features.table.name))
         if rows.head(1).collect().is_empty():  # nothing is new of that version
             return Plan(None, Nothing())
-        own = {one: number for one, (_, number) in versions.items() if number is not None}
-        scored = self.examples.to_score(features.table.name, rows, lambda one: joined[one].rows(), own)
+        older = {one: number for one, number in own.items() if number is not None}
+        scored = self.examples.to_score(features.table.name, rows, lambda one: joined[one].rows(), older)
         if not scored.head(1).collect().height:
             return Plan(None, Nothing())
         return Plan({CHAMPION: champion, name: scored, **inputs.whole_dimensions()}, None, columns=stamps)

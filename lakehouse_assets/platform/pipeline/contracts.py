@@ -27,10 +27,10 @@ from lakehouse_assets.platform.quality.document import document
 from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, Verdict, freshness, newest_value, volume
 from lakehouse_assets.platform.quality.rules import Reference
 from lakehouse_assets.platform.quality.split import Split, split
-from lakehouse_assets.platform.registry.ledger import champion_features, last_decision
+from lakehouse_assets.platform.registry.ledger import features_of_version, last_decision
 from lakehouse_assets.platform.storage import platform_tables, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
-from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, version_to_read
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
 from lakehouse_assets.platform.storage.scopes import Scope
@@ -264,14 +264,14 @@ def features_of_champion(ledger: Table, features: Sequence[Table]) -> Verdict:
     """Whether feature sets mean what they did when the champion of a ledger's model was trained, and what to do if not."""
     last = last_decision(ledger.scan()) if ledger.exists() else None
     champion = None if last is None else last["champion"]
-    learnt = champion_features(ledger.scan(), champion) if champion is not None else {}
+    learnt = features_of_version(ledger.scan(), champion) if champion is not None else {}
     for table in features:
         was, newest = learnt.get(table.name), FeatureVersion.of(table)
         if was is None or newest is None or was.means(newest):
             continue
         left = (
-            f"So it predicts from version {read}, which gets no new rows: predictions stand still."
-            if (read := was.number_in(table)) is not None
+            f"So it predicts from version {read.number}, which gets no new rows: predictions stand still."
+            if (read := version_to_read(table, was)) is not None
             else f"Version {was.number} is gone, or lacks a column, so nothing is predicted."
         )
         return Verdict(

@@ -1,4 +1,4 @@
-"""Brings the online store up to date with declared feature sets: which versions champions read, and what tells events apart.
+"""Brings the online store up to date with declared feature sets: which versions models in use read, and what tells events apart.
 
 How one set is synced is in `features.online.sync`.
 """
@@ -16,7 +16,8 @@ from lakehouse_assets.platform.features.online.forms import Needs
 from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.features.online.sync import Synced, sync
 from lakehouse_assets.platform.quality.contract import key_columns
-from lakehouse_assets.platform.registry.ledger import champion_features, last_decision
+from lakehouse_assets.platform.registry.ledger import features_of_version, last_decision
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 _WAIT_SECONDS: Final = 30.0
@@ -33,7 +34,7 @@ def sync_online(
     event: str | None = None,
     full: bool = False,
 ) -> list[Synced]:
-    """Bring the store up to date with some feature sets, as far as champions and requests need them.
+    """Bring the store up to date with some feature sets, as far as models in use and requests need them.
 
     Args:
         store: The online store.
@@ -51,9 +52,10 @@ def sync_online(
         StoreUnavailable: The store cannot be reached.
     """
     done: list[Synced] = []
+    models = [learnt_in_use(lakehouse, model) for model in catalog.models]
     for feature in features:
-        versions = versions_of_champions(lakehouse, catalog.models, feature)
-        needs = Needs(lambda table: _key(catalog, table), event, versions, keep)
+        learnt = {one for by_name in models for one in by_name.get(feature.name, ())}
+        needs = Needs(lambda table: _key(catalog, table), event, learnt, keep)
         try:
             done += sync(store, lakehouse, feature, needs, full=full, wait=_WAIT_SECONDS)
         except NotServable as error:  # the others are served all the same
@@ -61,18 +63,21 @@ def sync_online(
     return done
 
 
-def versions_of_champions(lakehouse: Lakehouse, models: Sequence[ModelDeclaration], feature: FeatureSet) -> set[int]:
-    """The feature_set_versions that the champions read: of each that one was trained on, the newest that means the same."""
-    table, found = lakehouse.table(feature.name), set()
-    for model in models:
-        ledger = lakehouse.table(model.name)
-        if feature.name not in model.sources() or not ledger.exists():
-            continue
-        last = last_decision(ledger.scan())
-        learnt = None if last is None else champion_features(ledger.scan(), last["champion"]).get(feature.name)
-        if learnt is not None and table.exists() and (number := learnt.number_in(table)) is not None:
-            found.add(number)
-    return found
+def learnt_in_use(lakehouse: Lakehouse, model: ModelDeclaration) -> dict[str, frozenset[FeatureVersion]]:
+    """By feature set, the versions that champion, challenger and previous champion of a model were trained on.
+
+    What each of them reads is in the store before it answers: a promotion or a rollback finds it there.
+    """
+    ledger = lakehouse.table(model.name)
+    rows = ledger.scan() if ledger.exists() else None
+    last = None if rows is None else last_decision(rows)
+    if rows is None or last is None:
+        return {}
+    learnt: dict[str, set[FeatureVersion]] = {}
+    for version in {last[alias] for alias in ("champion", "challenger", "previous")} - {None}:
+        for name, one in features_of_version(rows, version).items():
+            learnt.setdefault(name, set()).add(one)
+    return {name: frozenset(versions) for name, versions in learnt.items()}
 
 
 def _key(catalog: Catalog, name: str) -> tuple[str, ...]:

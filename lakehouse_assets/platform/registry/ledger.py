@@ -222,18 +222,18 @@ def rejection_of(ledger: pl.LazyFrame, version: int) -> str | None:
 
 def champion_candidate(ledger: pl.LazyFrame, champion: int | None) -> str | None:
     """Which candidate the champion was in its training: `model`, or the name of a baseline; None if that is not known."""
-    return _of_champion(ledger, champion, "candidate")
+    return _of_version(ledger, champion, "candidate")
 
 
-def champion_features(ledger: pl.LazyFrame, champion: int | None) -> dict[str, FeatureVersion]:
-    """The versions of the feature sets that the champion was trained on, by name; none if they are not known."""
-    return features_of(_of_champion(ledger, champion, "feature_versions"))
+def features_of_version(ledger: pl.LazyFrame, version: int | None) -> dict[str, FeatureVersion]:
+    """The versions of the feature sets that a version of the model was trained on, by name; none if they are not known."""
+    return features_of(_of_version(ledger, version, "feature_versions"))
 
 
-def _of_champion(ledger: pl.LazyFrame, champion: int | None, column: str) -> str | None:
-    """What the training of the champion wrote into a column."""
+def _of_version(ledger: pl.LazyFrame, version: int | None, column: str) -> str | None:
+    """What the training of a version of the model wrote into a column."""
     if column not in ledger.collect_schema():
         return None  # a ledger of an earlier release, before its next decision
-    of_champion = ledger.filter(pl.col("version").eq_missing(pl.lit(champion)), pl.col(column).is_not_null())
-    found: list[str] = of_champion.select(column).head(1).collect()[column].to_list()
+    of_version = ledger.filter(pl.col("version").eq_missing(pl.lit(version)), pl.col(column).is_not_null())
+    found: list[str] = of_version.select(column).head(1).collect()[column].to_list()
     return found[0] if found else None

@@ -75,7 +75,7 @@ class Assembled:
         stamps: By feature set, which row of it was read.
         synced_at: See `Looked`.
         refused: By number of a row, why it cannot be scored.
-        unnamed: The rows that came without what tells them apart.
+        unsent: Of rows that came without all that tells them apart, the columns that they lack: they have values of no meaning.
     """
 
     frame: pl.DataFrame
@@ -85,7 +85,7 @@ class Assembled:
     stamps: Mapping[str, list[Any]] = field(default_factory=dict)
     synced_at: Mapping[str, datetime | None] = field(default_factory=dict)
     refused: dict[int, list[FieldError]] = field(default_factory=dict)
-    unnamed: frozenset[int] = frozenset()
+    unsent: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,15 @@ class Assembler:
         driving, columns, identity = self.roles.driving, self._columns, self.roles.identity
         refused: dict[int, list[FieldError]] = {}
         rows, status = self._with_defaults(rows, refused)
-        unnamed = frozenset(number for number, row in enumerate(rows) if any(row[name] is None for name in identity))
-        named = [row if number not in unnamed else row | _placeholders(identity, row, number) for number, row in enumerate(rows)]
+        made = {
+            number: _placeholders(identity, row, number) for number, row in enumerate(rows) if any(row[name] is None for name in identity)
+        }
+        named = [row if number not in made else row | made[number] for number, row in enumerate(rows)]
         frame = frame_of(named, identity | columns)
         times = [as_moment(row[driving.event_time]) for row in rows]
         numbers = [number for number in range(len(rows)) if number not in refused]
-        return Assembled(frame if not refused else frame[numbers], numbers, times, status, refused=refused, unnamed=unnamed)
+        unsent = {number: frozenset(values) for number, values in made.items()}
+        return Assembled(frame if not refused else frame[numbers], numbers, times, status, refused=refused, unsent=unsent)
 
     def _with_defaults(self, rows: Sequence[Row], refused: dict[int, list[FieldError]]) -> tuple[Sequence[Row], dict[str, list[str]]]:
         """Rows in which features that were left out have their defaults, and by feature set, of which rows some were left out."""

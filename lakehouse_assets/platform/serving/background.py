@@ -22,12 +22,14 @@ from lakehouse_assets.platform.features.online.forms import Needs
 from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline.online import learnt_in_use
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.aliases import take_aliases
 from lakehouse_assets.platform.serving.inference_log.log import drainer
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 logger = logging.getLogger(__name__)
 _SYNC_SECONDS, _DRAIN_SECONDS, _LAND_SECONDS = 1.0, 1.0, 2.0
@@ -38,11 +40,11 @@ class NeededSet(msgspec.Struct, frozen=True):
 
     Attributes:
         events: The tables whose rows their requests are about.
-        versions: The feature_set_versions that their models read.
+        learnt: The versions that the models which answer were trained on.
     """
 
     events: tuple[str, ...]
-    versions: tuple[int, ...] = ()
+    learnt: tuple[FeatureVersion, ...] = ()
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -113,6 +115,7 @@ class Background:
         self._feeds = {one.feed.name: one.feed for one in catalog.feeds}
         self._store = online_store(root.settings)
         self._outboxes: dict[str, Ingest] = {}
+        self._in_use: dict[str, tuple[int, Mapping[str, frozenset[FeatureVersion]]]] = {}
         spool = root.settings.home_folder / "serving" / "spool"
         logged = [LoggedEndpoint.of(one, one.roles(self._declared)) for one in catalog.endpoints]
         self._drainer = drainer(spool, lambda: self._told().writer, lambda: root.lakehouse, logged)
@@ -151,15 +154,29 @@ class Background:
         """
         failures: list[Exception] = []
         sets = {one.name: one for one in self._catalog.feature_sets}
+        in_use = self._learnt_in_use()
         for name, needed in self._told().sets.items():
             event = needed.events[0] if len(needed.events) == 1 else None
             hours = timedelta(hours=self._root.settings.online_hours)
             try:
-                sync(self._store, self._root.lakehouse, sets[name], Needs(self._key_of, event, needed.versions, hours))
+                learnt = {*needed.learnt, *in_use.get(name, ())}
+                sync(self._store, self._root.lakehouse, sets[name], Needs(self._key_of, event, learnt, hours))
             except Exception as error:  # noqa: BLE001 it is raised at the end
                 failures.append(error)
         if failures:
             raise failures[0]
+
+    def _learnt_in_use(self) -> dict[str, frozenset[FeatureVersion]]:
+        """By feature set, what models in use have learnt of it: a version that is promoted finds its features in the store."""
+        found: dict[str, frozenset[FeatureVersion]] = {}
+        for model in self._catalog.models:
+            ledger = self._root.lakehouse.table(model.name)
+            decided = ledger.version() if ledger.exists() else -1
+            if self._in_use.get(model.name, (None, {}))[0] != decided:
+                self._in_use[model.name] = (decided, learnt_in_use(self._root.lakehouse, model))
+            for name, learnt in self._in_use[model.name][1].items():
+                found[name] = found.get(name, frozenset()) | learnt
+        return found
 
     def _finish(self) -> None:
         for task in self.tasks:

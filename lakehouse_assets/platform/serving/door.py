@@ -14,8 +14,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-import polars as pl
-
 from lakehouse_assets.platform.serving.answers import encode, encode_newest
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Form
@@ -25,11 +23,12 @@ from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.records import Log
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
-from lakehouse_assets.platform.serving.rows import Row, frame_of
+from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
+from lakehouse_assets.platform.serving.stored_events import StoredEvents
 from lakehouse_assets.platform.serving.tokens import Caller, Forbidden, Tokens, Unauthenticated
 from lakehouse_assets.platform.serving.tokens import Scope as TokenScope
-from lakehouse_assets.platform.serving.work import Encode, Queue, Work
+from lakehouse_assets.platform.serving.work import Encode, Queue, Stored, Work
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 COUNTED: Final = "lakehouse.endpoint"
@@ -145,8 +144,18 @@ class Door:
             return False
         return True
 
-    async def score(self, served: Served, form: Form, rows: list[Row], asked: Asked, encoded: Encode = encode) -> bytes:
+    async def score(
+        self, served: Served, form: Form, rows: list[Row], asked: Asked, encoded: Encode = encode, *, by: Stored | None = None
+    ) -> bytes:
         """The answer to rows, as soon as they are scored and written down.
+
+        Args:
+            served: The endpoint.
+            form: Of the rows.
+            rows: With a value for every field.
+            asked: The request.
+            encoded: Makes the body of the answer.
+            by: Where the rows were read by keys, which, and for which versions.
 
         Raises:
             Refused: They cannot be scored, or not in time.
@@ -173,6 +182,7 @@ class Door:
             asked.caller.name,
             asked.began,
             asked.dry_run,
+            by,
         )
         self._queue.put(work)
         timer = loop.call_later(self.limits.seconds, _expire, work, self.limits.seconds)
@@ -183,21 +193,24 @@ class Door:
             work.claim()  # if nobody waits any more, no answer is logged
 
     async def by_keys(self, served: Served, keys: list[Row], asked: Asked) -> bytes:
-        """The answer to keys: the newest predictions, or the events of these keys scored again.
+        """The answer to keys: the newest predictions, or the stored events of these keys, scored with the features that batch has of them.
 
         Raises:
             Refused: A key is not known, or cannot be scored.
         """
         self._check_distinct(keys)
-        if not served.endpoint.by_keys:
-            events = await self._aside.run(lambda: self._events(served, keys), self.limits.seconds, "the stored events of these keys")
-            return await self.score(served, "rows", events, asked)
         versions = served.ready()
+        if not served.endpoint.by_keys:
+            if not keys:
+                raise refused(422, "there are no keys: send at least one", "keys")
+            stored = StoredEvents(served, self._lakehouse)
+            found = await self._aside.run(lambda: stored.rows(versions, keys), self.limits.seconds, "the stored events of these keys")
+            return await self.score(served, "features", found, asked, by=Stored(keys, versions))
         newest, champion = versions.newest, versions.champion.champion
         assert newest is not None  # noqa: S101 an endpoint by keys is not ready without
         received = datetime.now(UTC)
-        found = newest.of(keys or [{}])
-        body = encode_newest(asked.request_id, champion, newest, found)
+        answers = newest.of(keys or [{}])
+        body = encode_newest(asked.request_id, champion, newest, answers)
         seconds = {"total": time.perf_counter() - asked.began}
         self._log.append(
             [
@@ -214,7 +227,7 @@ class Door:
                     requester=asked.caller.name,
                     seconds=seconds,
                 )
-                for number, (key, rows) in enumerate(zip(keys or [{}], found, strict=True))
+                for number, (key, rows) in enumerate(zip(keys or [{}], answers, strict=True))
             ]
         )
         return body
@@ -231,31 +244,6 @@ class Door:
         for number, key in enumerate(keys):
             if (first := seen.setdefault(tuple(key.items()), number)) != number:
                 raise refused(422, f"it is the key of row {first}: send each key once", next(iter(key), None), number)
-
-    def _events(self, served: Served, keys: Sequence[Row]) -> list[Row]:
-        """The stored events of keys.
-
-        Raises:
-            Refused: An event is not stored.
-        """
-        kind, event = served.types["rows"], served.roles.event
-        assert event is not None  # noqa: S101 an endpoint without events is asked by keys
-        wanted = frame_of(keys, {name: kind.columns[name] for name in served.key})
-        table = self._lakehouse.table(event.name)
-        found: dict[tuple[Any, ...], Row] = {}
-        if table.exists():
-            first = served.key[0]
-            near = table.scan().filter(pl.col(first).is_in(wanted[first].implode())).select(list(kind.columns))
-            rows = near.join(wanted.lazy(), on=list(served.key), how="semi").collect()
-            found = {tuple(row[name] for name in served.key): row for row in rows.rows(named=True)}
-        missing = [
-            FieldError(f"{event.name} has no row for it", served.key[0], number)
-            for number, key in enumerate(keys)
-            if tuple(key[name] for name in served.key) not in found
-        ]
-        if missing:
-            raise Refused(422, missing)
-        return [found[tuple(key[name] for name in served.key)] for key in keys]
 
 
 def _expire(work: Work, seconds: float) -> None:

@@ -99,7 +99,7 @@ class Engine:
     def _score_all(self, works: Sequence[Work]) -> "list[tuple[Work, bytes | Refused]]":
         served, form, began = works[0].served, works[0].form, time.perf_counter()
         try:
-            versions = served.ready()
+            versions = works[0].versions or served.ready()
         except Refused as error:
             return [(work, error) for work in works]
         rows = [row for work in works for row in work.rows]
@@ -230,9 +230,12 @@ def _score(loaded: Loaded, variant: str, events: Events, numbers: list[int], *, 
             text = f"{loaded.endpoint.predictions.name} gave no prediction for it: its function left it out"
             assembled.refused.setdefault(row, []).append(FieldError(text))
             continue
-        if row in assembled.unnamed:
-            prediction = {name: value for name, value in prediction.items() if name not in loaded.key}
-        predictions[numbers[row]], features[numbers[row]] = prediction, given[position]
+        features[numbers[row]] = given[position]
+        if row in assembled.unsent:
+            unsent = assembled.unsent[row]
+            prediction = {name: value for name, value in prediction.items() if name not in unsent}
+            features[numbers[row]] = {name: value for name, value in given[position].items() if name not in unsent}
+        predictions[numbers[row]] = prediction
         if why is not None:
             contributions[numbers[row]] = why[position]
     if assembled.refused or len(numbers) < len(rows):
@@ -316,7 +319,7 @@ def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str
         endpoint=work.served.name,
         received_at=work.received_at,
         event_time=assembled.times[number],
-        key={} if number in assembled.unnamed else {name: given[name] for name in scored.loaded.key},
+        key={name: given[name] for name in scored.loaded.key} if given.keys() >= {*scored.loaded.key} else {},
         model_name=champion.name,
         model_version=champion.version,
         variant=scored.variant,
@@ -325,7 +328,7 @@ def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str
         status=dict(status_of(assembled, number)),
         requester=work.requester,
         seconds=seconds,
-        request=work.rows[row],
+        request=work.rows[row] if work.by is None else work.by.keys[row],
     )
 
 

@@ -14,6 +14,7 @@ import polars as pl
 from lakehouse_assets.platform.serving.refused import FieldError, Refused
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.scorer import Loaded, NotTaken
+from lakehouse_assets.platform.storage.feature_versions import version_to_read
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.table import Table
 
@@ -92,7 +93,10 @@ def newest(loaded: Loaded, table: Table, entity: Sequence[str]) -> Newest:
     if not table.exists():
         raise NotTaken(f"{table.name} has no rows yet: `lakehouse run {table.name}`")
     version = table.version()
-    rows = of_version(table.scan(version), loaded.versions.get(table.name))
+    read = version_to_read(table, loaded.learnt.get(table.name), version)
+    if read is None:
+        raise NotTaken(f"{loaded.endpoint.model.name} was trained on a version of {table.name} whose rows are gone: train it again")
+    rows = of_version(table.scan(version), read.number)
     ((parameter, _),) = loaded.endpoint.predictions.inputs.items()
     try:
         found = loaded.endpoint.predictions(champion=loaded.champion, **{parameter: rows}).collect()

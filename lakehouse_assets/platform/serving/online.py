@@ -1,13 +1,12 @@
 """The online store as a service uses it: what its endpoints look up, in which versions. How it follows the tables is in `background`."""
 
-from collections.abc import Mapping
-
 from lakehouse_assets.platform.features.online.lookup import OnlineFeatures
 from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.readers import ServedSet
 from lakehouse_assets.platform.quality.contract import schema_of
 from lakehouse_assets.platform.serving.assemble import Lookups
 from lakehouse_assets.platform.serving.background import NeededSet
+from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.settings import Settings
 
@@ -19,18 +18,17 @@ class StoreOnline:
         self._store = online_store(settings)
         self._needed: dict[str, NeededSet] = {}
 
-    def lookups(self, served: Served, versions: Mapping[str, int | None]) -> Lookups | None:
-        """Where the features of an endpoint are looked up, in these versions; None if none are."""
+    def lookups(self, served: Served, learnt: Learnt) -> Lookups | None:
+        """Where the features of an endpoint are looked up, as a version has learnt them; None if none are."""
         roles = served.roles
         if not roles.looked_up or roles.event is None:
             return None
         for one in roles.looked_up:
             before = self._needed.get(one.name, NeededSet(()))
-            number = versions.get(one.name)
-            events = {*before.events, roles.event.name}
-            wanted = {*before.versions, *([] if number is None else [number])}
-            self._needed = {**self._needed, one.name: NeededSet(tuple(sorted(events)), tuple(sorted(wanted)))}
-        sets = [ServedSet(one, versions.get(one.name), roles.prefixes.get(one.name, "")) for one in roles.looked_up]
+            version = learnt.get(one.name)
+            needed = NeededSet((*{*before.events, roles.event.name},), (*{*before.learnt, *([] if version is None else [version])},))
+            self._needed = {**self._needed, one.name: needed}
+        sets = [ServedSet(one, learnt.get(one.name), roles.prefixes.get(one.name, "")) for one in roles.looked_up]
         return OnlineFeatures(self._store, sets, roles.event.name, schema=schema_of(roles.event.contract))
 
     def needed(self) -> dict[str, NeededSet]:

@@ -22,7 +22,8 @@ from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.serving.assemble import OK
 from lakehouse_assets.platform.serving.inference_log.table import as_json
-from lakehouse_assets.platform.serving.scorer import version_for
+from lakehouse_assets.platform.serving.scorer import check_version
+from lakehouse_assets.platform.storage.feature_versions import version_to_read
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
@@ -176,11 +177,7 @@ class Replay:
         assert isinstance(examples, LabelledExamples)  # noqa: S101 rows are scored one by one
         entity, at = list(driving.entity), driving.event_time
         key = [*entity, at]
-        sets = {one.name: one for one in self.roles.sets}
-        versions = {
-            name: version_for(scorer, one, self.lakehouse, computed=False, where=f"version {scorer.version} of {scorer.name}")
-            for name, one in sets.items()
-        }
+        versions = self._versions(scorer)
         stored = Keys(own.select(entity).drop_nulls().unique()).filter(self._read(driving.name))
         stored = of_version(stored, versions[driving.name])
         others = {name: number for name, number in versions.items() if number is not None and name != driving.name}
@@ -209,6 +206,20 @@ class Replay:
                 outcomes[name] = Counter(words)
                 unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
         return outcomes, rows.height - len(numbers), [rows["request_id"][number] for number in sorted(unequal)]
+
+    def _versions(self, scorer: Scorer) -> dict[str, int | None]:
+        """By feature set, the version that a version of the model is given; None: the newest.
+
+        Raises:
+            NotTaken: There is none.
+        """
+        where = f"version {scorer.version} of {scorer.name}"
+        found: dict[str, int | None] = {}
+        for one in self.roles.sets:
+            check_version(scorer, one, self.lakehouse, computed=False, where=where)
+            read = version_to_read(self.lakehouse.table(one.name), scorer.features.get(one.name))
+            found[one.name] = None if read is None else read.older
+        return found
 
     def _read(self, name: str) -> pl.LazyFrame:
         return self.lakehouse.table(name).scan()

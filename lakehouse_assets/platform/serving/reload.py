@@ -7,7 +7,7 @@ and the metrics say why. What makes a version able to answer is in `scorer`.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.serving.assemble import Assembler
 from lakehouse_assets.platform.serving.forecasts import newest
 from lakehouse_assets.platform.serving.metrics import Metrics
-from lakehouse_assets.platform.serving.scorer import Loaded, NotTaken, load
+from lakehouse_assets.platform.serving.scorer import Learnt, Loaded, NotTaken, load
 from lakehouse_assets.platform.serving.served import Served, Versions
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -26,7 +26,7 @@ _RETRY_SECONDS, _FEATURES_SECONDS = 5.0, 10.0
 _CHAMPION: Final = "champion"
 _CHALLENGER: Final = "challenger"
 
-MakeAssembler = Callable[[Served, Mapping[str, int | None]], Assembler]
+MakeAssembler = Callable[[Served, Learnt], Assembler]
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Reloader:
         served: The endpoints.
         lakehouse: Opens the tables.
         registry: Opens MLflow; asked only when another version is to be loaded.
-        assembler: Makes the assembler of an endpoint, for versions of feature sets.
+        assembler: Makes the assembler of an endpoint, for what a version has learnt of the feature sets.
         metrics: Are told what answers.
         seconds: Between two looks.
     """
@@ -157,7 +157,7 @@ class Reloader:
             return old
         try:
             scorer = scorer_of(self._registry(), served.endpoint.model, number)
-            loaded = load(served.endpoint, served.roles, scorer, lakehouse, lambda versions: self._assembler(served, versions))
+            loaded = load(served.endpoint, served.roles, scorer, lakehouse, lambda learnt: self._assembler(served, learnt))
         except (NotTaken, LookupError) as error:
             self._keep(served, variant, str(error))
             return old

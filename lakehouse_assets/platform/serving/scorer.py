@@ -23,10 +23,11 @@ from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.registry.model_package import golden_rows
 from lakehouse_assets.platform.serving.assemble import Assembler
 from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row
-from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, meaning_of
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, meaning_of, version_to_read
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 Variant = Literal["champion", "challenger"]
+Learnt = Mapping[str, FeatureVersion | None]
 _CLOSE: Final = 1e-9
 """Share by which golden rows may differ from what was logged: on another machine, numbers are added up in another order."""
 
@@ -60,13 +61,13 @@ class Loaded:
         endpoint: The endpoint.
         champion: What its function is given.
         assembler: Makes frames with the versions of the features that it was trained on.
-        versions: By feature set, the version that is looked up; None: the newest.
+        learnt: By feature set, the version that it was trained on: it is given that one or one that means the same; None: not known.
     """
 
     endpoint: Endpoint
     champion: Champion
     assembler: Assembler
-    versions: Mapping[str, int | None]
+    learnt: Learnt
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -108,7 +109,7 @@ def load(
     roles: Roles,
     scorer: Scorer,
     lakehouse: Lakehouse,
-    assembler: Callable[[Mapping[str, int | None]], Assembler],
+    assembler: Callable[[Learnt], Assembler],
 ) -> Loaded:
     """Load a version and try it.
 
@@ -117,7 +118,7 @@ def load(
         roles: Of the endpoint.
         scorer: The version.
         lakehouse: The tables of the feature sets.
-        assembler: Makes the assembler for versions of feature sets.
+        assembler: Makes the assembler for what was learnt of the feature sets.
 
     Raises:
         NotTaken: It cannot answer: it cannot be loaded, predicts something else of its golden rows than when it was logged, was trained
@@ -129,8 +130,10 @@ def load(
         predictor = tried(scorer.model, folder, where)
     except (LookupError, OSError) as error:
         raise NotTaken(f"{where} cannot be loaded: {error}") from error
-    versions = {one.name: version_for(scorer, one, lakehouse, computed=_is_computed(one, roles), where=where) for one in roles.sets}
-    loaded = Loaded(endpoint, Champion(scorer.name, scorer.version, predictor, scorer.described), assembler(versions), versions)
+    for one in roles.sets:
+        check_version(scorer, one, lakehouse, computed=_is_computed(one, roles), where=where)
+    learnt = {one.name: scorer.features.get(one.name) for one in roles.sets}
+    loaded = Loaded(endpoint, Champion(scorer.name, scorer.version, predictor, scorer.described), assembler(learnt), learnt)
     if not endpoint.by_keys:  # what is asked by keys is predicted as a whole before it is taken
         _warm_up(loaded, roles, folder, where)
     return loaded
@@ -179,30 +182,25 @@ def _is_computed(feature: FeatureSet, roles: Roles) -> bool:
     return feature in roles.computed or (roles.event is not None and form_of(feature).events == roles.event.name)
 
 
-def version_for(scorer: Scorer, feature: FeatureSet, lakehouse: Lakehouse, *, computed: bool, where: str) -> int | None:
-    """The version of a feature set that means what a model has learnt; None: the newest.
+def check_version(scorer: Scorer, feature: FeatureSet, lakehouse: Lakehouse, *, computed: bool, where: str) -> None:
+    """See that a feature set can be read as a model has learnt it. Which version that is, `feature_versions.version_to_read` says.
 
     Raises:
         NotTaken: There is none, or the code that would compute the features means something else.
     """
     table, learnt = lakehouse.table(feature.name), scorer.features.get(feature.name)
     if learnt is None or not table.exists():
-        return None
+        return
     if computed:
         meaning = meaning_of(table, feature.code)
-        if meaning is not None and meaning != learnt.meaning:
-            raise NotTaken(f"{where} was trained on {feature.name} as other code computed it: train it again, or promote a newer version")
         if meaning is None:
             raise NotTaken(f"the function of {feature.name} was changed, and no row was computed by it yet: `lakehouse run {feature.name}`")
-        return None
-    if learnt.means(FeatureVersion.of(table)):
-        return None
-    number = learnt.number_in(table)
-    if number is None:
+        if meaning != learnt.meaning:
+            raise NotTaken(f"{where} was trained on {feature.name} as other code computed it: train it again, or promote a newer version")
+    elif version_to_read(table, learnt) is None:
         raise NotTaken(
             f"{where} was trained on a version of {feature.name} whose rows are gone: train it again, or promote a newer version"
         )
-    return number
 
 
 def _warm_up(loaded: Loaded, roles: Roles, folder: Path, where: str) -> None:

@@ -3,7 +3,7 @@
 This process answers. What is no answer happens in `background`, in a process of its own.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -37,6 +37,7 @@ from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.pushing import Pushing
 from lakehouse_assets.platform.serving.reload import Reloader
+from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
@@ -48,8 +49,8 @@ _STOP_SECONDS: Final = 10.0
 class Online(Protocol):
     """The online store of a service."""
 
-    def lookups(self, served: Served, versions: Mapping[str, int | None]) -> Lookups | None:
-        """Where the features of an endpoint are looked up, in these versions; None if none are."""
+    def lookups(self, served: Served, learnt: Learnt) -> Lookups | None:
+        """Where the features of an endpoint are looked up, as a version has learnt them; None if none are."""
         ...
 
     def needed(self) -> dict[str, NeededSet]:
@@ -176,8 +177,8 @@ class Service:
     def _store(self) -> OnlineStore:
         return online_store(self.root.settings)
 
-    def _assembler(self, served: Served, versions: Mapping[str, int | None]) -> Assembler:
-        lookups = self.online.lookups(served, versions) if served.roles.looked_up else None
+    def _assembler(self, served: Served, learnt: Learnt) -> Assembler:
+        lookups = self.online.lookups(served, learnt) if served.roles.looked_up else None
         return Assembler(served.roles, lookups, served.endpoint.missing == "refuse")
 
 

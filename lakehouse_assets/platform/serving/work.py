@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from lakehouse_assets.platform.serving.assemble import Form
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.refused import refused
 from lakehouse_assets.platform.serving.rows import Row
-from lakehouse_assets.platform.serving.served import Served
+from lakehouse_assets.platform.serving.served import Served, Versions
 
 Encode = Callable[["Work", "Answer"], bytes]
 
@@ -41,6 +41,19 @@ class Answer:
     champion: int | None = None
 
 
+@dataclass(frozen=True)
+class Stored:
+    """What rows are that were read by keys.
+
+    Attributes:
+        keys: As they were sent, one for each row.
+        versions: For which the features were read: no other version is given them.
+    """
+
+    keys: Sequence[Row]
+    versions: Versions
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """A request that waits.
@@ -58,6 +71,7 @@ class Work:
         requester: Who asks.
         began: By `time.perf_counter`.
         dry_run: Whether its events are not to count in the windows of later requests.
+        by: Where the rows were read by keys, which, and for which versions.
         claimed: Whether the outcome is decided; see `claim`.
     """
 
@@ -73,11 +87,17 @@ class Work:
     requester: str = ""
     began: float = 0.0
     dry_run: bool = False
+    by: Stored | None = None
     claimed: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:
         """Decide what is answered: True for who is first, the worker with an answer or the deadline. The others leave it alone."""
         return self.claimed.acquire(blocking=False)
+
+    @property
+    def versions(self) -> Versions | None:
+        """The versions that have to answer; None: those that are there when it is scored."""
+        return None if self.by is None else self.by.versions
 
     @property
     def is_over(self) -> bool:
@@ -166,7 +186,10 @@ class Queue:
                 self._rows -= len(work.rows)
                 continue
             fits = (
-                work.served is first.served and work.form == first.form and (not taken or count + len(work.rows) <= self._limits.batch_rows)
+                work.served is first.served
+                and work.form == first.form
+                and work.versions is first.versions
+                and (not taken or count + len(work.rows) <= self._limits.batch_rows)
             )
             own = {tuple(row[name] for name in names) for row in work.rows} if fits else set()
             if not fits or not keys.isdisjoint(own):

@@ -4,8 +4,9 @@ A version has the rows that one code computes. Where new code gives the same val
 column was added, the two versions mean the same, and so do two versions of one code. Rows of a version are written by `known_at`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import polars as pl
@@ -55,7 +56,11 @@ class FeatureVersion:
         that the newest version has values in.
         """
         number = table.cursor(_newest_of(self.meaning), at)
-        return number if number is not None and known_at.has_all_columns(table.scan(at), number) else None
+        if number is None:
+            return None
+        version = table.version() if at is None else at
+        given = (table.name, table.uri, tuple(table.storage_options.items()), str(table.now().metadata().id), version)
+        return number if _has_all_columns(given, number) else None
 
 
 def meaning_of(table: Table, code: int) -> int | None:
@@ -63,22 +68,42 @@ def meaning_of(table: Table, code: int) -> int | None:
     return table.cursor(_of_code(code))
 
 
-def version_to_read(table: Table, learnt: Mapping[str, FeatureVersion], at: int | None = None) -> tuple[bool, int | None]:
+@dataclass(frozen=True)
+class ReadVersion:
+    """The version of a feature set that a model is given.
+
+    Attributes:
+        number: As `feature_set_version` has it; None: the table has no versions.
+        is_newest: Whether it is the newest, so that it gets the new rows.
+    """
+
+    number: int | None
+    is_newest: bool
+
+    @property
+    def older(self) -> int | None:
+        """Its number where it is not the newest; None: the newest."""
+        return None if self.is_newest else self.number
+
+
+def version_to_read(table: Table, learnt: FeatureVersion | None, at: int | None = None) -> ReadVersion | None:
     """Which version of a feature set a model is given: the newest, if it means what the model has learnt, else the newest one that does.
+
+    Batch, requests and the online store ask this, for champions and challengers alike.
 
     Args:
         table: Of the feature set.
-        learnt: The versions that the model was trained on, by table.
+        learnt: The version that the model was trained on; None: it is not known, so the newest.
         at: The Delta version of the table; None: now.
 
     Returns:
-        Whether there is such a version, and its number; None: the newest. One with a number gets no new rows.
+        None if there is none that means what was learnt.
     """
-    own, newest = learnt.get(table.name), FeatureVersion.of(table, at)
-    if own is None or own.means(newest):
-        return True, None
-    number = own.number_in(table, at)
-    return number is not None, number
+    newest = FeatureVersion.of(table, at)
+    if learnt is None or learnt.means(newest):
+        return ReadVersion(None if newest is None else newest.number, is_newest=True)
+    number = learnt.number_in(table, at)
+    return None if number is None else ReadVersion(number, is_newest=False)
 
 
 def is_of(table: Table, code: int) -> bool:
@@ -154,6 +179,13 @@ def delete_unneeded(table: Table, models: Iterable[FeatureVersion], run_id: str)
 
     written = table.write(commit, attempt)
     return 0 if written.counts is None else written.counts.removed
+
+
+@lru_cache(maxsize=256)
+def _has_all_columns(given: tuple[str, str, tuple[tuple[str, str], ...], str, int], number: int) -> bool:
+    """See `known_at.has_all_columns`; of a table at a version it stays as it is, and is asked every second."""
+    name, uri, options, _, at = given
+    return known_at.has_all_columns(Table(name, uri, dict(options)).scan(at), number)
 
 
 def _of_code(code: int) -> str:

@@ -4,7 +4,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, Verdict, champion_features, last_decision, ledger_entry
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, Verdict, features_of_version, last_decision, ledger_entry
 from lakehouse_assets.platform.registry.registry import Aliases
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets_tests.platform.registry.example import training
@@ -61,8 +61,8 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         "numbers": "{}",
         "decided_by": "Ada",
     }
-    assert champion_features(promoted.lazy(), 1) == version.features == {"demo.features.daily": FeatureVersion(2, 77)}
-    assert champion_features(promoted.lazy(), 4) == {}
+    assert features_of_version(promoted.lazy(), 1) == version.features == {"demo.features.daily": FeatureVersion(2, 77)}
+    assert features_of_version(promoted.lazy(), 4) == {}
 
 
 def test_a_version_that_mlflow_does_not_have_any_more_is_recorded_without_its_origin():

@@ -61,11 +61,19 @@ def test_an_answer_says_which_features_were_missing(served):
 
 
 def test_full_rows_of_features_need_neither_key_nor_look_up(served):
-    address, _, _ = served
+    address, till, service = served
     row = {"amount": 3.0, "each": 1.0, "shop": "zz", "has_note": False, "shop_returns": None}
-    status, answer = ask(address, {"features": [row, row | {"receipt": "r5", "at": "2024-03-01T00:00:00Z"}]})
+    named = {"receipt": "r5", "at": "2024-03-01T00:00:00Z"}
+    status, answer = ask(address, {"features": [row, row | named, row | {"receipt": "r6"}, row | {"at": named["at"]}]})
     assert status == 200, answer
-    assert [row.get("receipt") for row in answer["predictions"]] == [None, "r5"]
+    assert [row.get("receipt") for row in answer["predictions"]] == [None, "r5", "r6", None]
+    # What was not sent is made up nowhere.
+    assert service.log.flush()
+    logged = till.root.lakehouse.table("till.inference.receipts").scan().filter(request_id=answer["request_id"]).sort("row").collect()
+    given = [json.loads(text) for text in logged["features"]]
+    assert [one.keys() & {"receipt", "at"} for one in given] == [set(), {"receipt", "at"}, {"receipt"}, {"at"}]
+    assert [json.loads(text) for text in logged["key"]] == [{}, {"receipt": "r5"}, {"receipt": "r6"}, {}]
+    assert "1970" not in json.dumps([answer, logged.to_dicts()], default=str)
 
 
 BAD = [

@@ -16,6 +16,7 @@ from lakehouse_assets.platform.features.online.kept import Kept, KeptEvents, Kep
 from lakehouse_assets.platform.features.online.readers import Reader, ServedSet, ValuesReader, WindowsReader
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.windows import Windows
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, version_to_read
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 
@@ -26,13 +27,13 @@ class Needs:
     Attributes:
         key_of: Gives the columns that tell the rows of a table of events apart, by its name.
         event: The table whose rows the requests are about; None: any. Of a set of windows over other events the values are kept.
-        versions: Of the feature set, those that are kept besides the newest: what champions read.
+        learnt: The versions of the feature set that models in use were trained on: what they read is kept besides the newest.
         keep: How late a request may be: for so long a value stays after a newer one came.
     """
 
     key_of: Callable[[str], tuple[str, ...]]
     event: str | None = None
-    versions: Collection[int] = ()
+    learnt: Collection[FeatureVersion] = ()
     keep: timedelta = timedelta(days=1)
 
 
@@ -49,9 +50,17 @@ class LatestValues:
     def kept(self, feature: FeatureSet, lakehouse: Lakehouse, needs: Needs) -> list[Kept]:
         """What the store keeps of a set of this form: the newest version first."""
         table = lakehouse.table(feature.name)
-        newest = newest_version(table) if table.exists() else None
-        numbers = (newest, *sorted({*needs.versions} - {newest}, reverse=True))
-        return [KeptValues(feature, table, number, needs.keep) for number in numbers]
+        if not table.exists():
+            return [KeptValues(feature, table, None, needs.keep)]
+        newest = newest_version(table)
+        meanings: dict[int | None, set[int]] = {newest: set()}
+        if (known := FeatureVersion.of(table)) is not None:
+            meanings[newest].add(known.meaning)
+        for learnt in needs.learnt:
+            if (read := version_to_read(table, learnt)) is not None and read.number is not None:
+                meanings.setdefault(read.number, set()).add(learnt.meaning)
+        others = sorted((number for number in meanings if number is not None and number != newest), reverse=True)
+        return [KeptValues(feature, table, number, needs.keep, frozenset(meanings[number])) for number in (newest, *others)]
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class WindowEvents:
         """See `LatestValues.reader`. In requests about other events the newest row of the feature table is looked up."""
         if event not in {None, self.events}:
             return ValuesReader(served)
-        return WindowsReader(served, self.windows, StreamingWindows(self.windows, self.numbers), self.where, schema)
+        return WindowsReader(served, self.windows, StreamingWindows(self.windows, self.numbers), self.where, schema, numbers=self.numbers)
 
     def kept(self, feature: FeatureSet, lakehouse: Lakehouse, needs: Needs) -> list[Kept]:
         """See `LatestValues.kept`: events, for requests about them."""

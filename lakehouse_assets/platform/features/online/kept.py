@@ -14,7 +14,7 @@ from msgspec import structs
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.codecs import DAY, MICROSECOND, NotServable, encoded, kinds_of
-from lakehouse_assets.platform.features.online.readers import events_of, values_of
+from lakehouse_assets.platform.features.online.readers import counting, events_of, values_of
 from lakehouse_assets.platform.features.online.store import Put, Retention, SetState
 from lakehouse_assets.platform.features.windows import EVERY_EVENT, Windows
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
@@ -53,6 +53,11 @@ class Kept(Protocol):
     @property
     def table(self) -> Table:
         """What it is made from."""
+        ...
+
+    @property
+    def meanings(self) -> frozenset[int]:
+        """Of values what they mean; of events nothing: what they mean is said by who reads them."""
         ...
 
     def state(self) -> SetState:
@@ -100,12 +105,14 @@ class KeptValues:
         table: Its table.
         version: The feature_set_version; None: the table has none.
         keep: How long a value stays after a newer one came.
+        meanings: What the values mean, see `FeatureVersion`: readers who have learnt this are led to them.
     """
 
     feature: FeatureSet
     table: Table
     version: int | None
     keep: timedelta
+    meanings: frozenset[int] = frozenset()
     what = "values"
 
     @property
@@ -178,6 +185,7 @@ class KeptEvents:
         numbers: The columns of values that are made floats before.
         key: The columns that tell events apart.
         keep: How late a request may be.
+        meanings: See `Kept`.
     """
 
     feature: FeatureSet
@@ -187,6 +195,7 @@ class KeptEvents:
     numbers: tuple[str, ...]
     key: tuple[str, ...]
     keep: timedelta
+    meanings: frozenset[int] = frozenset()
     what = "events"
 
     @property
@@ -202,11 +211,11 @@ class KeptEvents:
                 "contract with key=True"
             )
         schema = self.table.schema()
-        where = None if self.where is None else self.where.meta.serialize(format="json")
         floats = pl.Schema({name: pl.Float64() if name in self.numbers else dtype for name, dtype in schema.items()})
-        made_of = (self.feature.entity, self.windows.time, str(schema[self.windows.time]), where, self.numbers, self.windows.windows)
+        counts = counting(self.windows.time, self.where, self._used, self.numbers)
+        made_of = (self.feature.entity, str(schema[self.windows.time]), counts, self.windows.windows)
         state = _state(self, floats, self._used, made_of)
-        return structs.replace(state, key=self.key, key_kinds=kinds_of(schema, self.key))
+        return structs.replace(state, key=self.key, key_kinds=kinds_of(schema, self.key), counting=counts)
 
     def retention(self, now: int) -> Retention:
         """See `Kept.retention`."""

@@ -4,6 +4,7 @@ The values are those that a join as of the request's time gives (`point_in_time`
 cannot be reached, is in `lookup`.
 """
 
+import hashlib
 import logging
 import math
 import time as clock
@@ -20,6 +21,7 @@ from lakehouse_assets.platform.features.online.codecs import MICROSECOND, Codec,
 from lakehouse_assets.platform.features.online.store import Item, Put, SetState, Wanted
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.windows import Windows
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 _log = logging.getLogger(__name__)
 OK: Final = "ok"
@@ -36,12 +38,12 @@ class ServedSet:
 
     Attributes:
         feature: The set.
-        version: The feature_set_version that the model reads; None: the newest.
+        learnt: The version that the model was trained on, so that it is never given values of another meaning; None: the newest is read.
         prefix: What stands before its columns in the inputs of the model.
     """
 
     feature: FeatureSet
-    version: int | None = None
+    learnt: FeatureVersion | None = None
     prefix: str = ""
 
 
@@ -85,12 +87,12 @@ class Reader(Protocol):
     defaults: tuple[Any, ...]
     """For each of them."""
     pointer: str
-    """The set in the store whose state says which version is the newest; empty: a version is given, or there are none."""
+    """The set in the store whose state says which version is read; empty: there are none."""
     takes_events: bool
     """Whether events can be pushed."""
 
-    def name(self, newest: int | None) -> str:
-        """The name of the set in the store, where the newest version is known."""
+    def name(self, version: int | None) -> str:
+        """The name of the set in the store, where it is known which version is read."""
         ...
 
     def own(self, events: Sequence[Event]) -> list[Any]:
@@ -113,6 +115,17 @@ class Reader(Protocol):
 def values_of(name: str, version: int | None) -> str:
     """The name under which the store keeps the values of a version of a feature set."""
     return f"{name}@{version or 0}"
+
+
+def pointer_of(name: str, meaning: int | None = None) -> str:
+    """The name under which the store says which version of a feature set is the newest: of all, or of those that mean something."""
+    return name if meaning is None else f"{name}~{meaning}"
+
+
+def counting(time: str, where: pl.Expr | None, used: Sequence[str], numbers: Sequence[str]) -> str:
+    """What says which events count in windows and which values they have: a reader takes no others, as of a process with other code."""
+    text = repr((time, None if where is None else where.meta.serialize(format="json"), tuple(used), tuple(numbers)))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def events_of(name: str) -> str:
@@ -149,13 +162,12 @@ class ValuesReader(_OfOne):
 
     def __init__(self, served: ServedSet) -> None:
         super().__init__(served)
-        self.pointer = served.feature.name if served.version is None else ""
+        self.pointer = pointer_of(served.feature.name, None if served.learnt is None else served.learnt.meaning)
         self._decoding: tuple[SetState | None, Callable[[bytes], list[Any]]] = (None, codec(()).decode)
 
-    def name(self, newest: int | None) -> str:
+    def name(self, version: int | None) -> str:
         """See `Reader.name`."""
-        version = self.served.version
-        return values_of(self.served.feature.name, newest if version is None else version)
+        return values_of(self.served.feature.name, version)
 
     def own(self, events: Sequence[Event]) -> list[Any]:
         """See `Reader.own`."""
@@ -198,16 +210,24 @@ class WindowsReader(_OfOne):
     takes_events = True
 
     def __init__(
-        self, served: ServedSet, windows: Windows, twin: StreamingWindows, where: pl.Expr | None, schema: pl.Schema | None
+        self,
+        served: ServedSet,
+        windows: Windows,
+        twin: StreamingWindows,
+        where: pl.Expr | None,
+        schema: pl.Schema | None,
+        *,
+        numbers: Sequence[str],
     ) -> None:
         super().__init__(served)
         self.pointer = ""
+        self._counting = counting(windows.time, where, twin.used, numbers)
         self._twin, self._where, self._schema, self._time = twin, where, schema, windows.time
         at = {column: place for place, column in enumerate(self._twin.columns)}
         order = [at[column] for column in self.columns]
         self._order = None if order == list(range(len(order))) else order
 
-    def name(self, newest: int | None) -> str:  # noqa: ARG002
+    def name(self, version: int | None) -> str:  # noqa: ARG002
         """See `Reader.name`."""
         return events_of(self.served.feature.name)
 
@@ -234,6 +254,8 @@ class WindowsReader(_OfOne):
 
     def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:
         """See `Reader.row`."""
+        if state.counting != self._counting:
+            return Row((), None, MISSING)
         decode = codec(state.kinds).decode
         own_id = self.id_of(state, event)
         since = now() - (state.back - self._twin.longest)  # what was pushed before, and no table has, does not count any more
@@ -267,6 +289,8 @@ class WindowsReader(_OfOne):
 
     def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:
         """See `Reader.puts`; events that do not count, and those without a key, are left out."""
+        if state.counting != self._counting:
+            return []
         write = codec(state.kinds).encode
         found = zip(entities, events, self.own(events), strict=True)
         pushed = [(entity, own, self.id_of(state, event)) for entity, event, own in found if entity is not None and own is not None]

@@ -233,11 +233,9 @@ class RedisStore:
             raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
-        """See `OnlineStore.write`. What is swept goes before the rest, some entities at a time; the state changes with the rest."""
+        """See `OnlineStore.write`. What is swept goes before the rest and what is over after it, some entities at a time."""
         if batch.sweep:
             self._sweep(name, claim, retention)
-        if batch.expired is not None:
-            self._expire(name, claim, batch.expired)
         if batch.pushed_until is not None:
             with self._errors():
                 while self._forget(args=[self._prefix, name, batch.pushed_until, _AT_ONCE]):
@@ -247,6 +245,8 @@ class RedisStore:
                 self._apply(args=[*self._head(name, claim, retention, pushed=False), *given], client=pipe)
             if batch.state is not None:
                 pipe.hset(self._prefix + "states", name, batch.state)
+        if batch.expired is not None:  # last: what came makes entities stay
+            self._expire(name, claim, batch.expired)
 
     def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
         """See `OnlineStore.push`."""

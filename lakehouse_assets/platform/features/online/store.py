@@ -187,6 +187,7 @@ class SetState(msgspec.Struct, frozen=True):
         entity_kinds: How the columns of the entity are written.
         key: Of events, the columns that tell them apart.
         key_kinds: How these are written.
+        counting: Of events, what says which of them count and which values they have, see `readers.counting`.
         version: Of values, the feature_set_version; None: the table has none.
         newest: The newest time that was seen, not after now, in microseconds; None: none.
         pruned: Up to where entities that are over were removed: of no entity all items until this time are sure to be there.
@@ -204,6 +205,7 @@ class SetState(msgspec.Struct, frozen=True):
     entity_kinds: tuple[str, ...]
     key: tuple[str, ...] = ()
     key_kinds: tuple[str, ...] = ()
+    counting: str = ""
     version: int | None = None
     newest: int | None = None
     pruned: int | None = None

@@ -20,6 +20,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.codecs import MICROSECOND, moment
 from lakehouse_assets.platform.features.online.forms import Needs, form_of
 from lakehouse_assets.platform.features.online.kept import RETRACTED, TIME, Kept, entity_columns, trimmed
+from lakehouse_assets.platform.features.online.readers import pointer_of
 from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Put, Retention, SetState, StoreUnavailable, TakenOver
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -87,21 +88,26 @@ def sync(
     kept = form_of(feature).kept(feature, lakehouse, needs)
     until = time.monotonic() + wait
     done = [_Sync(store, one).run(full=full, until=until) for one in kept]
-    if kept[0].what == "values" and done[0].version is not None:
-        _point(store, feature, kept[0].state())
+    if kept[0].what == "values":
         names = {one.name for one in kept}
-        for name in store.names():
-            if name.startswith(f"{feature.name}@") and name not in names:  # no champion reads it any more
-                store.drop(name)
+        for place, (one, its) in enumerate(zip(kept, done, strict=True)):
+            pointers = [pointer_of(feature.name, meaning) for meaning in one.meanings] + ([feature.name] if place == 0 else [])
+            names |= {*pointers}
+            for pointer in pointers if its.version is not None else ():
+                _point(store, pointer, one.state())
+        if done[0].version is not None:
+            for name in store.names():
+                if name.startswith((f"{feature.name}@", f"{feature.name}~")) and name not in names:  # no model reads it any more
+                    store.drop(name)
     return done
 
 
-def _point(store: OnlineStore, feature: FeatureSet, newest: SetState) -> None:
-    """Say which version is the newest: a reader that asks for no other one is led to it."""
-    known = SetState.read(store.read([], [feature.name]).states[0])
-    if known is None or known.version != newest.version or known.made_of != newest.made_of:
+def _point(store: OnlineStore, pointer: str, state: SetState) -> None:
+    """Say which version is read: readers are led to it once all of it is there."""
+    known = SetState.read(store.read([], [pointer]).states[0])
+    if known is None or known.version != state.version or known.made_of != state.made_of:
         with suppress(TakenOver):  # by one that says the same
-            store.write(feature.name, store.begin(feature.name), Batch(state=newest.written()), Retention(0, one_before=False, now=0))
+            store.write(pointer, store.begin(pointer), Batch(state=state.written()), Retention(0, one_before=False, now=0))
 
 
 @contextmanager

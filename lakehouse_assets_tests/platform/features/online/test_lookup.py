@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lakehouse_assets import window_features
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, ServedSet
 from lakehouse_assets.platform.features.online.readers import codec
@@ -206,7 +207,6 @@ def test_a_pushed_event_that_no_table_has_goes_after_what_is_kept(store: OnlineS
     time.sleep(0.06)
     found = features.features([one | {"id": 4000 + place} for place, one in enumerate(ASKED[:4])], [NOW] * 4)
     assert [found.columns["count_2h"][place] for place in (0, 3)] == [4, 1]
-    assert [item.pushed > 0 for _, item in store.items(f"{cards.name}/events")].count(True) == 2
     sync(store, lakehouse, cards, needs)
     assert [item.pushed for _, item in store.items(f"{cards.name}/events")] == [0] * 4
     assert not list(store.items(f"{cards.name}/events", codec(("",)).encode(["new"])))
@@ -232,6 +232,21 @@ def test_a_set_of_windows_of_other_events_is_looked_up(store: OnlineStore, tmp_p
     sync(store, lakehouse, cards, replace(NEEDS, event="shop.gold.calls"))
     features = OnlineFeatures(store, [ServedSet(cards)], "shop.gold.calls")
     assert features.features([{"card": "a"}], [NOW]).columns["count_2h"] == [2]
+
+
+def test_events_that_a_process_with_other_code_keeps_are_not_taken(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, SHOP)
+    sync(store, lakehouse, cards, NEEDS)
+    ours = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+    assert ours.features(ASKED[:1], [NOW]).columns["count_2h"] == [3]
+    other = window_features(
+        cards.name, of=PAYMENTS, entity=("card",), time="paid_at", windows=("2h", "6h"), values={"*": ("count",)},
+        where=pl.col("country") == "abroad",
+    )  # fmt: skip
+    sync(store, lakehouse, other, NEEDS)
+    looked = ours.features(ASKED[:1], [NOW])
+    assert (looked.status[cards.name], looked.columns["count_2h"]) == (["missing"], [None])
 
 
 def test_the_end_of_a_date_counts(store: OnlineStore, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets import window_features
@@ -26,6 +26,8 @@ from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, Ser
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
 from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Put, Retention, SetState, StoreUnavailable, TakenOver
 from lakehouse_assets.platform.features.online.sync import Synced, sync
+from lakehouse_assets.platform.storage.commit import Commit
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, begin
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.features.online.worlds import (
     EVENTS,
@@ -164,6 +166,7 @@ def test_a_store_that_was_synced_at_any_times_equals_a_fresh_one(history: list[A
 
 
 @settings(max_examples=8, deadline=None)
+@example([(("add", [("a", 0, None)]), True), (("add", [("a", 1, None), ("b", 18, None)]), False)])
 @given(histories)
 def test_the_same_holds_for_redis(redis_server: Any, history: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -219,19 +222,29 @@ def test_a_table_whose_log_is_gone_or_that_was_made_again_is_scanned(store: Onli
 def test_versions_stand_side_by_side_while_they_are_needed(store: OnlineStore, tmp_path: Path) -> None:
     world = some_world(tmp_path)
     rows = world.prices.scan().collect()
+    first, second = FeatureVersion(1, 11), FeatureVersion(2, 22)
+    world.prices.append(rows.clear(), Commit(begin(world.prices, 11, lambda _: False)[1]))
     sync(store, world.lakehouse, prices, NEEDS)
-    features = [OnlineFeatures(store, [ServedSet(prices, version)], PAYMENTS) for version in (None, 1, 2)]
+    features = [OnlineFeatures(store, [ServedSet(prices, learnt)], PAYMENTS) for learnt in (None, first, second)]
 
     def told() -> list[Any]:
         return [one.features([{"device": "a"}], [hours(4)]).columns["price"][0] for one in features]
 
     assert told() == [2.5, 2.5, 9.5]
-    world.prices.append(rows.with_columns(price=pl.lit(4.0), feature_set_version=pl.lit(2, pl.Int64)))
-    done = sync(store, world.lakehouse, prices, replace(NEEDS, versions=[1]))
+    newer = rows.with_columns(price=pl.lit(4.0), feature_set_version=pl.lit(2, pl.Int64))
+    world.prices.append(newer, Commit(begin(world.prices, 22, lambda _: False)[1]))
+    assert told() == [2.5, 2.5, 9.5]
+    done = sync(store, world.lakehouse, prices, replace(NEEDS, learnt=[first]))
     assert [one.feature_set_version for one in done] == [2, 1]
     assert told() == [4.0, 2.5, 4.0]
     sync(store, world.lakehouse, prices, NEEDS)
     assert told() == [4.0, 9.5, 4.0]
+    # A third one means what the first does: who has learnt that is led to it.
+    third = rows.with_columns(price=pl.lit(2.5), feature_set_version=pl.lit(3, pl.Int64))
+    world.prices.append(third, Commit(begin(world.prices, 11, lambda _: False)[1]))
+    done = sync(store, world.lakehouse, prices, replace(NEEDS, learnt=[first, second]))
+    assert [one.feature_set_version for one in done] == [3, 2]
+    assert told() == [2.5, 2.5, 4.0]
 
 
 def test_events_without_a_key_are_refused(store: OnlineStore, tmp_path: Path) -> None:
