@@ -7,21 +7,24 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from lakehouse_assets.platform.features.online.store import (
     Answer,
+    Asked,
     Batch,
+    Found,
     Item,
     Put,
     Retention,
     StoreDamaged,
     StoreUnavailable,
     TakenOver,
-    Wanted,
 )
 
 _Execute = Callable[..., sqlite3.Cursor]
@@ -34,10 +37,28 @@ CREATE TABLE IF NOT EXISTS items (
     PRIMARY KEY (set_id, entity, time, id)
 ) WITHOUT ROWID;
 """
-_OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ?"
-_LAST: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? ORDER BY time DESC, id DESC LIMIT 1"
-_UNTIL: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? ORDER BY time, id"
-_BETWEEN: Final = f"SELECT time, id, payload FROM items WHERE {_OF} AND time <= ? AND time > ? ORDER BY time, id"
+_TOGETHER: Final = (256, 64, 16, 4, 1)
+"""So many questions are one statement: the text of each is prepared once."""
+_BETWEEN: Final = "items.time > asked.low AND items.time <= asked.high"
+_LAST: Final = (
+    "items.time = (SELECT max(time) FROM items AS its "
+    "WHERE its.set_id = items.set_id AND its.entity = asked.entity AND its.time > asked.low AND its.time <= asked.high)"
+)
+_ITEMS: Final = {
+    only_last: "WITH asked (number, entity, low, high) AS (VALUES) SELECT number, time, id, payload FROM asked CROSS JOIN items "
+    f"ON set_id = (SELECT id FROM sets WHERE name = ?) AND items.entity = asked.entity AND {which}"
+    for only_last, which in ((False, _BETWEEN), (True, _LAST))
+}
+_SAME: Final = {
+    by: f"WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
+    f"ON set_id = ? AND items.entity = asked.entity AND items.{by} = asked.same"
+    for by in ("id", "time")
+}
+_ENDS: Final = (
+    "WITH asked (number, entity, now) AS (VALUES), one (id) AS (SELECT ?) SELECT entity, "
+    "(SELECT min(time) FROM items WHERE set_id = one.id AND items.entity = asked.entity), "
+    "(SELECT max(time) FROM items WHERE set_id = one.id AND items.entity = asked.entity AND time <= asked.now) FROM asked CROSS JOIN one"
+)
 _STATE: Final = "SELECT state FROM sets WHERE name = ?"
 _INSERT: Final = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 _READ_SECONDS, _PUSH_SECONDS, _WRITE_SECONDS = 0.05, 0.5, 30.0
@@ -54,25 +75,17 @@ class EmbeddedStore:
         self._all: list[sqlite3.Connection] = []
         self._written_by: tuple[tuple[int, tuple[int, int] | None], sqlite3.Connection] | None = None
 
-    def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
+    def read(self, asked: Sequence[Asked], states: Sequence[str]) -> Answer:
         """See `OnlineStore.read`."""
         with self._errors():
             execute = self._reader().execute
             execute("BEGIN")  # all answers are of one moment
             try:
-                items: list[list[Item]] = []
-                for name, entity, low, high, only_last in wanted:
-                    if only_last:
-                        rows = execute(_LAST, (name, entity, high)).fetchall()
-                    elif low is None:
-                        rows = execute(_UNTIL, (name, entity, high)).fetchall()
-                    else:
-                        rows = execute(_BETWEEN, (name, entity, high, low)).fetchall()
-                    items.append(rows)
+                found = [_found(execute, one) for one in asked]
                 told = self._states(execute, tuple(states))
             finally:
                 execute("COMMIT")
-        return Answer(items, told)
+        return Answer(found, told)
 
     def _states(self, execute: _Execute, names: tuple[str, ...]) -> list[bytes | None]:
         """The states of some sets, read again if anything was committed since this thread read them."""
@@ -86,7 +99,8 @@ class EmbeddedStore:
 
     def begin(self, name: str) -> int:
         """See `OnlineStore.begin`."""
-        with self._transaction(_WRITE_SECONDS) as execute:
+        with self._transaction(_WRITE_SECONDS) as connection:
+            execute = connection.execute
             # By the clock, so that a set that was dropped and made again does not give a number twice.
             execute(
                 "INSERT INTO sets (name, claim) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET claim = max(claim + 1, excluded.claim)",
@@ -97,11 +111,12 @@ class EmbeddedStore:
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
         """See `OnlineStore.write`."""
-        with self._transaction(_WRITE_SECONDS) as execute:
+        with self._transaction(_WRITE_SECONDS) as connection:
+            execute = connection.execute
             own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
             if own is None or own[1] != claim:
                 raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
-            writer = _Writer(execute, own[0], claim, retention)
+            writer = _Writer(connection, own[0], claim, retention)
             for entity, puts in batch.replaced.items():
                 writer.replace(entity, puts)
             writer.put(batch.puts, pushed=False)
@@ -115,10 +130,10 @@ class EmbeddedStore:
 
     def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
         """See `OnlineStore.push`."""
-        with self._transaction(_PUSH_SECONDS) as execute:
-            own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
+        with self._transaction(_PUSH_SECONDS) as connection:
+            own = connection.execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
             if own is not None:
-                _Writer(execute, own[0], own[1], retention).put(puts, pushed=True)
+                _Writer(connection, own[0], own[1], retention).put(puts, pushed=True)
 
     def names(self) -> list[str]:
         """See `OnlineStore.names`."""
@@ -135,9 +150,9 @@ class EmbeddedStore:
 
     def drop(self, name: str) -> None:
         """See `OnlineStore.drop`."""
-        with self._transaction(_WRITE_SECONDS) as execute:
-            execute("DELETE FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?)", (name,))
-            execute("DELETE FROM sets WHERE name = ?", (name,))
+        with self._transaction(_WRITE_SECONDS) as connection:
+            connection.execute("DELETE FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?)", (name,))
+            connection.execute("DELETE FROM sets WHERE name = ?", (name,))
 
     def close(self) -> None:
         """See `OnlineStore.close`. Threads that go on open new connections."""
@@ -195,14 +210,14 @@ class EmbeddedStore:
         connection.execute("PRAGMA cache_size = -32000")
 
     @contextmanager
-    def _transaction(self, seconds: float) -> Iterator[_Execute]:
+    def _transaction(self, seconds: float) -> Iterator[sqlite3.Connection]:
         """One transaction of a writer; it waits so long for others."""
         with self._errors(), self._alone(seconds):
             connection = self._writer(seconds)
             connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection.execute
+                yield connection
                 connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -247,8 +262,9 @@ class EmbeddedStore:
 class _Writer:
     """Puts items of one set within a transaction."""
 
-    def __init__(self, execute: _Execute, set_id: int, claim: int, retention: Retention) -> None:
-        self._execute, self._set, self._claim, self._retention = execute, set_id, claim, retention
+    def __init__(self, connection: sqlite3.Connection, set_id: int, claim: int, retention: Retention) -> None:
+        self._execute, self._executemany = connection.execute, connection.executemany
+        self._set, self._claim, self._retention = set_id, claim, retention
 
     def replace(self, entity: bytes, puts: Sequence[Put]) -> None:
         """Put all items of an entity in the place of those that are there."""
@@ -257,23 +273,43 @@ class _Writer:
 
     def put(self, puts: Sequence[Put], *, pushed: bool) -> None:
         """Add items, never older over newer."""
-        for put in puts:
-            self._put(put, pushed=pushed)
-        for entity in {put.entity for put in puts}:
-            self._trim(entity, only_pushed=pushed)
+        wanted = list(_newest(puts).values())
+        gone: list[tuple[Any, ...]] = []
+        added: list[tuple[Any, ...]] = []
+        for put, same in zip(wanted, self._same(wanted), strict=True):
+            entity, when, id_, stamp, payload = put
+            if any(before > stamp for _, _, before in same):
+                continue
+            # What is at the same place is written over.
+            gone += [(self._set, entity, at, its) for at, its, _ in same if payload is None or at != when]
+            if payload is not None:
+                added.append((self._set, entity, when, id_, stamp, pushed, self._claim, payload))
+        if gone:
+            self._executemany("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", gone)
+        if added:
+            self._executemany(_INSERT, added)
+        self._trim_all({one[1] for one in added} if pushed else {put.entity for put in puts}, only_pushed=pushed)
 
-    def _put(self, put: Put, *, pushed: bool) -> None:
-        entity, when, id_, stamp, payload = put
+    def _same(self, puts: Sequence[Put]) -> list[list[tuple[int, bytes, int]]]:
+        """For each put the times, ids and stamps of the items in whose place it comes."""
+        same: list[list[tuple[int, bytes, int]]] = [[] for _ in puts]
         # With an id there is one item at any time, without one there is one at each time.
-        of, given = ("id = ?", id_) if id_ else ("time = ?", when)
-        where = f"set_id = ? AND entity = ? AND {of}"
-        same = self._execute(f"SELECT time, id, stamp FROM items WHERE {where}", (self._set, entity, given)).fetchall()
-        if any(before > stamp for _, _, before in same):
-            return
-        for at, its, _ in same:
-            self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, at, its))
-        if payload is not None:
-            self._execute(_INSERT, (self._set, entity, when, id_, stamp, pushed, self._claim, payload))
+        for by in ("id", "time"):
+            some = [
+                (number, put.entity, put.id if by == "id" else put.time) for number, put in enumerate(puts) if bool(put.id) == (by == "id")
+            ]
+            for rows in _together(self._execute, _SAME[by], some, self._set):
+                for number, *item in rows:
+                    same[number].append(tuple(item))
+        return same
+
+    def _trim_all(self, entities: Collection[bytes], *, only_pushed: bool) -> None:
+        """Remove what is too old of some entities; mostly there is nothing."""
+        some = [(number, entity, self._retention.now) for number, entity in enumerate(entities)]
+        for rows in _together(self._execute, _ENDS, some, self._set):
+            for entity, oldest, newest in rows:
+                if newest is not None and oldest <= newest - self._retention.back:
+                    self._trim(entity, only_pushed=only_pushed)
 
     def _trim(self, entity: bytes, *, only_pushed: bool) -> None:
         """Remove what is too old."""
@@ -292,6 +328,51 @@ class _Writer:
             before, compared = stays, "<"
         pushed = " AND pushed" if only_pushed else ""
         self._execute(f"DELETE FROM items WHERE set_id = ? AND entity = ? AND time {compared} ?{pushed}", (*of, before))
+
+
+def _found(execute: _Execute, asked: Asked) -> Found:
+    """The items that a set has for some questions."""
+    entities, lows, highs = asked.entities, asked.lows, asked.highs
+    some = list(zip(range(len(entities)), entities, lows, highs, strict=True))
+    rows: list[tuple[int, int, bytes, bytes]] = []
+    for part in _together(execute, _ITEMS[asked.only_last], some, asked.name):
+        rows += part
+    rows.sort()  # as they come already
+    if asked.only_last:
+        rows = list({row[0]: row for row in rows}.values())
+    if not rows:
+        return Found([0] * len(entities), (), (), ())
+    numbers, times, ids, payloads = zip(*rows, strict=True)
+    counts = [0] * len(entities)
+    for number in numbers:
+        counts[number] += 1
+    return Found(list(accumulate(counts)), times, ids, payloads)
+
+
+def _together(execute: _Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> Iterator[list[tuple[Any, ...]]]:
+    """What a statement with a table `asked` gives for some rows of it, many at once; `of` says which set."""
+    place = 0
+    for size in _TOGETHER:
+        while len(given) - place >= size:
+            values = [value for row in given[place : place + size] for value in row]
+            yield execute(_statement(text, size, len(given[0])), (*values, of)).fetchall()
+            place += size
+
+
+@lru_cache(maxsize=64)
+def _statement(text: str, rows: int, columns: int) -> str:
+    return text.replace("(VALUES)", "(VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * rows) + ")")
+
+
+def _newest(puts: Sequence[Put]) -> dict[tuple[bytes, bytes | int], Put]:
+    """Of puts in the place of each other the one that stays, by entity and id or time."""
+    found: dict[tuple[bytes, bytes | int], Put] = {}
+    for put in puts:
+        place = (put.entity, put.id or put.time)
+        before = found.get(place)
+        if before is None or before.stamp <= put.stamp:
+            found[place] = put
+    return found
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
