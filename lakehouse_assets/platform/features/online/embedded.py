@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,27 +37,28 @@ CREATE TABLE IF NOT EXISTS items (
     PRIMARY KEY (set_id, entity, time, id)
 ) WITHOUT ROWID;
 """
-_TOGETHER: Final = (256, 64, 16, 4, 1)
-"""So many questions are one statement: the text of each is prepared once."""
-_BETWEEN: Final = "items.time > asked.low AND items.time <= asked.high"
-_LAST: Final = (
-    "items.time = (SELECT max(time) FROM items AS its "
-    "WHERE its.set_id = items.set_id AND its.entity = asked.entity AND its.time > asked.low AND its.time <= asked.high)"
-)
+_TOGETHER: Final = (256, 64, 16, 4)
+"""So many questions are one statement, whose text is prepared once; fewer are faster one by one."""
+_OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ? AND time > ? AND time <= ?"
+_ONE: Final = {
+    False: f"SELECT time, id, payload FROM items WHERE {_OF} ORDER BY time, id",
+    True: f"SELECT time, id, payload FROM items WHERE {_OF} ORDER BY time DESC, id DESC LIMIT 1",
+}
+_SET: Final = "(SELECT id FROM sets WHERE name = ?0)"  # ?0 stands for the last parameter
+_ASKED: Final = "WITH asked (number, entity, low, high) AS (VALUES) SELECT number, time, id, payload FROM asked CROSS JOIN items "
 _ITEMS: Final = {
-    only_last: "WITH asked (number, entity, low, high) AS (VALUES) SELECT number, time, id, payload FROM asked CROSS JOIN items "
-    f"ON set_id = (SELECT id FROM sets WHERE name = ?) AND items.entity = asked.entity AND {which}"
-    for only_last, which in ((False, _BETWEEN), (True, _LAST))
+    False: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time > low AND time <= high",
+    True: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time = (SELECT max(its.time) FROM items AS its "
+    f"WHERE its.set_id = {_SET} AND its.entity = asked.entity AND its.time > low AND its.time <= high)",
 }
 _SAME: Final = {
-    by: f"WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
-    f"ON set_id = ? AND items.entity = asked.entity AND items.{by} = asked.same"
+    by: "WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
+    f"ON set_id = ?0 AND items.entity = asked.entity AND items.{by} = same"
     for by in ("id", "time")
 }
 _ENDS: Final = (
-    "WITH asked (number, entity, now) AS (VALUES), one (id) AS (SELECT ?) SELECT entity, "
-    "(SELECT min(time) FROM items WHERE set_id = one.id AND items.entity = asked.entity), "
-    "(SELECT max(time) FROM items WHERE set_id = one.id AND items.entity = asked.entity AND time <= asked.now) FROM asked CROSS JOIN one"
+    "WITH asked (entity, now) AS (VALUES) SELECT entity, (SELECT min(time) FROM items WHERE set_id = ?0 AND items.entity = asked.entity), "
+    "(SELECT max(time) FROM items WHERE set_id = ?0 AND items.entity = asked.entity AND time <= now) FROM asked"
 )
 _STATE: Final = "SELECT state FROM sets WHERE name = ?"
 _INSERT: Final = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -298,18 +299,16 @@ class _Writer:
             some = [
                 (number, put.entity, put.id if by == "id" else put.time) for number, put in enumerate(puts) if bool(put.id) == (by == "id")
             ]
-            for rows in _together(self._execute, _SAME[by], some, self._set):
-                for number, *item in rows:
-                    same[number].append(tuple(item))
+            for number, *item in _together(self._execute, _SAME[by], some, self._set):
+                same[number].append(tuple(item))
         return same
 
     def _trim_all(self, entities: Collection[bytes], *, only_pushed: bool) -> None:
         """Remove what is too old of some entities; mostly there is nothing."""
-        some = [(number, entity, self._retention.now) for number, entity in enumerate(entities)]
-        for rows in _together(self._execute, _ENDS, some, self._set):
-            for entity, oldest, newest in rows:
-                if newest is not None and oldest <= newest - self._retention.back:
-                    self._trim(entity, only_pushed=only_pushed)
+        some = [(entity, self._retention.now) for entity in entities]
+        for entity, oldest, newest in list(_together(self._execute, _ENDS, some, self._set)):
+            if newest is not None and oldest <= newest - self._retention.back:
+                self._trim(entity, only_pushed=only_pushed)
 
     def _trim(self, entity: bytes, *, only_pushed: bool) -> None:
         """Remove what is too old."""
@@ -332,36 +331,53 @@ class _Writer:
 
 def _found(execute: _Execute, asked: Asked) -> Found:
     """The items that a set has for some questions."""
-    entities, lows, highs = asked.entities, asked.lows, asked.highs
-    some = list(zip(range(len(entities)), entities, lows, highs, strict=True))
-    rows: list[tuple[int, int, bytes, bytes]] = []
-    for part in _together(execute, _ITEMS[asked.only_last], some, asked.name):
-        rows += part
-    rows.sort()  # as they come already
-    if asked.only_last:
-        rows = list({row[0]: row for row in rows}.values())
-    if not rows:
-        return Found([0] * len(entities), (), (), ())
-    numbers, times, ids, payloads = zip(*rows, strict=True)
-    counts = [0] * len(entities)
-    for number in numbers:
-        counts[number] += 1
-    return Found(list(accumulate(counts)), times, ids, payloads)
-
-
-def _together(execute: _Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> Iterator[list[tuple[Any, ...]]]:
-    """What a statement with a table `asked` gives for some rows of it, many at once; `of` says which set."""
+    name, entities, lows, highs, only_last = asked
+    items: list[tuple[Any, ...]] = []
+    ends: list[int] = []
     place = 0
     for size in _TOGETHER:
+        while len(entities) - place >= size:
+            given = zip(range(size), entities[place:], lows[place:], highs[place:])  # noqa: B905 so many
+            _add(items, ends, _ask(execute, _ITEMS[only_last], list(given), name), size, only_last=only_last)
+            place += size
+    for entity, low, high in zip(entities[place:], lows[place:], highs[place:], strict=True):
+        items += execute(_ONE[only_last], (name, entity, low, high)).fetchall()
+        ends.append(len(items))
+    if not items:
+        return Found(ends, (), (), ())
+    return Found(ends, *zip(*items, strict=True))
+
+
+def _add(items: list[tuple[Any, ...]], ends: list[int], rows: list[tuple[Any, ...]], size: int, *, only_last: bool) -> None:
+    """Add the answers to some questions, which begin with the number of the question."""
+    rows.sort()  # as they come already
+    if only_last:
+        rows = list({row[0]: row for row in rows}.values())
+    counts = [0] * size
+    for row in rows:
+        counts[row[0]] += 1
+    ends += accumulate(counts[1:], initial=len(items) + counts[0])
+    items += [row[1:] for row in rows]
+
+
+def _ask(execute: _Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> list[tuple[Any, ...]]:
+    """What a statement gives whose table `asked` has these rows; `of` says which set."""
+    return execute(_statement(text, len(given), len(given[0])), [*chain.from_iterable(given), of]).fetchall()
+
+
+def _together(execute: _Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> Iterator[tuple[Any, ...]]:
+    """The same of any number of rows, many at once."""
+    place = 0
+    for size in (*_TOGETHER, 1):
         while len(given) - place >= size:
-            values = [value for row in given[place : place + size] for value in row]
-            yield execute(_statement(text, size, len(given[0])), (*values, of)).fetchall()
+            yield from _ask(execute, text, given[place : place + size], of)
             place += size
 
 
 @lru_cache(maxsize=64)
 def _statement(text: str, rows: int, columns: int) -> str:
-    return text.replace("(VALUES)", "(VALUES " + ", ".join([f"({', '.join('?' * columns)})"] * rows) + ")")
+    values = ", ".join([f"({', '.join('?' * columns)})"] * rows)
+    return text.replace("(VALUES)", f"(VALUES {values})").replace("?0", f"?{rows * columns + 1}")
 
 
 def _newest(puts: Sequence[Put]) -> dict[tuple[bytes, bytes | int], Put]:

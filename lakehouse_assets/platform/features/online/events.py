@@ -32,6 +32,7 @@ class Events:
         shared = requests is not None and any(count > 1 for count in requests)
         self.request = [number for number, count in enumerate(requests or ()) for _ in range(count)] if shared else None
         self._columns: dict[str, list[Any]] = {}
+        self._instants: dict[str, list[int | None]] = {}
         self._encoded: dict[tuple[tuple[str, ...], tuple[str, ...]], list[bytes | None]] = {}
 
     def __len__(self) -> int:
@@ -41,6 +42,12 @@ class Events:
         """The values of a column; null where an event lacks it."""
         if (found := self._columns.get(name)) is None:
             found = self._columns[name] = [row.get(name) for row in self.rows]
+        return found
+
+    def instants(self, name: str) -> list[int | None]:
+        """The values of a column of times, in microseconds; null for anything else."""
+        if (found := self._instants.get(name)) is None:
+            found = self._instants[name] = [instant(value) for value in self.column(name)]
         return found
 
     def encoded(self, names: tuple[str, ...], kinds: tuple[str, ...]) -> list[bytes | None]:
@@ -53,10 +60,12 @@ class Events:
 def encoded(columns: Sequence[Sequence[Any]], kinds: tuple[str, ...], count: int) -> list[bytes | None]:
     """The values of columns as the store has them, row by row; None where one is null, or is of another type than in the table."""
     write = codec(kinds).encode
-    rows = list(zip(*columns, strict=True)) if columns else [()] * count
     try:
+        if len(columns) == 1:
+            return [None if value is None else write((value,)) for value in columns[0]]
+        rows = list(zip(*columns, strict=True)) if columns else [()] * count
         return [None if None in row else write(row) for row in rows]
     except (TypeError, ValueError, AttributeError, OverflowError):
         if count > 1:  # it is one of them
-            return [one for row in rows for one in encoded([[value] for value in row], kinds, 1)]
+            return [encoded([[column[place]] for column in columns], kinds, 1)[0] for place in range(count)]
         return [None]

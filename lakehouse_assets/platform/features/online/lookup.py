@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
 import polars as pl
@@ -260,40 +261,46 @@ def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Rows, par
 
 
 class _Cache:
-    """What was read last of each entity, of so many items at most."""
+    """What was read last of each entity, of so many items at most: entities that are not asked for any more go."""
 
     def __init__(self, items: int) -> None:
-        self._most, self._count = items, 0
-        self._kept: dict[tuple[str, bytes], tuple[Sequence[Any], ...]] = {}
+        self._most, self._count = items // 2, 0
+        self._kept: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
+        self._before: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
         self._lock = threading.Lock()
 
     def put(self, asked: Asked, found: Found) -> None:
         with self._lock:
-            kept, name, before = self._kept, asked.name, 0
-            for entity, end in zip(asked.entities, found.ends, strict=True):
-                gone = kept.pop((name, entity), None)
-                if before < end:
-                    kept[name, entity] = (found.times[before:end], found.ids[before:end], found.payloads[before:end])
-                else:
-                    kept[name, entity] = _NOTHING
-                self._count += end - before + 1 - (0 if gone is None else len(gone[0]) + 1)
-                before = end
-            while self._count > self._most:
-                oldest = next(iter(kept))
-                self._count -= len(kept.pop(oldest)[0]) + 1
+            where = zip(repeat(found), (0, *found.ends), found.ends)
+            self._kept.setdefault(asked.name, {}).update(zip(asked.entities, where, strict=True))
+            self._count += len(found.times) + len(found.ends)
+            if self._count > self._most:
+                self._compact()
+
+    def _compact(self) -> None:
+        """Count what is kept, each entity once, and forget older entities if it is too much."""
+        self._count = 0
+        for of_set in self._kept.values():
+            for entity, (found, start, end) in of_set.items():
+                its = Found((), found.times[start:end], found.ids[start:end], found.payloads[start:end])
+                of_set[entity] = (its, 0, end - start)
+                self._count += end - start + 1
+        if self._count > self._most // 2:
+            self._before, self._kept, self._count = self._kept, {}, 0
 
     def get(self, asked: Asked) -> tuple[list[int], Found]:
         """The questions that can be answered, and the answers to these."""
         known: list[int] = []
         items: list[tuple[Any, ...]] = []
         ends: list[int] = []
+        with self._lock:
+            now, before = self._kept.get(asked.name, {}), self._before.get(asked.name, {})
         for number, (entity, low, high) in enumerate(zip(asked.entities, asked.lows, asked.highs, strict=True)):
-            if (kept := self._kept.get((asked.name, entity))) is not None:
-                fitting = [item for item in zip(*kept, strict=True) if low < item[0] <= high]
+            if (kept := now.get(entity) or before.get(entity)) is not None:
+                found, start, end = kept
+                its = zip(found.times[start:end], found.ids[start:end], found.payloads[start:end], strict=True)
+                fitting = [item for item in its if low < item[0] <= high]
                 items += fitting[-1:] if asked.only_last else fitting
                 known.append(number)
                 ends.append(len(items))
         return known, Found(ends, *zip(*items, strict=True)) if items else Found(ends, (), (), ())
-
-
-_NOTHING: Final = ((), (), ())

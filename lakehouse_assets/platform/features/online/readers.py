@@ -5,7 +5,7 @@ cannot be reached, is in `lookup`.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate, pairwise
@@ -15,7 +15,7 @@ import msgspec
 import polars as pl
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.features.online.codecs import MICROSECOND, PLAIN, codec, instant, moment
+from lakehouse_assets.platform.features.online.codecs import MICROSECOND, PLAIN, codec, moment
 from lakehouse_assets.platform.features.online.columnar import ColumnarWindows, DoesNotFit
 from lakehouse_assets.platform.features.online.events import Event, Events
 from lakehouse_assets.platform.features.online.store import EARLIEST, Asked, Found, Put, SetState
@@ -255,15 +255,17 @@ class WindowsReader(_OfOne):
 
     def own(self, events: Events) -> Own:
         """See `Reader.own`."""
-        counts = self._counts(events.rows)
+        counts = None if self._where is None else self._counts(events.rows)
         try:
-            times = [instant(one) if is_one else None for one, is_one in zip(events.column(self._time), counts, strict=True)]
+            times = events.instants(self._time)
+            if counts is not None:
+                times = [one if is_one else None for one, is_one in zip(times, counts, strict=True)]
             return Own(times, [self._twin.column_of(name, events.column(name)) for name in self._twin.used])
         except (TypeError, ValueError, OverflowError):  # no value of the type that the table has
             if len(events) > 1:
-                each = [self.own(Events([row])) if is_one else None for row, is_one in zip(events.rows, counts, strict=True)]
-                columns = [[None if one is None else one.columns[place][0] for one in each] for place in range(len(self._twin.used))]
-                return Own([None if one is None else one.times[0] for one in each], columns)
+                each = [self.own(Events([row])) for row in events.rows]
+                columns = [[one.columns[place][0] for one in each] for place in range(len(self._twin.used))]
+                return Own([one.times[0] for one in each], columns)
             _log.warning("an event of %s has a value that is no number, and counts in no window", self.served.feature.name)
             return Own([None], [[None] for _ in self._twin.used])
 
@@ -279,18 +281,12 @@ class WindowsReader(_OfOne):
         """See `Reader.rows`."""
         own, events = part.own, part.events
         ids = events.encoded(state.key, state.key_kinds)
-        sent, mates = _of_requests(part, ids)
         # The events of the look-up, then those of the store that count.
         times, payloads = list(own.times), []
         picked: list[list[int]] = []
         start = 0
-        for place, entity, end, until in zip(
-            part.places, part.entities, found.ends, (events.until[one] for one in part.places), strict=True
-        ):
-            if events.request is None:
-                mine, replaced = (place,), (ids[place],)
-            else:
-                mine, replaced = mates[events.request[place], entity], sent[events.request[place]]
+        for place, end, mine, replaced in zip(part.places, found.ends, *_of_requests(part, ids), strict=True):
+            until = events.until[place]
             its = [one for one in mine if (at := own.times[one]) is not None and at <= until]
             for one in range(start, end):
                 if found.ids[one] not in replaced:
@@ -307,8 +303,11 @@ class WindowsReader(_OfOne):
             status = [UNAVAILABLE if not bad.isdisjoint(its) else word for word, its in zip(status, picked, strict=True)]
             picked = [[] if word == UNAVAILABLE else its for word, its in zip(status, picked, strict=True)]
         values = self._statistics(picked, times, columns, status)
-        whens = [max([times[one] for one in its]) if word == OK else None for word, its in zip(status, picked, strict=True)]
-        stamps = [None if when is None else Stamp(when, when, None) for when in whens]
+        stamps: list[Stamp | None] = [None] * len(picked)
+        for number, (its, word) in enumerate(zip(picked, status, strict=True)):
+            if word == OK:
+                when = times[its[0]] if len(its) == 1 else max([times[one] for one in its])
+                stamps[number] = Stamp(when, when, None)
         self._expire(stamps, status, part)
         return Rows(values if self._order is None else [values[place] for place in self._order], stamps, status)
 
@@ -351,8 +350,7 @@ class WindowsReader(_OfOne):
         ]  # fmt: skip
 
     def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
-        if self._where is None:
-            return [True] * len(events)
+        assert self._where is not None  # noqa: S101 it is not asked otherwise
         try:
             frame = pl.DataFrame(events, schema_overrides=self._schema, infer_schema_length=None)
             counted: list[bool] = frame.select(self._where.fill_null(value=False).alias("counts"))["counts"].to_list()
@@ -364,20 +362,19 @@ class WindowsReader(_OfOne):
         return counted
 
 
-def _of_requests(
-    part: Part, ids: Sequence[bytes | None]
-) -> tuple[Mapping[int, Collection[bytes | None]], Mapping[tuple[int, bytes], Sequence[int]]]:
-    """By request the ids of its events, and by request and entity the places of its events of that entity."""
+def _of_requests(part: Part, ids: Sequence[bytes | None]) -> tuple[Sequence[Sequence[int]], Sequence[Collection[bytes | None]]]:
+    """For each event that is asked about, the places of those of its request with its entity, and the ids of all of its request."""
     request = part.events.request
     if request is None:
-        return {}, {}
+        return [(place,) for place in part.places], [(ids[place],) for place in part.places]
     sent: dict[int, set[bytes | None]] = {}
     for number, one in zip(request, ids, strict=True):
         sent.setdefault(number, set()).add(one)
     mates: dict[tuple[int, bytes], list[int]] = {}
     for place, entity in zip(part.places, part.entities, strict=True):
         mates.setdefault((request[place], entity), []).append(place)
-    return sent, mates
+    together = [mates[request[place], entity] for place, entity in zip(part.places, part.entities, strict=True)]
+    return together, [sent[request[place]] for place in part.places]
 
 
 def _read(name: str, kinds: tuple[str, ...], payloads: Sequence[bytes]) -> tuple[list[Sequence[Any]], Collection[int]]:
