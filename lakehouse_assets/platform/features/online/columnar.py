@@ -121,16 +121,16 @@ class _Column:
         return ordered, np.asarray([at[value] for value in self.values])
 
     def count(self, start: Numbers, end: Numbers) -> list[Any]:
-        return (self._there[end] - self._there[start]).tolist()
+        return list((self._there[end] - self._there[start]).tolist())
 
     def distinct(self, start: Numbers, end: Numbers) -> list[Any]:
-        return (self._distinct[end] - self._distinct[start]).tolist()
+        return list((self._distinct[end] - self._distinct[start]).tolist())
 
     def _sums(self, start: Numbers, end: Numbers) -> npt.NDArray[np.float64]:
         return (self._total[end] - self._total[start]).astype(np.float64) / self._scale
 
     def sum(self, start: Numbers, end: Numbers) -> list[Any]:
-        return self._sums(start, end).tolist()
+        return list(self._sums(start, end).tolist())
 
     def mean(self, start: Numbers, end: Numbers) -> list[Any]:
         count = self._there[end] - self._there[start]

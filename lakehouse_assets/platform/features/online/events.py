@@ -26,9 +26,7 @@ class Events:
     def __init__(self, rows: Sequence[Event], at: Sequence[datetime | date] = (), requests: Sequence[int] | None = None) -> None:
         self.rows = rows
         self.ages_from = [instant(one) or 0 for one in at]
-        self.until = [
-            begin if isinstance(one, datetime) else begin + DAY - 1 for begin, one in zip(self.ages_from, at, strict=True)
-        ]  # fmt: skip
+        self.until = [begin if isinstance(one, datetime) else begin + DAY - 1 for begin, one in zip(self.ages_from, at, strict=True)]
         shared = requests is not None and any(count > 1 for count in requests)
         self.request = [number for number, count in enumerate(requests or ()) for _ in range(count)] if shared else None
         self._columns: dict[str, list[Any]] = {}

@@ -346,8 +346,10 @@ class WindowsReader(_OfOne):
         values = zip(*own.columns, strict=True) if own.columns else [()] * len(events)
         found = zip(entities, own.times, ids, values, strict=True)
         return [
-            Put(entity, time, id_, 0, write(its)) for entity, time, id_, its in found if None not in (entity, time, id_)
-        ]  # fmt: skip
+            Put(entity, time, id_, 0, write(its))
+            for entity, time, id_, its in found
+            if entity is not None and time is not None and id_ is not None
+        ]
 
     def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
         assert self._where is not None  # noqa: S101 it is not asked otherwise

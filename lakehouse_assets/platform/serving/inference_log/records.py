@@ -12,6 +12,8 @@ from zlib import crc32
 
 import msgspec
 
+from lakehouse_assets.platform.features.online.codecs import moment
+
 MARKER_BYTES: Final = 8
 _FRAME = struct.Struct(f"<{MARKER_BYTES}sII")
 _LONGEST = 256 * 1024 * 1024
@@ -61,6 +63,100 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
     error: str | None = None
     request: dict[str, Any] = {}
 
+    @property
+    def count(self) -> int:
+        """How many rows of the table it becomes."""
+        return 1
+
+    def each(self) -> "Iterator[InferenceRecord]":
+        """A record for each row."""
+        yield self
+
+
+class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
+    """Rows of one request that one version has scored: the same as an `InferenceRecord` for each, with what they share kept once.
+
+    Fields may be added at the end, with a default: a spool of an earlier release is read by this one.
+
+    Attributes:
+        request_id: Of the request.
+        rows: Number of each row in the request; what follows in lists is of each of these.
+        endpoint: The endpoint's name.
+        received_at: When the request came, with time zone.
+        event_times: Each with time zone; None if the row has none.
+        key: Which of the features are the key.
+        unnamed: Which of these came without their key, by their place here.
+        model_name: Of the registered model.
+        model_version: Its version.
+        variant: See `InferenceRecord`.
+        features: Names, and the values of each row.
+        predictions: By column.
+        status: By feature set.
+        stamps: By feature set, of the row that was used its event time and known-at, in microseconds since 1970, and its version; or None.
+        requester: Name of the token, or of who asked.
+        seconds: How long each part of the answer took.
+        requests: Names of the fields that were sent, and the values of each row.
+    """
+
+    request_id: str
+    rows: list[int]
+    endpoint: str
+    received_at: datetime
+    event_times: list[datetime | None]
+    key: list[str]
+    unnamed: list[int]
+    model_name: str
+    model_version: int
+    variant: str
+    features: tuple[list[str], list[Any]]
+    predictions: list[dict[str, Any]]
+    status: dict[str, list[str]]
+    stamps: dict[str, list[Any]]
+    requester: str
+    seconds: dict[str, float]
+    requests: tuple[list[str], list[Any]]
+
+    @property
+    def count(self) -> int:
+        """How many rows of the table it becomes."""
+        return len(self.rows)
+
+    def each(self) -> "Iterator[InferenceRecord]":
+        """A record for each row."""
+        (names, given), (fields, sent) = self.features, self.requests
+        for place, row in enumerate(self.rows):
+            features = dict(zip(names, given[place], strict=True))
+            yield InferenceRecord(
+                request_id=self.request_id,
+                row=row,
+                endpoint=self.endpoint,
+                received_at=self.received_at,
+                event_time=self.event_times[place],
+                key={} if place in self.unnamed else {name: features[name] for name in self.key},
+                model_name=self.model_name,
+                model_version=self.model_version,
+                variant=self.variant,
+                features=features,
+                prediction=self.predictions[place],
+                status={name: _status(its[place], self.stamps.get(name), place) for name, its in self.status.items()},
+                requester=self.requester,
+                seconds=self.seconds,
+                request=dict(zip(fields, sent[place], strict=True)),
+            )
+
+
+def _status(word: str, stamps: list[Any] | None, place: int) -> dict[str, Any]:
+    """What is known of a feature set that was looked up for a row."""
+    stamp = None if stamps is None else stamps[place]
+    if stamp is None:
+        return {"status": word}
+    time, known, version = stamp
+    return {"status": word, "event_time": _as_text(time), "known_at": _as_text(known), "version": version}
+
+
+def _as_text(microseconds: int) -> str:
+    return moment(microseconds).isoformat()
+
 
 class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=True):
     """What became of something that was predicted: a label, for one row of a request or for a key.
@@ -85,15 +181,27 @@ class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=Tr
     key: dict[str, Any] = {}
     requester: str = ""
 
+    @property
+    def count(self) -> int:
+        """How many rows of the table it becomes."""
+        return 1
+
+    def each(self) -> "Iterator[FeedbackRecord]":
+        """A record for each row."""
+        yield self
+
 
 Record = InferenceRecord | FeedbackRecord
+"""What becomes one row of a table."""
+Logged = InferenceRecord | InferenceRows | FeedbackRecord
+"""What is appended at once."""
 
 
 class _Entry(msgspec.Struct, array_like=True):
     """A record with the table that it belongs to, so that a spool can be read without any declaration."""
 
     table: str
-    record: InferenceRecord | FeedbackRecord
+    record: InferenceRecord | FeedbackRecord | InferenceRows
 
 
 def _scalar(value: Any) -> Any:
@@ -106,7 +214,7 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=_scalar)
 _DECODER = msgspec.msgpack.Decoder(_Entry)
 
 
-def frames(marker: bytes, entries: Sequence[tuple[str, Record]]) -> list[bytes]:
+def frames(marker: bytes, entries: Sequence[tuple[str, Logged]]) -> list[bytes]:
     """Each record, with its table, as it stands in a segment with this marker. A value that MessagePack cannot hold becomes text."""
     found = []
     for table, record in entries:
@@ -129,7 +237,8 @@ def read(marker: bytes, content: bytes) -> Iterator[tuple[str, Record]]:
         if entry is None or payload is None:
             at += 1
             continue
-        yield entry.table, entry.record
+        for record in entry.record.each():
+            yield entry.table, record
         at += _FRAME.size + len(payload)
 
 
@@ -159,7 +268,7 @@ def _decoded(payload: bytes) -> _Entry | None:
         return None  # of a release that knew other records
 
 
-def _plain(record: Record) -> Record:
+def _plain(record: Logged) -> Logged:
     """A record whose values MessagePack holds: integers beyond 64 bits, keys that are no text, and all else become text."""
     changed = {name: _plain_value(getattr(record, name)) for name in record.__struct_fields__}
     return msgspec.structs.replace(record, **changed)

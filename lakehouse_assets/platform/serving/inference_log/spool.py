@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
-from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, frames, read, remarked
+from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Logged, Record, frames, read, remarked
 
 _LOCK, _ENDING = "lock", ".segment"
 _MAGIC: Final = b"LHSPOOL1"
@@ -204,7 +204,7 @@ class Spool:
 
     # --- appending
 
-    def append(self, entries: Sequence[tuple[str, Record]]) -> bool:
+    def append(self, entries: Sequence[tuple[str, Logged]]) -> bool:
         """Append records with their tables. Never raises, and never waits for more than a write to the file.
 
         Returns:
@@ -212,12 +212,12 @@ class Spool:
         """
         with self._lock:
             new = frames(self._marker, entries)
-            self._appended += len(new)
+            self._appended += sum(record.count for _, record in entries)
             if self._waiting and time.monotonic() >= self._again_at:
                 self._write_waiting()
             written = 0 if self._waiting or not self._is_ready() else self._write(new)
-            for frame in new[written:]:
-                self._keep(frame)
+            for frame, (_, record) in zip(new[written:], entries[written:], strict=True):
+                self._keep(frame, record.count)
             return written == len(new)
 
     def sync(self) -> bool:
@@ -356,9 +356,9 @@ class Spool:
                 return
             self._waiting_bytes -= len(self._waiting.popleft())
 
-    def _keep(self, frame: bytes) -> None:
+    def _keep(self, frame: bytes, rows: int) -> None:
         if self._waiting_bytes + len(frame) > self.bounds.memory_bytes:
-            self._dropped += 1
+            self._dropped += rows
             return
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)
