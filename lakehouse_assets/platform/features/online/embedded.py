@@ -61,7 +61,10 @@ _ENDS: Final = (
     "(SELECT max(time) FROM items WHERE set_id = ?0 AND items.entity = asked.entity AND time <= now) FROM asked"
 )
 _STATE: Final = "SELECT state FROM sets WHERE name = ?"
-_INSERT: Final = "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_INSERT: Final = (
+    "WITH asked (entity, time, id, stamp, pushed, claim, payload) AS (VALUES) "
+    "INSERT OR REPLACE INTO items SELECT ?0, entity, time, id, stamp, pushed, claim, payload FROM asked"
+)
 _READ_SECONDS, _PUSH_SECONDS, _WRITE_SECONDS = 0.05, 0.5, 30.0
 _LOOKS_EVERY: Final = 1.0
 
@@ -100,8 +103,7 @@ class EmbeddedStore:
 
     def begin(self, name: str) -> int:
         """See `OnlineStore.begin`."""
-        with self._transaction(_WRITE_SECONDS) as connection:
-            execute = connection.execute
+        with self._transaction(_WRITE_SECONDS) as execute:
             # By the clock, so that a set that was dropped and made again does not give a number twice.
             execute(
                 "INSERT INTO sets (name, claim) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET claim = max(claim + 1, excluded.claim)",
@@ -112,12 +114,11 @@ class EmbeddedStore:
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
         """See `OnlineStore.write`."""
-        with self._transaction(_WRITE_SECONDS) as connection:
-            execute = connection.execute
+        with self._transaction(_WRITE_SECONDS) as execute:
             own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
             if own is None or own[1] != claim:
                 raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
-            writer = _Writer(connection, own[0], claim, retention)
+            writer = _Writer(execute, own[0], claim, retention)
             for entity, puts in batch.replaced.items():
                 writer.replace(entity, puts)
             writer.put(batch.puts, pushed=False)
@@ -131,10 +132,10 @@ class EmbeddedStore:
 
     def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
         """See `OnlineStore.push`."""
-        with self._transaction(_PUSH_SECONDS) as connection:
-            own = connection.execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
+        with self._transaction(_PUSH_SECONDS) as execute:
+            own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
             if own is not None:
-                _Writer(connection, own[0], own[1], retention).put(puts, pushed=True)
+                _Writer(execute, own[0], own[1], retention).put(puts, pushed=True)
 
     def names(self) -> list[str]:
         """See `OnlineStore.names`."""
@@ -151,9 +152,9 @@ class EmbeddedStore:
 
     def drop(self, name: str) -> None:
         """See `OnlineStore.drop`."""
-        with self._transaction(_WRITE_SECONDS) as connection:
-            connection.execute("DELETE FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?)", (name,))
-            connection.execute("DELETE FROM sets WHERE name = ?", (name,))
+        with self._transaction(_WRITE_SECONDS) as execute:
+            execute("DELETE FROM items WHERE set_id = (SELECT id FROM sets WHERE name = ?)", (name,))
+            execute("DELETE FROM sets WHERE name = ?", (name,))
 
     def close(self) -> None:
         """See `OnlineStore.close`. Threads that go on open new connections."""
@@ -211,14 +212,14 @@ class EmbeddedStore:
         connection.execute("PRAGMA cache_size = -32000")
 
     @contextmanager
-    def _transaction(self, seconds: float) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, seconds: float) -> Iterator[_Execute]:
         """One transaction of a writer; it waits so long for others."""
         with self._errors(), self._alone(seconds):
             connection = self._writer(seconds)
             connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
+                yield connection.execute
                 connection.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
@@ -263,9 +264,8 @@ class EmbeddedStore:
 class _Writer:
     """Puts items of one set within a transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, set_id: int, claim: int, retention: Retention) -> None:
-        self._execute, self._executemany = connection.execute, connection.executemany
-        self._set, self._claim, self._retention = set_id, claim, retention
+    def __init__(self, execute: _Execute, set_id: int, claim: int, retention: Retention) -> None:
+        self._execute, self._set, self._claim, self._retention = execute, set_id, claim, retention
 
     def replace(self, entity: bytes, puts: Sequence[Put]) -> None:
         """Put all items of an entity in the place of those that are there."""
@@ -275,21 +275,19 @@ class _Writer:
     def put(self, puts: Sequence[Put], *, pushed: bool) -> None:
         """Add items, never older over newer."""
         wanted = list(_newest(puts).values())
-        gone: list[tuple[Any, ...]] = []
         added: list[tuple[Any, ...]] = []
         for put, same in zip(wanted, self._same(wanted), strict=True):
             entity, when, id_, stamp, payload = put
             if any(before > stamp for _, _, before in same):
                 continue
-            # What is at the same place is written over.
-            gone += [(self._set, entity, at, its) for at, its, _ in same if payload is None or at != when]
+            for at, its, _ in same:
+                if payload is None or at != when:  # what is at the same place is written over
+                    self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, at, its))
             if payload is not None:
-                added.append((self._set, entity, when, id_, stamp, pushed, self._claim, payload))
-        if gone:
-            self._executemany("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", gone)
-        if added:
-            self._executemany(_INSERT, added)
-        self._trim_all({one[1] for one in added} if pushed else {put.entity for put in puts}, only_pushed=pushed)
+                added.append((entity, when, id_, stamp, pushed, self._claim, payload))
+        for _ in _together(self._execute, _INSERT, added, self._set):
+            pass
+        self._trim_all({one[0] for one in added} if pushed else {put.entity for put in puts}, only_pushed=pushed)
 
     def _same(self, puts: Sequence[Put]) -> list[list[tuple[int, bytes, int]]]:
         """For each put the times, ids and stamps of the items in whose place it comes."""

@@ -12,8 +12,6 @@ from zlib import crc32
 
 import msgspec
 
-from lakehouse_assets.platform.features.online.codecs import moment
-
 MARKER_BYTES: Final = 8
 _FRAME = struct.Struct(f"<{MARKER_BYTES}sII")
 _LONGEST = 256 * 1024 * 1024
@@ -68,10 +66,6 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
         """How many rows of the table it becomes."""
         return 1
 
-    def each(self) -> "Iterator[InferenceRecord]":
-        """A record for each row."""
-        yield self
-
 
 class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
     """Rows of one request that one version has scored: the same as an `InferenceRecord` for each, with what they share kept once.
@@ -121,42 +115,6 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
         """How many rows of the table it becomes."""
         return len(self.rows)
 
-    def each(self) -> "Iterator[InferenceRecord]":
-        """A record for each row."""
-        (names, given), (fields, sent) = self.features, self.requests
-        for place, row in enumerate(self.rows):
-            features = dict(zip(names, given[place], strict=True))
-            yield InferenceRecord(
-                request_id=self.request_id,
-                row=row,
-                endpoint=self.endpoint,
-                received_at=self.received_at,
-                event_time=self.event_times[place],
-                key={} if place in self.unnamed else {name: features[name] for name in self.key},
-                model_name=self.model_name,
-                model_version=self.model_version,
-                variant=self.variant,
-                features=features,
-                prediction=self.predictions[place],
-                status={name: _status(its[place], self.stamps.get(name), place) for name, its in self.status.items()},
-                requester=self.requester,
-                seconds=self.seconds,
-                request=dict(zip(fields, sent[place], strict=True)),
-            )
-
-
-def _status(word: str, stamps: list[Any] | None, place: int) -> dict[str, Any]:
-    """What is known of a feature set that was looked up for a row."""
-    stamp = None if stamps is None else stamps[place]
-    if stamp is None:
-        return {"status": word}
-    time, known, version = stamp
-    return {"status": word, "event_time": _as_text(time), "known_at": _as_text(known), "version": version}
-
-
-def _as_text(microseconds: int) -> str:
-    return moment(microseconds).isoformat()
-
 
 class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=True):
     """What became of something that was predicted: a label, for one row of a request or for a key.
@@ -186,22 +144,15 @@ class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=Tr
         """How many rows of the table it becomes."""
         return 1
 
-    def each(self) -> "Iterator[FeedbackRecord]":
-        """A record for each row."""
-        yield self
 
-
-Record = InferenceRecord | FeedbackRecord
-"""What becomes one row of a table."""
-Logged = InferenceRecord | InferenceRows | FeedbackRecord
-"""What is appended at once."""
+Record = InferenceRecord | InferenceRows | FeedbackRecord
 
 
 class _Entry(msgspec.Struct, array_like=True):
     """A record with the table that it belongs to, so that a spool can be read without any declaration."""
 
     table: str
-    record: InferenceRecord | FeedbackRecord | InferenceRows
+    record: InferenceRecord | InferenceRows | FeedbackRecord
 
 
 def _scalar(value: Any) -> Any:
@@ -214,7 +165,7 @@ _ENCODER = msgspec.msgpack.Encoder(enc_hook=_scalar)
 _DECODER = msgspec.msgpack.Decoder(_Entry)
 
 
-def frames(marker: bytes, entries: Sequence[tuple[str, Logged]]) -> list[bytes]:
+def frames(marker: bytes, entries: Sequence[tuple[str, Record]]) -> list[bytes]:
     """Each record, with its table, as it stands in a segment with this marker. A value that MessagePack cannot hold becomes text."""
     found = []
     for table, record in entries:
@@ -237,8 +188,7 @@ def read(marker: bytes, content: bytes) -> Iterator[tuple[str, Record]]:
         if entry is None or payload is None:
             at += 1
             continue
-        for record in entry.record.each():
-            yield entry.table, record
+        yield entry.table, entry.record
         at += _FRAME.size + len(payload)
 
 
@@ -268,7 +218,7 @@ def _decoded(payload: bytes) -> _Entry | None:
         return None  # of a release that knew other records
 
 
-def _plain(record: Logged) -> Logged:
+def _plain(record: Record) -> Record:
     """A record whose values MessagePack holds: integers beyond 64 bits, keys that are no text, and all else become text."""
     changed = {name: _plain_value(getattr(record, name)) for name in record.__struct_fields__}
     return msgspec.structs.replace(record, **changed)

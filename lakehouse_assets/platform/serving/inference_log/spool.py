@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, Self
 from uuid import uuid4
 
-from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Logged, Record, frames, read, remarked
+from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, frames, read, remarked
 
 _LOCK, _ENDING = "lock", ".segment"
 _MAGIC: Final = b"LHSPOOL1"
@@ -204,7 +204,7 @@ class Spool:
 
     # --- appending
 
-    def append(self, entries: Sequence[tuple[str, Logged]]) -> bool:
+    def append(self, entries: Sequence[tuple[str, Record]]) -> bool:
         """Append records with their tables. Never raises, and never waits for more than a write to the file.
 
         Returns:
