@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.endpoints import Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.quality.contract import columns_of, key_columns
 from lakehouse_assets.platform.serving.refused import FieldError
-from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row, RowType, frame_of
+from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row, RowType, frame_of, frame_of_columns
 
 Form = Literal["rows", "features"]
 OK, MISSING, EXPIRED = "ok", "missing", "expired"
@@ -134,8 +134,7 @@ class Assembler:
         looked = self._looked_up(rows, frames, at, refused, requests)
         parts = [driving[self._identity], *(self._given(one, frames[one.name]) for one in roles.computed)]
         if looked is not None:
-            values = zip(*(looked.columns[name] for name in self._looked_columns), strict=True)
-            parts.append(frame_of([dict(zip(self._looked_columns, row, strict=True)) for row in values], self._looked_columns))
+            parts.append(frame_of_columns(looked.columns, self._looked_columns))
         frame, numbers = pl.concat(parts, how="horizontal")[self._order], list(range(len(rows)))
         if refused:
             numbers = [number for number in numbers if number not in refused]
