@@ -16,6 +16,8 @@ from lakehouse_assets.platform.modelling.metric_inputs import Vector
 _BETWEEN: Final = "; "
 _DIGITS: Final = 2
 _LEAST: Final = 1e-15
+_FEW: Final = 300
+"""Values that are put into words one by one."""
 
 
 def largest(rows: pl.DataFrame, inputs: Sequence[str], found: Any, top: int, *, raising: bool = False) -> pl.DataFrame:
@@ -43,6 +45,8 @@ def largest(rows: pl.DataFrame, inputs: Sequence[str], found: Any, top: int, *, 
 
 def _texts(rows: pl.DataFrame, inputs: Sequence[str], position: Any, which: Any) -> pl.Series:
     """The values of some inputs of some rows as people read them; those of one type together, as few rows have values of many inputs."""
+    if len(which) <= _FEW:
+        return _few_texts(rows, inputs, position.tolist(), which.tolist())
     of_type: dict[pl.DataType, list[int]] = {}
     for number in np.unique(which).tolist():
         of_type.setdefault(rows.get_column(inputs[number]).dtype, []).append(number)
@@ -56,11 +60,25 @@ def _texts(rows: pl.DataFrame, inputs: Sequence[str], position: Any, which: Any)
     return texts
 
 
+def _few_texts(rows: pl.DataFrame, inputs: Sequence[str], position: Sequence[int], which: Sequence[int]) -> pl.Series:
+    """The same for the few rows of a request: values are taken one by one."""
+    of_type: dict[pl.DataType, list[int]] = {}
+    columns = {number: rows.get_column(inputs[number]) for number in {*which}}
+    for place, number in enumerate(which):
+        of_type.setdefault(columns[number].dtype, []).append(place)
+    texts: list[str | None] = [None] * len(which)
+    for dtype, places in of_type.items():
+        values = pl.Series("", [columns[which[place]][position[place]] for place in places], dtype=dtype)
+        for place, text in zip(places, value_texts(values).to_list(), strict=True):
+            texts[place] = text
+    return pl.Series(texts, dtype=pl.String)
+
+
 def value_texts(values: pl.Series) -> pl.Series:
     """Values as people read them in a sentence: numbers with two digits after the point at most, moments to the second."""
     if values.dtype.is_float() or values.dtype.is_decimal():
-        text = pl.col(values.name).cast(pl.Float64).round(_DIGITS).cast(pl.String).str.strip_suffix(".0")
-        return values.to_frame().select(text).to_series()
+        texts = values.cast(pl.Float64).round(_DIGITS).cast(pl.String).to_list()
+        return pl.Series(values.name, [None if text is None else text.removesuffix(".0") for text in texts], pl.String)
     if values.dtype == pl.Boolean:
         return pl.Series(values.name, [None if value is None else "yes" if value else "no" for value in values], pl.String)
     if isinstance(values.dtype, pl.Datetime | pl.Duration):

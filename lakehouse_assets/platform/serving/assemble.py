@@ -4,7 +4,7 @@ Features that follow from an event alone are computed by the function of their f
 How the store is kept and read is in `features.online`, what becomes of the frame in `scorer`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.endpoints import Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.quality.contract import columns_of, key_columns
 from lakehouse_assets.platform.serving.refused import FieldError
-from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row, RowType, frame_of
+from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row, RowType, frame_of, frame_of_columns
 
 Form = Literal["rows", "features"]
 OK, MISSING, EXPIRED = "ok", "missing", "expired"
@@ -50,8 +50,11 @@ class Looked(Protocol):
 class Lookups(Protocol):
     """Where features are looked up."""
 
-    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[datetime | date]) -> Looked:
-        """The features of some events, each as of its time. It never raises because the store is away."""
+    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[datetime | date], requests: Sequence[int] | None = None) -> Looked:
+        """The features of some events, each as of its time. It never raises because the store is away.
+
+        `requests` says how many of them each request has, in their order: these count each other in windows.
+        """
         ...
 
     def push(self, events: Sequence[Mapping[str, Any]]) -> None:
@@ -87,6 +90,12 @@ class Assembled:
     refused: dict[int, list[FieldError]] = field(default_factory=dict)
     unsent: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
+    def keep(self, rows: Collection[int]) -> None:
+        """Leave all rows out but these; what is known of the others stays."""
+        kept = [position for position, row in enumerate(self.rows) if row in rows]
+        self.frame, self.rows = self.frame[kept], [self.rows[position] for position in kept]
+        self.refused = {row: errors for row, errors in self.refused.items() if row in rows}
+
 
 @dataclass(frozen=True)
 class Assembler:
@@ -102,29 +111,34 @@ class Assembler:
     lookups: Lookups | None
     refuse_missing: bool = False
 
-    def assemble(self, form: Form, rows: Sequence[Row], event: pl.DataFrame | None = None) -> Assembled:
+    def assemble(
+        self, form: Form, rows: Sequence[Row], event: pl.DataFrame | None = None, requests: Sequence[int] | None = None
+    ) -> Assembled:
         """Rows of requests with their features.
 
         Args:
             form: `rows`: events; `features`: full rows of features.
             rows: With a value for every field. No two have one key.
             event: Events as a frame, where it is made already.
+            requests: How many of the rows each request has, in their order; None: each is a request of its own.
         """
-        return self._events(rows, self._event_type.frame(rows) if event is None else event) if form == "rows" else self._complete(rows)
+        if form == "features":
+            return self._complete(rows)
+        return self._events(rows, self._event_type.frame(rows) if event is None else event, requests)
 
     # --- events
 
-    def _events(self, rows: Sequence[Row], event: pl.DataFrame) -> Assembled:
+    def _events(self, rows: Sequence[Row], event: pl.DataFrame, requests: Sequence[int] | None) -> Assembled:
         roles = self.roles
         refused: dict[int, list[FieldError]] = {}
         frames = {one.name: self._computed(one, event, refused) for one in roles.computed}
         driving = frames.get(roles.driving.name, event)
-        times = [as_moment(value) for value in driving[roles.driving.event_time].to_list()]
-        looked = self._looked_up(rows, frames, driving[roles.driving.event_time].to_list(), refused)
+        at = driving[roles.driving.event_time].to_list()
+        times = [as_moment(value) for value in at]
+        looked = self._looked_up(rows, frames, at, refused, requests)
         parts = [driving[self._identity], *(self._given(one, frames[one.name]) for one in roles.computed)]
         if looked is not None:
-            values = zip(*(looked.columns[name] for name in self._looked_columns), strict=True)
-            parts.append(frame_of([dict(zip(self._looked_columns, row, strict=True)) for row in values], self._looked_columns))
+            parts.append(frame_of_columns(looked.columns, self._looked_columns))
         frame, numbers = pl.concat(parts, how="horizontal")[self._order], list(range(len(rows)))
         if refused:
             numbers = [number for number in numbers if number not in refused]
@@ -158,6 +172,7 @@ class Assembler:
         frames: Mapping[str, pl.DataFrame],
         times: Sequence[datetime | date | None],
         refused: dict[int, list[FieldError]],
+        requests: Sequence[int] | None,
     ) -> Looked | None:
         if self.lookups is None:
             return None
@@ -166,7 +181,7 @@ class Assembler:
             values = {name: frames[table][name].to_list() for name, table in self._borrowed.items()}
             events = [{**row, **{name: one[number] for name, one in values.items()}} for number, row in enumerate(rows)]
         now = datetime.now(UTC)
-        looked = self.lookups.features(events, [now if one is None else one for one in times])
+        looked = self.lookups.features(events, [now if one is None else one for one in times], requests)
         if self.refuse_missing:
             for feature in self.roles.looked_up:
                 for number, status in enumerate(looked.status[feature.name]):

@@ -7,49 +7,21 @@ may be is decided before it comes here, what an answer looks like in `answers`.
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 
-import polars as pl
-
-from lakehouse_assets.platform.serving.assemble import OK, Assembled, Form
-from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
+from lakehouse_assets.platform.serving.assemble import OK
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRows
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.pusher import Pusher
-from lakehouse_assets.platform.serving.records import Log, status_of
+from lakehouse_assets.platform.serving.records import Log, logged_of
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
-from lakehouse_assets.platform.serving.rows import Row
-from lakehouse_assets.platform.serving.scorer import Loaded
+from lakehouse_assets.platform.serving.scored import Events, Scored, score
 from lakehouse_assets.platform.serving.served import Served, Versions
+from lakehouse_assets.platform.serving.shadow import Shadow
 from lakehouse_assets.platform.serving.variants import is_challenged
 from lakehouse_assets.platform.serving.work import Answer, Queue, Work
 
 logger = logging.getLogger(__name__)
-UNAVAILABLE, STALE = "unavailable", "stale"
-
-
-@dataclass(frozen=True)
-class Scored:
-    """Rows that one version has scored.
-
-    Attributes:
-        loaded: The version.
-        variant: `champion` or `challenger`.
-        assembled: The rows with their features.
-        predictions: By number of the row; so is what follows.
-        features: What the model was given.
-        contributions: By number of the row, where they were asked for and the model can tell.
-        seconds: How long looking up and predicting took.
-    """
-
-    loaded: Loaded
-    variant: str
-    assembled: Assembled
-    predictions: dict[int, Row]
-    features: dict[int, Row]
-    contributions: dict[int, list[Row]]
-    seconds: dict[str, float]
 
 
 class Engine:
@@ -58,11 +30,13 @@ class Engine:
     def __init__(self, queue: Queue, log: Log, metrics: Metrics) -> None:
         self.queue, self.log, self.metrics = queue, log, metrics
         self.pusher = Pusher(metrics)
+        self.shadow = Shadow(queue, log, metrics)
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
 
     def start(self) -> None:
         """Begin to score."""
         self.pusher.start()
+        self.shadow.start()
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
@@ -70,13 +44,12 @@ class Engine:
         self.queue.close()
         self._thread.join(seconds)
         self.pusher.stop(seconds)
+        self.shadow.stop(seconds)
 
     def _run(self) -> None:
         while (taken := self.queue.take()) is not None:
             self.metrics.queue.set(self.queue.rows)
-            if callable(taken):
-                taken()
-            elif taken:
+            if taken:
                 self._answer(taken)
 
     # --- batches
@@ -104,91 +77,72 @@ class Engine:
             return [(work, error) for work in works]
         rows = [row for work in works for row in work.rows]
         explain = any(work.explain for work in works)
-        events = Events(form, rows, served.types["rows"].frame(rows) if form == "rows" else None)
-        broken = served.rules.broken_in(events.frame) if events.frame is not None and served.rules.needs_query else {}
+        frame = served.types["rows"].frame(rows) if form == "rows" else None
+        events = Events(form, rows, [len(work.rows) for work in works], frame)
+        broken = served.rules.broken_in(frame) if frame is not None and served.rules.needs_query else {}
         scored = self._by_variant(served, versions, events, broken, explain=explain)
         self.metrics.batch.labels(served.name).observe(len(rows))
+        answers = Answers(served, scored)
         outcomes: list[tuple[Work, bytes | Refused]] = []
-        answers: list[tuple[Work, int, bytes, list[InferenceRecord]]] = []
+        answered: list[tuple[Work, bytes, list[InferenceRows]]] = []
         start = 0
         for work in works:
             numbers = range(start, start + len(work.rows))
             start += len(work.rows)
-            errors = [_in_row(error, number - numbers[0]) for number in numbers for error in _errors(number, broken, scored)]
-            if errors:
+            if errors := [_in_row(error, number - numbers[0]) for number in numbers for error in _errors(number, broken, scored)]:
                 outcomes.append((work, Refused(422, errors)))
                 continue
-            wait = began - work.began
-            answer = _answer_of(work, numbers, scored, served, wait)
+            answer = answers.of(work, numbers, began - work.began)
             answer.champion = versions.champion.champion.version
-            records = [_record(work, number - numbers[0], _of(number, scored), number, answer.seconds) for number in numbers]
-            answers.append((work, numbers[0], work.encode(work, answer), records))
+            records = [logged for one in scored if (logged := logged_of(work, one, numbers, answer.seconds)) is not None]
+            answered.append((work, work.encode(work, answer), records))
         # Of those whose deadline was first, the door has logged that they were given up.
-        answers = [one for one in answers if one[0].claim()]
-        outcomes += [(work, body) for work, _, body, _ in answers]
+        answered = [one for one in answered if one[0].claim()]
+        outcomes += [(work, body) for work, body, _ in answered]
         logging_began = time.perf_counter()
-        self.log.append([record for *_, records in answers for record in records])
+        self.log.append([record for *_, records in answered for record in records])
         try:
             self._count(served, scored, began, logging_began)
-            if form == "rows" and answers:
-                rows = [row for work, *_ in answers for row in work.rows]
-                self._after(served, versions, rows, [(work, first) for work, first, *_ in answers])
+            if form == "rows" and answered:
+                self._after(served, versions, [work for work, *_ in answered])
         except Exception:  # the answers are logged, so they are given
             logger.exception("what follows answers of %s failed", served.name)
         return outcomes
 
     def _by_variant(
-        self, served: Served, versions: Versions, events: "Events", broken: dict[int, list[FieldError]], *, explain: bool
+        self, served: Served, versions: Versions, events: Events, broken: Mapping[int, list[FieldError]], *, explain: bool
     ) -> list[Scored]:
-        """The rows, scored by the champion and for its share by the challenger."""
+        """The rows, scored by the champion and for its share by the challenger; none of a request with a broken row."""
         rows = events.rows
-        numbers = [number for number in range(len(rows)) if number not in broken]
+        numbers: Sequence[int] = range(len(rows))
+        if broken:
+            refused, _ = events.with_mates(list(broken))
+            numbers = sorted({*numbers} - {*refused})
         share, entity = served.endpoint.challenger, served.roles.driving.entity
         challenger = versions.challenger if share else None
-        theirs = {number for number in numbers if challenger is not None and is_challenged(served.name, rows[number], entity, share)}
-        parts = [(versions.champion, "champion", [number for number in numbers if number not in theirs])]
-        if challenger is not None:
-            parts.append((challenger, "challenger", sorted(theirs)))
-        return [_score(loaded, variant, events, part, explain=explain) for loaded, variant, part in parts if part]
+        if challenger is None:
+            return [score(versions.champion, "champion", events, numbers, explain=explain)] if numbers else []
+        theirs = [number for number in numbers if is_challenged(served.name, rows[number], entity, share)]
+        ours = sorted({*numbers} - {*theirs})
+        parts = [(versions.champion, "champion", ours), (challenger, "challenger", theirs)]
+        return [score(loaded, variant, events, part, explain=explain) for loaded, variant, part in parts if part]
 
-    def _after(self, served: Served, versions: Versions, rows: list[Row], answered: list[tuple[Work, int]]) -> None:
+    def _after(self, served: Served, versions: Versions, answered: list[Work]) -> None:
         """What does not keep an answer waiting: windows learn of the events, the challenger scores in the shadow."""
         lookups, challenger = versions.champion.assembler.lookups, versions.challenger
         if lookups is not None:
-            counting = [row for work, _ in answered if not work.dry_run for row in work.rows]
+            counting = [row for work in answered if not work.dry_run for row in work.rows]
             if counting:
                 self.pusher.put(lookups, counting)
-        if challenger is None or not served.endpoint.shadow:
-            return
-
-        def score() -> None:
-            try:
-                self._shadow(served, challenger, rows, answered)
-            except Exception:
-                logger.exception("version %s failed in the shadow of %s", challenger.champion.version, served.name)
-            finally:
-                self.queue.shadow_done(len(rows))
-
-        if not self.queue.put_shadow(len(rows), score):
-            self.metrics.shadow_dropped.labels(served.name).inc(len(rows))
-
-    def _shadow(self, served: Served, challenger: Loaded, rows: list[Row], answered: list[tuple[Work, int]]) -> None:
-        scored = _score(challenger, "shadow", Events("rows", rows), list(range(len(rows))), explain=False)
-        records, start = [], 0
-        for work, _ in answered:
-            for row in range(len(work.rows)):
-                if start in scored.predictions:
-                    records.append(_record(work, row, scored, start, scored.seconds))
-                start += 1
-        self.log.append(records)
-        self.metrics.rows.labels(served.name, "shadow").inc(len(records))
+        if challenger is not None and served.endpoint.shadow:
+            self.shadow.put(served, challenger, answered)
 
     def _count(self, served: Served, scored: Sequence[Scored], began: float, logging_began: float) -> None:
         parts = self.metrics.parts
         parts.labels(served.name, "log").observe(time.perf_counter() - logging_began)
         parts.labels(served.name, "batch").observe(time.perf_counter() - began)
         for one in scored:
-            self.metrics.rows.labels(served.name, one.variant).inc(len(one.predictions))
+            self.metrics.rows.labels(served.name, one.variant).inc(len(one.positions))
             for part, seconds in one.seconds.items():
                 parts.labels(served.name, part).observe(seconds)
             for name, status in one.assembled.status.items():
@@ -196,140 +150,44 @@ class Engine:
                     self.metrics.features.labels(served.name, name, word).inc(status.count(word))
 
 
-@dataclass(frozen=True)
-class Events:
-    """The rows of a batch.
+class Answers:
+    """What is answered of the rows of a batch."""
 
-    Attributes:
-        form: Of all of them.
-        rows: With a value for every field.
-        frame: Of events, the same as a frame.
-    """
+    def __init__(self, served: Served, scored: Sequence[Scored]) -> None:
+        self._served, self._scored = served, scored
+        self._told = [one.told(served) for one in scored]
 
-    form: Form
-    rows: Sequence[Row]
-    frame: pl.DataFrame | None = None
-
-
-def _score(loaded: Loaded, variant: str, events: Events, numbers: list[int], *, explain: bool) -> Scored:
-    """Some of the rows, scored by one version."""
-    began, rows = time.perf_counter(), events.rows
-    if len(numbers) == len(rows):
-        assembled = loaded.assembler.assemble(events.form, rows, events.frame)
-    else:
-        assembled = loaded.assembler.assemble(events.form, [rows[number] for number in numbers])
-    looked = time.perf_counter()
-    found = loaded.predict(assembled.frame) if assembled.rows else []
-    why = loaded.contributions(assembled.frame) if explain and assembled.rows else None
-    seconds = {"features": looked - began, "predict": time.perf_counter() - looked}
-    predictions, contributions, features = {}, {}, {}
-    given = assembled.frame.rows(named=True)
-    for position, row in enumerate(assembled.rows):
-        prediction = found[position]
-        if prediction is None:
-            text = f"{loaded.endpoint.predictions.name} gave no prediction for it: its function left it out"
-            assembled.refused.setdefault(row, []).append(FieldError(text))
-            continue
-        features[numbers[row]] = given[position]
-        if row in assembled.unsent:
-            unsent = assembled.unsent[row]
-            prediction = {name: value for name, value in prediction.items() if name not in unsent}
-            features[numbers[row]] = {name: value for name, value in given[position].items() if name not in unsent}
-        predictions[numbers[row]] = prediction
-        if why is not None:
-            contributions[numbers[row]] = why[position]
-    if assembled.refused or len(numbers) < len(rows):
-        assembled.refused = {numbers[row]: errors for row, errors in assembled.refused.items()}
-    return Scored(loaded, variant, _spread(assembled, numbers, len(rows)), predictions, features, contributions, seconds)
+    def of(self, work: Work, numbers: range, wait: float) -> Answer:
+        """The answer to one request, all of whose rows were scored."""
+        if len(self._scored) == 1:
+            by_row = [0] * len(numbers)
+        else:
+            by_row = [next(which for which, one in enumerate(self._scored) if number in one.positions) for number in numbers]
+        of_variant = [(one.variant, one.loaded.champion.version) for one in self._scored]
+        predictions, features, why = [], [], []
+        for number, which in zip(numbers, by_row, strict=True):
+            one = self._scored[which]
+            position = one.positions[number]
+            predictions.append(one.predictions[position])
+            features.append(self._told[which][one.places[number]])
+            why.append(None if one.contributions is None else one.contributions[position])
+        first = self._scored[by_row[0]] if by_row else None
+        return Answer(
+            self._served.endpoint.model.name if first is None else first.loaded.champion.name,
+            predictions,
+            [of_variant[which] for which in by_row],
+            features,
+            why if work.explain else None,
+            {"wait": wait, **({} if first is None else first.seconds)},
+        )
 
 
-def _spread(assembled: Assembled, numbers: list[int], count: int) -> Assembled:
-    """What was assembled of some rows, by the numbers of all rows."""
-    if len(numbers) == count:
-        return assembled
-    at = {number: position for position, number in enumerate(numbers)}
-    assembled.rows = [numbers[row] for row in assembled.rows]
-    assembled.times = [assembled.times[at[number]] if number in at else None for number in range(count)]
-    assembled.status = {
-        name: [one[at[number]] if number in at else OK for number in range(count)] for name, one in assembled.status.items()
-    }
-    assembled.stamps = {
-        name: [one[at[number]] if number in at else None for number in range(count)] for name, one in assembled.stamps.items()
-    }
-    return assembled
-
-
-def _errors(number: int, broken: dict[int, list[FieldError]], scored: Sequence[Scored]) -> list[FieldError]:
-    return [*broken.get(number, ()), *(error for one in scored for error in one.assembled.refused.get(number, ()))]
+def _errors(number: int, broken: Mapping[int, list[FieldError]], scored: Sequence[Scored]) -> list[FieldError]:
+    return [*broken.get(number, ()), *(error for one in scored for error in one.refused.get(number, ()))]
 
 
 def _in_row(error: FieldError, row: int) -> FieldError:
     return FieldError(error.message, error.field, row)
-
-
-def _of(number: int, scored: Sequence[Scored]) -> Scored:
-    return next(one for one in scored if number in one.predictions)
-
-
-def _answer_of(work: Work, numbers: range, scored: Sequence[Scored], served: Served, wait: float) -> Answer:
-    by_row = [_of(number, scored) for number in numbers]
-    seconds = {"wait": wait, **by_row[0].seconds} if by_row else {"wait": wait}
-    why = None
-    if work.explain:
-        why = [one.contributions.get(number) for number, one in zip(numbers, by_row, strict=True)]
-    return Answer(
-        by_row[0].loaded.champion.name if by_row else served.endpoint.model.name,
-        [one.predictions[number] for number, one in zip(numbers, by_row, strict=True)],
-        [(one.variant, one.loaded.champion.version) for one in by_row],
-        [features_of(one.assembled, number, served) for number, one in zip(numbers, by_row, strict=True)],
-        why,
-        seconds,
-    )
-
-
-def features_of(assembled: Assembled, number: int, served: Served) -> dict[str, list[str]]:
-    """The feature sets that were not as they should be for a row, by what they were."""
-    found: dict[str, list[str]] = {}
-    for name, status in assembled.status.items():
-        if status[number] != OK:
-            found.setdefault(status[number], []).append(name)
-    limit = served.endpoint.stale_after
-    if limit is not None:
-        now = datetime.now(UTC)
-        stale = [name for name, synced in assembled.synced_at.items() if synced is None or now - synced > limit]
-        if stale:
-            found[STALE] = stale
-    return found
-
-
-def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str, float]) -> InferenceRecord:
-    """What the log keeps of a row.
-
-    Args:
-        work: The request.
-        row: Number of the row in the request.
-        scored: Who scored it.
-        number: Of the row in the batch.
-        seconds: How long each part took.
-    """
-    champion, assembled, given = scored.loaded.champion, scored.assembled, scored.features[number]
-    return InferenceRecord(
-        request_id=work.request_id,
-        row=row,
-        endpoint=work.served.name,
-        received_at=work.received_at,
-        event_time=assembled.times[number],
-        key={name: given[name] for name in scored.loaded.key} if given.keys() >= {*scored.loaded.key} else {},
-        model_name=champion.name,
-        model_version=champion.version,
-        variant=scored.variant,
-        features=given,
-        prediction=scored.predictions[number],
-        status=dict(status_of(assembled, number)),
-        requester=work.requester,
-        seconds=seconds,
-        request=work.rows[row] if work.by is None else work.by.keys[row],
-    )
 
 
 def _resolve(outcomes: "Sequence[tuple[Work, bytes | Refused]]") -> None:

@@ -1,29 +1,54 @@
-"""What the inference log keeps of a row that was looked up. How records are kept is in `inference_log`."""
+"""What the inference log keeps of rows that were scored. How records are kept is in `inference_log`."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from lakehouse_assets.platform.serving.assemble import Assembled
-from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
-from lakehouse_assets.platform.serving.rows import Row
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord, InferenceRows
+from lakehouse_assets.platform.serving.scored import Scored
+from lakehouse_assets.platform.serving.work import Work
 
 
 class Log(Protocol):
     """Where records are kept: see `inference_log.log.InferenceLog`."""
 
-    def append(self, records: Sequence[InferenceRecord]) -> None:
+    def append(self, records: Sequence[InferenceRecord | InferenceRows]) -> None:
         """Log predictions before they are answered. Never raises, never waits."""
         ...
 
 
-def status_of(assembled: Assembled, number: int) -> Mapping[str, Any]:
-    """What is known of the feature sets that were looked up for a row."""
-    found: dict[str, Any] = {}
-    for name, status in assembled.status.items():
-        said: Row = {"status": status[number]}
-        stamp = assembled.stamps[name][number] if name in assembled.stamps else None
-        if stamp is not None:  # its moments are in UTC
-            said["event_time"], said["known_at"] = stamp.event_time.isoformat(), stamp.known_at.isoformat()
-            said["version"] = stamp.version
-        found[name] = said
-    return found
+def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, float]) -> InferenceRows | None:
+    """What the log keeps of the rows of a request that one version has scored; None if it scored none of them.
+
+    Args:
+        work: The request.
+        scored: Who scored it.
+        numbers: Of its rows in the batch.
+        seconds: How long each part took.
+    """
+    all_of_it = isinstance(scored.positions, range)
+    rows = list(range(len(numbers))) if all_of_it else [row for row, number in enumerate(numbers) if number in scored.positions]
+    if not rows:
+        return None
+    champion, assembled, first = scored.loaded.champion, scored.assembled, numbers[0]
+    sent = work.rows if work.by is None else work.by.keys
+    places = [scored.places[first + row] for row in rows]
+    positions = [scored.positions[first + row] for row in rows]
+    return InferenceRows(
+        request_id=work.request_id,
+        rows=rows,
+        endpoint=work.served.name,
+        received_at=work.received_at,
+        event_times=[assembled.times[place] for place in places],
+        key=list(scored.loaded.key),
+        unsent={at: sorted(assembled.unsent[place]) for at, place in enumerate(places) if place in assembled.unsent},
+        model_name=champion.name,
+        model_version=champion.version,
+        variant=scored.variant,
+        features=(scored.names, [scored.given[position] for position in positions]),
+        predictions=[scored.predictions[position] for position in positions],
+        status={name: [its[place] for place in places] for name, its in assembled.status.items()},
+        stamps={name: [its[place] for place in places] for name, its in assembled.stamps.items()},
+        requester=work.requester,
+        seconds=seconds,
+        requests=(list(sent[0]), [tuple(sent[row].values()) for row in rows]),
+    )

@@ -109,12 +109,12 @@ class Queue:
     """Work that waits, bounded by rows. One thread takes; any may put."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._waiting: deque[Work] = deque()
-        self._shadow: deque[Callable[[], None]] = deque()
-        self._rows = self._shadow_rows = 0
-        self._changed = threading.Condition()
-        self._closed = False
+        self._rows = 0
+        lock = threading.Lock()
+        self._changed, self._idle = threading.Condition(lock), threading.Condition(lock)
+        self._closed = self._is_busy = False
 
     @property
     def rows(self) -> int:
@@ -131,46 +131,37 @@ class Queue:
         with self._changed:
             if self._closed:
                 raise refused(503, "the service ends: ask another one", retry_after="1")
-            if self._waiting and self._rows + count > self._limits.queue_rows:
+            if self._waiting and self._rows + count > self.limits.queue_rows:
                 raise refused(429, f"{self._rows} rows wait to be scored already: ask again in a second", retry_after="1")
             self._waiting.append(work)
             self._rows += count
             self._changed.notify()
 
-    def put_shadow(self, rows: int, score: Callable[[], None]) -> bool:
-        """Add rows to be scored when nothing else waits; False if too many of them wait already."""
-        with self._changed:
-            if self._closed or self._shadow_rows + rows > self._limits.shadow_rows:
-                return False
-            self._shadow.append(score)
-            self._shadow_rows += rows
-            self._changed.notify()
-            return True
-
-    def take(self) -> "list[Work] | Callable[[], None] | None":
+    def take(self) -> list[Work] | None:
         """All that can be scored at once: of one endpoint and form, no key twice, with the rest left in its order.
 
-        It waits until there is something. If no request waits, something for the shadow; None when the queue is closed and empty.
+        It waits until there is something. What was taken before has been answered by then. None when the queue is closed and empty.
         """
         with self._changed:
-            while not self._waiting and not self._shadow and not self._closed:
+            self._is_busy = False
+            if not self._waiting:
+                self._idle.notify_all()
+            while not self._waiting and not self._closed:
                 self._changed.wait()
-            if self._waiting:
-                return self._batch()
-            if self._closed:
+            if not self._waiting:
                 return None
-            return self._shadow.popleft()
+            self._is_busy = True
+            return self._batch()
 
-    def shadow_done(self, rows: int) -> None:
-        """Some rows of the shadow were scored."""
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until no request waits or is being scored, for at most some seconds; whether it is so."""
         with self._changed:
-            self._shadow_rows = max(self._shadow_rows - rows, 0)
+            return self._idle.wait_for(lambda: not self._waiting and not self._is_busy, seconds)
 
     def close(self) -> None:
         """Take nothing any more; what waits is still given out."""
         with self._changed:
             self._closed = True
-            self._shadow.clear()
             self._changed.notify_all()
 
     def _batch(self) -> list[Work]:
@@ -189,7 +180,7 @@ class Queue:
                 work.served is first.served
                 and work.form == first.form
                 and work.versions is first.versions
-                and (not taken or count + len(work.rows) <= self._limits.batch_rows)
+                and (not taken or count + len(work.rows) <= self.limits.batch_rows)
             )
             own = {tuple(row[name] for name in names) for row in work.rows} if fits else set()
             if not fits or not keys.isdisjoint(own):

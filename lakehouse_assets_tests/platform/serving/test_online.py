@@ -8,7 +8,7 @@ import pytest
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets_tests.platform.serving import till
 from lakehouse_assets_tests.platform.serving.asking import Connection
-from lakehouse_assets_tests.platform.serving.busy import NOW, as_sent, in_shops, is_ready, prepared, receipts, scored, service_of
+from lakehouse_assets_tests.platform.serving.busy import MADE, NOW, as_sent, in_shops, is_ready, prepared, receipts, scored, service_of
 from lakehouse_assets_tests.platform.serving.till import listening, until
 
 
@@ -51,3 +51,29 @@ def test_a_request_says_what_the_table_says_and_windows_count_what_was_asked(set
             until(lambda: not service.engine.pusher._waiting)
         assert counts[0] == 10.0
         until(lambda: float(connection.post("/endpoints/busy", row)[1]["predictions"][0]["decision"]) == 30.0)
+
+
+@pytest.mark.timeout(180)
+def test_rows_of_one_request_count_each_other_as_if_all_of_them_had_landed(settings):
+    root = Root(settings)
+    runner = prepared(root)
+    service = service_of(root)
+    new = pl.DataFrame(
+        [
+            {"receipt": f"n{number}", "at": NOW - timedelta(minutes=number % 7), "shop": "abc"[number % 3], "amount": 0.1 + number,
+             "items": 1, "note": None}
+            for number in range(30)
+        ],
+        schema=till.receipts.schema,
+    )  # fmt: skip
+    with listening(service) as address, Connection(address) as connection:
+        until(lambda: is_ready(service))
+        status, answer = connection.post("/endpoints/busy", {"rows": [as_sent(row) for row in new.rows(named=True)]})
+        assert status == 200, answer
+    root.lakehouse.table("till.silver.receipts").append(new)
+    runner.run([*MADE, scored.name], run_id="landed")
+    table = root.lakehouse.table(scored.name).scan().collect()
+    told = pl.DataFrame(answer["predictions"]).select("receipt", "decision")
+    expected = new.select("receipt").join(table, on="receipt", how="left", maintain_order="left").select(told.columns)
+    assert told.equals(expected)
+    assert max(map(float, told["decision"])) > 100  # sums of a growing window, and not each receipt by itself

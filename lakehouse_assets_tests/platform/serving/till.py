@@ -184,7 +184,7 @@ class Memory:
     def synced(self) -> dict[str, datetime | None]:
         return {of_shops.name: self.synced_at}
 
-    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[Any]) -> "Found":
+    def features(self, events: Sequence[Mapping[str, Any]], at: Sequence[Any], requests: Sequence[int] | None = None) -> "Found":
         time.sleep(self.seconds)
         known = [event["shop"] in self.shops for event in events]
         values = [self.shops.get(event["shop"], 0.5) for event in events]

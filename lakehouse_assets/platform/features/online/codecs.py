@@ -7,7 +7,7 @@ is said by the kinds of a codec, which are stored beside the rows, so that rows 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -21,6 +21,9 @@ _NAIVE_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 of columns without a 
 _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 _DECODE: Final = msgspec.msgpack.Decoder(list[Any]).decode
+_DECODE_ALL: Final = msgspec.msgpack.Decoder(list[list[Any]]).decode
+_ARRAY: Final = b"\xdd"
+"""With which an array of MessagePack begins; four bytes with its length follow."""
 PLAIN: Final = ""
 
 
@@ -114,24 +117,37 @@ class Codec(msgspec.Struct, frozen=True, dict=True):
     def _special(self) -> tuple[tuple[int, str], ...]:
         return tuple((place, kind) for place, kind in enumerate(self.kinds) if kind != PLAIN)
 
-    def encode(self, values: Sequence[Any]) -> bytes:
-        """Python values as bytes.
-
-        Raises:
-            TypeError: A value is not of its column's kind.
-        """
-        if not self._special:
-            return _ENCODE(values)
-        plain = list(values)
-        for place, kind in self._special:
-            if plain[place] is not None:
-                plain[place] = _ENCODERS[kind](plain[place])
-        return _ENCODE(plain)
+    @cached_property
+    def encode(self) -> Callable[[Sequence[Any]], bytes]:
+        """Python values as bytes. It raises `TypeError` where a value is not of its column's kind."""
+        return self._encode if self._special else _ENCODE
 
     @cached_property
     def decode(self) -> Callable[[bytes], list[Any]]:
         """Bytes as Python values. It raises `msgspec.DecodeError` where they are damaged."""
         return self._decode if self._special else _DECODE
+
+    def columns(self, written: Sequence[bytes]) -> list[Sequence[Any]]:
+        """The values of many rows by column, all read at once.
+
+        Raises:
+            msgspec.DecodeError, ValueError: They are damaged.
+        """
+        if not written:
+            return [()] * len(self.kinds)
+        rows = _DECODE_ALL(b"".join((_ARRAY, len(written).to_bytes(4, "big"), *written)))
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        for place, kind in self._special:
+            read = _DECODERS[kind]
+            columns[place] = [None if value is None else read(value) for value in columns[place]]
+        return columns
+
+    def _encode(self, values: Sequence[Any]) -> bytes:
+        plain = list(values)
+        for place, kind in self._special:
+            if plain[place] is not None:
+                plain[place] = _ENCODERS[kind](plain[place])
+        return _ENCODE(plain)
 
     def _decode(self, written: bytes) -> list[Any]:
         values = _DECODE(written)
@@ -139,6 +155,12 @@ class Codec(msgspec.Struct, frozen=True, dict=True):
             if values[place] is not None:
                 values[place] = _DECODERS[kind](values[place])
         return values
+
+
+@lru_cache(maxsize=256)
+def codec(kinds: tuple[str, ...]) -> Codec:
+    """The codec of some kinds, made once."""
+    return Codec(kinds)
 
 
 def instant(value: Any) -> int | None:

@@ -7,19 +7,19 @@ If the store cannot be reached, what was read last counts, else the defaults, an
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from itertools import repeat
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import polars as pl
 
-from lakehouse_assets.platform.features.online.codecs import DAY, instant, moment
+from lakehouse_assets.platform.features.online.codecs import moment
+from lakehouse_assets.platform.features.online.events import Event, Events, encoded
 from lakehouse_assets.platform.features.online.forms import form_of
-from lakehouse_assets.platform.features.online.readers import MISSING, UNAVAILABLE, Event, Reader, Row, ServedSet, Stamp, Time, codec
-from lakehouse_assets.platform.features.online.store import Item, OnlineStore, Retention, SetState, StoreUnavailable, Wanted
+from lakehouse_assets.platform.features.online.readers import MISSING, UNAVAILABLE, Part, Reader, Rows, ServedSet, Stamp
+from lakehouse_assets.platform.features.online.store import Asked, Found, OnlineStore, Retention, SetState, StoreUnavailable
 
 __all__ = ["Looked", "OnlineFeatures", "ServedSet", "Stamp"]
 
@@ -77,20 +77,22 @@ class OnlineFeatures:
         self._cache = _Cache(cached_items)
         self._quiet_until = self._push_quiet_until = 0.0
 
-    def features(self, events: Sequence[Event], at: Sequence[datetime | date]) -> Looked:
+    def features(self, events: Sequence[Event], at: Sequence[datetime | date], requests: Sequence[int] | None = None) -> Looked:
         """The features of some events.
 
         Args:
             events: The columns of each: plain Python values, moments in UTC.
             at: The time of each; of a date its end counts, and its time to live from its beginning.
+            requests: How many of them each request has, in their order: those of one request count each other in windows, as if all had
+                been in the table. None: each is a request of its own.
 
         Returns:
             The same values as an as-of join of the feature tables at these times, as far as the store has been synced.
         """
-        times = [_time(one) for one in at]
+        given = Events(events, at, requests)
         looked = Looked({}, {}, {}, {})
         for level in self._levels:
-            self._look_up(level, events, times, looked)
+            self._look_up(level, given, looked)
         return looked
 
     def push(self, events: Sequence[Event]) -> None:
@@ -101,12 +103,11 @@ class OnlineFeatures:
         readers = self._pushed
         if not readers or time.monotonic() < max(self._quiet_until, self._push_quiet_until):
             return
-        now = time.time_ns() // 1000
+        now, given = time.time_ns() // 1000, Events(events)
         try:
             for reader, (name, state) in zip(readers, self._known(readers), strict=True):
                 if state is not None:
-                    puts = reader.puts(state, _entities(reader, state, events, {}), events)
-                    self._store.push(name, puts, Retention(state.back, one_before=False, now=now))
+                    self._store.push(name, reader.puts(state, given), Retention(state.back, one_before=False, now=now))
         except StoreUnavailable as error:  # as while a sync writes, when it can be read all the same
             self._push_quiet_until = time.monotonic() + _QUIET_SECONDS
             _log.warning("events count in windows after the next sync: %s", error)
@@ -125,55 +126,45 @@ class OnlineFeatures:
 
     # --- the sets of one level: those whose entities are known
 
-    def _look_up(self, level: Sequence[Reader], events: Sequence[Event], times: Sequence[Time], looked: Looked) -> None:
-        asking = _Round(level, events, times, [reader.own(events) for reader in level], looked.columns)
+    def _look_up(self, level: Sequence[Reader], events: Events, looked: Looked) -> None:
+        own = [reader.own(events) for reader in level]
         asked: _Asked | None = None
         if time.monotonic() >= self._quiet_until:
             try:
-                asked = self._ask(asking)
+                asked = self._ask(level, events, own, looked.columns)
             except StoreUnavailable as error:
                 self._failed(error)
         if asked is None:
-            sets = self._remembered(level)
-            asked = _Asked(sets, asking.questions(sets), None)
-        for reader, (_, state), mine, questions in zip(level, asked.sets, asking.own, asked.questions, strict=True):
-            rows = [
-                self._row(reader, state, self._items(asked.found, question), (event, its, at))
-                for question, event, its, at in zip(questions, events, mine, times, strict=True)
-            ]
-            if asked.found is None:
-                rows = [row._replace(status=UNAVAILABLE) for row in rows]
-            _add(looked, reader, state, rows)
+            asked = self._recall(level, events, own, looked.columns)
+        for reader, (_, state), (part, _), found in zip(level, asked.sets, asked.questions, asked.found, strict=True):
+            rows = _NO_ROWS if state is None or not part.places else reader.rows(state, found, part)
+            _add(looked, reader, state, rows, part)
+            if asked.is_recalled:
+                looked.status[reader.served.feature.name] = [UNAVAILABLE] * len(events)
 
-    def _ask(self, asking: "_Round") -> "_Asked":
-        """All questions of a round with their answers."""
+    def _ask(self, level: Sequence[Reader], events: Events, own: Sequence[Any], columns: Mapping[str, list[Any]]) -> "_Asked":
+        """All questions of a level with their answers."""
         for _ in range(3):  # again if a version or a declaration changed under way, which is rare
-            sets = self._known(asking.level)
-            questions = asking.questions(sets)
-            wanted = list(dict.fromkeys(one for mine in questions for one in mine if one is not None))
-            names = self._named(asking.level)
-            answer = self._store.read(wanted, names)
+            questions = _questions(level, self._known(level), events, own, columns)
+            names = self._named(level)
+            answer = self._store.read([one for _, one in questions], names)
             if self._remember(names, answer.states):
                 break
-        self._cache.put(wanted, answer.items)
+        for (_, one), found in zip(questions, answer.found, strict=True):
+            self._cache.put(one, found)
         # The states of now, which say until when the tables are known.
-        return _Asked(self._remembered(asking.level), questions, dict(zip(wanted, answer.items, strict=True)))
+        return _Asked(self._remembered(level), questions, answer.found)
 
-    def _items(self, found: Mapping[Wanted, list[Item]] | None, question: Wanted | None) -> list[Item] | None:
-        if question is None:
-            return None
-        return self._cache.get(question) if found is None else found.get(question)
-
-    @staticmethod
-    def _row(reader: Reader, state: SetState | None, items: list[Item] | None, of: tuple[Event, Any, Time]) -> Row:
-        if items is None or state is None:
-            return Row((), None, MISSING)
-        try:
-            return reader.row(state, items, *of)
-        except (msgspec.MsgspecError, ValueError, TypeError, IndexError):
-            name = reader.served.feature.name
-            _log.exception("what the online store holds of %s cannot be read: `lakehouse features sync` fills it again", name)
-            return Row((), None, UNAVAILABLE)
+    def _recall(self, level: Sequence[Reader], events: Events, own: Sequence[Any], columns: Mapping[str, list[Any]]) -> "_Asked":
+        """The same from what was read last; of what was never read there are no questions."""
+        sets = self._remembered(level)
+        questions, answers = [], []
+        for part, one in _questions(level, sets, events, own, columns):
+            known, found = self._cache.get(one)
+            places, entities = [part.places[place] for place in known], [part.entities[place] for place in known]
+            questions.append((part._replace(places=places, entities=entities), one))
+            answers.append(found)
+        return _Asked(sets, questions, answers, is_recalled=True)
 
     # --- what is known of the sets
 
@@ -220,43 +211,16 @@ class OnlineFeatures:
         _log.warning("features are those that were read last, or defaults: %s", error)
 
 
-@dataclass(frozen=True)
-class _Round:
-    """What is asked at once.
-
-    Attributes:
-        level: The sets.
-        events: Of the request.
-        times: Of each event.
-        own: For each set, what it makes of the events themselves.
-        columns: What the rounds before gave.
-    """
-
-    level: Sequence[Reader]
-    events: Sequence[Event]
-    times: Sequence[Time]
-    own: Sequence[Sequence[Any]]
-    columns: Mapping[str, list[Any]]
-
-    def questions(self, sets: Sequence[tuple[str, SetState | None]]) -> list[list[Wanted | None]]:
-        """For each set and event what the store is asked; None: nothing, as where the entity is null."""
-        return [
-            [
-                None if entity is None else reader.question(name, entity, its, at)
-                for entity, its, at in zip(_entities(reader, state, self.events, self.columns), mine, self.times, strict=True)
-            ]
-            for reader, (name, state), mine in zip(self.level, sets, self.own, strict=True)
-        ]
-
-
 class _Asked(NamedTuple):
-    """A round with its answers; none if the store cannot be reached."""
+    """A level with its answers, from the store or from what was read last."""
 
     sets: Sequence[tuple[str, SetState | None]]
-    questions: Sequence[Sequence[Wanted | None]]
-    found: Mapping[Wanted, list[Item]] | None
+    questions: Sequence[tuple[Part, Asked]]
+    found: Sequence[Found]
+    is_recalled: bool = False
 
 
+_NO_ROWS: Final = Rows((), [], [])
 _UNKNOWN: Final[tuple[bytes | None, SetState | None]] = (None, None)
 
 
@@ -273,38 +237,46 @@ def _levels(readers: Sequence[Reader]) -> list[list[Reader]]:
     return levels
 
 
-def _time(at: datetime | date) -> Time:
-    begin = instant(at) or 0
-    return Time(begin, begin) if isinstance(at, datetime) else Time(begin + DAY - 1, begin)
+def _questions(
+    level: Sequence[Reader],
+    sets: Sequence[tuple[str, SetState | None]],
+    events: Events,
+    own: Sequence[Any],
+    columns: Mapping[str, list[Any]],
+) -> list[tuple[Part, Asked]]:
+    """What the store is asked for each set; of an event whose entity is null nothing. `columns` are those that levels before gave."""
+    questions = []
+    for reader, (name, state), mine in zip(level, sets, own, strict=True):
+        entities: list[bytes | None] = []
+        if state is not None and columns and not columns.keys().isdisjoint(reader.entity):
+            given = [columns[one] if one in columns else events.column(one) for one in reader.entity]
+            entities = encoded(given, state.entity_kinds, len(events))
+        elif state is not None:
+            entities = events.encoded(reader.entity, state.entity_kinds)
+        places = [place for place, entity in enumerate(entities) if entity is not None]
+        part = Part(places, [entity for entity in entities if entity is not None], mine, events)
+        questions.append((part, reader.asked(name, places, part.entities, mine, events)))
+    return questions
 
 
-def _entities(reader: Reader, state: SetState | None, events: Sequence[Event], columns: Mapping[str, list[Any]]) -> list[bytes | None]:
-    """The entity of each event as the store has it; None where a part of it is null, or is of another type than in the table."""
-    if state is None:
-        return [None] * len(events)
-    names, encode = reader.entity, codec(state.entity_kinds).encode
-    entities: list[bytes | None] = []
-    for place, event in enumerate(events):
-        parts = [columns[name][place] if name in columns else event.get(name) for name in names]
-        try:
-            entities.append(None if None in parts else encode(parts))
-        except (TypeError, ValueError, AttributeError, OverflowError):
-            entities.append(None)
-    return entities
-
-
-def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Sequence[Row]) -> None:
+def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Rows, part: Part) -> None:
     """Add the rows of one set, with defaults where there is none."""
-    name = reader.served.feature.name
-    if len(rows) == 1:  # as most requests
-        values: Sequence[Any] = rows[0].values if rows[0].stamp is not None else reader.defaults
-        looked.columns.update({column: [value] for column, value in zip(reader.inputs, values, strict=True)})
+    name, columns, stamps, status = reader.served.feature.name, rows.columns, rows.stamps, rows.status
+    count = len(part.events)
+    if len(stamps) < count:
+        at = dict(zip(part.places, range(len(stamps)), strict=False))
+        columns = [[column[at[place]] if place in at else None for place in range(count)] for column in columns]
+        status = [status[at[place]] if place in at else MISSING for place in range(count)]
+        stamps = [stamps[at[place]] if place in at else None for place in range(count)]
+    if None not in stamps:
+        looked.columns.update(zip(reader.inputs, map(list, columns), strict=True))
     else:
-        filled = [row.values if row.stamp is not None else reader.defaults for row in rows]
-        turned = map(list, zip(*filled, strict=True)) if rows else ([] for _ in reader.inputs)
-        looked.columns.update(zip(reader.inputs, turned, strict=True))
-    looked.stamps[name] = [row.stamp for row in rows]
-    looked.status[name] = [row.status for row in rows]
+        there = [stamp is not None for stamp in stamps]
+        given = columns or [()] * len(reader.inputs)
+        for column, values, default in zip(reader.inputs, given, reader.defaults, strict=True):
+            filled = zip(values or [None] * count, there, strict=True)
+            looked.columns[column] = [value if is_there else default for value, is_there in filled]
+    looked.stamps[name], looked.status[name] = stamps, status
     looked.synced_at[name] = _until(state)
     if state is not None:
         looked.tables[name] = f"{state.table}@{state.cursor}"
@@ -315,25 +287,46 @@ def _until(state: SetState | None) -> datetime | None:
 
 
 class _Cache:
-    """What was read last of each entity, of so many items at most."""
+    """What was read last of each entity, of so many items at most: entities that are not asked for any more go."""
 
     def __init__(self, items: int) -> None:
-        self._most, self._count = items, 0
-        self._kept: OrderedDict[tuple[str, bytes], list[Item]] = OrderedDict()  # a dict looks for its oldest among all that went
+        self._most, self._count = items // 2, 0
+        self._kept: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
+        self._before: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
         self._lock = threading.Lock()
 
-    def put(self, asked: Sequence[Wanted], answers: Sequence[list[Item]]) -> None:
+    def put(self, asked: Asked, found: Found) -> None:
         with self._lock:
-            for (name, entity, *_), items in zip(asked, answers, strict=True):
-                before = self._kept.pop((name, entity), None)
-                self._kept[name, entity] = items
-                self._count += len(items) + 1 - (0 if before is None else len(before) + 1)
-            while self._count > self._most:
-                self._count -= len(self._kept.popitem(last=False)[1]) + 1
+            where = zip(repeat(found), (0, *found.ends), found.ends)
+            self._kept.setdefault(asked.name, {}).update(zip(asked.entities, where, strict=True))
+            self._count += len(found.times) + len(found.ends)
+            if self._count > self._most:
+                self._compact()
 
-    def get(self, question: Wanted) -> list[Item] | None:
-        items = self._kept.get((question.name, question.entity))
-        if items is None:
-            return None
-        fitting = [item for item in items if item[0] <= question.high and (question.low is None or item[0] > question.low)]
-        return fitting[-1:] if question.only_last else fitting
+    def _compact(self) -> None:
+        """Count what is kept, each entity once, and forget older entities if it is too much."""
+        self._count = 0
+        for of_set in self._kept.values():
+            for entity, (found, start, end) in of_set.items():
+                its = slice(start, end)
+                of_set[entity] = (Found((), found.times[its], found.ids[its], found.payloads[its], found.pushed[its]), 0, end - start)
+                self._count += end - start + 1
+        if self._count > self._most // 2:
+            self._before, self._kept, self._count = self._kept, {}, 0
+
+    def get(self, asked: Asked) -> tuple[list[int], Found]:
+        """The questions that can be answered, and the answers to these."""
+        known: list[int] = []
+        items: list[tuple[Any, ...]] = []
+        ends: list[int] = []
+        with self._lock:
+            now, before = self._kept.get(asked.name, {}), self._before.get(asked.name, {})
+        for number, (entity, low, high) in enumerate(zip(asked.entities, asked.lows, asked.highs, strict=True)):
+            if (kept := now.get(entity) or before.get(entity)) is not None:
+                found, start, end = kept
+                its = zip(*(part[start:end] for part in found[1:]), strict=True)
+                fitting = [item for item in its if low < item[0] <= high]
+                items += fitting[-1:] if asked.only_last else fitting
+                known.append(number)
+                ends.append(len(items))
+        return known, Found.of(ends, items)

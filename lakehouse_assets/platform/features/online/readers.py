@@ -6,19 +6,21 @@ cannot be reached, is in `lookup`.
 
 import hashlib
 import logging
-import math
 import time as clock
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from itertools import accumulate, pairwise
 from typing import Any, Final, NamedTuple, Protocol
 
+import msgspec
 import polars as pl
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.features.online.codecs import MICROSECOND, Codec, instant, moment
-from lakehouse_assets.platform.features.online.store import Item, Put, SetState, Wanted
+from lakehouse_assets.platform.features.online.codecs import MICROSECOND, PLAIN, codec, moment
+from lakehouse_assets.platform.features.online.columnar import ColumnarWindows, DoesNotFit
+from lakehouse_assets.platform.features.online.events import Event, Events
+from lakehouse_assets.platform.features.online.store import EARLIEST, Asked, Found, Put, SetState
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.windows import Windows
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
@@ -28,8 +30,10 @@ OK: Final = "ok"
 MISSING: Final = "missing"
 EXPIRED: Final = "expired"
 UNAVAILABLE: Final = "unavailable"
-Event = Mapping[str, Any]
 _FOREVER: Final = 2**62
+_MANY_EVENTS: Final = 40
+"""From so many on the columnar twin is faster than the streaming one."""
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, TypeError, IndexError)
 
 
 @dataclass(frozen=True)
@@ -47,34 +51,42 @@ class ServedSet:
     prefix: str = ""
 
 
-@dataclass(frozen=True)
-class Stamp:
-    """Which row of a feature set was used.
+class Stamp(NamedTuple):
+    """Which row of a feature set was used; times are microseconds since 1970.
 
     Attributes:
-        event_time: For when it holds; a date is its beginning (UTC).
-        known_at: From when on it was known.
+        time: For when it holds; a date is its beginning (UTC).
+        known: From when on it was known.
         version: Its feature_set_version; None: it was worked out of events now, by the code of now.
     """
 
-    event_time: datetime
-    known_at: datetime
+    time: int
+    known: int
     version: int | None
 
+    @property
+    def event_time(self) -> datetime:
+        """For when it holds."""
+        return moment(self.time)
 
-class Time(NamedTuple):
-    """The time of a request, in microseconds: rows up to `until` count, and their time to live up to `ages_from`."""
+    @property
+    def known_at(self) -> datetime:
+        """From when on it was known."""
+        return moment(self.known)
 
-    until: int
-    ages_from: int
 
+class Rows(NamedTuple):
+    """The features of some events, from one set.
 
-class Row(NamedTuple):
-    """The features of one event, from one set."""
+    Attributes:
+        columns: By column its values, which mean nothing where there is no stamp.
+        stamps: Of each event the row that was used; None: none.
+        status: Of each event.
+    """
 
-    values: Sequence[Any]
-    stamp: Stamp | None
-    status: str
+    columns: Sequence[Sequence[Any]]
+    stamps: list[Stamp | None]
+    status: list[str]
 
 
 class Reader(Protocol):
@@ -95,21 +107,45 @@ class Reader(Protocol):
         """The name of the set in the store, where it is known which version is read."""
         ...
 
-    def own(self, events: Sequence[Event]) -> list[Any]:
+    def own(self, events: Events) -> Any:
         """What is worked out of the request's events themselves, for all at once."""
         ...
 
-    def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:
-        """What is asked of the store for one event."""
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Any, events: Events) -> Asked:
+        """What is asked of the store for those of the events that have an entity.
+
+        Args:
+            name: The set in the store.
+            places: Of these events.
+            entities: Of each of these.
+            own: What `own` gave.
+            events: All.
+        """
         ...
 
-    def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:
-        """The features of one event; `values` are empty where there is no row."""
+    def rows(self, state: SetState, found: Found, part: "Part") -> Rows:
+        """The features of those that were asked about. It never fails: what cannot be read is unavailable."""
         ...
 
-    def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:
+    def puts(self, state: SetState, events: Events) -> list[Put]:
         """What is pushed of events that were scored."""
         ...
+
+
+class Part(NamedTuple):
+    """The events that the store was asked about.
+
+    Attributes:
+        places: Of these, among all.
+        entities: Of each of these.
+        own: What `Reader.own` gave.
+        events: All.
+    """
+
+    places: Sequence[int]
+    entities: Sequence[bytes]
+    own: Any
+    events: Events
 
 
 def values_of(name: str, version: int | None) -> str:
@@ -138,12 +174,6 @@ def now() -> int:
     return clock.time_ns() // 1000
 
 
-@lru_cache(maxsize=256)
-def codec(kinds: tuple[str, ...]) -> Codec:
-    """The codec of some kinds, made once."""
-    return Codec(kinds)
-
-
 class _OfOne:
     """What all readers know of their set, worked out once."""
 
@@ -154,6 +184,15 @@ class _OfOne:
         self.defaults = tuple(feature.defaults.get(column) for column in self.columns)
         self._ttl = None if feature.ttl is None else feature.ttl // MICROSECOND
 
+    def _expire(self, stamps: list[Stamp | None], status: list[str], part: "Part") -> None:
+        """Leave out the rows whose time to live is over."""
+        if self._ttl is None:
+            return
+        ages_from = part.events.ages_from
+        for number, (stamp, place) in enumerate(zip(stamps, part.places, strict=True)):
+            if stamp is not None and stamp.time < ages_from[place] - self._ttl:
+                stamps[number], status[number] = None, EXPIRED
+
 
 class ValuesReader(_OfOne):
     """The newest stored row of the entity."""
@@ -163,46 +202,62 @@ class ValuesReader(_OfOne):
     def __init__(self, served: ServedSet) -> None:
         super().__init__(served)
         self.pointer = pointer_of(served.feature.name, None if served.learnt is None else served.learnt.meaning)
-        self._decoding: tuple[SetState | None, Callable[[bytes], list[Any]]] = (None, codec(()).decode)
 
     def name(self, version: int | None) -> str:
         """See `Reader.name`."""
         return values_of(self.served.feature.name, version)
 
-    def own(self, events: Sequence[Event]) -> list[Any]:
+    def own(self, events: Events) -> None:
         """See `Reader.own`."""
-        return [None] * len(events)
 
-    def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:  # noqa: ARG002
-        """See `Reader.question`."""
-        return Wanted(name, entity, None, at.until, only_last=True)
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Any, events: Events) -> Asked:  # noqa: ARG002
+        """See `Reader.asked`."""
+        return Asked(name, entities, [EARLIEST] * len(places), [events.until[place] for place in places], only_last=True)
 
-    def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:  # noqa: ARG002
-        """See `Reader.row`."""
-        if not items:
-            is_kept = state.newest is None or at.until >= state.newest - state.back
-            return Row((), None, MISSING if is_kept else EXPIRED)
-        time, _, payload, _ = items[-1]
-        # Where entities that were over are gone, a newer value than this one may be gone as well.
-        if (self._ttl is not None and time < at.ages_from - self._ttl) or (state.pruned is not None and time <= state.pruned):
-            return Row((), None, EXPIRED)
-        of, decode = self._decoding
-        if of is not state:
-            decode = codec(("moment", *state.kinds)).decode
-            self._decoding = (state, decode)
-        known, *values = decode(payload)
-        if state.columns != self.columns:
-            stored = dict(zip(state.columns, values, strict=True))
-            values = [stored.get(column) for column in self.columns]
-        return Row(values, Stamp(moment(time), known, state.version), OK)
+    def rows(self, state: SetState, found: Found, part: Part) -> Rows:
+        """See `Reader.rows`."""
+        (known, *stored), damaged = _read(self.served.feature.name, (PLAIN, *state.kinds), found.payloads)
+        stamps: list[Stamp | None] = [Stamp(time, at, state.version) for time, at in zip(found.times, known, strict=True)]
+        by_name = dict(zip(state.columns, stored, strict=True))
+        nothing = [None] * len(stamps)
+        values: Sequence[Sequence[Any]] = [by_name.get(column, nothing) for column in self.columns]
+        status = [OK] * len(stamps)
+        for number in damaged:
+            stamps[number], status[number] = None, UNAVAILABLE
+        if state.pruned is not None:
+            # Where entities that were over are gone, a newer value than this one may be gone as well.
+            for number, stamp in enumerate(stamps):
+                if stamp is not None and stamp.time <= state.pruned:
+                    stamps[number], status[number] = None, EXPIRED
+        if len(stamps) < len(part.places):
+            there = [end > before for before, end in pairwise((0, *found.ends))]
+            stamps, status = _spread([stamps, status], there)
+            kept_from = EARLIEST if state.newest is None else state.newest - state.back
+            until = part.events.until
+            status = [word or (MISSING if until[place] >= kept_from else EXPIRED) for word, place in zip(status, part.places, strict=True)]
+            values = _spread(values, there)
+        self._expire(stamps, status, part)
+        return Rows(values, stamps, status)
 
-    def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:  # noqa: ARG002
+    def puts(self, state: SetState, events: Events) -> list[Put]:  # noqa: ARG002
         """See `Reader.puts`."""
         return []
 
 
+class Own(NamedTuple):
+    """What windows count of the events of a look-up.
+
+    Attributes:
+        times: Of each event; None: it does not count.
+        columns: By column that is used, the values of all events.
+    """
+
+    times: Sequence[int | None]
+    columns: Sequence[Sequence[Any]]
+
+
 class WindowsReader(_OfOne):
-    """Statistics at the time of the request, of the stored events and the request's own one.
+    """Statistics at the time of the request, of the stored events and those of the request: its own one and those that came with it.
 
     If the own event does not count (`where`), the row is that of the last one that did, as a join finds it.
     """
@@ -222,7 +277,8 @@ class WindowsReader(_OfOne):
         super().__init__(served)
         self.pointer = ""
         self._counting = counting(windows.time, where, twin.used, numbers)
-        self._twin, self._where, self._schema, self._time = twin, where, schema, windows.time
+        self._twin, self._many = twin, ColumnarWindows(twin)
+        self._where, self._schema, self._time = where, schema, windows.time
         at = {column: place for place, column in enumerate(self._twin.columns)}
         order = [at[column] for column in self.columns]
         self._order = None if order == list(range(len(order))) else order
@@ -231,80 +287,121 @@ class WindowsReader(_OfOne):
         """See `Reader.name`."""
         return events_of(self.served.feature.name)
 
-    def own(self, events: Sequence[Event]) -> list[Any]:
-        """See `Reader.own`: for each event its time and values; None if it does not count."""
-        if not any(self._time in event for event in events):  # keys alone: the stored events say all
-            return [None] * len(events)
-        counts = self._counts(events)
-        return [self._own(event) if count else None for event, count in zip(events, counts, strict=True)]
-
-    def _own(self, event: Event) -> tuple[int, tuple[Any, ...]] | None:
+    def own(self, events: Events) -> Own:
+        """See `Reader.own`."""
+        if not any(self._time in row for row in events.rows):  # keys alone: the stored events say all
+            return Own([None] * len(events), [[None] * len(events) for _ in self._twin.used])
+        counts = None if self._where is None else self._counts(events.rows)
         try:
-            time = instant(event.get(self._time))
-            return None if time is None else (time, self._twin.values_of(event))
+            times = events.instants(self._time)
+            if counts is not None:
+                times = [one if is_one else None for one, is_one in zip(times, counts, strict=True)]
+            return Own(times, [self._twin.column_of(name, events.column(name)) for name in self._twin.used])
         except (TypeError, ValueError, OverflowError):  # no value of the type that the table has
+            if len(events) > 1:
+                each = [self.own(Events([row])) for row in events.rows]
+                columns = [[one.columns[place][0] for one in each] for place in range(len(self._twin.used))]
+                return Own([one.times[0] for one in each], columns)
             _log.warning("an event of %s has a value that is no number, and counts in no window", self.served.feature.name)
-            return None
+            return Own([None], [[None] for _ in self._twin.used])
 
-    def question(self, name: str, entity: bytes, own: Any, at: Time) -> Wanted:
-        """See `Reader.question`."""
-        counts = own is not None and own[0] <= at.until
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Own, events: Events) -> Asked:
+        """See `Reader.asked`."""
+        times = ((own.times[place], events.until[place]) for place in places)
+        lows = [EARLIEST if at is None or at > until else at - self._twin.longest for at, until in times]
         # Also what is after the request: it says what of the entity is cut.
-        return Wanted(name, entity, own[0] - self._twin.longest if counts else None, _FOREVER, only_last=False)
+        return Asked(name, entities, lows, [_FOREVER] * len(places), only_last=False)
 
-    def row(self, state: SetState, items: Sequence[Item], event: Event, own: Any, at: Time) -> Row:
-        """See `Reader.row`."""
+    def rows(self, state: SetState, found: Found, part: Part) -> Rows:
+        """See `Reader.rows`."""
+        own, events = part.own, part.events
         if state.counting != self._counting:
-            return Row((), None, MISSING)
-        decode = codec(state.kinds).decode
-        own_id = self.id_of(state, event)
-        since = now() - (state.back - self._twin.longest)  # what was pushed before, and no table has, does not count any more
-        others = [
-            (time, payload) for time, id_, payload, pushed in items if time <= at.until and id_ != own_id and (not pushed or pushed > since)
-        ]
-        times, rows = [time for time, _ in others], [decode(payload) for _, payload in others]
-        if own is not None and own[0] <= at.until:
-            place = len(times)
-            while place and times[place - 1] > own[0]:
-                place -= 1
-            times.insert(place, own[0])
-            rows.insert(place, own[1])
-        is_whole = (times[-1] if times else at.until) - self._twin.longest >= self._cut(state, items)
-        if not times and is_whole:
-            return Row((), None, MISSING)
-        if not is_whole or (self._ttl is not None and times[-1] < at.ages_from - self._ttl):
-            return Row((), None, EXPIRED)
-        values = self._twin.row(times, rows)
-        if self._order is not None:
-            values = [values[place] for place in self._order]
-        when = moment(times[-1])
-        return Row(values, Stamp(when, when, None), OK)
+            count = len(part.places)
+            return Rows([[None] * count for _ in self.columns], [None] * count, [MISSING] * count)
+        ids = events.encoded(state.key, state.key_kinds)
+        # The events of the look-up, then those of the store that count.
+        times, payloads = list(own.times), []
+        picked: list[list[int]] = []
+        status: list[str] = []
+        start, longest = 0, self._twin.longest
+        # What was pushed before, and no table has, does not count any more.
+        since = now() - (state.back - longest)
+        pruned = EARLIEST if state.pruned is None else state.pruned
+        for place, end, mine, replaced in zip(part.places, found.ends, *_of_requests(part, ids), strict=True):
+            until = events.until[place]
+            its = [one for one in mine if (at := own.times[one]) is not None and at <= until]
+            cut = pruned
+            for one in range(start, end):
+                at, pushed = found.times[one], found.pushed[one]
+                if not pushed:  # in the order of time: the newest one says until when others of the entity may be gone
+                    cut = max(cut, at - state.back)
+                if at <= until and found.ids[one] not in replaced and (not pushed or pushed > since):
+                    its.append(len(times))
+                    times.append(at)
+                    payloads.append(found.payloads[one])
+            is_whole = (max([times[one] for one in its]) if its else until) - longest >= cut
+            status.append(EXPIRED if not is_whole else OK if its else MISSING)
+            picked.append(its if is_whole else [])
+            start = end
+        stored, damaged = _read(self.served.feature.name, state.kinds, payloads)
+        columns = [[*mine, *theirs] for mine, theirs in zip(own.columns, stored, strict=True)]
+        if damaged:
+            bad = {len(events) + one for one in damaged}
+            status = [UNAVAILABLE if not bad.isdisjoint(its) else word for word, its in zip(status, picked, strict=True)]
+            picked = [[] if word == UNAVAILABLE else its for word, its in zip(status, picked, strict=True)]
+        values = self._statistics(picked, times, columns, status)
+        stamps: list[Stamp | None] = [None] * len(picked)
+        for number, (its, word) in enumerate(zip(picked, status, strict=True)):
+            if word == OK:
+                when = times[its[0]] if len(its) == 1 else max([times[one] for one in its])
+                stamps[number] = Stamp(when, when, None)
+        self._expire(stamps, status, part)
+        return Rows(values if self._order is None else [values[place] for place in self._order], stamps, status)
 
-    @staticmethod
-    def _cut(state: SetState, items: Sequence[Item]) -> float:
-        """Until when events of an entity may be gone from the store: those before its newest one, and entities that were over."""
-        newest = next((item[0] for item in reversed(items) if not item[3]), None)
-        cuts = (state.pruned, None if newest is None else newest - state.back)
-        return max((cut for cut in cuts if cut is not None), default=-math.inf)
+    def _statistics(
+        self, picked: Sequence[Sequence[int]], times: Sequence[Any], columns: Sequence[Sequence[Any]], status: list[str]
+    ) -> Sequence[Sequence[Any]]:
+        """By column the statistics of each row, of those of the events that are picked for it.
 
-    def puts(self, state: SetState, entities: Sequence[bytes | None], events: Sequence[Event]) -> list[Put]:
+        A row whose events have values that cannot be compared or added becomes unavailable.
+        """
+        flat = [one for its in picked for one in its]
+        if len(flat) >= _MANY_EVENTS:
+            ends = list(accumulate(len(its) for its in picked if its))
+            try:
+                found = self._many.rows(ends, [times[one] for one in flat], [[column[one] for one in flat] for column in columns])
+                return found if len(ends) == len(picked) else _spread(found, [bool(its) for its in picked])
+            except (DoesNotFit, *_UNREADABLE):
+                pass  # the row that it is about is found below
+        rows: list[Sequence[Any]] = []
+        for number, its in enumerate(picked):
+            rows.append(nothing := [None] * len(self._twin.columns))
+            if not its:
+                continue
+            ordered = sorted(its, key=times.__getitem__) if len(its) > 1 else its
+            try:
+                rows[-1] = self._twin.row([times[one] for one in ordered], [[column[one] for column in columns] for one in ordered])
+            except _UNREADABLE:
+                _log.exception("events of %s have values that do not go together", self.served.feature.name)
+                rows[-1], status[number] = nothing, UNAVAILABLE
+        return list(zip(*rows, strict=True))
+
+    def puts(self, state: SetState, events: Events) -> list[Put]:
         """See `Reader.puts`; events that do not count, and those without a key, are left out."""
         if state.counting != self._counting:
             return []
-        write = codec(state.kinds).encode
-        found = zip(entities, events, self.own(events), strict=True)
-        pushed = [(entity, own, self.id_of(state, event)) for entity, event, own in found if entity is not None and own is not None]
-        return [Put(entity, own[0], id_, 0, write(own[1])) for entity, own, id_ in pushed if id_]
-
-    @staticmethod
-    def id_of(state: SetState, event: Event) -> bytes:
-        """What tells the event apart; empty if its key is not whole."""
-        key = [event.get(name) for name in state.key]
-        return b"" if None in key else codec(state.key_kinds).encode(key)
+        own, write = self.own(events), codec(state.kinds).encode
+        entities, ids = events.encoded(self.entity, state.entity_kinds), events.encoded(state.key, state.key_kinds)
+        values = zip(*own.columns, strict=True) if own.columns else [()] * len(events)
+        found = zip(entities, own.times, ids, values, strict=True)
+        return [
+            Put(entity, time, id_, 0, write(its))
+            for entity, time, id_, its in found
+            if entity is not None and time is not None and id_ is not None
+        ]
 
     def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
-        if self._where is None:
-            return [True] * len(events)
+        assert self._where is not None  # noqa: S101 it is not asked otherwise
         try:
             frame = pl.DataFrame(events, schema_overrides=self._schema, infer_schema_length=None)
             counted: list[bool] = frame.select(self._where.fill_null(value=False).alias("counts"))["counts"].to_list()
@@ -314,3 +411,45 @@ class WindowsReader(_OfOne):
             _log.warning("an event does not have what `where` of %s asks for, and counts in no window", self.served.feature.name)
             return [False]
         return counted
+
+
+def _of_requests(part: Part, ids: Sequence[bytes | None]) -> tuple[Sequence[Sequence[int]], Sequence[Collection[bytes | None]]]:
+    """For each event that is asked about, the places of those of its request with its entity, and the ids of all of its request."""
+    request = part.events.request
+    if request is None:
+        return [(place,) for place in part.places], [(ids[place],) for place in part.places]
+    sent: dict[int, set[bytes | None]] = {}
+    for number, one in zip(request, ids, strict=True):
+        sent.setdefault(number, set()).add(one)
+    mates: dict[tuple[int, bytes], list[int]] = {}
+    for place, entity in zip(part.places, part.entities, strict=True):
+        mates.setdefault((request[place], entity), []).append(place)
+    together = [mates[request[place], entity] for place, entity in zip(part.places, part.entities, strict=True)]
+    return together, [sent[request[place]] for place in part.places]
+
+
+def _read(name: str, kinds: tuple[str, ...], payloads: Sequence[bytes]) -> tuple[list[Sequence[Any]], Collection[int]]:
+    """The values of payloads by column, and which of the payloads are damaged."""
+    its = codec(kinds)
+    try:
+        return its.columns(payloads), ()
+    except _UNREADABLE:
+        damaged: set[int] = set()
+        rows: list[Sequence[Any]] = []
+        for number, payload in enumerate(payloads):
+            try:
+                rows.append(its.decode(payload))
+                if len(rows[-1]) == len(kinds):
+                    continue
+            except _UNREADABLE:
+                rows.append(())
+            damaged.add(number)
+            rows[-1] = [None] * len(kinds)
+        _log.exception("what the online store holds of %s cannot be read: `lakehouse features sync` fills it again", name)
+        return list(zip(*rows, strict=True)), damaged
+
+
+def _spread(columns: Sequence[Sequence[Any]], there: Sequence[bool]) -> list[list[Any]]:
+    """Columns with null for those rows that are not there."""
+    places = [number - 1 if is_there else -1 for number, is_there in zip(accumulate(there), there, strict=True)]
+    return [[column[place] if place >= 0 else None for place in places] for column in columns]

@@ -12,7 +12,18 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from lakehouse_assets.platform.features.online.store import Answer, Batch, Item, Put, Retention, StoreUnavailable, TakenOver, Wanted
+from lakehouse_assets.platform.features.online.store import (
+    EARLIEST,
+    Answer,
+    Asked,
+    Batch,
+    Found,
+    Item,
+    Put,
+    Retention,
+    StoreUnavailable,
+    TakenOver,
+)
 
 _READ_SECONDS, _WRITE_SECONDS = 0.2, 30.0
 _AT_ONCE: Final = 500
@@ -201,20 +212,17 @@ class RedisStore:
         scripts = (_BEGIN, _APPLY, _RENEW, _FORGET, _REMOVE)
         self._begin, self._apply, self._renew, self._forget, self._remove = map(self._writing.register_script, scripts)
 
-    def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
+    def read(self, asked: Sequence[Asked], states: Sequence[str]) -> Answer:
         """See `OnlineStore.read`."""
-        given: list[Any] = [self._prefix, len(wanted)]
-        for name, entity, low, high, only_last in wanted:
-            given += (name.encode() + b":" + entity, "-inf" if low is None else f"({low}", high, int(only_last))
+        given: list[Any] = [self._prefix, sum(len(one.entities) for one in asked)]
+        for name, entities, lows, highs, only_last in asked:
+            start, last = name.encode() + b":", int(only_last)
+            for entity, low, high in zip(entities, lows, highs, strict=True):
+                given += (start + entity, "-inf" if low == EARLIEST else f"({low}", high, last)
         with self._errors():
             found, told = self._read(args=[*given, *states])
-        items = [_items(fields) for fields in found]
-        # Scores are floats, which do not tell microseconds apart after the year 2255.
-        exact = [
-            [item for item in its if (one.low is None or item.time > one.low) and item.time <= one.high]
-            for one, its in zip(wanted, items, strict=True)
-        ]
-        return Answer(exact, told)
+        answers = iter(found)
+        return Answer([_found(one, answers) for one in asked], told)
 
     def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
@@ -354,6 +362,17 @@ class RedisStore:
             yield
         except self._failures as error:
             raise StoreUnavailable(f"the online store {self._said} cannot be used: {error}") from error
+
+
+def _found(asked: Asked, answers: Iterator[Sequence[bytes]]) -> Found:
+    """The answers to the questions about one set, which come next."""
+    items: list[Item] = []
+    ends = []
+    for low, high, fields in zip(asked.lows, asked.highs, answers, strict=False):
+        # Scores are floats, which do not tell microseconds apart after the year 2255.
+        items += [item for item in _items(fields) if low < item.time <= high]
+        ends.append(len(items))
+    return Found.of(ends, items)
 
 
 def _items(fields: Sequence[bytes]) -> list[Item]:

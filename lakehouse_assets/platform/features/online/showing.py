@@ -7,8 +7,8 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.features.online.codecs import moment
-from lakehouse_assets.platform.features.online.readers import codec, events_of
+from lakehouse_assets.platform.features.online.codecs import codec, moment
+from lakehouse_assets.platform.features.online.readers import events_of
 from lakehouse_assets.platform.features.online.store import OnlineStore, SetState
 
 _MOMENT = pl.Datetime("us", "UTC")

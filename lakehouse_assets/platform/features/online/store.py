@@ -7,7 +7,7 @@ there have to be in `sync`, what is asked in `lookup`. The stores themselves are
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -60,14 +60,49 @@ class Put(NamedTuple):
     payload: bytes | None
 
 
-class Wanted(NamedTuple):
-    """A question about one entity: its items with low < time ≤ high (None: no limit below), oldest first, or only the last of them."""
+EARLIEST: Final = -(2**63)
+"""No limit below."""
+
+
+class Asked(NamedTuple):
+    """Questions about entities of one set: of each its items with low < time ≤ high, oldest first, or only the last of them.
+
+    Attributes:
+        name: The set.
+        entities: Of each question; so are the next.
+        lows: In microseconds; `EARLIEST`: no limit.
+        highs: In microseconds.
+        only_last: Whether only the newest item is asked for.
+    """
 
     name: str
-    entity: bytes
-    low: int | None
-    high: int
+    entities: Sequence[bytes]
+    lows: Sequence[int]
+    highs: Sequence[int]
     only_last: bool
+
+
+class Found(NamedTuple):
+    """Items by question, in the order of the questions.
+
+    Attributes:
+        ends: For each question the place after its last item.
+        times: Of all items; see `Item`, also for the next.
+        ids: See `times`.
+        payloads: See `times`.
+        pushed: See `times`.
+    """
+
+    ends: Sequence[int]
+    times: Sequence[int]
+    ids: Sequence[bytes]
+    payloads: Sequence[bytes]
+    pushed: Sequence[int]
+
+    @classmethod
+    def of(cls, ends: Sequence[int], items: Sequence[tuple[Any, ...]]) -> "Found":
+        """From items in their order."""
+        return cls(ends, *zip(*items, strict=True)) if items else cls(ends, (), (), (), ())
 
 
 @dataclass(frozen=True)
@@ -107,17 +142,17 @@ class Batch:
 
 
 class Answer(NamedTuple):
-    """What `OnlineStore.read` gives: for each question its items, for each set its state."""
+    """What `OnlineStore.read` gives: the items of each set that was asked, and for each set its state."""
 
-    items: list[list[Item]]
+    found: list[Found]
     states: list[bytes | None]
 
 
 class OnlineStore(Protocol):
     """A store. It may be used by several threads and processes at once. All that it does may raise `StoreUnavailable`, within a second."""
 
-    def read(self, wanted: Sequence[Wanted], states: Sequence[str]) -> Answer:
-        """Answer all questions in one round trip, and give the states of some sets."""
+    def read(self, asked: Sequence[Asked], states: Sequence[str]) -> Answer:
+        """Answer all questions in one round trip, as of one moment, and give the states of some sets."""
         ...
 
     def begin(self, name: str, lease: float = 0.0) -> int:

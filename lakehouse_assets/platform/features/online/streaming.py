@@ -31,19 +31,25 @@ class StreamingWindows:
         self.columns = tuple(windows.columns())
         self.longest = windows.longest // _MICROSECOND
         self._numbers = frozenset(numbers)
-        self._lengths = [duration_of(window) // _MICROSECOND for window in windows.windows]
-        scale = 10.0**windows.decimals
+        self.lengths = [duration_of(window) // _MICROSECOND for window in windows.windows]
+        self.scale = 10.0**windows.decimals
         # In the order of `Windows.columns`: by value, then by statistic.
-        self._plan: list[tuple[int | None, tuple[Callable[[_Column], Any], ...]]] = [
-            (None, ()) if value == EVERY_EVENT else (self.used.index(value), tuple(_STATISTICS[one] for one in statistics))
+        self.plan: list[tuple[int | None, tuple[str, ...]]] = [
+            (None, ()) if value == EVERY_EVENT else (self.used.index(value), tuple(statistics))
             for value, statistics in windows.values.items()
             if statistics
         ]
-        self._scale = scale
+        self._called = [(place, tuple(_STATISTICS[one] for one in statistics)) for place, statistics in self.plan]
 
     def values_of(self, event: Mapping[str, Any]) -> tuple[Any, ...]:
         """The values of an event as they count: numbers as floats, null for what is no finite number."""
         return tuple([self._value(name, event.get(name)) for name in self.used])
+
+    def column_of(self, name: str, values: list[Any]) -> list[Any]:
+        """The same for one of `used`, of many events."""
+        if name in self._numbers or any(type(value) is float for value in values):
+            return [self._value(name, value) for value in values]
+        return values
 
     def row(self, times: Sequence[int], rows: Sequence[Values]) -> list[Any]:
         """The statistics at the time of the last event, in the order of `columns`.
@@ -59,7 +65,7 @@ class StreamingWindows:
         # Windows that begin with the same event have the same statistics.
         by_start: dict[int, list[Any]] = {}
         result: list[Any] = []
-        for length in self._lengths:
+        for length in self.lengths:
             start = bisect_right(times, at - length)
             if (found := by_start.get(start)) is None:
                 found = by_start[start] = self._statistics(len(times) - start, columns, start)
@@ -68,11 +74,11 @@ class StreamingWindows:
 
     def _statistics(self, count: int, columns: list[tuple[Any, ...]], start: int) -> list[Any]:
         result: list[Any] = []
-        for place, statistics in self._plan:
+        for place, statistics in self._called:
             if place is None:
                 result.append(count)
                 continue
-            column = _Column(columns[place][start:] if start else columns[place], self._scale)
+            column = _Column(columns[place][start:] if start else columns[place], self.scale)
             result += [statistic(column) for statistic in statistics]
         return result
 

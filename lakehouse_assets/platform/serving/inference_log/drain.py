@@ -123,7 +123,7 @@ def _commit(name: str, source: str, records: list[tuple[int, Record]], until: in
             table.append(tables.rows(new), Commit((Cursor(source, cursor, until),)))
         except CursorMoved:
             continue
-        return len(new)
+        return sum(record.count for record in new)
 
 
 def _batches(segments: Segments) -> Iterator[Segments]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lakehouse_assets.platform.serving.inference_log.drain import Drainer, DrainState, Target
-from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord
+from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, SpoolState
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -40,7 +40,7 @@ class InferenceLog:
         self._spool = Spool(folder, bounds)
         self.drainer = drainer(folder, lambda: self._spool.writer, lakehouse, self._endpoints.values())
 
-    def append(self, records: Sequence[InferenceRecord]) -> None:
+    def append(self, records: Sequence[InferenceRecord | InferenceRows]) -> None:
         """Log predictions, before they are answered: they survive a kill of the process from here on. Never waits for the lake or the disk.
 
         Raises:

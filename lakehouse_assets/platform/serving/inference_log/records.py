@@ -64,6 +64,60 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
     error: str | None = None
     request: dict[str, Any] = {}
 
+    @property
+    def count(self) -> int:
+        """How many rows of the table it becomes."""
+        return 1
+
+
+class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
+    """Rows of one request that one version has scored: the same as an `InferenceRecord` for each, with what they share kept once.
+
+    Fields may come and go: a segment names those of its release (`releases`), and one that is missing gets its default.
+
+    Attributes:
+        request_id: Of the request.
+        rows: Number of each row in the request; what follows in lists is of each of these.
+        endpoint: The endpoint's name.
+        received_at: When the request came, with time zone.
+        event_times: Each with time zone; None if the row has none.
+        key: Which of the features are the key.
+        unsent: Of those that came without all that tells them apart, by their place here, the columns that they lack.
+        model_name: Of the registered model.
+        model_version: Its version.
+        variant: See `InferenceRecord`.
+        features: Names, and the values of each row.
+        predictions: By column.
+        status: By feature set.
+        stamps: By feature set, of the row that was used its event time and known-at, in microseconds since 1970, and its version; or None.
+        requester: Name of the token, or of who asked.
+        seconds: How long each part of the answer took.
+        requests: Names of the fields that were sent, and the values of each row.
+    """
+
+    request_id: str
+    rows: list[int]
+    endpoint: str
+    received_at: datetime
+    event_times: list[datetime | None]
+    key: list[str]
+    unsent: dict[int, list[str]]
+    model_name: str
+    model_version: int
+    variant: str
+    features: tuple[list[str], list[Any]]
+    predictions: list[dict[str, Any]]
+    status: dict[str, list[str]]
+    stamps: dict[str, list[Any]]
+    requester: str
+    seconds: dict[str, float]
+    requests: tuple[list[str], list[Any]]
+
+    @property
+    def count(self) -> int:
+        """How many rows of the table it becomes."""
+        return len(self.rows)
+
 
 class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=True):
     """What became of something that was predicted: a label, for one row of a request or for a key.
@@ -88,15 +142,20 @@ class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=Tr
     key: dict[str, Any] = {}
     requester: str = ""
 
+    @property
+    def count(self) -> int:
+        """How many rows of the table it becomes."""
+        return 1
 
-Record = InferenceRecord | FeedbackRecord
+
+Record = InferenceRecord | InferenceRows | FeedbackRecord
 
 
 class _Entry(msgspec.Struct, array_like=True):
     """A record with the table that it belongs to, so that a spool can be read without any declaration."""
 
     table: str
-    record: InferenceRecord | FeedbackRecord
+    record: InferenceRecord | InferenceRows | FeedbackRecord
 
 
 def _scalar(value: Any) -> Any:
@@ -107,7 +166,7 @@ def _scalar(value: Any) -> Any:
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_scalar)
 _DECODER = msgspec.msgpack.Decoder(_Entry)
-_KINDS: Final = (InferenceRecord, FeedbackRecord)
+_KINDS: Final = (InferenceRecord, InferenceRows, FeedbackRecord)
 _FIELDS: Final = {tag: list(names) for tag, names in releases.fields_of(_KINDS).items()}
 
 

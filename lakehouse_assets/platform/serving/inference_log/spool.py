@@ -259,12 +259,12 @@ class Spool:
         """
         with self._lock:
             new = frames(self._marker, entries)
-            self._appended += len(new)
+            self._appended += sum(record.count for _, record in entries)
             if self._waiting and time.monotonic() >= self._again_at:
                 self._write_waiting()
             written = 0 if self._waiting or not self._is_ready() else self._write(new)
-            for frame in new[written:]:
-                self._keep(frame)
+            for frame, (_, record) in zip(new[written:], entries[written:], strict=True):
+                self._keep(frame, record.count)
             return written == len(new)
 
     def sync(self) -> bool:
@@ -416,9 +416,9 @@ class Spool:
                 return
             self._waiting_bytes -= len(self._waiting.popleft())
 
-    def _keep(self, frame: bytes) -> None:
+    def _keep(self, frame: bytes, rows: int) -> None:
         if self._waiting_bytes + len(frame) > self.bounds.memory_bytes:
-            self._dropped += 1
+            self._dropped += rows
             return
         self._waiting.append(frame)
         self._waiting_bytes += len(frame)

@@ -9,18 +9,19 @@ Both are partitioned by `date`: the day, in UTC, on which the request came.
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import msgspec
 import polars as pl
 
 from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
+from lakehouse_assets.platform.features.online.codecs import micros, moment
 from lakehouse_assets.platform.pipeline import contracts
-from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, Record
+from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, Record
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
@@ -65,6 +66,7 @@ FEEDBACK: Final = pl.Schema(
 )
 _PERSONAL = frozenset({"key", "features", "request"})
 _AT_ONCE, _PAUSE = 32, 0.0005
+_NESTED: Final = frozenset({dict, list})
 _ENCODE = partial(msgspec.json.encode, enc_hook=str)
 
 
@@ -105,8 +107,10 @@ class _Kind:
     description: str
 
 
+_ASKED: Final = _Kind(INFERENCE, "What was asked and answered: one row for each row of a request and each variant of the model.")
 _KINDS: Mapping[type[Record], _Kind] = {
-    InferenceRecord: _Kind(INFERENCE, "What was asked and answered: one row for each row of a request and each variant of the model."),
+    InferenceRecord: _ASKED,
+    InferenceRows: _ASKED,
     FeedbackRecord: _Kind(FEEDBACK, "Labels that came back for predictions: one row for each."),
 }
 
@@ -155,22 +159,77 @@ def rows(records: Sequence[Record]) -> pl.DataFrame:
     schema = _KINDS[type(records[0])].schema
     columns: dict[str, list[Any]] = {name: [] for name in schema}
     names = [name for name in schema if name != DATE]
-    for start in range(0, len(records), _AT_ONCE):
-        part = records[start : start + _AT_ONCE]
-        for name in names:
-            columns[name] += [_cell(getattr(record, name)) for record in part]
-        if len(part) == _AT_ONCE:
+    count = 0
+    for record in records:
+        if isinstance(record, InferenceRows):
+            for name, cells in _cells(record):
+                columns[name] += cells
+        else:
+            for name in names:
+                columns[name].append(_cell(getattr(record, name)))
+        count += record.count
+        if count >= _AT_ONCE:
+            count = 0
             time.sleep(_PAUSE)
-    columns[DATE] = [received.date() for received in columns["received_at"]]
-    return pl.DataFrame(columns, schema=schema)
+    del columns[DATE]
+    plain = {name: pl.Int64() if dtype == TIMESTAMP else dtype for name, dtype in schema.items() if name != DATE}
+    frame = pl.DataFrame(columns, schema=plain).cast({name: TIMESTAMP for name, dtype in schema.items() if dtype == TIMESTAMP})
+    return frame.with_columns(pl.col("received_at").dt.date().alias(DATE))
+
+
+def _cells(rows: InferenceRows) -> Iterator[tuple[str, list[Any]]]:
+    """The cells of rows of one request, by column."""
+    count, names = rows.count, rows.features[0]
+    yield "row", rows.rows
+    yield "event_time", [_cell(one) for one in rows.event_times]
+    shared = (rows.request_id, rows.endpoint, _cell(rows.received_at), rows.model_name, rows.model_version, rows.variant, rows.requester)
+    for name, value in zip(
+        ("request_id", "endpoint", "received_at", "model_name", "model_version", "variant", "requester"), shared, strict=True
+    ):
+        yield name, [value] * count
+    key = [(name, names.index(name)) for name in rows.key]
+    keys = [{name: given[place] for name, place in key} for given in rows.features[1]]
+    features = [dict(zip(names, given, strict=True)) for given in rows.features[1]]
+    for at, unsent in rows.unsent.items():
+        if not {*unsent}.isdisjoint(rows.key):
+            keys[at] = {}
+        for name in unsent:
+            del features[at][name]
+    yield "key", [as_json(one) for one in keys]
+    yield "features", [as_json(one) for one in features]
+    yield "prediction", [as_json(one) for one in rows.predictions]
+    looked = [(name, its, rows.stamps.get(name) or [None] * count) for name, its in rows.status.items()]
+    yield "status", [_ENCODE({name: _status(its[at], stamps[at]) for name, its, stamps in looked}).decode() for at in range(count)]
+    yield "seconds", [as_json(rows.seconds)] * count
+    yield "status_code", [200] * count
+    yield "error", [None] * count
+    yield "request", _objects(*rows.requests)
+
+
+def _objects(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    return [as_json(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _status(word: str, stamp: Sequence[Any] | None) -> dict[str, Any]:
+    """What is known of a feature set that was looked up for a row."""
+    if stamp is None:
+        return {"status": word}
+    time_, known, version = stamp
+    return {"status": word, "event_time": _moment_text(time_), "known_at": _moment_text(known), "version": version}
+
+
+@lru_cache(maxsize=10_000)
+def _moment_text(microseconds: int) -> str:
+    return moment(microseconds).isoformat()
 
 
 def _cell(value: Any) -> Any:
+    """A value as its column has it before its type: times as microseconds, which is faster by far."""
     kind = type(value)
     if kind is dict:
         return as_json(value)
-    if kind is datetime and value.tzinfo is not UTC:
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if kind is datetime:
+        return micros(value.replace(tzinfo=UTC) if value.tzinfo is None else value)
     return value
 
 
@@ -179,15 +238,16 @@ def as_json(values: Mapping[str, Any]) -> str:
     return _ENCODE(values if _is_finite(values.values()) else _finite(values)).decode()
 
 
-def _is_finite(values: Iterable[Any]) -> bool:
-    for value in values:
-        kind = type(value)
-        if kind is float:
-            if value - value != 0.0:
-                return False
-        elif (kind is dict and not _is_finite(value.values())) or (kind is list and not _is_finite(value)):
+def _is_finite(values: Collection[Any]) -> bool:
+    """Whether all numbers are finite; of very large ones it may say no."""
+    kinds = {*map(type, values)}
+    if float in kinds:
+        total = sum([value for value in values if type(value) is float])
+        if total - total != 0.0:
             return False
-    return True
+    if kinds.isdisjoint(_NESTED):
+        return True
+    return all(_is_finite(value.values() if type(value) is dict else value) for value in values if type(value) in _NESTED)
 
 
 def _finite(value: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 from uuid import uuid4
 
 import polars as pl
@@ -15,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets import window_features
+from lakehouse_assets.platform.features.online import readers
+from lakehouse_assets.platform.features.online.codecs import codec
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
-from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, ServedSet
-from lakehouse_assets.platform.features.online.readers import codec
+from lakehouse_assets.platform.features.online.lookup import Looked, OnlineFeatures, ServedSet
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
 from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.features.online.sync import sync
@@ -66,9 +68,13 @@ ASKED = [
             (None, 1.0, "x", "home"),
             ("new", 2.0, "new", "home"),
             ("a", 0.7, "y", "home"),
+            ("a", 2.5, "x", "abroad"),
+            ("b", -1.0, "y", "abroad"),
         ]
     )
 ]
+ASKED[6]["id"] = 1  # a stored event is sent again, with other values
+BURST = [event | {"paid_at": hours(200 - before)} for event, before in zip(ASKED, (0, 0.5, 0.5, 0, 1, 0.25, 2), strict=True)]
 
 
 def event_rows(given_: list[tuple]) -> pl.DataFrame:
@@ -99,10 +105,10 @@ def fill(lakehouse: Lakehouse, tables: dict[str, pl.DataFrame]) -> None:
         lakehouse.table(name).append(rows)
 
 
-def joined(event: dict[str, Any], tables: dict[str, pl.DataFrame]) -> dict[str, Any]:
-    """The row of an event that came alone after what the tables have."""
-    own = pl.DataFrame([event], EVENTS)
-    events = pl.concat([tables[PAYMENTS], own]).lazy()
+def joined(asked: list[dict[str, Any]], tables: dict[str, pl.DataFrame]) -> list[dict[str, Any]]:
+    """The rows of events that came together after what the tables have, or in place of it."""
+    own = pl.DataFrame(asked, EVENTS)
+    events = pl.concat([tables[PAYMENTS].join(own, on="id", how="anti"), own]).lazy()
     rows = {prices.name: of_version(tables[prices.name].lazy(), 1), makers.name: of_version(tables[makers.name].lazy(), 1)}
     rows |= {one.name: one.function(events) for one in (cards, foreign)}
     sides = []
@@ -110,7 +116,7 @@ def joined(event: dict[str, Any], tables: dict[str, pl.DataFrame]) -> dict[str, 
         this = one.feature
         how = (this.entity, this.event_time, this.ttl, this.defaults, one.prefix, this.columns)
         sides.append(FeatureRows(this.name, rows[this.name], *how))
-    return join_as_of(own.with_columns(pl.col("paid_at").alias("at")), sides, at="at").rows.select(NAMES).row(0, named=True)
+    return join_as_of(own.with_columns(pl.col("paid_at").alias("at")), sides, at="at").rows.select(NAMES).rows(named=True)
 
 
 def check(store: OnlineStore, tables: dict[str, pl.DataFrame], folder: Path) -> None:
@@ -119,11 +125,21 @@ def check(store: OnlineStore, tables: dict[str, pl.DataFrame], folder: Path) -> 
     for one in SETS:
         sync(store, lakehouse, one.feature, NEEDS)
     features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
-    looked = features.features(ASKED, [NOW] * len(ASKED))
-    expected = [joined(event, tables) for event in ASKED]
-    assert [{name: looked.columns[name][place] for name in NAMES} for place in range(len(ASKED))] == expected
-    alone = features.features(ASKED[:1], [NOW])
-    assert {name: alone.columns[name][0] for name in NAMES} == expected[0]
+    for asked in (ASKED, BURST):
+        alone, together, times = [joined([event], tables)[0] for event in asked], joined(asked, tables), [one["paid_at"] for one in asked]
+        for many in (1, 1_000):  # events from which on windows are worked out by column
+            with mock.patch.object(readers, "_MANY_EVENTS", many):
+                assert as_rows(features.features(asked, times)) == alone
+                assert as_rows(features.features(asked[:1], times[:1])) == alone[:1]
+                # Those of one request count each other, and none of another one, whatever is looked up together.
+                assert as_rows(features.features(asked, times, [len(asked)])) == together
+                both = features.features([*asked, *asked[1:3]], [*times, *times[1:3]], [len(asked), 1, 1])
+                assert as_rows(both) == [*together, *alone[1:3]]
+
+
+def as_rows(looked: Looked) -> list[dict[str, Any]]:
+    """What was looked up for each event."""
+    return [dict(zip(NAMES, row, strict=True)) for row in zip(*(looked.columns[name] for name in NAMES), strict=True)]
 
 
 def some_tables(history: list[tuple], priced_: list[tuple], made_: list[tuple]) -> dict[str, pl.DataFrame]:

@@ -1,7 +1,8 @@
-"""The streaming twin gives what `Windows.compute` gives, to the bit."""
+"""The streaming and the columnar twin give what `Windows.compute` gives, to the bit."""
 
 import struct
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform.features.online.columnar import ColumnarWindows, DoesNotFit
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.rolling import unscaled
 from lakehouse_assets.platform.features.windows import STATISTICS, Windows
@@ -60,6 +62,7 @@ def bits(value: Any) -> Any:
 @settings(max_examples=150, deadline=None)
 @given(st.lists(events, min_size=1, max_size=12), st.sampled_from([0, 2, 4, 9]))
 @example([(START, 1e308, None, None, None), (START, 1e308, None, None, None), (START, -1.0, None, None, None)], 4)
+@example([(START + timedelta(minutes=place), 0.25 * place, "ab"[place % 2], place, START) for place in range(12)], 4)
 @example([(START, 0.1, None, 2**62, None), (START + timedelta(hours=1), 0.2, None, 2**62, None)], 4)
 def test_each_row_equals_that_of_the_frame(history: list[tuple], decimals: int) -> None:
     windows = Windows(WINDOWS.entity, WINDOWS.time, WINDOWS.windows, WINDOWS.values, decimals=decimals)
@@ -68,13 +71,25 @@ def test_each_row_equals_that_of_the_frame(history: list[tuple], decimals: int) 
     twin = StreamingWindows(windows)
     assert list(twin.columns) == list(windows.columns())
 
-    ordered = sorted(history, key=lambda event: event[0])
-    for row in expected.iter_rows(named=True):
-        so_far = [event for event in ordered if event[0] <= row["at"]]
+    rows = expected.rows(named=True)
+    given_: list[tuple[list[int], list[tuple]]] = []  # of each row its events, in the order in which they came
+    for row in rows:
+        so_far = [event for event in history if event[0] <= row["at"]]
         values = [twin.values_of(dict(zip(["amount", "device", "pieces", "seen"], event[1:], strict=True))) for event in so_far]
-        times = [(event[0] - START) // timedelta(microseconds=1) for event in so_far]
+        given_.append(([(event[0] - START) // timedelta(microseconds=1) for event in so_far], values))
+        times, values = zip(*sorted(zip(*given_[-1], strict=True), key=lambda event: event[0]), strict=True)
         found = dict(zip(twin.columns, twin.row(times, values), strict=True))
         assert {name: bits(value) for name, value in found.items()} == {name: bits(row[name]) for name in twin.columns}
+
+    ends = list(accumulate(len(times) for times, _ in given_))
+    columns = list(zip(*(values for _, its in given_ for values in its), strict=True))
+    try:
+        at_once = ColumnarWindows(twin).rows(ends, [time for times, _ in given_ for time in times], columns)
+    except DoesNotFit:
+        assert any(abs(value or 0) > 1e5 for event in history for value in (event[1], event[3]))
+        return
+    for name, column in zip(twin.columns, at_once, strict=True):
+        assert list(map(bits, column)) == [bits(row[name]) for row in rows], name
 
 
 def test_all_statistics_are_known() -> None:
