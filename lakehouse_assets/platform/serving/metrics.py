@@ -42,7 +42,7 @@ class Metrics:
         )
         self.log_backlog = Gauge("lakehouse_log_backlog_records", "Records of the inference log that are not in the lake yet.", registry=of)
         self.log_unreadable = Gauge(
-            "lakehouse_log_unreadable_records", "Logged records that cannot be read, kept in serving/unreadable below HOME.", registry=of
+            "lakehouse_log_unreadable_files", "Files of logged records that cannot be read, in serving/unreadable below HOME.", registry=of
         )
         self.model = Gauge("lakehouse_model_version", "The version that answers.", ("endpoint", "variant"), registry=of)
         self.not_taken = Counter("lakehouse_models_not_taken", "Versions that were not taken: see /ready.", ("endpoint",), registry=of)

@@ -99,6 +99,12 @@ def aside_of(spool: Path) -> Path:
     return spool.parent / "unreadable"
 
 
+def files_aside(spool: Path) -> int:
+    """How many files there are of what cannot be read."""
+    folder = aside_of(spool)
+    return sum(not path.name.startswith(".") for path in folder.iterdir()) if folder.exists() else 0
+
+
 def _delete(segments: Segments) -> None:
     for _, path in segments:
         path.unlink(missing_ok=True)
