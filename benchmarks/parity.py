@@ -48,7 +48,7 @@ def ask(root: Path, events: pl.DataFrame) -> float:
     environment = {"LAKEHOUSE_ROOT": str(root), "LAKEHOUSE_ONLINE_HOURS": "100000"}
     address = f"http://127.0.0.1:{PORT}"
     command = [sys.executable, "-m", "lakehouse_assets.cli", "serve", "--port", str(PORT)]
-    with serving(command, environment, f"{address}/ready"), httpx.Client(base_url=address, timeout=30) as client:
+    with serving(command, environment, f"{address}/ready/{ENDPOINT}"), httpx.Client(base_url=address, timeout=30) as client:
         while None in client.get("/ready").json()["endpoints"][ENDPOINT]["features_synced_until"].values():
             time.sleep(0.5)
         began = time.perf_counter()

@@ -184,7 +184,9 @@ def ours(root: Path, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> d
     port = free_port()
     environment = {"LAKEHOUSE_ROOT": str(root), "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     address = f"http://127.0.0.1:{port}"
-    with serving([sys.executable, "-m", "lakehouse_assets.cli", "serve", "--port", str(port)], environment, f"{address}/ready") as pid:
+    with serving(
+        [sys.executable, "-m", "lakehouse_assets.cli", "serve", "--port", str(port)], environment, f"{address}/ready/{ENDPOINT}"
+    ) as pid:
         return _all_under_load(pid, address, f"/endpoints/{ENDPOINT}", bodies, seconds)
 
 

@@ -157,6 +157,9 @@ class Outbox:
         last = threading.Thread(target=lambda: done.append(self.land()), name="outbox-last", daemon=True)
         last.start()
         last.join(seconds)
+        if done:
+            with self._landing:
+                self._reading.close()
         return done == [True]
 
     # --- accepting

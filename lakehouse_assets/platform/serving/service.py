@@ -26,7 +26,7 @@ from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
 from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
-from lakehouse_assets.platform.serving.inference_log.drain import unreadable
+from lakehouse_assets.platform.serving.inference_log.drain import files_aside
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
@@ -101,7 +101,7 @@ class Service:
         logged = [LoggedEndpoint.of(one.endpoint, one.roles) for one in self.served.values()]
         spool = self.root.settings.home_folder / "serving" / "spool"
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
-        self.metrics.log_unreadable.set_function(lambda: unreadable(spool))
+        self.metrics.log_unreadable.set_function(lambda: files_aside(spool))
         self.queue = Queue(self.limits)
         self.engine = Engine(self.queue, self.log, self.metrics)
         self.reloader = Reloader(

@@ -101,9 +101,10 @@ def aside_of(spool: Path) -> Path:
     return spool.parent / "unreadable"
 
 
-def unreadable(spool: Path) -> int:
+def files_aside(spool: Path) -> int:
     """How many files there are of what cannot be read."""
-    return sum(1 for _ in aside_of(spool).iterdir()) if aside_of(spool).is_dir() else 0
+    folder = aside_of(spool)
+    return sum(not path.name.startswith(".") for path in folder.iterdir()) if folder.exists() else 0
 
 
 def _delete(segments: Segments) -> None:
