@@ -29,7 +29,7 @@ _START: Final = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service says when to end
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.setpriority(os.PRIO_PROCESS, 0, 19)  # before any thread begins
+os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[2]))  # before any thread begins
 sys.path[:] = json.loads(sys.argv[1])
 from lakehouse_assets.platform.serving.background_process import main
 main()
@@ -38,6 +38,8 @@ _LOOK_SECONDS, _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 0.5, 30.0
 _FINISH_SECONDS: Final = 10.0
 _LAST_SECONDS: Final = 60.0
 """So long the child goes on when the service is gone. A service that ends by itself waits less, and ends the child."""
+NICE: Final = 10
+"""The priority. On a core that the service keeps busy it leaves a tenth of it, which is enough; 19 would leave too little to keep up."""
 PROCESS: Final = "process"
 """What the trouble of the process itself is called."""
 
@@ -120,7 +122,7 @@ class Child:
 
     def _one(self) -> int | str | None:
         """One process, until it ends; its exit code."""
-        command = [sys.executable, "-c", _START, json.dumps(sys.path)]
+        command = [sys.executable, "-c", _START, json.dumps(sys.path), str(NICE)]
         # No session of its own: the scheduler would then share the processor by sessions, and its priority counted for nothing.
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 ourselves
             assert process.stdin is not None  # noqa: S101 as asked for

@@ -18,6 +18,7 @@ import pytest
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.serving.background import Task
+from lakehouse_assets.platform.serving.background_process import NICE
 from lakehouse_assets_tests.platform.serving import busy
 from lakehouse_assets_tests.platform.serving.asking import Connection, under_load
 from lakehouse_assets_tests.platform.serving.till import listening, settings_in, until
@@ -112,7 +113,7 @@ def asker(answered: list[str]) -> Callable[[Connection, int], Any]:
 def test_it_syncs_lands_and_drains_and_ends_with_the_service(root: Root, runner: Runner, tmp_path: Path) -> None:
     with serving(tmp_path) as (process, address), Connection(address) as connection:
         (child,) = children(process.pid)
-        assert os.getpriority(os.PRIO_PROCESS, child) == 19
+        assert os.getpriority(os.PRIO_PROCESS, child) == NICE
         assert not statuses(connection)
         new = busy.receipts(60, 61).with_columns(pl.lit("new").alias("shop"))
         root.lakehouse.table("till.silver.receipts").append(new)
