@@ -31,9 +31,9 @@ from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
-from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, frames, read
+from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, frames, read
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments
-from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json
+from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json, rows
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.orchestration.level import level_model
 from lakehouse_assets_tests.platform.serving.log_child import ENDPOINT, open_log, record
@@ -296,6 +296,36 @@ def test_what_is_whole_in_a_segment_is_read_whatever_is_around_it(features: list
         ends = [sum(map(len, written[: number + 1])) for number in range(len(written))]
         hit = next(number for number, end in enumerate(ends) if at < end)
         assert [one.row for _, one in read(MARKER, bytes(content))] == [one.row for one in records if one.row != hit]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.text(), VALUES, VALUES), min_size=1, max_size=4))
+def test_rows_of_a_request_stand_in_the_table_as_if_each_were_logged_by_itself(values: list[tuple[Any, ...]]) -> None:
+    at, count = now(), len(values)
+    features = [dict(zip(("id", "x", "y"), one, strict=True)) for one in values]
+    micros = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+    shared: dict[str, Any] = {
+        "request_id": "r", "endpoint": "e", "received_at": at, "model_name": "m", "model_version": 3, "variant": "champion",
+        "requester": "me", "seconds": {"wait": 0.5},
+    }  # fmt: skip
+    stamp = {"status": "ok", "event_time": at.isoformat(), "known_at": at.isoformat(), "version": 2}
+    alone = [
+        InferenceRecord(**shared, row=row, event_time=at if row else None, key={"id": one["id"]} if row else {}, features=one,
+                        prediction={"p": row}, status={"cards": {"status": "missing"} if row else stamp}, request=one)
+        for row, one in enumerate(features)
+    ]  # fmt: skip
+    together = InferenceRows(
+        **shared, rows=list(range(count)), event_times=[None, *[at] * (count - 1)], key=["id"], unnamed=[0],
+        features=(["id", "x", "y"], values), predictions=[{"p": row} for row in range(count)],
+        status={"cards": ["ok", *["missing"] * (count - 1)]}, stamps={"cards": [(micros, micros, 2), *[None] * (count - 1)]},
+        requests=(["id", "x", "y"], values),
+    )  # fmt: skip
+    assert together.count == count
+    found = []
+    for records in (alone, [together]):
+        back = [one for _, one in read(MARKER, b"".join(frames(MARKER, [("a.b.c", one) for one in records])))]
+        found.append(rows(back))
+    assert found[0].rows(named=True) == found[1].rows(named=True)
 
 
 def test_a_record_may_hold_anything() -> None:

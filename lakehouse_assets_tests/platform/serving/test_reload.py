@@ -1,6 +1,7 @@
 """Versions are swapped under load without a failed request; a version that cannot answer is not taken, and who asks is told why."""
 
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,30 @@ def test_a_challenger_answers_its_share_always_of_the_same_keys_or_scores_in_the
     if not share:
         shadows = [record for record in logged if record.variant == "shadow"]
         assert {(record.model_version, one["probability"]) for record in shadows for one in record.predictions} == {(challenger, 0.9)}
+
+
+def test_a_challenger_that_stands_still_in_the_shadow_holds_no_request_up(till):
+    till.promote(till.add(constant(0.1)))
+    till.challenge(till.add(constant(0.9)))
+    service = till.service(shadow=True)
+    goes_on, features = threading.Event(), till.online.features
+
+    def waiting(*given):
+        if threading.current_thread().name == "shadow":
+            goes_on.wait(30)
+        return features(*given)
+
+    till.online.features = waiting
+    logged = []
+    append = service.log.append
+    service.log.append = lambda records: (logged.extend(records), append(records))
+    with listening(service) as address, Connection(address) as connection:
+        until(lambda: (versions := service.served["receipts"].versions) is not None and versions.challenger is not None)
+        answers = [connection.post(PATH, receipt(number)) for number in range(20)]
+        assert [status for status, _ in answers] == [200] * 20
+        assert not any(record.variant == "shadow" for record in logged)
+        goes_on.set()
+        until(lambda: sum(record.count for record in logged if record.variant == "shadow") == 20)
 
 
 def test_a_champion_that_was_set_by_hand_in_mlflow_answers_within_seconds(till):

@@ -150,8 +150,7 @@ class OnlineFeatures:
             answer = self._store.read([one for _, one in questions], names)
             if self._remember(names, answer.states):
                 break
-        for (_, one), found in zip(questions, answer.found, strict=True):
-            self._cache.put(one, found)
+        self._cache.put([one for _, one in questions], answer.found)
         # The states of now, which say until when the tables are known.
         return _Asked(self._remembered(level), questions, answer.found)
 
@@ -295,11 +294,12 @@ class _Cache:
         self._before: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
         self._lock = threading.Lock()
 
-    def put(self, asked: Asked, found: Found) -> None:
+    def put(self, asked: Sequence[Asked], answers: Sequence[Found]) -> None:
         with self._lock:
-            where = zip(repeat(found), (0, *found.ends), found.ends)
-            self._kept.setdefault(asked.name, {}).update(zip(asked.entities, where, strict=True))
-            self._count += len(found.times) + len(found.ends)
+            for one, found in zip(asked, answers, strict=True):
+                where = zip(repeat(found), (0, *found.ends), found.ends)
+                self._kept.setdefault(one.name, {}).update(zip(one.entities, where, strict=True))
+                self._count += len(found.times) + len(found.ends)
             if self._count > self._most:
                 self._compact()
 

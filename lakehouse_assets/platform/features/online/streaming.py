@@ -47,7 +47,7 @@ class StreamingWindows:
 
     def column_of(self, name: str, values: list[Any]) -> list[Any]:
         """The same for one of `used`, of many events."""
-        if name in self._numbers or any(type(value) is float for value in values):
+        if name in self._numbers or float in map(type, values):
             return [self._value(name, value) for value in values]
         return values
 
