@@ -323,6 +323,7 @@ def _record(work: Work, row: int, scored: Scored, number: int, seconds: dict[str
         requester=work.requester,
         seconds=seconds,
         request=work.rows[row] if work.by is None else work.by.keys[row],
+        form=work.form if work.by is None else "keys",
     )
 
 

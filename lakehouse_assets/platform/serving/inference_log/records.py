@@ -41,6 +41,7 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
         status_code: Of the HTTP answer.
         error: What went wrong; None if nothing.
         request: The row as it was sent, by field.
+        form: What was sent: `rows` (events), `features` (full rows of them) or `keys`; empty of a request that was refused.
     """
 
     request_id: str
@@ -60,6 +61,7 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
     status_code: int = 200
     error: str | None = None
     request: dict[str, Any] = {}
+    form: str = ""
 
 
 class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=True):

@@ -19,6 +19,7 @@ import polars as pl
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, Record
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.evolution import evolve
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 from lakehouse_assets.platform.storage.table import Table
@@ -46,6 +47,7 @@ INFERENCE: Final = pl.Schema(
         "status_code": pl.Int64(),
         "error": pl.String(),
         "request": pl.String(),
+        "form": pl.String(),
         DATE: pl.Date(),
     }
 )
@@ -119,6 +121,8 @@ def create(lakehouse: Lakehouse, name: str, kind: type[Record], *, personal: boo
         _record_contract(lakehouse, name, how, personal=personal is not False)  # first: no row is ever shown unmasked
     if not exists:
         table.create(how.schema, (DATE,), how.description)
+    elif set(how.schema) - set(table.schema()):  # of a release that logged less
+        evolve(table, how.schema, how.description)
     return table
 
 
