@@ -87,6 +87,7 @@ OF_INFERENCE: Mapping[str, str] = {
     "status_code": "Status of the HTTP answer.",
     "error": "What went wrong; null if nothing did.",
     "request": "The row as it was sent, as JSON.",
+    "form": "What was sent: rows (events), features (full rows of them) or keys.",
     "date": "Day of the request, in UTC; the log is partitioned by it.",
 }
 OF_LEDGER: Mapping[str, str] = {

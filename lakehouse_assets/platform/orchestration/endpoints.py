@@ -68,8 +68,24 @@ def result(key: dg.AssetKey, parity: Parity) -> dg.AssetCheckResult:
     unequal = {name: counts for name, counts in parity.features.items() if counts.total() > counts[EQUAL]}
     # Dagster takes records of the same fields alone.
     rows = [dg.TableRecord({"feature": name, **{word: counts[word] for word in WORDS}}) for name, counts in unequal.items()]
-    metadata: dict[str, Any] = {"rows": parity.rows, "waiting": parity.waiting, "scores": dict(parity.scores)}
+    metadata: dict[str, Any] = {
+        "rows": parity.rows,
+        "waiting": parity.waiting,
+        "full_rows": parity.full,
+        "rows_compared": parity.compared,
+        "values_compared": parity.values,
+        "scores": dict(parity.scores),
+    }
     if rows:
         schema = dg.TableSchema([dg.TableColumn("feature", "string"), *(dg.TableColumn(word, "int") for word in WORDS)])
         metadata["features"] = dg.MetadataValue.table(rows, schema=schema)
-    return dg.AssetCheckResult(asset_key=key, check_name=PARITY_CHECK, passed=parity.passed, description=parity.text, metadata=metadata)
+    # What was answered and not compared is not known to be right.
+    is_unknown = parity.passed and parity.rows > 0 and not parity.compared
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=PARITY_CHECK,
+        passed=parity.passed and not is_unknown,
+        severity=dg.AssetCheckSeverity.WARN if is_unknown else dg.AssetCheckSeverity.ERROR,
+        description=parity.text,
+        metadata=metadata,
+    )

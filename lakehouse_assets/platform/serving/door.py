@@ -226,6 +226,7 @@ class Door:
                     prediction={"rows": len(rows), "as_of": newest.as_of, "features_version": newest.features_version},
                     requester=asked.caller.name,
                     seconds=seconds,
+                    form="keys",
                 )
                 for number, (key, rows) in enumerate(zip(keys or [{}], answers, strict=True))
             ]

@@ -1,8 +1,9 @@
 """Whether batch says today what was answered then: logged requests are replayed offline, feature by feature and score by score.
 
 A score is replayed by the version that answered, from the features that it was given: it has to be the same. A feature is compared with
-what the tables have for the time of the event. Three differences are no fault of the code, and are told apart: the value became known
-after the answer, the online store was behind, or it had no value that may be used; the answer said so then.
+what the tables have for the time of the event. Three differences are no fault of the code, and are told apart: something became known
+after the answer, without which the value is the same (`known_then`); the online store was behind; or it had no value that may be used, and
+the answer said so.
 """
 
 import json
@@ -22,6 +23,7 @@ from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.serving.assemble import OK
 from lakehouse_assets.platform.serving.inference_log.table import as_json
+from lakehouse_assets.platform.serving.known_then import Asked, KnownThen
 from lakehouse_assets.platform.serving.scorer import check_version
 from lakehouse_assets.platform.storage.feature_versions import version_to_read
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
@@ -34,6 +36,7 @@ WORDS: Final = (EQUAL, LATE, STALE, SAID, DIFFERENT)
 MOST_ROWS: Final = 2_000
 _SHOWN: Final = 5
 _NUMBER, _AT, _EVENT, _RECEIVED = "__number", "__at", "__event_time", "__received_at"
+_IS_FULL: Final = pl.col("form").eq_missing("features")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Parity:
     Attributes:
         rows: Logged rows that were replayed.
         waiting: Those of them whose event has not come into the tables yet: their features are not compared.
+        full: Those of them that were sent as full rows of features: only their scores are compared.
         features: By input of the model, how many values were `equal`, `late` (known after the answer), `stale` (the online store was
             behind), `said` (the answer named the set as missing, expired or unavailable) or `different`.
         scores: How many predictions were `equal` or `different`.
@@ -51,6 +55,7 @@ class Parity:
 
     rows: int
     waiting: int
+    full: int
     features: Mapping[str, Counter[str]]
     scores: Counter[str]
     requests: Sequence[str]
@@ -61,12 +66,26 @@ class Parity:
         return not self.scores[DIFFERENT] and not any(one[DIFFERENT] for one in self.features.values())
 
     @property
+    def compared(self) -> int:
+        """How many rows had their features compared."""
+        return self.rows - self.waiting - self.full
+
+    @property
+    def values(self) -> int:
+        """How many values of features were compared."""
+        return sum(one.total() for one in self.features.values())
+
+    @property
     def text(self) -> str:
         """What it found, in words."""
         if not self.rows:
-            return "No request was logged yet."
+            return "Nothing was compared: no request was logged yet."
         unequal = [f"{name} ({one[DIFFERENT]})" for name, one in self.features.items() if one[DIFFERENT]]
-        said = [f"{self.rows} logged rows replayed"]
+        said = [f"{self.rows} logged rows replayed, and {self.values} values of {self.compared} of them compared"]
+        if not self.compared:
+            said[0] = f"{self.rows} logged rows replayed, and the features of none of them compared"
+        if self.full:
+            said.append(f"{self.full} were full rows of features")
         if self.waiting:
             said.append(f"the event of {self.waiting} has not come into the tables yet")
         for word, meaning in (
@@ -111,7 +130,7 @@ class Replay:
         features: dict[str, Counter[str]] = {}
         scores: Counter[str] = Counter()
         differing: list[str] = []
-        waiting = 0
+        waiting = full = 0
         for (version,), rows in log.group_by("model_version", maintain_order=True):
             own = self._values(rows)
             scorer = self.scorer(int(version))
@@ -120,10 +139,11 @@ class Replay:
             differing += rows.filter(~pl.Series(same))["request_id"].to_list()
             compared, missing, unequal = self._compare(scorer, own, rows)
             waiting += missing
+            full += rows.filter(_IS_FULL).height
             differing += unequal
             for name, counts in compared.items():
                 features.setdefault(name, Counter()).update(counts)
-        return Parity(log.height, waiting, features, scores, list(dict.fromkeys(differing))[:_SHOWN])
+        return Parity(log.height, waiting, full, features, scores, list(dict.fromkeys(differing))[:_SHOWN])
 
     def _logged(self, most: int) -> pl.DataFrame:
         table = self.lakehouse.table(self.endpoint.name)
@@ -133,7 +153,10 @@ class Replay:
         if newest is None:
             return pl.DataFrame(schema={"model_version": pl.Int64})
         answered = (pl.col("status_code") == 200) & pl.col("model_version").is_not_null() & (pl.col("key") != "{}")
-        recent = table.scan().filter(answered & (pl.col(DATE) >= newest - timedelta(days=1)))
+        logged = table.scan()
+        if "form" not in logged.collect_schema():  # nothing was logged since the release that knows it
+            logged = logged.with_columns(pl.lit("").alias("form"))
+        recent = logged.filter(answered & (pl.col(DATE) >= newest - timedelta(days=1)))
         return recent.top_k(most, by="received_at").collect(engine="streaming").sort("received_at", "request_id", "row")
 
     # --- scores
@@ -172,7 +195,14 @@ class Replay:
     # --- features
 
     def _compare(self, scorer: Scorer, own: pl.DataFrame, rows: pl.DataFrame) -> tuple[dict[str, Counter[str]], int, list[str]]:
-        """By input the outcomes, how many rows have no event in the tables, and the requests that differ."""
+        """By input the outcomes, how many rows have no event in the tables, and the requests that differ.
+
+        Of full rows of features nothing is compared: nothing was looked up.
+        """
+        looked_up = rows.select(~_IS_FULL).to_series()
+        own, rows = own.filter(looked_up), rows.filter(looked_up)
+        if rows.is_empty():
+            return {}, 0, []
         driving, examples = self.roles.driving, self.endpoint.model.examples
         assert isinstance(examples, LabelledExamples)  # noqa: S101 rows are scored one by one
         entity, at = list(driving.entity), driving.event_time
@@ -189,6 +219,12 @@ class Replay:
         received = rows["received_at"].gather(numbers)
         outcomes: dict[str, Counter[str]] = {}
         unequal: set[int] = set()
+        then = KnownThen(self.endpoint, self.roles, self.lakehouse, versions)
+        names = dict.fromkeys([at, *(name for one in self.roles.sets for name in one.entity if name in found.columns)])
+        asked = [
+            Asked(rows["request"][number], rows["form"][number] or "rows", rows["received_at"][number], named)
+            for number, named in zip(numbers, found.select(list(names)).iter_rows(named=True), strict=True)
+        ]
         for feature in self.roles.sets:
             offline_of = None
             said = [statuses[number].get(feature.name, {}) for number in numbers]
@@ -198,10 +234,18 @@ class Replay:
                     outcomes[name] = Counter({EQUAL: len(same)})
                     continue
                 if offline_of is None:
-                    offline_of = self._offline(feature, found, received, examples, others)
+                    taken, changed = self._offline(feature, found, received, examples, others)
+                    given, now = (_of(frame, self.roles, feature) for frame in (own[numbers], found))
+                    offline_of = (
+                        taken,
+                        [
+                            late and then_given != then_now and then_given in then.values(feature, one)
+                            for late, then_given, then_now, one in zip(changed, given, now, asked, strict=True)
+                        ],
+                    )
                 words = [
-                    EQUAL if one else _why(status, event, changed=changed)
-                    for one, status, event, changed in zip(same, said, *offline_of, strict=True)
+                    EQUAL if one else _why(status, event, changed=late)
+                    for one, status, event, late in zip(same, said, *offline_of, strict=True)
                 ]
                 outcomes[name] = Counter(words)
                 unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
@@ -254,13 +298,19 @@ class Replay:
         return taken.to_list(), asked[_NUMBER].is_in(late.implode()).to_list()
 
 
+def _of(frame: pl.DataFrame, roles: Roles, feature: FeatureSet) -> list[dict[str, Any]]:
+    """The values of one feature set, row by row, by their names in it."""
+    prefix = roles.prefixes.get(feature.name, "")
+    return frame.select(pl.col(prefix + name).alias(name) for name in feature.columns).to_dicts()
+
+
 def _why(status: Mapping[str, Any], event: Any, *, changed: bool) -> str:
     """Why a value differs.
 
     Args:
         status: What the log says of the feature set.
         event: The time of the row that batch takes.
-        changed: Whether something became known after the answer.
+        changed: Whether something of the entity became known after the answer, and the value is the one that the tables gave before.
     """
     if changed:
         return LATE

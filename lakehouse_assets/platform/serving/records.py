@@ -51,4 +51,5 @@ def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, flo
         requester=work.requester,
         seconds=seconds,
         requests=(list(sent[0]), [tuple(sent[row].values()) for row in rows]),
+        form=work.form if work.by is None else "keys",
     )

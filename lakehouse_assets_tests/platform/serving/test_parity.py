@@ -57,6 +57,47 @@ def test_logged_requests_are_replayed(settings):
     assert late.features["amount"]["late"] == 1
     assert "became known after the answer" in late.text
 
+    # A receipt of an hour ago comes late: batch counts it in the windows of those after it, which is explained by nothing else.
+    more = coming.head(1).with_columns(receipt=pl.lit("late"), at=pl.lit(NOW + timedelta(minutes=1)), amount=pl.lit(7.0))
+    root.lakehouse.table("till.silver.receipts").append(more)
+    runner.run(MADE, run_id="fourth")
+    late = replay(root)
+    assert late.passed, late.text
+    assert late.features["shop_count_1h"]["late"] == 5
+
+    # What was given is not what was known then: that something came late is no excuse.
+    log = root.lakehouse.table(ASKED.name)
+    wrong = log.scan().filter(pl.col("received_at") == pl.col("received_at").max()).collect()
+    features = json.loads(wrong["features"].item()) | {"shop_count_1h": 77, "amount": 1.5}
+    log.append(wrong.with_columns(pl.lit("wrong").alias("request_id"), pl.lit(json.dumps(features)).alias("features")))
+    found = replay(root)
+    assert (found.passed, found.features["shop_count_1h"]["different"], found.features["amount"]["different"]) == (False, 1, 1)
+    assert "wrong" in found.requests
+
+
+def test_full_rows_of_features_are_not_compared_with_the_tables(settings):
+    root = Root(settings)
+    prepared(root)
+    service = service_of(root)
+    row = receipts(59, 60).row(0, named=True)
+    features = {"receipt": "r59", "at": row["at"].isoformat(), "amount": 1.0, "each": 1.0, "shop": "b", "has_note": False}
+    features |= {f"shop_{name}_{window}": 1.0 for name in ("amount_sum", "amount_mean") for window in ("1h", "1d")}
+    features |= {"shop_count_1h": 1, "shop_count_1d": 4, "shop_returns": 0.0}
+    with listening(service) as address, Connection(address) as connection:
+        till.until(lambda: is_ready(service))
+        assert connection.post("/endpoints/busy", {"features": [features]})[0] == 200
+        service.log.flush()
+        found = replay(root)
+        assert (found.passed, found.rows, found.full, found.compared) == (True, 1, 1, 0)
+        assert "none of them compared" in found.text
+        # Keys are answered from the tables, and are compared.
+        assert connection.post("/endpoints/busy", {"keys": [{"receipt": "r59"}, {"receipt": "r3"}]})[0] == 200
+        service.log.flush()
+    found = replay(root)
+    assert (found.passed, found.rows, found.compared, found.values) == (True, 3, 2, 2 * len(found.features)), found.text
+    forms = root.lakehouse.table(ASKED.name).scan().select("form").collect().to_series().sort().to_list()
+    assert forms == ["features", "keys", "keys"]
+
 
 def test_what_differs_without_a_reason_is_told(settings):
     root = Root(settings)

@@ -44,6 +44,7 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
         status_code: Of the HTTP answer.
         error: What went wrong; None if nothing.
         request: The row as it was sent, by field.
+        form: What was sent: `rows` (events), `features` (full rows of them) or `keys`; empty of a request that was refused.
     """
 
     request_id: str
@@ -63,6 +64,7 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
     status_code: int = 200
     error: str | None = None
     request: dict[str, Any] = {}
+    form: str = ""
 
     @property
     def count(self) -> int:
@@ -93,6 +95,7 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
         requester: Name of the token, or of who asked.
         seconds: How long each part of the answer took.
         requests: Names of the fields that were sent, and the values of each row.
+        form: See `InferenceRecord`.
     """
 
     request_id: str
@@ -112,6 +115,7 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
     requester: str
     seconds: dict[str, float]
     requests: tuple[list[str], list[Any]]
+    form: str = ""
 
     @property
     def count(self) -> int:

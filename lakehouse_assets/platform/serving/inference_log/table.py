@@ -23,6 +23,7 @@ from lakehouse_assets.platform.features.online.codecs import micros, moment
 from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, Record
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.evolution import evolve
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 from lakehouse_assets.platform.storage.retention import DATE
@@ -48,6 +49,7 @@ INFERENCE: Final = pl.Schema(
         "status_code": pl.Int64(),
         "error": pl.String(),
         "request": pl.String(),
+        "form": pl.String(),
         DATE: pl.Date(),
     }
 )
@@ -130,6 +132,8 @@ def create(lakehouse: Lakehouse, name: str, kind: type[Record], *, personal: boo
         _record_contract(lakehouse, name, how, personal=personal is not False)  # first: no row is ever shown unmasked
     if not exists:
         table.create(how.schema, (DATE,), how.description)
+    elif set(how.schema) - set(table.schema()):  # of a release that logged less
+        evolve(table, how.schema, how.description)
     return table
 
 
@@ -204,6 +208,7 @@ def _cells(rows: InferenceRows) -> Iterator[tuple[str, list[Any]]]:
     yield "status_code", [200] * count
     yield "error", [None] * count
     yield "request", _objects(*rows.requests)
+    yield "form", [rows.form] * count
 
 
 def _objects(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
