@@ -40,7 +40,7 @@ def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, flo
         received_at=work.received_at,
         event_times=[assembled.times[place] for place in places],
         key=list(scored.loaded.key),
-        unsent={at: sorted(assembled.unsent[place]) for at, place in enumerate(places) if place in assembled.unsent},
+        unsent=[(at, sorted(assembled.unsent[place])) for at, place in enumerate(places) if place in assembled.unsent],
         model_name=champion.name,
         model_version=champion.version,
         variant=scored.variant,

@@ -316,7 +316,7 @@ def test_rows_of_a_request_stand_in_the_table_as_if_each_were_logged_by_itself(v
         for row, one in enumerate(features)
     ]  # fmt: skip
     together = InferenceRows(
-        **shared, rows=list(range(count)), event_times=[None, *[at] * (count - 1)], key=["id"], unsent={0: ["id"]}, form="features",
+        **shared, rows=list(range(count)), event_times=[None, *[at] * (count - 1)], key=["id"], unsent=[(0, ["id"])], form="features",
         features=(["id", "x", "y"], values), predictions=[{"p": row} for row in range(count)],
         status={"cards": ["ok", *["missing"] * (count - 1)]}, stamps={"cards": [(micros, micros, 2), *[None] * (count - 1)]},
         requests=(["id", "x", "y"], values),

@@ -104,7 +104,7 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
     received_at: datetime
     event_times: list[datetime | None]
     key: list[str]
-    unsent: dict[int, list[str]]
+    unsent: list[tuple[int, list[str]]]
     model_name: str
     model_version: int
     variant: str

@@ -194,7 +194,7 @@ def _cells(rows: InferenceRows) -> Iterator[tuple[str, list[Any]]]:
     key = [(name, names.index(name)) for name in rows.key]
     keys = [{name: given[place] for name, place in key} for given in rows.features[1]]
     features = [dict(zip(names, given, strict=True)) for given in rows.features[1]]
-    for at, unsent in rows.unsent.items():
+    for at, unsent in rows.unsent:
         if not {*unsent}.isdisjoint(rows.key):
             keys[at] = {}
         for name in unsent:
