@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2, on full rows of features: `/v2/models/NAME/infer` and what belongs to it, for its existing clients.
 
 A request has one tensor for each column, of one dimension (or of two with one column); so has the answer. Its `model_version` is that of
-the champion; where a challenger answers its share, the tensor of that name says who has answered each row.
+the champion; where a challenger answers its share, the tensor of that name says who has answered each row. Where feature sets were not as
+they should be, the tensor `features` says so of each row, as JSON.
 """
 
 from datetime import UTC, date, datetime
@@ -29,6 +30,7 @@ from lakehouse_assets.platform.serving.work import Answer, Work
 _NAME: Final = "lakehouse-assets"
 _PLATFORM: Final = "lakehouse"
 _VERSION: Final = "model_version"
+_FEATURES: Final = "features"
 _STAMPED: Final = frozenset({"model_name", _VERSION, "feature_version", "scored_at"})
 
 
@@ -134,7 +136,7 @@ def _wanted(given: Inference, served: Served) -> list[str]:
     Raises:
         Refused: There is none of that name.
     """
-    known = [*(info.name for info in columns_of(served.endpoint.predictions.contract) if info.name not in _STAMPED), _VERSION]
+    known = [*(info.name for info in columns_of(served.endpoint.predictions.contract) if info.name not in _STAMPED), _VERSION, _FEATURES]
     for output in given.outputs:
         if output.name not in known:
             name = output.name[:100]
@@ -207,6 +209,8 @@ def _metadata(served: Served) -> dict[str, Any]:
 
 def _encode(served: Served, work: Work, answer: Answer, given: Inference, wanted: list[str]) -> bytes:
     rows = [row | {_VERSION: version} for row, (_, version) in zip(answer.predictions, answer.variants, strict=True)]
+    if any(answer.features):
+        rows = [row | {_FEATURES: said or None} for row, said in zip(rows, answer.features, strict=True)]
     return JSON.encode(
         {
             "model_name": served.name,

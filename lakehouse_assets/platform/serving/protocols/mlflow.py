@@ -2,7 +2,8 @@
 
 They are `dataframe_split`, `dataframe_records`, `instances` and `inputs`.
 
-As its own server does, it answers `{"predictions": […]}` with the columns of the prediction, and `/ping` and `/version`.
+As its own server does, it answers `{"predictions": […]}` with the columns of the prediction, and `/ping` and `/version`. A row whose
+feature sets were not as they should be says so in `features`.
 """
 
 from typing import Any, Final
@@ -122,4 +123,5 @@ def _split(value: Any) -> dict[str, list[Any]]:
 
 
 def _encode(_: Work, answer: Answer) -> bytes:
-    return JSON.encode({"predictions": answer.predictions})
+    rows = [row | {"features": said} if said else row for row, said in zip(answer.predictions, answer.features, strict=True)]
+    return JSON.encode({"predictions": rows})
