@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import IO, Final, Protocol
@@ -29,7 +30,7 @@ _START: Final = """
 import json, os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service says when to end
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.setpriority(os.PRIO_PROCESS, 0, int(sys.argv[2]))  # before any thread begins
+os.nice(int(sys.argv[2]))  # before any thread begins
 sys.path[:] = json.loads(sys.argv[1])
 from lakehouse_assets.platform.serving.background_process import main
 main()
@@ -39,7 +40,7 @@ _FINISH_SECONDS: Final = 10.0
 _LAST_SECONDS: Final = 60.0
 """So long the child goes on when the service is gone. A service that ends by itself waits less, and ends the child."""
 NICE: Final = 10
-"""The priority. On a core that the service keeps busy it leaves a tenth of it, which is enough; 19 would leave too little to keep up."""
+"""So much lower is its priority: on a core that the service keeps busy it has a tenth. With 19 it had too little to keep up."""
 PROCESS: Final = "process"
 """What the trouble of the process itself is called."""
 
@@ -108,6 +109,7 @@ class Child:
     def _run(self) -> None:
         pause = _SHORTEST_PAUSE
         while not self._stopping.is_set():
+            began = time.monotonic()
             try:
                 code = self._one()
             except OSError as error:
@@ -117,6 +119,8 @@ class Child:
             self.restarts += 1
             self._trouble = {PROCESS: f"it ended ({code}), and is started again"}
             logger.warning("the background process of the service ended (%s), and is started again", code)
+            if time.monotonic() - began > _LONGEST_PAUSE:
+                pause = _SHORTEST_PAUSE
             self._stopping.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
@@ -197,4 +201,4 @@ def _report(background: Background, says: IO[bytes]) -> None:
             with suppress(OSError):  # the service is gone
                 says.write(json.dumps(now).encode() + b"\n")
             last = now
-        threading.Event().wait(_LOOK_SECONDS)
+        time.sleep(_LOOK_SECONDS)

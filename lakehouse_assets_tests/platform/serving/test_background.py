@@ -113,7 +113,8 @@ def asker(answered: list[str]) -> Callable[[Connection, int], Any]:
 def test_it_syncs_lands_and_drains_and_ends_with_the_service(root: Root, runner: Runner, tmp_path: Path) -> None:
     with serving(tmp_path) as (process, address), Connection(address) as connection:
         (child,) = children(process.pid)
-        assert os.getpriority(os.PRIO_PROCESS, child) == NICE
+        priority = os.getpriority(os.PRIO_PROCESS, process.pid)
+        until(lambda: os.getpriority(os.PRIO_PROCESS, child) == min(priority + NICE, 19))
         assert not statuses(connection)
         new = busy.receipts(60, 61).with_columns(pl.lit("new").alias("shop"))
         root.lakehouse.table("till.silver.receipts").append(new)

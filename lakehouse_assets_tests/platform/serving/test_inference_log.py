@@ -213,6 +213,24 @@ def test_two_that_drain_one_spool_commit_each_record_once(tmp_path: Path) -> Non
     assert logged(tmp_path) == [f"{number:02}" for number in range(40)]
 
 
+def test_a_segment_is_closed_once_the_next_one_is_there_whole(tmp_path: Path) -> None:
+    written = Spool(spool(tmp_path), SLOW)
+    folder = spool(tmp_path) / written.writer
+    written.append([(ENDPOINT.table, record("a"))])
+    with largest_file(0):
+        written.close_segment(at_once=True)
+    # Nobody drains what is still written to.
+    assert closed_segments(folder) == []
+    written.append([(ENDPOINT.table, record("b"))])
+    written.close_segment(at_once=True)
+    assert written.state().backlog == 2
+    assert drain(written.writer, closed_segments(folder), target(tmp_path)) == 2
+    written.close_segment()
+    assert written.state().backlog == 0
+    written.close()
+    assert logged(tmp_path) == ["a", "b"]
+
+
 def test_processes_at_once_have_places_of_their_own_and_leave_them_to_the_next(tmp_path: Path) -> None:
     first, second = (Spool(spool(tmp_path), SLOW) for _ in range(2))
     first.append([(ENDPOINT.table, record("first"))])
