@@ -4,7 +4,7 @@ How models are trained and promoted belongs to the registry and pipeline rooms.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -209,6 +209,9 @@ class Scores(Kind):
         rows = of_version(rows, own.pop(features.table.name))
         if rows.head(1).collect().is_empty():  # nothing is new of that version
             return Plan(None, Nothing())
+        columns = self.examples.scored_columns(features.table.name)
+        if columns is not None and (lacking := lacking_inputs(champion.name, champion.version, champion.model.inputs, columns)):
+            raise LookupError(lacking)
         older = {one: number for one, number in own.items() if number is not None}
         scored = self.examples.to_score(features.table.name, rows, lambda one: joined[one].rows(), older)
         if not scored.head(1).collect().height:
@@ -218,6 +221,18 @@ class Scores(Kind):
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
         return merge.merge(table, result.rows, self.key, commit, ignore=(FEATURE_VERSION, SCORED_AT))
+
+
+def lacking_inputs(model: str, version: int, inputs: Iterable[str], columns: Collection[str]) -> str:
+    """What to say of a version of a model that reads what no feature set gives any more; empty if there is no such input."""
+    lacking = [name for name in inputs if name not in columns]
+    if not lacking:
+        return ""
+    return (
+        f"version {version} of {model} reads {', '.join(lacking)}, which none of the model's feature sets gives any more: declare it "
+        f"again, promote a version that was trained without it (`lakehouse models promote {model} VERSION --reason TEXT`), or train one "
+        f"(`lakehouse train {model}`)"
+    )
 
 
 def _began_version(source: Source) -> bool:

@@ -98,7 +98,7 @@ class Windows:
 
         Returns:
             One row for each entity and time, with `known_at`, which is that time. Counts and sums are 0 where a window has no event, the
-            others are null.
+            others are null; so are sums and means of amounts so large that no float holds them.
 
         Raises:
             ValueError: The time is a date.
@@ -145,6 +145,9 @@ class Windows:
         # Each has the rows of the first, in its order: they are sorted by entity and time, and rows of one time have one window.
         wide = pl.concat(results, how="horizontal")
         wide = wide if self.every is None else wide.filter(_IS_STEP).drop(_IS_STEP)
+        if not fit:  # a sum that no float holds is not known
+            sums = [name for name, what in self.columns().items() if what[1] in {"sum", "mean"}]
+            wide = wide.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name) for name in sums)
         return wide.unique(key, keep="first", maintain_order=True).with_columns(pl.col(self.time).alias("known_at"))
 
     def _steps(self, rows: pl.LazyFrame, events: pl.LazyFrame) -> pl.LazyFrame:
@@ -247,6 +250,4 @@ def type_of(statistic: str, value: Any) -> tuple[Any, bool]:
     """The type of a statistic of a value of some type, and whether it may be null."""
     if statistic in {"count", "distinct"}:
         return int, False
-    if statistic == "sum":
-        return float, False
     return (float if statistic in NUMERIC else value), True

@@ -152,14 +152,29 @@ class Assembler:
         ((parameter, _),) = feature.inputs.items()
         found = feature(**{parameter: event.lazy()}).collect(optimizations=AS_WRITTEN)
         if found.height == event.height and all(found[name].equals(event[name]) for name in self._key):
-            return found
+            return self._finite(feature, found, refused)
         # A function may sort, leave rows out, or give several for one event, of which the last counts.
         there = found.unique(self._key, keep="last", maintain_order=True).with_columns(pl.lit(value=True).alias(_ROW))
         aligned = event.select(self._key).join(there, on=list(self._key), how="left", maintain_order="left")
         for number in aligned[_ROW].is_null().arg_true():
             text = f"{feature.name} gave no row for it: its function left it out"
             refused.setdefault(number, []).append(FieldError(text, self._key[0], number))
-        return aligned.drop(_ROW)
+        return self._finite(feature, aligned.drop(_ROW), refused)
+
+    def _finite(self, feature: FeatureSet, frame: pl.DataFrame, refused: dict[int, list[FieldError]]) -> pl.DataFrame:
+        """The rows without infinite values, as of huge amounts: null where the feature may be, as models take them; else refused."""
+        prefix = self.roles.prefixes.get(feature.name, "")
+        for info in columns_of(feature.contract):
+            name = info.name
+            if name not in feature.columns or not frame.schema[name].is_float() or frame[name].is_finite().all():
+                continue
+            if info.nullable:
+                frame = frame.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name))
+                continue
+            for number in (~frame[name].is_finite()).arg_true():
+                text = f"it becomes {frame[name][number]} by what was sent, as by too large a number"
+                refused.setdefault(number, []).append(FieldError(text, prefix + name, number))
+        return frame
 
     def _given(self, feature: FeatureSet, frame: pl.DataFrame) -> pl.DataFrame:
         """The columns that a feature set gives to the model, as they are called there."""

@@ -229,7 +229,7 @@ class Replay:
             offline_of = None
             said = [statuses[number].get(feature.name, {}) for number in numbers]
             for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
-                same = own[name].gather(numbers).eq_missing(found[name])
+                same = _finite(own[name].gather(numbers)).eq_missing(_finite(found[name]))
                 if same.all():
                     outcomes[name] = Counter({EQUAL: len(same)})
                     continue
@@ -302,6 +302,11 @@ def _of(frame: pl.DataFrame, roles: Roles, feature: FeatureSet) -> list[dict[str
     """The values of one feature set, row by row, by their names in it."""
     prefix = roles.prefixes.get(feature.name, "")
     return frame.select(pl.col(prefix + name).alias(name) for name in feature.columns).to_dicts()
+
+
+def _finite(values: pl.Series) -> pl.Series:
+    """Values with null for what is no finite number: so models take them, and so requests are given them."""
+    return values.set(~values.is_finite(), None) if values.dtype.is_float() else values
 
 
 def _why(status: Mapping[str, Any], event: Any, *, changed: bool) -> str:

@@ -16,7 +16,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import Predictor
-from lakehouse_assets.platform.declarations.models import MODEL_VERSION
+from lakehouse_assets.platform.declarations.models import MODEL_VERSION, lacking_inputs
 from lakehouse_assets.platform.features.online.forms import form_of
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.quality.masking import MASK
@@ -130,6 +130,10 @@ def load(
         predictor = tried(scorer.model, folder, where)
     except (LookupError, OSError) as error:
         raise NotTaken(f"{where} cannot be loaded: {error}") from error
+    if not endpoint.by_keys:
+        columns = {name for one in roles.sets for name in roles.columns_of(one)}
+        if lacking := lacking_inputs(scorer.name, scorer.version, predictor.inputs, columns):
+            raise NotTaken(lacking)
     for one in roles.sets:
         check_version(scorer, one, lakehouse, computed=_is_computed(one, roles), where=where)
     learnt = {one.name: scorer.features.get(one.name) for one in roles.sets}

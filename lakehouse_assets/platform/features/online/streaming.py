@@ -117,7 +117,7 @@ class _Column:
         whole = self.whole()
         return float(max(map(abs, whole))) if whole else math.inf
 
-    def sum(self) -> float:
+    def sum(self) -> float | None:
         values = self.values
         if not values:
             return 0.0
@@ -126,10 +126,11 @@ class _Column:
         total = 0.0  # one by one: `sum` of later Pythons compensates
         for value in sorted(map(float, values)):
             total += value
-        return total
+        return total if math.isfinite(total) else None
 
     def mean(self) -> float | None:
-        return self.sum() / len(self.values) if self.values else None
+        total = self.sum() if self.values else None
+        return None if total is None else total / len(self.values)
 
     def std(self) -> float | None:
         count = len(self.values)

@@ -115,3 +115,11 @@ def test_polars_divides_by_a_constant_otherwise_where_there_is_one_row() -> None
     whole = pl.DataFrame({"whole": [9999.0, 1.0]})
     assert whole.select(pl.col("whole") / 100.0).item(0, 0) != whole[:1].select(pl.col("whole") / 100.0).item()
     assert whole.select(unscaled(pl.col("whole"), 2)).item(0, 0) == whole[:1].select(unscaled(pl.col("whole"), 2)).item() == 99.99
+
+
+def test_a_sum_that_no_float_holds_is_not_known():
+    history = [("card", START + timedelta(minutes=number), 1.7e308, None, None, None) for number in range(3)]
+    rows = WINDOWS.compute(pl.DataFrame(history, SCHEMA, orient="row").lazy()).collect()
+    assert rows["amount_sum_1h"].to_list()[1:] == [None, None]
+    assert rows["amount_mean_1h"].to_list()[1:] == [None, None]
+    assert StreamingWindows(WINDOWS).row([0, 1], [(1.7e308, None, None, None)] * 2).count(float("inf")) == 0
