@@ -7,18 +7,16 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import lru_cache
-from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Final
 
+from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, INSERT, SAME, Execute, found, together
 from lakehouse_assets.platform.features.online.store import (
     Answer,
     Asked,
     Batch,
-    Found,
     Item,
     Put,
     Retention,
@@ -27,7 +25,6 @@ from lakehouse_assets.platform.features.online.store import (
     TakenOver,
 )
 
-_Execute = Callable[..., sqlite3.Cursor]
 _FORMAT: Final = 2
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sets (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, claim INTEGER NOT NULL, state BLOB);
@@ -40,39 +37,7 @@ CREATE INDEX IF NOT EXISTS pushed_at ON items (set_id, pushed) WHERE pushed > 0;
 CREATE INDEX IF NOT EXISTS pushed_ids ON items (set_id, id) WHERE pushed > 0;
 CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, until REAL NOT NULL, seconds REAL NOT NULL);
 """
-_TOGETHER: Final = (256, 64, 16, 4)
-"""So many questions are one statement, whose text is prepared once; fewer are faster one by one."""
-_OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ? AND time > ? AND time <= ?"
-_ONE: Final = {
-    False: f"SELECT time, id, payload, pushed FROM items WHERE {_OF} ORDER BY time, id",
-    True: f"SELECT time, id, payload, pushed FROM items WHERE {_OF} ORDER BY time DESC, id DESC LIMIT 1",
-}
-_SET: Final = "(SELECT id FROM sets WHERE name = ?0)"  # ?0 stands for the last parameter
-_ASKED: Final = "WITH asked (number, entity, low, high) AS (VALUES) SELECT number, time, id, payload, pushed FROM asked CROSS JOIN items "
-_ITEMS: Final = {
-    False: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time > low AND time <= high",
-    True: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time = (SELECT max(its.time) FROM items AS its "
-    f"WHERE its.set_id = {_SET} AND its.entity = asked.entity AND its.time > low AND its.time <= high)",
-}
-_SAME: Final = {
-    by: "WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
-    f"ON set_id = ?0 AND items.entity = asked.entity AND items.{by} = same"
-    for by in ("id", "time")
-}
-_ENDS: Final = (
-    "WITH asked (entity, now) AS (VALUES) SELECT entity, (SELECT min(time) FROM items WHERE set_id = ?0 AND items.entity = asked.entity), "
-    "(SELECT max(time) FROM items WHERE set_id = ?0 AND items.entity = asked.entity AND time <= now) FROM asked"
-)
 _STATE: Final = "SELECT state FROM sets WHERE name = ?"
-_INSERT: Final = (
-    "WITH asked (entity, time, id, stamp, pushed, claim, payload) AS (VALUES) "
-    "INSERT OR REPLACE INTO items SELECT ?0, entity, time, id, stamp, pushed, claim, payload FROM asked"
-)
-# The table says whose an event is: what was pushed with its id under another entity goes.
-_COPIES: Final = (
-    "WITH asked (entity, id) AS (VALUES) DELETE FROM items WHERE set_id = ?0 AND pushed > 0 AND id IN (SELECT id FROM asked) "
-    "AND NOT EXISTS (SELECT 1 FROM asked WHERE asked.id = items.id AND asked.entity = items.entity)"
-)
 _READ_SECONDS, _PUSH_SECONDS, _WRITE_SECONDS = 0.05, 0.5, 30.0
 _LOOKS_EVERY: Final = 1.0
 
@@ -93,13 +58,13 @@ class EmbeddedStore:
             execute = self._reader().execute
             execute("BEGIN")  # all answers are of one moment
             try:
-                found = [_found(execute, one) for one in asked]
+                answers = [found(execute, one) for one in asked]
                 told = self._states(execute, tuple(states))
             finally:
                 execute("COMMIT")
-        return Answer(found, told)
+        return Answer(answers, told)
 
-    def _states(self, execute: _Execute, names: tuple[str, ...]) -> list[bytes | None]:
+    def _states(self, execute: Execute, names: tuple[str, ...]) -> list[bytes | None]:
         """The states of some sets, read again if anything was committed since this thread read them."""
         own = self._own.__dict__
         version = execute("PRAGMA data_version").fetchone()[0]
@@ -236,7 +201,7 @@ class EmbeddedStore:
         connection.execute("PRAGMA cache_size = -32000")
 
     @contextmanager
-    def _transaction(self, seconds: float) -> Iterator[_Execute]:
+    def _transaction(self, seconds: float) -> Iterator[Execute]:
         """One transaction of a writer; it waits so long for others."""
         with self._errors(), self._alone(seconds):
             connection = self._writer(seconds)
@@ -288,7 +253,7 @@ class EmbeddedStore:
 class _Writer:
     """Puts items of one set within a transaction."""
 
-    def __init__(self, execute: _Execute, set_id: int, claim: int, retention: Retention) -> None:
+    def __init__(self, execute: Execute, set_id: int, claim: int, retention: Retention) -> None:
         self._execute, self._set, self._claim, self._retention = execute, set_id, claim, retention
 
     def replace(self, entity: bytes, puts: Sequence[Put]) -> None:
@@ -310,13 +275,13 @@ class _Writer:
                     self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, at, its))
             if payload is not None:
                 added.append((entity, when, id_, stamp, pushed_at, self._claim, payload))
-        self._all(_INSERT, added)
+        self._all(INSERT, added)
         if not pushed:
-            self._all(_COPIES, [(put.entity, put.id) for put in wanted if put.id])
+            self._all(COPIES, [(put.entity, put.id) for put in wanted if put.id])
         self._trim_all({one[0] for one in added} if pushed else {put.entity for put in puts}, only_pushed=pushed)
 
     def _all(self, text: str, given: Sequence[tuple[Any, ...]]) -> None:
-        for _ in _together(self._execute, text, given, self._set):
+        for _ in together(self._execute, text, given, self._set):
             pass
 
     def _same(self, puts: Sequence[Put]) -> list[list[tuple[int, bytes, int]]]:
@@ -327,14 +292,14 @@ class _Writer:
             some = [
                 (number, put.entity, put.id if by == "id" else put.time) for number, put in enumerate(puts) if bool(put.id) == (by == "id")
             ]
-            for number, *item in _together(self._execute, _SAME[by], some, self._set):
+            for number, *item in together(self._execute, SAME[by], some, self._set):
                 same[number].append(tuple(item))
         return same
 
     def _trim_all(self, entities: Collection[bytes], *, only_pushed: bool) -> None:
         """Remove what is too old of some entities; mostly there is nothing."""
         some = [(entity, self._retention.now) for entity in entities]
-        for entity, oldest, newest in list(_together(self._execute, _ENDS, some, self._set)):
+        for entity, oldest, newest in list(together(self._execute, ENDS, some, self._set)):
             if newest is not None and oldest <= newest - self._retention.back:
                 self._trim(entity, only_pushed=only_pushed)
 
@@ -357,55 +322,6 @@ class _Writer:
         self._execute(f"DELETE FROM items WHERE set_id = ? AND entity = ? AND time {compared} ?{pushed}", (*of, before))
 
 
-def _found(execute: _Execute, asked: Asked) -> Found:
-    """The items that a set has for some questions."""
-    name, entities, lows, highs, only_last = asked
-    items: list[tuple[Any, ...]] = []
-    ends: list[int] = []
-    place = 0
-    for size in _TOGETHER:
-        while len(entities) - place >= size:
-            given = zip(range(size), entities[place:], lows[place:], highs[place:])  # noqa: B905 so many
-            _add(items, ends, _ask(execute, _ITEMS[only_last], list(given), name), size, only_last=only_last)
-            place += size
-    for entity, low, high in zip(entities[place:], lows[place:], highs[place:], strict=True):
-        items += execute(_ONE[only_last], (name, entity, low, high)).fetchall()
-        ends.append(len(items))
-    return Found.of(ends, items)
-
-
-def _add(items: list[tuple[Any, ...]], ends: list[int], rows: list[tuple[Any, ...]], size: int, *, only_last: bool) -> None:
-    """Add the answers to some questions, which begin with the number of the question."""
-    rows.sort()  # as they come already
-    if only_last:
-        rows = list({row[0]: row for row in rows}.values())
-    counts = [0] * size
-    for row in rows:
-        counts[row[0]] += 1
-    ends += accumulate(counts[1:], initial=len(items) + counts[0])
-    items += [row[1:] for row in rows]
-
-
-def _ask(execute: _Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> list[tuple[Any, ...]]:
-    """What a statement gives whose table `asked` has these rows; `of` says which set."""
-    return execute(_statement(text, len(given), len(given[0])), [*chain.from_iterable(given), of]).fetchall()
-
-
-def _together(execute: _Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> Iterator[tuple[Any, ...]]:
-    """The same of any number of rows, many at once."""
-    place = 0
-    for size in (*_TOGETHER, 1):
-        while len(given) - place >= size:
-            yield from _ask(execute, text, given[place : place + size], of)
-            place += size
-
-
-@lru_cache(maxsize=64)
-def _statement(text: str, rows: int, columns: int) -> str:
-    values = ", ".join([f"({', '.join('?' * columns)})"] * rows)
-    return text.replace("(VALUES)", f"(VALUES {values})").replace("?0", f"?{rows * columns + 1}")
-
-
 def _newest(puts: Sequence[Put]) -> dict[tuple[bytes, bytes | int], Put]:
     """Of puts in the place of each other the one that stays, by entity and id or time."""
     found: dict[tuple[bytes, bytes | int], Put] = {}
@@ -417,7 +333,7 @@ def _newest(puts: Sequence[Put]) -> dict[tuple[bytes, bytes | int], Put]:
     return found
 
 
-def _lease(execute: _Execute, name: str, seconds: float) -> None:
+def _lease(execute: Execute, name: str, seconds: float) -> None:
     if seconds:
         execute("INSERT OR REPLACE INTO leases VALUES (?, ?, ?)", (name, time.time() + seconds, seconds))
     else:

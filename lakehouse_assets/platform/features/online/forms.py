@@ -13,8 +13,9 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.kept import Kept, KeptEvents, KeptValues, newest_version
-from lakehouse_assets.platform.features.online.readers import Reader, ServedSet, ValuesReader, WindowsReader
+from lakehouse_assets.platform.features.online.readers import Reader, ServedSet, ValuesReader
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
+from lakehouse_assets.platform.features.online.window_reader import WindowsReader
 from lakehouse_assets.platform.features.windows import Windows
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, version_to_read
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

@@ -58,10 +58,14 @@ class StreamingWindows:
             times: Of the events of one entity, in microseconds, ascending: at least all of the longest window, and nothing after the row.
             rows: For each event its values of `used`, as `values_of` gives them.
         """
+        return self.of_columns(times, list(zip(*rows, strict=True)))
+
+    def of_columns(self, times: Sequence[int], columns: Sequence[Values]) -> list[Any]:
+        """The same from the values by column."""
         at = times[-1]
-        if len(rows) > 1 and self.used and _has_ties(times):
-            rows = [row for _, row in sorted(zip(times, rows, strict=True), key=_order)]
-        columns = list(zip(*rows, strict=True))
+        if len(times) > 1 and columns and _has_ties(times):
+            rows = zip(*columns, strict=True)
+            columns = list(zip(*(row for _, row in sorted(zip(times, rows, strict=True), key=_order)), strict=True))
         # Windows that begin with the same event have the same statistics.
         by_start: dict[int, list[Any]] = {}
         result: list[Any] = []
@@ -72,7 +76,7 @@ class StreamingWindows:
             result += found
         return result
 
-    def _statistics(self, count: int, columns: list[tuple[Any, ...]], start: int) -> list[Any]:
+    def _statistics(self, count: int, columns: Sequence[Values], start: int) -> list[Any]:
         result: list[Any] = []
         for place, statistics in self._called:
             if place is None:
@@ -95,7 +99,7 @@ class _Column:
 
     __slots__ = ("_scale", "_whole", "values")
 
-    def __init__(self, values: tuple[Any, ...], scale: float) -> None:
+    def __init__(self, values: Values, scale: float) -> None:
         self.values: Values = [value for value in values if value is not None] if None in values else values
         self._scale = scale
         self._whole: list[int] | None = None

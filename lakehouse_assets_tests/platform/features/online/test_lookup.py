@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets import window_features
-from lakehouse_assets.platform.features.online import readers
+from lakehouse_assets.platform.features.online import window_reader
 from lakehouse_assets.platform.features.online.codecs import codec
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.lookup import Looked, OnlineFeatures, ServedSet
@@ -127,8 +127,8 @@ def check(store: OnlineStore, tables: dict[str, pl.DataFrame], folder: Path) -> 
     features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
     for asked in (ASKED, BURST):
         alone, together, times = [joined([event], tables)[0] for event in asked], joined(asked, tables), [one["paid_at"] for one in asked]
-        for many in (1, 1_000):  # events from which on windows are worked out by column
-            with mock.patch.object(readers, "_MANY_EVENTS", many):
+        for many in (1, 1_000):  # rows from which on windows are worked out by column
+            with mock.patch.object(window_reader, "_MANY_ROWS", many):
                 assert as_rows(features.features(asked, times)) == alone
                 assert as_rows(features.features(asked[:1], times[:1])) == alone[:1]
                 # Those of one request count each other, and none of another one, whatever is looked up together.

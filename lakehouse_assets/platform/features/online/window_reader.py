@@ -1,0 +1,258 @@
+"""Windows over events within a request: the stored events of each entity, and those of the request, become the statistics of a batch.
+
+For few events they are worked out one row after the other (`streaming`), for many by column (`columnar`). Other sets are in `readers`.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any, Final, NamedTuple
+
+import polars as pl
+
+from lakehouse_assets.platform.features.online.codecs import codec
+from lakehouse_assets.platform.features.online.columnar import ColumnarWindows, DoesNotFit
+from lakehouse_assets.platform.features.online.events import Event, Events
+from lakehouse_assets.platform.features.online.readers import (
+    EXPIRED,
+    MISSING,
+    OK,
+    UNAVAILABLE,
+    UNREADABLE,
+    OfOne,
+    Part,
+    Rows,
+    ServedSet,
+    Stamp,
+    counting,
+    events_of,
+    read_payloads,
+)
+from lakehouse_assets.platform.features.online.store import EARLIEST, Asked, Found, Put, SetState
+from lakehouse_assets.platform.features.online.streaming import StreamingWindows
+from lakehouse_assets.platform.features.windows import Windows
+
+_log = logging.getLogger(__name__)
+_FOREVER: Final = 2**62
+_FEW_EVENTS: Final = 12
+_MANY_ROWS: Final = 32
+"""Of so many rows with so few events each the columnar twin is faster than the streaming one."""
+
+
+class Own(NamedTuple):
+    """What windows count of the events of a look-up.
+
+    Attributes:
+        times: Of each event; None: it does not count.
+        columns: By column that is used, the values of all events.
+    """
+
+    times: Sequence[int | None]
+    columns: Sequence[Sequence[Any]]
+
+
+class WindowsReader(OfOne):
+    """Statistics at the time of the request, of the stored events and those of the request: its own one and those that came with it.
+
+    If the own event does not count (`where`), the row is that of the last one that did, as a join finds it.
+    """
+
+    takes_events = True
+
+    def __init__(
+        self,
+        served: ServedSet,
+        windows: Windows,
+        twin: StreamingWindows,
+        where: pl.Expr | None,
+        schema: pl.Schema | None,
+        *,
+        numbers: Sequence[str],
+    ) -> None:
+        super().__init__(served)
+        self.pointer = ""
+        self._counting = counting(windows.time, where, twin.used, numbers)
+        self._twin, self._many = twin, ColumnarWindows(twin)
+        self._where, self._schema, self._time = where, schema, windows.time
+        at = {column: place for place, column in enumerate(self._twin.columns)}
+        order = [at[column] for column in self.columns]
+        self._order = None if order == list(range(len(order))) else order
+
+    def name(self, version: int | None) -> str:  # noqa: ARG002
+        """See `Reader.name`."""
+        return events_of(self.served.feature.name)
+
+    def own(self, events: Events) -> Own:
+        """See `Reader.own`."""
+        if not any(self._time in row for row in events.rows):  # keys alone: the stored events say all
+            return Own([None] * len(events), [[None] * len(events) for _ in self._twin.used])
+        counts = None if self._where is None else self._counts(events.rows)
+        try:
+            times = events.instants(self._time)
+            if counts is not None:
+                times = [one if is_one else None for one, is_one in zip(times, counts, strict=True)]
+            return Own(times, [self._twin.column_of(name, events.column(name)) for name in self._twin.used])
+        except (TypeError, ValueError, OverflowError):  # no value of the type that the table has
+            if len(events) > 1:
+                each = [self.own(Events([row])) for row in events.rows]
+                columns = [[one.columns[place][0] for one in each] for place in range(len(self._twin.used))]
+                return Own([one.times[0] for one in each], columns)
+            _log.warning("an event of %s has a value that is no number, and counts in no window", self.served.feature.name)
+            return Own([None], [[None] for _ in self._twin.used])
+
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Own, events: Events) -> Asked:
+        """See `Reader.asked`."""
+        times = ((own.times[place], events.until[place]) for place in places)
+        lows = [EARLIEST if at is None or at > until else at - self._twin.longest for at, until in times]
+        # Also what is after the request: it says what of the entity is cut.
+        return Asked(name, entities, lows, [_FOREVER] * len(places), only_last=False)
+
+    def rows(self, state: SetState, found: Found, part: Part) -> Rows:
+        """See `Reader.rows`."""
+        own, events = part.own, part.events
+        if state.counting != self._counting:
+            count = len(part.places)
+            return Rows([[None] * count for _ in self.columns], [None] * count, [MISSING] * count)
+        ids = events.encoded(state.key, state.key_kinds)
+        # The events of the look-up, then those of the store that count.
+        times, payloads = list(own.times), []
+        picked: list[list[int]] = []
+        status: list[str] = []
+        start, longest = 0, self._twin.longest
+        pruned = EARLIEST if state.pruned is None else state.pruned
+        # What was pushed before, and no table has, does not count any more.
+        since = time.time_ns() // 1000 - (state.back - longest)
+        for place, end, mine, replaced in zip(part.places, found.ends, *_of_requests(part, ids), strict=True):
+            until, cut = events.until[place], pruned
+            its = [one for one in mine if (at := own.times[one]) is not None and at <= until]
+            if end > start:
+                here = slice(start, end)
+                pushed = found.pushed[here]
+                is_pushed = any(pushed)
+                # Of an entity the newest event of the table says until when others may be gone.
+                newest = _newest(found, start, end) if is_pushed else found.times[end - 1]
+                cut = max(cut, newest - state.back)
+                if (
+                    found.times[end - 1] > until
+                    or not replaced.isdisjoint(found.ids[here])
+                    or (is_pushed and min(filter(None, pushed)) <= since)
+                ):
+                    kept = [
+                        one
+                        for one in range(start, end)
+                        if found.times[one] <= until and found.ids[one] not in replaced and not 0 < found.pushed[one] <= since
+                    ]
+                    its += range(len(times), len(times) + len(kept))
+                    times += [found.times[one] for one in kept]
+                    payloads += [found.payloads[one] for one in kept]
+                else:
+                    its += range(len(times), len(times) + end - start)
+                    times += found.times[here]
+                    payloads += found.payloads[here]
+                start = end
+            is_whole = (max([times[one] for one in its]) if its else until) - longest >= cut
+            status.append(EXPIRED if not is_whole else OK if its else MISSING)
+            picked.append(its if is_whole else [])
+        stored, damaged = read_payloads(self.served.feature.name, state.kinds, payloads)
+        columns = [[*mine, *theirs] for mine, theirs in zip(own.columns, stored, strict=True)]
+        if damaged:
+            bad = {len(events) + one for one in damaged}
+            status = [UNAVAILABLE if not bad.isdisjoint(its) else word for word, its in zip(status, picked, strict=True)]
+            picked = [[] if word == UNAVAILABLE else its for word, its in zip(status, picked, strict=True)]
+        values = self._statistics(picked, times, columns, status)
+        stamps: list[Stamp | None] = [None] * len(picked)
+        for number, (its, word) in enumerate(zip(picked, status, strict=True)):
+            if word == OK:
+                when = times[its[0]] if len(its) == 1 else max([times[one] for one in its])
+                stamps[number] = Stamp(when, when, None)
+        self.expire(stamps, status, part)
+        return Rows(values if self._order is None else [values[place] for place in self._order], stamps, status)
+
+    def _statistics(
+        self, picked: Sequence[Sequence[int]], times: Sequence[Any], columns: Sequence[Sequence[Any]], status: list[str]
+    ) -> Sequence[Sequence[Any]]:
+        """By column the statistics of each row, of those of the events that are picked for it.
+
+        A row whose events have values that cannot be compared or added becomes unavailable.
+        """
+        few = [number for number, its in enumerate(picked) if 0 < len(its) <= _FEW_EVENTS]
+        together = self._at_once([picked[number] for number in few], times, columns) if len(few) >= _MANY_ROWS else None
+        if together is not None and len(few) == len(picked):
+            return together
+        rows: list[Sequence[Any]] = [()] * len(picked)
+        for number, row in zip(few, zip(*together, strict=True), strict=True) if together is not None else ():
+            rows[number] = row
+        nothing = [None] * len(self._twin.columns)
+        for number, its in enumerate(picked):
+            if rows[number]:
+                continue
+            rows[number] = nothing
+            if not its:
+                continue
+            ordered = sorted(its, key=times.__getitem__) if len(its) > 1 else its
+            try:
+                rows[number] = self._twin.of_columns(
+                    [times[one] for one in ordered], [[column[one] for one in ordered] for column in columns]
+                )
+            except UNREADABLE:
+                _log.exception("events of %s have values that do not go together", self.served.feature.name)
+                status[number] = UNAVAILABLE
+        return list(zip(*rows, strict=True))
+
+    def _at_once(
+        self, picked: Sequence[Sequence[int]], times: Sequence[Any], columns: Sequence[Sequence[Any]]
+    ) -> Sequence[Sequence[Any]] | None:
+        """The statistics of rows by column; None if values of one of them are too large or do not go together."""
+        flat = [one for its in picked for one in its]
+        ends = list(accumulate(map(len, picked)))
+        try:
+            return self._many.rows(ends, [times[one] for one in flat], [[column[one] for one in flat] for column in columns])
+        except (DoesNotFit, *UNREADABLE):
+            return None
+
+    def puts(self, state: SetState, events: Events) -> list[Put]:
+        """See `Reader.puts`; events that do not count, and those without a key, are left out."""
+        if state.counting != self._counting:
+            return []
+        own, write = self.own(events), codec(state.kinds).encode
+        entities, ids = events.encoded(self.entity, state.entity_kinds), events.encoded(state.key, state.key_kinds)
+        values = zip(*own.columns, strict=True) if own.columns else [()] * len(events)
+        found = zip(entities, own.times, ids, values, strict=True)
+        return [
+            Put(entity, time, id_, 0, write(its))
+            for entity, time, id_, its in found
+            if entity is not None and time is not None and id_ is not None
+        ]
+
+    def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
+        assert self._where is not None  # noqa: S101 it is not asked otherwise
+        try:
+            frame = pl.DataFrame(events, schema_overrides=self._schema, infer_schema_length=None)
+            counted: list[bool] = frame.select(self._where.fill_null(value=False).alias("counts"))["counts"].to_list()
+        except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):
+            if len(events) > 1:  # it is one of them: the others are not to suffer
+                return [count for event in events for count in self._counts([event])]
+            _log.warning("an event does not have what `where` of %s asks for, and counts in no window", self.served.feature.name)
+            return [False]
+        return counted
+
+
+def _newest(found: Found, start: int, end: int) -> int:
+    """The time of the newest event of an entity that is from the table."""
+    return next((found.times[one] for one in range(end - 1, start - 1, -1) if not found.pushed[one]), EARLIEST)
+
+
+def _of_requests(part: Part, ids: Sequence[bytes | None]) -> tuple[Sequence[Sequence[int]], Sequence[set[bytes | None]]]:
+    """For each event that is asked about, the places of those of its request with its entity, and the ids of all of its request."""
+    request = part.events.request
+    if request is None:
+        return [(place,) for place in part.places], [{ids[place]} for place in part.places]
+    sent: dict[int, set[bytes | None]] = {}
+    for number, one in zip(request, ids, strict=True):
+        sent.setdefault(number, set()).add(one)
+    mates: dict[tuple[int, bytes], list[int]] = {}
+    for place, entity in zip(part.places, part.entities, strict=True):
+        mates.setdefault((request[place], entity), []).append(place)
+    together = [mates[request[place], entity] for place, entity in zip(part.places, part.entities, strict=True)]
+    return together, [sent[request[place]] for place in part.places]
