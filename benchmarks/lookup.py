@@ -1,8 +1,8 @@
 """What a look-up of features costs, against Feast's feature server on the same entities, values and kind of store: SQLite and Redis.
 
 10,000 customers, three feature sets of ten columns; a request asks for all thirty of one customer, or of 100. Both servers have one worker
-on one core, the load comes from the other one, where the Redis server is too; each server is asked over 4 and over 32 connections, and
-the better of the two counts. Feast answers `POST /get-online-features` (`feast serve --workers 1`, without access log, restarts and
+on one core, the load comes from the other one, where the Redis server is too; each server is asked over few connections and over more,
+and the better of the two counts. Feast answers `POST /get-online-features` (`feast serve --workers 1`, without access log, restarts and
 refreshes of its registry), ours `POST /features`, with its check of types, its mask of personal data and its line in the audit log. Both
 answer values, status and time of each. A request for predictions, which looks the same features up for an order and scores and logs it,
 is shown besides. The last lines are the two Python interfaces without a server, by themselves on the core. Feast needs a Python that has
@@ -39,6 +39,7 @@ from benchmarks.serving import CLIENT_CORE, SERVER_CORE, Measured, free_port, se
 
 ENTITIES, ORDERS, SECONDS = 10_000, 400, 3.0
 SIZES = {"1 entity": 1, "100 entities": 100}
+CONNECTIONS = {1: (4, 32), 100: (2, 4)}
 STORES = ("SQLite", "Redis")
 LEAST_TIMES = 5.0
 SETS = tuple(f"lookup.features.set{one}" for one in range(len(NAMES)))
@@ -160,9 +161,11 @@ def orders_to_us(size: int, entities: int) -> list[bytes]:
     ]
 
 
-def best(pid: int, address: str, path: str, bodies: Sequence[bytes], seconds: float) -> Measured:
+def best(pid: int, address: str, path: str, size: int, *, bodies: Sequence[bytes], seconds: float) -> Measured:
     """A server under the load that it bears better."""
-    measured = [under_load(pid, address, [request(path, body) for body in bodies], seconds, connections) for connections in (4, 32)]
+    measured = [
+        under_load(pid, address, [request(path, body) for body in bodies], seconds, connections) for connections in CONNECTIONS[size]
+    ]
     return max(measured, key=lambda one: one.saturation)
 
 
@@ -174,9 +177,11 @@ def ours(root: Path, redis: str | None, given: Data, sizes: Mapping[str, int], s
     address = f"http://127.0.0.1:{port}"
     with serving(command, environment(root, redis), f"{address}/ready") as pid:
         check(address, "/features", questions_to_us(1, entities)[0], lambda said: said["rows"][0][SETS[0]]["values"][NAMES[0][0]], given)
-        looked = {of: best(pid, address, "/features", questions_to_us(size, entities), seconds) for of, size in sizes.items()}
+        looked = {
+            of: best(pid, address, "/features", size, bodies=questions_to_us(size, entities), seconds=seconds) for of, size in sizes.items()
+        }
         path = "/endpoints/returned"
-        scored = {of: best(pid, address, path, orders_to_us(size, entities), seconds) for of, size in sizes.items()}
+        scored = {of: best(pid, address, path, size, bodies=orders_to_us(size, entities), seconds=seconds) for of, size in sizes.items()}
     return {"lakehouse, features": looked, "lakehouse, predictions": scored}
 
 
@@ -195,7 +200,9 @@ def feasts(repository: Path, python: str, given: Data, sizes: Mapping[str, int],
             lambda said: said["results"][said["metadata"]["feature_names"].index(NAMES[0][0])]["values"][0],
             given,
         )
-        return {of: best(pid, address, path, questions_to_feast(size, entities), seconds) for of, size in sizes.items()}
+        return {
+            of: best(pid, address, path, size, bodies=questions_to_feast(size, entities), seconds=seconds) for of, size in sizes.items()
+        }
 
 
 def check(address: str, path: str, body: bytes, value_of: Callable[[Any], float], given: Data) -> None:
