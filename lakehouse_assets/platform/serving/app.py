@@ -86,8 +86,8 @@ class Application:
             if "/" not in name:
                 await self._score(name, scope, receive, send)
                 return
-        elif scope["method"] == "POST" and (take := self._posts.get(path)) is not None:
-            await self._post(take, scope, receive, send)
+        elif (take := self._posts.get(path)) is not None:
+            await self._post(take if scope["method"] == "POST" else _only_post, scope, receive, send)
             return
         await self._other(scope, receive, send)
 
@@ -144,6 +144,10 @@ class Application:
         known = name if name in self._door.served else NONE
         metrics.requests.labels(known, str(status)).inc()
         metrics.seconds.labels(known).observe(time.perf_counter() - began)
+
+
+async def _only_post(scope: Scope, _: Receive) -> bytes:
+    raise Refused(405, [FieldError(f"{scope['path']} takes no {scope['method']}: send POST")], {"Allow": "POST"})
 
 
 def json_response(content: bytes, status: int = 200, headers: Any = None) -> Response:

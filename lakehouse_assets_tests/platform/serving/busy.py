@@ -22,6 +22,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
+from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.online import StoreOnline
 from lakehouse_assets.platform.serving.service import Service
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
@@ -104,7 +105,8 @@ def declared(_: Settings) -> Catalog:
 def service_of(root: Root, **options: Any) -> Service:
     """A service with the online store that the settings name."""
     reader = open_lakehouse(settings=root.settings, declarations=DECLARED, notice=lambda _: None).context.reader
-    return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **options)
+    patient = {"limits": Limits(seconds=10.0)}  # a busy machine is no outage
+    return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **(patient | options))
 
 
 def is_ready(service: Service) -> bool:

@@ -75,7 +75,7 @@ def test_a_version_is_given_what_it_has_learnt_while_functions_champions_and_cha
         more = receipts(60, 62).with_columns(at=pl.lit(NOW))
         lakehouse.table("till.silver.receipts").append(more)
         runner.run(MADE, run_id="changed")  # another version of the feature set, and the champion has learnt the first
-        service.online.sync()
+        service.background.sync()
         sync_by_hand()
         number = trained()
         state = decisions.sync()

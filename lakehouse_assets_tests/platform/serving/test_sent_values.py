@@ -8,6 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform.serving.inference_log.table import rows
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
 from lakehouse_assets.platform.serving.refused import Refused
 from lakehouse_assets.platform.serving.rows import RowType
@@ -32,6 +33,12 @@ def connection(request, tmp_path_factory):
 
 LOGGED: list[Any] = []
 FULL = INPUTS.row(0, named=True)
+
+
+def logged() -> list[dict[str, Any]]:
+    """What the table of the log has of the requests, with its objects read."""
+    found = rows(LOGGED).rows(named=True)
+    return [row | {name: json.loads(row[name]) for name in ("features", "status", "request")} for row in found]
 
 
 def bodies(rows: list[dict[str, Any]]) -> list[tuple[str, Any]]:
@@ -60,10 +67,10 @@ def test_a_looked_up_feature_that_is_left_out_has_its_default_and_is_said_or_ref
             assert (status, answer["errors"][0]["row"], answer["errors"][0]["field"]) == (422, 0, "shop_returns"), (path, answer)
             continue
         assert status == 200, answer
-        (record,) = LOGGED
-        assert record.features["shop_returns"] == 0.5  # as the feature set declares
-        assert record.status["till.features.shops"]["status"] == "missing"
-        assert "shop_returns" not in record.request
+        (record,) = logged()
+        assert record["features"]["shop_returns"] == 0.5  # as the feature set declares
+        assert record["status"]["till.features.shops"]["status"] == "missing"
+        assert "shop_returns" not in record["request"]
         if path == INFER:
             outputs = {one["name"]: one["data"] for one in answer["outputs"]}
             assert json.loads(outputs["features"][0]) == {"missing": ["till.features.shops"]}
@@ -76,7 +83,7 @@ def test_a_null_that_is_sent_is_the_value(connection):
         LOGGED.clear()
         status, answer = connection.post(path, body)
         assert status == 200, answer
-        assert (LOGGED[0].features["shop_returns"], LOGGED[0].status) == (None, {})
+        assert (logged()[0]["features"]["shop_returns"], logged()[0]["status"]) == (None, {})
 
 
 def test_rows_of_one_request_may_leave_out_different_fields(connection):
@@ -123,7 +130,7 @@ def test_times_as_pandas_writes_them_are_read(connection):
             split = json.loads(frame.to_json(orient="split", date_format=date_format))
             status, answer = connection.post(INVOCATIONS, {"dataframe_split": split})
             assert status == 200, answer
-            assert [record.event_time for record in LOGGED] == expected
+            assert [record["event_time"] for record in logged()] == expected
 
 
 # --- without a server: types that the small product has not

@@ -247,7 +247,14 @@ class Till:
         catalog = Catalog((*declared, *asked), frozenset({"till.silver.receipts", "till.gold.paid"}))
         reader = open_lakehouse(settings=self.root.settings, declarations=catalog.declarations, notice=lambda _: None).context.reader
         return Service(
-            self.root, catalog, reader, self.online, limits or Limits(), tokens_needed, reload_seconds=0.05, alias_seconds=alias_seconds
+            self.root,
+            catalog,
+            reader,
+            self.online,
+            limits or Limits(seconds=10.0),
+            tokens_needed,
+            reload_seconds=0.05,
+            alias_seconds=alias_seconds,
         )
 
 

@@ -120,7 +120,7 @@ def test_of_two_syncs_that_are_interleaved_one_works_and_another_takes_over_when
         world.do("add", [(f"card {number}", number, 1.0) for number in range(9)])
         store = opened(Path(folder))
         # In force for the whole of an example, unless its holder is killed: then it is over before the next one begins.
-        patch.setattr(sync_module, "_LEASE_SECONDS", 0.3 if dies_at else 600.0)
+        patch.setattr(sync_module, "_LEASE_SECONDS", 1.0 if dies_at else 600.0)
         patch.setattr(sync_module, "_ITEMS_AT_ONCE", 3)
         turns, done = Turns(iter(order), dies_at), list[Synced]()
 
@@ -154,11 +154,11 @@ def test_of_two_syncs_that_are_interleaved_one_works_and_another_takes_over_when
 def test_a_sync_that_works_for_longer_than_its_lease_keeps_it(store: OnlineStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(tmp_path / "root")
     world.do("add", [(f"card {number}", number, 1.0) for number in range(9)])
-    monkeypatch.setattr(sync_module, "_LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(sync_module, "_LEASE_SECONDS", 2.5)
     parts, others = sync_module._parts, []
 
     def slow(*given: Any) -> Iterator[Any]:
-        until = time.monotonic() + 4
+        until = time.monotonic() + 6
         while time.monotonic() < until:
             time.sleep(0.2)
             others.extend(one.how for one in sync(store, world.lakehouse, cards, NEEDS))
