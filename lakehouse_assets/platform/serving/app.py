@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.serving import native
-from lakehouse_assets.platform.serving.door import COUNTED, Asked, Door
+from lakehouse_assets.platform.serving.door import COUNTED, Door, RequestContext
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.http import Gone, Message, Receive, Scope, Send, answer
 from lakehouse_assets.platform.serving.refused import FieldError, Refused
@@ -127,7 +127,7 @@ class Application:
         began, metrics = time.perf_counter(), self._door.metrics
         status, request_id, headers, asked = 200, "", None, None
         try:
-            asked = Asked(self._door.caller(scope), began=began)
+            asked = RequestContext(self._door.caller(scope), began=began)
             request_id = asked.request_id
             body = await native.score(self._door, name, scope, receive, asked)
         except Refused as error:

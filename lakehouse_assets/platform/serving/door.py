@@ -49,7 +49,7 @@ def is_request_id(text: str) -> bool:
 
 
 @dataclass(slots=True)
-class Asked:
+class RequestContext:
     """A request on its way.
 
     Attributes:
@@ -97,7 +97,7 @@ class Door:
         return found
 
     @contextmanager
-    def asking(self, served: Served, asked: Asked, scope: Scope) -> Iterator[None]:
+    def asking(self, served: Served, asked: RequestContext, scope: Scope) -> Iterator[None]:
         """A request of another protocol to an endpoint: it is counted, and logged if it is refused."""
         scope[COUNTED] = served.name
         try:
@@ -106,7 +106,7 @@ class Door:
             self.note_refused(served.name, asked, error)
             raise
 
-    def note_refused(self, name: str, asked: Asked | None, error: Refused) -> None:
+    def note_refused(self, name: str, asked: RequestContext | None, error: Refused) -> None:
         """Log a request that was not answered: its status and what was wrong, without values. Of nobody who may ask, nothing is kept."""
         served = self.served.get(name)
         if served is None or asked is None:
@@ -145,7 +145,7 @@ class Door:
         return True
 
     async def score(
-        self, served: Served, form: Form, rows: list[Row], asked: Asked, encoded: Encode = encode, *, by: Stored | None = None
+        self, served: Served, form: Form, rows: list[Row], asked: RequestContext, encoded: Encode = encode, *, by: Stored | None = None
     ) -> bytes:
         """The answer to rows, as soon as they are scored and written down.
 
@@ -192,7 +192,7 @@ class Door:
             timer.cancel()
             work.claim()  # if nobody waits any more, no answer is logged
 
-    async def by_keys(self, served: Served, keys: list[Row], asked: Asked) -> bytes:
+    async def by_keys(self, served: Served, keys: list[Row], asked: RequestContext) -> bytes:
         """The answer to keys: the newest predictions, or the stored events of these keys, scored with the features that batch has of them.
 
         Raises:

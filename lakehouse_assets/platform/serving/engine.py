@@ -15,7 +15,7 @@ from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.pusher import Pusher
 from lakehouse_assets.platform.serving.records import Log, logged_of
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
-from lakehouse_assets.platform.serving.scored import Events, Scored, score
+from lakehouse_assets.platform.serving.scored import BatchRows, Scored, score
 from lakehouse_assets.platform.serving.served import Served, Versions
 from lakehouse_assets.platform.serving.shadow import Shadow
 from lakehouse_assets.platform.serving.variants import is_challenged
@@ -78,7 +78,7 @@ class Engine:
         rows = [row for work in works for row in work.rows]
         explain = any(work.explain for work in works)
         frame = served.types["rows"].frame(rows) if form == "rows" else None
-        events = Events(form, rows, [len(work.rows) for work in works], frame)
+        events = BatchRows(form, rows, [len(work.rows) for work in works], frame)
         broken = served.rules.broken_in(frame) if frame is not None and served.rules.needs_query else {}
         scored = self._by_variant(served, versions, events, broken, explain=explain)
         self.metrics.batch.labels(served.name).observe(len(rows))
@@ -110,7 +110,7 @@ class Engine:
         return outcomes
 
     def _by_variant(
-        self, served: Served, versions: Versions, events: Events, broken: Mapping[int, list[FieldError]], *, explain: bool
+        self, served: Served, versions: Versions, events: BatchRows, broken: Mapping[int, list[FieldError]], *, explain: bool
     ) -> list[Scored]:
         """The rows, scored by the champion and for its share by the challenger; none of a request with a broken row."""
         rows = events.rows

@@ -18,9 +18,8 @@ from lakehouse_assets.platform.declarations.base import Declaration, nearest_or_
 from lakehouse_assets.platform.serving.door import is_request_id
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord
-from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FieldError, RowsRefused, split_rows
-from lakehouse_assets.platform.serving.refused import FieldError as Wrong
-from lakehouse_assets.platform.serving.refused import Refused, refused
+from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, split_rows
+from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row, RowType
 from lakehouse_assets.platform.serving.served import Served
 
@@ -166,7 +165,7 @@ class Feedback:
             endpoint: Of rows that name none; None: the only one there is.
 
         Raises:
-            RowsRefused: What is wrong, by row and field. Nothing was accepted.
+            Refused: What is wrong, by row and field. Nothing was accepted.
             FeedbackUnavailable: They cannot be made durable now.
         """
         now = datetime.now(UTC)
@@ -181,7 +180,7 @@ class Feedback:
                 wrong = list(self._wrong_place(row, now))
                 name = row.endpoint or default
                 label, key = self._read(row, name, wrong)
-                errors += [FieldError(number, one.field, f"row {number}: {one.message}") for one in wrong]
+                errors += [FieldError(f"row {number}: {one.message}", one.field, number) for one in wrong]
                 records.append(
                     FeedbackRecord(
                         endpoint=name or "",
@@ -197,19 +196,19 @@ class Feedback:
             if len(errors) >= MOST_ERRORS:
                 break
         if errors:
-            raise RowsRefused(errors)
+            raise Refused(422, errors[:MOST_ERRORS])
         if not self._log.append_feedback(records):
             raise FeedbackUnavailable("labels cannot be made durable now, for the disk of the service takes nothing: send them again")
         return FeedbackReceipt(len(records))
 
-    def _read(self, row: _Row, name: str | None, wrong: list[Wrong]) -> tuple[Row, Row]:
+    def _read(self, row: _Row, name: str | None, wrong: list[FieldError]) -> tuple[Row, Row]:
         """The label and the key of a row by column; what is wrong with them is added to `wrong`."""
         kind = None if name is None else self.types.get(name)
         if kind is None:
             text = f"say which endpoint predicted it: {', '.join(self.types)}"
             if name is not None:
                 text = f"there is no endpoint {name[:100]!r}{nearest_or_all(name, self.types)}"
-            wrong.append(Wrong(text, "endpoint"))
+            wrong.append(FieldError(text, "endpoint"))
             return {}, {}
         label: Row = {}
         key: Row = {}
@@ -223,24 +222,24 @@ class Feedback:
             wrong += error.errors
         return label, key
 
-    def _wrong_place(self, row: _Row, now: datetime) -> Iterator[Wrong]:
+    def _wrong_place(self, row: _Row, now: datetime) -> Iterator[FieldError]:
         """What is wrong with what a label is for, and with its time."""
         if (row.request_id is None) == (not row.has_key):
-            yield Wrong("give the request_id of the prediction, with its row, or a key: one of the two", "request_id")
+            yield FieldError("give the request_id of the prediction, with its row, or a key: one of the two", "request_id")
         elif row.request_id is not None and not is_request_id(row.request_id):
-            yield Wrong("it is no id of a request: take the request_id of the answer", "request_id")
+            yield FieldError("it is no id of a request: take the request_id of the answer", "request_id")
         if not 0 <= row.row < self._request_rows:
-            yield Wrong(f"the number of a row counts from 0, and a request has at most {self._request_rows} rows", "row")
+            yield FieldError(f"the number of a row counts from 0, and a request has at most {self._request_rows} rows", "row")
         elif row.row and row.request_id is None:
-            yield Wrong("a label for a key has no row", "row")
+            yield FieldError("a label for a key has no row", "row")
         if row.known_at is not None and (text := _wrong_moment(row.known_at, now)):
-            yield Wrong(text, "known_at")
+            yield FieldError(text, "known_at")
 
 
-def _within(error: Wrong, place: str | None) -> Wrong:
+def _within(error: FieldError, place: str | None) -> FieldError:
     """What is wrong with a field of a label or a key, by its path; None: the label is one value."""
     field = "label" if place is None else place if error.field is None else f"{place}.{error.field}"
-    return Wrong(error.message, field)
+    return FieldError(error.message, field)
 
 
 def _wrong_moment(moment: datetime, now: datetime) -> str:
@@ -257,4 +256,4 @@ def _wrong_moment(moment: datetime, now: datetime) -> str:
 def _unreadable(number: int, error: Exception) -> FieldError:
     text = str(error)
     field = found.group(1) or None if (found := _NAMED.search(text) or _PATH.search(text)) else None
-    return FieldError(number, field, f"row {number}: {_PATH.sub(lambda path: path.group(1) or 'the row', text)}")
+    return FieldError(f"row {number}: {_PATH.sub(lambda path: path.group(1) or 'the row', text)}", field, number)

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import Zone
-from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows, FieldError, RowsRefused, split_rows
+from lakehouse_assets.platform.serving.ingest_rows import MOST_ERRORS, FeedRows, split_rows
 from lakehouse_assets.platform.serving.outbox import Outbox, OutboxBounds, OutboxState
 from lakehouse_assets.platform.serving.outbox_store import PushedRow, SameIdOtherRow
+from lakehouse_assets.platform.serving.refused import FieldError, Refused
 
 
 def path_of(home: Path, feed: str) -> Path:
@@ -65,7 +66,7 @@ class Ingest:
             seconds: It is not waited for longer.
 
         Raises:
-            RowsRefused: What is wrong, by row and field. Nothing was accepted.
+            Refused: What is wrong, by row and field. Nothing was accepted.
             OutboxUnavailable: They cannot be made durable now.
         """
         rows = split_rows(body)
@@ -79,15 +80,15 @@ class Ingest:
                 continue
             if (same := first.setdefault(row.id, row)).digest != row.digest:
                 text = f"row {number}: the id {row.id!r} stands in this request with another row too"
-                errors.append(FieldError(number, self.feed.row_id, text))
+                errors.append(FieldError(text, self.feed.row_id, number))
             elif same is row:
                 pushed.append(row)
         if errors:
-            raise RowsRefused(errors)
+            raise Refused(422, errors[:MOST_ERRORS])
         try:
             accepted = self._outbox.add(pushed, seconds)
         except SameIdOtherRow as error:
-            raise RowsRefused([_other_row(one, self.feed.row_id) for one in error.ids], 409) from error
+            raise Refused(409, [_other_row(one, self.feed.row_id) for one in error.ids[:MOST_ERRORS]]) from error
         return Receipt(self.feed.name, accepted, len(rows) - accepted)
 
     def land(self) -> bool:
@@ -105,4 +106,4 @@ class Ingest:
 
 def _other_row(identity: str, column: str | None) -> FieldError:
     text = f"the id {identity!r} was accepted before with another row: send a correction under an id of its own"
-    return FieldError(None, column or "Idempotency-Key", text)
+    return FieldError(text, column or "Idempotency-Key")

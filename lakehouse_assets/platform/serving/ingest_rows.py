@@ -6,9 +6,8 @@ Every file that is made here is one that the feed takes. Durability is the busin
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -16,6 +15,7 @@ from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.header import Expected
 from lakehouse_assets.platform.ingestion.jsonl import decoded
 from lakehouse_assets.platform.serving.outbox_store import PushedRow
+from lakehouse_assets.platform.serving.refused import FieldError, Refused
 
 MOST_ROWS: Final = 10_000
 MOST_BYTES_OF_A_ROW: Final = 1_000_000
@@ -23,32 +23,6 @@ MOST_ERRORS: Final = 20
 _LONGEST_ID = 200
 _ENDINGS = {"jsonl": ".jsonl", "csv": ".csv"}
 _NOT_IN_CSV = re.compile("[\0\r]")
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """What is wrong with a row: its number from 0 (None: the whole request), its field, and a sentence."""
-
-    row: int | None
-    field: str | None
-    text: str
-
-
-class RowsRefused(ValueError):
-    """Rows that are not taken; none of the request was accepted. HTTP 422, or 409 if an id came before with another row.
-
-    Attributes:
-        errors: What is wrong, by row and field; at most twenty.
-        status: Of the answer.
-    """
-
-    def __init__(self, errors: Sequence[FieldError], status: int = 422) -> None:
-        super().__init__("; ".join(error.text for error in errors[:3]))
-        self.errors, self.status = tuple(errors[:MOST_ERRORS]), status
-
-    def detail(self) -> list[dict[str, Any]]:
-        """The errors as values of JSON."""
-        return [asdict(error) for error in self.errors]
 
 
 class _Enveloped(msgspec.Struct, forbid_unknown_fields=True):
@@ -76,14 +50,14 @@ class FeedRows:
         """A row that can be landed; None if something is wrong with it, which is added to `errors`."""
         before = len(errors)
         if len(raw) > MOST_BYTES_OF_A_ROW:
-            errors.append(FieldError(number, None, f"row {number} has {len(raw):,} bytes; at most {MOST_BYTES_OF_A_ROW:,} are taken"))
+            errors.append(FieldError(f"row {number} has {len(raw):,} bytes; at most {MOST_BYTES_OF_A_ROW:,} are taken", None, number))
             return None
         try:
             text = msgspec.json.format(bytes(raw), indent=-1).decode()
             members = decoded(text)
         except (ValueError, RecursionError) as error:
             why = "is nested too deeply" if isinstance(error, RecursionError) else f"is no row: {error}"
-            errors.append(FieldError(number, None, f"row {number} {why}"))
+            errors.append(FieldError(f"row {number} {why}", None, number))
             return None
         self._check_names(number, members, errors)
         self._check_values(number, members, errors)
@@ -98,37 +72,37 @@ class FeedRows:
         if not self._expected.fits(names):
             closest = min(self.feed.headers, key=lambda header: len(set(header).difference(names)))
             lacks = f"row {number} lacks the field {{!r}}; send null if there is no value"
-            errors += [FieldError(number, name, lacks.format(name)) for name in closest if name not in names]
+            errors += [FieldError(lacks.format(name), name, number) for name in closest if name not in names]
             if len(set(names)) < len(names):
-                errors.append(FieldError(number, None, f"row {number} has two fields that mean one column"))
+                errors.append(FieldError(f"row {number} has two fields that mean one column", None, number))
         if self._format == "csv" or self.feed.new_columns == "refuse":
             for name in names:
                 if name not in self.feed.columns:
                     known = ", ".join(self.feed.columns)
-                    errors.append(FieldError(number, name, f"row {number}: the feed has no column {name!r}; it has {known}"))
+                    errors.append(FieldError(f"row {number}: the feed has no column {name!r}; it has {known}", name, number))
 
     def _check_values(self, number: int, members: dict[str, str | None], errors: list[FieldError]) -> None:
         for name, value in members.items():
             try:
                 f"{name}{value or ''}".encode(self._encoding)
             except (UnicodeEncodeError, LookupError):
-                errors.append(FieldError(number, name, f"row {number}: {name!r} has a character that {self._encoding} lacks"))
+                errors.append(FieldError(f"row {number}: {name!r} has a character that {self._encoding} lacks", name, number))
             if self._format == "csv" and value is not None and _NOT_IN_CSV.search(value):
-                errors.append(FieldError(number, name, f"row {number}: {name!r} has a carriage return or a NUL, which CSV cannot carry"))
+                errors.append(FieldError(f"row {number}: {name!r} has a carriage return or a NUL, which CSV cannot carry", name, number))
 
     def _id(self, number: int, members: dict[str, str | None], key: str | None, errors: list[FieldError]) -> str:
         column = self.feed.row_id
         if column is None:
             if not key:
                 text = "rows need an id: send the header Idempotency-Key, or declare the feed with row_id=COLUMN"
-                errors.append(FieldError(None, "Idempotency-Key", text))
+                errors.append(FieldError(text, "Idempotency-Key"))
             elif len(key) > _LONGEST_ID:
-                errors.append(FieldError(None, "Idempotency-Key", f"the Idempotency-Key has more than {_LONGEST_ID} characters"))
+                errors.append(FieldError(f"the Idempotency-Key has more than {_LONGEST_ID} characters", "Idempotency-Key"))
             return f"{key}/{number}"
         names = dict(zip(self._expected.recognised(list(members)), members.values(), strict=True))
         if not (value := names.get(column)) or len(value) > _LONGEST_ID:
             text = f"row {number}: {column!r} tells rows apart: it needs a value of at most {_LONGEST_ID} characters"
-            errors.append(FieldError(number, column, text))
+            errors.append(FieldError(text, column, number))
         return value or ""
 
     # --- files
@@ -190,17 +164,17 @@ def split_rows(body: bytes) -> list[msgspec.Raw]:
     """The rows of a request, each as its text.
 
     Raises:
-        RowsRefused: There are none, too many, or it is no JSON.
+        Refused: There are none, too many, or it is no JSON.
     """
     try:
         body.decode()
         rows = _split(body)
     except (ValueError, RecursionError) as error:
-        raise RowsRefused([FieldError(None, None, f"the body is no JSON of rows: {error}")], 400) from error
+        raise Refused(400, [FieldError(f"the body is no JSON of rows: {error}")]) from error
     if not rows:
-        raise RowsRefused([FieldError(None, None, "there is no row in the body: send an array of objects, or one object a line")])
+        raise Refused(422, [FieldError("there is no row in the body: send an array of objects, or one object a line")])
     if len(rows) > MOST_ROWS:
-        raise RowsRefused([FieldError(None, None, f"there are {len(rows):,} rows; send at most {MOST_ROWS:,} at once")], 413)
+        raise Refused(413, [FieldError(f"there are {len(rows):,} rows; send at most {MOST_ROWS:,} at once")])
     return rows
 
 

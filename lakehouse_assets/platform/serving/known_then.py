@@ -26,7 +26,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 
 @dataclass(frozen=True)
-class Asked:
+class LoggedRow:
     """A logged row.
 
     Attributes:
@@ -58,7 +58,7 @@ class KnownThen:
     lakehouse: Lakehouse
     versions: Mapping[str, int | None]
 
-    def values(self, feature: FeatureSet, asked: Asked) -> list[dict[str, Any]]:
+    def values(self, feature: FeatureSet, asked: LoggedRow) -> list[dict[str, Any]]:
         """The features that may have been right then: several where the tables had several after each other; columns without prefix."""
         event = self._event(asked) if asked.form != "keys" else None
         if event is not None and feature in self.roles.computed:
@@ -70,7 +70,7 @@ class KnownThen:
             return self._windows(feature, asked, event, rows)
         return self._joined(feature, asked, rows)
 
-    def _joined(self, feature: FeatureSet, asked: Asked, rows: pl.LazyFrame) -> list[dict[str, Any]]:
+    def _joined(self, feature: FeatureSet, asked: LoggedRow, rows: pl.LazyFrame) -> list[dict[str, Any]]:
         """Of what was known when the request came what a join gives."""
         examples, at = self.endpoint.model.examples, self.roles.driving.event_time
         assert isinstance(examples, LabelledExamples)  # noqa: S101 rows are scored one by one
@@ -80,7 +80,7 @@ class KnownThen:
         found = join_as_of(pl.DataFrame([label], types), [side], at=at, when_known=False).rows
         return found.select(pl.col(side.prefix + name).alias(name) for name in feature.columns).to_dicts()
 
-    def _windows(self, feature: FeatureSet, asked: Asked, event: pl.DataFrame, rows: pl.LazyFrame) -> list[dict[str, Any]]:
+    def _windows(self, feature: FeatureSet, asked: LoggedRow, event: pl.DataFrame, rows: pl.LazyFrame) -> list[dict[str, Any]]:
         """The statistics of the events that were known then; and what the tables said of this event before it was corrected."""
         table, at = self.roles.event, asked.names[self.roles.driving.event_time]
         assert table is not None  # noqa: S101 windows of events are asked for with one
@@ -103,7 +103,7 @@ class KnownThen:
         schema = {name: feature.schema[name] for name in feature.columns}
         return rows.select(feature.columns).cast(schema).to_dicts()  # type: ignore[arg-type]
 
-    def _event(self, asked: Asked) -> pl.DataFrame | None:
+    def _event(self, asked: LoggedRow) -> pl.DataFrame | None:
         """The event as it was sent; None if it cannot be read any more."""
         try:
             return self._type.frame(self._type.read(f"[{asked.request}]".encode()))

@@ -47,7 +47,7 @@ _ENCODE: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
 @dataclass(slots=True, eq=False)
-class _Asked:
+class _Waiting:
     """A request that waits."""
 
     sets: "_Sets"
@@ -79,7 +79,7 @@ class FeatureLookups:
         self._door, self._declared, self._events, self._open, self._reader = door, sets, events, store, reader
         self._known: OrderedDict[tuple[str, ...], _Sets] = OrderedDict()
         self._store: OnlineStore | None = None
-        self._waiting: list[_Asked] = []
+        self._waiting: list[_Waiting] = []
         self._rows = 0
         self._changed = threading.Condition()
         self._closed = False
@@ -108,7 +108,7 @@ class FeatureLookups:
         sets, keys = self._question(await read_body(scope, receive, self._door.limits))
         loop, seconds = asyncio.get_running_loop(), self._door.limits.seconds
         future: asyncio.Future[bytes] = loop.create_future()
-        self._put(_Asked(sets, keys, caller.name or self._reader.principal.name, time.monotonic() + seconds, future))
+        self._put(_Waiting(sets, keys, caller.name or self._reader.principal.name, time.monotonic() + seconds, future))
         timer = loop.call_later(seconds, expire, future, seconds)
         try:
             return await future
@@ -152,7 +152,7 @@ class FeatureLookups:
         events = self._events.get(feature.name, ())
         return next(iter(events)) if len(events) == 1 and form_of(feature).events else None
 
-    def _put(self, asked: _Asked) -> None:
+    def _put(self, asked: _Waiting) -> None:
         with self._changed:
             if self._closed:
                 raise refused(503, "the service ends: ask another one", retry_after="1")
@@ -166,7 +166,7 @@ class FeatureLookups:
 
     def _run(self) -> None:
         while taken := self._take():
-            together: dict[int, list[_Asked]] = {}
+            together: dict[int, list[_Waiting]] = {}
             for one in taken:
                 if not one.future.done() and one.deadline > time.monotonic():
                     together.setdefault(id(one.sets), []).append(one)
@@ -176,7 +176,7 @@ class FeatureLookups:
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(_resolve, list(zip(some, answers, strict=True)))
 
-    def _take(self) -> list[_Asked]:
+    def _take(self) -> list[_Waiting]:
         """All that waits; nothing once there is no more to come."""
         with self._changed:
             while not self._waiting and not self._closed:
@@ -184,7 +184,7 @@ class FeatureLookups:
             taken, self._waiting, self._rows = self._waiting, [], 0
         return taken
 
-    def _answers(self, some: Sequence[_Asked]) -> Sequence[bytes | Refused]:
+    def _answers(self, some: Sequence[_Waiting]) -> Sequence[bytes | Refused]:
         """The bodies of answers to requests for the same sets, which are in the audit log by then."""
         sets = some[0].sets
         try:
@@ -200,7 +200,7 @@ class FeatureLookups:
         return answers
 
 
-def _resolve(answered: Sequence[tuple[_Asked, bytes | Refused]]) -> None:
+def _resolve(answered: Sequence[tuple[_Waiting, bytes | Refused]]) -> None:
     """Give the answers to those who wait, in the thread of the loop."""
     for asked, answer in answered:
         if asked.future.done():

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from lakehouse_assets.platform.serving.door import Asked, Door
+from lakehouse_assets.platform.serving.door import Door, RequestContext
 from lakehouse_assets.platform.serving.http import Receive, Scope, read_body
 from lakehouse_assets.platform.serving.refused import refused
 from lakehouse_assets.platform.serving.rows import malformed
@@ -20,7 +20,7 @@ _FORMS: Final = ("rows", "features", "keys")
 _YES, _NO = ("true", "1"), ("false", "0")
 
 
-async def score(door: Door, name: str, scope: Scope, receive: Receive, asked: Asked) -> bytes:
+async def score(door: Door, name: str, scope: Scope, receive: Receive, asked: RequestContext) -> bytes:
     """The body of an answer.
 
     Raises:

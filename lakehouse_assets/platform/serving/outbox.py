@@ -55,7 +55,7 @@ class OutboxState:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Waiting:
     rows: Sequence[PushedRow]
     until: float
     accepted: "Future[int]"
@@ -86,7 +86,7 @@ class Outbox:
         self.path, self.bounds = path, bounds or OutboxBounds()
         self._zone, self._name, self._content = zone, name, content
         self._writing, self._reading = (OutboxStore(path, self.bounds.waiting_bytes, self.bounds.remembered_seconds) for _ in range(2))
-        self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
+        self._asked: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._something, self._stop, self._landing = threading.Event(), threading.Event(), threading.Lock()
         self._trouble = ""
         self._writer = threading.Thread(target=self._write_regularly, name="outbox-write", daemon=True)
@@ -110,7 +110,7 @@ class Outbox:
         """
         if self._stop.is_set():
             raise OutboxUnavailable("the service is stopping: send the rows again")
-        asked = _Asked(rows, time.monotonic() + seconds, Future())
+        asked = _Waiting(rows, time.monotonic() + seconds, Future())
         self._asked.put(asked)
         try:
             return asked.accepted.result(seconds)
@@ -179,7 +179,7 @@ class Outbox:
             self._write([one for one in asked if one.accepted.set_running_or_notify_cancel()])
         self._writing.close()
 
-    def _write(self, asked: Sequence[_Asked]) -> None:
+    def _write(self, asked: Sequence[_Waiting]) -> None:
         """One transaction with the rows of all who wait; each is given an answer."""
         if not asked:
             return

@@ -23,7 +23,7 @@ from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.serving.assemble import OK
 from lakehouse_assets.platform.serving.inference_log.table import as_json
-from lakehouse_assets.platform.serving.known_then import Asked, KnownThen
+from lakehouse_assets.platform.serving.known_then import KnownThen, LoggedRow
 from lakehouse_assets.platform.serving.scorer import check_version
 from lakehouse_assets.platform.storage.feature_versions import version_to_read
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
@@ -222,7 +222,7 @@ class Replay:
         then = KnownThen(self.endpoint, self.roles, self.lakehouse, versions)
         names = dict.fromkeys([at, *(name for one in self.roles.sets for name in one.entity if name in found.columns)])
         asked = [
-            Asked(rows["request"][number], rows["form"][number] or "rows", rows["received_at"][number], named)
+            LoggedRow(rows["request"][number], rows["form"][number] or "rows", rows["received_at"][number], named)
             for number, named in zip(numbers, found.select(list(names)).iter_rows(named=True), strict=True)
         ]
         for feature in self.roles.sets:

@@ -23,9 +23,9 @@ from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
 from lakehouse_assets.platform.serving.http import read_body
 from lakehouse_assets.platform.serving.ingest import Ingest
-from lakehouse_assets.platform.serving.ingest_rows import FeedRows, RowsRefused
+from lakehouse_assets.platform.serving.ingest_rows import FeedRows
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
-from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
+from lakehouse_assets.platform.serving.refused import Refused, refused
 
 logger = logging.getLogger(__name__)
 _GRACE_SECONDS: Final = 1.0
@@ -119,8 +119,6 @@ def _refusing(take: Callable[[], Any]) -> Any:
         return take()
     except Refused:
         raise
-    except RowsRefused as error:
-        raise Refused(error.status, [FieldError(one.text, one.field, one.row) for one in error.errors]) from None
     except (FeedbackUnavailable, OutboxUnavailable) as error:
         raise refused(503, str(error), retry_after="5") from None
     except Exception:

@@ -18,7 +18,7 @@ STALE = "stale"
 
 
 @dataclass(frozen=True)
-class Events:
+class BatchRows:
     """The rows of a batch.
 
     Attributes:
@@ -94,7 +94,7 @@ class Scored:
         return told
 
 
-def score(loaded: Loaded, variant: str, events: Events, numbers: Sequence[int], *, explain: bool) -> Scored:
+def score(loaded: Loaded, variant: str, events: BatchRows, numbers: Sequence[int], *, explain: bool) -> Scored:
     """Some of the rows, scored by one version."""
     began, count = time.perf_counter(), len(events.rows)
     if len(numbers) == count:

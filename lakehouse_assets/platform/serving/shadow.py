@@ -12,7 +12,7 @@ from typing import Final
 
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.records import Log, logged_of
-from lakehouse_assets.platform.serving.scored import Events, score
+from lakehouse_assets.platform.serving.scored import BatchRows, score
 from lakehouse_assets.platform.serving.scorer import Loaded
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.work import Queue, Work
@@ -97,7 +97,7 @@ class Shadow:
 
     def _score(self, served: Served, challenger: Loaded, works: Sequence[Work]) -> None:
         rows = [row for work in works for row in work.rows]
-        events = Events("rows", rows, [len(work.rows) for work in works])
+        events = BatchRows("rows", rows, [len(work.rows) for work in works])
         scored = score(challenger, "shadow", events, range(len(rows)), explain=False)
         records, start = [], 0
         for work in works:

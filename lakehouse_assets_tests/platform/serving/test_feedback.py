@@ -16,8 +16,8 @@ from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
-from lakehouse_assets.platform.serving.ingest_rows import RowsRefused
 from lakehouse_assets.platform.serving.labelled import KnownLabels, labels_of
+from lakehouse_assets.platform.serving.refused import Refused
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.features.shop import EXAMPLES, LABELS, frames, written
 from lakehouse_assets_tests.platform.orchestration.level import level_model as level
@@ -149,7 +149,7 @@ def test_predictions_without_any_label(tmp_path: Path, log: InferenceLog) -> Non
 )
 def test_what_is_no_label_is_refused_by_row_and_field(log: InferenceLog, row: dict[str, Any], field: str | None) -> None:
     good = {"request_id": R, "label": True, "key": None}
-    with pytest.raises(RowsRefused) as refused:
+    with pytest.raises(Refused) as refused:
         Feedback(log, {"orders": TYPE}).take(body(good, row))
     assert [(error.row, error.field) for error in refused.value.errors] == [(1, field)]
     assert log.state().spool.appended == 0
@@ -157,7 +157,7 @@ def test_what_is_no_label_is_refused_by_row_and_field(log: InferenceLog, row: di
 
 def test_of_two_endpoints_a_label_names_its_own(log: InferenceLog) -> None:
     feedback = Feedback(log, {"orders": TYPE, "other": TYPE})
-    with pytest.raises(RowsRefused, match="say which endpoint"):
+    with pytest.raises(Refused, match="say which endpoint"):
         feedback.take(body({"request_id": R, "label": True}))
     assert feedback.take(body({"request_id": R, "label": True, "endpoint": "orders"})).accepted == 1
     assert feedback.take(body({"request_id": R, "label": True}), endpoint="orders").accepted == 1

@@ -21,9 +21,10 @@ from lakehouse_assets.platform.ingestion.parse import parse
 from lakehouse_assets.platform.ingestion.zone import LocalZone, Zone
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.ingest import Ingest, Receipt
-from lakehouse_assets.platform.serving.ingest_rows import FeedRows, FieldError, RowsRefused
+from lakehouse_assets.platform.serving.ingest_rows import FeedRows
 from lakehouse_assets.platform.serving.outbox import OutboxBounds
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
+from lakehouse_assets.platform.serving.refused import FieldError, Refused
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 from lakehouse_assets_tests.platform.serving.ingest_child import FEED
@@ -175,8 +176,8 @@ def test_what_was_accepted_before_a_kill_is_in_bronze_once(tmp_path: Path) -> No
 # --- what is refused
 
 
-def refused(ingest: Ingest, sent: bytes, key: str | None = None) -> RowsRefused:
-    with pytest.raises(RowsRefused) as caught:
+def refused(ingest: Ingest, sent: bytes, key: str | None = None) -> Refused:
+    with pytest.raises(Refused) as caught:
         ingest.take(sent, key)
     return caught.value
 

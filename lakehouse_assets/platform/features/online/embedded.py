@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, INSERT, SAME, Execute, found, together
 from lakehouse_assets.platform.features.online.store import (
-    Answer,
-    Asked,
     Batch,
     Item,
     Put,
+    Query,
+    ReadResult,
     Retention,
     StoreDamaged,
     StoreUnavailable,
@@ -52,7 +52,7 @@ class EmbeddedStore:
         self._all: list[sqlite3.Connection] = []
         self._written_by: tuple[tuple[int, tuple[int, int] | None], sqlite3.Connection] | None = None
 
-    def read(self, asked: Sequence[Asked], states: Sequence[str]) -> Answer:
+    def read(self, asked: Sequence[Query], states: Sequence[str]) -> ReadResult:
         """See `OnlineStore.read`."""
         with self._errors():
             execute = self._reader().execute
@@ -62,7 +62,7 @@ class EmbeddedStore:
                 told = self._states(execute, tuple(states))
             finally:
                 execute("COMMIT")
-        return Answer(answers, told)
+        return ReadResult(answers, told)
 
     def _states(self, execute: Execute, names: tuple[str, ...]) -> list[bytes | None]:
         """The states of some sets, read again if anything was committed since this thread read them."""

@@ -13,7 +13,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.kept import Kept, KeptEvents, KeptValues, newest_version
-from lakehouse_assets.platform.features.online.readers import Reader, ServedSet, ValuesReader
+from lakehouse_assets.platform.features.online.readers import ServedSet, SetReader, ValuesReader
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.online.window_reader import WindowsReader
 from lakehouse_assets.platform.features.windows import Windows
@@ -44,7 +44,7 @@ class LatestValues:
 
     events: str = ""
 
-    def reader(self, served: ServedSet, event: str | None, schema: pl.Schema | None) -> Reader:  # noqa: ARG002
+    def reader(self, served: ServedSet, event: str | None, schema: pl.Schema | None) -> SetReader:  # noqa: ARG002
         """What reads a set of this form, in requests about a table of events."""
         return ValuesReader(served)
 
@@ -80,7 +80,7 @@ class WindowEvents:
     where: pl.Expr | None = None
     numbers: tuple[str, ...] = ()
 
-    def reader(self, served: ServedSet, event: str | None, schema: pl.Schema | None) -> Reader:
+    def reader(self, served: ServedSet, event: str | None, schema: pl.Schema | None) -> SetReader:
         """See `LatestValues.reader`. In requests about other events the newest row of the feature table is looked up."""
         if event not in {None, self.events}:
             return ValuesReader(served)

@@ -18,8 +18,8 @@ import polars as pl
 from lakehouse_assets.platform.features.online.codecs import moment
 from lakehouse_assets.platform.features.online.events import Event, Events, encoded
 from lakehouse_assets.platform.features.online.forms import form_of
-from lakehouse_assets.platform.features.online.readers import MISSING, UNAVAILABLE, Part, Reader, Rows, ServedSet, Stamp
-from lakehouse_assets.platform.features.online.store import Asked, Found, OnlineStore, Retention, SetState, StoreUnavailable
+from lakehouse_assets.platform.features.online.readers import MISSING, UNAVAILABLE, Part, Rows, ServedSet, SetReader, Stamp
+from lakehouse_assets.platform.features.online.store import OnlineStore, Query, QueryResult, Retention, SetState, StoreUnavailable
 
 __all__ = ["Looked", "OnlineFeatures", "ServedSet", "Stamp"]
 
@@ -126,9 +126,9 @@ class OnlineFeatures:
 
     # --- the sets of one level: those whose entities are known
 
-    def _look_up(self, level: Sequence[Reader], events: Events, looked: Looked) -> None:
+    def _look_up(self, level: Sequence[SetReader], events: Events, looked: Looked) -> None:
         own = [reader.own(events) for reader in level]
-        asked: _Asked | None = None
+        asked: _Round | None = None
         if time.monotonic() >= self._quiet_until:
             try:
                 asked = self._ask(level, events, own, looked.columns)
@@ -142,7 +142,7 @@ class OnlineFeatures:
             if asked.is_recalled:
                 looked.status[reader.served.feature.name] = [UNAVAILABLE] * len(events)
 
-    def _ask(self, level: Sequence[Reader], events: Events, own: Sequence[Any], columns: Mapping[str, list[Any]]) -> "_Asked":
+    def _ask(self, level: Sequence[SetReader], events: Events, own: Sequence[Any], columns: Mapping[str, list[Any]]) -> "_Round":
         """All questions of a level with their answers."""
         for _ in range(3):  # again if a version or a declaration changed under way, which is rare
             questions = _questions(level, self._known(level), events, own, columns)
@@ -152,9 +152,9 @@ class OnlineFeatures:
                 break
         self._cache.put([one for _, one in questions], answer.found)
         # The states of now, which say until when the tables are known.
-        return _Asked(self._remembered(level), questions, answer.found)
+        return _Round(self._remembered(level), questions, answer.found)
 
-    def _recall(self, level: Sequence[Reader], events: Events, own: Sequence[Any], columns: Mapping[str, list[Any]]) -> "_Asked":
+    def _recall(self, level: Sequence[SetReader], events: Events, own: Sequence[Any], columns: Mapping[str, list[Any]]) -> "_Round":
         """The same from what was read last; of what was never read there are no questions."""
         sets = self._remembered(level)
         questions, answers = [], []
@@ -163,28 +163,28 @@ class OnlineFeatures:
             places, entities = [part.places[place] for place in known], [part.entities[place] for place in known]
             questions.append((part._replace(places=places, entities=entities), one))
             answers.append(found)
-        return _Asked(sets, questions, answers, is_recalled=True)
+        return _Round(sets, questions, answers, is_recalled=True)
 
     # --- what is known of the sets
 
-    def _known(self, readers: Sequence[Reader]) -> list[tuple[str, SetState | None]]:
+    def _known(self, readers: Sequence[SetReader]) -> list[tuple[str, SetState | None]]:
         """The names and states of the sets in the store, asked for once; later they come with the answers."""
         for names in (self._pointers, self._named):  # the names depend on what the pointers say
             if new := [name for name in names(readers) if name not in self._states]:
                 self._remember(new, self._store.read([], new).states)
         return self._remembered(readers)
 
-    def _remembered(self, readers: Sequence[Reader]) -> list[tuple[str, SetState | None]]:
+    def _remembered(self, readers: Sequence[SetReader]) -> list[tuple[str, SetState | None]]:
         return [(name, self._states.get(name, _UNKNOWN)[1]) for name in self._resolved(readers)[0]]
 
     @staticmethod
-    def _pointers(readers: Sequence[Reader]) -> list[str]:
+    def _pointers(readers: Sequence[SetReader]) -> list[str]:
         return [reader.pointer for reader in readers if reader.pointer]
 
-    def _named(self, readers: Sequence[Reader]) -> list[str]:
+    def _named(self, readers: Sequence[SetReader]) -> list[str]:
         return self._resolved(readers)[1]
 
-    def _resolved(self, readers: Sequence[Reader]) -> tuple[list[str], list[str]]:
+    def _resolved(self, readers: Sequence[SetReader]) -> tuple[list[str], list[str]]:
         """The name of the set of each reader, and all names whose states are read; worked out once for each state of the pointers."""
         if (known := self._names.get(id(readers))) is None:
             newest = [self._states.get(reader.pointer, _UNKNOWN)[1] for reader in readers]
@@ -210,12 +210,12 @@ class OnlineFeatures:
         _log.warning("features are those that were read last, or defaults: %s", error)
 
 
-class _Asked(NamedTuple):
+class _Round(NamedTuple):
     """A level with its answers, from the store or from what was read last."""
 
     sets: Sequence[tuple[str, SetState | None]]
-    questions: Sequence[tuple[Part, Asked]]
-    found: Sequence[Found]
+    questions: Sequence[tuple[Part, Query]]
+    found: Sequence[QueryResult]
     is_recalled: bool = False
 
 
@@ -223,10 +223,10 @@ _NO_ROWS: Final = Rows((), [], [])
 _UNKNOWN: Final[tuple[bytes | None, SetState | None]] = (None, None)
 
 
-def _levels(readers: Sequence[Reader]) -> list[list[Reader]]:
+def _levels(readers: Sequence[SetReader]) -> list[list[SetReader]]:
     """The sets in rounds: the entities of the first are in the event, those of a later one are values of the rounds before it."""
     level_of: dict[str, int] = {}
-    levels: list[list[Reader]] = []
+    levels: list[list[SetReader]] = []
     for reader in readers:
         feature = reader.served.feature
         level = max((level_of[name] + 1 for name in feature.entity if name in level_of), default=0)
@@ -237,12 +237,12 @@ def _levels(readers: Sequence[Reader]) -> list[list[Reader]]:
 
 
 def _questions(
-    level: Sequence[Reader],
+    level: Sequence[SetReader],
     sets: Sequence[tuple[str, SetState | None]],
     events: Events,
     own: Sequence[Any],
     columns: Mapping[str, list[Any]],
-) -> list[tuple[Part, Asked]]:
+) -> list[tuple[Part, Query]]:
     """What the store is asked for each set; of an event whose entity is null nothing. `columns` are those that levels before gave."""
     questions = []
     for reader, (name, state), mine in zip(level, sets, own, strict=True):
@@ -258,7 +258,7 @@ def _questions(
     return questions
 
 
-def _add(looked: Looked, reader: Reader, state: SetState | None, rows: Rows, part: Part) -> None:
+def _add(looked: Looked, reader: SetReader, state: SetState | None, rows: Rows, part: Part) -> None:
     """Add the rows of one set, with defaults where there is none."""
     name, columns, stamps, status = reader.served.feature.name, rows.columns, rows.stamps, rows.status
     count = len(part.events)
@@ -290,11 +290,11 @@ class _Cache:
 
     def __init__(self, items: int) -> None:
         self._most, self._count = items // 2, 0
-        self._kept: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
-        self._before: dict[str, dict[bytes, tuple[Found, int, int]]] = {}
+        self._kept: dict[str, dict[bytes, tuple[QueryResult, int, int]]] = {}
+        self._before: dict[str, dict[bytes, tuple[QueryResult, int, int]]] = {}
         self._lock = threading.Lock()
 
-    def put(self, asked: Sequence[Asked], answers: Sequence[Found]) -> None:
+    def put(self, asked: Sequence[Query], answers: Sequence[QueryResult]) -> None:
         with self._lock:
             for one, found in zip(asked, answers, strict=True):
                 where = zip(repeat(found), (0, *found.ends), found.ends)
@@ -309,12 +309,12 @@ class _Cache:
         for of_set in self._kept.values():
             for entity, (found, start, end) in of_set.items():
                 its = slice(start, end)
-                of_set[entity] = (Found((), found.times[its], found.ids[its], found.payloads[its], found.pushed[its]), 0, end - start)
+                of_set[entity] = (QueryResult((), found.times[its], found.ids[its], found.payloads[its], found.pushed[its]), 0, end - start)
                 self._count += end - start + 1
         if self._count > self._most // 2:
             self._before, self._kept, self._count = self._kept, {}, 0
 
-    def get(self, asked: Asked) -> tuple[list[int], Found]:
+    def get(self, asked: Query) -> tuple[list[int], QueryResult]:
         """The questions that can be answered, and the answers to these."""
         known: list[int] = []
         items: list[tuple[Any, ...]] = []
@@ -329,4 +329,4 @@ class _Cache:
                 items += fitting[-1:] if asked.only_last else fitting
                 known.append(number)
                 ends.append(len(items))
-        return known, Found.of(ends, items)
+        return known, QueryResult.of(ends, items)

@@ -18,7 +18,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.codecs import MICROSECOND, PLAIN, codec, moment
 from lakehouse_assets.platform.features.online.events import Events
-from lakehouse_assets.platform.features.online.store import EARLIEST, Asked, Found, Put, SetState
+from lakehouse_assets.platform.features.online.store import EARLIEST, Put, Query, QueryResult, SetState
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 _log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class Rows(NamedTuple):
     status: list[str]
 
 
-class Reader(Protocol):
+class SetReader(Protocol):
     """Reads one feature set."""
 
     served: ServedSet
@@ -104,7 +104,7 @@ class Reader(Protocol):
         """What is worked out of the request's events themselves, for all at once."""
         ...
 
-    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Any, events: Events) -> Asked:
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Any, events: Events) -> Query:
         """What is asked of the store for those of the events that have an entity.
 
         Args:
@@ -116,7 +116,7 @@ class Reader(Protocol):
         """
         ...
 
-    def rows(self, state: SetState, found: Found, part: "Part") -> Rows:
+    def rows(self, state: SetState, found: QueryResult, part: "Part") -> Rows:
         """The features of those that were asked about. It never fails: what cannot be read is unavailable."""
         ...
 
@@ -131,7 +131,7 @@ class Part(NamedTuple):
     Attributes:
         places: Of these, among all.
         entities: Of each of these.
-        own: What `Reader.own` gave.
+        own: What `SetReader.own` gave.
         events: All.
     """
 
@@ -192,18 +192,18 @@ class ValuesReader(OfOne):
         self.pointer = pointer_of(served.feature.name, None if served.learnt is None else served.learnt.meaning)
 
     def name(self, version: int | None) -> str:
-        """See `Reader.name`."""
+        """See `SetReader.name`."""
         return values_of(self.served.feature.name, version)
 
     def own(self, events: Events) -> None:
-        """See `Reader.own`."""
+        """See `SetReader.own`."""
 
-    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Any, events: Events) -> Asked:  # noqa: ARG002
-        """See `Reader.asked`."""
-        return Asked(name, entities, [EARLIEST] * len(places), [events.until[place] for place in places], only_last=True)
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Any, events: Events) -> Query:  # noqa: ARG002
+        """See `SetReader.asked`."""
+        return Query(name, entities, [EARLIEST] * len(places), [events.until[place] for place in places], only_last=True)
 
-    def rows(self, state: SetState, found: Found, part: Part) -> Rows:
-        """See `Reader.rows`."""
+    def rows(self, state: SetState, found: QueryResult, part: Part) -> Rows:
+        """See `SetReader.rows`."""
         (known, *stored), damaged = read_payloads(self.served.feature.name, (PLAIN, *state.kinds), found.payloads)
         stamps: list[Stamp | None] = [Stamp(time, at, state.version) for time, at in zip(found.times, known, strict=True)]
         by_name = dict(zip(state.columns, stored, strict=True))
@@ -228,7 +228,7 @@ class ValuesReader(OfOne):
         return Rows(values, stamps, status)
 
     def puts(self, state: SetState, events: Events) -> list[Put]:  # noqa: ARG002
-        """See `Reader.puts`."""
+        """See `SetReader.puts`."""
         return []
 
 

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from lakehouse_assets.platform.features.online.store import (
     EARLIEST,
-    Answer,
-    Asked,
     Batch,
-    Found,
     Item,
     Put,
+    Query,
+    QueryResult,
+    ReadResult,
     Retention,
     StoreUnavailable,
     TakenOver,
@@ -212,7 +212,7 @@ class RedisStore:
         scripts = (_BEGIN, _APPLY, _RENEW, _FORGET, _REMOVE)
         self._begin, self._apply, self._renew, self._forget, self._remove = map(self._writing.register_script, scripts)
 
-    def read(self, asked: Sequence[Asked], states: Sequence[str]) -> Answer:
+    def read(self, asked: Sequence[Query], states: Sequence[str]) -> ReadResult:
         """See `OnlineStore.read`."""
         given: list[Any] = [self._prefix, sum(len(one.entities) for one in asked)]
         for name, entities, lows, highs, only_last in asked:
@@ -222,7 +222,7 @@ class RedisStore:
         with self._errors():
             found, told = self._read(args=[*given, *states])
         answers = iter(found)
-        return Answer([_found(one, answers) for one in asked], told)
+        return ReadResult([_found(one, answers) for one in asked], told)
 
     def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
@@ -364,7 +364,7 @@ class RedisStore:
             raise StoreUnavailable(f"the online store {self._said} cannot be used: {error}") from error
 
 
-def _found(asked: Asked, answers: Iterator[Sequence[bytes]]) -> Found:
+def _found(asked: Query, answers: Iterator[Sequence[bytes]]) -> QueryResult:
     """The answers to the questions about one set, which come next."""
     items: list[Item] = []
     ends = []
@@ -372,7 +372,7 @@ def _found(asked: Asked, answers: Iterator[Sequence[bytes]]) -> Found:
         # Scores are floats, which do not tell microseconds apart after the year 2255.
         items += [item for item in _items(fields) if low < item.time <= high]
         ends.append(len(items))
-    return Found.of(ends, items)
+    return QueryResult.of(ends, items)
 
 
 def _items(fields: Sequence[bytes]) -> list[Item]:

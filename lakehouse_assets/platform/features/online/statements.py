@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any, Final
 
-from lakehouse_assets.platform.features.online.store import Asked, Found
+from lakehouse_assets.platform.features.online.store import Query, QueryResult
 
 Execute = Callable[..., sqlite3.Cursor]
 _TOGETHER: Final = (256, 64, 16, 4)
@@ -48,7 +48,7 @@ COPIES: Final = (
 """The table says whose an event is: what was pushed with its id under another entity goes."""
 
 
-def found(execute: Execute, asked: Asked) -> Found:
+def found(execute: Execute, asked: Query) -> QueryResult:
     """The items that a set has for some questions."""
     name, entities, lows, highs, only_last = asked
     items: list[tuple[Any, ...]] = []
@@ -62,7 +62,7 @@ def found(execute: Execute, asked: Asked) -> Found:
     for entity, low, high in zip(entities[place:], lows[place:], highs[place:], strict=True):
         items += execute(_ONE[only_last], (name, entity, low, high)).fetchall()
         ends.append(len(items))
-    return Found.of(ends, items)
+    return QueryResult.of(ends, items)
 
 
 def _add(items: list[tuple[Any, ...]], ends: list[int], rows: list[tuple[Any, ...]], size: int, *, only_last: bool) -> None:

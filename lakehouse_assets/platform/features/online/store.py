@@ -64,7 +64,7 @@ EARLIEST: Final = -(2**63)
 """No limit below."""
 
 
-class Asked(NamedTuple):
+class Query(NamedTuple):
     """Questions about entities of one set: of each its items with low < time ≤ high, oldest first, or only the last of them.
 
     Attributes:
@@ -82,7 +82,7 @@ class Asked(NamedTuple):
     only_last: bool
 
 
-class Found(NamedTuple):
+class QueryResult(NamedTuple):
     """Items by question, in the order of the questions.
 
     Attributes:
@@ -100,7 +100,7 @@ class Found(NamedTuple):
     pushed: Sequence[int]
 
     @classmethod
-    def of(cls, ends: Sequence[int], items: Sequence[tuple[Any, ...]]) -> "Found":
+    def of(cls, ends: Sequence[int], items: Sequence[tuple[Any, ...]]) -> "QueryResult":
         """From items in their order."""
         return cls(ends, *zip(*items, strict=True)) if items else cls(ends, (), (), (), ())
 
@@ -141,18 +141,18 @@ class Batch:
     state: bytes | None = None
 
 
-class Answer(NamedTuple):
+class ReadResult(NamedTuple):
     """What `OnlineStore.read` gives: the items of each set that was asked, and for each set its state."""
 
-    found: list[Found]
+    found: list[QueryResult]
     states: list[bytes | None]
 
 
 class OnlineStore(Protocol):
     """A store. It may be used by several threads and processes at once. All that it does may raise `StoreUnavailable`, within a second."""
 
-    def read(self, asked: Sequence[Asked], states: Sequence[str]) -> Answer:
-        """Answer all questions in one round trip, as of one moment, and give the states of some sets."""
+    def read(self, asked: Sequence[Query], states: Sequence[str]) -> ReadResult:
+        """ReadResult all questions in one round trip, as of one moment, and give the states of some sets."""
         ...
 
     def begin(self, name: str, lease: float = 0.0) -> int:

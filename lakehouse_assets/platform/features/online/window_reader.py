@@ -29,7 +29,7 @@ from lakehouse_assets.platform.features.online.readers import (
     events_of,
     read_payloads,
 )
-from lakehouse_assets.platform.features.online.store import EARLIEST, Asked, Found, Put, SetState
+from lakehouse_assets.platform.features.online.store import EARLIEST, Put, Query, QueryResult, SetState
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
 from lakehouse_assets.platform.features.windows import Windows
 
@@ -80,11 +80,11 @@ class WindowsReader(OfOne):
         self._order = None if order == list(range(len(order))) else order
 
     def name(self, version: int | None) -> str:  # noqa: ARG002
-        """See `Reader.name`."""
+        """See `SetReader.name`."""
         return events_of(self.served.feature.name)
 
     def own(self, events: Events) -> Own:
-        """See `Reader.own`."""
+        """See `SetReader.own`."""
         if not any(self._time in row for row in events.rows):  # keys alone: the stored events say all
             return Own([None] * len(events), [[None] * len(events) for _ in self._twin.used])
         counts = None if self._where is None else self._counts(events.rows)
@@ -101,15 +101,15 @@ class WindowsReader(OfOne):
             _log.warning("an event of %s has a value that is no number, and counts in no window", self.served.feature.name)
             return Own([None], [[None] for _ in self._twin.used])
 
-    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Own, events: Events) -> Asked:
-        """See `Reader.asked`."""
+    def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Own, events: Events) -> Query:
+        """See `SetReader.asked`."""
         times = ((own.times[place], events.until[place]) for place in places)
         lows = [EARLIEST if at is None or at > until else at - self._twin.longest for at, until in times]
         # Also what is after the request: it says what of the entity is cut.
-        return Asked(name, entities, lows, [_FOREVER] * len(places), only_last=False)
+        return Query(name, entities, lows, [_FOREVER] * len(places), only_last=False)
 
-    def rows(self, state: SetState, found: Found, part: Part) -> Rows:
-        """See `Reader.rows`."""
+    def rows(self, state: SetState, found: QueryResult, part: Part) -> Rows:
+        """See `SetReader.rows`."""
         own, events = part.own, part.events
         if state.counting != self._counting:
             count = len(part.places)
@@ -212,7 +212,7 @@ class WindowsReader(OfOne):
             return None
 
     def puts(self, state: SetState, events: Events) -> list[Put]:
-        """See `Reader.puts`; events that do not count, and those without a key, are left out."""
+        """See `SetReader.puts`; events that do not count, and those without a key, are left out."""
         if state.counting != self._counting:
             return []
         own, write = self.own(events), codec(state.kinds).encode
@@ -238,7 +238,7 @@ class WindowsReader(OfOne):
         return counted
 
 
-def _newest(found: Found, start: int, end: int) -> int:
+def _newest(found: QueryResult, start: int, end: int) -> int:
     """The time of the newest event of an entity that is from the table."""
     return next((found.times[one] for one in range(end - 1, start - 1, -1) if not found.pushed[one]), EARLIEST)
 

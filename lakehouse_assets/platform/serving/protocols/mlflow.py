@@ -16,7 +16,7 @@ from starlette.routing import Route
 from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.serving.answers import JSON
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.door import Asked, Door
+from lakehouse_assets.platform.serving.door import Door, RequestContext
 from lakehouse_assets.platform.serving.http import read_body
 from lakehouse_assets.platform.serving.protocols.values import value as as_sent
 from lakehouse_assets.platform.serving.refused import refused
@@ -64,12 +64,12 @@ def _served(door: Door, name: str | None) -> Served:
 
 
 async def _invoke(door: Door, request: Request, served: Served) -> bytes:
-    asked = Asked(door.caller(request.scope))
+    asked = RequestContext(door.caller(request.scope))
     with door.asking(served, asked, request.scope):
         return await _answered(door, request, served, asked)
 
 
-async def _answered(door: Door, request: Request, served: Served, asked: Asked) -> bytes:
+async def _answered(door: Door, request: Request, served: Served, asked: RequestContext) -> bytes:
     body = await read_body(request.scope, request.receive, door.limits)
     try:
         given = _DECODE(body)
