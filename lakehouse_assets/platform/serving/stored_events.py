@@ -85,6 +85,8 @@ class StoredEvents:
                 raise refused(
                     503, f"the rows of {one.name} that the model has learnt from are gone: /ready says what to do", retry_after="5"
                 )
+            if one is not driving and not self._lakehouse.table(one.name).exists():
+                raise refused(503, f"{one.name} has no rows yet: `lakehouse run {one.name}` makes them", retry_after="5")
             older[one.name] = read.older
         if not self._lakehouse.table(driving.name).exists():
             raise _lacking(driving.name, served, range(named.height))

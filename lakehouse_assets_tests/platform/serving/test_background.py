@@ -115,7 +115,7 @@ def test_it_syncs_lands_and_drains_and_ends_with_the_service(root: Root, runner:
         (child,) = children(process.pid)
         priority = os.getpriority(os.PRIO_PROCESS, process.pid)
         until(lambda: os.getpriority(os.PRIO_PROCESS, child) == min(priority + NICE, 19))
-        assert not statuses(connection)
+        until(lambda: not statuses(connection), 60)
         new = busy.receipts(60, 61).with_columns(pl.lit("new").alias("shop"))
         root.lakehouse.table("till.silver.receipts").append(new)
         runner.run(busy.MADE, run_id="second")

@@ -119,7 +119,7 @@ def test_what_is_wrong_is_said_by_row_and_field(settings):
             assert status == expected, answer
             assert field is None or [error["field"] for error in answer["errors"]] == [field], answer
         assert connection.post("/features", b"{")[0] == 400
-        assert connection.get("/features")[0] == 404
+        assert connection.get("/features")[0] == 405
         assert connection.post("/features", one)[0] == 200
 
 

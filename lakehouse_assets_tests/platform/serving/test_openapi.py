@@ -14,6 +14,7 @@ from lakehouse_assets_tests.platform.serving.till import (
     constant,
     listening,
     of_receipts,
+    of_shops,
     receipt,
     receipts,
     settings_in,
@@ -35,6 +36,7 @@ def served(request, tmp_path_factory):
     table = till.root.lakehouse.table(of_receipts.name)
     table.create(features.schema)
     table.append(features)
+    till.root.lakehouse.table(of_shops.name).create(of_shops.schema)
     service = till.service(declared=(*DECLARED, ORDERS, NOTES), missing=request.param)
     with listening(service) as address, Connection(address) as connection:
         until(lambda: service.served["receipts"].versions is not None)
