@@ -4,6 +4,7 @@ Features that follow from an event alone are computed by the function of their f
 How the store is kept and read is in `features.online`, what becomes of the frame in `scorer`.
 """
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -164,17 +165,28 @@ class Assembler:
     def _finite(self, feature: FeatureSet, frame: pl.DataFrame, refused: dict[int, list[FieldError]]) -> pl.DataFrame:
         """The rows without infinite values, as of huge amounts: null where the feature may be, as models take them; else refused."""
         prefix = self.roles.prefixes.get(feature.name, "")
-        for info in columns_of(feature.contract):
-            name = info.name
-            if name not in feature.columns or not frame.schema[name].is_float() or frame[name].is_finite().all():
-                continue
-            if info.nullable:
+        for name, is_nullable in self._floats[feature.name]:
+            values = frame.get_column(name).to_list()  # a query for each column takes longer
+            infinite = [number for number, value in enumerate(values) if value is not None and not math.isfinite(value)]
+            if infinite and is_nullable:
                 frame = frame.with_columns(pl.when(pl.col(name).is_finite()).then(pl.col(name)).alias(name))
                 continue
-            for number in (~frame[name].is_finite()).arg_true():
-                text = f"it becomes {frame[name][number]} by what was sent, as by too large a number"
+            for number in infinite:
+                text = f"it becomes {values[number]} by what was sent, as by too large a number"
                 refused.setdefault(number, []).append(FieldError(text, prefix + name, number))
         return frame
+
+    @cached_property
+    def _floats(self) -> dict[str, list[tuple[str, bool]]]:
+        """By computed feature set, its features that are floats, and whether each may be null."""
+        return {
+            one.name: [
+                (info.name, info.nullable)
+                for info in columns_of(one.contract)
+                if info.name in one.columns and one.schema[info.name].is_float()
+            ]
+            for one in self.roles.computed
+        }
 
     def _given(self, feature: FeatureSet, frame: pl.DataFrame) -> pl.DataFrame:
         """The columns that a feature set gives to the model, as they are called there."""

@@ -17,6 +17,7 @@ from lakehouse_assets.platform.modelling.encoding import FIRST, MISSING, OTHER
 from lakehouse_assets.platform.modelling.learners.boosted import Boosted
 
 _FEW: Final = 256
+_HANDFUL: Final = 64
 _NUMBERS: Final = (pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8, pl.Boolean)
 
 
@@ -75,7 +76,10 @@ class CompiledBoosted(Predictor):
             numbers = rows[list(self._numbers)]
             if not all(isinstance(dtype, _NUMBERS) for dtype in numbers.dtypes):
                 return None
-            matrix[:, list(self._numbers.values())] = numbers.to_numpy().astype(np.float64)
+            # Of few rows Python values take less time than to hand the columns over to the threads of Polars.
+            is_handful = rows.height <= _HANDFUL
+            given = np.array(numbers.rows(), dtype=np.float64) if is_handful else numbers.to_numpy().astype(np.float64)
+            matrix[:, list(self._numbers.values())] = given
         for name, (place, codes) in self._texts.items():
             values = rows.get_column(name)
             if values.dtype != pl.String:
