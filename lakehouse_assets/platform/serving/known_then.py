@@ -6,7 +6,7 @@ and the one that was sent; of any other, the rows that were known then count. Wh
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -31,7 +31,7 @@ class LoggedRow:
 
     Attributes:
         request: As it was sent, JSON.
-        form: `rows`, or `keys`.
+        form: `rows`, `dry_run` or `keys`.
         received: When it came.
         names: The columns of the entities of feature sets, and the event time, as batch has them.
     """
@@ -80,24 +80,61 @@ class KnownThen:
         found = join_as_of(pl.DataFrame([label], types), [side], at=at, when_known=False).rows
         return found.select(pl.col(side.prefix + name).alias(name) for name in feature.columns).to_dicts()
 
+    def with_asked(self, feature: FeatureSet, asked: LoggedRow) -> list[dict[str, Any]]:
+        """The statistics that also count what was asked about before, or in the same request; none of a set without windows."""
+        windows = getattr(form_of(feature), "windows", None)
+        event = self._event(asked) if asked.form != "keys" else None
+        if event is None or windows is None or self.roles.event is None or form_of(feature).events != self.roles.event.name:
+            return []
+        rows = self.lakehouse.table(feature.name).scan()
+        rows = rows.filter(pl.col(name).eq_missing(pl.lit(asked.names[name], feature.schema[name])) for name in feature.entity)
+        known = self._known(feature, asked, event, rows)
+        more = [known, self._asked_before(asked, windows.longest).join(known, on=self._keys, how="anti")]
+        return self._statistics(feature, asked, event, pl.concat(more, how="vertical_relaxed"))
+
+    def _asked_before(self, asked: LoggedRow, longest: timedelta) -> pl.DataFrame:
+        """The events of requests up to then within the longest window, each as it was sent last; those of a dry run count nowhere."""
+        at, log = asked.names[self.roles.driving.event_time], self.lakehouse.table(self.endpoint.name).scan()
+        counting = (pl.col("form") == "rows") & (pl.col("status_code") == 200) & (pl.col("variant") != "shadow")
+        near = (pl.col("received_at") <= asked.received) & (pl.col("event_time") <= at) & (pl.col("event_time") > at - longest)
+        texts = log.filter(counting & near).sort("received_at", "request_id", "row").select("request").collect().to_series()
+        found = [event for text in texts.unique(maintain_order=True) if (event := self._read_event(text)) is not None]
+        columns = list(self._type.columns)
+        events = (
+            pl.concat([one.select(columns) for one in found], how="vertical_relaxed") if found else self._type.frame([]).select(columns)
+        )
+        return events.unique(self._keys, keep="last", maintain_order=True)
+
     def _windows(self, feature: FeatureSet, asked: LoggedRow, event: pl.DataFrame, rows: pl.LazyFrame) -> list[dict[str, Any]]:
         """The statistics of the events that were known then; and what the tables said of this event before it was corrected."""
+        at = asked.names[self.roles.driving.event_time]
+        before = rows.filter(pl.col(feature.event_time) == at).sort(KNOWN_AT).collect()
+        known = self._known(feature, asked, event, rows)
+        return [*self._statistics(feature, asked, event, known), *self._of(feature, before)]
+
+    def _known(self, feature: FeatureSet, asked: LoggedRow, event: pl.DataFrame, rows: pl.LazyFrame) -> pl.DataFrame:
+        """The other events of the entity that the table had then."""
         table, at = self.roles.event, asked.names[self.roles.driving.event_time]
         assert table is not None  # noqa: S101 windows of events are asked for with one
-        ((parameter, _),) = feature.inputs.items()
-        before = rows.filter(pl.col(feature.event_time) == at).sort(KNOWN_AT).collect()
         unknown = rows.group_by(feature.event_time).agg(pl.col(KNOWN_AT).min()).filter(pl.col(KNOWN_AT) > asked.received)
         later = unknown.select(feature.event_time).collect().to_series()
         columns = list(self._type.columns)
         own = event.select(self._keys)
         stored = self.lakehouse.table(table.name).scan().select(columns).filter(pl.col(feature.event_time) <= at)
         stored = stored.filter(pl.col(name) == asked.names[name] for name in feature.entity if name in self._type.columns)
-        known = stored.filter(~pl.col(feature.event_time).is_in(later.implode())).collect().join(own, on=self._keys, how="anti")
-        events = pl.concat([known, event.select(columns)], how="vertical_relaxed")
+        return stored.filter(~pl.col(feature.event_time).is_in(later.implode())).collect().join(own, on=self._keys, how="anti")
+
+    def _statistics(self, feature: FeatureSet, asked: LoggedRow, event: pl.DataFrame, others: pl.DataFrame) -> list[dict[str, Any]]:
+        """The statistics of the entity at the time of the event, of it and of others."""
+        ((parameter, _),) = feature.inputs.items()
+        columns = list(self._type.columns)
+        own = event.select(self._keys)
+        parts = [others.select(columns).join(own, on=self._keys, how="anti"), event.select(columns)]
+        events = pl.concat(parts, how="vertical_relaxed")
         found = feature(**{parameter: events.lazy()}).collect()
         for name in feature.entity:
             found = found.filter(pl.col(name).eq_missing(pl.lit(asked.names[name], feature.schema[name])))
-        return [*self._of(feature, found.sort(feature.event_time).tail(1)), *self._of(feature, before)]
+        return self._of(feature, found.sort(feature.event_time).tail(1))
 
     def _of(self, feature: FeatureSet, rows: pl.DataFrame) -> list[dict[str, Any]]:
         schema = {name: feature.schema[name] for name in feature.columns}
@@ -105,8 +142,11 @@ class KnownThen:
 
     def _event(self, asked: LoggedRow) -> pl.DataFrame | None:
         """The event as it was sent; None if it cannot be read any more."""
+        return self._read_event(asked.request)
+
+    def _read_event(self, text: str) -> pl.DataFrame | None:
         try:
-            return self._type.frame(self._type.read(f"[{asked.request}]".encode()))
+            return self._type.frame(self._type.read(f"[{text}]".encode()))
         except Refused:
             return None
 

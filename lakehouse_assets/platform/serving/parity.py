@@ -31,8 +31,8 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.scopes import Keys
 
-EQUAL, LATE, STALE, SAID, DIFFERENT = "equal", "late", "stale", "said", "different"
-WORDS: Final = (EQUAL, LATE, STALE, SAID, DIFFERENT)
+EQUAL, LATE, STALE, SAID, ASKED, DIFFERENT = "equal", "late", "stale", "said", "asked", "different"
+WORDS: Final = (EQUAL, LATE, STALE, SAID, ASKED, DIFFERENT)
 MOST_ROWS: Final = 2_000
 _SHOWN: Final = 5
 _NUMBER, _AT, _EVENT, _RECEIVED = "__number", "__at", "__event_time", "__received_at"
@@ -48,7 +48,8 @@ class Parity:
         waiting: Those of them whose event has not come into the tables yet: their features are not compared.
         full: Those of them that were sent as full rows of features: only their scores are compared.
         features: By input of the model, how many values were `equal`, `late` (known after the answer), `stale` (the online store was
-            behind), `said` (the answer named the set as missing, expired or unavailable) or `different`.
+            behind), `said` (the answer named the set as missing, expired or unavailable), `asked` (windows counted events that were asked
+            about and are not in the table) or `different`.
         scores: How many predictions were `equal` or `different`.
         requests: Of the first that differ, the ids.
     """
@@ -92,6 +93,7 @@ class Parity:
             (STALE, "were behind the tables"),
             (LATE, "became known after the answer"),
             (SAID, "were said to be missing"),
+            (ASKED, "count events that were asked about and are not in the tables"),
         ):
             if count := sum(one[word] for one in self.features.values()):
                 said.append(f"{count} values {meaning}")
@@ -227,6 +229,8 @@ class Replay:
         ]
         for feature in self.roles.sets:
             offline_of = None
+            given: list[dict[str, Any]] = []
+            counted: dict[int, bool] = {}
             said = [statuses[number].get(feature.name, {}) for number in numbers]
             for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
                 same = _finite(own[name].gather(numbers)).eq_missing(_finite(found[name]))
@@ -247,6 +251,11 @@ class Replay:
                     EQUAL if one else _why(status, event, changed=late)
                     for one, status, event, late in zip(same, said, *offline_of, strict=True)
                 ]
+                for place in (place for place, word in enumerate(words) if word == DIFFERENT):
+                    if place not in counted:
+                        counted[place] = given[place] in then.with_asked(feature, asked[place])
+                    if counted[place]:
+                        words[place] = ASKED
                 outcomes[name] = Counter(words)
                 unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
         return outcomes, rows.height - len(numbers), [rows["request_id"][number] for number in sorted(unequal)]

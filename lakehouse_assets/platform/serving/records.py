@@ -51,5 +51,12 @@ def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, flo
         requester=work.requester,
         seconds=seconds,
         requests=(list(sent[0]), [tuple(sent[row].values()) for row in rows]),
-        form=work.form if work.by is None else "keys",
+        form=_form_of(work),
     )
+
+
+def _form_of(work: Work) -> str:
+    """What was sent, as `InferenceRecord.form` says it."""
+    if work.by is not None:
+        return "keys"
+    return "dry_run" if work.dry_run and work.form == "rows" else work.form

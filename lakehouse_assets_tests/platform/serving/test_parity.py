@@ -75,6 +75,33 @@ def test_logged_requests_are_replayed(settings):
     assert "wrong" in found.requests
 
 
+@pytest.mark.timeout(180)
+def test_events_that_were_asked_about_and_never_came_are_told_apart(settings):
+    root = Root(settings)
+    runner = prepared(root)
+    service = service_of(root)
+    at = NOW + timedelta(minutes=2)
+    coming = receipts(60, 64).with_columns(shop=pl.lit("a"), at=pl.lit(at) + pl.duration(seconds=pl.int_range(pl.len())))
+    rows = [as_sent(row) for row in coming.rows(named=True)]
+    with listening(service) as address, Connection(address) as connection:
+        till.until(lambda: is_ready(service))
+        assert connection.post("/endpoints/busy?dry_run=true", rows[0] | {"receipt": "never counted"})[0] == 200
+        store = service.online._store
+        (windows,) = [name for name in store.names() if name.endswith("/events")]
+        before = len(list(store.items(windows)))
+        assert connection.post("/endpoints/busy", rows[0] | {"receipt": "never came"})[0] == 200
+        till.until(lambda: len(list(store.items(windows))) == before + 1)
+        assert connection.post("/endpoints/busy", {"rows": rows[1:3]})[0] == 200
+        service.log.flush()
+    # Of the two rows of one request one comes: it counted the other one as well.
+    root.lakehouse.table("till.silver.receipts").append(coming[2:3])
+    runner.run(MADE, run_id="second")
+    found = replay(root)
+    assert found.passed, found.text
+    assert (found.features["shop_count_1h"]["asked"], found.compared) == (1, 1), found.text
+    assert "were asked about" in found.text
+
+
 def test_full_rows_of_features_are_not_compared_with_the_tables(settings):
     root = Root(settings)
     prepared(root)

@@ -44,7 +44,8 @@ class InferenceRecord(msgspec.Struct, array_like=True, tag="inference", kw_only=
         status_code: Of the HTTP answer.
         error: What went wrong; None if nothing.
         request: The row as it was sent, by field.
-        form: What was sent: `rows` (events), `features` (full rows of them) or `keys`; empty of a request that was refused.
+        form: What was sent: `rows` (events), `dry_run` (events that count in no window), `features` (full rows of them) or `keys`; empty of
+            a request that was refused.
     """
 
     request_id: str
