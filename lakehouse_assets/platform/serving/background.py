@@ -84,7 +84,7 @@ class Task:
         """Do it; a failure is told in the log, once, and tried again later and later."""
         try:
             self.step()
-        except Exception as error:  # noqa: BLE001 the store, the bucket or MLflow may be back at the next round
+        except BaseException as error:  # noqa: BLE001 the store, the bucket or MLflow may be back at the next round; a panic is no Exception
             why = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
             if why != self.trouble:
                 logger.warning("%s: %s", self.name, why)
@@ -199,10 +199,13 @@ class Background:
         for name, feed in self._feeds.items():
             if not path_of(home, name).exists():
                 continue
-            if name not in self._outboxes:
-                self._outboxes[name] = Ingest(home, feed, partial(self._root.zone, name), lands=False)
-            if not self._outboxes[name].land():
-                waits.append(f"{name}: {self._outboxes[name].state().trouble}")
+            try:
+                if name not in self._outboxes:
+                    self._outboxes[name] = Ingest(home, feed, partial(self._root.zone, name), lands=False)
+                if not self._outboxes[name].land():
+                    waits.append(f"{name}: {self._outboxes[name].state().trouble}")
+            except Exception as error:  # noqa: BLE001 as of a feed that takes no rows any more: it holds no other one up
+                waits.append(f"{name}: {error}")
         if waits:
             raise Waits("; ".join(waits))
 

@@ -112,8 +112,9 @@ class Child:
             began = time.monotonic()
             try:
                 code = self._one()
-            except OSError as error:
-                code = error.strerror
+            except Exception as error:
+                logger.exception("the background process cannot be started")
+                code = str(error)
             if self._stopping.is_set():
                 return
             self.restarts += 1
@@ -126,7 +127,7 @@ class Child:
 
     def _one(self) -> int | str | None:
         """One process, until it ends; its exit code."""
-        command = [sys.executable, "-c", _START, json.dumps(sys.path), str(NICE)]
+        command = [sys.executable, "-c", _START, json.dumps([str(folder) for folder in sys.path]), str(NICE)]
         # No session of its own: the scheduler would then share the processor by sessions, and its priority counted for nothing.
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:  # noqa: S603 ourselves
             assert process.stdin is not None  # noqa: S101 as asked for

@@ -58,7 +58,7 @@ class Engine:
         """Answer requests of one endpoint together; where that fails, each by itself, so that none fails because of another."""
         try:
             outcomes = self._score_all(works)
-        except Exception:
+        except BaseException:  # a panic of Polars or delta-rs is no Exception
             if len(works) > 1:
                 for work in works:
                     self._answer([work])
@@ -94,7 +94,7 @@ class Engine:
                 continue
             answer = answers.of(work, numbers, began - work.began)
             answer.champion = versions.champion.champion.version
-            records = [logged for one in scored if (logged := logged_of(work, one, numbers, answer.seconds)) is not None]
+            records = [logged for one in scored for logged in logged_of(work, one, numbers, answer.seconds)]
             answered.append((work, work.encode(work, answer), records))
         # Of those whose deadline was first, the door has logged that they were given up.
         answered = [one for one in answered if one[0].claim()]
@@ -105,7 +105,7 @@ class Engine:
             self._count(served, scored, began, logging_began)
             if form == "rows" and answered:
                 self._after(served, versions, [work for work, *_ in answered])
-        except Exception:  # the answers are logged, so they are given
+        except BaseException:  # the answers are logged, so they are given
             logger.exception("what follows answers of %s failed", served.name)
         return outcomes
 

@@ -194,7 +194,7 @@ class FeatureLookups:
                 answers.append(_ENCODE({"rows": rows.found[start : start + len(one.keys)], "synced_at": rows.synced_at}))
                 start += len(one.keys)
             self._reader.audit.add(*(sets.read_by(one.principal, len(one.keys), rows.tables) for one in some))
-        except Exception:
+        except BaseException:  # a panic of Polars or delta-rs is no Exception
             logger.exception("features of %s cannot be looked up", ", ".join(sets.names))
             return [Refused(500, [FieldError("the service failed on this request; its log says why")])] * len(some)
         return answers

@@ -60,5 +60,5 @@ class Pusher:
             for lookups, rows in together.values():
                 try:
                     lookups.push(rows)
-                except Exception:
+                except BaseException:  # a panic of Polars or delta-rs is no Exception
                     logger.exception("%d events were not pushed to the online store", len(rows))

@@ -16,8 +16,8 @@ class Log(Protocol):
         ...
 
 
-def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, float]) -> InferenceRows | None:
-    """What the log keeps of the rows of a request that one version has scored; None if it scored none of them.
+def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, float]) -> list[InferenceRows]:
+    """What the log keeps of the rows of a request that one version has scored: one record for all that were sent with the same fields.
 
     Args:
         work: The request.
@@ -27,9 +27,16 @@ def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, flo
     """
     all_of_it = isinstance(scored.positions, range)
     rows = list(range(len(numbers))) if all_of_it else [row for row, number in enumerate(numbers) if number in scored.positions]
-    if not rows:
-        return None
-    champion, assembled, first = scored.loaded.champion, scored.assembled, numbers[0]
+    sent = work.rows if work.by is None else work.by.keys
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for row in rows:
+        alike.setdefault(tuple(sent[row]), []).append(row)
+    return [_logged(work, scored, numbers[0], some, seconds) for some in alike.values()]
+
+
+def _logged(work: Work, scored: Scored, first: int, rows: list[int], seconds: dict[str, float]) -> InferenceRows:
+    """Some rows of a request, whose first row has a number in the batch; they were sent with the same fields."""
+    champion, assembled = scored.loaded.champion, scored.assembled
     sent = work.rows if work.by is None else work.by.keys
     places = [scored.places[first + row] for row in rows]
     positions = [scored.positions[first + row] for row in rows]
@@ -50,7 +57,7 @@ def logged_of(work: Work, scored: Scored, numbers: range, seconds: dict[str, flo
         stamps={name: [its[place] for place in places] for name, its in assembled.stamps.items()},
         requester=work.requester,
         seconds=seconds,
-        requests=(list(sent[0]), [tuple(sent[row].values()) for row in rows]),
+        requests=(list(sent[rows[0]]), [tuple(sent[row].values()) for row in rows]),
         form=_form_of(work),
     )
 

@@ -8,8 +8,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from lakehouse_assets.platform.serving.inference_log.records import InferenceRows
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.records import Log, logged_of
 from lakehouse_assets.platform.serving.scored import BatchRows, score
@@ -68,7 +69,7 @@ class Shadow:
             works = [work for _, _, work in taken]
             try:
                 self._score(served, challenger, works)
-            except Exception:
+            except BaseException:  # a panic of Polars or delta-rs is no Exception
                 logger.exception("version %s failed in the shadow of %s", challenger.champion.version, served.name)
 
     def _take(self) -> list[tuple[Served, Loaded, Work]]:
@@ -83,13 +84,17 @@ class Shadow:
                 continue
             with self._changed:
                 taken: list[tuple[Served, Loaded, Work]] = []
+                keys: set[tuple[Any, ...]] = set()
                 count = 0
                 while self._waiting:
                     served, challenger, work = self._waiting[0]
-                    fits = not taken or (taken[0][0] is served and taken[0][1] is challenger and count + len(work.rows) <= _AT_ONCE)
-                    if not fits:
+                    own = {tuple(row[name] for name in served.key) for row in work.rows}
+                    same = not taken or (taken[0][0] is served and taken[0][1] is challenger)
+                    # Predictions are told apart by their keys.
+                    if not same or (taken and count + len(work.rows) > _AT_ONCE) or not keys.isdisjoint(own):
                         break
                     taken.append(self._waiting.popleft())
+                    keys |= own
                     count += len(work.rows)
                 self._rows -= count
                 if taken:
@@ -99,11 +104,11 @@ class Shadow:
         rows = [row for work in works for row in work.rows]
         events = BatchRows("rows", rows, [len(work.rows) for work in works])
         scored = score(challenger, "shadow", events, range(len(rows)), explain=False)
-        records, start = [], 0
+        records: list[InferenceRows] = []
+        start = 0
         for work in works:
             numbers = range(start, start + len(work.rows))
             start += len(work.rows)
-            if (logged := logged_of(work, scored, numbers, scored.seconds)) is not None:
-                records.append(logged)
+            records += logged_of(work, scored, numbers, scored.seconds)
         self._log.append(records)
         self._metrics.rows.labels(served.name, "shadow").inc(len(scored.positions))

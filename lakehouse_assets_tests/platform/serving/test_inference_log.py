@@ -32,7 +32,7 @@ from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, frames, read
-from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments
+from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments, read_segment
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json, rows
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.orchestration.level import level_model
@@ -345,6 +345,26 @@ def test_rows_of_a_request_stand_in_the_table_as_if_each_were_logged_by_itself(v
         back = [one for _, one in read(MARKER, b"".join(frames(MARKER, [("a.b.c", one) for one in records])))]
         found.append(rows(back))
     assert found[0].rows(named=True) == found[1].rows(named=True)
+
+
+def test_a_record_that_is_no_row_is_kept_aside_and_holds_no_other_one_up(tmp_path: Path) -> None:
+    at = now()
+    ragged = InferenceRows(
+        request_id="ragged", rows=[0, 1], endpoint=ENDPOINT.name, received_at=at, event_times=[at, at], key=["id"], unsent=[],
+        model_name="m", model_version=1, variant="champion", features=(["id", "x"], [("a", 1), ("b",)]), predictions=[{}, {}],
+        status={}, stamps={}, requester="me", seconds={}, requests=(["id"], [("a",), ("b",)]),
+    )  # fmt: skip
+    written = Spool(spool(tmp_path), SLOW)
+    written.append([(ENDPOINT.table, record("a")), (ENDPOINT.table, ragged), (ENDPOINT.table, record("b"))])
+    written.close_segment(at_once=True)
+    aside = tmp_path / "aside"
+    folder = spool(tmp_path) / written.writer
+    assert drain(written.writer, closed_segments(folder), target(tmp_path), aside) == Drained(2, 1)
+    assert logged(tmp_path) == ["a", "b"]
+    (kept,) = aside.iterdir()
+    ((_, back),) = read_segment(kept)
+    assert (back.request_id, back.rows) == ("ragged", [0, 1])
+    written.close()
 
 
 def test_a_record_may_hold_anything() -> None:

@@ -87,11 +87,15 @@ def test_a_null_that_is_sent_is_the_value(connection):
 
 
 def test_rows_of_one_request_may_leave_out_different_fields(connection):
+    LOGGED.clear()
     status, answer = connection.post(NATIVE, {"features": [FULL, without("shop_returns"), FULL]})
     if connection.missing == "refuse":
         assert (status, [error["row"] for error in answer["errors"]]) == (422, [1])
         return
     assert [row.get("features") for row in answer["predictions"]] == [None, {"missing": ["till.features.shops"]}, None]
+    sent = {record["row"]: "shop_returns" in record["request"] for record in logged()}
+    assert sent == {0: True, 1: False, 2: True}
+    assert {record["request"]["amount"] for record in logged()} == {FULL["amount"]}, "each value stands at its own field"
 
 
 @pytest.mark.parametrize("name", ["amount", "each", "has_note"])

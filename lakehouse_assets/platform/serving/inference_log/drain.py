@@ -16,13 +16,24 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Final
 
+import polars as pl
+
 from lakehouse_assets.platform.serving.inference_log import table as tables
-from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable
-from lakehouse_assets.platform.serving.inference_log.spool import Segments, closed_segments, create_segment, dead, keep_aside, read_segment
+from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable, record_id
+from lakehouse_assets.platform.serving.inference_log.spool import (
+    Segments,
+    closed_segments,
+    create_segment,
+    dead,
+    keep_aside,
+    keep_record_aside,
+    read_segment,
+)
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
+_NO_ROW: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, pl.exceptions.PolarsError)
 _BYTES_OF_A_COMMIT: Final = 8 * 1024 * 1024
 _LOG = logging.getLogger(__name__)
 
@@ -90,8 +101,13 @@ def drain(writer: str, segments: Segments, target: Target, aside: Path) -> Drain
             if lost.frames:
                 keep_aside(path, lost, aside, f"{writer}-{path.name}")
                 count += Drained(unreadable=len(lost.frames))
+        paths = dict(batch)
+
+        def is_no_row(name: str, number: int, record: Record, paths: dict[int, Path] = paths) -> None:
+            keep_record_aside(paths[number], name, record, aside, f"{writer}-{paths[number].name}-{record_id(record)}")
+
         for name, records in by_table.items():
-            count += Drained(_commit(name, f"spool:{writer}", records, batch[-1][0], target))
+            count += _commit(name, f"spool:{writer}", records, batch[-1][0], target, is_no_row=is_no_row)
         _delete(batch)
     return count
 
@@ -112,19 +128,42 @@ def _delete(segments: Segments) -> None:
         path.unlink(missing_ok=True)
 
 
-def _commit(name: str, source: str, records: list[tuple[int, Record]], until: int, target: Target) -> int:
-    """One commit with those records of segments up to `until` that the table does not have yet; how many these were."""
+def _commit(
+    name: str, source: str, records: list[tuple[int, Record]], until: int, target: Target, *, is_no_row: Callable[[str, int, Record], None]
+) -> Drained:
+    """One commit with those records of segments up to `until` that the table does not have yet.
+
+    A record that cannot become a row is given to `is_no_row`: it holds no other one up.
+    """
     table = tables.create(target.lakehouse(), name, type(records[0][1]), personal=target.personal.get(name))
     while True:
         cursor = table.cursor(source)
-        new = [record for number, record in records if cursor is None or number > cursor]
+        new = [(number, record) for number, record in records if cursor is None or number > cursor]
         if not new:
-            return 0
+            return Drained()
+        rows, odd = _as_rows(new)
+        for number, record in odd:
+            is_no_row(name, number, record)
+        if rows is None:
+            return Drained(unreadable=len(odd))
         try:
-            table.append(tables.rows(new), Commit((Cursor(source, cursor, until),)))
+            table.append(rows, Commit((Cursor(source, cursor, until),)))
         except CursorMoved:
             continue
-        return sum(record.count for record in new)
+        return Drained(rows.height, len(odd))
+
+
+def _as_rows(records: list[tuple[int, Record]]) -> tuple[pl.DataFrame | None, list[tuple[int, Record]]]:
+    """The rows of records, None if there are none, and the records that are no rows."""
+    try:
+        return tables.rows([record for _, record in records]), []
+    except _NO_ROW:
+        if len(records) == 1:
+            _LOG.exception("a record of the inference log is no row of its table, and is kept aside")
+            return None, records
+    parts = [_as_rows([one]) for one in records]
+    frames = [rows for rows, _ in parts if rows is not None]
+    return pl.concat(frames) if frames else None, [one for _, odd in parts for one in odd]
 
 
 def _batches(segments: Segments) -> Iterator[Segments]:

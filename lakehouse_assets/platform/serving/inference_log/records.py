@@ -4,6 +4,7 @@ A record in a file is a frame: the marker of its segment, its length, its checks
 in part, or damaged, is recognised and passed over; the frames after it are read. Where files lie and when they are closed is in `spool`.
 """
 
+import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,6 +155,11 @@ class FeedbackRecord(msgspec.Struct, array_like=True, tag="feedback", kw_only=Tr
 
 
 Record = InferenceRecord | InferenceRows | FeedbackRecord
+
+
+def record_id(record: Record) -> str:
+    """What tells a record apart from others of its segment, as a part of a file name."""
+    return hashlib.sha256(_ENCODER.encode(record)).hexdigest()[:16]
 
 
 class _Entry(msgspec.Struct, array_like=True):

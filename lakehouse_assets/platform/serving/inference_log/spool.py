@@ -221,6 +221,13 @@ def keep_aside(path: Path, unreadable: Unreadable, folder: Path, name: str) -> N
     Path(part).replace(folder / name)
 
 
+def keep_record_aside(path: Path, table: str, record: Record, folder: Path, name: str) -> None:
+    """Keep a record of a segment that is no row of its table in a file; see `keep_aside`."""
+    with path.open("rb") as segment:
+        marker = segment.read(_HEADER_BYTES)[len(_MAGIC) :]
+    keep_aside(path, Unreadable(fields_frame(marker), frames(marker, [(table, record)])), folder, name)
+
+
 class Spool:
     """The segments of this process.
 
