@@ -31,7 +31,6 @@ def sync_online(
     features: Sequence[FeatureSet],
     *,
     keep: timedelta,
-    event: str | None = None,
     full: bool = False,
 ) -> list[Synced]:
     """Bring the store up to date with some feature sets, as far as models in use and requests need them.
@@ -42,7 +41,6 @@ def sync_online(
         catalog: The declarations.
         features: The sets.
         keep: How late a request may be.
-        event: The table whose rows the requests are about; None: any.
         full: Whether everything is scanned.
 
     Returns:
@@ -53,14 +51,27 @@ def sync_online(
     """
     done: list[Synced] = []
     models = [learnt_in_use(lakehouse, model) for model in catalog.models]
+    events = events_of_requests(catalog)
     for feature in features:
         learnt = {one for by_name in models for one in by_name.get(feature.name, ())}
-        needs = Needs(lambda table: _key(catalog, table), event, learnt, keep)
+        needs = Needs(lambda table: _key(catalog, table), events.get(feature.name, ()), learnt, keep)
         try:
             done += sync(store, lakehouse, feature, needs, full=full, wait=_WAIT_SECONDS)
         except NotServable as error:  # the others are served all the same
             done.append(Synced(feature.name, feature.name, "", None, None, "not served", str(error), 0, None))
     return done
+
+
+def events_of_requests(catalog: Catalog) -> dict[str, frozenset[str]]:
+    """By feature set that endpoints look up, the tables whose rows are sent to them: they decide in which form the store keeps the set."""
+    declared = {one.name: one for one in catalog.declarations}
+    found: dict[str, frozenset[str]] = {}
+    for endpoint in catalog.endpoints:
+        roles = endpoint.roles(declared)
+        if roles.event is not None:
+            for one in roles.looked_up:
+                found[one.name] = found.get(one.name, frozenset()) | {roles.event.name}
+    return found
 
 
 def learnt_in_use(lakehouse: Lakehouse, model: ModelDeclaration) -> dict[str, frozenset[FeatureVersion]]:

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.features.online.forms import Needs
 from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.pipeline.online import learnt_in_use
+from lakehouse_assets.platform.pipeline.online import events_of_requests, learnt_in_use
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.aliases import take_aliases
@@ -39,11 +39,9 @@ class NeededSet(msgspec.Struct, frozen=True):
     """What endpoints look up of a feature set.
 
     Attributes:
-        events: The tables whose rows their requests are about.
         learnt: The versions that the models which answer were trained on.
     """
 
-    events: tuple[str, ...]
     learnt: tuple[FeatureVersion, ...] = ()
 
 
@@ -112,6 +110,7 @@ class Background:
     def __init__(self, root: Root, catalog: Catalog, told: Callable[[], Told], alias_seconds: float = ALIAS_SECONDS) -> None:
         self._root, self._catalog, self._told = root, catalog, told
         self._declared: Mapping[str, Declaration] = {one.name: one for one in catalog.declarations}
+        self._events = events_of_requests(catalog)
         self._feeds = {one.feed.name: one.feed for one in catalog.feeds}
         self._store = online_store(root.settings)
         self._outboxes: dict[str, Ingest] = {}
@@ -156,11 +155,10 @@ class Background:
         sets = {one.name: one for one in self._catalog.feature_sets}
         in_use = self._learnt_in_use()
         for name, needed in self._told().sets.items():
-            event = needed.events[0] if len(needed.events) == 1 else None
             hours = timedelta(hours=self._root.settings.online_hours)
             try:
                 learnt = {*needed.learnt, *in_use.get(name, ())}
-                sync(self._store, self._root.lakehouse, sets[name], Needs(self._key_of, event, learnt, hours))
+                sync(self._store, self._root.lakehouse, sets[name], Needs(self._key_of, self._events.get(name, ()), learnt, hours))
             except Exception as error:  # noqa: BLE001 it is raised at the end
                 failures.append(error)
         if failures:

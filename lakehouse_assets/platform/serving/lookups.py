@@ -150,7 +150,7 @@ class FeatureLookups:
     def _event_of(self, feature: FeatureSet) -> str | None:
         """The events that the store keeps a feature set for; None: any, as the sync has it."""
         events = self._events.get(feature.name, ())
-        return next(iter(events)) if len(events) == 1 and form_of(feature).events else None
+        return None if not events or form_of(feature).events in {"", *events} else next(iter(events))
 
     def _put(self, asked: _Waiting) -> None:
         with self._changed:

@@ -24,9 +24,8 @@ class StoreOnline:
         if not roles.looked_up or roles.event is None:
             return None
         for one in roles.looked_up:
-            before = self._needed.get(one.name, NeededSet(()))
-            version = learnt.get(one.name)
-            needed = NeededSet((*{*before.events, roles.event.name},), (*{*before.learnt, *([] if version is None else [version])},))
+            before, version = self._needed.get(one.name, NeededSet()), learnt.get(one.name)
+            needed = NeededSet((*{*before.learnt, *([] if version is None else [version])},))
             self._needed = {**self._needed, one.name: needed}
         sets = [ServedSet(one, learnt.get(one.name), roles.prefixes.get(one.name, "")) for one in roles.looked_up]
         return OnlineFeatures(self._store, sets, roles.event.name, schema=schema_of(roles.event.contract))

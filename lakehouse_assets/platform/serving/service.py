@@ -14,6 +14,7 @@ from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.store import OnlineStore
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline.online import events_of_requests
 from lakehouse_assets.platform.serving.administering import Administering
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.app import Application
@@ -132,7 +133,7 @@ class Service:
             self.catalog.feeds,
             self.root.zone,
         )
-        self.lookups = FeatureLookups(self.door, self._sets(), _events(self.served.values()), self._store, self.reader)
+        self.lookups = FeatureLookups(self.door, self._sets(), events_of_requests(self.catalog), self._store, self.reader)
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
@@ -180,16 +181,6 @@ class Service:
     def _assembler(self, served: Served, learnt: Learnt) -> Assembler:
         lookups = self.online.lookups(served, learnt) if served.roles.looked_up else None
         return Assembler(served.roles, lookups, served.endpoint.missing == "refuse")
-
-
-def _events(served: Iterable[Served]) -> dict[str, set[str]]:
-    """By feature set that is looked up, the tables whose rows are sent to endpoints that read it."""
-    found: dict[str, set[str]] = {}
-    for one in served:
-        if one.roles.event is not None:
-            for looked_up in one.roles.looked_up:
-                found.setdefault(looked_up.name, set()).add(one.roles.event.name)
-    return found
 
 
 def _distinct(endpoints: Iterable[Endpoint]) -> list[Endpoint]:

@@ -27,13 +27,13 @@ class Needs:
 
     Attributes:
         key_of: Gives the columns that tell the rows of a table of events apart, by its name.
-        event: The table whose rows the requests are about; None: any. Of a set of windows over other events the values are kept.
+        events: The tables whose rows requests are about; empty: any. Of a set of windows over other events the values are kept.
         learnt: The versions of the feature set that models in use were trained on: what they read is kept besides the newest.
         keep: How late a request may be: for so long a value stays after a newer one came.
     """
 
     key_of: Callable[[str], tuple[str, ...]]
-    event: str | None = None
+    events: Collection[str] = ()
     learnt: Collection[FeatureVersion] = ()
     keep: timedelta = timedelta(days=1)
 
@@ -87,11 +87,12 @@ class WindowEvents:
         return WindowsReader(served, self.windows, StreamingWindows(self.windows, self.numbers), self.where, schema, numbers=self.numbers)
 
     def kept(self, feature: FeatureSet, lakehouse: Lakehouse, needs: Needs) -> list[Kept]:
-        """See `LatestValues.kept`: events, for requests about them."""
-        if needs.event not in {None, self.events}:
-            return _LATEST.kept(feature, lakehouse, needs)
-        key = needs.key_of(self.events)
-        return [KeptEvents(feature, lakehouse.table(self.events), self.windows, self.where, self.numbers, key, needs.keep)]
+        """See `LatestValues.kept`: events for requests about them, and the values for requests about others."""
+        kept: list[Kept] = [] if {*needs.events} <= {self.events} else _LATEST.kept(feature, lakehouse, needs)
+        if not needs.events or self.events in needs.events:
+            key = needs.key_of(self.events)
+            kept.append(KeptEvents(feature, lakehouse.table(self.events), self.windows, self.where, self.numbers, key, needs.keep))
+        return kept
 
 
 Form = LatestValues | WindowEvents

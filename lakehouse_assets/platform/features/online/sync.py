@@ -79,7 +79,7 @@ def sync(
         wait: For so many seconds another sync of the same set is waited for.
 
     Returns:
-        What was done to each version of values that is kept, the newest first; of a set that is served by events one.
+        What was done to each version of values that is kept, the newest first, then to events.
 
     Raises:
         NotServable: The set has a column or a time that the store does not keep.
@@ -88,9 +88,10 @@ def sync(
     kept = form_of(feature).kept(feature, lakehouse, needs)
     until = time.monotonic() + wait
     done = [_Sync(store, one).run(full=full, until=until) for one in kept]
-    if kept[0].what == "values":
-        names = {one.name for one in kept}
-        for place, (one, its) in enumerate(zip(kept, done, strict=True)):
+    values = [(one, its) for one, its in zip(kept, done, strict=True) if one.what == "values"]
+    if values:
+        names = {one.name for one, _ in values}
+        for place, (one, its) in enumerate(values):
             pointers = [pointer_of(feature.name, meaning) for meaning in one.meanings] + ([feature.name] if place == 0 else [])
             names |= {*pointers}
             for pointer in pointers if its.version is not None else ():

@@ -245,9 +245,21 @@ def test_a_set_of_windows_of_other_events_is_looked_up(store: OnlineStore, tmp_p
     lakehouse = Lakehouse(str(tmp_path / "root"))
     rows = cards.function(SHOP[PAYMENTS].lazy()).collect().to_dicts()
     fill(lakehouse, {cards.name: values(cards, rows)})
-    sync(store, lakehouse, cards, replace(NEEDS, event="shop.gold.calls"))
+    sync(store, lakehouse, cards, replace(NEEDS, events=("shop.gold.calls",)))
     features = OnlineFeatures(store, [ServedSet(cards)], "shop.gold.calls")
     assert features.features([{"card": "a"}], [NOW]).columns["count_2h"] == [2]
+
+
+def test_a_set_of_windows_is_served_to_requests_about_its_events_and_about_others_at_once(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    rows = cards.function(SHOP[PAYMENTS].lazy()).collect().to_dicts()
+    fill(lakehouse, {**SHOP, cards.name: values(cards, rows)})
+    for _ in range(2):
+        sync(store, lakehouse, cards, replace(NEEDS, events=("shop.gold.calls", PAYMENTS)))
+        of_calls = OnlineFeatures(store, [ServedSet(cards)], "shop.gold.calls")
+        assert of_calls.features([{"card": "a"}], [NOW]).columns["count_2h"] == [2]
+        of_payments = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+        assert of_payments.features(ASKED[:1], [NOW]).columns["count_2h"] == [3]
 
 
 def test_events_that_a_process_with_other_code_keeps_are_not_taken(store: OnlineStore, tmp_path: Path) -> None:
