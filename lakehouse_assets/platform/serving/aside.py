@@ -47,7 +47,11 @@ class Aside:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         # No pool: its threads would keep the process from ending as long as the bucket is away.
-        threading.Thread(target=self._run, args=(read, loop, future), name="aside", daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=(read, loop, future), name="aside", daemon=True).start()
+        except RuntimeError:  # the system gives no more threads
+            self._free.release()
+            raise away from None
         try:
             async with asyncio.timeout(seconds):
                 return await future

@@ -8,10 +8,12 @@ known to that process alone. Nothing here answers a request.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -32,6 +34,7 @@ from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 logger = logging.getLogger(__name__)
+_LONG_SECONDS: Final = 60.0
 _SYNC_SECONDS, _DRAIN_SECONDS, _LAND_SECONDS = 1.0, 1.0, 2.0
 
 
@@ -77,9 +80,17 @@ class Task:
     brings: bool = False
     trouble: str = ""
     _pause: float = field(default=0.0, init=False)
+    _began: float | None = field(default=None, init=False)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has been at work for over a minute, as where a bucket does not answer, or a large table is scanned."""
+        began = self._began
+        return began is not None and time.monotonic() - began > _LONG_SECONDS
 
     def once(self) -> None:
         """Do it; a failure is told in the log, once, and tried again later and later."""
+        self._began = time.monotonic()
         try:
             self.step()
         except BaseException as error:  # noqa: BLE001 the store, the bucket or MLflow may be back at the next round; a panic is no Exception
@@ -90,6 +101,8 @@ class Task:
             self._pause = min(max(2 * self._pause, self.seconds), self.longest)
         else:
             self.trouble, self._pause = "", self.seconds
+        finally:
+            self._began = None
 
     def run(self, stopping: threading.Event) -> None:
         """Do it until it is stopped."""
@@ -143,7 +156,8 @@ class Background:
 
     def trouble(self) -> dict[str, str]:
         """Why tasks failed the last time, by their names."""
-        return {one.name: one.trouble for one in self.tasks if one.trouble}
+        hangs = "it has been at work for over a minute"
+        return {one.name: one.trouble or hangs for one in self.tasks if one.trouble or one.hangs}
 
     def sync(self) -> None:
         """Bring the online store up to date with the feature tables, each by itself: one that fails does not hold the others up.
