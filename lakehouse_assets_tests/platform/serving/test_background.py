@@ -225,3 +225,17 @@ def test_a_task_that_fails_says_why_until_it_succeeds(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
     task.once()
     assert task.trouble == ""
+
+
+def test_a_task_that_panics_says_so_and_is_done_again() -> None:
+    outcomes: list[BaseException | None] = [pl.exceptions.PanicException("for a test"), None]
+
+    def step() -> None:
+        if (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+
+    task = Task("sync", step, 0.0, 0.0)
+    task.once()
+    assert "for a test" in task.trouble
+    task.once()
+    assert not task.trouble

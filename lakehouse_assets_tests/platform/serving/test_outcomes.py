@@ -3,6 +3,7 @@
 import random
 import threading
 
+import polars as pl
 import pytest
 
 from lakehouse_assets.platform.serving.limits import Limits
@@ -44,3 +45,22 @@ def test_the_log_says_of_each_request_what_its_client_was_told(tmp_path):
     found = [row for row in rows.rows() if row[0] in told]
     assert {200, 504} <= set(told.values())
     assert sorted(found) == sorted(told.items())
+
+
+def test_a_panic_fails_its_request_and_no_other_one(tmp_path, monkeypatch):
+    """Polars and delta-rs raise panics that are no `Exception`."""
+    till = Till(settings_in(tmp_path))
+    till.promote(till.add(constant(0.75)))
+    service = till.service()
+    score = service.engine._score_all
+    panics = [pl.exceptions.PanicException("for a test")]
+
+    def once(works):
+        if panics:
+            raise panics.pop()
+        return score(works)
+
+    monkeypatch.setattr(service.engine, "_score_all", once)
+    with listening(service) as address, Connection(address) as connection:
+        until(lambda: service.served["receipts"].versions is not None)
+        assert [connection.post("/endpoints/receipts", receipt(number))[0] for number in range(3)] == [500, 200, 200]
