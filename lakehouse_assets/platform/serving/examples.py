@@ -59,9 +59,16 @@ class StoredExamples:
                 logger.debug("there are no rows of %s to show", source.name, exc_info=True)
                 continue
             shown = rows.select(name for name in kind.columns if name in rows.columns).unique(maintain_order=True)
-            nulls = dict.fromkeys(kind.columns)
+            nulls = dict.fromkeys(name for name in kind.columns if name not in _left_out(served, form))
             found[form] = [row for one in shown.rows(named=True) if _is_taken(served, form, row := nulls | one)]
         return found
+
+
+def _left_out(served: Served, form: str) -> set[str]:
+    """The fields that an example does better without: a null for a looked-up feature would be taken as its value."""
+    if form != "features" or served.endpoint.missing == "refuse":
+        return set()
+    return {name for one in served.roles.looked_up for name in served.roles.columns_of(one)}
 
 
 def _is_taken(served: Served, form: str, row: Row) -> bool:

@@ -105,5 +105,5 @@ class Ingest:
 
 
 def _other_row(identity: str, column: str | None) -> FieldError:
-    text = f"the id {identity!r} was accepted before with another row: send a correction under an id of its own"
+    text = f"the id {identity!r} was accepted before with another row: a correction comes under another id, or as a file of the feed"
     return FieldError(text, column or "Idempotency-Key")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -23,6 +23,11 @@ from lakehouse_assets.platform.serving.refused import Refused
 from lakehouse_assets.platform.serving.rows import RowType
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+LATE: Final = "late"
+"""Something became known after the answer, as a correction of the event."""
+ASKED: Final = "asked"
+"""Windows counted events that were asked about, and that are not in the table."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,12 @@ class KnownThen:
     lakehouse: Lakehouse
     versions: Mapping[str, int | None]
 
+    def why(self, feature: FeatureSet, asked: LoggedRow, given: dict[str, Any]) -> str:
+        """Why a row was given other features than the tables have, though nothing became known later; empty: nothing says why."""
+        if self.is_corrected(asked) and given in self.values(feature, asked):
+            return LATE
+        return ASKED if given in self.with_asked(feature, asked) else ""
+
     def values(self, feature: FeatureSet, asked: LoggedRow) -> list[dict[str, Any]]:
         """The features that may have been right then: several where the tables had several after each other; columns without prefix."""
         event = self._event(asked) if asked.form != "keys" else None
@@ -79,6 +90,16 @@ class KnownThen:
         types = {name: feature.schema[name] for name in feature.entity} | {at: self.roles.driving.schema[at]}
         found = join_as_of(pl.DataFrame([label], types), [side], at=at, when_known=False).rows
         return found.select(pl.col(side.prefix + name).alias(name) for name in feature.columns).to_dicts()
+
+    def is_corrected(self, asked: LoggedRow) -> bool:
+        """Whether the event came into the table with other values than it was sent with."""
+        event, table = self._event(asked), self.roles.event
+        if event is None or table is None or asked.form == "keys":
+            return False
+        columns = [name for name in self._type.columns if name != self.endpoint.model.examples.target]
+        stored = self.lakehouse.table(table.name).scan().select(columns)
+        stored = stored.filter(pl.col(name) == event[name].item() for name in self._keys)
+        return not stored.collect().equals(event.select(columns))
 
     def with_asked(self, feature: FeatureSet, asked: LoggedRow) -> list[dict[str, Any]]:
         """The statistics that also count what was asked about before, or in the same request; none of a set without windows."""

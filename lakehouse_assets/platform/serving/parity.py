@@ -23,7 +23,7 @@ from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.pipeline.champions import Scorer
 from lakehouse_assets.platform.serving.assemble import OK
 from lakehouse_assets.platform.serving.inference_log.table import as_json
-from lakehouse_assets.platform.serving.known_then import KnownThen, LoggedRow
+from lakehouse_assets.platform.serving.known_then import ASKED, LATE, KnownThen, LoggedRow
 from lakehouse_assets.platform.serving.scorer import check_version
 from lakehouse_assets.platform.storage.feature_versions import version_to_read
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
@@ -31,7 +31,7 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.scopes import Keys
 
-EQUAL, LATE, STALE, SAID, ASKED, DIFFERENT = "equal", "late", "stale", "said", "asked", "different"
+EQUAL, STALE, SAID, DIFFERENT = "equal", "stale", "said", "different"
 WORDS: Final = (EQUAL, LATE, STALE, SAID, ASKED, DIFFERENT)
 MOST_ROWS: Final = 2_000
 _SHOWN: Final = 5
@@ -158,6 +158,7 @@ class Replay:
         logged = table.scan()
         if "form" not in logged.collect_schema():  # nothing was logged since the release that knows it
             logged = logged.with_columns(pl.lit("").alias("form"))
+        answered &= pl.col("form") != "dry_run"  # what was tried comes into no table
         recent = logged.filter(answered & (pl.col(DATE) >= newest - timedelta(days=1)))
         return recent.top_k(most, by="received_at").collect(engine="streaming").sort("received_at", "request_id", "row")
 
@@ -230,7 +231,7 @@ class Replay:
         for feature in self.roles.sets:
             offline_of = None
             given: list[dict[str, Any]] = []
-            counted: dict[int, bool] = {}
+            explained: dict[int, str] = {}
             said = [statuses[number].get(feature.name, {}) for number in numbers]
             for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
                 same = _finite(own[name].gather(numbers)).eq_missing(_finite(found[name]))
@@ -252,10 +253,9 @@ class Replay:
                     for one, status, event, late in zip(same, said, *offline_of, strict=True)
                 ]
                 for place in (place for place, word in enumerate(words) if word == DIFFERENT):
-                    if place not in counted:
-                        counted[place] = given[place] in then.with_asked(feature, asked[place])
-                    if counted[place]:
-                        words[place] = ASKED
+                    if place not in explained:
+                        explained[place] = then.why(feature, asked[place], given[place])
+                    words[place] = explained[place] or DIFFERENT
                 outcomes[name] = Counter(words)
                 unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
         return outcomes, rows.height - len(numbers), [rows["request_id"][number] for number in sorted(unequal)]

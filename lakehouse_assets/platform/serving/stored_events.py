@@ -98,6 +98,13 @@ class StoredEvents:
         by_name: dict[tuple[Any, ...], Row] = {tuple(row[name] for name in names): row for row in rows.rows(named=True)}
         given = list(named.select(names).iter_rows())
         if missing := [number for number, name in enumerate(given) if name not in by_name]:
+            there = {*stored.select(names).collect().iter_rows()}
+            if all(given[number] in there for number in missing):
+                text = (
+                    f"version {loaded.champion.version} has learnt features that nobody computes any more for its time: train it again, or "
+                    "promote a version that has learnt those of now"
+                )
+                raise Refused(422, [FieldError(text, served.key[0], number) for number in missing])
             raise _lacking(driving.name, served, missing)
         columns = served.types["features"].columns
         return [{column: by_name[name].get(column) for column in columns} for name in given]

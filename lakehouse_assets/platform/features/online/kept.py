@@ -225,12 +225,9 @@ class KeptEvents:
         """See `Kept.over`."""
         if newest is None:
             return None
-        back = self.retention(0).back
-        if self.where is None:
-            return newest - back
-        # The row of the last event that counted holds at those that do not count.
+        # The row of an entity's last event holds for its time to live, at events that do not count and where keys alone are asked about.
         ttl = self.feature.ttl
-        return None if ttl is None else newest - back - ttl // MICROSECOND
+        return None if ttl is None else newest - self.retention(0).back - ttl // MICROSECOND
 
     def rows(self, rows: pl.LazyFrame) -> pl.LazyFrame:
         """See `Kept.rows`."""

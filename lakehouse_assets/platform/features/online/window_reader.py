@@ -85,7 +85,7 @@ class WindowsReader(OfOne):
 
     def own(self, events: Events) -> Own:
         """See `SetReader.own`."""
-        if not any(self._time in row for row in events.rows):  # keys alone: the stored events say all
+        if self._are_keys(events):  # the stored events say all
             return Own([None] * len(events), [[None] * len(events) for _ in self._twin.used])
         counts = None if self._where is None else self._counts(events.rows)
         try:
@@ -101,6 +101,10 @@ class WindowsReader(OfOne):
             _log.warning("an event of %s has a value that is no number, and counts in no window", self.served.feature.name)
             return Own([None], [[None] for _ in self._twin.used])
 
+    def _are_keys(self, events: Events) -> bool:
+        """Whether nothing is sent but entities."""
+        return not any(self._time in row for row in events.rows)
+
     def asked(self, name: str, places: Sequence[int], entities: Sequence[bytes], own: Own, events: Events) -> Query:
         """See `SetReader.asked`."""
         times = ((own.times[place], events.until[place]) for place in places)
@@ -114,7 +118,8 @@ class WindowsReader(OfOne):
         if state.counting != self._counting:
             count = len(part.places)
             return Rows([[None] * count for _ in self.columns], [None] * count, [MISSING] * count)
-        ids = events.encoded(state.key, state.key_kinds)
+        # An event that is sent takes the place of what is stored of it; one that a key names does not.
+        ids = [None] * len(events) if self._are_keys(events) else events.encoded(state.key, state.key_kinds)
         # The events of the look-up, then those of the store that count.
         times, payloads = list(own.times), []
         picked: list[list[int]] = []
