@@ -102,6 +102,26 @@ def test_events_that_were_asked_about_and_never_came_are_told_apart(settings):
     assert "were asked about" in found.text
 
 
+@pytest.mark.timeout(180)
+def test_an_event_that_came_with_other_values_than_were_sent_is_late_and_dry_runs_are_left_out(settings):
+    root = Root(settings)
+    runner = prepared(root)
+    service = service_of(root)
+    coming = receipts(60, 62).with_columns(at=pl.lit(NOW + timedelta(minutes=2)) + pl.duration(seconds=pl.int_range(pl.len())))
+    with listening(service) as address, Connection(address) as connection:
+        till.until(lambda: is_ready(service))
+        first, second = (as_sent(row) for row in coming.rows(named=True))
+        assert connection.post("/endpoints/busy?dry_run=true", second)[0] == 200
+        assert connection.post("/endpoints/busy", first | {"amount": 5.0})[0] == 200
+        service.log.flush()
+    # What was known when is not told apart: the table says that it knew it all along.
+    root.lakehouse.table("till.silver.receipts").append(coming.with_columns(amount=pl.lit(6.0)))
+    runner.run(MADE, run_id="second")
+    found = replay(root)
+    assert found.passed, found.text
+    assert (found.rows, found.features["amount"]["late"]) == (1, 1), found.text
+
+
 def test_full_rows_of_features_are_not_compared_with_the_tables(settings):
     root = Root(settings)
     prepared(root)

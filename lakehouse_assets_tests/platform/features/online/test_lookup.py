@@ -380,3 +380,19 @@ def test_a_push_that_has_to_wait_does_not_take_the_look_up_away(tmp_path: Path) 
     assert features.features([ASKED[0] | {"id": 7}], [NOW]).status[cards.name] == ["ok"]
     other.execute("ROLLBACK")
     other.close()
+
+
+def test_keys_give_the_row_of_the_newest_event_whatever_else_they_name_for_as_long_as_it_lives(store: OnlineStore, tmp_path: Path) -> None:
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    rows = [(1, "a", hours(192.5), 1.0, "x", "home"), (2, "a", hours(193), 2.0, "x", "home"), (3, "b", NOW, 1.0, "x", "home")]
+    fill(lakehouse, {PAYMENTS: pl.DataFrame(rows, EVENTS, orient="row")})
+    for _ in range(2):
+        sync(store, lakehouse, cards, NEEDS)
+    features = OnlineFeatures(store, [ServedSet(cards)], PAYMENTS)
+    keys = [{"card": "a"}, {"card": "a", "id": 2}, {"card": "a", "id": 77}, {"card": "b"}]
+    looked = features.features(keys, [NOW] * 4)
+    # Seven hours ago, within eight, though the store keeps no more than three hours beyond the windows.
+    assert looked.status[cards.name] == ["ok"] * 4
+    assert looked.columns["count_6h"] == [2, 2, 2, 1]
+    later = NOW + timedelta(hours=2)
+    assert features.features(keys[:1], [later]).status[cards.name] == ["expired"]
