@@ -25,7 +25,7 @@ from lakehouse_assets.platform.features.online.store import (
     TakenOver,
 )
 
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS sets (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE, claim INTEGER NOT NULL, state BLOB);
 CREATE TABLE IF NOT EXISTS items (
@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS items (
     pushed INTEGER NOT NULL, claim INTEGER NOT NULL, payload BLOB NOT NULL,
     PRIMARY KEY (set_id, entity, time, id)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_id ON items (set_id, entity, id) WHERE id <> x'';
 CREATE INDEX IF NOT EXISTS pushed_at ON items (set_id, pushed) WHERE pushed > 0;
 CREATE INDEX IF NOT EXISTS pushed_ids ON items (set_id, id) WHERE pushed > 0;
 CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, until REAL NOT NULL, seconds REAL NOT NULL);

@@ -26,10 +26,11 @@ _ITEMS: Final = {
     True: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time = (SELECT max(its.time) FROM items AS its "
     f"WHERE its.set_id = {_SET} AND its.entity = asked.entity AND its.time > low AND its.time <= high)",
 }
+_SAME: Final = "WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
 SAME: Final = {
-    by: "WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
-    f"ON set_id = ?0 AND items.entity = asked.entity AND items.{by} = same"
-    for by in ("id", "time")
+    # Told by name: SQLite would search all items of the entity by the primary key.
+    "id": f"{_SAME}INDEXED BY by_id ON set_id = ?0 AND items.entity = asked.entity AND items.id = same AND items.id <> x''",
+    "time": f"{_SAME}ON set_id = ?0 AND items.entity = asked.entity AND items.time = same",
 }
 """Items in whose place others come: with that id, or at that time."""
 ENDS: Final = (
@@ -42,8 +43,8 @@ INSERT: Final = (
     "INSERT OR REPLACE INTO items SELECT ?0, entity, time, id, stamp, pushed, claim, payload FROM asked"
 )
 COPIES: Final = (
-    "WITH asked (entity, id) AS (VALUES) DELETE FROM items WHERE set_id = ?0 AND pushed > 0 AND id IN (SELECT id FROM asked) "
-    "AND NOT EXISTS (SELECT 1 FROM asked WHERE asked.id = items.id AND asked.entity = items.entity)"
+    "WITH asked (entity, id) AS (VALUES) DELETE FROM items INDEXED BY pushed_ids WHERE set_id = ?0 AND pushed > 0 "
+    "AND id IN (SELECT id FROM asked) AND NOT EXISTS (SELECT 1 FROM asked WHERE asked.id = items.id AND asked.entity = items.entity)"
 )
 """The table says whose an event is: what was pushed with its id under another entity goes."""
 

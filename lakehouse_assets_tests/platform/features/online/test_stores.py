@@ -1,0 +1,86 @@
+"""What the online stores promise whoever uses them, without tables: what a change costs others, and how files are opened."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
+from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, SAME, found, together
+from lakehouse_assets.platform.features.online.store import Batch, Item, OnlineStore, Put, Query, Retention
+
+ALL = Retention(1_000_000, one_before=False, now=1_000)
+KEY = "items USING PRIMARY KEY"
+
+
+def plan(path: Path, text: str, columns: int, rows: int) -> list[str]:
+    """How SQLite searches items for a statement."""
+    connection = sqlite3.connect(path)
+
+    def explain(text: str, given: list[object]) -> sqlite3.Cursor:
+        return connection.execute(f"EXPLAIN QUERY PLAN {text}", given)
+
+    steps = [str(step) for *_, step in together(explain, text, [(1,) * columns] * rows, 1)]
+    connection.close()
+    return [step.removeprefix("SEARCH ") for step in steps if "items" in step]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 256])
+@pytest.mark.parametrize(
+    ("text", "columns", "searches"),
+    [
+        (SAME["id"], 3, ["items USING INDEX by_id (set_id=? AND entity=? AND id=?)"]),
+        (SAME["time"], 3, [f"{KEY} (set_id=? AND entity=? AND time=?)"]),
+        (ENDS, 2, [f"{KEY} (set_id=? AND entity=?)", f"{KEY} (set_id=? AND entity=? AND time<?)"]),  # the first one is the least
+        (COPIES, 2, ["items USING INDEX pushed_ids (set_id=? AND id=?)"]),
+    ],
+)
+def test_no_statement_of_a_change_goes_through_all_items(text: str, columns: int, searches: list[str], rows: int, tmp_path: Path) -> None:
+    path = tmp_path / "online.db"
+    EmbeddedStore(path).begin("set")
+    assert plan(path, text, columns, rows) == searches
+
+
+def test_a_look_up_goes_through_what_it_gives(tmp_path: Path) -> None:
+    path = tmp_path / "online.db"
+    EmbeddedStore(path).begin("set")
+    connection = sqlite3.connect(path)
+    steps: list[str] = []
+
+    def explain(text: str, given: list[object]) -> sqlite3.Cursor:
+        steps.extend(step for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {text}", given))
+        return connection.execute(text, given)
+
+    for only_last in (False, True):
+        for count in (1, 4, 256):
+            found(explain, Query("set", [b"a"] * count, [0] * count, [9] * count, only_last))
+    searches = {step for step in steps if "SEARCH i" in step}
+    assert searches == {f"SEARCH {one} (set_id=? AND entity=? AND time{and_}" for one, and_ in SEARCHED}
+    connection.close()
+
+
+SEARCHED = [(KEY, ">? AND time<?)"), (KEY, "=?)"), ("its USING PRIMARY KEY", ">? AND time<?)")]
+
+
+def test_a_file_of_an_earlier_run_gets_the_indexes_that_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "online.db"
+    first = EmbeddedStore(path)
+    first.write("set", first.begin("set"), Batch([Put(b"a", 1, b"1", 1, b"x")]), ALL)
+    first.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP INDEX by_id")
+        connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    store = EmbeddedStore(path)
+    store.push("set", [Put(b"a", 5, b"1", 2, b"y"), Put(b"b", 6, b"1", 2, b"z")], ALL)
+    assert list(store.items("set")) == [(b"a", Item(5, b"1", b"y", ALL.now)), (b"b", Item(6, b"1", b"z", ALL.now))]
+    store.write("set", store.begin("set"), Batch([Put(b"b", 7, b"1", 3, b"table")]), ALL)
+    assert list(store.items("set")) == [(b"b", Item(7, b"1", b"table"))]
+
+
+def test_an_item_with_an_id_takes_the_place_of_that_with_its_id_and_of_no_other(store: OnlineStore) -> None:
+    claim = store.begin("set")
+    store.write("set", claim, Batch([Put(b"a", at, b"%d" % at, 1, b"x") for at in range(20)]), ALL)
+    store.write("set", claim, Batch([Put(b"a", 40, b"7", 1, b"moved"), Put(b"b", 7, b"8", 1, b"x")]), ALL)
+    times = [item.time for _, item in store.items("set", b"a")]
+    assert times == [*range(7), *range(8, 20), 40]
