@@ -13,50 +13,23 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
-import msgspec
-
-from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.features.online.forms import Needs
 from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.pipeline.online import learnt_in_use
-from lakehouse_assets.platform.quality.contract import key_columns
+from lakehouse_assets.platform.pipeline.online import key_of, learnt_in_use
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.aliases import take_aliases
 from lakehouse_assets.platform.serving.inference_log.log import drainer
+from lakehouse_assets.platform.serving.inference_log.spool import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
+from lakehouse_assets.platform.serving.told import Told
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 logger = logging.getLogger(__name__)
 _SYNC_SECONDS, _DRAIN_SECONDS, _LAND_SECONDS = 1.0, 1.0, 2.0
-
-
-class NeededSet(msgspec.Struct, frozen=True):
-    """What endpoints look up of a feature set.
-
-    Attributes:
-        events: The tables whose rows their requests are about.
-        learnt: The versions that the models which answer were trained on.
-    """
-
-    events: tuple[str, ...]
-    learnt: tuple[FeatureVersion, ...] = ()
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What the service tells of itself.
-
-    Attributes:
-        writer: The name under which it writes segments of the inference log; empty: it cannot.
-        sets: What it looks up.
-    """
-
-    writer: str = ""
-    sets: dict[str, NeededSet] = {}
 
 
 @dataclass
@@ -111,14 +84,13 @@ class Background:
 
     def __init__(self, root: Root, catalog: Catalog, told: Callable[[], Told], alias_seconds: float = ALIAS_SECONDS) -> None:
         self._root, self._catalog, self._told = root, catalog, told
-        self._declared: Mapping[str, Declaration] = {one.name: one for one in catalog.declarations}
         self._feeds = {one.feed.name: one.feed for one in catalog.feeds}
         self._store = online_store(root.settings)
         self._outboxes: dict[str, Ingest] = {}
         self._in_use: dict[str, tuple[int, Mapping[str, frozenset[FeatureVersion]]]] = {}
-        spool = root.settings.home_folder / "serving" / "spool"
-        logged = [LoggedEndpoint.of(one, one.roles(self._declared)) for one in catalog.endpoints]
-        self._drainer = drainer(spool, lambda: self._told().writer, lambda: root.lakehouse, logged)
+        declared = {one.name: one for one in catalog.declarations}
+        logged = [LoggedEndpoint.of(one, one.roles(declared)) for one in catalog.endpoints]
+        self._drainer = drainer(spool_of(root.settings.home_folder), lambda: self._told().writer, lambda: root.lakehouse, logged)
         models = [one.model for one in catalog.endpoints]
         self.tasks = [
             Task("sync", self.sync, _SYNC_SECONDS, 2.0),
@@ -160,7 +132,7 @@ class Background:
             hours = timedelta(hours=self._root.settings.online_hours)
             try:
                 learnt = {*needed.learnt, *in_use.get(name, ())}
-                sync(self._store, self._root.lakehouse, sets[name], Needs(self._key_of, event, learnt, hours))
+                sync(self._store, self._root.lakehouse, sets[name], Needs(partial(key_of, self._catalog), event, learnt, hours))
             except Exception as error:  # noqa: BLE001 it is raised at the end
                 failures.append(error)
         if failures:
@@ -205,10 +177,6 @@ class Background:
                 waits.append(f"{name}: {self._outboxes[name].state().trouble}")
         if waits:
             raise Waits("; ".join(waits))
-
-    def _key_of(self, table: str) -> tuple[str, ...]:
-        declared = self._declared.get(table)
-        return key_columns(declared.contract) if isinstance(declared, TableDeclaration) else ()
 
 
 class Waits(Exception):

@@ -20,7 +20,8 @@ import msgspec
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.serving.background import Background, Told
+from lakehouse_assets.platform.serving.background import Background
+from lakehouse_assets.platform.serving.told import Told
 from lakehouse_assets.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
-from lakehouse_assets.platform.serving.background import Background, NeededSet, Told
+from lakehouse_assets.platform.serving.background import Background
 from lakehouse_assets.platform.serving.background_process import Child, Declared, Host, Threads
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
@@ -28,6 +28,7 @@ from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.drain import files_aside
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
+from lakehouse_assets.platform.serving.inference_log.spool import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.lookups import FeatureLookups
@@ -41,6 +42,7 @@ from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
+from lakehouse_assets.platform.serving.told import NeededSet, Told
 from lakehouse_assets.platform.serving.work import Queue
 
 _STOP_SECONDS: Final = 10.0
@@ -99,7 +101,7 @@ class Service:
             _ = one.types  # what cannot be sent is refused now, and not at the first request
         self.metrics = Metrics()
         logged = [LoggedEndpoint.of(one.endpoint, one.roles) for one in self.served.values()]
-        spool = self.root.settings.home_folder / "serving" / "spool"
+        spool = spool_of(self.root.settings.home_folder)
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
         self.metrics.log_unreadable.set_function(lambda: files_aside(spool))
         self.queue = Queue(self.limits)

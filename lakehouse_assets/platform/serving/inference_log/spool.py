@@ -74,6 +74,15 @@ class SpoolState:
     trouble: str
 
 
+def spool_of(home: Path) -> Path:
+    """The folder of the spools of all processes of a machine.
+
+    Args:
+        home: The folder of this machine that the settings call home.
+    """
+    return home / "serving" / "spool"
+
+
 class Place:
     """A folder of segments. `claim` and `dead` give those whose lock this process holds.
 
