@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.background_process import Host
+from lakehouse_assets.platform.serving.background_process import BackgroundTasks
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.openapi import Examples, document
 from lakehouse_assets.platform.serving.openapi_others import Doors
@@ -43,7 +43,7 @@ class Pages:
     def __init__(
         self,
         door: Door,
-        background: Host,
+        background: BackgroundTasks,
         examples: GiveExamples,
         backlog: Backlog,
         doors: Doors,

@@ -20,7 +20,7 @@ from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
 from lakehouse_assets.platform.serving.background import Background
-from lakehouse_assets.platform.serving.background_process import Child, Declared, Host, Threads
+from lakehouse_assets.platform.serving.background_process import BackgroundTasks, Child, Declared, Threads
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
@@ -165,7 +165,7 @@ class Service:
         self.log.release()
         self.background.stop(_STOP_SECONDS)
 
-    def _background(self) -> Host:
+    def _background(self) -> BackgroundTasks:
         def told() -> Told:
             return Told(self.log.writer, self.online.needed())
 
