@@ -172,7 +172,7 @@ class Background:
             if not path_of(home, name).exists():
                 continue
             if name not in self._outboxes:
-                self._outboxes[name] = Ingest(home, feed, partial(self._root.zone, name), lands=False)
+                self._outboxes[name] = Ingest(home, feed, partial(self._root.zone, name))
             if not self._outboxes[name].land():
                 waits.append(f"{name}: {self._outboxes[name].state().trouble}")
         if waits:

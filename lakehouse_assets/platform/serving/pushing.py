@@ -107,7 +107,7 @@ class Pushing:
                 if feed is None:
                     raise refused(404, f"there is no feed {name[:100]!r}: there are {', '.join(self._feeds) or 'none'}")
                 try:
-                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name), lands=False)
+                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name))
                 except ValueError as error:
                     raise refused(409, str(error)) from None
             return self._open[name]
