@@ -95,7 +95,7 @@ class Ingest:
         return self._outbox.land()
 
     def state(self) -> OutboxState:
-        """What waits, for metrics."""
+        """What waits, and why."""
         return self._outbox.state()
 
     def close(self, seconds: float = 10.0) -> bool:

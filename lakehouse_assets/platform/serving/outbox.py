@@ -6,6 +6,7 @@ follows from its number, so after a crash the same file is put again and the zon
 outbox. The database is in `outbox_store`, what a row may be is decided in `ingest`.
 """
 
+import math
 import queue
 import sqlite3
 import threading
@@ -45,9 +46,9 @@ class OutboxBounds:
 
 @dataclass(frozen=True)
 class OutboxState:
-    """What an outbox tells of itself, for metrics: rows that wait, and why the last file could not be landed (empty: it could)."""
+    """What an outbox tells of itself: rows that wait (NaN: not known now), and why the last file could not be landed (empty: it could)."""
 
-    waiting: int
+    waiting: float
     trouble: str
 
 
@@ -56,6 +57,22 @@ class _Waiting:
     rows: Sequence[PushedRow]
     until: float
     accepted: "Future[int]"
+
+
+def waiting_rows(path: Path) -> float:
+    """How many rows of an outbox wait; NaN if its database cannot be read now.
+
+    Args:
+        path: Of the database.
+    """
+    bounds = OutboxBounds()
+    store = OutboxStore(path, bounds.waiting_bytes, bounds.remembered_seconds)
+    try:
+        return store.waiting(_STATE_SECONDS)
+    except (sqlite3.Error, OSError):
+        return math.nan
+    finally:
+        store.close()
 
 
 class Outbox:
@@ -115,13 +132,7 @@ class Outbox:
 
     def state(self) -> OutboxState:
         """What it tells of itself."""
-        store = OutboxStore(self.path, self.bounds.waiting_bytes, self.bounds.remembered_seconds)
-        try:
-            return OutboxState(store.waiting(_STATE_SECONDS), self._trouble)
-        except (sqlite3.Error, OSError):
-            return OutboxState(0, self._trouble or "the database cannot be read")
-        finally:
-            store.close()
+        return OutboxState(waiting_rows(self.path), self._trouble)
 
     def land(self) -> bool:
         """Land all rows that wait, now; whether that succeeded."""

@@ -22,8 +22,9 @@ from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
 from lakehouse_assets.platform.serving.http import read_body
-from lakehouse_assets.platform.serving.ingest import Ingest
+from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows
+from lakehouse_assets.platform.serving.outbox import waiting_rows
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import Refused, refused
 
@@ -67,6 +68,11 @@ class Pushing:
     def labels(self) -> Mapping[str, LabelType]:
         """What labels may be, by endpoint."""
         return self._feedback.types
+
+    def waiting(self) -> dict[str, float]:
+        """By feed, the rows that any process of this machine accepted and that have not landed yet; NaN where it cannot be told now."""
+        paths = {name: path_of(self._home, name) for name in self._feeds}
+        return {name: waiting_rows(path) for name, path in paths.items() if path.exists()}
 
     def close(self, seconds: float) -> None:
         """Accept nothing more. What was accepted is landed by `background`."""

@@ -157,7 +157,7 @@ def claim(spool: Path) -> Place:
         folder.mkdir(mode=0o700)
         if (made := Place.locked(folder)) is not None:  # otherwise another process was faster
             return made
-    raise OSError(f"no file can be made in {spool}")
+    raise OSError("no file can be made in the folder of the spool")
 
 
 def dead(spool: Path) -> Iterator[Place]:
