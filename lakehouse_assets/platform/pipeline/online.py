@@ -5,6 +5,7 @@ How one set is synced is in `features.online.sync`.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
@@ -54,7 +55,7 @@ def sync_online(
     events = events_of_requests(catalog)
     for feature in features:
         learnt = {one for by_name in models for one in by_name.get(feature.name, ())}
-        needs = Needs(lambda table: _key(catalog, table), events.get(feature.name, ()), learnt, keep)
+        needs = Needs(partial(key_of, catalog), events.get(feature.name, ()), learnt, keep)
         try:
             done += sync(store, lakehouse, feature, needs, full=full, wait=_WAIT_SECONDS)
         except NotServable as error:  # the others are served all the same
@@ -91,7 +92,7 @@ def learnt_in_use(lakehouse: Lakehouse, model: ModelDeclaration) -> dict[str, fr
     return {name: frozenset(versions) for name, versions in learnt.items()}
 
 
-def _key(catalog: Catalog, name: str) -> tuple[str, ...]:
+def key_of(catalog: Catalog, name: str) -> tuple[str, ...]:
     """The columns that tell the rows of a table apart; none if nobody declares them."""
     declared = catalog.get(name)
     # A feed has no key; nor has a table that nobody declares.

@@ -15,49 +15,24 @@ from datetime import timedelta
 from functools import partial
 from typing import Final
 
-import msgspec
-
-from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.features.online.forms import Needs
 from lakehouse_assets.platform.features.online.opening import online_store
 from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.pipeline.online import events_of_requests, learnt_in_use
-from lakehouse_assets.platform.quality.contract import key_columns
+from lakehouse_assets.platform.pipeline.online import events_of_requests, key_of, learnt_in_use
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.aliases import take_aliases
 from lakehouse_assets.platform.serving.inference_log.log import drainer
+from lakehouse_assets.platform.serving.inference_log.spool import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
+from lakehouse_assets.platform.serving.told import Told
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 logger = logging.getLogger(__name__)
 _LONG_SECONDS: Final = 60.0
 _SYNC_SECONDS, _DRAIN_SECONDS, _LAND_SECONDS = 1.0, 1.0, 2.0
-
-
-class NeededSet(msgspec.Struct, frozen=True):
-    """What endpoints look up of a feature set.
-
-    Attributes:
-        learnt: The versions that the models which answer were trained on.
-    """
-
-    learnt: tuple[FeatureVersion, ...] = ()
-
-
-class Told(msgspec.Struct, frozen=True):
-    """What the service tells of itself.
-
-    Attributes:
-        writer: The name under which it writes segments of the inference log; empty: it cannot.
-        sets: What it looks up.
-    """
-
-    writer: str = ""
-    sets: dict[str, NeededSet] = {}
 
 
 @dataclass
@@ -122,15 +97,14 @@ class Background:
 
     def __init__(self, root: Root, catalog: Catalog, told: Callable[[], Told], alias_seconds: float = ALIAS_SECONDS) -> None:
         self._root, self._catalog, self._told = root, catalog, told
-        self._declared: Mapping[str, Declaration] = {one.name: one for one in catalog.declarations}
         self._events = events_of_requests(catalog)
         self._feeds = {one.feed.name: one.feed for one in catalog.feeds}
         self._store = online_store(root.settings)
         self._outboxes: dict[str, Ingest] = {}
         self._in_use: dict[str, tuple[int, Mapping[str, frozenset[FeatureVersion]]]] = {}
-        spool = root.settings.home_folder / "serving" / "spool"
-        logged = [LoggedEndpoint.of(one, one.roles(self._declared)) for one in catalog.endpoints]
-        self._drainer = drainer(spool, lambda: self._told().writer, lambda: root.lakehouse, logged)
+        declared = {one.name: one for one in catalog.declarations}
+        logged = [LoggedEndpoint.of(one, one.roles(declared)) for one in catalog.endpoints]
+        self._drainer = drainer(spool_of(root.settings.home_folder), lambda: self._told().writer, lambda: root.lakehouse, logged)
         models = [one.model for one in catalog.endpoints]
         self.tasks = [
             Task("sync", self.sync, _SYNC_SECONDS, 2.0),
@@ -172,7 +146,8 @@ class Background:
             hours = timedelta(hours=self._root.settings.online_hours)
             try:
                 learnt = {*needed.learnt, *in_use.get(name, ())}
-                sync(self._store, self._root.lakehouse, sets[name], Needs(self._key_of, self._events.get(name, ()), learnt, hours))
+                needs = Needs(partial(key_of, self._catalog), self._events.get(name, ()), learnt, hours)
+                sync(self._store, self._root.lakehouse, sets[name], needs)
             except Exception as error:  # noqa: BLE001 it is raised at the end
                 failures.append(error)
         if failures:
@@ -213,17 +188,13 @@ class Background:
                 continue
             try:
                 if name not in self._outboxes:
-                    self._outboxes[name] = Ingest(home, feed, partial(self._root.zone, name), lands=False)
+                    self._outboxes[name] = Ingest(home, feed, partial(self._root.zone, name))
                 if not self._outboxes[name].land():
                     waits.append(f"{name}: {self._outboxes[name].state().trouble}")
             except Exception as error:  # noqa: BLE001 as of a feed that takes no rows any more: it holds no other one up
                 waits.append(f"{name}: {error}")
         if waits:
             raise Waits("; ".join(waits))
-
-    def _key_of(self, table: str) -> tuple[str, ...]:
-        declared = self._declared.get(table)
-        return key_columns(declared.contract) if isinstance(declared, TableDeclaration) else ()
 
 
 class Waits(Exception):

@@ -20,7 +20,8 @@ import msgspec
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets.platform.serving.background import Background, Told
+from lakehouse_assets.platform.serving.background import Background
+from lakehouse_assets.platform.serving.told import Told
 from lakehouse_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,7 @@ PROCESS: Final = "process"
 """What the trouble of the process itself is called."""
 
 
-class Host(Protocol):
+class BackgroundTasks(Protocol):
     """Where the tasks of a service run."""
 
     restarts: int
@@ -93,17 +94,17 @@ class Child:
         self._thread = threading.Thread(target=self._run, name="background", daemon=True)
 
     def start(self) -> None:
-        """See `Host.start`."""
+        """See `BackgroundTasks.start`."""
         self._thread.start()
 
     def stop(self, seconds: float) -> None:
-        """See `Host.stop`."""
+        """See `BackgroundTasks.stop`."""
         self._seconds = seconds
         self._stopping.set()
         self._thread.join(seconds + 1)
 
     def trouble(self) -> dict[str, str]:
-        """See `Host.trouble`."""
+        """See `BackgroundTasks.trouble`."""
         return self._trouble
 
     def _run(self) -> None:

@@ -20,15 +20,15 @@ from lakehouse_assets.platform.serving.assemble import Form
 from lakehouse_assets.platform.serving.http import Scope, header
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.limits import Limits
+from lakehouse_assets.platform.serving.logged import Log
 from lakehouse_assets.platform.serving.metrics import Metrics
-from lakehouse_assets.platform.serving.records import Log
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.stored_events import StoredEvents
 from lakehouse_assets.platform.serving.tokens import Caller, Forbidden, Tokens, Unauthenticated
 from lakehouse_assets.platform.serving.tokens import Scope as TokenScope
-from lakehouse_assets.platform.serving.work import Encode, Queue, Stored, Work
+from lakehouse_assets.platform.serving.work import ByKeys, Encode, Queue, Work
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 COUNTED: Final = "lakehouse.endpoint"
@@ -145,7 +145,7 @@ class Door:
         return True
 
     async def score(
-        self, served: Served, form: Form, rows: list[Row], asked: RequestContext, encoded: Encode = encode, *, by: Stored | None = None
+        self, served: Served, form: Form, rows: list[Row], asked: RequestContext, encoded: Encode = encode, *, by: ByKeys | None = None
     ) -> bytes:
         """The answer to rows, as soon as they are scored and written down.
 
@@ -205,7 +205,7 @@ class Door:
                 raise refused(422, "there are no keys: send at least one", "keys")
             stored = StoredEvents(served, self._lakehouse)
             found = await self._aside.run(lambda: stored.rows(versions, keys), self.limits.seconds, "the stored events of these keys")
-            return await self.score(served, "features", found, asked, by=Stored(keys, versions))
+            return await self.score(served, "features", found, asked, by=ByKeys(keys, versions))
         newest, champion = versions.newest, versions.champion.champion
         assert newest is not None  # noqa: S101 an endpoint by keys is not ready without
         received = datetime.now(UTC)

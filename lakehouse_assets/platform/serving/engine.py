@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from lakehouse_assets.platform.serving.assemble import OK
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRows
+from lakehouse_assets.platform.serving.logged import Log, logged_of
 from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.pusher import Pusher
-from lakehouse_assets.platform.serving.records import Log, logged_of
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.scored import BatchRows, Scored, score
 from lakehouse_assets.platform.serving.served import Served, Versions

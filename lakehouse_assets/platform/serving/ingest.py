@@ -42,19 +42,18 @@ class Ingest:
     Args:
         home: The folder of this machine that the settings call home.
         feed: The feed.
-        zone: Opens its landing zone; called in the background.
-        bounds: When files are made.
-        lands: Whether files are landed again and again: see `Outbox`.
+        zone: Opens its landing zone; called when files are landed.
+        bounds: How large files become, and how much may wait.
 
     Raises:
         ValueError: Rows cannot be pushed to this feed; the text says why.
     """
 
-    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None, *, lands: bool = True) -> None:
+    def __init__(self, home: Path, feed: Feed, zone: Callable[[], Zone], bounds: OutboxBounds | None = None) -> None:
         self.feed = feed
         self._rows = FeedRows(feed)
         self.path = path_of(home, feed.name)
-        self._outbox = Outbox(self.path, zone, self._rows.file_name, self._rows.content, bounds, lands=lands)
+        self._outbox = Outbox(self.path, zone, self._rows.file_name, self._rows.content, bounds)
 
     def take(self, body: bytes, idempotency_key: str | None = None, seconds: float = 30.0) -> Receipt:
         """Accept the rows of a request, all or none, and wait until they are durable.
@@ -92,15 +91,15 @@ class Ingest:
         return Receipt(self.feed.name, accepted, len(rows) - accepted)
 
     def land(self) -> bool:
-        """Land all that was accepted, now, and not in a few seconds; whether that succeeded."""
+        """Land all that was accepted, now; whether that succeeded."""
         return self._outbox.land()
 
     def state(self) -> OutboxState:
-        """What waits, for metrics."""
+        """What waits, and why."""
         return self._outbox.state()
 
     def close(self, seconds: float = 10.0) -> bool:
-        """Accept nothing more and land what waits, for at most some seconds; whether all is landed."""
+        """Accept nothing more, for at most some seconds; whether all that was accepted is durable. It is landed by `background`."""
         return self._outbox.close(seconds)
 
 

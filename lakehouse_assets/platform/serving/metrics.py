@@ -41,6 +41,19 @@ class Metrics:
             "lakehouse_push_dropped_rows", "Scored events that were not pushed to the online store, under load.", registry=of
         )
         self.log_backlog = Gauge("lakehouse_log_backlog_records", "Records of the inference log that are not in the lake yet.", registry=of)
+        self.log_dropped = Gauge(
+            "lakehouse_log_dropped_records", "Records that were lost: neither disk nor memory had room for them.", registry=of
+        )
+        self.log_waiting = Gauge(
+            "lakehouse_log_waiting_bytes", "Bytes of records in memory that cannot be written: a kill would lose them.", registry=of
+        )
+        self.log_disk = Gauge("lakehouse_log_disk_bytes", "Bytes of records on the disk that are not in the lake yet.", registry=of)
+        self.log_failing = Gauge(
+            "lakehouse_log_failing", "Why records could not be written the last time; absent if they can.", ("reason",), registry=of
+        )
+        self.ingest_waiting = Gauge(
+            "lakehouse_ingest_waiting_rows", "Accepted rows that have not landed yet; NaN: not known now.", ("feed",), registry=of
+        )
         self.log_unreadable = Gauge(
             "lakehouse_log_unreadable_files", "Files of logged records that cannot be read, in serving/unreadable below HOME.", registry=of
         )

@@ -1,11 +1,12 @@
 """Rows that were accepted and are on their way to a feed's landing zone: an outbox on the disk of this machine.
 
-Rows and their ids are one transaction, flushed to the disk before it is answered; callers that wait at once share it. A thread turns rows
-into files. Which rows a file holds is decided in the database first and its name follows from its number, so after a crash the same file is
-put again and the zone recognises it. Several processes of one machine share an outbox. The database is in `outbox_store`, what a row may
-be is decided in `ingest`.
+Rows and their ids are one transaction, flushed to the disk before it is answered; callers that wait at once share it. Files are made of
+rows when `land` is called, as `background` does again and again. Which rows a file holds is decided in the database first and its name
+follows from its number, so after a crash the same file is put again and the zone recognises it. Several processes of one machine share an
+outbox. The database is in `outbox_store`, what a row may be is decided in `ingest`.
 """
 
+import math
 import queue
 import sqlite3
 import threading
@@ -25,22 +26,19 @@ from lakehouse_assets.platform.storage import disk
 _LONGEST_WAIT = 30.0
 _STATE_SECONDS = 1.0
 _ROWS_OF_A_COMMIT = 10_000
-_LONGEST_PAUSE = 30.0
 _LOG = getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class OutboxBounds:
-    """When files are made, and how much may wait.
+    """How large files become, and how much may wait.
 
     Attributes:
-        seconds: For how long rows are collected before they become a file.
         rows: Most rows of a file.
         remembered_seconds: For how long an id is recognised after it was accepted.
         waiting_bytes: Most bytes of rows that wait to be landed.
     """
 
-    seconds: float = 2.0
     rows: int = 5_000
     remembered_seconds: float = 7 * 86_400
     waiting_bytes: int = 2 * 1024**3
@@ -48,9 +46,9 @@ class OutboxBounds:
 
 @dataclass(frozen=True)
 class OutboxState:
-    """What an outbox tells of itself, for metrics: rows that wait, and why the last file could not be landed (empty: it could)."""
+    """What an outbox tells of itself: rows that wait (NaN: not known now), and why the last file could not be landed (empty: it could)."""
 
-    waiting: int
+    waiting: float
     trouble: str
 
 
@@ -61,6 +59,22 @@ class _Waiting:
     accepted: "Future[int]"
 
 
+def waiting_rows(path: Path) -> float:
+    """How many rows of an outbox wait; NaN if its database cannot be read now.
+
+    Args:
+        path: Of the database.
+    """
+    bounds = OutboxBounds()
+    store = OutboxStore(path, bounds.waiting_bytes, bounds.remembered_seconds)
+    try:
+        return store.waiting(_STATE_SECONDS)
+    except (sqlite3.Error, OSError):
+        return math.nan
+    finally:
+        store.close()
+
+
 class Outbox:
     """The outbox of one feed.
 
@@ -69,8 +83,7 @@ class Outbox:
         zone: Opens the landing zone of the feed; asked each time, since a bucket may be away.
         name: The name of a file, from the id of the database and the file's number.
         content: The bytes of a file, from its number and its rows.
-        bounds: When files are made.
-        lands: Whether files are landed again and again, besides when `land` is called. A service lands in another process than it accepts.
+        bounds: How large files become.
     """
 
     def __init__(
@@ -80,22 +93,15 @@ class Outbox:
         name: Callable[[str, int], str],
         content: Callable[[int, Sequence[str]], bytes],
         bounds: OutboxBounds | None = None,
-        *,
-        lands: bool = True,
     ) -> None:
         self.path, self.bounds = path, bounds or OutboxBounds()
         self._zone, self._name, self._content = zone, name, content
         self._writing, self._reading = (OutboxStore(path, self.bounds.waiting_bytes, self.bounds.remembered_seconds) for _ in range(2))
         self._asked: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._something, self._stop, self._landing = threading.Event(), threading.Event(), threading.Lock()
+        self._starting, self._landing = threading.Lock(), threading.Lock()
+        self._writer: threading.Thread | None = None  # a service lands in another process than it accepts: that one needs no thread
+        self._is_closed = False
         self._trouble = ""
-        self._writer = threading.Thread(target=self._write_regularly, name="outbox-write", daemon=True)
-        self._lander = threading.Thread(target=self._land_regularly, name="outbox-land", daemon=True)
-        self._something.set()  # what an earlier process left
-        self._writer.start()
-        self._lands = lands
-        if lands:
-            self._lander.start()
 
     def add(self, rows: Sequence[PushedRow], seconds: float = _LONGEST_WAIT) -> int:
         """Accept rows, all or none, and wait until they are durable; how many are new. The others had been accepted before.
@@ -108,10 +114,14 @@ class Outbox:
             SameIdOtherRow: An id was accepted with another content.
             OutboxUnavailable: They cannot be made durable.
         """
-        if self._stop.is_set():
-            raise OutboxUnavailable("the service is stopping: send the rows again")
         asked = _Waiting(rows, time.monotonic() + seconds, Future())
-        self._asked.put(asked)
+        with self._starting:
+            if self._is_closed:
+                raise OutboxUnavailable("the service is stopping: send the rows again")
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_regularly, name="outbox-write", daemon=True)
+                self._writer.start()
+            self._asked.put(asked)
         try:
             return asked.accepted.result(seconds)
         except TimeoutError:
@@ -122,13 +132,7 @@ class Outbox:
 
     def state(self) -> OutboxState:
         """What it tells of itself."""
-        store = OutboxStore(self.path, self.bounds.waiting_bytes, self.bounds.remembered_seconds)
-        try:
-            return OutboxState(store.waiting(_STATE_SECONDS), self._trouble)
-        except (sqlite3.Error, OSError):
-            return OutboxState(0, self._trouble or "the database cannot be read")
-        finally:
-            store.close()
+        return OutboxState(waiting_rows(self.path), self._trouble)
 
     def land(self) -> bool:
         """Land all rows that wait, now; whether that succeeded."""
@@ -146,21 +150,17 @@ class Outbox:
             return True
 
     def close(self, seconds: float = 10.0) -> bool:
-        """Accept nothing more, and land what waits if it lands, for at most some seconds; whether that is done. The next one goes on."""
-        self._stop.set()
-        self._something.set()
-        self._asked.put(None)
-        self._writer.join(seconds)
-        if not self._lands:
-            return not self._writer.is_alive()
-        done: list[bool] = []
-        last = threading.Thread(target=lambda: done.append(self.land()), name="outbox-last", daemon=True)
-        last.start()
-        last.join(seconds)
-        if done:
-            with self._landing:
-                self._reading.close()
-        return done == [True]
+        """Accept nothing more, and wait for at most some seconds until what was sent is durable; whether it is. What waits stays."""
+        with self._starting:
+            self._is_closed = True
+            writer = self._writer
+        if writer is not None:
+            self._asked.put(None)
+            writer.join(seconds)
+        if self._landing.acquire(blocking=False):  # otherwise a file is being landed
+            self._reading.close()
+            self._landing.release()
+        return writer is None or not writer.is_alive()
 
     # --- accepting
 
@@ -191,22 +191,8 @@ class Outbox:
             answers = [OutboxUnavailable(f"rows cannot be accepted now, send them again: {why}")] * len(asked)
         for one, answer in zip(asked, answers, strict=True):
             one.accepted.set_exception(answer) if isinstance(answer, Exception) else one.accepted.set_result(answer)
-        self._something.set()
 
     # --- landing
-
-    def _land_regularly(self) -> None:
-        pause = 0.0
-        while not self._stop.is_set():
-            # Another process of this machine may have died with rows in the outbox: it is looked into now and then.
-            self._something.wait(max(5 * self.bounds.seconds, 1.0))
-            if self._stop.wait(pause):
-                return
-            self._something.clear()
-            is_done = self.land()
-            pause = self.bounds.seconds if is_done else min(max(2 * pause, self.bounds.seconds), _LONGEST_PAUSE)
-            if not is_done:
-                self._something.set()
 
     def _land_one(self) -> bool:
         """Land the next file; False if no row waits."""

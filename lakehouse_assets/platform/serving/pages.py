@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -14,8 +14,10 @@ from starlette.routing import Route
 
 from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.background_process import Host
+from lakehouse_assets.platform.serving.background_process import BackgroundTasks
 from lakehouse_assets.platform.serving.door import Door
+from lakehouse_assets.platform.serving.inference_log.spool import SpoolState
+from lakehouse_assets.platform.serving.metrics import Metrics
 from lakehouse_assets.platform.serving.openapi import Examples, document
 from lakehouse_assets.platform.serving.openapi_others import Doors
 from lakehouse_assets.platform.serving.served import Served
@@ -23,9 +25,11 @@ from lakehouse_assets.platform.serving.served import Served
 _ASK: Final = "a token with the scope administer is told why"
 _PAGE: Final = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
 NAME: Final = "lakehouse-assets"
-Backlog = Callable[[], int]
+Spooled = Callable[[], SpoolState]
+Waiting = Callable[[], Mapping[str, float]]
 Synced = Mapping[str, datetime | None] | None
 """By feature set, until when the online store knows it; None: the store cannot be reached."""
+Result = TypeVar("Result")
 GiveExamples = Callable[[Served], Awaitable[Examples]]
 
 
@@ -36,20 +40,24 @@ class Pages:
         door: Its endpoints.
         background: Does what is no answer; it is told what of that is in trouble.
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
-        backlog: Gives the records that are not in the lake yet.
         doors: What there is besides endpoints, for the OpenAPI document.
+        spooled: Gives what the spool of the inference log tells of itself.
+        waiting: Gives by feed the accepted rows that have not landed yet. It is asked beside the loop that answers.
     """
 
     def __init__(
         self,
         door: Door,
-        background: Host,
+        background: BackgroundTasks,
         examples: GiveExamples,
-        backlog: Backlog,
         doors: Doors,
+        *,
+        spooled: Spooled,
+        waiting: Waiting,
     ) -> None:
-        self._door, self._background, self._examples, self._backlog, self._doors = door, background, examples, backlog, doors
-        # The store is asked beside the loop that answers.
+        self._door, self._background, self._examples, self._doors = door, background, examples, doors
+        self._spooled, self._waiting = spooled, waiting
+        # Store and outboxes are asked beside the loop that answers.
         self._asking = ThreadPoolExecutor(1, "ready")
 
     @property
@@ -77,6 +85,9 @@ class Pages:
         def ask() -> dict[str, Synced]:
             return {name: {} if (lookups := one.lookups) is None else lookups.synced() for name, one in self._door.served.items()}
 
+        return await self._ask(ask)
+
+    async def _ask(self, ask: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._asking, ask)
 
     async def _health(self, _: Request) -> Response:
@@ -107,7 +118,7 @@ class Pages:
 
     async def _metrics(self, _: Request) -> Response:
         metrics = self._door.metrics
-        metrics.log_backlog.set(self._backlog())
+        _tell_spool(metrics, self._spooled())
         metrics.background_restarts.set(self._background.restarts)
         metrics.background_failing.clear()
         for name in self._background.trouble():
@@ -115,6 +126,10 @@ class Pages:
         for synced in (await self._synced()).values():
             for name, moment in (synced or {}).items():
                 metrics.synced.labels(name).set(0 if moment is None else moment.timestamp())
+        waiting = await self._ask(self._waiting)
+        metrics.ingest_waiting.clear()
+        for name, rows in waiting.items():
+            metrics.ingest_waiting.labels(name).set(rows)
         return Response(metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     async def _openapi(self, request: Request) -> Response:
@@ -126,6 +141,16 @@ class Pages:
 
     async def _page(self, _: Request) -> Response:
         return HTMLResponse(_PAGE, headers={"Content-Security-Policy": "default-src 'self' 'unsafe-inline'; frame-ancestors 'none'"})
+
+
+def _tell_spool(metrics: Metrics, state: SpoolState) -> None:
+    metrics.log_backlog.set(state.backlog)
+    metrics.log_dropped.set(state.dropped)
+    metrics.log_waiting.set(state.waiting_bytes)
+    metrics.log_disk.set(state.disk_bytes)
+    metrics.log_failing.clear()
+    if state.trouble:
+        metrics.log_failing.labels(state.trouble).set(1)
 
 
 def _state(served: Served, synced: Synced) -> dict[str, Any]:

@@ -22,8 +22,9 @@ from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
 from lakehouse_assets.platform.serving.http import read_body
-from lakehouse_assets.platform.serving.ingest import Ingest
+from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows
+from lakehouse_assets.platform.serving.outbox import waiting_rows
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import Refused, refused
 
@@ -68,6 +69,11 @@ class Pushing:
         """What labels may be, by endpoint."""
         return self._feedback.types
 
+    def waiting(self) -> dict[str, float]:
+        """By feed, the rows that any process of this machine accepted and that have not landed yet; NaN where it cannot be told now."""
+        paths = {name: path_of(self._home, name) for name in self._feeds}
+        return {name: waiting_rows(path) for name, path in paths.items() if path.exists()}
+
     def close(self, seconds: float) -> None:
         """Accept nothing more. What was accepted is landed by `background`."""
         for one in self._open.values():
@@ -107,7 +113,7 @@ class Pushing:
                 if feed is None:
                     raise refused(404, f"there is no feed {name[:100]!r}: there are {', '.join(self._feeds) or 'none'}")
                 try:
-                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name), lands=False)
+                    self._open[name] = Ingest(self._home, feed, lambda: self._zone(name))
                 except ValueError as error:
                     raise refused(409, str(error)) from None
             return self._open[name]

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -26,7 +26,6 @@ from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, meaning_of, version_to_read
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
-Variant = Literal["champion", "challenger"]
 Learnt = Mapping[str, FeatureVersion | None]
 _CLOSE: Final = 1e-9
 """Share by which golden rows may differ from what was logged: on another machine, numbers are added up in another order."""

@@ -20,8 +20,8 @@ from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.app import Application
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
-from lakehouse_assets.platform.serving.background import Background, NeededSet, Told
-from lakehouse_assets.platform.serving.background_process import Child, Declared, Host, Threads
+from lakehouse_assets.platform.serving.background import Background
+from lakehouse_assets.platform.serving.background_process import BackgroundTasks, Child, Declared, Threads
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
@@ -29,6 +29,7 @@ from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.drain import files_aside
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
+from lakehouse_assets.platform.serving.inference_log.spool import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.lookups import FeatureLookups
@@ -42,6 +43,7 @@ from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
 from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
+from lakehouse_assets.platform.serving.told import NeededSet, Told
 from lakehouse_assets.platform.serving.work import Queue
 
 _STOP_SECONDS: Final = 10.0
@@ -100,7 +102,7 @@ class Service:
             _ = one.types  # what cannot be sent is refused now, and not at the first request
         self.metrics = Metrics()
         logged = [LoggedEndpoint.of(one.endpoint, one.roles) for one in self.served.values()]
-        spool = self.root.settings.home_folder / "serving" / "spool"
+        spool = spool_of(self.root.settings.home_folder)
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
         self.metrics.log_unreadable.set_function(lambda: files_aside(spool))
         self.queue = Queue(self.limits)
@@ -138,9 +140,8 @@ class Service:
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
         examples = StoredExamples(self.reader, self.aside).of
-        backlog = lambda: self.log.state().spool.backlog  # noqa: E731
         doors = Doors(self.pushing.feeds, self.catalog.feature_sets, self.pushing.labels)
-        pages = Pages(self.door, self.background, examples, backlog, doors)
+        pages = Pages(self.door, self.background, examples, doors, spooled=lambda: self.log.state().spool, waiting=self.pushing.waiting)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
@@ -164,7 +165,7 @@ class Service:
         self.log.release()
         self.background.stop(_STOP_SECONDS)
 
-    def _background(self) -> Host:
+    def _background(self) -> BackgroundTasks:
         def told() -> Told:
             return Told(self.log.writer, self.online.needed())
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRows
+from lakehouse_assets.platform.serving.logged import Log, logged_of
 from lakehouse_assets.platform.serving.metrics import Metrics
-from lakehouse_assets.platform.serving.records import Log, logged_of
 from lakehouse_assets.platform.serving.scored import BatchRows, score
 from lakehouse_assets.platform.serving.scorer import Loaded
 from lakehouse_assets.platform.serving.served import Served

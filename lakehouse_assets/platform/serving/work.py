@@ -42,7 +42,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Stored:
+class ByKeys:
     """What rows are that were read by keys.
 
     Attributes:
@@ -87,7 +87,7 @@ class Work:
     requester: str = ""
     began: float = 0.0
     dry_run: bool = False
-    by: Stored | None = None
+    by: ByKeys | None = None
     claimed: threading.Lock = field(default_factory=threading.Lock)
 
     def claim(self) -> bool:

@@ -7,6 +7,8 @@ kills itself: `before-put` (a file is decided upon), `after-put` (it is landed a
 import os
 import signal
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ FEED = Feed("payments", headers=(("invoice", "amount"),), row_id="invoice", form
 
 def open_ingest(root: Path) -> Ingest:
     zone = LocalZone(root / "landing" / FEED.name, root / "archive" / FEED.name)
-    return Ingest(root / "home", FEED, lambda: zone, OutboxBounds(seconds=0.05, rows=7))
+    return Ingest(root / "home", FEED, lambda: zone, OutboxBounds(rows=7))
 
 
 def die(*_: Any) -> None:
@@ -45,9 +47,15 @@ def main(root: Path, ids: range, dies: str) -> None:
         ingest.take(f'[{{"invoice": "{number}", "amount": {number}.10}}]'.encode())
         os.write(1, f"{number}\n".encode())
 
+    def land_regularly() -> None:
+        while True:
+            ingest.land()
+            time.sleep(0.05)
+
+    threading.Thread(target=land_regularly, daemon=True).start()
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(push, ids))
-    sys.exit(0 if ingest.close() else 1)
+    sys.exit(0 if ingest.land() and ingest.close() else 1)
 
 
 if __name__ == "__main__":

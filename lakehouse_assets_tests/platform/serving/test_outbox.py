@@ -19,10 +19,10 @@ from lakehouse_assets.platform.serving.outbox import OutboxBounds
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 
 FEED = Feed("payments", headers=(("invoice", "amount"),), row_id="invoice", format="jsonl")
-LATER = OutboxBounds(seconds=3600)
+USUAL = OutboxBounds()
 
 
-def opened(folder: Path, bounds: OutboxBounds = LATER, zone: Any = None) -> Ingest:
+def opened(folder: Path, bounds: OutboxBounds = USUAL, zone: Any = None) -> Ingest:
     landing = LocalZone(folder / "landing" / FEED.name, folder / "archive" / FEED.name)
     return Ingest(folder / "home", FEED, zone or (lambda: landing), bounds)
 
@@ -37,17 +37,18 @@ def landed(folder: Path) -> list[str]:
 
 
 def test_ids_of_rows_that_have_landed_count_against_nothing(tmp_path: Path) -> None:
-    ingest = opened(tmp_path, replace(LATER, waiting_bytes=40_000))
+    ingest = opened(tmp_path, replace(USUAL, waiting_bytes=40_000))
     for start in range(0, 10_000, 500):
         assert ingest.take(body(start, start + 500)).accepted == 500
         assert ingest.land()
     assert ingest.take(body(0, 500)).repeated == 500
+    assert ingest.land()
     assert ingest.close()
     assert len(landed(tmp_path)) == len(set(landed(tmp_path))) == 10_000
 
 
 def test_a_request_that_does_not_fit_beside_what_waits_is_refused_and_others_are_taken(tmp_path: Path) -> None:
-    ingest = opened(tmp_path, replace(LATER, waiting_bytes=8_000))
+    ingest = opened(tmp_path, replace(USUAL, waiting_bytes=8_000))
     assert ingest.take(body(0, 200)).accepted == 200
     with pytest.raises(OutboxUnavailable, match="too many rows wait"):
         ingest.take(body(200, 300))
@@ -56,6 +57,7 @@ def test_a_request_that_does_not_fit_beside_what_waits_is_refused_and_others_are
     assert ingest.state().waiting == 210
     assert ingest.land()
     assert ingest.take(body(200, 300)).accepted == 100
+    assert ingest.land()
     assert ingest.close()
     assert sorted(map(int, landed(tmp_path))) == list(range(310))
 
@@ -69,7 +71,7 @@ def test_ids_are_forgotten_by_age_and_not_while_their_rows_wait(tmp_path: Path) 
             raise ConnectionError("the bucket does not answer")
         return landing
 
-    ingest = opened(tmp_path, replace(LATER, remembered_seconds=0.2), zone)
+    ingest = opened(tmp_path, replace(USUAL, remembered_seconds=0.2), zone)
     assert ingest.take(body(0, 10)).accepted == 10
     time.sleep(0.3)
     assert ingest.take(body(0, 10)).repeated == 10  # they wait
@@ -86,6 +88,7 @@ def test_ids_are_forgotten_by_age_and_not_while_their_rows_wait(tmp_path: Path) 
         kept = sum(database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names)
     database.close()
     assert kept < 20  # of thirty
+    assert ingest.land()
     assert ingest.close()
 
 
@@ -100,6 +103,7 @@ def test_processes_that_open_an_outbox_at_once_wait_for_one_another(tmp_path: Pa
             try:
                 return sum(ingest.take(body(10 * who + one, 10 * who + one + 1)).accepted for one in range(5))
             finally:
+                ingest.land()
                 ingest.close()
 
         with ThreadPoolExecutor(6) as threads:
@@ -131,5 +135,30 @@ def test_a_database_in_use_is_waited_for_until_the_deadline(tmp_path: Path) -> N
     with locked(ingest.path, 1.5), pytest.raises(OutboxUnavailable, match="again"):
         ingest.take(body(2, 3), seconds=0.3)
     assert ingest.take(body(2, 3)).accepted + ingest.take(body(2, 3)).repeated >= 1
+    assert ingest.land()
+    assert ingest.close()
+    assert landed(tmp_path) == ["0", "1", "2"]
+
+
+def test_who_only_lands_needs_no_thread(tmp_path: Path) -> None:
+    accepting = opened(tmp_path)
+    assert accepting.take(body(0, 3)).accepted == 3
+    assert accepting.close()
+    before = {*threading.enumerate()}
+    landing = opened(tmp_path)
+    assert landing.land()
+    assert {*threading.enumerate()} <= before
+    assert landing.close()
+    assert landed(tmp_path) == ["0", "1", "2"]
+
+
+def test_a_closed_outbox_accepts_nothing_and_lands_what_it_has(tmp_path: Path) -> None:
+    ingest = opened(tmp_path)
+    assert ingest.take(body(0, 3)).accepted == 3
+    assert ingest.close()
+    with pytest.raises(OutboxUnavailable, match="stopping"):
+        ingest.take(body(3, 4))
+    assert landed(tmp_path) == []
+    assert ingest.land()
     assert ingest.close()
     assert landed(tmp_path) == ["0", "1", "2"]

@@ -74,6 +74,15 @@ class SpoolState:
     trouble: str
 
 
+def spool_of(home: Path) -> Path:
+    """The folder of the spools of all processes of a machine.
+
+    Args:
+        home: The folder of this machine that the settings call home.
+    """
+    return home / "serving" / "spool"
+
+
 class Place:
     """A folder of segments. `claim` and `dead` give those whose lock this process holds.
 
@@ -148,7 +157,7 @@ def claim(spool: Path) -> Place:
         folder.mkdir(mode=0o700)
         if (made := Place.locked(folder)) is not None:  # otherwise another process was faster
             return made
-    raise OSError(f"no file can be made in {spool}")
+    raise OSError("no file can be made in the folder of the spool")
 
 
 def dead(spool: Path) -> Iterator[Place]:

@@ -187,7 +187,7 @@ def datatype(dtype: pl.DataType) -> str:
     if dtype == pl.Boolean:
         return "BOOL"
     if dtype.is_integer():
-        return str(dtype).upper().replace("UINT", "UINT")
+        return str(dtype).upper()
     if dtype == pl.Float32:
         return "FP32"
     return "FP64" if dtype.is_numeric() else "BYTES"
