@@ -1,7 +1,7 @@
 """The columnar twin of `features.windows`: the statistics of many rows at once, from the events of each.
 
 A window ends with the last event of its row, so each statistic is a difference of running totals. It gives what `Windows.compute` and
-`StreamingWindows` give, to the bit. For some events the streaming twin is faster. Where the events come from is in `readers`.
+`StreamingWindows` give, to the bit. For some events the streaming twin is faster. Where the events come from is in `window_reader`.
 """
 
 from collections.abc import Callable, Sequence

@@ -177,14 +177,14 @@ class EmbeddedStore:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(self.path, timeout=seconds, isolation_level=None, check_same_thread=False, cached_statements=64)
         try:
-            self._prepare(connection)
+            self._prepare(connection, seconds)
         except BaseException:
             connection.close()
             raise
         self._all.append(connection)
         return connection
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection, seconds: float) -> None:
         found: int = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > _FORMAT:
             raise StoreUnavailable(
@@ -198,6 +198,7 @@ class EmbeddedStore:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
             connection.execute("COMMIT")
+            connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("PRAGMA cache_size = -32000")
 

@@ -152,7 +152,7 @@ class OnlineStore(Protocol):
     """A store. It may be used by several threads and processes at once. All that it does may raise `StoreUnavailable`, within a second."""
 
     def read(self, asked: Sequence[Query], states: Sequence[str]) -> ReadResult:
-        """ReadResult all questions in one round trip, as of one moment, and give the states of some sets."""
+        """Answer all questions in one round trip, as of one moment, and give the states of some sets."""
         ...
 
     def begin(self, name: str, lease: float = 0.0) -> int:

@@ -1,7 +1,7 @@
 """The streaming twin of `features.windows`: the statistics at one event, from the events of its entity before it.
 
 It gives what `Windows.compute` gives, to the bit, without a frame: for some events it is many times faster, for thousands not slower by
-much. Where the events come from is in `forms` and `lookup`.
+much. Where the events come from is in `window_reader`.
 """
 
 import math

@@ -134,9 +134,10 @@ def _leased(store: OnlineStore, name: str, until: float) -> Iterator[int]:
     over = threading.Event()
 
     def renew() -> None:
-        with suppress(TakenOver, StoreUnavailable):  # the next write says so
+        with suppress(TakenOver):  # the next write says so
             while not over.wait(_LEASE_SECONDS / 3):
-                store.renew(name, claim, _LEASE_SECONDS)
+                with suppress(StoreUnavailable):  # it may be there again before the lease is over
+                    store.renew(name, claim, _LEASE_SECONDS)
 
     renewing = threading.Thread(target=renew, name="lease", daemon=True)
     renewing.start()

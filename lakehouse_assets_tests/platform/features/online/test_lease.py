@@ -16,7 +16,7 @@ from lakehouse_assets.platform.features.online import sync as sync_module
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, ServedSet
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
-from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Retention, SetState, TakenOver
+from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Retention, SetState, StoreUnavailable, TakenOver
 from lakehouse_assets.platform.features.online.sync import Synced, sync
 from lakehouse_assets_tests.platform.features.online.test_sync import OFTEN, World
 from lakehouse_assets_tests.platform.features.online.worlds import NEEDS, PAYMENTS, cards, prices
@@ -167,6 +167,29 @@ def test_a_sync_that_works_for_longer_than_its_lease_keeps_it(store: OnlineStore
     monkeypatch.setattr(sync_module, "_parts", slow)
     assert [one.how for one in sync(store, world.lakehouse, cards, NEEDS)] == ["scan"]
     assert {*others} == {"other process"}
+
+
+def test_a_lease_is_renewed_again_after_the_store_was_away(store: OnlineStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync_module, "_LEASE_SECONDS", 0.3)
+    renewed, again = list[float](), threading.Event()
+
+    class Away:
+        """A store that is away when the lease is renewed first."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(store, name)
+
+        def renew(self, name: str, claim: int, lease: float) -> None:
+            renewed.append(lease)
+            if len(renewed) == 1:
+                raise StoreUnavailable("it is away")
+            store.renew(name, claim, 60)
+            again.set()
+
+    with sync_module._leased(Away(), "set", 0.0):  # type: ignore[arg-type]
+        assert again.wait(20)
+        with pytest.raises(TakenOver):
+            store.begin("set")
 
 
 def test_until_when_the_store_knows_a_table_is_said_once_it_was_synced_to_the_end(store: OnlineStore, tmp_path: Path) -> None:

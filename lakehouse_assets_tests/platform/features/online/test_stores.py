@@ -84,3 +84,18 @@ def test_an_item_with_an_id_takes_the_place_of_that_with_its_id_and_of_no_other(
     store.write("set", claim, Batch([Put(b"a", 40, b"7", 1, b"moved"), Put(b"b", 7, b"8", 1, b"x")]), ALL)
     times = [item.time for _, item in store.items("set", b"a")]
     assert times == [*range(7), *range(8, 20), 40]
+
+
+def test_the_reader_that_makes_or_changes_a_file_waits_as_others_do(tmp_path: Path) -> None:
+    path = tmp_path / "online.db"
+    waits = []
+    for _ in range(3):  # makes it, opens it, changes it
+        store = EmbeddedStore(path)
+        store.read([], [])
+        waits.append(store._reader().execute("PRAGMA busy_timeout").fetchone())
+        store.close()
+        if len(waits) == 2:
+            with sqlite3.connect(path) as connection:
+                connection.execute("PRAGMA user_version = 2")
+            connection.close()
+    assert waits == [(50,)] * 3
