@@ -8,10 +8,12 @@ import polars as pl
 from lakehouse_assets import (
     ClassPrior,
     Feed,
+    Full,
     Labels,
     LogLoss,
     TimeFolds,
     endpoint,
+    feature_set,
     feed,
     model,
     open_lakehouse,
@@ -22,6 +24,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
+from lakehouse_assets.platform.registry.ledger import Verdict
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.online import StoreOnline
 from lakehouse_assets.platform.serving.service import Service
@@ -61,6 +64,17 @@ DECLARED = (till.receipts, till.of_receipts, in_shops, till.of_shops, returned, 
 CATALOG = Catalog(DECLARED, frozenset({"till.silver.receipts", "till.gold.paid"}))
 
 
+@feature_set(till.of_shops.name, contract=till.ShopFeatures, entity=("shop",), event_time="at", kind=Full(), ttl=timedelta(days=30),
+             inputs={"rows": "till.gold.receipts"}, defaults={"returns": 0.5})  # fmt: skip
+def changed(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The same columns, which mean something else."""
+    return rows.group_by("shop").agg(pl.col("at").max(), pl.col("at").max().alias("known_at"), pl.lit(0.9).alias("returns"))
+
+
+AFTER = Catalog(tuple(changed if one is till.of_shops else one for one in DECLARED), CATALOG.external)
+"""The product after a function of it has changed."""
+
+
 def receipts(first: int, last: int) -> pl.DataFrame:
     rows = [
         {"receipt": f"r{number}", "at": NOW - timedelta(minutes=13 * (last - number)), "shop": "ab"[number % 2], "amount": 0.1 * number,
@@ -86,15 +100,33 @@ def prepared(root: Root, count: int = 60) -> Runner:
     gold.append(receipts(0, count))
     runner = Runner(CATALOG, root.lakehouse, root.ingestion, root.registry, 1)
     runner.run(MADE, run_id="first")
-    decisions = ModelDecisions(root.lakehouse.table(returned.name), returned.name, root.registry(), "test")
-    decisions.create()
-    example = pl.DataFrame({name: [1.0 if name == "amount" else None] for name in returned.examples.inputs})
-    features = {name: FeatureVersion.of(root.lakehouse.table(name)) for name in MADE[1:]}
-    nothing = {"tables": [], "parameters": {}, "files": {}, "breakdowns": {}}
-    logged = training(model_name=returned.name, predictor=till.constant(0.5), input_example=example, features=features, **nothing)
-    decisions.promote(decisions.registry.log_training(logged).version, "For a test.")
-
+    decisions_of(root).create()
+    decisions_of(root).promote(trained(root, "1"), "For a test.")
     return runner
+
+
+def decisions_of(root: Root) -> ModelDecisions:
+    """What was decided about the versions of the model."""
+    return ModelDecisions(root.lakehouse.table(returned.name), returned.name, root.registry(), "test")
+
+
+def trained(root: Root, fingerprint: str) -> int:
+    """Log a version of the model that has learnt what the tables have now; nobody asks for it yet."""
+    features = {name: FeatureVersion.of(root.lakehouse.table(name)) for name in MADE[1:]}
+    example = pl.DataFrame({name: [1.0 if name == "amount" else None] for name in returned.examples.inputs})
+    nothing: dict[str, Any] = {"tables": [], "parameters": {}, "files": {}, "breakdowns": {}}
+    made = training(
+        model_name=returned.name, predictor=till.constant(0.5), input_example=example, features=features, fingerprint=fingerprint, **nothing
+    )
+    return decisions_of(root).registry.log_training(made).version
+
+
+def challenge(root: Root, version: int) -> None:
+    """Make a version challenger."""
+    decisions = decisions_of(root)
+    state = decisions.sync()
+    kept = Verdict(decision="kept as challenger", reasons=["For a test."])
+    assert decisions.record(state, kept, version, aliases=state.aliases.challenge(version))
 
 
 def declared(_: Settings) -> Catalog:
@@ -107,6 +139,20 @@ def service_of(root: Root, **options: Any) -> Service:
     reader = open_lakehouse(settings=root.settings, declarations=DECLARED, notice=lambda _: None).context.reader
     patient = {"limits": Limits(seconds=10.0)}  # a busy machine is no outage
     return Service(root, CATALOG, reader, StoreOnline(root.settings), reload_seconds=0.05, **(patient | options))
+
+
+def shared_service_of(root: Root) -> Service:
+    """A service that was started before the function changed; the challenger answers half of the keys."""
+    asked = endpoint("busy", predictions=scored, challenger=0.5)
+    catalog = Catalog(tuple(asked if one is ASKED else one for one in DECLARED), CATALOG.external)
+    made = service_of(root)
+    return Service(root, catalog, made.reader, made.online, made.limits, reload_seconds=0.05)
+
+
+def versions_of(service: Service) -> tuple[int, int | None]:
+    """The versions of champion and challenger that answer; 0: none does."""
+    now = service.served["busy"].versions
+    return (0, None) if now is None else (now.champion.champion.version, now.challenger and now.challenger.champion.version)
 
 
 def is_ready(service: Service) -> bool:

@@ -52,6 +52,7 @@ def test_every_path_of_the_service_is_described(served):
         if path in {"/", "/openapi.json", "/endpoints/receipts/ping", "/endpoints/receipts/version"} or "/versions/" in path:
             continue
         assert path.replace("{name}", of_receipts.name) in described
+    assert {*service.lookups.posts} <= described
 
 
 def test_every_example_is_taken(served):
@@ -71,7 +72,7 @@ def test_every_example_is_taken(served):
                 assert status == 200, (path, name, example, answer)
                 sent.append((path, name))
     assert {("/endpoints/receipts", one) for one in ("rows", "features", "keys", "one")} <= set(sent)
-    for path in ("/ingest/orders", "/ingest/notes", "/feedback", "/invocations", "/v2/models/receipts/infer", "/reload"):
+    for path in ("/ingest/orders", "/ingest/notes", "/feedback", "/invocations", "/v2/models/receipts/infer", "/reload", "/features"):
         assert any(path == of for of, _ in sent), path
 
 

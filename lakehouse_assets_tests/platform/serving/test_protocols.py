@@ -92,6 +92,16 @@ def test_the_open_inference_protocol_is_answered(connection, path):
     assert (status, told["errors"][0]["field"], "Did you mean probability?" in told["errors"][0]["message"]) == (400, "probabilty", True)
 
 
+@pytest.mark.parametrize("sent", [["r1", "r2"], [None, "r2"], ["r1", None], [None, None]])
+def test_a_column_that_one_row_did_not_send_is_null_there_and_given_for_the_others(connection, sent):
+    inputs = [*tensors(), {"name": "receipt", "shape": [2], "datatype": "BYTES", "data": sent}]
+    status, answer = connection.post("/v2/models/receipts/infer", {"inputs": inputs})
+    assert status == 200, answer
+    outputs = {one["name"]: one["data"] for one in answer["outputs"]}
+    assert outputs.get("receipt", [None, None]) == sent
+    assert outputs["probability"] == [0.75, 0.75]
+
+
 def test_the_open_inference_protocol_describes_the_model(connection):
     assert connection.get("/v2")[1]["name"] == "lakehouse-assets"
     assert connection.get("/v2/health/live") == (200, {"live": True})

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.operations.root import Root
-from lakehouse_assets_tests.platform.serving import till
+from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets_tests.platform.serving import busy, till
 from lakehouse_assets_tests.platform.serving.asking import Connection
 from lakehouse_assets_tests.platform.serving.busy import ASKED, NOW, as_sent, in_shops, is_ready, prepared, receipts, scored, service_of
 from lakehouse_assets_tests.platform.serving.till import listening, until
@@ -44,3 +45,25 @@ def test_keys_say_what_the_prediction_table_says(settings):
     logged = root.lakehouse.table(ASKED.name).scan().filter(pl.col("request") == '{"receipt":"r40"}').collect()
     assert json.loads(logged["key"].item()) == {"receipt": "r40"}
     assert json.loads(logged["features"].item())["shop_count_1d"] > 0
+
+
+@pytest.mark.timeout(180)
+def test_keys_that_the_challenger_answers_get_the_features_that_it_has_learnt(settings):
+    root = Root(settings)
+    runner = prepared(root)
+    new = receipts(60, 100).with_columns(shop=pl.col("receipt"))  # of each shop something is known at the time of its receipt
+    silver = root.lakehouse.table("till.silver.receipts")
+    silver.append(new)
+    runner.run(busy.MADE, run_id="more")
+    silver.append(receipts(100, 101))  # a table is computed when something comes
+    Runner(busy.AFTER, root.lakehouse, root.ingestion, root.registry, 1).run(busy.MADE, run_id="changed")
+    busy.challenge(root, busy.trained(root, "2"))
+    service = busy.shared_service_of(root)
+    with listening(service) as address, Connection(address) as connection:
+        until(lambda: busy.versions_of(service) == (1, 2))
+        status, answer = connection.post("/endpoints/busy", {"keys": [{"receipt": name} for name in new["receipt"]]})
+        assert status == 200, answer
+        assert {one["variant"] for one in answer["predictions"]} == {"champion", "challenger"}
+        assert service.log.flush()
+    logged = root.lakehouse.table(ASKED.name).scan().select("model_version", "features").collect()
+    assert {(version, json.loads(features)["shop_returns"]) for version, features in logged.iter_rows()} == {(1, 0.1), (2, 0.9)}

@@ -211,13 +211,14 @@ def _encode(served: Served, work: Work, answer: Answer, given: Inference, wanted
     rows = [row | {_VERSION: version} for row, (_, version) in zip(answer.predictions, answer.variants, strict=True)]
     if any(answer.features):
         rows = [row | {_FEATURES: said or None} for row, said in zip(rows, answer.features, strict=True)]
+    names = wanted or dict.fromkeys(name for row in rows for name in row)  # a row has no column of its key that was not sent
     return JSON.encode(
         {
             "model_name": served.name,
             "model_version": str(answer.champion),
             "id": given.id or work.request_id,
             "parameters": {"request_id": work.request_id},
-            "outputs": [_output(name, [row.get(name) for row in rows]) for name in wanted or rows[0]],
+            "outputs": [_output(name, [row.get(name) for row in rows]) for name in names],
         }
     )
 
