@@ -5,6 +5,7 @@ Readers never wait for writers. What is kept and when it is written is not decid
 
 import os
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -44,7 +45,9 @@ _LOOKS_EVERY: Final = 1.0
 
 
 class EmbeddedStore:
-    """See `OnlineStore`. Each thread that reads has a connection of its own."""
+    """See `OnlineStore`. Each thread that reads has a connection of its own, and waits for no writer."""
+
+    at_once = sys.maxsize
 
     def __init__(self, path: Path) -> None:
         self.path = path

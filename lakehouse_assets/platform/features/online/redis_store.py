@@ -1,14 +1,15 @@
 """The online store on a Redis server, which services on several machines share.
 
-What is read together and what is written together is one script, so it happens at once. The address is a setting; a server that drops keys
-to save memory (`maxmemory-policy` other than `noeviction`) is no store. What is kept and when it is written is not decided here.
+What is read together is one script, so it happens at once; what is written is one if it is not much, else several, between which others are
+served. The address is a setting; a server that drops keys to save memory (`maxmemory-policy` other than `noeviction`) is no store. What is
+kept and when it is written is not decided here.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
-from itertools import islice
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from lakehouse_assets.platform.features.online.store import (
 
 _READ_SECONDS, _WRITE_SECONDS = 0.2, 30.0
 _AT_ONCE: Final = 500
-"""Entities that one script works on: others are served in between."""
+"""Items and entities that one transaction works on: others are served in between, as the server does one thing at a time."""
 
 # Of an entity there are two keys: a sorted set of its items' fields by time, and a hash from field to "time:stamp:pushed:payload".
 _READ: Final = """
@@ -66,6 +67,13 @@ if redis.call('EXISTS', prefix .. 'claim:' .. name) == 0 then return 0 end
 local function text(number) return string.format('%.0f', number) end
 local function is_pushed(h, field) return string.match(redis.call('HGET', h, field), '^%-?%d+:%-?%d+:(%d+):') ~= '0' end
 local function remove(z, h, field) redis.call('ZREM', z, field) redis.call('HDEL', h, field) end
+local function remove_all(z, h, fields)
+  for first = 1, #fields, 4000 do
+    local until_ = math.min(first + 3999, #fields)
+    redis.call('ZREM', z, unpack(fields, first, until_))
+    redis.call('HDEL', h, unpack(fields, first, until_))
+  end
+end
 local pushed_at, pushed_ids = prefix .. 'pushed:' .. name, prefix .. 'copies:' .. name
 local function forget_copies(entity, field)
   local start = string.format('%08x', #field) .. field
@@ -88,9 +96,11 @@ while place <= #ARGV do
   place = place + 3
   local z, h = prefix .. 'z:' .. name .. ':' .. entity, prefix .. 'h:' .. name .. ':' .. entity
   if replaces == '1' then
-    for _, field in ipairs(redis.call('HKEYS', h)) do
-      if not is_pushed(h, field) then remove(z, h, field) end
+    local items, gone = redis.call('HGETALL', h), {}
+    for index = 1, #items, 2 do
+      if string.match(items[index + 1], '^%-?%d+:%-?%d+:(%d+):') == '0' then gone[#gone + 1] = items[index] end
     end
+    remove_all(z, h, gone)
   end
   for _ = 1, count do
     local time, field, stamp, payload = ARGV[place], ARGV[place + 1], ARGV[place + 2], ARGV[place + 3]
@@ -112,9 +122,14 @@ while place <= #ARGV do
       end
     end
   end
-  local newest
-  for _, field in ipairs(redis.call('ZREVRANGEBYSCORE', z, now, '-inf')) do
-    if pushed ~= '0' or not is_pushed(h, field) then newest = tonumber(redis.call('ZSCORE', z, field)) break end
+  local newest, first, some = nil, 0, 1  -- mostly the first one; what was pushed after it is passed over
+  while not newest do
+    local fields = redis.call('ZREVRANGEBYSCORE', z, now, '-inf', 'LIMIT', first, some)
+    for _, field in ipairs(fields) do
+      if pushed ~= '0' or not is_pushed(h, field) then newest = tonumber(redis.call('ZSCORE', z, field)) break end
+    end
+    if #fields < some then break end
+    first, some = first + some, some * 4
   end
   if newest then
     local over = text(newest - back)
@@ -122,9 +137,11 @@ while place <= #ARGV do
       local stays = redis.call('ZREVRANGEBYSCORE', z, over, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)
       over = stays[1] and '(' .. stays[2] or '-inf'
     end
+    local gone = {}
     for _, field in ipairs(redis.call('ZRANGEBYSCORE', z, '-inf', over)) do
-      if pushed == '0' or is_pushed(h, field) then remove(z, h, field) end
+      if pushed == '0' or is_pushed(h, field) then gone[#gone + 1] = field end
     end
+    remove_all(z, h, gone)
   end
   local last = redis.call('ZREVRANGE', z, 0, 0, 'WITHSCORES')
   if last[1] then
@@ -203,6 +220,8 @@ class RedisStore:
         StoreUnavailable: The client `redis` is not installed, or the address is none.
     """
 
+    at_once = _AT_ONCE
+
     def __init__(self, address: str, prefix: str) -> None:
         parts = urlsplit(address)
         self._said = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
@@ -241,16 +260,24 @@ class RedisStore:
             raise TakenOver(f"another sync of {name} began, and goes on in place of this one")
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
-        """See `OnlineStore.write`. What is swept goes before the rest and what is over after it, some entities at a time."""
+        """See `OnlineStore.write`. What is swept goes before the rest and what is over after it, some entities at a time.
+
+        Of many items some are written at a time, and the state with the last ones.
+        """
         if batch.sweep:
             self._sweep(name, claim, retention)
         if batch.pushed_until is not None:
             with self._errors():
                 while self._forget(args=[self._prefix, name, batch.pushed_until, _AT_ONCE]):
                     pass
+        *before, last = [*_operations(self._in_parts(name, batch), self.at_once)] or [[]]
+        head = self._head(name, claim, retention, pushed=False)
+        for given in before:
+            with self._changing(name, claim) as pipe:
+                self._apply(args=[*head, *given], client=pipe)
         with self._changing(name, claim) as pipe:
-            for given in _operations(batch):
-                self._apply(args=[*self._head(name, claim, retention, pushed=False), *given], client=pipe)
+            if last:
+                self._apply(args=[*head, *last], client=pipe)
             if batch.state is not None:
                 pipe.hset(self._prefix + "states", name, batch.state)
         if batch.expired is not None:  # last: what came makes entities stay
@@ -259,7 +286,7 @@ class RedisStore:
     def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
         """See `OnlineStore.push`."""
         with self._errors():
-            for given in _operations(Batch(puts)):
+            for given in _operations(Batch(puts), self.at_once):
                 self._push(args=[*self._head(name, 0, retention, pushed=True), *given])
 
     def names(self) -> list[str]:
@@ -273,8 +300,7 @@ class RedisStore:
         with self._errors():
             entities = sorted(self._writing.zrange(self._key("newest", name), 0, -1)) if entity is None else [entity]
             for one in entities:
-                found = self._writing.hgetall(self._prefix.encode() + b"h:" + name.encode() + b":" + one)
-                for item in sorted(_items([part for pair in found.items() for part in pair])):
+                for item, _ in sorted(self._stored(name, one)):
                     yield one, item
 
     def drop(self, name: str) -> None:
@@ -289,6 +315,21 @@ class RedisStore:
         """See `OnlineStore.close`."""
         self._reading.close()
         self._writing.close()
+
+    def _in_parts(self, name: str, batch: Batch) -> Batch:
+        """The same, where an entity has no more items replaced than one transaction works on.
+
+        Of others, what is there and does not stay is removed first, and the items are added to what stays: at no time is all gone.
+        """
+        whole, puts = dict(batch.replaced), list[Put]()
+        for entity, its in batch.replaced.items():
+            if len(its) > self.at_once:
+                stamps = {(put.id or put.time): put.stamp for put in its}
+                known = self._stored(name, entity)
+                gone = [(item, stamp) for item, stamp in known if not item.pushed and stamps.get(item.id or item.time, stamp - 1) < stamp]
+                puts += [Put(entity, item.time, item.id, stamp, None) for item, stamp in gone]
+                puts += whole.pop(entity)
+        return replace(batch, puts=[*puts, *batch.puts], replaced=whole)
 
     def _sweep(self, name: str, claim: int, retention: Retention) -> None:
         """Take what earlier syncs stored from entities that this one did not name."""
@@ -305,6 +346,12 @@ class RedisStore:
         for some in _parts(over):
             with self._changing(name, claim) as pipe:
                 self._remove(args=[self._prefix, name, *some], client=pipe)
+
+    def _stored(self, name: str, entity: bytes) -> list[tuple[Item, int]]:
+        """The items of an entity, with their stamps."""
+        with self._errors():
+            found = self._writing.hgetall(self._prefix.encode() + b"h:" + name.encode() + b":" + entity)
+        return [_item(*one) for one in found.items()]
 
     @contextmanager
     def _changing(self, name: str, claim: int) -> Iterator[Any]:
@@ -376,32 +423,44 @@ def _found(asked: Query, answers: Iterator[Sequence[bytes]]) -> QueryResult:
 
 
 def _items(fields: Sequence[bytes]) -> list[Item]:
-    items = []
-    for place in range(0, len(fields), 2):
-        when, _, pushed, payload = fields[place + 1].split(b":", 3)
-        # A field is "T" with the time of a value, or "I" with the id of an event.
-        field = fields[place]
-        items.append(Item(int(when), field[1:] if field[:1] == b"I" else b"", payload, int(pushed)))
-    return items
+    return [_item(fields[place], fields[place + 1])[0] for place in range(0, len(fields), 2)]
 
 
-def _operations(batch: Batch) -> Iterator[list[Any]]:
-    """What the script is given, some entities at a time."""
-    changes: dict[bytes, tuple[int, list[Put]]] = {entity: (1, list(puts)) for entity, puts in batch.replaced.items()}
-    for put in batch.puts:
-        changes.setdefault(put.entity, (0, []))[1].append(put)
-    for some in _parts(changes):
-        given: list[Any] = []
-        for entity in some:
-            replaces, puts = changes[entity]
-            given += (entity, replaces, len(puts))
-            for put in puts:
-                field = b"I" + put.id if put.id else b"T%d" % put.time
-                given += (put.time, field, put.stamp, put.payload or b"")
+def _item(field: bytes, written: bytes) -> tuple[Item, int]:
+    """An item and its stamp. A field is "T" with the time of a value, or "I" with the id of an event."""
+    when, stamp, pushed, payload = written.split(b":", 3)
+    return Item(int(when), field[1:] if field[:1] == b"I" else b"", payload, int(pushed)), int(stamp)
+
+
+def _operations(batch: Batch, at_once: int) -> Iterator[list[Any]]:
+    """What the script is given, some items at a time; an entity without items counts as one."""
+    given: list[Any] = []
+    room = at_once
+    for entity, replaces, puts in _changes(batch, at_once):
+        if given and room < len(puts):
+            yield given
+            given, room = [], at_once
+        given += (entity, replaces, len(puts))
+        room -= max(len(puts), 1)
+        for put in puts:
+            field = b"I" + put.id if put.id else b"T%d" % put.time
+            given += (put.time, field, put.stamp, put.payload or b"")
+    if given:
         yield given
 
 
-def _parts(entities: Mapping[bytes, Any] | Sequence[bytes]) -> Iterator[list[bytes]]:
-    rest = iter(entities)
-    while some := list(islice(rest, _AT_ONCE)):
-        yield some
+def _changes(batch: Batch, at_once: int) -> Iterator[tuple[bytes, int, Sequence[Put]]]:
+    """Of each entity whether its items are replaced, and the new ones; many are several changes."""
+    added: dict[bytes, list[Put]] = {}
+    for put in batch.puts:
+        added.setdefault(put.entity, []).append(put)
+    for entity, puts in batch.replaced.items():
+        yield entity, 1, puts
+    for entity, puts in added.items():
+        for place in range(0, len(puts), at_once):
+            yield entity, 0, puts[place : place + at_once]
+
+
+def _parts(entities: Sequence[bytes]) -> Iterator[list[bytes]]:
+    for place in range(0, len(entities), _AT_ONCE):
+        yield [*entities[place : place + _AT_ONCE]]

@@ -122,7 +122,7 @@ class Retention:
 
 @dataclass(frozen=True)
 class Batch:
-    """A change of one set, which happens as a whole or not at all.
+    """A change of one set, which happens as a whole or not at all if it is not larger than `OnlineStore.at_once`.
 
     Attributes:
         puts: Items that are added, never older over newer. What was pushed with the id of one under another entity goes.
@@ -151,6 +151,11 @@ class ReadResult(NamedTuple):
 class OnlineStore(Protocol):
     """A store. It may be used by several threads and processes at once. All that it does may raise `StoreUnavailable`, within a second."""
 
+    @property
+    def at_once(self) -> int:
+        """So many items and entities are written in one transaction; more may be several, so that others do not wait for all of it."""
+        ...
+
     def read(self, asked: Sequence[Query], states: Sequence[str]) -> ReadResult:
         """Answer all questions in one round trip, as of one moment, and give the states of some sets."""
         ...
@@ -178,7 +183,7 @@ class OnlineStore(Protocol):
         ...
 
     def write(self, name: str, claim: int, batch: Batch, retention: Retention) -> None:
-        """Change a set in one transaction.
+        """Change a set: in one transaction, or in several if it is more than `at_once`; the state comes with the last one.
 
         Raises:
             TakenOver: Another sync began.

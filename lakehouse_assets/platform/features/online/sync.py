@@ -7,7 +7,7 @@ Which items a set has is in `kept`.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from lakehouse_assets.platform.storage.source import Source
 
 _ROWS_AT_ONCE: Final = 500_000
 _ITEMS_AT_ONCE: Final = 20_000
-"""So many items go into one transaction of a scan."""
+"""So many items are written at once by a scan or a big step."""
 _ENTITIES_AT_ONCE: Final = 100_000
 """If more entities than these have to be read again, all are."""
 _UNFINISHED: Final = -1
@@ -257,12 +257,15 @@ class _Sync:
             # Told before they are removed: no reader takes what is left for all that there was.
             state = structs.replace(state, pruned=expired)
             self._write(Batch(state=structs.replace(previous, pruned=expired).written()))
-        if len(puts) > _ITEMS_AT_ONCE:
+        if len(puts) + sum(max(len(its), 1) for its in replaced.values()) > min(_ITEMS_AT_ONCE, self._store.at_once):
             # Not in one transaction, in which others would wait: a sync that is killed in between begins with a scan.
             self._write(Batch(state=structs.replace(state, cursor=_UNFINISHED, synced_at=previous.synced_at).written()))
+            for some in _batches(replaced):
+                self._write(Batch(replaced=some))
             while len(puts) > _ITEMS_AT_ONCE:
-                some, puts = puts[:_ITEMS_AT_ONCE], puts[_ITEMS_AT_ONCE:]
-                self._write(Batch(some))
+                part, puts = puts[:_ITEMS_AT_ONCE], puts[_ITEMS_AT_ONCE:]
+                self._write(Batch(part))
+            replaced = {}
         self._write(Batch(puts, replaced, expired=expired, pushed_until=self._pushed_until, state=state.written()))
         return state
 
@@ -297,16 +300,8 @@ class _Sync:
             entity = entity_columns(current)
             if over is not None and entity:
                 current = current.filter(pl.col(TIME).max().over(entity) > over)
-            puts = _by_entity(kept.puts(current))
-            some: dict[bytes, list[Put]] = {}
-            count = 0
-            for one, its in puts.items():
-                some[one] = its
-                count += len(its)
-                if count >= _ITEMS_AT_ONCE:
-                    self._write(Batch(replaced=some))
-                    some, count = {}, 0
-            self._write(Batch(replaced=some))
+            for some in _batches(_by_entity(kept.puts(current))):
+                self._write(Batch(replaced=some))
         done = structs.replace(state, cursor=until, synced_at=self._now, newest=newest, pruned=over, rows=self._written)
         self._write(Batch(sweep=True, expired=over, pushed_until=self._pushed_until, state=done.written()))
 
@@ -335,6 +330,20 @@ def _by_entity(puts: Sequence[Put]) -> dict[bytes, list[Put]]:
     for put in puts:
         grouped.setdefault(put.entity, []).append(put)
     return grouped
+
+
+def _batches(puts: Mapping[bytes, list[Put]]) -> Iterator[dict[bytes, list[Put]]]:
+    """Whole entities, some items at a time; one without items counts as one."""
+    some: dict[bytes, list[Put]] = {}
+    count = 0
+    for entity, its in puts.items():
+        some[entity] = its
+        count += max(len(its), 1)
+        if count >= _ITEMS_AT_ONCE:
+            yield some
+            some, count = {}, 0
+    if some:
+        yield some
 
 
 def _newest(before: int | None, came: pl.DataFrame, now: int) -> int | None:

@@ -58,6 +58,8 @@ class Steered:
 
     def __getattr__(self, name: str) -> Any:
         call = getattr(self._store, name)
+        if not callable(call):
+            return call
 
         def turned(*args: Any, **named: Any) -> Any:
             if self.is_dead:

@@ -2,10 +2,16 @@
 
 import sqlite3
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
+import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
+from lakehouse_assets.platform.features.online.redis_store import RedisStore
 from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, SAME, found, together
 from lakehouse_assets.platform.features.online.store import Batch, Item, OnlineStore, Put, Query, Retention
 
@@ -99,3 +105,89 @@ def test_the_reader_that_makes_or_changes_a_file_waits_as_others_do(tmp_path: Pa
                 connection.execute("PRAGMA user_version = 2")
             connection.close()
     assert waits == [(50,)] * 3
+
+
+def transactions(address: str, store: RedisStore, *writes: tuple[int, Batch]) -> list[list[str]]:
+    """What the server did in each transaction while some batches were written."""
+    done: list[list[str]] = []
+    client = redis.Redis.from_url(address)
+    with client.monitor() as monitor:
+        for claim, batch in writes:
+            store.write("set", claim, batch, ALL)
+        store._writing.echo("over")
+        for one in monitor.listen():
+            if one["command"].startswith("ECHO"):
+                break
+            if one["command"] == "MULTI":
+                done.append([])
+            elif done:
+                done[-1].append(one["command"])
+    client.close()
+    return done
+
+
+def items(count: int, entities: int) -> dict[bytes, list[Put]]:
+    found: dict[bytes, list[Put]] = {}
+    for number in range(count):
+        entity = b"%d" % (number % entities)
+        found.setdefault(entity, []).append(Put(entity, number, b"%d" % number, 1, b"x"))
+    return found
+
+
+@pytest.mark.parametrize("entities", [1, 40, 2_600])
+@pytest.mark.parametrize("replaces", [True, False])
+def test_no_transaction_of_a_server_does_much_so_that_others_are_served_in_between(
+    redis_server: Any, entities: int, replaces: bool
+) -> None:
+    store = RedisStore(redis_server.address, f"{uuid4().hex}:")
+    claim, new = store.begin("set"), items(2_600, entities)
+    puts = [put for its in new.values() for put in its]
+    batch = Batch(replaced=new, state=b"state") if replaces else Batch(puts, state=b"state")
+    done = transactions(redis_server.address, store, (claim, batch), (claim, batch))
+    assert max(sum(command.startswith("HSET") for command in one) for one in done) <= store.at_once + 1
+    assert len(done) >= 2 * 6
+    said = [any(command.endswith("states set state") for command in one) for one in done]
+    assert said == ([False] * (len(done) // 2 - 1) + [True]) * 2
+    assert len(list(store.items("set"))) == 2_600
+    store.close()
+
+
+def test_a_small_change_is_one_transaction(redis_server: Any) -> None:
+    store = RedisStore(redis_server.address, f"{uuid4().hex}:")
+    claim, new = store.begin("set"), items(300, 100)
+    gone = {b"gone %d" % number: list[Put]() for number in range(store.at_once - 300)}
+    assert len(transactions(redis_server.address, store, (claim, Batch([], new | gone, state=b"state")))) == 1
+    store.close()
+
+
+one_put = st.builds(
+    lambda entity, at, stamp: Put(entity, at, b"%d" % at, stamp, b"%d" % stamp),
+    st.sampled_from([b"a", b"b"]),
+    st.integers(0, 30),
+    st.integers(0, 3),
+)
+puts_of_ids = st.lists(one_put, max_size=9, unique_by=lambda put: (put.entity, put.id))
+changes = st.lists(st.tuples(st.sampled_from(["put", "replace", "push"]), puts_of_ids), max_size=6)
+
+
+@settings(max_examples=25, deadline=None)
+@given(changes, st.sampled_from([Retention(12, one_before=False, now=25), Retention(8, one_before=True, now=25)]))
+def test_a_store_that_writes_in_parts_ends_as_one_that_writes_at_once(
+    redis_server: Any, changes: list[tuple[str, list[Put]]], retention: Retention
+) -> None:
+    stores = [RedisStore(redis_server.address, f"{uuid4().hex}:") for _ in range(2)]
+    stores[1].at_once = 2
+    found = []
+    for store in stores:
+        claim = store.begin("set")
+        for what, puts in changes:
+            if what == "push":
+                store.push("set", puts, retention)
+            elif what == "put":
+                store.write("set", claim, Batch(puts), retention)
+            else:
+                replaced = {put.entity: [one for one in puts if one.entity == put.entity] for put in puts}
+                store.write("set", claim, Batch(replaced=replaced), retention)
+        found.append(list(store.items("set")))
+        store.close()
+    assert found[0] == found[1]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -403,6 +403,36 @@ def test_rows_that_were_written_before_a_sync_died_do_not_stay(writes: int, tmp_
     fresh = EmbeddedStore(tmp_path / "fresh.db")
     sync(fresh, world.lakehouse, cards, NEEDS)
     assert list(store.items(name)) == list(fresh.items(name))
+
+
+class DyingServerStore(RedisStore):
+    """A store whose process dies before one of its transactions."""
+
+    at_once = 2
+    transactions = 1_000
+
+    def _changing(self, name: str, claim: int) -> AbstractContextManager[Any]:
+        self.transactions -= 1
+        if self.transactions < 0:
+            raise InterruptedError
+        return super()._changing(name, claim)
+
+
+@pytest.mark.parametrize("transactions", range(8))
+def test_what_a_server_was_given_in_parts_before_a_sync_died_does_not_stay(transactions: int, redis_server: Any, tmp_path: Path) -> None:
+    world, store, name = some_world(tmp_path / "root"), DyingServerStore(redis_server.address, f"{uuid4().hex}:"), f"{cards.name}/events"
+    sync(store, world.lakehouse, cards, NEEDS)
+    world.do("add", [(f"card {number}", 12, 1.0) for number in range(9)])
+    store.transactions = transactions
+    with suppress(InterruptedError):
+        sync(store, world.lakehouse, cards, NEEDS)
+    world.events.delta().delete("id % 2 = 0")
+    store.transactions = 1_000
+    sync(store, world.lakehouse, cards, NEEDS)
+    fresh = EmbeddedStore(tmp_path / "fresh.db")
+    sync(fresh, world.lakehouse, cards, NEEDS)
+    assert list(store.items(name)) == list(fresh.items(name))
+    store.close()
 
 
 def test_a_store_that_cannot_be_written_says_what_it_is(tmp_path: Path) -> None:
