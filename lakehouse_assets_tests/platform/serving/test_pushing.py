@@ -43,12 +43,12 @@ WRONG = [
 @pytest.mark.parametrize(("row", "field"), WRONG)
 def test_a_label_that_cannot_be_meant_is_refused_by_row_and_field(served, row, field):
     service, _, connection = served
-    before = service.log.state().spool.appended
+    before = service.log.state().appended
     status, answer = connection.post("/feedback", [{"key": {"receipt": "r1"}, "label": True}, row])
     assert status == 422, answer
     assert field in {error["field"] for error in answer["errors"]}
     assert {error["row"] for error in answer["errors"]} == {1}
-    assert service.log.state().spool.appended == before
+    assert service.log.state().appended == before
 
 
 def test_labels_of_a_request_and_of_a_key_are_taken(served):
