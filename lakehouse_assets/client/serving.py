@@ -49,6 +49,20 @@ def declared(settings: "Settings") -> "Catalog":
     return Context(settings, notice=lambda _: None).loaded.catalog
 
 
+def tell_doors(made: "Service", address: str, say: Callable[[str], None]) -> None:
+    """Say what can be asked where, and of feeds to which rows cannot be pushed why not.
+
+    Args:
+        made: The service.
+        address: Where it listens.
+        say: Told, in lines.
+    """
+    for name, served in made.served.items():
+        say(f"POST {address}/endpoints/{name}: {served.endpoint.description}")
+    for why in made.pushing.closed:
+        say(f"No POST to {address}/ingest: {why}.")
+
+
 def _tell_loaded(served: "Iterable[Served]", say: Callable[[str], None]) -> None:
     """Say of each endpoint, as soon as it is known, which version answers, or why none does and what to do."""
     from lakehouse_assets.platform.serving.served import NOT_LOADED
@@ -82,8 +96,7 @@ def serve(context: Context, say: Callable[[str], None], host: str | None, port: 
     check_free(at, number, "--port")
 
     def listening(address: str) -> None:
-        for name, served in made.served.items():
-            say(f"POST {address}/endpoints/{name}: {served.endpoint.description}")
+        tell_doors(made, address, say)
         say(f"Try it at {address}/; what can answer stands at {address}/ready. Press Ctrl-C to stop.")
         say("Loading the champions; an endpoint answers 503 until its own is there.")
         threading.Thread(target=_tell_loaded, args=(made.served.values(), say), name="progress", daemon=True).start()

@@ -62,7 +62,12 @@ class Pushing:
     @property
     def feeds(self) -> list[Feed]:
         """The feeds to which rows can be pushed."""
-        return [one for one in self._feeds.values() if can_push(one)]
+        return [one for one in self._feeds.values() if not why_not(one)]
+
+    @property
+    def closed(self) -> list[str]:
+        """Of each feed to which rows cannot be pushed, why."""
+        return [why for one in self._feeds.values() if (why := why_not(one))]
 
     @property
     def labels(self) -> Mapping[str, LabelType]:
@@ -132,10 +137,10 @@ def _refusing(take: Callable[[], Any]) -> Any:
         raise refused(500, "the service failed on this request; its log says why") from None
 
 
-def can_push(feed: Feed) -> bool:
-    """Whether a feed takes rows."""
+def why_not(feed: Feed) -> str:
+    """Why rows cannot be pushed to a feed; empty: they can."""
     try:
         FeedRows(feed)
-    except ValueError:
-        return False
-    return True
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -141,7 +141,7 @@ class Service:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
         examples = StoredExamples(self.reader, self.aside).of
         doors = Doors(self.pushing.feeds, self.catalog.feature_sets, self.pushing.labels)
-        pages = Pages(self.door, self.background, examples, doors, spooled=lambda: self.log.state().spool, waiting=self.pushing.waiting)
+        pages = Pages(self.door, self.background, examples, doors, spooled=self.log.state, waiting=self.pushing.waiting)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
         stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)

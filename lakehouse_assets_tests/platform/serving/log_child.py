@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lakehouse_assets.platform.serving.inference_log import drain
-from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
+from lakehouse_assets.platform.serving.inference_log.log import InferenceLog, drainer
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
@@ -36,6 +36,12 @@ def open_log(root: Path, bounds: Bounds | None = None) -> InferenceLog:
     return InferenceLog(root / "home" / "serving" / "spool", lambda: lakehouse, [ENDPOINT], bounds)
 
 
+def ended(log: InferenceLog) -> bool:
+    """Bring all into the tables and end, as a process does that ends well; whether all is there."""
+    is_flushed = log.flush()
+    return log.release() and is_flushed
+
+
 def die(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -53,6 +59,7 @@ def main(root: Path, start: int, dies: str) -> None:
     if dies == "after-commit":
         drain._delete = die  # type: ignore[attr-defined]
     log = open_log(root, Bounds(segment_bytes=20_000, segment_seconds=0.3))
+    own = drainer(log._spool.folder, lambda: log.writer, lambda: Lakehouse(str(root / "tables")), [ENDPOINT])
 
     def ask(thread: int) -> None:
         number = start
@@ -65,7 +72,7 @@ def main(root: Path, start: int, dies: str) -> None:
 
     def drain_regularly() -> None:
         while True:
-            log.drainer.once()
+            own.once()
             time.sleep(0.1)
 
     threads = [threading.Thread(target=ask, args=(thread,)) for thread in range(THREADS)]

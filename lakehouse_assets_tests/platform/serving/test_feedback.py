@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> Iterator[InferenceLog]:
     lakehouse = Lakehouse(str(tmp_path / "tables"))
     opened = InferenceLog(tmp_path / "serving" / "spool", lambda: lakehouse, [ENDPOINT], Bounds(segment_seconds=3600))
     yield opened
-    opened.close()
+    opened.release()
 
 
 def body(*rows: dict[str, Any]) -> bytes:
@@ -152,7 +152,7 @@ def test_what_is_no_label_is_refused_by_row_and_field(log: InferenceLog, row: di
     with pytest.raises(Refused) as refused:
         Feedback(log, {"orders": TYPE}).take(body(good, row))
     assert [(error.row, error.field) for error in refused.value.errors] == [(1, field)]
-    assert log.state().spool.appended == 0
+    assert log.state().appended == 0
 
 
 def test_of_two_endpoints_a_label_names_its_own(log: InferenceLog) -> None:
@@ -169,7 +169,7 @@ def test_labels_that_are_not_on_the_disk_are_not_accepted(tmp_path: Path) -> Non
     log = InferenceLog(tmp_path / "spool", lambda: lakehouse, [ENDPOINT])
     with pytest.raises(FeedbackUnavailable):
         Feedback(log, {"orders": TYPE}).take(body({"request_id": R, "label": True}))
-    log.close(0.1)
+    log.release()
 
 
 def test_labels_of_the_table_that_the_model_learns_from(tmp_path: Path, log: InferenceLog) -> None:

@@ -30,13 +30,13 @@ from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
-from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
+from lakehouse_assets.platform.serving.inference_log.log import InferenceLog, drainer
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, frames, read
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments, read_segment
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json, rows
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.orchestration.level import level_model
-from lakehouse_assets_tests.platform.serving.log_child import ENDPOINT, open_log, record
+from lakehouse_assets_tests.platform.serving.log_child import ENDPOINT, ended, open_log, record
 
 SLOW = Bounds(segment_seconds=3600, fsync_seconds=0)
 MARKER = b"\x01marker\x02"
@@ -80,7 +80,7 @@ def test_what_was_logged_before_a_kill_is_in_the_table_once(tmp_path: Path) -> N
     said: set[str] = set()
     for number, (dies, seconds) in enumerate([("never", 0.05), ("after-commit", 0), ("before-commit", 0), ("never", 0.9)]):
         said |= killed(tmp_path, number * 1_000_000, dies=dies, seconds=seconds)
-    open_log(tmp_path).close()
+    ended(open_log(tmp_path))
     rows = lakehouse(tmp_path).table(ENDPOINT.table).scan().select("request_id", "row").collect()
     assert rows.is_duplicated().sum() == 0
     assert set(rows["request_id"]) >= said
@@ -110,13 +110,13 @@ def test_a_disk_that_takes_no_more_keeps_no_answer_waiting_and_loses_nothing(tmp
         # At ever other places within a record, and within a batch of them.
         with largest_file(1_000 + 3 * number):
             log.append([record(f"{number:03}-{row}") for row in range(3)])
-    assert log.state().spool.waiting_bytes
-    assert log.state().spool.trouble
+    assert log.state().waiting_bytes
+    assert log.state().trouble
     time.sleep(0.6)
     log.append([record("last")])
-    assert log.state().spool.waiting_bytes == 0
-    assert log.state().spool.trouble == ""
-    assert log.close()
+    assert log.state().waiting_bytes == 0
+    assert log.state().trouble == ""
+    assert ended(log)
     assert logged(tmp_path) == [f"{number:03}-{row}" for number in range(300) for row in range(3)] + ["last"]
 
 
@@ -125,11 +125,11 @@ def test_what_neither_disk_nor_memory_can_hold_is_counted(tmp_path: Path) -> Non
     with largest_file(0):
         for number in range(100):
             log.append([record(str(number))])
-    state = log.state().spool
+    state = log.state()
     assert state.appended == 100
     assert 0 < state.dropped < 100
     assert state.waiting_bytes <= 10_000
-    assert log.close()
+    assert ended(log)
     assert len(logged(tmp_path)) == 100 - state.dropped
 
 
@@ -143,11 +143,11 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
         log = open_log(tmp_path, SLOW)
         for number in range(200):
             log.append([record(f"{number:03}")])
-        assert log.state().spool.waiting_bytes
+        assert log.state().waiting_bytes
         subprocess.run(["mount", "-o", "remount,size=4m", disk], check=True)
         time.sleep(0.6)
         log.append([record("last")])
-        assert log.close()
+        assert ended(log)
     finally:
         subprocess.run(["umount", "-l", disk], check=True)
     assert logged(tmp_path) == [*(f"{number:03}" for number in range(200)), "last"]
@@ -162,7 +162,7 @@ def test_a_spool_that_cannot_be_made_keeps_records_until_it_can(tmp_path: Path) 
     spool(tmp_path).unlink()
     time.sleep(0.6)
     log.append([record("b")])
-    assert log.close()
+    assert ended(log)
     assert logged(tmp_path) == ["a", "b"]
 
 
@@ -182,16 +182,18 @@ def test_a_lake_that_is_away_is_waited_for(tmp_path: Path) -> None:
         log.append([record(f"{number:03}")])
         if number % 20 == 0:
             assert not log.flush()
+    drained = drainer(spool(tmp_path), lambda: log.writer, opened, [ENDPOINT])
+    assert not drained.once()
+    assert drained.state.trouble == "the bucket does not answer"
+    assert drained.state.failures == 1
     state = log.state()
-    assert state.drain.trouble == "the bucket does not answer"
-    assert state.drain.failures
-    assert "its bound" in state.spool.trouble
-    assert state.spool.disk_bytes < 25_000
-    assert state.spool.dropped == 0
+    assert "its bound" in state.trouble
+    assert state.disk_bytes < 25_000
+    assert state.dropped == 0
     is_away = False
     log.flush()
     assert log.flush()  # what had waited in memory
-    assert log.close()
+    assert ended(log)
     assert logged(tmp_path) == [f"{number:03}" for number in range(200)]
 
 
@@ -241,7 +243,7 @@ def test_processes_at_once_have_places_of_their_own_and_leave_them_to_the_next(t
     second.close()
     third = open_log(tmp_path, SLOW)
     third.append([record("third")])
-    assert third.close()
+    assert ended(third)
     assert logged(tmp_path) == ["first", "second", "third"]
     assert len(list(spool(tmp_path).iterdir())) == 2
 
@@ -251,11 +253,11 @@ def test_a_copy_of_a_home_writes_under_a_name_of_its_own(tmp_path: Path) -> None
     log.append([record("a")])
     copytree(tmp_path / "home", tmp_path / "copy" / "home")
     log.append([record("b")])
-    log.close()
+    assert ended(log)
     opened = lakehouse(tmp_path)  # both write to one lake
     copy = InferenceLog(spool(tmp_path / "copy"), lambda: opened, [ENDPOINT], SLOW)
     copy.append([record("c")])
-    assert copy.close()
+    assert ended(copy)
     assert logged(tmp_path) == ["a", "b", "c"]
 
 
@@ -263,7 +265,7 @@ def test_numbers_go_on_when_all_segments_are_gone(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         log = open_log(tmp_path, SLOW)
         log.append([record(name)])
-        assert log.close()
+        assert ended(log)
     assert logged(tmp_path) == ["a", "b", "c"]
 
 
@@ -427,7 +429,7 @@ def whole_record(endpoint: str) -> InferenceRecord:
 def test_a_row_says_all_that_was_asked_and_answered(tmp_path: Path) -> None:
     log = open_log(tmp_path, SLOW)
     log.append([whole_record("orders")])
-    assert log.close()
+    assert ended(log)
     (row,) = lakehouse(tmp_path).table(ENDPOINT.table).scan().collect().rows(named=True)
     assert row["date"] == date(2026, 2, 28)
     assert row["received_at"] == datetime(2026, 2, 28, 22, 30, tzinfo=UTC)
@@ -443,7 +445,7 @@ def test_the_reader_masks_what_is_personal(tmp_path: Path, personal: bool) -> No
     log.append([whole_record("orders")])
     label = FeedbackRecord(endpoint="orders", received_at=now(), label={"is_fraud": True}, known_at=now(), key={"invoice": "489434"})
     assert log.append_feedback([label])
-    assert log.close()
+    assert ended(log)
     (row,) = reader(tmp_path).scan(ENDPOINT.table).collect().rows(named=True)
     assert [row[name] == "•••" for name in ("key", "features", "request")] == [personal] * 3
     assert row["prediction"] == '{"probability":0.25}'
@@ -455,7 +457,7 @@ def test_the_reader_masks_what_is_personal(tmp_path: Path, personal: bool) -> No
 def test_a_declaration_that_promises_no_columns_leaves_it_to_the_log_what_is_personal(tmp_path: Path) -> None:
     log = open_log(tmp_path, SLOW)
     log.append([whole_record("orders")])
-    assert log.close()
+    assert ended(log)
     declared = replace(level_model, name=ENDPOINT.table)
     assert not declared.schema
     masked = replace(reader(tmp_path), policy=lambda: policy_of([declared])).scan(ENDPOINT.table).collect()
@@ -466,7 +468,7 @@ def test_a_log_of_an_endpoint_that_is_not_declared_any_more_is_masked(tmp_path: 
     written = Spool(spool(tmp_path), SLOW)
     written.append([("old.inference.gone", whole_record("gone"))])
     written.close()
-    assert open_log(tmp_path).close()
+    assert ended(open_log(tmp_path))
     assert reader(tmp_path).scan("old.inference.gone").collect()["key"].to_list() == ["•••"]
 
 
@@ -475,7 +477,7 @@ def test_maintenance_puts_the_small_files_together(tmp_path: Path) -> None:
     for number in range(12):
         log.append([record(f"{number:02}")])
         assert log.flush()
-    log.close()
+    assert ended(log)
 
     def registry() -> Any:
         raise AssertionError("no model was decided about")
@@ -492,7 +494,7 @@ def test_a_lake_in_a_bucket(tmp_path: Path, bucket: str) -> None:
     for number in range(3):
         log.append([record(f"{number}")])
         assert log.flush()
-    assert log.close()
+    assert ended(log)
     rows = Lakehouse(f"{bucket}/tables").table(ENDPOINT.table).scan().collect()
     assert sorted(rows["request_id"]) == ["0", "1", "2"]
 
@@ -507,7 +509,7 @@ def test_closed_segments_are_flushed_and_let_go(tmp_path: Path, fsync_seconds: f
         log.append([record(str(number))])
     assert log.flush()
     wait_until(lambda: opened() <= 2)  # the lock and the open segment
-    assert log.close()
+    assert ended(log)
     assert opened() == 0
 
 

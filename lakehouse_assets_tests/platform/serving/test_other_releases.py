@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from lakehouse_assets.platform.serving.inference_log.drain import files_aside
+from lakehouse_assets.platform.serving.inference_log.log import drainer
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, read_segment
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -52,13 +53,13 @@ def segment(home: Path, *frames: bytes) -> Path:
 
 def drained(tmp_path: Path) -> tuple[list[tuple[object, ...]], int]:
     """The rows of the table, and how many records could not be read."""
-    log = open_log(tmp_path)
-    assert log.flush()
-    count = log.state().drain.unreadable
-    assert log.close()
-    table = Lakehouse(str(tmp_path / "tables")).table(ENDPOINT.table)
+    opened, log = Lakehouse(str(tmp_path / "tables")), open_log(tmp_path)
+    own = drainer(tmp_path / "home" / "serving" / "spool", lambda: log.writer, lambda: opened, [ENDPOINT])
+    assert own.once()
+    assert log.release()
+    table = opened.table(ENDPOINT.table)
     rows = table.scan().select("request_id", "features", "model_name", "status_code").collect().rows() if table.exists() else []
-    return sorted(rows), count
+    return sorted(rows), own.state.unreadable
 
 
 EXPECTED = [("r", '{"a":0.1}', "", 200)]

@@ -177,4 +177,4 @@ def test_what_differs_without_a_reason_is_told(settings):
     assert "amount (1)" in found.text
     logged = json.loads(root.lakehouse.table(ASKED.name).scan().select("features").collect().item())
     assert logged["amount"] == 1.0
-    log.close()
+    assert log.release()

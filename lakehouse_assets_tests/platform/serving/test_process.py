@@ -88,7 +88,7 @@ def test_every_answer_is_in_the_log_once_after_the_process_was_killed_under_load
     home = till.root.settings.home_folder
     log = InferenceLog(home / "serving" / "spool", lambda: till.root.lakehouse, [LoggedEndpoint("till", "receipts")])
     assert log.flush()
-    log.close()
+    assert log.release()
     logged = till.root.lakehouse.table("till.inference.receipts").scan().collect()["request_id"].to_list()
     assert len(logged) == len(set(logged))
     assert set(answered) <= set(logged)

@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from lakehouse_assets import Feed, feed
+from lakehouse_assets.client.serving import tell_doors
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets_tests.platform.serving.asking import Connection
 from lakehouse_assets_tests.platform.serving.till import DECLARED, Till, constant, listening, receipt, settings_in, until
@@ -43,12 +44,12 @@ WRONG = [
 @pytest.mark.parametrize(("row", "field"), WRONG)
 def test_a_label_that_cannot_be_meant_is_refused_by_row_and_field(served, row, field):
     service, _, connection = served
-    before = service.log.state().spool.appended
+    before = service.log.state().appended
     status, answer = connection.post("/feedback", [{"key": {"receipt": "r1"}, "label": True}, row])
     assert status == 422, answer
     assert field in {error["field"] for error in answer["errors"]}
     assert {error["row"] for error in answer["errors"]} == {1}
-    assert service.log.state().spool.appended == before
+    assert service.log.state().appended == before
 
 
 def test_labels_of_a_request_and_of_a_key_are_taken(served):
@@ -64,6 +65,23 @@ def test_what_is_too_much_for_one_request_is_said(served):
         status, answer = connection.post(path, b" " * 30_000)
         assert (status, "fewer rows" in answer["errors"][0]["message"]) == (413, True)
         connection.close()
+
+
+def test_each_feed_to_which_rows_cannot_be_pushed_is_said_at_the_start_as_a_request_is_told(tmp_path):
+    forms = {"snapshots": {"format": "jsonl", "snapshot": True}, "columns": {"format": "parquet"}, "lines": {"format": "jsonl"}}
+    feeds = [feed(f"till.bronze.{name}", Feed(name, headers=(("id",),), **how), description="Rows.") for name, how in forms.items()]
+    service = Till(settings_in(tmp_path)).service(declared=(*DECLARED, *feeds))
+    said: list[str] = []
+    tell_doors(service, "http://here", said.append)
+    closed = [line for line in said if line.startswith("No POST to http://here/ingest: ")]
+    with listening(service) as address, Connection(address) as connection:
+        for name in forms:
+            status, answer = connection.post(f"/ingest/{name}", [{"id": "1"}])
+            told = [line for line in closed if f"the feed {name}: " in line]
+            if name == "lines":
+                assert (told, answer["errors"][0]["field"]) == ([], "Idempotency-Key")
+            else:
+                assert (status, [f"No POST to http://here/ingest: {answer['errors'][0]['message']}."]) == (409, told)
 
 
 def test_no_more_is_worked_on_than_the_limit_and_nobody_waits_longer_than_the_deadline(served):

@@ -31,7 +31,7 @@ def test_what_is_refused_is_logged_once_and_counted(tmp_path):
         assert connection.post("/endpoints/receipts", receipt())[0] == 200
         assert connection.post("/endpoints/none", receipt())[0] == 404
         counted = connection.get("/metrics")[1]
-    assert service.log.flush() or service.log.state().spool.waiting_bytes == 0
+    assert service.log.flush() or service.log.state().waiting_bytes == 0
     rows = till.root.lakehouse.table("till.inference.receipts").scan().collect()
     assert rows["request_id"].is_unique().all()
     assert sorted(rows["status_code"]) == sorted([200, *(status for _, _, status in REFUSED)])

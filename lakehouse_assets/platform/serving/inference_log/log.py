@@ -1,34 +1,24 @@
 """The inference log of one service process: what the service calls before it answers. Segments are in `spool`, commits in `drain`.
 
-Nothing here goes to the lake by itself: `background` drains what the process has closed, and so does `flush` at once.
+Nothing here goes to the lake by itself: `background` drains what the process has closed.
 """
 
-import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from lakehouse_assets.platform.serving.inference_log.drain import Drainer, DrainState, Target
+from lakehouse_assets.platform.serving.inference_log.drain import Drainer, Target
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows
 from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, SpoolState
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 
-@dataclass(frozen=True)
-class LogState:
-    """What the log tells of itself, for metrics."""
-
-    spool: SpoolState
-    drain: DrainState
-
-
 class InferenceLog:
-    """Writes predictions down before they are answered, and brings them into the lake afterwards.
+    """Writes predictions and labels down before they are answered.
 
     Args:
         folder: Of the spools of all processes of this machine: `<home>/serving/spool`.
-        lakehouse: Opens the lakehouse, when something is brought there.
+        lakehouse: Opens the lakehouse, for `flush`.
         endpoints: Whose predictions are logged.
         bounds: How large the spool may become, and when a segment is closed.
     """
@@ -38,7 +28,7 @@ class InferenceLog:
     ) -> None:
         self._endpoints = {endpoint.name: endpoint for endpoint in endpoints}
         self._spool = Spool(folder, bounds)
-        self.drainer = drainer(folder, lambda: self._spool.writer, lakehouse, self._endpoints.values())
+        self._drainer = drainer(folder, lambda: self._spool.writer, lakehouse, self._endpoints.values())
 
     def append(self, records: Sequence[InferenceRecord | InferenceRows]) -> None:
         """Log predictions, before they are answered: they survive a kill of the process from here on. Never waits for the lake or the disk.
@@ -59,29 +49,17 @@ class InferenceLog:
         return self._spool.writer
 
     def flush(self) -> bool:
-        """Bring all that was appended into the tables, now; whether that succeeded."""
+        """Bring all that was appended into the tables, now; whether that succeeded. Tests call it: a service leaves it to `background`."""
         self._spool.close_segment(at_once=True)
-        return self.drainer.once() and not self._spool.state().waiting_bytes
+        return self._drainer.once() and not self._spool.state().waiting_bytes
 
-    def state(self) -> LogState:
-        """What it tells of itself."""
-        return LogState(self._spool.state(), self.drainer.state)
+    def state(self) -> SpoolState:
+        """What it tells of itself, for metrics."""
+        return self._spool.state()
 
     def release(self) -> bool:
         """Write what waits, and leave the segments to whoever drains next; whether nothing waits any more."""
         return self._spool.close()
-
-    def close(self, seconds: float = 10.0) -> bool:
-        """Bring what is left into the tables, for at most some seconds. The next process takes over what remains.
-
-        Returns:
-            Whether all is in the tables.
-        """
-        done: list[bool] = []
-        last = threading.Thread(target=lambda: done.append(self.flush()), name="spool-drain-last", daemon=True)
-        last.start()
-        last.join(seconds)
-        return self.release() and done == [True]
 
 
 def drainer(folder: Path, writer: Callable[[], str], lakehouse: Callable[[], Lakehouse], endpoints: Iterable[LoggedEndpoint]) -> Drainer:
