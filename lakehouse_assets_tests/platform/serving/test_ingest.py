@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -268,7 +269,7 @@ def test_what_is_accepted_is_read_as_it_was_sent(tmp_path: Path, rows: list[dict
     taken = [(row, sent) for row, sent in zip(pushed, rows, strict=True) if row is not None]
     if not taken:
         return
-    path = tmp_path / f"file.{form}"
+    path = tmp_path / f"{uuid4().hex}.{form}"  # no two files of a feed have one name
     path.write_bytes(feed_rows.content(3, [row.content for row, _ in taken]))
     with parse(path, columns=declared.columns, required=declared.headers, told=declared.told, file_format=form) as parsed:
         read = parsed.frame.select("id", "value").collect().rows()
