@@ -8,7 +8,7 @@ other; it is started for the first that needs it. How a format is read is in its
 import json
 import os
 import resource
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -148,12 +148,14 @@ class Child:
             return None
         until = time.monotonic() + seconds
         answer = b""
-        while not answer.endswith(b"\n"):
-            ready, _, _ = select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))
-            piece = os.read(process.stdout.fileno(), 65_536) if ready else b""
-            if not piece:
-                return None
-            answer += piece
+        with selectors.DefaultSelector() as selector:  # `select` takes no descriptor above 1,023
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while not answer.endswith(b"\n"):
+                is_ready = selector.select(max(0.0, until - time.monotonic()))
+                piece = os.read(process.stdout.fileno(), 65_536) if is_ready else b""
+                if not piece:
+                    return None
+                answer += piece
         told: dict[str, Any] = json.loads(answer)
         return told
 

@@ -59,16 +59,17 @@ class FeedRows:
             why = "is nested too deeply" if isinstance(error, RecursionError) else f"is no row: {error}"
             errors.append(FieldError(f"row {number} {why}", None, number))
             return None
-        self._check_names(number, members, errors)
+        names = self._expected.recognised(list(members))
+        self._check_names(number, names, errors)
         self._check_values(number, members, errors)
-        identity = self._id(number, members, key, errors)
+        meant = dict(zip(names, members.values(), strict=True))
+        identity = self._id(number, meant, key, errors)
         if len(errors) > before:
             return None
-        same_in_any_order = json.dumps(sorted(members.items())).encode()
-        return PushedRow(identity, blake2b(same_in_any_order, digest_size=16).digest(), text)
+        same_in_any_order = json.dumps(sorted(meant.items())).encode()
+        return PushedRow(identity, blake2b(same_in_any_order, digest_size=16).digest(), _named(text, names))
 
-    def _check_names(self, number: int, members: dict[str, str | None], errors: list[FieldError]) -> None:
-        names = self._expected.recognised(list(members))
+    def _check_names(self, number: int, names: Sequence[str], errors: list[FieldError]) -> None:
         if not self._expected.fits(names):
             closest = min(self.feed.headers, key=lambda header: len(set(header).difference(names)))
             lacks = f"row {number} lacks the field {{!r}}; send null if there is no value"
@@ -90,7 +91,7 @@ class FeedRows:
             if self._format == "csv" and value is not None and _NOT_IN_CSV.search(value):
                 errors.append(FieldError(f"row {number}: {name!r} has a carriage return or a NUL, which CSV cannot carry", name, number))
 
-    def _id(self, number: int, members: dict[str, str | None], key: str | None, errors: list[FieldError]) -> str:
+    def _id(self, number: int, meant: dict[str, str | None], key: str | None, errors: list[FieldError]) -> str:
         column = self.feed.row_id
         if column is None:
             if not key:
@@ -99,8 +100,7 @@ class FeedRows:
             elif len(key) > _LONGEST_ID:
                 errors.append(FieldError(f"the Idempotency-Key has more than {_LONGEST_ID} characters", "Idempotency-Key"))
             return f"{key}/{number}"
-        names = dict(zip(self._expected.recognised(list(members)), members.values(), strict=True))
-        if not (value := names.get(column)) or len(value) > _LONGEST_ID:
+        if not (value := meant.get(column)) or len(value) > _LONGEST_ID:
             text = f"row {number}: {column!r} tells rows apart: it needs a value of at most {_LONGEST_ID} characters"
             errors.append(FieldError(text, column, number))
         return value or ""
@@ -125,6 +125,12 @@ class FeedRows:
             named = dict(zip(self._expected.recognised(list(members)), members.values(), strict=True))
             lines.append(separator.join(_quoted(named.get(column)) for column in columns))
         return "\n".join([*lines, ""])
+
+
+def _named(text: str, names: Sequence[str]) -> str:
+    """A row under the names that its own mean: beside other rows of a file one could mean something else."""
+    members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+    return text if [*members] == names else msgspec.json.encode(dict(zip(names, members.values(), strict=True))).decode()
 
 
 def _check(feed: Feed, form: str) -> None:

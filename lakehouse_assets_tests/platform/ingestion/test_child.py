@@ -2,6 +2,7 @@
 
 import io
 import os
+import resource
 import signal
 import threading
 import time
@@ -170,3 +171,20 @@ def test_a_document_type_in_a_workbook_is_refused(child, tmp_path):
         for name in source.namelist():
             archive.writestr(name, bomb if name.endswith("sheet1.xml") else source.read(name))
     assert "declares a document type" in refusal(path, child)
+
+
+def test_a_process_with_very_many_open_files_reads_through_a_child(tmp_path):
+    path = good(tmp_path, "parquet")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    opened: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, before[1]), before[1]))
+        opened.append(os.open(os.devnull, os.O_RDONLY))
+        while opened[-1] <= 1024:  # more than `select` takes
+            opened.append(os.dup(opened[0]))
+        with Child() as process:
+            assert read(path, process).height == 2
+    finally:
+        for one in opened:
+            os.close(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -92,7 +92,7 @@ def sync(
     if values:
         names = {one.name for one, _ in values}
         for place, (one, its) in enumerate(values):
-            pointers = [pointer_of(feature.name, meaning) for meaning in one.meanings] + ([feature.name] if place == 0 else [])
+            pointers = ([feature.name] if place == 0 else []) + [pointer_of(feature.name, meaning) for meaning in one.meanings]
             names |= {*pointers}
             for pointer in pointers if its.version is not None else ():
                 _point(store, pointer, one.state())
