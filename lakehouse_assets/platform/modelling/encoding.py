@@ -6,6 +6,7 @@ the stored predictor. What the target becomes is in `targets`.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -70,7 +71,7 @@ class Encoding:
 
     columns: tuple[Column, ...]
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(column.name for column in self.columns)

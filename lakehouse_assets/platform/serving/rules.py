@@ -15,7 +15,7 @@ import polars as pl
 from lakehouse_assets.platform.quality.contract import Contract, schema_of
 from lakehouse_assets.platform.quality.rules import BoundRule, bound_rules, feed_rules
 from lakehouse_assets.platform.serving.refused import FieldError
-from lakehouse_assets.platform.serving.rows import Row
+from lakehouse_assets.platform.serving.rows import AS_WRITTEN, Row
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 Holds = Callable[[Any], bool]
@@ -46,7 +46,7 @@ class RowRules:
             if holds is not None and bound.rule.column is not None:
                 self._compared.append(_Comparison(bound.rule.column, bound.rule.text, holds))
             elif (expressed := _expression(bound)) is not None:
-                self._expressed.append((bound, expressed))
+                self._expressed.append((bound, expressed.alias(bound.rule.name)))
             elif bound.rule.column is not None or {*schema} <= {*columns}:
                 self._checked.append(bound)
         self._latest = {
@@ -89,7 +89,7 @@ class RowRules:
         """What the rules say that are expressions, by one query."""
         if not self._expressed:
             return []
-        return frame.select(expressed.alias(bound.rule.name) for bound, expressed in self._expressed).get_columns()
+        return frame.lazy().select(expressed for _, expressed in self._expressed).collect(optimizations=AS_WRITTEN).get_columns()
 
 
 def _comparison(bound: BoundRule, schema: pl.Schema) -> Holds | None:

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.modelling.learners.boosted import Boosted
 
 _FEW: Final = 256
 _HANDFUL: Final = 64
+_PLAIN: Final = frozenset({float, int, bool, type(None)})
 _NUMBERS: Final = (pl.Float64, pl.Float32, pl.Int64, pl.Int32, pl.Int16, pl.Int8, pl.UInt32, pl.UInt16, pl.UInt8, pl.Boolean)
 
 
@@ -71,21 +72,39 @@ class CompiledBoosted(Predictor):
         """The encoded inputs as a matrix with NaN where there is no number; None if `Boosted` has to encode them."""
         if not 0 < rows.height <= _FEW or self._others or not self._inputs <= {*rows.columns}:
             return None
+        matrix = self._of_values(rows) if rows.height <= _HANDFUL else self._of_columns(rows)
+        if matrix is not None:
+            matrix[~np.isfinite(matrix)] = np.nan
+        return matrix
+
+    def _of_values(self, rows: pl.DataFrame) -> Any | None:
+        """The inputs of a handful of rows: to take their values takes less time than one look at each column."""
+        at = {name: place for place, name in enumerate(rows.columns)}
+        order = [at[name] for name in self.inputs]
+        taken = []
+        for row in rows.rows():
+            values = [row[place] for place in order]
+            for place, codes in self._texts.values():
+                if not isinstance(values[place], str | None):
+                    return None
+                values[place] = codes.get(values[place], float(OTHER))
+            if not {*map(type, values)} <= _PLAIN:
+                return None
+            taken.append(values)
+        return np.array(taken, dtype=np.float64)
+
+    def _of_columns(self, rows: pl.DataFrame) -> Any | None:
         matrix = np.empty((rows.height, len(self._inputs)), dtype=np.float64)
         if self._numbers:
             numbers = rows[list(self._numbers)]
             if not all(isinstance(dtype, _NUMBERS) for dtype in numbers.dtypes):
                 return None
-            # Of few rows Python values take less time than to hand the columns over to the threads of Polars.
-            is_handful = rows.height <= _HANDFUL
-            given = np.array(numbers.rows(), dtype=np.float64) if is_handful else numbers.to_numpy().astype(np.float64)
-            matrix[:, list(self._numbers.values())] = given
+            matrix[:, list(self._numbers.values())] = numbers.to_numpy().astype(np.float64)
         for name, (place, codes) in self._texts.items():
             values = rows.get_column(name)
             if values.dtype != pl.String:
                 return None
             matrix[:, place] = [codes.get(value, float(OTHER)) for value in values.to_list()]
-        matrix[~np.isfinite(matrix)] = np.nan
         return matrix
 
     @cached_property
