@@ -1,6 +1,7 @@
 """Fixtures that more than one room's tests use: a fresh root, on a disk or in a bucket, and the real invoices where they are at hand."""
 
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -16,6 +17,16 @@ for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_idle_connections_to_mlflow() -> Iterator[None]:
+    """Close them with each module: MLflow keeps those to every database that was ever opened, and each test has one of its own."""
+    yield
+    for of in ("tracking", "model_registry"):
+        if (module := sys.modules.get(f"mlflow.store.{of}.sqlalchemy_store")) is not None:
+            for engine in module.SqlAlchemyStore._engine_map.values():
+                engine.dispose()
 
 
 @pytest.fixture
