@@ -1,8 +1,9 @@
 """What a request costs: our service with look-ups and log on, against MLflow's own scoring server on the same model with ready features.
 
 Both have one worker on one core; the load comes from the other core. Saturation is what a closed loop of clients gets; latencies are those
-of an open loop (requests that come at random times, whatever became of those before) at half of the server's own saturation. The model is
-the champion of `order_fraud` on a simulated shop; a request is an order as it comes, for MLflow's server the features of one.
+of an open loop (requests that come at random times, whatever became of those before) at half of the server's own saturation, and for ours
+at fixed rates too: the more a server answers at once, the more its half is. The model is the champion of `order_fraud` on a simulated
+shop; a request is an order as it comes, for MLflow's server the features of one.
 Run it with `python -m benchmarks.serving`; it writes `benchmarks/results/serving.json`.
 """
 
@@ -28,7 +29,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.load import closed_loop, open_loop, request
+from benchmarks.load import Load, closed_loop, open_loop, request
 from benchmarks.measure import PROJECT, keep, measure
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.client import Client
@@ -45,6 +46,8 @@ LEAST_TIMES, LEAST_TIMES_OF_100, MOST_P99 = 10.0, 5.0, 10.0
 SERVER_CORE, CLIENT_CORE = 0, 1
 CONNECTIONS = {"1 row": 32, "100 rows": 4}
 SECONDS, ROWS = 6.0, 1_500
+RATES = (50, 100, 200, 400, 800)
+"""Requests a second at which latencies are measured besides."""
 
 
 @dataclass(frozen=True)
@@ -179,15 +182,22 @@ def free_port() -> int:
     return port
 
 
-def ours(root: Path, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> dict[str, Measured]:
-    """`lakehouse serve`."""
+def ours(root: Path, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> tuple[dict[str, Measured], dict[int, Load]]:
+    """`lakehouse serve`, and what one row takes at each of `RATES`."""
     port = free_port()
     environment = {"LAKEHOUSE_ROOT": str(root), "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     address = f"http://127.0.0.1:{port}"
     with serving(
         [sys.executable, "-m", "lakehouse_assets.cli", "serve", "--port", str(port)], environment, f"{address}/ready/{ENDPOINT}"
     ) as pid:
-        return _all_under_load(pid, address, f"/endpoints/{ENDPOINT}", bodies, seconds)
+        path = f"/endpoints/{ENDPOINT}"
+        measured = _all_under_load(pid, address, path, bodies, seconds)
+        single = [request(path, body) for body in bodies["1 row"]]
+        of_rate = {
+            rate: open_loop(address, single, rate=rate, seconds=seconds, connections=4 * CONNECTIONS["1 row"], core=CLIENT_CORE)
+            for rate in RATES
+        }
+        return measured, of_rate
 
 
 def mlflows(model: str, bodies: Mapping[str, Sequence[bytes]], seconds: float) -> dict[str, Measured]:
@@ -278,21 +288,23 @@ def main() -> None:
             ]
             for size in (1, 100)
         ]
-        mine = ours(root, {"1 row": single, "100 rows": hundred}, arguments.seconds)
+        mine, of_rate = ours(root, {"1 row": single, "100 rows": hundred}, arguments.seconds)
         peer = (
             {}
             if arguments.without_peer
             else mlflows(_source(lakehouse, scorer), {"1 row": split[0], "100 rows": split[1]}, arguments.seconds)
         )
         parts = bare(lakehouse, scorer, events, features)
-    report(mine, peer, parts, type(scorer.model).__name__)
+    report(mine, of_rate, peer, parts, type(scorer.model).__name__)
 
 
 def _source(lakehouse: Client, scorer: Scorer) -> str:
     return lakehouse.context.root.registry().version(scorer.name, scorer.version).source
 
 
-def report(mine: Mapping[str, Measured], peer: Mapping[str, Measured], parts: Mapping[str, float], kind: str) -> None:
+def report(
+    mine: Mapping[str, Measured], of_rate: Mapping[int, Load], peer: Mapping[str, Measured], parts: Mapping[str, float], kind: str
+) -> None:
     """Print the table and keep the numbers."""
     shown = Table(title=f"One worker on one core; the model is a {kind}")
     for name in ("server", "request", "answers a second", "p50 ms at half", "p99 ms at half", "CPU ms", "MB", "failed"):
@@ -308,6 +320,8 @@ def report(mine: Mapping[str, Measured], peer: Mapping[str, Measured], parts: Ma
     console.print(
         f"By themselves: {', '.join(f'{name} {value:.3f} ms' for name, value in parts.items())}; all else {overhead:.3f} ms of CPU"
     )
+    for rate, load in of_rate.items():
+        console.print(f"{rate} requests of one row a second: p50 {load.percentile(0.5):.1f} ms, p99 {load.percentile(0.99):.1f} ms")
     times = {size: mine[size].saturation / peer[size].saturation for size in peer}
     limits = {"1 row": LEAST_TIMES, "100 rows": LEAST_TIMES_OF_100}
     for size, one in peer.items():
@@ -325,6 +339,7 @@ def report(mine: Mapping[str, Measured], peer: Mapping[str, Measured], parts: Ma
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "model": kind,
             "ours": {size: vars(one) for size, one in mine.items()},
+            "of_rate": {rate: {"p50": load.percentile(0.5), "p99": load.percentile(0.99)} for rate, load in of_rate.items()},
             "mlflow": {size: vars(one) for size, one in peer.items()},
             "parts_ms": dict(parts),
             "times": times,
