@@ -328,18 +328,19 @@ def test_rows_of_a_request_stand_in_the_table_as_if_each_were_logged_by_itself(v
         "request_id": "r", "endpoint": "e", "received_at": at, "model_name": "m", "model_version": 3, "variant": "champion",
         "requester": "me", "seconds": {"wait": 0.5},
     }  # fmt: skip
-    stamp = {"status": "ok", "event_time": at.isoformat(), "known_at": at.isoformat(), "version": 2}
+    store = {"table": "a.features.cards@7", "synced_at": at.isoformat()}
+    stamp = {"status": "ok", "event_time": at.isoformat(), "known_at": at.isoformat(), "version": 2} | store
     alone = [
         InferenceRecord(**shared, row=row, event_time=at if row else None, key={"id": one["id"]} if row else {},
                         features=one if row else {name: value for name, value in one.items() if name != "id"}, form="features",
-                        prediction={"p": row}, status={"cards": {"status": "missing"} if row else stamp}, request=one)
+                        prediction={"p": row}, status={"cards": {"status": "missing"} | store if row else stamp}, request=one)
         for row, one in enumerate(features)
     ]  # fmt: skip
     together = InferenceRows(
         **shared, rows=list(range(count)), event_times=[None, *[at] * (count - 1)], key=["id"], unsent=[(0, ["id"])], form="features",
         features=(["id", "x", "y"], values), predictions=[{"p": row} for row in range(count)],
         status={"cards": ["ok", *["missing"] * (count - 1)]}, stamps={"cards": [(micros, micros, 2), *[None] * (count - 1)]},
-        requests=(["id", "x", "y"], values),
+        requests=(["id", "x", "y"], values), tables={"cards": "a.features.cards@7"}, synced={"cards": at},
     )  # fmt: skip
     assert together.count == count
     found = []

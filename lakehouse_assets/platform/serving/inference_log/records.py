@@ -98,6 +98,8 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
         seconds: How long each part of the answer took.
         requests: Names of the fields that were sent, and the values of each row.
         form: See `InferenceRecord`.
+        tables: By feature set, what the online store had it from, as `table@version`.
+        synced: By feature set, until when it knew that table, with time zone; None: not yet.
     """
 
     request_id: str
@@ -118,6 +120,8 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
     seconds: dict[str, float]
     requests: tuple[list[str], list[Any]]
     form: str = ""
+    tables: dict[str, str] = {}
+    synced: dict[str, datetime | None] = {}
 
     @property
     def count(self) -> int:
