@@ -31,8 +31,10 @@ from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog, drainer
+from lakehouse_assets.platform.serving.inference_log.places import closed_segments
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, frames, read
-from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments, read_segment
+from lakehouse_assets.platform.serving.inference_log.segments import read_segment
+from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json, rows
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.orchestration.level import level_model

@@ -1,7 +1,7 @@
 """What the spool holds: a prediction that was answered, or a label that came back, and how either stands in a file as bytes.
 
 A record in a file is a frame: the marker of its segment, its length, its checksum, and its values in MessagePack. A frame that was written
-in part, or damaged, is recognised and passed over; the frames after it are read. Where files lie and when they are closed is in `spool`.
+in part, or damaged, is recognised and passed over; the frames after it are read. Where files lie is in `places`.
 """
 
 import hashlib
