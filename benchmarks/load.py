@@ -1,7 +1,9 @@
 """Requests to a server as many clients send them: as fast as it answers (closed loop), or at a rate that does not wait for it (open loop).
 
 In an open loop a request is due at its own time, whatever became of those before it, and its latency counts from then: a server that
-stands still for a second is charged for all that came in that second. What is asked and what the numbers mean is for a benchmark.
+stands still for a second is charged for all that came in that second. A connection that the server closed while nothing was asked, as
+servers do with idle ones, is made again, which is the client's cost: the latency of its request counts from when it was due all the same.
+What is asked and what the numbers mean is for a benchmark.
 """
 
 import asyncio
@@ -26,11 +28,13 @@ class Load:
         seconds: From the first request to the last answer.
         latencies: Seconds of each answer with status 200, in no order.
         failed: Answers of other statuses and connections that broke, with how often.
+        reconnected: How often a connection was made again that the server had closed.
     """
 
     seconds: float
     latencies: "np.ndarray"
     failed: dict[str, int]
+    reconnected: int = 0
 
     @property
     def rate(self) -> float:
@@ -95,17 +99,20 @@ class _Clients:
         self.failed: dict[str, int] = {}
         self.idle: deque[_Connection] = deque()
         self.waiting: deque[float] = deque()
-        self.open = 0
+        self.made: list[_Connection] = []
+        self.open = self.reconnected = 0
+        self.connecting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Load:
         loop = asyncio.get_running_loop()
-        made = [await loop.create_connection(lambda: _Connection(self), self.host, self.port) for _ in range(self.connections)]
+        for _ in range(self.connections):
+            await loop.create_connection(lambda: _Connection(self), self.host, self.port)
         began = time.perf_counter()
         if self.seconds is None:
             await self._send_when_due(began)
         else:
             self.until = began + self.seconds
-            for _, connection in made:
+            for connection in list(self.made):
                 connection.send(time.perf_counter())
             await asyncio.sleep(self.seconds)
         deadline = time.perf_counter() + 30
@@ -113,9 +120,11 @@ class _Clients:
             await asyncio.sleep(0.005)
         ended = time.perf_counter()
         self.count("no answer", self.open)
-        for transport, _ in made:
-            transport.close()
-        return Load(ended - began, np.array(self.latencies), self.failed)
+        for task in self.connecting:
+            task.cancel()
+        for connection in self.made:
+            connection.transport.close()
+        return Load(ended - began, np.array(self.latencies), self.failed, self.reconnected)
 
     async def _send_when_due(self, began: float) -> None:
         number = 0
@@ -137,6 +146,28 @@ class _Clients:
         if times:
             self.failed[what] = self.failed.get(what, 0) + times
 
+    def connect_again(self, closed: "_Connection", at: float) -> None:
+        """Send a request on a new connection in the place of one that the server closed."""
+        self.reconnected += 1
+        task = asyncio.get_running_loop().create_task(self._connect(closed, at))
+        self.connecting.add(task)
+        task.add_done_callback(self.connecting.discard)
+
+    async def _connect(self, closed: "_Connection", at: float) -> None:
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: _Connection(self, at), self.host, self.port)
+        except OSError as error:
+            self.unanswered(closed, f"no connection: {type(error).__name__}")
+
+    def unanswered(self, connection: "_Connection", why: str) -> None:
+        self.open -= 1
+        self.count(why)
+        if self.seconds is None:  # the next request gets a new connection
+            if self.waiting:
+                connection.write(self.waiting.popleft())
+            else:
+                self.idle.append(connection)
+
     def answered(self, connection: "_Connection", status: str, sent: float) -> None:
         now = time.perf_counter()
         self.open -= 1
@@ -156,14 +187,18 @@ class _Clients:
 class _Connection(asyncio.Protocol):
     """One request at a time; answers have a Content-Length, or end in a chunk of no bytes."""
 
-    def __init__(self, clients: _Clients) -> None:
-        self.clients = clients
+    def __init__(self, clients: _Clients, first: float | None = None) -> None:
+        self.clients, self.first = clients, first
         self.buffer = b""
         self.sent: float | None = None
+        self.was_answered = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's own class, which is none of asyncio's
-        if self.clients.seconds is None:
+        self.clients.made.append(self)
+        if self.first is not None:
+            self.write(self.first)
+        elif self.clients.seconds is None:
             self.clients.idle.append(self)
 
     def send(self, at: float) -> None:
@@ -171,6 +206,9 @@ class _Connection(asyncio.Protocol):
         self.write(at)
 
     def write(self, at: float) -> None:
+        if self.transport.is_closing():  # the server closed it after its last answer
+            self.clients.connect_again(self, at)
+            return
         self.sent = at
         self.transport.write(self.clients.next_request())
 
@@ -182,13 +220,17 @@ class _Connection(asyncio.Protocol):
         if not _is_whole(self.buffer, head):
             return
         status, sent = self.buffer[9:12].decode(), self.sent
-        self.buffer, self.sent = b"", None
+        self.buffer, self.sent, self.was_answered = b"", None, True
         self.clients.answered(self, status, sent)
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self.sent is not None:
-            self.clients.open -= 1
-            self.clients.count(f"connection lost: {type(error).__name__ if error else 'closed'}")
+        if self.sent is None:
+            return
+        sent, self.sent = self.sent, None
+        if self.was_answered and not self.buffer:  # it was being closed when the request was sent: once more, as clients of HTTP do
+            self.clients.connect_again(self, sent)
+            return
+        self.clients.unanswered(self, f"connection lost: {type(error).__name__ if error else 'closed'}")
 
 
 def _is_whole(answer: bytes, head: int) -> bool:

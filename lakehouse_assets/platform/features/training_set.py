@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, singledispatch
+from itertools import combinations
 from types import MappingProxyType
 
 import polars as pl
@@ -62,17 +63,31 @@ class LabelledExamples:
                 if name not in names:
                     raise DeclarationError(f"{where}: {parameter} names {name}, which is none of its feature sets.{nearest(name, names)}")
         columns = [column for feature in self.features for column in self.columns_of(feature)]
-        require_once(where, "columns of its feature sets (give one a prefix in prefixes=)", tuple(columns))
+        for earlier, feature in combinations(self.features, 2):
+            if both := [name for name in self.columns_of(feature) if name in self.columns_of(earlier)]:
+                raise DeclarationError(
+                    f"{where}: {earlier.name} and {feature.name} both give it {', '.join(both)}, and an input needs a name of its own. Let "
+                    f"the columns of one of them begin with a prefix: {self._prefix_for(feature)}"
+                )
         for name in self.without:
             if name not in columns:
                 raise DeclarationError(f"{where}: without names {name}, which no feature set has.{nearest(name, columns)}")
         taken = sorted({self.labels.target, self.labels.at, LABEL_KNOWN_AT, *self.labels.entity} & set(columns))
         if taken:
+            feature = next(one for one in self.features if taken[0] in self.columns_of(one))
             raise DeclarationError(
-                f"{where}: {', '.join(taken)} is a column of the labels and of a feature set. Entity, time and target of a label are "
-                "never inputs: give the feature set a prefix in prefixes= if the two mean different things, or leave the column out of its "
-                "contract. The entity of a label needs no more columns than tell labels apart"
+                f"{where}: {', '.join(taken)} is a column of the labels and of {feature.name}. Entity, time and target of a label are "
+                f"never inputs: if the two mean different things, let the columns of the feature set begin with a prefix: "
+                f"{self._prefix_for(feature)}; else leave the column out of its contract. The entity of a label needs no more columns than "
+                "tell labels apart"
             )
+
+    def _prefix_for(self, feature: FeatureSet) -> str:
+        """What to write so that the columns of a feature set get names of their own."""
+        own = f"{feature.name.rpartition('.')[2]}_"
+        prefix = self.prefixes.get(feature.name, "")
+        given = {**self.prefixes, feature.name: own if own != prefix else prefix + own}
+        return f"prefixes={given}"
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import takewhile
 from typing import Final
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from lakehouse_assets.platform.operations.pending import reason_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.failures import failure_text
 from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets.platform.quality.account import RowAccount
 
 EVERYTHING_SECONDS: Final = 10.0
 """After so long all tables are asked whether they are behind, as when another process refreshed a source of theirs or promoted a model."""
@@ -32,7 +34,8 @@ class MicroBatch:
         run_id: Stands in its commits.
         began: When it began (UTC).
         seconds: How long it took.
-        rows: Rows that were written or updated, by table; a table that had nothing new is not among them.
+        rows: Rows that the commits of this batch wrote, updated or took away, by table; a row whose place another one took counts once.
+            What another process committed meanwhile is not among them, nor is a table of which this batch changed no row.
         failed: What went wrong, by table; it is tried again.
     """
 
@@ -102,14 +105,14 @@ class Follower:
                 if reason_of(self.root, one) is None:
                     self._failures.pop(one.name, None)
                     continue
-                rows[one.name] = self._step(one, run_id)
+                self._step(one, run_id, rows)
             except Exception as error:  # noqa: BLE001 whatever it is, the other tables go on
                 failed[one.name] = failure_text(one.name, error)
                 stopped.add(one.name)
                 self._fails(one.name)
             else:
                 self._failures.pop(one.name, None)
-                changed.add(one.name)
+                changed.add(one.name)  # by this batch, or by another process that was faster
         if not rows and not failed:
             return None
         return MicroBatch(run_id, began, time.monotonic() - now, rows, failed)
@@ -118,14 +121,28 @@ class Follower:
     def _feeds(self) -> set[str]:
         return {feed.name for feed in self.runner.catalog.feeds}
 
-    def _step(self, one: Declaration, run_id: str) -> int:
-        before = self._rows(one)
-        done = self.runner.step(one, run_id, False)  # noqa: FBT003 never a full refresh
-        return self._rows(one) - before if done is None else done.account.written + done.account.updated
-
-    def _rows(self, one: Declaration) -> int:
+    def _step(self, one: Declaration, run_id: str, rows: dict[str, int]) -> None:
+        """Bring a table up to date, and note how many rows that changed, also where it fails after a part was committed."""
         table = self.root.lakehouse.table(one.name)
-        return table.count() if table.exists() else 0
+        before = table.version() if table.exists() else -1
+        try:
+            self.runner.step(one, run_id, False)  # noqa: FBT003 never a full refresh
+        finally:
+            if count := self._rows(one, before, run_id):
+                rows[one.name] = count
+
+    def _rows(self, one: Declaration, before: int, run_id: str) -> int:
+        """How many rows the commits of a batch changed after a version, by what they say themselves: other processes commit in between."""
+        table = self.root.lakehouse.table(one.name)
+        if not table.exists():
+            return 0
+        count = 0
+        for commit in takewhile(lambda commit: commit["version"] > before, table.commits()):
+            info = commit["info"]
+            if info.get("run_id") == run_id and "account" in info:
+                account = RowAccount.from_json(info["account"])
+                count += max(account.written + account.updated, account.removed)
+        return count
 
     def _fails(self, name: str) -> None:
         before = self._failures.get(name)

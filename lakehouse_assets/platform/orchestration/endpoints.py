@@ -13,7 +13,8 @@ from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
 from lakehouse_assets.platform.pipeline.champions import scorer_of
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.inference_log.table import INFERENCE, LoggedEndpoint, create
-from lakehouse_assets.platform.serving.parity import EQUAL, WORDS, Parity, Replay
+from lakehouse_assets.platform.serving.parity import Replay
+from lakehouse_assets.platform.serving.parity_found import EQUAL, WORDS, Parity
 from lakehouse_assets.platform.serving.served import Served
 
 PARITY_CHECK = "parity"

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
+from lakehouse_assets.platform.serving.http import parameters
 from lakehouse_assets.platform.serving.served import Served
 
 _SECONDS = 60.0
@@ -35,6 +36,7 @@ class Administering:
 
     async def _take(self, request: Request) -> Response:
         self._door.caller(request.scope, "administer")
+        parameters(request.scope)
         await self._aside.run(self._reload, _SECONDS, "the versions")
         return json_response(msgspec.json.encode({"endpoints": {name: _versions(one) for name, one in self._door.served.items()}}))
 

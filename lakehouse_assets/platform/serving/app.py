@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 from starlette.applications import Starlette
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.serving import native
-from lakehouse_assets.platform.serving.door import COUNTED, Door, RequestContext
+from lakehouse_assets.platform.serving.door import COUNTED, REQUEST_ID, Door, new_request_id
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.http import Gone, Message, Receive, Scope, Send, answer
 from lakehouse_assets.platform.serving.refused import FieldError, Refused
@@ -73,6 +74,10 @@ class Application:
         if scope["type"] != "http":
             await self._others(scope, receive, send)
             return
+        request_id = scope[REQUEST_ID] = new_request_id()
+        await self._answer(scope, receive, partial(_send_with_id, send, request_id.encode()))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._hosts is not None:
             try:
                 self._hosts.check(scope)
@@ -127,8 +132,8 @@ class Application:
         began, metrics = time.perf_counter(), self._door.metrics
         status, request_id, headers, asked = 200, "", None, None
         try:
-            asked = RequestContext(self._door.caller(scope), began=began)
-            request_id = asked.request_id
+            asked = self._door.asked(scope)
+            asked.began, request_id = began, asked.request_id
             body = await native.score(self._door, name, scope, receive, asked)
         except Refused as error:
             status, body, headers = error.status, error.body(request_id), error.headers
@@ -144,6 +149,13 @@ class Application:
         known = name if name in self._door.served else NONE
         metrics.requests.labels(known, str(status)).inc()
         metrics.seconds.labels(known).observe(time.perf_counter() - began)
+
+
+async def _send_with_id(send: Send, request_id: bytes, message: Message) -> None:
+    """Every answer says under which id its request was, whatever the protocol, and whether it was refused."""
+    if message["type"] == "http.response.start":
+        message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id)]
+    await send(message)
 
 
 async def _only_post(scope: Scope, _: Receive) -> bytes:

@@ -47,6 +47,11 @@ class Looked(Protocol):
         """By feature set, until when the store knows its table."""
         ...
 
+    @property
+    def tables(self) -> Mapping[str, str]:
+        """By feature set, what the store has it from, as `table@version`."""
+        ...
+
 
 class Lookups(Protocol):
     """Where features are looked up."""
@@ -78,6 +83,7 @@ class Assembled:
         status: By feature set, the status for each row that came.
         stamps: By feature set, which row of it was read.
         synced_at: See `Looked`.
+        tables: See `Looked`.
         refused: By number of a row, why it cannot be scored.
         unsent: Of rows that came without all that tells them apart, the columns that they lack: they have values of no meaning.
     """
@@ -88,6 +94,7 @@ class Assembled:
     status: Mapping[str, list[str]] = field(default_factory=dict)
     stamps: Mapping[str, list[Any]] = field(default_factory=dict)
     synced_at: Mapping[str, datetime | None] = field(default_factory=dict)
+    tables: Mapping[str, str] = field(default_factory=dict)
     refused: dict[int, list[FieldError]] = field(default_factory=dict)
     unsent: Mapping[int, frozenset[str]] = field(default_factory=dict)
 
@@ -146,7 +153,7 @@ class Assembler:
             frame = frame[numbers]
         if looked is None:
             return Assembled(frame, numbers, times, refused=refused)
-        return Assembled(frame, numbers, times, looked.status, looked.stamps, looked.synced_at, refused)
+        return Assembled(frame, numbers, times, looked.status, looked.stamps, looked.synced_at, looked.tables, refused)
 
     def _computed(self, feature: FeatureSet, event: pl.DataFrame, refused: dict[int, list[FieldError]]) -> pl.DataFrame:
         """The rows of a feature set that is computed from the events, in their order."""

@@ -24,7 +24,7 @@ from lakehouse_assets.platform.pipeline.online import events_of_requests, key_of
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.aliases import take_aliases
 from lakehouse_assets.platform.serving.inference_log.log import drainer
-from lakehouse_assets.platform.serving.inference_log.spool import spool_of
+from lakehouse_assets.platform.serving.inference_log.places import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.told import Told

@@ -33,6 +33,8 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 COUNTED: Final = "lakehouse.endpoint"
 """Where the scope of a request names the endpoint that it is counted for."""
+REQUEST_ID: Final = "lakehouse.request_id"
+"""Where the scope of a request has its id."""
 _PREFIX: Final = uuid4().hex
 _NUMBERS: Final = itertools.count()
 _REQUEST_ID: Final = re.compile(r"[0-9a-f]{32}-[0-9]{1,18}")
@@ -61,7 +63,7 @@ class RequestContext:
     """
 
     caller: Caller
-    request_id: str = field(default_factory=new_request_id)
+    request_id: str
     began: float = field(default_factory=time.perf_counter)
     explain: bool = False
     dry_run: bool = False
@@ -95,6 +97,14 @@ class Door:
         if found is None:
             raise refused(404, f"there is no endpoint {name[:100]!r}: there are {', '.join(self.served) or 'none'}")
         return found
+
+    def asked(self, scope: Scope) -> RequestContext:
+        """A request for predictions, under the id that its answer has.
+
+        Raises:
+            Refused: Who asks may not.
+        """
+        return RequestContext(self.caller(scope), scope[REQUEST_ID])
 
     @contextmanager
     def asking(self, served: Served, asked: RequestContext, scope: Scope) -> Iterator[None]:

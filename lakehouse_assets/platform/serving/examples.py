@@ -1,11 +1,13 @@
-"""Rows that may be sent to an endpoint, for its OpenAPI document: stored ones, with personal data masked, read now and then."""
+"""Rows that may be sent to an endpoint, for its OpenAPI document: the newest stored ones, with personal data masked, read now and then."""
 
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import Final
 
 import msgspec
+import polars as pl
 
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.quality.masking import MASK
@@ -54,7 +56,8 @@ class StoredExamples:
         for form, kind in served.types.items():
             source = served.roles.driving if form == "features" else served.roles.event or served.roles.driving
             try:
-                rows = self._reader.scan(source.name, choose=lambda rows: rows.head(_ROWS), what="examples of an endpoint").collect()
+                newest = partial(_newest, served.roles.driving.event_time)
+                rows = self._reader.scan(source.name, choose=newest, what="examples of an endpoint").collect(engine="streaming")
             except Exception:
                 logger.debug("there are no rows of %s to show", source.name, exc_info=True)
                 continue
@@ -62,6 +65,16 @@ class StoredExamples:
             nulls = dict.fromkeys(name for name in kind.columns if name not in _left_out(served, form))
             found[form] = [row for one in shown.rows(named=True) if _is_taken(served, form, row := nulls | one)]
         return found
+
+
+def _newest(time: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The newest rows by a time of events; of a table without it, by the first column of times that it has.
+
+    Of old ones some may be refused: the store knows nothing of that time any more.
+    """
+    schema = rows.collect_schema()
+    times = [time] if time in schema else [name for name, dtype in schema.items() if dtype == pl.Date or isinstance(dtype, pl.Datetime)]
+    return rows.top_k(_ROWS, by=times[0]).sort(times[0], descending=True) if times else rows.head(_ROWS)
 
 
 def _left_out(served: Served, form: str) -> set[str]:

@@ -1,9 +1,11 @@
-"""Bodies of requests and answers over ASGI, within limits. Which path does what is in `app`."""
+"""Parameters and bodies of requests, and answers, over ASGI, within limits. Which path does what is in `app`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
+from urllib.parse import parse_qs
 
+from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.refused import Refused, refused
 
@@ -21,6 +23,28 @@ class Gone(Exception):
 def header(scope: Scope, name: bytes) -> bytes | None:
     """The first value of a header, whose name is in lower case."""
     return next((value for key, value in scope["headers"] if key == name), None)
+
+
+def parameters(scope: Scope, known: Sequence[str] = ()) -> dict[str, list[str]]:
+    """The parameters of the address, by name.
+
+    Args:
+        scope: Of the request.
+        known: Those that the path takes. None takes a name that it does not know: who writes one wrong would be answered as if
+            nothing had been asked.
+
+    Raises:
+        Refused: There is another one.
+    """
+    query = scope["query_string"]
+    if not query:
+        return {}
+    given = parse_qs(query.decode("latin-1"), keep_blank_values=True)
+    for name in given:
+        if name not in known:
+            there = f"there are {', '.join(known)}.{nearest(name, known)}" if known else "this path takes none"
+            raise refused(422, f"there is no parameter {name[:100]!r}: {there}", name[:100])
+    return given
 
 
 async def read_body(scope: Scope, receive: Receive, limits: Limits) -> bytes:

@@ -59,6 +59,8 @@ def _logged(work: Work, scored: Scored, first: int, rows: list[int], seconds: di
         seconds=seconds,
         requests=(list(sent[rows[0]]), [tuple(sent[row].values()) for row in rows]),
         form=_form_of(work),
+        tables=dict(assembled.tables),
+        synced=dict(assembled.synced_at),
     )
 
 

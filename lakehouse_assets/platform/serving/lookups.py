@@ -27,7 +27,7 @@ from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.serving.app import Post
 from lakehouse_assets.platform.serving.door import Door, expire
-from lakehouse_assets.platform.serving.http import Receive, Scope, read_body
+from lakehouse_assets.platform.serving.http import Receive, Scope, parameters, read_body
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row, RowType, malformed
 
@@ -105,6 +105,7 @@ class FeatureLookups:
 
     async def _ask(self, scope: Scope, receive: Receive) -> bytes:
         caller = self._door.caller(scope, "features")
+        parameters(scope)
         sets, keys = self._question(await read_body(scope, receive, self._door.limits))
         loop, seconds = asyncio.get_running_loop(), self._door.limits.seconds
         future: asyncio.Future[bytes] = loop.create_future()

@@ -4,19 +4,21 @@
 `{"keys": […]}` names events that are stored, or what is forecast.
 """
 
+from collections.abc import Sequence
 from typing import Final
-from urllib.parse import parse_qs
 
 import msgspec
 
 from lakehouse_assets.platform.serving.door import Door, RequestContext
-from lakehouse_assets.platform.serving.http import Receive, Scope, read_body
+from lakehouse_assets.platform.serving.http import Receive, Scope, parameters, read_body
 from lakehouse_assets.platform.serving.refused import refused
 from lakehouse_assets.platform.serving.rows import malformed
 from lakehouse_assets.platform.serving.served import Served
 
 _PARTS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _FORMS: Final = ("rows", "features", "keys")
+PARAMETERS: Final = ("explain", "dry_run")
+"""What an address may say besides the endpoint."""
 _YES, _NO = ("true", "1"), ("false", "0")
 
 
@@ -27,7 +29,8 @@ async def score(door: Door, name: str, scope: Scope, receive: Receive, asked: Re
         Refused: The request cannot be answered.
     """
     served = door.endpoint(name)
-    asked.explain, asked.dry_run = _flag(scope, "explain"), _flag(scope, "dry_run")
+    given = parameters(scope, PARAMETERS)
+    asked.explain, asked.dry_run = (_is_set(name, given.get(name)) for name in PARAMETERS)
     if asked.explain:
         door.caller(scope, "features")  # contributions say what features are
     form, content = _form(await read_body(scope, receive, door.limits), served)
@@ -57,12 +60,11 @@ def _form(body: bytes, served: Served) -> tuple[str, bytes | msgspec.Raw]:
     return ("keys" if served.endpoint.by_keys else "rows"), b"[" + body + b"]"
 
 
-def _flag(scope: Scope, name: str) -> bool:
+def _is_set(name: str, values: Sequence[str] | None) -> bool:
     """Whether the address says `?NAME=true`."""
-    query = scope["query_string"]
-    if name.encode() not in query:
+    if values is None:
         return False
-    value = parse_qs(query.decode("latin-1")).get(name, ["false"])[-1].lower()
+    value = values[-1].lower()
     if value not in {*_YES, *_NO}:
-        raise refused(422, f"{name}={value[:20]!r}: write true or false", name)
+        raise refused(422, f"{name}={value[:20]!r}: write {name}=true or {name}=false", name)
     return value in _YES

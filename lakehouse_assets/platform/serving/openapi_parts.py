@@ -22,6 +22,8 @@ _ERRORS: Final = {
     504: "No answer in time.",
 }
 
+_REQUEST_ID: Final = {"description": "The id of the request, as in the inference log and for labels.", "schema": {"type": "string"}}
+
 
 def post(text: str, name: str, body: dict[str, Any], answer: dict[str, Any], examples: Mapping[str, Any]) -> dict[str, Any]:
     """A path that takes JSON.
@@ -39,7 +41,7 @@ def post(text: str, name: str, body: dict[str, Any], answer: dict[str, Any], exa
         "operationId": name,
         "requestBody": {"required": True, "content": {"application/json": {"schema": body, **shown}}},
         "responses": {
-            "200": {"description": "What is answered.", "content": json_content(answer)},
+            "200": {"description": "What is answered.", "headers": {"X-Request-Id": _REQUEST_ID}, "content": json_content(answer)},
             **errors(*_ERRORS),
         },
     }
@@ -47,7 +49,14 @@ def post(text: str, name: str, body: dict[str, Any], answer: dict[str, Any], exa
 
 def errors(*statuses: int) -> dict[str, Any]:
     """What a path answers where it refuses."""
-    return {str(status): {"description": _ERRORS[status], "content": json_content(ref("Errors"))} for status in statuses}
+    return {
+        str(status): {
+            "description": _ERRORS[status],
+            "headers": {"X-Request-Id": _REQUEST_ID},
+            "content": json_content(ref("Errors")),
+        }
+        for status in statuses
+    }
 
 
 def schema_of_rows(kind: RowType, described: Mapping[str, str]) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """Whether batch says today what was answered then: logged requests are replayed offline, feature by feature and score by score.
 
 A score is replayed by the version that answered, from the features that it was given: it has to be the same. A feature is compared with
-what the tables have for the time of the event. Three differences are no fault of the code, and are told apart: something became known
-after the answer, without which the value is the same (`known_then`); the online store was behind; or it had no value that may be used, and
-the answer said so.
+what the tables have for the time of the event. Differences that are no fault of the code are told apart: something became known after the
+answer, or came into the table after the version that the online store had, without which the value is the same (`known_then`); or the store
+had no value that may be used, and the answer said so.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cached_property
@@ -18,12 +18,12 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.features.point_in_time import join_as_of
 from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.pipeline.champions import Scorer
-from lakehouse_assets.platform.serving.assemble import OK
+from lakehouse_assets.platform.serving.assemble import MISSING, OK
 from lakehouse_assets.platform.serving.inference_log.table import as_json
-from lakehouse_assets.platform.serving.known_then import ASKED, LATE, KnownThen, LoggedRow
+from lakehouse_assets.platform.serving.known_then import LATE, KnownThen, LoggedRow, finite
+from lakehouse_assets.platform.serving.parity_found import DIFFERENT, EQUAL, SAID, Parity
 from lakehouse_assets.platform.serving.scorer import check_version
 from lakehouse_assets.platform.storage.feature_versions import version_to_read
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, of_version
@@ -31,79 +31,10 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.scopes import Keys
 
-EQUAL, STALE, SAID, DIFFERENT = "equal", "stale", "said", "different"
-WORDS: Final = (EQUAL, LATE, STALE, SAID, ASKED, DIFFERENT)
 MOST_ROWS: Final = 2_000
 _SHOWN: Final = 5
 _NUMBER, _AT, _EVENT, _RECEIVED = "__number", "__at", "__event_time", "__received_at"
 _IS_FULL: Final = pl.col("form").eq_missing("features")
-
-
-@dataclass(frozen=True)
-class Parity:
-    """What a replay found.
-
-    Attributes:
-        rows: Logged rows that were replayed.
-        waiting: Those of them whose event has not come into the tables yet: their features are not compared.
-        full: Those of them that were sent as full rows of features: only their scores are compared.
-        features: By input of the model, how many values were `equal`, `late` (known after the answer), `stale` (the online store was
-            behind), `said` (the answer named the set as missing, expired or unavailable), `asked` (windows counted events that were asked
-            about and are not in the table) or `different`.
-        scores: How many predictions were `equal` or `different`.
-        requests: Of the first that differ, the ids.
-    """
-
-    rows: int
-    waiting: int
-    full: int
-    features: Mapping[str, Counter[str]]
-    scores: Counter[str]
-    requests: Sequence[str]
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing is different without a reason."""
-        return not self.scores[DIFFERENT] and not any(one[DIFFERENT] for one in self.features.values())
-
-    @property
-    def compared(self) -> int:
-        """How many rows had their features compared."""
-        return self.rows - self.waiting - self.full
-
-    @property
-    def values(self) -> int:
-        """How many values of features were compared."""
-        return sum(one.total() for one in self.features.values())
-
-    @property
-    def text(self) -> str:
-        """What it found, in words."""
-        if not self.rows:
-            return "Nothing was compared: no request was logged yet."
-        unequal = [f"{name} ({one[DIFFERENT]})" for name, one in self.features.items() if one[DIFFERENT]]
-        said = [f"{self.rows} logged rows replayed, and {self.values} values of {self.compared} of them compared"]
-        if not self.compared:
-            said[0] = f"{self.rows} logged rows replayed, and the features of none of them compared"
-        if self.full:
-            said.append(f"{self.full} were full rows of features")
-        if self.waiting:
-            said.append(f"the event of {self.waiting} has not come into the tables yet")
-        for word, meaning in (
-            (STALE, "were behind the tables"),
-            (LATE, "became known after the answer"),
-            (SAID, "were said to be missing"),
-            (ASKED, "count events that were asked about and are not in the tables"),
-        ):
-            if count := sum(one[word] for one in self.features.values()):
-                said.append(f"{count} values {meaning}")
-        if unequal:
-            said.append(f"values that differ: {', '.join(unequal)}")
-        if self.scores[DIFFERENT]:
-            said.append(f"{self.scores[DIFFERENT]} scores differ although their features are the same")
-        if self.requests:
-            said.append(f"the first: {', '.join(self.requests)}")
-        return f"{'; '.join(said)}."
 
 
 @dataclass(frozen=True)
@@ -222,40 +153,27 @@ class Replay:
         received = rows["received_at"].gather(numbers)
         outcomes: dict[str, Counter[str]] = {}
         unequal: set[int] = set()
-        then = KnownThen(self.endpoint, self.roles, self.lakehouse, versions)
         names = dict.fromkeys([at, *(name for one in self.roles.sets for name in one.entity if name in found.columns)])
         asked = [
-            LoggedRow(rows["request"][number], rows["form"][number] or "rows", rows["received_at"][number], named)
+            LoggedRow(rows["request"][number], rows["form"][number] or "rows", rows["received_at"][number], named, statuses[number])
             for number, named in zip(numbers, found.select(list(names)).iter_rows(named=True), strict=True)
         ]
+        then = KnownThen(self.endpoint, self.roles, self.lakehouse, versions, asked)
         for feature in self.roles.sets:
-            offline_of = None
-            given: list[dict[str, Any]] = []
-            explained: dict[int, str] = {}
-            said = [statuses[number].get(feature.name, {}) for number in numbers]
+            explained: list[str] | None = None
             for name in (column for column in self.roles.columns_of(feature) if column in own.columns):
                 same = _finite(own[name].gather(numbers)).eq_missing(_finite(found[name]))
                 if same.all():
                     outcomes[name] = Counter({EQUAL: len(same)})
                     continue
-                if offline_of is None:
-                    taken, changed = self._offline(feature, found, received, examples, others)
+                if explained is None:
+                    changed = self._changed(feature, found, received)
                     given, now = (_of(frame, self.roles, feature) for frame in (own[numbers], found))
-                    offline_of = (
-                        taken,
-                        [
-                            late and then_given != then_now and then_given in then.values(feature, one)
-                            for late, then_given, then_now, one in zip(changed, given, now, asked, strict=True)
-                        ],
-                    )
-                words = [
-                    EQUAL if one else _why(status, event, changed=late)
-                    for one, status, event, late in zip(same, said, *offline_of, strict=True)
-                ]
-                for place in (place for place, word in enumerate(words) if word == DIFFERENT):
-                    if place not in explained:
-                        explained[place] = then.why(feature, asked[place], given[place])
-                    words[place] = explained[place] or DIFFERENT
+                    explained = [
+                        EQUAL if values == by_now else _why(then, feature, one, values, changed=late)
+                        for values, by_now, one, late in zip(given, now, asked, changed, strict=True)
+                    ]
+                words = [EQUAL if one else word for one, word in zip(same, explained, strict=True)]
                 outcomes[name] = Counter(words)
                 unequal |= {number for number, word in zip(numbers, words, strict=True) if word == DIFFERENT}
         return outcomes, rows.height - len(numbers), [rows["request_id"][number] for number in sorted(unequal)]
@@ -277,25 +195,12 @@ class Replay:
     def _read(self, name: str) -> pl.LazyFrame:
         return self.lakehouse.table(name).scan()
 
-    def _offline(
-        self,
-        feature: FeatureSet,
-        found: pl.DataFrame,
-        received: pl.Series,
-        examples: LabelledExamples,
-        versions: Mapping[str, int],
-    ) -> tuple[list[Any], list[bool]]:
-        """For each event the time of the row that batch takes, and whether something of it became known after the answer."""
+    def _changed(self, feature: FeatureSet, found: pl.DataFrame, received: pl.Series) -> list[bool]:
+        """For each event, whether something of its entity became known after the answer; retractions are among it."""
         at = self.roles.driving.event_time
-        rows = self._read(feature.name)
-        labels = found.select(list(dict.fromkeys([*feature.entity, at])))
-        side = examples.feature_rows(feature, lambda _: of_version(rows, versions.get(feature.name)))
-        taken = join_as_of(labels, [side], at=at, name=self.roles.driving.name, when_known=False).found[feature.name]["event_time"]
-        # Retractions are among them.
-        changes = rows.filter(pl.col(KNOWN_AT) > received.min()).select(
-            *feature.entity, pl.col(feature.event_time).alias(_EVENT), pl.col(KNOWN_AT)
-        )
-        asked = labels.select(*feature.entity, pl.col(at).alias(_AT)).with_columns(received.alias(_RECEIVED)).with_row_index(_NUMBER)
+        changes = self._read(feature.name).filter(pl.col(KNOWN_AT) > received.min())
+        changes = changes.select(*feature.entity, pl.col(feature.event_time).alias(_EVENT), pl.col(KNOWN_AT))
+        asked = found.select(*feature.entity, pl.col(at).alias(_AT)).with_columns(received.alias(_RECEIVED)).with_row_index(_NUMBER)
         day_or_moment = pl.col(_AT).dt.date() if feature.schema[feature.event_time] == pl.Date else pl.col(_AT)
         late = (
             asked.lazy()
@@ -304,13 +209,13 @@ class Replay:
             .select(pl.col(_NUMBER).unique())
             .collect(engine="streaming")[_NUMBER]
         )
-        return taken.to_list(), asked[_NUMBER].is_in(late.implode()).to_list()
+        return asked[_NUMBER].is_in(late.implode()).to_list()
 
 
 def _of(frame: pl.DataFrame, roles: Roles, feature: FeatureSet) -> list[dict[str, Any]]:
     """The values of one feature set, row by row, by their names in it."""
     prefix = roles.prefixes.get(feature.name, "")
-    return frame.select(pl.col(prefix + name).alias(name) for name in feature.columns).to_dicts()
+    return [finite(one) for one in frame.select(pl.col(prefix + name).alias(name) for name in feature.columns).to_dicts()]
 
 
 def _finite(values: pl.Series) -> pl.Series:
@@ -318,22 +223,22 @@ def _finite(values: pl.Series) -> pl.Series:
     return values.set(~values.is_finite(), None) if values.dtype.is_float() else values
 
 
-def _why(status: Mapping[str, Any], event: Any, *, changed: bool) -> str:
-    """Why a value differs.
+def _why(then: KnownThen, feature: FeatureSet, asked: LoggedRow, given: dict[str, Any], *, changed: bool) -> str:
+    """Why the values of a feature set differ from those that the tables have now.
 
     Args:
-        status: What the log says of the feature set.
-        event: The time of the row that batch takes.
-        changed: Whether something of the entity became known after the answer, and the value is the one that the tables gave before.
+        then: What the tables had.
+        feature: The feature set.
+        asked: The row.
+        given: What its model was given.
+        changed: Whether something of the entity became known after the answer.
     """
-    if changed:
+    if changed and given in then.values(feature, asked):
         return LATE
-    if status.get("status", OK) != OK:
-        return SAID
-    used = status.get("event_time")
-    if used is not None and isinstance(event, datetime) and datetime.fromisoformat(used) < event:
-        return STALE
-    return DIFFERENT
+    status = asked.status.get(feature.name, {}).get("status", OK)
+    if status != OK:
+        return DIFFERENT if status == MISSING and then.is_lost(feature, asked, given) else SAID
+    return then.why(feature, asked, given) or DIFFERENT
 
 
 def _series(name: str, values: list[Any], dtype: pl.DataType) -> pl.Series:

@@ -21,7 +21,7 @@ from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
-from lakehouse_assets.platform.serving.http import read_body
+from lakehouse_assets.platform.serving.http import parameters, read_body
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows
 from lakehouse_assets.platform.serving.outbox import waiting_rows
@@ -86,11 +86,13 @@ class Pushing:
 
     async def _take_labels(self, request: Request) -> Response:
         caller = self._door.caller(request.scope, "feedback")
+        parameters(request.scope)
         body = await read_body(request.scope, request.receive, self._door.limits)
         return await self._taken(lambda: self._feedback.take(body, caller.name), "a label that is sent twice counts once")
 
     async def _take_rows(self, request: Request) -> Response:
         self._door.caller(request.scope, "ingest")
+        parameters(request.scope)
         name = request.path_params["feed"]
         body = await read_body(request.scope, request.receive, self._door.limits)
         key = request.headers.get("idempotency-key")

@@ -29,7 +29,7 @@ from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.inference_log.drain import files_aside
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
-from lakehouse_assets.platform.serving.inference_log.spool import spool_of
+from lakehouse_assets.platform.serving.inference_log.places import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.lookups import FeatureLookups

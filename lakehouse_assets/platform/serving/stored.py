@@ -21,6 +21,7 @@ from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
+from lakehouse_assets.platform.serving.http import parameters
 from lakehouse_assets.platform.serving.refused import refused
 
 
@@ -45,7 +46,7 @@ class StoredFeatures:
 
     async def _read(self, request: Request) -> Response:
         caller = self._door.caller(request.scope, "features")
-        name, key = request.path_params["name"], request.query_params.getlist("key")
+        name, key = request.path_params["name"], parameters(request.scope, ("key",)).get("key", [])
         feature = self._sets.get(name)
         if feature is None:
             raise refused(404, f"there is no feature set {name[:100]!r}: there are {', '.join(self._sets) or 'none'}")

@@ -1,8 +1,11 @@
 """Training sets: what was known at the time of each label, targets as they were known, and a manifest by which they can be told apart."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -118,6 +121,39 @@ def test_declarations_that_cannot_be_meant_are_refused():
     ):
         with pytest.raises(DeclarationError, match=message):
             LabelledExamples(**{"labels": labels, **given})
+
+
+SECOND, THIRD = (replace(orders, name=name) for name in ("shop.features.second", "shop.features.third"))
+AMOUNTS = Labels(LABELS, ("invoice",), "placed_at", "amount", settled=timedelta(1))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"features": (orders, SECOND)},
+        {"features": (orders, SECOND, THIRD)},
+        {"features": (orders, SECOND), "prefixes": {ORDERS: "same_", SECOND.name: "same_"}},
+        {"features": (orders,), "labels": AMOUNTS},
+        {"features": (orders, SECOND), "labels": AMOUNTS, "prefixes": {SECOND.name: "second_"}},
+    ],
+)
+def test_columns_of_one_name_are_told_with_their_feature_sets_and_with_prefixes_that_work(given):
+    """What the message says to write is all that is needed."""
+    how = {"labels": EXAMPLES.labels, "prefixes": {}} | given
+    for _ in range(len(how["features"])):
+        with pytest.raises(DeclarationError) as told:
+            LabelledExamples(**how)
+        text = str(told.value)
+        assert "amount" in text
+        before, written = re.split(r"prefixes=(?=\{)", text)
+        prefixes = ast.literal_eval(written[: written.index("}") + 1])
+        (new,) = [name for name in prefixes if prefixes[name] != how["prefixes"].get(name)]
+        assert new in before
+        how["prefixes"] = prefixes
+        with suppress(DeclarationError):
+            LabelledExamples(**how)
+            return
+    pytest.fail(f"after {how['prefixes']} it is still refused")
 
 
 def test_the_manifest_says_what_the_rows_are_made_of(pinned):

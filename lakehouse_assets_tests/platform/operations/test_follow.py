@@ -14,6 +14,7 @@ import pytest
 from lakehouse_assets import Contract, Feed, Full, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.operations.follow import Follower, MicroBatch, follow
+from lakehouse_assets.platform.operations.pending import reason_of
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, tables_of
 
@@ -115,6 +116,60 @@ def test_what_another_process_changed_is_noticed(lakehouse, settings, monkeypatc
     done = follower.batch()
     assert done is not None
     assert done.rows == {TOTALS: 2}
+
+
+@pytest.mark.parametrize("taken", [(BRONZE,), (BRONZE, SILVER), (BRONZE, SILVER, TOTALS)])
+def test_what_another_process_did_between_the_look_and_the_step_is_not_counted(lakehouse, settings, monkeypatch, taken):
+    """One that was faster has written the rows: they are its own, and what reads them is brought up to date all the same."""
+    other, looks = follower_of(lakehouse, taken[-1]), list[str]()
+
+    def looked_at(root, one):
+        reason = reason_of(root, one)
+        if not looks:
+            looks.append(one.name)
+            faster = other.batch()
+            assert faster is not None
+            assert set(faster.rows) == {*taken}
+        return reason
+
+    monkeypatch.setattr("lakehouse_assets.platform.operations.follow.reason_of", looked_at)
+    follower_of(lakehouse).batch()  # the tables are made
+    looks.clear()
+    land(settings, 0)
+    done = follower_of(lakehouse).batch()
+    left = {BRONZE: 10, SILVER: 10, TOTALS: 2}.keys() - {*taken}
+    assert (done.rows if done else {}) == {name: {SILVER: 10, TOTALS: 2}[name] for name in left}
+
+
+def test_the_counts_of_two_followers_are_together_what_was_written(lakehouse, settings):
+    stop, counted = threading.Event(), list[MicroBatch]()
+    threads = [threading.Thread(target=lambda: follow(follower_of(lakehouse, SILVER), 0.01, counted.append, stop.wait)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(8):
+        land(settings, number)
+        time.sleep(0.05)
+    deadline = time.monotonic() + 60
+    while not lakehouse.table(SILVER).exists() or lakehouse.table(SILVER).count() < 80:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    for name in (BRONZE, SILVER):
+        assert sum(batch.rows.get(name, 0) for batch in counted) == lakehouse.table(name).count() == 80, name
+
+
+def test_rows_that_went_are_counted(lakehouse, settings, monkeypatch):
+    monkeypatch.setattr("lakehouse_assets.platform.operations.follow.EVERYTHING_SECONDS", 0.0)
+    follower = follower_of(lakehouse)
+    land(settings, 0)
+    follower.batch()
+    tables_of(settings).table(SILVER).delta().delete("shop = 'a'")
+    done = follower.batch()
+    assert done is not None
+    assert done.rows == {TOTALS: 1}
 
 
 def test_a_table_that_fails_is_told_of_and_tried_again_and_the_others_go_on(settings, monkeypatch):

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from lakehouse_assets.platform.orchestration.endpoints import result
-from lakehouse_assets.platform.serving.parity import DIFFERENT, EQUAL, WORDS, Parity
+from lakehouse_assets.platform.serving.parity_found import DIFFERENT, EQUAL, WORDS, Parity
 
 KEY = dg.AssetKey(["shop", "inference", "orders"])
 

@@ -93,12 +93,12 @@ MADE = (till.receipts.name, till.of_receipts.name, in_shops.name, till.of_shops.
 """The tables that models are made of."""
 
 
-def prepared(root: Root, count: int = 60) -> Runner:
+def prepared(root: Root, count: int = 60, catalog: Catalog = CATALOG) -> Runner:
     """Fill the tables of a root and promote a model; a runner of the product."""
     gold = root.lakehouse.table("till.silver.receipts")
     gold.create(till.receipts.schema)
     gold.append(receipts(0, count))
-    runner = Runner(CATALOG, root.lakehouse, root.ingestion, root.registry, 1)
+    runner = Runner(catalog, root.lakehouse, root.ingestion, root.registry, 1)
     runner.run(MADE, run_id="first")
     decisions_of(root).create()
     decisions_of(root).promote(trained(root, "1"), "For a test.")

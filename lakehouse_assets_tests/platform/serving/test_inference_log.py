@@ -31,8 +31,10 @@ from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.serving.inference_log.drain import Drained, Target, drain, drain_dead
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog, drainer
+from lakehouse_assets.platform.serving.inference_log.places import closed_segments
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord, InferenceRows, frames, read
-from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, closed_segments, read_segment
+from lakehouse_assets.platform.serving.inference_log.segments import read_segment
+from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint, as_json, rows
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.orchestration.level import level_model
@@ -328,18 +330,19 @@ def test_rows_of_a_request_stand_in_the_table_as_if_each_were_logged_by_itself(v
         "request_id": "r", "endpoint": "e", "received_at": at, "model_name": "m", "model_version": 3, "variant": "champion",
         "requester": "me", "seconds": {"wait": 0.5},
     }  # fmt: skip
-    stamp = {"status": "ok", "event_time": at.isoformat(), "known_at": at.isoformat(), "version": 2}
+    store = {"table": "a.features.cards@7", "synced_at": at.isoformat()}
+    stamp = {"status": "ok", "event_time": at.isoformat(), "known_at": at.isoformat(), "version": 2} | store
     alone = [
         InferenceRecord(**shared, row=row, event_time=at if row else None, key={"id": one["id"]} if row else {},
                         features=one if row else {name: value for name, value in one.items() if name != "id"}, form="features",
-                        prediction={"p": row}, status={"cards": {"status": "missing"} if row else stamp}, request=one)
+                        prediction={"p": row}, status={"cards": {"status": "missing"} | store if row else stamp}, request=one)
         for row, one in enumerate(features)
     ]  # fmt: skip
     together = InferenceRows(
         **shared, rows=list(range(count)), event_times=[None, *[at] * (count - 1)], key=["id"], unsent=[(0, ["id"])], form="features",
         features=(["id", "x", "y"], values), predictions=[{"p": row} for row in range(count)],
         status={"cards": ["ok", *["missing"] * (count - 1)]}, stamps={"cards": [(micros, micros, 2), *[None] * (count - 1)]},
-        requests=(["id", "x", "y"], values),
+        requests=(["id", "x", "y"], values), tables={"cards": "a.features.cards@7"}, synced={"cards": at},
     )  # fmt: skip
     assert together.count == count
     found = []

@@ -54,6 +54,38 @@ def test_one_event_and_many_are_answered_in_their_order(served):
     assert many["request_id"] != answer["request_id"]
 
 
+OPEN = ("/invocations", "/ping", "/v2", "/health", "/ready", "/version", "/metrics", "/openapi.json")
+"""Beginnings of paths of open protocols, and of those that tell of the service, whose clients may add parameters; `/` as well."""
+
+
+def test_a_parameter_that_there_is_not_is_refused_by_every_own_path(served):
+    address, _, service = served
+    before = service.log.state().appended
+    told = {}
+    for path, methods in get(address, "/openapi.json")[1]["paths"].items():
+        if path == "/" or path.startswith(OPEN) or path.endswith(("/invocations", "/ping", "/version")):
+            continue
+        for method in methods:
+            filled = path.replace("{feed}", "none").replace("{name}", "receipts")
+            status, answer = (
+                ask(address, receipt(1), f"{filled}?explian=true") if method == "post" else get(address, f"{filled}?explian=true")
+            )
+            (error,) = answer["errors"]
+            assert (status, error["field"]) == (422, "explian"), (path, answer)
+            told[path] = error["message"]
+    assert told["/endpoints/receipts"] == "there is no parameter 'explian': there are explain, dry_run. Did you mean explain?"
+    assert told["/features/till.features.shops"] == "there is no parameter 'explian': there are key."
+    assert told["/reload"] == told["/feedback"] == told["/features"] == "there is no parameter 'explian': this path takes none"
+    assert service.log.state().appended == before + 1, "the refused request to the endpoint, and no other"
+    assert (
+        ask(address, receipt(1), "/endpoints/receipts?explain")[1]["errors"][0]["message"]
+        == "explain='': write explain=true or explain=false"
+    )
+    for path in ("/health", "/ready", "/metrics", "/v2/models/receipts", "/ping"):
+        assert get(address, f"{path}?since=1")[0] == 200
+    assert ask(address, {"inputs": {}}, "/invocations?since=1") == ask(address, {"inputs": {}}, "/invocations")
+
+
 def test_an_answer_says_which_features_were_missing(served):
     address, _, _ = served
     _, answer = ask(address, {"rows": [receipt(1), receipt(2, shop="unknown")]})

@@ -1,5 +1,6 @@
 """The OpenAPI document: every path that there is, and examples that the service itself takes."""
 
+from datetime import timedelta
 from urllib.parse import urlencode
 
 import polars as pl
@@ -29,7 +30,9 @@ NOTES = feed("till.bronze.notes", Feed("notes", headers=(("note",),), format="js
 def served(request, tmp_path_factory):
     till = Till(settings_in(tmp_path_factory.mktemp("till")))
     till.promote(till.add(constant(0.75)))
-    rows = pl.DataFrame([receipt(number, note="secret") | {"at": AT} for number in (1, 2)], schema=receipts.schema)
+    old = [receipt(100 + number, note="old") | {"at": AT - timedelta(days=700 - number)} for number in range(20)]
+    new = [receipt(number, note="secret") | {"at": AT + timedelta(minutes=number)} for number in (1, 2, 3)]
+    rows = pl.DataFrame([*old, *new], schema=receipts.schema)
     till.root.lakehouse.table(receipts.name).create(receipts.schema)
     till.root.lakehouse.table(receipts.name).append(rows)
     features = of_receipts(rows=rows.lazy()).collect()
@@ -74,6 +77,15 @@ def test_every_example_is_taken(served):
     assert {("/endpoints/receipts", one) for one in ("rows", "features", "keys", "one")} <= set(sent)
     for path in ("/ingest/orders", "/ingest/notes", "/feedback", "/invocations", "/v2/models/receipts/infer", "/reload", "/features"):
         assert any(path == of for of, _ in sent), path
+
+
+def test_examples_are_the_newest_rows(served):
+    """Of the oldest the online store knows nothing any more, so answers to them would not be those that people see."""
+    operation = served[1].get("/openapi.json")[1]["paths"]["/endpoints/receipts"]["post"]
+    shown = operation["requestBody"]["content"]["application/json"]["examples"]
+    for form in ("rows", "features", "keys"):
+        assert [one["receipt"] for one in shown[form]["value"][form]] == ["r3", "r2", "r1"]
+    assert shown["one"]["value"]["receipt"] == "r3"
 
 
 def test_stored_features_are_asked_for_as_the_document_says(served):

@@ -11,7 +11,8 @@ import pytest
 from lakehouse_assets.platform.serving.inference_log.drain import files_aside
 from lakehouse_assets.platform.serving.inference_log.log import drainer
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord
-from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool, read_segment
+from lakehouse_assets.platform.serving.inference_log.segments import read_segment
+from lakehouse_assets.platform.serving.inference_log.spool import Bounds, Spool
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.serving.log_child import ENDPOINT, open_log, record
 

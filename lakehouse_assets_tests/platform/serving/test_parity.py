@@ -1,28 +1,47 @@
 """Parity: what was answered is what batch says, and where it is not, the replay says why."""
 
 import json
+from collections import Counter
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
 import pytest
 
+from lakehouse_assets import Full, feature_set
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.features.online.store import Batch, Put, Retention, SetState, TakenOver
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.champions import scorer_of
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
-from lakehouse_assets.platform.serving.parity import Parity, Replay
+from lakehouse_assets.platform.serving.parity import MOST_ROWS, Replay
+from lakehouse_assets.platform.serving.parity_found import Parity
+from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets_tests.platform.serving import till
 from lakehouse_assets_tests.platform.serving.asking import Connection
-from lakehouse_assets_tests.platform.serving.busy import ASKED, DECLARED, MADE, NOW, as_sent, is_ready, prepared, receipts, service_of
+from lakehouse_assets_tests.platform.serving.busy import (
+    ASKED,
+    CATALOG,
+    DECLARED,
+    MADE,
+    NOW,
+    as_sent,
+    is_ready,
+    prepared,
+    receipts,
+    service_of,
+)
 from lakehouse_assets_tests.platform.serving.till import listening
 
 
-def replay(root: Root) -> Parity:
+def replay(root: Root, most: int = MOST_ROWS) -> Parity:
     roles = ASKED.roles({one.name: one for one in DECLARED})
-    return Replay(ASKED, roles, root.lakehouse, lambda version: scorer_of(root.registry(), ASKED.model, version)).run()
+    return Replay(ASKED, roles, root.lakehouse, lambda version: scorer_of(root.registry(), ASKED.model, version)).run(most)
 
 
 @pytest.mark.timeout(180)
-def test_logged_requests_are_replayed(settings):
+def test_logged_requests_are_replayed(settings, monkeypatch):
     root = Root(settings)
     runner = prepared(root)
     service = service_of(root)
@@ -65,6 +84,20 @@ def test_logged_requests_are_replayed(settings):
     assert late.passed, late.text
     assert late.features["shop_count_1h"]["late"] == 5
 
+    # Tables are read once for all rows, however many of them something came late for.
+    scans = Counter[int]()
+    scan = Table.scan
+
+    def counted_scan(table: Table, *args: Any, **options: Any) -> pl.LazyFrame:
+        scans[most] += 1
+        return scan(table, *args, **options)
+
+    monkeypatch.setattr(Table, "scan", counted_scan)
+    for most in (4, 9):
+        assert replay(root, most).features["shop_count_1h"]["late"] == most // 2
+    assert scans[4] == scans[9]
+    monkeypatch.undo()
+
     # What was given is not what was known then: that something came late is no excuse.
     log = root.lakehouse.table(ASKED.name)
     wrong = log.scan().filter(pl.col("received_at") == pl.col("received_at").max()).collect()
@@ -100,6 +133,76 @@ def test_events_that_were_asked_about_and_never_came_are_told_apart(settings):
     assert found.passed, found.text
     assert (found.features["shop_count_1h"]["asked"], found.compared) == (1, 1), found.text
     assert "were asked about" in found.text
+
+
+def claimed(store: Any, name: str) -> int:
+    """A claim of a set, as another sync would have it."""
+    claims: list[int] = []
+
+    def claims_it() -> bool:
+        with suppress(TakenOver):
+            claims.append(store.begin(name, 60.0))
+        return bool(claims)
+
+    till.until(claims_it)
+    return claims[0]
+
+
+@feature_set(till.of_shops.name, contract=till.ShopFeatures, entity=("shop",), event_time="at", kind=Full(), ttl=timedelta(days=30),
+             inputs={"rows": "till.gold.receipts"}, defaults={"returns": 0.5})  # fmt: skip
+def counted(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """A value that every receipt of the shop changes."""
+    return rows.group_by("shop").agg(pl.col("at").max(), pl.col("at").max().alias("known_at"), (pl.len() / 1000).alias("returns"))
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("lost", ["all of it", "what came last"])
+def test_only_what_came_after_the_version_of_the_store_is_stale(settings, lost):
+    """A store that has lost what its sync had brought is no store that was behind."""
+    root = Root(settings)
+    runner = prepared(root, catalog=Catalog(tuple(counted if one is till.of_shops else one for one in DECLARED), CATALOG.external))
+    service = service_of(root)
+    store = service.online._store
+    at = NOW - timedelta(minutes=1)
+    coming = receipts(60, 70).with_columns(shop=pl.lit("a"), at=pl.lit(at) + pl.duration(seconds=pl.int_range(pl.len())))
+    silver = root.lakehouse.table("till.silver.receipts")
+
+    def ask(row: pl.DataFrame) -> dict:
+        status, answer = connection.post("/endpoints/busy", as_sent(row.row(0, named=True)))
+        assert status == 200, answer
+        service.log.flush()
+        return answer["predictions"][0]
+
+    def behind() -> bool:
+        states = [SetState.read(store.read([], [name]).states[0]) for name in held]
+        return any(state.cursor < root.lakehouse.table(state.table).version() for state in states)
+
+    with listening(service) as address, Connection(address) as connection:
+        till.until(lambda: is_ready(service))
+        held = [name for name in store.names() if name.endswith("/events") or "@" in name]
+        assert len(held) == 2
+        (values,) = [name for name in held if "@" in name]
+        entity, item = next((entity, item) for entity, item in store.items(values) if b"a" in entity)
+        # Another sync holds both sets for a while, and two receipts come into the tables meanwhile.
+        claims = {name: claimed(store, name) for name in held}
+        silver.append(coming[:2])
+        runner.run(MADE, run_id="second")
+        assert behind()
+        assert "features" not in ask(coming[2:3])
+        for name, claim in claims.items():
+            store.renew(name, claim, 0)
+        till.until(lambda: not behind())
+        # The store loses what it had of the shop, all of it or what came last, and its sync has passed that version.
+        left = [] if lost == "all of it" else [Put(entity, item.time, item.id, item.time, item.payload)]
+        store.write(values, claimed(store, values), Batch(replaced={entity: left}), Retention(2**60, one_before=False, now=0))
+        assert ask(coming[3:4]).get("features") == ({"missing": [till.of_shops.name]} if lost == "all of it" else None)
+    silver.append(coming[2:4])
+    runner.run(MADE, run_id="third")
+    found = replay(root)
+    assert not found.passed
+    assert found.compared == 2
+    assert found.features["shop_count_1h"] == {"stale": 1, "equal": 1}
+    assert found.features["shop_returns"] == {"stale": 1, "different": 1}, found.text
 
 
 @pytest.mark.timeout(180)
@@ -170,6 +273,9 @@ def test_what_differs_without_a_reason_is_told(settings):
     log.append([record])
     assert log.flush()
     found = replay(root)
+    print(root.lakehouse.table(ASKED.name).scan().select("status", "features", "received_at").collect().to_dicts())
+    print(root.lakehouse.table(till.of_shops.name).scan().sort("shop", "at", "known_at").collect().to_dicts())
+    print(found)
     assert not found.passed
     assert found.scores["different"] == 1
     assert found.features["amount"]["different"] == 1

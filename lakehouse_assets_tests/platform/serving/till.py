@@ -189,7 +189,7 @@ class Memory:
         known = [event["shop"] in self.shops for event in events]
         values = [self.shops.get(event["shop"], 0.5) for event in events]
         status = [self.status if one else "missing" for one in known]
-        return Found({"shop_returns": values}, {of_shops.name: [None] * len(events)}, {of_shops.name: status}, self.synced())
+        return Found({"shop_returns": values}, {of_shops.name: [None] * len(events)}, {of_shops.name: status}, self.synced(), {})
 
     def push(self, events: Sequence[Mapping[str, Any]]) -> None:
         self.pushed += events
@@ -203,6 +203,7 @@ class Found:
     stamps: Mapping[str, list[Any]]
     status: Mapping[str, list[str]]
     synced_at: Mapping[str, datetime | None]
+    tables: Mapping[str, str]
 
 
 class Till:

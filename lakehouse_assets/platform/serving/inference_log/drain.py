@@ -1,4 +1,4 @@
-"""From closed segments into Delta tables, exactly once. Where segments come from is in `spool`.
+"""From closed segments into Delta tables, exactly once. Where segments come from is in `places` and `spool`.
 
 A table keeps, in the commit that brings the rows, up to which segment of a writer it has them (a `txn` watermark, as every table keeps its
 sources). So a crash between the commit and the deletion of the segments commits nothing twice, nor do two processes at once. Who drains
@@ -19,16 +19,9 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.platform.serving.inference_log import table as tables
+from lakehouse_assets.platform.serving.inference_log.places import Segments, closed_segments, dead
 from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable, record_id
-from lakehouse_assets.platform.serving.inference_log.spool import (
-    Segments,
-    closed_segments,
-    create_segment,
-    dead,
-    keep_aside,
-    keep_record_aside,
-    read_segment,
-)
+from lakehouse_assets.platform.serving.inference_log.segments import create_segment, keep_aside, keep_record_aside, read_segment
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

@@ -1,7 +1,7 @@
 """What the spool holds: a prediction that was answered, or a label that came back, and how either stands in a file as bytes.
 
 A record in a file is a frame: the marker of its segment, its length, its checksum, and its values in MessagePack. A frame that was written
-in part, or damaged, is recognised and passed over; the frames after it are read. Where files lie and when they are closed is in `spool`.
+in part, or damaged, is recognised and passed over; the frames after it are read. Where files lie is in `places`.
 """
 
 import hashlib
@@ -98,6 +98,8 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
         seconds: How long each part of the answer took.
         requests: Names of the fields that were sent, and the values of each row.
         form: See `InferenceRecord`.
+        tables: By feature set, what the online store had it from, as `table@version`.
+        synced: By feature set, until when it knew that table, with time zone; None: not yet.
     """
 
     request_id: str
@@ -118,6 +120,8 @@ class InferenceRows(msgspec.Struct, array_like=True, tag="rows", kw_only=True):
     seconds: dict[str, float]
     requests: tuple[list[str], list[Any]]
     form: str = ""
+    tables: dict[str, str] = {}
+    synced: dict[str, datetime | None] = {}
 
     @property
     def count(self) -> int:

@@ -1,37 +1,26 @@
-"""Segments: files on the disk of this machine, to which one process appends what is on its way to the lake.
+"""The spool: segments on the disk of this machine, to which one process appends what is on its way to the lake.
 
 Appending is one write to an open file, so what was appended survives the process (`kill -9`), and a thread that flushes the file makes it
 survive a power failure a second later. A full disk, or any other trouble, is no error of who appends: records wait in memory, as many as
-its bound allows, and what is dropped then is counted. What becomes of closed segments is in `drain`.
-
-A folder of segments has one writer at a time, who holds its lock; the system frees the lock however the process ends. The next process
-takes the folder over and goes on counting, so that there are as many writers as there ever were processes at once. A segment is closed as
-soon as the next one is there, so another process may drain what a writer has closed.
+its bound allows, and what is dropped then is counted. Whose segments lie where is in `places`, what becomes of closed ones in `drain`.
 """
 
-import fcntl
 import os
-import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
-from uuid import uuid4
+from typing import Final
 
-from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, Unreadable, fields_frame, frames, read, remarked
+from lakehouse_assets.platform.serving.inference_log.places import Place, claim
+from lakehouse_assets.platform.serving.inference_log.records import MARKER_BYTES, Record, frames, remarked
+from lakehouse_assets.platform.serving.inference_log.segments import create_segment
 
-_LOCK, _ENDING = "lock", ".segment"
-_MAGIC: Final = b"LHSPOOL1"
-_HEADER_BYTES: Final = len(_MAGIC) + MARKER_BYTES
 _PAUSE_AFTER_TROUBLE = 0.5
 _LOOKS_EVERY: Final = 1.0
-
-Segments = list[tuple[int, Path]]
-"""Files with their numbers."""
 
 
 @dataclass(frozen=True)
@@ -72,169 +61,6 @@ class SpoolState:
     disk_bytes: int
     backlog: int
     trouble: str
-
-
-def spool_of(home: Path) -> Path:
-    """The folder of the spools of all processes of a machine.
-
-    Args:
-        home: The folder of this machine that the settings call home.
-    """
-    return home / "serving" / "spool"
-
-
-class Place:
-    """A folder of segments. `claim` and `dead` give those whose lock this process holds.
-
-    Attributes:
-        folder: The folder.
-        is_original: Whether it lies where it was made. In a copy no new segment may be written: two would have the same number.
-    """
-
-    def __init__(self, folder: Path, descriptor: int) -> None:
-        self.folder, self._descriptor = folder, descriptor
-        status = os.fstat(descriptor)
-        mark = f"{status.st_dev}:{status.st_ino}".encode()
-        if not (written := os.pread(descriptor, 100, 0)):
-            with suppress(OSError):  # a full disk: it is written the next time
-                os.pwrite(descriptor, mark, 0)
-        self.is_original = written in {b"", mark}
-
-    @classmethod
-    def locked(cls, folder: Path) -> Self | None:
-        """The folder with its lock; None if a process that lives has it, or it cannot be opened."""
-        try:
-            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(folder, descriptor)
-        except OSError:
-            os.close(descriptor)
-            return None
-
-    @property
-    def writer(self) -> str:
-        """The name of the writer, which no other place has."""
-        return self.folder.name
-
-    def segments(self) -> Segments:
-        """All segments with their numbers, oldest first."""
-        return _segments(self.folder)
-
-    def path(self, number: int) -> Path:
-        """Where the segment of a number is."""
-        return self.folder / f"{number:012d}{_ENDING}"
-
-    def unlock(self) -> None:
-        """Give the lock back."""
-        os.close(self._descriptor)
-
-
-def _segments(folder: Path) -> Segments:
-    return sorted((int(path.stem), path) for path in folder.glob(f"*{_ENDING}") if path.stem.isdigit())
-
-
-def closed_segments(folder: Path) -> Segments:
-    """The segments of a place to which nothing is written any more, whether its writer lives or not, oldest first: all but the last."""
-    return _segments(folder)[:-1]
-
-
-def claim(spool: Path) -> Place:
-    """A place to write to: one whose process is gone, or a new one.
-
-    Raises:
-        OSError: None can be made.
-    """
-    spool.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for place in _places(spool):
-        if place.is_original:
-            return place
-        place.unlock()
-    for _ in range(3):
-        folder = spool / uuid4().hex[:16]
-        folder.mkdir(mode=0o700)
-        if (made := Place.locked(folder)) is not None:  # otherwise another process was faster
-            return made
-    raise OSError("no file can be made in the folder of the spool")
-
-
-def dead(spool: Path) -> Iterator[Place]:
-    """The places whose process is gone, each locked while it is looked at, and empty afterwards except for its last segment."""
-    for place in _places(spool):
-        try:
-            yield place
-        finally:
-            place.unlock()
-
-
-def _places(spool: Path) -> Iterator[Place]:
-    with suppress(FileNotFoundError):
-        for folder in sorted(spool.iterdir()):
-            if folder.is_dir() and (place := Place.locked(folder)) is not None:
-                yield place
-
-
-def create_segment(place: Place, number: int) -> tuple[int, bytes]:
-    """Begin a segment: its descriptor, and the marker of its frames. The marker is random, so that no record can hold a false frame.
-
-    Raises:
-        OSError: It cannot be made; there is nothing of it.
-    """
-    path, marker = place.path(number), os.urandom(MARKER_BYTES)
-    # Under its name it is whole: who drains takes the segment before it for closed.
-    part = path.with_suffix(".part")
-    beginning = _MAGIC + marker + fields_frame(marker)
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
-    try:
-        if os.write(descriptor, beginning) != len(beginning):
-            raise OSError("the disk is full")  # noqa: TRY301 as if the system had said so
-        part.rename(path)
-    except OSError:
-        os.close(descriptor)
-        part.unlink(missing_ok=True)
-        raise
-    return descriptor, marker
-
-
-def read_segment(path: Path, unreadable: Unreadable | None = None) -> list[tuple[str, Record]]:
-    """The records of a segment, each with its table. One that ended before its header has none.
-
-    Args:
-        path: Of the segment.
-        unreadable: Is given what cannot be read of it.
-    """
-    content = path.read_bytes()
-    marker, rest = content[len(_MAGIC) : _HEADER_BYTES], content[_HEADER_BYTES:]
-    return list(read(marker, rest, unreadable)) if rest else []
-
-
-def keep_aside(path: Path, unreadable: Unreadable, folder: Path, name: str) -> None:
-    """Keep what cannot be read of a segment in a file, which a release that understands it reads as a segment.
-
-    Args:
-        path: Of the segment.
-        unreadable: What it is.
-        folder: Where it is kept; nothing is ever deleted there.
-        name: Of the file.
-    """
-    with path.open("rb") as segment:
-        header = segment.read(_HEADER_BYTES)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor, part = tempfile.mkstemp(dir=folder, prefix=".")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(b"".join((header, unreadable.fields, *unreadable.frames)))
-        file.flush()
-        os.fsync(descriptor)
-    Path(part).replace(folder / name)
-
-
-def keep_record_aside(path: Path, table: str, record: Record, folder: Path, name: str) -> None:
-    """Keep a record of a segment that is no row of its table in a file; see `keep_aside`."""
-    with path.open("rb") as segment:
-        marker = segment.read(_HEADER_BYTES)[len(_MAGIC) :]
-    keep_aside(path, Unreadable(fields_frame(marker), frames(marker, [(table, record)])), folder, name)
 
 
 class Spool:

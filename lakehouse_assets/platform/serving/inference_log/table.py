@@ -202,8 +202,9 @@ def _cells(rows: InferenceRows) -> Iterator[tuple[str, list[Any]]]:
     yield "key", [as_json(one) for one in keys]
     yield "features", [as_json(one) for one in features]
     yield "prediction", [as_json(one) for one in rows.predictions]
-    looked = [(name, its, rows.stamps.get(name) or [None] * count) for name, its in rows.status.items()]
-    yield "status", [_ENCODE({name: _status(its[at], stamps[at]) for name, its, stamps in looked}).decode() for at in range(count)]
+    looked = [(name, its, rows.stamps.get(name) or [None] * count, _store(rows, name)) for name, its in rows.status.items()]
+    words = [{name: _status(its[at], stamps[at]) | store for name, its, stamps, store in looked} for at in range(count)]
+    yield "status", [_ENCODE(one).decode() for one in words]
     yield "seconds", [as_json(rows.seconds)] * count
     yield "status_code", [200] * count
     yield "error", [None] * count
@@ -213,6 +214,13 @@ def _cells(rows: InferenceRows) -> Iterator[tuple[str, list[Any]]]:
 
 def _objects(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     return [as_json(dict(zip(names, row, strict=True))) for row in rows]
+
+
+def _store(rows: InferenceRows, name: str) -> dict[str, Any]:
+    """What the online store knew of a feature set."""
+    synced = rows.synced.get(name)
+    table = {"table": rows.tables[name]} if name in rows.tables else {}
+    return table if synced is None else table | {"synced_at": synced.isoformat()}
 
 
 def _status(word: str, stamp: Sequence[Any] | None) -> dict[str, Any]:

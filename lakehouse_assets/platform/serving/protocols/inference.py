@@ -19,7 +19,7 @@ from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.platform.quality.contract import columns_of
 from lakehouse_assets.platform.serving.answers import JSON
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.door import Door, RequestContext
+from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.http import read_body
 from lakehouse_assets.platform.serving.protocols.values import value as as_sent
 from lakehouse_assets.platform.serving.refused import refused
@@ -85,7 +85,7 @@ def routes(door: Door) -> list[Route]:
         return json_response(msgspec.json.encode(said), 200 if served.versions is not None else 503)
 
     async def infer(request: Request) -> Response:
-        asked = RequestContext(door.caller(request.scope))
+        asked = door.asked(request.scope)
         served = _served(door, request, champion=True)
         with door.asking(served, asked, request.scope):
             given = _read(await read_body(request.scope, request.receive, door.limits))

@@ -64,7 +64,7 @@ def _served(door: Door, name: str | None) -> Served:
 
 
 async def _invoke(door: Door, request: Request, served: Served) -> bytes:
-    asked = RequestContext(door.caller(request.scope))
+    asked = door.asked(request.scope)
     with door.asking(served, asked, request.scope):
         return await _answered(door, request, served, asked)
 
