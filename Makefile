@@ -57,8 +57,9 @@ run: $(READY)  ## Simulate a shop, land its files, run everything, print what ca
 dev: $(READY)  ## Open the Dagster web UI and the MLflow UI on this machine
 	$(BIN)/lakehouse dev
 
+# Without byte code each worker would compile every test, and each process that a test starts the whole package.
 test: $(DEV_READY)  ## Every test
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 3 --dist worksteal
 
 docs: $(DEV_READY)  ## The documentation site, in build/docs
 	$(BIN)/python -m sphinx -W --keep-going -q docs build/docs

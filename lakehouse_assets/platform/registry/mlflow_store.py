@@ -30,6 +30,8 @@ ENVIRONMENT: Final = {
     "MLFLOW_UV_AUTO_DETECT": "false",  # else uv.lock and pyproject.toml of the working directory go into every model
 }
 _NOWHERE: Final = "/artifacts"
+# By release of MLflow: its database before anything is in it. A process that opens several new roots runs the migrations once.
+_EMPTY: Final[dict[str, bytes]] = {}
 # Where MLflow stores addresses of artifacts. Trace tags are in no module of MLflow that could be asked: a test holds this list.
 _ADDRESSES: Final = (
     ("experiments", "artifact_location"),
@@ -171,15 +173,32 @@ def _create(database: Path, artifact_root: str) -> None:
     unfinished = database.with_name(f"{database.name}.new")
     for leftover in database.parent.glob(f"{unfinished.name}*"):
         leftover.unlink()
-    # The first one to open the store writes the default experiment, and spells its address into SQL: a quote would end the text.
-    stores = load_mlflow("mlflow.store.tracking.sqlalchemy_store")
-    store = stores.SqlAlchemyStore(f"{SQLITE}{unfinished}", _NOWHERE)
-    store.engine.dispose()
-    _relocate(unfinished, _NOWHERE, artifact_root)
+    if (release := _installed_release()) in _EMPTY:
+        unfinished.write_bytes(_EMPTY[release])
+    else:
+        _EMPTY[release] = _make_empty(unfinished)
+    _relocate(unfinished, _NOWHERE, artifact_root)  # its commit waits until the whole file is on the disk
     with closing(sqlite3.connect(unfinished)) as connection:
         # Readers and a writer at once, and half the time a write; the mode stays with the file.
         connection.execute("PRAGMA journal_mode = WAL")
     unfinished.rename(database)
+
+
+def _make_empty(database: Path) -> bytes:
+    """Make the database of a new MLflow and return it. The migrations commit some hundred times, and none of them waits for the disk."""
+    stores, sqlalchemy = load_mlflow("mlflow.store.tracking.sqlalchemy_store"), import_module("sqlalchemy")
+    engine = stores.SqlAlchemyStore._get_or_create_engine(f"{SQLITE}{database}")  # noqa: SLF001 MLflow takes no engine
+    sqlalchemy.event.listen(engine, "connect", _do_not_wait_for_the_disk)
+    engine.dispose()  # those that were opened before
+    # The first one to open the store writes the default experiment, and spells its address into SQL: a quote would end the text.
+    stores.SqlAlchemyStore(f"{SQLITE}{database}", _NOWHERE)
+    engine.dispose()
+    return database.read_bytes()
+
+
+def _do_not_wait_for_the_disk(connection: sqlite3.Connection, _record: object) -> None:
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA journal_mode = MEMORY")
 
 
 def _relocate(database: Path, old: str | None, new: str) -> None:

@@ -1,5 +1,7 @@
 """What a run shows in Dagster: evidence, versions, and that a broken contract stops what depends on it, then and later."""
 
+from contextlib import contextmanager
+
 import dagster as dg
 import pytest
 
@@ -7,6 +9,7 @@ from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, tables_of
 
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
@@ -15,14 +18,30 @@ BAD = "489434,85048,BALL,twelve,2009-12-01 07:45:00,6.95,13085,United Kingdom"
 SALES = (dg.AssetSelection.key_prefixes("sales") | dg.AssetSelection.key_prefixes("platform")).materializable()
 
 
-@pytest.fixture
-def run(settings):
+@contextmanager
+def running(settings: Settings):
     """Runs the sales product in Dagster; gives its result."""
     found = definitions(settings, load(products))
     keys = list(SALES.resolve(found.resolve_asset_graph()))
     job = found.resolve_implicit_global_asset_job_def()
     with dg.DagsterInstance.ephemeral() as instance:
         yield lambda: job.execute_in_process(instance=instance, asset_selection=keys, raise_on_error=False)
+
+
+@pytest.fixture
+def run(settings):
+    with running(settings) as runs:
+        yield runs
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory):
+    """A root of good rows, a broken one and a refused file; and the results of two runs, of which the second had nothing to do."""
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("ran") / "root")})
+    land(settings, "1.csv", GOOD, GOOD, BAD)
+    land_text(settings, "invoices", "2.csv", b"")
+    with running(settings) as runs:
+        yield settings, runs(), runs()
 
 
 def land(settings, name: str, *lines: str) -> None:
@@ -41,9 +60,9 @@ def materialized(result) -> dict[str, dict]:
     }
 
 
-def test_a_materialization_says_where_the_rows_went(settings, run):
-    land(settings, "1.csv", GOOD, GOOD, BAD)
-    made = materialized(run())["sales.silver.invoice_lines"]
+def test_a_materialization_says_where_the_rows_went(ran):
+    settings, result, _ = ran
+    made = materialized(result)["sales.silver.invoice_lines"]
     said = {name: value.value for name, value in made.metadata.items()}
     assert (said["rows_in"], said["rows_written"], said["rows_quarantined"]) == (3, 2, 1)
     assert said["dagster/row_count"] == 2
@@ -54,16 +73,14 @@ def test_a_materialization_says_where_the_rows_went(settings, run):
     assert made.tags["dagster/data_version"].startswith(f"{table.version()}-")
 
 
-def test_a_quarantine_shows_its_columns(settings, run):
-    land(settings, "1.csv", GOOD, BAD)
-    made = materialized(run())["sales.silver.invoice_lines__quarantine"]
+def test_a_quarantine_shows_its_columns(ran):
+    made = materialized(ran[1])["sales.silver.invoice_lines__quarantine"]
     names = [column.name for column in made.metadata["dagster/column_schema"].value.columns]
     assert {"invoice", "_file", "_row", "_unparsed", "_broken"} <= set(names)
 
 
-def test_a_check_shows_its_evidence(settings, run):
-    land(settings, "1.csv", GOOD, BAD)
-    found = checks(run())["readable"]
+def test_a_check_shows_its_evidence(ran):
+    found = checks(ran[1])["readable"]
     assert not found.passed
     assert found.severity == dg.AssetCheckSeverity.WARN
     assert found.metadata["rows_broken"].value == 1
@@ -79,10 +96,8 @@ def test_personal_data_is_masked_in_evidence(settings, run):
     assert not any("Some Body" in sample or "no address" in sample for sample in samples)
 
 
-def test_nothing_new_leaves_every_check_as_it_was(settings, run):
-    land(settings, "1.csv", GOOD, BAD)
-    land_text(settings, "invoices", "2.csv", b"")
-    first, again = run(), run()
+def test_nothing_new_leaves_every_check_as_it_was(ran):
+    _, first, again = ran
     assert again.success
     seen = [
         {(c.asset_key, c.check_name): (c.passed, c.severity) for c in result.get_asset_check_evaluations()} for result in (first, again)
@@ -109,10 +124,8 @@ def test_a_broken_contract_stops_what_depends_on_it_then_and_on_later_ticks(sett
     assert tables_of(settings).table("sales.gold.daily_revenue").version() == gold
 
 
-def test_a_refused_file_is_a_warning_and_the_run_goes_on(settings, run):
-    land(settings, "1.csv", GOOD)
-    land_text(settings, "invoices", "2.csv", b"")
-    result = run()
+def test_a_refused_file_is_a_warning_and_the_run_goes_on(ran):
+    result = ran[1]
     assert result.success
     found = next(c for c in result.get_asset_check_evaluations() if c.check_name == "files_read" and not c.passed)
     assert "empty" in found.metadata["2.csv"].value

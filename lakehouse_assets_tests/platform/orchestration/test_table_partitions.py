@@ -1,6 +1,8 @@
 """One partition of a table is computed again, by command or in the web UI, which shows the partitions that there are."""
 
+import shutil
 from datetime import date
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -51,13 +53,26 @@ def months(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.group_by("month").agg(pl.col("amount").sum())
 
 
-@pytest.fixture
-def lakehouse(settings: Settings, monkeypatch) -> Client:
-    monkeypatch.setenv("DAGSTER_HOME", "")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A root that was run once, to copy."""
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("partitions") / "root")})
     land(settings, "first", *((month, amount) for amount, month in enumerate(MONTHS, start=1)))
-    opened = open_lakehouse(settings=settings, declarations=(sales_feed, sales, months))
-    assert not opened.run().failed
-    return opened
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        assert not opened(settings).run().failed
+    return settings.root
+
+
+@pytest.fixture
+def lakehouse(template: Path, settings: Settings, monkeypatch) -> Client:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    shutil.copytree(template, settings.root)
+    return opened(settings)
+
+
+def opened(settings: Settings) -> Client:
+    return open_lakehouse(settings=settings, declarations=(sales_feed, sales, months))
 
 
 def land(settings: Settings, name: str, *rows: tuple[str, int]) -> None:
