@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+_as_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 @dataclass(frozen=True)
@@ -68,15 +70,22 @@ class AuditLog:
     def add(self, *entries: Read | Action) -> None:
         """Append a line for each, all by one write."""
         now = datetime.now(UTC)
-        lines = [json.dumps({"at": now.isoformat(), **vars(one)}, ensure_ascii=False, default=str) + "\n" for one in entries]
+        lines = [_as_json({"at": now.isoformat(), **vars(one)}) + "\n" for one in entries]
         path = self.folder / f"{now:%Y-%m}.jsonl"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # Queries may name people: the file is for its owner alone.
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                descriptor = _opened(path)
+            except FileNotFoundError:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                descriptor = _opened(path)
             try:
                 os.write(descriptor, "".join(lines).encode())
             finally:
                 os.close(descriptor)
         except OSError as error:
             self.warn(f"the audit log {path} cannot be written ({error.strerror}): this is not recorded")
+
+
+def _opened(path: Path) -> int:
+    # Queries may name people: the file is for its owner alone.
+    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

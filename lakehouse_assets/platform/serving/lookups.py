@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.features.online.codecs import moment
 from lakehouse_assets.platform.features.online.forms import form_of
 from lakehouse_assets.platform.features.online.lookup import Looked, OnlineFeatures, ServedSet
 from lakehouse_assets.platform.features.online.store import OnlineStore
@@ -43,6 +45,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _READ: Final = msgspec.json.Decoder(_Body).decode
+_SHOWN: Final = object()
 _ENCODE: Final = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -212,11 +215,28 @@ def _resolve(answered: Sequence[tuple[_Waiting, bytes | Refused]]) -> None:
             asked.future.set_result(answer)
 
 
+class _Known(msgspec.Struct, gc=False):
+    """What is said of an entity that one set has a row of."""
+
+    status: str
+    event_time: datetime
+    known_at: datetime
+    feature_set_version: int | None
+    values: msgspec.Struct
+
+
+class _Unknown(msgspec.Struct, gc=False):
+    """What is said of an entity that it has none of."""
+
+    status: str
+    values: msgspec.Struct
+
+
 @dataclass(frozen=True)
 class _Rows:
     """What was looked up: an object for each key, until when the store knows each set, and the tables with their versions."""
 
-    found: list[dict[str, Any]]
+    found: list[msgspec.Struct]
     synced_at: dict[str, datetime | None]
     tables: tuple[str, ...]
 
@@ -241,49 +261,53 @@ class _Sets:
             # With its name before its columns no two sets have the same ones, and none is taken for the entity of another one.
             by_event.setdefault(event_of(one), []).append(ServedSet(one, prefix=f"{one.name}/"))
         self._lookups = [OnlineFeatures(store, sets, event, cached_items=_CACHED_ITEMS) for event, sets in by_event.items()]
-        self._columns = {one.name: one.columns for one in features}
         hidden = {one.name: reader.personal(one.name).hides for one in features}
-        self._hidden = {
-            (one.name, column): MASK if one.schema[column] == pl.String else None
+        # Where the values of each column are found, and what stands in place of one; `_SHOWN`: itself.
+        self._columns = {
+            one.name: [
+                (f"{one.name}/{column}", (MASK if one.schema[column] == pl.String else None) if hidden[one.name](column) else _SHOWN)
+                for column in one.columns
+            ]
             for one in features
-            for column in one.columns
-            if hidden[one.name](column)
         }
+        self._values = {one.name: _object(one.columns) for one in features}
+        self._row = _object(self.names)
         self._all = tuple(dict.fromkeys(column for one in features for column in one.columns))
-        self._masked = tuple(dict.fromkeys(column for _, column in self._hidden))
+        self._masked = tuple(dict.fromkeys(column for one in features for column in one.columns if hidden[one.name](column)))
 
     def rows(self, keys: Sequence[Row]) -> _Rows:
         """What is known of some entities now."""
         now = datetime.now(UTC)
         looked = [one.features(keys, [now] * len(keys)) for one in self._lookups]
-        found: list[dict[str, Any]] = [{} for _ in keys]
-        for one in looked:
-            self._add(one, found)
-        synced = {name: moment for one in looked for name, moment in one.synced_at.items()}
+        said = {name: self._said(name, one) for one in looked for name in one.stamps}
+        found = [*map(self._row, *(said[name] for name in self.names))]
+        synced = {name: until for one in looked for name, until in one.synced_at.items()}
         return _Rows(found, synced, tuple(table for one in looked for table in one.tables.values()))
 
     def read_by(self, principal: str, rows: int, tables: tuple[str, ...]) -> Read:
         """The line of the audit log for a request."""
         return Read(principal, "online", tables, self._all, self._masked, (), rows)
 
-    def _add(self, looked: Looked, found: Sequence[dict[str, Any]]) -> None:
-        for name, stamps in looked.stamps.items():
-            columns = self._columns[name]
-            values = [self._shown(name, column, looked) for column in columns]
-            by_row = zip(*values, strict=True) if columns else ([()] * len(found))
-            for row, stamp, status, its in zip(found, stamps, looked.status[name], by_row, strict=True):
-                said: dict[str, Any] = {"status": status}
-                if stamp is not None:
-                    said |= {"event_time": stamp.event_time, "known_at": stamp.known_at, "feature_set_version": stamp.version}
-                said["values"] = dict(zip(columns, its, strict=True))
-                row[name] = said
+    def _said(self, name: str, looked: Looked) -> list[_Known | _Unknown]:
+        """What one set says of each key."""
+        stamps, columns = looked.stamps[name], [_shown(looked.columns[column], mask) for column, mask in self._columns[name]]
+        values = map(self._values[name], *columns) if columns else repeat(self._values[name]())
+        # Many rows became known at one moment.
+        moments = {when: moment(when) for stamp in stamps if stamp is not None for when in stamp[:2]}
+        return [
+            _Unknown(status, its) if stamp is None else _Known(status, moments[stamp[0]], moments[stamp[1]], stamp[2], its)
+            for stamp, status, its in zip(stamps, looked.status[name], values)  # noqa: B905 the values of a set without columns do not end
+        ]
 
-    def _shown(self, name: str, column: str, looked: Looked) -> list[Any]:
-        values = looked.columns[f"{name}/{column}"]
-        if (name, column) not in self._hidden:
-            return values
-        mask = self._hidden[name, column]
-        return [None if value is None else mask for value in values]
+
+def _shown(values: list[Any], mask: Any) -> list[Any]:
+    return values if mask is _SHOWN else [None if value is None else mask for value in values]
+
+
+def _object(names: Sequence[str]) -> type[msgspec.Struct]:
+    """The type of an object with these fields, in their order: it is made and written several times as fast as a dictionary."""
+    fields = [(f"f{number}", Any, msgspec.field(name=name)) for number, name in enumerate(names)]
+    return msgspec.defstruct("Object", fields, gc=False)
 
 
 def _key_type(features: Sequence[FeatureSet]) -> RowType:

@@ -54,8 +54,10 @@ class ColumnarWindows:
         if ties:  # of events at one time their values decide, null last
             keys = zip(row.tolist(), times, *([(value is None, value) for value in column] for column in columns), strict=True)
             order = np.asarray([place for _, place in sorted(zip(keys, range(len(times)), strict=True))])
-        when, places = when[order], order.tolist()
-        made = [_Column([column[place] for place in places], row, self._scale) for column in columns]
+        if ties or bool(np.any(order[1:] < order[:-1])):
+            when, places = when[order], order.tolist()
+            columns = [[column[place] for place in places] for column in columns]
+        made = [_Column(column, row, self._scale) for column in columns]
         ages = np.repeat(when[until - 1], until - first) - when
         found: list[list[Any]] = []
         for length in self._lengths:
@@ -71,11 +73,13 @@ class ColumnarWindows:
 class _Column:
     """The values of a column, ordered by row and time, with what is known of windows that are `start` to `end`."""
 
-    def __init__(self, values: list[Any], row: Numbers, scale: float) -> None:
+    def __init__(self, values: Sequence[Any], row: Numbers, scale: float) -> None:
         self.values, self._row, self._scale = values, row, scale
 
     @cached_property
     def _is_there(self) -> npt.NDArray[np.bool_]:
+        if None not in self.values:
+            return np.ones(len(self.values), dtype=np.bool_)
         return np.asarray([value is not None for value in self.values])
 
     @cached_property
@@ -85,12 +89,9 @@ class _Column:
     @cached_property
     def _distinct(self) -> Numbers:
         """How many events so far are the last ones of their row with their value: a window that ends with its row has all of these."""
-        codes: dict[Any, int] = {}
-        coded = np.asarray([codes.setdefault(value, len(codes)) for value in self.values])
-        of_row = self._row * (len(codes) + 1) + coded
-        _, back = np.unique(of_row[::-1], return_index=True)
+        last = dict(zip(zip(self._row.tolist(), self.values, strict=True), range(len(self.values)), strict=True))
         is_last = np.zeros(len(self.values), dtype=np.bool_)
-        is_last[len(self.values) - 1 - back] = True
+        is_last[[*last.values()]] = True
         return _running(is_last & self._is_there)
 
     @cached_property

@@ -8,7 +8,7 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, I
 from lakehouse_assets.platform.features.online.store import (
     Batch,
     Item,
+    Push,
     Put,
     Query,
     ReadResult,
@@ -39,7 +40,8 @@ CREATE INDEX IF NOT EXISTS pushed_at ON items (set_id, pushed) WHERE pushed > 0;
 CREATE INDEX IF NOT EXISTS pushed_ids ON items (set_id, id) WHERE pushed > 0;
 CREATE TABLE IF NOT EXISTS leases (name TEXT PRIMARY KEY, until REAL NOT NULL, seconds REAL NOT NULL);
 """
-_STATE: Final = "SELECT state FROM sets WHERE name = ?"
+_NO_SET: Final[tuple[int, None]] = (-1, None)
+"""The number and the state of a set that does not exist."""
 _READ_SECONDS, _PUSH_SECONDS, _WRITE_SECONDS = 0.05, 0.5, 30.0
 _LOOKS_EVERY: Final = 1.0
 
@@ -55,6 +57,7 @@ class EmbeddedStore:
         self._writing = threading.Lock()
         self._all: list[sqlite3.Connection] = []
         self._written_by: tuple[tuple[int, tuple[int, int] | None], sqlite3.Connection] | None = None
+        self._waits = 0.0
 
     def read(self, asked: Sequence[Query], states: Sequence[str]) -> ReadResult:
         """See `OnlineStore.read`."""
@@ -62,21 +65,24 @@ class EmbeddedStore:
             execute = self._reader().execute
             execute("BEGIN")  # all answers are of one moment
             try:
-                answers = [found(execute, one) for one in asked]
-                told = self._states(execute, tuple(states))
+                sets = self._sets(execute, (*states, *(one.name for one in asked)))
+                answers = [found(execute, sets[one.name][0], one) for one in asked]
             finally:
                 execute("COMMIT")
-        return ReadResult(answers, told)
+        return ReadResult(answers, [sets[name][1] for name in states])
 
-    def _states(self, execute: Execute, names: tuple[str, ...]) -> list[bytes | None]:
-        """The states of some sets, read again if anything was committed since this thread read them."""
+    def _sets(self, execute: Execute, names: Sequence[str]) -> Mapping[str, tuple[int, bytes | None]]:
+        """The numbers and states of some sets, read again if anything was committed since this thread read them."""
         own = self._own.__dict__
         version = execute("PRAGMA data_version").fetchone()[0]
-        if own.get("states_of") != (version, names):
-            told = [row and row[0] for row in (execute(_STATE, (name,)).fetchone() for name in names)]
-            own.update(states=told, states_of=(version, names))
-        found: list[bytes | None] = own["states"]
-        return found
+        if own.get("sets_of") != version:
+            own.update(sets={}, sets_of=version)
+        known: dict[str, tuple[int, bytes | None]] = own["sets"]
+        if new := [name for name in dict.fromkeys(names) if name not in known]:
+            known.update(dict.fromkeys(new, _NO_SET))
+            rows = execute(f"SELECT name, id, state FROM sets WHERE name IN ({', '.join('?' * len(new))})", new)
+            known.update({name: (id_, state) for name, id_, state in rows})
+        return known
 
     def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
@@ -122,12 +128,18 @@ class EmbeddedStore:
             if batch.state is not None:
                 execute("UPDATE sets SET state = ? WHERE id = ?", (batch.state, own[0]))
 
-    def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
+    def push(self, pushes: Sequence[Push]) -> None:
         """See `OnlineStore.push`."""
+        pushes = [one for one in pushes if one.puts]
+        if not pushes:
+            return
         with self._transaction(_PUSH_SECONDS) as execute:
-            own = execute("SELECT id, claim FROM sets WHERE name = ?", (name,)).fetchone()
-            if own is not None:
-                _Writer(execute, own[0], own[1], retention).put(puts, pushed=True)
+            names = [one.name for one in pushes]
+            known = execute(f"SELECT name, id, claim FROM sets WHERE name IN ({', '.join('?' * len(names))})", names).fetchall()
+            own = {name: (id_, claim) for name, id_, claim in known}
+            for name, puts, retention in pushes:
+                if name in own:
+                    _Writer(execute, *own[name], retention).put(puts, pushed=True)
 
     def names(self) -> list[str]:
         """See `OnlineStore.names`."""
@@ -173,7 +185,7 @@ class EmbeddedStore:
                 own["look_at"] = now + _LOOKS_EVERY
                 return connection
         connection = self._open(_READ_SECONDS)
-        own.update(connection=connection, process=os.getpid(), file=_identity(self.path), look_at=now + _LOOKS_EVERY, states_of=None)
+        own.update(connection=connection, process=os.getpid(), file=_identity(self.path), look_at=now + _LOOKS_EVERY, sets_of=None)
         return connection
 
     def _open(self, seconds: float) -> sqlite3.Connection:
@@ -210,7 +222,6 @@ class EmbeddedStore:
         """One transaction of a writer; it waits so long for others."""
         with self._errors(), self._alone(seconds):
             connection = self._writer(seconds)
-            connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection.execute
@@ -235,8 +246,12 @@ class EmbeddedStore:
         place = (os.getpid(), _identity(self.path))
         if self._written_by is None or self._written_by[0] != place:
             connection = self._open(seconds)
-            self._written_by = ((os.getpid(), _identity(self.path)), connection)
-        return self._written_by[1]
+            self._written_by, self._waits = ((os.getpid(), _identity(self.path)), connection), seconds
+        connection = self._written_by[1]
+        if self._waits != seconds:
+            connection.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+            self._waits = seconds
+        return connection
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -268,43 +283,38 @@ class _Writer:
 
     def put(self, puts: Sequence[Put], *, pushed: bool) -> None:
         """Add items, never older over newer."""
-        wanted = list(_newest(puts).values())
-        pushed_at = self._retention.now if pushed else 0
-        added: list[tuple[Any, ...]] = []
-        for put, same in zip(wanted, self._same(wanted), strict=True):
-            entity, when, id_, stamp, payload = put
-            if any(before > stamp for _, _, before in same):
-                continue
-            for at, its, _ in same:
-                if payload is None or at != when:  # what is at the same place is written over
-                    self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, at, its))
-            if payload is not None:
-                added.append((entity, when, id_, stamp, pushed_at, self._claim, payload))
-        self._all(INSERT, added)
+        wanted = _newest(puts)
+        same = self._same(wanted)
+        newer = {number for number, _, _, stamp in same if stamp > wanted[number].stamp}
+        for number, when, id_, _ in same:
+            entity, its_time, _, _, payload = wanted[number]
+            if number not in newer and (payload is None or when != its_time):  # what is at the same place is written over
+                self._execute("DELETE FROM items WHERE set_id = ? AND entity = ? AND time = ? AND id = ?", (self._set, entity, when, id_))
+        pushed_at, claim = self._retention.now if pushed else 0, self._claim
+        added = [
+            (entity, when, id_, stamp, pushed_at, claim, payload)
+            for number, (entity, when, id_, stamp, payload) in enumerate(wanted)
+            if payload is not None and number not in newer
+        ]
+        self._together(INSERT, added)
         if not pushed:
-            self._all(COPIES, [(put.entity, put.id) for put in wanted if put.id])
+            self._together(COPIES, [(put.entity, put.id) for put in wanted if put.id])
         self._trim_all({one[0] for one in added} if pushed else {put.entity for put in puts}, only_pushed=pushed)
 
-    def _all(self, text: str, given: Sequence[tuple[Any, ...]]) -> None:
-        for _ in together(self._execute, text, given, self._set):
-            pass
+    def _together(self, text: str, given: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+        return together(self._execute, text, given, self._set)
 
-    def _same(self, puts: Sequence[Put]) -> list[list[tuple[int, bytes, int]]]:
-        """For each put the times, ids and stamps of the items in whose place it comes."""
-        same: list[list[tuple[int, bytes, int]]] = [[] for _ in puts]
+    def _same(self, puts: Sequence[Put]) -> list[tuple[int, int, bytes, int]]:
+        """The items in whose place puts come: for each the number of the put, its own time, id and stamp."""
         # With an id there is one item at any time, without one there is one at each time.
-        for by in ("id", "time"):
-            some = [
-                (number, put.entity, put.id if by == "id" else put.time) for number, put in enumerate(puts) if bool(put.id) == (by == "id")
-            ]
-            for number, *item in together(self._execute, SAME[by], some, self._set):
-                same[number].append(tuple(item))
-        return same
+        by_id = [(number, entity, id_) for number, (entity, _, id_, _, _) in enumerate(puts) if id_]
+        by_time = [(number, entity, when) for number, (entity, when, id_, _, _) in enumerate(puts) if not id_]
+        return self._together(SAME["id"], by_id) + self._together(SAME["time"], by_time)
 
     def _trim_all(self, entities: Collection[bytes], *, only_pushed: bool) -> None:
         """Remove what is too old of some entities; mostly there is nothing."""
         some = [(entity, self._retention.now) for entity in entities]
-        for entity, oldest, newest in list(together(self._execute, ENDS, some, self._set)):
+        for entity, oldest, newest in self._together(ENDS, some):
             if newest is not None and oldest <= newest - self._retention.back:
                 self._trim(entity, only_pushed=only_pushed)
 
@@ -327,15 +337,14 @@ class _Writer:
         self._execute(f"DELETE FROM items WHERE set_id = ? AND entity = ? AND time {compared} ?{pushed}", (*of, before))
 
 
-def _newest(puts: Sequence[Put]) -> dict[tuple[bytes, bytes | int], Put]:
-    """Of puts in the place of each other the one that stays, by entity and id or time."""
+def _newest(puts: Sequence[Put]) -> list[Put]:
+    """Of puts in the place of each other the one that stays: of an entity and id, or time, the last of those with the largest stamp."""
     found: dict[tuple[bytes, bytes | int], Put] = {}
     for put in puts:
-        place = (put.entity, put.id or put.time)
-        before = found.get(place)
-        if before is None or before.stamp <= put.stamp:
+        entity, when, id_, stamp, _ = put
+        if found.setdefault(place := (entity, id_ or when), put).stamp <= stamp:
             found[place] = put
-    return found
+    return [*found.values()]
 
 
 def _lease(execute: Execute, name: str, seconds: float) -> None:

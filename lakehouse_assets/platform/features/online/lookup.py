@@ -19,7 +19,7 @@ from lakehouse_assets.platform.features.online.codecs import moment
 from lakehouse_assets.platform.features.online.events import Event, Events, encoded
 from lakehouse_assets.platform.features.online.forms import form_of
 from lakehouse_assets.platform.features.online.readers import MISSING, UNAVAILABLE, Part, Rows, ServedSet, SetReader, Stamp
-from lakehouse_assets.platform.features.online.store import OnlineStore, Query, QueryResult, Retention, SetState, StoreUnavailable
+from lakehouse_assets.platform.features.online.store import OnlineStore, Push, Query, QueryResult, Retention, SetState, StoreUnavailable
 
 __all__ = ["Looked", "OnlineFeatures", "ServedSet", "Stamp"]
 
@@ -105,9 +105,14 @@ class OnlineFeatures:
             return
         now, given = time.time_ns() // 1000, Events(events)
         try:
-            for reader, (name, state) in zip(readers, self._known(readers), strict=True):
-                if state is not None:
-                    self._store.push(name, reader.puts(state, given), Retention(state.back, one_before=False, now=now))
+            known = zip(readers, self._known(readers), strict=True)
+            self._store.push(
+                [
+                    Push(name, reader.puts(state, given), Retention(state.back, one_before=False, now=now))
+                    for reader, (name, state) in known
+                    if state is not None
+                ]
+            )
         except StoreUnavailable as error:  # as while a sync writes, when it can be read all the same
             self._push_quiet_until = time.monotonic() + _QUIET_SECONDS
             _log.warning("events count in windows after the next sync: %s", error)
@@ -220,6 +225,7 @@ class _Round(NamedTuple):
 
 
 _NO_ROWS: Final = Rows((), [], [])
+_Columns = tuple[Sequence[Any], ...]
 _UNKNOWN: Final[tuple[bytes | None, SetState | None]] = (None, None)
 
 
@@ -267,14 +273,12 @@ def _add(looked: Looked, reader: SetReader, state: SetState | None, rows: Rows, 
         columns = [[column[at[place]] if place in at else None for place in range(count)] for column in columns]
         status = [status[at[place]] if place in at else MISSING for place in range(count)]
         stamps = [stamps[at[place]] if place in at else None for place in range(count)]
-    if None not in stamps:
-        looked.columns.update(zip(reader.inputs, map(list, columns), strict=True))
-    else:
-        there = [stamp is not None for stamp in stamps]
-        given = columns or [()] * len(reader.inputs)
-        for column, values, default in zip(reader.inputs, given, reader.defaults, strict=True):
-            filled = zip(values or [None] * count, there, strict=True)
-            looked.columns[column] = [value if is_there else default for value, is_there in filled]
+    given = [list(column) for column in columns] if columns else [[None] * count for _ in reader.inputs]
+    for place, stamp in enumerate(stamps) if None in stamps else ():
+        if stamp is None:
+            for column, default in zip(given, reader.defaults, strict=True):
+                column[place] = default
+    looked.columns.update(zip(reader.inputs, given, strict=True))
     looked.stamps[name], looked.status[name] = stamps, status
     looked.synced_at[name] = _until(state)
     if state is not None:
@@ -290,14 +294,15 @@ class _Cache:
 
     def __init__(self, items: int) -> None:
         self._most, self._count = items // 2, 0
-        self._kept: dict[str, dict[bytes, tuple[QueryResult, int, int]]] = {}
-        self._before: dict[str, dict[bytes, tuple[QueryResult, int, int]]] = {}
+        # Of each entity the columns of items that it is in, and where.
+        self._kept: dict[str, dict[bytes, tuple[_Columns, int, int]]] = {}
+        self._before: dict[str, dict[bytes, tuple[_Columns, int, int]]] = {}
         self._lock = threading.Lock()
 
     def put(self, asked: Sequence[Query], answers: Sequence[QueryResult]) -> None:
         with self._lock:
             for one, found in zip(asked, answers, strict=True):
-                where = zip(repeat(found), (0, *found.ends), found.ends)
+                where = zip(repeat(found[1:]), (0, *found.ends), found.ends)
                 self._kept.setdefault(one.name, {}).update(zip(one.entities, where, strict=True))
                 self._count += len(found.times) + len(found.ends)
             if self._count > self._most:
@@ -308,8 +313,8 @@ class _Cache:
         self._count = 0
         for of_set in self._kept.values():
             for entity, (found, start, end) in of_set.items():
-                its = slice(start, end)
-                of_set[entity] = (QueryResult((), found.times[its], found.ids[its], found.payloads[its], found.pushed[its]), 0, end - start)
+                if len(found[0]) > end - start:  # else it is alone there already
+                    of_set[entity] = (tuple([part[start:end] for part in found]), 0, end - start)
                 self._count += end - start + 1
         if self._count > self._most // 2:
             self._before, self._kept, self._count = self._kept, {}, 0
@@ -324,7 +329,7 @@ class _Cache:
         for number, (entity, low, high) in enumerate(zip(asked.entities, asked.lows, asked.highs, strict=True)):
             if (kept := now.get(entity) or before.get(entity)) is not None:
                 found, start, end = kept
-                its = zip(*(part[start:end] for part in found[1:]), strict=True)
+                its = zip(*(part[start:end] for part in found), strict=True)
                 fitting = [item for item in its if low < item[0] <= high]
                 items += fitting[-1:] if asked.only_last else fitting
                 known.append(number)

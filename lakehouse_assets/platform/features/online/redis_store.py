@@ -18,6 +18,7 @@ from lakehouse_assets.platform.features.online.store import (
     EARLIEST,
     Batch,
     Item,
+    Push,
     Put,
     Query,
     QueryResult,
@@ -106,11 +107,12 @@ class RedisStore:
         if batch.expired is not None:  # last: what came makes entities stay
             self._expire(name, claim, batch.expired)
 
-    def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
+    def push(self, pushes: Sequence[Push]) -> None:
         """See `OnlineStore.push`."""
         with self._errors():
-            for given in _operations(Batch(puts), self.at_once):
-                self._push(args=[*self._head(name, 0, retention, pushed=True), *given])
+            for name, puts, retention in pushes:
+                for given in _operations(Batch(puts), self.at_once):
+                    self._push(args=[*self._head(name, 0, retention, pushed=True), *given])
 
     def names(self) -> list[str]:
         """See `OnlineStore.names`."""

@@ -4,7 +4,7 @@ One statement costs a good part of a microsecond for each row of it, one for eac
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain
 from typing import Any, Final
@@ -14,17 +14,16 @@ from lakehouse_assets.platform.features.online.store import Query, QueryResult
 Execute = Callable[..., sqlite3.Cursor]
 _TOGETHER: Final = (256, 64, 16, 4)
 """So many questions are one statement, whose text is prepared once; fewer are faster one by one."""
-_OF: Final = "set_id = (SELECT id FROM sets WHERE name = ?) AND entity = ? AND time > ? AND time <= ?"
+_OF: Final = "set_id = ? AND entity = ? AND time > ? AND time <= ?"
 _ONE: Final = {
     False: f"SELECT time, id, payload, pushed FROM items WHERE {_OF} ORDER BY time, id",
     True: f"SELECT time, id, payload, pushed FROM items WHERE {_OF} ORDER BY time DESC, id DESC LIMIT 1",
 }
-_SET: Final = "(SELECT id FROM sets WHERE name = ?0)"  # ?0 stands for the last parameter
 _ASKED: Final = "WITH asked (number, entity, low, high) AS (VALUES) SELECT number, time, id, payload, pushed FROM asked CROSS JOIN items "
-_ITEMS: Final = {
-    False: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time > low AND time <= high",
-    True: f"{_ASKED} ON set_id = {_SET} AND items.entity = asked.entity AND time = (SELECT max(its.time) FROM items AS its "
-    f"WHERE its.set_id = {_SET} AND its.entity = asked.entity AND its.time > low AND its.time <= high)",
+_ITEMS: Final = {  # ?0 stands for the last parameter
+    False: f"{_ASKED} ON set_id = ?0 AND items.entity = asked.entity AND time > low AND time <= high",
+    True: f"{_ASKED} ON set_id = ?0 AND items.entity = asked.entity AND time = (SELECT max(its.time) FROM items AS its "
+    "WHERE its.set_id = ?0 AND its.entity = asked.entity AND its.time > low AND its.time <= high)",
 }
 _SAME: Final = "WITH asked (number, entity, same) AS (VALUES) SELECT number, time, id, stamp FROM asked CROSS JOIN items "
 SAME: Final = {
@@ -49,33 +48,35 @@ COPIES: Final = (
 """The table says whose an event is: what was pushed with its id under another entity goes."""
 
 
-def found(execute: Execute, asked: Query) -> QueryResult:
+def found(execute: Execute, set_id: int, asked: Query) -> QueryResult:
     """The items that a set has for some questions."""
-    name, entities, lows, highs, only_last = asked
-    items: list[tuple[Any, ...]] = []
-    ends: list[int] = []
-    place = 0
-    for size in _TOGETHER:
-        while len(entities) - place >= size:
-            given = zip(range(size), entities[place:], lows[place:], highs[place:])  # noqa: B905 so many
-            _add(items, ends, _ask(execute, _ITEMS[only_last], list(given), name), size, only_last=only_last)
-            place += size
-    for entity, low, high in zip(entities[place:], lows[place:], highs[place:], strict=True):
-        items += execute(_ONE[only_last], (name, entity, low, high)).fetchall()
-        ends.append(len(items))
-    return QueryResult.of(ends, items)
-
-
-def _add(items: list[tuple[Any, ...]], ends: list[int], rows: list[tuple[Any, ...]], size: int, *, only_last: bool) -> None:
-    """Add the answers to some questions, which begin with the number of the question."""
+    _, entities, lows, highs, only_last = asked
+    count = len(entities)
+    if count < _TOGETHER[-1]:
+        items: list[tuple[Any, ...]] = []
+        ends: list[int] = []
+        for entity, low, high in zip(entities, lows, highs, strict=True):
+            items += execute(_ONE[only_last], (set_id, entity, low, high)).fetchall()
+            ends.append(len(items))
+        return QueryResult.of(ends, items)
+    rows = together(execute, _ITEMS[only_last], [*zip(range(count), entities, lows, highs, strict=True)], set_id)
     rows.sort()  # as they come already
-    if only_last:
-        rows = list({row[0]: row for row in rows}.values())
-    counts = [0] * size
-    for row in rows:
-        counts[row[0]] += 1
-    ends += accumulate(counts[1:], initial=len(items) + counts[0])
-    items += [row[1:] for row in rows]
+    if only_last and len(rows) > 1:  # of several at one time the last
+        rows = [*{row[0]: row for row in rows}.values()]
+    if not rows:
+        return QueryResult.of([0] * count, [])
+    numbers, *parts = zip(*rows, strict=True)
+    return QueryResult(_ends(numbers, count), *parts)
+
+
+def _ends(numbers: Sequence[int], count: int) -> Sequence[int]:
+    """For each question the place after its last item, from the numbers of the questions that the items are for."""
+    if len(numbers) == count and len({*numbers}) == count:
+        return range(1, count + 1)
+    counts = [0] * count
+    for number in numbers:
+        counts[number] += 1
+    return [*accumulate(counts)]
 
 
 def _ask(execute: Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> list[tuple[Any, ...]]:
@@ -83,13 +84,15 @@ def _ask(execute: Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any)
     return execute(_statement(text, len(given), len(given[0])), [*chain.from_iterable(given), of]).fetchall()
 
 
-def together(execute: Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> Iterator[tuple[Any, ...]]:
+def together(execute: Execute, text: str, given: Sequence[tuple[Any, ...]], of: Any) -> list[tuple[Any, ...]]:
     """What a statement gives with any number of rows in its table `asked`, many at once; `of` says which set."""
+    found: list[tuple[Any, ...]] = []
     place = 0
     for size in (*_TOGETHER, 1):
         while len(given) - place >= size:
-            yield from _ask(execute, text, given[place : place + size], of)
+            found += _ask(execute, text, given[place : place + size], of)
             place += size
+    return found
 
 
 @lru_cache(maxsize=64)

@@ -141,6 +141,20 @@ class Batch:
     state: bytes | None = None
 
 
+class Push(NamedTuple):
+    """Items that are added to a set ahead of the next sync.
+
+    Attributes:
+        name: The set; if it does not exist, nothing is added.
+        puts: The items.
+        retention: Which items stay. They are pushed at its `now`.
+    """
+
+    name: str
+    puts: Sequence[Put]
+    retention: Retention
+
+
 class ReadResult(NamedTuple):
     """What `OnlineStore.read` gives: the items of each set that was asked, and for each set its state."""
 
@@ -190,11 +204,8 @@ class OnlineStore(Protocol):
         """
         ...
 
-    def push(self, name: str, puts: Sequence[Put], retention: Retention) -> None:
-        """Add items at once, ahead of the next sync, never older over newer. Nothing if the set does not exist.
-
-        They are pushed at `retention.now`.
-        """
+    def push(self, pushes: Sequence[Push]) -> None:
+        """Add items at once, ahead of the next sync, never older over newer."""
         ...
 
     def names(self) -> list[str]:

@@ -5,8 +5,8 @@ For few events they are worked out one row after the other (`streaming`), for ma
 
 import logging
 import time
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterable, Sequence
+from itertools import accumulate, chain, repeat
 from typing import Any, Final, NamedTuple
 
 import polars as pl
@@ -24,10 +24,10 @@ from lakehouse_assets.platform.features.online.readers import (
     Part,
     Rows,
     ServedSet,
-    Stamp,
     counting,
     events_of,
     read_payloads,
+    stamps_at,
 )
 from lakehouse_assets.platform.features.online.store import EARLIEST, Put, Query, QueryResult, SetState
 from lakehouse_assets.platform.features.online.streaming import StreamingWindows
@@ -120,59 +120,66 @@ class WindowsReader(OfOne):
             return Rows([[None] * count for _ in self.columns], [None] * count, [MISSING] * count)
         # An event that is sent takes the place of what is stored of it; one that a key names does not.
         ids = [None] * len(events) if self._are_keys(events) else events.encoded(state.key, state.key_kinds)
-        # The events of the look-up, then those of the store that count.
-        times, payloads = list(own.times), []
-        picked: list[list[int]] = []
-        status: list[str] = []
-        start, longest = 0, self._twin.longest
-        pruned = EARLIEST if state.pruned is None else state.pruned
-        # What was pushed before, and no table has, does not count any more.
-        since = time.time_ns() // 1000 - (state.back - longest)
-        for place, end, mine, replaced in zip(part.places, found.ends, *_of_requests(part, ids), strict=True):
-            until, cut = events.until[place], pruned
-            its = [one for one in mine if (at := own.times[one]) is not None and at <= until]
-            if end > start:
-                here = slice(start, end)
-                pushed = found.pushed[here]
-                is_pushed = any(pushed)
-                # Of an entity the newest event of the table says until when others may be gone.
-                newest = _newest(found, start, end) if is_pushed else found.times[end - 1]
-                cut = max(cut, newest - state.back)
-                if (
-                    found.times[end - 1] > until
-                    or not replaced.isdisjoint(found.ids[here])
-                    or (is_pushed and min(filter(None, pushed)) <= since)
-                ):
-                    kept = [
-                        one
-                        for one in range(start, end)
-                        if found.times[one] <= until and found.ids[one] not in replaced and not 0 < found.pushed[one] <= since
-                    ]
-                    its += range(len(times), len(times) + len(kept))
-                    times += [found.times[one] for one in kept]
-                    payloads += [found.payloads[one] for one in kept]
-                else:
-                    its += range(len(times), len(times) + end - start)
-                    times += found.times[here]
-                    payloads += found.payloads[here]
-                start = end
-            is_whole = (max([times[one] for one in its]) if its else until) - longest >= cut
-            status.append(EXPIRED if not is_whole else OK if its else MISSING)
-            picked.append(its if is_whole else [])
-        stored, damaged = read_payloads(self.served.feature.name, state.kinds, payloads)
+        # The events of the look-up, then those of the store.
+        times, sent = [*own.times, *found.times], len(events)
+        picked, status, newest = self._picked(state, found, part, ids)
+        stored, damaged = read_payloads(self.served.feature.name, state.kinds, found.payloads)
         columns = [[*mine, *theirs] for mine, theirs in zip(own.columns, stored, strict=True)]
         if damaged:
-            bad = {len(events) + one for one in damaged}
+            bad = {sent + one for one in damaged}
             status = [UNAVAILABLE if not bad.isdisjoint(its) else word for word, its in zip(status, picked, strict=True)]
-            picked = [[] if word == UNAVAILABLE else its for word, its in zip(status, picked, strict=True)]
+            picked = [() if word == UNAVAILABLE else its for word, its in zip(status, picked, strict=True)]
         values = self._statistics(picked, times, columns, status)
-        stamps: list[Stamp | None] = [None] * len(picked)
-        for number, (its, word) in enumerate(zip(picked, status, strict=True)):
-            if word == OK:
-                when = times[its[0]] if len(its) == 1 else max([times[one] for one in its])
-                stamps[number] = Stamp(when, when, None)
+        stamps = [stamp if word == OK else None for stamp, word in zip(stamps_at(newest, newest, None), status, strict=True)]
         self.expire(stamps, status, part)
         return Rows(values if self._order is None else [values[place] for place in self._order], stamps, status)
+
+    def _picked(
+        self, state: SetState, found: QueryResult, part: Part, ids: Sequence[bytes | None]
+    ) -> tuple[list[Sequence[int]], list[str], list[int]]:
+        """Of each row that is asked about the places of the events that count, its status, and the time of the newest of them.
+
+        Places are those among the events of the look-up, with those of the store behind them: oldest first, then those of its request.
+        """
+        own, until, sent, longest, back = part.own.times, part.events.until, len(part.events), self._twin.longest, state.back
+        at, item_ids, pushed = found.times, found.ids, found.pushed
+        pruned = EARLIEST if state.pruned is None else state.pruned
+        # What was pushed before, and no table has, does not count any more.
+        since = time.time_ns() // 1000 - (back - longest)
+        is_old = any(pushed) and min(filter(None, pushed)) <= since
+        is_sent = not {*ids}.isdisjoint(item_ids)
+        picked: list[Sequence[int]] = []
+        status: list[str] = []
+        newest: list[int] = []
+        start = 0
+        for place, end, mates, replaced in zip(part.places, found.ends, *_of_requests(part, ids), strict=True):
+            last, cut, latest = until[place], pruned, EARLIEST
+            its: Sequence[int] = ()
+            if end > start:
+                # Of an entity the newest event of the table says until when others may be gone.
+                cut = max(cut, (_newest(found, start, end) if pushed[end - 1] else at[end - 1]) - back)
+                if at[end - 1] > last or is_old or (is_sent and not replaced.isdisjoint(item_ids[start:end])):
+                    its = [
+                        sent + one
+                        for one in range(start, end)
+                        if at[one] <= last and item_ids[one] not in replaced and not 0 < pushed[one] <= since
+                    ]
+                else:
+                    its = range(sent + start, sent + end)
+                if its:
+                    latest = at[its[-1] - sent]
+                start = end
+            mine = []
+            for one in mates:
+                if (when := own[one]) is not None and when <= last:
+                    mine.append(one)
+                    latest = max(latest, when)
+            its = [*its, *mine] if its else mine
+            is_whole = (latest if its else last) - longest >= cut
+            status.append(EXPIRED if not is_whole else OK if its else MISSING)
+            picked.append(its if is_whole else ())
+            newest.append(latest)
+        return picked, status, newest
 
     def _statistics(
         self, picked: Sequence[Sequence[int]], times: Sequence[Any], columns: Sequence[Sequence[Any]], status: list[str]
@@ -185,32 +192,30 @@ class WindowsReader(OfOne):
         together = self._at_once([picked[number] for number in few], times, columns) if len(few) >= _MANY_ROWS else None
         if together is not None and len(few) == len(picked):
             return together
-        rows: list[Sequence[Any]] = [()] * len(picked)
-        for number, row in zip(few, zip(*together, strict=True), strict=True) if together is not None else ():
-            rows[number] = row
-        nothing = [None] * len(self._twin.columns)
+        found: list[list[Any]] = [[None] * len(picked) for _ in self._twin.columns]
+        for column, values in zip(found, together or (), strict=False):
+            for number, value in zip(few, values, strict=True):
+                column[number] = value
         for number, its in enumerate(picked):
-            if rows[number]:
-                continue
-            rows[number] = nothing
-            if not its:
+            if not its or (together is not None and len(its) <= _FEW_EVENTS):
                 continue
             ordered = sorted(its, key=times.__getitem__) if len(its) > 1 else its
             try:
-                rows[number] = self._twin.of_columns(
-                    [times[one] for one in ordered], [[column[one] for one in ordered] for column in columns]
-                )
+                row = self._twin.of_columns([times[one] for one in ordered], [[column[one] for one in ordered] for column in columns])
             except UNREADABLE:
                 _log.exception("events of %s have values that do not go together", self.served.feature.name)
                 status[number] = UNAVAILABLE
-        return list(zip(*rows, strict=True))
+                continue
+            for column, value in zip(found, row, strict=True):
+                column[number] = value
+        return found
 
     def _at_once(
         self, picked: Sequence[Sequence[int]], times: Sequence[Any], columns: Sequence[Sequence[Any]]
     ) -> Sequence[Sequence[Any]] | None:
         """The statistics of rows by column; None if values of one of them are too large or do not go together."""
-        flat = [one for its in picked for one in its]
-        ends = list(accumulate(map(len, picked)))
+        flat = [*chain.from_iterable(picked)]
+        ends = [*accumulate(map(len, picked))]
         try:
             return self._many.rows(ends, [times[one] for one in flat], [[column[one] for one in flat] for column in columns])
         except (DoesNotFit, *UNREADABLE):
@@ -222,12 +227,11 @@ class WindowsReader(OfOne):
             return []
         own, write = self.own(events), codec(state.kinds).encode
         entities, ids = events.encoded(self.entity, state.entity_kinds), events.encoded(state.key, state.key_kinds)
-        values = zip(*own.columns, strict=True) if own.columns else [()] * len(events)
-        found = zip(entities, own.times, ids, values, strict=True)
+        values = zip(*own.columns, strict=True) if own.columns else repeat(())
         return [
-            Put(entity, time, id_, 0, write(its))
-            for entity, time, id_, its in found
-            if entity is not None and time is not None and id_ is not None
+            Put(entity, when, id_, 0, write(its))
+            for entity, when, id_, its in zip(entities, own.times, ids, values)  # noqa: B905 what windows without values repeat does not end
+            if entity is not None and when is not None and id_ is not None
         ]
 
     def _counts(self, events: Sequence[Event]) -> Sequence[bool]:
@@ -248,16 +252,21 @@ def _newest(found: QueryResult, start: int, end: int) -> int:
     return next((found.times[one] for one in range(end - 1, start - 1, -1) if not found.pushed[one]), EARLIEST)
 
 
-def _of_requests(part: Part, ids: Sequence[bytes | None]) -> tuple[Sequence[Sequence[int]], Sequence[set[bytes | None]]]:
+def _of_requests(part: Part, ids: Sequence[bytes | None]) -> tuple[Iterable[Sequence[int]], Iterable[set[bytes | None]]]:
     """For each event that is asked about, the places of those of its request with its entity, and the ids of all of its request."""
-    request = part.events.request
+    places, request = part.places, part.events.request
     if request is None:
-        return [(place,) for place in part.places], [{ids[place]} for place in part.places]
-    sent: dict[int, set[bytes | None]] = {}
+        return zip(places), ({ids[place]} for place in places)
+    its_own = [request[place] for place in places]
+    sent: dict[int, set[bytes | None]] = {number: set() for number in its_own}
     for number, one in zip(request, ids, strict=True):
-        sent.setdefault(number, set()).add(one)
+        if number in sent:
+            sent[number].add(one)
+    replaced = map(sent.__getitem__, its_own)
     mates: dict[tuple[int, bytes], list[int]] = {}
-    for place, entity in zip(part.places, part.entities, strict=True):
-        mates.setdefault((request[place], entity), []).append(place)
-    together = [mates[request[place], entity] for place, entity in zip(part.places, part.entities, strict=True)]
-    return together, [sent[request[place]] for place in part.places]
+    keys = [*zip(its_own, part.entities, strict=True)]
+    if len({*keys}) == len(keys):
+        return zip(places), replaced
+    for key, place in zip(keys, places, strict=True):
+        mates.setdefault(key, []).append(place)
+    return map(mates.__getitem__, keys), replaced

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
 from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, SAME, found, together
-from lakehouse_assets.platform.features.online.store import Batch, Item, OnlineStore, Put, Query, Retention
+from lakehouse_assets.platform.features.online.store import Batch, Item, OnlineStore, Push, Put, Query, Retention
 
 ALL = Retention(1_000_000, one_before=False, now=1_000)
 KEY = "items USING PRIMARY KEY"
@@ -59,7 +59,7 @@ def test_a_look_up_goes_through_what_it_gives(tmp_path: Path) -> None:
 
     for only_last in (False, True):
         for count in (1, 4, 256):
-            found(explain, Query("set", [b"a"] * count, [0] * count, [9] * count, only_last))
+            found(explain, 1, Query("set", [b"a"] * count, [0] * count, [9] * count, only_last))
     searches = {step for step in steps if "SEARCH i" in step}
     assert searches == {f"SEARCH {one} (set_id=? AND entity=? AND time{and_}" for one, and_ in SEARCHED}
     connection.close()
@@ -78,7 +78,7 @@ def test_a_file_of_an_earlier_run_gets_the_indexes_that_it_lacks(tmp_path: Path)
         connection.execute("PRAGMA user_version = 2")
     connection.close()
     store = EmbeddedStore(path)
-    store.push("set", [Put(b"a", 5, b"1", 2, b"y"), Put(b"b", 6, b"1", 2, b"z")], ALL)
+    store.push([Push("set", [Put(b"a", 5, b"1", 2, b"y"), Put(b"b", 6, b"1", 2, b"z")], ALL)])
     assert list(store.items("set")) == [(b"a", Item(5, b"1", b"y", ALL.now)), (b"b", Item(6, b"1", b"z", ALL.now))]
     store.write("set", store.begin("set"), Batch([Put(b"b", 7, b"1", 3, b"table")]), ALL)
     assert list(store.items("set")) == [(b"b", Item(7, b"1", b"table"))]
@@ -182,7 +182,7 @@ def test_a_store_that_writes_in_parts_ends_as_one_that_writes_at_once(
         claim = store.begin("set")
         for what, puts in changes:
             if what == "push":
-                store.push("set", puts, retention)
+                store.push([Push("set", puts, retention)])
             elif what == "put":
                 store.write("set", claim, Batch(puts), retention)
             else:

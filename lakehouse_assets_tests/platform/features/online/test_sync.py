@@ -24,7 +24,7 @@ from lakehouse_assets.platform.features.online.codecs import NotServable
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.lookup import OnlineFeatures, ServedSet
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
-from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Put, Retention, SetState, StoreUnavailable, TakenOver
+from lakehouse_assets.platform.features.online.store import Batch, OnlineStore, Push, Put, Retention, SetState, StoreUnavailable, TakenOver
 from lakehouse_assets.platform.features.online.sync import Synced, sync
 from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, begin
@@ -287,12 +287,12 @@ def test_a_sync_that_began_before_can_write_no_more(store: OnlineStore) -> None:
 
 def test_never_older_over_newer(store: OnlineStore) -> None:
     claim = store.begin("set")
-    store.push("none", [Put(b"a", 1, b"", 1, b"x")], OFTEN)
+    store.push([Push("none", [Put(b"a", 1, b"", 1, b"x")], OFTEN)])
     store.write("set", claim, Batch([Put(b"a", 5, b"", 7, b"newer")]), OFTEN)
     store.write("set", claim, Batch([Put(b"a", 5, b"", 6, b"older")]), OFTEN)
-    store.push("set", [Put(b"a", 5, b"", 6, b"older")], OFTEN)
+    store.push([Push("set", [Put(b"a", 5, b"", 6, b"older")], OFTEN)])
     assert [item.payload for _, item in store.items("set")] == [b"newer"]
-    store.push("set", [Put(b"a", 6, b"", 8, b"pushed")], OFTEN)
+    store.push([Push("set", [Put(b"a", 6, b"", 8, b"pushed")], OFTEN)])
     store.write("set", claim, Batch(replaced={b"a": [Put(b"a", 5, b"", 9, b"table")]}), OFTEN)
     assert [item.payload for _, item in store.items("set")] == [b"table", b"pushed"]
     store.write("set", claim, Batch([Put(b"a", 6, b"", 9, None)]), OFTEN)  # a retraction that is newer
@@ -307,7 +307,7 @@ def test_old_items_go(store: OnlineStore) -> None:
     assert [item.time for entity, item in store.items("set") if entity == b"a"] == [30, 32, 34, 36, 38, 2_000]
     store.write("set", claim, Batch(expired=20), OFTEN)
     assert {entity for entity, _ in store.items("set")} == {b"a"}
-    store.push("set", [Put(b"a", time_, b"%d" % time_, 0, b"x") for time_ in range(100, 140, 2)], OFTEN)
+    store.push([Push("set", [Put(b"a", time_, b"%d" % time_, 0, b"x") for time_ in range(100, 140, 2)], OFTEN)])
     assert len(list(store.items("set", b"a"))) == 6 + 5
     before = Retention(10, one_before=True, now=1_000)
     other = store.begin("other")
