@@ -19,14 +19,20 @@ for ignored in (signal.SIGINT, signal.SIGHUP):
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first, so that no worker is alone with it at the end: the modules of this folder run whole shops."""
+    items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def no_idle_connections_to_mlflow() -> Iterator[None]:
-    """Close them with each module: MLflow keeps those to every database that was ever opened, and each test has one of its own."""
+    """Close and forget them with each module: MLflow keeps those to every database that was ever opened, and each test has its own."""
     yield
     for of in ("tracking", "model_registry"):
         if (module := sys.modules.get(f"mlflow.store.{of}.sqlalchemy_store")) is not None:
             for engine in module.SqlAlchemyStore._engine_map.values():
                 engine.dispose()
+            module.SqlAlchemyStore._engine_map.clear()
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def shop(tmp_path_factory) -> tuple[Path, Result]:
         return root, CliRunner(env={"LAKEHOUSE_ROOT": str(root)}).invoke(main, ["demo"], catch_exceptions=False)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_make_run_prints_what_a_person_wants_to_know(shop):
     root, first = shop
     assert first.exit_code == 0, first.output
@@ -157,7 +157,7 @@ def test_the_cells_of_the_page_for_analysts(shop, monkeypatch):
     assert len(names["result"]) == names["revenue"]["product_group"].n_unique()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path)], cwd=PROJECT, capture_output=True, text=True

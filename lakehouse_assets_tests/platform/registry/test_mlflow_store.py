@@ -60,6 +60,20 @@ def test_four_processes_may_open_a_fresh_root_at_the_same_moment(tmp_path, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mlflow.db", "mlflow.db.lock"]
 
 
+def test_each_new_root_of_one_process_is_empty_and_keeps_its_own_artifacts(tmp_path):
+    """The migrations run once a process: what comes into one root is in none that is made later."""
+    for name in ("first", "second", "third"):
+        registry = Registry.under(tmp_path / name)
+        registry.prepare()
+        assert registry.versions(MODEL) == []
+        assert registry.log_training(training()).version == 1
+        with closing(sqlite3.connect(tmp_path / name / "mlflow.db")) as connection:
+            (address,) = connection.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert address == f"{registry.artifact_root}/0"
+        assert journal_mode(tmp_path / name / "mlflow.db") == "wal"
+
+
 def test_an_older_database_is_copied_and_upgraded(registry):
     registry.log_training(training())
     folder = Path(registry.artifact_root).parent

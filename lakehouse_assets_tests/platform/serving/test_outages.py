@@ -135,7 +135,7 @@ def outage(root: Root, away: Callable[[Connection], None], back: Callable[[Conne
 
         def ask(connection: Connection, number: int):
             answers.append(connection.post(PATH, sent(number)))
-            time.sleep(0.002)
+            time.sleep(0.02)  # the load of a client, and not of the machine: some outages last until a server has started
 
         def during() -> None:
             until(lambda: len(answers) > 50)
