@@ -175,11 +175,16 @@ class WindowsReader(OfOne):
                     mine.append(one)
                     latest = max(latest, when)
             its = [*its, *mine] if its else mine
-            is_whole = (latest if its else last) - longest >= cut
+            # Without an event that counts the row is that of the last one before, which may be among those that are gone.
+            is_whole = latest - longest >= cut if its else self._is_over(cut, part.events.ages_from[place])
             status.append(EXPIRED if not is_whole else OK if its else MISSING)
             picked.append(its if is_whole else ())
             newest.append(latest)
         return picked, status, newest
+
+    def _is_over(self, cut: int, age_from: int) -> bool:
+        """Whether nothing up to a time can be the row of a request any more, from whose moment times to live count back."""
+        return cut == EARLIEST or (self._ttl is not None and age_from - self._ttl > cut)
 
     def _statistics(
         self, picked: Sequence[Sequence[int]], times: Sequence[Any], columns: Sequence[Sequence[Any]], status: list[str]

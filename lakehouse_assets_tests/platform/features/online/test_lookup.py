@@ -123,7 +123,7 @@ def check(store: OnlineStore, tables: dict[str, pl.DataFrame], folder: Path) -> 
     lakehouse = Lakehouse(str(folder / uuid4().hex))
     fill(lakehouse, tables)
     for one in SETS:
-        sync(store, lakehouse, one.feature, NEEDS)
+        sync(store, lakehouse, one.feature, replace(NEEDS, keep=timedelta(days=1)))  # so that nothing is cut
     features = OnlineFeatures(store, SETS, PAYMENTS, schema=EVENTS)
     for asked in (ASKED, BURST):
         alone, together, times = [joined([event], tables)[0] for event in asked], joined(asked, tables), [one["paid_at"] for one in asked]
@@ -164,6 +164,21 @@ SHOP = some_tables(
 
 def test_looked_up_is_what_a_join_gives_in_either_store(store: OnlineStore, tmp_path: Path) -> None:
     check(store, SHOP, tmp_path)
+
+
+def test_a_late_request_whose_own_event_does_not_count_is_not_told_that_there_was_none(store: OnlineStore, tmp_path: Path) -> None:
+    # The first event is cut, as the second one is newer by more than the windows and what is kept; the request is before that one.
+    tables = some_tables([("a", 14, 1.25, "y", "abroad"), ("a", 39, 1.25, "y", "abroad")], [], [])
+    lakehouse = Lakehouse(str(tmp_path / "root"))
+    fill(lakehouse, tables)
+    sync(store, lakehouse, foreign, NEEDS)
+    looked = OnlineFeatures(store, [ServedSet(foreign)], PAYMENTS, schema=EVENTS)
+    at = hours(199)
+    assert joined([ASKED[4] | {"paid_at": at}], tables)[0]["count_6h"] == 1
+    for many in (1, 1_000):
+        with mock.patch.object(window_reader, "_MANY_ROWS", many):
+            assert looked.features([ASKED[4] | {"paid_at": at}], [at]).status[foreign.name] == ["expired"]
+            assert looked.features([ASKED[4] | {"card": "new"}], [NOW]).status[foreign.name] == ["missing"]
 
 
 def test_a_row_is_stamped_and_its_absence_said(store: OnlineStore, tmp_path: Path) -> None:
