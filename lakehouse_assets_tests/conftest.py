@@ -1,7 +1,6 @@
 """Fixtures that more than one room's tests use: a fresh root, on a disk or in a bucket, and the real invoices where they are at hand."""
 
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -9,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.s3 import BUCKET, S3, s3_server
 
 # What a shell starts in the background, or under `nohup`, ignores these, and so would the commands that tests interrupt.
@@ -26,13 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_idle_connections_to_mlflow() -> Iterator[None]:
-    """Close and forget them with each module: MLflow keeps those to every database that was ever opened, and each test has its own."""
+    """Each test has a database of its own."""
     yield
-    for of in ("tracking", "model_registry"):
-        if (module := sys.modules.get(f"mlflow.store.{of}.sqlalchemy_store")) is not None:
-            for engine in module.SqlAlchemyStore._engine_map.values():
-                engine.dispose()
-            module.SqlAlchemyStore._engine_map.clear()
+    forget_connections()
 
 
 @pytest.fixture

@@ -98,14 +98,18 @@ class ModelDecisions:
         number = self.sync().aliases.champion
         return None if number is None else self.registry.version(self.model_name, number)
 
-    def sync(self) -> LedgerState:
+    def sync(self, *, is_lost: bool = False) -> LedgerState:
         """Record a champion alias that was set or removed by hand in MLflow, then make the aliases follow the ledger.
 
         It is idempotent and may be called by any number of processes at once. A change by hand is recorded exactly once.
+
+        Args:
+            is_lost: Whether a champion is given up where MLflow knows no version of the model at all. Otherwise that is no decision, as it
+                looks like this too when the disk with its database is not mounted, or a server came up with an empty one.
         """
         with self._exclusive():
             while True:
-                done, state = self._sync_once()
+                done, state = self._sync_once(is_lost=is_lost)
                 if done:
                     return state
 
@@ -187,7 +191,7 @@ class ModelDecisions:
 
     # --- ledger and MLflow in agreement
 
-    def _sync_once(self) -> tuple[bool, LedgerState]:
+    def _sync_once(self, *, is_lost: bool) -> tuple[bool, LedgerState]:
         """One pass: at most one decision by hand, else the aliases. It is the last one if nothing had to be done."""
         # The cursor first, then the rows, then MLflow: whatever another process does in between, the commit below is refused.
         followed = self.ledger.cursor(_ALIASES)
@@ -196,17 +200,22 @@ class ModelDecisions:
         champion = self.registry.aliases(self.model_name).champion
         left_by_a_crash = {row["champion"] for row in decisions} | ({None} if followed is None else set())
         if champion not in left_by_a_crash:
-            self._record_alias(state, champion, followed)
-            return False, state
+            return self._by_hand(state, champion, followed, is_lost=is_lost)
         try:
             changed = self.registry.set_aliases(self.model_name, state.aliases)
         except NoSuchModelVersion:
-            self._record_alias(state, None, followed)
-            return False, state
+            return self._by_hand(state, None, followed, is_lost=is_lost)
         if state.sequence != (followed or 0):
             self._commit(None, (Cursor(_ALIASES, followed, state.sequence),))
             changed = True
         return not changed, state
+
+    def _by_hand(self, state: LedgerState, champion: int | None, followed: int | None, *, is_lost: bool) -> tuple[bool, LedgerState]:
+        """Record what the champion alias says, if it says something: see `sync`."""
+        if champion is None and not is_lost and not self.registry.versions(self.model_name):
+            return True, state
+        self._record_alias(state, champion, followed)
+        return False, state
 
     def _record_alias(self, state: LedgerState, champion: int | None, followed: int | None) -> None:
         """Commit what the champion alias says as a decision by hand. The alias is as decided, so the commit moves its cursor too."""

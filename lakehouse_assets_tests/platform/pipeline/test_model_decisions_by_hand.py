@@ -1,13 +1,16 @@
 """Rollback, promotion by hand and changes of the champion alias in MLflow: each is a decision of the ledger, once."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from lakehouse_assets.platform.declarations.tables import FunctionError
+from lakehouse_assets.platform.pipeline.champions import sync_aliases
 from lakehouse_assets.platform.registry import decisions as decisions_room
 from lakehouse_assets.platform.registry.registry import Registry
-from lakehouse_assets_tests.platform.orchestration.level import MODEL
+from lakehouse_assets_tests.mlflow_connections import forget_connections
+from lakehouse_assets_tests.platform.orchestration.level import MODEL, level_model
 from lakehouse_assets_tests.platform.pipeline.model_histories import (
     Unreachable,
     client,
@@ -214,3 +217,33 @@ def test_a_rollback_counts_after_the_clock_stepped_back(demo, monkeypatch):
     assert (demo.run().champion, demo.aliases()) == (1, {"champion": 1, "previous": 2})
     assert demo.step().rollback().champion == 2
     assert (demo.run().champion, demo.aliases()) == (2, {"champion": 2, "previous": 1})
+
+
+@pytest.mark.parametrize("how", ["its database is not there", "another database", "deleted"])
+def test_where_mlflow_has_nothing_of_a_model_the_champion_stays_until_it_is_given_up(demo, how):
+    promoted_twice(demo)
+    known = decisions(demo)
+    database = Path(demo.registry.tracking_uri.removeprefix("sqlite:///"))
+    aside = database.parent.with_name("aside")
+    if how == "deleted":
+        client(demo).delete_registered_model(MODEL)
+    else:
+        database.parent.rename(aside)
+        forget_connections()
+        if how == "another database":
+            demo.registry.prepare()
+    demo.land(error=2.0, origins=7)
+    demo.work_out_features()
+    with pytest.raises(LookupError, match=r"nothing of demo\.models\.level, whose champion is version 2: .* --force"):
+        demo.run()
+    sync_aliases(demo.lakehouse, level_model, lambda: demo.registry, "polled")
+    assert decisions(demo) == known
+    if how == "its database is not there":
+        assert not database.exists()  # nothing was begun in its place
+        aside.rename(database.parent)
+        assert demo.run().version == 3
+        assert decisions(demo)[:2] == known
+        return
+    demo.run(retrain=True)
+    assert decisions(demo)[2] == (2, "retired by hand in MLflow", 2)
+    assert len(decisions(demo)) > 3

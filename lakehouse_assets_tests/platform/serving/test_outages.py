@@ -293,7 +293,7 @@ def test_the_database_of_mlflow_may_be_away_and_a_promotion_by_then_is_taken_onc
         elsewhere.rename(database)
         until(lambda: connection.post(PATH, sent(0))[1].get("predictions", [{}])[0].get("model_version") == second)
 
-    _, during, after = outage(root, away, back)
+    _, during, after = outage(root, away, back, alias_seconds=0.1)
     # It may have been taken in the moment before the database went.
     assert {answer["predictions"][0]["model_version"] for _, answer in during} <= {1, second}
     assert after[-1][1]["predictions"][0]["model_version"] == second
