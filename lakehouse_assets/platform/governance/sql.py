@@ -27,6 +27,7 @@ _NAME = re.compile(r"\w+")
 # What Polars takes for a function that opens files, by name, wherever it stands.
 # As Polars and sqlglot put them into their messages.
 _UNKNOWN_COLUMN = re.compile(r"^unable to find column \"(.+?)\"|^no column named '(.+?)' found")
+_NO_MOMENT = re.compile(r"cannot compare 'date/datetime/time' to a string|comparison between .*Date.* of dtype", re.DOTALL)
 _COLOURS = re.compile(r"\x1b\[\d*m")
 _OPENS_FILES = re.compile(r"(read|scan|write|sink|copy|glob|load|import|export)_?", re.IGNORECASE)
 
@@ -172,8 +173,10 @@ def select(rows: pl.LazyFrame, columns: Sequence[str], where: str | None) -> pl.
     if where is not None:
         checked = condition(where)
         try:
-            rows = rows.filter(pl.sql_expr(checked))
-            rows.collect_schema()
+            kept = pl.sql_expr(checked)
+            # Without a row, as values that cannot be compared are told only when the condition is worked out.
+            pl.DataFrame(schema=rows.collect_schema()).lazy().filter(kept).collect()
+            rows = rows.filter(kept)
         except pl.exceptions.PolarsError as error:
             raise QueryRefused(f"the condition {where!r} cannot be understood: {_reason(error, known)}") from error
     return rows.select(columns) if columns else rows
@@ -185,6 +188,8 @@ def _reason(error: Exception, columns: Iterable[str]) -> str:
     if (unknown := _UNKNOWN_COLUMN.search(text)) is not None:
         name = next(filter(None, unknown.groups()))
         return f"there is no column {name!r}{nearest_or_all(name, dict.fromkeys(columns))}"
+    if _NO_MOMENT.search(text):
+        return "a moment is compared with timestamptz '2024-09-01 12:00' (UTC), a date with date '2024-09-01'"
     return text
 
 

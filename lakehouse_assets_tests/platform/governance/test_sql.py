@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +14,7 @@ from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Described, Policy
 from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Notices, Reader
-from lakehouse_assets.platform.governance.sql import QueryRefused, condition, parse, run_sql
+from lakehouse_assets.platform.governance.sql import QueryRefused, condition, parse, run_sql, select
 from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -264,6 +264,27 @@ def test_only_the_tables_that_are_named_are_given():
 def test_a_condition_chooses_rows(text, rows):
     frame = pl.DataFrame({"a": ["x", "y"], "b": [1, 2], "c": [["p"], []]})
     assert frame.filter(pl.sql_expr(condition(text))).height == rows
+
+
+MOMENTS = pl.DataFrame({"at": [datetime(2024, 9, 1, 12, tzinfo=UTC), datetime(2024, 8, 1, tzinfo=UTC)], "day": [date(2024, 9, 1)] * 2})
+
+
+@pytest.mark.parametrize("column", ["at", "day"])
+@pytest.mark.parametrize(
+    "value", ["timestamp '2024-08-15'", "'2024-08-15'", "'2024-08-15'::timestamp", "timestamptz '2024-08-15'", "date '2024-08-15'"]
+)
+def test_a_condition_about_time_is_answered_or_says_how_to_write_it(tmp_path, column, value):
+    table = Lakehouse(str(tmp_path)).table("shop.gold.moments")
+    table.create(MOMENTS.schema)
+    table.append(MOMENTS)
+    rows, text = table.scan(), f"{column} >= {value}"
+    if value.startswith(("timestamptz", "date")):
+        assert select(rows, (), text).collect().height == {"at": 1, "day": 2}[column]
+    elif column == "day" and "timestamp" in value:
+        assert select(rows, (), text).collect().height == 2
+    else:
+        with pytest.raises(QueryRefused, match=r"timestamptz '2024-09-01 12:00' \(UTC\), a date with date '2024-09-01'"):
+            select(rows, (), text)
 
 
 @pytest.mark.parametrize(
