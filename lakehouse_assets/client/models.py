@@ -23,8 +23,18 @@ class Models:
         """Every registered version, and its page while `lakehouse dev` runs.
 
         Each has aliases, scores, the metric that decides, and the tables that it was trained on.
+
+        Raises:
+            LookupError: MLflow has nothing of a model that has a champion.
         """
+        from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
+        from lakehouse_assets.platform.registry.registry import NoSuchModelVersion, nothing_known
+
         self.context.sync_champions()
+        for model in self.context.models:
+            champion = champion_by_ledger(self.context.root.lakehouse, model)
+            if champion is not None and not self.context.root.registry().versions(model.name):
+                raise NoSuchModelVersion(nothing_known(model.name, champion))
         return [version for model in self.context.models for version in self._versions_of(model)]
 
     def _versions_of(self, model: Any) -> Values:

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.platform.orchestration.level import (
     DAYS,
     FEATURES,
@@ -104,6 +105,22 @@ def test_a_run_scores_with_a_champion_that_was_set_by_hand(lake, selection):
     assert not outcome.skipped
     assert scored.scan().sort("scored_at").collect()["model_version"].to_list()[-1] == 2
     assert answers(lake) == (2, [2])
+
+
+def test_while_the_database_of_mlflow_is_not_there_every_door_says_so_and_none_makes_another_one(lake):
+    database, aside = lake.settings.root / "mlflow", lake.settings.root / "aside"
+    database.rename(aside)
+    forget_connections()
+    said = "no version of demo.models.level at all, and version 1 is needed: its database is not there"
+    with pytest.raises(LookupError, match=said):
+        lake.models.list()
+    with pytest.raises(LookupError, match="at all, and version 2 is needed"):
+        lake.models.promote(MODEL, 2, "while it is away")
+    (failed,) = lake.run((PREDICTIONS,)).failed
+    assert said in failed.error
+    assert not database.exists()
+    aside.rename(database)
+    assert answers(lake) == (1, [1])
 
 
 def test_a_promotion_by_hand_goes_through_the_ledger_and_a_rollback_undoes_it(lake):

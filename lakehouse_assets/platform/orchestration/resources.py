@@ -58,10 +58,8 @@ class MlflowResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     web_ui: str = Field("", description="Address of MLflow's web UI, for links.")
 
     def open(self) -> Registry:
-        """The registry, its database made ready."""
-        registry = Registry(self.tracking_uri or Settings.load().tracking_uri, self.artifacts)
-        registry.prepare()
-        return registry
+        """The registry. Its database is made when something is written: one that is not there for a moment gets none in its place."""
+        return Registry(self.tracking_uri or Settings.load().tracking_uri, self.artifacts)
 
 
 def resources(settings: Settings) -> dict[str, Any]:

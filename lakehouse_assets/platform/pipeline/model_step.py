@@ -22,7 +22,7 @@ from lakehouse_assets.platform.pipeline.shadow import CalledBack, Shadow
 from lakehouse_assets.platform.registry.approvals import Approvals
 from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions
 from lakehouse_assets.platform.registry.ledger import BY_HAND, DecisionName, Verdict, last_decision, leaks_of, rejection_of, table_of
-from lakehouse_assets.platform.registry.registry import ModelVersion, NoSuchModelVersion, Registry
+from lakehouse_assets.platform.registry.registry import ModelVersion, NoSuchModelVersion, Registry, nothing_known
 from lakehouse_assets.platform.storage import feature_versions
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -94,12 +94,8 @@ class ModelStep:
         now = newest_versions(self.lakehouse, before)
         if not retrain and before == now:
             return self.last_result()
-        if (champion_now := state.aliases.champion) is not None and not self.registry.versions(self.asset.name):
-            raise NoSuchModelVersion(
-                f"MLflow has nothing of {self.asset.name}, whose champion is version {champion_now}: its database is not there, or it is "
-                f"another one. Bring it back ({self.registry.tracking_uri}); if it is lost, `lakehouse train {self.asset.name} --force` "
-                "begins anew"
-            )
+        if (needed := state.aliases.champion) is not None and not self.registry.versions(self.asset.name):
+            raise NoSuchModelVersion(nothing_known(self.asset.name, needed))
         self.registry.prepare()  # what is missing to keep a model is said before it is trained
         cursors = tuple(Cursor(name, before[name], version) for name, version in now.items() if before[name] != version)
         training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, datetime.now(UTC))

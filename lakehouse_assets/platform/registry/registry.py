@@ -120,6 +120,14 @@ class NoSuchModelVersion(LookupError):
     """A model has no such version in MLflow. It lists the versions that there are."""
 
 
+def nothing_known(model_name: str, number: int) -> str:
+    """What is said where MLflow has no version of a model at all, and one is needed."""
+    return (
+        f"MLflow has no version of {model_name} at all, and version {number} is needed: its database is not there, or it is another one. "
+        f"Bring it back; if it is lost, `lakehouse train {model_name} --force` begins anew"
+    )
+
+
 @dataclass(frozen=True)
 class Registry:
     """The models of one root. Making one costs nothing; the first call imports MLflow and prepares the database.
@@ -221,8 +229,10 @@ class Registry:
             NoSuchModelVersion: MLflow does not have it (any more).
         """
         versions = {version.version: version for version in self.versions(model_name)}
+        if not versions:
+            raise NoSuchModelVersion(nothing_known(model_name, number))
         if number not in versions:
-            existing = ", ".join(map(str, sorted(versions))) or "none"
+            existing = ", ".join(map(str, sorted(versions)))
             raise NoSuchModelVersion(f"MLflow has no version {number} of {model_name}. There are: {existing}. See `lakehouse models`")
         return versions[number]
 

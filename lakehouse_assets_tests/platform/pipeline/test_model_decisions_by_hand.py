@@ -234,7 +234,7 @@ def test_where_mlflow_has_nothing_of_a_model_the_champion_stays_until_it_is_give
             demo.registry.prepare()
     demo.land(error=2.0, origins=7)
     demo.work_out_features()
-    with pytest.raises(LookupError, match=r"nothing of demo\.models\.level, whose champion is version 2: .* --force"):
+    with pytest.raises(LookupError, match=r"no version of demo\.models\.level at all, and version 2 is needed: .* --force"):
         demo.run()
     sync_aliases(demo.lakehouse, level_model, lambda: demo.registry, "polled")
     assert decisions(demo) == known
