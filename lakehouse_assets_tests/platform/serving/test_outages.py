@@ -145,7 +145,8 @@ def outage(root: Root, away: Callable[[Connection], None], back: Callable[[Conne
             until(lambda: len(answers) > mark + 200)
             parts.append(len(answers))
             back(connection)
-            until(lambda: len(answers) > parts[1] + 50)
+            since = len(answers)  # what was asked before may still come
+            until(lambda: len(answers) > since + 50)
             until(lambda: not statuses(answers[-5:]), 60)
 
         under_load(address, 2, ask, during)
