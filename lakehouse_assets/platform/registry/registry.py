@@ -123,8 +123,8 @@ class NoSuchModelVersion(LookupError):
 def nothing_known(model_name: str, number: int) -> str:
     """What is said where MLflow has no version of a model at all, and one is needed."""
     return (
-        f"MLflow has no version of {model_name} at all, and version {number} is needed: its database is not there, or it is another one. "
-        f"Bring it back; if it is lost, `lakehouse train {model_name} --force` starts over"
+        f"MLflow has no version of {model_name} at all, and version {number} is needed: its database is not there, it is another one, or "
+        f"nothing was trained. Bring the database back; if there is none, `lakehouse train {model_name} --force` starts over"
     )
 
 
