@@ -40,14 +40,28 @@ def _without_password(address: str) -> str:
     return urlunsplit(parts._replace(netloc=(HIDDEN + at if at else "") + host, query=HIDDEN if parts.query else ""))
 
 
-def _host_alone(address: str) -> str:
+def host_alone(address: str) -> str:
     """An address without its path: chat tools have their token in it."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError:
+        return HIDDEN
     return f"{parts.scheme}://{parts.hostname or ''}/{HIDDEN}" if address else ""
 
 
+def _hidden(secret: str) -> str:
+    return HIDDEN if secret else ""
+
+
+def _owners_and_hosts(routes: str) -> str:
+    """Routes of alerts without the paths of addresses."""
+    parts = [route.partition("=") for route in routes.split(",") if route.strip()]
+    shown = (f"{owner}={host_alone(to.removeprefix('slack:')) if '://' in to else to}" if is_one else HIDDEN for owner, is_one, to in parts)
+    return ",".join(shown)
+
+
 def _setting(default: Any, doc: str, choices: tuple[str, ...] = (), shown: Callable[[str], str] = str) -> Any:
-    return field(default=default, metadata={"doc": doc, "choices": choices, "shown": shown})
+    return field(default=default, repr=shown is str, metadata={"doc": doc, "choices": choices, "shown": shown})
 
 
 @dataclass(frozen=True)
@@ -94,8 +108,26 @@ class Settings:
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
-    alert_webhook: str = _setting(
-        "", "Address to which alerts about runs and checks are posted as JSON; empty: they are only logged.", shown=_host_alone
+    alert_webhook: str = _setting("", "Address to which alerts are posted as JSON; empty: they are not.", shown=host_alone)
+    alert_slack: str = _setting(
+        "", "Address of an incoming webhook of Slack, or of a tool that takes its format, for alerts; empty: none.", shown=host_alone
+    )
+    alert_mail_to: str = _setting("", "Mail addresses that alerts are sent to, with commas between them; empty: none.")
+    alert_mail_from: str = _setting("", "Mail address that alerts come from; empty: the first of those that they are sent to.")
+    alert_mail_host: str = _setting("", "SMTP server that takes the mails of alerts.")
+    alert_mail_port: int = _setting(587, "Port of the SMTP server.")
+    alert_mail_security: str = _setting(
+        "starttls",
+        "How the connection to the SMTP server is encrypted: starttls (port 587), tls (from the first byte, port 465), or none.",
+        ("starttls", "tls", "none"),
+    )
+    alert_mail_user: str = _setting("", "User who logs in to the SMTP server; empty: nobody does.")
+    alert_mail_password: str = _setting("", "Password of that user.", shown=_hidden)
+    alert_routes: str = _setting(
+        "",
+        "Where alerts of an owner go in place of the address of the same kind that all others go to: OWNER=ADDRESS with commas between, "
+        "as team:risk=risk@example.com,team:risk=slack:https://hooks.slack.com/… (a plain https:// address is a webhook).",
+        shown=_owners_and_hosts,
     )
     batch_megabytes: int = _setting(128, "Most megabytes of text, unpacked, that go into one commit of a bronze table.")
     batch_files: int = _setting(1_000, "Most files that go into one commit of a bronze table.")

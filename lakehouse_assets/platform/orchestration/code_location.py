@@ -1,4 +1,4 @@
-"""The code location from given settings and products: assets, jobs, schedules, the sensor and resources, put together."""
+"""The code location from given settings and products: assets, jobs, schedules, sensors and resources, put together."""
 
 import re
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     own = dg.Definitions(
         assets=[*declared.assets(tables), maintenance.asset(declared, tables)],
         schedules=automation.schedules(settings, models=bool(declared.models)),
-        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), *alerts.sensors()],
+        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), alerts.sensor(declared.catalog)],
         resources=resources(settings),
         executor=executor(settings.executor),
     )

@@ -6,9 +6,11 @@ LANDING: Final = "platform.landing.log"
 CONTRACTS: Final = "platform.contracts.log"
 COMMITS: Final = "platform.tables.commits"
 MAINTENANCE: Final = "platform.maintenance.log"
+ALERTS: Final = "platform.alerts.log"
+ALERT_DELIVERIES: Final = "platform.alerts.deliveries"
 VERDICTS: Final = "platform.monitoring.verdicts"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS})
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ALERTS, ALERT_DELIVERIES})

@@ -1,128 +1,383 @@
-"""Runs and checks that fail are told once, to a real webhook, and what is well again is told too; nothing fails of an alert."""
+"""Runs and checks that fail are told once, to real receivers, and what is well again is told too; nothing fails of an alert."""
 
-import json
+import dataclasses
 import logging
-import threading
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.orchestration.alerts import Alert, alert_of, deliver, sensors
-from lakehouse_assets.platform.orchestration.planned import settle
-from lakehouse_assets_tests.platform.orchestration.club import Club
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.ingestion import landing
+from lakehouse_assets.platform.monitoring.alerts.log import DELIVERIES, LOG, AlertLog
+from lakehouse_assets.platform.orchestration.alerts import sensor, tick
+from lakehouse_assets.platform.orchestration.resources import resources
+from lakehouse_assets.platform.orchestration.run_control import end_dead_runs, locks_of
+from lakehouse_assets_tests.platform.monitoring.alerts import receivers
+from lakehouse_assets_tests.platform.orchestration.club import SOURCES, Club
+from lakehouse_assets_tests.running import tables_of
 
-LOG = logging.getLogger("test")
-
-
-class Webhook:
-    """A server that keeps what is posted, and answers with given codes first."""
-
-    def __init__(self) -> None:
-        self.posted: list[dict] = []
-        self.answers: list[int] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                content = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                code = outer.answers.pop(0) if outer.answers else 200
-                if code == 200:
-                    outer.posted.append(content)
-                self.send_response(code)
-                self.end_headers()
-
-            def log_message(self, *_args) -> None:
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}/hook"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+LOGGER = logging.getLogger("test")
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
 def webhook():
-    opened = Webhook()
-    yield opened
-    opened.server.shutdown()
-    opened.server.server_close()
+    with receivers.webhook() as opened:
+        yield opened
+
+
+def instance_in(folder: Path) -> dg.DagsterInstance:
+    folder.mkdir()
+    return dg.DagsterInstance.local_temp(str(folder))
 
 
 @pytest.fixture
-def club(settings):
-    with dg.DagsterInstance.ephemeral() as instance:
+def club(settings, tmp_path):
+    with instance_in(tmp_path / "dagster") as instance:
         opened = Club(settings, instance)
         opened.land("members", ("a", 30))
         opened.land("visits", ("e", 5))
         yield opened
 
 
-def ended(club) -> Alert:
-    result = club.run()
-    settle(club.instance, result.run_id)
-    return alert_of(club.instance, club.instance.get_run_by_id(result.run_id))
+class Ticks:
+    """The sensor's ticks on a club, at the time that they are given."""
+
+    def __init__(self, club: Club, **settings: object) -> None:
+        self.club, self.settings = club, dataclasses.replace(club.settings, **settings)
+        self.log = AlertLog(tables_of(club.settings))
+        self.now = datetime.now(UTC)
+
+    def __call__(self, hours: float = 0) -> list[tuple[str, str]]:
+        """What was logged by one tick: events by key."""
+        before = self.log.snapshot().sequence
+        self.now = max(self.now, datetime.now(UTC)) + timedelta(hours=hours)
+        catalog = Catalog(tuple(self.club.tables), SOURCES)
+        tick(self.club.instance, tables_of(self.settings), catalog, self.settings, self.now, LOGGER)
+        rows = self.log.snapshot().rows().filter(pl.col("sequence") > before).sort("sequence").collect()
+        return list(rows.select("key", "event").iter_rows())
+
+    def after_a_run(self) -> list[tuple[str, str]]:
+        self.club.run()
+        return self()
 
 
 def test_a_failure_is_told_once_and_its_end_too(club):
-    assert not ended(club)
+    ticks = Ticks(club)
+    assert ticks.after_a_run() == []
     club.land("members", ("f", 200))
-    failed = ended(club)
-    assert set(failed.failed_steps) == {"club__silver__members"}
-    assert "break rule sane" in failed.failed_steps["club__silver__members"]
-    assert {(check["table"], check["check"], check["severity"]) for check in failed.failed_checks} == {
-        ("club.silver.members", "contract", "ERROR"),
-        ("club.silver.members", "sane", "ERROR"),
-        ("club.silver.members", "young", "WARN"),
+    failed = ticks.after_a_run()
+    assert {(key, event) for key, event in failed} == {
+        ("step:club.silver.members", "opened"),
+        ("check:club.silver.members:contract", "opened"),
+        ("check:club.silver.members:sane", "opened"),
+        ("check:club.silver.members:young", "opened"),
     }
-    assert not ended(club), "the same failure again is no news"
+    told = {alert["key"]: alert for alert in ticks.log.alerts()}
+    assert "break rule sane" in told["step:club.silver.members"]["text"]
+    severities = {key.rpartition(":")[2]: alert["severity"] for key, alert in told.items() if key.startswith("check:")}
+    assert severities == {"contract": "error", "sane": "error", "young": "warn"}
+    assert {alert["owner"] for alert in told.values()} == {"team:club"}
+    assert ticks.after_a_run() == [], "the same failure again is no news"
+    assert ticks() == []
     club.tables[0] = replace(club.tables[0], function=lambda rows: rows.with_columns(age=pl.col("age").clip(0, 40)))
-    well = ended(club)
-    assert "club__silver__members" in well.recovered
-    assert "club.silver.members, check contract" in well.recovered
-    assert not well.failed_steps
+    well = ticks.after_a_run()
+    assert ("step:club.silver.members", "resolved") in well
+    assert ("check:club.silver.members:contract", "resolved") in well
+    assert len(well) == 4
+    assert ticks.log.snapshot().open_alerts() == []
 
 
 def test_a_check_that_fails_in_a_run_that_succeeds_is_told_once(club):
-    ended(club)
+    ticks = Ticks(club)
+    ticks.after_a_run()
     club.land("visits", ("old", 90))
-    told = ended(club)
-    assert not told.failed_steps
-    assert {(check["table"], check["check"]) for check in told.failed_checks} == {
-        ("club.silver.visits", "young"),
-        ("club.gold.visits", "young"),
-    }
-    assert not ended(club)
+    assert set(ticks.after_a_run()) == {("check:club.silver.visits:young", "opened"), ("check:club.gold.visits:young", "opened")}
+    assert ticks.after_a_run() == []
 
 
-def test_an_alert_is_posted_and_tried_again(webhook):
-    alert = Alert("0123456789", "refresh", {"step": "sales.silver.lines: it broke"}, [], ["other"])
-    webhook.answers = [500, 503]
-    pauses: list[float] = []
-    assert deliver(alert, webhook.address, LOG, pauses.append)
-    [posted] = webhook.posted
-    assert posted["failed_steps"] == {"step": "sales.silver.lines: it broke"}
-    assert posted["text"] == "run 01234567 of refresh\nfailed: sales.silver.lines: it broke\nwell again: other"
-    assert len(pauses) == 2
+def test_what_stays_bad_is_told_again_after_the_cool_down_and_not_before(club):
+    ticks = Ticks(club)
+    club.land("members", ("f", 200))
+    assert len(ticks.after_a_run()) == 4
+    log = tables_of(club.settings).table(LOG)
+    rows = log.scan().with_columns(pl.col("at") - timedelta(hours=25)).collect()  # as if it had been yesterday
+    log.replace(rows, None)
+    assert {event for _, event in ticks.after_a_run()} == {"repeated"}
+    assert ticks.after_a_run() == []
 
 
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9/secret", "no address/secret"])
-def test_an_alert_that_cannot_be_delivered_fails_nothing_and_does_not_tell_the_address(address, caplog):
-    assert not deliver(Alert("r", "refresh", {"s": "why"}), address, LOG, lambda _: None)
-    assert "failed: why" in caplog.text
-    assert "could not be delivered" in caplog.text
-    assert "secret" not in caplog.text
+def test_what_was_bad_before_anybody_listened_is_told_and_what_was_well_again_is_not(club):
+    ticks = Ticks(club)
+    club.land("members", ("f", 200))
+    club.run()
+    club.land("visits", ("old", 90))
+    club.run()
+    club.tables[0] = replace(club.tables[0], function=lambda rows: rows.with_columns(age=pl.col("age").clip(0, 40)))
+    assert set(ticks.after_a_run()) == {("check:club.silver.visits:young", "opened"), ("check:club.gold.visits:young", "opened")}
 
 
-def test_the_sensor_posts_what_happened(club, webhook, monkeypatch):
+def test_a_run_that_was_killed_is_told_and_so_is_that_the_next_one_came_to_its_end(club):
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    run = dg.DagsterRun(job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    club.instance.add_run(run)
+    locks_of(club.instance).take(run.run_id).release(forget=False)
+    assert ticks() == []
+    end_dead_runs(club.instance)
+    assert ticks() == [("run:refresh", "opened")]
+    job = dg.GraphDefinition(name="refresh", node_defs=[dg.op(name="step")(lambda: None)]).to_job()
+    job.execute_in_process(instance=club.instance)
+    assert ticks() == [("run:refresh", "resolved")]
+
+
+def test_a_canceled_run_says_nothing_of_itself_and_its_checks_are_settled(club):
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    run = club.instance.create_run_for_job(club.job(), tags={})
+    club.instance.report_run_canceled(run)
+    assert ticks() == []
+
+
+def test_more_runs_than_one_tick_takes_are_taken_in_their_order(club, monkeypatch):
+    monkeypatch.setattr("lakehouse_assets.platform.orchestration.run_signals.RUNS_AT_ONCE", 2)
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    for fails in (True, False, True, False, True):
+
+        @dg.op
+        def step(fails=fails) -> None:
+            if fails:
+                raise ValueError("the database is away")
+
+        dg.GraphDefinition(name="load", node_defs=[step]).to_job().execute_in_process(instance=club.instance, raise_on_error=False)
+    found = [ticks() for _ in range(4)]
+    assert [event for tick in found for key, event in tick if key == "step:step"] == ["opened", "resolved", "opened", "resolved", "opened"]
+    assert found[-1] == []
+
+
+def test_another_database_of_dagster_is_read_from_its_beginning(club, settings, tmp_path):
+    ticks = Ticks(club)
+    for _ in range(3):
+        ticks.after_a_run()
+    with instance_in(tmp_path / "other") as instance:
+        club.instance = instance
+        club.land("members", ("f", 200))
+        assert ("step:club.silver.members", "opened") in ticks.after_a_run()
+        assert ticks() == []
+
+
+# --- files, staleness, and a source that cannot be read
+
+
+def test_refused_files_are_told_until_none_is_left(club):
+    log = tables_of(club.settings).table(landing.LOG)
+    log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)
+    ticks = Ticks(club)
+    file = {"path": "a.csv", "size": 1, "modified": datetime.now(UTC), "content_hash": "a", "reason": None}
+    landing._number(log, _Feed("payments"), [file | {"event": landing.FOUND}], landing.state(log, "payments"), "run")
+    assert ticks() == []
+    landing.record(log, "payments", [{"path": "a.csv", "sequence": 1, "event": landing.REFUSED, "reason": "a.csv is no CSV"}], "run")
+    assert ticks() == [("files:payments", "opened")]
+    assert ticks() == []
+    assert ticks(hours=25) == [("files:payments", "repeated")], "a feed stays bad also while nothing comes"
+    landing.ignore(log, _Feed("payments"), "a.csv", reason="a test", run_id="run")
+    assert ticks() == [("files:payments", "resolved")]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Feed:
+    name: str
+
+
+def test_a_table_that_is_not_refreshed_in_time_is_told(club):
+    from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+
+    ticks, key = Ticks(club), dg.AssetKey(["club", "gold", "visits"])
+
+    def becomes(before: FreshnessState, state: FreshnessState) -> list[tuple[str, str]]:
+        club.instance._report_runless_asset_event(FreshnessStateChange(key, state, before, time.time()))
+        return ticks()
+
+    assert becomes(FreshnessState.UNKNOWN, FreshnessState.PASS) == []
+    assert becomes(FreshnessState.PASS, FreshnessState.WARN) == [("freshness:club.gold.visits", "opened")]
+    assert becomes(FreshnessState.WARN, FreshnessState.FAIL) == [("freshness:club.gold.visits", "repeated")], "it became worse"
+    assert ticks() == []
+    assert becomes(FreshnessState.FAIL, FreshnessState.PASS) == [("freshness:club.gold.visits", "resolved")]
+
+
+def test_a_source_that_cannot_be_read_keeps_no_other_from_being_heard(club, caplog):
+    log = tables_of(club.settings).table(landing.LOG)
+    log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)
+    (Path(log.uri) / "_delta_log" / "00000000000000000000.json").write_text("")
+    club.land("members", ("f", 200))
+    ticks = Ticks(club)
+    assert ("step:club.silver.members", "opened") in ticks.after_a_run()
+    assert "the landing log cannot be read" in caplog.text
+
+
+# --- delivery through the sensor
+
+
+def test_the_sensor_posts_what_happened_and_settles_checks(club, webhook, monkeypatch):
     monkeypatch.setenv("LAKEHOUSE_ALERT_WEBHOOK", webhook.address)
+    monkeypatch.setenv("LAKEHOUSE_ROOT", str(club.settings.root))
     club.land("members", ("f", 200))
     result = club.run()
-    sensor = next(sensor for sensor in sensors() if sensor.name == "alert_on_failure")
-    event = next(entry.dagster_event for entry in club.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.RUN_FAILURE))
-    run = club.instance.get_run_by_id(result.run_id)
-    sensor(dg.build_run_status_sensor_context(sensor.name, event, club.instance, run))
-    [posted] = webhook.posted
-    assert posted["run_id"] == result.run_id
+    alerts = sensor(Catalog(tuple(club.tables), SOURCES))
+    lakehouse = resources(club.settings)["lakehouse"]
+
+    def evaluate() -> str:
+        with dg.build_sensor_context(instance=club.instance, resources={"lakehouse": lakehouse}) as context:
+            return str(alerts.evaluate_tick(context).skip_message)
+
+    assert evaluate() == "4 events, 8 deliveries."
+    assert {alert["run_id"] for alert in webhook.alerts} == {result.run_id}
+    assert len(webhook.posted) == 1, "what comes together is told together"
     assert "EXECUTION_FAILED" not in club.statuses().values(), "checks of skipped steps were settled"
+    assert evaluate() == "0 events, 0 deliveries."
+    assert len(webhook.posted) == 1
+
+
+def test_a_receiver_that_is_away_is_told_all_in_order_when_it_comes_back(club, webhook, caplog):
+    ticks = Ticks(club, alert_webhook=webhook.address)
+    webhook.answers = [500]
+    club.land("members", ("f", 200))
+    assert len(ticks.after_a_run()) == 4
+    assert "webhook could not be delivered to (try 1): the receiver answered 500" in caplog.text
+    webhook.close()
+    ticks(hours=0.1)
+    club.tables[0] = replace(club.tables[0], function=lambda rows: rows.with_columns(age=pl.col("age").clip(0, 40)))
+    assert len(ticks.after_a_run()) == 4
+    assert "ConnectionRefusedError" in caplog.text
+    assert "t0ken" not in caplog.text
+    with receivers.webhook(webhook.port) as back:
+        ticks()
+        assert back.posted == [], "the next try is not due yet"
+        ticks(hours=1)
+        assert [alert["event"] for alert in back.alerts] == ["opened"] * 4 + ["resolved"] * 4
+        assert len({(alert["id"], alert["number"]) for alert in back.alerts}) == 8
+        ticks(hours=1)
+        assert len(back.posted) == 1
+    tried = ticks.log.deliveries().filter(pl.col("sink") == "webhook")
+    assert tried.group_by("sequence").agg(pl.col("outcome").last())["outcome"].unique().to_list() == ["delivered"]
+
+
+def test_a_receiver_that_hangs_holds_up_no_other_sink(club, webhook):
+    from lakehouse_assets.platform.monitoring.alerts.delivery import deliver
+    from lakehouse_assets.platform.monitoring.alerts.routing import sinks_of
+
+    webhook.hangs.set()
+    with receivers.mail_server() as (box, port):
+        mail = {"alert_mail_to": "ann@example.com", "alert_mail_host": "127.0.0.1", "alert_mail_port": port, "alert_mail_security": "none"}
+        settings = dataclasses.replace(club.settings, alert_webhook=webhook.address, **mail)
+        ticks = Ticks(club)
+        club.land("members", ("f", 200))
+        ticks.after_a_run()
+        log = tables_of(settings).table(LOG)
+        log.replace(log.scan().with_columns(sinks=pl.lit(["webhook", "mail"])).collect(), None)
+        told = deliver(ticks.log, sinks_of(settings, LOGGER).by_name, "lake", ticks.now, LOGGER, seconds=0.5)
+    assert told.failed == {"webhook": "no answer within 0.5 seconds"}
+    assert told.delivered == 4
+    assert [mail["Subject"] for mail in box.mails] == ["[error] 4 alerts opened"]
+
+
+def test_routes_send_the_alerts_of_an_owner_elsewhere(club, webhook):
+    club.tables[2] = replace(club.tables[2], owner="team:risk")
+    with receivers.webhook() as risk:
+        ticks = Ticks(club, alert_webhook=webhook.address, alert_routes=f"team:risk={risk.address}")
+        ticks.after_a_run()
+        club.land("visits", ("old", 90))
+        ticks.after_a_run()
+        assert [alert["key"] for alert in risk.alerts] == ["check:club.silver.visits:young"]
+        assert [alert["key"] for alert in webhook.alerts] == ["check:club.gold.visits:young"]
+
+
+# --- crashes and races
+
+
+_CHILD = """
+import sys, logging
+from datetime import UTC, datetime
+from pathlib import Path
+import dagster as dg
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.orchestration import alerts
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.orchestration.club import SOURCES, TABLES
+from lakehouse_assets_tests.running import tables_of
+
+home, kill_before, root = sys.argv[1:4]
+settings = Settings.load()
+if kill_before != "nothing":
+    import os, signal
+    target = {"delivery": (alerts, "deliver"), "record": (alerts.AlertLog, "add_deliveries")}[kill_before]
+    setattr(*target, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+with dg.DagsterInstance.local_temp(home) as instance:
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(alerts.tick(instance, tables_of(settings), Catalog(tuple(TABLES), SOURCES), settings, datetime.now(UTC), logging.getLogger()))
+"""
+
+
+def child(club, webhook, kill_before: str = "nothing") -> subprocess.Popen:
+    environment = {**os.environ, "LAKEHOUSE_ROOT": str(club.settings.root), "LAKEHOUSE_ALERT_WEBHOOK": webhook.address}
+    command = [sys.executable, "-c", _CHILD, club.instance.root_directory, kill_before, str(club.settings.root)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, text=True, **pipes)
+
+
+def ready(*children: subprocess.Popen) -> None:
+    for one in children:
+        assert one.stdout.readline() == "ready\n", one.stderr.read()
+
+
+def go(*children: subprocess.Popen) -> list[int]:
+    for one in children:
+        one.stdin.write("\n")
+        one.stdin.flush()
+    return [one.wait(120) for one in children]
+
+
+@pytest.mark.parametrize("kill_before", ["delivery", "record"])
+def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_twice(club, webhook, kill_before):
+    club.land("members", ("f", 200))
+    club.run()
+    killed = child(club, webhook, kill_before)
+    ready(killed)
+    assert go(killed) == [-signal.SIGKILL]
+    killed.communicate()
+    events = tables_of(club.settings).table(LOG).scan().collect()
+    assert events.height == 4
+    ticks = Ticks(club, alert_webhook=webhook.address)
+    assert ticks() == []
+    assert {(alert["id"], alert["number"]) for alert in webhook.alerts} == set(events.select("alert_id", "number").iter_rows())
+    assert len(webhook.alerts) == {"delivery": 4, "record": 8}[kill_before], "what was delivered and not recorded comes again, with its id"
+    assert tables_of(club.settings).table(DELIVERIES).count() == 8
+    ticks(hours=2)
+    assert len(webhook.alerts) == {"delivery": 4, "record": 8}[kill_before]
+
+
+def test_two_daemons_at_once_log_each_event_once(club, webhook):
+    club.land("members", ("f", 200))
+    club.run()
+    children = [child(club, webhook) for _ in range(2)]
+    ready(*children)
+    assert go(*children) == [0, 0]
+    for one in children:
+        one.communicate()
+    Ticks(club, alert_webhook=webhook.address)(hours=1)
+    events = tables_of(club.settings).table(LOG).scan().collect()
+    assert sorted(events["sequence"]) == [1, 2, 3, 4]
+    assert events["alert_id"].n_unique() == 4
+    assert {(alert["id"], alert["number"]) for alert in webhook.alerts} == set(events.select("alert_id", "number").iter_rows())

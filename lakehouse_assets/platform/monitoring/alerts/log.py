@@ -1,0 +1,203 @@
+"""The Delta tables of alerts: the log of their events, and what became of telling people.
+
+A commit of the log carries the watermarks of what its events were made from, so that each signal is consumed once, whatever crashes or
+runs at once. The tables are only added to. What is an event is decided in `machine`, what is told to whom and when in `delivery`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any, Final, Literal
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.monitoring.alerts.machine import OPEN, TOLD, Entry
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+
+LOG: Final = platform_tables.ALERTS
+DELIVERIES: Final = platform_tables.ALERT_DELIVERIES
+COLUMNS: Final[Mapping[str, tuple[pl.DataType, str]]] = {
+    "sequence": (pl.Int64(), "Number of the entry, from 1: the order of the events."),
+    "key": (pl.String(), "What is watched, as step:sales.silver.payments."),
+    "event": (pl.String(), "opened, repeated or resolved; pending and cleared: bad for fewer windows than the rule asks for."),
+    "alert_id": (pl.String(), "Id of the alert; empty while there is none."),
+    "number": (pl.Int64(), "Number of the event in its alert, from 1."),
+    "at": (TIMESTAMP, "When it was so, in UTC."),
+    "opened_at": (TIMESTAMP, "When the alert was opened."),
+    "severity": (pl.String(), "How bad it is: warn or error."),
+    "owner": (pl.String(), "Who answers for it."),
+    "text": (pl.String(), "What is wrong, or that it is well again."),
+    "bad_windows": (pl.Int64(), "Windows in a row that were bad until it was an alert."),
+    "value": (pl.Float64(), "What was measured."),
+    "threshold": (pl.Float64(), "Where the measure begins to be bad."),
+    "rows": (pl.Int64(), "How many rows were judged."),
+    "window": (TIMESTAMP, "Begin of the window that was judged."),
+    "run_id": (pl.String(), "Run that it comes from."),
+    "sinks": (pl.List(pl.String()), "The sinks that were to be told when it was logged."),
+    "logged_at": (TIMESTAMP, "When it was logged."),
+}
+SCHEMA: Final = pl.Schema({name: dtype for name, (dtype, _) in COLUMNS.items()})
+DESCRIPTION: Final = "The events of alerts, each once: opened, repeated, resolved."
+OUTCOMES: Final[Mapping[str, tuple[pl.DataType, str]]] = {
+    "sink": (pl.String(), "Who was told: log, webhook, slack or mail, with the owner where a route names one."),
+    "sequence": (pl.Int64(), "Number of the entry of the log."),
+    "alert_id": (pl.String(), "Id of the alert."),
+    "number": (pl.Int64(), "Number of the event in its alert."),
+    "at": (TIMESTAMP, "When it was tried, in UTC."),
+    "outcome": (pl.String(), "delivered; unreachable: no answer, or one that asks to come again; refused: it will not be taken as it is."),
+    "attempt": (pl.Int64(), "How often it was tried, with this time."),
+    "reason": (pl.String(), "Why it was not delivered."),
+}
+DELIVERIES_SCHEMA: Final = pl.Schema({name: dtype for name, (dtype, _) in OUTCOMES.items()})
+DELIVERIES_DESCRIPTION: Final = "Each try to tell a sink of an event, and what came of it."
+_ENTRIES: Final = "entries"
+_FIELDS: Final = tuple(one.name for one in fields(Entry))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What came of one try to tell a sink of an entry. The attributes are the columns of the table."""
+
+    sink: str
+    sequence: int
+    alert_id: str
+    number: int
+    at: datetime
+    outcome: Literal["delivered", "unreachable", "refused"]
+    attempt: int
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """An entry as it was logged: with the sinks that were to be told, and when."""
+
+    entry: Entry
+    sinks: Sequence[str]
+    logged_at: datetime
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The log at one version.
+
+    Attributes:
+        opened: The table; None if there is none yet.
+    """
+
+    opened: DeltaTable | None
+
+    def watermark(self, source: str) -> int | None:
+        """How far a source was consumed; None if never."""
+        return None if self.opened is None else cursor_of(self.opened, source)
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last entry."""
+        return self.watermark(_ENTRIES) or 0
+
+    def rows(self) -> pl.LazyFrame:
+        """The entries."""
+        return pl.LazyFrame(schema=SCHEMA) if self.opened is None else pl.scan_delta(self.opened)
+
+    def last(self, keys: Collection[str] | None = None) -> dict[str, Entry]:
+        """The last entry of each key: of these keys, or of all."""
+        rows = self.rows() if keys is None else self.rows().filter(pl.col("key").is_in(list(keys)))
+        newest = rows.sort("sequence").group_by("key", maintain_order=True).last().select(_FIELDS).collect()
+        return {row["key"]: Entry(**row) for row in newest.iter_rows(named=True)}
+
+    def open_alerts(self) -> list[Entry]:
+        """The last entries of the alerts that are open, in the order in which they were opened."""
+        found = [entry for entry in self.last().values() if entry.event in OPEN]
+        return sorted(found, key=lambda entry: (entry.opened_at, entry.sequence))
+
+    def told_since(self, moment: datetime) -> list[Logged]:
+        """The entries that people are told, which were logged since a moment, in their order."""
+        rows = self.rows().filter(pl.col("event").is_in(TOLD) & (pl.col("logged_at") >= moment)).sort("sequence").collect()
+        return [
+            Logged(Entry(**{name: row[name] for name in _FIELDS}), row["sinks"], row["logged_at"]) for row in rows.iter_rows(named=True)
+        ]
+
+
+@dataclass(frozen=True)
+class AlertLog:
+    """The alerts of a lakehouse."""
+
+    lakehouse: Lakehouse
+
+    def snapshot(self) -> Snapshot:
+        """The log as it is now."""
+        try:
+            return Snapshot(self.lakehouse.table(LOG).now())
+        except NoSuchTable:
+            return Snapshot(None)
+
+    def append(
+        self, entries: Sequence[Entry], cursors: Iterable[Cursor], sinks: Callable[[Entry], Sequence[str]], now: datetime, sequence: int
+    ) -> None:
+        """Add entries, with the watermarks of what they were made from, all or nothing.
+
+        Args:
+            entries: What happened.
+            cursors: How far the sources were read.
+            sinks: The names of those who are to be told of an entry.
+            now: The moment (UTC).
+            sequence: The number of the last entry of the snapshot that they were made from.
+
+        Raises:
+            CursorMoved: Another process was faster: read again.
+            CommitConflict: Other writers did not let this one through.
+        """
+        log = self.lakehouse.table(LOG)
+        log.create(SCHEMA, description=DESCRIPTION)
+        moved = list(cursors)
+        if entries:
+            # Also for what has no watermark, as what time alone makes bad.
+            moved.append(Cursor(_ENTRIES, sequence or None, sequence + len(entries)))
+        rows = [asdict(entry) | {"sinks": list(sinks(entry)), "logged_at": now} for entry in entries]
+        frame = pl.DataFrame(rows, schema=SCHEMA)
+
+        def attempt(table: DeltaTable) -> Counts:
+            if any(cursor_of(table, cursor.source) != cursor.before for cursor in moved):
+                raise CursorMoved("another process has logged alerts since: read again")
+            log.write_rows(table, frame, Commit(tuple(moved)).properties(table, Counts(), read_before_write=False))
+            return Counts(written=frame.height)
+
+        log.write(None, attempt)
+
+    # --- what became of telling people
+
+    def deliveries(self, since: int = 0) -> pl.DataFrame:
+        """The tries to tell of entries from a number on, in the order in which they were made."""
+        table = self.lakehouse.table(DELIVERIES)
+        if not table.exists():
+            return pl.DataFrame(schema=DELIVERIES_SCHEMA)
+        return table.scan().filter(pl.col("sequence") >= since).sort("at", "attempt").collect()
+
+    def add_deliveries(self, made: Sequence[Delivery]) -> None:
+        """Add what came of tries.
+
+        Raises:
+            CommitConflict: Other writers did not let this one through.
+        """
+        if made:
+            table = self.lakehouse.table(DELIVERIES)
+            table.create(DELIVERIES_SCHEMA, description=DELIVERIES_DESCRIPTION)
+            table.append(pl.DataFrame([asdict(one) for one in made], schema=DELIVERIES_SCHEMA))
+
+    # --- for people
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """All alerts, the newest first: the last event of each, with when it was opened and how often it was told."""
+        rows = self.snapshot().rows().filter(pl.col("event").is_in(TOLD)).sort("sequence")
+        newest = rows.group_by("alert_id", maintain_order=True).last().sort("opened_at", "sequence", descending=True).collect()
+        return [row | {"is_open": row["event"] in OPEN} for row in newest.drop("sinks", "bad_windows").iter_rows(named=True)]
+
+    def events(self, alert_id: str) -> list[dict[str, Any]]:
+        """The events of an alert, in their order."""
+        return self.snapshot().rows().filter(pl.col("alert_id") == alert_id).sort("number").collect().to_dicts()

@@ -1,0 +1,155 @@
+"""The states of alerts, as a pure function of signals: pending, opened, repeated, resolved.
+
+The state of what is watched is the last entry of the log about it, so nothing has to be kept besides the log. A signal that changes no
+state makes no entry. What is written where is in `log`, who is told in `delivery`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import Final, Literal
+
+from lakehouse_assets.platform.monitoring.alerts.signals import Signal
+
+Event = Literal["pending", "cleared", "opened", "repeated", "resolved"]
+PENDING: Final = "pending"
+"""It is bad, but not for as many windows as the rule asks for."""
+CLEARED: Final = "cleared"
+"""It was pending, and is well again before it became an alert."""
+OPENED: Final = "opened"
+REPEATED: Final = "repeated"
+RESOLVED: Final = "resolved"
+OPEN: Final = (OPENED, REPEATED)
+TOLD: Final = (OPENED, REPEATED, RESOLVED)
+"""The events that people are told."""
+_RANKS: Final = {"warn": 0, "error": 1}
+_MOST_CHARACTERS = 2_000
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One change of state: a row of the log.
+
+    Attributes:
+        sequence: The number of the entry in the log, from 1.
+        key: Of what is watched.
+        event: What happened.
+        alert_id: Of the alert; empty while there is none.
+        number: Of the event in its alert, from 1; 0 while there is none. With the id, receivers know a repeated delivery by it.
+        at: When the signal was so (UTC).
+        opened_at: When the alert was opened.
+        severity: How bad it is.
+        owner: Who answers for it.
+        text: A sentence for people.
+        bad_windows: How many windows in a row were bad before it was an alert, and with the one that made it one.
+        value: What was measured.
+        threshold: Where the measure begins to be bad.
+        rows: How many rows were judged.
+        window: Begin of the window that was judged.
+        run_id: The run that it comes from.
+    """
+
+    sequence: int
+    key: str
+    event: Event
+    alert_id: str
+    number: int
+    at: datetime
+    opened_at: datetime | None
+    severity: str
+    owner: str
+    text: str
+    bad_windows: int
+    value: float | None = None
+    threshold: float | None = None
+    rows: int | None = None
+    window: datetime | None = None
+    run_id: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its alert is open after it."""
+        return self.event in OPEN
+
+
+def advance(last: Mapping[str, Entry], signals: Iterable[Signal], sequence: int) -> list[Entry]:
+    """The entries that signals make, one after the other: the same ones in whatever batches the signals come.
+
+    Args:
+        last: The last entry of each key.
+        signals: In their order.
+        sequence: The number of the last entry of the log.
+    """
+    states, entries = dict(last), list[Entry]()
+    for signal in signals:
+        entry = step(states.get(signal.key), signal, sequence + len(entries) + 1)
+        if entry is not None:
+            states[signal.key] = entry
+            entries.append(entry)
+    return entries
+
+
+def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
+    """The entry that one signal makes; None if it changes nothing.
+
+    A window that was judged again does not count twice, and one that is older than what is known says nothing any more. An open alert is
+    repeated after the cool-down of its rule, and at once where it became worse.
+    """
+    if not signal.is_known or _is_older(signal, last):
+        return None
+    return _while_open(last, signal, sequence) if last is not None and last.is_open else _while_well(last, signal, sequence)
+
+
+def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
+    if not signal.is_bad:
+        resolved = _entry(RESOLVED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
+        return replace(resolved, severity=last.severity)  # of what is over
+    is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
+    if is_worse or signal.at - last.at >= signal.rule.cool_down:
+        return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
+    return None
+
+
+def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
+    waiting = last if last is not None and last.event == PENDING else None
+    if not signal.is_bad:
+        return None if waiting is None else _entry(CLEARED, signal, sequence)
+    if waiting is not None and signal.window is not None and signal.window == waiting.window:
+        return None
+    bad = 1 + (0 if waiting is None else waiting.bad_windows)
+    if bad < signal.rule.consecutive:
+        return _entry(PENDING, signal, sequence, bad=bad)
+    return _entry(OPENED, signal, sequence, _new_id(signal, sequence), 1, signal.at, bad)
+
+
+def _is_older(signal: Signal, last: Entry | None) -> bool:
+    return last is not None and last.window is not None and signal.window is not None and signal.window < last.window
+
+
+def _new_id(signal: Signal, sequence: int) -> str:
+    return blake2b(f"{signal.key}|{signal.at.isoformat()}|{sequence}".encode(), digest_size=6).hexdigest()
+
+
+def _entry(  # noqa: PLR0917 the state, in the order of the columns
+    event: Event, signal: Signal, sequence: int, alert_id: str = "", number: int = 0, opened_at: datetime | None = None, bad: int = 0
+) -> Entry:
+    text = signal.text if len(signal.text) <= _MOST_CHARACTERS else signal.text[: _MOST_CHARACTERS - 1] + "…"
+    return Entry(
+        sequence=sequence,
+        key=signal.key,
+        event=event,
+        alert_id=alert_id,
+        number=number,
+        at=signal.at,
+        opened_at=opened_at,
+        severity=signal.severity,
+        owner=signal.owner,
+        text=text,
+        bad_windows=bad,
+        value=signal.value,
+        threshold=signal.threshold,
+        rows=signal.rows,
+        window=signal.window,
+        run_id=signal.run_id,
+    )

@@ -1,0 +1,100 @@
+"""Signals from monitors: each verdict of the table of verdicts, by monitor, column and slice. What monitors judge is not decided here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.commit import Cursor
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
+
+# What is older was said before anybody listened.
+_REACH: Final = timedelta(days=30)
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """The verdicts of monitors, each once.
+
+    Attributes:
+        lakehouse: The tables.
+        rules: By monitor, when a bad verdict is an alert; for all others the default.
+    """
+
+    lakehouse: Lakehouse
+    rules: Mapping[str, AlertRule]
+
+    name = "the verdicts of monitors"
+
+    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:
+        """See `Source.read`."""
+        table = self.lakehouse.table(platform_tables.VERDICTS)
+        if not table.exists():
+            return Reading()
+        opened = table.now()
+        source = f"{table.name}/{opened.metadata().id}"
+        cursor = Cursor(source, watermark(source), opened.version())
+        if cursor.before == cursor.after:
+            return Reading()
+        rows, is_first = self._new(table, cursor, now)
+        signals = self._signals(rows)
+        return Reading(newest_by_key(signals) if is_first else signals, [cursor])
+
+    def _new(self, table: Table, cursor: Cursor, now: datetime) -> tuple[pl.DataFrame, bool]:
+        """The verdicts that were not consumed, in the order of their commits, and whether none ever was."""
+        if cursor.before is not None:
+            try:
+                return table.changes(cursor.before, cursor.after).collect(), False
+            except NoSuchVersion:  # it was restored
+                pass
+        rows = table.scan(cursor.after).filter(pl.col("evaluated_at") >= now - _REACH)
+        return rows.sort("evaluated_at", maintain_order=True).collect(), True
+
+    def _signals(self, rows: pl.DataFrame) -> list[Signal]:
+        """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is."""
+        evaluations: dict[tuple[str, datetime], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
+        for row in rows.iter_rows(named=True):
+            of = evaluations.setdefault((row["monitor"], row["evaluated_at"]), {})
+            of.setdefault((row["window_start"] or _BEGIN, _key(row)), []).append(row)
+        return [
+            self._signal(key, verdicts) for of in evaluations.values() for (_, key), verdicts in sorted(of.items(), key=lambda at: at[0][0])
+        ]
+
+    def _signal(self, key: str, verdicts: list[dict[str, Any]]) -> Signal:
+        bad = [row for row in verdicts if row["passed"] is False]
+        known = bad or [row for row in verdicts if row["passed"] is not None]
+        shown = (known or verdicts)[0]
+        more = f" ({counted(len(bad) - 1, 'other metric')} too)" if len(bad) > 1 else ""
+        return Signal(
+            key=key,
+            is_bad=bool(bad) if known else None,
+            at=shown["evaluated_at"],
+            text=shown["text"] + more,
+            severity=shown["severity"],
+            owner=shown["owner"] or "",
+            rule=self.rules.get(shown["monitor"], AlertRule()),
+            value=shown["value"],
+            threshold=shown["threshold"],
+            rows=shown["rows"],
+            window=shown["window_start"],
+            run_id=shown["run_id"] or "",
+        )
+
+
+def _key(row: Mapping[str, Any]) -> str:
+    """The stable name of what a verdict is about. Not of the model's version: another one takes its place."""
+    parts = ["monitor", row["monitor"]]
+    if row["column_name"]:
+        parts.append(row["column_name"])
+    if row["slice_key"]:
+        parts.append(f"{row['slice_key']}={row['slice_value']}")
+    return ":".join(parts)

@@ -1,0 +1,55 @@
+"""From signals to logged events: read what is new in all sources, let the state machine judge, commit both at once.
+
+Who is told of the events is the business of `delivery`.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from logging import Logger
+
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.machine import Entry, advance
+from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Source
+from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
+
+
+def take(
+    alerts: AlertLog, sources: Sequence[Source], now: datetime, logger: Logger, sinks: Callable[[Entry], Sequence[str]] = lambda _: ()
+) -> list[Entry]:
+    """Consume what is new in the sources, once; the entries that were logged.
+
+    A source that cannot be read is said in the log and tried again the next time: it keeps no other from being heard.
+
+    Args:
+        alerts: Where events are logged.
+        sources: What is read.
+        now: The moment (UTC).
+        logger: Told what cannot be read.
+        sinks: The names of those who are to be told of an entry.
+
+    Raises:
+        CommitConflict: Other writers did not let this one through.
+    """
+    while True:
+        snapshot = alerts.snapshot()
+        readings = [_read(source, snapshot.watermark, now, logger) for source in sources]
+        signals = [signal for reading in readings for signal in reading.signals]
+        cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
+        entries = advance(snapshot.last({signal.key for signal in signals}), signals, snapshot.sequence) if signals else []
+        if not entries and not cursors:
+            return []
+        try:
+            alerts.append(entries, cursors, sinks, now, snapshot.sequence)
+        except CursorMoved:
+            continue
+        return entries
+
+
+def _read(source: Source, watermark: Callable[[str], int | None], now: datetime, logger: Logger) -> Reading:
+    try:
+        return source.read(watermark, now)
+    except CommitConflict:
+        raise
+    except Exception:  # whatever it is, the other sources are heard
+        logger.exception("Alerts: %s cannot be read; the next tick tries again.", source.name)
+        return Reading()

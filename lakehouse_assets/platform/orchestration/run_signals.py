@@ -1,0 +1,157 @@
+"""What Dagster recorded, as signals of alerts: steps, runs and checks of the runs that ended, and assets that were not refreshed in time.
+
+Runs are consumed once, in the order in which they ended, by the number of the event in Dagster's log. What is an alert is decided in
+`monitoring.alerts`.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import dagster as dg
+from dagster._core.definitions.freshness import FreshnessState
+
+from lakehouse_assets.platform.declarations.monitors import Severity
+from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
+from lakehouse_assets.platform.orchestration.checks import FILES_CHECK, NOT_EVALUATED
+from lakehouse_assets.platform.orchestration.planned import KEPT, settle
+from lakehouse_assets.platform.orchestration.run import reason_of
+from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.storage.commit import Cursor
+
+CURSOR: Final = "dagster/runs"
+"""The watermark: the number of the event with which the last run ended that was consumed."""
+RUNS_AT_ONCE: Final = 100
+"""So many runs are consumed in one tick; of those that ended before anybody listened, so many are looked at."""
+_ENDS: Final = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
+_STEPS: Final = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
+_TAKEN: Final = {*_STEPS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
+
+
+@dataclass(frozen=True)
+class EndedRuns:
+    """The runs that ended, whoever started them.
+
+    Checks that an ended run planned and did not evaluate are given their last results: see `planned.settle`.
+
+    Attributes:
+        instance: Where runs are recorded.
+        owners: By table, who answers for it.
+        elsewhere: Checks that others give signals of, as tables with the names of checks.
+    """
+
+    instance: dg.DagsterInstance
+    owners: Mapping[str, str]
+    elsewhere: Collection[tuple[str, str]] = ()
+
+    name = "Dagster's runs"
+
+    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:  # noqa: ARG002 all times are those of events
+        """See `Source.read`."""
+        before = watermark(CURSOR)
+        newest = max((record.storage_id for record in self._ends(None, 1)), default=None)
+        if newest is None or newest == before:
+            return Reading()
+        is_first = before is None or newest < before  # Dagster's database is another one
+        signals, after = list[Signal](), before
+        for record in self._ends(None, RUNS_AT_ONCE) if is_first else self._ends(before, RUNS_AT_ONCE):
+            run = self.instance.get_run_by_id(record.run_id)
+            if run is not None and not run.is_finished:
+                break  # its end is being written
+            if run is not None:
+                settle(self.instance, run.run_id)
+                signals += self.signals_of(run)
+            after = record.storage_id
+        cursors = [] if after is None or after == before else [Cursor(CURSOR, before, after)]
+        return Reading(newest_by_key(signals) if is_first else signals, cursors)
+
+    def _ends(self, after: int | None, limit: int) -> list[dg.EventLogRecord]:
+        """The events with which runs ended, oldest first: those after a number, or with None the newest ones; at most so many of each kind.
+
+        Of a kind that has more, and so of all, none is given that is newer than what was read of it.
+        """
+        found, until = list[dg.EventLogRecord](), None
+        for kind in _ENDS:
+            filters = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after)
+            result = self.instance.fetch_run_status_changes(filters, limit=limit, ascending=after is not None)
+            found += result.records
+            if after is not None and len(result.records) == limit:
+                last = result.records[-1].storage_id
+                until = last if until is None else min(until, last)
+        ordered = sorted(found, key=lambda record: record.storage_id)
+        return [record for record in ordered if until is None or record.storage_id <= until]
+
+    def signals_of(self, run: dg.DagsterRun) -> list[Signal]:
+        """What a run that ended says of its steps, of itself and of the checks that it evaluated."""
+        signals, failed_without_step = list[Signal](), ""
+        has_failed_steps = False
+        for entry in self.instance.all_logs(run.run_id, of_type=_TAKEN):
+            event, at = entry.get_dagster_event(), datetime.fromtimestamp(entry.timestamp, UTC)
+            if event.event_type in _STEPS:
+                has_failed_steps |= event.is_step_failure
+                signals.append(self._step(event, at, run))
+            elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
+                failed_without_step = event.message or "the run failed"
+            else:
+                signals += self._check(event.asset_check_evaluation_data, at, run)
+        return [*signals, *self._run(run, has_failed_steps, failed_without_step)]
+
+    def _step(self, event: dg.DagsterEvent, at: datetime, run: dg.DagsterRun) -> Signal:
+        # A step is named by its asset, with underscores for dots.
+        name = (event.step_key or "").replace("__", ".")
+        text = reason_of(event).strip() if event.is_step_failure else "It succeeded."
+        return Signal(f"step:{name}", event.is_step_failure, at, text, "error", self._owner(name), run_id=run.run_id)
+
+    def _run(self, run: dg.DagsterRun, has_failed_steps: bool, failed: str) -> Iterator[Signal]:  # noqa: FBT001
+        """Whether the run came to its end: one whose process was killed fails without a step that failed. A canceled one says nothing."""
+        if run.status is dg.DagsterRunStatus.CANCELED:
+            return
+        record = self.instance.get_run_record_by_id(run.run_id)
+        at = datetime.fromtimestamp(record.end_time, UTC) if record is not None and record.end_time else datetime.now(UTC)
+        is_bad = run.status is dg.DagsterRunStatus.FAILURE and not has_failed_steps
+        job = "a selection" if run.job_name.startswith("__") else run.job_name
+        yield Signal(f"run:{job}", is_bad, at, failed if is_bad else "A run came to its end.", "error", run_id=run.run_id)
+
+    def _check(self, evaluation: dg.AssetCheckEvaluation, at: datetime, run: dg.DagsterRun) -> Iterator[Signal]:
+        table = ".".join(evaluation.asset_key.path)
+        is_elsewhere = evaluation.check_name == FILES_CHECK or (table, evaluation.check_name) in self.elsewhere
+        if is_elsewhere or {NOT_EVALUATED, KEPT} & evaluation.metadata.keys():
+            return
+        text = evaluation.description or ("It passed." if evaluation.passed else "It failed.")
+        severity: Severity = "error" if evaluation.severity is dg.AssetCheckSeverity.ERROR else "warn"
+        key = f"check:{table}:{evaluation.check_name}"
+        yield Signal(key, not evaluation.passed, at, text, severity, self._owner(table), run_id=run.run_id)
+
+    def _owner(self, table: str) -> str:
+        return self.owners.get(table, "")
+
+
+@dataclass(frozen=True)
+class StaleAssets:
+    """Assets that were not refreshed as their freshness policy demands, as Dagster's daemon has found.
+
+    What is so now is said each time, so that an asset that stays stale is told again after the cool-down.
+
+    Attributes:
+        instance: Where that is recorded.
+        owners: By table, who answers for it.
+    """
+
+    instance: dg.DagsterInstance
+    owners: Mapping[str, str]
+
+    name = "Dagster's freshness"
+
+    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:  # noqa: ARG002 nothing is consumed
+        """See `Source.read`."""
+        return Reading(list(self._signals(now)))
+
+    def _signals(self, now: datetime) -> Iterable[Signal]:
+        for key, record in self.instance.get_freshness_state_records([key_of(name) for name in self.owners]).items():
+            table, state = ".".join(key.path), record.freshness_state
+            since = f"{record.updated_at:%Y-%m-%d %H:%M} UTC"
+            is_bad = {FreshnessState.PASS: False, FreshnessState.WARN: True, FreshnessState.FAIL: True}.get(state)
+            text = f"It was not refreshed as its freshness policy demands, since {since}." if is_bad else "It was refreshed."
+            severity: Severity = "error" if state is FreshnessState.FAIL else "warn"
+            yield Signal(f"freshness:{table}", is_bad, now, text, severity, self.owners[table])

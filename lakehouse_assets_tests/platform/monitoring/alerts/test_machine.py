@@ -1,0 +1,156 @@
+"""The state machine: any signals in any batches give the same events, each once, and every alert that was opened is resolved once."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring.alerts.machine import TOLD, Entry, advance
+from lakehouse_assets.platform.monitoring.alerts.signals import Signal, newest_by_key
+
+BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
+RULES = [AlertRule(), AlertRule(consecutive=3, cool_down=timedelta(hours=5)), AlertRule(least_rows=10, cool_down=timedelta(0))]
+
+
+def signal(is_bad: bool | None, hours: float = 0, **more: object) -> Signal:
+    return replace(Signal("step:a.b.c", is_bad, BEGIN + timedelta(hours=hours), "it is so"), **more)  # type: ignore[arg-type]
+
+
+def run(signals: Sequence[Signal], *cuts: int) -> list[Entry]:
+    """The entries of signals that come in batches."""
+    last: dict[str, Entry] = {}
+    entries: list[Entry] = []
+    bounds = [0, *sorted(cuts), len(signals)]
+    for begin, end in pairwise(bounds):
+        made = advance(last, signals[begin:end], len(entries))
+        entries += made
+        last.update({entry.key: entry for entry in made})
+    return entries
+
+
+def events(signals: Sequence[Signal]) -> list[tuple[str, int]]:
+    return [(entry.event, entry.number) for entry in run(signals)]
+
+
+signals_of_several = st.lists(
+    st.builds(
+        lambda key, bad, hours, rule, rows, window, severity: Signal(
+            f"step:{key}",
+            bad,
+            BEGIN + timedelta(hours=hours),
+            "text",
+            severity,
+            rule=RULES[rule],
+            rows=rows,
+            window=None if window is None else BEGIN + timedelta(days=window),
+        ),
+        st.sampled_from("abc"),
+        st.sampled_from([True, True, False, None]),
+        st.integers(0, 60),
+        st.integers(0, 2),
+        st.sampled_from([None, 5, 50]),
+        st.sampled_from([None, 0, 1, 2]),
+        st.sampled_from(["warn", "error"]),
+    ),
+    max_size=40,
+)
+
+
+@given(signals_of_several, st.lists(st.integers(0, 40), max_size=6))
+def test_batches_make_no_difference(signals, cuts):
+    together, apart = run(signals), run(signals, *(min(cut, len(signals)) for cut in cuts))
+    assert together == apart
+    assert run(signals, *range(len(signals))) == together
+    assert [entry.sequence for entry in together] == list(range(1, len(together) + 1))
+
+
+@given(signals_of_several)
+def test_every_alert_is_opened_once_and_resolved_at_most_once_and_its_events_are_numbered(signals):
+    by_alert: dict[str, list[Entry]] = {}
+    open_now: dict[str, str] = {}
+    for entry in run(signals):
+        if entry.event not in TOLD:
+            assert (entry.alert_id, entry.number) == ("", 0)
+            assert entry.key not in open_now
+            continue
+        assert open_now.get(entry.key, entry.alert_id) == entry.alert_id, "an open alert goes on until it is resolved"
+        by_alert.setdefault(entry.alert_id, []).append(entry)
+        if entry.event == "resolved":
+            del open_now[entry.key]
+        else:
+            open_now[entry.key] = entry.alert_id
+    for of in by_alert.values():
+        assert [entry.number for entry in of] == list(range(1, len(of) + 1))
+        assert [entry.event for entry in of][:1] == ["opened"]
+        assert {entry.event for entry in of[1:-1]} <= {"repeated"}
+        assert len({entry.key for entry in of}) == 1
+        assert len({entry.opened_at for entry in of}) == 1
+
+
+@given(signals_of_several)
+def test_what_ends_well_leaves_no_alert_open(signals):
+    well = [Signal(f"step:{key}", False, BEGIN + timedelta(days=9), "well", window=BEGIN + timedelta(days=9)) for key in "abc"]
+    entries = run([*signals, *well])
+    opened = [entry.alert_id for entry in entries if entry.event == "opened"]
+    assert sorted(opened) == sorted(entry.alert_id for entry in entries if entry.event == "resolved")
+    assert len(set(opened)) == len(opened)
+
+
+@given(signals_of_several)
+def test_the_unknown_changes_nothing(signals):
+    known = [one for one in signals if one.is_known]
+    assert run(signals) == run(known)
+    assert [one.key for one in newest_by_key(signals)] == list(dict.fromkeys(one.key for one in known))
+
+
+def test_an_alert_is_opened_repeated_after_the_cool_down_and_resolved():
+    signals = [signal(False), signal(True, 1), signal(True, 5), signal(True, 26), signal(True, 27), signal(False, 28), signal(False, 29)]
+    assert events(signals) == [("opened", 1), ("repeated", 2), ("resolved", 3)]
+    last = run(signals)[-1]
+    assert (last.severity, last.opened_at) == ("error", BEGIN + timedelta(hours=1))
+
+
+def test_what_opens_again_is_another_alert():
+    first, _, second = run([signal(True), signal(False, 1), signal(True, 2)])
+    assert (second.event, second.number) == ("opened", 1)
+    assert first.alert_id != second.alert_id
+
+
+def test_so_many_windows_in_a_row_have_to_be_bad():
+    rule = AlertRule(consecutive=3)
+    bad = [signal(True, day, rule=rule, window=BEGIN + timedelta(days=day)) for day in range(4)]
+    well = [replace(one, is_bad=False) for one in bad]
+    assert events(bad[:2]) == [("pending", 0), ("pending", 0)]
+    assert events([bad[0], bad[0], bad[0], bad[1]]) == [("pending", 0), ("pending", 0)], "a window that is judged again counts once"
+    assert events([bad[0], bad[1], well[1], bad[2]]) == [("pending", 0), ("pending", 0), ("cleared", 0), ("pending", 0)]
+    assert events(bad[:3]) == [("pending", 0), ("pending", 0), ("opened", 1)]
+    assert run(bad)[-1].bad_windows == 3
+
+
+def test_a_window_that_is_older_than_what_is_known_says_nothing():
+    old, new = (signal(True, window=BEGIN + timedelta(days=day)) for day in (1, 2))
+    assert events([new, replace(old, is_bad=False)]) == [("opened", 1)]
+    assert events([new, replace(new, is_bad=False), old]) == [("opened", 1), ("resolved", 2)]
+
+
+def test_too_few_rows_say_nothing():
+    rule = AlertRule(least_rows=100)
+    assert events([signal(True, rows=99, rule=rule)]) == []
+    assert events([signal(True, rows=100, rule=rule), signal(False, 1, rows=99, rule=rule)]) == [("opened", 1)]
+
+
+def test_what_becomes_worse_is_told_at_once_and_what_becomes_better_is_not():
+    warn, error = signal(True, severity="warn"), signal(True, 1)
+    assert events([warn, error, replace(warn, at=error.at), error]) == [("opened", 1), ("repeated", 2)]
+
+
+@pytest.mark.parametrize("length", [2_000, 2_001, 100_000])
+def test_a_long_text_is_cut(length):
+    (entry,) = run([signal(True, text="x" * length)])
+    assert len(entry.text) == 2_000
+    assert entry.text.endswith("…") == (length > 2_000)
