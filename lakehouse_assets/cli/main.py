@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lakehouse_assets.cli.alerts import alerts
 from lakehouse_assets.cli.automl import automl
 from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
@@ -120,7 +121,7 @@ _VERBS = (
     settings,
     completion,
 )
-_NOUNS = (files, quarantine, contracts, features, models, runs, token)
+_NOUNS = (files, quarantine, contracts, features, models, runs, alerts, token)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

@@ -32,6 +32,7 @@ def status(as_json: bool) -> None:
         _print_last_run(values["last_run"])
         _print_tables(values["tables"])
     _print_files(values)
+    _print_alerts(values["open_alerts"])
     for champion in values["champions"]:
         if champion["model"] in values["untrained"] or champion["last_decision"] is not None:
             print_champion(champion)
@@ -82,6 +83,15 @@ def _print_files(values: dict[str, Any]) -> None:
         say_remedy(*(refused[0][name] for name in ("feed", "path", "event")))
     if len(refused) > _SHOWN:
         say(f"\n{len(refused) - _SHOWN:,} more: `lakehouse files list --refused`")
+
+
+def _print_alerts(rows: list[dict[str, Any]]) -> None:
+    for row in rows[:_SHOWN]:
+        style = "red" if row["severity"] == "error" else "yellow"
+        first = (row["text"].splitlines() or [""])[0]
+        say("\n", ("alert ", style), (row["alert_id"], "bold"), f" {row['key']}, opened {ago(row['opened_at'])}: {first}")
+    if len(rows) > _SHOWN:
+        say(f"\n{counted(len(rows) - _SHOWN, 'more alert')}: `lakehouse alerts list --open`")
 
 
 def print_champion(champion: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from lakehouse_assets.client.alerts import Alerts
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.features import Features
@@ -165,8 +166,13 @@ class Client(Running, Operating):
         """The runs, whoever started them."""
         return Runs(self.context)
 
+    @property
+    def alerts(self) -> Alerts:
+        """What is wrong and was told."""
+        return Alerts(self.context)
+
     def status(self) -> dict[str, Any]:
-        """The last run, tables, failed checks, quarantines, waiting and refused files, champions, what is to do, as plain values."""
+        """The last run, open alerts, tables, failed checks, quarantines, waiting and refused files, champions, what is to do."""
         from lakehouse_assets.client.status import status
 
         return status(self.context)

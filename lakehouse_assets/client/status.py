@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
+from lakehouse_assets.client.alerts import Alerts
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
@@ -18,11 +19,13 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 # Checks that are not rules of a contract: their names never change.
 _ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read", "freshness", "volume"})
 
+_ALERTS = 1_000
+
 T = TypeVar("T")
 
 
 def status(context: Context) -> dict[str, Any]:
-    """The last run; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions.
+    """The last run; open alerts; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions.
 
     What a damaged table or database hides is left out, and the person is told.
     """
@@ -51,6 +54,7 @@ def status(context: Context) -> dict[str, Any]:
             for row in rows
             if row is not None
         ],
+        "open_alerts": readable(partial(Alerts(context).list, open_only=True, limit=_ALERTS)) or [],
         "pending": readable(partial(pending, root, context.declarations)) or {},
         "untrained": readable(partial(untrained, root, context.models)) or {},
         "nothing_landed": bool(readable(partial(nothing_landed, root, context.declarations))),

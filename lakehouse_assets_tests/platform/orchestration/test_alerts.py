@@ -11,6 +11,7 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import polars as pl
@@ -36,14 +37,9 @@ def webhook():
         yield opened
 
 
-def instance_in(folder: Path) -> dg.DagsterInstance:
-    folder.mkdir()
-    return dg.DagsterInstance.local_temp(str(folder))
-
-
 @pytest.fixture
-def club(settings, tmp_path):
-    with instance_in(tmp_path / "dagster") as instance:
+def club(settings):
+    with dg.DagsterInstance.ephemeral() as instance:
         opened = Club(settings, instance)
         opened.land("members", ("a", 30))
         opened.land("visits", ("e", 5))
@@ -166,11 +162,11 @@ def test_more_runs_than_one_tick_takes_are_taken_in_their_order(club, monkeypatc
     assert found[-1] == []
 
 
-def test_another_database_of_dagster_is_read_from_its_beginning(club, settings, tmp_path):
+def test_another_database_of_dagster_is_read_from_its_beginning(club):
     ticks = Ticks(club)
     for _ in range(3):
         ticks.after_a_run()
-    with instance_in(tmp_path / "other") as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         club.instance = instance
         club.land("members", ("f", 200))
         assert ("step:club.silver.members", "opened") in ticks.after_a_run()
@@ -303,81 +299,89 @@ def test_routes_send_the_alerts_of_an_owner_elsewhere(club, webhook):
         assert [alert["key"] for alert in webhook.alerts] == ["check:club.gold.visits:young"]
 
 
-# --- crashes and races
+# --- crashes and races: on databases that processes share
+
+
+@pytest.fixture
+def failed(settings, tmp_path):
+    """A root on whose instance a run has failed at two steps."""
+    (tmp_path / "dagster").mkdir()
+
+    def fails() -> None:
+        raise ValueError("the database is away")
+
+    steps = [dg.op(name=name)(fails) for name in ("one", "two")]
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        dg.GraphDefinition(name="load", node_defs=steps).to_job().execute_in_process(instance=instance, raise_on_error=False)
+        yield SimpleNamespace(settings=settings, instance=instance, tables=[])
 
 
 _CHILD = """
-import sys, logging
+import logging, os, signal, sys
 from datetime import UTC, datetime
-from pathlib import Path
 import dagster as dg
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.orchestration import alerts
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.platform.orchestration.club import SOURCES, TABLES
 from lakehouse_assets_tests.running import tables_of
 
-home, kill_before, root = sys.argv[1:4]
-settings = Settings.load()
-if kill_before != "nothing":
-    import os, signal
-    target = {"delivery": (alerts, "deliver"), "record": (alerts.AlertLog, "add_deliveries")}[kill_before]
-    setattr(*target, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+home, kill_before = sys.argv[1:]
+settings, record = Settings.load(), AlertLog.add_deliveries
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_before_the_webhook(log, made):
+    die() if made[0].sink == "webhook" else record(log, made)
+
+if kill_before == "delivery":
+    alerts.deliver = die
+if kill_before == "record":
+    AlertLog.add_deliveries = die_before_the_webhook
 with dg.DagsterInstance.local_temp(home) as instance:
     print("ready", flush=True)
     sys.stdin.readline()
-    print(alerts.tick(instance, tables_of(settings), Catalog(tuple(TABLES), SOURCES), settings, datetime.now(UTC), logging.getLogger()))
+    alerts.tick(instance, tables_of(settings), Catalog(()), settings, datetime.now(UTC), logging.getLogger())
 """
 
 
-def child(club, webhook, kill_before: str = "nothing") -> subprocess.Popen:
-    environment = {**os.environ, "LAKEHOUSE_ROOT": str(club.settings.root), "LAKEHOUSE_ALERT_WEBHOOK": webhook.address}
-    command = [sys.executable, "-c", _CHILD, club.instance.root_directory, kill_before, str(club.settings.root)]
+def child(failed, webhook, kill_before: str = "nothing") -> subprocess.Popen:
+    environment = {**os.environ, "LAKEHOUSE_ROOT": str(failed.settings.root), "LAKEHOUSE_ALERT_WEBHOOK": webhook.address}
+    command = [sys.executable, "-c", _CHILD, failed.instance.root_directory, kill_before]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, text=True, **pipes)
 
 
-def ready(*children: subprocess.Popen) -> None:
+def go(*children: subprocess.Popen) -> list[int]:
+    """Let children that are ready begin at once; how they ended."""
     for one in children:
         assert one.stdout.readline() == "ready\n", one.stderr.read()
-
-
-def go(*children: subprocess.Popen) -> list[int]:
     for one in children:
         one.stdin.write("\n")
         one.stdin.flush()
-    return [one.wait(120) for one in children]
-
-
-@pytest.mark.parametrize("kill_before", ["delivery", "record"])
-def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_twice(club, webhook, kill_before):
-    club.land("members", ("f", 200))
-    club.run()
-    killed = child(club, webhook, kill_before)
-    ready(killed)
-    assert go(killed) == [-signal.SIGKILL]
-    killed.communicate()
-    events = tables_of(club.settings).table(LOG).scan().collect()
-    assert events.height == 4
-    ticks = Ticks(club, alert_webhook=webhook.address)
-    assert ticks() == []
-    assert {(alert["id"], alert["number"]) for alert in webhook.alerts} == set(events.select("alert_id", "number").iter_rows())
-    assert len(webhook.alerts) == {"delivery": 4, "record": 8}[kill_before], "what was delivered and not recorded comes again, with its id"
-    assert tables_of(club.settings).table(DELIVERIES).count() == 8
-    ticks(hours=2)
-    assert len(webhook.alerts) == {"delivery": 4, "record": 8}[kill_before]
-
-
-def test_two_daemons_at_once_log_each_event_once(club, webhook):
-    club.land("members", ("f", 200))
-    club.run()
-    children = [child(club, webhook) for _ in range(2)]
-    ready(*children)
-    assert go(*children) == [0, 0]
     for one in children:
-        one.communicate()
-    Ticks(club, alert_webhook=webhook.address)(hours=1)
-    events = tables_of(club.settings).table(LOG).scan().collect()
-    assert sorted(events["sequence"]) == [1, 2, 3, 4]
-    assert events["alert_id"].n_unique() == 4
+        one.communicate(timeout=120)
+    return [one.returncode for one in children]
+
+
+@pytest.mark.parametrize(("kill_before", "posted"), [("delivery", 1), ("record", 2)])
+def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_twice(failed, webhook, kill_before, posted):
+    assert go(child(failed, webhook, kill_before)) == [-signal.SIGKILL]
+    events = tables_of(failed.settings).table(LOG).scan().collect()
+    assert sorted(events.select("key", "event").iter_rows()) == [("step:one", "opened"), ("step:two", "opened")]
+    ticks = Ticks(failed, alert_webhook=webhook.address)
+    assert ticks() == []
+    assert ticks(hours=2) == []
+    assert {(alert["id"], alert["number"]) for alert in webhook.alerts} == set(events.select("alert_id", "number").iter_rows())
+    assert len(webhook.posted) == posted, "what was delivered and not recorded comes again, with its ids"
+    assert tables_of(failed.settings).table(DELIVERIES).count() == 4
+
+
+def test_daemons_at_once_log_each_event_once(failed, webhook):
+    assert go(*(child(failed, webhook) for _ in range(3))) == [0, 0, 0]
+    Ticks(failed, alert_webhook=webhook.address)(hours=1)
+    events = tables_of(failed.settings).table(LOG).scan().collect()
+    assert sorted(events["sequence"]) == [1, 2]
+    assert events["alert_id"].n_unique() == 2
     assert {(alert["id"], alert["number"]) for alert in webhook.alerts} == set(events.select("alert_id", "number").iter_rows())

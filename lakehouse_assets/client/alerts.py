@@ -1,0 +1,127 @@
+"""The alerts of a root: which there are, who was told, a test of the sinks, closing one by hand. Dagster is not needed."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_assets.client.context import Context
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+    from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
+
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _ByHand:
+    """A signal that a person gives."""
+
+    signal: "Signal"
+    name: str = "what was given by hand"
+
+    def read(self, watermark: Callable[[str], int | None], now: datetime) -> "Reading":  # noqa: ARG002 it is not consumed from anywhere
+        from lakehouse_assets.platform.monitoring.alerts.signals import Reading
+
+        return Reading([self.signal])
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """The alerts of a root. They are made and delivered by the sensor `alerts` of the daemon."""
+
+    context: Context
+
+    @property
+    def _log(self) -> "AlertLog":
+        from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+
+        return AlertLog(self.context.root.lakehouse)
+
+    def show(self, alert_id: str) -> dict[str, Any]:
+        """An alert with its `events`, and for each the `deliveries`: by sink, what came of it.
+
+        Args:
+            alert_id: Its id, or the first characters of it.
+
+        Raises:
+            LookupError: No alert begins so, or several do.
+        """
+        alert, log = self._find(alert_id), self._log
+        events = log.events(alert["alert_id"])
+        tried = log.deliveries(events[0]["sequence"]).to_dicts()
+        by_sequence: dict[int, dict[str, dict[str, Any]]] = {}
+        for one in tried:
+            by_sequence.setdefault(one["sequence"], {})[one["sink"]] = {name: one[name] for name in ("outcome", "at", "attempt", "reason")}
+        for event in events:
+            done = by_sequence.get(event["sequence"], {})
+            nothing = {"outcome": "not tried yet", "at": None, "attempt": 0, "reason": ""}
+            event["deliveries"] = {sink: done.get(sink, nothing) for sink in event.pop("sinks")}
+        return alert | {"events": events}
+
+    def test(self) -> list[dict[str, Any]]:
+        """Send a test alert to every sink that the settings name, besides the log: `sink`, `place`, `outcome`, `reason`.
+
+        Nothing is written down.
+        """
+        from lakehouse_assets.platform.monitoring.alerts.delivery import try_out
+        from lakehouse_assets.platform.monitoring.alerts.machine import OPENED, Entry
+        from lakehouse_assets.platform.monitoring.alerts.messages import TEST_KEY, Message
+        from lakehouse_assets.platform.monitoring.alerts.routing import LOG, sinks_of
+
+        sinks, now = sinks_of(self.context.settings, _LOGGER), datetime.now(UTC)
+        text = "This is a test that `lakehouse alerts test` sent. Nothing is wrong."
+        entry = Entry(0, TEST_KEY, OPENED, f"test-{secrets.token_hex(4)}", 1, now, now, "warn", "", text, 1)
+        named = [sink for sink in sinks.by_name.values() if sink.name != LOG]
+        tried = try_out(named, Message([entry], str(self.context.settings.root)))
+        rows = [{"sink": sink.name, "place": sink.place, "outcome": outcome, "reason": reason} for sink, outcome, reason in tried]
+        if sinks.problem:
+            rows.append({"sink": "routes", "place": "nowhere", "outcome": "refused", "reason": sinks.problem})
+        return rows
+
+    def close(self, alert_id: str, reason: str) -> dict[str, Any]:
+        """Resolve an open alert, as of what is not watched any more. People are told by the next tick; if it is bad again, it opens.
+
+        Args:
+            alert_id: Its id, or the first characters of it.
+            reason: Why, for people.
+
+        Raises:
+            LookupError: No alert begins so, or several do.
+            ValueError: It is not open, or there is no reason.
+            CommitConflict: Other writers did not let this one through.
+        """
+        from lakehouse_assets.platform.monitoring.alerts.routing import sinks_of
+        from lakehouse_assets.platform.monitoring.alerts.signals import Signal
+        from lakehouse_assets.platform.monitoring.alerts.take import take
+
+        alert = self._find(alert_id)
+        if not reason.strip():
+            raise ValueError("say why it is closed: people are told the reason")
+        if not alert["is_open"]:
+            raise ValueError(f"alert {alert['alert_id']} is not open: it was resolved at {alert['at']:%Y-%m-%d %H:%M} UTC")
+        sinks, now = sinks_of(self.context.settings, _LOGGER), datetime.now(UTC)
+        signal = Signal(alert["key"], is_bad=False, at=now, text=f"Closed by hand: {reason}", owner=alert["owner"])
+        take(self._log, [_ByHand(signal)], now, _LOGGER, lambda entry: sinks.names_for(entry.owner))
+        return self._find(alert["alert_id"])
+
+    def _find(self, alert_id: str) -> dict[str, Any]:
+        found = [alert for alert in self._log.alerts() if alert["alert_id"].startswith(alert_id)]
+        if len(found) != 1:
+            raise LookupError(
+                f"{'no' if not found else 'more than one'} alert begins with {alert_id!r}: `lakehouse alerts list` shows them"
+            )
+        return found[0]
+
+    def list(self, *, open_only: bool = False, limit: int = 50) -> list[dict[str, Any]]:
+        """The alerts, those that were opened last first: the last event of each.
+
+        Args:
+            open_only: Only those that are open.
+            limit: At most so many.
+        """
+        found = [alert for alert in self._log.alerts() if alert["is_open"] or not open_only]
+        return found[:limit]

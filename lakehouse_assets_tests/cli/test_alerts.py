@@ -1,0 +1,152 @@
+"""`lakehouse alerts` as a person uses it: what is open, what became of telling people, a test of the sinks, closing by hand."""
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner, Result
+
+from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.monitoring.alerts.delivery import deliver
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.routing import sinks_of
+from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
+from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.monitoring.alerts import receivers
+from lakehouse_assets_tests.running import tables_of
+
+NOW = datetime.now(UTC)
+LOGGER = logging.getLogger("test")
+
+
+class Alerting:
+    """A root, the command on it, and the daemon's part."""
+
+    def __init__(self, root: str) -> None:
+        self.environment = {"LAKEHOUSE_ROOT": root}
+
+    def __call__(self, *words: str) -> Result:
+        result = CliRunner(env=self.environment).invoke(main, words)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def json(self, *words: str) -> list | dict:
+        return json.loads(self(*words, "--json").stdout)
+
+    def tick(self, *signals: Signal, minutes: float = 0) -> None:
+        settings = Settings.load(self.environment)
+        log, sinks = AlertLog(tables_of(settings)), sinks_of(settings, LOGGER)
+
+        class Given:
+            name = "what is given"
+
+            def read(self, watermark, now) -> Reading:
+                return Reading(signals)
+
+        now = NOW + timedelta(minutes=minutes)
+        take(log, [Given()], now, LOGGER, lambda entry: sinks.names_for(entry.owner))
+        deliver(log, sinks.by_name, "lake", now, LOGGER)
+
+
+@pytest.fixture
+def lakehouse(tmp_path, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.chdir(tmp_path)
+    return Alerting(str(tmp_path / "root"))
+
+
+def bad(key: str = "step:sales.silver.lines", text: str = "sales.silver.lines: it broke") -> Signal:
+    return Signal(key, is_bad=True, at=NOW, text=text, owner="team:sales", run_id="0123456789")
+
+
+def test_before_the_first_alert_there_is_none(lakehouse):
+    assert lakehouse("alerts").stdout == "There was no alert yet.\n"
+    assert lakehouse("alerts", "--open").stdout == "No alert is open.\n"
+    assert lakehouse.json("alerts", "list") == []
+
+
+def test_alerts_are_listed_shown_and_closed(lakehouse):
+    lakehouse.environment["LAKEHOUSE_ALERT_WEBHOOK"] = "http://127.0.0.1:9/t0ken"
+    lakehouse.tick(bad(), bad("check:sales.silver.lines:contract", "it is\x1b[31m broken"))
+    lakehouse.tick(Signal("step:sales.silver.lines", is_bad=False, at=NOW, text="It succeeded."), minutes=1)
+    [opened] = lakehouse.json("alerts", "list", "--open")
+    assert (opened["key"], opened["event"], opened["is_open"]) == ("check:sales.silver.lines:contract", "opened", True)
+    both = lakehouse("alerts").stdout
+    assert "resolved" in both
+    assert "step:sales.silver.lines" in both
+    other = next(alert for alert in lakehouse.json("alerts") if not alert["is_open"])
+    shown = lakehouse("alerts", "show", other["alert_id"][:6]).stdout
+    assert "1. opened" in shown
+    assert "2. resolved" in shown
+    assert "log: delivered" in shown
+    assert "webhook: unreachable after 2 tries (no answer: ConnectionRefusedError)" in shown
+    assert "webhook: not tried yet" in shown
+    assert "t0ken" not in shown
+    assert "\x1b[31m" not in lakehouse("alerts", "show", opened["alert_id"]).stdout
+    events = lakehouse.json("alerts", "show", other["alert_id"])["events"]
+    assert [event["deliveries"]["log"]["outcome"] for event in events] == ["delivered"] * 2
+    assert lakehouse("alerts", "close", opened["alert_id"], "--reason", " ").exit_code == 1
+    assert "is resolved" in lakehouse("alerts", "close", opened["alert_id"], "--reason", "the table is gone").stdout
+    assert lakehouse.json("alerts", "list", "--open") == []
+    again = lakehouse("alerts", "close", opened["alert_id"], "--reason", "the table is gone")
+    assert again.exit_code == 1
+    assert "is not open" in again.stderr
+    missing = lakehouse("alerts", "show", "zz")
+    assert missing.exit_code == 1
+    assert "no alert begins with 'zz'" in missing.stderr
+
+
+def test_the_status_shows_what_is_open(lakehouse):
+    lakehouse.tick(bad())
+    assert "sales.silver.lines: it broke" in lakehouse("status").stdout
+    [shown] = lakehouse.json("status")["open_alerts"]
+    assert shown["key"] == "step:sales.silver.lines"
+    lakehouse.tick(Signal("step:sales.silver.lines", is_bad=False, at=NOW, text="It succeeded."))
+    assert lakehouse.json("status")["open_alerts"] == []
+
+
+def test_a_test_says_what_came_of_each_sink_and_writes_nothing_down(lakehouse):
+    nothing = lakehouse("alerts", "test")
+    assert nothing.exit_code == 0
+    assert "No sink is set" in nothing.stdout
+    with receivers.webhook() as hook, receivers.webhook() as slack, receivers.mail_server() as (box, port):
+        lakehouse.environment |= {
+            "LAKEHOUSE_ALERT_WEBHOOK": hook.address,
+            "LAKEHOUSE_ALERT_SLACK": slack.address,
+            "LAKEHOUSE_ALERT_MAIL_TO": "ops@example.com",
+            "LAKEHOUSE_ALERT_MAIL_HOST": "127.0.0.1",
+            "LAKEHOUSE_ALERT_MAIL_PORT": str(port),
+            "LAKEHOUSE_ALERT_MAIL_SECURITY": "none",
+            "LAKEHOUSE_ALERT_ROUTES": "team:risk=risk@example.com",
+        }
+        done = lakehouse("alerts", "test")
+        assert done.exit_code == 0, done.stdout
+        assert [row["outcome"] for row in lakehouse.json("alerts", "test")] == ["delivered"] * 4
+        assert [alert["key"] for alert in hook.alerts] == ["test:lakehouse"] * 2
+        assert len(slack.posted) == 2
+        assert box.recipients == [["ops@example.com"], ["risk@example.com"]] * 2
+        slack.answers = [404]
+        failed = lakehouse("alerts", "test")
+    assert failed.exit_code == 1
+    assert "refused slack, http://127.0.0.1/•••: the receiver answered 404" in failed.stdout
+    assert "delivered mail team:risk, risk@example.com" in failed.stdout
+    assert "t0ken" not in failed.stdout
+    assert lakehouse.json("alerts") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"LAKEHOUSE_ALERT_ROUTES": "risk=t0ken"}, "number 1 is no route"),
+        ({"LAKEHOUSE_ALERT_MAIL_TO": "ops@example.com"}, "LAKEHOUSE_ALERT_MAIL_HOST is empty"),
+    ],
+)
+def test_a_test_says_what_is_wrong_with_the_settings(lakehouse, given, says):
+    lakehouse.environment |= given
+    done = lakehouse("alerts", "test")
+    assert done.exit_code == 1
+    assert says in done.stdout
+    assert "t0ken" not in done.stdout

@@ -1,0 +1,159 @@
+"""What tables say is told once: commits that reject more than usual, and the verdicts of monitors, in the order of their windows."""
+
+import logging
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from lakehouse_assets.platform.declarations.monitors import AlertRule, monitor
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes, Rejected, most_rejected
+from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
+from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.monitoring.freshness import Freshness
+from lakehouse_assets.platform.quality.account import RowAccount
+from lakehouse_assets.platform.quality.monitors import Verdict
+from lakehouse_assets.platform.storage.commit import Commit
+from lakehouse_assets_tests.running import tables_of
+
+LOGGER = logging.getLogger("test")
+NOW = datetime.now(UTC)
+TABLE = "sales.silver.payments"
+
+
+@pytest.fixture
+def lakehouse(settings):
+    return tables_of(settings)
+
+
+def told(lakehouse, *sources) -> list[tuple[str, str]]:
+    return [(entry.key, entry.event) for entry in take(AlertLog(lakehouse), sources, NOW, LOGGER)]
+
+
+# --- quarantines
+
+
+def commit(lakehouse, came: int, rejected: int, **info: str) -> None:
+    """A commit of a table whose row account says so."""
+    table = lakehouse.table(TABLE)
+    table.create(pl.Schema({"name": pl.String()}))
+    account = RowAccount(rows_in=came, written=came - rejected, quarantined=rejected).to_json()
+    text = {"lakehouse.account": account, "lakehouse.run_id": "0123456789"} | info
+    table.append(pl.DataFrame({"name": ["a"]}), Commit(info=lambda _: text))
+
+
+def test_a_commit_that_rejects_more_than_usual_is_told_and_the_next_good_one_too(lakehouse):
+    spikes = QuarantineSpikes(lakehouse, {TABLE: "team:sales", "sales.silver.nothing": "team:sales"})
+    assert told(lakehouse, spikes) == []
+    for rejected in (3, 0, 5, 4, 2, 6):
+        commit(lakehouse, 1_000, rejected)
+        assert told(lakehouse, spikes) == []
+    commit(lakehouse, 1_000, 60)
+    assert told(lakehouse, spikes) == [(f"quarantine:{TABLE}", "opened")]
+    [alert] = AlertLog(lakehouse).alerts()
+    assert alert["text"].startswith("60 of 1,000 rows of version 7 were rejected; more than ")
+    assert (alert["owner"], alert["run_id"], alert["value"], alert["rows"]) == ("team:sales", "0123456789", 60.0, 1_000)
+    assert told(lakehouse, spikes) == []
+    commit(lakehouse, 1_000, 70)
+    commit(lakehouse, 1_000, 3)
+    commit(lakehouse, 1_000, 80)
+    assert [event for _, event in told(lakehouse, spikes)] == ["resolved", "opened"], "commits that came together are judged one by one"
+
+
+def test_a_commit_that_only_repeats_rows_or_has_none_is_not_judged(lakehouse):
+    spikes = QuarantineSpikes(lakehouse, {TABLE: ""})
+    for _ in range(6):
+        commit(lakehouse, 1_000, 0)
+    told(lakehouse, spikes)
+    commit(lakehouse, 1_000, 900, **{"lakehouse.replay": "1"})
+    commit(lakehouse, 0, 0)
+    assert told(lakehouse, spikes) == []
+
+
+@pytest.mark.parametrize(
+    ("came", "shares", "most"),
+    [
+        (1_000, [0.0] * 4, None),  # too little is known
+        (1_000, [0.0] * 20, 10),  # ten rows are no spike
+        (100_000, [0.0] * 20, 10),
+        (100_000, [0.01] * 20, 1_125),  # by chance alone
+        (1_000, [0.0, 0.1] * 10, 346),  # shares that differ much
+    ],
+)
+def test_what_is_usual(came, shares, most):
+    assert most_rejected(came, [Rejected(1_000, round(share * 1_000)) for share in shares]) == most
+
+
+# --- verdicts
+
+
+def watch(rule: AlertRule | None = None):
+    return monitor("sales.monitors.fresh", of=TABLE, kind=Freshness("day", timedelta(days=1)), severity="error", alert=rule)
+
+
+def say(lakehouse, watched, hours: float, *said: Verdict) -> None:
+    verdicts.add(lakehouse, [verdicts.Judgement(watched, "id", 1, NOW + timedelta(hours=hours), "run", said)])
+
+
+def verdict(passed: bool | None, day: int = 0, **more) -> Verdict:
+    window = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    return Verdict(passed, "it says so", window_start=window, **({"metric": "psi", "rows": 100} | more))
+
+
+def source(lakehouse, watched) -> Verdicts:
+    return Verdicts(lakehouse, {watched.name: watched.alert})
+
+
+def test_each_window_column_and_slice_of_a_monitor_is_told_once(lakehouse):
+    watched = watch()
+    listening = source(lakehouse, watched)
+    assert told(lakehouse, listening) == []
+    say(lakehouse, watched, 0, verdict(passed=True, column_name="amount"))
+    assert told(lakehouse, listening) == []
+    slices = {"slice_key": "country", "slice_value": "GB"}
+    say(
+        lakehouse, watched, 1, verdict(False, 1, column_name="amount"), verdict(False, 1, column_name="amount", **slices), verdict(False, 1)
+    )
+    name = "monitor:sales.monitors.fresh"
+    assert told(lakehouse, listening) == [(f"{name}:amount", "opened"), (f"{name}:amount:country=GB", "opened"), (name, "opened")]
+    assert told(lakehouse, listening) == []
+    say(lakehouse, watched, 2, verdict(None, 2), verdict(True, 2, column_name="amount"))
+    assert told(lakehouse, listening) == [(f"{name}:amount", "resolved")], "what was not evaluated is not well again"
+
+
+def test_several_metrics_of_a_window_are_one_matter_and_late_windows_come_in_their_order(lakehouse):
+    watched = watch(AlertRule(consecutive=2))
+    listening = source(lakehouse, watched)
+    say(lakehouse, watched, 0, verdict(True))
+    told(lakehouse, listening)
+    both = [verdict(False, 2), verdict(True, 2, metric="ks"), verdict(False, 1, metric="ks"), verdict(False, 1)]
+    say(lakehouse, watched, 1, *both)
+    assert [event for _, event in told(lakehouse, listening)] == ["pending", "opened"]
+    [alert] = AlertLog(lakehouse).alerts()
+    assert alert["severity"] == "error"
+    assert alert["window"] == datetime(2024, 1, 3, tzinfo=UTC)
+
+
+def test_of_verdicts_from_before_anybody_listened_what_is_so_now_is_told(lakehouse):
+    watched = watch()
+    for hours, passed in enumerate((False, True, False)):
+        say(lakehouse, watched, hours, verdict(passed, hours))
+    assert [event for _, event in told(lakehouse, source(lakehouse, watched))] == ["opened"]
+    other = replace(watched, name="sales.monitors.other")
+    say(lakehouse, other, 4, verdict(False, 1))
+    say(lakehouse, other, 5, verdict(True, 2))
+    assert [event for _, event in told(lakehouse, source(lakehouse, watched))] == ["opened", "resolved"]
+
+
+def test_a_table_of_verdicts_that_was_restored_is_read_again_without_telling_twice(lakehouse):
+    watched = watch()
+    listening = source(lakehouse, watched)
+    say(lakehouse, watched, 0, verdict(False))
+    assert len(told(lakehouse, listening)) == 1
+    table = lakehouse.table(verdicts.TABLE)
+    table.replace(table.scan().collect(), None)
+    assert told(lakehouse, listening) == []
+    assert len(AlertLog(lakehouse).snapshot().open_alerts()) == 1
