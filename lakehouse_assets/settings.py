@@ -107,7 +107,7 @@ class Settings:
         30,
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
-    sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
+    sensor_seconds: int = _setting(30, "Seconds between two ticks of the sensor on landed files, and of that of alerts.")
     alert_webhook: str = _setting("", "Address to which alerts are posted as JSON; empty: they are not.", shown=host_alone)
     alert_slack: str = _setting(
         "", "Address of an incoming webhook of Slack, or of a tool that takes its format, for alerts; empty: none.", shown=host_alone

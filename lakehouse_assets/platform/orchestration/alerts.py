@@ -13,7 +13,6 @@ from typing import Final
 import dagster as dg
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.monitoring.alerts import routing
 from lakehouse_assets.platform.monitoring.alerts.delivery import Told, deliver
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
@@ -23,26 +22,26 @@ from lakehouse_assets.platform.monitoring.alerts.sources.files import RefusedFil
 from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.monitoring.implied import all_monitors
 from lakehouse_assets.platform.orchestration.run_signals import EndedRuns, StaleAssets
-from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.settings import Settings
 
 SENSOR: Final = "alerts"
-_SECONDS: Final = 15
 
 
-def sensor(catalog: Catalog) -> dg.SensorDefinition:
+def sensor(catalog: Catalog, seconds: int) -> dg.SensorDefinition:
     """The sensor, on by default.
 
     Args:
-        catalog: The declarations: whose tables, feeds and monitors are whose.
+        catalog: The declarations: which tables, feeds and monitors there are, and whose they are.
+        seconds: Between two ticks.
     """
 
     @dg.sensor(
         name=SENSOR,
-        minimum_interval_seconds=_SECONDS,
+        minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"lakehouse"},
         description="Alerts about runs, checks, files, quarantines, stale tables and monitors: logs each once and tells the sinks "
@@ -88,10 +87,9 @@ def tick(  # noqa: PLR0917 all that there is to know
 def sources(instance: dg.DagsterInstance, lakehouse: Lakehouse, catalog: Catalog) -> list[Source]:
     """All that signals are read from."""
     owners = {name: declared.owner for declared in catalog.declarations for name in (declared.name, *declared.outputs())}
-    monitors = [declared for declared in catalog.declarations if isinstance(declared, Monitor)]
-    implied = {(name, check) for name in owners for check in (contracts.FRESHNESS, contracts.VOLUME)}
+    monitors = all_monitors(catalog.declarations)
     return [
-        EndedRuns(instance, owners, implied | {(monitor.of, monitor.word) for monitor in monitors}),
+        EndedRuns(instance, owners, {(monitor.of, monitor.word) for monitor in monitors}),
         StaleAssets(instance, owners),
         RefusedFiles(lakehouse, {feed.feed.name: feed.owner for feed in catalog.feeds}),
         QuarantineSpikes(lakehouse, {table.name: table.owner for table in catalog.tables}),

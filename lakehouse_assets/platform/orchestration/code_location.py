@@ -21,7 +21,10 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         assets=[*declared.assets(tables), maintenance.asset(declared, tables)],
         asset_checks=monitors.build(declared.catalog),
         schedules=automation.schedules(settings, models=bool(declared.models)),
-        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), alerts.sensor(declared.catalog)],
+        sensors=[
+            automation.landing_sensor(declared.feeds, settings.sensor_seconds),
+            alerts.sensor(declared.catalog, settings.sensor_seconds),
+        ],
         resources=resources(settings),
         executor=executor(settings.executor),
     )

@@ -23,7 +23,9 @@ from lakehouse_assets.platform.storage.commit import Cursor
 CURSOR: Final = "dagster/runs"
 """The watermark: the number of the event with which the last run ended that was consumed."""
 RUNS_AT_ONCE: Final = 100
-"""So many runs are consumed in one tick; of those that ended before anybody listened, so many are looked at."""
+"""So many runs are consumed in one tick."""
+_FIRST_RUNS: Final = 30
+"""Of the runs that ended before anybody listened, so many are looked at."""
 _ENDS: Final = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _STEPS: Final = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
 _TAKEN: Final = {*_STEPS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
@@ -55,7 +57,7 @@ class EndedRuns:
             return Reading()
         is_first = before is None or newest < before  # Dagster's database is another one
         signals, after = list[Signal](), before
-        for record in self._ends(None, RUNS_AT_ONCE) if is_first else self._ends(before, RUNS_AT_ONCE):
+        for record in self._ends(None, _FIRST_RUNS) if is_first else self._ends(before, RUNS_AT_ONCE):
             run = self.instance.get_run_by_id(record.run_id)
             if run is not None and not run.is_finished:
                 break  # its end is being written
@@ -124,7 +126,8 @@ class EndedRuns:
         yield Signal(key, not evaluation.passed, at, text, severity, self._owner(table), run_id=run.run_id)
 
     def _owner(self, table: str) -> str:
-        return self.owners.get(table, "")
+        """Of a table, or of a step that does more about one, as `sales.silver.payments.monitors`."""
+        return self.owners.get(table) or self.owners.get(table.rpartition(".")[0], "")
 
 
 @dataclass(frozen=True)

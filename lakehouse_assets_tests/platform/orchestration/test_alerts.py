@@ -230,7 +230,7 @@ def test_the_sensor_posts_what_happened_and_settles_checks(club, webhook, monkey
     monkeypatch.setenv("LAKEHOUSE_ROOT", str(club.settings.root))
     club.land("members", ("f", 200))
     result = club.run()
-    alerts = sensor(Catalog(tuple(club.tables), SOURCES))
+    alerts = sensor(Catalog(tuple(club.tables), SOURCES), 30)
     lakehouse = resources(club.settings)["lakehouse"]
 
     def evaluate() -> str:

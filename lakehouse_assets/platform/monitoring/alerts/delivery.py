@@ -209,8 +209,8 @@ def _send(sink: Sink, message: Message) -> tuple[str, str]:
         return _UNREACHABLE, str(error)
     except Refused as error:
         return _REFUSED, str(error)
-    except Exception as error:  # noqa: BLE001 whatever a sink does not know of, it is tried again; its text may have an address in it
-        return _UNREACHABLE, type(error).__name__
+    except Exception as error:  # noqa: BLE001 whatever a sink does not know of: others are sent; its text may have an address in it
+        return _REFUSED, type(error).__name__
     return _DELIVERED, ""
 
 

@@ -21,40 +21,72 @@ from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 LOG: Final = platform_tables.ALERTS
 DELIVERIES: Final = platform_tables.ALERT_DELIVERIES
-COLUMNS: Final[Mapping[str, tuple[pl.DataType, str]]] = {
-    "sequence": (pl.Int64(), "Number of the entry, from 1: the order of the events."),
-    "key": (pl.String(), "What is watched, as step:sales.silver.payments."),
-    "event": (pl.String(), "opened, repeated or resolved; pending and cleared: bad for fewer windows than the rule asks for."),
-    "alert_id": (pl.String(), "Id of the alert; empty while there is none."),
-    "number": (pl.Int64(), "Number of the event in its alert, from 1."),
-    "at": (TIMESTAMP, "When it was so, in UTC."),
-    "opened_at": (TIMESTAMP, "When the alert was opened."),
-    "severity": (pl.String(), "How bad it is: warn or error."),
-    "owner": (pl.String(), "Who answers for it."),
-    "text": (pl.String(), "What is wrong, or that it is well again."),
-    "bad_windows": (pl.Int64(), "Windows in a row that were bad until it was an alert."),
-    "value": (pl.Float64(), "What was measured."),
-    "threshold": (pl.Float64(), "Where the measure begins to be bad."),
-    "rows": (pl.Int64(), "How many rows were judged."),
-    "window": (TIMESTAMP, "Begin of the window that was judged."),
-    "run_id": (pl.String(), "Run that it comes from."),
-    "sinks": (pl.List(pl.String()), "The sinks that were to be told when it was logged."),
-    "logged_at": (TIMESTAMP, "When it was logged."),
-}
-SCHEMA: Final = pl.Schema({name: dtype for name, (dtype, _) in COLUMNS.items()})
 DESCRIPTION: Final = "The events of alerts, each once: opened, repeated, resolved."
-OUTCOMES: Final[Mapping[str, tuple[pl.DataType, str]]] = {
-    "sink": (pl.String(), "Who was told: log, webhook, slack or mail, with the owner where a route names one."),
-    "sequence": (pl.Int64(), "Number of the entry of the log."),
-    "alert_id": (pl.String(), "Id of the alert."),
-    "number": (pl.Int64(), "Number of the event in its alert."),
-    "at": (TIMESTAMP, "When it was tried, in UTC."),
-    "outcome": (pl.String(), "delivered; unreachable: no answer, or one that asks to come again; refused: it will not be taken as it is."),
-    "attempt": (pl.Int64(), "How often it was tried, with this time."),
-    "reason": (pl.String(), "Why it was not delivered."),
+SCHEMA: Final = pl.Schema(
+    {
+        "sequence": pl.Int64(),
+        "key": pl.String(),
+        "event": pl.String(),
+        "alert_id": pl.String(),
+        "number": pl.Int64(),
+        "at": TIMESTAMP,
+        "opened_at": TIMESTAMP,
+        "severity": pl.String(),
+        "owner": pl.String(),
+        "text": pl.String(),
+        "bad_windows": pl.Int64(),
+        "value": pl.Float64(),
+        "threshold": pl.Float64(),
+        "rows": pl.Int64(),
+        "window": TIMESTAMP,
+        "run_id": pl.String(),
+        "sinks": pl.List(pl.String()),
+        "logged_at": TIMESTAMP,
+    }
+)
+COLUMNS: Final[Mapping[str, str]] = {
+    "sequence": "Number of the entry, from 1: the order of the events.",
+    "key": "What is watched, as step:sales.silver.payments.",
+    "event": "opened, repeated or resolved; pending and cleared: bad for fewer windows than the rule asks for.",
+    "alert_id": "Id of the alert; empty while there is none.",
+    "number": "Number of the event in its alert, from 1.",
+    "at": "When it was so, in UTC.",
+    "opened_at": "When the alert was opened.",
+    "severity": "How bad it is: warn or error.",
+    "owner": "Who answers for it.",
+    "text": "What is wrong, or that it is well again.",
+    "bad_windows": "Windows in a row that were bad until it was an alert.",
+    "value": "What was measured.",
+    "threshold": "Where the measure begins to be bad.",
+    "rows": "How many rows were judged.",
+    "window": "Begin of the window that was judged.",
+    "run_id": "Run that it comes from.",
+    "sinks": "The sinks that were to be told when it was logged.",
+    "logged_at": "When it was logged.",
 }
-DELIVERIES_SCHEMA: Final = pl.Schema({name: dtype for name, (dtype, _) in OUTCOMES.items()})
 DELIVERIES_DESCRIPTION: Final = "Each try to tell a sink of an event, and what came of it."
+DELIVERIES_SCHEMA: Final = pl.Schema(
+    {
+        "sink": pl.String(),
+        "sequence": pl.Int64(),
+        "alert_id": pl.String(),
+        "number": pl.Int64(),
+        "at": TIMESTAMP,
+        "outcome": pl.String(),
+        "attempt": pl.Int64(),
+        "reason": pl.String(),
+    }
+)
+DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
+    "sink": "Who was told: log, webhook, slack or mail, with the owner where a route names one.",
+    "sequence": "Number of the entry of the log.",
+    "alert_id": "Id of the alert.",
+    "number": "Number of the event in its alert.",
+    "at": "When it was tried, in UTC.",
+    "outcome": "delivered; unreachable: no answer, or one that asks to come again; refused: it will not be taken as it is.",
+    "attempt": "How often it was tried, with this time.",
+    "reason": "Why it was not delivered.",
+}
 _ENTRIES: Final = "entries"
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
 

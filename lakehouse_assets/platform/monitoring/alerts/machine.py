@@ -134,7 +134,8 @@ def _new_id(signal: Signal, sequence: int) -> str:
 def _entry(  # noqa: PLR0917 the state, in the order of the columns
     event: Event, signal: Signal, sequence: int, alert_id: str = "", number: int = 0, opened_at: datetime | None = None, bad: int = 0
 ) -> Entry:
-    text = signal.text if len(signal.text) <= _MOST_CHARACTERS else signal.text[: _MOST_CHARACTERS - 1] + "…"
+    whole = signal.text.encode("utf-8", "backslashreplace").decode()  # a file name may be no text
+    text = whole if len(whole) <= _MOST_CHARACTERS else whole[: _MOST_CHARACTERS - 1] + "…"
     return Entry(
         sequence=sequence,
         key=signal.key,

@@ -1,5 +1,6 @@
 """How alerts read: a heading, the lines below it, and the values of the JSON. What a sink makes of them is in `sinks`."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +19,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "quarantine": "quarantine of",
     "freshness": "refresh of",
     "monitor": "monitor",
+    "evaluation": "evaluation of monitor",
     "test": "test of",
 }
 
@@ -109,9 +111,14 @@ def values(entry: Entry) -> dict[str, Any]:
         "text": entry.text,
         "at": moment(entry.at),
         "opened_at": moment(entry.opened_at),
-        "value": entry.value,
-        "threshold": entry.threshold,
+        "value": _finite(entry.value),
+        "threshold": _finite(entry.threshold),
         "rows": entry.rows,
         "window": moment(entry.window),
         "run_id": entry.run_id,
     }
+
+
+def _finite(number: float | None) -> float | None:
+    """A number as JSON can hold it; infinity and what is no number are null."""
+    return number if number is not None and math.isfinite(number) else None

@@ -154,3 +154,8 @@ def test_a_long_text_is_cut(length):
     (entry,) = run([signal(True, text="x" * length)])
     assert len(entry.text) == 2_000
     assert entry.text.endswith("…") == (length > 2_000)
+
+
+def test_a_text_that_is_no_text_can_be_stored():
+    (entry,) = run([signal(True, text="file\udcff.csv")])
+    assert entry.text == "file\\udcff.csv"

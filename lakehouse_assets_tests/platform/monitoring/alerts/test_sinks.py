@@ -55,6 +55,12 @@ def test_a_webhook_gets_each_event_with_its_id_and_number(hook):
     )
 
 
+def test_a_number_that_json_does_not_have_is_null(hook):
+    Webhook("webhook", hook.address).send(message(replace(ENTRY, value=float("nan"), threshold=float("inf"))))
+    [alert] = hook.alerts
+    assert (alert["value"], alert["threshold"]) == (None, None)
+
+
 def test_slack_gets_blocks_in_which_nothing_is_formatting_link_or_mention(hook):
     nasty = replace(ENTRY, text="<!channel> <https://evil|click> *a* & `b`\n" + "<&>" * 3_000, key="check:a.b.c:<@U1>")
     Slack("slack", hook.address).send(message(nasty, *[OTHER] * 19))

@@ -137,6 +137,17 @@ def test_several_metrics_of_a_window_are_one_matter_and_late_windows_come_in_the
     assert alert["window"] == datetime(2024, 1, 3, tzinfo=UTC)
 
 
+def test_a_monitor_that_cannot_be_evaluated_is_told_and_says_nothing_of_what_it_watches(lakehouse):
+    watched = watch()
+    listening = source(lakehouse, watched)
+    say(lakehouse, watched, 0, Verdict(False, "it is old"))
+    told(lakehouse, listening)
+    say(lakehouse, watched, 1, Verdict(None, "Not evaluated: ValueError: no column", error="ValueError"))
+    assert told(lakehouse, listening) == [("evaluation:sales.monitors.fresh", "opened")]
+    say(lakehouse, watched, 2, Verdict(True, "it is fresh"))
+    assert told(lakehouse, listening) == [("monitor:sales.monitors.fresh", "resolved"), ("evaluation:sales.monitors.fresh", "resolved")]
+
+
 def test_of_verdicts_from_before_anybody_listened_what_is_so_now_is_told(lakehouse):
     watched = watch()
     for hours, passed in enumerate((False, True, False)):

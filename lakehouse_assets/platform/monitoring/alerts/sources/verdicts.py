@@ -1,6 +1,6 @@
 """Signals from monitors: each verdict of the table of verdicts, by monitor, column and slice. What monitors judge is not decided here."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -60,14 +60,32 @@ class Verdicts:
         return rows.sort("evaluated_at", maintain_order=True).collect(), True
 
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
-        """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is."""
-        evaluations: dict[tuple[str, datetime], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
+        """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
+
+        And one for the evaluation itself: a monitor that ended with an error watches nothing.
+        """
+        evaluations: dict[tuple[str, datetime], list[dict[str, Any]]] = {}
         for row in rows.iter_rows(named=True):
-            of = evaluations.setdefault((row["monitor"], row["evaluated_at"]), {})
-            of.setdefault((row["window_start"] or _BEGIN, _key(row)), []).append(row)
-        return [
-            self._signal(key, verdicts) for of in evaluations.values() for (_, key), verdicts in sorted(of.items(), key=lambda at: at[0][0])
-        ]
+            evaluations.setdefault((row["monitor"], row["evaluated_at"]), []).append(row)
+        return [signal for verdicts in evaluations.values() for signal in self._of_evaluation(verdicts)]
+
+    def _of_evaluation(self, verdicts: list[dict[str, Any]]) -> Iterator[Signal]:
+        matters: dict[tuple[datetime, str], list[dict[str, Any]]] = {}
+        for row in verdicts:
+            matters.setdefault((row["window_start"] or _BEGIN, _key(row)), []).append(row)
+        for (_, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
+            yield self._signal(key, of)
+        error = next((row for row in verdicts if row["error"]), None)
+        shown = error or verdicts[0]
+        yield Signal(
+            key=f"evaluation:{shown['monitor']}",
+            is_bad=error is not None,
+            at=shown["evaluated_at"],
+            text="It was evaluated." if error is None else error["text"],
+            severity="warn",
+            owner=shown["owner"] or "",
+            run_id=shown["run_id"] or "",
+        )
 
     def _signal(self, key: str, verdicts: list[dict[str, Any]]) -> Signal:
         bad = [row for row in verdicts if row["passed"] is False]
