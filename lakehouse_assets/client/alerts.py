@@ -52,14 +52,12 @@ class Alerts:
         """
         alert, log = self._find(alert_id), self._log
         events = log.events(alert["alert_id"])
-        tried = log.deliveries(events[0]["sequence"]).to_dicts()
-        by_sequence: dict[int, dict[str, dict[str, Any]]] = {}
-        for one in tried:
-            by_sequence.setdefault(one["sequence"], {})[one["sink"]] = {name: one[name] for name in ("outcome", "at", "attempt", "reason")}
+        tried: dict[int, dict[str, dict[str, Any]]] = {}
+        for one in log.deliveries(alert_id=alert["alert_id"]).iter_rows(named=True):
+            tried.setdefault(one["number"], {})[one["sink"]] = {name: one[name] for name in ("outcome", "at", "attempt", "reason")}
+        nothing = {"outcome": "not tried yet", "at": None, "attempt": 0, "reason": ""}
         for event in events:
-            done = by_sequence.get(event["sequence"], {})
-            nothing = {"outcome": "not tried yet", "at": None, "attempt": 0, "reason": ""}
-            event["deliveries"] = {sink: done.get(sink, nothing) for sink in event.pop("sinks")}
+            event["deliveries"] = {sink: tried.get(event["number"], {}).get(sink, nothing) for sink in event.pop("sinks")}
         return alert | {"events": events}
 
     def test(self) -> list[dict[str, Any]]:

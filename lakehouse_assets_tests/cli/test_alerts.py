@@ -83,7 +83,7 @@ def test_alerts_are_listed_shown_and_closed(lakehouse):
     assert "2. resolved" in shown
     assert "log: delivered" in shown
     assert "webhook: unreachable after 2 tries (no answer: ConnectionRefusedError)" in shown
-    assert "webhook: not tried yet" in shown
+    assert "webhook: unreachable (no answer: ConnectionRefusedError)" in shown
     assert "t0ken" not in shown
     assert "\x1b[31m" not in lakehouse("alerts", "show", opened["alert_id"]).stdout
     events = lakehouse.json("alerts", "show", other["alert_id"])["events"]

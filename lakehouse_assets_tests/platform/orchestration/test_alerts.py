@@ -202,7 +202,8 @@ def test_a_table_that_is_not_refreshed_in_time_is_told(club):
     ticks, key = Ticks(club), dg.AssetKey(["club", "gold", "visits"])
 
     def becomes(before: FreshnessState, state: FreshnessState) -> list[tuple[str, str]]:
-        club.instance._report_runless_asset_event(FreshnessStateChange(key, state, before, time.time()))
+        change = FreshnessStateChange(key=key, new_state=state, previous_state=before, state_change_timestamp=time.time())
+        club.instance._report_runless_asset_event(change)
         return ticks()
 
     assert becomes(FreshnessState.UNKNOWN, FreshnessState.PASS) == []
@@ -266,7 +267,7 @@ def test_a_receiver_that_is_away_is_told_all_in_order_when_it_comes_back(club, w
         ticks(hours=1)
         assert len(back.posted) == 1
     tried = ticks.log.deliveries().filter(pl.col("sink") == "webhook")
-    assert tried.group_by("sequence").agg(pl.col("outcome").last())["outcome"].unique().to_list() == ["delivered"]
+    assert tried.group_by("alert_id", "number").agg(pl.col("outcome").last())["outcome"].unique().to_list() == ["delivered"]
 
 
 def test_a_receiver_that_hangs_holds_up_no_other_sink(club, webhook):
@@ -378,8 +379,8 @@ def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_t
     assert tables_of(failed.settings).table(DELIVERIES).count() == 4
 
 
-def test_daemons_at_once_log_each_event_once(failed, webhook):
-    assert go(*(child(failed, webhook) for _ in range(3))) == [0, 0, 0]
+def test_two_daemons_at_once_log_each_event_once(failed, webhook):
+    assert go(*(child(failed, webhook) for _ in range(2))) == [0, 0]
     Ticks(failed, alert_webhook=webhook.address)(hours=1)
     events = tables_of(failed.settings).table(LOG).scan().collect()
     assert sorted(events["sequence"]) == [1, 2]

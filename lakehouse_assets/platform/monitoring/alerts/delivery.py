@@ -15,7 +15,7 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Delivery, Logged
-from lakehouse_assets.platform.monitoring.alerts.machine import Entry
+from lakehouse_assets.platform.monitoring.alerts.machine import Entry, EventName
 from lakehouse_assets.platform.monitoring.alerts.messages import Message
 from lakehouse_assets.platform.monitoring.alerts.sinks.sink import Refused, Sink, Unreachable
 
@@ -61,12 +61,12 @@ class Told:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def due(owed: Sequence[Entry], tried: Mapping[int, Tried], sink: str, now: datetime) -> list[Due]:
+def due(owed: Sequence[Entry], tried: Mapping[EventName, Tried], sink: str, now: datetime) -> list[Due]:
     """The messages of a sink that are to be sent now, in their order.
 
     Args:
         owed: The entries that the sink is to be told, in their order.
-        tried: By the number of an entry, the last try.
+        tried: By the name of an event, the last try.
         sink: Its name.
         now: The moment (UTC).
     """
@@ -78,7 +78,7 @@ def due(owed: Sequence[Entry], tried: Mapping[int, Tried], sink: str, now: datet
             batch.clear()
 
     for entry in owed:
-        last = tried.get(entry.sequence)
+        last = tried.get(entry.name)
         if last is not None and last.outcome == _DELIVERED:
             continue
         if last is not None and last.waits(now):
@@ -95,8 +95,8 @@ def due(owed: Sequence[Entry], tried: Mapping[int, Tried], sink: str, now: datet
     return messages
 
 
-def _attempts(tried: Mapping[int, Tried], entry: Entry) -> int:
-    return tried[entry.sequence].attempt if entry.sequence in tried else 0
+def _attempts(tried: Mapping[EventName, Tried], entry: Entry) -> int:
+    return tried[entry.name].attempt if entry.name in tried else 0
 
 
 def deliver(  # noqa: PLR0917 where, to whom, when
@@ -120,7 +120,7 @@ def deliver(  # noqa: PLR0917 where, to whom, when
     logged = alerts.snapshot().told_since(now - GIVEN_UP_AFTER)
     if not logged:
         return Told()
-    tried = last_tries(alerts.deliveries(logged[0].entry.sequence))
+    tried = last_tries(alerts.deliveries(now - GIVEN_UP_AFTER))
     told, work = Told(), list[_Work]()
     for name, sink in sinks.items():
         messages = due(_owed(logged, name), tried.get(name, {}), name, now)
@@ -153,14 +153,14 @@ def _owed(logged: Sequence[Logged], sink: str) -> list[Entry]:
     return [one.entry for one in logged if sink in one.sinks]
 
 
-def last_tries(deliveries: pl.DataFrame) -> dict[str, dict[int, Tried]]:
-    """By sink and number of the entry, the last try; one that was delivered is the last one whatever came after it."""
-    found: dict[str, dict[int, Tried]] = {}
+def last_tries(deliveries: pl.DataFrame) -> dict[str, dict[EventName, Tried]]:
+    """By sink and event, the last try; one that was delivered is the last one whatever came after it."""
+    found: dict[str, dict[EventName, Tried]] = {}
     for row in deliveries.iter_rows(named=True):
-        of = found.setdefault(row["sink"], {})
-        before = of.get(row["sequence"])
+        of, event = found.setdefault(row["sink"], {}), (row["alert_id"], row["number"])
+        before = of.get(event)
         if before is None or before.outcome != _DELIVERED:
-            of[row["sequence"]] = Tried(row["outcome"], row["at"], row["attempt"])
+            of[event] = Tried(row["outcome"], row["at"], row["attempt"])
     return found
 
 
@@ -197,7 +197,7 @@ class _Work:
 
     def _deliveries(self, message: Due, outcome: str, reason: str) -> list[Delivery]:
         return [
-            Delivery(self.sink.name, entry.sequence, entry.alert_id, entry.number, self._now, outcome, attempt + 1, reason)  # type: ignore[arg-type]
+            Delivery(self.sink.name, entry.alert_id, entry.number, self._now, outcome, attempt + 1, reason)  # type: ignore[arg-type]
             for entry, attempt in zip(message.entries, message.attempts, strict=True)
         ]
 

@@ -68,7 +68,6 @@ DELIVERIES_DESCRIPTION: Final = "Each try to tell a sink of an event, and what c
 DELIVERIES_SCHEMA: Final = pl.Schema(
     {
         "sink": pl.String(),
-        "sequence": pl.Int64(),
         "alert_id": pl.String(),
         "number": pl.Int64(),
         "at": TIMESTAMP,
@@ -79,7 +78,6 @@ DELIVERIES_SCHEMA: Final = pl.Schema(
 )
 DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
     "sink": "Who was told: log, webhook, slack or mail, with the owner where a route names one.",
-    "sequence": "Number of the entry of the log.",
     "alert_id": "Id of the alert.",
     "number": "Number of the event in its alert.",
     "at": "When it was tried, in UTC.",
@@ -93,10 +91,9 @@ _FIELDS: Final = tuple(one.name for one in fields(Entry))
 
 @dataclass(frozen=True)
 class Delivery:
-    """What came of one try to tell a sink of an entry. The attributes are the columns of the table."""
+    """What came of one try to tell a sink of an event. The attributes are the columns of the table."""
 
     sink: str
-    sequence: int
     alert_id: str
     number: int
     at: datetime
@@ -204,12 +201,22 @@ class AlertLog:
 
     # --- what became of telling people
 
-    def deliveries(self, since: int = 0) -> pl.DataFrame:
-        """The tries to tell of entries from a number on, in the order in which they were made."""
+    def deliveries(self, since: datetime | None = None, alert_id: str | None = None) -> pl.DataFrame:
+        """The tries to tell of events, in the order in which they were made.
+
+        Args:
+            since: Those that were made from this moment on (UTC).
+            alert_id: Those of one alert.
+        """
         table = self.lakehouse.table(DELIVERIES)
         if not table.exists():
             return pl.DataFrame(schema=DELIVERIES_SCHEMA)
-        return table.scan().filter(pl.col("sequence") >= since).sort("at", "attempt").collect()
+        rows = table.scan()
+        if since is not None:
+            rows = rows.filter(pl.col("at") >= since)
+        if alert_id is not None:
+            rows = rows.filter(pl.col("alert_id") == alert_id)
+        return rows.sort("at", "attempt").collect()
 
     def add_deliveries(self, made: Sequence[Delivery]) -> None:
         """Add what came of tries.

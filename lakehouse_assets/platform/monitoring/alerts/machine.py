@@ -13,6 +13,8 @@ from typing import Final, Literal
 from lakehouse_assets.platform.monitoring.alerts.signals import Signal
 
 Event = Literal["pending", "cleared", "opened", "repeated", "resolved"]
+EventName = tuple[str, int]
+"""The id of an alert, and the number of the event in it."""
 PENDING: Final = "pending"
 """It is bad, but not for as many windows as the rule asks for."""
 CLEARED: Final = "cleared"
@@ -66,6 +68,11 @@ class Entry:
     rows: int | None = None
     window: datetime | None = None
     run_id: str = ""
+
+    @property
+    def name(self) -> EventName:
+        """By which its event is known, also to receivers."""
+        return self.alert_id, self.number
 
     @property
     def is_open(self) -> bool:

@@ -1,6 +1,8 @@
 """What is due: everything is delivered in the end, in order, to each sink by itself; what waits, waits ever longer, an hour at most."""
 
 import logging
+import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.monitoring.alerts.delivery import GIVEN_UP_AFTER, MOST_AT_ONCE, Tried, deliver, due
-from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.log import LOG, AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry
 from lakehouse_assets.platform.monitoring.alerts.sinks.http import Webhook
 from lakehouse_assets_tests.platform.monitoring.alerts import receivers
@@ -23,7 +25,8 @@ def entry(sequence: int) -> Entry:
 
 
 def sequences(owed: list[Entry], tried: dict[int, Tried], now: datetime = NOW) -> list[list[int]]:
-    return [[one.sequence for one in message.entries] for message in due(owed, tried, "webhook", now)]
+    named = {entry(number).name: last for number, last in tried.items()}
+    return [[one.sequence for one in message.entries] for message in due(owed, named, "webhook", now)]
 
 
 def test_what_is_owed_goes_in_batches():
@@ -53,14 +56,14 @@ def test_the_pause_doubles_up_to_an_hour(attempt, seconds):
 @given(st.lists(st.sampled_from(["delivered", "unreachable", "refused"]), max_size=60))
 def test_whatever_a_receiver_answers_each_event_is_taken_once_and_in_order_unless_it_was_refused(answers):
     owed, now, given_answers = [entry(number) for number in range(1, 4)], NOW, list(answers)
-    tried: dict[int, Tried] = {}
+    tried: dict[tuple[str, int], Tried] = {}
     taken: list[int] = []
     refused: set[int] = set()
     for _ in range(200):
         for message in due(owed, tried, "webhook", now):
             outcome = given_answers.pop(0) if given_answers else "delivered"
             for one, attempts in zip(message.entries, message.attempts, strict=True):
-                tried[one.sequence] = Tried(outcome, now, attempts + 1)
+                tried[one.name] = Tried(outcome, now, attempts + 1)
                 taken += [one.sequence] if outcome == "delivered" else []
                 refused |= {one.sequence} if outcome == "refused" else set()
             if outcome == "unreachable":
@@ -79,3 +82,16 @@ def test_what_cannot_be_delivered_for_a_week_is_given_up(settings):
         assert deliver(log, sinks, "lake", NOW + GIVEN_UP_AFTER + timedelta(seconds=1), LOGGER).delivered == 0
         assert deliver(log, sinks, "lake", NOW + GIVEN_UP_AFTER, LOGGER).delivered == 1, "a sink that came later is not told of the past"
         assert len(hook.posted) == 1
+
+
+def test_what_was_delivered_is_known_also_after_the_log_was_deleted(settings):
+    log, lakehouse = AlertLog(tables_of(settings)), tables_of(settings)
+    with receivers.webhook() as hook:
+        sinks = {"webhook": Webhook("webhook", hook.address)}
+        log.append([entry(1)], [], lambda _: ["webhook"], NOW, 0)
+        deliver(log, sinks, "lake", NOW, LOGGER)
+        shutil.rmtree(lakehouse.table(LOG).uri)
+        other = replace(entry(1), alert_id="another")
+        log.append([other, replace(entry(1), sequence=2)], [], lambda _: ["webhook"], NOW, 0)
+        deliver(log, sinks, "lake", NOW, LOGGER)
+        assert [alert["id"] for alert in hook.alerts] == ["id1", "another"]
