@@ -10,14 +10,15 @@ import polars as pl
 
 from lakehouse_assets.client.alerts import Alerts
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.client.monitors import Monitors
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
-# Checks that are not rules of a contract: their names never change.
-_ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read", "freshness", "volume"})
+# Checks that are not rules of a contract: their names never change. What monitors said is in their table.
+_ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read"})
 
 _ALERTS = 1_000
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 def status(context: Context) -> dict[str, Any]:
-    """The last run; open alerts; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions.
+    """The last run; tables with rows, versions, times, failed checks, quarantine; failed monitors; open alerts; files; champions.
 
     What a damaged table or database hides is left out, and the person is told.
     """
@@ -41,6 +42,7 @@ def status(context: Context) -> dict[str, Any]:
         failed, last = run_records.failed_checks(home, _declared_checks(context)), run_records.last_run(home)
     tables = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     rows = [readable(partial(status_of_table, root.lakehouse, name)) for name in tables]
+    watched = readable(Monitors(context).failed) or []
     refused = readable(partial(landing.latest, root.landing_log, (landing.REFUSED, landing.CHANGED)))
     return {
         "root": str(context.settings.root),
@@ -48,12 +50,16 @@ def status(context: Context) -> dict[str, Any]:
         "tables": [
             row
             | {
-                "failed_checks": [check.name for check in failed.get(row["table"], [])],
+                "failed_checks": [
+                    *(check.name for check in failed.get(row["table"], [])),
+                    *(one["monitor"].rpartition(".")[2] for one in watched if one["table"] == row["table"]),
+                ],
                 "stopped_by": [check.name for check in failed.get(row["table"], []) if check.stops],
             }
             for row in rows
             if row is not None
         ],
+        "failed_monitors": watched,
         "open_alerts": readable(partial(Alerts(context).list, open_only=True, limit=_ALERTS)) or [],
         "pending": readable(partial(pending, root, context.declarations)) or {},
         "untrained": readable(partial(untrained, root, context.models)) or {},
