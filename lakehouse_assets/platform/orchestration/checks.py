@@ -256,7 +256,7 @@ def _verdicts(key: dg.AssetKey, verdicts: Mapping[str, Verdict]) -> Iterator[dg.
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=name,
-            passed=verdict.passed,
+            passed=verdict.passed is not False,
             severity=dg.AssetCheckSeverity.WARN,
             description=verdict.text,
             metadata=dict(verdict.numbers),

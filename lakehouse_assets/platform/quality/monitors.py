@@ -1,16 +1,17 @@
 """Monitors of a table: whether its newest row is fresh, and whether as much came as usual.
 
-Both are pure functions of what the caller read and of the moment to judge at. They warn and stop nothing; one that cannot judge says why.
+Both are pure functions of what the caller read and of the moment to judge at; one that cannot judge says why. What is watched, when, and
+where verdicts are kept is in `platform/monitoring`.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 
 import polars as pl
 
-from lakehouse_assets.platform.quality.contract import Freshness
+from lakehouse_assets.platform.quality.contract import FreshBy
 from lakehouse_assets.platform.storage.table import Table
 
 WEEKS = 8
@@ -27,11 +28,44 @@ _LEAST_ROWS = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a monitor says: whether all is as it should be, a sentence, and the numbers behind it."""
+    """What a monitor says of a table, or of one window, slice or column of it.
 
-    passed: bool
+    Attributes:
+        passed: Whether all is as it should be; None: not evaluated, and the text says why.
+        text: A sentence for people.
+        numbers: Other numbers behind it, by name.
+        metric: What was measured, as age_hours or population_stability_index; empty if it is no number.
+        value: What it was.
+        threshold: Where the metric begins to be bad.
+        false_alarm_rate: How often the threshold is passed though nothing has changed, as a share of the windows.
+        rows: Rows that were judged.
+        window_start: Begin of what was judged (UTC); None: the whole table.
+        window_end: Its end, exclusive (UTC).
+        granularity: Length of the window, as `1 day`; empty if there is none.
+        slice_key: Column by whose values rows were judged apart; empty: all rows.
+        slice_value: The value of that column.
+        column_name: The column that was judged; empty: the rows.
+        model_version: The version of the model whose predictions were judged.
+        error: Type of the error that the evaluation ended with; empty if it came to its end.
+    """
+
+    passed: bool | None
     text: str
     numbers: Mapping[str, float | str] = field(default_factory=dict)
+    _: KW_ONLY
+    metric: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    false_alarm_rate: float | None = None
+    rows: int | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    granularity: str = ""
+    slice_key: str = ""
+    slice_value: str = ""
+    column_name: str = ""
+    model_version: int | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,7 +79,7 @@ class Arrival:
 # --- freshness
 
 
-def freshness(fresh: Freshness, newest: date | datetime | None, now: datetime) -> Verdict:
+def freshness(fresh: FreshBy, newest: date | datetime | None, now: datetime) -> Verdict:
     """Whether the newest value is young enough.
 
     Args:

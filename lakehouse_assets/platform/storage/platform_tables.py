@@ -6,9 +6,10 @@ LANDING: Final = "platform.landing.log"
 CONTRACTS: Final = "platform.contracts.log"
 COMMITS: Final = "platform.tables.commits"
 MAINTENANCE: Final = "platform.maintenance.log"
+VERDICTS: Final = "platform.monitoring.verdicts"
 ACCURACY: Final = "platform.monitoring.accuracy"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, ACCURACY})
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ACCURACY})

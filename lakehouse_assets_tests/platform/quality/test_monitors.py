@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.quality.contract import Contract, Freshness, Timestamp, column, freshness_of
+from lakehouse_assets.platform.quality.contract import Contract, FreshBy, Timestamp, column, freshness_of
 from lakehouse_assets.platform.quality.monitors import Arrival, freshness, newest_value, volume
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -92,7 +92,7 @@ def test_with_too_little_history_nothing_is_said():
 
 # --- freshness
 
-TWO_DAYS = Freshness("day", timedelta(days=2))
+TWO_DAYS = FreshBy("day", timedelta(days=2))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_contract_says_how_fresh_its_table_is():
     class Fresh(Contract, fresh_by="at", fresh_within=timedelta(hours=6)):
         at: Timestamp
 
-    assert freshness_of(Fresh) == Freshness("at", timedelta(hours=6))
+    assert freshness_of(Fresh) == FreshBy("at", timedelta(hours=6))
 
 
 @pytest.mark.parametrize("wrong", [{"fresh_by": "x"}, {"fresh_within": timedelta(1)}, {"fresh_by": "x", "fresh_within": timedelta(0)}])
