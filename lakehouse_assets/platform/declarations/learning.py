@@ -151,7 +151,7 @@ class Outcomes(ABC):
     Names of columns are those of prediction tables; the columns of the key have the same names in both.
     """
 
-    horizon: str | None = None
+    horizon: ClassVar[str | None] = None
     """The column with the number of days from a prediction to what it is about; None: there is none."""
 
     @property
@@ -168,6 +168,10 @@ class Outcomes(ABC):
     @abstractmethod
     def times(self) -> tuple[str, ...]:
         """Columns that may say what time a prediction is about; the first that a table of predictions has does."""
+
+    def keyed(self, key: Sequence[str]) -> "Outcomes":  # noqa: ARG002
+        """These outcomes for a table of predictions whose rows are told apart by some columns."""
+        return self
 
     @property
     def settled(self) -> timedelta | None:
@@ -204,8 +208,17 @@ class Outcomes(ABC):
         return said
 
     @abstractmethod
+    def became_known(self, rows: pl.LazyFrame, after: datetime, until: datetime) -> pl.LazyFrame:
+        """The keys of rows of the table that say that they became known after one moment and until another."""
+
+    @abstractmethod
     def about(self, rows: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
         """The key and other columns of the table, each key once, whether or not an outcome is known."""
+
+    @property
+    @abstractmethod
+    def tested_about(self) -> pl.Expr:
+        """The time (UTC) that a row of an evaluation of the model is about."""
 
     @abstractmethod
     def learnt_until(self, rows: pl.LazyFrame) -> datetime | None:

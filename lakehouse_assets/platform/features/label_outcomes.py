@@ -5,7 +5,7 @@ A label counts from when training would count it, so that of young rows not only
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -49,6 +49,10 @@ class LabelOutcomes(Outcomes):
     event_time: str = ""
     as_learnt: Callable[[pl.DataFrame], pl.DataFrame] = field(default=_as_it_is, compare=False)
     by_time: bool = False
+
+    def keyed(self, key: Sequence[str]) -> "LabelOutcomes":
+        """See `Outcomes.keyed`."""
+        return replace(self, by_time=self.labels.at in key)
 
     @property
     def table(self) -> str:
@@ -103,16 +107,27 @@ class LabelOutcomes(Outcomes):
         first = said.filter(pl.col(REPORTED_AT) <= until).group_by(key).agg(pl.col(REPORTED_AT).min()).collect(engine="streaming")
         return found.join(first, on=key, how="left", maintain_order="left")
 
+    def became_known(self, rows: pl.LazyFrame, after: datetime, until: datetime) -> pl.LazyFrame:
+        """See `Outcomes.became_known`; what is settled by its time alone says nothing."""
+        if self.labels.known_at is None:
+            return rows.select(self.key).limit(0)
+        known = pl.col(self.labels.known_at).cast(TIMESTAMP)
+        return rows.filter(known > after, known <= until).select(self.key)
+
     def about(self, rows: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
         """See `Outcomes.about`."""
         key = list(self.key)
         return rows.select(*key, self.labels.at, *columns).sort(self.labels.at, *columns).unique(key, keep="last").select(*key, *columns)
 
+    @property
+    def tested_about(self) -> pl.Expr:
+        """See `Outcomes.tested_about`."""
+        return pl.col(self.labels.at).cast(TIMESTAMP)
+
     def learnt_until(self, rows: pl.LazyFrame) -> datetime | None:
         """See `Outcomes.learnt_until`."""
-        times = self.labels.rows(rows)[self.labels.at]
-        newest: Any = moment(times).max()
-        return newest
+        newest = moment(self.labels.rows(rows)[self.labels.at]).max()
+        return newest if isinstance(newest, datetime) else None
 
     def is_unseen(self, learnt_until: datetime) -> pl.Expr:
         """See `Outcomes.is_unseen`."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import ClassVar
 
 import polars as pl
 
@@ -27,7 +26,7 @@ class SeriesOutcomes(Outcomes):
     """
 
     examples: SeriesExamples
-    horizon: ClassVar[str | None] = "horizon"
+    horizon = "horizon"
 
     @property
     def table(self) -> str:
@@ -50,9 +49,18 @@ class SeriesOutcomes(Outcomes):
         found = as_known(rows, self.key, until).select(*self.key, value, pl.col(KNOWN_AT).cast(TIMESTAMP).alias(LABEL_KNOWN_AT))
         return found.with_columns(pl.lit(None, TIMESTAMP).alias(REPORTED_AT)).collect(engine="streaming")
 
+    def became_known(self, rows: pl.LazyFrame, after: datetime, until: datetime) -> pl.LazyFrame:
+        """See `Outcomes.became_known`."""
+        return rows.filter(pl.col(KNOWN_AT) > after, pl.col(KNOWN_AT) <= until).select(self.key)
+
     def about(self, rows: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
         """See `Outcomes.about`."""
         return as_known(rows, self.key).select(*self.key, *columns)
+
+    @property
+    def tested_about(self) -> pl.Expr:
+        """See `Outcomes.tested_about`."""
+        return (pl.col("origin") + pl.duration(days=pl.col("horizon"))).cast(TIMESTAMP)
 
     def learnt_until(self, rows: pl.LazyFrame) -> datetime | None:
         """See `Outcomes.learnt_until`: the end of the newest day."""

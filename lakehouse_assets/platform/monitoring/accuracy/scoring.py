@@ -65,7 +65,7 @@ def deviation(replicates: Sequence[float]) -> tuple[float, int] | None:
 
 def student(share: float, freedom: int) -> float:
     """The quantile of Student's distribution."""
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # type: ignore[import-untyped]
 
     return float(stdtrit(freedom, share))
 
