@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lakehouse_assets.cli.accuracy import accuracy
 from lakehouse_assets.cli.automl import automl
 from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
@@ -108,6 +109,7 @@ _VERBS = (
     train,
     reproduce,
     status,
+    accuracy,
     show,
     history,
     sql,

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.endpoints import endpoint
 from lakehouse_assets.platform.declarations.models import model, predictions
 from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.modelling.learners.baselines import ClassPrior
@@ -72,7 +73,9 @@ def scored(champion, features: pl.LazyFrame) -> pl.LazyFrame:
     return features
 
 
-CATALOG = Catalog((orders, fraud, scored), frozenset({LABELS, "fraud.silver.orders"}))
+asked = endpoint("orders", predictions=scored, event="fraud.silver.orders")
+
+CATALOG = Catalog((orders, fraud, scored, asked), frozenset({LABELS, "fraud.silver.orders"}))
 DECLARED = {one.name: one for one in CATALOG.declarations}
 LABEL_SCHEMA = {"invoice": pl.Int64(), "placed_at": TIMESTAMP, "country": pl.String(), "is_fraud": pl.Boolean(), "reported_at": TIMESTAMP}
 

@@ -38,7 +38,7 @@ steps = st.lists(
 def whole(step: AccuracyStep) -> pl.DataFrame:
     """The table as all rows together give it."""
     rows = step.predicted.rows(None, step.now)
-    found = windowed(rows, step.question, None, Now(step.now), lambda version, some: None)  # noqa: ARG005
+    found = windowed(rows, step.question, None, Now(step.now), lambda version, some: None)
     return found.filter(~pl.col("is_estimate")).drop(_OF_THE_PAST).sort(IDENTITY)
 
 

@@ -20,7 +20,9 @@ from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-_ANSWERED: Final = (pl.col("status_code") == 200) & pl.col(MODEL_VERSION).is_not_null() & (pl.col("key") != "{}")
+_ANSWERED: Final = (
+    (pl.col("status_code") == 200) & pl.col(MODEL_VERSION).is_not_null() & (pl.col("key") != "{}") & (pl.col("form") != "dry_run")
+)
 _LATE: Final = timedelta(days=400)
 """An event is asked about at most so long before or after its time: days of the log beyond it are not read for a window."""
 
@@ -148,7 +150,16 @@ class PredictedRequests(Predicted):
             learnt = learnt.with_columns(_typed(pl.col(ACTUAL), dtype))
         said_otherwise = pl.col(ACTUAL).ne(pl.lit(self.outcomes.usual)) if self.outcomes.usual is not None else pl.lit(value=False)
         learnt = learnt.with_columns(pl.when(said_otherwise).then(LABEL_KNOWN_AT).alias(REPORTED_AT))
-        return asked.select(ROW).join(learnt, on=list(ROW), how="left", maintain_order="left").select(*ROW, *OWN[1:])
+        found = asked.select(*ROW, ABOUT).join(learnt, on=list(ROW), how="left", maintain_order="left")
+        settled = self.outcomes.settled
+        if settled is not None and self.outcomes.usual is not None:
+            # As in training: of young rows only the outcome that is told soon would be known.
+            is_over = pl.col(ABOUT) + settled <= pl.lit(now)
+            known = pl.max_horizontal(LABEL_KNOWN_AT, pl.col(ABOUT) + settled)
+            known = pl.when(pl.col(LABEL_KNOWN_AT).is_not_null()).then(known).alias(LABEL_KNOWN_AT)
+            found = found.with_columns(known, pl.when(is_over).then(ACTUAL).alias(ACTUAL))
+            found = found.with_columns(pl.when(is_over).then(LABEL_KNOWN_AT).alias(LABEL_KNOWN_AT))
+        return found.select(*ROW, *OWN[1:])
 
     def _keyed(self, logged: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
         """Rows of the log with their key as columns of texts."""
