@@ -4,6 +4,7 @@ A monitor has one kind, which knows how to judge; the kinds are in `platform/mon
 no table of its own: what it says goes into tables of the platform.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,8 @@ class Monitor(Declaration):
     alert: AlertRule = field(default_factory=AlertRule)
 
     is_log: ClassVar[bool] = True
+    # One that a table implies is called as the table and what it watches.
+    _names = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2,3}")
 
     @property
     def word(self) -> str:

@@ -5,7 +5,7 @@ How is judged belongs to the kinds of monitors; when, to `evaluation`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -81,6 +81,12 @@ COLUMNS: Final[Mapping[str, str]] = {
     "error": "Type of the error that the evaluation ended with; null if it came to its end.",
     DATE: "Day of the evaluation, in UTC; the table is partitioned by it.",
 }
+# What tells verdicts of one monitor and version apart, and what came of them.
+_OUTCOME = (
+    *("metric", "window_start", "window_end", "granularity", "slice_key", "slice_value", "column_name", "model_version"),
+    *("passed", "error"),
+)
+# With the name of a monitor, the watermark that says what it judged last and what came of it.
 _LAST = "judged:"
 
 
@@ -125,8 +131,8 @@ class Judgement:
 
     @property
     def digest(self) -> int:
-        """What is the same number if the same was said of the same version on the same day: neither texts nor times count."""
-        said = [astuple(replace(one, text="", numbers={}, value=None)) for one in self.verdicts]
+        """What is the same number if the same passed and failed for the same version on the same day: texts and values do not count."""
+        said = [tuple(getattr(one, name) for name in _OUTCOME) for one in self.verdicts]
         what = (self.table_id, self.version, self.at.date(), self.monitor.kind, self.monitor.severity, self.monitor.owner, said)
         return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
 

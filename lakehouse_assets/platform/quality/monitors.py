@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -91,8 +92,17 @@ def freshness(fresh: FreshBy, newest: date | datetime | None, now: datetime) -> 
         return Verdict(passed=True, text="The table has no rows yet.")
     age = max(now - _end(newest), timedelta(0))
     passed = age <= fresh.within
-    text = f"The newest {fresh.column} is {newest}, {_hours(age)} ago; it may be {_hours(fresh.within)} old."
-    return Verdict(passed, text, {"newest": str(newest), "age_hours": round(age.total_seconds() / 3600, 2)})
+    text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old."
+    hours = round(age.total_seconds() / 3600, 2)
+    return Verdict(
+        passed,
+        text,
+        {"newest": str(newest), "age_hours": hours},
+        metric="age_hours",
+        value=hours,
+        threshold=fresh.within.total_seconds() / 3600,
+        column_name=fresh.column,
+    )
 
 
 def newest_value(table: Table, column: str) -> date | datetime | None:
@@ -117,7 +127,8 @@ def _end(moment: date | datetime) -> datetime:
     return datetime.combine(moment + timedelta(days=1), time(), UTC)
 
 
-def _hours(span: timedelta) -> str:
+def in_words(span: timedelta) -> str:
+    """A span of time in hours or days."""
     hours = span.total_seconds() / 3600
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
 
@@ -145,9 +156,13 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     came = sum(arrival.rows for arrival in arrivals if arrival.at.date() == today and arrival.at <= now)
     if len(days) < LEAST_WEEKS:
         return Verdict(
-            passed=True,
+            passed=None,
             text=f"Not evaluated: {len(days)} earlier {today:%A}s are known, {LEAST_WEEKS} are needed{why_since and f': {why_since}'}.",
             numbers={"rows_today": came},
+            metric="rows_today",
+            value=came,
+            rows=came,
+            **_day(today),
         )
     on = {day: [arrival for arrival in arrivals if arrival.at.date() == day] for day in days}
     least, _ = _band([sum(a.rows for a in on[day] if a.at.time() <= now.time()) for day in days])
@@ -157,7 +172,22 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     text = f"{came:,} rows came today; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (
         f". That is {what}?" if low or high else "."
     )
-    return Verdict(not low and not high, text, {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)})
+    return Verdict(
+        not low and not high,
+        text,
+        {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)},
+        metric="rows_today",
+        value=came,
+        threshold=most if high else max(least, 0),
+        rows=came,
+        **_day(today),
+    )
+
+
+def _day(day: date) -> dict[str, Any]:
+    """The window that is a day."""
+    begin = datetime.combine(day, time(), UTC)
+    return {"window_start": begin, "window_end": begin + timedelta(days=1), "granularity": "1 day"}
 
 
 def _band(rows: Sequence[int]) -> tuple[float, float]:
