@@ -14,7 +14,7 @@ _WINDOWS = 20
 
 @command()
 @click.argument("model", shell_complete=MODELS)
-@click.option("--every", type=click.Choice(["1d", "1w", "1mo"]), default="1w", show_default=True, help="How long windows are.")
+@click.option("--every", type=click.Choice(["1d", "1w", "1mo"]), help="How long windows are; by default weeks, or else what there is.")
 @click.option("--slice", "by_slice", metavar="COLUMN", help="Each value of this column by itself.")
 @click.option("--by", type=click.Choice(["horizon"]), help="Each range of days ahead by itself, of a forecast.")
 @click.option("--metric", help="One of the model's; by default the one by which the gate decides.")
@@ -22,14 +22,14 @@ _WINDOWS = 20
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Also draw it into this PNG file.")
 @JSON
 def accuracy(  # noqa: PLR0917 click passes them by name
-    model: str, every: str, by_slice: str | None, by: Any, metric: str | None, limit: int, plot: Path | None, as_json: bool
+    model: str, every: str | None, by_slice: str | None, by: Any, metric: str | None, limit: int, plot: Path | None, as_json: bool
 ) -> None:
     """How good the predictions of MODEL were, by window, as their outcomes became known.
 
     \b
     Examples:
-      lakehouse accuracy order_fraud --every 1mo
-      lakehouse accuracy order_fraud --every 1mo --slice method
+      lakehouse accuracy order_fraud
+      lakehouse accuracy order_fraud --slice method
       lakehouse accuracy revenue_forecast.models.daily_revenue --by horizon --plot accuracy.png
     """
     found = client().models.accuracy(model, every=every, by_slice=by_slice, by=by, metric=metric)
@@ -71,7 +71,7 @@ def accuracy(  # noqa: PLR0917 click passes them by name
             "provisional" if row["provisional"] else "",
         )
     way = "lower is better" if found.lower_is_better else "higher is better"
-    title = line((found.model, "bold"), f": {found.metric} by {_WORDS[every]}, {way}")
+    title = line((found.model, "bold"), f": {found.metric} by {_WORDS[found.every]}, {way}")
     print_paged(title, shown, *([line((_PROVISIONAL, "dim"))] if rows["provisional"].any() else []))
     if plot is not None:
         say("Drawn: ", (str(plot), "bold"))

@@ -41,6 +41,7 @@ class LiveAccuracyOf:
 
     Attributes:
         model: Its name.
+        every: How long windows are.
         metric: What is told.
         lower_is_better: Of the metric.
         rows: A row for each window, version, and slice or range of the horizon, by time: `window_start`, `window_end`, `value` with
@@ -48,6 +49,7 @@ class LiveAccuracyOf:
     """
 
     model: str
+    every: str
     metric: str
     lower_is_better: bool
     rows: pl.DataFrame
@@ -63,7 +65,7 @@ def accuracy(
     context: Context,
     model: "ModelDeclaration",
     *,
-    every: str = "1w",
+    every: str | None = None,
     by_slice: str | None = None,
     by: By | None = None,
     metric: str | None = None,
@@ -73,7 +75,7 @@ def accuracy(
     Args:
         context: The root.
         model: The model.
-        every: How long windows are: `1d`, `1w` or `1mo`.
+        every: How long windows are: `1d`, `1w` or `1mo`; None: weeks, or else what there is.
         by_slice: A column: each of its values by itself.
         by: `horizon`: each range of days ahead by itself.
         metric: One of the model's; None: the one by which the gate decides.
@@ -84,7 +86,7 @@ def accuracy(
     from lakehouse_assets.platform.declarations.base import nearest_or_all
     from lakehouse_assets.platform.storage.platform_tables import ACCURACY
 
-    if every not in _NAMES:
+    if every is not None and every not in _NAMES:
         raise LookupError(f"every {every!r}: windows are of {', '.join(_NAMES)}")
     if not context.root.lakehouse.table(ACCURACY).exists():
         raise LookupError(_nothing(model.name))
@@ -93,8 +95,9 @@ def accuracy(
     known = mine.select("granularity", "metric", "slice_key").unique().collect()
     if known.is_empty():
         raise LookupError(_nothing(model.name))
-    if _NAMES[every] not in known["granularity"].to_list():
-        there = [name for name, said in _NAMES.items() if said in known["granularity"].to_list()]
+    there = [name for name, said in _NAMES.items() if said in known["granularity"].to_list()]
+    every = every or ("1w" if "1w" in there else there[0])
+    if every not in there:
         raise LookupError(f"{model.name} is not watched by {_NAMES[every]}, but by {', '.join(there)}: a monitor with every={every!r} does")
     if named not in known["metric"].to_list():
         raise LookupError(f"{model.name} has no metric {named!r}{nearest_or_all(named, known['metric'].to_list())}")
@@ -110,7 +113,7 @@ def accuracy(
     )
     rows = wanted.select(_COLUMNS).collect().sort("window_start", "predictions", "model_version", "slice_value", _days(pl.col("horizon")))
     lower = {one.name: one.lower_is_better for one in (model.metric, *model.metrics)}
-    return LiveAccuracyOf(model.name, named, lower.get(named, True), rows)
+    return LiveAccuracyOf(model.name, every, named, lower.get(named, True), rows)
 
 
 def _days(horizon: pl.Expr) -> pl.Expr:

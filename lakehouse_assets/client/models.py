@@ -77,13 +77,13 @@ class Models:
         return {"model": name, "champion": champion, "decisions": decisions, "versions": self._versions_of(declared)}
 
     def accuracy(
-        self, model: str, *, every: str = "1w", by_slice: str | None = None, by: "By | None" = None, metric: str | None = None
+        self, model: str, *, every: str | None = None, by_slice: str | None = None, by: "By | None" = None, metric: str | None = None
     ) -> "LiveAccuracyOf":
         """How good the predictions of a model were, by window, as their outcomes became known: `rows`, and `plot()`.
 
         Args:
             model: Its name, or the last words of it.
-            every: How long windows are: `1d`, `1w` or `1mo`.
+            every: How long windows are: `1d`, `1w` or `1mo`; None: weeks, or else what there is.
             by_slice: A column: each of its values by itself.
             by: `horizon`: each range of days ahead by itself, of a forecast.
             metric: One of the model's; None: the one by which the gate decides.

@@ -128,10 +128,10 @@ def _kinds_of(of: str, declared: Mapping[str, Declaration]) -> list[tuple[str, L
 
 
 def question_of(predicted: Predicted, kinds: Sequence[LiveAccuracy]) -> Question:
-    """What is worked out of predictions for all monitors of them: weeks at least, and what each asks."""
+    """What is worked out of predictions for all monitors of them."""
     metrics = {one.name: one for one in (predicted.model.metric, *predicted.model.metrics)}
     metrics |= {kind.metric.name: kind.metric for kind in kinds if kind.metric is not None}
-    every = {kind.every for kind in kinds} | {"1w"}
+    every = {kind.every for kind in kinds}
     held = next((pl.col(kind.held[0]).cast(pl.String) == kind.held[1] for kind in kinds if kind.held is not None), None)
     question = Question(
         predicted.model.name,

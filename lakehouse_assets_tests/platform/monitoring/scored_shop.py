@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.endpoints import endpoint
 from lakehouse_assets.platform.declarations.models import model, predictions
+from lakehouse_assets.platform.declarations.tables import table
 from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.modelling.learners.baselines import ClassPrior
 from lakehouse_assets.platform.modelling.learners.linear import Linear
@@ -47,6 +49,17 @@ class Score(Contract):
     scored_at: Timestamp
 
 
+class Placed(Contract):
+    """An order as it is placed."""
+
+    invoice: int = column(key=True)
+    ordered_at: Timestamp
+    card: str
+    amount: float
+    country: str
+    known_at: Timestamp
+
+
 fraud = model(
     "fraud.models.fraud",
     description="Whether an order is fraud.",
@@ -73,9 +86,15 @@ def scored(champion, features: pl.LazyFrame) -> pl.LazyFrame:
     return features
 
 
-asked = endpoint("orders", predictions=scored, event="fraud.silver.orders")
+@table("fraud.silver.orders", contract=Placed, kind=Full(), inputs={"rows": "fraud.bronze.orders"})
+def placed(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Orders as they come."""
+    return rows
 
-CATALOG = Catalog((orders, fraud, scored, asked), frozenset({LABELS, "fraud.silver.orders"}))
+
+asked = endpoint("orders", predictions=scored)
+
+CATALOG = Catalog((placed, orders, fraud, scored, asked), frozenset({LABELS, "fraud.bronze.orders"}))
 DECLARED = {one.name: one for one in CATALOG.declarations}
 LABEL_SCHEMA = {"invoice": pl.Int64(), "placed_at": TIMESTAMP, "country": pl.String(), "is_fraud": pl.Boolean(), "reported_at": TIMESTAMP}
 
@@ -121,9 +140,9 @@ class ScoredShop:
         self.lakehouse = Lakehouse(str(self.root))
 
     def score(self, rows: pl.DataFrame, version: int = 1) -> None:
-        table = self.lakehouse.table(scored.name)
-        table.create(scored.schema)
-        table.append(
+        scores = self.lakehouse.table(scored.name)
+        scores.create(scored.schema)
+        scores.append(
             rows.select(
                 "invoice",
                 pl.col("at").alias("ordered_at"),
@@ -138,10 +157,10 @@ class ScoredShop:
 
     def label(self, rows: pl.DataFrame, *, known: bool = True) -> None:
         """Add labels: of orders, and the frauds among them as they are reported, or without."""
-        table = self.lakehouse.table(LABELS)
-        table.create(LABEL_SCHEMA)
+        labels = self.lakehouse.table(LABELS)
+        labels.create(LABEL_SCHEMA)
         said = pl.when(pl.col("is_fraud") & known)
-        table.append(
+        labels.append(
             rows.select(
                 "invoice",
                 pl.col("at").alias("placed_at"),

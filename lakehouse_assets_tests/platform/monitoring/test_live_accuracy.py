@@ -75,13 +75,13 @@ def test_the_refresh_judges_what_was_predicted_by_the_evaluation_of_the_gate(run
 
 def test_the_command_prints_windows_slices_and_a_picture(run):
     command, folder = run
-    said = command("accuracy", "fraud", "--every", "1mo", "--plot", str(folder / "accuracy.png"))
+    said = command("accuracy", "fraud", "--plot", str(folder / "accuracy.png"))
     lines = [line for line in said.splitlines() if line.strip().startswith("2025-")]
     # The version learnt from orders that were settled on the 225th day, up to the 165th.
     assert [line.split()[0] for line in lines] == ["2025-06-01", "2025-07-01", "2025-08-01", "2025-09-01", "2025-10-01"]
     assert "lower is better" in said
     assert (folder / "accuracy.png").read_bytes().startswith(b"\x89PNG")
-    by_country = command("accuracy", "fraud", "--every", "1mo", "--slice", "country", "--metric", "AUC")
+    by_country = command("accuracy", "fraud", "--slice", "country", "--metric", "AUC")
     assert sum("US" in line for line in by_country.splitlines()) == 5
     assert "higher is better" in by_country
     rows = json.loads(command("accuracy", "fraud", "--json", "--limit", "2"))
@@ -110,7 +110,7 @@ def shop(tmp_path):
 
 def judged(shop, kind, now):
     watched = monitor("fraud.monitors.accuracy", of=scored, kind=kind)
-    catalog = Catalog((*CATALOG.declarations, watched), CATALOG.existing)
+    catalog = Catalog((*CATALOG.declarations, watched), CATALOG.external)
     return kind.evaluate(Watched(watched, shop.lakehouse, catalog, now, "test", lambda: pytest.fail("MLflow is not asked")))
 
 

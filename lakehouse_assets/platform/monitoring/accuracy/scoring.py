@@ -20,7 +20,7 @@ AGES: Final = (1, 7, 14, 28, 70)
 """Days after which the share of predictions with an outcome is told."""
 CONFIDENCE: Final = 0.95
 """Of the intervals."""
-DRAWS: Final = 25
+DRAWS: Final = 15
 """So many times outcomes are drawn from the probabilities for an estimate."""
 _LEAST_PARTS: Final = 3
 
@@ -79,7 +79,16 @@ def measure(metric: Metric, rows: pl.DataFrame, part: pl.Expr) -> Scored:
     if found is None:
         return Scored(value)
     reach = found[0] * student((1 + CONFIDENCE) / 2, found[1])
-    return Scored(value, value - reach, value + reach)
+    return _within(metric, value, reach)
+
+
+def _within(metric: Metric, value: float, reach: float) -> Scored:
+    """A number with its interval, which ends where scores do."""
+    low, high = value - reach, value + reach
+    if metric.loss(1.0) == 0 and metric.loss(0.0) == 1:  # a share
+        return Scored(value, max(low, 0.0), min(high, 1.0))
+    is_loss = metric.loss(0.0) == 0 and metric.loss(-1.0) == -1.0
+    return Scored(value, max(low, 0.0) if is_loss else low, high)
 
 
 # --- before outcomes are known
@@ -111,7 +120,7 @@ def estimate(metric: Metric, rows: pl.DataFrame, seed: int) -> Scored:
         return Scored(None)
     mean, spread = float(np.mean(values)), float(np.std(values, ddof=1))
     reach = spread * math.sqrt(1 + 1 / len(values)) * student((1 + CONFIDENCE) / 2, len(values) - 1)
-    return Scored(mean, mean - reach, mean + reach)
+    return _within(metric, mean, reach)
 
 
 def _drawing(rows: pl.DataFrame) -> Callable[[np.random.Generator], pl.Series]:
