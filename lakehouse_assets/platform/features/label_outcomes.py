@@ -117,7 +117,9 @@ class LabelOutcomes(Outcomes):
     def about(self, rows: pl.LazyFrame, columns: Sequence[str]) -> pl.LazyFrame:
         """See `Outcomes.about`."""
         key = list(self.key)
-        return rows.select(*key, self.labels.at, *columns).sort(self.labels.at, *columns).unique(key, keep="last").select(*key, *columns)
+        wanted = dict.fromkeys([*key, self.labels.at, *columns])
+        newest = rows.select(*wanted).sort(self.labels.at, *columns).unique(key, keep="last", maintain_order=True)
+        return newest.select(*key, *columns)
 
     @property
     def tested_about(self) -> pl.Expr:

@@ -20,18 +20,18 @@ KIND = LiveAccuracy(every="1w", slices=("country",))
 # What an estimate was depends on when it was made: it is kept.
 _OF_THE_PAST = ("estimate", "difference", *NOTES)
 
-orders_of_days = st.integers(0, 30).map(lambda day: ("score", day))
+orders_of_days = st.integers(0, 15).map(lambda day: ("score", day))
 steps = st.lists(
     st.one_of(
         orders_of_days,
-        st.integers(0, 30).map(lambda day: ("label", day)),
-        st.integers(0, 30).map(lambda day: ("report", day)),
-        st.integers(0, 30).map(lambda day: ("withdraw", day)),
+        st.integers(0, 15).map(lambda day: ("label", day)),
+        st.integers(0, 15).map(lambda day: ("report", day)),
+        st.integers(0, 15).map(lambda day: ("withdraw", day)),
         st.integers(1, 40).map(lambda days: ("wait", days)),
         st.just(("evaluate", 0)),
     ),
     min_size=3,
-    max_size=12,
+    max_size=9,
 )
 
 
@@ -65,7 +65,7 @@ def act(shop: ScoredShop, what: str, day: int) -> None:
         table.replace(kept, None)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_incremental_is_a_full_recomputation(history):
     with tempfile.TemporaryDirectory() as folder:

@@ -118,7 +118,7 @@ def test_scores_are_judged_as_chargebacks_come(shop):
     assert rows["labelled"].sum() == 0
     assert rows["rows"].sum() == pytest.approx(700, abs=40)
     assert [one.passed for one in said] == [None]
-    assert "are on 2024-08-09" in said[0].text, said
+    assert "are on 2024-08-10" in said[0].text, said
     later = now + timedelta(days=60)
     said = scores.kind.evaluate(Watched(scores, root.lakehouse, catalog, later, "test", root.registry))
     settled = truth.filter(pl.col("paid_at").is_between(datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 7, 1, tzinfo=UTC), closed="left"))

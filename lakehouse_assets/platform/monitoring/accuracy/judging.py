@@ -58,7 +58,7 @@ def reference_losses(evaluation: pl.DataFrame, about: pl.Expr, metric: Metric, d
         return []
     length = timedelta(days=days)
     first, last = timed.select(first=pl.col(_TIME).dt.truncate("1d").min(), last=pl.col(_TIME).max()).row(0)
-    number = (pl.col(_TIME) - pl.lit(first)) // length
+    number = (pl.col(_TIME) - pl.lit(first)).dt.total_microseconds() // (length // timedelta(microseconds=1))
     whole = (last + timedelta(days=1) - first) // length
     losses = []
     for (position,), part in timed.with_columns(number.cast(pl.Int64).alias("__number")).group_by("__number", maintain_order=True):

@@ -4,7 +4,7 @@ Labels meet logged rows as in `serving.labelled`. Of several requests about one 
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -23,6 +23,7 @@ from lakehouse_assets.platform.storage.types import TIMESTAMP
 _ANSWERED: Final = (
     (pl.col("status_code") == 200) & pl.col(MODEL_VERSION).is_not_null() & (pl.col("key") != "{}") & (pl.col("form") != "dry_run")
 )
+_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATE: Final = timedelta(days=400)
 """An event is asked about at most so long before or after its time: days of the log beyond it are not read for a window."""
 
@@ -141,7 +142,7 @@ class PredictedRequests(Predicted):
             table = self.scan(self.outcomes.table)
             dtype = table.collect_schema()[target]
             of_keys = self._of_keys(table, asked.select(self._from_json("key", "request", "features")), self.outcomes.key)
-            said = self.outcomes.said(of_keys, now)
+            said = self._as_told(self.outcomes.said(of_keys, now), of_keys, now)
             known = KnownLabels(said.lazy(), self.outcomes.key, target, LABEL_KNOWN_AT)
         labels = labels_of(asked.lazy(), target, feedback, known, now).collect()
         text = labels.select(*ROW, pl.col(LABEL).alias(target), pl.col(KNOWN_AT).alias(LABEL_KNOWN_AT))
@@ -160,6 +161,14 @@ class PredictedRequests(Predicted):
             found = found.with_columns(known, pl.when(is_over).then(ACTUAL).alias(ACTUAL))
             found = found.with_columns(pl.when(is_over).then(LABEL_KNOWN_AT).alias(LABEL_KNOWN_AT))
         return found.select(*ROW, *OWN[1:])
+
+    def _as_told(self, said: pl.DataFrame, table: pl.LazyFrame, now: datetime) -> pl.DataFrame:
+        """Labels with the time at which they were told: what follows from silence does not stand against a word."""
+        if self.outcomes.usual is None:
+            return said
+        told = self.outcomes.known(table, now).select(*self.outcomes.key, REPORTED_AT)
+        both = said.drop(LABEL_KNOWN_AT).join(told, on=list(self.outcomes.key), how="left", maintain_order="left")
+        return both.with_columns(pl.col(REPORTED_AT).fill_null(_NEVER).alias(LABEL_KNOWN_AT))
 
     def _keyed(self, logged: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
         """Rows of the log with their key as columns of texts."""
