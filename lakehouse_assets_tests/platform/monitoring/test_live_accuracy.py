@@ -44,13 +44,13 @@ def run(tmp_path_factory):
         assert result.exit_code == code, result.output
         return result.output
 
-    rows = orders(6000)
-    (folder / "orders.csv").write_text(as_file(rows.head(4500)), encoding="utf-8")
+    rows = orders(3000)
+    (folder / "orders.csv").write_text(as_file(rows.head(2250)), encoding="utf-8")
     command("land", "orders", str(folder / "orders.csv"))
     command("run")
     assert "nothing is known of the accuracy of shop.models.fraud yet" in command("accuracy", "fraud", code=1)
     command("train")
-    (folder / "newest.csv").write_text(as_file(rows.tail(1500)), encoding="utf-8")
+    (folder / "newest.csv").write_text(as_file(rows.tail(750)), encoding="utf-8")
     command("land", "orders", str(folder / "newest.csv"))
     command("run")
     return command, folder
