@@ -14,6 +14,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.implied import monitors_of
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -65,6 +66,25 @@ class Evaluation:
         except _TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
         return Judgement(monitor, table_id, version, self.now, self.run_id, said)
+
+
+def watcher(
+    lakehouse: Lakehouse, catalog: Catalog, registry: Callable[[], Any], clock: Callable[[], datetime], warn: Callable[[str], None]
+) -> Callable[[str, str], None]:
+    """What evaluates all monitors of a table, by its name and the id of a run, for `pipeline.runner.Runner`.
+
+    Args:
+        lakehouse: As `Evaluation` has it; so are the others.
+        catalog: All declarations.
+        registry: Opens MLflow.
+        clock: Says what moment it is (UTC).
+        warn: Told what kept verdicts from being stored.
+    """
+
+    def watch(table: str, run_id: str) -> None:
+        Evaluation(lakehouse, catalog, registry, clock(), run_id, warn).run(monitors_of(table, catalog.declarations))
+
+    return watch
 
 
 def _said(error: BaseException) -> str:

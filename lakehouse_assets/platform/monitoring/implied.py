@@ -14,7 +14,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.monitoring.champion import FeaturesOfChampion, HasChampion
 from lakehouse_assets.platform.monitoring.freshness import Freshness
 from lakehouse_assets.platform.monitoring.not_ahead import NotAhead
-from lakehouse_assets.platform.monitoring.volume import Volume
+from lakehouse_assets.platform.monitoring.volume import Volume, rows_come_to
 from lakehouse_assets.platform.quality.contract import freshness_of
 
 
@@ -50,7 +50,7 @@ def _(_: FeedDeclaration) -> Iterator[MonitorKind]:
 def _(declaration: TableDeclaration) -> Iterator[MonitorKind]:
     if fresh := freshness_of(declaration.contract):
         yield Freshness(fresh.column, fresh.within)
-    if declaration.kind.takes_rows and declaration.row_for_row:
+    if rows_come_to(declaration):
         yield Volume()
     if time := declaration.kind.waits_for:
         yield NotAhead(time, tuple(declaration.inputs.values()))

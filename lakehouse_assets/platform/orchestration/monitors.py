@@ -15,8 +15,10 @@ from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration import describe, planned
+from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.settings import Settings
 
 MONITORS_SUFFIX = "__monitors"
 """Ends the name of the step that evaluates the monitors of a table."""
@@ -96,12 +98,34 @@ def result(judgement: Judgement) -> dg.AssetCheckResult:
     )
 
 
-def _last(instance: dg.DagsterInstance, monitor: Monitor) -> dg.AssetCheckResult:
+def report(settings: Settings, judgements: Iterable[Judgement]) -> None:
+    """Show what monitors said outside of a run as the results of their checks.
+
+    Raises:
+        DatabaseUnavailable: Dagster's databases cannot be opened.
+    """
+    with instance(settings) as opened:
+        for judgement in judgements:
+            if judgement.verdicts:
+                told = result(judgement)
+                opened.report_runless_asset_event(
+                    dg.AssetCheckEvaluation(
+                        key_of(judgement.monitor.of),
+                        judgement.monitor.word,
+                        passed=told.passed,
+                        severity=told.severity,
+                        description=told.description,
+                        metadata=told.metadata,
+                    )
+                )
+
+
+def _last(opened: dg.DagsterInstance, monitor: Monitor) -> dg.AssetCheckResult:
     """The result of a monitor that had nothing new to judge: its last one."""
     check = dg.AssetCheckKey(key_of(monitor.of), monitor.word)
     why = "nothing that it judges has changed"
-    if planned.last_result(instance, check) is not None:
-        return planned.kept(instance, check, why)
+    if planned.last_result(opened, check) is not None:
+        return planned.kept(opened, check, why)
     return dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True, description=f"Not evaluated: {why}.")
 
 

@@ -136,7 +136,7 @@ def in_words(span: timedelta) -> str:
 # --- volume
 
 
-def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "") -> Verdict:
+def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "", what: str = "came today") -> Verdict:
     """Whether as many rows came today as on the same weekdays before.
 
     The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
@@ -149,6 +149,7 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
         since: From when on the arrivals are complete; earlier days do not count, nor does the day that this moment lies in.
         now: The moment to judge at (UTC).
         why_since: Why nothing is known of the time before, if there was one.
+        what: What the rows of the day did, for the text.
     """
     today = now.date()
     days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
@@ -169,9 +170,7 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
     low, high = came < least, came > most
     what = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
-    text = f"{came:,} rows came today; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (
-        f". That is {what}?" if low or high else "."
-    )
+    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (f". That is {what}?" if low or high else ".")
     return Verdict(
         not low and not high,
         text,

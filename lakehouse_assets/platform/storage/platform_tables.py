@@ -12,4 +12,7 @@ ACCURACY: Final = "platform.monitoring.accuracy"
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
+BY_DAY: Final = frozenset({VERDICTS})
+"""Tables that are partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_MONITORING_DAYS."""
+
 ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ACCURACY})
