@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from lakehouse_assets.cli.accuracy import accuracy
 from lakehouse_assets.cli.alerts import alerts
 from lakehouse_assets.cli.automl import automl
 from lakehouse_assets.cli.complete import completion
@@ -110,6 +111,7 @@ _VERBS = (
     train,
     reproduce,
     status,
+    accuracy,
     show,
     history,
     sql,

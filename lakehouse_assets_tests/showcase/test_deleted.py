@@ -24,9 +24,9 @@ def copy(tmp_path_factory) -> Path:
     return folder
 
 
-def call(copy: Path, *words: str, code: int = 0) -> str:
+def call(copy: Path, *words: str, root: Path | None = None, code: int = 0) -> str:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
-    environment = clean | {"PYTHONPATH": str(copy), "LAKEHOUSE_ROOT": str(copy / "root")}
+    environment = clean | {"PYTHONPATH": str(copy), "LAKEHOUSE_ROOT": str(root or copy / "root")}
     command = [sys.executable, "-m", "lakehouse_assets.cli", *words]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=copy)
     assert done.returncode == code, done.stdout + done.stderr
@@ -56,8 +56,8 @@ def test_help_has_no_command_of_the_showcase(copy):
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
-def test_a_command_works_on_an_empty_root(copy, words, said):
-    assert said in call(copy, *words)
+def test_a_command_works_on_an_empty_root(copy, tmp_path, words, said):
+    assert said in call(copy, *words, root=tmp_path / "root")
 
 
 def test_the_code_location_loads(copy):

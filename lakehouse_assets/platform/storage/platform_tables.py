@@ -9,6 +9,7 @@ MAINTENANCE: Final = "platform.maintenance.log"
 ALERTS: Final = "platform.alerts.log"
 ALERT_DELIVERIES: Final = "platform.alerts.deliveries"
 VERDICTS: Final = "platform.monitoring.verdicts"
+ACCURACY: Final = "platform.monitoring.accuracy"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
@@ -16,4 +17,4 @@ FEEDBACK_SUFFIX: Final = "_feedback"
 BY_DAY: Final = frozenset({VERDICTS})
 """Tables that are partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_MONITORING_DAYS."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ALERTS, ALERT_DELIVERIES})
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ACCURACY, ALERTS, ALERT_DELIVERIES})
