@@ -41,7 +41,7 @@ class Parcel(Contract):
 @table("depot.silver.parcels", contract=Parcel, kind=Upsert(("parcel",)), inputs={"rows": "depot.bronze.parcels"})
 def typed(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Parcels."""
-    return conform(rows, parcel=whole_number("parcel"), sent=day("sent"))
+    return conform(rows, parcel=whole_number("parcel"), sent=day("sent", formats=("%Y-%m-%d",)))
 
 
 @dataclass(frozen=True)

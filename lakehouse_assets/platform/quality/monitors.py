@@ -68,6 +68,10 @@ class Verdict:
     model_version: int | None = None
     error: str = ""
 
+    def __post_init__(self) -> None:
+        # NumPy's truth values are neither True nor False to Python's `is`.
+        object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
+
 
 @dataclass(frozen=True)
 class Arrival:
