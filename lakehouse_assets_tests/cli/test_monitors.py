@@ -122,6 +122,16 @@ def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, 
     assert (said.returncode, "there is no monitor 'fresher'" in said.stderr) == (1, True)
 
 
+def test_two_runs_at_once_leave_one_verdict_of_each_monitor(environment):
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "run"]
+    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [one.wait(300) for one in runs] == [0, 0]
+    tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
+    found = tables.table("platform.monitoring.verdicts").scan().collect()
+    assert found["monitor"].n_unique() == 4
+    assert found.group_by("monitor", "table_version").len()["len"].to_list() == [1] * found.height
+
+
 def test_an_empty_lakehouse(tmp_path):
     def call(*words: str) -> Result:
         return CliRunner(env={"LAKEHOUSE_ROOT": str(tmp_path / "root")}).invoke(main, words, catch_exceptions=False)

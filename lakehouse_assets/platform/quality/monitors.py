@@ -174,9 +174,8 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
     low, high = came < least, came > most
     remark = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
-    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (
-        f". That is {remark}?" if low or high else "."
-    )
+    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}"
+    text += f". That is {remark}?" if low or high else "."
     return Verdict(
         not low and not high,
         text,
