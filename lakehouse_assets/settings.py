@@ -127,7 +127,7 @@ class Settings:
     alert_routes: str = _setting(
         "",
         "Where alerts of an owner go in place of the address of the same kind that all others go to: OWNER=ADDRESS with commas between, "
-        "as team:risk=risk@example.com,team:risk=slack:https://hooks.slack.com/… (a plain https:// address is a webhook).",
+        "as team:risk=risk@example.com,team:risk=slack:https://hooks.slack.com/services/T/B/X (a plain https:// address is a webhook).",
         shown=_owners_and_hosts,
     )
     batch_megabytes: int = _setting(128, "Most megabytes of text, unpacked, that go into one commit of a bronze table.")

@@ -1,7 +1,9 @@
 """Every command on one root whose names are long and whose data is hostile, at several widths: names whole, data shown as it is."""
 
 import json
+import logging
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.sources.files import RefusedFiles
+from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text
@@ -47,6 +52,7 @@ def template(tmp_path_factory) -> Path:
     opened = open_lakehouse(settings=settings, declarations=(measurements, readings))
     root = opened.context.root
     Runner(opened.context.products.catalog, root.lakehouse, root.ingestion, root.registry, settings.seed).run(run_id="r")
+    take(AlertLog(root.lakehouse), [RefusedFiles(root.lakehouse, {})], datetime.now(UTC), logging.getLogger("test"))
     return Path(settings.root)
 
 
@@ -89,6 +95,8 @@ COMMANDS = {
     ("maintenance", "--dry-run"): (BRONZE, SILVER),
     ("sql", f"select id, note from {SILVER}"): HOSTILE,
     ("models",): (),
+    ("alerts",): ("files:measurements",),
+    ("alerts", "show", ""): ("files:measurements", "bad[red]\\x1b[31m.csv"),  # there is one alert
     ("features",): (),
     ("features", "uses", "note"): (SILVER,),
     ("features", "sync"): (),

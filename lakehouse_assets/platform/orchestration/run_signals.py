@@ -6,7 +6,7 @@ Runs are consumed once, in the order in which they ended, by the number of the e
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import dagster as dg
@@ -26,6 +26,8 @@ RUNS_AT_ONCE: Final = 100
 """So many runs are consumed in one tick."""
 _FIRST_RUNS: Final = 30
 """Of the runs that ended before anybody listened, so many are looked at."""
+# The event comes first, then the state of the run; a process that dies in between must not hold up the runs behind it.
+_END_WRITTEN_WITHIN: Final = timedelta(minutes=10)
 _ENDS: Final = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _STEPS: Final = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
 _TAKEN: Final = {*_STEPS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
@@ -49,7 +51,7 @@ class EndedRuns:
 
     name = "Dagster's runs"
 
-    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:  # noqa: ARG002 all times are those of events
+    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:
         """See `Source.read`."""
         before = watermark(CURSOR)
         newest = max((record.storage_id for record in self._ends(None, 1)), default=None)
@@ -59,7 +61,7 @@ class EndedRuns:
         signals, after = list[Signal](), before
         for record in self._ends(None, _FIRST_RUNS) if is_first else self._ends(before, RUNS_AT_ONCE):
             run = self.instance.get_run_by_id(record.run_id)
-            if run is not None and not run.is_finished:
+            if run is not None and not run.is_finished and now - _moment(record.event_log_entry.timestamp) < _END_WRITTEN_WITHIN:
                 break  # its end is being written
             if run is not None:
                 settle(self.instance, run.run_id)
@@ -89,7 +91,7 @@ class EndedRuns:
         signals, failed_without_step = list[Signal](), ""
         has_failed_steps = False
         for entry in self.instance.all_logs(run.run_id, of_type=_TAKEN):
-            event, at = entry.get_dagster_event(), datetime.fromtimestamp(entry.timestamp, UTC)
+            event, at = entry.get_dagster_event(), _moment(entry.timestamp)
             if event.event_type in _STEPS:
                 has_failed_steps |= event.is_step_failure
                 signals.append(self._step(event, at, run))
@@ -110,7 +112,7 @@ class EndedRuns:
         if run.status is dg.DagsterRunStatus.CANCELED:
             return
         record = self.instance.get_run_record_by_id(run.run_id)
-        at = datetime.fromtimestamp(record.end_time, UTC) if record is not None and record.end_time else datetime.now(UTC)
+        at = _moment(record.end_time) if record is not None and record.end_time else datetime.now(UTC)
         is_bad = run.status is dg.DagsterRunStatus.FAILURE and not has_failed_steps
         job = "a selection" if run.job_name.startswith("__") else run.job_name
         yield Signal(f"run:{job}", is_bad, at, failed if is_bad else "A run came to its end.", "error", run_id=run.run_id)
@@ -158,3 +160,7 @@ class StaleAssets:
             text = f"It was not refreshed as its freshness policy demands, since {since}." if is_bad else "It was refreshed."
             severity: Severity = "error" if state is FreshnessState.FAIL else "warn"
             yield Signal(f"freshness:{table}", is_bad, now, text, severity, self.owners[table])
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

@@ -18,9 +18,12 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched, monitor
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.monitoring.alerts.log import DELIVERIES, LOG, AlertLog
+from lakehouse_assets.platform.orchestration import monitors
 from lakehouse_assets.platform.orchestration.alerts import sensor, tick
+from lakehouse_assets.platform.orchestration.assets import build
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_control import end_dead_runs, locks_of
 from lakehouse_assets_tests.platform.monitoring.alerts import receivers
@@ -162,6 +165,21 @@ def test_more_runs_than_one_tick_takes_are_taken_in_their_order(club, monkeypatc
     assert found[-1] == []
 
 
+def test_a_run_whose_end_is_being_written_is_waited_for_and_holds_up_no_other_for_long(club):
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    run = dg.DagsterRun(job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    club.instance.add_run(run)
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_FAILURE.value, "refresh", message="it was killed")
+    entry = dg.EventLogEntry(
+        error_info=None, level=40, user_message="", run_id=run.run_id, timestamp=time.time(), job_name="refresh", dagster_event=event
+    )
+    club.instance.event_log_storage.store_event(entry)  # as it is for a moment: the event is there, the state of the run is not
+    club.land("visits", ("old", 90))
+    assert ticks.after_a_run() == []
+    assert ("check:club.gold.visits:young", "opened") in ticks(hours=1)
+
+
 def test_another_database_of_dagster_is_read_from_its_beginning(club):
     ticks = Ticks(club)
     for _ in range(3):
@@ -221,6 +239,40 @@ def test_a_source_that_cannot_be_read_keeps_no_other_from_being_heard(club, capl
     ticks = Ticks(club)
     assert ("step:club.silver.members", "opened") in ticks.after_a_run()
     assert "the landing log cannot be read" in caplog.text
+
+
+# --- monitors
+
+
+@dataclasses.dataclass(frozen=True)
+class Says(MonitorKind):
+    """Says what it is told to."""
+
+    passed: bool
+
+    word = "says"
+    demands = "It is told so."
+
+    def evaluate(self, watched: Watched) -> list[Verdict]:
+        return [Verdict(self.passed, "it was told so", rows=10)]
+
+
+def test_a_monitor_is_told_by_its_verdict_once_and_not_as_a_check_again(club, webhook):
+    ticks = Ticks(club, alert_routes=f"team:risk={webhook.address}")
+
+    def run(passed: bool) -> list[tuple[str, str]]:
+        watched = monitor("club.monitors.told", of="club.silver.visits", kind=Says(passed), severity="error", owner="team:risk")
+        club.tables[4:] = [watched]
+        catalog = Catalog(tuple(club.tables), SOURCES)
+        defs = dg.Definitions(build(catalog)[1:], asset_checks=monitors.build(catalog), resources=resources(club.settings))
+        done = defs.resolve_implicit_global_asset_job_def().execute_in_process(instance=club.instance, raise_on_error=False)
+        assert len([one for one in done.get_asset_check_evaluations() if one.check_name == "told" and one.passed is passed]) == 1
+        return ticks()
+
+    assert run(passed=True) == []
+    assert run(passed=False) == [("monitor:club.monitors.told", "opened")]
+    assert run(passed=True) == [("monitor:club.monitors.told", "resolved")]
+    assert [(alert["severity"], alert["text"]) for alert in webhook.alerts] == [("error", "it was told so")] * 2
 
 
 # --- delivery through the sensor

@@ -17,7 +17,9 @@ LOG: Final = "log"
 WEBHOOK, SLACK, MAIL = "webhook", "slack", "mail"
 _SLACK_HOST: Final = "hooks.slack.com"
 _SLACK_PREFIX: Final = "slack:"
-_HOW: Final = "write OWNER=ADDRESS with commas between, as in team:risk=risk@example.com,team:risk=slack:https://hooks.slack.com/services/…"
+_HOW: Final = (
+    "write OWNER=ADDRESS with commas between, as in team:risk=risk@example.com,team:risk=slack:https://hooks.slack.com/services/T/B/X"
+)
 
 
 @dataclass(frozen=True)

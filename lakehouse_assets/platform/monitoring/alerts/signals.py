@@ -66,8 +66,10 @@ class Reading:
 class Source(Protocol):
     """Something that signals are read from."""
 
-    name: str
-    """What it is called in messages."""
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        ...
 
     def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:
         """What is new since the watermarks.

@@ -1,9 +1,10 @@
 """Receivers of alerts on loopback: of webhooks and of mail, which answer as they are told, hang, and go away."""
 
 import json
+import socket
 import ssl
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -139,6 +140,28 @@ def mail_server(certificate: Path | None = None, *, security: str = "none", logi
         yield mailbox, server.server.sockets[0].getsockname()[1]
     finally:
         server.stop()
+
+
+@contextmanager
+def port_that_says(greeting: bytes):
+    """A port on which everybody who connects is told the same, and nothing more."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def accept() -> None:
+            with suppress(OSError):  # it was closed
+                while True:
+                    connection, _ = listening.accept()
+                    connections.append(connection)
+                    connection.sendall(greeting)
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    for connection in connections:
+        connection.close()
 
 
 def certificate(folder: Path) -> Path:

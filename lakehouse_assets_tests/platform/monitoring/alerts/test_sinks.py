@@ -182,6 +182,15 @@ def test_what_a_mail_server_says_decides_whether_it_is_tried_again():
         sink.send(message())
 
 
+@pytest.mark.parametrize("greeting", [b"", b"nonsense\r\n"])
+def test_what_is_neither_a_web_nor_a_mail_server_is_unreachable(greeting):
+    with receivers.port_that_says(greeting) as port:
+        with pytest.raises(Unreachable):
+            Webhook("webhook", f"http://127.0.0.1:{port}/t0ken", seconds=0.2).send(message())
+        with pytest.raises(Unreachable):
+            Mail("mail", server(port, seconds=0.2), ("ann@example.com",)).send(message())
+
+
 # --- routing
 
 
