@@ -66,6 +66,6 @@ def _panel(axes: "Axes", rows: pl.DataFrame, *, title: str) -> None:
         begin = part["window_start"].min()
         if rows["model_version"].n_unique() > 1 and begin is not None:
             axes.axvline(begin, color=OTHERS[0], linewidth=0.7)  # type: ignore[arg-type]
-            axes.annotate(f"version {version}", (begin, 1), xycoords=("data", "axes fraction"), fontsize=7, va="top")  # type: ignore[arg-type]
+            axes.annotate(f"version {version}", (begin, 1), xycoords=("data", "axes fraction"), fontsize=7, va="top")
     plain(axes)
     axes.tick_params(axis="x", labelrotation=30)

@@ -156,9 +156,9 @@ class PredictedRequests(Predicted):
         if settled is not None and self.outcomes.usual is not None:
             # As in training: of young rows only the outcome that is told soon would be known.
             is_over = pl.col(ABOUT) + settled <= pl.lit(now)
-            known = pl.max_horizontal(LABEL_KNOWN_AT, pl.col(ABOUT) + settled)
-            known = pl.when(pl.col(LABEL_KNOWN_AT).is_not_null()).then(known).alias(LABEL_KNOWN_AT)
-            found = found.with_columns(known, pl.when(is_over).then(ACTUAL).alias(ACTUAL))
+            later = pl.max_horizontal(LABEL_KNOWN_AT, pl.col(ABOUT) + settled)
+            counts_from = pl.when(pl.col(LABEL_KNOWN_AT).is_not_null()).then(later).alias(LABEL_KNOWN_AT)
+            found = found.with_columns(counts_from, pl.when(is_over).then(ACTUAL).alias(ACTUAL))
             found = found.with_columns(pl.when(is_over).then(LABEL_KNOWN_AT).alias(LABEL_KNOWN_AT))
         return found.select(*ROW, *OWN[1:])
 
