@@ -93,6 +93,10 @@ class Settings:
         30,
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
+    run_retention_days: int = _setting(
+        30, "Days for which a run that has ended stays in Dagster's databases, with its events and logs; the system tables keep it longer."
+    )
+    system_retention_days: int = _setting(400, "Days for which runs, steps and checks stay in the system tables.")
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
     alert_webhook: str = _setting(
         "", "Address to which alerts about runs and checks are posted as JSON; empty: they are only logged.", shown=_host_alone

@@ -3,11 +3,12 @@
 What is done to one table is in `storage.maintenance`; when it runs, in `orchestration.automation`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from types import MappingProxyType
 from typing import Final
 
 import polars as pl
@@ -61,6 +62,7 @@ class Maintenance:
         registry: Opens MLflow; asked only if there is a model.
         retention: How long a version stays readable after it was replaced.
         log_retention: How long a commit stays in the log of its table; at least as long as versions stay readable.
+        days_kept: How long the days of the platform's own tables stay, by table; the declarations say it of theirs.
     """
 
     lakehouse: Lakehouse
@@ -68,6 +70,7 @@ class Maintenance:
     registry: Callable[[], Registry]
     retention: timedelta
     log_retention: timedelta = timedelta(days=30)
+    days_kept: Mapping[str, timedelta] = MappingProxyType({})
 
     def tables(self, names: Iterable[str] = ()) -> list[Table]:
         """The tables of these names, each with its quarantine; none given means all, the logs of maintenance last.
@@ -119,7 +122,7 @@ class Maintenance:
 
     @cached_property
     def _retention(self) -> dict[str, timedelta]:
-        return {name: keep for one in self.declarations for name, keep in one.retention().items()}
+        return {**self.days_kept, **{name: keep for one in self.declarations for name, keep in one.retention().items()}}
 
     def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
         log_retention = max(self.log_retention, self.retention)

@@ -8,16 +8,19 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from logging import Logger
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.planned import KEPT, settle
+from lakehouse_assets.platform.orchestration.recording import try_to_record
 from lakehouse_assets.platform.orchestration.run import reason_of
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings
 
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
@@ -119,11 +122,16 @@ def deliver(alert: Alert, webhook: str, log: Logger, pause: Callable[[float], No
     return False
 
 
-def sensors() -> list[dg.SensorDefinition]:
-    """Look at each run that ended: give checks that were not evaluated their last results, and alert."""
+def sensors(owners: Mapping[str, str] = MappingProxyType({})) -> list[dg.SensorDefinition]:
+    """Look at each run that ended: give checks that were not evaluated their last results, write the run down, and alert.
+
+    Args:
+        owners: By table, who answers for it.
+    """
 
     def look(context: dg.RunStatusSensorContext) -> None:
         settle(context.instance, context.dagster_run.run_id)
+        try_to_record(context.instance, Lakehouse(str(Settings.load().tables)), owners, context.log)
         if alert := alert_of(context.instance, context.dagster_run):
             deliver(alert, Settings.load().alert_webhook, context.log)
 

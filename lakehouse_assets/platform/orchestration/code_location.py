@@ -20,7 +20,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     own = dg.Definitions(
         assets=[*declared.assets(tables), maintenance.asset(declared, tables)],
         schedules=automation.schedules(settings, models=bool(declared.models)),
-        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), *alerts.sensors()],
+        sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), *alerts.sensors(declared.owners)],
         resources=resources(settings),
         executor=executor(settings.executor),
     )

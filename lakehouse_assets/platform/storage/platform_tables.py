@@ -6,8 +6,11 @@ LANDING: Final = "platform.landing.log"
 CONTRACTS: Final = "platform.contracts.log"
 COMMITS: Final = "platform.tables.commits"
 MAINTENANCE: Final = "platform.maintenance.log"
+RUNS: Final = "platform.system.runs"
+STEPS: Final = "platform.system.steps"
+CHECKS: Final = "platform.system.checks"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE})
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, RUNS, STEPS, CHECKS})
