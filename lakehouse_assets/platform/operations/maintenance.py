@@ -5,10 +5,9 @@ What is done to one table is in `storage.maintenance`; when it runs, in `orchest
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from types import MappingProxyType
 from typing import Final
 
 import polars as pl
@@ -70,7 +69,7 @@ class Maintenance:
     registry: Callable[[], Registry]
     retention: timedelta
     log_retention: timedelta = timedelta(days=30)
-    days_kept: Mapping[str, timedelta] = MappingProxyType({})
+    days_kept: Mapping[str, timedelta] = field(default_factory=dict)
 
     def tables(self, names: Iterable[str] = ()) -> list[Table]:
         """The tables of these names, each with its quarantine; none given means all, the logs of maintenance last.

@@ -27,6 +27,7 @@ from lakehouse_assets.platform.declarations.packages import ProductPackage
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.orchestration import table_partitions
 from lakehouse_assets.platform.orchestration.assets import build
+from lakehouse_assets.platform.orchestration.io_manager import stored_as
 
 _JOBS = (dg.JobDefinition, UnresolvedAssetJobDefinition)
 _SCHEDULES = (dg.ScheduleDefinition, UnresolvedPartitionedAssetScheduleDefinition)
@@ -78,7 +79,7 @@ class Products:
     def owners(self) -> dict[str, str]:
         """By table, who answers for it, with commas between several."""
         plain = (spec for definitions in self.plain.values() for asset in definitions.assets or () for spec in _specs_of(asset))
-        found = {".".join(spec.key.path): ", ".join(spec.owners) for spec in plain}
+        found = {stored_as(spec.key): ", ".join(spec.owners) for spec in plain}
         return found | {name: ", ".join(owners_of(one.owner)) for one in self.declarations for name in one.outputs()}
 
     def assets(self, tables: str = "") -> list[dg.AssetsDefinition]:

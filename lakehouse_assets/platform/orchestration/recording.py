@@ -18,6 +18,7 @@ from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.monitoring import system_log
 from lakehouse_assets.platform.monitoring.system_log import Recorded
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
+from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.planned import KEPT
 from lakehouse_assets.platform.orchestration.run_control import GIT_TAG, LAUNCHED_BY_TAG, launched_by
 from lakehouse_assets.platform.orchestration.step_usage import MARK
@@ -26,6 +27,7 @@ from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
+from lakehouse_assets.platform.storage.table import Table
 
 ENDED: Final = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # Clocks of machines differ, and a run may be written down before one that ended earlier.
@@ -72,9 +74,8 @@ def record_ended(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Map
     count = 0
     for start in range(0, len(new), _RUNS_AT_ONCE):
         page = [_RunRecords.of(instance, record, owners) for record in new[start : start + _RUNS_AT_ONCE]]
-        tables = sorted({name for run in page for name in run.written})
         with suppress(CommitConflict):  # the next one does it
-            commit_statistics.record(lakehouse, [table for name in tables if (table := lakehouse.table(name)).exists()])
+            commit_statistics.record(lakehouse, _existing(lakehouse, {name for run in page for name in run.written}))
         count += system_log.write(
             lakehouse,
             Recorded(
@@ -143,7 +144,7 @@ class _RunRecords:
         step = self._step(event.step_key)
         match event.event_type:
             case _TYPE.ASSET_MATERIALIZATION_PLANNED if step is not None and not step.table:
-                step.table = _name(event.asset_materialization_planned_data.asset_key).removesuffix(SUFFIX)
+                step.table = stored_as(event.asset_materialization_planned_data.asset_key).removesuffix(SUFFIX)
             case _TYPE.STEP_START | _TYPE.STEP_RESTARTED if step is not None:
                 step.attempts += 1
                 step.started = at if step.started is None else step.started
@@ -168,14 +169,14 @@ class _RunRecords:
 
     def _materialized(self, event: dg.DagsterEvent, step: _Step | None) -> None:
         made = event.step_materialization_data.materialization
-        self.written.add(_name(made.asset_key).removesuffix(SUFFIX))
+        self.written.add(stored_as(made.asset_key).removesuffix(SUFFIX))
         if step is not None and _ROWS[1] in made.metadata:
             step.numbers |= {name: value for name in _ROWS if isinstance(value := made.metadata[name].value, int)}
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation, at: float) -> None:
         if {NOT_EVALUATED, KEPT} & evaluation.metadata.keys():
             return
-        table = _name(evaluation.asset_key)
+        table = stored_as(evaluation.asset_key)
         metadata = {name: value.value for name, value in evaluation.metadata.items()}
         self.checks.append(
             self._of_table(table)
@@ -246,8 +247,13 @@ class _RunRecords:
         return self._of_run() | {"table": table, "product": table.split(".", maxsplit=1)[0], "owner": owner}
 
 
-def _name(key: dg.AssetKey) -> str:
-    return ".".join(key.path)
+def _existing(lakehouse: Lakehouse, names: Iterable[str]) -> Iterator[Table]:
+    """Those of the names that are tables: a plain asset may be stored elsewhere, and called anything."""
+    for name in sorted(names):
+        with suppress(StorageError):
+            table = lakehouse.table(name)
+            if table.exists():
+                yield table
 
 
 def _trigger(tags: Mapping[str, str]) -> str:

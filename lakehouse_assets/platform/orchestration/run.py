@@ -19,6 +19,7 @@ from lakehouse_assets.platform.orchestration.automation import REFRESH, everythi
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
 from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.planned import settle
 from lakehouse_assets.platform.orchestration.recording import try_to_record
 from lakehouse_assets.platform.orchestration.run_control import as_texts, blockers, end_dead_runs, locks_of
@@ -191,7 +192,7 @@ def execute(
             _follow(InProcessRun(opened, job, outcome.run_id, part, tags, partition=partition), outcome, steps, on_progress)
         finally:
             settle(opened, outcome.run_id)
-            owners = {name_of(key): ", ".join(graph.get(key).owners) for key in graph.get_all_asset_keys()}
+            owners = {stored_as(key): ", ".join(graph.get(key).owners) for key in graph.get_all_asset_keys()}
             try_to_record(opened, Lakehouse(str(settings.tables)), owners, _LOG)
             run = opened.get_run_by_id(outcome.run_id)
             lock.release(forget=run is None or run.is_finished)

@@ -151,6 +151,28 @@ def test_an_error_that_is_not_ours_is_named_by_its_kind_alone(settings):
     assert rows(settings, "steps")["table"].to_list() == ["club.silver.plain"]
 
 
+@pytest.mark.parametrize(
+    ("key", "table"),
+    [
+        (["visits"], "plain.assets.visits"),
+        (["club", "visits"], "club.assets.visits"),
+        (["AB", "visits"], "AB.assets.visits"),
+        (["a", "b", "c", "d"], "a.b.c.d"),
+    ],
+)
+def test_plain_assets_are_written_down_whatever_they_are_called(settings, key, table):
+    @dg.asset(key=key, check_specs=[dg.AssetCheckSpec("fine", asset=dg.AssetKey(key))])
+    def plain():
+        yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        dg.materialize([plain], instance=instance)
+        assert record_ended(instance, tables_of(settings), {table: "team:guests"}) == 1
+    for name in ("steps", "checks"):
+        (row,) = rows(settings, name).iter_rows(named=True)
+        assert (row["table"], row["owner"]) == (table, "team:guests")
+
+
 def test_a_run_that_died_has_the_steps_that_it_was_in(club):
     """A step that was killed has no end of its own; what was not begun was skipped."""
     job = club.job()

@@ -1,6 +1,8 @@
 """Dagster's databases stay as small as the days that they keep, and what is still asked for stays: no run goes before it is written down."""
 
+import shutil
 import sqlite3
+import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.events import StepMaterializationData
 
 from lakehouse_assets.platform.orchestration import run_retention
 from lakehouse_assets.platform.orchestration.instance import instance as instance_of
@@ -23,22 +26,6 @@ ONCE = dg.AssetKey(["shop", "silver", "once"])
 PARTITIONED = dg.AssetKey(["shop", "silver", "by_day"])
 
 
-@dg.asset(key=CHECK.asset_key, check_specs=[dg.AssetCheckSpec("fine", asset=CHECK.asset_key)])
-def daily() -> Iterator[object]:
-    """A table that is refreshed every day."""
-    yield dg.MaterializeResult(metadata={"text": "x" * 2_000}, check_results=[dg.AssetCheckResult(passed=True)])
-
-
-@dg.asset(key=ONCE)
-def once() -> None:
-    """A table that is refreshed once."""
-
-
-@dg.asset(key=PARTITIONED, partitions_def=dg.DailyPartitionsDefinition(start_date="2026-01-01", end_date="2027-01-01"))
-def by_day() -> None:
-    """A table with a partition a day."""
-
-
 @pytest.fixture
 def instance(settings) -> Iterator[dg.DagsterInstance]:
     with pytest.MonkeyPatch.context() as patch:
@@ -47,10 +34,20 @@ def instance(settings) -> Iterator[dg.DagsterInstance]:
             yield opened
 
 
-def run(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, at: datetime, partition: str | None = None) -> str:
-    """A run that its databases say to be of a moment."""
-    done = dg.materialize([asset], instance=instance, partition_key=partition, tags={"day": f"{at:%F}"})
-    moment, history = at.strftime("%Y-%m-%d %H:%M:%S.%f"), Path(instance.root_directory, "history")
+def run(instance: dg.DagsterInstance, key: dg.AssetKey, at: datetime, *, partition: str | None = None, job: str = "daily") -> str:
+    """A run of a moment with a materialization and, of the table with a check, its result: as Dagster stores them."""
+    done = dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.SUCCESS, tags={"day": f"{at:%F}"})
+    instance.add_run(done)
+    history = Path(instance.root_directory, "history")
+    _copy_empty_database(instance, history / "runs", done.run_id)
+    made = dg.AssetMaterialization(key, metadata={"text": "x" * 2_000}, partition=partition, tags={"dagster/data_version": "1"})
+    _report(instance, done, dg.DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made))
+    if key == CHECK.asset_key:
+        _report(instance, done, dg.DagsterEventType.ASSET_CHECK_EVALUATION, dg.AssetCheckEvaluation(key, CHECK.name, passed=True))
+    logs = Path(instance.root_directory, "storage", done.run_id, "compute_logs")
+    logs.mkdir(parents=True)
+    (logs / "step.err").write_text("x" * 1_000)
+    moment = at.strftime("%Y-%m-%d %H:%M:%S.%f")
     with closing(sqlite3.connect(history / "runs.db")) as runs, runs:
         runs.execute(
             "UPDATE runs SET update_timestamp = ?, create_timestamp = ?, start_time = ?, end_time = ? WHERE run_id = ?",
@@ -62,77 +59,102 @@ def run(instance: dg.DagsterInstance, asset: dg.AssetsDefinition, at: datetime, 
     return str(done.run_id)
 
 
+def _report(instance: dg.DagsterInstance, of: dg.DagsterRun, kind: dg.DagsterEventType, data: object) -> None:
+    instance.report_dagster_event(dg.DagsterEvent(kind.value, of.job_name, step_key="step", event_specific_data=data), of.run_id)
+
+
+def _copy_empty_database(instance: dg.DagsterInstance, folder: Path, run_id: str) -> None:
+    """Dagster takes most of a second to make the database of a run."""
+    empty = folder.parent / "empty.db"
+    if not empty.exists():
+        with instance.event_log_storage.run_connection("first-run"):
+            pass
+        with closing(sqlite3.connect(folder / "first-run.db")) as database:
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (folder / "first-run.db").rename(empty)
+        for path in folder.glob("first-run.db-*"):
+            path.unlink()
+    shutil.copyfile(empty, folder / f"{run_id}.db")
+    instance.event_log_storage._initialized_dbs.add(run_id)
+
+
 def forget(instance, settings, now: datetime, days: int = 30) -> int:
     return forget_old_runs(instance, tables_of(settings), {}, now - timedelta(days=days), getLogger("test")).runs
+
+
+def databases(instance: dg.DagsterInstance) -> set[str]:
+    """The runs that have a database."""
+    return {path.stem for path in Path(instance.root_directory, "history", "runs").glob("*-*.db")}
 
 
 def size(instance: dg.DagsterInstance) -> int:
     with closing(sqlite3.connect(Path(instance.root_directory, "history", "runs", "index.db"))) as index:
         index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return sum(path.stat().st_size for path in Path(instance.root_directory).rglob("*") if path.is_file() and path.suffix not in {"-wal", "-shm"})
+    return sum(path.stat().st_size for path in Path(instance.root_directory).rglob("*.*") if path.suffix in {".db", ".err"})
 
 
-def test_two_hundred_days_take_no_more_room_than_the_days_that_are_kept(instance, settings):
-    """Runs, events, results of checks, tags, logs and files: after 100 days nothing grows any more."""
-    run(instance, once, START)
+def test_forty_days_take_no_more_room_than_the_days_that_are_kept(instance, settings):
+    """Runs, events, results of checks, tags, logs and files: after the days that are kept nothing grows any more."""
+    run(instance, ONCE, START, job="once")
     sizes, counts = {}, {}
-    for day in range(200):
+    for day in range(40):
         now = START + timedelta(days=day)
-        run(instance, daily, now)
+        run(instance, CHECK.asset_key, now)
         if day % 10 == 9:
-            forget(instance, settings, now)
-            sizes[day] = size(instance)
-            counts[day] = len(list(Path(instance.root_directory, "history", "runs").glob("*-*.db")))
-    assert sizes[199] < 1.2 * sizes[99]
-    assert counts[199] == counts[99] <= 45
+            forget(instance, settings, now, days=10)
+            sizes[day], counts[day] = size(instance), len(databases(instance))
+    assert sizes[39] < 1.2 * sizes[19]
+    assert counts[39] == counts[19] == 12  # eleven days, and the newest run of the other job
     with closing(sqlite3.connect(Path(instance.root_directory, "history", "runs", "index.db"))) as index:
-        assert index.execute("SELECT count(*) FROM asset_check_executions").fetchone()[0] <= 45
+        assert index.execute("SELECT count(*) FROM asset_check_executions").fetchone() == (11,)
     with closing(sqlite3.connect(Path(instance.root_directory, "history", "runs.db"))) as runs:
-        assert runs.execute("SELECT count(DISTINCT run_id) FROM run_tags").fetchone()[0] <= 45
+        assert runs.execute("SELECT count(DISTINCT run_id) FROM run_tags").fetchone() == (12,)
+    assert len(list(Path(instance.root_directory, "storage").iterdir())) == 12
     recorded = tables_of(settings).table("platform.system.runs").scan().collect()
-    assert recorded.height == recorded["run_id"].n_unique() == 201
+    assert recorded.height == recorded["run_id"].n_unique() == 41
 
 
 def test_what_is_still_asked_for_stays(instance, settings):
     """The newest materialization of each asset and partition, and the newest result of each check, with their metadata and data versions."""
-    run(instance, once, START)
-    for day in range(3):
-        run(instance, by_day, START + timedelta(days=day), f"2026-01-0{day + 1}")
-    run(instance, daily, START)
+    run(instance, ONCE, START)
+    partitions = [f"2026-01-0{day}" for day in (1, 2, 3)]
+    for partition in [*partitions, *partitions]:
+        run(instance, PARTITIONED, START, partition=partition)
+    run(instance, CHECK.asset_key, START)
     before = {key: instance.get_latest_materialization_event(key) for key in (ONCE, PARTITIONED, CHECK.asset_key)}
     now = START + timedelta(days=100)
-    for number in range(10):
-        run(instance, once, now + timedelta(minutes=number)) if number == -1 else None
-    for job_run in range(9):  # the newest of a job stay, so others come
-        run(instance, dg.asset(key=["shop", "silver", f"other_{job_run}"])(lambda: None), now)
-    assert forget(instance, settings, now) == 5
+    for _ in range(run_retention._KEPT_OF_A_JOB):
+        run(instance, dg.AssetKey("other"), now)
+    assert forget(instance, settings, now) == 8
     for key, event in before.items():
         kept = instance.get_latest_materialization_event(key)
         assert kept is not None
         assert kept.dagster_event.event_specific_data == event.dagster_event.event_specific_data
         assert kept.timestamp == event.timestamp
-    assert instance.get_materialized_partitions(PARTITIONED) == {"2026-01-01", "2026-01-02", "2026-01-03"}
+    assert instance.get_materialized_partitions(PARTITIONED) == set(partitions)
+    records = instance.fetch_materializations(PARTITIONED, limit=10).records
+    assert len(records) == 3, "of each partition the newest alone"
     result = last_result(instance, CHECK)
     assert result is not None
     assert result.passed
-    assert instance.get_latest_data_version_record(ONCE) is not None if hasattr(instance, "get_latest_data_version_record") else True
 
 
 def test_a_run_that_is_not_written_down_or_has_not_ended_stays(instance, settings):
-    first = [run(instance, daily, START + timedelta(days=day)) for day in range(12)]
-    waiting = instance.create_run_for_job(dg.Definitions(assets=[daily]).resolve_implicit_global_asset_job_def())
+    ended = [run(instance, CHECK.asset_key, START + timedelta(days=day)) for day in range(12)]
+    waiting = dg.DagsterRun(job_name="daily", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
+    instance.add_run(waiting)
     now = START + timedelta(days=400)
     assert delete_old_runs(instance, tables_of(settings), now).runs == 0
     assert record_ended(instance, tables_of(settings), {}) == 12
     assert delete_old_runs(instance, tables_of(settings), now).runs == 12 - run_retention._KEPT_OF_A_JOB
     left = {one.run_id for one in instance.get_runs()}
-    assert left == {waiting.run_id, *first[-run_retention._KEPT_OF_A_JOB :]}
+    assert left == {waiting.run_id, *ended[-run_retention._KEPT_OF_A_JOB :]}
 
 
 @pytest.mark.parametrize("died_at", ["delete_run", "delete_events", "delete_logs", "unlink"])
 def test_a_crash_while_runs_are_deleted_is_made_good_by_the_next_time(instance, settings, monkeypatch, died_at):
     for day in range(12):
-        run(instance, daily, START + timedelta(days=day))
+        run(instance, CHECK.asset_key, START + timedelta(days=day))
     now = datetime.now(UTC) + timedelta(days=400)
     where = {
         "delete_run": instance.run_storage,
@@ -149,7 +171,7 @@ def test_a_crash_while_runs_are_deleted_is_made_good_by_the_next_time(instance, 
         forget(instance, settings, now)
     monkeypatch.undo()
     forget(instance, settings, now)
-    files = {path.stem for path in Path(instance.root_directory, "history", "runs").glob("*-*.db")}
+    files = databases(instance)
     assert files == {one.run_id for one in instance.get_runs()}
     assert len(files) == run_retention._KEPT_OF_A_JOB
     with closing(sqlite3.connect(Path(instance.root_directory, "history", "runs", "index.db"))) as index:
@@ -158,7 +180,7 @@ def test_a_crash_while_runs_are_deleted_is_made_good_by_the_next_time(instance, 
 
 
 def test_a_database_that_is_in_use_fails_nothing(instance, settings, caplog, monkeypatch):
-    run(instance, daily, START)
+    run(instance, CHECK.asset_key, START)
 
     def fails(*_: object) -> None:
         raise OSError("no space left")
