@@ -1,9 +1,10 @@
 """Writes runs, steps and checks into the system tables, each run once, whoever does it and however often.
 
-A run is written when it has ended, all of its rows in one commit a table; the one in `runs` comes last, so a run that stands there is whole.
+A run is written when it has ended, in one commit a table; its row in `runs` comes last, so a run that stands there is whole.
 Whose records are read for it is not known here.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
@@ -61,17 +62,23 @@ def last_end(lakehouse: Lakehouse) -> datetime | None:
     return end if end is None or end.tzinfo else end.replace(tzinfo=UTC)
 
 
-def older_runs(lakehouse: Lakehouse, before: datetime, limit: int) -> list[dict[str, Any]]:
-    """The newest runs that were asked for before a moment, the newest first, with the tables of their steps under `tables`."""
-    table = lakehouse.table(system_tables.RUNS.name)
-    if not table.exists() or limit < 1:
+def newest_runs(lakehouse: Lakehouse, limit: int, without: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The runs that were asked for last, the newest first, with the tables of their steps under `tables`.
+
+    Args:
+        lakehouse: Has the system tables.
+        limit: How many.
+        without: Ids of runs that are left out.
+    """
+    table, steps = lakehouse.table(system_tables.RUNS.name), lakehouse.table(system_tables.STEPS.name)
+    if not table.exists():
         return []
-    runs = table.scan().filter(pl.col("requested_at") < before).sort("requested_at", descending=True).head(limit).collect()
-    steps = lakehouse.table(system_tables.STEPS.name)
+    others = table.scan().filter(~pl.col(_RUN).is_in(list(without)))
+    runs = others.sort("requested_at", descending=True).head(limit).collect(engine="streaming")
     tables: dict[str, list[str]] = {}
-    if steps.exists():
-        found = steps.scan().filter(pl.col(_RUN).is_in(runs[_RUN].implode())).select(_RUN, "table").collect(engine="streaming")
-        for run_id, name in found.sort("table").iter_rows():
+    if runs.height and steps.exists():
+        own = steps.scan().filter(pl.col(DATE).is_in(runs[DATE].unique().implode()) & pl.col(_RUN).is_in(runs[_RUN].implode()))
+        for run_id, name in own.select(_RUN, "table").sort("table").collect(engine="streaming").iter_rows():
             tables.setdefault(run_id, []).append(name)
     return [row | {"tables": tuple(tables.get(row[_RUN], ()))} for row in runs.iter_rows(named=True)]
 

@@ -44,9 +44,7 @@ class View:
 
 def _as(schema: pl.Schema, rows: pl.LazyFrame) -> pl.LazyFrame:
     there = rows.collect_schema()
-    return rows.select(
-        (pl.col(name) if name in there else pl.lit(None)).cast(dtype).alias(name) for name, dtype in schema.items()
-    )
+    return rows.select((pl.col(name) if name in there else pl.lit(None)).cast(dtype).alias(name) for name, dtype in schema.items())
 
 
 def _layer(layer: str) -> Callable[[str], bool]:

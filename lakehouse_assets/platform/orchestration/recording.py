@@ -1,7 +1,8 @@
 """From Dagster's records to the system tables: every run that has ended is written down once, by whoever notices it first.
 
 That is the command at the end of its run, the sensor that looks at ended runs, and maintenance before it deletes old ones; each also writes
-down what others left, as after a crash. What a step used is in its events (`step_usage`); how rows get in once is in `monitoring.system_log`.
+down what others left, as after a crash. What a step used is in its events (`step_usage`); that rows get in once, `monitoring.system_log` sees
+to.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -135,7 +136,7 @@ class _RunRecords:
         run = cls(record, owners)
         for entry in instance.all_logs(record.dagster_run.run_id, of_type=_TYPES):
             if entry.dagster_event is not None:
-                run._take(entry.dagster_event, entry.timestamp)  # noqa: SLF001 its own
+                run._take(entry.dagster_event, entry.timestamp)
         return run
 
     # --- reading events
@@ -219,15 +220,19 @@ class _RunRecords:
         for step in self._own_steps:
             state = step.state or ("interrupted" if step.attempts else "skipped")
             ended = step.ended if step.ended or not step.attempts else self._ended.timestamp()
-            yield self._of_table(step.table or step.key.replace("__", ".")) | step.numbers | {
-                "step": step.key,
-                "status": state,
-                "attempts": step.attempts,
-                "started_at": _moment(step.started),
-                "ended_at": _moment(ended),
-                "duration": None if ended is None or step.started is None else ended - step.started,
-                "reason": _cut(step.reason),
-            }
+            yield (
+                self._of_table(step.table or step.key.replace("__", "."))
+                | step.numbers
+                | {
+                    "step": step.key,
+                    "status": state,
+                    "attempts": step.attempts,
+                    "started_at": _moment(step.started),
+                    "ended_at": _moment(ended),
+                    "duration": None if ended is None or step.started is None else ended - step.started,
+                    "reason": _cut(step.reason),
+                }
+            )
 
     @property
     def _own_steps(self) -> Sequence[_Step]:

@@ -133,7 +133,9 @@ def _delete_what_belongs_to_no_run(instance: dg.DagsterInstance, folder: Path, b
         connection.execute(sql.delete(AssetCheckExecutionsTable).where(old_checks))
         of_events = _newest(events.id, events.dagster_event_type, events.asset_key, events.partition)
         old_events = sql.and_(events.run_id == RUNLESS_RUN_ID, events.timestamp < moment, events.id.not_in(of_events.scalar_subquery()))
-        connection.execute(sql.delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(sql.select(events.id).where(old_events))))
+        connection.execute(
+            sql.delete(AssetEventTagsTable).where(AssetEventTagsTable.c.event_id.in_(sql.select(events.id).where(old_events)))
+        )
         connection.execute(sql.delete(SqlEventLogStorageTable).where(old_events))
     runs: Any = instance.run_storage
     with runs.connect() as connection:

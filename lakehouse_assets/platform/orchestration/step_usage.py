@@ -1,4 +1,4 @@
-"""What a step used, as an event in the log of its run: there it outlasts the process of the step. How it is measured is in `compute.usage`."""
+"""What a step used, as an event in the log of its run, which outlasts the process of the step. Measuring is in `compute.usage`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

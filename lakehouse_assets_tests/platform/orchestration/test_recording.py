@@ -1,10 +1,6 @@
 """The system tables say of each run what happened in it, once, whoever writes it down, however often, and whatever died in between."""
 
 import os
-import signal
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -73,7 +69,9 @@ def test_what_a_step_used_is_what_the_operating_system_and_the_tables_say(club):
     def size(table: Table) -> int:
         return int(pl.DataFrame(table.now().get_add_actions())["size_bytes"].sum())
 
-    assert members["bytes_written"] == size(lakehouse.table("club.silver.members")) + size(lakehouse.table("club.silver.members__quarantine"))
+    assert members["bytes_written"] == size(lakehouse.table("club.silver.members")) + size(
+        lakehouse.table("club.silver.members__quarantine")
+    )
     assert members["bytes_read"] >= size(lakehouse.table("club.bronze.members"))
     assert 0 < members["cpu"] < 60 * os.cpu_count()
     assert 10_000_000 < members["peak_memory"] < 10**12
@@ -89,7 +87,9 @@ def test_nothing_is_written_twice(club):
     assert record(club, everything=True) == 1
     for table in system_tables.WRITTEN:
         after = rows(club.settings, table.name.rsplit(".", 1)[1])
-        assert after.filter(pl.col("run_id").is_in(before[table.name]["run_id"].unique().implode())).equals(before[table.name], null_equal=True)
+        assert after.filter(pl.col("run_id").is_in(before[table.name]["run_id"].unique().implode())).equals(
+            before[table.name], null_equal=True
+        )
     assert rows(club.settings, "runs")["run_id"].n_unique() == 2
 
 

@@ -1,4 +1,4 @@
-"""Dagster's databases stay as small as the days that they keep, and what is still asked for stays: no run goes before it is written down."""
+"""Dagster's databases stay as small as the days that they keep. What is still asked for stays; no run goes before it is written down."""
 
 import shutil
 import sqlite3
@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.events import StepMaterializationData
 
+from lakehouse_assets.client.client import open_lakehouse
 from lakehouse_assets.platform.orchestration import run_retention
 from lakehouse_assets.platform.orchestration.instance import instance as instance_of
 from lakehouse_assets.platform.orchestration.planned import last_result
@@ -115,7 +116,7 @@ def test_forty_days_take_no_more_room_than_the_days_that_are_kept(instance, sett
 
 
 def test_what_is_still_asked_for_stays(instance, settings):
-    """The newest materialization of each asset and partition, and the newest result of each check, with their metadata and data versions."""
+    """The newest materialization of each asset and partition and the newest result of each check, with metadata and data versions."""
     run(instance, ONCE, START)
     partitions = [f"2026-01-0{day}" for day in (1, 2, 3)]
     for partition in [*partitions, *partitions]:
@@ -188,3 +189,15 @@ def test_a_database_that_is_in_use_fails_nothing(instance, settings, caplog, mon
     monkeypatch.setattr(run_retention, "delete_old_runs", fails)
     assert forget(instance, settings, START) == 0
     assert "no space left" in caplog.text
+
+
+def test_runs_that_dagster_has_no_more_are_listed_from_the_system_tables(settings, monkeypatch):
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with instance_of(settings) as opened:
+        ended = [run(opened, CHECK.asset_key, START + timedelta(days=day)) for day in range(12)]
+        listed = open_lakehouse(settings=settings, declarations=[]).runs.list
+        before = listed(11)
+        assert forget(opened, settings, START + timedelta(days=400)) == 12 - run_retention._KEPT_OF_A_JOB
+    after = listed(11)
+    assert [one["run_id"] for one in before] == [one["run_id"] for one in after] == ended[:0:-1]
+    assert after == before
