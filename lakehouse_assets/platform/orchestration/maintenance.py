@@ -14,7 +14,7 @@ from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, KEEP_A
 from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.assets import platform_spec
 from lakehouse_assets.platform.orchestration.autoload import Products
-from lakehouse_assets.platform.orchestration.run_retention import forget_old_runs
+from lakehouse_assets.platform.orchestration.run_retention import Keep, forget_old_runs
 from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import key_of
 
@@ -48,8 +48,8 @@ def asset(declared: Products, tables: str = "") -> dg.AssetsDefinition:
                 context.log.warning("%s: %s", done.table, done.why_not)
             elif done.done:
                 context.log.info("%s: %s, %d bytes freed", done.table, ", ".join(done.done), done.bytes_freed)
-        before = datetime.now(UTC) - timedelta(days=resource.run_retention_days)
-        runs = forget_old_runs(context.instance, lakehouse, declared.owners, before, context.log)
+        keep = Keep.days(datetime.now(UTC), resource.run_retention_days, resource.system_retention_days)
+        runs = forget_old_runs(context.instance, lakehouse, declared.owners, keep, context.log)
         counts = {
             "tables": len(examined),
             "maintained": sum(bool(done.done) for done in examined),

@@ -1,8 +1,7 @@
 """From Dagster's records to the system tables: every run that has ended is written down once, by whoever notices it first.
 
 That is the command at the end of its run, the sensor that looks at ended runs, and maintenance before it deletes old ones; each also writes
-down what others left, as after a crash. What a step used is in its events (`step_usage`); that rows get in once, `monitoring.system_log` sees
-to.
+down what others left, as after a crash. What a step used is in its events (`step_usage`); `monitoring.system_log` writes each run once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,21 +53,21 @@ _ROWS: Final = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "ro
 _SUMMED: Final = ("cpu", "bytes_read", "bytes_written")
 
 
-def record_ended(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], *, everything: bool = False) -> int:
+def record_ended(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], *, since: datetime | None = None) -> int:
     """Write down the runs that have ended and are not in the system tables; how many these were.
 
     Args:
         instance: Where they were run.
         lakehouse: Has the system tables.
         owners: By table, who answers for it.
-        everything: Look at all runs that Dagster has, and not only at those that ended since the last one that was written down, less a
-            day: for what a clock that was wrong has hidden.
+        since: Look at all runs that ended since then (UTC). By default at those that ended since the last one that was written down, less
+            a day, which may miss what a wrong clock has hidden.
 
     Raises:
         CommitConflict: Other writers did not let this one through.
     """
-    last = None if everything else system_log.last_end(lakehouse)
-    since = None if last is None else last - _MARGIN
+    if since is None and (last := system_log.last_end(lakehouse)) is not None:
+        since = last - _MARGIN
     known = system_log.run_ids(lakehouse, None if since is None else since.date())
     found = instance.get_run_records(dg.RunsFilter(statuses=ENDED, updated_after=since), ascending=True)
     new = [record for record in found if record.dagster_run.run_id not in known]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from logging import Logger
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,24 @@ _SECONDS_TO_WAIT: Final = 5.0
 
 
 @dataclass(frozen=True)
+class Keep:
+    """Since when runs are kept, by their end (UTC).
+
+    Attributes:
+        runs: In Dagster's databases.
+        recorded: In the system tables.
+    """
+
+    runs: datetime
+    recorded: datetime
+
+    @classmethod
+    def days(cls, now: datetime, runs: int, recorded: int) -> "Keep":
+        """So many days before a moment."""
+        return cls(now - timedelta(days=runs), now - timedelta(days=recorded))
+
+
+@dataclass(frozen=True)
 class Deleted:
     """What went.
 
@@ -45,38 +63,36 @@ class Deleted:
     bytes_freed: int
 
 
-def forget_old_runs(
-    instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], before: datetime, log: Logger
-) -> Deleted:
+def forget_old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], keep: Keep, log: Logger) -> Deleted:
     """Write down every run that has ended, and delete the old ones; where that fails, the next call does it, and nobody fails of it.
 
     Args:
         instance: Where they were run.
         lakehouse: Has the system tables.
         owners: By table, who answers for it.
-        before: What ended before it is old (UTC).
+        keep: Which runs are old.
         log: Told what went wrong.
     """
     try:
-        record_ended(instance, lakehouse, owners, everything=True)
-        return delete_old_runs(instance, lakehouse, before)
+        record_ended(instance, lakehouse, owners, since=keep.recorded)
+        return delete_old_runs(instance, lakehouse, keep)
     except Exception as error:  # noqa: BLE001 whatever it is, old runs are in nobody's way
         log.warning("Old runs are still in Dagster's databases: %s", error)
         return Deleted(0, 0)
 
 
-def delete_old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, before: datetime) -> Deleted:
-    """Delete the runs that ended before a moment and stand in the system tables. A run that is not there is kept.
+def delete_old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, keep: Keep) -> Deleted:
+    """Delete the old runs. One that is not written down, and should be, is kept.
 
     It may die at any moment: the next call does the rest.
 
     Args:
         instance: Where they were run.
         lakehouse: Has the system tables.
-        before: The moment (UTC).
+        keep: Which runs are old.
     """
-    folder = Path(instance.root_directory)
-    size, old = _size(folder), _old_runs(instance, lakehouse, before)
+    folder, before = Path(instance.root_directory), keep.runs
+    size, old = _size(folder), _old_runs(instance, lakehouse, keep)
     for run_id in old:
         _delete(instance, folder, run_id)
     known = {record.dagster_run.run_id for record in instance.get_run_records()}
@@ -89,14 +105,15 @@ def delete_old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, before: 
     return Deleted(len(old), max(size - _size(folder), 0))
 
 
-def _old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, before: datetime) -> list[str]:
+def _old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, keep: Keep) -> list[str]:
     """The runs that may go, the oldest first."""
     found, newest, recorded = [], Counter[str](), system_log.run_ids(lakehouse)
     for record in instance.get_run_records(dg.RunsFilter(statuses=ENDED)):
         run = record.dagster_run
         newest[run.job_name] += 1
-        is_old = record.update_timestamp.astimezone(UTC) < before
-        if is_old and newest[run.job_name] > _KEPT_OF_A_JOB and run.run_id in recorded:
+        ended = record.update_timestamp.astimezone(UTC)
+        is_settled = run.run_id in recorded or ended < keep.recorded
+        if ended < keep.runs and is_settled and newest[run.job_name] > _KEPT_OF_A_JOB:
             found.append(run.run_id)
     return found[::-1]
 

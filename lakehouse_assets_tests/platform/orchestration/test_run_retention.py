@@ -14,11 +14,12 @@ import pytest
 from dagster._core.events import StepMaterializationData
 
 from lakehouse_assets.client.client import open_lakehouse
+from lakehouse_assets.platform.operations import run_records
 from lakehouse_assets.platform.orchestration import run_retention
 from lakehouse_assets.platform.orchestration.instance import instance as instance_of
 from lakehouse_assets.platform.orchestration.planned import last_result
 from lakehouse_assets.platform.orchestration.recording import record_ended
-from lakehouse_assets.platform.orchestration.run_retention import delete_old_runs, forget_old_runs
+from lakehouse_assets.platform.orchestration.run_retention import Keep, delete_old_runs, forget_old_runs
 from lakehouse_assets_tests.running import tables_of
 
 START = datetime(2026, 1, 1, 6, tzinfo=UTC)
@@ -80,7 +81,7 @@ def _copy_empty_database(instance: dg.DagsterInstance, folder: Path, run_id: str
 
 
 def forget(instance, settings, now: datetime, days: int = 30) -> int:
-    return forget_old_runs(instance, tables_of(settings), {}, now - timedelta(days=days), getLogger("test")).runs
+    return forget_old_runs(instance, tables_of(settings), {}, Keep.days(now, days, 1_000), getLogger("test")).runs
 
 
 def databases(instance: dg.DagsterInstance) -> set[str]:
@@ -145,9 +146,9 @@ def test_a_run_that_is_not_written_down_or_has_not_ended_stays(instance, setting
     waiting = dg.DagsterRun(job_name="daily", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED)
     instance.add_run(waiting)
     now = START + timedelta(days=400)
-    assert delete_old_runs(instance, tables_of(settings), now).runs == 0
+    assert delete_old_runs(instance, tables_of(settings), Keep.days(now, 0, 1_000)).runs == 0
     assert record_ended(instance, tables_of(settings), {}) == 12
-    assert delete_old_runs(instance, tables_of(settings), now).runs == 12 - run_retention._KEPT_OF_A_JOB
+    assert delete_old_runs(instance, tables_of(settings), Keep.days(now, 0, 1_000)).runs == 12 - run_retention._KEPT_OF_A_JOB
     left = {one.run_id for one in instance.get_runs()}
     assert left == {waiting.run_id, *ended[-run_retention._KEPT_OF_A_JOB :]}
 
@@ -201,3 +202,25 @@ def test_runs_that_dagster_has_no_more_are_listed_from_the_system_tables(setting
     after = listed(11)
     assert [one["run_id"] for one in before] == [one["run_id"] for one in after] == ended[:0:-1]
     assert after == before
+
+
+def test_the_command_deletes_old_runs_too(settings, monkeypatch):
+    """Where nobody runs the schedules."""
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with instance_of(settings) as opened:
+        for day in range(12):
+            run(opened, CHECK.asset_key, START + timedelta(days=day))
+        home = settings.dagster_home
+        assert [run_records.has_runs_before(home, START + timedelta(seconds=second)) for second in (0, 1)] == [False, True]
+        open_lakehouse(settings=settings, declarations=[]).maintenance()
+        assert len(opened.get_runs()) == run_retention._KEPT_OF_A_JOB
+    assert tables_of(settings).table("platform.system.runs").count() == 12
+
+
+def test_a_run_that_is_older_than_the_system_tables_keep_is_deleted_and_not_written_down(instance, settings):
+    """Each night it would come in, and go again."""
+    for day in range(12):
+        run(instance, CHECK.asset_key, START + timedelta(days=day))
+    keep = Keep.days(START + timedelta(days=400), 30, 100)
+    assert forget_old_runs(instance, tables_of(settings), {}, keep, getLogger("test")).runs == 12 - run_retention._KEPT_OF_A_JOB
+    assert not tables_of(settings).table("platform.system.runs").exists()
