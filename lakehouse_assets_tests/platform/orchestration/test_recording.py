@@ -2,13 +2,16 @@
 
 import os
 from datetime import UTC, datetime
+from logging import getLogger
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from lakehouse_assets.platform.monitoring import system_log, system_tables
-from lakehouse_assets.platform.orchestration.recording import record_ended
+from lakehouse_assets.platform.orchestration.alerts import sensors
+from lakehouse_assets.platform.orchestration.recording import record_ended, try_to_record
+from lakehouse_assets.platform.storage.errors import CommitConflict
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets_tests.platform.orchestration.club import Club
 from lakehouse_assets_tests.running import tables_of
@@ -201,3 +204,30 @@ def test_two_processes_that_write_down_the_same_runs_write_each_once(club):
     assert sum(written) == 3
     for name, key in (("runs", ["run_id"]), ("steps", ["run_id", "step"]), ("checks", ["run_id", "table", "check"])):
         assert rows(club.settings, name).select(key).is_unique().all()
+
+
+def test_the_sensor_on_ended_runs_writes_them_down(club, monkeypatch):
+    """Under `lakehouse dev`, where runs end in processes of their own."""
+    monkeypatch.setenv("LAKEHOUSE_ROOT", str(club.settings.root))
+    done = club.run()
+    sensor = next(sensor for sensor in sensors(OWNERS) if sensor.name == "alert_on_success")
+    event = next(entry.dagster_event for entry in club.instance.all_logs(done.run_id, of_type=dg.DagsterEventType.RUN_SUCCESS))
+    run = club.instance.get_run_by_id(done.run_id)
+    for _ in range(2):
+        sensor(dg.build_run_status_sensor_context(sensor.name, event, club.instance, run))
+    assert rows(club.settings, "runs")["run_id"].to_list() == [done.run_id]
+    assert "team:members" in rows(club.settings, "steps")["owner"].to_list()
+
+
+def test_what_cannot_be_written_down_fails_nothing_and_comes_with_the_next_run(club, caplog, monkeypatch):
+    club.run()
+
+    def fails(*_: object) -> None:
+        raise CommitConflict("others were faster")
+
+    monkeypatch.setattr(system_log, "write", fails)
+    try_to_record(club.instance, tables_of(club.settings), {}, getLogger("test"))
+    assert "others were faster" in caplog.text
+    monkeypatch.undo()
+    club.run()
+    assert record(club) == 2
