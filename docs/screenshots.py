@@ -65,7 +65,6 @@ TABLE = "/assets/sales/silver/invoice_lines"
 MODEL = "/assets/revenue_forecast/models/daily_revenue"
 _GROUPS = ("sales", "revenue_forecast")
 _OPEN = ",".join(f"global@global:{group}" for group in _GROUPS)
-FORECAST = "/assets/revenue_forecast/predictions/daily_revenue"
 PAGES = (
     Page(
         "graph",
@@ -78,7 +77,6 @@ PAGES = (
     ),
     Page("asset", "dagster", TABLE),
     Page("checks", "dagster", f"{TABLE}?view=checks", (_press("readable"),)),
-    Page("plot", "dagster", f"{FORECAST}?view=events", (_press("[Show Markdown]"),)),
     Page("model", "dagster", f"{MODEL}?view=events", height=700),
     Page("failed_run", "dagster", "/runs?q[0]=status%3AFAILURE", (_FIRST_RUN, _NO_STACK_TRACE)),
     Page("timeline", "dagster", "/overview/activity/timeline", (_press("1hr"),), height=420),

@@ -83,6 +83,13 @@ def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
     assert (row["rows"], row["quarantined"]) == (1, 1)
     assert "readable" in row["failed_checks"]
 
+    (recorded,) = json.loads(lakehouse("sql", "--json", 'select job, status, "trigger", steps_failed from platform.system.runs').stdout)
+    assert recorded == {"job": "refresh", "status": "success", "trigger": "command", "steps_failed": 0}
+    query = "select owner, rows_written, rows_quarantined, cpu from platform.system.steps where step = 'sales__silver__invoice_lines'"
+    (step,) = json.loads(lakehouse("sql", "--json", query).stdout)
+    assert (step["owner"], step["rows_written"], step["rows_quarantined"]) == ("team:sales", 1, 1)
+    assert step["cpu"] > 0
+
     rows = json.loads(lakehouse("sql", "--json", "select sum(net) as net from sales.gold.daily_revenue").stdout)
     assert rows == [{"net": pytest.approx(83.4)}]
     assert json.loads(lakehouse("show", "--json", "sales.gold.daily_revenue").stdout)[0]["product_group"] == "85"

@@ -67,8 +67,8 @@ class Client(Running, Operating):
     # --- reading
 
     def tables(self) -> list[str]:
-        """The names of the tables that exist, with quarantines and the platform's own."""
-        return [table.name for table in self.context.root.lakehouse.tables()]
+        """The names of the tables that exist, with quarantines and the platform's own, its views among them."""
+        return self.context.reader.names()
 
     def table(self, name: str) -> TableHandle:
         """A table by its name `product.layer.name`, or by a last word that only one table has.

@@ -3,6 +3,7 @@
 What is examined is in `operations.doctor`, what maintenance does in `operations.maintenance`.
 """
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -79,6 +80,8 @@ def maintenance(context: Context, tables: Sequence[str], *, dry_run: bool, on_pr
             counts = {name: getattr(state, name) for name in _STATE}
             rows.append({"table": table.name, "would_do": [*state.due], **counts, "why_not": state.unknown_why})
         return rows
+    if not tables:
+        _forget_old_runs(context)
     for done in keeper.run(str(uuid.uuid4()), tables):
         on_progress(done.table)
         rows.append({**vars(done), "done": [*done.done], "seconds": round(done.seconds, 3)})
@@ -92,5 +95,21 @@ def _maintenance(context: Context) -> "Maintenance":
     # The versions that a broken product needs are not known.
     retention = KEEP_ALL if context.loaded.broken else timedelta(days=settings.retention_days)
     log_retention = timedelta(days=settings.log_retention_days)
-    monitoring = timedelta(days=settings.monitoring_days)
-    return Maintenance(context.root.lakehouse, context.declarations, context.root.registry, retention, log_retention, monitoring)
+    days_kept = timedelta(days=settings.system_retention_days)
+    return Maintenance(context.root.lakehouse, context.declarations, context.root.registry, retention, log_retention, days_kept)
+
+
+def _forget_old_runs(context: Context) -> None:
+    """Delete old runs from Dagster's databases, as the nightly maintenance does. Imports Dagster only if there is one."""
+    from lakehouse_assets.platform.operations import run_records
+
+    settings = context.settings
+    now = datetime.now(UTC)
+    if not run_records.has_runs_before(settings.dagster_home, now - timedelta(days=settings.run_retention_days)):
+        return
+    from lakehouse_assets.platform.orchestration.instance import instance
+    from lakehouse_assets.platform.orchestration.run_retention import Keep, forget_old_runs
+
+    keep = Keep.days(now, settings.run_retention_days, settings.system_retention_days)
+    with instance(settings) as opened:
+        forget_old_runs(opened, context.root.lakehouse, context.products.owners, keep, logging.getLogger(__name__))

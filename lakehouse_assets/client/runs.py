@@ -61,13 +61,18 @@ class Runs:
     def list(self, limit: int = 20) -> list[dict[str, Any]]:
         """The newest runs and all that have not ended: state, job, who launched it, when, and the process that works on it.
 
-        The state `dead` means that the run has not ended, and that its process is gone.
+        The state `dead` means that the run has not ended, and that its process is gone. Runs that are old enough to have left Dagster's
+        databases come from the system tables.
         """
+        from lakehouse_assets.platform.monitoring import system_log
         from lakehouse_assets.platform.orchestration.instance import instance
         from lakehouse_assets.platform.orchestration.run_control import list_runs
 
         with instance(self.context.settings) as opened:
-            return [_as_values(run) for run in list_runs(opened, limit)]
+            known = [_as_values(run) for run in list_runs(opened, limit)]
+        older = system_log.newest_runs(self.context.root.lakehouse, limit, [run["run_id"] for run in known])
+        found = sorted([*known, *map(_of_system_tables, older)], key=lambda run: run["created"], reverse=True)
+        return [run for place, run in enumerate(found) if place < limit or run["ended"] is None]
 
     def end(self, run_id: str, say: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
         """End a run: its process is interrupted, and killed after 20 seconds; the run is canceled and its pool slots are free.
@@ -90,6 +95,13 @@ class Runs:
 
         with instance(self.context.settings) as opened:
             return _as_values(end_run(opened, run_id, say))
+
+
+def _of_system_tables(row: dict[str, Any]) -> dict[str, Any]:
+    """A run that the system tables alone have, as `_as_values` gives it; its process is not known any more."""
+    tables = row["tables"] if row["job"] == "selection" else ()
+    own = {"run_id": row["run_id"], "state": row["status"], "job": row["job"], "launched_by": row["launched_by"]}
+    return own | {"created": row["requested_at"], "ended": row["ended_at"], "owner": None, "tables": tables}
 
 
 def _as_values(run: "RunState") -> dict[str, Any]:

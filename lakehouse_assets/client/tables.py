@@ -13,7 +13,8 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
-from lakehouse_assets.platform.storage.errors import NoSuchTable
+from lakehouse_assets.platform.monitoring.system_views import VIEWS
+from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.table import Table
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class TableHandle:
         Raises:
             NoSuchVersion: There is no such version, or none at that moment.
         """
-        return self.context.reader.scan(self._table.name, version, at)
+        return self.context.reader.scan(self._readable, version, at)
 
     def select(
         self,
@@ -58,10 +59,10 @@ class TableHandle:
             QueryRefused: The condition cannot be understood.
         """
         if not columns and where is None:
-            return self.context.reader.scan(self._table.name, version, at, what=what)
+            return self.context.reader.scan(self._readable, version, at, what=what)
         from lakehouse_assets.platform.governance.sql import select
 
-        return self.context.reader.scan(self._table.name, version, at, choose=lambda rows: select(rows, columns, where), what=what)
+        return self.context.reader.scan(self._readable, version, at, choose=lambda rows: select(rows, columns, where), what=what)
 
     def export(
         self, file: Path, columns: Sequence[str] = (), where: str | None = None, *, version: int | None = None, at: datetime | None = None
@@ -84,12 +85,15 @@ class TableHandle:
 
     def count(self, version: int | None = None) -> int:
         """Rows at a version, or now."""
+        if self.name in VIEWS and version is None:
+            rows = self.context.reader.frames([self.name])[self.name][0]
+            return int(rows.select(pl.len()).collect(engine="streaming").item())
         return self._table.count(version)
 
     @property
     def schema(self) -> pl.Schema:
         """Names and types of the columns."""
-        return self._table.schema()
+        return VIEWS[self.name].of.schema if self.name in VIEWS else self._table.schema()
 
     @property
     def version(self) -> int:
@@ -102,11 +106,18 @@ class TableHandle:
         return next((asset.contract for asset in self.context.tables if asset.name == self.name), None)
 
     def exists(self) -> bool:
-        """Whether the table has been created."""
-        return self.context.root.lakehouse.table(self.name).exists()
+        """Whether the table has been created; a view is always there."""
+        return self.name in VIEWS or self.context.root.lakehouse.table(self.name).exists()
+
+    @property
+    def _readable(self) -> str:
+        """The name of what the reader is asked for."""
+        return self.name if self.name in VIEWS else self._table.name
 
     @cached_property
     def _table(self) -> Table:
+        if self.name in VIEWS:
+            raise NoSuchVersion(f"{self.name} is a view, which shows its tables as they are now: it has no versions and no history")
         table = self.context.root.lakehouse.table(self.name)
         if not table.exists():
             raise self._does_not_exist()

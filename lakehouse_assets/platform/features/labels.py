@@ -138,7 +138,10 @@ class Labels:
         """
         if self.otherwise is None or self.settled is None:
             return pl.lit(value=False)
-        return (pl.col(self.target) == self.otherwise) & (pl.col(LABEL_KNOWN_AT) == self._moment(self.at, schema) + self.settled)
+        is_silent: pl.Expr = (pl.col(self.target) == self.otherwise) & (
+            pl.col(LABEL_KNOWN_AT) == self._moment(self.at, schema) + self.settled
+        )
+        return is_silent
 
     def _with_otherwise(self, taken: pl.LazyFrame, known_until: datetime | None) -> pl.DataFrame:
         """The rows that are settled. A target that was not known yet is as if it were not there."""

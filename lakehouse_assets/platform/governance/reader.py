@@ -17,8 +17,10 @@ from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.governance.audit import AuditLog, Read
 from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
+from lakehouse_assets.platform.monitoring.system_views import VIEWS
 from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import printable
@@ -84,8 +86,12 @@ class Reader:
 
         Raises:
             NoSuchTable: It does not exist.
-            NoSuchVersion: There is no such version, or none at that moment.
+            NoSuchVersion: There is no such version, or none at that moment; or it is a view, which has none.
         """
+        if table in VIEWS:
+            if version is not None or at is not None:
+                raise NoSuchVersion(f"{table} is a view, which shows its tables as they are now: it has no versions")
+            return self._shown(choose(self.frames([table])[table][0]), table, what)
         handle = self.lakehouse.table(table)
         number = handle.version_at(at) if at is not None else version
         return self._given(handle.scan(number), handle, what, number, choose)
@@ -101,13 +107,24 @@ class Reader:
         """
         return self._given(rows, self.lakehouse.table(table), what, version)
 
-    def masked_frames(self, tables: Iterable[Table]) -> dict[str, tuple[pl.LazyFrame, tuple[str, ...]]]:
-        """The rows of tables, each with the names of its personal columns, masked unless the principal may see them; not written down."""
-        return {table.name: self._masked(table.scan(), table.name) for table in tables}
+    def names(self) -> list[str]:
+        """The tables that exist, and the views that show some of them, by name."""
+        tables = [table.name for table in self.lakehouse.tables()]
+        return sorted({*tables, *(name for name, view in VIEWS.items() if any(map(view.sources, tables)))})
 
-    def record(self, what: str, tables: Iterable[Table], personal: Iterable[str], rows: pl.DataFrame) -> None:
+    def frames(self, names: Iterable[str]) -> dict[str, tuple[pl.LazyFrame, tuple[str, ...]]]:
+        """The rows of tables and views, each with the names of its personal columns, masked unless the principal may see them.
+
+        The read is not written down.
+        """
+        names = list(names)
+        there = list(self.lakehouse.tables()) if VIEWS.keys() & set(names) else []
+        return {name: self._frame(name, there) for name in names}
+
+    def record(self, what: str, names: Iterable[str], personal: Iterable[str], rows: pl.DataFrame) -> None:
         """Write down a read whose rows are known, and tell the person what they do not see."""
-        self._write_down(what, [_at(table) for table in tables], rows.columns, tuple(personal), rows.height)
+        tables = [name if name in VIEWS else _at(self.lakehouse.table(name)) for name in names]
+        self._write_down(what, tables, rows.columns, tuple(personal), rows.height)
 
     def personal(self, table: str) -> Personal:
         """The personal columns of a table: as declared; for a table that nobody declares, as its last contract says."""
@@ -127,6 +144,15 @@ class Reader:
         columns = chosen.collect_schema().names()
         self._write_down(what, [_at(table, version)], columns, tuple(name for name in personal if name in columns), None)
         return chosen
+
+    def _frame(self, name: str, there: Iterable[Table]) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+        if name in VIEWS:
+            return VIEWS[name].scan(there, lambda table: self._masked(table.scan(), table.name)[0]), ()
+        return self._masked(self.lakehouse.table(name).scan(), name)
+
+    def _shown(self, rows: pl.LazyFrame, view: str, what: str) -> pl.LazyFrame:
+        self._write_down(what, [view], rows.collect_schema().names(), (), None)
+        return rows
 
     def _masked(self, rows: pl.LazyFrame, table: str) -> tuple[pl.LazyFrame, tuple[str, ...]]:
         masked, personal = self.personal(table).masked(rows)

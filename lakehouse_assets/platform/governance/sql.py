@@ -21,6 +21,7 @@ from sqlglot.parsers.postgres import PostgresParser
 from lakehouse_assets.platform.declarations.base import nearest_or_all
 from lakehouse_assets.platform.governance.principal import OWNER
 from lakehouse_assets.platform.governance.reader import SETTING, Reader
+from lakehouse_assets.platform.monitoring.system_views import VIEWS
 
 _LONGEST = 20_000
 _NAME = re.compile(r"\w+")
@@ -121,10 +122,8 @@ def run_sql(reader: Reader, text: str) -> pl.DataFrame:
     Raises:
         QueryRefused: As `parse`; it joins tables by a masked column; or Polars cannot run it.
     """
-    there = {table.name: table for table in reader.lakehouse.tables()}
-    query = parse(text, there)
-    tables = [there[name] for name in query.tables]
-    frames = reader.masked_frames(tables)
+    query = parse(text, {*reader.names(), *VIEWS})
+    frames = reader.frames(query.tables)
     personal = tuple(dict.fromkeys(column for _, columns in frames.values() for column in columns))
     if not reader.principal.sees_personal and (joined := sorted(query.joined_on & set(personal))):
         raise QueryRefused(
@@ -136,7 +135,7 @@ def run_sql(reader: Reader, text: str) -> pl.DataFrame:
     except pl.exceptions.PolarsError as error:
         columns = [column for frame, _ in frames.values() for column in frame.collect_schema()]
         raise QueryRefused(f"Polars cannot run the query: {_reason(error, columns)}") from error
-    reader.record(f"sql: {text}", tables, personal, rows)
+    reader.record(f"sql: {text}", query.tables, personal, rows)
     return rows
 
 

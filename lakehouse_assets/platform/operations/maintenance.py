@@ -61,7 +61,7 @@ class Maintenance:
         registry: Opens MLflow; asked only if there is a model.
         retention: How long a version stays readable after it was replaced.
         log_retention: How long a commit stays in the log of its table; at least as long as versions stay readable.
-        monitoring: How long rows of the platform's tables of monitors stay; None: for ever.
+        days_kept: How long the days of the platform's own tables stay (`platform_tables.BY_DAY`); None: for ever.
     """
 
     lakehouse: Lakehouse
@@ -69,7 +69,7 @@ class Maintenance:
     registry: Callable[[], Registry]
     retention: timedelta
     log_retention: timedelta = timedelta(days=30)
-    monitoring: timedelta | None = None
+    days_kept: timedelta | None = None
 
     def tables(self, names: Iterable[str] = ()) -> list[Table]:
         """The tables of these names, each with its quarantine; none given means all, the logs of maintenance last.
@@ -122,7 +122,7 @@ class Maintenance:
     @cached_property
     def _retention(self) -> dict[str, timedelta]:
         declared = {name: keep for one in self.declarations for name, keep in one.retention().items()}
-        return declared if self.monitoring is None else declared | dict.fromkeys(platform_tables.BY_DAY, self.monitoring)
+        return declared if self.days_kept is None else dict.fromkeys(platform_tables.BY_DAY, self.days_kept) | declared
 
     def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
         log_retention = max(self.log_retention, self.retention)

@@ -73,6 +73,18 @@ def runs_under_way(home: Path) -> list[str]:
     return [run_id for run_id, _ in _with_status(home, _UNDER_WAY)]
 
 
+def has_runs_before(home: Path, moment: datetime) -> bool:
+    """Whether there is a run that has ended before a moment (UTC).
+
+    Args:
+        home: The root's DAGSTER_HOME.
+        moment: The moment.
+    """
+    marks, text = ", ".join("?" * len(_ENDED)), moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    query = f"SELECT 1 FROM runs WHERE status IN ({marks}) AND update_timestamp < ? LIMIT 1"  # noqa: S608
+    return bool(_rows(home / _RUNS, query, *_ENDED, text))
+
+
 def failures_of_the_last(home: Path) -> dict[str, str]:
     """The tables at which the run that ended last failed, with the reasons; empty if it did not fail.
 

@@ -23,6 +23,7 @@ from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
 from lakehouse_assets.platform.monitoring.implied import implied
 from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, monitors, table_partitions, versions
+from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
@@ -91,13 +92,14 @@ def _landing_log(feeds: list[FeedDeclaration], tables: str) -> dg.AssetsDefiniti
     def landing_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         log = resource.open().table(landing.LOG)
-        log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)  # also where no file has ever landed
         new: dict[str, Any] = {}
-        for feed in feeds:
-            try:
-                new[feed.feed.name] = ingestion(feed, resource).discover(context.run.run_id)
-            except NotListed as error:
-                new[feed.feed.name] = str(error)  # its own step fails of it; the other feeds go on
+        with reporting(context, landing.LOG):
+            log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)  # also where no file has ever landed
+            for feed in feeds:
+                try:
+                    new[feed.feed.name] = ingestion(feed, resource).discover(context.run.run_id)
+                except NotListed as error:
+                    new[feed.feed.name] = str(error)  # its own step fails of it; the other feeds go on
         yield dg.MaterializeResult(
             spec.key, metadata=describe.table(log) | {"new_files": new}, data_version=versions.of_data(log, spec.code_version or "")
         )

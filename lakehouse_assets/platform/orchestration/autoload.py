@@ -17,7 +17,7 @@ from dagster.components.core.component_tree import ComponentTree
 from dagster.components.definitions import LazyDefinitions
 
 from lakehouse_assets.platform.declarations import places
-from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.base import Declaration, owners_of
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.loading import BrokenProduct, Loaded, load_packages
@@ -27,6 +27,7 @@ from lakehouse_assets.platform.declarations.packages import ProductPackage
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.orchestration import table_partitions
 from lakehouse_assets.platform.orchestration.assets import build
+from lakehouse_assets.platform.orchestration.io_manager import stored_as
 
 _JOBS = (dg.JobDefinition, UnresolvedAssetJobDefinition)
 _SCHEDULES = (dg.ScheduleDefinition, UnresolvedPartitionedAssetScheduleDefinition)
@@ -73,6 +74,13 @@ class Products:
     def models(self) -> list[ModelDeclaration]:
         """The models."""
         return self.catalog.models
+
+    @property
+    def owners(self) -> dict[str, str]:
+        """By table, who answers for it, with commas between several."""
+        plain = (spec for definitions in self.plain.values() for asset in definitions.assets or () for spec in _specs_of(asset))
+        found = {stored_as(spec.key): ", ".join(spec.owners) for spec in plain}
+        return found | {name: ", ".join(owners_of(one.owner)) for one in self.declarations for name in one.outputs()}
 
     def assets(self, tables: str = "") -> list[dg.AssetsDefinition]:
         """The declarations as Dagster's assets; `tables` is the root of the tables, which the web UI shows."""

@@ -7,7 +7,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.loading import BrokenProduct
-from lakehouse_assets.platform.orchestration import alerts, automation, maintenance, monitors
+from lakehouse_assets.platform.orchestration import alerts, automation, maintenance, monitors, recording
 from lakehouse_assets.platform.orchestration.autoload import Products, partitioned
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_executor import executor
@@ -24,6 +24,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
         sensors=[
             automation.landing_sensor(declared.feeds, settings.sensor_seconds),
             alerts.sensor(declared.catalog, settings.sensor_seconds),
+            recording.sensor(declared.owners, settings.sensor_seconds),
         ],
         resources=resources(settings),
         executor=executor(settings.executor),

@@ -1,6 +1,5 @@
 """The metadata of assets in Dagster: counts, places, pictures, links. Columns are in `columns`, checks in `checks`."""
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,14 +56,11 @@ def account(account: RowAccount) -> dict[str, Any]:
 
 
 def picture(name: str, png: bytes, reports: str, file: str) -> dict[str, Any]:
-    """A picture for the web UI, which opens it on one click, and the file of it in the folder of reports."""
+    """A picture in the folder of reports, and its path. It is not put into the event: Dagster's databases would keep it for every run."""
     path = Path(reports) / f"{file}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(png)
-    return {
-        name: dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"),
-        f"{name}_file": dg.MetadataValue.path(str(path)),
-    }
+    return {name: dg.MetadataValue.path(str(path))}
 
 
 def pictures(asset: TableDeclaration, lakehouse: Lakehouse, reports: str) -> dict[str, Any]:

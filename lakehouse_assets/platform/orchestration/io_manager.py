@@ -142,10 +142,15 @@ class TableIOManager(dg.IOManager):
     def _table(self, context: dg.OutputContext | dg.InputContext) -> Table:
         if not context.has_asset_key:
             raise ScopeError(f"{context.name!r} is no asset, so it has no table: give it an io_manager_key of another IO manager")
-        *prefix, name = context.asset_key.path
-        if len(prefix) > len(_DEFAULT_WORDS):  # two such keys could end in the same three words
+        if len(context.asset_key.path) - 1 > len(_DEFAULT_WORDS):  # two such keys could end in the same three words
             raise ScopeError(f"{context.asset_key.to_user_string()} has more parts than product/layer/name: shorten the asset's key")
-        return self.lakehouse.table(".".join([*prefix, *_DEFAULT_WORDS[len(prefix) :], name]))
+        return self.lakehouse.table(stored_as(context.asset_key))
+
+
+def stored_as(key: dg.AssetKey) -> str:
+    """The table of an asset: the words of its key, with words before the last where there are fewer than three."""
+    *prefix, name = key.path
+    return ".".join([*prefix, *_DEFAULT_WORDS[len(prefix) :], name])
 
 
 def _schema(table: Table, frame: pl.DataFrame, asset: str, *, replaces_all: bool) -> pl.Schema:

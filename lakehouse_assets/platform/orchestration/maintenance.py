@@ -1,7 +1,10 @@
-"""The log of maintenance as an asset. What maintenance does is in `operations.maintenance`."""
+"""The log of maintenance as an asset: tables are maintained, and old runs leave Dagster's databases.
+
+What is done to tables is in `operations.maintenance`, what becomes of runs in `run_retention`.
+"""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,6 +13,8 @@ from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, KEEP_A
 from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.assets import platform_spec
 from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.run_retention import Keep, forget_old_runs
+from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import key_of
 
 
@@ -24,25 +29,32 @@ def asset(declared: Products, tables: str = "") -> dg.AssetsDefinition:
 
     @dg.multi_asset(name="platform__maintenance__log", specs=[spec], required_resource_keys={"lakehouse", "mlflow"})
     def maintenance_log(context: dg.AssetExecutionContext) -> Iterator[Any]:
+        with reporting(context, LOG):
+            yield from maintained(context)
+
+    def maintained(context: dg.AssetExecutionContext) -> Iterator[Any]:
         resource = context.resources.lakehouse
         lakehouse = resource.open()
-        maintained = []
-        days = resource.retention_days, resource.log_retention_days, resource.monitoring_days
-        retention, log_retention, monitoring = (timedelta(days=one) for one in days)
+        examined = []
+        days = resource.retention_days, resource.log_retention_days, resource.system_retention_days
+        retention, log_retention, days_kept = (timedelta(days=one) for one in days)
         if declared.broken:
             retention = KEEP_ALL
-        maintenance = Maintenance(lakehouse, declared.declarations, context.resources.mlflow.open, retention, log_retention, monitoring)
+        maintenance = Maintenance(lakehouse, declared.declarations, context.resources.mlflow.open, retention, log_retention, days_kept)
         for done in maintenance.run(context.run.run_id):
-            maintained.append(done)
+            examined.append(done)
             if done.why_not:
                 context.log.warning("%s: %s", done.table, done.why_not)
             elif done.done:
                 context.log.info("%s: %s, %d bytes freed", done.table, ", ".join(done.done), done.bytes_freed)
+        keep = Keep.days(datetime.now(UTC), resource.run_retention_days, resource.system_retention_days)
+        runs = forget_old_runs(context.instance, lakehouse, declared.owners, keep, context.log)
         counts = {
-            "tables": len(maintained),
-            "maintained": sum(bool(done.done) for done in maintained),
-            "not_maintained": sum(bool(done.why_not) for done in maintained),
-            "bytes_freed": sum(done.bytes_freed for done in maintained),
+            "tables": len(examined),
+            "maintained": sum(bool(done.done) for done in examined),
+            "not_maintained": sum(bool(done.why_not) for done in examined),
+            "bytes_freed": sum(done.bytes_freed for done in examined),
+            "runs_deleted": runs.runs,
         }
         log = lakehouse.table(LOG)
         yield dg.MaterializeResult(

@@ -1,5 +1,6 @@
 """Runs a selection of assets in this process and reports its progress. What the assets do is in `pipeline`; printing is in `cli`."""
 
+import logging
 import re
 import time
 import uuid
@@ -18,15 +19,19 @@ from lakehouse_assets.platform.orchestration.automation import REFRESH, everythi
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
 from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.planned import settle
+from lakehouse_assets.platform.orchestration.recording import try_to_record
 from lakehouse_assets.platform.orchestration.run_control import as_texts, blockers, end_dead_runs, locks_of
 from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.settings import Settings
 
 _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}(?![\w\"/.])")
 _PRODUCT_GROUP = re.compile(r'group:"?(\w+)"?(?![\w/*"])')
 _POLL_SECONDS, _CHECK_SECONDS = 0.25, 1.0
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -187,6 +192,8 @@ def execute(
             _follow(InProcessRun(opened, job, outcome.run_id, part, tags, partition=partition), outcome, steps, on_progress)
         finally:
             settle(opened, outcome.run_id)
+            owners = {stored_as(key): ", ".join(graph.get(key).owners) for key in graph.get_all_asset_keys()}
+            try_to_record(opened, Lakehouse(str(settings.tables)), owners, _LOG)
             run = opened.get_run_by_id(outcome.run_id)
             lock.release(forget=run is None or run.is_finished)
     return outcome

@@ -196,7 +196,7 @@ def _state(record: dg.RunRecord, locks: RunLocks) -> RunState:
         run_id=run.run_id,
         state=state,
         job="selection" if run.job_name.startswith("__") else run.job_name,
-        launched_by=_launched_by(run.tags),
+        launched_by=launched_by(run.tags),
         created=record.create_timestamp.astimezone(UTC),
         ended=datetime.fromtimestamp(record.end_time, UTC) if record.end_time and run.is_finished else None,
         owner=owner,
@@ -204,7 +204,8 @@ def _state(record: dg.RunRecord, locks: RunLocks) -> RunState:
     )
 
 
-def _launched_by(tags: Mapping[str, str]) -> str:
+def launched_by(tags: Mapping[str, str]) -> str:
+    """Who started a run: `cli`, `sensor NAME`, `schedule NAME` or `web UI`, with the user where it is known."""
     user = f" ({tags[USER_TAG]})" if USER_TAG in tags else ""
     if LAUNCHED_BY_TAG in tags:
         return tags[LAUNCHED_BY_TAG] + user

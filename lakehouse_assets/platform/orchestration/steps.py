@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from lakehouse_assets.platform.orchestration import planned
+from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.pipeline.failures import failure_text
 from lakehouse_assets.platform.quality.account import RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken
@@ -57,6 +58,10 @@ def declared_step(
             backfill_policy=dg.BackfillPolicy.single_run() if specs[0].partitions_def else None,
         )
         def step(context: dg.AssetExecutionContext) -> Iterator[Any]:
+            with reporting(context, table or name):
+                yield from work(context)
+
+        def work(context: dg.AssetExecutionContext) -> Iterator[Any]:
             waiting = set(context.selected_asset_check_keys)
             try:
                 for result in function(context):

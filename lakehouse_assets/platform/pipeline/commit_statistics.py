@@ -32,9 +32,10 @@ SCHEMA: Final = pl.Schema(
         "repeated": pl.Boolean(),  # its rows had all come before, as in a full refresh
         "rows_in": pl.Int64(),
         "written": pl.Int64(),
-        "merged": pl.Int64(),
+        "updated": pl.Int64(),
         "duplicates": pl.Int64(),
         "quarantined": pl.Int64(),
+        "removed": pl.Int64(),
     }
 )
 DESCRIPTION: Final = "One row a commit of a table, with its row account where it has one. Filled from the tables' logs."

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.storage.bucket import is_bucket, open_store, spli
 INFO_PREFIX = "lakehouse."
 _REQUESTS_AT_ONCE = 16
 _MARK = '{"commitInfo"'
+_ADD = '{"add"'
 
 
 def commits(uri: str, options: Mapping[str, str], newest: int, limit: int | None = None) -> Iterator[dict[str, Any]]:
@@ -75,3 +76,25 @@ def _parsed(version: int, text: str) -> dict[str, Any]:
         "metrics": info.get("operationMetrics", {}),
         "info": {key.removeprefix(INFO_PREFIX): value for key, value in info.items() if key.startswith(INFO_PREFIX)},
     }
+
+
+def added_bytes(uri: str, options: Mapping[str, str], after: int, until: int, run_id: str) -> int:
+    """Bytes of the data files that a run added in the versions above `after` up to `until`, as far as the log still has them.
+
+    Files with changes for readers of the change feed are not counted.
+
+    Args:
+        uri: Of the table.
+        options: As delta-rs takes them.
+        after: The version before the first that is looked at; -1: from the beginning.
+        until: The last one.
+        run_id: As it stands in the commits.
+    """
+    total = 0
+    read = partial(_in_bucket, uri, options) if is_bucket(uri) else partial(_in_folder, Path(uri, "_delta_log"))
+    for version, text in _texts(read, range(until, after, -1), at_once=_REQUESTS_AT_ONCE if is_bucket(uri) else 1):
+        if text is None:
+            break
+        if _parsed(version, text)["info"].get("run_id") == run_id:
+            total += sum(json.loads(line)["add"]["size"] for line in text.splitlines() if line.startswith(_ADD))
+    return total

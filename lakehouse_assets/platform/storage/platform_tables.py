@@ -10,11 +10,14 @@ ALERTS: Final = "platform.alerts.log"
 ALERT_DELIVERIES: Final = "platform.alerts.deliveries"
 VERDICTS: Final = "platform.monitoring.verdicts"
 ACCURACY: Final = "platform.monitoring.accuracy"
+RUNS: Final = "platform.system.runs"
+STEPS: Final = "platform.system.steps"
+CHECKS: Final = "platform.system.checks"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-BY_DAY: Final = frozenset({VERDICTS})
-"""Tables that are partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_MONITORING_DAYS."""
+BY_DAY: Final = frozenset({VERDICTS, RUNS, STEPS, CHECKS})
+"""Partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_SYSTEM_RETENTION_DAYS."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ACCURACY, ALERTS, ALERT_DELIVERIES})
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ACCURACY, ALERTS, ALERT_DELIVERIES, RUNS, STEPS, CHECKS})

@@ -87,7 +87,7 @@ def test_old_days_go_with_maintenance(settings):
     lakehouse = tables_of(settings)
     now = datetime.now(UTC)
     verdicts.add(lakehouse, [judgement(1, at=now - timedelta(days=30)), judgement(2, at=now)])
-    keep = Maintenance(lakehouse, (), no_registry, timedelta(days=7), monitoring=timedelta(days=10))
+    keep = Maintenance(lakehouse, (), no_registry, timedelta(days=7), days_kept=timedelta(days=10))
     done = {one.table: one.done for one in keep.run("r")}
     assert OLD_DAYS in done[verdicts.TABLE]
     assert stored(settings)["monitor"].to_list() == ["kiosk.monitors.m2"]
