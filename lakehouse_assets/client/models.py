@@ -75,6 +75,14 @@ class Models:
         champion = decisions[0]["champion"] if decisions else None
         return {"model": name, "champion": champion, "decisions": decisions, "versions": self._versions_of(declared)}
 
+    def card(self, model: str, version: int) -> str:
+        """The card of a version as Markdown: what it was trained on, by whom, how good it is; empty where MLflow does not know it.
+
+        Raises:
+            LookupError: No product declares the model.
+        """
+        return self.context.root.registry().card(self.context.model(model).name, version)
+
     def rollback(self, model: str) -> Any:
         """Make the previous champion the champion again; the change, with `champion` and `champion_before`.
 
