@@ -27,7 +27,7 @@ FLAGS = (
     "--force-color-profile=srgb",
 )
 # On a machine that is busy with other tests.
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
 class Tab:
@@ -116,6 +116,10 @@ class Tab:
         self.do("Input.insertText", text=text)
         for kind in ("keyDown", "keyUp"):
             self.do("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13)
+
+    def count(self, selector: str) -> int:
+        """How many elements there are of a selector, also inside of shadow roots."""
+        return int(self.ask(f"(()=>{{{_EVERYTHING}return all(document).filter(e=>e.matches({json.dumps(selector)})).length}})()"))
 
     def picture(self) -> bytes:
         """The page as PNG."""

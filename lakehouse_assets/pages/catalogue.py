@@ -19,7 +19,7 @@ def _():
 @app.cell
 def _(catalogue, lake, mo):
     words = mo.ui.text(label="Search", placeholder="a table, a column, a word of its meaning")
-    table = mo.ui.dropdown(catalogue.names(lake), value=None, label="Table", searchable=True, allow_select_none=True)
+    table = mo.ui.dropdown(catalogue.names(lake), value=None, label="Table", allow_select_none=True)
     mo.hstack([words, table], justify="start", gap=2, wrap=True)
     return table, words
 

@@ -20,14 +20,14 @@ def _():
 def _(drift, health, lake, mo):
     watched = drift.tables(lake)
     names = watched or health.names(lake)
-    table = mo.ui.dropdown(names, value=watched[0] if watched else None, label="Table", searchable=True)
+    table = mo.ui.dropdown(names, value=watched[0] if watched else None, label="Table")
     metric = mo.ui.dropdown([*drift.METRICS], value=next(iter(drift.METRICS)), label="Metric")
     return metric, names, table, watched
 
 
 @app.cell
 def _(drift, lake, mo, names, metric, table, watched):
-    column = mo.ui.dropdown(drift.columns(lake, table.value) if watched else [drift.ANY], value=drift.ANY, label="Column", searchable=True)
+    column = mo.ui.dropdown(drift.columns(lake, table.value) if watched else [drift.ANY], value=drift.ANY, label="Column")
     mo.hstack([table, column, metric] if watched else [table], justify="start", gap=2, wrap=True) if names else None
     return (column,)
 

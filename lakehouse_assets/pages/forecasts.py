@@ -28,7 +28,7 @@ def _(declared, forecasts, lake, mo, model):
     chosen = declared.get(model.value)
     days = {} if chosen is None else {str(day): day for day in forecasts.origins(lake, chosen)}
     names = [forecasts.ALL] if chosen is None else forecasts.groups(lake, chosen)
-    group = mo.ui.dropdown(names, value=names[0], label="Group", searchable=True)
+    group = mo.ui.dropdown(names, value=names[0], label="Group")
     origin = mo.ui.dropdown(days, value=next(iter(days), None), label="Forecast made after")
     mo.hstack([model, group, origin], justify="start", gap=2, wrap=True) if declared else None
     return chosen, group, origin

@@ -19,7 +19,7 @@ def _():
 @app.cell
 def _(health, lake, mo):
     names = health.names(lake)
-    table = mo.ui.dropdown(names, value=next(iter(names), None), label="Table", searchable=True)
+    table = mo.ui.dropdown(names, value=next(iter(names), None), label="Table")
     return names, table
 
 

@@ -26,7 +26,8 @@ def _(found, lake, mo):
 @app.cell
 def _(declared, lake, mo, model, review):
     chosen = declared.get(model.value)
-    decision = mo.ui.dropdown([review.ANY] if chosen is None else review.decisions(lake, chosen), value=review.ANY, label="Decision")
+    urgent = review.ANY if chosen is None else review.most_urgent(lake, chosen)
+    decision = mo.ui.dropdown([review.ANY] if chosen is None else review.decisions(lake, chosen), value=urgent, label="Decision")
     order = mo.ui.dropdown([review.NEWEST] if chosen is None else review.orders(chosen), value=review.NEWEST, label="Order")
     at_least = mo.ui.slider(0, 100, step=1, value=0, label="Probability of at least (%)", show_value=True, debounce=True)
     mo.hstack([model, decision, at_least, order], justify="start", gap=2, wrap=True) if declared else None

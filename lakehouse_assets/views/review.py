@@ -27,7 +27,7 @@ def page(lake: Client) -> Page:
     """The newest rows of every classifier."""
     blocks: list[Block] = []
     for one in classifiers(lake):
-        blocks += queue(lake, one, most=_REPORTED)
+        blocks += queue(lake, one, most_urgent(lake, one), most=_REPORTED)
     return Page(NAME, PAGES[NAME], SENTENCE, blocks or [nothing()])
 
 
@@ -41,7 +41,16 @@ def decisions(lake: Client, one: Scores) -> list[str]:
     if one.decision is None or not has_rows(lake, one.name):
         return [ANY]
     found = lake.table(one.name).select((one.decision,), what=_READ).unique().collect().to_series().drop_nulls()
-    return [ANY, *sorted(map(str, found.to_list()))]
+    return [ANY, *found.cast(pl.String).sort().to_list()]
+
+
+def most_urgent(lake: Client, one: Scores) -> str:
+    """The decision whose rows are the likeliest, which is what is looked at first; without decisions, all."""
+    if one.decision is None or not has_rows(lake, one.name):
+        return ANY
+    rows = lake.table(one.name).select((one.decision, PROBABILITY), what=_READ).drop_nulls()
+    means = rows.group_by(pl.col(one.decision).cast(pl.String)).agg(pl.col(PROBABILITY).mean()).collect().sort(PROBABILITY)
+    return str(means[one.decision][-1]) if means.height else ANY
 
 
 def orders(one: Scores) -> list[str]:

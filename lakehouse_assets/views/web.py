@@ -5,6 +5,8 @@ here, once for all pages, so that a browser has read them after the first one.
 """
 
 import html
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, Final
@@ -90,15 +92,29 @@ def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False
     builder = marimo.create_asgi_app(quiet=True, include_code=False, asset_url=_ASSETS)
     for page in PAGES:
         builder = builder.with_app(path=f"/{page}", root=str(FOLDER / f"{page}.py"))
+    pages: Any = builder.build()
     routes = [
         Route("/", lambda _: RedirectResponse("/overview/")),
         Route(HEALTH, lambda _: PlainTextResponse("ok")),
         Route("/login", _logged_in, methods=["POST"]),
         Mount(_ASSETS, _Assets(directory=Path(marimo.__file__).parent / "_static")),
-        Mount("/", builder.build()),
+        Mount("/", pages),
     ]
     checked = Tokens(home, needed=True) if tokens else None
-    return Door(Starlette(routes=routes), None if tokens else Hosts(names, "LAKEHOUSE_PAGES_HOSTS"), checked)
+    return Door(Starlette(routes=routes, lifespan=_ending(pages)), None if tokens else Hosts(names, "LAKEHOUSE_PAGES_HOSTS"), checked)
+
+
+def _ending(pages: Any) -> Any:
+    """Ends the sessions of the pages with the server: marimo does that by a lifespan, which Starlette does not run of what is mounted."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        for route in pages.routes:
+            if isinstance(route, Mount) and hasattr(route.app, "state"):
+                await route.app.state.session_manager.shutdown()
+
+    return lifespan
 
 
 async def _logged_in(request: Request) -> Response:
