@@ -24,10 +24,7 @@ from lakehouse_assets_tests.running import land_text, tables_of
 DAYS = 62
 _PROJECT = Path(__file__).parents[2]
 # Few trees and folds: enough that there is a champion.
-_QUICK = (
-    "learner=GradientBoosting('binary', rounds=20, early_stopping=None), "
-    "gate=Gate(error_rate=0.2, folds=4, newest=None, leakage=None)"
-)
+_QUICK = "learner=GradientBoosting('binary', rounds=20, early_stopping=None), gate=Gate(error_rate=0.2, folds=4, newest=None, leakage=None)"
 _FORECAST = '''
 
 class Day(Contract):
@@ -79,7 +76,9 @@ def product() -> str:
     declared = declared.replace("from datetime import timedelta", "from datetime import date, timedelta")
     declared = declared.replace("import Contract, Feed,", "import Contract, Feed, Full, Gate, GradientBoosting, forecast,")
     declared = declared.replace("headers=(HEADER,))", 'headers=(HEADER,), personal=("method",))')
-    declared = declared.replace("method: str = column(nullable=True)", 'method: str = column(nullable=True, personal=True, description="How it was paid.")')
+    declared = declared.replace(
+        "method: str = column(nullable=True)", 'method: str = column(nullable=True, personal=True, description="How it was paid.")'
+    )
     return declared + _FORECAST
 
 
@@ -107,7 +106,11 @@ def prepare(folder: Path) -> Settings:
     alerts = lakehouse.table("platform.alerts.log")
     alerts.create(pl.Schema(ALERTS_SCHEMA))
     at = datetime(2025, 4, 1, tzinfo=UTC)
-    events = [(1, "opened", "a1", "amount has drifted"), (2, "opened", "a2", "too few rows"), (3, "resolved", "a2", "as many rows as usual")]
+    events = [
+        (1, "opened", "a1", "amount has drifted"),
+        (2, "opened", "a2", "too few rows"),
+        (3, "resolved", "a2", "as many rows as usual"),
+    ]
     alerts.append(
         pl.DataFrame(
             [(number, f"monitor:{alert}", event, alert, at, "error", "team:shop", text) for number, event, alert, text in events],
@@ -121,7 +124,21 @@ def prepare(folder: Path) -> Settings:
 def _drift() -> pl.DataFrame:
     first = datetime(2025, 3, 1, tzinfo=UTC)
     rows = [
-        ("m", "shop.silver.orders", first, first + timedelta(days=day), None, column, "BASELINE", size * day / 10, 0.1, 0.1, 0.1, 0.0, size * day > 2)
+        (
+            "m",
+            "shop.silver.orders",
+            first,
+            first + timedelta(days=day),
+            None,
+            column,
+            "BASELINE",
+            size * day / 10,
+            0.1,
+            0.1,
+            0.1,
+            0.0,
+            size * day > 2,
+        )
         for day in range(5)
         for column, size in (("amount", 1.0), ("country", 0.1))
     ]
