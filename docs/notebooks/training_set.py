@@ -44,7 +44,7 @@ def _(lake, mo, model):
     try:
         made = lake.features.training_set(model.value)
     except (ValueError, LookupError) as error:
-        mo.stop(True, mo.md(f"There is no training set yet: {error}"))
+        mo.stop(predicate=True, output=mo.md(f"There is no training set yet: {error}"))
     mo.md(
         f"{made.rows.height:,} rows and {len(made.rows.columns)} columns, of "
         + ", ".join(f"{table.name} (version {table.version})" for table in made.manifest.tables)

@@ -87,6 +87,7 @@ def settings(as_json: bool) -> None:
 @click.option("--serve-port", type=click.IntRange(1, 65_535), help="Port of the REST service, in place of LAKEHOUSE_SERVE_PORT.")
 @click.option("--pages-port", type=click.IntRange(1, 65_535), help="Port of the pages, in place of LAKEHOUSE_PAGES_PORT.")
 @click.option("--mlflow/--no-mlflow", default=True, help="Whether to serve the MLflow UI.  [default: mlflow]")
+@click.option("--pages/--no-pages", "with_pages", default=True, help="Whether to serve the pages for people.  [default: pages]")
 @click.option("--open", "open_browser", is_flag=True, help="Open the web UI in the browser.")
 def dev(  # noqa: PLR0917 click passes them by name
     host: str | None,
@@ -95,6 +96,7 @@ def dev(  # noqa: PLR0917 click passes them by name
     serve_port: int | None,
     pages_port: int | None,
     mlflow: bool,
+    with_pages: bool,
     open_browser: bool,
 ) -> None:
     """Serve the Dagster web UI with its daemon, the MLflow UI, the pages for people, and the endpoints of the products, on this machine.
@@ -105,7 +107,7 @@ def dev(  # noqa: PLR0917 click passes them by name
       lakehouse dev --port 3001 --no-mlflow
     """
     ports = {"port": port, "mlflow_port": mlflow_port, "serve_port": serve_port, "pages_port": pages_port}
-    sys.exit(client().serve(say, host=host, mlflow=mlflow, open_browser=open_browser, **ports))
+    sys.exit(client().serve(say, host=host, mlflow=mlflow, pages=with_pages, open_browser=open_browser, **ports))
 
 
 _VERBS = (

@@ -94,6 +94,7 @@ class Operating:
         serve_port: int | None = None,
         pages_port: int | None = None,
         mlflow: bool = True,
+        pages: bool = True,
         open_browser: bool = False,
     ) -> int:
         """Serve the Dagster web UI with its daemon, the MLflow UI, the pages and the endpoints until interrupted; the exit code.
@@ -106,6 +107,7 @@ class Operating:
             serve_port: Of the REST service, in place of LAKEHOUSE_SERVE_PORT.
             pages_port: Of the pages, in place of LAKEHOUSE_PAGES_PORT.
             mlflow: Whether to serve the MLflow UI as well.
+            pages: Whether to serve the pages as well; without the extra `pages` they are not.
             open_browser: Whether to open the web UI.
         """
         from lakehouse_assets.platform.orchestration.serve import serve
@@ -119,4 +121,6 @@ class Operating:
             "host": host,
         }
         settings = replace(own, **{name: value for name, value in ports.items() if value})
-        return serve(settings, say, mlflow=mlflow, endpoints=bool(self.context.loaded.catalog.endpoints), open_browser=open_browser)
+        return serve(
+            settings, say, mlflow=mlflow, pages=pages, endpoints=bool(self.context.loaded.catalog.endpoints), open_browser=open_browser
+        )

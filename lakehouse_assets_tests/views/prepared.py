@@ -1,4 +1,4 @@
-"""A root with a product that has a forecast and a classifier, trained and predicted, made by the real commands; and servers of its pages."""
+"""A root with a product that has a forecast and a classifier, trained and predicted, and servers of the pages of a root."""
 
 import os
 import socket

@@ -10,17 +10,11 @@ import pytest
 
 from lakehouse_assets.views.listed import PAGES
 from lakehouse_assets_tests.browser import CHROMIUM, browser
-from lakehouse_assets_tests.views.prepared import pages_of, prepare
+from lakehouse_assets_tests.views.prepared import pages_of
 
 if shutil.which(CHROMIUM) is None:
     pytest.skip("there is no Chromium: Debian's package is called chromium", allow_module_level=True)
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    """The settings of a trained root."""
-    return prepare(tmp_path_factory.mktemp("pages"))
 
 
 @pytest.fixture(scope="module")
@@ -113,11 +107,13 @@ def test_models_show_ledger_slices_and_card(address, tab, page):
 
 
 def test_the_catalogue_is_searched(address, tab, page):
-    text = page(f"{address}/catalogue/", "Feature sets", "Sum of the orders in pounds.", "team:shop")
-    assert "personal" in text
+    text = page(f"{address}/catalogue/", "Feature sets", "shop.bronze.orders", "team:shop")
+    assert "with personal data" in text
     tab.type("Search", "takings")
-    tab.lacks("shop.bronze.orders")
-    tab.shows("shop.gold.days")
+    tab.lacks("Orders as the shop exports them.")
+    tab.shows("shop.gold.days", "Sum of the orders in pounds.")
+    tab.type("Search", "no such word")
+    tab.shows("Nothing has 'no' and 'such' and 'word' in it.")
 
 
 @pytest.mark.parametrize(

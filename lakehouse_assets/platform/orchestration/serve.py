@@ -56,7 +56,13 @@ class _Server:
 
 
 def serve(
-    settings: Settings, say: Callable[[str], None], *, mlflow: bool = True, endpoints: bool = False, open_browser: bool = False
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    mlflow: bool = True,
+    pages: bool = True,
+    endpoints: bool = False,
+    open_browser: bool = False,
 ) -> int:
     """Serve until interrupted or until one of the servers ends; the exit code to end with.
 
@@ -64,6 +70,7 @@ def serve(
         settings: Of the root, with host and ports.
         say: Told what happens, in lines.
         mlflow: Whether to serve the MLflow UI as well.
+        pages: Whether to serve the pages as well; without the extra `pages` they are not.
         endpoints: Whether to start the REST service as well.
         open_browser: Whether to open the web UI.
 
@@ -73,7 +80,7 @@ def serve(
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
-    pages = find_spec("marimo") is not None
+    pages = pages and find_spec("marimo") is not None
     lock = _prepare(settings, say, mlflow=mlflow, pages=pages, endpoints=endpoints)
     servers: list[_Server] = []
     try:
