@@ -99,7 +99,7 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
                 Figure("Columns watched", number(newest.height), f"{whole['window_start'].n_unique()} windows"),
             )
         ),
-        Curves(f"{metric.capitalize()} against {against}", chosen, f"{metric} (0: no change)", time="begin of the window")
+        Curves(f"{metric[:1].upper()}{metric[1:]} against {against}", chosen, f"{metric} (0: no change)", time="begin of the window")
         if chosen.height
         else Note(f"No column has the metric {metric}: choose another one."),
         Rows("The newest window", table_rows),

@@ -7,6 +7,7 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.quality.contract import freshness_of
+from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number
 from lakehouse_assets.views.listed import PAGES
 
@@ -95,7 +96,8 @@ def one_table(lake: Client, name: str) -> list[Block]:
         ),
     ]
     if accounts:
-        blocks += [_over_time(accounts, rows), _by_commit(accounts)]
+        # One commit is a point and no line.
+        blocks += [*([_over_time(accounts, rows)] if len(accounts) > 1 else []), _by_commit(accounts)]
     return [*blocks, *_quarantine(lake, name)]
 
 
@@ -144,7 +146,7 @@ def _by_commit(accounts: list[tuple[dict[str, Any], dict[str, Any]]]) -> Bars:
     frame = pl.DataFrame(bars, schema={"name": pl.String, "value": pl.Int64, "part": pl.String})
     there = frame.group_by("part").agg(pl.col("value").sum()).filter(pl.col("value") > 0)["part"].to_list()
     kept = frame.filter(pl.col("part").is_in(there)) if there else frame.filter(pl.col("part") == "written")
-    return Bars(f"What became of the rows of the last {len(newest)} commits", kept, "rows", "commit (UTC)", _PARTS)
+    return Bars(f"What became of the rows of the last {counted(len(newest), 'commit')}", kept, "rows", "commit (UTC)", _PARTS)
 
 
 def _quarantine(lake: Client, name: str) -> list[Block]:
@@ -158,7 +160,8 @@ def _quarantine(lake: Client, name: str) -> list[Block]:
         [{"rule": one["text"] or one["rule"], "rows that broke it": one["rows"]} for one in found["rules"]], infer_schema_length=None
     )
     how = f"`lakehouse quarantine show {name}` shows the rows; fixed ones are put in again by `lakehouse quarantine replay {name}`."
-    return [Rows(f"Quarantine: {number(found['waiting'])} rows wait", rules), Note(how, "warn")]
+    waiting = f"Quarantine: {counted(found['waiting'], 'row')} {'waits' if found['waiting'] == 1 else 'wait'}"
+    return [Rows(waiting, rules), Note(how, "warn")]
 
 
 def _verdicts(lake: Client) -> list[Block]:

@@ -76,7 +76,7 @@ class Marimo(Medium[Any]):
                 "line:N",
                 title=None,
                 scale=alt.Scale(domain=[*colours], range=[*colours.values()]),
-                legend=None if len(colours) == 1 else alt.Legend(orient="top", symbolStrokeWidth=3, labelLimit=400),
+                legend=None if len(colours) == 1 else alt.Legend(orient="top", symbolStrokeWidth=3, symbolOpacity=1, labelLimit=400),
             ),
         )
         tooltip = [

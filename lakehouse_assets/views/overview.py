@@ -23,6 +23,15 @@ _ENDED: Final[dict[str, tuple[str, Tone]]] = {
     "FAILURE": ("failed", "bad"),
     "CANCELED": ("was interrupted", "warn"),
 }
+_CHECKS: Final = {
+    "gate": "the newest model did not become champion",
+    "not_null": "values are missing",
+    "freshness": "the newest row is too old",
+    "volume": "more or fewer rows came than usual",
+    "files_read": "a file could not be read",
+    "has_champion": "no model predicts",
+}
+"""What checks that are no rules of a contract say."""
 _DECISIONS: Final = 8
 _PERIOD: Final = timedelta(days=7)
 
@@ -95,7 +104,7 @@ def _expected(lake: Client) -> list[Block]:
             continue
         after, week, before = found
         more = "" if not before else f"{week / before - 1:+.0%} against the 7 days before"
-        figures.append(Figure(f"{one.series.value} forecast, {after + timedelta(days=1)} to {after + _PERIOD}", number(week), more))
+        figures.append(Figure(f"Forecast of {one.series.value}, {after + timedelta(days=1)} to {after + _PERIOD}", number(week), more))
     for scores in classifiers(lake):
         if not has_rows(lake, scores.name) or scores.decision is None:
             continue
@@ -114,8 +123,15 @@ def _expected(lake: Client) -> list[Block]:
 
 
 def _check(lake: Client, table: str, name: str) -> str:
-    text = rule_texts(lake, table).get(name)
+    text = rule_texts(lake, table).get(name) or _CHECKS.get(name)
     return f"check {name}" if text is None or text == name else f"check {name}: {text}"
+
+
+def _remedy(lake: Client, row: dict[str, Any]) -> str:
+    if row["quarantined"]:
+        return f"lakehouse quarantine show {row['table']}"
+    is_model = any(model.name == row["table"] for model in lake.context.models)
+    return f"lakehouse models show {row['table']}" if is_model else f"lakehouse show {row['table']}"
 
 
 def _wrong(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) -> list[Block]:
@@ -124,7 +140,7 @@ def _wrong(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) ->
             "what": row["table"],
             "why": "; ".join(_check(lake, row["table"], name) for name in row["failed_checks"]),
             "how bad": "stopped" if row["stopped_by"] else "warns",
-            "what to do": f"lakehouse quarantine show {row['table']}" if row["quarantined"] else f"lakehouse show {row['table']}",
+            "what to do": _remedy(lake, row),
         }
         for row in values["tables"]
         if row["failed_checks"]

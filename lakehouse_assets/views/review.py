@@ -8,6 +8,7 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
+from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, number
 from lakehouse_assets.views.found import REASONS, Scores, classifiers, has_rows
 from lakehouse_assets.views.listed import PAGES
@@ -90,7 +91,7 @@ def queue(  # noqa: PLR0917 a page passes what its widgets say
         *([pl.col(order).round(2)] if weight is not None else []),
         *([pl.col(REASONS)] if REASONS in rows.columns else []),
     )
-    heading = f"{number(count)} rows" + (f", the first {most} of them" if count > most else "")
+    heading = counted(count, "row") + (f", the first {most} of them" if count > most else "")
     return [
         Figures(tuple(_figures(one, scored))),
         Rows(f"{_title(one)}: {heading}, {order}", shown, "No row meets the filter: lower the probability, or choose all decisions."),

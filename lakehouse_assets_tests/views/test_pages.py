@@ -52,7 +52,7 @@ def page(tab):
 
 def test_the_overview_says_what_is_expected_what_is_wrong_and_what_was_done(address, tab, page):
     text = page(f"{address}/", "What is expected", "What is wrong", "What was done last", "Dagster")
-    assert "takings forecast" in text
+    assert "Forecast of takings" in text
     assert "Open alerts" in text
     assert "amount has drifted" in text  # the open alert
     assert "alert resolved" in text  # the other one
@@ -84,19 +84,19 @@ def test_a_review_queue_is_filtered_by_decision(address, tab, page):
 
 
 def test_table_health_shows_the_quarantine_and_the_account_of_a_table(address, tab, page):
-    page(f"{address}/health/", "Rows in quarantine", "shop.silver.orders", "Rows over time")
+    page(f"{address}/health/", "Rows in quarantine", "shop.silver.orders")
     tab.shows("What became of the rows of the last")
     tab.choose("Table", "shop.silver.orders")
-    text = tab.shows("1 rows wait", "lakehouse quarantine replay shop.silver.orders")
+    text = tab.shows("1 row waits", "lakehouse quarantine replay shop.silver.orders")
     assert "rows that broke it" in text
-    assert tab.count("canvas, svg.marks") > 1
+    tab.until(lambda _: tab.count("canvas, svg.marks") > 0, "a chart")
 
 
 def test_drift_is_shown_by_column(address, tab, page):
     text = page(f"{address}/drift/", "Columns that drifted", "amount", "shop.silver.orders")
     assert "Population stability index against the baseline" in text
     tab.choose("Metric", "Jensen-Shannon distance")
-    tab.shows("Jensen-shannon distance against the baseline")
+    tab.shows("Jensen-Shannon distance against the baseline")
 
 
 def test_models_show_ledger_slices_and_card(address, tab, page):

@@ -24,7 +24,7 @@ for file in sys.argv[1:]:
 made = values["made"]
 print("rows", made.rows.height, "chart", type(values["chart"]).__name__)
 """
-_LEAVES_THE_FILE = re.compile(r"""(?:src|href|action)\s*=\s*["']?(?!#|http://127\.0\.0\.1|data:)|url\((?!#)|@import|<script""")
+_LEAVES_THE_FILE = re.compile(r"""(?:src|href|action)\s*=\s*["'](?!#|http://127\.0\.0\.1|data:)|url\((?!#)|@import|<script""")
 
 
 class _Whole(HTMLParser):
