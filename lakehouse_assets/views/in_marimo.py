@@ -47,9 +47,9 @@ class Marimo(Medium[Any]):
 
     def rows(self, block: Rows) -> Any:
         """See `Medium.rows`."""
-        heading = mo.md(f"### {block.heading}")
+        heading = _heading(block.heading)
         if block.frame.is_empty():
-            return mo.vstack([heading, mo.md(f"*{block.empty}*")])
+            return mo.vstack([heading, mo.Html(f"<p><em>{escape(block.empty)}</em></p>")])
         if block.frame.height <= _PAGE_ROWS:
             return mo.vstack([heading, mo.Html(STYLE + as_html(block.frame))])
         table = mo.ui.table(
@@ -126,6 +126,11 @@ class Marimo(Medium[Any]):
         return _under(block.heading, chart)
 
 
+def _heading(text: str) -> Any:
+    """A heading that may have names of groups in it, which are data and no Markdown."""
+    return mo.Html(f'<h3 class="markdown prose" style="font-size:1.25rem;font-weight:500;margin:.6rem 0">{escape(text)}</h3>')
+
+
 def _widths(frame: pl.DataFrame) -> dict[str, int]:
     """Pixels for each column: as much as its longest text needs, within limits; the last one gets what is left."""
     longest = frame.select(pl.all().cast(pl.String).fill_null("").str.len_chars().max()).row(0)
@@ -144,7 +149,7 @@ def _format(at: pl.Series) -> str:
 
 def _under(heading: str, chart: Any, caption: str = "") -> Any:
     styled = chart.configure_view(stroke=None).configure_axis(labelFontSize=12, titleFontSize=12).configure_legend(labelFontSize=12)
-    return mo.vstack([mo.md(f"### {heading}"), styled, *([mo.md(f"*{caption}*")] if caption else [])])
+    return mo.vstack([_heading(heading), styled, *([mo.md(f"*{caption}*")] if caption else [])])
 
 
 def head(title: str, sentence: str) -> Any:

@@ -22,6 +22,8 @@ from lakehouse_assets_tests.platform.recipes.shop_orders import PRODUCT, as_file
 from lakehouse_assets_tests.running import land_text, tables_of
 
 DAYS = 62
+HOSTILE = "<img src='http://evil.example/x' onerror='console.error(1)'>"
+"""The name of a country: as HTML it would ask another machine."""
 _PROJECT = Path(__file__).parents[2]
 # Few trees and folds: enough that there is a champion.
 _QUICK = "learner=GradientBoosting('binary', rounds=20, early_stopping=None), gate=Gate(error_rate=0.2, folds=4, newest=None, leakage=None)"
@@ -88,7 +90,7 @@ def prepare(folder: Path) -> Settings:
     (folder / "shop_of_pages" / "shop" / "orders.py").write_text(product())
     (folder / "shop_of_pages" / "shop" / "__init__.py").write_text("")
     settings = Settings.load({"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(folder / "shop_of_pages")})
-    rows = orders(600, DAYS)
+    rows = orders(600, DAYS).with_columns(pl.col("country").replace({"FR": HOSTILE}))
     land_text(settings, "orders", "a.csv", as_file(rows) + "bad,yesterday,1,GB,card,false\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")

@@ -10,7 +10,7 @@ import pytest
 
 from lakehouse_assets.views.listed import PAGES
 from lakehouse_assets_tests.browser import CHROMIUM, browser
-from lakehouse_assets_tests.views.prepared import pages_of
+from lakehouse_assets_tests.views.prepared import HOSTILE, pages_of
 
 if shutil.which(CHROMIUM) is None:
     pytest.skip("there is no Chromium: Debian's package is called chromium", allow_module_level=True)
@@ -69,6 +69,8 @@ def test_a_forecast_is_shown_by_group(address, tab, page):
     tab.choose("Group", "GB")
     text = tab.shows("takings by day (shop.models.takings): GB", "80% of the days")
     assert "cannot be added up" not in text
+    tab.choose("Group", HOSTILE)
+    tab.shows(f"takings by day (shop.models.takings): {HOSTILE}")
 
 
 def test_a_review_queue_is_filtered_by_decision(address, tab, page):
