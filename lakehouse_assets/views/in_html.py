@@ -6,10 +6,9 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
-from markdown_it import MarkdownIt
 
 from lakehouse_assets.views.blocks import TONES, Bars, Curves, Figures, Medium, Note, Rows, Text, colours_of
-from lakehouse_assets.views.tables import as_html
+from lakehouse_assets.views.markup import as_html, from_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,9 +33,6 @@ _FIGURE: Final[Any] = {
 class Html(Medium[str]):
     """Draws blocks as HTML."""
 
-    def __init__(self) -> None:
-        self._markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-
     def figures(self, block: Figures) -> str:
         """See `Medium.figures`."""
         cards = "".join(
@@ -48,11 +44,11 @@ class Html(Medium[str]):
 
     def note(self, block: Note) -> str:
         """See `Medium.note`."""
-        return f'<div class="note" style="border-left-color:{TONES[block.tone]}">{self._html(block.text)}</div>'
+        return f'<div class="note" style="border-left-color:{TONES[block.tone]}">{from_markdown(block.text)}</div>'
 
     def text(self, block: Text) -> str:
         """See `Medium.text`."""
-        return self._html(block.markdown)
+        return from_markdown(block.markdown)
 
     def rows(self, block: Rows) -> str:
         """See `Medium.rows`."""
@@ -102,13 +98,6 @@ class Html(Medium[str]):
             _legend(axes, block.parts if len(block.parts) > 1 or block.tones else [])
 
         return f"<h3>{escape(block.heading)}</h3>{_svg(draw, 1.1 + _BAR * len(names), block.heading)}"
-
-    def _html(self, markdown: str) -> str:
-        return (
-            str(self._markdown.render(markdown))
-            .replace("<table>", '<div class="lake-wide"><table class="lake-rows">')
-            .replace("</table>", "</table></div>")
-        )
 
 
 def _legend(axes: "Axes", names: list[str]) -> None:

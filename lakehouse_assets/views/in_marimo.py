@@ -11,7 +11,7 @@ import polars as pl
 
 from lakehouse_assets.views.blocks import TONES, Bars, Block, Curves, Figures, Medium, Note, Page, Rows, Text, Tone, colours_of
 from lakehouse_assets.views.listed import PAGES
-from lakehouse_assets.views.tables import STYLE, as_html
+from lakehouse_assets.views.markup import STYLE, as_html, from_markdown
 
 _KINDS: Final[Mapping[Tone, Any]] = {"plain": "info", "good": "success", "warn": "warn", "bad": "danger"}
 _CARD: Final = "flex:1 1 150px;border:1px solid #d5dbe1;border-radius:6px;padding:.6rem .9rem"
@@ -39,11 +39,11 @@ class Marimo(Medium[Any]):
 
     def note(self, block: Note) -> Any:
         """See `Medium.note`."""
-        return mo.callout(mo.md(block.text), kind=_KINDS[block.tone])
+        return mo.callout(_markdown(block.text), kind=_KINDS[block.tone])
 
     def text(self, block: Text) -> Any:
         """See `Medium.text`."""
-        return mo.md(block.markdown)
+        return _markdown(block.markdown)
 
     def rows(self, block: Rows) -> Any:
         """See `Medium.rows`."""
@@ -124,6 +124,11 @@ class Marimo(Medium[Any]):
             .properties(width="container", height=alt.Step(22))
         )
         return _under(block.heading, chart)
+
+
+def _markdown(text: str) -> Any:
+    """Markdown with names in it that are data: marimo's own would take HTML in them for HTML."""
+    return mo.Html(f'{STYLE}<span class="markdown prose dark:prose-invert contents">{from_markdown(text)}</span>')
 
 
 def _heading(text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Final
 from lakehouse_assets.client import Client
 from lakehouse_assets.views import catalogue, drift, forecasts, health, models, overview, review
 from lakehouse_assets.views.in_html import Html
-from lakehouse_assets.views.tables import STYLE
+from lakehouse_assets.views.markup import STYLE
 
 _VIEWS: Final = (overview, forecasts, review, health, drift, models, catalogue)
 _STYLE: Final = (

@@ -104,6 +104,7 @@ def test_drift_is_shown_by_column(address, tab, page):
 def test_models_show_ledger_slices_and_card(address, tab, page):
     text = page(f"{address}/models/", "Champions", "Ledger: who decided what", "Model card of version")
     assert "shop.models.takings" in text
+    assert HOSTILE in text  # a slice
     tab.choose("Model", "shop.models.takings")
     tab.shows("takings for each country on each of the next 7 days")
 

@@ -1,9 +1,13 @@
-"""Small tables as HTML, the same in a page and in the report."""
+"""Small tables and Markdown as HTML, the same in a page and in the report.
+
+Texts have names in them that came with the data: HTML in them is shown as text, and a picture of another machine is not asked for.
+"""
 
 from html import escape
 from typing import Any, Final
 
 import polars as pl
+from markdown_it import MarkdownIt
 
 STYLE: Final = (
     "<style>.lake-rows{border-collapse:collapse;font-size:.86rem;width:100%}.lake-rows th{text-align:left;color:#5b6673;font-weight:600;"
@@ -11,6 +15,7 @@ STYLE: Final = (
     "padding:.35rem .7rem;vertical-align:top}.lake-rows .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
     ".lake-wide{overflow-x:auto}</style>"
 )
+_MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 _LONGEST: Final = 2_000
 
 
@@ -24,6 +29,12 @@ def as_html(frame: pl.DataFrame) -> str:
         for row in frame.iter_rows()
     )
     return f'<div class="lake-wide"><table class="lake-rows"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def from_markdown(text: str) -> str:
+    """Markdown as HTML."""
+    rendered = str(_MARKDOWN.render(text))
+    return rendered.replace("<table>", '<div class="lake-wide"><table class="lake-rows">').replace("</table>", "</table></div>")
 
 
 def _cell(value: Any) -> str:
