@@ -16,6 +16,7 @@ from lakehouse_assets.views.listed import PAGES
 NAME: Final = "forecasts"
 SENTENCE: Final = "What is expected on each of the next days, how sure that is, and how earlier forecasts compare with what came."
 ALL: Final = "all together"
+_ACTUAL, _FORECAST = "actual", "forecast"
 _READ: Final = "page: forecasts"
 _BEFORE: Final = timedelta(days=56)
 _WEEK: Final = timedelta(days=7)
@@ -65,34 +66,41 @@ def forecast(lake: Client, one: Forecasts, group: str = ALL, origin: date | None
     at = origin or made[0]
     expected = _expected(lake, one, group, at)
     actual = _actual(lake, one, group, at)
-    unit = f"{one.series.value} a day"
-    known = _meaning(lake, one)
-    band = _band(one) if group != ALL or not one.series.by else ""
-    actual_line, forecast_line = "actual", "forecast"
-    frames = [
-        actual.select(
-            pl.col("day").alias("at"), "value", line=pl.lit(actual_line), low=pl.lit(None, pl.Float64), high=pl.lit(None, pl.Float64)
-        ),
-        expected.select(pl.col("day").alias("at"), "value", pl.lit(forecast_line).alias("line"), "low", "high"),
-    ]
-    heading = f"{_title(one)}: {group}" if one.series.by else _title(one)
+    known, is_sum = _meaning(lake, one), group == ALL and bool(one.series.by)
+    apart = Note("The bands of single groups cannot be added up: choose a group to see how sure its forecast is.")
     return [
         Figures(tuple(_figures(one, expected, actual, at))),
-        Curves(heading, pl.concat(frames), unit, dashed=(forecast_line,), band=band),
+        _curves(one, group, expected, actual),
         *([Note(known)] if known else []),
-        *([] if band else [Note("The bands of single groups cannot be added up: choose a group to see how sure its forecast is.")]),
+        *([apart] if is_sum else []),
         Rows("By week", _weeks(expected, actual, at)),
-        *([Rows(f"The next 7 days by {' and '.join(one.series.by)}", _by_group(lake, one, at))] if group == ALL and one.series.by else []),
+        *([Rows(f"The next 7 days by {' and '.join(one.series.by)}", _by_group(lake, one, at))] if is_sum else []),
     ]
 
 
-def next_week(lake: Client, one: Forecasts) -> tuple[date, float, float | None] | None:
-    """The newest forecast in short: after which day, what is expected of the next 7 days, and what came on the 7 before; None without."""
+def in_short(lake: Client, one: Forecasts) -> tuple[Figure, Curves] | None:
+    """The newest forecast of all groups together: what is expected of the next 7 days, and the days around; None without a forecast."""
     made = origins(lake, one)
     if not made:
         return None
-    expected, actual = _expected(lake, one, ALL, made[0]), _actual(lake, one, ALL, made[0])
-    return made[0], _sum(expected, made[0], made[0] + _WEEK) or 0.0, _sum(actual, made[0] - _WEEK, made[0])
+    at = made[0]
+    expected, actual = _expected(lake, one, ALL, at), _actual(lake, one, ALL, at)
+    week, before = _sum(expected, at, at + _WEEK), _sum(actual, at - _WEEK, at)
+    label = f"Forecast of {one.series.value}, {at + timedelta(days=1)} to {at + _WEEK}"
+    more = f"{week / before - 1:+.0%} against the {number(before)} of the 7 days before" if week and before else ""
+    return Figure(label, number(week), more), _curves(one, ALL, expected, actual)
+
+
+def _curves(one: Forecasts, group: str, expected: pl.DataFrame, actual: pl.DataFrame) -> Curves:
+    none = pl.lit(None, pl.Float64)
+    frames = [
+        actual.select(pl.col("day").alias("at"), "value", line=pl.lit(_ACTUAL), low=none, high=none),
+        expected.select(pl.col("day").alias("at"), "value", pl.lit(_FORECAST).alias("line"), "low", "high"),
+    ]
+    heading = f"{_title(one)}: {group}" if one.series.by else _title(one)
+    # Quantiles do not add up.
+    band = _band(one) if group != ALL or not one.series.by else ""
+    return Curves(heading, pl.concat(frames), f"{one.series.value} a day", dashed=(_FORECAST,), band=band)
 
 
 def _not_made(lake: Client, one: Forecasts) -> Note:

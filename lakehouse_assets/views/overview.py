@@ -9,7 +9,7 @@ from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, Tone, number
-from lakehouse_assets.views.forecasts import next_week
+from lakehouse_assets.views.forecasts import in_short
 from lakehouse_assets.views.found import classifiers, forecasts, has_rows, rule_texts
 from lakehouse_assets.views.health import VERDICTS, ago
 from lakehouse_assets.views.listed import PAGES
@@ -33,6 +33,7 @@ _CHECKS: Final = {
 }
 """What checks that are no rules of a contract say."""
 _DECISIONS: Final = 8
+_CHARTS: Final = 2
 _PERIOD: Final = timedelta(days=7)
 
 
@@ -96,15 +97,14 @@ def _tone(failing: list[str], stopped: bool) -> Tone:  # noqa: FBT001
 
 def _expected(lake: Client) -> list[Block]:
     """What forecasts and classifiers say of the days around now."""
-    figures = []
+    figures, charts = [], []
     for one in forecasts(lake):
-        found = next_week(lake, one)
+        found = in_short(lake, one)
         if found is None:
             figures.append(Figure(one.predictions.model.name, "no forecast yet", "see the page Forecasts", "warn"))
             continue
-        after, week, before = found
-        more = "" if not before else f"{week / before - 1:+.0%} against the 7 days before"
-        figures.append(Figure(f"Forecast of {one.series.value}, {after + timedelta(days=1)} to {after + _PERIOD}", number(week), more))
+        figures.append(found[0])
+        charts.append(found[1])
     for scores in classifiers(lake):
         if not has_rows(lake, scores.name) or scores.decision is None:
             continue
@@ -119,7 +119,7 @@ def _expected(lake: Client) -> list[Block]:
             rare = next(iter(counts))
             label = f"{scores.predictions.model.name.rsplit('.', 1)[-1]}: decision {rare}"
             figures.append(Figure(label, number(counts[rare]), f"of {number(sum(counts.values()))} in the 7 days until {str(until)[:10]}"))
-    return [Text("## What is expected"), Figures(tuple(figures))] if figures else []
+    return [Text("## What is expected"), Figures(tuple(figures)), *charts[:_CHARTS]] if figures else []
 
 
 def _check(lake: Client, table: str, name: str) -> str:
