@@ -54,7 +54,7 @@ setup: $(READY)  ## Make the environment in .venv
 run: $(READY)  ## Simulate a shop, land its files, run everything, print what came out
 	$(BIN)/lakehouse demo
 
-dev: $(READY)  ## Open the Dagster web UI and the MLflow UI on this machine
+dev: $(READY)  ## Open the Dagster web UI, the MLflow UI and the pages for people on this machine
 	$(BIN)/lakehouse dev
 
 # Without byte code each worker would compile every test, and each process that a test starts the whole package.
@@ -87,9 +87,9 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate
 
 lock: $(DEV_READY)  ## Choose the newest versions that fit pyproject.toml
-	$(COMPILE) pyproject.toml --upgrade -o $(LOCK)
-	$(COMPILE) pyproject.toml --upgrade --extra bucket --extra excel --extra redis --extra dev --constraint $(LOCK) -o $(DEV_LOCK)
-	$(COMPILE) pyproject.toml --extra bucket --extra excel --extra redis --extra dev --extra bench --constraint $(DEV_LOCK) -o $(BENCH_LOCK)
+	$(COMPILE) pyproject.toml --upgrade --extra pages -o $(LOCK)
+	$(COMPILE) pyproject.toml --upgrade --extra bucket --extra excel --extra pages --extra redis --extra dev --constraint $(LOCK) -o $(DEV_LOCK)
+	$(COMPILE) pyproject.toml --extra bucket --extra excel --extra pages --extra redis --extra dev --extra bench --constraint $(DEV_LOCK) -o $(BENCH_LOCK)
 	$(COMPILE) --group setup --upgrade -o $(SETUP_LOCK)
 
 clean:  ## Remove the environment; data stays

@@ -157,6 +157,12 @@ class Settings:
         "Names under which the REST service answers where it needs no token, besides localhost, with commas between them: what browsers "
         "send as Host and Origin, as notebook.example.org behind a proxy.",
     )
+    pages_port: int = _setting(8080, "Port of the pages for people, `lakehouse pages`; they listen on LAKEHOUSE_HOST.")
+    pages_hosts: str = _setting(
+        "",
+        "Names under which the pages are shown without a token, besides localhost, with commas between: those of a proxy that says who "
+        "may come in.",
+    )
     seed: int = _setting(20, "Seed of every training.")
     show_personal: str = _setting(
         "never",

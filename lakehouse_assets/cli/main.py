@@ -20,6 +20,7 @@ from lakehouse_assets.cli.models import models
 from lakehouse_assets.cli.monitors import monitors
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
+from lakehouse_assets.cli.pages import pages, report
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import reproduce, run, train
 from lakehouse_assets.cli.runs import runs
@@ -87,20 +88,29 @@ def settings(as_json: bool) -> None:
 @click.option("--port", type=click.IntRange(1, 65_535), help="Port of the web UI, in place of LAKEHOUSE_WEB_PORT.")
 @click.option("--mlflow-port", type=click.IntRange(1, 65_535), help="Port of the MLflow UI, in place of LAKEHOUSE_MLFLOW_PORT.")
 @click.option("--serve-port", type=click.IntRange(1, 65_535), help="Port of the REST service, in place of LAKEHOUSE_SERVE_PORT.")
+@click.option("--pages-port", type=click.IntRange(1, 65_535), help="Port of the pages, in place of LAKEHOUSE_PAGES_PORT.")
 @click.option("--mlflow/--no-mlflow", default=True, help="Whether to serve the MLflow UI.  [default: mlflow]")
+@click.option("--pages/--no-pages", "with_pages", default=True, help="Whether to serve the pages for people.  [default: pages]")
 @click.option("--open", "open_browser", is_flag=True, help="Open the web UI in the browser.")
 def dev(  # noqa: PLR0917 click passes them by name
-    host: str | None, port: int | None, mlflow_port: int | None, serve_port: int | None, mlflow: bool, open_browser: bool
+    host: str | None,
+    port: int | None,
+    mlflow_port: int | None,
+    serve_port: int | None,
+    pages_port: int | None,
+    mlflow: bool,
+    with_pages: bool,
+    open_browser: bool,
 ) -> None:
-    """Serve the Dagster web UI with its daemon, the MLflow UI, and the endpoints of the products, on this machine.
+    """Serve the Dagster web UI with its daemon, the MLflow UI, the pages for people, and the endpoints of the products, on this machine.
 
     \b
     Examples:
       lakehouse dev
       lakehouse dev --port 3001 --no-mlflow
     """
-    ports = {"port": port, "mlflow_port": mlflow_port, "serve_port": serve_port}
-    sys.exit(client().serve(say, host=host, mlflow=mlflow, open_browser=open_browser, **ports))
+    ports = {"port": port, "mlflow_port": mlflow_port, "serve_port": serve_port, "pages_port": pages_port}
+    sys.exit(client().serve(say, host=host, mlflow=mlflow, pages=with_pages, open_browser=open_browser, **ports))
 
 
 _VERBS = (
@@ -120,6 +130,8 @@ _VERBS = (
     restore,
     maintenance,
     dev,
+    pages,
+    report,
     serve,
     settings,
     completion,

@@ -119,21 +119,8 @@ def print_champion(champion: dict[str, Any]) -> None:
 
 def _print_next(values: dict[str, Any]) -> None:
     """One line: the command that brings this root further."""
+    from lakehouse_assets.client.status import next_step  # late: `--help` answers at once
+
     step = next_step(values)
     if step is not None:
         say("\nNext: ", (step[0], "bold"), f" ({step[1]})")
-
-
-def next_step(values: dict[str, Any]) -> tuple[str, str] | None:
-    """The command to type next, and what it does; None if there is nothing to do."""
-    if not values["tables"] and values["nothing_landed"]:
-        return None
-    failed = values["last_run"] is not None and values["last_run"]["status"] == "FAILURE"
-    if failed or values["waiting_files"] or (values["pending"] and values["tables"]):
-        tables = counted(len(values["pending"]), "table")
-        return "lakehouse run", "resumes where the last run stopped" if failed else f"brings {tables} up to date"
-    if values["untrained"]:
-        return "lakehouse train", f"trains {', '.join(values['untrained'])}"
-    if values["refused_files"]:
-        return "lakehouse files list --refused", "says how each refused file is read"
-    return None

@@ -95,6 +95,14 @@ class Models:
 
         return accuracy(self.context, self.context.model(model), every=every, by_slice=by_slice, by=by, metric=metric)
 
+    def card(self, model: str, version: int) -> str:
+        """The card of a version as Markdown: what it was trained on, by whom, how good it is; empty where MLflow does not know it.
+
+        Raises:
+            LookupError: No product declares the model.
+        """
+        return self.context.root.registry().card(self.context.model(model).name, version)
+
     def rollback(self, model: str) -> Any:
         """Make the previous champion the champion again; the change, with `champion` and `champion_before`.
 

@@ -92,10 +92,12 @@ class Operating:
         port: int | None = None,
         mlflow_port: int | None = None,
         serve_port: int | None = None,
+        pages_port: int | None = None,
         mlflow: bool = True,
+        pages: bool = True,
         open_browser: bool = False,
     ) -> int:
-        """Serve the Dagster web UI with its daemon, the MLflow UI, and the endpoints, until interrupted; the exit code. Imports Dagster.
+        """Serve the Dagster web UI with its daemon, the MLflow UI, the pages and the endpoints until interrupted; the exit code.
 
         Args:
             say: Told what happens, in lines.
@@ -103,12 +105,22 @@ class Operating:
             port: Of the web UI, in place of LAKEHOUSE_WEB_PORT.
             mlflow_port: In place of LAKEHOUSE_MLFLOW_PORT.
             serve_port: Of the REST service, in place of LAKEHOUSE_SERVE_PORT.
+            pages_port: Of the pages, in place of LAKEHOUSE_PAGES_PORT.
             mlflow: Whether to serve the MLflow UI as well.
+            pages: Whether to serve the pages as well; without the extra `pages` they are not.
             open_browser: Whether to open the web UI.
         """
         from lakehouse_assets.platform.orchestration.serve import serve
 
         own = self.context.settings
-        ports: dict[str, Any] = {"web_port": port, "mlflow_port": mlflow_port, "serve_port": serve_port, "host": host}
+        ports: dict[str, Any] = {
+            "web_port": port,
+            "mlflow_port": mlflow_port,
+            "serve_port": serve_port,
+            "pages_port": pages_port,
+            "host": host,
+        }
         settings = replace(own, **{name: value for name, value in ports.items() if value})
-        return serve(settings, say, mlflow=mlflow, endpoints=bool(self.context.loaded.catalog.endpoints), open_browser=open_browser)
+        return serve(
+            settings, say, mlflow=mlflow, pages=pages, endpoints=bool(self.context.loaded.catalog.endpoints), open_browser=open_browser
+        )

@@ -16,6 +16,7 @@ from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import counted
 
 # Checks that are not rules of a contract: their names never change. What monitors said is in their table.
 _ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read"})
@@ -73,6 +74,21 @@ def status(context: Context) -> dict[str, Any]:
 def champions(context: Context) -> list[dict[str, Any]]:
     """The champion of each model and the last decision about it, by the ledgers."""
     return [_champion(context.root.lakehouse, model.name) for model in context.models]
+
+
+def next_step(values: dict[str, Any]) -> tuple[str, str] | None:
+    """The command to type next, and what it does; None if there is nothing to do."""
+    if not values["tables"] and values["nothing_landed"]:
+        return None
+    failed = values["last_run"] is not None and values["last_run"]["status"] == "FAILURE"
+    if failed or values["waiting_files"] or (values["pending"] and values["tables"]):
+        tables = counted(len(values["pending"]), "table")
+        return "lakehouse run", "resumes where the last run stopped" if failed else f"brings {tables} up to date"
+    if values["untrained"]:
+        return "lakehouse train", f"trains {', '.join(values['untrained'])}"
+    if values["refused_files"]:
+        return "lakehouse files list --refused", "says how each refused file is read"
+    return None
 
 
 def _declared_checks(context: Context) -> dict[str, frozenset[str]]:

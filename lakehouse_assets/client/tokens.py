@@ -21,7 +21,7 @@ class Tokens:
 
         Args:
             name: By which it is revoked, and which stands in the inference log.
-            scopes: Any of `score`, `features`, `feedback`, `ingest`, `administer`.
+            scopes: Any of `score`, `features`, `feedback`, `ingest`, `administer`, `pages`.
             days: For how long it is good; None: until it is revoked.
 
         Raises:

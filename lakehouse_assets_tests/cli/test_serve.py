@@ -37,6 +37,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Settings, subprocess.Popen[str]]]:
         "LAKEHOUSE_WEB_PORT": str(free_port()),
         "LAKEHOUSE_MLFLOW_PORT": str(free_port()),
         "LAKEHOUSE_SERVE_PORT": str(free_port()),
+        "LAKEHOUSE_PAGES_PORT": str(free_port()),
         "LAKEHOUSE_SENSOR_SECONDS": "5",
     }
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
@@ -93,6 +94,9 @@ def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself_though_its_firs
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.mlflow_port}/", timeout=30) as page:
         assert b"MLflow" in page.read()
     assert f"REST     http://127.0.0.1:{settings.serve_port}/\n" in said
+    assert f"Pages    http://127.0.0.1:{settings.pages_port}/\n" in said
+    with urllib.request.urlopen(f"http://127.0.0.1:{settings.pages_port}/overview/", timeout=30) as page:
+        assert b"marimo" in page.read()
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.serve_port}/openapi.json", timeout=30) as document:
         assert "/endpoints/revenue" in json.load(document)["paths"]
 
@@ -107,6 +111,6 @@ def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself_though_its_firs
 
     server.send_signal(signal.SIGTERM)
     assert server.wait(60) == 0
-    for port in (settings.web_port, settings.mlflow_port, settings.serve_port):
+    for port in (settings.web_port, settings.mlflow_port, settings.serve_port, settings.pages_port):
         with pytest.raises(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             pass

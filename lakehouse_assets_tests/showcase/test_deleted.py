@@ -53,6 +53,7 @@ def test_help_has_no_command_of_the_showcase(copy):
         (["models"], "There are no models yet"),
         (["sql", "select 1 as one"], "1"),
         (["settings"], "LAKEHOUSE_ROOT"),
+        (["report"], "report.html"),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )

@@ -1,4 +1,4 @@
-"""Starts the Dagster web UI with its daemon, the MLflow UI and the REST service, and ends them together.
+"""Starts the Dagster web UI with its daemon, the MLflow UI, the pages and the REST service, and ends them together.
 
 What they show is not decided here.
 """
@@ -14,6 +14,7 @@ import urllib.request
 import webbrowser
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,7 +56,13 @@ class _Server:
 
 
 def serve(
-    settings: Settings, say: Callable[[str], None], *, mlflow: bool = True, endpoints: bool = False, open_browser: bool = False
+    settings: Settings,
+    say: Callable[[str], None],
+    *,
+    mlflow: bool = True,
+    pages: bool = True,
+    endpoints: bool = False,
+    open_browser: bool = False,
 ) -> int:
     """Serve until interrupted or until one of the servers ends; the exit code to end with.
 
@@ -63,6 +70,7 @@ def serve(
         settings: Of the root, with host and ports.
         say: Told what happens, in lines.
         mlflow: Whether to serve the MLflow UI as well.
+        pages: Whether to serve the pages as well; without the extra `pages` they are not.
         endpoints: Whether to start the REST service as well.
         open_browser: Whether to open the web UI.
 
@@ -72,13 +80,16 @@ def serve(
     """
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(0))
-    lock = _prepare(settings, say, mlflow=mlflow, endpoints=endpoints)
+    pages = pages and find_spec("marimo") is not None
+    lock = _prepare(settings, say, mlflow=mlflow, pages=pages, endpoints=endpoints)
     servers: list[_Server] = []
     try:
         say("Starting the web UI. The first start takes a minute or two on a slow machine.")
         servers.append(_dagster(settings))
         if mlflow:
             servers.append(_mlflow(settings))
+        if pages:
+            servers.append(_pages(settings))
         if endpoints:
             servers.append(_service(settings))
         for server in servers:
@@ -99,7 +110,7 @@ def serve(
     return 1
 
 
-def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool, endpoints: bool) -> Lock:
+def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool, pages: bool, endpoints: bool) -> Lock:
     """Make sure that this is the only one to serve the root, that the ports are free, and that no dead run is in the way."""
     with instance(settings) as opened:
         locks = locks_of(opened)
@@ -109,6 +120,8 @@ def _prepare(settings: Settings, say: Callable[[str], None], *, mlflow: bool, en
         check_free(settings.host, settings.web_port, "--port")
         if mlflow:
             check_free(settings.host, settings.mlflow_port, "--mlflow-port")
+        if pages:
+            check_free(settings.host, settings.pages_port, "--pages-port")
         if endpoints:
             check_free(settings.host, settings.serve_port, "--serve-port")
         for text in as_texts(end_dead_runs(opened)):
@@ -121,6 +134,22 @@ def _dagster(settings: Settings) -> _Server:
     command += ["-h", settings.host, "-p", str(settings.web_port), "--log-level", "warning"]
     own = _from_any_folder(settings) | {"PYTHONWARNINGS": "ignore"}
     return _Server("Dagster", f"http://{settings.host}:{settings.web_port}", "/server_info", "", _start(command, own, settings))
+
+
+def _pages(settings: Settings) -> _Server:
+    """The pages for people, by their own command."""
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "-q", "pages", "--host", settings.host, "--port", str(settings.pages_port)]
+    process = _start(command, _from_any_folder(settings) | _others(settings), settings)
+    return _Server("Pages", f"http://{settings.host}:{settings.pages_port}", "/health", "/", process)
+
+
+def _others(settings: Settings) -> dict[str, str]:
+    """Where the other servers listen, for who links to them."""
+    return {
+        "LAKEHOUSE_HOST": settings.host,
+        "LAKEHOUSE_WEB_PORT": str(settings.web_port),
+        "LAKEHOUSE_MLFLOW_PORT": str(settings.mlflow_port),
+    }
 
 
 def _service(settings: Settings) -> _Server:

@@ -54,6 +54,12 @@ class MlflowDatabase:
         names = ("version", "run_id", "created_at", "source")
         return [dict(zip(names, row, strict=True)) for row in self._rows(query, model)]
 
+    def description(self, model: str, version: int) -> str:
+        """What people read of a version of a model; empty where there is nothing."""
+        query = "SELECT description FROM model_versions WHERE name = ? AND version = ?"
+        rows = self._rows(query, model, version)
+        return rows[0][0] or "" if rows else ""
+
     def tags(self, model: str) -> dict[int, dict[str, str]]:
         """The tags of each version of a model."""
         found: dict[int, dict[str, str]] = {}
@@ -66,7 +72,7 @@ class MlflowDatabase:
         rows = self._rows("SELECT key, value, is_nan FROM latest_metrics WHERE run_uuid = ?", run_id)
         return {key: float("nan") if is_nan else value for key, value, is_nan in rows}
 
-    def _rows(self, query: str, *arguments: str) -> list[Any]:
+    def _rows(self, query: str, *arguments: str | int) -> list[Any]:
         with self._opened() as connection:
             return connection.execute(query, arguments).fetchall()
 

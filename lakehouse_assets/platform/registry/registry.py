@@ -278,6 +278,15 @@ class Registry:
         client.update_model_version(version.model_name, str(version.version), with_decision(text, decision, reasons, table))
         client.set_model_version_tag(version.model_name, str(version.version), DECISION, decision)
 
+    def card(self, model_name: str, version: int) -> str:
+        """What people read of a version, as Markdown; empty where MLflow does not know it."""
+        if (database := self._database) is not None:
+            return database.description(model_name, version) if database.exists() else ""
+        return next(
+            (one.description or "" for one in self._client().search_model_versions(f"name='{model_name}'") if int(one.version) == version),
+            "",
+        )
+
     def model_folder(self, version: ModelVersion) -> Path:
         """The folder that the model was saved in: on the local disk itself, from a bucket a copy.
 

@@ -20,9 +20,11 @@ class Hosts:
 
     Args:
         names: Besides those of loopback, without a port; `*`: any.
+        setting: The variable that lists further names.
     """
 
-    def __init__(self, names: Iterable[str] = ()) -> None:
+    def __init__(self, names: Iterable[str] = (), setting: str = "LAKEHOUSE_SERVE_HOSTS") -> None:
+        self._setting = setting
         self._names = frozenset(name.strip().lower() for name in (*_LOOPBACK, *names) if name.strip())
         self._known: set[bytes] = set()
 
@@ -40,11 +42,11 @@ class Hosts:
                 origin = value
         if host is not None and host not in self._known:
             if not self._has(host.decode("latin-1")):
-                raise _unknown("the header Host names", host)
+                raise self._unknown("the header Host names", host)
             if len(self._known) < _LONGEST:
                 self._known.add(host)
         if origin is not None and not self._is_own(origin.decode("latin-1"), host):
-            raise _unknown("a page asks of", origin)
+            raise self._unknown("a page asks of", origin)
 
     def _has(self, host: str) -> bool:
         return "*" in self._names or _without_port(host.lower()) in self._names
@@ -58,15 +60,14 @@ class Hosts:
             _without_port(place.lower()) in self._names.difference(_LOOPBACK)
         )
 
+    def _unknown(self, what: str, value: bytes) -> Refused:
+        return refused(
+            403,
+            f"{what} {value.decode('latin-1')[:_LONGEST]!r}, and this service answers without a token under localhost alone: "
+            f"set {self._setting} to further names, or LAKEHOUSE_SERVE_TOKENS=always",
+        )
+
 
 def _without_port(host: str) -> str:
     end = host.rfind(":")
     return host if end < 0 or host.endswith("]") else host[:end]
-
-
-def _unknown(what: str, value: bytes) -> Refused:
-    return refused(
-        403,
-        f"{what} {value.decode('latin-1')[:_LONGEST]!r}, and this service answers without a token under localhost alone: "
-        "set LAKEHOUSE_SERVE_HOSTS to further names, or LAKEHOUSE_SERVE_TOKENS=always",
-    )

@@ -22,13 +22,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-Scope = Literal["score", "features", "feedback", "ingest", "administer"]
+Scope = Literal["score", "features", "feedback", "ingest", "administer", "pages"]
 SCOPES: Final[Mapping[Scope, str]] = {
     "score": "ask for predictions",
     "features": "read features of the online store",
     "feedback": "send labels",
     "ingest": "land rows of a feed",
     "administer": "reload models, and see why one was not taken",
+    "pages": "open the pages of `lakehouse dev`",
 }
 ALWAYS, AUTO = "always", "auto"
 """The values of LAKEHOUSE_SERVE_TOKENS."""

@@ -1,0 +1,221 @@
+"""What a page is made of: figures, notes, texts, rows and two kinds of chart, as plain values.
+
+A view puts blocks together and knows nothing of how they are drawn; a `Medium` draws them: a marimo page (`in_marimo`) or one HTML file
+(`in_html`). So a page and the report say the same.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+import polars as pl
+
+Tone = Literal["plain", "good", "warn", "bad"]
+T = TypeVar("T")
+
+
+class Medium(ABC, Generic[T]):
+    """Draws blocks."""
+
+    @abstractmethod
+    def figures(self, block: "Figures") -> T:
+        """A row of numbers."""
+
+    @abstractmethod
+    def note(self, block: "Note") -> T:
+        """A sentence that stands out."""
+
+    @abstractmethod
+    def text(self, block: "Text") -> T:
+        """Markdown."""
+
+    @abstractmethod
+    def rows(self, block: "Rows") -> T:
+        """A table."""
+
+    @abstractmethod
+    def curves(self, block: "Curves") -> T:
+        """Lines over time."""
+
+    @abstractmethod
+    def bars(self, block: "Bars") -> T:
+        """Bars."""
+
+
+class Block(ABC):
+    """A part of a page."""
+
+    @abstractmethod
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """What the medium makes of it."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number with what it means.
+
+    Attributes:
+        label: What is counted or measured.
+        value: The number with its unit.
+        note: What it is compared with, or when it was so.
+        tone: Whether it is as it should be.
+    """
+
+    label: str
+    value: str
+    note: str = ""
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Figures(Block):
+    """A row of numbers that a person reads first."""
+
+    items: tuple[Figure, ...]
+
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """See `Block.drawn_by`."""
+        return medium.figures(self)
+
+
+@dataclass(frozen=True)
+class Note(Block):
+    """A sentence that stands out: what is wrong, or what to do where there is nothing to show yet."""
+
+    text: str
+    tone: Tone = "plain"
+
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """See `Block.drawn_by`."""
+        return medium.note(self)
+
+
+@dataclass(frozen=True)
+class Text(Block):
+    """Markdown: headings, paragraphs, lists and tables."""
+
+    markdown: str
+
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """See `Block.drawn_by`."""
+        return medium.text(self)
+
+
+@dataclass(frozen=True)
+class Rows(Block):
+    """A table with a heading.
+
+    Attributes:
+        heading: Over it.
+        frame: Columns have the names that people read; values are rounded as they are to be shown.
+        empty: What is said where there is no row.
+    """
+
+    heading: str
+    frame: pl.DataFrame
+    empty: str = "There is nothing to show."
+
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """See `Block.drawn_by`."""
+        return medium.rows(self)
+
+
+@dataclass(frozen=True)
+class Curves(Block):
+    """Lines over time, one for each value of a column, perhaps with a band around some.
+
+    Attributes:
+        heading: Over it: what is to be seen.
+        frame: Has the columns `at` (date or moment), `value`, `line`, and perhaps `low` and `high`, the edges of the band.
+        unit: What the vertical axis measures, with its unit.
+        dashed: The lines that are drawn dashed: what is expected and not measured.
+        time: What the horizontal axis is called.
+        band: What the band means.
+    """
+
+    heading: str
+    frame: pl.DataFrame
+    unit: str
+    dashed: tuple[str, ...] = ()
+    time: str = "day"
+    band: str = ""
+
+    @property
+    def lines(self) -> list[str]:
+        """The names of the lines, in the order in which they come."""
+        return self.frame["line"].unique(maintain_order=True).to_list()
+
+    @property
+    def has_band(self) -> bool:
+        """Whether there is a band."""
+        return bool(self.band) and "low" in self.frame.columns
+
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """See `Block.drawn_by`."""
+        return medium.curves(self)
+
+
+@dataclass(frozen=True)
+class Bars(Block):
+    """Bars, perhaps stacked.
+
+    Attributes:
+        heading: Over it: what is to be seen.
+        frame: Has the columns `name` (text, in the order of the bars), `value`, and `part`, by which a bar is coloured and stacked.
+        unit: What a bar's length measures, with its unit.
+        names: What the bars are, for the axis.
+        tones: By part its tone, which gives it its colour; others get colours in turn.
+    """
+
+    heading: str
+    frame: pl.DataFrame
+    unit: str
+    names: str
+    tones: Mapping[str, Tone] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts, in the order in which they come."""
+        return self.frame["part"].unique(maintain_order=True).to_list()
+
+    def drawn_by(self, medium: Medium[T]) -> T:
+        """See `Block.drawn_by`."""
+        return medium.bars(self)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page: its title, a sentence that says what it tells, and its blocks.
+
+    Attributes:
+        name: Of its file and its address.
+        title: Over it.
+        sentence: What a person learns here.
+        blocks: In their order.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    blocks: Sequence[Block]
+
+    def drawn_by(self, medium: Medium[T]) -> list[T]:
+        """Its blocks, drawn."""
+        return [block.drawn_by(medium) for block in self.blocks]
+
+
+COLOURS: tuple[str, ...] = ("#1f4e79", "#d9822b", "#2f8f5b", "#8e44ad", "#c0392b", "#16a2b8", "#7f8c8d", "#b8860b")
+"""Of lines and parts in turn: told apart also by who does not see red and green well, and on paper."""
+TONES: Mapping[Tone, str] = {"plain": "#1f4e79", "good": "#2f8f5b", "warn": "#d9822b", "bad": "#c0392b"}
+
+
+def colours_of(names: Sequence[str], tones: Mapping[str, Tone] | None = None) -> dict[str, str]:
+    """A colour for each name."""
+    free = iter(COLOURS * (len(names) // len(COLOURS) + 1))
+    return {name: TONES[tones[name]] if tones and name in tones else next(free) for name in names}
+
+
+def number(value: Any, digits: int = 0) -> str:
+    """A number with commas; a dash where there is none."""
+    return "-" if value is None else f"{value:,.{digits}f}"

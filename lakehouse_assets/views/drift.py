@@ -1,0 +1,137 @@
+"""The page of drift: how far the columns of tables have moved from their baseline, window by window; without monitors, a profile."""
+
+from typing import Final
+
+import polars as pl
+
+from lakehouse_assets.client import Client
+from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, number
+from lakehouse_assets.views.found import has_rows
+from lakehouse_assets.views.listed import PAGES
+
+NAME: Final = "drift"
+SENTENCE: Final = "Whether the data that arrives is still like the data that models have learnt from, column by column."
+DRIFT: Final = "platform.monitoring.drift"
+ANY: Final = "all columns"
+METRICS: Final = {
+    "population stability index": "population_stability_index",
+    "Jensen-Shannon distance": "js_distance",
+    "Wasserstein distance": "wasserstein_distance",
+    "total variation": "tv_distance",
+    "change of the share of nulls": "percent_null_delta",
+}
+"""What people call the metrics of the drift table: the same for numbers and texts first."""
+_READ: Final = "page: drift"
+_BASELINE, _WHOLE = "BASELINE", ":table"
+_LINES: Final = 8
+
+
+def page(lake: Client) -> Page:
+    """The drift of every watched table."""
+    watched = tables(lake)
+    blocks: list[Block] = [block for table in watched for block in drift(lake, table)]
+    return Page(NAME, PAGES[NAME], SENTENCE, blocks or [nothing()])
+
+
+def tables(lake: Client) -> list[str]:
+    """The tables whose drift was measured."""
+    if not has_rows(lake, DRIFT):
+        return []
+    return lake.table(DRIFT).select(("table",), what=_READ).unique().collect().to_series().drop_nulls().sort().to_list()
+
+
+def columns(lake: Client, table: str) -> list[str]:
+    """The columns of a watched table, after all of them together."""
+    rows = lake.table(DRIFT).select(("table", "column_name"), what=_READ).filter(pl.col("table") == table)
+    found = rows.select("column_name").unique().collect().to_series().drop_nulls().sort().to_list()
+    return [ANY, *(name for name in found if name != _WHOLE)]
+
+
+def nothing() -> Note:
+    """What to say where no drift was measured."""
+    return Note(
+        "No drift was measured yet. A monitor of the kind `Drift` beside a table of a product makes the next `lakehouse run` measure it: "
+        "see docs/monitoring.md. Until then this page profiles a table when you choose one.",
+    )
+
+
+def drift(lake: Client, table: str, column: str = ANY, metric: str = "population stability index") -> list[Block]:
+    """How far the columns of a table have moved.
+
+    Args:
+        lake: Where it is stored.
+        table: One of `tables`.
+        column: One of `columns`.
+        metric: One of `METRICS`.
+    """
+    rows = lake.table(DRIFT).select(what=_READ).filter(pl.col("table") == table, pl.col("column_name") != _WHOLE)
+    if column != ANY:
+        rows = rows.filter(pl.col("column_name") == column)
+    found = rows.collect()
+    kinds = found["drift_type"].unique().to_list()
+    kind = _BASELINE if _BASELINE in kinds else next(iter(kinds), _BASELINE)
+    whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
+    # A window that was measured again counts as it was measured last.
+    whole = whole.sort("evaluated_at").unique(["window_start", "column_name"], keep="last").sort("window_start")
+    if whole.is_empty():
+        return [Note(f"**{table}** has no window yet that could be compared.")]
+    measure, last = METRICS[metric], whole["window_start"].max()
+    newest = whole.filter(pl.col("window_start") == last)
+    drifted = newest.filter(pl.col("drifted").fill_null(value=False))
+    against = "the baseline" if kind == _BASELINE else "the window before"
+    lines = whole.select(
+        pl.col("window_start").alias("at"), pl.col(measure).alias("value"), pl.col("column_name").alias("line")
+    ).drop_nulls()
+    # The most moved ones, so that lines can be told apart.
+    most = lines.group_by("line").agg(pl.col("value").abs().max()).sort("value", descending=True).head(_LINES)["line"]
+    chosen = lines.filter(pl.col("line").is_in(most.to_list()))
+    table_rows = newest.select(
+        pl.col("column_name").alias("column"),
+        pl.when(pl.col("drifted")).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("drifted"),
+        *(pl.col(name).round(3).alias(said) for said, name in METRICS.items()),
+    ).sort("drifted", metric, descending=[True, True], nulls_last=True)
+    names = ", ".join(drifted["column_name"].to_list())
+    return [
+        Figures(
+            (
+                Figure("Newest window", str(last)[:16], f"of {table}"),
+                Figure("Columns that drifted", number(drifted.height), names or f"none, against {against}", "bad" if names else "good"),
+                Figure("Columns watched", number(newest.height), f"{whole['window_start'].n_unique()} windows"),
+            )
+        ),
+        Curves(f"{metric[:1].upper()}{metric[1:]} against {against}", chosen, f"{metric} (0: no change)", time="begin of the window")
+        if chosen.height
+        else Note(f"No column has the metric {metric}: choose another one."),
+        Rows("The newest window", table_rows),
+    ]
+
+
+def profile(lake: Client, table: str) -> list[Block]:
+    """What the columns of a table hold now."""
+    if not has_rows(lake, table):
+        return [Note(f"**{table}** has no rows yet. Run `lakehouse run {table}`.", "warn")]
+    rows = lake.table(table).select(what=_READ)
+    schema = rows.collect_schema()
+    plain = {name: kind for name, kind in schema.items() if not kind.is_nested()}
+    found = rows.select(
+        pl.len().alias("rows"),
+        *(pl.col(name).null_count().alias(f"{name}:nulls") for name in plain),
+        *(pl.col(name).approx_n_unique().alias(f"{name}:distinct") for name in plain),
+        *(getattr(pl.col(name), of)().cast(pl.String).alias(f"{name}:{of}") for name in plain for of in ("min", "max")),
+        *(pl.col(name).mean().alias(f"{name}:mean") for name, kind in plain.items() if kind.is_numeric()),
+    )
+    values = found.collect(engine="streaming").row(0, named=True)
+    count = values["rows"]
+    shown = [
+        {
+            "column": name,
+            "type": str(kind).split("(")[0],
+            "missing (%)": round(100 * values[f"{name}:nulls"] / count, 1),
+            "different values (about)": values[f"{name}:distinct"],
+            "least": (values[f"{name}:min"] or "")[:40],
+            "mean": None if (mean := values.get(f"{name}:mean")) is None else round(mean, 3),
+            "most": (values[f"{name}:max"] or "")[:40],
+        }
+        for name, kind in plain.items()
+    ]
+    return [Rows(f"What {table} holds now: {number(count)} rows", pl.DataFrame(shown, infer_schema_length=None))]

@@ -1,0 +1,122 @@
+"""Blocks as HTML that needs nothing else: charts are SVG by matplotlib. What a page says is not decided here."""
+
+import io
+import re
+from html import escape
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from lakehouse_assets.views.blocks import TONES, Bars, Curves, Figures, Medium, Note, Rows, Text, colours_of
+from lakehouse_assets.views.markup import as_html, from_markdown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MOST_ROWS: Final = 60
+_WIDTH: Final = 9.6
+_BAR: Final = 0.28
+_FIGURE: Final[Any] = {
+    "figure.dpi": 72,
+    "font.size": 10,
+    "font.family": "DejaVu Sans",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e8ecf0",
+    "axes.axisbelow": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lakehouse",
+}
+
+
+class Html(Medium[str]):
+    """Draws blocks as HTML."""
+
+    def figures(self, block: Figures) -> str:
+        """See `Medium.figures`."""
+        cards = "".join(
+            f'<div class="figure" style="border-left-color:{TONES[one.tone]}"><div>{escape(one.label)}</div><b>{escape(one.value)}</b>'
+            f"<div>{escape(one.note)}</div></div>"
+            for one in block.items
+        )
+        return f'<div class="figures">{cards}</div>'
+
+    def note(self, block: Note) -> str:
+        """See `Medium.note`."""
+        return f'<div class="note" style="border-left-color:{TONES[block.tone]}">{from_markdown(block.text)}</div>'
+
+    def text(self, block: Text) -> str:
+        """See `Medium.text`."""
+        return from_markdown(block.markdown)
+
+    def rows(self, block: Rows) -> str:
+        """See `Medium.rows`."""
+        heading = f"<h3>{escape(block.heading)}</h3>"
+        if block.frame.is_empty():
+            return f"{heading}<p><em>{escape(block.empty)}</em></p>"
+        more = block.frame.height - _MOST_ROWS
+        rest = f"<p><em>and {more:,} more: the pages of `lakehouse dev` show all</em></p>" if more > 0 else ""
+        return heading + as_html(block.frame.head(_MOST_ROWS)) + rest
+
+    def curves(self, block: Curves) -> str:
+        """See `Medium.curves`."""
+
+        def draw(axes: "Axes") -> None:
+            for name, colour in colours_of(block.lines).items():
+                line = block.frame.filter(pl.col("line") == name)
+                at: Any = line["at"].to_list()
+                style = "--" if name in block.dashed else "-"
+                axes.plot(at, line["value"].to_list(), style, color=colour, linewidth=1.6, marker="o", markersize=2, label=name)
+                if block.has_band and line["low"].null_count() < line.height:
+                    axes.fill_between(at, line["low"].to_list(), line["high"].to_list(), color=colour, alpha=0.2, linewidth=0)
+            axes.set_xlabel(block.time)
+            axes.set_ylabel(block.unit)
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+            axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+            axes.figure.autofmt_xdate(rotation=0, ha="center")
+            _legend(axes, block.lines if len(block.lines) > 1 else [])
+
+        caption = f"<p><em>The band is {escape(block.band)}.</em></p>" if block.has_band else ""
+        return f"<h3>{escape(block.heading)}</h3>{_svg(draw, 3.6, block.heading)}{caption}"
+
+    def bars(self, block: Bars) -> str:
+        """See `Medium.bars`."""
+        names = block.frame["name"].unique(maintain_order=True).to_list()
+
+        def draw(axes: "Axes") -> None:
+            left = dict.fromkeys(names, 0.0)
+            for part, colour in colours_of(block.parts, block.tones).items():
+                values = dict(block.frame.filter(pl.col("part") == part).select("name", "value").iter_rows())
+                axes.barh(names, [values.get(name, 0) for name in names], left=[left[name] for name in names], color=colour, label=part)
+                left = {name: left[name] + values.get(name, 0) for name in names}
+            axes.invert_yaxis()
+            axes.grid(visible=False, axis="y")
+            axes.set_xlabel(block.unit)
+            axes.set_ylabel(block.names)
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+            _legend(axes, block.parts if len(block.parts) > 1 or block.tones else [])
+
+        return f"<h3>{escape(block.heading)}</h3>{_svg(draw, 1.1 + _BAR * len(names), block.heading)}"
+
+
+def _legend(axes: "Axes", names: list[str]) -> None:
+    if names:
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(names), 4), frameon=False)
+
+
+def _svg(draw: Any, height: float, title: str) -> str:
+    """A chart as an SVG element; drawn without the state that matplotlib's `pyplot` keeps."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with rc_context(_FIGURE):
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        target = io.StringIO()
+        figure.savefig(target, format="svg", metadata={"Date": None, "Creator": None})
+    text = target.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{escape(title)}" style="max-width:100%;height:auto" ', 1)

@@ -1,0 +1,14 @@
+"""The pages by name, with their titles, in the order in which people read them."""
+
+from collections.abc import Mapping
+from typing import Final
+
+PAGES: Final[Mapping[str, str]] = {
+    "overview": "Overview",
+    "forecasts": "Forecasts",
+    "review": "Review queue",
+    "health": "Table health",
+    "drift": "Drift",
+    "models": "Models",
+    "catalogue": "Catalogue",
+}

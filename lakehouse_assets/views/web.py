@@ -1,0 +1,153 @@
+"""The web application: every file of `lakehouse_assets.pages` as a page, on the names of this machine or for who has a token.
+
+marimo makes a page of each file; what a page says is in its view. Nothing is loaded from elsewhere: marimo's own files are served from
+here, once for all pages, so that a browser has read them after the first one.
+"""
+
+import html
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import parse_qs
+
+import marimo
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lakehouse_assets.platform.serving.hosts import Hosts
+from lakehouse_assets.platform.serving.refused import Refused
+from lakehouse_assets.platform.serving.tokens import Forbidden, Tokens, Unauthenticated
+from lakehouse_assets.views.listed import PAGES
+
+FOLDER: Final = Path(__file__).parents[1] / "pages"
+HEALTH: Final = "/health"
+_ASSETS: Final = f"/marimo-{marimo.__version__}"
+_COOKIE: Final = "lakehouse_token"
+_SCOPE: Final = "pages"
+_FOREVER: Final = "public, max-age=31536000, immutable"
+
+
+class _Assets(StaticFiles):
+    """marimo's own files: their names change with their content."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """See Starlette."""
+        answer = super().file_response(*args, **kwargs)
+        answer.headers["Cache-Control"] = _FOREVER
+        return answer
+
+
+class Door:
+    """What every request passes, also those that open a web socket.
+
+    Args:
+        inside: The pages.
+        hosts: The names under which they are shown; None: any, as a token is needed.
+        tokens: Checks tokens; None: none is needed.
+    """
+
+    def __init__(self, inside: ASGIApp, hosts: Hosts | None, tokens: Tokens | None) -> None:
+        self._inside, self._hosts, self._tokens = inside, hosts, tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request in, or answer it."""
+        answer = self._refusal(scope) if scope["type"] in {"http", "websocket"} and scope["path"] != HEALTH else None
+        if answer is None:
+            await self._inside(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await answer(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        if self._hosts is not None:
+            try:
+                self._hosts.check(scope)
+            except Refused as error:
+                return PlainTextResponse(str(error), error.status)
+        if self._tokens is None or scope["path"] == "/login":
+            return None
+        token = _token_in(scope)
+        try:
+            self._tokens.check(None if token is None else f"Bearer {token}", _SCOPE)
+        except (Unauthenticated, Forbidden) as error:
+            return HTMLResponse(_login("" if token is None else str(error)), error.status)
+        return None
+
+
+def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False) -> ASGIApp:
+    """The pages as an ASGI application.
+
+    Args:
+        home: The folder of this machine that the settings call home: it has the tokens.
+        names: Under which pages are shown besides localhost, where no token is needed.
+        tokens: Whether a token of the scope `pages` is needed.
+    """
+    builder = marimo.create_asgi_app(quiet=True, include_code=False, asset_url=_ASSETS)
+    for page in PAGES:
+        builder = builder.with_app(path=f"/{page}", root=str(FOLDER / f"{page}.py"))
+    pages: Any = builder.build()
+    routes = [
+        Route("/", lambda _: RedirectResponse("/overview/")),
+        Route(HEALTH, lambda _: PlainTextResponse("ok")),
+        Route("/login", _logged_in, methods=["POST"]),
+        Mount(_ASSETS, _Assets(directory=Path(marimo.__file__).parent / "_static")),
+        Mount("/", pages),
+    ]
+    checked = Tokens(home, needed=True) if tokens else None
+    return Door(Starlette(routes=routes, lifespan=_ending(pages)), None if tokens else Hosts(names, "LAKEHOUSE_PAGES_HOSTS"), checked)
+
+
+def _ending(pages: Any) -> Any:
+    """Ends the sessions of the pages with the server: marimo does that by a lifespan, which Starlette does not run of what is mounted."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        for route in pages.routes:
+            if isinstance(route, Mount) and hasattr(route.app, "state"):
+                await route.app.state.session_manager.shutdown()
+
+    return lifespan
+
+
+async def _logged_in(request: Request) -> Response:
+    """Keep the token of the form in a cookie that no script can read and that no other site's page sends along."""
+    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    answer = RedirectResponse("/", 303)
+    token = form.get("token", [""])[0].strip()
+    answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    return answer
+
+
+def _token_in(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        text = value.decode("latin-1")
+        if name == b"authorization" and text[:7].lower() == "bearer ":
+            return str(text[7:].strip())
+        if name == b"cookie":
+            try:
+                cookie = SimpleCookie(text).get(_COOKIE)
+            except CookieError:
+                continue
+            if cookie is not None:
+                return str(cookie.value)
+    return None
+
+
+def _login(error: str) -> str:
+    said = f'<p role="alert" style="color:#c0392b">{html.escape(error)}</p>' if error else ""
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Lakehouse: sign in</title>'
+        '<body style="font-family:sans-serif;max-width:32rem;margin:4rem auto;line-height:1.5"><h1>Lakehouse</h1>'
+        "<p>These pages need a token of the scope <code>pages</code>. Who runs the lakehouse makes one with "
+        f"<code>lakehouse token create NAME --scope pages</code>.</p>{said}"
+        '<form method="post" action="/login"><label>Token <input name="token" type="password" autocomplete="current-password" required '
+        'style="width:100%;padding:.4rem"></label><p><button>Sign in</button></p></form></body></html>'
+    )

@@ -1,0 +1,180 @@
+"""A root with a product that has a forecast and a classifier, trained and predicted, and servers of the pages of a root."""
+
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.platform.pipeline.model_step import ModelStep
+from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.recipes.shop_orders import PRODUCT, as_file, orders
+from lakehouse_assets_tests.running import land_text, tables_of
+
+DAYS = 62
+HOSTILE = "<img src='http://evil.example/x' onerror='console.error(1)'>"
+"""The name of a country: as HTML it would ask another machine."""
+_PROJECT = Path(__file__).parents[2]
+# Few trees and folds: enough that there is a champion.
+_QUICK = "learner=GradientBoosting('binary', rounds=20, early_stopping=None), gate=Gate(error_rate=0.2, folds=4, newest=None, leakage=None)"
+_FORECAST = '''
+
+class Day(Contract):
+    """What one country ordered on one day."""
+
+    day: date = column(key=True, description="Day of the orders.")
+    country: str = column(key=True, description="Where to.")
+    takings: float = column(description="Sum of the orders in pounds.")
+
+
+@table("shop.gold.days", contract=Day, kind=Full(), inputs={"orders": "shop.silver.orders"})
+def days(orders: pl.LazyFrame) -> pl.LazyFrame:
+    """Takings of each day and country."""
+    return orders.group_by(pl.col("ordered_at").dt.date().alias("day"), "country").agg(takings=pl.col("amount").sum())
+
+
+takings = forecast("shop.takings", series="shop.gold.days", time="day", value="takings", by=("country",), horizon=7)
+'''
+DRIFT_SCHEMA = {
+    "monitor": pl.String(),
+    "table": pl.String(),
+    "evaluated_at": pl.Datetime("us", "UTC"),
+    "window_start": pl.Datetime("us", "UTC"),
+    "slice_key": pl.String(),
+    "column_name": pl.String(),
+    "drift_type": pl.String(),
+    "population_stability_index": pl.Float64(),
+    "js_distance": pl.Float64(),
+    "wasserstein_distance": pl.Float64(),
+    "tv_distance": pl.Float64(),
+    "percent_null_delta": pl.Float64(),
+    "drifted": pl.Boolean(),
+}
+ALERTS_SCHEMA = {
+    "sequence": pl.Int64(),
+    "key": pl.String(),
+    "event": pl.String(),
+    "alert_id": pl.String(),
+    "at": pl.Datetime("us", "UTC"),
+    "severity": pl.String(),
+    "owner": pl.String(),
+    "text": pl.String(),
+}
+
+
+def product() -> str:
+    """The source of the product."""
+    declared = PRODUCT.replace("settled=timedelta(days=60)", f"settled=timedelta(days=10), {_QUICK}")
+    declared = declared.replace("from datetime import timedelta", "from datetime import date, timedelta")
+    declared = declared.replace("import Contract, Feed,", "import Contract, Feed, Full, Gate, GradientBoosting, forecast,")
+    declared = declared.replace("headers=(HEADER,))", 'headers=(HEADER,), personal=("method",))')
+    declared = declared.replace(
+        "method: str = column(nullable=True)", 'method: str = column(nullable=True, personal=True, description="How it was paid.")'
+    )
+    return declared + _FORECAST
+
+
+def prepare(folder: Path) -> Settings:
+    """Make the root under a folder: files landed, tables computed, models trained."""
+    (folder / "shop_of_pages" / "shop").mkdir(parents=True)
+    (folder / "shop_of_pages" / "shop" / "orders.py").write_text(product())
+    (folder / "shop_of_pages" / "shop" / "__init__.py").write_text("")
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(folder / "shop_of_pages")})
+    rows = orders(600, DAYS).with_columns(pl.col("country").replace({"FR": HOSTILE}))
+    land_text(settings, "orders", "a.csv", as_file(rows) + "bad,yesterday,1,GB,card,false\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        context = open_lakehouse(settings=settings).context
+        root, catalog = context.root, context.loaded.catalog
+        runner = Runner(catalog, root.lakehouse, root.ingestion, root.registry, settings.seed)
+        runner.run(run_id="test")
+        for model in catalog.models:
+            ModelStep(model, root.lakehouse, root.registry(), settings.seed, "test").run()
+        runner.run(run_id="test")
+    lakehouse = tables_of(settings)
+    drift = lakehouse.table("platform.monitoring.drift")
+    drift.create(pl.Schema(DRIFT_SCHEMA))
+    drift.append(_drift())
+    alerts = lakehouse.table("platform.alerts.log")
+    alerts.create(pl.Schema(ALERTS_SCHEMA))
+    at = datetime(2025, 4, 1, tzinfo=UTC)
+    events = [
+        (1, "opened", "a1", "amount has drifted"),
+        (2, "opened", "a2", "too few rows"),
+        (3, "resolved", "a2", "as many rows as usual"),
+    ]
+    alerts.append(
+        pl.DataFrame(
+            [(number, f"monitor:{alert}", event, alert, at, "error", "team:shop", text) for number, event, alert, text in events],
+            schema=ALERTS_SCHEMA,
+            orient="row",
+        )
+    )
+    return settings
+
+
+def _drift() -> pl.DataFrame:
+    first = datetime(2025, 3, 1, tzinfo=UTC)
+    rows = [
+        (
+            "m",
+            "shop.silver.orders",
+            first,
+            first + timedelta(days=day),
+            None,
+            column,
+            "BASELINE",
+            size * day / 10,
+            0.1,
+            0.1,
+            0.1,
+            0.0,
+            size * day > 2,
+        )
+        for day in range(5)
+        for column, size in (("amount", 1.0), ("country", 0.1))
+    ]
+    return pl.DataFrame(rows, schema=DRIFT_SCHEMA, orient="row")
+
+
+def environment(**own: str) -> dict[str, str]:
+    """Of a process that knows no other root than the given one."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
+    return clean | {"PYTHONPATH": str(_PROJECT)} | own
+
+
+@contextmanager
+def pages_of(root: Path, products: str | None = None, **own: str) -> Iterator[str]:
+    """The address of a server of the pages of a root, by its command."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    variables = {"LAKEHOUSE_ROOT": str(root), **({"LAKEHOUSE_PRODUCTS": products} if products else {}), **own}
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "pages", "--port", str(port)]
+    server = subprocess.Popen(command, env=environment(**variables), stdout=subprocess.DEVNULL)
+    try:
+        _wait(server, f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def _wait(server: "subprocess.Popen[bytes]", address: str) -> None:
+    while server.poll() is None:
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            continue
+    raise AssertionError(f"the server ended with {server.returncode}")
