@@ -87,8 +87,8 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 	--no-header --no-annotate
 
 lock: $(DEV_READY)  ## Choose the newest versions that fit pyproject.toml
-	$(COMPILE) pyproject.toml --upgrade --extra pages -o $(LOCK)
-	$(COMPILE) pyproject.toml --upgrade --extra bucket --extra excel --extra pages --extra redis --extra dev --constraint $(LOCK) -o $(DEV_LOCK)
+	$(COMPILE) pyproject.toml --upgrade --extra bucket --extra excel --extra pages --extra redis --extra dev -o $(DEV_LOCK)
+	$(COMPILE) pyproject.toml --upgrade --extra pages --constraint $(DEV_LOCK) -o $(LOCK)
 	$(COMPILE) pyproject.toml --extra bucket --extra excel --extra pages --extra redis --extra dev --extra bench --constraint $(DEV_LOCK) -o $(BENCH_LOCK)
 	$(COMPILE) --group setup --upgrade -o $(SETUP_LOCK)
 
