@@ -30,7 +30,7 @@ _FIRST_RUNS: Final = 30
 _END_WRITTEN_WITHIN: Final = timedelta(minutes=10)
 _ENDS: Final = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _STEPS: Final = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
-_TAKEN: Final = {*_STEPS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
+_TAKEN: Final = {*_STEPS, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class EndedRuns:
                 break  # its end is being written
             if run is not None:
                 settle(self.instance, run.run_id)
-                signals += self.signals_of(run)
+                signals += self._signals(run, record.event_log_entry)
             after = record.storage_id
         cursors = [] if after is None or after == before else [Cursor(CURSOR, before, after)]
         return Reading(newest_by_key(signals) if is_first else signals, cursors)
@@ -86,20 +86,22 @@ class EndedRuns:
         ordered = sorted(found, key=lambda record: record.storage_id)
         return [record for record in ordered if until is None or record.storage_id <= until]
 
-    def signals_of(self, run: dg.DagsterRun) -> list[Signal]:
-        """What a run that ended says of its steps, of itself and of the checks that it evaluated."""
-        signals, failed_without_step = list[Signal](), ""
-        has_failed_steps = False
+    def _signals(self, run: dg.DagsterRun, end: dg.EventLogEntry) -> list[Signal]:
+        """What a run that ended says of its steps, of the checks that it evaluated, and of itself.
+
+        Args:
+            run: The run.
+            end: The event with which it ended: its state may not be written yet.
+        """
+        signals, has_failed_steps = list[Signal](), False
         for entry in self.instance.all_logs(run.run_id, of_type=_TAKEN):
             event, at = entry.get_dagster_event(), _moment(entry.timestamp)
             if event.event_type in _STEPS:
                 has_failed_steps |= event.is_step_failure
                 signals.append(self._step(event, at, run))
-            elif event.event_type is dg.DagsterEventType.RUN_FAILURE:
-                failed_without_step = event.message or "the run failed"
             else:
                 signals += self._check(event.asset_check_evaluation_data, at, run)
-        return [*signals, *self._run(run, has_failed_steps, failed_without_step)]
+        return [*signals, *self._run(run, end, has_failed_steps)]
 
     def _step(self, event: dg.DagsterEvent, at: datetime, run: dg.DagsterRun) -> Signal:
         # A step is named by its asset, with underscores for dots.
@@ -107,15 +109,15 @@ class EndedRuns:
         text = reason_of(event).strip() if event.is_step_failure else "It succeeded."
         return Signal(f"step:{name}", event.is_step_failure, at, text, "error", self._owner(name), run_id=run.run_id)
 
-    def _run(self, run: dg.DagsterRun, has_failed_steps: bool, failed: str) -> Iterator[Signal]:  # noqa: FBT001
+    def _run(self, run: dg.DagsterRun, end: dg.EventLogEntry, has_failed_steps: bool) -> Iterator[Signal]:  # noqa: FBT001
         """Whether the run came to its end: one whose process was killed fails without a step that failed. A canceled one says nothing."""
-        if run.status is dg.DagsterRunStatus.CANCELED:
+        event = end.get_dagster_event()
+        if event.event_type is dg.DagsterEventType.RUN_CANCELED:
             return
-        record = self.instance.get_run_record_by_id(run.run_id)
-        at = _moment(record.end_time) if record is not None and record.end_time else datetime.now(UTC)
-        is_bad = run.status is dg.DagsterRunStatus.FAILURE and not has_failed_steps
+        is_bad = event.event_type is dg.DagsterEventType.RUN_FAILURE and not has_failed_steps
+        text = event.message or "It failed without a step that failed."
         job = "a selection" if run.job_name.startswith("__") else run.job_name
-        yield Signal(f"run:{job}", is_bad, at, failed if is_bad else "A run came to its end.", "error", run_id=run.run_id)
+        yield Signal(f"run:{job}", is_bad, _moment(end.timestamp), text if is_bad else "A run came to its end.", run_id=run.run_id)
 
     def _check(self, evaluation: dg.AssetCheckEvaluation, at: datetime, run: dg.DagsterRun) -> Iterator[Signal]:
         table = ".".join(evaluation.asset_key.path)
