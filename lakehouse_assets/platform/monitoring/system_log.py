@@ -6,7 +6,7 @@ Whose records are read for it is not known here.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
@@ -58,8 +58,8 @@ def last_end(lakehouse: Lakehouse) -> datetime | None:
     table = lakehouse.table(system_tables.RUNS.name)
     if not table.exists():
         return None
-    end = table.scan().select(pl.col("ended_at").max()).collect(engine="streaming").item()
-    return end if end is None or end.tzinfo else end.replace(tzinfo=UTC)
+    end: datetime | None = table.scan().select(pl.col("ended_at").max()).collect(engine="streaming").item()
+    return end
 
 
 def newest_runs(lakehouse: Lakehouse, limit: int, without: Collection[str] = ()) -> list[dict[str, Any]]:
