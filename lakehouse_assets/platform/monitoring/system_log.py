@@ -6,7 +6,7 @@ Whose records are read for it is not known here.
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -59,7 +59,7 @@ def last_end(lakehouse: Lakehouse) -> datetime | None:
     if not table.exists():
         return None
     end: datetime | None = table.scan().select(pl.col("ended_at").max()).collect(engine="streaming").item()
-    return end if end is None or end.tzinfo else end.replace(tzinfo=UTC)
+    return end
 
 
 def newest_runs(lakehouse: Lakehouse, limit: int, without: Collection[str] = ()) -> list[dict[str, Any]]:
