@@ -75,6 +75,7 @@ def test_the_report_of_a_trained_root_has_every_page_with_its_charts(root, tmp_p
     text = report(tmp_path, monkeypatch, LAKEHOUSE_ROOT=str(root.root), LAKEHOUSE_PRODUCTS=root.products)
     found = check(text)
     assert found.charts >= 3
+    assert escape(HOSTILE) in text
     for part in (
         "Forecast for the 7 days after",
         "shop.models.fraud",
