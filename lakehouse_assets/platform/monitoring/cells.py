@@ -1,0 +1,243 @@
+"""The cells in which the values of a column are counted, made from a sample of a baseline.
+
+Whatever compares two distributions (quantiles, distances, thresholds) works on counts in cells, so memory does not grow with rows.
+Counting is in `profile`, distances are in `distances`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+LEVELS = 200
+"""Quantiles of a sample that bound the cells of numbers: a cell of many values holds about a two hundredth of the rows."""
+MOST_ITEMS = 200
+"""Texts with a cell of their own; all others share the last one."""
+
+Counts = npt.NDArray[Any]
+
+
+class Cells(Protocol):
+    """The cells of one column.
+
+    Attributes:
+        size: How many there are. Nulls are counted behind them under `size`, and NaN under `size + 1`.
+        test: The metric that says whether the column drifted; None: its values cannot be compared.
+    """
+
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def test(self) -> str | None: ...  # noqa: D102
+
+    def view(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """The column as these cells take it."""
+
+    def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
+        """The number of the cell of each value of a view."""
+
+    def items(self) -> list[tuple[int, str]]:
+        """The cells that hold one value alone, each with that value."""
+
+    def as_values(self) -> dict[str, Any]:
+        """As plain values, which `cells_from` reads."""
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Cells of numbers: each holds the values above one edge and up to the next.
+
+    Attributes:
+        edges: In order. A value that many rows share has a cell of its own: the number just below it is an edge as well.
+    """
+
+    edges: tuple[float, ...]
+    test: str | None = "ks_test"
+
+    @classmethod
+    def of(cls, sample: pl.Series) -> "Numbers":
+        """The cells of a sample: one for each value if it has few, else between its quantiles."""
+        values = sample.drop_nulls().to_numpy()
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return cls(())
+        distinct, counts = np.unique(values, return_counts=True)
+        if len(distinct) <= LEVELS:
+            alone, between = distinct, distinct[:0]
+        else:
+            alone = distinct[counts * LEVELS >= len(values)]
+            between = np.quantile(values, np.linspace(0, 1, LEVELS + 1), method="inverted_cdf")
+        edges = np.unique(np.concatenate([alone, np.nextafter(alone, -np.inf), between]))
+        return cls(tuple(edges.tolist()))
+
+    @property
+    def size(self) -> int:
+        """One more than edges."""
+        return len(self.edges) + 1
+
+    @cached_property
+    def array(self) -> npt.NDArray[np.float64]:
+        """The edges."""
+        return np.array(self.edges, dtype=np.float64)
+
+    @property
+    def center(self) -> float:
+        """A value in the middle, from which sums are counted so that they stay exact."""
+        return self.edges[len(self.edges) // 2] if self.edges else 0.0
+
+    def view(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """As floats: dates as days and moments as seconds since 1970, durations and times of day as seconds."""
+        column = pl.col(name)
+        if isinstance(dtype, pl.Datetime | pl.Duration):
+            per_second = {"ms": 1e3, "us": 1e6, "ns": 1e9}[dtype.time_unit]
+            return column.to_physical().cast(pl.Float64) / per_second
+        if dtype == pl.Time:
+            return column.to_physical().cast(pl.Float64) / 1e9
+        return (column.to_physical() if dtype == pl.Date else column).cast(pl.Float64)
+
+    def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
+        """The cell of each number."""
+        numbers = values.to_numpy()  # nulls are NaN
+        codes = np.searchsorted(self.array, numbers)
+        if values.null_count() or values.is_nan().any():
+            codes[np.isnan(numbers)] = self.size + 1
+        if values.null_count():
+            codes[values.is_null().to_numpy()] = self.size
+        return codes
+
+    @cached_property
+    def bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """What each cell lies between; of a cell of one value both are that value, and the outer ones are open."""
+        upper = np.append(self.array, np.inf)
+        lower = np.insert(self.array, 0, -np.inf)
+        alone = np.nextafter(upper, -np.inf) == lower
+        lower[alone] = upper[alone]
+        return lower, upper
+
+    def quantiles(self, counts: Counts, low: float, high: float, levels: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+        """Quantiles of counted numbers: exact where cells have one value, else in between the bounds of a cell.
+
+        Args:
+            counts: In each cell; not all zero.
+            low: The smallest number.
+            high: The largest.
+            levels: From 0 to 1.
+        """
+        after = np.cumsum(counts)
+        ranks = np.maximum(np.ceil(levels * after[-1]), 1) - 0.5
+        at = np.searchsorted(after, ranks)
+        lower, upper = (np.clip(bound[at], low, high) for bound in self.bounds)
+        inside = (ranks - (after[at] - counts[at])) / counts[at]
+        found: npt.NDArray[Any] = lower + inside * (upper - lower)
+        return found
+
+    def items(self) -> list[tuple[int, str]]:
+        """The values that many rows shared."""
+        lower, upper = self.bounds
+        return [(int(at), f"{upper[at]:.15g}") for at in np.flatnonzero(lower == upper)]
+
+    def as_values(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"edges": list(self.edges)}
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Cells of texts and Booleans: one for each frequent value, and one for all others.
+
+    Attributes:
+        values: The frequent ones, the most frequent first.
+    """
+
+    values: tuple[str, ...]
+    test: str | None = "js_distance"
+
+    @classmethod
+    def of(cls, sample: pl.Series) -> "Texts":
+        """The cells of a sample: its most frequent values."""
+        column = sample.rename("value").drop_nulls()
+        counts = column.value_counts().sort(["count", "value"], descending=[True, False])
+        if counts.height > MOST_ITEMS:
+            counts = counts.filter(pl.col("count") > 1).head(MOST_ITEMS)
+        return cls(tuple(counts["value"].to_list()))
+
+    @property
+    def size(self) -> int:
+        """One more than values."""
+        return len(self.values) + 1
+
+    @cached_property
+    def _enum(self) -> pl.Enum:
+        return pl.Enum(self.values)
+
+    def view(self, name: str, dtype: pl.DataType) -> pl.Expr:  # noqa: ARG002 each kind is asked the same
+        """As texts."""
+        return pl.col(name).cast(pl.String)
+
+    def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
+        """The cell of each text."""
+        known = values.cast(self._enum, strict=False).to_physical()
+        codes = known.cast(pl.Int64).fill_null(self.size - 1).to_numpy(writable=True)
+        if values.null_count():
+            codes[values.is_null().to_numpy()] = self.size
+        return codes.astype(np.intp, copy=False)
+
+    def items(self) -> list[tuple[int, str]]:
+        """The frequent values."""
+        return list(enumerate(self.values))
+
+    def as_values(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """One cell for whatever is not null: lists, structs, bytes."""
+
+    size: int = 1
+    test: str | None = None
+
+    def view(self, name: str, dtype: pl.DataType) -> pl.Expr:  # noqa: ARG002 each kind is asked the same
+        """Whether there is a value; null if not."""
+        return pl.when(pl.col(name).is_not_null()).then(pl.lit(1, pl.Int8))
+
+    def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
+        """The one cell, and that of nulls."""
+        return values.is_null().to_numpy().astype(np.intp)
+
+    def items(self) -> list[tuple[int, str]]:
+        """None."""
+        return []
+
+    def as_values(self) -> dict[str, Any]:
+        """As plain values."""
+        return {}
+
+
+def kind_of(dtype: pl.DataType) -> type[Numbers | Texts | Opaque]:
+    """How values of a type are counted."""
+    if dtype.is_numeric() or dtype.is_temporal():
+        return Numbers
+    return Texts if dtype in {pl.String, pl.Boolean, pl.Categorical, pl.Enum} else Opaque
+
+
+def cells_of(sample: pl.Series) -> Cells:
+    """The cells of a column by a sample of it."""
+    kind = kind_of(sample.dtype)
+    if kind is Opaque:
+        return Opaque()
+    empty = Numbers(()) if kind is Numbers else Texts(())
+    view = sample.to_frame().select(empty.view(sample.name, sample.dtype)).to_series()
+    return kind.of(view)  # type: ignore[union-attr]
+
+
+def cells_from(values: Mapping[str, Any]) -> Cells:
+    """The cells that `as_values` gave."""
+    if "edges" in values:
+        return Numbers(tuple(values["edges"]))
+    return Texts(tuple(values["values"])) if "values" in values else Opaque()
