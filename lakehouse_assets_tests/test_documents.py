@@ -157,6 +157,16 @@ def test_the_cells_of_the_page_for_analysts(shop, monkeypatch):
     assert len(names["result"]) == names["revenue"]["product_group"].n_unique()
 
 
+def test_the_cells_of_the_page_about_profiles(shop, monkeypatch):
+    (cell,) = re.findall(r"```python\n(.*?)```", (DOCS / "monitoring.md").read_text(encoding="utf-8"), re.DOTALL)
+    root, _ = shop
+    monkeypatch.chdir(root.parent)
+    names: dict = {}
+    exec(cell.replace('"data"', repr(str(root))), names)
+    assert names["found"].profile["slice_value"].n_unique() > 2
+    assert set(names["found"].drift["drift_type"]) == {"BASELINE", "CONSECUTIVE"}
+
+
 @pytest.mark.timeout(300)
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(

@@ -95,20 +95,21 @@ def _alarms(drift: Sequence[Row]) -> list[Any]:
     if not alarms:
         return [line(f"\nNone of {counted(len(columns), 'column')} drifted.")]
     names = {row["column_name"] for row in alarms}
-    shown = grid(
-        "column", optional("window"), optional("slice"), folds("what"), right("value"), right("threshold"), "false alarms", optional("than")
-    )
+    windows = ["window"] if any(row["granularity"] for row in alarms) else []
+    slices = ["slice"] if any(row["slice_key"] for row in alarms) else []
+    shown = grid("column", *windows, *slices, folds("what"), right("value"), right("threshold"), "false alarms", optional("compared with"))
     for row in alarms[:_ALARMS]:
-        where = "" if row["slice_key"] is None else f"{row['slice_key']}={row['slice_value']}"
-        about = [Text(printable(row["column_name"]), "red"), _window(row), where]
-        if row["schema_change"]:
-            add_row(shown, *about, f"the column is {row['schema_change']}" if " " not in row["schema_change"] else row["schema_change"])
-            shown.rows[-1] += [Text("")] * 3 + [Text(_KINDS[row["drift_type"]])]
+        about = [Text(printable(row["column_name"]), "red"), *([_window(row)] if windows else [])]
+        if slices:
+            about.append("" if row["slice_key"] is None else f"{row['slice_key']}={row['slice_value']}")
+        compared = _KINDS[row["drift_type"]]
+        if (change := row["schema_change"]) is not None:
+            add_row(shown, *about, f"the column is {change}" if change in {"added", "missing"} else change, "", "", "", compared)
         for test in row["thresholds"] or []:
             if test["exceeded"]:
-                rate = f"1 in {round(1 / test['false_alarm_rate']):,} windows"
                 values = [f"{test[name]:.3g}" for name in ("value", "threshold")]
-                add_row(shown, *about, _what(test["metric"], row), *values, rate, _KINDS[row["drift_type"]])
+                rate = f"1 in {round(1 / test['false_alarm_rate']):,} windows"
+                add_row(shown, *about, _what(test["metric"], row), *values, rate, compared)
     more = [line((f"{len(alarms) - _ALARMS:,} more: --json has them all", "dim"))] if len(alarms) > _ALARMS else []
     return [line(f"\n{len(names):,} of {counted(len(columns), 'column')} drifted:"), shown, *more]
 
@@ -126,18 +127,18 @@ def _what(metric: str, row: Row) -> str:
 def _columns(rows: Sequence[Row], drifted: set[str]) -> Any:
     shown = grid(
         "column", optional("type"), right("values"), right("nulls"), right("distinct"),
-        right("mean"), optional("stddev", right=True), right("min"), right("median"), right("max"), optional("frequent"),
+        right("mean"), *(optional(name, right=True) for name in ("stddev", "median", "min", "max")), optional("frequent"),
     )  # fmt: skip
     for row in sorted(rows, key=lambda row: row["column_name"] not in drifted):
         name = Text(printable(row["column_name"]), "red" if row["column_name"] in drifted else "")
         nulls = "" if row["percent_null"] is None else f"{row['percent_null']:.1f} %"
         distinct = "" if row["distinct_count"] is None else f"{row['distinct_count']:,}"
-        is_text = row["data_type"] in {"String", "Boolean"}
-        items = ", ".join(f"{item['item']} ({item['count']:,})" for item in (row["frequent_items"] or [])[:_ITEMS]) if is_text else ""
+        frequent = [] if row["quantiles"] else (row["frequent_items"] or [])[:_ITEMS]
+        items = ", ".join(f"{item['item']} ({item['count']:,})" for item in frequent)
         numbers = {part: _shown(row[part], row["data_type"]) for part in ("avg", "min", "median", "max")}
         spread = "" if row["stddev"] is None or row["data_type"].startswith("Date") else f"{row['stddev']:.4g}"
         kind = row["data_type"].partition("(")[0]
-        of_numbers = [numbers["avg"], spread, numbers["min"], numbers["median"], numbers["max"]]
+        of_numbers = [numbers["avg"], spread, numbers["median"], numbers["min"], numbers["max"]]
         add_row(shown, name, kind, f"{row['count']:,}", nulls, distinct, *of_numbers, items)
     return shown
 

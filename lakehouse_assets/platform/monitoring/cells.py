@@ -223,7 +223,7 @@ def kind_of(dtype: pl.DataType) -> type[Numbers | Texts | Opaque]:
     """How values of a type are counted."""
     if dtype.is_numeric() or dtype.is_temporal():
         return Numbers
-    return Texts if dtype in {pl.String, pl.Boolean, pl.Categorical, pl.Enum} else Opaque
+    return Texts if isinstance(dtype, pl.String | pl.Boolean | pl.Categorical | pl.Enum) else Opaque
 
 
 def cells_of(sample: pl.Series) -> Cells:

@@ -35,7 +35,8 @@ def jensen_shannon(base: Array, new: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         of_base, of_new = base * np.log(base / middle), new * np.log(new / middle)
     divergence = (np.where(base > 0, of_base, 0).sum(axis=-1) + np.where(new > 0, of_new, 0).sum(axis=-1)) / 2
-    return np.sqrt(np.maximum(divergence, 0))
+    found: Array = np.sqrt(np.maximum(divergence, 0))
+    return found
 
 
 def total_variation(base: Array, new: Array) -> Array:

@@ -243,10 +243,22 @@ def _frame(columns: Sequence[_Column], slicings: Sequence[Slicing], groups: Grou
             about = [_row(column, number, code, int(distinct[at][code]), items[at].get(code, [])) for at, column in enumerate(columns)]
             present = [row["column_name"] for row in about if row["count"]]
             rows += [where | row for row in ({"column_name": TABLE, "count": count, "non_null_columns": present}, *about)]
-    frame = pl.DataFrame(rows, schema=SCHEMA)
+    lists = [_listed(name, [row.pop(name, None) for row in rows]) for name in ("quantiles", "cell_counts")]
+    frame = pl.DataFrame(rows, schema={name: dtype for name, dtype in SCHEMA.items() if name not in {"quantiles", "cell_counts"}})
+    frame = frame.with_columns(lists).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
     if groups.every is None:
         return frame
     return frame.with_columns(window_end=pl.col("window_start").dt.offset_by(groups.every)).sort("window_start", maintain_order=True)
+
+
+def _listed(name: str, arrays: Sequence[npt.NDArray[Any] | None]) -> pl.Series:
+    """A column of lists from arrays: as values of Python they would take longer than the counting."""
+    known = [(at, array) for at, array in enumerate(arrays) if array is not None]
+    at = np.repeat([at for at, _ in known], [len(array) for _, array in known]).astype(np.int64)
+    values = np.concatenate([array for _, array in known]) if known else np.empty(0)
+    listed = pl.DataFrame({"at": at, name: values}).group_by("at").agg(name)
+    places = pl.DataFrame({"at": np.arange(len(arrays))}, schema={"at": pl.Int64})
+    return places.join(listed, on="at", how="left", maintain_order="left")[name]
 
 
 def _row(column: _Column, number: int, code: int, distinct: int, others: list[tuple[str, int]]) -> dict[str, Any]:
@@ -260,7 +272,7 @@ def _row(column: _Column, number: int, code: int, distinct: int, others: list[tu
         "count": values,
         "num_nulls": nulls,
         "percent_null": 100 * nulls / rows if rows else None,
-        "cell_counts": cells.tolist(),
+        "cell_counts": cells,
     }
     if column.cells.test is None:
         return row
@@ -294,7 +306,7 @@ def _numbers(cells: Numbers, counts: Counts, nans: int, values: int, sums: Mappi
         return row
     mean = sums["sum"] / finite
     quantiles = cells.quantiles(counts, sums["min"], sums["max"], LEVELS)
-    row |= {"avg": cells.center + mean, "min": sums["min"], "max": sums["max"], "quantiles": quantiles.tolist(), "median": quantiles[50]}
+    row |= {"avg": cells.center + mean, "min": sums["min"], "max": sums["max"], "quantiles": quantiles, "median": quantiles[50]}
     if finite > 1:
         row["stddev"] = float(np.sqrt(max(sums["squares"] - finite * mean * mean, 0.0) / (finite - 1)))
     return row

@@ -18,8 +18,11 @@ COLUMN_RATE, TABLE_RATE = 0.01, 0.05
 """False alarms a window: of a column, and of the whole table."""
 LEAST_ROWS = 20
 """Independent rows without which no window is tested."""
-_DRAWS = 2_000
-_TAIL = 0.9
+_DRAWS, _DRAWS_OF_MANY = 2_000, 500
+_TAIL = 100
+_FEW_CELLS = 20
+# Numbers of which no cell has more than so many rows are resampled by their ranks, which are alike for all columns.
+_EVEN, _RANKS = 0.02, np.full(200, 1_000_000)
 _LEAST_BLOCKS = 16
 _KEPT_BLOCKS = 0.8
 # From so much likeness of the rows of a stretch on, a column moves with time: by all of a baseline, and by neighbours alone.
@@ -41,6 +44,7 @@ STATISTICS: Mapping[str, Callable[[Array, Array], Array]] = {
 }
 """What may alarm, as a function of shares in cells."""
 _CUMULATED = {"ks_test"}
+_OF_TWO = {"percent_null_delta", "percent_nan_delta"}
 
 
 def false_alarm_rate(columns: int, tests: int) -> float:
@@ -77,8 +81,10 @@ class Thresholds:
         # Sizes are taken down to the next of few, so that not each window has to be resampled.
         if size < LEAST_ROWS:
             return None
-        size = int(2 ** (np.floor(4 * np.log2(size)) / 4))
-        key = (of, base.tobytes(), size, rate)
+        size = int(2 ** (np.floor(3 * np.log2(size)) / 3))
+        if of[1] in _CUMULATED and base.max() <= _EVEN * base.sum():
+            base = _RANKS
+        key = (of[1], base.tobytes(), size, rate)
         if key not in self._known:
             self._known[key] = resampled(of[1], base, size, rate)
         return self._known[key]
@@ -92,19 +98,21 @@ def resampled(test: str, base: Counts, size: int, rate: float) -> float:
         base: The counts of the baseline in the cells.
         size: Rows of a window.
         rate: The false-alarm rate. One that is smaller than what was drawn can tell is read off the tail, which falls as the exponential of
-            the square.
+            the square, or faster.
     """
     # One value more, of which the baseline tells only that it has at most about one in all its rows.
-    seen = np.append(base[base > 0], 1) if test not in {"percent_null_delta", "percent_nan_delta"} else np.maximum(base, [0, 1])
+    seen = np.maximum(base, [0, 1]) if test in _OF_TWO else np.append(base[base > 0], 1)
     expected = distances.shares(seen)
-    draws = np.random.default_rng(_SEED).multinomial(size, expected, size=_DRAWS) / size
-    squares = STATISTICS[test](expected, draws) ** 2
-    edge = np.quantile(squares, _TAIL)
+    draws = _DRAWS if len(seen) <= _FEW_CELLS else _DRAWS_OF_MANY
+    drawn = np.random.default_rng(_SEED).multinomial(size, expected, size=draws) / size
+    squares = STATISTICS[test](expected, drawn) ** 2
+    edge = np.partition(squares, -_TAIL)[-_TAIL]
     beyond = squares[squares > edge]
-    share = len(beyond) / _DRAWS
+    share = len(beyond) / draws
     if rate >= share:
         return float(np.sqrt(np.quantile(squares, 1 - rate)))
-    return float(np.sqrt(edge + (beyond.mean() - edge) * np.log(share / rate)))
+    # At half of the rate, because the tail is known from a hundred draws.
+    return float(np.sqrt(edge + (beyond.mean() - edge) * np.log(2 * share / rate)))
 
 
 # --- rows that depend on each other
