@@ -4,7 +4,6 @@ Whatever compares two distributions (quantiles, distances, thresholds) works on 
 Counting is in `profile`, distances are in `distances`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -16,7 +15,10 @@ import polars as pl
 LEVELS = 200
 """Quantiles of a sample that bound the cells of numbers: a cell of many values holds about a two hundredth of the rows."""
 MOST_ITEMS = 200
-"""Texts with a cell of their own; all others share the last one."""
+"""Different texts of a sample up to which each has a cell of its own; of more, those that have two in a hundred rows."""
+BUCKETS = 64
+"""Cells of all other texts, by their hash."""
+_OFTEN = 0.02
 
 Counts = npt.NDArray[Any]
 
@@ -42,9 +44,6 @@ class Cells(Protocol):
 
     def items(self) -> list[tuple[int, str]]:
         """The cells that hold one value alone, each with that value."""
-
-    def as_values(self) -> dict[str, Any]:
-        """As plain values, which `cells_from` reads."""
 
 
 @dataclass(frozen=True)
@@ -140,14 +139,13 @@ class Numbers:
         lower, upper = self.bounds
         return [(int(at), f"{upper[at]:.15g}") for at in np.flatnonzero(lower == upper)]
 
-    def as_values(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"edges": list(self.edges)}
-
 
 @dataclass(frozen=True)
 class Texts:
-    """Cells of texts and Booleans: one for each frequent value, and one for all others.
+    """Cells of texts and Booleans: one for each frequent value, and buckets for all others.
+
+    Of many values the most frequent of a sample are less so elsewhere; buckets know nothing of the sample, so they are not. A value
+    that is new and frequent makes its bucket so. The hash is that of the installed Polars.
 
     Attributes:
         values: The frequent ones, the most frequent first.
@@ -162,13 +160,13 @@ class Texts:
         column = sample.rename("value").drop_nulls()
         counts = column.value_counts().sort(["count", "value"], descending=[True, False])
         if counts.height > MOST_ITEMS:
-            counts = counts.filter(pl.col("count") > 1).head(MOST_ITEMS)
+            counts = counts.filter(pl.col("count") >= _OFTEN * len(column))
         return cls(tuple(counts["value"].to_list()))
 
     @property
     def size(self) -> int:
-        """One more than values."""
-        return len(self.values) + 1
+        """The values and the buckets."""
+        return len(self.values) + BUCKETS
 
     @cached_property
     def _enum(self) -> pl.Enum:
@@ -180,19 +178,16 @@ class Texts:
 
     def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
         """The cell of each text."""
-        known = values.cast(self._enum, strict=False).to_physical()
-        codes = known.cast(pl.Int64).fill_null(self.size - 1).to_numpy(writable=True)
-        if values.null_count():
-            codes[values.is_null().to_numpy()] = self.size
+        known = values.cast(self._enum, strict=False).to_physical().cast(pl.Int64)
+        codes = known.fill_null(self.size).to_numpy(writable=True)
+        if known.null_count() > values.null_count():
+            others = np.flatnonzero((known.is_null() & values.is_not_null()).to_numpy())
+            codes[others] = len(self.values) + (values.gather(others).hash().to_numpy() % BUCKETS).astype(np.int64)
         return codes.astype(np.intp, copy=False)
 
     def items(self) -> list[tuple[int, str]]:
         """The frequent values."""
         return list(enumerate(self.values))
-
-    def as_values(self) -> dict[str, Any]:
-        """As plain values."""
-        return {"values": list(self.values)}
 
 
 @dataclass(frozen=True)
@@ -214,10 +209,6 @@ class Opaque:
         """None."""
         return []
 
-    def as_values(self) -> dict[str, Any]:
-        """As plain values."""
-        return {}
-
 
 def kind_of(dtype: pl.DataType) -> type[Numbers | Texts | Opaque]:
     """How values of a type are counted."""
@@ -234,10 +225,3 @@ def cells_of(sample: pl.Series) -> Cells:
     empty = Numbers(()) if kind is Numbers else Texts(())
     view = sample.to_frame().select(empty.view(sample.name, sample.dtype)).to_series()
     return kind.of(view)  # type: ignore[union-attr]
-
-
-def cells_from(values: Mapping[str, Any]) -> Cells:
-    """The cells that `as_values` gave."""
-    if "edges" in values:
-        return Numbers(tuple(values["edges"]))
-    return Texts(tuple(values["values"])) if "values" in values else Opaque()

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.monitoring.cells import LEVELS as CELLS
-from lakehouse_assets.platform.monitoring.cells import cells_from, cells_of
 from lakehouse_assets.platform.monitoring.groups import MOST_GROUPS, MOST_SLICES, CannotProfile, Groups
 from lakehouse_assets.platform.monitoring.profile import LEVELS, SAMPLED, SCHEMA, TABLE, Profile, profile
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -212,12 +211,6 @@ def test_a_value_of_many_rows_has_a_cell_of_its_own():
     row = about(found, "x")
     assert row["frequent_items"] == [{"item": "0", "count": (values == 0).sum()}]
     assert row["median"] == 0
-
-
-def test_cells_are_kept_as_plain_values():
-    for values in TYPES.values():
-        cells = cells_of(values)
-        assert cells_from(cells.as_values()) == cells
 
 
 def test_a_profile_is_written_to_a_delta_table_as_it_is(tmp_path):

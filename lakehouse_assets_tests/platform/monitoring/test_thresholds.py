@@ -142,6 +142,23 @@ def test_keys_and_named_columns_are_not_tested():
     assert set(found.filter("drifted")["column_name"]) == {TABLE, "x"}
 
 
+def test_a_column_of_many_texts_is_quiet_in_tables_as_large_as_the_baseline():
+    """The most frequent of many texts are so by chance: in another table they are not."""
+    random = np.random.default_rng(10)
+
+    def draw() -> pl.DataFrame:
+        columns = {f"of_{values}": pl.Series(random.integers(0, values, 10_000)).cast(pl.String) for values in (150, 210, 3_000, 10**8)}
+        return pl.DataFrame(columns | {"zipf": pl.Series(random.zipf(1.5, 10_000).clip(max=10_000)).cast(pl.String)})
+
+    base = profile(draw().lazy())
+    for _ in range(10):
+        assert not drift(profile(draw().lazy(), None, base.cells), base)["drifted"].any()
+    # A default in place of many ids is found all the same.
+    broken = draw().with_columns(of_100000000=pl.when(pl.int_range(pl.len()) % 10 == 0).then(pl.lit("n/a")).otherwise("of_100000000"))
+    found = drift(profile(broken.lazy(), None, base.cells), base).filter("drifted")
+    assert set(found["column_name"]) == {TABLE, "of_100000000"}
+
+
 def test_windows_of_a_few_rows_are_not_tested():
     rows = pl.DataFrame({"x": np.random.default_rng(8).normal(size=1_000)})
     base = profile(rows.lazy())
