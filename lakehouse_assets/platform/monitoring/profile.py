@@ -160,10 +160,10 @@ class _Column:
         """Sums that add up over batches, each under its own name."""
         value = pl.col(self.view)
         if isinstance(self.cells, Numbers):
-            finite = value.filter(value.is_finite())
+            finite = pl.when(value.is_finite()).then(value)
             apart = finite - self.cells.center
             yield from (
-                finite.len().alias(f"{self.view}_finite"),
+                finite.count().alias(f"{self.view}_finite"),
                 apart.sum().alias(f"{self.view}_sum"),
                 (apart * apart).sum().alias(f"{self.view}_squares"),
                 finite.min().alias(f"{self.view}_min"),
@@ -213,8 +213,13 @@ def _count(views: pl.LazyFrame, columns: Sequence[_Column], slicings: Sequence[S
             codes = [slicing.codes(batch) for slicing in slicings]
             blocks = None if stretches is None else np.searchsorted(stretches, batch[_MOMENT].fill_null(0).to_numpy(), side="right")
             list(threads.map(lambda column: column.add(batch, codes, blocks), columns))  # noqa: B023 all are done in this turn
-            for found, groups in zip(parts, codes, strict=True):
-                found.append(batch.with_columns(__group=groups).group_by("__group").agg(sums))
+            for found, slicing, groups in zip(parts, slicings, codes, strict=True):
+                if slicing.size == 1:
+                    found.append(batch.select(pl.lit(0).alias("__group"), *sums))
+                else:
+                    found.append(
+                        batch.with_columns(__group=groups).group_by("__group").agg(sums).with_columns(pl.col("__group").cast(pl.Int32))
+                    )
                 if len(found) > _PARTS:
                     found[:] = [_added(found)]
     for column in columns:

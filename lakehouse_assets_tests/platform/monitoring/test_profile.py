@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.monitoring.cells import LEVELS as CELLS
+from lakehouse_assets.platform.monitoring.cells import cells_of
 from lakehouse_assets.platform.monitoring.groups import MOST_GROUPS, MOST_SLICES, CannotProfile, Groups
 from lakehouse_assets.platform.monitoring.profile import LEVELS, SAMPLED, SCHEMA, TABLE, Profile, profile
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -240,3 +241,24 @@ def test_what_cannot_be_profiled_says_what_to_do(groups, said):
     with pytest.raises(CannotProfile) as refused:
         profile(frame(5_000).lazy(), groups())
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(1).normal(size=20_000),
+        np.random.default_rng(2).lognormal(sigma=5, size=20_000),
+        np.random.default_rng(3).poisson(3, 20_000) - 2.0,
+        np.random.default_rng(4).random(20_000) * 1e-3 + 1e6,
+        np.zeros(20_000),
+        np.array([float("nan")] * 20_000),
+    ],
+    ids=["normal", "skewed", "integers", "narrow", "constant", "nan"],
+)
+def test_the_cell_of_each_of_many_numbers_is_that_of_a_binary_search(values):
+    cells = cells_of(pl.Series("x", values))
+    edges = cells.array
+    odd = [0.0, -0.0, 5e-324, -5e-324, np.inf, -np.inf, np.finfo(float).max, np.finfo(float).min]
+    numbers = np.concatenate([values, -values, edges, np.nextafter(edges, np.inf), np.nextafter(edges, -np.inf), odd])
+    expected = np.where(np.isnan(numbers), cells.size + 1, np.searchsorted(edges, numbers))
+    assert np.array_equal(cells.codes(pl.Series(numbers)), expected)
