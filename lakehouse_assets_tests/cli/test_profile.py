@@ -79,7 +79,8 @@ def call(template, tmp_path, monkeypatch):
     return call
 
 
-def test_the_columns_of_a_table(call):
+def test_the_columns_of_a_table(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     said = call(ORDERS).stdout
     assert f"{ORDERS} at version 2: {(DAYS + 2) * A_DAY:,} rows" in said
     lines = {line.split()[0]: line for line in said.splitlines() if line}
@@ -128,6 +129,19 @@ def test_slices_and_conditions(call):
     slices = {row["slice_value"]: row["count"] for row in values["profile"] if row["column_name"] == ":table"}
     assert set(slices) == {None, "UK", "[red]Spain[/]"}
     assert slices[None] == slices["UK"] + slices["[red]Spain[/]"]
+
+
+def test_personal_data_is_counted_masked_whatever_is_asked(call):
+    for words in (
+        (),
+        ("--slice", "mail"),
+        ("--against", f"{ORDERS}@1", "--where", "mail like '%example%'"),
+        ("--time", "ordered_at", "--every", "1d"),
+    ):
+        said = call(ORDERS, *words, "--json").stdout
+        assert "example.org" not in said
+        (row,) = [row for row in json.loads(said)["profile"] if row["column_name"] == "mail" and row["slice_key"] is None][:1] or [None]
+        assert row is None or row["count"] == 0 or row["frequent_items"] == [{"item": MASK, "count": row["count"]}]
 
 
 def test_a_profile_is_written_to_files(call, tmp_path):

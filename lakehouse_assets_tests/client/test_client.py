@@ -164,8 +164,6 @@ COMMANDS = [
     ["show", BRONZE],
     ["show", f"{SILVER}__quarantine"],
     ["show", SILVER, "--version", "1"],
-    ["profile", SILVER],
-    ["profile", BRONZE, "--slice", "name", "--against", SILVER],
     ["history", SILVER],
     ["history", f"{SILVER}__quarantine"],
     ["quarantine", "show", SILVER],

@@ -114,8 +114,8 @@ class Numbers:
         """The same as by a binary search, in a quarter of the time: the first bits of a number tell its cell but for a few edges."""
         first, steps = self._by_bits
         if steps > _MOST_STEPS:
-            return np.searchsorted(self.array, numbers)
-        codes = first[(_ordered(numbers) >> _LOW_BITS) + len(first) // 2].astype(np.intp)
+            return np.searchsorted(self.array, numbers).astype(np.intp, copy=False)
+        codes: npt.NDArray[np.intp] = first[(_ordered(numbers) >> _LOW_BITS) + len(first) // 2].astype(np.intp)
         edges = np.append(self.array, np.inf)
         for _ in range(steps):
             codes += numbers > edges[codes]

@@ -56,6 +56,7 @@ BLOCKS = 128
 MOST_FREQUENT_ITEMS = 1_000
 _BATCH = 200_000
 _PARTS = 32
+_VALUES = 20_000_000
 _MOMENT = "__moment"
 
 
@@ -136,6 +137,8 @@ class _Column:
         self.name, self.dtype, self.cells = name, dtype, cells
         self.view, self.hashes = f"v{number}", f"h{number}"
         self.is_number, self.is_text = isinstance(cells, Numbers), isinstance(cells, Texts)
+        # Whole numbers that a float would make equal.
+        self.is_long = dtype.is_integer() or dtype.is_decimal()
         self.blocks: Counts | None = None
         self.sums: list[dict[int, dict[str, Any]]] = []
         self.shared = np.arange(cells.size + 2) < cells.size
@@ -153,7 +156,7 @@ class _Column:
     def views(self) -> Iterator[pl.Expr]:
         """What is read of the column."""
         yield self.cells.view(self.name, self.dtype).alias(self.view)
-        if self.cells.test is not None:
+        if self.is_long:
             yield pl.col(self.name).hash().alias(self.hashes)
 
     def moments(self) -> Iterator[pl.Expr]:
@@ -192,7 +195,7 @@ class _Column:
         others = np.flatnonzero(self.shared[cells])
         if not len(others):
             return
-        hashes = batch[self.hashes].to_numpy()[others]
+        hashes = (batch[self.hashes].gather(others) if self.is_long else values.gather(others).hash()).to_numpy()
         for number, groups in enumerate(codes):
             self.distinct[number].add(groups[others], hashes)
             if self.is_text:
@@ -209,19 +212,24 @@ def _count(views: pl.LazyFrame, columns: Sequence[_Column], slicings: Sequence[S
     parts: list[list[pl.DataFrame]] = [[] for _ in slicings]
     sums = [expression for column in columns for expression in column.moments()]
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
-        for batch in views.collect_batches(chunk_size=_BATCH, engine="streaming"):
+
+        def take(batch: pl.DataFrame) -> None:
             codes = [slicing.codes(batch) for slicing in slicings]
             blocks = None if stretches is None else np.searchsorted(stretches, batch[_MOMENT].fill_null(0).to_numpy(), side="right")
-            list(threads.map(lambda column: column.add(batch, codes, blocks), columns))  # noqa: B023 all are done in this turn
+            list(threads.map(lambda column: column.add(batch, codes, blocks), columns))
             for found, slicing, groups in zip(parts, slicings, codes, strict=True):
                 if slicing.size == 1:
                     found.append(batch.select(pl.lit(0).alias("__group"), *sums))
                 else:
-                    found.append(
-                        batch.with_columns(__group=groups).group_by("__group").agg(sums).with_columns(pl.col("__group").cast(pl.Int32))
-                    )
+                    added = batch.with_columns(__group=groups).group_by("__group").agg(sums)
+                    found.append(added.with_columns(pl.col("__group").cast(pl.Int32)))
                 if len(found) > _PARTS:
                     found[:] = [_added(found)]
+
+        # Part by part, because what is read faster than it is counted piles up in memory.
+        rows, part = views.select(pl.len()).collect(engine="streaming").item(), max(_BATCH, _VALUES // max(len(columns), 1))
+        for start in range(0, rows, part):
+            views.slice(start, part).sink_batches(take, chunk_size=_BATCH, engine="streaming")
     for column in columns:
         column.sums = [{row["__group"]: row for row in _added(found).to_dicts()} if found else {} for found in parts]
 
