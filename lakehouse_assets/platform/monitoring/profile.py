@@ -229,7 +229,8 @@ def _count(views: pl.LazyFrame, columns: Sequence[_Column], slicings: Sequence[S
         # Part by part, because what is read faster than it is counted piles up in memory.
         rows, part = views.select(pl.len()).collect(engine="streaming").item(), max(_BATCH, _VALUES // max(len(columns), 1))
         for start in range(0, rows, part):
-            views.slice(start, part).sink_batches(take, chunk_size=_BATCH, engine="streaming")
+            for batch in views.slice(start, part).collect_batches(chunk_size=_BATCH, engine="streaming"):
+                take(batch)
     for column in columns:
         column.sums = [{row["__group"]: row for row in _added(found).to_dicts()} if found else {} for found in parts]
 
