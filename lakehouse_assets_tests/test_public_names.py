@@ -166,6 +166,7 @@ assert open_lakehouse({str(tmp_path / "copy")!r}).table("sales.silver.invoice_li
         ["files"],
         ["files", "rows", "invoices/a.csv"],
         ["export", "sales.silver.invoice_lines", "lines.csv"],
+        ["profile", "sales.silver.invoice_lines", "--time", "invoiced_at", "--every", "1d"],
         ["sql", "select 1 as a", "--format", "csv"],
         ["completion", "zsh"],
         ["files", "origin", "sales.silver.invoice_lines"],

@@ -17,6 +17,7 @@ from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
+from lakehouse_assets.cli.profile import profile
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import reproduce, run, train
 from lakehouse_assets.cli.runs import runs
@@ -112,6 +113,7 @@ _VERBS = (
     history,
     sql,
     export,
+    profile,
     doctor,
     restore,
     maintenance,
