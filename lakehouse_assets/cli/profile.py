@@ -14,10 +14,13 @@ from lakehouse_assets.cli.terminal import add_row, folds, grid, line, optional, 
 from lakehouse_assets.platform.wording import counted, printable
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from lakehouse_assets.client.profiles import TableProfile
 
 _ALARMS, _ITEMS = 30, 3
 _KINDS = {"BASELINE": "the baseline", "CONSECUTIVE": "the window before"}
+TABLE = ":table"
 _SINCE = datetime(1970, 1, 1, tzinfo=UTC)
 
 Row = dict[str, Any]
@@ -29,7 +32,7 @@ Row = dict[str, Any]
 @click.option("--every", metavar="LENGTH", help="Windows of this length, as 1h, 1d, 1w or 1mo; each is compared with the one before.")
 @click.option("--slice", "slices", multiple=True, metavar="COLUMN", help="Each value of it by itself too; may be repeated.")
 @click.option("--against", metavar="TABLE[@VERSION]", help="The baseline to compare with.")
-@click.option("--where", help="Which rows: a condition in SQL. It sees personal data masked.")
+@click.option("--where", help="Which rows, of the baseline too: a condition in SQL. It sees personal data masked.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to this .parquet, .csv or .xlsx.")
 @JSON
 def profile(  # noqa: PLR0917 click passes them by name
@@ -69,31 +72,50 @@ def profile(  # noqa: PLR0917 click passes them by name
 
 
 def _print(found: "TableProfile", every: str | None) -> None:
-    rows = found.profile.to_dicts()
-    drift = [] if found.drift is None else found.drift.to_dicts()
-    whole = [row for row in rows if row["slice_key"] is None]
-    tables = [row for row in whole if row["column_name"] == ":table"]
-    windows = f" in {counted(len(tables), 'window')} of {every}" if every else ""
-    say((found.table, "bold"), f" at version {found.version}: {counted(sum(row['count'] for row in tables), 'row')}{windows}")
+    import polars as pl
+
+    whole = found.profile.filter(pl.col("slice_key").is_null())
+    tables = whole.filter(pl.col("data_type").is_null())
+    windows = f" in {counted(tables.height, 'window')} of {every}" if every else ""
+    say((found.table, "bold"), f" at version {found.version}: {counted(int(tables['count'].sum()), 'row')}{windows}")
     if found.against is not None:
         say("compared with ", (found.against, "bold"), f" at version {found.against_version}")
-    parts: list[Any] = _alarms(drift) if drift else []
-    shown = tables[-1:]
-    if not shown:
+    if not tables.height:
         say("There are no rows to profile.")
         return
-    last = [row for row in whole if row["window_start"] == shown[0]["window_start"] and row["column_name"] != ":table"]
-    drifted = {row["column_name"] for row in drift if row["drifted"] and row["window_start"] == shown[0]["window_start"]}
-    heading = f"\nThe last window, {_window(shown[0])}:" if every else ""
-    print_paged(*parts, *([line(heading)] if heading else [line("")]), _columns(last, drifted))
+    parts: list[Any] = _alarms(found.drift) if found.drift is not None and found.drift.height else []
+    # Windows of rows without a time come last, and are not the last one.
+    at = tables.with_row_index("at").sort("window_start", nulls_last=False)["at"][-1]
+    shown = tables[at]["window_start"].to_physical().item()
+    is_shown = pl.col("window_start").to_physical().eq_missing(pl.lit(shown))
+    last = whole.filter(is_shown, pl.col("data_type").is_not_null())
+    drifted: set[str] = set()
+    if found.drift is not None:
+        here = found.drift.filter("drifted", pl.col("slice_key").is_null(), is_shown)
+        drifted = set(here.filter(pl.col("column_name") != TABLE)["column_name"])
+    rows = _values(last.drop("cell_counts"))
+    heading = f"\nThe last window, {_window(rows[0])}:" if every else ""
+    print_paged(*parts, line(heading), _columns(rows, drifted))
 
 
-def _alarms(drift: Sequence[Row]) -> list[Any]:
-    """Which columns drifted, those of the newest windows first."""
-    alarms = [row for row in reversed(drift) if row["drifted"] and row["column_name"] != ":table"]
-    columns = {row["column_name"] for row in drift} - {":table"}
+def _values(frame: "pl.DataFrame") -> list[Row]:
+    from lakehouse_assets.platform.far_times import as_python_holds
+
+    return as_python_holds(frame).to_dicts()
+
+
+def _alarms(drift: "pl.DataFrame") -> list[Any]:
+    """Which columns drifted, those of the newest windows first, and which were not tested."""
+    import polars as pl
+
+    of_columns = drift.filter(pl.col("data_type").is_not_null())
+    tested = of_columns.drop_nulls("drifted")["column_name"].n_unique()
+    untested = [line((text, "dim")) for text in _untested(of_columns)]
+    if not tested:
+        return [line("\nNo column was tested."), *untested]
+    alarms = _values(of_columns.filter("drifted").reverse())
     if not alarms:
-        return [line(f"\nNone of {counted(len(columns), 'column')} drifted.")]
+        return [line(f"\nNone of {counted(tested, 'column')} that were tested drifted."), *untested]
     names = {row["column_name"] for row in alarms}
     windows = ["window"] if any(row["granularity"] for row in alarms) else []
     slices = ["slice"] if any(row["slice_key"] for row in alarms) else []
@@ -111,7 +133,20 @@ def _alarms(drift: Sequence[Row]) -> list[Any]:
                 rate = f"1 in {round(1 / test['false_alarm_rate']):,} windows"
                 add_row(shown, *about, _what(test["metric"], row), *values, rate, compared)
     more = [line((f"{len(alarms) - _ALARMS:,} more: --json has them all", "dim"))] if len(alarms) > _ALARMS else []
-    return [line(f"\n{len(names):,} of {counted(len(columns), 'column')} drifted:"), shown, *more]
+    return [line(f"\n{len(names):,} of {counted(tested, 'column')} that were tested drifted:"), shown, *more, *untested]
+
+
+def _untested(drift: "pl.DataFrame") -> list[str]:
+    """Which columns were never tested by their values, by reason."""
+    import polars as pl
+
+    never = drift.group_by("column_name", maintain_order=True).agg(
+        pl.col("not_tested").is_not_null().all().alias("never"), reason=pl.col("not_tested").drop_nulls().first()
+    )
+    reasons: dict[str, list[str]] = {}
+    for name, reason in never.filter("never").select("column_name", "reason").iter_rows():
+        reasons.setdefault(reason, []).append(printable(name))
+    return [f"Values not tested: {', '.join(names)} ({reason})" for reason, names in reasons.items()]
 
 
 def _what(metric: str, row: Row) -> str:
@@ -160,6 +195,6 @@ def _window(row: Row) -> str:
     start = row["window_start"]
     if row["granularity"] is None:
         return ""
-    if start is None:
-        return "no time"
+    if start is None or isinstance(start, str):
+        return start or "no time"
     return f"{start:%Y-%m-%d}" if not (start.hour or start.minute) else f"{start:%Y-%m-%d %H:%M}"

@@ -79,29 +79,30 @@ def profile_table(
 
     groups = Groups(time, every, tuple(dict.fromkeys(slices)))
     handle, version = _at(context, table)
-    rows = handle.select((), where, version=version, what="profile")
+    rows = handle.select((), where, version=version, what="profile", as_text=True)
     groups.check(rows.collect_schema())
     lineage = [name for name in rows.collect_schema() if name.startswith("_")]
     if against is None:
-        found = profile(rows, groups, blocks=every is not None)
+        found = profile(rows, groups)
         return TableProfile(
             handle.name, version, None, None, found.frame, drift(found, untested=lineage, p_values=p_values) if every else None
         )
     base_handle, base_version = _at(context, against)
-    baseline = _baseline(base_handle.select((), None, version=base_version, what="profile"), groups)
+    baseline = _baseline(base_handle.select((), where, version=base_version, what="profile", as_text=True), groups)
     found = profile(rows, groups, baseline.cells)
     drifted = drift(found, baseline, untested=lineage, p_values=p_values)
     return TableProfile(handle.name, version, base_handle.name, base_version, found.frame, drifted)
 
 
 def _baseline(rows: pl.LazyFrame, groups: Any) -> "Profile":
-    """The profile of a baseline: with the same slices, and with stretches of time, if it has the columns."""
-    from lakehouse_assets.platform.monitoring.groups import Groups
+    """The profile of a baseline: with the same slices, and with blocks of the same length, if it has the columns."""
+    from lakehouse_assets.platform.monitoring.groups import Groups, is_time
     from lakehouse_assets.platform.monitoring.profile import profile
 
     schema = rows.collect_schema()
-    time = groups.time if isinstance(schema.get(groups.time or ""), pl.Date | pl.Datetime) else None
-    return profile(rows, Groups(time, None, tuple(key for key in groups.slices if key in schema)), blocks=time is not None)
+    time = groups.time if groups.time is not None and is_time(schema.get(groups.time)) else None
+    slices = tuple(key for key in groups.slices if key in schema)
+    return profile(rows, Groups(time, None, slices), blocks=time is not None, every=groups.every)
 
 
 def _at(context: Context, named: str) -> tuple[TableHandle, int]:

@@ -38,6 +38,26 @@ def orders(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
+PEOPLE = "shop.silver.people"
+
+
+class Person(Contract):
+    """A person."""
+
+    number: int = column(key=True)
+    born: Timestamp = column(personal=True, nullable=True)
+    income: float = column(personal=True, nullable=True)
+
+
+people_feed = feed("shop.bronze.people", Feed("people", headers=(("number", "born", "income"),)), "People.")
+
+
+@table(PEOPLE, contract=Person, kind=Upsert(("number",)), inputs={"rows": "shop.bronze.people"})
+def people(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """People."""
+    return rows
+
+
 def days(first: int, count: int, factor: float = 1) -> pl.DataFrame:
     random, rows = np.random.default_rng(first + 1), count * A_DAY
     number = pl.int_range(first * A_DAY, first * A_DAY + rows, eager=True).alias("number")
@@ -61,7 +81,7 @@ def template(tmp_path_factory) -> Path:
 
 def opened(root: Path) -> Client:
     settings = Settings.load({"LAKEHOUSE_ROOT": str(root)})
-    return open_lakehouse(settings=settings, declarations=(orders_feed, orders), notice=lambda _: None)
+    return open_lakehouse(settings=settings, declarations=(orders_feed, orders, people_feed, people), notice=lambda _: None)
 
 
 @pytest.fixture
@@ -96,10 +116,12 @@ def test_what_drifted_comes_first_at_every_width(call, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", width)
     said = " ".join(call(ORDERS, "--time", "ordered_at", "--every", "1d", "--against", f"{ORDERS}@1").stdout.split())
     assert f"compared with {ORDERS} at version 1" in said
-    assert "1 of 5 columns drifted" in said
+    assert "1 of 4 columns that were tested drifted" in said
+    assert "Values not tested: number (it is a key)" in said
+    assert "Values not tested: ordered_at (it is the column of time)" in said
     assert said.index("amount") < said.index("number")
     assert "ks_test," in said
-    assert "1 in 300 windows" in said
+    assert "1 in 600 windows" in said
     assert "…" not in said
 
 
@@ -117,7 +139,10 @@ def test_a_window_is_compared_with_the_one_before(call):
 
 
 def test_a_quiet_version_has_no_drift(call):
-    assert "None of 5 columns drifted." in call(f"{ORDERS}@1", "--against", f"{ORDERS}@1", "--time", "ordered_at", "--every", "1d").stdout
+    assert (
+        "None of 4 columns that were tested drifted."
+        in call(f"{ORDERS}@1", "--against", f"{ORDERS}@1", "--time", "ordered_at", "--every", "1d").stdout
+    )
     assert json.loads(call(f"{ORDERS}@1", "--json").stdout)["drift"] is None
     assert "There are no rows to profile." not in call(f"{ORDERS}@0").stdout
     assert "0 rows" in call(f"{ORDERS}@0", "--time", "ordered_at", "--every", "1d").stdout
@@ -191,3 +216,44 @@ def test_a_notebook_gets_frames(template):
     assert found.drift is not None
     assert found.drift.filter(column_name="country")["chi_squared_test"].struct.field("pvalue").item() > 1e-4
     assert found.drift.filter("drifted")["column_name"].to_list() == [":table", "amount"]
+
+
+def test_masked_columns_have_the_nulls_of_the_real_ones(tmp_path):
+    lake = opened(tmp_path / "root")
+    stored = lake.context.root.lakehouse.table(PEOPLE)
+    stored.create(people.schema)
+    born = [datetime(1980, 1, 1, tzinfo=UTC), None, None, datetime(1990, 1, 1, tzinfo=UTC)]
+    stored.append(pl.DataFrame({"number": range(4), "born": born, "income": [1.0, 2.0, 3.0, None]}).cast(dict(people.schema)))
+    found = lake.profile(PEOPLE).profile
+    assert found.filter(pl.col("column_name").is_in(["born", "income"])).select("count", "num_nulls", "distinct_count").rows() == [
+        (2, 2, 1), (3, 1, 1),
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="born is String, which is no time"):
+        lake.profile(PEOPLE, time="born", every="1d")
+
+
+def test_moments_beyond_what_python_holds_are_shown(tmp_path, monkeypatch):
+    lake = opened(tmp_path / "root")
+    monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda **_: lake)
+    stored = lake.context.root.lakehouse.table(ORDERS)
+    stored.create(orders.schema)
+    far = pl.Series([0, 253_402_300_800_000_000, -62_135_683_200_000_000]).cast(pl.Datetime("us", "UTC"))
+    rows = pl.DataFrame({"number": range(3), "ordered_at": far, "mail": ["a"] * 3, "country": ["UK"] * 3, "amount": [1.0] * 3})
+    stored.append(rows.cast(dict(orders.schema)))
+    for words in ((), ("--time", "ordered_at", "--every", "1y"), ("--time", "ordered_at", "--every", "1d", "--json")):
+        result = CliRunner().invoke(main, ["profile", ORDERS, *words])
+        assert result.exit_code == 0, result.output or result.exception
+
+
+def test_a_condition_chooses_rows_of_the_baseline_too(template):
+    found = opened(template).profile(f"{ORDERS}@1", against=f"{ORDERS}@1", where="country = 'UK'")
+    assert found.drift is not None
+    assert found.drift["count_delta"].to_list() == [0] * found.drift.height
+    assert not found.drift["drifted"].any()
+
+
+def test_a_baseline_that_is_too_small_is_said(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    said = call(ORDERS, "--time", "ordered_at", "--every", "1w", "--against", f"{ORDERS}@1").stdout
+    assert "No column was tested." in said
+    assert "the baseline has 3 windows of 1w with 20 rows, and 8 are needed" in said

@@ -4,7 +4,7 @@ Whatever compares two distributions (quantiles, distances, thresholds) works on 
 Counting is in `profile`, distances are in `distances`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -23,6 +23,8 @@ _OFTEN = 0.02
 Counts = npt.NDArray[Any]
 _LARGE = 10_000
 _LOW_BITS, _MOST_STEPS = 46, 6
+_TAILS = 5
+_EXACT = 2.0**53
 
 
 class Cells(Protocol):
@@ -54,18 +56,22 @@ class Numbers:
 
     Attributes:
         edges: In order. A value that many rows share has a cell of its own: the number just below it is an edge as well.
+        exact: From this size on, different values of the column are the same float.
+        single: Whether the column has floats of 32 bits.
     """
 
     edges: tuple[float, ...]
+    exact: float = np.inf
+    single: bool = False
     test: str | None = "ks_test"
 
     @classmethod
-    def of(cls, sample: pl.Series) -> "Numbers":
+    def of(cls, sample: pl.Series, dtype: pl.DataType) -> "Numbers":
         """The cells of a sample: one for each value if it has few, else between its quantiles."""
         values = sample.drop_nulls().to_numpy()
-        values = values[np.isfinite(values)]
+        values, exact, single = values[np.isfinite(values)], _exact(dtype), dtype == pl.Float32
         if not len(values):
-            return cls(())
+            return cls((), exact, single)
         distinct, counts = np.unique(values, return_counts=True)
         if len(distinct) <= LEVELS:
             alone, between = distinct, distinct[:0]
@@ -73,7 +79,7 @@ class Numbers:
             alone = distinct[counts * LEVELS >= len(values)]
             between = np.quantile(values, np.linspace(0, 1, LEVELS + 1), method="inverted_cdf")
         edges = np.unique(np.concatenate([alone, np.nextafter(alone, -np.inf), between]))
-        return cls(tuple(edges.tolist()))
+        return cls(tuple(edges.tolist()), exact, single)
 
     @property
     def size(self) -> int:
@@ -85,10 +91,21 @@ class Numbers:
         """The edges."""
         return np.array(self.edges, dtype=np.float64)
 
-    @property
-    def center(self) -> float:
-        """A value in the middle, from which sums are counted so that they stay exact."""
-        return self.edges[len(self.edges) // 2] if self.edges else 0.0
+    @cached_property
+    def inner(self) -> tuple[int, int]:
+        """The first cell that is no tail, and the first one after these: cells at both ends may be as wide as it gets."""
+        lower, upper = self.bounds
+        first = 1 if self.size < _TAILS or lower[1] == upper[1] else 2
+        last = self.size - 1 if self.size < _TAILS or lower[-2] == upper[-2] else self.size - 2
+        return first, max(first, last)
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """The number up to which the lower tail goes, and that above which the upper one begins."""
+        if not self.edges:
+            return 0.0, 0.0
+        first, last = self.inner
+        return self.edges[first - 1], self.edges[last - 1]
 
     def view(self, name: str, dtype: pl.DataType) -> pl.Expr:
         """As floats: dates as days and moments as seconds since 1970, durations and times of day as seconds."""
@@ -141,27 +158,16 @@ class Numbers:
         lower[alone] = upper[alone]
         return lower, upper
 
-    def quantiles(self, counts: Counts, low: float, high: float, levels: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
-        """Quantiles of counted numbers: exact where cells have one value, else in between the bounds of a cell.
-
-        Args:
-            counts: In each cell; not all zero.
-            low: The smallest number.
-            high: The largest.
-            levels: From 0 to 1.
-        """
-        after = np.cumsum(counts)
-        ranks = np.maximum(np.ceil(levels * after[-1]), 1) - 0.5
-        at = np.searchsorted(after, ranks)
-        lower, upper = (np.clip(bound[at], low, high) for bound in self.bounds)
-        inside = (ranks - (after[at] - counts[at])) / counts[at]
-        found: npt.NDArray[Any] = lower + inside * (upper - lower)
-        return found
-
     def items(self) -> list[tuple[int, str]]:
         """The values that many rows shared."""
         lower, upper = self.bounds
-        return [(int(at), f"{upper[at]:.15g}") for at in np.flatnonzero(lower == upper)]
+        return [(int(at), self._text(upper[at])) for at in np.flatnonzero((lower == upper) & (np.abs(upper) < self.exact))]
+
+    def _text(self, value: float) -> str:
+        """The shortest text that is this number and no other."""
+        if float(value).is_integer() and abs(value) < _EXACT:
+            return str(int(value))
+        return str(np.float32(value)) if self.single else repr(float(value))
 
 
 @dataclass(frozen=True)
@@ -173,13 +179,15 @@ class Texts:
 
     Attributes:
         values: The frequent ones, the most frequent first.
+        rare: All others that a baseline has, in no order; None if they are too many to know.
     """
 
     values: tuple[str, ...]
+    rare: tuple[str, ...] | None = field(default=None, compare=False)
     test: str | None = "js_distance"
 
     @classmethod
-    def of(cls, sample: pl.Series) -> "Texts":
+    def of(cls, sample: pl.Series, dtype: pl.DataType) -> "Texts":  # noqa: ARG003 each kind is asked the same
         """The cells of a sample: its most frequent values."""
         column = sample.rename("value").drop_nulls()
         counts = column.value_counts().sort(["count", "value"], descending=[True, False])
@@ -243,12 +251,21 @@ def kind_of(dtype: pl.DataType) -> type[Numbers | Texts | Opaque]:
 
 def cells_of(sample: pl.Series) -> Cells:
     """The cells of a column by a sample of it."""
-    kind = kind_of(sample.dtype)
+    kind, dtype = kind_of(sample.dtype), sample.dtype
     if kind is Opaque:
         return Opaque()
     empty = Numbers(()) if kind is Numbers else Texts(())
-    view = sample.to_frame().select(empty.view(sample.name, sample.dtype)).to_series()
-    return kind.of(view)  # type: ignore[union-attr]
+    view = sample.to_frame().select(empty.view(sample.name, dtype)).to_series()
+    return kind.of(view, dtype)  # type: ignore[union-attr]
+
+
+def _exact(dtype: pl.DataType) -> float:
+    """From which size on values of a type are no longer told apart as floats."""
+    if isinstance(dtype, pl.Datetime | pl.Duration):
+        return _EXACT / {"ms": 1e3, "us": 1e6, "ns": 1e9}[dtype.time_unit]
+    if dtype.is_decimal():
+        return _EXACT / 10.0 ** (dtype.scale or 0)  # type: ignore[attr-defined]
+    return _EXACT if dtype.is_integer() else np.inf
 
 
 def _ordered(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

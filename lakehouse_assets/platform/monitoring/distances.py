@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lakehouse_assets.platform.monitoring.cells import Numbers
-
 Array = npt.NDArray[Any]
 _BINS = 10
 _LEAST_SHARE = 1e-4
@@ -51,43 +49,56 @@ def infinity(base: Array, new: Array) -> Array:
     return found
 
 
-def chi_squared(base: npt.ArrayLike, new: npt.ArrayLike) -> tuple[float, int]:
-    """The statistic of the test that two samples are of one distribution, without Yates' correction, and its degrees of freedom."""
-    table = np.array([base, new], dtype=np.float64)
-    table = table[:, table.sum(axis=0) > 0]
-    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
-    return float(((table - expected) ** 2 / expected).sum()), table.shape[1] - 1
+def chi_squared(base: Array, new: Array) -> tuple[Array, Array]:
+    """The statistics of the tests that two samples are of one distribution, without Yates' correction, and their degrees of freedom.
+
+    Args:
+        base: Counts, a row each.
+        new: Counts, a row each.
+    """
+    both, rows = base + new, [side.sum(axis=1, keepdims=True) for side in (base, new)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = [both * (one / (rows[0] + rows[1])) for one in rows]
+        parts = [np.where(both > 0, (side - mean) ** 2 / mean, 0) for side, mean in zip((base, new), expected, strict=True)]
+    return parts[0].sum(axis=1) + parts[1].sum(axis=1), (both > 0).sum(axis=1) - 1
 
 
-def stability_index(base: Array, new: Array) -> float:
+def stability_index(base: Array, new: Array) -> Array:
     """The population stability index over cells; a cell without rows counts as one of 0.01 per cent."""
     base, new = np.maximum(base, _LEAST_SHARE), np.maximum(new, _LEAST_SHARE)
-    return float(((new - base) * np.log(new / base)).sum())
+    found: Array = ((new - base) * np.log(new / base)).sum(axis=-1)
+    return found
 
 
 def in_bins(base: Array, new: Array) -> tuple[Array, Array]:
-    """The shares in ten bins of about equal share of the base, as the index of numbers is used; as they are if ten cells have rows."""
-    if np.count_nonzero(base) <= _BINS:
-        return base, new
-    bins = np.minimum((np.cumsum(base) - base / 2) * _BINS, _BINS - 1).astype(np.intp)
-    return np.bincount(bins, base, minlength=_BINS), np.bincount(bins, new, minlength=_BINS)
+    """The shares in ten bins of about equal share of the base, as the index of numbers is used; cell by cell if at most ten have rows."""
+    few = np.count_nonzero(base, axis=1, keepdims=True) <= _BINS
+    # A cell without rows in the base goes with the one before, so that there are ten at most in either case.
+    own = np.maximum(np.cumsum(base > 0, axis=1) - 1, 0)
+    bins = np.where(few, own, np.minimum((np.cumsum(base, axis=1) - base / 2) * _BINS, _BINS - 1)).astype(np.intp)
+    places = (np.arange(len(base))[:, None] * _BINS + bins).ravel()
+    found = [np.bincount(places, side.ravel(), minlength=len(base) * _BINS).reshape(-1, _BINS) for side in (base, new)]
+    return found[0], found[1]
 
 
-def wasserstein(cells: Numbers, base: Array, new: Array, low: float, high: float) -> float:
+def wasserstein(bounds: tuple[Array, Array], base: Array, new: Array, ends: tuple[Array, Array]) -> Array:
     """The area between both cumulative distributions, taken as even within a cell, in the unit of the numbers.
 
     Args:
-        cells: In which both are counted.
-        base: Shares.
-        new: Shares.
-        low: The smallest number of both.
-        high: The largest of both.
+        bounds: The smallest and the largest number of each cell.
+        base: Shares, a row each.
+        new: Shares, a row each.
+        ends: The smallest and the largest number of both, of each row.
     """
-    difference = np.cumsum(new - base)
-    before = np.concatenate([[0.0], difference[:-1]])
-    lower, upper = (np.clip(bound, low, high) for bound in cells.bounds)
+    difference = np.cumsum(new - base, axis=1)
+    before = np.concatenate([np.zeros((len(base), 1)), difference[:, :-1]], axis=1)
+    lower, upper = (np.clip(bound[None, :], ends[0][:, None], ends[1][:, None]) for bound in bounds)
     first, last = np.abs(before), np.abs(difference)
     crosses = before * difference < 0
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         mean = np.where(crosses, (first**2 + last**2) / (2 * (first + last)), (first + last) / 2)
-    return float((mean * (upper - lower)).sum())
+        within = (mean * (upper - lower)).sum(axis=1)
+        # Between two cells there may be a gap that holds no number.
+        gaps = np.maximum(lower[:, 1:] - upper[:, :-1], 0)
+        found: Array = within + (last[:, :-1] * gaps).sum(axis=1)
+    return found

@@ -10,18 +10,17 @@ Rows are read in one streaming pass, batch by batch; of a table whose cells are 
 what is in `drift_metrics`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from lakehouse_assets.platform.monitoring.cells import Cells, Counts, Numbers, Texts, cells_of, kind_of
-from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups, Slicing
-from lakehouse_assets.platform.monitoring.sketches import Distinct, Frequent
+from lakehouse_assets.platform.monitoring.cells import Cells, Opaque, Texts, cells_of, kind_of
+from lakehouse_assets.platform.monitoring.counting import BATCH, Blocks, Column, count
+from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups, chosen_windows
+from lakehouse_assets.platform.monitoring.statistics import frame_of
 
 TABLE = ":table"
 ITEM = pl.Struct({"item": pl.String, "count": pl.Int64})
@@ -47,17 +46,13 @@ SCHEMA = pl.Schema(
         "cell_counts": pl.List(pl.Int64()),
     }
 )
-LEVELS = np.linspace(0, 1, 101)
-"""Of `quantiles`: the percentiles."""
 SAMPLED = 100_000
-"""Rows of the sample from which cells are made."""
-BLOCKS = 128
-"""Stretches of time in which a baseline is counted, to see how much rows that are near each other are alike."""
-MOST_FREQUENT_ITEMS = 1_000
-_BATCH = 200_000
-_PARTS = 32
-_VALUES = 20_000_000
-_MOMENT = "__moment"
+"""Rows of the sample from which cells are made, at least, if there are so many."""
+STRETCHES, MOST_WINDOWS, MOST_BLOCKS = 64, 512, 2_048
+"""Stretches of a baseline that are counted each by itself; windows of it; and windows times slices."""
+LEAST_ROWS = 20
+"""Rows without which a window or a stretch tells nothing."""
+_LEAST_WINDOWS = 24
 
 
 @dataclass(frozen=True)
@@ -66,25 +61,44 @@ class Profile:
 
     Attributes:
         frame: A row for each window, slice and column, as `SCHEMA` says.
-        cells: Of each column, in which values were counted.
-        blocks: Of each column the counts in stretches of time, a row each, in order; none if the rows have no time.
-        time: The column of time.
+        columns: What was counted of each column, in the order of `keys`.
+        keys: The groups: `window_start`, `slice_key`, `slice_value`.
+        order: The groups as they follow each other in the frame.
+        groups: How the rows are grouped.
+        block_keys: The blocks in the order of what is counted in them: `window_start` is the number of the block.
+        blocks: The stretches or windows of a baseline that are counted each by itself; None: its rows have no time, or none is wanted.
     """
 
     frame: pl.DataFrame
-    cells: Mapping[str, Cells]
-    blocks: Mapping[str, Counts] = field(default_factory=dict)
-    time: str | None = None
+    columns: Mapping[str, Column]
+    keys: pl.DataFrame
+    order: npt.NDArray[np.intp]
+    groups: Groups
+    block_keys: pl.DataFrame
+    blocks: Blocks | None = None
+
+    @property
+    def cells(self) -> dict[str, Cells]:
+        """Of each column, in which values were counted; those of texts know what is rare here."""
+        return {name: _knowing(column, self.keys) for name, column in self.columns.items()}
 
 
-def profile(rows: pl.LazyFrame, groups: Groups | None = None, cells: Mapping[str, Cells] | None = None, *, blocks: bool = False) -> Profile:
+def profile(
+    rows: pl.LazyFrame,
+    groups: Groups | None = None,
+    cells: Mapping[str, Cells] | None = None,
+    *,
+    blocks: bool = False,
+    every: str | None = None,
+) -> Profile:
     """Profile rows.
 
     Args:
-        rows: A table, or some of it. It is read once; twice if cells have to be made.
+        rows: A table, or some of it. It is read once; if cells or blocks are not known, a sample is read first.
         groups: Windows and slices; None: all rows together.
         cells: Of the baseline that the rows will be compared with. A column that has none, or is of another kind, gets its own.
-        blocks: Whether to count in stretches of time as well, as a baseline needs it; the groups name the column of time.
+        blocks: Whether to count in blocks as well, as a baseline needs it; the groups name the column of time.
+        every: The length of the windows that will be compared with this baseline; None: blocks are stretches of about as many rows each.
 
     Raises:
         CannotProfile: A column of the groups does not exist, or there are too many groups.
@@ -97,230 +111,63 @@ def profile(rows: pl.LazyFrame, groups: Groups | None = None, cells: Mapping[str
     known: dict[str, Cells] = {
         name: one for name, one in (cells or {}).items() if name in schema and isinstance(one, kind_of(schema[name]))
     }
-    stretches = _sampled(rows, groups, schema, known) if len(known) < len(schema) or blocks else None
-    columns = [_Column(number, name, schema[name], known[name]) for number, name in enumerate(schema)]
-    marked = groups.marked(rows)
-    slicings = groups.slicings(marked)
-    for column in columns:
-        column.open(slicings, 0 if stretches is None or not blocks else len(stretches) + 1)
-    moments = [groups.moment(schema).to_physical().alias(_MOMENT)] if groups.time and blocks else []
-    marks = [name for name in marked.collect_schema() if name not in schema]
-    views = marked.select(*marks, *moments, *(part for column in columns for part in column.views()))
-    _count(views, columns, slicings, stretches if blocks else None)
-    counted = {column.name: column.blocks for column in columns if column.blocks is not None}
-    return Profile(_frame(columns, slicings, groups), {column.name: column.cells for column in columns}, counted, groups.time)
+    known |= {name: Opaque() for name, dtype in schema.items() if kind_of(dtype) is Opaque}
+    in_blocks = None
+    if len(known) < len(schema) or (blocks and groups.time):
+        sample, share = _sampled(
+            rows, [*(name for name in schema if name not in known), *([groups.time] if groups.time else []), *groups.slices]
+        )
+        known |= {name: cells_of(sample[name]) for name in schema if name not in known}
+        if blocks and groups.time:
+            in_blocks = _blocks(sample, groups, schema, share, every)
+    columns = [Column(number, name, schema[name], known[name]) for number, name in enumerate(schema)]
+    keys, block_keys = count(rows, groups, columns, in_blocks)
+    frame, order = frame_of(columns, keys, (None, *groups.slices), TABLE)
+    frame = frame.with_columns(
+        granularity=pl.lit(groups.every, pl.String),
+        window_end=pl.col("window_start").dt.offset_by(groups.every) if groups.every else pl.lit(None),
+    )
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in frame.columns]
+    frame = frame.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+    return Profile(frame, {column.name: column for column in columns}, keys, order, groups, block_keys, in_blocks)
 
 
-def _sampled(rows: pl.LazyFrame, groups: Groups, schema: pl.Schema, known: dict[str, Cells]) -> npt.NDArray[np.int64] | None:
-    """Add the cells of columns that have none; gives the moments that bound stretches of time, if the rows have a time."""
-    missing = [name for name in schema if name not in known]
-    columns = list(dict.fromkeys([*missing, *([groups.time] if groups.time else [])]))
-    count = rows.select(pl.len()).collect(engine="streaming").item()
-    chosen = rows.select(columns)
-    if count > SAMPLED:
+def _sampled(rows: pl.LazyFrame, names: list[str]) -> tuple[pl.DataFrame, float]:
+    """Some rows, evenly spread, and which share of all they are; one pass, without knowing how many there are."""
+    chosen = rows.select(list(dict.fromkeys(names)))
+    kept: list[tuple[pl.DataFrame, npt.NDArray[np.uint64]]] = []
+    limit, start, height = 2**32, 0, 0
+    for batch in chosen.collect_batches(chunk_size=BATCH, maintain_order=True, engine="streaming"):
         # Multiples of the golden ratio lie evenly, whatever repeats in the order of the rows.
-        place = (pl.col("__row").cast(pl.UInt64) * 2_654_435_769) % 2**32
-        chosen = chosen.with_row_index("__row").filter(place < int(SAMPLED / count * 2**32)).drop("__row")
-    sample = chosen.collect(engine="streaming")
-    known.update({name: cells_of(sample[name]) for name in missing})
-    if groups.time is None:
-        return None
-    moments = np.sort(sample.select(groups.moment(schema).to_physical()).to_series().drop_nulls().to_numpy())
-    stretches = min(BLOCKS, len(moments) // 20)
-    return moments[np.arange(1, stretches) * len(moments) // stretches] if stretches > 1 else None
+        place = np.arange(start, start + batch.height, dtype=np.uint64) * np.uint64(2_654_435_769) % np.uint64(2**32)
+        start += batch.height
+        here = place < limit
+        kept.append((batch.filter(pl.Series(here)), place[here]))
+        height += kept[-1][0].height
+        while height > 2 * SAMPLED:
+            limit //= 2
+            kept = [(part.filter(pl.Series(places < limit)), places[places < limit]) for part, places in kept]
+            height = sum(part.height for part, _ in kept)
+    sample = pl.concat([part for part, _ in kept]) if kept else pl.DataFrame(schema=chosen.collect_schema())
+    return sample, sample.height / max(start, 1)
 
 
-class _Column:
-    """What is counted of one column, in all groups at once."""
-
-    def __init__(self, number: int, name: str, dtype: pl.DataType, cells: Cells) -> None:
-        self.name, self.dtype, self.cells = name, dtype, cells
-        self.view, self.hashes = f"v{number}", f"h{number}"
-        self.is_number, self.is_text = isinstance(cells, Numbers), isinstance(cells, Texts)
-        # Whole numbers that a float would make equal.
-        self.is_long = dtype.is_integer() or dtype.is_decimal()
-        self.blocks: Counts | None = None
-        self.sums: list[dict[int, dict[str, Any]]] = []
-        self.shared = np.arange(cells.size + 2) < cells.size
-        self.shared[[at for at, _ in cells.items()]] = False
-
-    def open(self, slicings: Sequence[Slicing], blocks: int) -> None:
-        """Make room for the groups."""
-        width = self.cells.size + 2
-        self.counts = [np.zeros((slicing.size, width), dtype=np.int64) for slicing in slicings]
-        self.distinct = [Distinct(slicing.size) for slicing in slicings]
-        self.frequent = [Frequent(slicing.size) for slicing in slicings]
-        if blocks:
-            self.blocks = np.zeros((blocks, width), dtype=np.int64)
-
-    def views(self) -> Iterator[pl.Expr]:
-        """What is read of the column."""
-        yield self.cells.view(self.name, self.dtype).alias(self.view)
-        if self.is_long:
-            yield pl.col(self.name).hash().alias(self.hashes)
-
-    def moments(self) -> Iterator[pl.Expr]:
-        """Sums that add up over batches, each under its own name."""
-        value = pl.col(self.view)
-        if isinstance(self.cells, Numbers):
-            finite = pl.when(value.is_finite()).then(value)
-            apart = finite - self.cells.center
-            yield from (
-                finite.count().alias(f"{self.view}_finite"),
-                apart.sum().alias(f"{self.view}_sum"),
-                (apart * apart).sum().alias(f"{self.view}_squares"),
-                finite.min().alias(f"{self.view}_min"),
-                finite.max().alias(f"{self.view}_max"),
-                (value == 0).sum().alias(f"{self.view}_zeros"),
-            )
-        elif self.is_text:
-            length = value.str.len_chars().cast(pl.Int64)
-            yield from (
-                length.sum().alias(f"{self.view}_sum"),
-                length.min().alias(f"{self.view}_min"),
-                length.max().alias(f"{self.view}_max"),
-            )
-
-    def add(self, batch: pl.DataFrame, codes: Sequence[npt.NDArray[np.intp]], blocks: npt.NDArray[np.intp] | None) -> None:
-        """Count a batch, given the group of each row in each slicing, and its stretch of time."""
-        values, width = batch[self.view], self.cells.size + 2
-        cells = self.cells.codes(values)
-        for number, groups in enumerate(codes):
-            self.counts[number] += _crossed(groups, cells, len(self.counts[number]), width)
-        if blocks is not None and self.blocks is not None:
-            self.blocks += _crossed(blocks, cells, len(self.blocks), width)
-        if self.cells.test is None:
-            return
-        # A value that has a cell of its own is counted there.
-        others = np.flatnonzero(self.shared[cells])
-        if not len(others):
-            return
-        hashes = (batch[self.hashes].gather(others) if self.is_long else values.gather(others).hash()).to_numpy()
-        for number, groups in enumerate(codes):
-            self.distinct[number].add(groups[others], hashes)
-            if self.is_text:
-                self.frequent[number].add(groups[others], values.gather(others), hashes)
+def _blocks(sample: pl.DataFrame, groups: Groups, schema: pl.Schema, share: float, every: str | None) -> Blocks | None:
+    """The blocks of a baseline, by a sample of it."""
+    moments = sample.select(groups.moment(schema)).to_series().drop_nulls()
+    if every is None:
+        stretches = min(STRETCHES, int(len(moments) / max(share, 1e-9) / LEAST_ROWS))
+        ordered = np.sort(moments.to_physical().to_numpy())
+        bounds = np.unique(ordered[np.arange(1, stretches) * len(ordered) // stretches]) if stretches > 1 else ordered[:0]
+        return Blocks(bounds, np.ones(len(bounds) + 1, dtype=bool), None)
+    found = moments.dt.truncate(every).rename("start").value_counts().sort("start")
+    slices = sum(sample[key].n_unique() for key in groups.slices)
+    most = max(_LEAST_WINDOWS, min(MOST_WINDOWS, MOST_BLOCKS // (1 + slices)))
+    rows = (found["count"].to_numpy() / max(share, 1e-9)).astype(np.int64)
+    return Blocks(*chosen_windows(found["start"].to_physical().to_list(), rows, most, LEAST_ROWS), every)
 
 
-def _crossed(groups: npt.NDArray[np.intp], cells: npt.NDArray[np.intp], rows: int, width: int) -> Counts:
-    codes = cells if rows == 1 else groups * width + cells
-    return np.bincount(codes, minlength=rows * width).reshape(rows, width)
-
-
-def _count(views: pl.LazyFrame, columns: Sequence[_Column], slicings: Sequence[Slicing], stretches: npt.NDArray[np.int64] | None) -> None:
-    """The one pass: each batch is counted by threads, a column each."""
-    parts: list[list[pl.DataFrame]] = [[] for _ in slicings]
-    sums = [expression for column in columns for expression in column.moments()]
-    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
-
-        def take(batch: pl.DataFrame) -> None:
-            codes = [slicing.codes(batch) for slicing in slicings]
-            blocks = None if stretches is None else np.searchsorted(stretches, batch[_MOMENT].fill_null(0).to_numpy(), side="right")
-            list(threads.map(lambda column: column.add(batch, codes, blocks), columns))
-            for found, slicing, groups in zip(parts, slicings, codes, strict=True):
-                if slicing.size == 1:
-                    found.append(batch.select(pl.lit(0).alias("__group"), *sums))
-                else:
-                    added = batch.with_columns(__group=groups).group_by("__group").agg(sums)
-                    found.append(added.with_columns(pl.col("__group").cast(pl.Int32)))
-                if len(found) > _PARTS:
-                    found[:] = [_added(found)]
-
-        # Part by part, because what is read faster than it is counted piles up in memory.
-        rows, part = views.select(pl.len()).collect(engine="streaming").item(), max(_BATCH, _VALUES // max(len(columns), 1))
-        for start in range(0, rows, part):
-            for batch in views.slice(start, part).collect_batches(chunk_size=_BATCH, engine="streaming"):
-                take(batch)
-    for column in columns:
-        column.sums = [{row["__group"]: row for row in _added(found).to_dicts()} if found else {} for found in parts]
-
-
-def _added(parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """Sums of several batches, by group."""
-    how = {"min": pl.Expr.min, "max": pl.Expr.max}
-    names = [name for name in parts[0].columns if name != "__group"]
-    return pl.concat(parts).group_by("__group").agg(how.get(name.rpartition("_")[2], pl.Expr.sum)(pl.col(name)) for name in names)
-
-
-def _frame(columns: Sequence[_Column], slicings: Sequence[Slicing], groups: Groups) -> pl.DataFrame:
-    """The rows of the profile; groups without rows have none."""
-    rows: list[dict[str, Any]] = []
-    for number, slicing in enumerate(slicings):
-        items = [column.frequent[number].by_group() for column in columns]
-        distinct = [column.distinct[number].counts() for column in columns]
-        for code in range(slicing.size):
-            count = int(columns[0].counts[number][code].sum())
-            if not count and (slicing.size > 1 or number):
-                continue
-            window, value = slicing.group(code)
-            where = {"window_start": window, "granularity": groups.every, "slice_key": slicing.key, "slice_value": value}
-            about = [_row(column, number, code, int(distinct[at][code]), items[at].get(code, [])) for at, column in enumerate(columns)]
-            present = [row["column_name"] for row in about if row["count"]]
-            rows += [where | row for row in ({"column_name": TABLE, "count": count, "non_null_columns": present}, *about)]
-    lists = [_listed(name, [row.pop(name, None) for row in rows]) for name in ("quantiles", "cell_counts")]
-    frame = pl.DataFrame(rows, schema={name: dtype for name, dtype in SCHEMA.items() if name not in {"quantiles", "cell_counts"}})
-    frame = frame.with_columns(lists).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
-    if groups.every is None:
-        return frame
-    return frame.with_columns(window_end=pl.col("window_start").dt.offset_by(groups.every)).sort("window_start", maintain_order=True)
-
-
-def _listed(name: str, arrays: Sequence[npt.NDArray[Any] | None]) -> pl.Series:
-    """A column of lists from arrays: as values of Python they would take longer than the counting."""
-    known = [(at, array) for at, array in enumerate(arrays) if array is not None]
-    at = np.repeat([at for at, _ in known], [len(array) for _, array in known]).astype(np.int64)
-    values = np.concatenate([array for _, array in known]) if known else np.empty(0)
-    listed = pl.DataFrame({"at": at, name: values}).group_by("at").agg(name)
-    places = pl.DataFrame({"at": np.arange(len(arrays))}, schema={"at": pl.Int64})
-    return places.join(listed, on="at", how="left", maintain_order="left")[name]
-
-
-def _row(column: _Column, number: int, code: int, distinct: int, others: list[tuple[str, int]]) -> dict[str, Any]:
-    """The statistics of a column in one group."""
-    counts = column.counts[number][code]
-    cells, nulls, nans = counts[:-2], int(counts[-2]), int(counts[-1])
-    values, rows = int(counts.sum()) - nulls, int(counts.sum())
-    row: dict[str, Any] = {
-        "column_name": column.name,
-        "data_type": str(column.dtype),
-        "count": values,
-        "num_nulls": nulls,
-        "percent_null": 100 * nulls / rows if rows else None,
-        "cell_counts": cells,
-    }
-    if column.cells.test is None:
-        return row
-    items = [(text, int(cells[at])) for at, text in column.cells.items() if cells[at]]
-    shared = values - nans - sum(count for _, count in items)
-    complete = shared == sum(count for _, count in others)
-    row["distinct_count"] = distinct = len(items) + (len(others) if complete else min(distinct, shared))
-    row["percent_distinct"] = 100 * distinct / values if values else None
-    items = sorted([*items, *others], key=lambda item: (-item[1], item[0]))
-    row["frequent_items"] = [{"item": text, "count": count} for text, count in items[:MOST_FREQUENT_ITEMS]]
-    row["items_complete"] = complete and len(items) <= MOST_FREQUENT_ITEMS
-    sums = column.sums[number].get(code, {})
-    take = {name: sums.get(f"{column.view}_{name}") for name in ("finite", "sum", "squares", "min", "max", "zeros")}
-    if isinstance(column.cells, Numbers):
-        row |= _numbers(column.cells, cells, nans, values, take)
-    elif values:
-        row |= {"min_length": take["min"], "max_length": take["max"], "avg_length": (take["sum"] or 0) / values}
-    return row
-
-
-def _numbers(cells: Numbers, counts: Counts, nans: int, values: int, sums: Mapping[str, Any]) -> dict[str, Any]:
-    finite, zeros = sums["finite"] or 0, sums["zeros"] or 0
-    row: dict[str, Any] = {
-        "num_nan": nans,
-        "num_infinite": values - nans - finite,
-        "num_zeros": zeros,
-        "percent_nan": 100 * nans / values if values else None,
-        "percent_zeros": 100 * zeros / values if values else None,
-    }
-    if not finite:
-        return row
-    mean = sums["sum"] / finite
-    quantiles = cells.quantiles(counts, sums["min"], sums["max"], LEVELS)
-    row |= {"avg": cells.center + mean, "min": sums["min"], "max": sums["max"], "quantiles": quantiles, "median": quantiles[50]}
-    if finite > 1:
-        row["stddev"] = float(np.sqrt(max(sums["squares"] - finite * mean * mean, 0.0) / (finite - 1)))
-    return row
+def _knowing(column: Column, keys: pl.DataFrame) -> Cells:
+    if not isinstance(column.cells, Texts):
+        return column.cells
+    return replace(column.cells, rare=column.rare(np.flatnonzero(keys["slice_key"].is_null().to_numpy())))

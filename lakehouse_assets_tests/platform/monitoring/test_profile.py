@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.monitoring.cells import LEVELS as CELLS
 from lakehouse_assets.platform.monitoring.cells import cells_of
 from lakehouse_assets.platform.monitoring.groups import MOST_GROUPS, MOST_SLICES, CannotProfile, Groups
-from lakehouse_assets.platform.monitoring.profile import LEVELS, SAMPLED, SCHEMA, TABLE, Profile, profile
+from lakehouse_assets.platform.monitoring.profile import SAMPLED, SCHEMA, TABLE, Profile, profile
+from lakehouse_assets.platform.monitoring.statistics import LEVELS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
@@ -233,8 +234,14 @@ def test_a_profile_is_written_to_a_delta_table_as_it_is(tmp_path):
         (lambda: Groups("at", "0d"), "is no length"),
         (lambda: Groups(None, "1d"), "windows of 1d need a column of time"),
         (lambda: Groups(slices=("kinds",)), "there is no column 'kinds': did you mean kind"),
-        (lambda: Groups("at", "1h", ("few",)), f"these are 4,800 windows and slices, and a profile has {MOST_GROUPS:,} at most"),
-        (lambda: Groups(slices=("at",)), f"and slices are of {MOST_SLICES} at most: choose a column with fewer values"),
+        (
+            lambda: Groups("at", "1h", ("few",)),
+            f"a profile has at most {MOST_GROUPS:,} windows and slices, and these are more: choose longer windows or fewer slices",
+        ),
+        (
+            lambda: Groups(slices=("at",)),
+            f"at has more than {MOST_SLICES} values, and no more can be slices: choose a column with fewer values",
+        ),
     ],
 )
 def test_what_cannot_be_profiled_says_what_to_do(groups, said):

@@ -6,7 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.monitoring.drift_metrics import drift
+from lakehouse_assets.platform.monitoring.calibration import MOVES
+from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, OF_TIME, drift
 from lakehouse_assets.platform.monitoring.groups import Groups
 from lakehouse_assets.platform.monitoring.profile import TABLE, profile
 from lakehouse_assets.platform.monitoring.thresholds import COLUMN_RATE, TABLE_RATE, false_alarm_rate, resampled
@@ -51,8 +52,8 @@ def dependent(rows: int, random: np.random.Generator) -> pl.DataFrame:
 
 
 def alarms(found: pl.DataFrame) -> dict[str, float]:
-    """Of each column the share of windows in which it drifted."""
-    return dict(found.group_by("column_name").agg(pl.col("drifted").mean()).iter_rows())
+    """Of each column that was tested the share of windows in which it drifted."""
+    return dict(found.drop_nulls("drifted").group_by("column_name").agg(pl.col("drifted").mean()).iter_rows())
 
 
 def test_a_thousand_windows_resampled_from_a_baseline_keep_the_promised_rates():
@@ -74,12 +75,13 @@ def test_a_thousand_windows_resampled_from_a_baseline_keep_the_promised_rates():
     assert all(test["threshold"] is not None for tests in whole["thresholds"].to_list() for test in tests)
 
 
+@pytest.mark.parametrize("rows", [300, 900])
 @pytest.mark.parametrize("table", [independent, dependent])
-def test_new_windows_of_a_quiet_stream_keep_the_promised_rates_too(table):
-    """They are not in the baseline, and rows of a window may be alike."""
+def test_new_windows_of_a_quiet_stream_keep_the_promised_rates_too(table, rows):
+    """They are not in the baseline, rows of a window may be alike, and there may be more of them than there were."""
     random = np.random.default_rng(2)
-    base = profile(spread(table(ROWS, random), 300).lazy(), Groups("at"), blocks=True)
-    found = drift(profile(spread(table(200 * 300, random), 300).lazy(), Groups("at", "1d"), base.cells), base)
+    base = profile(spread(table(ROWS, random), 300).lazy(), Groups("at"), blocks=True, every="1d")
+    found = drift(profile(spread(table(200 * rows, random), rows).lazy(), Groups("at", "1d"), base.cells), base)
     rates = alarms(found)
     # Of 200 windows two may alarm in the mean; five are more than chance allows in a few columns.
     assert max(rate for name, rate in rates.items() if name != TABLE) < 5 / 200
@@ -89,7 +91,7 @@ def test_new_windows_of_a_quiet_stream_keep_the_promised_rates_too(table):
 @pytest.mark.parametrize("table", [independent, dependent])
 def test_windows_of_a_quiet_stream_differ_from_the_one_before_as_seldom(table):
     rows = spread(table(200 * 300, np.random.default_rng(3)), 300, every=1)
-    rates = alarms(drift(profile(rows.lazy(), Groups("at", "1d"), blocks=True)))
+    rates = alarms(drift(profile(rows.lazy(), Groups("at", "1d"))))
     assert max(rate for name, rate in rates.items() if name != TABLE) < 5 / 200
     assert rates[TABLE] <= TABLE_RATE
 
@@ -107,7 +109,7 @@ def test_changes_are_found_in_one_column_of_twenty():
         normal_1=pl.when(pl.Series(random.random(rows * windows) >= 0.05)).then("normal_1"),
         nan=pl.when(pl.Series(random.random(rows * windows) < 0.05)).then(float("nan")).otherwise("nan"),
     )
-    rates = alarms(drift(profile(spread(changed, rows).lazy(), Groups("at", "1d"), base.cells), base))
+    rates = alarms(drift(profile(spread(changed, rows).lazy(), Groups("at", "1d"), base.cells), base).filter(drift_type=BASELINE))
     assert {name: rate for name, rate in rates.items() if rate >= 0.95}.keys() - {"at"} == {
         TABLE, "normal_0", "normal_1", "skewed", "kind_3", "rare", "sparse", "nan",
     }  # fmt: skip
@@ -116,7 +118,7 @@ def test_changes_are_found_in_one_column_of_twenty():
 def test_a_wrong_unit_is_found_in_the_first_window_and_once():
     rows = spread(independent(100 * 400, np.random.default_rng(5)), 400, every=1)
     broken = rows.with_columns(skewed=pl.when(pl.int_range(pl.len()) >= 60 * 400).then(pl.col("skewed") * 100).otherwise("skewed"))
-    found = drift(profile(broken.lazy(), Groups("at", "1d"), blocks=True)).filter("drifted", pl.col("column_name") == "skewed")
+    found = drift(profile(broken.lazy(), Groups("at", "1d"))).filter("drifted", pl.col("column_name") == "skewed")
     assert [start.toordinal() - START.toordinal() for start in found["window_start"]] == [60]
 
 
@@ -125,13 +127,14 @@ def test_what_moves_with_time_is_not_tested():
     rows = spread(independent(ROWS, random).select("normal_0"), 400, every=1).with_columns(
         number=pl.int_range(pl.len()) + 0.5, sent=pl.col("at").dt.offset_by("3h"), file=pl.col("at").dt.date().cast(pl.String)
     )
-    base = profile(rows.head(ROWS // 2).lazy(), Groups("at"), blocks=True)
+    base = profile(rows.head(ROWS // 2).lazy(), Groups("at"), blocks=True, every="1d")
     found = drift(profile(rows.tail(ROWS // 2).lazy(), Groups("at", "1d"), base.cells), base)
-    own = drift(profile(rows.lazy(), Groups("at", "1d"), blocks=True))
-    for one in (found, own):
-        assert alarms(one.filter(pl.col("column_name").is_in(["number", "sent", "at", "file"]))) == dict.fromkeys(
-            ("number", "sent", "at", "file"), 0
-        )
+    own = drift(profile(rows.lazy(), Groups("at", "1d")))
+    for one in (found, own):  # as a baseline tells, and as its own windows do
+        moving = one.filter(pl.col("column_name").is_in(["number", "sent", "file"]))
+        assert alarms(moving) == dict.fromkeys(("number", "sent", "file"), 0)
+        assert set(moving["not_tested"]) == {MOVES}
+        assert set(one.filter(column_name="at")["not_tested"]) == {OF_TIME}
 
 
 def test_keys_and_named_columns_are_not_tested():
@@ -164,7 +167,9 @@ def test_windows_of_a_few_rows_are_not_tested():
     base = profile(rows.lazy())
     found = drift(profile(rows.head(5).select(pl.col("x") + 100).lazy(), None, base.cells), base)
     tests = found["thresholds"].to_list()[1]
-    assert {(test["threshold"], test["exceeded"]) for test in tests} == {(None, False)}
+    assert {(test["threshold"], test["exceeded"]) for test in tests} == {(None, None)}
+    assert found["drifted"].to_list() == [None, None]
+    assert found["not_tested"].to_list() == [None, "there are fewer than 20 rows"]
 
 
 def test_rates_add_up_to_those_of_the_table():
