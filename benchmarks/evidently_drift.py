@@ -20,7 +20,7 @@ def main() -> None:
     evidently: Any = import_module("evidently")
     metrics: Any = import_module("evidently.metrics")
     presets: Any = import_module("evidently.presets")
-    base, new = (pandas.read_parquet(Path(sys.argv[1]) / f"{name}.parquet") for name in ("base", "new"))
+    base, new = (pandas.read_parquet(Path(sys.argv[1]) / f"{name}.parquet").drop(columns="at") for name in ("base", "new"))
     texts = [name for name in base.columns if not pandas.api.types.is_numeric_dtype(base[name]) or base[name].dtype == bool]
     numbers = [name for name in base.columns if name not in texts]
     started = time.perf_counter()
