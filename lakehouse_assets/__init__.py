@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.gates import Gate, LeakageLimits, NewestLimits
     from lakehouse_assets.platform.declarations.learning import NotEnoughData
     from lakehouse_assets.platform.declarations.models import model, predictions
+    from lakehouse_assets.platform.declarations.monitors import AlertRule, monitor
     from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
     from lakehouse_assets.platform.declarations.tables import Dimension, table
     from lakehouse_assets.platform.features.labels import Labels
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.modelling.search import Search
     from lakehouse_assets.platform.modelling.splits import GroupSplit, RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
     from lakehouse_assets.platform.modelling.time_folds import TimeFolds
+    from lakehouse_assets.platform.monitoring.freshness import Freshness
+    from lakehouse_assets.platform.monitoring.volume import Volume
     from lakehouse_assets.platform.quality.conform import (
         boolean,
         choice,
@@ -102,6 +105,10 @@ _MODULES = {
     "model": f"{_DECLARATIONS}.models",
     "predictions": f"{_DECLARATIONS}.models",
     "endpoint": f"{_DECLARATIONS}.endpoints",
+    "monitor": f"{_DECLARATIONS}.monitors",
+    "AlertRule": f"{_DECLARATIONS}.monitors",
+    "Freshness": f"{_PLATFORM}.monitoring.freshness",
+    "Volume": f"{_PLATFORM}.monitoring.volume",
     "forecast": f"{_PLATFORM}.recipes.forecast",
     "window_features": f"{_PLATFORM}.recipes.windows",
     "classifier": f"{_PLATFORM}.recipes.classifier",
@@ -180,6 +187,10 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "model",
     "predictions",
     "endpoint",
+    "monitor",
+    "AlertRule",
+    "Freshness",
+    "Volume",
     "forecast",
     "window_features",
     "classifier",

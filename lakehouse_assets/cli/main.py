@@ -15,6 +15,7 @@ from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.features import features
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
+from lakehouse_assets.cli.monitors import monitors
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.profile import profile
@@ -122,7 +123,7 @@ _VERBS = (
     settings,
     completion,
 )
-_NOUNS = (files, quarantine, contracts, features, models, runs, token)
+_NOUNS = (files, quarantine, contracts, features, models, monitors, runs, token)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

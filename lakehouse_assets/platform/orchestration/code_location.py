@@ -7,7 +7,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.loading import BrokenProduct
-from lakehouse_assets.platform.orchestration import alerts, automation, maintenance
+from lakehouse_assets.platform.orchestration import alerts, automation, maintenance, monitors
 from lakehouse_assets.platform.orchestration.autoload import Products, partitioned
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_executor import executor
@@ -19,6 +19,7 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     tables = str(settings.tables)
     own = dg.Definitions(
         assets=[*declared.assets(tables), maintenance.asset(declared, tables)],
+        asset_checks=monitors.build(declared.catalog),
         schedules=automation.schedules(settings, models=bool(declared.models)),
         sensors=[automation.landing_sensor(declared.feeds, settings.sensor_seconds), *alerts.sensors()],
         resources=resources(settings),
@@ -26,7 +27,8 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     )
 
     def together(plain: Mapping[str, dg.Definitions]) -> dg.Definitions:
-        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned([own, *plain.values()])))
+        watched = monitors.keys(declared.catalog)
+        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned([own, *plain.values()]), watched))
         return dg.Definitions.merge(own, jobs, *plain.values())
 
     fitting: dict[str, dg.Definitions] = {}

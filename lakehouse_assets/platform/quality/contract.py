@@ -37,7 +37,7 @@ class ContractBroken(Exception):
 
 
 @dataclass(frozen=True)
-class Freshness:
+class FreshBy:
     """How old the newest value of a column may be."""
 
     column: str
@@ -281,7 +281,7 @@ def references_of(contract: type[Contract]) -> dict[str, Reference]:
     return {bound.rule.column: bound.reference for bound in bound_rules(contract) if bound.reference and bound.rule.column}
 
 
-def freshness_of(contract: type[Contract]) -> Freshness | None:
+def freshness_of(contract: type[Contract]) -> FreshBy | None:
     """How old the newest row may be, if the contract says so.
 
     Raises:
@@ -295,7 +295,7 @@ def freshness_of(contract: type[Contract]) -> Freshness | None:
             f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is no column of dates or timestamps."
             f"{_nearest(contract.__fresh_by__, schema_of(contract)) if dtype is None else ''}"
         )
-    return Freshness(contract.__fresh_by__, contract.__fresh_within__)
+    return FreshBy(contract.__fresh_by__, contract.__fresh_within__)
 
 
 def rules_of(contract: type[Contract]) -> list[Rule]:

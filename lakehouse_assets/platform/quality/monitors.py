@@ -1,16 +1,18 @@
 """Monitors of a table: whether its newest row is fresh, and whether as much came as usual.
 
-Both are pure functions of what the caller read and of the moment to judge at. They warn and stop nothing; one that cannot judge says why.
+Both are pure functions of what the caller read and of the moment to judge at; one that cannot judge says why. What is watched, when, and
+where verdicts are kept is in `platform/monitoring`.
 """
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.quality.contract import Freshness
+from lakehouse_assets.platform.quality.contract import FreshBy
 from lakehouse_assets.platform.storage.table import Table
 
 WEEKS = 8
@@ -27,11 +29,48 @@ _LEAST_ROWS = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a monitor says: whether all is as it should be, a sentence, and the numbers behind it."""
+    """What a monitor says of a table, or of one window, slice or column of it.
 
-    passed: bool
+    Attributes:
+        passed: Whether all is as it should be; None: not evaluated, and the text says why.
+        text: A sentence for people.
+        numbers: Other numbers behind it, by name.
+        metric: What was measured, as age_hours or population_stability_index; empty if it is no number.
+        value: What it was.
+        threshold: Where the metric begins to be bad.
+        false_alarm_rate: How often the threshold is passed though nothing has changed, as a share of the windows.
+        rows: Rows that were judged.
+        window_start: Begin of what was judged (UTC); None: the whole table.
+        window_end: Its end, exclusive (UTC).
+        granularity: Length of the window, as `1 day`; empty if there is none.
+        slice_key: Column by whose values rows were judged apart; empty: all rows.
+        slice_value: The value of that column.
+        column_name: The column that was judged; empty: the rows.
+        model_version: The version of the model whose predictions were judged.
+        error: Type of the error that the evaluation ended with; empty if it came to its end.
+    """
+
+    passed: bool | None
     text: str
     numbers: Mapping[str, float | str] = field(default_factory=dict)
+    _: KW_ONLY
+    metric: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    false_alarm_rate: float | None = None
+    rows: int | None = None
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    granularity: str = ""
+    slice_key: str = ""
+    slice_value: str = ""
+    column_name: str = ""
+    model_version: int | None = None
+    error: str = ""
+
+    def __post_init__(self) -> None:
+        # NumPy's truth values are neither True nor False to Python's `is`.
+        object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
 
 
 @dataclass(frozen=True)
@@ -45,7 +84,7 @@ class Arrival:
 # --- freshness
 
 
-def freshness(fresh: Freshness, newest: date | datetime | None, now: datetime) -> Verdict:
+def freshness(fresh: FreshBy, newest: date | datetime | None, now: datetime) -> Verdict:
     """Whether the newest value is young enough.
 
     Args:
@@ -57,8 +96,17 @@ def freshness(fresh: Freshness, newest: date | datetime | None, now: datetime) -
         return Verdict(passed=True, text="The table has no rows yet.")
     age = max(now - _end(newest), timedelta(0))
     passed = age <= fresh.within
-    text = f"The newest {fresh.column} is {newest}, {_hours(age)} ago; it may be {_hours(fresh.within)} old."
-    return Verdict(passed, text, {"newest": str(newest), "age_hours": round(age.total_seconds() / 3600, 2)})
+    text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old."
+    hours = round(age.total_seconds() / 3600, 2)
+    return Verdict(
+        passed,
+        text,
+        {"newest": str(newest), "age_hours": hours},
+        metric="age_hours",
+        value=hours,
+        threshold=fresh.within.total_seconds() / 3600,
+        column_name=fresh.column,
+    )
 
 
 def newest_value(table: Table, column: str) -> date | datetime | None:
@@ -83,7 +131,8 @@ def _end(moment: date | datetime) -> datetime:
     return datetime.combine(moment + timedelta(days=1), time(), UTC)
 
 
-def _hours(span: timedelta) -> str:
+def in_words(span: timedelta) -> str:
+    """A span of time in hours or days."""
     hours = span.total_seconds() / 3600
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
 
@@ -91,7 +140,7 @@ def _hours(span: timedelta) -> str:
 # --- volume
 
 
-def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "") -> Verdict:
+def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "", what: str = "came today") -> Verdict:
     """Whether as many rows came today as on the same weekdays before.
 
     The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
@@ -104,6 +153,7 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
         since: From when on the arrivals are complete; earlier days do not count, nor does the day that this moment lies in.
         now: The moment to judge at (UTC).
         why_since: Why nothing is known of the time before, if there was one.
+        what: What the rows of the day did, for the text.
     """
     today = now.date()
     days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
@@ -111,19 +161,36 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     came = sum(arrival.rows for arrival in arrivals if arrival.at.date() == today and arrival.at <= now)
     if len(days) < LEAST_WEEKS:
         return Verdict(
-            passed=True,
+            passed=None,
             text=f"Not evaluated: {len(days)} earlier {today:%A}s are known, {LEAST_WEEKS} are needed{why_since and f': {why_since}'}.",
             numbers={"rows_today": came},
+            metric="rows_today",
+            value=came,
+            rows=came,
+            **_day(today),
         )
     on = {day: [arrival for arrival in arrivals if arrival.at.date() == day] for day in days}
     least, _ = _band([sum(a.rows for a in on[day] if a.at.time() <= now.time()) for day in days])
     usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
     low, high = came < least, came > most
     what = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
-    text = f"{came:,} rows came today; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (
-        f". That is {what}?" if low or high else "."
+    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (f". That is {what}?" if low or high else ".")
+    return Verdict(
+        not low and not high,
+        text,
+        {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)},
+        metric="rows_today",
+        value=came,
+        threshold=most if high else max(least, 0),
+        rows=came,
+        **_day(today),
     )
-    return Verdict(not low and not high, text, {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)})
+
+
+def _day(day: date) -> dict[str, Any]:
+    """The window that is a day."""
+    begin = datetime.combine(day, time(), UTC)
+    return {"window_start": begin, "window_end": begin + timedelta(days=1), "granularity": "1 day"}
 
 
 def _band(rows: Sequence[int]) -> tuple[float, float]:

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.quality.contract import Contract, Freshness, Timestamp, column, freshness_of
+from lakehouse_assets.platform.quality.contract import Contract, FreshBy, Timestamp, column, freshness_of
 from lakehouse_assets.platform.quality.monitors import Arrival, freshness, newest_value, volume
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
@@ -85,14 +85,14 @@ def test_a_few_rows_more_or_less_of_a_small_table_are_not_remarkable():
 
 def test_with_too_little_history_nothing_is_said():
     found = judged(days(steady), since=NOW - timedelta(weeks=4))
-    assert found.passed
+    assert found.passed is None
     assert found.text == "Not evaluated: 3 earlier Mondays are known, 4 are needed."
     assert not judged(days(steady), since=NOW - timedelta(weeks=4, days=1)).passed
 
 
 # --- freshness
 
-TWO_DAYS = Freshness("day", timedelta(days=2))
+TWO_DAYS = FreshBy("day", timedelta(days=2))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_contract_says_how_fresh_its_table_is():
     class Fresh(Contract, fresh_by="at", fresh_within=timedelta(hours=6)):
         at: Timestamp
 
-    assert freshness_of(Fresh) == Freshness("at", timedelta(hours=6))
+    assert freshness_of(Fresh) == FreshBy("at", timedelta(hours=6))
 
 
 @pytest.mark.parametrize("wrong", [{"fresh_by": "x"}, {"fresh_within": timedelta(1)}, {"fresh_by": "x", "fresh_within": timedelta(0)}])

@@ -1,0 +1,215 @@
+"""The table of all verdicts: one row for each thing that a monitor said. It is a log, and never goes back with the table that was judged.
+
+How is judged belongs to the kinds of monitors; when, to `evaluation`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction
+
+from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.commit import Counts
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.retention import DATE
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+
+TABLE: Final = platform_tables.VERDICTS
+DESCRIPTION: Final = "What monitors said: one row a verdict, with the version of the table that was judged."
+SCHEMA: Final = pl.Schema(
+    {
+        "evaluated_at": TIMESTAMP,
+        "monitor": pl.String(),
+        "kind": pl.String(),
+        "table": pl.String(),
+        "table_id": pl.String(),
+        "table_version": pl.Int64(),
+        "owner": pl.String(),
+        "severity": pl.String(),
+        "run_id": pl.String(),
+        "passed": pl.Boolean(),
+        "text": pl.String(),
+        "metric": pl.String(),
+        "value": pl.Float64(),
+        "threshold": pl.Float64(),
+        "false_alarm_rate": pl.Float64(),
+        "rows": pl.Int64(),
+        "window_start": TIMESTAMP,
+        "window_end": TIMESTAMP,
+        "granularity": pl.String(),
+        "slice_key": pl.String(),
+        "slice_value": pl.String(),
+        "column_name": pl.String(),
+        "model_version": pl.Int64(),
+        "numbers": pl.String(),
+        "error": pl.String(),
+        DATE: pl.Date(),
+    }
+)
+COLUMNS: Final[Mapping[str, str]] = {
+    "evaluated_at": "When the monitor was evaluated, in UTC.",
+    "monitor": "Name of the monitor; of one that a contract or a kind implies, the table's name and the check's.",
+    "kind": "What was watched: freshness, volume, and so on.",
+    "table": "The table that was judged.",
+    "table_id": "Id of the Delta table, another one after it was deleted and created again; null if it did not exist.",
+    "table_version": "Version of the table that was judged; null if it did not exist.",
+    "owner": "Who answers for the monitor.",
+    "severity": "How bad a failure is: warn or error.",
+    "run_id": "Run that evaluated it.",
+    "passed": "Whether all is as it should be; null: not evaluated, and the text says why.",
+    "text": "What it says, a sentence.",
+    "metric": "What was measured; null if it is no number.",
+    "value": "What the metric was.",
+    "threshold": "Where the metric begins to be bad.",
+    "false_alarm_rate": "How often the threshold is passed though nothing has changed, as a share of the windows.",
+    "rows": "Rows that were judged.",
+    "window_start": "Begin of the window that was judged; null: the whole table.",
+    "window_end": "End of the window, exclusive.",
+    "granularity": "Length of the window; null if there is none.",
+    "slice_key": "Column by whose values rows were judged apart; null: all rows.",
+    "slice_value": "The value of that column.",
+    "column_name": "The column that was judged; null: the rows.",
+    "model_version": "Version of the model whose predictions were judged.",
+    "numbers": "Other numbers, as JSON by name.",
+    "error": "Type of the error that the evaluation ended with; null if it came to its end.",
+    DATE: "Day of the evaluation, in UTC; the table is partitioned by it.",
+}
+PASSED, FAILED, ERROR, NOT_EVALUATED = "passed", "failed", "error", "not evaluated"
+BAD: Final = frozenset({FAILED, ERROR})
+"""States of a monitor that a person should look at."""
+# What tells verdicts of one monitor and version apart, and what came of them.
+_OUTCOME = (
+    *("metric", "window_start", "window_end", "granularity", "slice_key", "slice_value", "column_name", "model_version"),
+    *("passed", "error"),
+)
+# With the name of a monitor, the watermark that says what it judged last and what came of it.
+_LAST = "judged:"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that a monitor said of one version of a table at one moment.
+
+    Attributes:
+        monitor: The monitor.
+        table_id: Of the Delta table; None if it did not exist.
+        version: Of the table; None if it did not exist.
+        at: The moment (UTC).
+        run_id: Of the run that asked.
+        verdicts: What it said.
+    """
+
+    monitor: Monitor
+    table_id: str | None
+    version: int | None
+    at: datetime
+    run_id: str
+    verdicts: Sequence[Verdict]
+
+    @property
+    def rows(self) -> Iterable[dict[str, Any]]:
+        """As they are stored."""
+        about = {
+            "evaluated_at": self.at,
+            "monitor": self.monitor.name,
+            "kind": self.monitor.kind.word,
+            "table": self.monitor.of,
+            "table_id": self.table_id,
+            "table_version": self.version,
+            "owner": self.monitor.owner,
+            "severity": self.monitor.severity,
+            "run_id": self.run_id,
+            DATE: self.at.date(),
+        }
+        for verdict in self.verdicts:
+            fields = {name: None if value == "" else value for name, value in vars(verdict).items()}
+            yield about | fields | {"numbers": json.dumps(dict(verdict.numbers), default=str) if verdict.numbers else None}
+
+    @property
+    def digest(self) -> int:
+        """What is the same number if the same passed and failed for the same version on the same day: texts and values do not count."""
+        said = [tuple(getattr(one, name) for name in _OUTCOME) for one in self.verdicts]
+        what = (self.table_id, self.version, self.at.date(), self.monitor.kind, self.monitor.severity, self.monitor.owner, said)
+        return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
+
+
+def create(lakehouse: Lakehouse) -> Table:
+    """The table, created unless it exists."""
+    table = lakehouse.table(TABLE)
+    table.create(SCHEMA, (DATE,), DESCRIPTION)
+    table.add_columns(SCHEMA)
+    return table
+
+
+def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
+    """Add what monitors said, in one commit with the watermarks of the versions that were judged; how many rows were added.
+
+    A judgement that says the same as the last one of its monitor, of the same version on the same day, adds nothing, also if two processes
+    add it at once.
+
+    Raises:
+        CommitConflict: Other writers did not let this one through.
+    """
+    given = [one for one in judgements if one.verdicts]
+    if not given:
+        return 0
+    table = create(lakehouse)
+    known = table.now()  # mostly nothing is new, and this is cheap
+    given = [one for one in given if known.transaction_version(_LAST + one.monitor.name) != one.digest]
+    if not given:
+        return 0
+
+    def attempt(delta: DeltaTable) -> Counts:
+        new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
+        rows = pl.DataFrame([row for one in new for row in one.rows], schema=SCHEMA)
+        if rows.height:
+            marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
+            marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
+            table.write_rows(delta, rows, CommitProperties(app_transactions=marks))
+        return Counts(written=rows.height)
+
+    written = table.write(None, attempt)
+    return 0 if written.counts is None else written.counts.written
+
+
+def latest(lakehouse: Lakehouse) -> dict[str, list[dict[str, Any]]]:
+    """By monitor, the rows of its last judgement; none of a monitor that never judged."""
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return {}
+    newest = pl.col("evaluated_at") == pl.col("evaluated_at").max().over("monitor")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in table.scan().filter(newest).collect().iter_rows(named=True):
+        found.setdefault(row["monitor"], []).append(row)
+    return found
+
+
+def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
+    """The newest rows of a monitor, newest first."""
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return []
+    own = table.scan().filter(pl.col("monitor") == monitor).sort("evaluated_at", descending=True, maintain_order=True)
+    return own.head(rows).collect().to_dicts()
+
+
+def state_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What the rows of one judgement come to: failed, error (the evaluation ended with one), passed, or not evaluated."""
+    given = list(rows)
+    if any(row["passed"] is False for row in given):
+        return FAILED
+    if any(row["error"] is not None for row in given):
+        return ERROR
+    return PASSED if any(row["passed"] for row in given) else NOT_EVALUATED
+
+
+def is_bad(row: Mapping[str, Any]) -> bool:
+    """Whether a row says that something is wrong, or that it is not known because the evaluation ended with an error."""
+    return row["passed"] is False or row["error"] is not None
