@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.modelling.search import Search
     from lakehouse_assets.platform.modelling.splits import GroupSplit, RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
     from lakehouse_assets.platform.modelling.time_folds import TimeFolds
+    from lakehouse_assets.platform.monitoring.drift_kind import Drift
     from lakehouse_assets.platform.monitoring.freshness import Freshness
     from lakehouse_assets.platform.monitoring.volume import Volume
     from lakehouse_assets.platform.quality.conform import (
@@ -107,6 +108,7 @@ _MODULES = {
     "endpoint": f"{_DECLARATIONS}.endpoints",
     "monitor": f"{_DECLARATIONS}.monitors",
     "AlertRule": f"{_DECLARATIONS}.monitors",
+    "Drift": f"{_PLATFORM}.monitoring.drift_kind",
     "Freshness": f"{_PLATFORM}.monitoring.freshness",
     "Volume": f"{_PLATFORM}.monitoring.volume",
     "forecast": f"{_PLATFORM}.recipes.forecast",
@@ -189,6 +191,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "endpoint",
     "monitor",
     "AlertRule",
+    "Drift",
     "Freshness",
     "Volume",
     "forecast",

@@ -48,6 +48,7 @@ PUBLIC = [
     "endpoint",
     "monitor",
     "AlertRule",
+    "Drift",
     "Freshness",
     "Volume",
     "forecast",

@@ -18,7 +18,7 @@ from lakehouse_assets.platform.monitoring.sketches import Distinct, Frequent, Ta
 BATCH = 200_000
 _BLOCK = "block"
 # Sums of so many numbers, each so much smaller, cannot overflow.
-_SMALLER = 2.0**-64
+_SMALLER, _LARGE = 2.0**-64, 2.0**900
 
 Floats = npt.NDArray[np.float64]
 
@@ -75,6 +75,7 @@ class Column:
     def __init__(self, number: int, name: str, dtype: pl.DataType, cells: Cells) -> None:
         self.name, self.dtype, self.cells = name, dtype, cells
         self.view, self._hashes = f"v{number}", f"h{number}"
+        self._number = f"l{number}" if isinstance(cells, Texts) else self.view
         # Values that a float would make equal are told apart by themselves.
         is_fine = isinstance(dtype, pl.Datetime | pl.Duration) and dtype.time_unit == "ns"
         self._is_long = isinstance(cells, Numbers) and (dtype.is_integer() or dtype.is_decimal() or is_fine)
@@ -90,29 +91,54 @@ class Column:
     def views(self) -> Iterator[pl.Expr]:
         """What is read of the column."""
         yield self.cells.view(self.name, self.dtype).alias(self.view)
+        if isinstance(self.cells, Texts):
+            yield self.cells.view(self.name, self.dtype).str.len_chars().cast(pl.Float64).alias(self._number)
         if self._is_long:
             yield pl.col(self.name).hash().alias(self._hashes)
 
     def sums(self) -> Iterator[pl.Expr]:
         """What is added up over batches, each under its own name."""
-        value = pl.col(self.view)
-        number: pl.Expr
-        if isinstance(self.cells, Numbers):
-            number = pl.when(value.is_finite()).then(value)
-            yield (value == 0).sum().alias(f"{self.view}_zeros")
-        elif isinstance(self.cells, Texts):
-            number = value.str.len_chars().cast(pl.Float64)
-        else:
+        if not self.has_numbers:
             return
+        value = pl.col(self._number)
+        number = pl.when(value.is_finite()).then(value)
+        yield (value == 0).sum().alias(f"{self.view}_zeros")
         yield number.count().alias(f"{self.view}_count")
         yield (number * _SMALLER).mean().alias(f"{self.view}_mean")
         yield number.var(ddof=0).alias(f"{self.view}_var")
         yield number.min().alias(f"{self.view}_low")
         yield number.max().alias(f"{self.view}_high")
 
+    @property
+    def has_numbers(self) -> bool:
+        """Whether there is something to add up: the numbers, or the lengths of texts."""
+        return isinstance(self.cells, Numbers | Texts)
+
+    def add_numbers(self, batch: pl.DataFrame, group: int, size: int) -> None:
+        """Take the sums of a batch of numbers that are all of one group."""
+        numbers = batch[self._number].to_numpy()  # nulls are NaN
+        finite = np.isfinite(numbers)
+        if not finite.all():
+            numbers = numbers[finite]
+        self.moments.make_room(size)
+        if not len(numbers):
+            return
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = (
+                numbers.mean()
+                if np.abs(ends := np.array([numbers.min(), numbers.max()])).max() < _LARGE
+                else (numbers * _SMALLER).mean() / _SMALLER
+            )
+            apart = numbers - mean
+            squares = np.array([float(apart @ apart)])
+            self.moments.add(np.array([group]), np.array([float(len(numbers))]), np.array([mean]), squares)
+        self.moments.low[group] = min(self.moments.low[group], ends[0])
+        self.moments.high[group] = max(self.moments.high[group], ends[1])
+        self.moments.zeros[group] += len(numbers) - np.count_nonzero(numbers)
+
     def add_sums(self, sums: pl.DataFrame, marked: Marked, size: int) -> None:
         """Take the sums of a batch, a row for each group that is present."""
-        if isinstance(self.cells, Numbers | Texts):
+        if self.has_numbers:
             self.moments.make_room(size)
             count, mean, var, low, high = (self._sum(sums, name) for name in ("count", "mean", "var", "low", "high"))
             at, has = marked.present, count > 0
@@ -120,8 +146,7 @@ class Column:
                 self.moments.add(at, count, mean / _SMALLER, var * count)
             self.moments.low[at[has]] = np.minimum(self.moments.low[at[has]], low[has])
             self.moments.high[at[has]] = np.maximum(self.moments.high[at[has]], high[has])
-            if isinstance(self.cells, Numbers):
-                self.moments.zeros[at] += self._sum(sums, "zeros")
+            self.moments.zeros[at] += self._sum(sums, "zeros")
 
     def add(self, batch: pl.DataFrame, groups: Sequence[Marked], size: int, blocks: Sequence[Marked], block_size: int) -> None:
         """Count a batch, given the group and the block of each row, and how many of them there are by now."""
@@ -150,7 +175,7 @@ class Column:
     def _add_others(
         self, batch: pl.DataFrame, values: pl.Series, others: npt.NDArray[np.intp], groups: Sequence[Marked], size: int
     ) -> None:
-        chosen = values.gather(others)
+        chosen = values if len(others) == len(values) else values.gather(others)
         hashes = (batch[self._hashes].gather(others) if self._is_long else chosen.hash()).to_numpy()
         unseen = None
         if isinstance(self.cells, Texts) and self.cells.rare is not None:
@@ -236,7 +261,6 @@ def count(rows: pl.LazyFrame, groups: Groups, columns: Sequence[Column], blocks:
     views = rows.select(*marks, *(part for column in columns for part in column.views()))
     directory = Directory(groups, WINDOW if groups.every else None)
     of_blocks = _BlockDirectory(groups)
-    sums = [expression for column in columns for expression in column.sums()]
     with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
         for batch in views.collect_batches(chunk_size=BATCH, maintain_order=False, engine="streaming"):
             if not batch.height:
@@ -246,19 +270,21 @@ def count(rows: pl.LazyFrame, groups: Groups, columns: Sequence[Column], blocks:
             sizes = directory.size, of_blocks.size
             list(threads.map(lambda column: column.add(batch, marked, sizes[0], in_blocks, sizes[1]), columns))  # noqa: B023 all are done here
             for one in marked:
-                _add_sums(batch, one, sums, columns, directory.size)
+                if len(one.present) == 1:
+                    numbers = [column for column in columns if column.has_numbers]
+                    list(threads.map(lambda column: column.add_numbers(batch, int(one.present[0]), sizes[0]), numbers))  # noqa: B023
+                else:
+                    _add_sums(batch, one, columns, sizes[0])
     for column in columns:
         column.close(directory.size, of_blocks.size)
     return directory.keys, of_blocks.keys
 
 
-def _add_sums(batch: pl.DataFrame, marked: Marked, sums: Sequence[pl.Expr], columns: Sequence[Column], size: int) -> None:
+def _add_sums(batch: pl.DataFrame, marked: Marked, columns: Sequence[Column], size: int) -> None:
+    sums = [expression for column in columns for expression in column.sums()]
     if not sums:
         return
-    if len(marked.present) == 1:
-        added = batch.select(sums)
-    else:
-        added = batch.with_columns(group=pl.Series(marked.local)).group_by("group").agg(sums).sort("group")
+    added = batch.with_columns(group=pl.Series(marked.local)).group_by("group").agg(sums).sort("group")
     for column in columns:
         column.add_sums(added, marked, size)
 

@@ -85,7 +85,9 @@ def drift(profile: Profile, baseline: Profile | None = None, *, untested: Collec
     pairs = [pairs for pairs in _pairs(profile, baseline) if len(pairs.new)]
     if not pairs:
         return pl.DataFrame(schema=DRIFT_SCHEMA)
-    calibrations = Calibrations(profile, baseline, {one.kind for one in pairs})
+    # As many kinds as there may be, so that a window's thresholds do not depend on which others are profiled with it.
+    kinds = {BASELINE, CONSECUTIVE} if baseline is not None and profile.groups.every is not None else {one.kind for one in pairs}
+    calibrations = Calibrations(profile, baseline, kinds)
     reasons = dict.fromkeys(untested, "it is left out") | ({profile.groups.time: OF_TIME} if profile.groups.time else {})
     return (
         pl.concat(_Compare(one, profile, calibrations, reasons, p_values=p_values).frame() for one in pairs)

@@ -31,7 +31,8 @@ class Calibrations:
         self._profile, self._baseline, self._kinds = profile, baseline, max(len(kinds), 1)
         self._independent = Independent()
         # All slices of a window together may alarm as seldom as the whole table.
-        self._slices = 1 + len(profile.keys.filter(pl.col("slice_key").is_not_null()).select("slice_key", "slice_value").unique())
+        keys = (baseline or profile).keys
+        self._slices = 1 + len(keys.filter(pl.col("slice_key").is_not_null()).select("slice_key", "slice_value").unique())
         self._known: dict[tuple[str, Slice], Calibration] = {}
         self._bases: dict[tuple[Slice, str], dict[str, Counts]] = {}
 

@@ -41,6 +41,10 @@ class Distinct:
     def add(self, groups: Integers, hashes: npt.NDArray[np.uint64], size: int) -> None:
         """Take a batch of values by their hashes; there are so many groups by now."""
         self._make_room(size)
+        if lowest := int(self._ranks[:size].min()):
+            # A hash that begins with no more zeros than every register has seen changes none of them.
+            higher = np.flatnonzero(hashes < np.uint64(1 << (64 - lowest)))
+            groups, hashes = groups[higher], hashes[higher]
         places = (groups << self._bits) + (hashes & np.uint64((1 << self._bits) - 1)).astype(np.intp)
         rest = (hashes >> np.uint64(self._bits)) | np.uint64(1)
         # The exponent of a float is the place of the first bit that is set.

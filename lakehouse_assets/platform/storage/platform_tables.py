@@ -7,11 +7,13 @@ CONTRACTS: Final = "platform.contracts.log"
 COMMITS: Final = "platform.tables.commits"
 MAINTENANCE: Final = "platform.maintenance.log"
 VERDICTS: Final = "platform.monitoring.verdicts"
+PROFILES: Final = "platform.monitoring.profiles"
+DRIFT: Final = "platform.monitoring.drift"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-BY_DAY: Final = frozenset({VERDICTS})
+BY_DAY: Final = frozenset({VERDICTS, PROFILES, DRIFT})
 """Tables that are partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_MONITORING_DAYS."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS})
+ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT})
