@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.modelling.search import Search
     from lakehouse_assets.platform.modelling.splits import GroupSplit, RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
     from lakehouse_assets.platform.modelling.time_folds import TimeFolds
+    from lakehouse_assets.platform.monitoring.drift_kind import Drift
     from lakehouse_assets.platform.monitoring.freshness import Freshness
     from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy
     from lakehouse_assets.platform.monitoring.volume import Volume
@@ -108,6 +109,7 @@ _MODULES = {
     "endpoint": f"{_DECLARATIONS}.endpoints",
     "monitor": f"{_DECLARATIONS}.monitors",
     "AlertRule": f"{_DECLARATIONS}.monitors",
+    "Drift": f"{_PLATFORM}.monitoring.drift_kind",
     "Freshness": f"{_PLATFORM}.monitoring.freshness",
     "Volume": f"{_PLATFORM}.monitoring.volume",
     "LiveAccuracy": f"{_PLATFORM}.monitoring.live_accuracy",
@@ -191,6 +193,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "endpoint",
     "monitor",
     "AlertRule",
+    "Drift",
     "Freshness",
     "Volume",
     "LiveAccuracy",

@@ -160,6 +160,17 @@ def test_the_cells_of_the_page_for_analysts(shop, monkeypatch):
 
 
 @pytest.mark.timeout(600)
+def test_the_cells_of_the_page_about_profiles(shop, monkeypatch):
+    (cell,) = re.findall(r"```python\n(.*?)```", (DOCS / "monitoring.md").read_text(encoding="utf-8"), re.DOTALL)
+    root, _ = shop
+    monkeypatch.chdir(root.parent)
+    names: dict = {}
+    exec(cell.replace('"data"', repr(str(root))), names)
+    assert names["found"].profile["slice_value"].n_unique() > 2
+    assert set(names["found"].drift["drift_type"]) == {"BASELINE", "CONSECUTIVE"}
+
+
+@pytest.mark.timeout(600)
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", str(DOCS), str(tmp_path)], cwd=PROJECT, capture_output=True, text=True

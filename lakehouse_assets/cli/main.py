@@ -21,6 +21,7 @@ from lakehouse_assets.cli.monitors import monitors
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.pages import pages, report
+from lakehouse_assets.cli.profile import profile
 from lakehouse_assets.cli.quarantine import quarantine
 from lakehouse_assets.cli.run import reproduce, run, train
 from lakehouse_assets.cli.runs import runs
@@ -126,6 +127,7 @@ _VERBS = (
     history,
     sql,
     export,
+    profile,
     doctor,
     restore,
     maintenance,

@@ -26,6 +26,7 @@ from lakehouse_assets.settings import Settings, parse_location
 if TYPE_CHECKING:
     from lakehouse_assets.client.automl import AutoMl
     from lakehouse_assets.client.inference import Inference
+    from lakehouse_assets.client.profiles import TableProfile
     from lakehouse_assets.client.tokens import Tokens
     from lakehouse_assets.platform.declarations.base import Declaration
     from lakehouse_assets.scaffold.new import NewProduct
@@ -112,6 +113,40 @@ class Client(Running, Operating):
 
         formats.check_name(file)
         formats.write(self.sql(query).lazy(), file)
+
+    def profile(
+        self,
+        table: str,
+        *,
+        time: str | None = None,
+        every: str | None = None,
+        slices: Sequence[str] = (),
+        against: str | None = None,
+        where: str | None = None,
+        p_values: bool = False,
+    ) -> "TableProfile":
+        """Profile the columns of a table, and compare them with a baseline and each window with the one before.
+
+        Personal data is masked before it is counted, unless this user may see it. Memory does not grow with the rows.
+
+        Args:
+            table: Its name, now; or `TABLE@VERSION`.
+            time: The column that says when a row happened. With it thresholds know how alike rows are that are near each other.
+            every: The length of a window, as `1h`, `1d`, `1w` or `1mo`; None: all rows are one window.
+            slices: Columns whose values are profiled each by itself as well.
+            against: The baseline: `TABLE` or `TABLE@VERSION`, which may be the same table.
+            where: Which rows, as a condition in SQL; the baseline is whole.
+            p_values: Whether statistical tests get their p-values.
+
+        Raises:
+            NoSuchTable: There is no such table.
+            NoSuchVersion: There is no such version.
+            CannotProfile: A column does not exist or is no time, or there are too many windows and slices.
+            QueryRefused: The condition cannot be understood.
+        """
+        from lakehouse_assets.client.profiles import profile_table
+
+        return profile_table(self.context, table, time=time, every=every, slices=slices, against=against, where=where, p_values=p_values)
 
     def as_csv(self, frame: pl.DataFrame) -> str:
         """A frame as text of CSV."""

@@ -44,6 +44,7 @@ class TableHandle:
         version: int | None = None,
         at: datetime | None = None,
         what: str = "scan",
+        as_text: bool = False,
     ) -> pl.LazyFrame:
         """Some columns of the rows that meet a condition, as `scan`; the condition sees personal data masked.
 
@@ -53,16 +54,19 @@ class TableHandle:
             version: As for `scan`.
             at: As for `scan`.
             what: What the audit log calls the read.
+            as_text: Whether personal values of every type are masked as a text, so that nulls can still be counted.
 
         Raises:
             LookupError: There is no such column.
             QueryRefused: The condition cannot be understood.
         """
         if not columns and where is None:
-            return self.context.reader.scan(self._readable, version, at, what=what)
+            return self.context.reader.scan(self._readable, version, at, what=what, as_text=as_text)
         from lakehouse_assets.platform.governance.sql import select
 
-        return self.context.reader.scan(self._readable, version, at, choose=lambda rows: select(rows, columns, where), what=what)
+        return self.context.reader.scan(
+            self._readable, version, at, choose=lambda rows: select(rows, columns, where), what=what, as_text=as_text
+        )
 
     def export(
         self, file: Path, columns: Sequence[str] = (), where: str | None = None, *, version: int | None = None, at: datetime | None = None

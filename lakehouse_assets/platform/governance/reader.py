@@ -74,6 +74,7 @@ class Reader:
         *,
         choose: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
         what: str = "scan",
+        as_text: bool = False,
     ) -> pl.LazyFrame:
         """The rows of a table at a version, at a moment (naive: UTC), or now, with personal data masked unless the principal may see it.
 
@@ -83,6 +84,7 @@ class Reader:
             at: A moment, in place of a version.
             choose: Filters and selects; it is given the masked rows, so a condition sees the mask and not the value.
             what: What the audit log calls the read.
+            as_text: Whether personal values of every type are masked as a text, so that nulls can still be counted.
 
         Raises:
             NoSuchTable: It does not exist.
@@ -94,7 +96,7 @@ class Reader:
             return self._shown(choose(self.frames([table])[table][0]), table, what)
         handle = self.lakehouse.table(table)
         number = handle.version_at(at) if at is not None else version
-        return self._given(handle.scan(number), handle, what, number, choose)
+        return self._given(handle.scan(number), handle, what, number, choose, as_text=as_text)
 
     def view(self, rows: pl.LazyFrame, table: str, what: str, version: int | None = None) -> pl.LazyFrame:
         """Rows that were computed from a table (a quarantine with its source), masked as the rows of that table are.
@@ -138,8 +140,10 @@ class Reader:
         what: str,
         version: int | None = None,
         choose: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
+        *,
+        as_text: bool = False,
     ) -> pl.LazyFrame:
-        masked, personal = self._masked(rows, table.name)
+        masked, personal = self._masked(rows, table.name, as_text=as_text)
         chosen = choose(masked)
         columns = chosen.collect_schema().names()
         self._write_down(what, [_at(table, version)], columns, tuple(name for name in personal if name in columns), None)
@@ -154,8 +158,8 @@ class Reader:
         self._write_down(what, [view], rows.collect_schema().names(), (), None)
         return rows
 
-    def _masked(self, rows: pl.LazyFrame, table: str) -> tuple[pl.LazyFrame, tuple[str, ...]]:
-        masked, personal = self.personal(table).masked(rows)
+    def _masked(self, rows: pl.LazyFrame, table: str, *, as_text: bool = False) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+        masked, personal = self.personal(table).masked(rows, as_text=as_text)
         return (rows if self.principal.sees_personal else masked), personal
 
     def _write_down(self, what: str, tables: list[str], columns: Iterable[str], personal: tuple[str, ...], rows: int | None) -> None:

@@ -57,19 +57,26 @@ class Personal:
         columns = self.columns | other.columns
         return Personal(columns, (self.not_personal | other.not_personal) - columns)
 
-    def masked(self, rows: pl.LazyFrame) -> tuple[pl.LazyFrame, tuple[str, ...]]:
-        """Rows with personal data masked, and the names of the columns that were masked whole or in part."""
+    def masked(self, rows: pl.LazyFrame, *, as_text: bool = False) -> tuple[pl.LazyFrame, tuple[str, ...]]:
+        """Rows with personal data masked, and the names of the columns that were masked whole or in part.
+
+        Args:
+            rows: The rows.
+            as_text: Whether a masked value of another type becomes the mask too, which makes the column a text, and not null.
+        """
         changed = {}
         if self.columns:
             schema = rows.collect_schema()
-            changed = {name: mask for name, dtype in schema.items() if (mask := self._mask(pl.col(name), name, dtype)) is not None}
+            changed = {
+                name: mask for name, dtype in schema.items() if (mask := self._mask(pl.col(name), name, dtype, as_text=as_text)) is not None
+            }
         return rows.with_columns(mask.alias(name) for name, mask in changed.items()), tuple(changed)
 
     def masked_row(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """One row of Python values with personal data masked, whatever its type."""
         return {name: self._masked_value(name, value) for name, value in row.items()}
 
-    def _mask(self, values: pl.Expr, name: str, dtype: pl.DataType) -> pl.Expr | None:
+    def _mask(self, values: pl.Expr, name: str, dtype: pl.DataType, *, as_text: bool = False) -> pl.Expr | None:
         """The masked values of a column; None if it is shown as it is."""
         if name in _BY_COLUMN and dtype == pl.String:
             return values.map_batches(self._masked_json, return_dtype=pl.String(), is_elementwise=True)
@@ -79,7 +86,7 @@ class Personal:
             return pl.when(values.is_not_null()).then(struct)
         if name != RESCUED and not self.hides(name):
             return None
-        return pl.when(values.is_not_null()).then(pl.lit(MASK)) if dtype == pl.String else pl.lit(None, dtype)
+        return pl.when(values.is_not_null()).then(pl.lit(MASK)) if as_text or dtype == pl.String else pl.lit(None, dtype)
 
     def _masked_json(self, texts: pl.Series) -> pl.Series:
         return pl.Series(texts.name, [self._masked_value(UNPARSED, text) for text in texts], pl.String)

@@ -13,11 +13,15 @@ ACCURACY: Final = "platform.monitoring.accuracy"
 RUNS: Final = "platform.system.runs"
 STEPS: Final = "platform.system.steps"
 CHECKS: Final = "platform.system.checks"
+PROFILES: Final = "platform.monitoring.profiles"
+DRIFT: Final = "platform.monitoring.drift"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-BY_DAY: Final = frozenset({VERDICTS, RUNS, STEPS, CHECKS})
+BY_DAY: Final = frozenset({VERDICTS, PROFILES, DRIFT, RUNS, STEPS, CHECKS})
 """Partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_SYSTEM_RETENTION_DAYS."""
 
-ALL: Final = frozenset({LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, ACCURACY, ALERTS, ALERT_DELIVERIES, RUNS, STEPS, CHECKS})
+ALL: Final = frozenset(
+    {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, ALERTS, ALERT_DELIVERIES, RUNS, STEPS, CHECKS}
+)

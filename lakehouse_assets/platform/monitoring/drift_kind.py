@@ -1,0 +1,170 @@
+"""The monitor of drift: whether the columns of a table are still distributed as in what a model learnt from, window by window."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.far_times import within_years
+from lakehouse_assets.platform.governance.policy import policy_of
+from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
+from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
+from lakehouse_assets.platform.monitoring.profile_tables import Profiled, update_profiles
+from lakehouse_assets.platform.quality.masking import Personal
+from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import counted
+
+_MOST_VERDICTS = 500
+
+
+@dataclass(frozen=True)
+class Drift(MonitorKind):
+    """The columns of a table are distributed as in a baseline, and as in the window before.
+
+    Attributes:
+        time: The column of dates or timestamps that windows are cut by.
+        every: The length of a window: `1h`, `1d`, `1w`, `1mo`.
+        slices: Columns whose values are compared each by itself as well.
+        against: The baseline as `TABLE` or `TABLE@VERSION`; None: the table as it was when the champion of a model learnt from it.
+
+    Raises:
+        DeclarationError: They cannot be meant.
+    """
+
+    time: str
+    every: str = "1d"
+    slices: tuple[str, ...] = ()
+    against: str | None = None
+
+    word: ClassVar[str] = "drift"
+
+    def __post_init__(self) -> None:
+        try:
+            self.groups  # noqa: B018 it checks the length
+        except CannotProfile as error:
+            raise DeclarationError(f"Drift: every={self.every!r}: {error}") from None
+        _, at, version = (self.against or "").partition("@")
+        if at and not version.isdecimal():
+            raise DeclarationError(f"Drift: against={self.against!r}: what follows the @ is a version, as in TABLE@3")
+
+    @property
+    def groups(self) -> Groups:
+        """The windows and slices."""
+        return Groups(self.time, self.every, self.slices)
+
+    @property
+    def demands(self) -> str:
+        """See `MonitorKind.demands`."""
+        baseline = self.against or "what the champion learnt from"
+        return f"Each column is distributed as in {baseline} and as in the window before, by windows of {self.every}."
+
+    def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
+        """See `MonitorKind.problems_with`."""
+        yield from monitor.problems_with_column("time", self.time, declared, (pl.Date, pl.Datetime), "dates or timestamps")
+        for name in self.slices:
+            yield from monitor.problems_with_column("slices", name, declared)
+
+    def evaluate(self, watched: Watched) -> Sequence[Verdict]:
+        """See `MonitorKind.evaluate`."""
+        name, version = self._baseline(watched)
+        if version is None:
+            said = f"Not evaluated: no model that learns from {watched.monitor.of} has a champion. Train one, or name a baseline: "
+            return [Verdict(passed=None, text=said + f"Drift({self.time!r}, against='{watched.monitor.of}@VERSION').")]
+        policy, lakehouse = policy_of(watched.catalog.declarations), watched.lakehouse
+        table = lakehouse.table(watched.monitor.of)
+
+        def masked(rows: pl.LazyFrame, of: str = watched.monitor.of) -> pl.LazyFrame:
+            return (policy.of(of) or Personal()).masked(rows, as_text=True)[0]
+
+        lineage = tuple(column for column in table.schema() if column.startswith("_"))
+        profiled = Profiled(
+            monitor=watched.monitor.name,
+            table=table,
+            groups=self.groups,
+            baseline=lambda: masked(lakehouse.table(name).scan(version), name),
+            baseline_name=f"{name}@{version}",
+            masked=masked,
+            untested=lineage,
+        )
+        return self._verdicts(update_profiles(lakehouse, profiled, watched.now))
+
+    def _baseline(self, watched: Watched) -> tuple[str, int | None]:
+        """The table of the baseline and its version; no version if there is none."""
+        if self.against is not None:
+            name, at, version = self.against.partition("@")
+            return name, int(version) if at else watched.lakehouse.table(name).version()
+        of = watched.monitor.of
+        models = [one for one in watched.catalog.declarations if isinstance(one, ModelDeclaration)]
+        versions = (learnt_from(watched.lakehouse, model.name).get(of) for model in models)
+        return of, next((version for version in versions if version is not None), None)
+
+    def _verdicts(self, found: pl.DataFrame) -> list[Verdict]:
+        """One for each column that drifted, in the windows that changed; one of the table for each other window."""
+        whole = within_years_of(found).sort("window_start", descending=True, nulls_last=True).head(_MOST_VERDICTS * 50)
+        verdicts = [_of_column(row) for row in whole.filter("drifted", pl.col("data_type").is_not_null()).iter_rows(named=True)]
+        tables = whole.filter(pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE)
+        for row in tables.filter(pl.col("drifted").fill_null(value=False).not_()).iter_rows(named=True):
+            here = whole.filter(pl.col("window_start").eq_missing(pl.lit(row["window_start"])), pl.col("data_type").is_not_null())
+            verdicts.append(_of_window(row, here))
+        return verdicts[:_MOST_VERDICTS]
+
+
+def learnt_from(lakehouse: Lakehouse, model: str) -> dict[str, int]:
+    """The tables and versions that the champion of a model was trained on; none if it has no champion."""
+    ledger = lakehouse.table(model)
+    last = last_decision(ledger.scan()) if ledger.exists() else None
+    if last is None or last["champion"] is None:
+        return {}
+    rows = ledger.scan().filter(pl.col("version") == last["champion"], pl.col("training_tables").is_not_null())
+    texts = rows.select("training_tables").head(1).collect().to_series().to_list()
+    return {name: int(version) for name, version in json.loads(texts[0]).items()} if texts else {}
+
+
+def within_years_of(found: pl.DataFrame) -> pl.DataFrame:
+    """Drift whose windows Python can hold."""
+    return found.with_columns(within_years(found[name]) for name in ("window_start", "window_end"))
+
+
+def _where(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "window_start": row["window_start"],
+        "window_end": row["window_end"],
+        "granularity": row["granularity"] or "",
+        "slice_key": row["slice_key"] or "",
+        "slice_value": "" if row["slice_value"] is None else row["slice_value"],
+    }
+
+
+def _of_column(row: Mapping[str, Any]) -> Verdict:
+    compared = "the baseline" if row["drift_type"] == BASELINE else "the window before"
+    about = {**_where(row), "column_name": row["column_name"]}
+    if row["schema_change"] is not None:
+        return Verdict(
+            passed=False, text=f"{row['column_name']} {_change(row['schema_change'])} against {compared}.", metric="schema_change", **about
+        )
+    test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
+    text = (
+        f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and quiet windows pass "
+        f"{test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}."
+    )
+    measured = {name: test[name] for name in ("metric", "value", "threshold", "false_alarm_rate")}
+    return Verdict(passed=False, text=text, numbers={"compared_with": row["drift_type"]}, **measured, **about)
+
+
+def _change(change: str) -> str:
+    return {"missing": "is missing", "added": "was added"}.get(change, f"changed its type: {change}")
+
+
+def _of_window(row: Mapping[str, Any], here: pl.DataFrame) -> Verdict:
+    tested = here.filter(pl.col("drifted").is_not_null())["column_name"].n_unique()
+    if tested:
+        return Verdict(passed=True, text=f"None of {counted(tested, 'column')} drifted.", **_where(row))
+    reasons = here["not_tested"].drop_nulls()
+    why = reasons.mode().sort()[0] if len(reasons) else "there are no rows"
+    return Verdict(passed=None, text=f"Not evaluated: no column was tested, as {why}.", **_where(row))

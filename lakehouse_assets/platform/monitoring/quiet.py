@@ -1,0 +1,125 @@
+"""Which windows are taken as quiet: those of a baseline, or those of the profile itself where there is none."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from lakehouse_assets.platform.monitoring import calibration as calibrating
+from lakehouse_assets.platform.monitoring.calibration import Calibration, Quiet, parts
+from lakehouse_assets.platform.monitoring.cells import Counts
+from lakehouse_assets.platform.monitoring.counting import Column
+from lakehouse_assets.platform.monitoring.profile import Profile
+from lakehouse_assets.platform.monitoring.thresholds import Independent, false_alarm_rate
+
+Slice = tuple[str | None, str | None]
+_LEAST_STRETCHES = 16
+_BASELINE = "BASELINE"
+
+
+class Calibrations:
+    """The thresholds of each kind of comparison and each slice, made when they are first asked for.
+
+    Args:
+        profile: Whose windows are compared.
+        baseline: With what; None: with each other.
+        kinds: Of comparison that there are.
+    """
+
+    def __init__(self, profile: Profile, baseline: Profile | None, kinds: Collection[str]) -> None:
+        self._profile, self._baseline, self._kinds = profile, baseline, max(len(kinds), 1)
+        self._independent = Independent()
+        # All slices of a window together may alarm as seldom as the whole table.
+        keys = (baseline or profile).keys
+        self._slices = 1 + len(keys.filter(pl.col("slice_key").is_not_null()).select("slice_key", "slice_value").unique())
+        self._known: dict[tuple[str, Slice], Calibration] = {}
+        self._bases: dict[tuple[Slice, str], dict[str, Counts]] = {}
+
+    def of(self, kind: str, of_slice: Slice, column: str, test: str) -> tuple[Calibration, Counts]:
+        """The calibration of a slice, and the counts that quiet windows of a column are resampled from."""
+        source = self._source(of_slice)
+        if (kind, of_slice) not in self._known:
+            self._known[kind, of_slice] = self._made(kind, of_slice, source)
+        if (of_slice, column) not in self._bases:
+            self._bases[of_slice, column] = dict(_parts(source.columns[column], self._total(source, of_slice, column)))
+        return self._known[kind, of_slice], self._bases[of_slice, column][test]
+
+    def _source(self, of_slice: Slice) -> Profile:
+        has = self._baseline is not None and _groups(self._baseline.keys, of_slice).height
+        return self._baseline if self._baseline is not None and has else self._profile
+
+    def _total(self, source: Profile, of_slice: Slice, column: str) -> Counts:
+        found: Counts = source.columns[column].counts[_groups(source.keys, of_slice)["at"].to_numpy()].sum(axis=0)
+        return found
+
+    def _made(self, kind: str, of_slice: Slice, source: Profile) -> Calibration:
+        is_base = source is self._baseline
+        names = [name for name in self._profile.columns if name in source.columns]
+        rates = {
+            name: false_alarm_rate(len(self._profile.columns), self._kinds * len(list(_parts(column, column.counts[0]))), self._slices)
+            for name, column in self._profile.columns.items()
+        }
+        common: dict[str, Any] = {"tables": self._kinds * self._slices, "kinds": self._kinds, "independent": self._independent}
+        if is_base and source.blocks is None:
+            return Calibration(None, rates, frozenset(name for name in names if source.columns[name].dtype.is_temporal()), **common)
+        groups = _groups(source.block_keys if is_base else source.keys, of_slice).sort("window_start")
+        groups = groups.filter(pl.col("window_start").is_not_null())
+        at = groups["at"].to_numpy()
+        follows = np.ones(len(at), dtype=bool)
+        if is_base and source.blocks is not None:
+            follows = source.blocks.follows[groups["window_start"].to_numpy()] & (
+                np.diff(groups["window_start"].to_numpy(), prepend=-1) == 1
+            )
+            if source.blocks.every is not None and len(at) == len(source.blocks.bounds):
+                follows = np.ones(len(at), dtype=bool)
+        times = self._merges(source, of_slice, len(at)) if is_base else 0
+        quiet: dict[tuple[str, str], Quiet] = {}
+        moving = set()
+        for name in names:
+            column = source.columns[name]
+            windows = (column.blocks if is_base else column.counts)[at]
+            for _ in range(times):
+                windows = windows[: len(windows) // 2 * 2]
+                windows = windows[::2] + windows[1::2]
+            joined = follows if not times else np.ones(len(windows), dtype=bool)
+            total = dict(_parts(column, self._total(source, of_slice, name)))
+            for test, counts in _parts(column, windows):
+                of_values = test == column.cells.test
+                rest = calibrating.from_rest(test, counts, total[test]) if is_base and (kind == _BASELINE or of_values) else None
+                if kind == _BASELINE and rest is not None:
+                    quiet[name, test] = rest
+                else:
+                    quiet[name, test] = calibrating.from_before(test, counts, joined, total[test], trimmed=not is_base)
+                if of_values and (
+                    (rest is not None and calibrating.moves(rest, counts))
+                    or (kind != _BASELINE and calibrating.moves_on(quiet[name, test]))
+                ):
+                    moving.add(name)
+        windows_are = f"pairs of windows of {source.groups.every}"
+        if is_base and source.blocks is not None:
+            windows_are = "stretches of time" if source.blocks.every is None else f"windows of {source.blocks.every}"
+        return Calibration(quiet, rates, frozenset(moving), windows_are, **common)
+
+    def _merges(self, source: Profile, of_slice: Slice, blocks: int) -> int:
+        """How often neighbouring stretches are joined, so that they are about as long as what is compared."""
+        if source.blocks is None or source.blocks.every is not None or not blocks:
+            return 0
+        column = next(iter(source.columns))
+        rows = self._profile.columns.get(column, next(iter(self._profile.columns.values()))).counts.sum() / max(
+            self._profile.keys.height, 1
+        )
+        a_block, times = self._total(source, of_slice, column).sum() / blocks, 0
+        while rows >= 2 * a_block * 2**times and blocks >> (times + 1) >= _LEAST_STRETCHES:
+            times += 1
+        return times
+
+
+def _groups(keys: pl.DataFrame, of_slice: Slice) -> pl.DataFrame:
+    """The groups of a slice, with their places under `at`."""
+    key, value = of_slice
+    return keys.with_row_index("at").filter(pl.col("slice_key").eq_missing(pl.lit(key)), pl.col("slice_value").eq_missing(pl.lit(value)))
+
+
+def _parts(column: Column, counts: Counts) -> list[tuple[str, Counts]]:
+    return list(parts(counts, column.cells.test, floats="Float" in str(column.dtype)))

@@ -1,0 +1,175 @@
+"""The tables of profiles and drift: written window by window they are what a computation of everything would write."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
+
+from lakehouse_assets import Drift, monitor
+from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.monitoring.drift_kind import learnt_from
+from lakehouse_assets.platform.monitoring.groups import Groups
+from lakehouse_assets.platform.monitoring.profile_tables import Profiled, latest, update_profiles
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets_tests.platform.monitoring.judging import evaluation
+from lakehouse_assets_tests.platform.monitoring.kiosk import SILVER, sales
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+SCHEMA = pl.Schema({"at": TIMESTAMP, "day": pl.Date(), "kind": pl.String(), "amount": pl.Float64()})
+A_DAY = 60
+
+
+def rows(days: list[int], seed: int = 1, factor: float = 1) -> pl.DataFrame:
+    random = np.random.default_rng([seed, *(day + 100 for day in days)])
+    at = [START + timedelta(days=day, minutes=20 * number) for day in days for number in range(A_DAY)]
+    frame = pl.DataFrame(
+        {"at": at, "amount": random.lognormal(size=len(at)) * factor, "kind": pl.Series(random.integers(0, 3, len(at))).cast(pl.String)}
+    )
+    return frame.with_columns(day=pl.col("at").dt.date()).select(pl.col(name).cast(dtype) for name, dtype in SCHEMA.items())
+
+
+BASE = rows([day - 100 for day in range(30)])
+
+
+def profiled(lake: Lakehouse, monitor: str) -> Profiled:
+    return Profiled(monitor, lake.table("shop.silver.orders"), Groups("at", "1d", ("kind",)), BASE.lazy, "base@1")
+
+
+def newest(lake: Lakehouse, monitor: str) -> list[pl.DataFrame]:
+    order = ["window_start", "slice_key", "slice_value", "column_name"]
+    return [
+        frame.drop("monitor", "table_version", "evaluated_at", "date").sort(
+            order + (["drift_type"] if "drift_type" in frame.columns else [])
+        )
+        for frame in latest(lake, monitor)
+    ]
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["add", "replace", "delete"]), st.lists(st.integers(0, 6), min_size=1, max_size=3, unique=True)),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(STEPS)
+def test_window_by_window_is_the_same_as_all_at_once(tmp_path_factory, steps):
+    lake = Lakehouse(str(tmp_path_factory.mktemp("lake")))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA, ("day",))
+    for number, (what, days) in enumerate(steps):
+        if what == "add":
+            table.append(rows(days, number))
+        else:
+            scope = {"day": [(START + timedelta(days=day)).date() for day in days]}
+            table.replace(rows(days, number, 100) if what == "replace" else SCHEMA.to_frame(), scope)
+        update_profiles(lake, profiled(lake, "each"), START)
+    update_profiles(lake, profiled(lake, "once"), START)
+    for incremental, full in zip(newest(lake, "each"), newest(lake, "once"), strict=True):
+        assert_frame_equal(incremental, full, abs_tol=1e-9)
+
+
+def test_what_has_not_changed_is_not_profiled_again(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA, ("day",))
+    table.append(rows(list(range(5))))
+    first = update_profiles(lake, profiled(lake, "m"), START)
+    assert first["window_start"].n_unique() == 5
+    assert update_profiles(lake, profiled(lake, "m"), START).is_empty()
+    versions = [lake.table(name).version() for name in ("platform.monitoring.profiles", "platform.monitoring.drift")]
+    assert versions == [1, 1]
+    table.append(rows([2], 9, 100))
+    second = update_profiles(lake, profiled(lake, "m"), START)
+    assert sorted({start.day for start in second["window_start"]}) == [3, 4]
+    alarms = second.filter("drifted", pl.col("column_name") == "amount", pl.col("slice_key").is_null())
+    assert alarms.filter(drift_type="BASELINE")["window_start"].dt.day().to_list() == [3]
+    profiles = lake.table("platform.monitoring.profiles").scan().filter(pl.col("table_version") == 2).collect()
+    assert set(profiles["window_start"].dt.day()) == {3}
+    # Another baseline or other windows are another computation.
+    other = Profiled("m", table, Groups("at", "1d"), BASE.lazy, "base@2")
+    assert update_profiles(lake, other, START)["window_start"].n_unique() == 5
+
+
+def test_two_runs_at_once_write_each_window_once(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA, ("day",))
+    table.append(rows([1, 2]))
+    mine = profiled(lake, "m")
+
+    def meanwhile() -> pl.LazyFrame:
+        update_profiles(lake, profiled(lake, "m"), START)
+        return BASE.lazy()
+
+    object.__setattr__(mine, "baseline", meanwhile)
+    update_profiles(lake, mine, START)
+    assert lake.table("platform.monitoring.profiles").scan().select(pl.len()).collect().item() == latest(lake, "m")[0].height
+
+
+# --- the monitor
+
+
+def test_a_wrong_unit_is_a_verdict_of_its_column_and_window(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA, ("day",))
+    table.append(BASE)
+    table.append(rows([1, 2]))
+    table.append(rows([3], 3, 100))
+    watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", against="shop.silver.orders@1"))
+    given = evaluation(lake, START).judge(watched).verdicts
+    bad = [one for one in given if one.passed is False]
+    assert {(one.column_name, one.window_start) for one in bad} == {("amount", START + timedelta(days=3))}
+    assert {one.numbers["compared_with"] for one in bad} == {"BASELINE", "CONSECUTIVE"}
+    for one in bad:
+        assert one.metric == "ks_test"
+        assert one.value is not None
+        assert one.threshold is not None
+        assert one.false_alarm_rate is not None
+        assert one.value > one.threshold
+        assert one.false_alarm_rate <= 0.01
+    assert {one.window_start for one in given if one.passed} >= {START + timedelta(days=1), START + timedelta(days=2)}
+    assert evaluation(lake, START).judge(watched).verdicts == ()
+
+
+def test_without_a_champion_and_a_baseline_nothing_is_evaluated(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    lake.table("shop.silver.orders").create(SCHEMA, ("day",))
+    (verdict,) = evaluation(lake, START).judge(monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at"))).verdicts
+    assert verdict.passed is None
+    assert "no model that learns from shop.silver.orders has a champion" in verdict.text
+
+
+def test_the_baseline_is_what_the_champion_learnt_from(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    ledger = lake.table("shop.models.returns")
+    assert learnt_from(lake, ledger.name) == {}
+    ledger.create(LEDGER_SCHEMA)
+    decisions = [(1, 1, 1), (2, 2, 1), (3, 3, 3), (4, 4, 3)]
+    rows = [
+        {"sequence": at, "version": version, "champion": champion, "training_tables": f'{{"shop.silver.orders": {10 * version}}}'}
+        for at, version, champion in decisions
+    ]
+    ledger.append(pl.DataFrame(rows, schema=LEDGER_SCHEMA))
+    assert learnt_from(lake, ledger.name) == {"shop.silver.orders": 30}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"), [({"every": "daily"}, "is no length of a window"), ({"against": "a.b.c@x"}, "is a version, as in TABLE@3")]
+)
+def test_what_a_monitor_of_drift_cannot_mean_is_refused(given, said):
+    with pytest.raises(DeclarationError, match=said):
+        Drift("at", **given)
+
+
+def test_columns_that_the_table_lacks_are_refused():
+    wrong = monitor("kiosk.monitors.x", of=sales, kind=Drift("dya", slices=("shop",)))
+    assert len(list(wrong.problems_with({SILVER: sales}))) == 2
