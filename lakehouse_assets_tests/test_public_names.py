@@ -58,6 +58,7 @@ PUBLIC = [
     "Gate",
     "NewestLimits",
     "LeakageLimits",
+    "Retrain",
     "reasons",
     "Costs",
     "GradientBoosting",

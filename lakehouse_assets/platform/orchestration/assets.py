@@ -20,6 +20,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
+from lakehouse_assets.platform.monitoring.retraining.runs import reason_in
 from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, table_partitions, versions
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
@@ -216,11 +217,12 @@ def _model(asset: ModelDeclaration, catalog: Catalog, tables: str) -> dg.AssetsD
             yield from checks.model(key, step.last_result())
             return
         tags: Mapping[str, str] = {}
+        because = reason_in(context.run.tags, asset.name)
         if why := why_not_trained(asset, catalog.declarations, resource.open()):
             context.log.warning(why)
-            trained, tags = step.leave(why), versions.OUT_OF_DATE
+            trained, tags = step.leave(why, because), versions.OUT_OF_DATE
         else:
-            trained = step.run(retrain=is_full_refresh(context))
+            trained = step.run(retrain=is_full_refresh(context), because=because)
         yield from checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
         yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code), tags=tags)
