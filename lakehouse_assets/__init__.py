@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.modelling.splits import GroupSplit, RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
     from lakehouse_assets.platform.modelling.time_folds import TimeFolds
     from lakehouse_assets.platform.monitoring.freshness import Freshness
+    from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy
     from lakehouse_assets.platform.monitoring.volume import Volume
     from lakehouse_assets.platform.quality.conform import (
         boolean,
@@ -110,6 +111,7 @@ _MODULES = {
     "AlertRule": f"{_DECLARATIONS}.monitors",
     "Freshness": f"{_PLATFORM}.monitoring.freshness",
     "Volume": f"{_PLATFORM}.monitoring.volume",
+    "LiveAccuracy": f"{_PLATFORM}.monitoring.live_accuracy",
     "forecast": f"{_PLATFORM}.recipes.forecast",
     "window_features": f"{_PLATFORM}.recipes.windows",
     "classifier": f"{_PLATFORM}.recipes.classifier",
@@ -193,6 +195,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "AlertRule",
     "Freshness",
     "Volume",
+    "LiveAccuracy",
     "forecast",
     "window_features",
     "classifier",

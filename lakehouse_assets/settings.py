@@ -93,6 +93,7 @@ class Settings:
         30,
         "Days for which a commit stays in its table's log, at least as long as versions stay readable; statistics of it stay.",
     )
+    monitoring_days: int = _setting(400, "Days for which verdicts of monitors stay; maintenance deletes older ones by the day.")
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the landing sensor.")
     alert_webhook: str = _setting(
         "", "Address to which alerts about runs and checks are posted as JSON; empty: they are only logged.", shown=_host_alone

@@ -50,6 +50,7 @@ PUBLIC = [
     "AlertRule",
     "Freshness",
     "Volume",
+    "LiveAccuracy",
     "forecast",
     "window_features",
     "classifier",

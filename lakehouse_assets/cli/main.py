@@ -9,12 +9,14 @@ from pathlib import Path
 
 import click
 
+from lakehouse_assets.cli.accuracy import accuracy
 from lakehouse_assets.cli.automl import automl
 from lakehouse_assets.cli.complete import completion
 from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.features import features
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
+from lakehouse_assets.cli.monitors import monitors
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.quarantine import quarantine
@@ -108,6 +110,7 @@ _VERBS = (
     train,
     reproduce,
     status,
+    accuracy,
     show,
     history,
     sql,
@@ -120,7 +123,7 @@ _VERBS = (
     settings,
     completion,
 )
-_NOUNS = (files, quarantine, contracts, features, models, runs, token)
+_NOUNS = (files, quarantine, contracts, features, models, monitors, runs, token)
 for _command in (*_VERBS, *_NOUNS):
     main.add_command(_command)
 # The showcase can be deleted: its commands are there if its folder is.

@@ -31,6 +31,7 @@ def status(as_json: bool) -> None:
     else:
         _print_last_run(values["last_run"])
         _print_tables(values["tables"])
+    _print_monitors(values["failed_monitors"])
     _print_files(values)
     for champion in values["champions"]:
         if champion["model"] in values["untrained"] or champion["last_decision"] is not None:
@@ -64,6 +65,14 @@ def _print_tables(tables: list[dict[str, Any]]) -> None:
         if row["failed_checks"]:
             mark = ("stopped", "red") if row["stopped_by"] else ("failed", "yellow")
             say("\n", mark, f" {row['table']}: {', '.join(row['stopped_by'] or row['failed_checks'])}")
+
+
+def _print_monitors(failed: list[dict[str, Any]]) -> None:
+    for row in failed[:_SHOWN]:
+        mark = (row["state"], "red" if row["severity"] == "error" else "yellow")
+        say("\nmonitor ", mark, f" {row['monitor']}, {ago(row['evaluated_at'])}: {row['text']}")
+    if len(failed) > _SHOWN:
+        say(f"\n{len(failed) - _SHOWN:,} more: `lakehouse monitors list --failed`")
 
 
 def _print_files(values: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from lakehouse_assets.client.contracts import Contracts
 from lakehouse_assets.client.features import Features
 from lakehouse_assets.client.files import Files, land
 from lakehouse_assets.client.models import Models
+from lakehouse_assets.client.monitors import Monitors
 from lakehouse_assets.client.operating import Operating
 from lakehouse_assets.client.quarantine import Quarantine
 from lakehouse_assets.client.running import Running
@@ -159,6 +160,11 @@ class Client(Running, Operating):
     def models(self) -> Models:
         """The declared models."""
         return Models(self.context)
+
+    @property
+    def monitors(self) -> Monitors:
+        """What is watched about tables."""
+        return Monitors(self.context)
 
     @property
     def runs(self) -> Runs:

@@ -35,7 +35,7 @@ class Contracts:
         Raises:
             LookupError: No product declares a table of that name with a contract.
         """
-        from lakehouse_assets.platform.pipeline import contracts
+        from lakehouse_assets.platform.monitoring.implied import monitors_of
         from lakehouse_assets.platform.quality.document import document
 
         asset = self.context.table(table)
@@ -43,7 +43,7 @@ class Contracts:
             "table": asset.name,
             "owner": asset.owner,
             "key_kept_by": "rule key_unique" if asset.keeps_key_by_rule else type(asset.kind).__name__,
-            "monitors": contracts.monitored(asset),
+            "monitors": {one.word: one.description for one in monitors_of(asset.name, self.context.declarations)},
             **document(asset.contract),
         }
 

@@ -92,4 +92,5 @@ def _maintenance(context: Context) -> "Maintenance":
     # The versions that a broken product needs are not known.
     retention = KEEP_ALL if context.loaded.broken else timedelta(days=settings.retention_days)
     log_retention = timedelta(days=settings.log_retention_days)
-    return Maintenance(context.root.lakehouse, context.declarations, context.root.registry, retention, log_retention)
+    monitoring = timedelta(days=settings.monitoring_days)
+    return Maintenance(context.root.lakehouse, context.declarations, context.root.registry, retention, log_retention, monitoring)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from lakehouse_assets.client.context import Context
 
 if TYPE_CHECKING:
+    from lakehouse_assets.client.accuracy import By, LiveAccuracyOf
     from lakehouse_assets.platform.pipeline.model_step import ModelStep
 
 _BY_HAND = "by hand"
@@ -98,6 +99,25 @@ class Models:
             "last": asdict(requests[-1]) if requests else None,
             "trained_at": standing.trained_at,
         }
+
+    def accuracy(
+        self, model: str, *, every: str | None = None, by_slice: str | None = None, by: "By | None" = None, metric: str | None = None
+    ) -> "LiveAccuracyOf":
+        """How good the predictions of a model were, by window, as their outcomes became known: `rows`, and `plot()`.
+
+        Args:
+            model: Its name, or the last words of it.
+            every: How long windows are: `1d`, `1w` or `1mo`; None: weeks, or else what there is.
+            by_slice: A column: each of its values by itself.
+            by: `horizon`: each range of days ahead by itself, of a forecast.
+            metric: One of the model's; None: the one by which the gate decides.
+
+        Raises:
+            LookupError: No product declares the model, or nothing is known of it in this way.
+        """
+        from lakehouse_assets.client.accuracy import accuracy
+
+        return accuracy(self.context, self.context.model(model), every=every, by_slice=by_slice, by=by, metric=metric)
 
     def rollback(self, model: str) -> Any:
         """Make the previous champion the champion again; the change, with `champion` and `champion_before`.

@@ -9,20 +9,21 @@ from typing import Any, TypeVar
 import polars as pl
 
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.client.monitors import Monitors
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
-# Checks that are not rules of a contract: their names never change.
-_ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read", "freshness", "volume"})
+# Checks that are not rules of a contract: their names never change. What monitors said is in their table.
+_ALWAYS = frozenset({"contract", "row_account", "not_null", "gate", "files_read"})
 
 T = TypeVar("T")
 
 
 def status(context: Context) -> dict[str, Any]:
-    """The last run; tables with rows, versions, times, failed checks and quarantine; waiting and refused files; champions.
+    """The last run; tables with rows, versions, times, failed checks and quarantine; failed monitors; files; champions.
 
     What a damaged table or database hides is left out, and the person is told.
     """
@@ -38,6 +39,7 @@ def status(context: Context) -> dict[str, Any]:
         failed, last = run_records.failed_checks(home, _declared_checks(context)), run_records.last_run(home)
     tables = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     rows = [readable(partial(status_of_table, root.lakehouse, name)) for name in tables]
+    watched = readable(Monitors(context).failed) or []
     refused = readable(partial(landing.latest, root.landing_log, (landing.REFUSED, landing.CHANGED)))
     return {
         "root": str(context.settings.root),
@@ -45,12 +47,16 @@ def status(context: Context) -> dict[str, Any]:
         "tables": [
             row
             | {
-                "failed_checks": [check.name for check in failed.get(row["table"], [])],
+                "failed_checks": [
+                    *(check.name for check in failed.get(row["table"], [])),
+                    *(one["monitor"].rpartition(".")[2] for one in watched if one["table"] == row["table"]),
+                ],
                 "stopped_by": [check.name for check in failed.get(row["table"], []) if check.stops],
             }
             for row in rows
             if row is not None
         ],
+        "failed_monitors": watched,
         "pending": readable(partial(pending, root, context.declarations)) or {},
         "untrained": readable(partial(untrained, root, context.models)) or {},
         "nothing_landed": bool(readable(partial(nothing_landed, root, context.declarations))),

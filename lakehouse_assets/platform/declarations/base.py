@@ -45,9 +45,11 @@ class Declaration(Declares):
     is_log: ClassVar[bool] = False
     """Whether its table keeps what was decided or answered, so that it never goes back with others."""
 
+    _names: ClassVar[re.Pattern[str]] = _NAME
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "written_at", self._written_at())
-        if not _NAME.fullmatch(self.name):
+        if not self._names.fullmatch(self.name):
             raise DeclarationError(
                 f"{self.name!r} is no name of a table: write product.layer.name in lower case, as in sales.silver.invoice_lines"
             )

@@ -13,6 +13,7 @@ from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 
 D = TypeVar("D", bound=Declaration)
@@ -76,6 +77,11 @@ class Catalog:
     def endpoints(self) -> list[Endpoint]:
         """The endpoints."""
         return self._of(Endpoint)
+
+    @cached_property
+    def monitors(self) -> list[Monitor]:
+        """The monitors that are declared by that word; a table may imply others (`monitoring.implied`)."""
+        return self._of(Monitor)
 
     @cached_property
     def schemas(self) -> Mapping[str, pl.Schema]:

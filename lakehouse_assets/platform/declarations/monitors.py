@@ -4,6 +4,7 @@ A monitor has one kind, which knows how to judge; the kinds are in `platform/mon
 no table of its own: what it says goes into tables of the platform.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 MONITORS: Final = "monitors"
 """The middle word of the names of monitors."""
+OTHER_CHECKS: Final = frozenset(
+    {
+        *("contract", "row_account", "not_null", "files_read", "gate", "leakage", "parity"),
+        *("freshness", "volume", "not_ahead", "has_champion", "features_of_champion"),
+    }
+)
+"""Checks of tables that are called so whatever is declared."""
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
 
@@ -117,6 +125,8 @@ class Monitor(Declaration):
     alert: AlertRule = field(default_factory=AlertRule)
 
     is_log: ClassVar[bool] = True
+    # One that a table implies is called as the table and what it watches.
+    _names = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*){2,3}")
 
     @property
     def word(self) -> str:
@@ -143,7 +153,18 @@ class Monitor(Declaration):
 
     def problems_with(self, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `Declaration.problems_with`."""
+        yield from self._problems_with_word(declared)
         yield from self.kind.problems_with(self, declared)
+
+    def _problems_with_word(self, declared: Mapping[str, Declaration]) -> Iterator[str]:
+        """It is called by its last word among the checks of the table."""
+        if self.word in OTHER_CHECKS or self.word in {rule.name for rule in getattr(declared.get(self.of), "rules", ())}:
+            yield f"{self.name}: another check of {self.of} is called {self.word!r} already: rename the monitor"
+        for other in declared.values():
+            if other.outputs() or other.name >= self.name:
+                continue
+            if self.of in other.sources() and other.name.rpartition(".")[2] == self.word:
+                yield f"{self.name} and {other.name} would both be the check {self.word!r} of {self.of}: rename one"
 
     def problems_with_column(
         self, parameter: str, column: str, declared: Mapping[str, Declaration], types: Sequence[Any] = (), words: str = ""

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Examples, Read
 from lakehouse_assets.platform.features.content_digest import content_digest
 from lakehouse_assets.platform.features.event_rows import EventRows, came_late, moment, sets_of_events, until
+from lakehouse_assets.platform.features.label_outcomes import LabelOutcomes
 from lakehouse_assets.platform.features.labels import Labels, TrainingSetError
 from lakehouse_assets.platform.features.manifest import JoinedFeatures, Manifest, PinnedTables
 from lakehouse_assets.platform.features.point_in_time import FeatureRows, Joined, join_as_of
@@ -240,6 +241,10 @@ class LabelledExamples:
             if column.description
         }
         return {name: found[name] for name in self.inputs if name in found}
+
+    def outcomes(self) -> LabelOutcomes:
+        """See `Examples.outcomes`: a table of predictions calls the time as the first feature set does, or as the labels do."""
+        return LabelOutcomes(self.labels, self.features[0].event_time)
 
     def _driving(self, features: str) -> FeatureSet:
         names = [feature.name for feature in self.features]

@@ -10,7 +10,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.quality.contract import FreshBy
-from lakehouse_assets.platform.quality.monitors import freshness, newest_value
+from lakehouse_assets.platform.quality.monitors import freshness, in_words, newest_value
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Freshness(MonitorKind):
     @property
     def demands(self) -> str:
         """See `MonitorKind.demands`."""
-        return f"The newest {self.column} is at most {self.within} old."
+        return f"The newest {self.column} is at most {in_words(self.within)} old."
 
     def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `MonitorKind.problems_with`."""

@@ -5,7 +5,7 @@ How is judged belongs to the kinds of monitors; when, to `evaluation`.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
@@ -81,6 +81,15 @@ COLUMNS: Final[Mapping[str, str]] = {
     "error": "Type of the error that the evaluation ended with; null if it came to its end.",
     DATE: "Day of the evaluation, in UTC; the table is partitioned by it.",
 }
+PASSED, FAILED, ERROR, NOT_EVALUATED = "passed", "failed", "error", "not evaluated"
+BAD: Final = frozenset({FAILED, ERROR})
+"""States of a monitor that a person should look at."""
+# What tells verdicts of one monitor and version apart, and what came of them.
+_OUTCOME = (
+    *("metric", "window_start", "window_end", "granularity", "slice_key", "slice_value", "column_name", "model_version"),
+    *("passed", "error"),
+)
+# With the name of a monitor, the watermark that says what it judged last and what came of it.
 _LAST = "judged:"
 
 
@@ -125,8 +134,8 @@ class Judgement:
 
     @property
     def digest(self) -> int:
-        """What is the same number if the same was said of the same version on the same day: neither texts nor times count."""
-        said = [astuple(replace(one, text="", numbers={}, value=None)) for one in self.verdicts]
+        """What is the same number if the same passed and failed for the same version on the same day: texts and values do not count."""
+        said = [tuple(getattr(one, name) for name in _OUTCOME) for one in self.verdicts]
         what = (self.table_id, self.version, self.at.date(), self.monitor.kind, self.monitor.severity, self.monitor.owner, said)
         return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
 
@@ -164,3 +173,39 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
 
     written = table.write(None, attempt)
     return 0 if written.counts is None else written.counts.written
+
+
+def latest(lakehouse: Lakehouse) -> dict[str, list[dict[str, Any]]]:
+    """By monitor, the rows of its last judgement; none of a monitor that never judged."""
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return {}
+    newest = pl.col("evaluated_at") == pl.col("evaluated_at").max().over("monitor")
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in table.scan().filter(newest).collect().iter_rows(named=True):
+        found.setdefault(row["monitor"], []).append(row)
+    return found
+
+
+def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
+    """The newest rows of a monitor, newest first."""
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return []
+    own = table.scan().filter(pl.col("monitor") == monitor).sort("evaluated_at", descending=True, maintain_order=True)
+    return own.head(rows).collect().to_dicts()
+
+
+def state_of(rows: Iterable[Mapping[str, Any]]) -> str:
+    """What the rows of one judgement come to: failed, error (the evaluation ended with one), passed, or not evaluated."""
+    given = list(rows)
+    if any(row["passed"] is False for row in given):
+        return FAILED
+    if any(row["error"] is not None for row in given):
+        return ERROR
+    return PASSED if any(row["passed"] for row in given) else NOT_EVALUATED
+
+
+def is_bad(row: Mapping[str, Any]) -> bool:
+    """Whether a row says that something is wrong, or that it is not known because the evaluation ended with an error."""
+    return row["passed"] is False or row["error"] is not None

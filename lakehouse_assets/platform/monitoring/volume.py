@@ -1,24 +1,108 @@
 """The monitor of volume: whether as many rows came to a table today as on the same weekdays before."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
-from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched
-from lakehouse_assets.platform.pipeline.contracts import usual_volume
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import Declaration
+from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.pipeline import commit_statistics
+from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, volume
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
 
 
 @dataclass(frozen=True)
 class Volume(MonitorKind):
-    """About as many rows came today as on the same weekdays before, by the row accounts of the table's commits."""
+    """About as many rows as on the same weekdays before: see `quality.monitors.volume` for how many that are.
+
+    Attributes:
+        time: A column of dates or timestamps: the rows of yesterday are compared, by this column (a day is one in UTC). None: the rows that
+            came today, by the row accounts of the table's commits; for tables to which rows come, as those of feeds and what is written
+            row for row.
+    """
+
+    time: str | None = None
 
     word: ClassVar[str] = "volume"
 
     @property
     def demands(self) -> str:
         """See `MonitorKind.demands`."""
-        return "About as many rows came today as on the same weekdays before."
+        if self.time is None:
+            return "About as many rows came today as on the same weekdays before."
+        return f"About as many rows have a {self.time} of yesterday as of the same weekdays before."
+
+    def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
+        """See `MonitorKind.problems_with`."""
+        if self.time is not None:
+            yield from monitor.problems_with_column("time", self.time, declared, (pl.Date, pl.Datetime), "dates or timestamps")
+        elif monitor.of not in declared or not rows_come_to(declared[monitor.of]):
+            yield (
+                f"{monitor.name}: Volume() counts the rows that come, and the commits of {monitor.of} do not say how many came: name its "
+                "column of dates or timestamps, as in Volume(time='day')"
+            )
 
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
-        return [usual_volume(watched.lakehouse.table(watched.monitor.of), watched.lakehouse, watched.now)]
+        table = watched.lakehouse.table(watched.monitor.of)
+        if self.time is None:
+            return [usual_volume(table, watched.lakehouse, watched.now)]
+        return [volume_by(table, self.time, watched.now)]
+
+
+def rows_come_to(declaration: Declaration) -> bool:
+    """Whether the commits of a table say how many rows came: not where rows are computed again."""
+    if isinstance(declaration, TableDeclaration):
+        return declaration.kind.takes_rows and declaration.row_for_row
+    return declaration.feed_name is not None
+
+
+def volume_by(table: Table, time: str, now: datetime) -> Verdict:
+    """Whether as many rows have a time of yesterday as of the same weekdays before.
+
+    Args:
+        table: The table.
+        time: The column of dates or of timestamps in UTC.
+        now: The moment to judge at (UTC).
+
+    Raises:
+        NoSuchTable: It does not exist.
+    """
+    today = datetime.combine(now.date(), datetime.min.time(), UTC)
+    day = pl.col(time).dt.date()
+    near = day.is_between((today - timedelta(weeks=WEEKS, days=1)).date(), (today - timedelta(days=1)).date())
+    counts = table.scan().filter(near).group_by(day.alias("day")).len().collect(engine="streaming")
+    first = table.scan().select(day.min()).collect(engine="streaming").item() or today.date()
+    arrivals = [Arrival(datetime.combine(on, datetime.min.time(), UTC), rows) for on, rows in counts.iter_rows()]
+    # The day that the first rows are of may not be whole.
+    since = datetime.combine(first, datetime.min.time(), UTC)
+    yesterday = today - timedelta(microseconds=1)
+    return volume(arrivals, since, yesterday, what=f"have a {time} of yesterday, {yesterday:%A} {yesterday.date()}")
+
+
+def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:
+    """Whether as many rows came to a table today as on the same weekdays before, from the row accounts of its commits.
+
+    Args:
+        table: The table.
+        lakehouse: Has the statistics of its commits.
+        now: The moment to judge at (UTC).
+    """
+    begin = now - timedelta(weeks=WEEKS + 1)
+    if not table.exists():
+        return volume([], now, now)
+    commits = commit_statistics.commits_since(lakehouse, table, begin)
+    came = commits.rows.filter(pl.col("rows_in").is_not_null() & ~pl.col("repeated"))
+    arrivals = [Arrival(at, rows) for at, rows in came.select("at", "rows_in").iter_rows()]
+    since = min(commits.rows["at"], default=now)
+    why = (
+        ""
+        if commits.missing is None
+        else f"the commits of {table.name} up to version {commits.missing} are in neither its log nor the statistics"
+    )
+    return volume(arrivals, since, now, why)

@@ -61,6 +61,7 @@ class Maintenance:
         registry: Opens MLflow; asked only if there is a model.
         retention: How long a version stays readable after it was replaced.
         log_retention: How long a commit stays in the log of its table; at least as long as versions stay readable.
+        monitoring: How long rows of the platform's tables of monitors stay; None: for ever.
     """
 
     lakehouse: Lakehouse
@@ -68,6 +69,7 @@ class Maintenance:
     registry: Callable[[], Registry]
     retention: timedelta
     log_retention: timedelta = timedelta(days=30)
+    monitoring: timedelta | None = None
 
     def tables(self, names: Iterable[str] = ()) -> list[Table]:
         """The tables of these names, each with its quarantine; none given means all, the logs of maintenance last.
@@ -113,13 +115,14 @@ class Maintenance:
         return [OLD_FEATURES] if feature_versions.delete_unneeded(table, needed, run_id) else []
 
     def _delete_old_days(self, table: Table, now: datetime, run_id: str) -> list[str]:
-        """Delete the days of a table that its declaration does not keep any more; what was done."""
+        """Delete the days of a table that are not kept any more; what was done."""
         keep = self._retention.get(table.name)
         return [OLD_DAYS] if keep is not None and delete_before(table, (now - keep).date(), run_id) else []
 
     @cached_property
     def _retention(self) -> dict[str, timedelta]:
-        return {name: keep for one in self.declarations for name, keep in one.retention().items()}
+        declared = {name: keep for one in self.declarations for name, keep in one.retention().items()}
+        return declared if self.monitoring is None else declared | dict.fromkeys(platform_tables.BY_DAY, self.monitoring)
 
     def _keep(self, table: Table, now: datetime, log_from: int | None) -> Keep:
         log_retention = max(self.log_retention, self.retention)

@@ -1,7 +1,8 @@
 """From declarations to Dagster: an asset for each table, feature set, model, prediction table and endpoint, and the landing log.
 
 A quarantine is an asset without a step of its own: the step of its table writes it. An asset runs what `pipeline` and `ingestion` do and
-shows it with `checks`, `columns`, `describe` and `versions`. It decides nothing about rows, and does not look at the kind of a table.
+shows it with `checks`, `monitors`, `columns`, `describe` and `versions`. It decides nothing about rows, and does not look at the kind of a
+table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +21,9 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
+from lakehouse_assets.platform.monitoring.implied import implied
 from lakehouse_assets.platform.monitoring.retraining.runs import reason_in
-from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, table_partitions, versions
+from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, monitors, table_partitions, versions
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
 from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
@@ -47,8 +49,8 @@ def build(catalog: Catalog, tables: str = "") -> list[dg.AssetsDefinition]:
     """
     return [
         _landing_log(catalog.feeds, tables),
-        *(_feed(feed, tables) for feed in catalog.feeds),
-        *(_table(table, tables) for table in catalog.tables),
+        *(_feed(feed, catalog, tables) for feed in catalog.feeds),
+        *(_table(table, catalog, tables) for table in catalog.tables),
         *(_quarantine(table, tables) for table in catalog.tables),
         *(_model(model, catalog, tables) for model in catalog.models),
         *(endpoints.asset(endpoint, catalog, tables) for endpoint in catalog.endpoints),
@@ -104,16 +106,17 @@ def _landing_log(feeds: list[FeedDeclaration], tables: str) -> dg.AssetsDefiniti
     return landing_log
 
 
-def _feed(asset: FeedDeclaration, tables: str) -> dg.AssetsDefinition:
+def _feed(asset: FeedDeclaration, catalog: Catalog, tables: str) -> dg.AssetsDefinition:
     code = versions.of_feed(asset)
     spec = _spec(asset, code, tables, deps=[landing.LOG], metadata=columns.of_feed(asset))
-    key = spec.key
+    key, watched = spec.key, implied(asset)
 
-    @declared_step(asset.name, [spec], checks.of_feed(key))
+    @declared_step(asset.name, [spec], [*checks.of_feed(key), *monitors.specs(watched)])
     def feed(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        source, lakehouse = ingestion(asset, context.resources.lakehouse), context.resources.lakehouse.open()
+        source = ingestion(asset, context.resources.lakehouse)
         if not context.selected_asset_keys:
-            yield from checks.feed(key, source, lakehouse, {})
+            yield from checks.feed(key, source, {})
+            yield from monitors.results(context, catalog, watched, {check.name for check in context.selected_asset_check_keys})
             return
         source.create(asset.description)
         files = []
@@ -127,7 +130,8 @@ def _feed(asset: FeedDeclaration, tables: str) -> dg.AssetsDefinition:
                         context.log.warning("%s: %s", file.path, remark)
         refused = {file.path: file.refused for file in files if file.refused is not None}
         rows = sum(file.rows for file in files)
-        yield from checks.feed(key, source, lakehouse, refused)
+        yield from checks.feed(key, source, refused)
+        yield from monitors.results(context, catalog, watched)
         yield dg.MaterializeResult(
             key,
             metadata=describe.table(source.bronze)
@@ -140,7 +144,7 @@ def _feed(asset: FeedDeclaration, tables: str) -> dg.AssetsDefinition:
     return feed
 
 
-def _table(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
+def _table(asset: TableDeclaration, catalog: Catalog, tables: str) -> dg.AssetsDefinition:
     code = versions.of_table(asset)
     spec = _spec(
         asset,
@@ -150,27 +154,31 @@ def _table(asset: TableDeclaration, tables: str) -> dg.AssetsDefinition:
         metadata=columns.of_table(asset) | {"quarantine": dg.MetadataValue.asset(key_of(asset.quarantine))},
         freshness_policy=_freshness(asset),
     )
-    key = spec.key
+    key, watched = spec.key, implied(asset)
 
-    @declared_step(asset.name, [spec], checks.of_table(asset, key))
+    @declared_step(asset.name, [spec], [*checks.of_table(asset, key), *monitors.specs(watched)])
     def table(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lakehouse = context.resources.lakehouse.open()
         stored, quarantine = lakehouse.table(asset.name), lakehouse.table(asset.quarantine)
         before = table_partitions.stored(asset, lakehouse)
         if not context.selected_asset_keys:
-            yield from checks.stored(asset, key, lakehouse, {check.name for check in context.selected_asset_check_keys})
+            wanted = {check.name for check in context.selected_asset_check_keys}
+            yield from checks.stored(asset, key, lakehouse, wanted)
+            yield from monitors.results(context, catalog, watched, wanted)
             return
         refresh = Refresh(asset, lakehouse, context.run.run_id, champion_of(lakehouse, context.resources.mlflow.open, context.run.run_id))
         try:
             done = full_refresh(refresh) if is_full_refresh(context) else refresh.run()
         except ContractBroken as broken:
-            yield from checks.broken(asset, key, broken, lakehouse)
+            yield from checks.broken(asset, key, broken)
+            yield from monitors.results(context, catalog, watched)
             raise
         except RowsLost as lost:
             yield checks.rows_lost(key, lost)
             raise
         pictures = describe.pictures(asset, lakehouse, context.resources.lakehouse.reports) if done.batches else {}
         yield from checks.refreshed(asset, key, done, lakehouse)
+        yield from monitors.results(context, catalog, watched)
         yield dg.MaterializeResult(
             key,
             metadata=pictures | describe.account(done.account) | describe.table(stored),

@@ -4,7 +4,6 @@ Rows are judged in `pipeline`; here its results are put into the words and colou
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
@@ -13,12 +12,11 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.operations.landed_files import with_path
 from lakehouse_assets.platform.orchestration import describe
-from lakehouse_assets.platform.pipeline import contracts, rule_results
+from lakehouse_assets.platform.pipeline import rule_results
 from lakehouse_assets.platform.pipeline.model_step import ModelStepResult
 from lakehouse_assets.platform.pipeline.refresh import Refreshed
 from lakehouse_assets.platform.quality.account import RowAccount, RowsLost
 from lakehouse_assets.platform.quality.contract import ContractBroken, key_columns
-from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.quality.rules import Rule
 from lakehouse_assets.platform.quality.samples import sample_table
 from lakehouse_assets.platform.quality.split import Evidence, misfits
@@ -56,7 +54,7 @@ def not_evaluated(check: dg.AssetCheckKey, why: str) -> dg.AssetCheckResult:
 
 
 def of_table(asset: TableDeclaration, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """One check a rule; that no column of the contract lacks a value is one check for all columns. Monitors come last."""
+    """One check a rule; that no column of the contract lacks a value is one check for all columns."""
     blocking = [
         dg.AssetCheckSpec(
             CONTRACT_CHECK,
@@ -74,7 +72,7 @@ def of_table(asset: TableDeclaration, key: dg.AssetKey) -> list[dg.AssetCheckSpe
     ]
     checks = _checks(asset.rules)
     rules = [dg.AssetCheckSpec(name, asset=key, description=f"{_text(name, of)} {_FATE[of[0].level]}") for name, of in checks.items()]
-    return [*blocking, *rules, *monitors(key, contracts.monitored(asset))]
+    return [*blocking, *rules]
 
 
 def refreshed(asset: TableDeclaration, key: dg.AssetKey, done: Refreshed, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
@@ -88,17 +86,15 @@ def refreshed(asset: TableDeclaration, key: dg.AssetKey, done: Refreshed, lakeho
         yield from _rules(asset, key, done.evidence)
     else:
         yield from _last_results(asset, key, lakehouse)
-    yield from _monitored(asset, key, lakehouse)
 
 
-def broken(asset: TableDeclaration, key: dg.AssetKey, error: ContractBroken, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
+def broken(asset: TableDeclaration, key: dg.AssetKey, error: ContractBroken) -> Iterator[dg.AssetCheckResult]:
     """The failed check of a contract that was broken, and the results of the rules as far as they were applied: nothing was written."""
     yield _contract(asset, key, passed=False, description=str(error))
     for name, of in _checks(asset.rules).items():
         results = [evidence for evidence in error.evidence if _check_name(evidence.rule) == name]
         if results:
             yield _rule(asset, key, name, of, results, went="nothing of the batch was written")
-    yield from _monitored(asset, key, lakehouse)
 
 
 def rows_lost(key: dg.AssetKey, error: RowsLost) -> dg.AssetCheckResult:
@@ -132,8 +128,6 @@ def stored(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse, want
             "rows_in_quarantine": sum(rejected.get(rule.name, 0) for rule in of),
         }
         yield _rule(asset, key, name, of, own, went="in the table", more=more)
-    if wanted & contracts.monitored(asset).keys():
-        yield from _monitored(asset, key, lakehouse)
 
 
 def _last_results(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
@@ -238,47 +232,21 @@ def _text(name: str, rules: list[Rule]) -> str:
     return text if rules[0].column else text[:1].upper() + text[1:]  # one about a column begins with its name
 
 
-# --- monitors
-
-
-def monitors(key: dg.AssetKey, texts: Mapping[str, str]) -> list[dg.AssetCheckSpec]:
-    """A check for each monitor."""
-    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in texts.items()]
-
-
-def _monitored(asset: TableDeclaration, key: dg.AssetKey, lakehouse: Lakehouse) -> Iterator[dg.AssetCheckResult]:
-    yield from _verdicts(key, contracts.watch(asset, lakehouse, datetime.now(UTC)))
-
-
-def _verdicts(key: dg.AssetKey, verdicts: Mapping[str, Verdict]) -> Iterator[dg.AssetCheckResult]:
-    """What the monitors say; they warn and never stop anything."""
-    for name, verdict in verdicts.items():
-        yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
-            passed=verdict.passed is not False,
-            severity=dg.AssetCheckSeverity.WARN,
-            description=verdict.text,
-            metadata=dict(verdict.numbers),
-        )
-
-
 # --- feeds and models
 
 
 def of_feed(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
-    """That all files could be read, and the monitors."""
+    """That all files could be read."""
     text = "Every file that landed could be read; one that could not is refused and stays where it is."
-    return [dg.AssetCheckSpec(FILES_CHECK, asset=key, description=text), *monitors(key, contracts.MONITORS_OF_A_FEED)]
+    return [dg.AssetCheckSpec(FILES_CHECK, asset=key, description=text)]
 
 
-def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Mapping[str, str]) -> Iterator[dg.AssetCheckResult]:
-    """The files that are refused now, whichever run refused them, and the monitors.
+def feed(key: dg.AssetKey, ingestion: Ingestion, stuck: Mapping[str, str]) -> Iterator[dg.AssetCheckResult]:
+    """The files that are refused now, whichever run refused them.
 
     Args:
         key: Of the bronze table.
         ingestion: The ingestion of its feed.
-        lakehouse: The tables.
         stuck: By path, why something besides reading failed in this run.
     """
     rows = ingestion.state().last_events(["refused"]).sort("path").select("path", "reason") if ingestion.log.exists() else None
@@ -295,7 +263,6 @@ def feed(key: dg.AssetKey, ingestion: Ingestion, lakehouse: Lakehouse, stuck: Ma
         else None,
         metadata={"refused": len(refused)} | {path: reason or "" for path, reason in shown.items()},
     )
-    yield from _verdicts(key, {contracts.VOLUME: contracts.usual_volume(ingestion.bronze, lakehouse, datetime.now(UTC))})
 
 
 def of_model(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:

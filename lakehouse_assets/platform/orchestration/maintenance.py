@@ -27,10 +27,11 @@ def asset(declared: Products, tables: str = "") -> dg.AssetsDefinition:
         resource = context.resources.lakehouse
         lakehouse = resource.open()
         maintained = []
-        retention, log_retention = (timedelta(days=days) for days in (resource.retention_days, resource.log_retention_days))
+        days = resource.retention_days, resource.log_retention_days, resource.monitoring_days
+        retention, log_retention, monitoring = (timedelta(days=one) for one in days)
         if declared.broken:
             retention = KEEP_ALL
-        maintenance = Maintenance(lakehouse, declared.declarations, context.resources.mlflow.open, retention, log_retention)
+        maintenance = Maintenance(lakehouse, declared.declarations, context.resources.mlflow.open, retention, log_retention, monitoring)
         for done in maintenance.run(context.run.run_id):
             maintained.append(done)
             if done.why_not:

@@ -30,6 +30,7 @@ class LakehouseResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     batch_files: int = Field(1_000, description="Most files in one commit of a bronze table.")
     retention_days: int = Field(7, description="Days for which a replaced version of a table stays readable.")
     log_retention_days: int = Field(30, description="Days for which a commit stays in the log of its table.")
+    monitoring_days: int = Field(400, description="Days for which verdicts of monitors stay.")
     seed: int = Field(20, description="Seed of every training.")
 
     def open(self) -> Lakehouse:
@@ -74,6 +75,7 @@ def resources(settings: Settings) -> dict[str, Any]:
             batch_files=settings.batch_files,
             retention_days=settings.retention_days,
             log_retention_days=settings.log_retention_days,
+            monitoring_days=settings.monitoring_days,
             seed=settings.seed,
         ),
         "io_manager": _io_manager(str(settings.tables)),

@@ -270,6 +270,10 @@ class _Events:
                 return
 
     def _take(self, event: dg.DagsterEvent, at: float) -> None:
+        if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:  # also of the steps of monitors, which are no tables
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.description and NOT_EVALUATED not in check.metadata:
+                self._outcome.warnings.append(f"{name_of(check.asset_key)}, check {check.check_name}: {check.description}")
         table = self._outcome.tables.get(self._steps.get(event.step_key or "", ""))
         if table is None:
             return
@@ -283,10 +287,6 @@ class _Events:
                 materialization = event.step_materialization_data.materialization
                 if name_of(materialization.asset_key) == table.name:
                     table.metadata = {name: value.value for name, value in materialization.metadata.items()}
-            case dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-                check = event.asset_check_evaluation_data
-                if not check.passed and check.description and NOT_EVALUATED not in check.metadata:
-                    self._outcome.warnings.append(f"{name_of(check.asset_key)}, check {check.check_name}: {check.description}")
         if table.state in {"done", "failed"}:
             table.seconds = at - self._started.get(table.name, at)
 

@@ -1,57 +1,44 @@
-"""Contracts of declared tables at work: rows checked against keys and references, contracts recorded, tables monitored.
+"""Contracts of declared tables at work: rows checked against keys and references, contracts recorded.
 
 What a contract says by itself is in `quality`; which rows a refresh writes is in `refresh`, what a changed contract breaks in
-`contract_changes`.
+`contract_changes`, and what is watched about a table in `monitoring`.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.features import is_ahead
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.quality.contract import (
     Contract,
     ContractBroken,
     fingerprint,
-    freshness_of,
     key_columns,
     references_of,
     schema_of,
 )
 from lakehouse_assets.platform.quality.document import document
-from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, Verdict, freshness, newest_value, volume
 from lakehouse_assets.platform.quality.rules import Reference
 from lakehouse_assets.platform.quality.split import Split, split
-from lakehouse_assets.platform.registry.ledger import features_of_version, last_decision
 from lakehouse_assets.platform.storage import platform_tables, predicates
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
-from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, version_to_read
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.scd2 import IS_CURRENT
 from lakehouse_assets.platform.storage.scopes import Scope
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
-from lakehouse_assets.platform.wording import counted
 
 LOG = platform_tables.CONTRACTS
 SCHEMA = pl.Schema(
     {"table": pl.String(), "fingerprint": pl.String(), "contract": pl.String(), "recorded_at": TIMESTAMP, "run_id": pl.String()}
 )
 DESCRIPTION = "Every contract that a table was ever written under, once."
-FRESHNESS, VOLUME, NOT_AHEAD = "freshness", "volume", "not_ahead"
-HAS_CHAMPION, CHAMPIONS_FEATURES = "has_champion", "features_of_champion"
-MONITORS_OF_A_FEED = {VOLUME: "About as many rows came today as on the same weekdays before. It only warns; no row is touched."}
 
 REBUILD = "lakehouse.rebuild"
 """Marks a commit whose rows had all come before."""
-
-# Where the day begins so much earlier than in UTC, it is today already.
-_FIRST_ZONE = timedelta(hours=14)
 
 # Watermarks of a quarantine on tables that its rows were checked against, so that a batch that is done again comes to the same verdicts.
 _CHECKED_AGAINST = "lakehouse.checked-against:"
@@ -201,124 +188,3 @@ def recorded(declaration: TableDeclaration, lakehouse: Lakehouse) -> dict[str, A
     last = next((commit["info"]["contract"] for commit in table.commits() if "contract" in commit["info"]), None)
     found = written.filter(pl.col("fingerprint") == last) if last else written
     return dict(json.loads(found["contract"][-1])) if found.height else None
-
-
-# --- tables watched
-
-
-def monitored(declaration: TableDeclaration) -> dict[str, str]:
-    """The monitors of a table, with what each says to people."""
-    found = {}
-    if fresh := freshness_of(declaration.contract):
-        found[FRESHNESS] = f"The newest {fresh.column} is at most {fresh.within} old. It only warns; no row is touched."
-    if declaration.kind.takes_rows and declaration.row_for_row:
-        found |= MONITORS_OF_A_FEED
-    if time := declaration.kind.waits_for:
-        found[NOT_AHEAD] = f"No row of what it is made of has a {time} after today: such rows are left out until then. It only warns."
-    if model := declaration.scored_by:
-        found[HAS_CHAMPION] = f"The model {model} has a champion, which scores. Without one the table gets no rows. It only warns."
-        found[CHAMPIONS_FEATURES] = "The features mean what they did when the champion was trained. It only warns."
-    return found
-
-
-def watch(declaration: TableDeclaration, lakehouse: Lakehouse, now: datetime) -> dict[str, Verdict]:
-    """What the monitors of a table say at a moment (UTC)."""
-    table, wanted = lakehouse.table(declaration.name), monitored(declaration)
-    found = {}
-    if FRESHNESS in wanted and (fresh := freshness_of(declaration.contract)):
-        found[FRESHNESS] = freshness(fresh, newest_value(table, fresh.column), now)
-    if VOLUME in wanted:
-        found[VOLUME] = usual_volume(table, lakehouse, now)
-    if NOT_AHEAD in wanted:
-        found[NOT_AHEAD] = not_ahead(declaration.kind.waits_for, [lakehouse.table(name) for name in declaration.inputs.values()], now)
-    if HAS_CHAMPION in wanted:
-        ledger = lakehouse.table(declaration.scored_by)
-        found[HAS_CHAMPION] = has_champion(declaration.scored_by, ledger)
-        found[CHAMPIONS_FEATURES] = features_of_champion(ledger, [lakehouse.table(name) for name in declaration.sources()])
-    return found
-
-
-def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
-    """Whether tables have rows whose time is still to come, how many, and the latest one.
-
-    Args:
-        time: The column, a date or a moment in UTC.
-        tables: The tables.
-        now: The moment to judge at (UTC).
-    """
-    ahead = []
-    for table in tables:
-        if not table.exists():
-            continue
-        rows = table.scan()
-        later = rows.filter(is_ahead(rows, time, now + _FIRST_ZONE))
-        count, latest = later.select(count=pl.len(), latest=pl.col(time).max()).collect(engine="streaming").row(0)
-        if count:
-            came = f"{counted(count, 'row')} of {table.name} {'has' if count == 1 else 'have'} a {time} after today, the latest {latest}"
-            shown = f"`lakehouse show {table.name} --where \"{time} > date '{now.date()}'\"`"
-            ahead.append(f"{came}: left out until then, see {shown}")
-    return Verdict(passed=not ahead, text="; ".join(ahead) + "." if ahead else f"No {time} is after today.")
-
-
-def features_of_champion(ledger: Table, features: Sequence[Table]) -> Verdict:
-    """Whether feature sets mean what they did when the champion of a ledger's model was trained, and what to do if not."""
-    last = last_decision(ledger.scan()) if ledger.exists() else None
-    champion = None if last is None else last["champion"]
-    learnt = features_of_version(ledger.scan(), champion) if champion is not None else {}
-    for table in features:
-        was, newest = learnt.get(table.name), FeatureVersion.of(table)
-        if was is None or newest is None or was.means(newest):
-            continue
-        left = (
-            f"So it predicts from version {read.number}, which gets no new rows: predictions stand still."
-            if (read := version_to_read(table, was)) is not None
-            else f"Version {was.number} is gone, or lacks a column, so nothing is predicted."
-        )
-        return Verdict(
-            passed=False,
-            text=f"The champion of {ledger.name}, version {champion}, was trained on version {was.number} of {table.name}; its function "
-            f"was changed, and version {newest.number} has other values. {left} Let a model learn from the new values (`lakehouse train "
-            f"{ledger.name}`); if the gate does not let it through, promote it by hand (`lakehouse models promote {ledger.name} VERSION "
-            "--reason TEXT`) or take the change of the function back",
-            numbers={"champion": str(champion), "feature_set": table.name, "trained_on": str(was.number), "newest": str(newest.number)},
-        )
-    return Verdict(passed=True, text="The features mean what they did when the champion was trained." if champion is not None else "")
-
-
-def has_champion(model: str, ledger: Table) -> Verdict:
-    """Whether a model has a champion by its ledger, and what to do if not."""
-    last = last_decision(ledger.scan()) if ledger.exists() else None
-    if last is None:
-        return Verdict(passed=False, text=f"Model {model} was never trained, so nothing is predicted: `lakehouse train {model}` trains it.")
-    if last["champion"] is not None:
-        return Verdict(passed=True, text=f"Version {last['champion']} of {model} is champion.", numbers={"champion": str(last["champion"])})
-    return Verdict(
-        passed=False,
-        text=f"Model {model} has no champion, so nothing is predicted. The last decision was about version {last['version']}: "
-        f"{last['decision']}, and `lakehouse models show {model}` says why. "
-        f"Train again (`lakehouse train {model} --force`), or promote a version by hand: `lakehouse models promote {model} "
-        f"{last['version']} --reason TEXT`.",
-    )
-
-
-def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:
-    """Whether as many rows came to a table today as on the same weekdays before, from the row accounts of its commits.
-
-    Args:
-        table: The table.
-        lakehouse: Has the statistics of its commits.
-        now: The moment to judge at (UTC).
-    """
-    begin = now - timedelta(weeks=WEEKS + 1)
-    if not table.exists():
-        return volume([], now, now)
-    commits = commit_statistics.commits_since(lakehouse, table, begin)
-    came = commits.rows.filter(pl.col("rows_in").is_not_null() & ~pl.col("repeated"))
-    arrivals = [Arrival(at, rows) for at, rows in came.select("at", "rows_in").iter_rows()]
-    since = min(commits.rows["at"], default=now)
-    why = (
-        ""
-        if commits.missing is None
-        else f"the commits of {table.name} up to version {commits.missing} are in neither its log nor the statistics"
-    )
-    return volume(arrivals, since, now, why)

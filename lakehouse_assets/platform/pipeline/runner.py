@@ -12,6 +12,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.pipeline.champions import champion_of
@@ -33,6 +34,8 @@ class Runner:
         ingestion: Gives the ingestion of a feed.
         registry: Opens MLflow; asked only when a model is trained or scored.
         seed: Of trainings.
+        watch: Told the name of each table that was brought up to date, and the run's id: evaluates its monitors, as
+            `monitoring.evaluation.watcher` does. None: nothing is watched.
     """
 
     catalog: Catalog
@@ -40,6 +43,7 @@ class Runner:
     ingestion: Callable[[FeedDeclaration], Ingestion]
     registry: Callable[[], Registry]
     seed: int
+    watch: Callable[[str, str], None] | None = None
 
     def run(self, names: Iterable[str] | None = None, *, run_id: str, from_scratch: bool = False) -> dict[str, Refreshed]:
         """Bring tables up to date; what was done, by the tables that are computed from others.
@@ -56,6 +60,8 @@ class Runner:
                 refreshed = self.step(declaration, run_id, from_scratch)
                 if refreshed is not None:
                     done[declaration.name] = refreshed
+                if self.watch is not None:
+                    self.watch(declaration.name, run_id)
         return done
 
     @cached_property
@@ -91,3 +97,7 @@ class Runner:
     @step.register
     def _(self, declaration: Endpoint, run_id: str, _: bool) -> Refreshed | None:  # noqa: ARG002, FBT001
         return None  # it is served, not run
+
+    @step.register
+    def _(self, declaration: Monitor, run_id: str, _: bool) -> Refreshed | None:  # noqa: ARG002, FBT001
+        return None  # it is evaluated with its table

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -91,8 +92,17 @@ def freshness(fresh: FreshBy, newest: date | datetime | None, now: datetime) -> 
         return Verdict(passed=True, text="The table has no rows yet.")
     age = max(now - _end(newest), timedelta(0))
     passed = age <= fresh.within
-    text = f"The newest {fresh.column} is {newest}, {_hours(age)} ago; it may be {_hours(fresh.within)} old."
-    return Verdict(passed, text, {"newest": str(newest), "age_hours": round(age.total_seconds() / 3600, 2)})
+    text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old."
+    hours = round(age.total_seconds() / 3600, 2)
+    return Verdict(
+        passed,
+        text,
+        {"newest": str(newest), "age_hours": hours},
+        metric="age_hours",
+        value=hours,
+        threshold=fresh.within.total_seconds() / 3600,
+        column_name=fresh.column,
+    )
 
 
 def newest_value(table: Table, column: str) -> date | datetime | None:
@@ -117,7 +127,8 @@ def _end(moment: date | datetime) -> datetime:
     return datetime.combine(moment + timedelta(days=1), time(), UTC)
 
 
-def _hours(span: timedelta) -> str:
+def in_words(span: timedelta) -> str:
+    """A span of time in hours or days."""
     hours = span.total_seconds() / 3600
     return f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
 
@@ -125,7 +136,7 @@ def _hours(span: timedelta) -> str:
 # --- volume
 
 
-def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "") -> Verdict:
+def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "", what: str = "came today") -> Verdict:
     """Whether as many rows came today as on the same weekdays before.
 
     The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
@@ -138,6 +149,7 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
         since: From when on the arrivals are complete; earlier days do not count, nor does the day that this moment lies in.
         now: The moment to judge at (UTC).
         why_since: Why nothing is known of the time before, if there was one.
+        what: What the rows of the day did, for the text.
     """
     today = now.date()
     days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
@@ -145,19 +157,36 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     came = sum(arrival.rows for arrival in arrivals if arrival.at.date() == today and arrival.at <= now)
     if len(days) < LEAST_WEEKS:
         return Verdict(
-            passed=True,
+            passed=None,
             text=f"Not evaluated: {len(days)} earlier {today:%A}s are known, {LEAST_WEEKS} are needed{why_since and f': {why_since}'}.",
             numbers={"rows_today": came},
+            metric="rows_today",
+            value=came,
+            rows=came,
+            **_day(today),
         )
     on = {day: [arrival for arrival in arrivals if arrival.at.date() == day] for day in days}
     least, _ = _band([sum(a.rows for a in on[day] if a.at.time() <= now.time()) for day in days])
     usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
     low, high = came < least, came > most
     what = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
-    text = f"{came:,} rows came today; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (
-        f". That is {what}?" if low or high else "."
+    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (f". That is {what}?" if low or high else ".")
+    return Verdict(
+        not low and not high,
+        text,
+        {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)},
+        metric="rows_today",
+        value=came,
+        threshold=most if high else max(least, 0),
+        rows=came,
+        **_day(today),
     )
-    return Verdict(not low and not high, text, {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)})
+
+
+def _day(day: date) -> dict[str, Any]:
+    """The window that is a day."""
+    begin = datetime.combine(day, time(), UTC)
+    return {"window_start": begin, "window_end": begin + timedelta(days=1), "granularity": "1 day"}
 
 
 def _band(rows: Sequence[int]) -> tuple[float, float]:

@@ -4,7 +4,7 @@ Examples that are joined from several feature sets are in `features.training_set
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -12,6 +12,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, NotEnoughData, Read
+from lakehouse_assets.platform.features.label_outcomes import LabelOutcomes
 from lakehouse_assets.platform.features.point_in_time import Joined
 from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.modelling.splits import moment
@@ -65,6 +66,10 @@ class RowExamples(LabelledExamples):
     def _with_targets_of(self, read: Read, known_until: datetime) -> pl.DataFrame | None:  # noqa: ARG002
         """See `LabelledExamples`: which rows there are depends on what was known."""
         return None
+
+    def outcomes(self) -> LabelOutcomes:
+        """See `LabelledExamples.outcomes`: targets as they are learnt."""
+        return replace(super().outcomes(), as_learnt=lambda rows: self._with_target(rows, is_whole=False))
 
     def join(self, read: Read, known_until: datetime | None = None) -> Joined:
         """See `LabelledExamples.join`."""

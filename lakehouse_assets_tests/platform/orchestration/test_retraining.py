@@ -4,11 +4,11 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import polars as pl
 import pytest
+from dagster._core.remote_origin import RemoteJobOrigin
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from lakehouse_assets import Freshness, Retrain, monitor
@@ -22,8 +22,10 @@ from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration import retraining
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.orchestration.code_location import definitions
+from lakehouse_assets.platform.orchestration.in_process_run import CODE_LOCATION
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.registry.decisions import create_ledger
 from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
 
@@ -136,6 +138,7 @@ class Shop:
             status=status,
             tags=dict(request.tags),
             asset_selection=frozenset(request.asset_selection),
+            remote_job_origin=RemoteJobOrigin(CODE_LOCATION, TRAIN),
         )
         self.instance.add_run(run)
         return run
@@ -157,7 +160,7 @@ def test_a_monitor_fails_and_the_model_is_trained_with_that_reason_once(shop):
     request = shop.asks()
     reason = "demo.monitors.drift failed: population_stability_index was 0.31 (threshold 0.12), window 2024-01-01 to 2024-01-02."
     assert request.run_key == f"{MODEL}:1"
-    assert request.tags == {REASON_TAG: reason, REQUEST_TAG: f"{MODEL}:1"}
+    assert request.tags.items() >= {REASON_TAG: reason, REQUEST_TAG: f"{MODEL}:1"}.items()
     assert {key_of(MODEL), key_of(PREDICTIONS)} <= {*request.asset_selection}
     assert key_of(FEATURES) not in request.asset_selection
 
@@ -263,9 +266,6 @@ def test_a_training_by_hand_that_is_under_way_is_not_doubled(shop):
     assert "under way" in shop.skips()
     shop.instance.delete_run(run.run_id)
     assert shop.asks().run_key == f"{MODEL}:1"
-    # It was trained by hand before the run of the request was started: that has come about.
-    shop.began, shop.later = datetime.now(UTC), timedelta(0)
-    shop.later = timedelta(seconds=60)
 
 
 def test_what_was_asked_for_and_done_by_hand_meanwhile_is_not_done_again(shop):
@@ -376,20 +376,15 @@ def test_without_retrain_there_is_no_sensor(shop):
 
 def test_a_ledger_of_an_earlier_release_gets_the_column(shop):
     shop.train_first()
-    shop.demo.ledger.delta().alter  # noqa: B018 the ledger is there
     rows = shop.demo.ledger.scan().drop("training_reason").collect()
     old = shop.demo.lakehouse.table("demo.models.old")
     old.create(rows.schema)
     old.append(rows)
-    from lakehouse_assets.platform.registry.decisions import create_ledger
-
     create_ledger(old)
     assert old.scan().collect()["training_reason"].to_list() == [None]
 
 
-@pytest.mark.parametrize("day", [date(2024, 1, 1)])
-def test_drift_of_what_hardly_matters_is_no_reason(shop, day):
-    del day
+def test_drift_of_what_hardly_matters_is_no_reason(shop):
     shop.train_first()
     shop.later = 8 * DAY
     shop.news()
@@ -406,4 +401,3 @@ def test_drift_of_what_hardly_matters_is_no_reason(shop, day):
     standing.__dict__["_shares"] = {"forecast": 0.97, "naive_forecast": 0.03}
     assert [reason.importance for reason in standing.reasons] == [0.97]
     assert standing.reasons[0].text.endswith("importance 97%")
-    assert pl.DataFrame(standing.verdicts).height == 2

@@ -8,9 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform.monitoring.volume import usual_volume
 from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.commit_statistics import TABLE, UNRECORDED, commits_since, record, recorded_until
-from lakehouse_assets.platform.pipeline.contracts import usual_volume
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

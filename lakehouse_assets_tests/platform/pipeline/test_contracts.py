@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.features import Revisions
 from lakehouse_assets.platform.declarations.models import Predictions
 from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
+from lakehouse_assets.platform.monitoring.volume import usual_volume
 from lakehouse_assets.platform.operations.contract_changes import _problem, _schemas, contract_changes
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.pipeline import contracts
@@ -25,6 +26,7 @@ from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, fingerprint, rules_of
 from lakehouse_assets.platform.quality.rules import feed_rules
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.platform.monitoring.judging import said_of, words
 
 JAN, FEB = date(2024, 1, 1), date(2024, 2, 1)
 BRONZE = pl.Schema({"month": pl.Date(), "id": pl.String(), "product": pl.String(), "amount": pl.Int64()})
@@ -353,9 +355,9 @@ def test_which_monitors_a_table_has():
         amount: int
 
     whole = table("shop.gold.all", contract=Fresh, kind=Full(), inputs={"rows": "shop.bronze.sales"})(lambda rows: rows)
-    assert set(contracts.monitored(SALES)) == {"volume"}
-    assert set(contracts.monitored(declared(Fresh))) == {"volume", "freshness"}
-    assert set(contracts.monitored(whole)) == {"freshness"}
+    assert words(SALES) == {"volume"}
+    assert words(declared(Fresh)) == {"volume", "freshness"}
+    assert words(whole) == {"freshness"}
 
 
 def test_monitors_judge_the_table_also_when_nothing_is_new(shop):
@@ -363,11 +365,11 @@ def test_monitors_judge_the_table_also_when_nothing_is_new(shop):
         """A fresh one."""
 
     asset = declared(Fresh)
-    assert contracts.watch(asset, shop, datetime(2024, 1, 1, tzinfo=UTC))["freshness"].passed
+    assert said_of(asset, shop, datetime(2024, 1, 1, tzinfo=UTC))["freshness"].passed
     land(shop, (JAN, "1", None, 1))
     refresh(shop, asset)
-    assert contracts.watch(asset, shop, datetime(2024, 2, 1, tzinfo=UTC))["freshness"].passed
-    late = contracts.watch(asset, shop, datetime(2024, 3, 1, tzinfo=UTC))
+    assert said_of(asset, shop, datetime(2024, 2, 1, tzinfo=UTC))["freshness"].passed
+    late = said_of(asset, shop, datetime(2024, 3, 1, tzinfo=UTC))
     assert not late["freshness"].passed
     assert late["volume"].text.startswith("Not evaluated: 0 earlier Fridays")
 
@@ -376,7 +378,7 @@ def test_rows_of_a_full_refresh_did_not_come_today(shop):
     land(shop, (JAN, "1", None, 1), (JAN, "2", None, 1))
     refresh(shop)
     full_refresh(Refresh(SALES, shop, "run"))
-    assert contracts.usual_volume(shop.table("shop.silver.sales"), shop, datetime.now(UTC)).numbers["rows_today"] == 2
+    assert usual_volume(shop.table("shop.silver.sales"), shop, datetime.now(UTC)).numbers["rows_today"] == 2
 
 
 # --- what a changed contract breaks

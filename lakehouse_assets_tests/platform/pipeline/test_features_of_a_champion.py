@@ -12,13 +12,13 @@ from lakehouse_assets.platform.operations.doctor.pipeline_checks import standing
 from lakehouse_assets.platform.operations.maintenance import KEEP_ALL, Maintenance
 from lakehouse_assets.platform.operations.pending import pending
 from lakehouse_assets.platform.orchestration import versions
-from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.reproduction import reproduce
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets_tests.platform.monitoring.judging import said_of
 from lakehouse_assets_tests.platform.pipeline.park import CHANCES, DAILY, HABITS, MODEL, VISITS, Park, habits, halves, rewritten, rides
 
 DAYS = 40
@@ -26,7 +26,7 @@ DAYS = 40
 
 def monitor(park: Park):
     """What the check of the prediction table says."""
-    return contracts.watch(park.declarations[-1], park.root.lakehouse, datetime.now(UTC))[contracts.CHAMPIONS_FEATURES]
+    return said_of(park.declarations[-1], park.root.lakehouse, datetime.now(UTC))["features_of_champion"]
 
 
 def newest(park: Park) -> tuple[int, float]:

@@ -3,14 +3,14 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from lakehouse_assets.platform.pipeline import contracts
+from lakehouse_assets_tests.platform.monitoring.judging import said_of, words
 from lakehouse_assets_tests.platform.orchestration.level import Demo, gold, level_model, scores
 
 MODEL = "demo.models.level"
 
 
 def said(demo: Demo) -> tuple[bool, str]:
-    verdict = contracts.watch(scores, demo.lakehouse, datetime.now(UTC))[contracts.HAS_CHAMPION]
+    verdict = said_of(scores, demo.lakehouse, datetime.now(UTC))["has_champion"]
     return verdict.passed, verdict.text
 
 
@@ -34,4 +34,4 @@ def test_a_table_of_predictions_warns_without_a_champion_and_says_what_to_do(tmp
 
 
 def test_other_tables_have_no_such_monitor():
-    assert contracts.HAS_CHAMPION not in contracts.monitored(gold)
+    assert "has_champion" not in words(gold)

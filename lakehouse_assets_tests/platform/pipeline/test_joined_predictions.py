@@ -9,9 +9,10 @@ import pytest
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.operations.pending import pending
-from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.champions import champion_of
+from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.storage.known_at import of_version
+from lakehouse_assets_tests.platform.monitoring.judging import said_of
 from lakehouse_assets_tests.platform.pipeline.kiosk import (
     CARDS,
     FIRST,
@@ -119,8 +120,8 @@ def test_a_new_champion_scores_everything_again(kiosk):
 
 
 def test_a_joined_set_that_means_something_else_is_not_given_to_the_champion(kiosk):
-    def monitor() -> contracts.Verdict:
-        return contracts.watch(kiosk.declarations[-1], kiosk.root.lakehouse, FIRST)[contracts.CHAMPIONS_FEATURES]
+    def monitor() -> Verdict:
+        return said_of(kiosk.declarations[-1], kiosk.root.lakehouse, FIRST)["features_of_champion"]
 
     assert monitor().passed
     kiosk.cards = cards(LARGE)

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.pipeline import contracts
 from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets_tests.platform.monitoring.judging import said_of, words
 from lakehouse_assets_tests.platform.recipes.test_forecast import FIRST, SOURCE, Catalog, rows, run, sales
 
 FEATURES, PREDICTIONS = "shop.features.sales", "shop.predictions.sales"
@@ -48,11 +48,11 @@ def test_the_rows_that_are_left_out_are_told_with_their_number_and_the_latest_da
     declared, now = sales(horizon=7), datetime.now(UTC)
     frames = [rows(20), ahead(40), ahead(45)]
     _, root = run(declared, settings, pl.concat(frames))
-    assert contracts.NOT_AHEAD in contracts.monitored(declared.features)
-    assert contracts.NOT_AHEAD not in contracts.monitored(declared.predictions)
+    assert "not_ahead" in words(declared.features)
+    assert "not_ahead" not in words(declared.predictions)
 
     def said(at: datetime) -> tuple[bool, str]:
-        verdict = contracts.watch(declared.features, root.lakehouse, at)[contracts.NOT_AHEAD]
+        verdict = said_of(declared.features, root.lakehouse, at)["not_ahead"]
         return verdict.passed, verdict.text
 
     latest = frames[2]["date"][0]
@@ -69,5 +69,5 @@ def test_the_rows_that_are_left_out_are_told_with_their_number_and_the_latest_da
 def test_a_shop_that_is_ahead_of_utc_is_not_warned_of_its_own_today(settings):
     _, root = run(sales(horizon=7), settings, rows(20))
     noon = datetime(2025, 1, 25, 12, tzinfo=UTC)  # the last row is of 25 January; in Auckland the 26th has begun
-    assert contracts.watch(sales(horizon=7).features, root.lakehouse, noon - timedelta(days=1))[contracts.NOT_AHEAD].passed
-    assert not contracts.watch(sales(horizon=7).features, root.lakehouse, noon - timedelta(days=2))[contracts.NOT_AHEAD].passed
+    assert said_of(sales(horizon=7).features, root.lakehouse, noon - timedelta(days=1))["not_ahead"].passed
+    assert not said_of(sales(horizon=7).features, root.lakehouse, noon - timedelta(days=2))["not_ahead"].passed

@@ -7,10 +7,14 @@ from functools import cached_property
 import polars as pl
 import pytest
 
-from lakehouse_assets import Gate
+from lakehouse_assets import Gate, products
+from lakehouse_assets.platform.declarations.monitors import Watched
 from lakehouse_assets.platform.features.manifest import pin
 from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
+from lakehouse_assets.platform.storage.platform_tables import ACCURACY
+from lakehouse_assets.products.order_fraud.accuracy import scores
 from lakehouse_assets.products.order_fraud.fraud import SETTLED, fraud, scored_orders
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
@@ -100,3 +104,27 @@ def test_new_orders_are_scored_with_their_reasons_and_old_ones_stay(shop):
     assert 0 < held.height < 0.2 * after.height
     assert held.filter(pl.col("probability") * pl.col("amount") <= (1 - pl.col("probability")) * 8.0).is_empty()
     assert after.filter(pl.col("decision") == "accept")["reasons"].null_count() == after.height - held.height
+
+
+def test_scores_are_judged_as_chargebacks_come(shop):
+    made, truth = shop
+    assert made.trained.champion == 1
+    run_products(made.settings, [scored_orders.name])
+    root, catalog = Root(made.settings), load(products).catalog
+    now = datetime(LATER.year, LATER.month, LATER.day, tzinfo=UTC)
+    said = scores.kind.evaluate(Watched(scores, root.lakehouse, catalog, now, "test", root.registry))
+    rows = made.rows(ACCURACY).filter(predictions=scored_orders.name, metric="average precision", cell="all", is_estimate=False)
+    # It has learnt the orders of the first 130 days, and was scored on those of the last 70, none of which is settled yet.
+    assert rows["labelled"].sum() == 0
+    assert rows["rows"].sum() == pytest.approx(700, abs=40)
+    assert [one.passed for one in said] == [None]
+    assert "are on 2024-08-10" in said[0].text, said
+    later = now + timedelta(days=60)
+    said = scores.kind.evaluate(Watched(scores, root.lakehouse, catalog, later, "test", root.registry))
+    settled = truth.filter(pl.col("paid_at").is_between(datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 7, 1, tzinfo=UTC), closed="left"))
+    assert said[0].rows in {None, settled.height}
+    june = made.rows(ACCURACY).filter(predictions=scored_orders.name, window_start=datetime(2024, 6, 1, tzinfo=UTC), cell="all")
+    counts = {row["metric"]: row["value"] for row in june.filter(~pl.col("is_estimate")).iter_rows(named=True)}
+    assert counts["true positives"] + counts["false negatives"] == settled["is_fraud"].sum()
+    assert counts["labelled after 70 days"] == 1.0
+    assert set(made.rows(ACCURACY)["slice_value"].drop_nulls()) == set(made.rows("order_fraud.gold.orders")["method"])

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read, ScoredAsStored, TrainingRows
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Outcomes, Read, ScoredAsStored, TrainingRows
 from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, forecast_rows
 from lakehouse_assets.platform.modelling.forecasting.known_days import as_known_now, at_each_origin
 from lakehouse_assets.platform.modelling.forecasting.series import DAY, VALUE, Series
@@ -74,3 +74,9 @@ class SeriesExamples(ScoredAsStored):
         day = pl.col(self.series.time)
         known = as_known_now(features.filter(day > day.max() - self.series.lookback), self.series)
         return forecast_rows(known, self.series).filter(pl.col("origin") == pl.col("origin").max()).select(*self.key, DAY, *INPUTS[1:])
+
+    def outcomes(self) -> Outcomes:
+        """See `Examples.outcomes`."""
+        from lakehouse_assets.platform.modelling.forecasting.outcomes import SeriesOutcomes  # which is made of examples
+
+        return SeriesOutcomes(self)

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.monitoring.champion import features_of_champion
 from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
-from lakehouse_assets.platform.pipeline.contracts import features_of_champion
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.errors import StorageError
@@ -73,5 +73,5 @@ def standing_still(checkup: Checkup) -> Iterator[Finding]:
             continue
         ledger = checkup.lakehouse.table(asset.scored_by)
         said = features_of_champion(ledger, [checkup.lakehouse.table(name) for name in asset.sources()])
-        if not said.passed:
+        if said.passed is False:
             yield Finding("warning", asset.name, said.text, f"lakehouse train {asset.scored_by}")

@@ -1,0 +1,117 @@
+"""`lakehouse monitors`: what is watched about tables, and what it said."""
+
+import sys
+from typing import Any
+
+import click
+from rich.text import Text
+
+from lakehouse_assets.cli.shared import JSON, Noun, client
+from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, optional, print_grid, print_json, say
+from lakehouse_assets.platform.wording import counted
+
+_STYLES = {"passed": "green", "failed": "red", "error": "red", "not evaluated": "dim"}
+
+
+@click.group(cls=Noun, argument_command="show")
+def monitors() -> None:
+    """What is watched about tables: list it with what it said last, show one, evaluate now.
+
+    \b
+    Examples:
+      lakehouse monitors
+      lakehouse monitors list --failed
+      lakehouse monitors show sales.monitors.payments_come
+      lakehouse monitors run sales.silver.payments
+    """
+
+
+@monitors.command("list")
+@click.option("--failed", is_flag=True, help="Only those that failed, or could not be evaluated because of an error.")
+@JSON
+def list_monitors(failed: bool, as_json: bool) -> None:
+    """The monitors, and what each said last.
+
+    \b
+    Example:
+      lakehouse monitors list --failed
+    """
+    opened = client().monitors
+    values = opened.failed() if failed else opened.list()
+    if as_json:
+        print_json(values)
+    elif values:
+        _print(values)
+    else:
+        say("No monitor failed." if failed else "No product declares a monitor, and no table implies one.")
+
+
+@monitors.command()
+@click.argument("monitor")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True, help="How many verdicts.")
+@JSON
+def show(monitor: str, limit: int, as_json: bool) -> None:
+    """What MONITOR demands, and its newest verdicts. Those of all are in the table platform.monitoring.verdicts.
+
+    \b
+    Examples:
+      lakehouse monitors show sales.gold.daily_revenue.freshness
+      lakehouse sql "SELECT * FROM platform.monitoring.verdicts WHERE NOT passed"
+    """
+    values = client().monitors.show(monitor, rows=limit)
+    if as_json:
+        print_json(values)
+        return
+    place = f", declared at {values['declared_at']}" if values["declared_at"] else ""
+    say((values["monitor"], "bold"), f"  {values['kind']} of {values['table']}, {values['owner']}, severity {values['severity']}{place}")
+    say(values["description"])
+    if not values["verdicts"]:
+        say("It was not evaluated yet: `lakehouse run` does, and `lakehouse monitors run` at once.")
+        return
+    shown = grid("when", "version", "verdict", optional("column"), optional("slice"), optional("window"), folds("it says"))
+    for row in values["verdicts"]:
+        verdict = _verdict(row)
+        part = f"{row['slice_key']}={row['slice_value']}" if row["slice_key"] else ""
+        window = f"{row['window_start']:%Y-%m-%d %H:%M}" if row["window_start"] else ""
+        version = "" if row["table_version"] is None else row["table_version"]
+        add_row(shown, ago(row["evaluated_at"]), version, verdict, row["column_name"] or "", part, window, row["text"])
+    print_grid(shown)
+
+
+@monitors.command(interrupted="Verdicts are stored when all monitors were evaluated; those of this command are not.")
+@click.argument("names", nargs=-1)
+@JSON
+def run(names: tuple[str, ...], as_json: bool) -> None:
+    """Evaluate monitors now: all, or NAMES of monitors or of tables. No table is refreshed.
+
+    Ends with 1 if one of severity "error" failed, or one could not be evaluated because of an error.
+
+    \b
+    Examples:
+      lakehouse monitors run
+      lakehouse monitors run sales.gold.daily_revenue
+    """
+    values = client().monitors.run(names)
+    if as_json:
+        print_json(values)
+    else:
+        _print(values)
+    sys.exit(any(row["state"] == "error" or (row["state"] == "failed" and row["severity"] == "error") for row in values))
+
+
+def _print(values: list[dict[str, Any]]) -> None:
+    shown = grid("monitor", optional("table"), "state", optional("since"), folds("it says"))
+    for row in values:
+        state = row["state"] or "never evaluated"
+        since = ago(row["evaluated_at"]) if row["evaluated_at"] else ""
+        add_row(shown, row["monitor"], row["table"], Text(state, _STYLES.get(state, "dim")), since, row["text"] or "")
+    print_grid(shown)
+    bad = sum(row["state"] in {"failed", "error"} for row in values)
+    say((f"{counted(len(values), 'monitor')}, {bad:,} failed", "dim"))
+
+
+def _verdict(row: dict[str, Any]) -> Text:
+    if row["error"]:
+        return Text("error", "red")
+    word = {True: "passed", False: "failed", None: "not evaluated"}[row["passed"]]
+    return Text(word, _STYLES[word])

@@ -1,0 +1,114 @@
+"""The monitors: what each watches, what it said last, and evaluating them now."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lakehouse_assets.client.context import Context, by_last_word
+
+if TYPE_CHECKING:
+    from lakehouse_assets.platform.declarations.monitors import Monitor
+
+Values = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Monitors:
+    """The monitors that are declared, and those that tables imply. What they said is the table `platform.monitoring.verdicts`."""
+
+    context: Context
+
+    def list(self) -> Values:
+        """Each monitor with its last judgement.
+
+        That are `monitor`, `table`, `kind`, `severity`, `owner`, `state` (passed, failed, error or not evaluated; None: never), `text`,
+        `evaluated_at` and `table_version`. What says the same as before is stored once a day, so a monitor may have been evaluated later.
+        """
+        from lakehouse_assets.platform.monitoring import verdicts
+
+        last = verdicts.latest(self.context.root.lakehouse)
+        return [_summary(one, last.get(one.name, [])) for one in self._all]
+
+    def failed(self) -> Values:
+        """Those of `list` that failed last, or whose evaluation ended with an error."""
+        from lakehouse_assets.platform.monitoring.verdicts import BAD
+
+        return [row for row in self.list() if row["state"] in BAD]
+
+    def show(self, name: str, *, rows: int = 20) -> dict[str, Any]:
+        """A monitor with what it demands, when it is an alert, and its newest verdicts, newest first.
+
+        Args:
+            name: Of the monitor, or its last word if only one has it.
+            rows: Most verdicts.
+
+        Raises:
+            LookupError: There is no such monitor.
+        """
+        from lakehouse_assets.platform.monitoring import verdicts
+
+        monitor, lakehouse = self._named(name), self.context.root.lakehouse
+        summary = _summary(monitor, verdicts.latest(lakehouse).get(monitor.name, []))
+        told = {"description": monitor.description, "declared_at": monitor.place, "alert": asdict(monitor.alert)}
+        return summary | told | {"verdicts": verdicts.history(lakehouse, monitor.name, rows)}
+
+    def run(self, names: Iterable[str] = ()) -> Values:
+        """Evaluate monitors now, keep what they say, and show it as their checks in Dagster.
+
+        Args:
+            names: Of monitors, or of tables, whose monitors are meant; none: all.
+
+        Returns:
+            As `list`, with what they say now.
+
+        Raises:
+            LookupError: A name is of no monitor, and of no table that has one.
+        """
+        from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+        from lakehouse_assets.platform.orchestration.monitors import report
+
+        chosen = list(dict.fromkeys(one for name in names for one in self._of(name))) or self._all
+        root, run_id = self.context.root, str(uuid.uuid4())
+        catalog = self.context.loaded.catalog
+        evaluation = Evaluation(root.lakehouse, catalog, root.registry, datetime.now(UTC), run_id, self.context.notice)
+        judgements = evaluation.run(chosen)
+        report(self.context.settings, judgements)
+        return [_summary(one.monitor, [*one.rows]) for one in judgements]
+
+    @property
+    def _all(self) -> "Sequence[Monitor]":
+        from lakehouse_assets.platform.monitoring.implied import all_monitors
+
+        return all_monitors(self.context.declarations)
+
+    def _named(self, name: str) -> "Monitor":
+        known = {one.name: one for one in self._all}
+        full = name if name in known else by_last_word(name, known)
+        if full is None:
+            raise LookupError(f"there is no monitor {name!r}{self.context.unknown_name(name, known)}")
+        return known[full]
+
+    def _of(self, name: str) -> "Sequence[Monitor]":
+        tables = {one.of for one in self._all}
+        table = name if name in tables else by_last_word(name, tables)
+        return [self._named(name)] if table is None else [one for one in self._all if one.of == table]
+
+
+def _summary(monitor: "Monitor", rows: Values) -> dict[str, Any]:
+    from lakehouse_assets.platform.monitoring.verdicts import is_bad, state_of
+
+    bad = [row for row in rows if is_bad(row)]
+    first = next(iter(bad or rows), None)
+    return {
+        "monitor": monitor.name,
+        "table": monitor.of,
+        "kind": monitor.kind.word,
+        "severity": monitor.severity,
+        "owner": monitor.owner,
+        "state": state_of(rows) if rows else None,
+        "text": " ".join(row["text"] for row in bad) or (first["text"] if first else None),
+        "evaluated_at": first["evaluated_at"] if first else None,
+        "table_version": first["table_version"] if first else None,
+    }

@@ -1,0 +1,195 @@
+"""Brings the accuracy table up to date: the windows whose predictions or outcomes changed since the last time, in one commit.
+
+The commit carries the versions of all tables that were read and the moment up to which they were (law 1). It runs after a refresh, as a
+step of its own, so it never delays or fails a table.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+
+import polars as pl
+
+from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.declarations.learning import Learner, Read
+from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
+from lakehouse_assets.platform.monitoring.accuracy.table import IDENTITY, NOTES, SCHEMA, WINDOW, accuracy_table
+from lakehouse_assets.platform.monitoring.accuracy.windowed import Now, Question, estimates_of, windowed
+from lakehouse_assets.platform.monitoring.accuracy.windows import merged
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable, NoSuchVersion
+from lakehouse_assets.platform.storage.replace import replace as replace_rows
+from lakehouse_assets.platform.storage.scopes import Keys
+from lakehouse_assets.platform.storage.source import Source
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+
+_TRIES = 5
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WINDOWS = pl.Schema({"granularity": pl.String(), "window_start": TIMESTAMP})
+
+
+@dataclass(frozen=True)
+class AccuracyStep:
+    """The accuracy of some predictions.
+
+    Attributes:
+        predicted: The predictions.
+        question: What is worked out of them.
+        now: The moment (UTC).
+        seed: Of fits of the baseline.
+    """
+
+    predicted: Predicted
+    question: Question
+    now: datetime
+    seed: int
+
+    def run(self) -> int:
+        """Bring the table up to date; how many windows were worked out again.
+
+        Two at once: the one whose commit comes second begins again where the other left the table.
+
+        Raises:
+            CursorMoved: Others were faster again and again.
+            CommitConflict: Other writers did not let this one through.
+        """
+        for _ in range(_TRIES - 1):
+            with suppress(CursorMoved):
+                return self._once()
+        return self._once()
+
+    def _once(self) -> int:
+        table, predicted = accuracy_table(self.predicted.lakehouse), self._pinned()
+        if predicted.name not in predicted.at:
+            return 0
+        batch = _Batch(predicted, self.question, table, self.now)
+        windows = batch.windows
+        if windows is not None and windows.is_empty():
+            if batch.moved:
+                table.append(pl.DataFrame(schema=SCHEMA), Commit(batch.cursors))
+            return 0
+        stored = batch.scope.filter(table.scan()).collect(engine="streaming")
+        now = Now(self.now, json.dumps(dict(sorted(predicted.at.items()))), estimates_of(stored))
+        baseline = Baseline(predicted, self.seed)
+        found = windowed(predicted.rows(batch.spans, self.now), self.question, windows, now, baseline.of)
+        replace_rows(table, _with_notes(found, stored), batch.scope, IDENTITY, Commit(batch.cursors))
+        return found.select(WINDOW).n_unique() if windows is None else windows.height
+
+    def _pinned(self) -> Predicted:
+        """The predictions, with all tables at the version that they have now."""
+        tables = [self.predicted.lakehouse.table(name) for name in self.predicted.tables]
+        return replace(self.predicted, at={table.name: table.version() for table in tables if table.exists()})
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What has changed since the last time."""
+
+    predicted: Predicted
+    question: Question
+    table: Table
+    now: datetime
+
+    @cached_property
+    def cursors(self) -> tuple[Cursor, ...]:
+        """The watermarks that the commit advances: the versions that were read, the question, the moment."""
+        after = {**self.predicted.at, "question": self.question.digest, "now": (self.now - _EPOCH) // timedelta(microseconds=1)}
+        return tuple(Cursor(name, self.table.cursor(name), to) for part, to in after.items() if (name := self._mark(part)))
+
+    def _mark(self, part: str) -> str:
+        return f"{self.predicted.name}:{part}"
+
+    @cached_property
+    def _before(self) -> Mapping[str, int | None]:
+        return {cursor.source: cursor.before for cursor in self.cursors}
+
+    @property
+    def moved(self) -> bool:
+        """Whether anything but the time is another than when the table was brought up to date last."""
+        return any(cursor.before != cursor.after for cursor in self.cursors if cursor.source != self._mark("now"))
+
+    @cached_property
+    def windows(self) -> pl.DataFrame | None:
+        """The windows to work out again; None: all."""
+        asked, last = self._before[self._mark("question")], self._last
+        if asked != self.question.digest or last is None or last > self.now:
+            return None
+        times = []
+        for name, version in self.predicted.at.items():
+            before = self._before[self._mark(name)]
+            try:
+                if before != version:
+                    times.append(self.predicted.times(self._source(name, before, version)))
+            except (NoSuchVersion, NoSuchTable):  # what changed is not known any more
+                return None
+        times += [self.predicted.between(last, self.now), self.predicted.became_known(last, self.now)]
+        about = pl.concat([one.rename("time").to_frame() for one in times]).unique().filter(pl.col("time") <= self.now)
+        found = [
+            about.select(pl.lit(every.name).alias("granularity"), every.start(pl.col("time")).alias("window_start"))
+            for every in self.question.every
+        ]
+        waiting = self.table.scan().filter(pl.col("predictions") == self.predicted.name, "provisional").select(list(_WINDOWS))
+        return pl.concat([*found, waiting.collect(engine="streaming")]).unique().sort(list(_WINDOWS))
+
+    @property
+    def _last(self) -> datetime | None:
+        """The moment up to which the table is."""
+        before = self._before[self._mark("now")]
+        return None if before is None else _EPOCH + timedelta(microseconds=before)
+
+    def _source(self, name: str, before: int | None, version: int) -> Source:
+        # A table that was made again has a smaller version: all of it is new.
+        return Source(self.predicted.lakehouse.table(name), None if before is None or before > version else before, version)
+
+    @cached_property
+    def scope(self) -> Keys:
+        """The rows that are replaced."""
+        name = pl.lit(self.predicted.name).alias("predictions")
+        return Keys(pl.select(name) if self.windows is None else self.windows.select(name, *_WINDOWS))
+
+    @cached_property
+    def spans(self) -> list[tuple[datetime, datetime]] | None:
+        """The times of these windows; None: all."""
+        if self.windows is None:
+            return None
+        ends = {every.name: every.every for every in self.question.every}
+        known = self.windows.filter(pl.col("granularity").is_in(list(ends)))
+        every = pl.col("granularity").replace_strict(ends, return_dtype=pl.String)
+        return merged(known.select("window_start", pl.col("window_start").dt.offset_by(every).alias("end")).iter_rows())
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The first baseline of the model, as it was when each version was trained."""
+
+    predicted: Predicted
+    seed: int
+
+    def of(self, version: int, rows: pl.DataFrame) -> pl.DataFrame | None:
+        """What it says of rows; None if it cannot be told any more."""
+        baselines, predicted = predicted_baselines(self.predicted), self.predicted
+        if not baselines or predicted.outcomes.table not in predicted.learnt_from(version):
+            return None
+        now: Read = predicted.scan
+        with suppress(NoSuchVersion, NoSuchTable):  # maintenance has taken what the version learnt from
+            return predicted.outcomes.baseline(baselines[0], predicted.then(version), now, rows, seed=self.seed, compute=Local())
+        return None
+
+
+def predicted_baselines(predicted: Predicted) -> list[Learner]:
+    """The plain learners of the model, the naive one first."""
+    return list(predicted.model.baselines.values())
+
+
+def _with_notes(found: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
+    """Rows that are as they were keep when and from what they were made."""
+    values = [name for name in SCHEMA if name not in {*IDENTITY, *NOTES}]
+    before = stored.select(*IDENTITY, pl.struct(values).alias("__before"), *(pl.col(name).alias(f"__{name}") for name in NOTES))
+    both = found.join(before, on=list(IDENTITY), how="left", maintain_order="left")
+    same = pl.struct(values).eq_missing(pl.col("__before")).fill_null(value=False) & pl.col("__before").is_not_null()
+    notes = [pl.when(same).then(f"__{name}").otherwise(name).alias(name) for name in NOTES]
+    return both.with_columns(notes).select(list(SCHEMA))

@@ -1,0 +1,48 @@
+"""Which predictions a name stands for, and what is worked out of them: told by the declarations."""
+
+from collections.abc import Mapping, Sequence
+
+from lakehouse_assets.platform.declarations.base import Declaration, nearest_or_all
+from lakehouse_assets.platform.declarations.endpoints import Endpoint
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.learning import Outcomes
+from lakehouse_assets.platform.declarations.models import Predictions
+from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted, PredictedTable, time_of
+from lakehouse_assets.platform.monitoring.accuracy.requested import PredictedRequests
+from lakehouse_assets.platform.quality.contract import key_columns
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+
+def watched_predictions(name: str, declared: Mapping[str, Declaration], lakehouse: Lakehouse, slices: Sequence[str] = ()) -> Predicted:
+    """The predictions of a table of predictions, or of an endpoint.
+
+    Args:
+        name: Of the one or the other.
+        declared: All declarations by name.
+        lakehouse: The tables.
+        slices: Columns by which they are told apart.
+
+    Raises:
+        NotWatchable: It is neither, or outcomes cannot meet its predictions.
+    """
+    one = declared.get(name)
+    if isinstance(one, Endpoint):
+        table, outcomes, driving = _parts(one.predictions, declared)
+        if outcomes.target is None:
+            raise NotWatchable(f"{name} answers from {table.name}, whose accuracy is that of its answers: watch that table")
+        return PredictedRequests(table, outcomes, driving, tuple(slices), lakehouse, {}, one)
+    if isinstance(one, Predictions):
+        table, outcomes, driving = _parts(one, declared)
+        time_of(table, outcomes)
+        return PredictedTable(table, outcomes, driving, tuple(slices), lakehouse, {})
+    known = [other.name for other in declared.values() if isinstance(other, Endpoint | Predictions)]
+    raise NotWatchable(f"{name} is neither a table of predictions nor the log of an endpoint{nearest_or_all(name, known)}")
+
+
+def _parts(table: Predictions, declared: Mapping[str, Declaration]) -> tuple[Predictions, Outcomes, FeatureSet]:
+    outcomes, driving = table.model.examples.outcomes(), declared.get(table.features)
+    if outcomes is None or not isinstance(driving, FeatureSet):
+        raise NotWatchable(
+            f"{table.name}: nobody says what comes true of the predictions of {table.model.name}: give its examples a method outcomes()"
+        )
+    return table, outcomes.keyed(key_columns(table.contract)), driving

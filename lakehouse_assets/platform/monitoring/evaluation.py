@@ -1,0 +1,94 @@
+"""Evaluates monitors and keeps what they say. Nothing that goes wrong here reaches the tables that are watched.
+
+What a kind of monitor judges is in the kinds, what is stored in `verdicts`. When monitors are evaluated, and how that is shown, is decided
+by the caller, who also says what moment it is.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict, Watched
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.implied import monitors_of
+from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.quality.masking import without_values
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+# A panic of Polars is no Exception.
+_TROUBLE = (Exception, pl.exceptions.PanicException)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Monitors at one moment.
+
+    Attributes:
+        lakehouse: The tables.
+        catalog: All declarations.
+        registry: Opens MLflow; asked only by monitors that need it.
+        now: The moment to judge at (UTC).
+        run_id: Stands in the rows.
+        warn: Told, in a line, what kept verdicts from being stored.
+    """
+
+    lakehouse: Lakehouse
+    catalog: Catalog
+    registry: Callable[[], Any]
+    now: datetime
+    run_id: str
+    warn: Callable[[str], None]
+
+    def run(self, monitors: Iterable[Monitor]) -> list[Judgement]:
+        """Evaluate monitors one after the other, and add what they say to the table of verdicts."""
+        judgements = [self.judge(monitor) for monitor in monitors]
+        try:
+            verdicts.add(self.lakehouse, judgements)
+        except _TROUBLE as error:
+            names = ", ".join(one.monitor.name for one in judgements)
+            self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {_said(error)}")
+        return judgements
+
+    def judge(self, monitor: Monitor) -> Judgement:
+        """Evaluate a monitor. If that ends with an error, this is the only verdict."""
+        table_id: str | None = None
+        version: int | None = None
+        try:
+            table = self.lakehouse.table(monitor.of)
+            if table.exists():
+                now = table.now()
+                table_id, version = str(now.metadata().id), now.version()
+            said = tuple(monitor.kind.evaluate(Watched(monitor, self.lakehouse, self.catalog, self.now, self.run_id, self.registry)))
+        except _TROUBLE as error:
+            said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
+        return Judgement(monitor, table_id, version, self.now, self.run_id, said)
+
+
+def watcher(
+    lakehouse: Lakehouse, catalog: Catalog, registry: Callable[[], Any], clock: Callable[[], datetime], warn: Callable[[str], None]
+) -> Callable[[str, str], None]:
+    """What evaluates all monitors of a table, by its name and the id of a run, for `pipeline.runner.Runner`.
+
+    Args:
+        lakehouse: As `Evaluation` has it; so are the others.
+        catalog: All declarations.
+        registry: Opens MLflow.
+        clock: Says what moment it is (UTC).
+        warn: Told what kept verdicts from being stored.
+    """
+
+    def watch(table: str, run_id: str) -> None:
+        Evaluation(lakehouse, catalog, registry, clock(), run_id, warn).run(monitors_of(table, catalog.declarations))
+
+    return watch
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, in a line that holds no value of a row: Polars puts them into its messages."""
+    if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException):
+        return f"{type(error).__name__}: {without_values(error)}"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,263 @@
+"""The monitor of accuracy: whether a model does as well on what it predicts as it did in its evaluation, or as it has to.
+
+What it judges is in the table `platform.monitoring.accuracy`, which it brings up to date first. How chance is told is in
+`accuracy.judging`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, ClassVar, Final, Literal
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest
+from lakehouse_assets.platform.declarations.learning import ACTUAL, Metric
+from lakehouse_assets.platform.declarations.models import MODEL_VERSION
+from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.monitoring.accuracy import judging
+from lakehouse_assets.platform.monitoring.accuracy.judging import Judged
+from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted
+from lakehouse_assets.platform.monitoring.accuracy.step import AccuracyStep, Baseline
+from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
+from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
+from lakehouse_assets.platform.monitoring.accuracy.windowed import Question, without_predictions
+from lakehouse_assets.platform.monitoring.accuracy.windows import GRANULARITIES, Granularity, part_of
+from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
+from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+Against = Literal["evaluation", "baseline"]
+_AGAINST: Final = ("evaluation", "baseline")
+_SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class LiveAccuracy(MonitorKind):
+    """A model does as well on what it predicts as it should, as labels arrive.
+
+    The newest window whose outcomes are all known is judged, of the version of the model that is champion.
+
+    Attributes:
+        metric: What is judged; None: the metric by which the gate decides.
+        every: How long windows are: "1d", "1w" (from Monday) or "1mo".
+        against: "evaluation": what the version did in the evaluation of the gate; "baseline": the first baseline of the model on the same
+            rows. By default, and without a floor, its evaluation.
+        floor: Or instead of it, the score that it has to have.
+        slices: Columns by whose values it is judged too: of the predictions, the labels or the feature set that is scored.
+        false_alarms: The share of windows in which all is well and an alarm is given nevertheless; slices share it.
+        held: Column and value that say that a row is held, as ("decision", "review"): its right and wrong decisions are counted. None: rows
+            of a probability of a half or more.
+
+    Raises:
+        DeclarationError: It cannot be meant.
+    """
+
+    metric: Metric | None = None
+    every: str = "1w"
+    against: Against | None = None
+    floor: float | None = None
+    slices: tuple[str, ...] = ()
+    false_alarms: float = 0.01
+    held: tuple[str, str] | None = None
+
+    word: ClassVar[str] = "accuracy"
+
+    def __post_init__(self) -> None:
+        if self.every not in GRANULARITIES:
+            raise DeclarationError(f"LiveAccuracy: every={self.every!r}: write one of {', '.join(GRANULARITIES)}")
+        if self.against is not None and self.against not in _AGAINST:
+            said = nearest(str(self.against), _AGAINST)
+            raise DeclarationError(f"LiveAccuracy: against={self.against!r}: write one of {', '.join(_AGAINST)}.{said}")
+        if self.against is not None and self.floor is not None:
+            raise DeclarationError(
+                f"LiveAccuracy: give either against={self.against!r} or floor={self.floor!r}: a second monitor has the other"
+            )
+        if not 0 < self.false_alarms < 0.5:
+            raise DeclarationError(f"LiveAccuracy: false_alarms={self.false_alarms!r} is a share of windows, as 0.01")
+
+    @property
+    def demands(self) -> str:
+        """See `MonitorKind.demands`."""
+        metric = "The metric of the gate" if self.metric is None else self.metric.name
+        than = f"{self.floor:g}" if self.floor is not None else "the baseline's" if self.against == "baseline" else "in its evaluation"
+        return f"{metric} of what was predicted is no worse than {than}, beyond chance."
+
+    def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
+        """See `MonitorKind.problems_with`."""
+        if monitor.of not in declared:
+            return  # that is told already
+        try:
+            predicted = watched_predictions(monitor.of, declared, Lakehouse(""), self.slices)
+        except NotWatchable as error:
+            yield f"{monitor.name}: {error}"
+            return
+        labels = declared.get(predicted.outcomes.table)
+        tables = [predicted.predictions, predicted.driving, *([labels] if labels is not None else [])]
+        known = {column for table in tables for column in table.schema}
+        personal = {column for table in tables for column in table.personal}
+        for column in self.slices:
+            if column not in known:
+                names = ", ".join(one.name for one in tables)
+                yield f"{monitor.name}: slices name {column!r}, which none of {names} has.{nearest(column, known)}"
+            elif column in personal:
+                yield f"{monitor.name}: slices name {column!r}, which is personal: its values would stand in the table of accuracy"
+        if self.held is not None and self.held[0] not in predicted.predictions.schema:
+            yield f"{monitor.name}: held names {self.held[0]!r}, which {predicted.predictions.name} has not"
+
+    def evaluate(self, watched: Watched) -> Sequence[Verdict]:
+        """See `MonitorKind.evaluate`."""
+        declared = {one.name: one for one in watched.catalog.declarations}
+        kinds = [kind for _, kind in _kinds_of(watched.monitor.of, declared)] or [self]
+        slices = tuple(dict.fromkeys(column for kind in kinds for column in kind.slices))
+        predicted = watched_predictions(watched.monitor.of, declared, watched.lakehouse, slices)
+        question = question_of(predicted, kinds)
+        AccuracyStep(predicted, question, watched.now, _SEED).run()
+        return _Judging(self, predicted, question, watched).verdicts()
+
+    @property
+    def granularity(self) -> Granularity:
+        """How long windows are."""
+        return GRANULARITIES[self.every]
+
+
+def _kinds_of(of: str, declared: Mapping[str, Declaration]) -> list[tuple[str, LiveAccuracy]]:
+    """All monitors of accuracy of some predictions, by name: they share the rows of one table."""
+    monitors = [one for one in declared.values() if isinstance(one, Monitor) and one.of == of]
+    return sorted((one.name, one.kind) for one in monitors if isinstance(one.kind, LiveAccuracy))
+
+
+def question_of(predicted: Predicted, kinds: Sequence[LiveAccuracy]) -> Question:
+    """What is worked out of predictions for all monitors of them."""
+    metrics = {one.name: one for one in (predicted.model.metric, *predicted.model.metrics)}
+    metrics |= {kind.metric.name: kind.metric for kind in kinds if kind.metric is not None}
+    every = {kind.every for kind in kinds}
+    held = next((pl.col(kind.held[0]).cast(pl.String) == kind.held[1] for kind in kinds if kind.held is not None), None)
+    question = Question(
+        predicted.model.name,
+        predicted.name,
+        tuple(metrics.values()),
+        tuple(one for name, one in GRANULARITIES.items() if name in every),
+        predicted.slices,
+        horizon=predicted.horizon,
+        settled=predicted.outcomes.settled,
+        usual=predicted.outcomes.usual,
+    )
+    return question if held is None else replace(question, held=held)
+
+
+@dataclass(frozen=True)
+class _Judging:
+    kind: LiveAccuracy
+    predicted: Predicted
+    question: Question
+    watched: Watched
+
+    @property
+    def metric(self) -> Metric:
+        return self.kind.metric or self.predicted.model.metric
+
+    def verdicts(self) -> list[Verdict]:
+        version = self._version()
+        if version is None:
+            return [Verdict(None, f"Not evaluated: {self.predicted.model.name} has no champion.", metric=self.metric.name)]
+        rows = (
+            accuracy_table(self.watched.lakehouse)
+            .scan()
+            .filter(
+                pl.col("predictions") == self.predicted.name,
+                pl.col("granularity") == self.kind.granularity.name,
+                pl.col("metric") == self.metric.name,
+                pl.col(MODEL_VERSION) == version,
+                ~pl.col("is_estimate"),
+                pl.col("horizon").is_null(),
+                pl.col("slice_key").is_null() | pl.col("slice_key").is_in(list(self.kind.slices)),
+            )
+        )
+        found = rows.collect(engine="streaming")
+        final = found.filter(~pl.col("provisional"))
+        if final.is_empty():
+            return [Verdict(None, self._nothing_yet(version, found), metric=self.metric.name, model_version=version)]
+        newest = final.filter(pl.col("window_start") == pl.col("window_start").max()).sort("slice_key", "slice_value", nulls_last=False)
+        rate = self.kind.false_alarms / newest.height
+        return [self._verdict(row, rate) for row in newest.iter_rows(named=True)]
+
+    def _version(self) -> int | None:
+        ledger = self.watched.lakehouse.table(self.predicted.model.name)
+        last = last_decision(ledger.scan()) if ledger.exists() else None
+        return None if last is None else last["champion"]
+
+    def _nothing_yet(self, version: int, found: pl.DataFrame) -> str:
+        if found.is_empty():
+            return f"Not evaluated: there is no prediction of version {version} yet about what it had not learnt from."
+        wait, first = self.question.settled, found["window_end"].min()
+        when = "" if wait is None or not isinstance(first, datetime) else f"; those of the first window are on {first + wait:%Y-%m-%d}"
+        return f"Not evaluated: the outcomes of no window of version {version} are all known yet{when}."
+
+    def _verdict(self, row: Mapping[str, Any], rate: float) -> Verdict:
+        judged = Judged(None, why="its outcomes allow no score") if row["value"] is None else self._judge(row, rate)
+        numbers = {name: row[name] for name in ("low", "high", "coverage", "labelled", "baseline", "estimate") if row[name] is not None}
+        return Verdict(
+            judged.passed,
+            self._text(row, judged, rate),
+            numbers if judged.usual is None else numbers | {"usual": judged.usual},
+            metric=self.metric.name,
+            value=row["value"],
+            threshold=judged.threshold,
+            false_alarm_rate=None if judged.passed is None else rate,
+            rows=row["labelled"],
+            window_start=row["window_start"],
+            window_end=row["window_end"],
+            granularity=row["granularity"],
+            slice_key=row["slice_key"] or "",
+            slice_value=("" if row["slice_key"] is None else "null") if row["slice_value"] is None else row["slice_value"],
+            model_version=row[MODEL_VERSION],
+        )
+
+    def _text(self, row: Mapping[str, Any], judged: Judged, rate: float) -> str:
+        where = "" if row["slice_key"] is None else f" where {row['slice_key']} is {row['slice_value']}"
+        window = f"the {row['granularity'].removeprefix('1 ')} from {row['window_start']:%Y-%m-%d}{where}"
+        if judged.passed is None:
+            return f"Not evaluated: of {window}, {judged.why}."
+        than = "the baseline has" if self.kind.against == "baseline" else "in its evaluation it was"
+        than = "the floor is" if self.kind.floor is not None else than
+        was = f"{self.metric.name} of version {row[MODEL_VERSION]} was {row['value']:.3g} in {window}"
+        said = f"{was} ({row['labelled']:,} outcomes); {than} "
+        limit = f"{judged.usual:.3g}, and {judged.threshold:.3g} is worse by more than chance (once in {1 / rate:,.0f} windows)"
+        return f"{said}{limit}."
+
+    def _judge(self, row: Mapping[str, Any], rate: float) -> Judged:
+        if self.kind.floor is None and self.kind.against != "baseline":
+            return self._by_evaluation(row, rate)
+        rows = self._rows(row)
+        part = part_of(row["window_start"], row["window_end"], self.kind.granularity.parts)
+        if self.kind.floor is not None:
+            return judging.against_floor(self.metric, rows, self.kind.floor, part, rate)
+        plain = Baseline(self.predicted, _SEED).of(row[MODEL_VERSION], rows)
+        if plain is None:
+            return Judged(None, why="what the baseline had learnt from is gone, or it cannot predict these rows")
+        return judging.against_baseline(self.metric, rows, without_predictions(rows).hstack(plain), part, rate)
+
+    def _rows(self, row: Mapping[str, Any]) -> pl.DataFrame:
+        """The predictions of a row of the table that have an outcome."""
+        rows = self.predicted.rows([(row["window_start"], row["window_end"])], self.watched.now)
+        rows = rows.filter(pl.col(MODEL_VERSION) == row[MODEL_VERSION], pl.col(ACTUAL).is_not_null())
+        return rows if row["slice_key"] is None else rows.filter(_is(row["slice_key"], row["slice_value"]))
+
+    def _by_evaluation(self, row: Mapping[str, Any], rate: float) -> Judged:
+        tested = ComparedVersion.of(self.watched.registry(), self.predicted.model, row[MODEL_VERSION])
+        evaluation = None if tested is None else tested.evaluation
+        if evaluation is None:
+            return Judged(None, why="its version was not tested, as a baseline that was the first champion")
+        rows = evaluation.own.rows
+        if row["slice_key"] is not None:
+            if row["slice_key"] not in rows.columns:
+                return Judged(None, why=f"its evaluation has no {row['slice_key']}: name it in the slices of the model")
+            rows = rows.filter(_is(row["slice_key"], row["slice_value"]))
+        days = self.kind.granularity.days
+        losses = judging.reference_losses(rows, self.predicted.outcomes.tested_about, self.metric, days, row["labelled"])
+        return judging.against_evaluation(self.metric, row["value"], losses, rate)
+
+
+def _is(column: str, value: str | None) -> pl.Expr:
+    return pl.col(column).is_null() if value is None else pl.col(column).cast(pl.String) == value

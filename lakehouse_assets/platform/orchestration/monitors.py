@@ -1,0 +1,148 @@
+"""Monitors as checks of the tables that they watch. How they judge is in `monitoring`; nothing here can fail a table.
+
+Those that a table implies read no more than logs: the step of the table evaluates them, also where its contract was broken and nothing was
+written. Those that are declared have a step of their own behind the table, beside what is downstream of it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
+from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.orchestration import describe, planned
+from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.settings import Settings
+
+MONITORS_SUFFIX = "__monitors"
+"""Ends the name of the step that evaluates the monitors of a table."""
+_TEXTS_SHOWN, _VERDICTS_SHOWN = 3, 20
+_HOW_BAD = {"warn": "It only warns; no row is touched.", "error": "A failure is an error, and stops nothing; no row is touched."}
+
+
+def specs(monitors: Iterable[Monitor]) -> list[dg.AssetCheckSpec]:
+    """A check for each monitor."""
+    return [
+        dg.AssetCheckSpec(one.word, asset=key_of(one.of), description=f"{one.description} {_HOW_BAD[one.severity]}") for one in monitors
+    ]
+
+
+def build(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
+    """The steps of the declared monitors, one for each table that is watched."""
+    watched: dict[str, list[Monitor]] = {}
+    for monitor in catalog.monitors:
+        watched.setdefault(monitor.of, []).append(monitor)
+    return [_step(table, monitors, catalog) for table, monitors in watched.items()]
+
+
+def _step(table: str, monitors: list[Monitor], catalog: Catalog) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(
+        name=table.replace(".", "__") + MONITORS_SUFFIX,
+        specs=specs(monitors),
+        required_resource_keys={"lakehouse", "mlflow"},
+        can_subset=True,
+    )
+    def step(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        yield from results(context, catalog, monitors, {check.name for check in context.selected_asset_check_keys})
+
+    return step
+
+
+def results(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    catalog: Catalog,
+    monitors: Iterable[Monitor],
+    wanted: Collection[str] | None = None,
+) -> Iterator[dg.AssetCheckResult]:
+    """Evaluate monitors now, store what they say, and give the results of their checks.
+
+    Args:
+        context: Of the step.
+        catalog: All declarations.
+        monitors: The monitors.
+        wanted: The names of the checks that are asked for; None: all.
+    """
+    chosen = [one for one in monitors if wanted is None or one.word in wanted]
+    if not chosen:
+        return
+    lakehouse, registry = context.resources.lakehouse.open(), context.resources.mlflow.open
+    evaluation = Evaluation(lakehouse, catalog, registry, datetime.now(UTC), context.run.run_id, context.log.warning)
+    for judgement in evaluation.run(chosen):
+        yield _last(context.instance, judgement.monitor) if not judgement.verdicts else result(judgement)
+
+
+def result(judgement: Judgement) -> dg.AssetCheckResult:
+    """What a monitor said, as the result of its check. Where it was not evaluated because of an error, that is a warning."""
+    monitor, verdicts = judgement.monitor, judgement.verdicts
+    failed = [one for one in verdicts if one.passed is False]
+    bad = [*failed, *(one for one in verdicts if one.error)]
+    metadata: dict[str, Any] = dict(verdicts[0].numbers)
+    text = verdicts[0].text
+    if len(verdicts) > 1:
+        text, metadata = _summary(verdicts, bad), {"verdicts": len(verdicts), "failed": len(failed)}
+        if bad:
+            metadata["bad"] = dg.MetadataValue.md(describe.markdown([_shown(one) for one in bad[:_VERDICTS_SHOWN]]))
+    return dg.AssetCheckResult(
+        asset_key=key_of(monitor.of),
+        check_name=monitor.word,
+        passed=not bad,
+        severity=dg.AssetCheckSeverity.ERROR if failed and monitor.severity == "error" else dg.AssetCheckSeverity.WARN,
+        description=text,
+        metadata=metadata,
+    )
+
+
+def report(settings: Settings, judgements: Iterable[Judgement]) -> None:
+    """Show what monitors said outside of a run as the results of their checks.
+
+    Raises:
+        DatabaseUnavailable: Dagster's databases cannot be opened.
+    """
+    with instance(settings) as opened:
+        for judgement in judgements:
+            if judgement.verdicts:
+                told = result(judgement)
+                opened.report_runless_asset_event(
+                    dg.AssetCheckEvaluation(
+                        key_of(judgement.monitor.of),
+                        judgement.monitor.word,
+                        passed=told.passed,
+                        severity=told.severity,
+                        description=told.description,
+                        metadata=told.metadata,
+                    )
+                )
+
+
+def _last(opened: dg.DagsterInstance, monitor: Monitor) -> dg.AssetCheckResult:
+    """The result of a monitor that had nothing new to judge: its last one."""
+    check = dg.AssetCheckKey(key_of(monitor.of), monitor.word)
+    why = "nothing that it judges has changed"
+    if planned.last_result(opened, check) is not None:
+        return planned.kept(opened, check, why)
+    return dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True, description=f"Not evaluated: {why}.")
+
+
+def _summary(verdicts: Collection[Verdict], bad: list[Verdict]) -> str:
+    if not bad:
+        return f"None of {counted(len(verdicts), 'verdict')} is bad."
+    more = f" And {len(bad) - _TEXTS_SHOWN:,} more." if len(bad) > _TEXTS_SHOWN else ""
+    return f"{len(bad):,} of {counted(len(verdicts), 'verdict')} are bad. {' '.join(one.text for one in bad[:_TEXTS_SHOWN])}{more}"
+
+
+def _shown(verdict: Verdict) -> dict[str, object]:
+    return {
+        "column": verdict.column_name,
+        "slice": f"{verdict.slice_key}={verdict.slice_value}" if verdict.slice_key else "",
+        "window": "" if verdict.window_start is None else f"{verdict.window_start:%Y-%m-%d %H:%M}",
+        "metric": verdict.metric,
+        "value": verdict.value,
+        "threshold": verdict.threshold,
+        "verdict": verdict.text,
+    }

@@ -1,0 +1,137 @@
+"""The table of verdicts: once whatever runs at once or again, bounded, and judged without Dagster too."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from lakehouse_assets import Freshness, Volume, monitor
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.evaluation import watcher
+from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.operations.maintenance import OLD_DAYS, Maintenance
+from lakehouse_assets.platform.operations.root import Root
+from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets_tests.platform.monitoring.judging import fail, no_registry, said
+from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, DAY, GOLD, SILVER, Says, days, land, noon, sales, stored
+from lakehouse_assets_tests.running import tables_of
+
+NOON = noon()
+FRESH = monitor("kiosk.monitors.fresh", of=sales, kind=Freshness("day", timedelta(days=2)))
+
+
+def judgement(number: int = 1, at: datetime = NOON, passed: bool | None = True, version: int = 3) -> Judgement:
+    watched = monitor(f"kiosk.monitors.m{number}", of=sales, kind=Says())
+    return Judgement(watched, "id", version, at, f"run {number}", (Verdict(passed, f"at {at}", value=at.timestamp()),))
+
+
+@pytest.mark.parametrize(
+    ("second", "rows"),
+    [
+        (judgement(at=NOON + timedelta(hours=2)), 1),
+        (judgement(at=NOON + timedelta(days=1)), 2),
+        (judgement(passed=False), 2),
+        (judgement(passed=None), 2),
+        (judgement(version=4), 2),
+        (judgement(number=2), 2),
+        (replace(judgement(), table_id="another"), 2),
+        (replace(judgement(), monitor=replace(judgement().monitor, severity="error")), 2),
+        (replace(judgement(), verdicts=()), 1),
+    ],
+    ids=["later", "next day", "fails", "unknown", "version", "monitor", "made again", "declared otherwise", "nothing"],
+)
+def test_what_is_a_new_row(settings, second, rows):
+    lakehouse = tables_of(settings)
+    assert verdicts.add(lakehouse, [judgement()]) == 1
+    assert verdicts.add(lakehouse, [second]) == rows - 1
+    assert stored(settings).height == rows
+
+
+def test_what_comes_again_after_something_else_is_a_new_row(settings):
+    lakehouse = tables_of(settings)
+    for passed in (True, False, True):
+        verdicts.add(lakehouse, [judgement(passed=passed)])
+    assert stored(settings).height == 3
+
+
+def test_commits_carry_the_versions_that_were_judged(settings):
+    lakehouse = tables_of(settings)
+    verdicts.add(lakehouse, [judgement(1, version=7), judgement(2, version=9)])
+    table = lakehouse.table(verdicts.TABLE)
+    assert (table.cursor("kiosk.monitors.m1"), table.cursor("kiosk.monitors.m2")) == (7, 9)
+    assert table.version() == 1, "one commit for all"
+
+
+def test_the_same_judged_at_once_is_one_row(settings):
+    """Different monitors do not disturb each other, and of the same one only one adds its row."""
+    lakehouse = tables_of(settings)
+    given = [[judgement(number), judgement(9)] for number in (1, 2, 3)] * 3
+    with ThreadPoolExecutor(len(given)) as pool:
+        list(pool.map(lambda one: verdicts.add(lakehouse, one), given))
+    assert sorted(stored(settings)["monitor"]) == [f"kiosk.monitors.m{number}" for number in (1, 2, 3, 9)]
+
+
+def test_a_table_of_an_earlier_release_gets_the_columns_that_it_lacks(settings):
+    lakehouse = tables_of(settings)
+    earlier = pl.Schema({name: dtype for name, dtype in verdicts.SCHEMA.items() if name != "error"})
+    lakehouse.table(verdicts.TABLE).create(earlier, ("date",))
+    verdicts.add(lakehouse, [judgement()])
+    assert "error" in stored(settings).columns
+
+
+def test_old_days_go_with_maintenance(settings):
+    lakehouse = tables_of(settings)
+    now = datetime.now(UTC)
+    verdicts.add(lakehouse, [judgement(1, at=now - timedelta(days=30)), judgement(2, at=now)])
+    keep = Maintenance(lakehouse, (), no_registry, timedelta(days=7), monitoring=timedelta(days=10))
+    done = {one.table: one.done for one in keep.run("r")}
+    assert OLD_DAYS in done[verdicts.TABLE]
+    assert stored(settings)["monitor"].to_list() == ["kiosk.monitors.m2"]
+    # What was judged before it was deleted is known to be judged.
+    assert verdicts.add(lakehouse, [judgement(2, at=now)]) == 0
+
+
+def test_last_judgements(settings):
+    lakehouse = tables_of(settings)
+    assert verdicts.latest(lakehouse) == {}
+    verdicts.add(lakehouse, [judgement(1), judgement(2, passed=None)])
+    verdicts.add(lakehouse, [judgement(1, at=NOON + timedelta(hours=1), passed=False)])
+    found = verdicts.latest(lakehouse)
+    states = {name: verdicts.state_of(rows) for name, rows in found.items()}
+    assert states == {"kiosk.monitors.m1": "failed", "kiosk.monitors.m2": "not evaluated"}
+    assert [row["passed"] for row in verdicts.history(lakehouse, "kiosk.monitors.m1", 5)] == [False, True]
+
+
+def test_the_runner_without_dagster_evaluates_the_monitors_of_what_it_refreshed(settings):
+    land(settings, (1, DAY, 5))
+    root = Root(settings)
+    catalog = Catalog((sales, days, FRESH), frozenset({BRONZE}))
+    watch = watcher(root.lakehouse, catalog, no_registry, lambda: NOON + timedelta(days=9), fail)
+    Runner(catalog, root.lakehouse, root.ingestion, no_registry, 1, watch).run(run_id="r")
+    found = stored(settings)
+    assert found.select("monitor", "passed", "run_id").sort("monitor").rows() == [
+        ("kiosk.monitors.fresh", False, "r"),
+        (f"{SILVER}.volume", None, "r"),
+    ]
+
+
+def test_volume_by_a_column_of_time(settings):
+    """The rows of yesterday against those of the Sundays before."""
+    sundays = [DAY - timedelta(days=1 + 7 * week) for week in range(7)]
+    land(settings, *((number * 100 + row, day, 1) for number, day in enumerate(sundays) for row in range(60 if number else 20)))
+    root = Root(settings)
+    catalog = Catalog((sales, days), frozenset({BRONZE}))
+    Runner(catalog, root.lakehouse, root.ingestion, no_registry, 1).run(run_id="r")
+    usual = monitor("kiosk.monitors.usual", of=sales, kind=Volume(time="day"))
+    found = said([usual], root.lakehouse, NOON)["usual"]
+    assert found.passed is False
+    assert found.text.startswith("20 rows have a day of yesterday, Sunday 2026-03-01; on 5 earlier Sundays it was 60. That is fewer")
+    assert (found.rows, found.window_start) == (20, datetime(2026, 3, 1, tzinfo=UTC))
+    quiet = said([usual], root.lakehouse, NOON - timedelta(days=7))["usual"]
+    assert (quiet.passed, quiet.rows) == (True, 60)
+    assert said([replace(usual, of=GOLD)], root.lakehouse, NOON)["usual"].passed
+    assert said([replace(usual, of="kiosk.gold.none")], root.lakehouse, NOON)["usual"].error == "NoSuchTable"
