@@ -13,7 +13,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 
 from lakehouse_assets import Freshness, Retrain, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.monitors import AlertRule, Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.retraining import requests
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
@@ -35,8 +35,19 @@ WINDOW = datetime(2024, 1, 1, tzinfo=UTC)
 RETRAIN = Retrain(on=(NAME,), cool_down=7 * DAY, trainings=3, per=30 * DAY)
 
 
-def fresh(**changes):
-    return monitor(NAME, of=FEATURES, kind=Freshness("day", 400 * DAY), **changes)
+@dataclass(frozen=True)
+class Drift(MonitorKind):
+    """Says what the test wants it to have said."""
+
+    word = "drift"
+    demands = "Nothing drifts."
+
+    def evaluate(self, watched: Watched) -> list[Verdict]:
+        raise NotImplementedError(watched)
+
+
+def drift(kind: MonitorKind = Drift(), **changes):
+    return monitor(NAME, of=FEATURES, kind=kind, **changes)
 
 
 @dataclass
@@ -46,7 +57,7 @@ class Shop:
     settings: object
     instance: dg.DagsterInstance
     retrain: Retrain = RETRAIN
-    watch: object = field(default_factory=fresh)
+    watch: object = field(default_factory=drift)
     later: timedelta = timedelta(0)
 
     def __post_init__(self) -> None:
@@ -82,13 +93,12 @@ class Shop:
         self.demo.land(error=error, origins=origins)
         self.demo.work_out_features()
 
-    def says(self, *, passed: bool | None = False, at: datetime | None = None, **about) -> None:
+    def says(self, *, passed: bool | None = False, **about) -> None:
         """The monitor says something."""
         said = {"metric": "population_stability_index", "value": 0.31, "threshold": 0.12, "window_start": WINDOW, "rows": 5000}
         verdict = Verdict(passed, "It has drifted.", **(said | {"window_end": WINDOW + DAY} | about))
         table = self.demo.lakehouse.table(FEATURES)
-        when = at or self.now - timedelta(seconds=1)
-        judgement = Judgement(self.watch, table.delta().metadata().id, table.version(), when, "r", [verdict])
+        judgement = Judgement(self.watch, table.delta().metadata().id, table.version(), self.now, "r", [verdict])
         assert verdicts.add(self.demo.lakehouse, [judgement]) == 1
 
     def standing(self) -> Standing:
@@ -178,7 +188,7 @@ def test_a_monitor_fails_and_the_model_is_trained_with_that_reason_once(shop):
     assert reason in client.get_model_version(MODEL, "2").description
 
     (row,) = shop.demo.lakehouse.table(requests.TABLE).scan().collect().to_dicts()
-    assert (row["model"], row["number"], row["cause"], row["reason"], row["champion"]) == (MODEL, 1, "freshness", reason, 1)
+    assert (row["model"], row["number"], row["cause"], row["reason"], row["champion"]) == (MODEL, 1, "drift", reason, 1)
     (found,) = json.loads(row["evidence"])
     assert found["monitor"] == NAME
     assert (found["metric"], found["value"], found["threshold"]) == ("population_stability_index", 0.31, 0.12)
@@ -282,7 +292,7 @@ def test_what_was_asked_for_and_done_by_hand_meanwhile_is_not_done_again(shop):
 
 
 def test_what_is_said_of_another_version_or_of_too_few_windows_is_no_reason(shop):
-    shop.watch = fresh(alert=AlertRule(consecutive=2, least_rows=100))
+    shop.watch = drift(alert=AlertRule(consecutive=2, least_rows=100))
     shop.train_first()
     shop.later = 8 * DAY
     shop.news()
@@ -308,6 +318,7 @@ def test_what_is_said_of_another_version_or_of_too_few_windows_is_no_reason(shop
 
 def test_a_monitor_that_is_evaluated_is_a_reason_as_it_is(shop):
     """The days of the demo are years old."""
+    shop.watch = drift(Freshness("day", 400 * DAY))
     shop.train_first()
     shop.later = 8 * DAY
     shop.news()
@@ -316,7 +327,8 @@ def test_a_monitor_that_is_evaluated_is_a_reason_as_it_is(shop):
     table = shop.demo.lakehouse.table(FEATURES)
     verdicts.add(shop.demo.lakehouse, [Judgement(shop.watch, table.delta().metadata().id, table.version(), shop.now, "r", said)])
     reason = shop.asks().tags[REASON_TAG]
-    assert reason.startswith("demo.monitors.drift failed: The newest day is 2024-01-")
+    assert reason.startswith("demo.monitors.drift failed: age_hours of day was 2")
+    assert "(threshold 9,600)" in reason
     assert f"evaluated at {shop.now:%Y-%m-%d}" in reason
 
 

@@ -13,6 +13,8 @@ from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
 
 _DRIFT: Final = "drift"
+_MANY: Final = 1_000
+"""From here on numbers are told without decimals."""
 _ONE: Final = ("monitor", "kind", "table", "metric", "column_name", "slice_key", "slice_value", "granularity", "model_version")
 """What tells the things apart of which a monitor speaks, window by window."""
 
@@ -54,7 +56,7 @@ def of_verdicts(rows: list[dict[str, Any]], importance: Callable[[str, str], flo
     """
     found = []
     for row in rows:
-        column = row["column_name"]
+        column = row["column_name"] if row["kind"] == _DRIFT else None
         share = None if column is None else importance(row["table"], column)
         if share is not None and share < important:
             continue
@@ -86,8 +88,8 @@ def of_time(trained_at: datetime | None, every: timedelta | None, now: datetime)
 def _said(row: Mapping[str, Any], share: float | None) -> str:
     """A verdict as a sentence: monitor, what was judged, value, threshold, window."""
     what = " of ".join(word for word in (row["metric"], row["column_name"]) if word)
-    limit = "" if row["threshold"] is None else f" (threshold {row['threshold']:.4g})"
-    measured = f"{what} was {row['value']:.4g}{limit}" if row["metric"] and row["value"] is not None else str(row["text"]).rstrip(".")
+    limit = "" if row["threshold"] is None else f" (threshold {_number(row['threshold'])})"
+    measured = f"{what} was {_number(row['value'])}{limit}" if row["metric"] and row["value"] is not None else str(row["text"]).rstrip(".")
     parts = [measured]
     if row["slice_key"]:
         parts.append(f"{row['slice_key']}={row['slice_value']}")
@@ -95,9 +97,13 @@ def _said(row: Mapping[str, Any], share: float | None) -> str:
         parts.append(f"window {_moment(row['window_start'])} to {_moment(row['window_end'])}")
     else:
         parts.append(f"evaluated at {_moment(row['evaluated_at'])}")
-    if row["column_name"]:
+    if row["column_name"] and row["kind"] == _DRIFT:
         parts.append("importance unknown" if share is None else f"importance {share:.0%}")
     return f"{row['monitor']} failed: {', '.join(parts)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.4g}"
 
 
 def _moment(at: datetime) -> str:
