@@ -70,13 +70,13 @@ def accuracy(  # noqa: PLR0917 click passes them by name
             f"{row['coverage']:.0%}",
             "provisional" if row["provisional"] else "",
         )
-    way = "lower is better" if found.lower_is_better else "higher is better"
-    title = line((found.model, "bold"), f": {found.metric} by {_WORDS[found.every]}, {way}")
+    title = line((found.model, "bold"), f": {found.metric} by {_WORDS[found.every]}{_WAYS[found.lower_is_better]}")
     print_paged(title, shown, *([line((_PROVISIONAL, "dim"))] if rows["provisional"].any() else []))
     if plot is not None:
         say("Drawn: ", (str(plot), "bold"))
 
 
+_WAYS = {True: ", lower is better", False: ", higher is better", None: ""}
 _WORDS = {"1d": "day", "1w": "week", "1mo": "month"}
 _PROVISIONAL = "provisional: outcomes are still to come, and the estimate says what is to be expected if the probabilities are right"
 

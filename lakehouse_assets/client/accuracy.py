@@ -43,7 +43,7 @@ class LiveAccuracyOf:
         model: Its name.
         every: How long windows are.
         metric: What is told.
-        lower_is_better: Of the metric.
+        lower_is_better: Of the metric; None: it is no score, as a share of labelled rows.
         rows: A row for each window, version, and slice or range of the horizon, by time: `window_start`, `window_end`, `value` with
             `low` and `high`, `baseline`, `estimate`, `rows`, `labelled`, `provisional` and others.
     """
@@ -51,7 +51,7 @@ class LiveAccuracyOf:
     model: str
     every: str
     metric: str
-    lower_is_better: bool
+    lower_is_better: bool | None
     rows: pl.DataFrame
 
     def plot(self) -> bytes:
@@ -113,7 +113,7 @@ def accuracy(
     )
     rows = wanted.select(_COLUMNS).collect().sort("window_start", "predictions", "model_version", "slice_value", _days(pl.col("horizon")))
     lower = {one.name: one.lower_is_better for one in (model.metric, *model.metrics)}
-    return LiveAccuracyOf(model.name, every, named, lower.get(named, True), rows)
+    return LiveAccuracyOf(model.name, every, named, lower.get(named), rows)
 
 
 def _days(horizon: pl.Expr) -> pl.Expr:

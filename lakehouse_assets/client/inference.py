@@ -63,7 +63,7 @@ class Inference:
         if not table.exists():
             return None
         rows = labels.rows(table.scan(), known_until=until)
-        return KnownLabels(rows.lazy(), labels.entity, labels.target, LABEL_KNOWN_AT)
+        return KnownLabels(rows.lazy(), labels.entity, labels.target, LABEL_KNOWN_AT, labels.from_silence(rows.schema))
 
     def _labels(self, logged: pl.LazyFrame) -> "Labels | None":
         """What the model of the newest prediction learns, if it learns labels."""

@@ -68,13 +68,17 @@ class Monitors:
         """
         from lakehouse_assets.platform.monitoring.evaluation import Evaluation
         from lakehouse_assets.platform.orchestration.monitors import report
+        from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
         chosen = list(dict.fromkeys(one for name in names for one in self._of(name))) or self._all
         root, run_id = self.context.root, str(uuid.uuid4())
         catalog = self.context.loaded.catalog
         evaluation = Evaluation(root.lakehouse, catalog, root.registry, datetime.now(UTC), run_id, self.context.notice)
         judgements = evaluation.run(chosen)
-        report(self.context.settings, judgements)
+        try:
+            report(self.context.settings, judgements)
+        except DatabaseUnavailable as error:
+            self.context.notice(f"warning: {error}. So Dagster shows what the monitors said before")
         return [_summary(one.monitor, [*one.rows]) for one in judgements]
 
     @property

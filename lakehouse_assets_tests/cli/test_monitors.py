@@ -41,7 +41,7 @@ class Parcel(Contract):
 @table("depot.silver.parcels", contract=Parcel, kind=Upsert(("parcel",)), inputs={"rows": "depot.bronze.parcels"})
 def typed(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Parcels."""
-    return conform(rows, parcel=whole_number("parcel"), sent=day("sent"))
+    return conform(rows, parcel=whole_number("parcel"), sent=day("sent", formats=("%Y-%m-%d",)))
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,16 @@ def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, 
     assert "age" in lakehouse(environment, "sql", "SELECT metric FROM platform.monitoring.verdicts WHERE NOT passed", "--json").stdout
     said = lakehouse(environment, "monitors", "show", "fresher")
     assert (said.returncode, "there is no monitor 'fresher'" in said.stderr) == (1, True)
+
+
+def test_two_runs_at_once_leave_one_verdict_of_each_monitor(environment):
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "run"]
+    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    assert [one.wait(300) for one in runs] == [0, 0]
+    tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
+    found = tables.table("platform.monitoring.verdicts").scan().collect()
+    assert found["monitor"].n_unique() == 4
+    assert found.group_by("monitor", "table_version").len()["len"].to_list() == [1] * found.height
 
 
 def test_an_empty_lakehouse(tmp_path):

@@ -20,6 +20,8 @@ LABEL_KNOWN_AT: Final = "label_known_at"
 """Column of examples: from when on their target was known (UTC)."""
 ABOUT: Final = "__about"
 """Column of predictions that meet outcomes: the time (UTC) that a prediction is about."""
+FROM_SILENCE: Final = "from_silence"
+"""Column of outcomes: whether one only follows from silence."""
 REPORTED_AT: Final = "reported_at"
 """Column of outcomes: when one that is not the usual one was said (UTC)."""
 ACTUAL, FOLD, CANDIDATE, WEIGHT = "actual", "fold", "candidate", "weight"
@@ -200,7 +202,10 @@ class Outcomes(ABC):
         return None
 
     def said(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
-        """The key, the target as the table has it and `label_known_at`, of what was known at a moment."""
+        """The key, the target as the table has it and `label_known_at`, of what was known at a moment; `reported_at` and `from_silence`.
+
+        What is from silence has the outcome of a row of which nothing was said until it was settled.
+        """
         raise NotImplementedError
 
     def learnt(self, said: pl.DataFrame) -> pl.DataFrame:

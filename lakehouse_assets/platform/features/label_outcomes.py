@@ -15,6 +15,7 @@ from lakehouse_assets.platform.compute.protocol import Compute
 from lakehouse_assets.platform.declarations.learning import (
     ABOUT,
     ACTUAL,
+    FROM_SILENCE,
     LABEL_KNOWN_AT,
     REPORTED_AT,
     Learner,
@@ -86,8 +87,11 @@ class LabelOutcomes(Outcomes):
 
     def said(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
         """See `Outcomes.said`; of an entity with several times the newest counts, unless they are part of the key."""
-        found = self.labels.rows(rows, known_until=until).sort(self.labels.at, LABEL_KNOWN_AT)
-        return found.unique(list(self.key), keep="last", maintain_order=True)
+        found = self.labels.rows(rows, known_until=until)
+        silent = self.labels.from_silence(found.schema).alias(FROM_SILENCE)
+        found = found.with_columns(silent).sort(self.labels.at, LABEL_KNOWN_AT)
+        newest = found.unique(list(self.key), keep="last", maintain_order=True)
+        return newest.join(self._first_told(rows, until), on=list(self.key), how="left", maintain_order="left")
 
     def learnt(self, said: pl.DataFrame) -> pl.DataFrame:
         """See `Outcomes.learnt`."""
@@ -95,17 +99,18 @@ class LabelOutcomes(Outcomes):
 
     def known(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
         """See `Outcomes.known`."""
+        outcome = pl.col(self.labels.target).alias(ACTUAL)
+        found = self.learnt(self.said(rows, until))
+        return found.select(*self.key, outcome, pl.col(LABEL_KNOWN_AT).cast(TIMESTAMP), REPORTED_AT)
+
+    def _first_told(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
+        """The key, and when another outcome than the usual one was first said."""
         labels, key = self.labels, list(self.key)
-        found = self.learnt(self.said(rows, until)).select(
-            *key, pl.col(labels.target).alias(ACTUAL), pl.col(LABEL_KNOWN_AT).cast(TIMESTAMP)
-        )
         if self.usual is None or labels.known_at is None:
-            return found.with_columns(pl.lit(None, TIMESTAMP).alias(REPORTED_AT))
-        said = rows.filter(pl.col(labels.target).is_not_null(), pl.col(labels.target) != self.usual).select(
-            *key, pl.col(labels.known_at).cast(TIMESTAMP).alias(REPORTED_AT)
-        )
-        first = said.filter(pl.col(REPORTED_AT) <= until).group_by(key).agg(pl.col(REPORTED_AT).min()).collect(engine="streaming")
-        return found.join(first, on=key, how="left", maintain_order="left")
+            return rows.select(*key, pl.lit(None, TIMESTAMP).alias(REPORTED_AT)).limit(0).collect()
+        other = pl.col(labels.target).is_not_null() & (pl.col(labels.target) != self.usual)
+        told = rows.filter(other).select(*key, pl.col(labels.known_at).cast(TIMESTAMP).alias(REPORTED_AT))
+        return told.filter(pl.col(REPORTED_AT) <= until).group_by(key).agg(pl.col(REPORTED_AT).min()).collect(engine="streaming")
 
     def became_known(self, rows: pl.LazyFrame, after: datetime, until: datetime) -> pl.LazyFrame:
         """See `Outcomes.became_known`; what is settled by its time alone says nothing."""

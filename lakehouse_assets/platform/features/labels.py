@@ -130,6 +130,16 @@ class Labels:
             found = found.filter(pl.col(LABEL_KNOWN_AT) <= pl.col(LABEL_KNOWN_AT).max() - self.settled)
         return found.filter(~pl.col("__gone") & pl.col(self.target).is_not_null()).drop("__gone").sort(self.at, *self.entity)
 
+    def from_silence(self, schema: pl.Schema) -> pl.Expr:
+        """Whether a row that `rows` gave has its target only because nothing else was said until it was settled.
+
+        Args:
+            schema: Of these rows.
+        """
+        if self.otherwise is None or self.settled is None:
+            return pl.lit(value=False)
+        return (pl.col(self.target) == self.otherwise) & (pl.col(LABEL_KNOWN_AT) == self._moment(self.at, schema) + self.settled)
+
     def _with_otherwise(self, taken: pl.LazyFrame, known_until: datetime | None) -> pl.DataFrame:
         """The rows that are settled. A target that was not known yet is as if it were not there."""
         found = taken.collect(engine="streaming")

@@ -42,6 +42,8 @@ class Freshness(MonitorKind):
     def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `MonitorKind.problems_with`."""
         yield from monitor.problems_with_column("column", self.column, declared, (pl.Date, pl.Datetime), "dates or timestamps")
+        if (table := declared.get(monitor.of)) is not None and self.column in table.personal:
+            yield f"{monitor.name}: column={self.column!r} of {monitor.of} is personal, and verdicts show its newest value: name another"
 
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""

@@ -130,7 +130,7 @@ class Judgement:
         }
         for verdict in self.verdicts:
             fields = {name: None if value == "" else value for name, value in vars(verdict).items()}
-            yield about | fields | {"numbers": json.dumps(dict(verdict.numbers)) if verdict.numbers else None}
+            yield about | fields | {"numbers": json.dumps(dict(verdict.numbers), default=str) if verdict.numbers else None}
 
     @property
     def digest(self) -> int:
@@ -161,6 +161,10 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     if not given:
         return 0
     table = create(lakehouse)
+    known = table.now()  # mostly nothing is new, and this is cheap
+    given = [one for one in given if known.transaction_version(_LAST + one.monitor.name) != one.digest]
+    if not given:
+        return 0
 
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]

@@ -56,10 +56,17 @@ def _keys(models: Sequence[ModelDeclaration]) -> list[dg.AssetKey]:
     return [key_of(model.name) for model in models]
 
 
-def jobs(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> list[Any]:
+def jobs(
+    models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = (), watched: Iterable[dg.AssetCheckKey] = ()
+) -> list[Any]:
     """`refresh` brings all tables up to date and trains nothing; `train` trains the models and scores again. So do the commands.
 
     `maintenance` compacts, checkpoints, vacuums and cleans logs up.
+
+    Args:
+        models: The declared models.
+        partitioned: Assets that are run by partition alone.
+        watched: The declared monitors, all of which a refresh evaluates, also of tables that no step of it writes.
     """
     maintain = dg.define_asset_job(
         MAINTENANCE,
@@ -68,7 +75,7 @@ def jobs(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] 
     )
     refresh = dg.define_asset_job(
         REFRESH,
-        everything(models, partitioned),
+        everything(models, partitioned) | dg.AssetSelection.checks(*watched),
         description="New files to predictions with the champions that there are. No model is trained: that is the job `train`.",
     )
     if not models:

@@ -31,7 +31,8 @@ def definitions(settings: Settings, declared: Products) -> dg.Definitions:
     )
 
     def together(plain: Mapping[str, dg.Definitions]) -> dg.Definitions:
-        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned([own, *plain.values()])))
+        watched = monitors.keys(declared.catalog)
+        jobs = dg.Definitions(jobs=automation.jobs(declared.models, partitioned([own, *plain.values()]), watched))
         return dg.Definitions.merge(own, jobs, *plain.values())
 
     fitting: dict[str, dg.Definitions] = {}

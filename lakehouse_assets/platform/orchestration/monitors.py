@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
@@ -29,8 +30,20 @@ _HOW_BAD = {"warn": "It only warns; no row is touched.", "error": "A failure is 
 def specs(monitors: Iterable[Monitor]) -> list[dg.AssetCheckSpec]:
     """A check for each monitor."""
     return [
-        dg.AssetCheckSpec(one.word, asset=key_of(one.of), description=f"{one.description} {_HOW_BAD[one.severity]}") for one in monitors
+        dg.AssetCheckSpec(
+            one.word,
+            asset=key_of(one.of),
+            # The step of its table writes a quarantine, which has none of its own that a check could wait for.
+            additional_deps=[key_of(one.of.removesuffix(QUARANTINE_SUFFIX))] if one.of.endswith(QUARANTINE_SUFFIX) else None,
+            description=f"{one.description} {_HOW_BAD[one.severity]}",
+        )
+        for one in monitors
     ]
+
+
+def keys(catalog: Catalog) -> list[dg.AssetCheckKey]:
+    """The checks of the declared monitors."""
+    return [dg.AssetCheckKey(key_of(one.of), one.word) for one in catalog.monitors]
 
 
 def build(catalog: Catalog) -> list[dg.AssetChecksDefinition]:
@@ -82,7 +95,10 @@ def result(judgement: Judgement) -> dg.AssetCheckResult:
     monitor, verdicts = judgement.monitor, judgement.verdicts
     failed = [one for one in verdicts if one.passed is False]
     bad = [*failed, *(one for one in verdicts if one.error)]
-    metadata: dict[str, Any] = dict(verdicts[0].numbers)
+    # Dagster refuses values of other types, and a step must not fail for what a monitor says.
+    metadata: dict[str, Any] = {
+        name: value if isinstance(value, int | float | str) else str(value) for name, value in verdicts[0].numbers.items()
+    }
     text = verdicts[0].text
     if len(verdicts) > 1:
         text, metadata = _summary(verdicts, bad), {"verdicts": len(verdicts), "failed": len(failed)}

@@ -68,6 +68,10 @@ class Verdict:
     model_version: int | None = None
     error: str = ""
 
+    def __post_init__(self) -> None:
+        # NumPy's truth values are neither True nor False to Python's `is`.
+        object.__setattr__(self, "passed", None if self.passed is None else bool(self.passed))
+
 
 @dataclass(frozen=True)
 class Arrival:
@@ -169,8 +173,9 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
     least, _ = _band([sum(a.rows for a in on[day] if a.at.time() <= now.time()) for day in days])
     usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
     low, high = came < least, came > most
-    what = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
-    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}" + (f". That is {what}?" if low or high else ".")
+    remark = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
+    text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}"
+    text += f". That is {remark}?" if low or high else "."
     return Verdict(
         not low and not high,
         text,

@@ -1,12 +1,13 @@
 """Logged predictions with what became true of them: labels that came back over HTTP, and those of the table that the model learns from.
 
-A label is of one row of a request, or of a key. Of several the one that became known last counts, as in training. Nothing is masked here:
+A label is of one row of a request, or of a key. Of several the one that became known last counts, as in training; what only follows from
+silence counts against none that was said. Nothing is masked here:
 who gives the result to a person takes the columns of predictions from the reader.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,6 +19,7 @@ ROW: Final = ("request_id", "row", "variant")
 """What tells logged predictions apart."""
 LABEL, KNOWN_AT, ORIGIN = "label", "label_known_at", "label_from"
 LABELS: Final = pl.Schema({"request_id": pl.String(), "row": pl.Int64(), "variant": pl.String(), LABEL: pl.String(), KNOWN_AT: TIMESTAMP})
+_SILENT: Final = "__silent"
 FEEDBACK, TABLE = "feedback", "labels"
 """Where a label came from: `POST /feedback`, or the table that the model learns from."""
 
@@ -31,12 +33,15 @@ class KnownLabels:
         entity: The columns by which they meet the keys of predictions.
         target: The column of the label.
         known_at: The column that says since when it is known.
+        silent: Whether a label only follows from silence, as that an order is honest of which nothing was heard: it does not count against
+            one that was said, whenever that was.
     """
 
     rows: pl.LazyFrame
     entity: tuple[str, ...]
     target: str
     known_at: str
+    silent: pl.Expr = field(default_factory=lambda: pl.lit(value=False))
 
 
 def labels_of(
@@ -66,15 +71,19 @@ def labels_of(
                 pl.col(known.target).cast(pl.String).alias(LABEL),
                 pl.col(known.known_at).cast(TIMESTAMP).alias(KNOWN_AT),
                 pl.lit(TABLE).alias(ORIGIN),
+                known.silent.fill_null(value=False).alias(_SILENT),
             )
             found.append(asked.join(table, on=list(key)).drop(key))
     if not found:
         return pl.LazyFrame(schema={**LABELS, ORIGIN: pl.String()})
     labels = pl.concat(found, how="diagonal").filter(pl.col(LABEL).is_not_null())
+    if _SILENT not in labels.collect_schema():
+        labels = labels.with_columns(pl.lit(value=False).alias(_SILENT))
     if until is not None:
         labels = labels.filter(pl.col(KNOWN_AT) <= (until if until.tzinfo else until.replace(tzinfo=UTC)))
     # Of those that became known at one time the same one counts, whatever the order of rows.
-    return labels.sort(KNOWN_AT, ORIGIN, LABEL).unique(ROW, keep="last", maintain_order=True)
+    said_last = labels.with_columns(pl.col(_SILENT).fill_null(value=False)).sort(~pl.col(_SILENT), KNOWN_AT, ORIGIN, LABEL)
+    return said_last.unique(ROW, keep="last", maintain_order=True).drop(_SILENT)
 
 
 def _from_rows(predictions: pl.LazyFrame, target: str | None, feedback: pl.LazyFrame) -> pl.LazyFrame:

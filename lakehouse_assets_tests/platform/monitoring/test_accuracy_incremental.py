@@ -143,3 +143,13 @@ def test_a_source_that_was_made_again_is_read_again(tmp_path):
     step = shop.step(now, KIND)
     step.run()
     assert stored(shop).equals(whole(step))
+
+
+def test_a_long_time_is_worked_out_by_stretches(tmp_path):
+    shop = ScoredShop(tmp_path / "tables")
+    for day in (0, 100, 183, 184, 190, 400):
+        shop.score(of_day(day))
+        shop.label(of_day(day))
+    step = shop.step(START + 600 * DAY, KIND)
+    assert step.run() == 5, "two of the days are of one week"
+    assert stored(shop).equals(whole(step))

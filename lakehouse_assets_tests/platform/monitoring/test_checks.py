@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import pytest
 
@@ -14,7 +15,7 @@ from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.monitors import MONITORS_SUFFIX
 from lakehouse_assets.platform.orchestration.run import Outcome, execute, selection_of
 from lakehouse_assets.platform.orchestration.steps import key_of
-from lakehouse_assets_tests.platform.monitoring.kiosk import DAY, GOLD, SILVER, Says, defs_of, land, sales, stored
+from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, DAY, GOLD, SILVER, Says, defs_of, land, sales, stored
 from lakehouse_assets_tests.running import tables_of
 
 FRESH = monitor("kiosk.monitors.sales_come", of=sales, kind=Freshness("day", timedelta(days=2)), severity="error", owner="team:till")
@@ -185,3 +186,29 @@ def test_volume_of_a_table_that_is_computed(settings):
     land(settings, (1, DAY, 5))
     outcome = run(settings, monitor("kiosk.monitors.days_as_usual", of=GOLD, kind=Volume(time="day")))
     assert checks(settings, outcome)[f"{GOLD}:days_as_usual"].passed
+
+
+def test_tables_without_a_step_are_watched_too(settings):
+    """A quarantine, after the step of its table; a table that a plain asset writes; one of the platform."""
+    land(settings, (1, DAY, 5), (2, DAY, -5))
+    quarantine, platform = f"{SILVER}__quarantine", "platform.tables.commits"
+    given = [says(WELL, name=name, of=of) for name, of in {"few_bad": quarantine, "lands": BRONZE, "counted": platform}.items()]
+    defs = defs_of(settings, *given)
+    job = defs.get_repository_def().get_job("refresh")
+    ends = next(ends for one, ends in job.dependencies.items() if one.name == quarantine.replace(".", "__") + MONITORS_SUFFIX)
+    waits = {end.node for definition in ends.values() for end in definition.get_node_dependencies()}
+    assert waits == {SILVER.replace(".", "__")}
+    outcome = run(settings, *given)
+    assert {f"{quarantine}:few_bad", f"{BRONZE}:lands", f"{platform}:counted"} <= set(checks(settings, outcome))
+    judged = {row["table"]: row["table_version"] for row in stored(settings).to_dicts()}
+    assert (judged[quarantine], judged[platform]) == (tables_of(settings).table(quarantine).version(), None)
+
+
+def test_what_a_kind_gives_besides_plain_numbers_fails_nothing(settings):
+    land(settings, (1, DAY, 5))
+    odd = Verdict(np.False_, "Odd.", {"day": DAY, "share": float("nan"), "rows": np.int64(3)})
+    outcome = run(settings, says(odd))
+    assert not outcome.failed
+    found = checks(settings, outcome)[f"{SILVER}:says"]
+    assert (found.passed, found.metadata["day"].value) == (False, str(DAY))
+    assert stored(settings).filter(pl.col("monitor") == "kiosk.monitors.says")["passed"].to_list() == [False]

@@ -2,12 +2,11 @@
 
 import re
 from dataclasses import fields
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
-from lakehouse_assets import AlertRule, Freshness, Volume, monitor
-from lakehouse_assets.definitions import defs
+from lakehouse_assets import AlertRule, Contract, Freshness, Upsert, Volume, column, monitor, products, table
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import OTHER_CHECKS, Monitor, Verdict
@@ -15,6 +14,8 @@ from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.implied import all_monitors
 from lakehouse_assets.platform.operations import restore
 from lakehouse_assets.platform.operations.restore import RestoreRefused
+from lakehouse_assets.platform.orchestration.autoload import load
+from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, GOLD, SILVER, Says, days, sales
 
@@ -78,12 +79,22 @@ def test_what_does_not_fit_is_refused_with_the_place(name, of, kind, text):
     assert re.match(r"\S*test_declarations\.py:\d+: kiosk\.monitors\.", str(caught.value))
 
 
+def test_a_verdict_shows_no_personal_value():
+    class Person(Contract):
+        """A person."""
+
+        born: date = column(key=True, personal=True)
+
+    people = table("kiosk.silver.people", contract=Person, kind=Upsert(("born",)), inputs={"rows": BRONZE})(lambda rows: rows)
+    with pytest.raises(DeclarationError, match=r"column=.born. of kiosk\.silver\.people is personal"):
+        Catalog((people, monitor("kiosk.monitors.x", of=people, kind=Freshness("born", TWO))), frozenset({BRONZE}))
+    assert Catalog((people, monitor("kiosk.monitors.x", of=people, kind=Volume(time="born"))), frozenset({BRONZE})).monitors
+
+
 def test_two_monitors_of_a_table_have_two_words():
     one = monitor("kiosk.monitors.x", of=sales, kind=Says())
     other = monitor("risk.monitors.x", of=sales, kind=Says())
-    with pytest.raises(
-        DeclarationError, match=r"risk\.monitors\.x and kiosk\.monitors\.x would both be the check 'x' of kiosk\.silver\.sales"
-    ):
+    with pytest.raises(DeclarationError, match=r"risk\.monitors\.x and kiosk\.monitors\.x would both be the check 'x' of kiosk"):
         Catalog((sales, days, one, other), frozenset({BRONZE}))
     assert Catalog((sales, days, one, monitor("risk.monitors.x", of=days, kind=Says())), frozenset({BRONZE})).monitors
 
@@ -106,15 +117,12 @@ def test_a_monitor_writes_no_table_and_is_no_log_to_restore(tmp_path):
         restore.of_table(Lakehouse(str(tmp_path)), catalog.declarations, verdicts.TABLE, lambda _: 0)
 
 
-def test_no_declared_monitor_may_be_called_as_what_is_always_checked():
+def test_no_declared_monitor_may_be_called_as_what_is_always_checked(settings):
     """The list is that of the checks that the shipped products have, less their rules and monitors."""
-    from lakehouse_assets import products
-    from lakehouse_assets.platform.orchestration.autoload import load
-
     declared = load(products)
-    rules = {rule.name for table in declared.tables for rule in table.rules}
+    rules = {rule.name for one in declared.tables for rule in one.rules}
     words = {one.word for one in declared.catalog.monitors}
-    found = {key.name for key in defs.resolve_asset_graph().asset_check_keys} - rules - words
+    found = {key.name for key in definitions(settings, declared).resolve_asset_graph().asset_check_keys} - rules - words
     assert found <= OTHER_CHECKS
     assert {
         one.word for one in all_monitors(declared.declarations) if not one.place or one not in declared.catalog.monitors

@@ -120,3 +120,13 @@ def test_labels_that_are_sent_back_change_their_windows(shop, log):
 
 def test_an_endpoint_that_nobody_asked_has_no_accuracy(shop):
     assert step(shop, START).run() == 0
+
+
+def test_reports_are_counted_by_when_they_were_told(shop, log):
+    rows = made(7, 40, seed=3)
+    ask(log, rows)
+    shop.label(rows)
+    step(shop, START + 80 * DAY).run()
+    frauds = rows.filter("is_fraud")
+    shares = {row["metric"]: row["value"] for row in shop.rows().iter_rows(named=True)}
+    assert shares["reported after 28 days"] == pytest.approx((frauds["reported_at"] - frauds["at"] <= 28 * DAY).mean())

@@ -11,6 +11,7 @@ import pytest
 
 from lakehouse_assets.client import open_lakehouse
 from lakehouse_assets.platform.declarations.models import model
+from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
@@ -197,3 +198,19 @@ def test_labels_of_the_table_that_the_model_learns_from(tmp_path: Path, log: Inf
     assert rows["label_known_at"][5] == known_at
     early = client.inference("orders").with_labels(until=tables[LABELS]["reported_at"][9]).sort("row").collect()
     assert early["label"].to_list() == [str(value).lower() for value in tables[LABELS]["is_fraud"][:10]] + [None] * 50
+
+
+def test_what_only_follows_from_silence_does_not_stand_against_a_word(tmp_path: Path, log: InferenceLog) -> None:
+    predicted(log, R, "i0", row=0)
+    predicted(log, R, "i1", row=1)
+    assert Feedback(log, {"orders": TYPE}).take(body({"request_id": R, "row": 0, "label": True, "known_at": START + DAY})).accepted == 1
+    assert log.flush()
+    client = open_lakehouse(tmp_path, declarations=[], notice=lambda _: None)
+    logged, sent = (client.context.root.lakehouse.table(name).scan() for name in (ENDPOINT.table, ENDPOINT.feedback_table))
+    settled = timedelta(days=70)
+    labels = Labels("shop.gold.labels", ("invoice",), "at", "is_fraud", "told_at", settled, otherwise=False)
+    types = {"invoice": pl.String, "at": pl.Datetime("us", "UTC"), "is_fraud": pl.Boolean, "told_at": pl.Datetime("us", "UTC")}
+    table = pl.LazyFrame([("i0", START, None, None), ("i1", START, None, None)], schema=types, orient="row")
+    rows = labels.rows(table, known_until=START + settled)
+    known = KnownLabels(rows.lazy(), ("invoice",), "is_fraud", "label_known_at", labels.from_silence(rows.schema))
+    assert found(labels_of(logged, "is_fraud", sent, known)) == {(R, 0): ("true", "feedback"), (R, 1): ("false", "labels")}

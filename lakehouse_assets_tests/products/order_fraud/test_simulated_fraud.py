@@ -114,8 +114,8 @@ def test_scores_are_judged_as_chargebacks_come(shop):
     now = datetime(LATER.year, LATER.month, LATER.day, tzinfo=UTC)
     said = scores.kind.evaluate(Watched(scores, root.lakehouse, catalog, now, "test", root.registry))
     rows = made.rows(ACCURACY).filter(predictions=scored_orders.name, metric="average precision", cell="all", is_estimate=False)
-    # It has learnt the orders of the first 130 days, and was scored on those of the last 70, none of which is settled yet.
-    assert rows["labelled"].sum() == 0
+    # It has learnt the orders of the first 130 days, and was scored on those of the last 70, of which those of some hours are settled.
+    assert rows["labelled"].sum() <= 12
     assert rows["rows"].sum() == pytest.approx(700, abs=40)
     assert [one.passed for one in said] == [None]
     assert "are on 2024-08-10" in said[0].text, said

@@ -42,13 +42,22 @@ def accuracy_plot(rows: pl.DataFrame, *, metric: str, model: str) -> bytes:
         handles: dict[str, Any] = {}
         for axes in grid.flat:
             for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
-                handles.setdefault(text, handle)
+                if axes.get_visible() and _is_drawn(handle):
+                    handles.setdefault(text, handle)
         if handles:
             drawn.legend(handles.values(), handles.keys(), loc="outside lower left", ncols=len(handles), fontsize=7, frameon=False)
     return picture.getvalue()
 
 
+def _is_drawn(handle: Any) -> bool:
+    """Whether there is anything of it in the picture."""
+    points = handle.get_offsets() if hasattr(handle, "get_offsets") else handle.get_xdata()
+    return bool(len(points))
+
+
 def _panel(axes: "Axes", rows: pl.DataFrame, *, title: str) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
     axes.set_title(title, loc="left", fontsize=9)
     for (version,), part in rows.group_by("model_version", maintain_order=True):
         known = part.filter(pl.col("value").is_not_null())
@@ -66,6 +75,8 @@ def _panel(axes: "Axes", rows: pl.DataFrame, *, title: str) -> None:
         begin = part["window_start"].min()
         if rows["model_version"].n_unique() > 1 and begin is not None:
             axes.axvline(begin, color=OTHERS[0], linewidth=0.7)  # type: ignore[arg-type]
-            axes.annotate(f"version {version}", (begin, 1), xycoords=("data", "axes fraction"), fontsize=7, va="top")  # type: ignore[arg-type]
+            axes.annotate(f"version {version}", (begin, 1), xycoords=("data", "axes fraction"), fontsize=7, va="top")
     plain(axes)
-    axes.tick_params(axis="x", labelrotation=30)
+    axes.xaxis.set_major_locator(AutoDateLocator(maxticks=7))  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
+    axes.xaxis.get_offset_text().set_fontsize(7)

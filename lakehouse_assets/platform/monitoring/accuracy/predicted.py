@@ -170,7 +170,7 @@ class Predicted(ABC):
         if not self.exists(self.outcomes.table):
             return rows.with_columns(pl.lit(None, pl.Float64).alias(ACTUAL), *(pl.lit(None, TIMESTAMP).alias(one) for one in OWN[2:]))
         found = self.outcomes.known(self._of_keys(self.scan(self.outcomes.table), rows, key), now)
-        return rows.join(found, on=key, how="left", maintain_order="left")
+        return rows.join(_typed_as(rows, found, key), on=key, how="left", maintain_order="left")
 
     def with_slices(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows of predictions with the columns by which they are sliced."""
@@ -181,7 +181,8 @@ class Predicted(ABC):
             if names and self.exists(table):
                 of_rows = self._of_keys(self.scan(table), rows, key)
                 about = self.outcomes.about(of_rows, names) if table == self.outcomes.table else self._of_driving(of_rows, key, names)
-                rows = rows.join(about.collect(engine="streaming"), on=list(key), how="left", maintain_order="left")
+                told_of = _typed_as(rows, about.collect(engine="streaming"), key)
+                rows = rows.join(told_of, on=list(key), how="left", maintain_order="left")
         return rows.with_columns(pl.lit(None, pl.String).alias(name) for name in self.slices if name not in rows.columns)
 
     @property
@@ -287,6 +288,11 @@ def time_of(predictions: Predictions, outcomes: Outcomes) -> str:
 
 def _utc(column: str) -> pl.Expr:
     return pl.col(column).cast(TIMESTAMP).alias(ABOUT)
+
+
+def _typed_as(rows: pl.DataFrame, others: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    """Other rows with their key in the types of these: a table may hold a moment in milliseconds, and predictions in microseconds."""
+    return others.with_columns(pl.col(name).cast(rows.schema[name]) for name in key)
 
 
 def within(column: str, schema: pl.Schema, start: datetime, end: datetime) -> pl.Expr:

@@ -4,14 +4,14 @@ Labels meet logged rows as in `serving.labelled`. Of several requests about one 
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, LABEL_KNOWN_AT, REPORTED_AT
+from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, FROM_SILENCE, LABEL_KNOWN_AT, REPORTED_AT
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.monitoring.accuracy.predicted import OWN, Predicted, Spans
 from lakehouse_assets.platform.serving.labelled import KNOWN_AT, LABEL, ROW, KnownLabels, labels_of
@@ -23,7 +23,6 @@ from lakehouse_assets.platform.storage.types import TIMESTAMP
 _ANSWERED: Final = (
     (pl.col("status_code") == 200) & pl.col(MODEL_VERSION).is_not_null() & (pl.col("key") != "{}") & (pl.col("form") != "dry_run")
 )
-_NEVER: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LATE: Final = timedelta(days=400)
 """An event is asked about at most so long before or after its time: days of the log beyond it are not read for a window."""
 
@@ -137,38 +136,40 @@ class PredictedRequests(Predicted):
         target = self.outcomes.target
         assert target is not None  # noqa: S101 see `watched`
         feedback = self.scan(self.feedback) if self.exists(self.feedback) else None
-        known, dtype = None, None
+        known, dtype, said = None, None, None
         if self.exists(self.outcomes.table):
             table = self.scan(self.outcomes.table)
             dtype = table.collect_schema()[target]
             of_keys = self._of_keys(table, asked.select(self._from_json("key", "request", "features")), self.outcomes.key)
-            said = self._as_told(self.outcomes.said(of_keys, now), of_keys, now)
-            known = KnownLabels(said.lazy(), self.outcomes.key, target, LABEL_KNOWN_AT)
+            said = self.outcomes.said(of_keys, now)
+            known = KnownLabels(said.lazy(), self.outcomes.key, target, LABEL_KNOWN_AT, pl.col(FROM_SILENCE))
         labels = labels_of(asked.lazy(), target, feedback, known, now).collect()
         text = labels.select(*ROW, pl.col(LABEL).alias(target), pl.col(KNOWN_AT).alias(LABEL_KNOWN_AT))
         learnt = self.outcomes.learnt(text).rename({target: ACTUAL})
         if learnt.schema[ACTUAL] == pl.String and dtype is not None:
             learnt = learnt.with_columns(_typed(pl.col(ACTUAL), dtype))
-        said_otherwise = pl.col(ACTUAL).ne(pl.lit(self.outcomes.usual)) if self.outcomes.usual is not None else pl.lit(value=False)
-        learnt = learnt.with_columns(pl.when(said_otherwise).then(LABEL_KNOWN_AT).alias(REPORTED_AT))
+        is_other = pl.col(ACTUAL).ne(pl.lit(self.outcomes.usual)) if self.outcomes.usual is not None else pl.lit(value=False)
+        learnt = learnt.with_columns(pl.when(is_other).then(LABEL_KNOWN_AT).alias(REPORTED_AT))
         found = asked.select(*ROW, ABOUT).join(learnt, on=list(ROW), how="left", maintain_order="left")
+        if said is not None:
+            found = found.with_columns(pl.min_horizontal(REPORTED_AT, self._told(asked, said)).alias(REPORTED_AT))
         settled = self.outcomes.settled
         if settled is not None and self.outcomes.usual is not None:
             # As in training: of young rows only the outcome that is told soon would be known.
             is_over = pl.col(ABOUT) + settled <= pl.lit(now)
-            known = pl.max_horizontal(LABEL_KNOWN_AT, pl.col(ABOUT) + settled)
-            known = pl.when(pl.col(LABEL_KNOWN_AT).is_not_null()).then(known).alias(LABEL_KNOWN_AT)
-            found = found.with_columns(known, pl.when(is_over).then(ACTUAL).alias(ACTUAL))
+            later = pl.max_horizontal(LABEL_KNOWN_AT, pl.col(ABOUT) + settled)
+            counts_from = pl.when(pl.col(LABEL_KNOWN_AT).is_not_null()).then(later).alias(LABEL_KNOWN_AT)
+            found = found.with_columns(counts_from, pl.when(is_over).then(ACTUAL).alias(ACTUAL))
             found = found.with_columns(pl.when(is_over).then(LABEL_KNOWN_AT).alias(LABEL_KNOWN_AT))
         return found.select(*ROW, *OWN[1:])
 
-    def _as_told(self, said: pl.DataFrame, table: pl.LazyFrame, now: datetime) -> pl.DataFrame:
-        """Labels with the time at which they were told: what follows from silence does not stand against a word."""
-        if self.outcomes.usual is None:
-            return said
-        told = self.outcomes.known(table, now).select(*self.outcomes.key, REPORTED_AT)
-        both = said.drop(LABEL_KNOWN_AT).join(told, on=list(self.outcomes.key), how="left", maintain_order="left")
-        return both.with_columns(pl.col(REPORTED_AT).fill_null(_NEVER).alias(LABEL_KNOWN_AT))
+    def _told(self, asked: pl.DataFrame, said: pl.DataFrame) -> pl.Series:
+        """For each row when the table of labels first had another outcome than the usual one."""
+        key = list(self.outcomes.key)
+        told = said.select(*(pl.col(name).cast(pl.String) for name in key), REPORTED_AT)
+        return asked.select(self._from_json("key", "request", "features")).join(told, on=key, how="left", maintain_order="left")[
+            REPORTED_AT
+        ]
 
     def _keyed(self, logged: pl.LazyFrame, key: list[str]) -> pl.LazyFrame:
         """Rows of the log with their key as columns of texts."""

@@ -5,7 +5,7 @@ step of its own, so it never delays or fails a table.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,8 @@ from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 _TRIES = 5
+_DAYS_AT_ONCE = 184
+_LONG_AGO = datetime(1, 1, 2, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WINDOWS = pl.Schema({"granularity": pl.String(), "window_start": TIMESTAMP})
 
@@ -75,7 +77,11 @@ class AccuracyStep:
         stored = batch.scope.filter(table.scan()).collect(engine="streaming")
         now = Now(self.now, json.dumps(dict(sorted(predicted.at.items()))), estimates_of(stored))
         baseline = Baseline(predicted, self.seed)
-        found = windowed(predicted.rows(batch.spans, self.now), self.question, windows, now, baseline.of)
+        parts = [
+            windowed(predicted.rows(batch.spans(some), self.now), self.question, some, now, baseline.of)
+            for some in _stretches(batch.every_window if windows is None else windows)
+        ]
+        found = pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
         replace_rows(table, _with_notes(found, stored), batch.scope, IDENTITY, Commit(batch.cursors))
         return found.select(WINDOW).n_unique() if windows is None else windows.height
 
@@ -127,13 +133,23 @@ class _Batch:
             except (NoSuchVersion, NoSuchTable):  # what changed is not known any more
                 return None
         times += [self.predicted.between(last, self.now), self.predicted.became_known(last, self.now)]
-        about = pl.concat([one.rename("time").to_frame() for one in times]).unique().filter(pl.col("time") <= self.now)
+        found = self._windows_of(pl.concat([one.rename("time") for one in times]))
+        waiting = self.table.scan().filter(pl.col("predictions") == self.predicted.name, "provisional").select(list(_WINDOWS))
+        return pl.concat([found, waiting.collect(engine="streaming")]).unique().sort(list(_WINDOWS))
+
+    @property
+    def every_window(self) -> pl.DataFrame:
+        """All windows that predictions lie in."""
+        return self._windows_of(self.predicted.between(_LONG_AGO, self.now).rename("time")).sort(list(_WINDOWS))
+
+    def _windows_of(self, times: pl.Series) -> pl.DataFrame:
+        """The windows that times lie in."""
+        about = times.to_frame().unique().filter(pl.col("time") <= self.now)
         found = [
             about.select(pl.lit(every.name).alias("granularity"), every.start(pl.col("time")).alias("window_start"))
             for every in self.question.every
         ]
-        waiting = self.table.scan().filter(pl.col("predictions") == self.predicted.name, "provisional").select(list(_WINDOWS))
-        return pl.concat([*found, waiting.collect(engine="streaming")]).unique().sort(list(_WINDOWS))
+        return pl.concat(found).unique()
 
     @property
     def _last(self) -> datetime | None:
@@ -151,13 +167,10 @@ class _Batch:
         name = pl.lit(self.predicted.name).alias("predictions")
         return Keys(pl.select(name) if self.windows is None else self.windows.select(name, *_WINDOWS))
 
-    @cached_property
-    def spans(self) -> list[tuple[datetime, datetime]] | None:
-        """The times of these windows; None: all."""
-        if self.windows is None:
-            return None
+    def spans(self, windows: pl.DataFrame) -> list[tuple[datetime, datetime]]:
+        """The times of some windows."""
         ends = {every.name: every.every for every in self.question.every}
-        known = self.windows.filter(pl.col("granularity").is_in(list(ends)))
+        known = windows.filter(pl.col("granularity").is_in(list(ends)))
         every = pl.col("granularity").replace_strict(ends, return_dtype=pl.String)
         return merged(known.select("window_start", pl.col("window_start").dt.offset_by(every).alias("end")).iter_rows())
 
@@ -178,6 +191,13 @@ class Baseline:
         with suppress(NoSuchVersion, NoSuchTable):  # maintenance has taken what the version learnt from
             return predicted.outcomes.baseline(baselines[0], predicted.then(version), now, rows, seed=self.seed, compute=Local())
         return None
+
+
+def _stretches(windows: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Windows by stretches of time, so that the rows of one stretch alone are in memory."""
+    since = (pl.col("window_start") - pl.col("window_start").min()).dt.total_days() // _DAYS_AT_ONCE
+    for _, some in windows.sort("window_start").group_by(since, maintain_order=True):
+        yield some
 
 
 def predicted_baselines(predicted: Predicted) -> list[Learner]:
