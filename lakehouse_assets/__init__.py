@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.learning import NotEnoughData
     from lakehouse_assets.platform.declarations.models import model, predictions
     from lakehouse_assets.platform.declarations.monitors import AlertRule, monitor
+    from lakehouse_assets.platform.declarations.retraining import Retrain
     from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
     from lakehouse_assets.platform.declarations.tables import Dimension, table
     from lakehouse_assets.platform.features.labels import Labels
@@ -121,6 +122,7 @@ _MODULES = {
     "Gate": f"{_PLATFORM}.declarations.gates",
     "NewestLimits": f"{_DECLARATIONS}.gates",
     "LeakageLimits": f"{_DECLARATIONS}.gates",
+    "Retrain": f"{_DECLARATIONS}.retraining",
     "reasons": f"{_PLATFORM}.modelling.contributions",
     "Costs": f"{_PLATFORM}.modelling.costs",
     "GradientBoosting": f"{_PLATFORM}.modelling.learners.boosting",
@@ -205,6 +207,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "Gate",
     "NewestLimits",
     "LeakageLimits",
+    "Retrain",
     "reasons",
     "Costs",
     "GradientBoosting",

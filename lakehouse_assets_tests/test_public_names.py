@@ -60,6 +60,7 @@ PUBLIC = [
     "Gate",
     "NewestLimits",
     "LeakageLimits",
+    "Retrain",
     "reasons",
     "Costs",
     "GradientBoosting",

@@ -1,5 +1,7 @@
 """`lakehouse models`: the versions of models, and decisions about which one is in use."""
 
+from collections.abc import Iterator
+from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -25,6 +27,7 @@ def models() -> None:
       lakehouse models promote revenue_forecast.models.daily_revenue 2 --reason "the old one misses the new product group"
       lakehouse models rollback revenue_forecast.models.daily_revenue
       lakehouse models compare revenue_forecast.models.daily_revenue 2 3
+      lakehouse models retraining
     """
 
 
@@ -77,6 +80,8 @@ def show(model: str, as_json: bool) -> None:
     details = {version["version"]: version for version in values["versions"]}
     for decision in values["decisions"]:
         say(f"\nversion {decision['version']} {decision['decision']}, {ago(decision['decided_at'])}")
+        if decision.get("training_reason"):
+            say(("  trained because: ", "dim"), decision["training_reason"])
         for reason in decision["reasons"]:
             say(f"  {reason}")
         # Below the newest decision about it.
@@ -94,6 +99,52 @@ def _print_version(version: dict[str, Any]) -> None:
     for name, parts in about.items():
         if parts:
             say((f"  {name:10}  ", "dim"), ", ".join(parts))
+
+
+@models.command()
+@JSON
+def retraining(as_json: bool) -> None:
+    """What would start a training of each model, what was asked for last, and why none starts now: see `retrain=` of the model.
+
+    \b
+    Example:
+      lakehouse models retraining
+    """
+    values = client().models.retraining()
+    if as_json:
+        print_json(values)
+        return
+    if not values:
+        say("No product declares a model.")
+    for value in values:
+        say((value["model"], "bold"))
+        for name, text in _of_retraining(value):
+            say((f"  {name:12}  ", "dim"), text)
+
+
+def _of_retraining(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    declared = value["declared"]
+    if declared is None:
+        yield "trained", "by people and the weekly schedule alone: it has no retrain="
+        return
+    starters = [*(f"{monitor} fails" for monitor in declared["on"])]
+    starters += [f"{declared['new_labels']:,} new rows to learn from"] if declared["new_labels"] else []
+    starters += [f"{_days(declared['every'])} since the last training"] if declared["every"] else ["the weekly schedule"]
+    yield "trained if", ", ".join(starters)
+    budget = f"{counted(declared['trainings'], 'training')} in {_days(declared['per'])}"
+    yield "at most", f"{budget}, and none for {_days(declared['cool_down'])} after one"
+    for reason in value["reasons"]:
+        yield "reason", f"{reason['text']}."
+    yield (
+        "now",
+        "A training starts: the sensor retraining asks for it, or `lakehouse train --due`." if value["starts"] else value["why_not"],
+    )
+    if last := value["last"]:
+        yield "asked last", f"{ago(last['at'])}, {last['state']}: {last['text']}"
+
+
+def _days(span: timedelta) -> str:
+    return f"{span / timedelta(days=1):g} days"
 
 
 @models.command()

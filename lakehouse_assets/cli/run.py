@@ -60,16 +60,26 @@ def run(selection: tuple[str, ...], full_refresh: bool, partition: str | None, f
 @command(interrupted="Nothing is lost: the same command resumes where this run stopped.")
 @click.argument("models", nargs=-1, shell_complete=MODELS)
 @click.option("--force", is_flag=True, help="Train also where no feature has changed, as after a change of the code.")
+@click.option("--reason", default="", help="Why; it is kept with the training, in MLflow and in the model ledger.")
+@click.option("--due", is_flag=True, help="Train only where the model's retrain= asks for it now, each for its reason.")
 @JSON
-def train(models: tuple[str, ...], force: bool, as_json: bool) -> None:
+def train(models: tuple[str, ...], force: bool, reason: str, due: bool, as_json: bool) -> None:
     """Train all models, or MODELS, whose features have changed, let the gate decide, and score with the champions.
+
+    With --due it does what the sensor `retraining` does where `lakehouse dev` runs: `lakehouse models retraining` says what that would be.
 
     \b
     Examples:
       lakehouse train
       lakehouse train revenue_forecast.models.daily_revenue --force
+      lakehouse train revenue_forecast.models.daily_revenue --reason "the price list was corrected"
+      lakehouse train --due
     """
-    sys.exit(train_and_print(client(), models, force=force, as_json=as_json))
+    if due:
+        if models or force or reason:
+            raise click.UsageError("--due trains what asks for it: leave out MODELS, --force and --reason")
+        sys.exit(train_due_and_print(client(), as_json=as_json))
+    sys.exit(train_and_print(client(), models, force=force, reason=reason, as_json=as_json))
 
 
 @command(interrupted="Nothing was changed.")
@@ -118,10 +128,12 @@ def follow_and_print(lakehouse: "Client", tables: tuple[str, ...] = (), *, as_js
     lakehouse.follow(tables, on_batch=show)
 
 
-def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, as_json: bool = False) -> int:
+def train_and_print(
+    lakehouse: "Client", models: tuple[str, ...] = (), *, force: bool = False, reason: str = "", as_json: bool = False
+) -> int:
     """Train with progress, and print what became of each model; the exit code."""
     with progress(progress_console(as_json=as_json)) as on_progress:
-        outcome = lakehouse.train(models, force=force, on_progress=on_progress)
+        outcome = lakehouse.train(models, force=force, reason=reason, on_progress=on_progress)
     if as_json:
         print_json(_as_values(outcome))
     elif outcome is None:
@@ -129,6 +141,21 @@ def train_and_print(lakehouse: "Client", models: tuple[str, ...] = (), *, force:
     else:
         _print_trained(outcome, [one for one in lakehouse.champions() if one["model"] in outcome.tables])
     return 1 if outcome is not None and outcome.failed else 0
+
+
+def train_due_and_print(lakehouse: "Client", *, as_json: bool = False) -> int:
+    """Train the models whose declarations ask for it, and print what became of each; the exit code."""
+    with progress(progress_console(as_json=as_json)) as on_progress:
+        outcomes = lakehouse.train_due(on_progress=on_progress)
+    if as_json:
+        print_json([{"model": model} | _as_values(outcome) for model, outcome in outcomes.items()])
+    elif not outcomes:
+        say("Nothing to do: no model asks for a training now. `lakehouse models retraining` says why.")
+    else:
+        champions = lakehouse.champions()
+        for model, outcome in outcomes.items():
+            _print_trained(outcome, [one for one in champions if one["model"] == model])
+    return 1 if any(outcome.failed for outcome in outcomes.values()) else 0
 
 
 def _print_trained(outcome: "Outcome", champions: Sequence[dict[str, Any]]) -> None:

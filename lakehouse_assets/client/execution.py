@@ -5,6 +5,7 @@ What is selected and how a run is carried out is in `orchestration.run`. Other p
 
 import re
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.client.context import Context, by_last_word
@@ -16,6 +17,7 @@ from lakehouse_assets.platform.operations.place import note_products, products_o
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
 
 if TYPE_CHECKING:
+    from lakehouse_assets.platform.monitoring.retraining.standing import Standing
     from lakehouse_assets.platform.operations.follow import MicroBatch
     from lakehouse_assets.platform.orchestration.run import Outcome
 
@@ -73,8 +75,9 @@ def follow(
     following.follow(following.Follower.of(context.root, catalog, names), seconds, on_batch, wait)
 
 
-def train(context: Context, models: Iterable[str], *, force: bool, on_progress: OnProgress) -> "Outcome | None":
+def train(context: Context, models: Iterable[str], *, force: bool, reason: str, on_progress: OnProgress) -> "Outcome | None":
     """Train models whose features have changed: see `Client.train`."""
+    from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG
     from lakehouse_assets.platform.operations.pending import untrained
 
     words = _words(models)
@@ -95,9 +98,38 @@ def train(context: Context, models: Iterable[str], *, force: bool, on_progress: 
     from lakehouse_assets.platform.orchestration.run import execute, training_of
 
     defs = definitions(context.settings, context.products)
-    outcome = execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, on_progress=on_progress)
+    tags = {REASON_TAG: reason.strip()} if reason.strip() else {}
+    outcome = execute(context.settings, defs, training_of(chosen, defs), full_refresh=force, tags=tags, on_progress=on_progress)
     outcome.warnings += old.values()
     return outcome
+
+
+def train_due(context: Context, on_progress: OnProgress) -> "dict[str, Outcome]":
+    """Train the models whose declarations ask for it now: see `Client.train_due`."""
+    from lakehouse_assets.platform.monitoring.retraining.runs import tags_of
+
+    Runs(context).end_dead()
+    done: dict[str, Outcome] = {}
+    for model in context.models:
+        request = None if model.retrain is None else standing_of(context, model).ask()
+        if request is None:
+            continue
+        from lakehouse_assets.platform.orchestration.code_location import definitions
+        from lakehouse_assets.platform.orchestration.run import execute, training_of_one
+
+        defs = definitions(context.settings, context.products)
+        keys = training_of_one(model, context.models, defs)
+        done[model.name] = execute(context.settings, defs, keys, tags=tags_of(request), on_progress=on_progress)
+    return done
+
+
+def standing_of(context: Context, model: ModelDeclaration) -> "Standing":
+    """How a model stands now that has `retrain=`. Imports no Dagster."""
+    from lakehouse_assets.platform.monitoring.retraining.runs import recorded
+    from lakehouse_assets.platform.monitoring.retraining.standing import Standing
+
+    root, runs = context.root, recorded(context.settings.dagster_home)
+    return Standing(model, context.loaded.catalog, root.lakehouse, root.registry, runs, datetime.now(UTC))
 
 
 def _old_rows(context: Context, models: Iterable[ModelDeclaration]) -> dict[str, str]:

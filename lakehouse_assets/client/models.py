@@ -1,7 +1,7 @@
 """Models: their versions, and decisions by hand about who is champion."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
@@ -75,6 +75,30 @@ class Models:
             decision["training_tables"] = json.loads(decision["training_tables"] or "{}")
         champion = decisions[0]["champion"] if decisions else None
         return {"model": name, "champion": champion, "decisions": decisions, "versions": self._versions_of(declared)}
+
+    def retraining(self) -> Values:
+        """For each model whether a training would start now for a reason, why or why not, and what was asked for last.
+
+        A model without `retrain=` has `declared` None, and is trained by people and the weekly schedule alone.
+        """
+        return [self._retraining(model) for model in self.context.models]
+
+    def _retraining(self, model: Any) -> dict[str, Any]:
+        from lakehouse_assets.client.execution import standing_of
+
+        if model.retrain is None:
+            return {"model": model.name, "declared": None, "starts": False, "why_not": "", "reasons": [], "last": None, "trained_at": None}
+        standing = standing_of(self.context, model)
+        decision, requests = standing.decision, standing.history.requests
+        return {
+            "model": model.name,
+            "declared": asdict(model.retrain),
+            "starts": decision.starts,
+            "why_not": decision.why_not,
+            "reasons": [asdict(one) for one in standing.reasons],
+            "last": asdict(requests[-1]) if requests else None,
+            "trained_at": standing.trained_at,
+        }
 
     def accuracy(
         self, model: str, *, every: str | None = None, by_slice: str | None = None, by: "By | None" = None, metric: str | None = None

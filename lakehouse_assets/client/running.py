@@ -106,13 +106,19 @@ class Running:
         follow(self.context, tables, seconds, on_batch, wait or threading.Event().wait)
 
     def train(
-        self, models: Iterable[str] = (), *, force: bool = False, on_progress: "Callable[[Outcome], None]" = lambda _: None
+        self,
+        models: Iterable[str] = (),
+        *,
+        force: bool = False,
+        reason: str = "",
+        on_progress: "Callable[[Outcome], None]" = lambda _: None,
     ) -> "Outcome | None":
         """Train models whose features have changed since their last training, let the gate decide, and score again. Imports Dagster.
 
         Args:
             models: Names; none: all.
             force: Train also where no feature has changed, as after a change of the code.
+            reason: Why: it is kept on the runs of Dagster and MLflow and in the ledgers.
             on_progress: As for `run`.
 
         Returns:
@@ -125,4 +131,19 @@ class Running:
         """
         from lakehouse_assets.client.execution import train
 
-        return train(self.context, models, force=force, on_progress=on_progress)
+        return train(self.context, models, force=force, reason=reason, on_progress=on_progress)
+
+    def train_due(self, *, on_progress: "Callable[[Outcome], None]" = lambda _: None) -> "dict[str, Outcome]":
+        """Train the models whose `retrain=` asks for it now, one after the other, as the sensor `retraining` does under `lakehouse dev`.
+
+        Each is trained for the reason that `models.retraining()` tells. It may be called as often as one likes, and by several processes.
+
+        Args:
+            on_progress: As for `run`.
+
+        Returns:
+            What became of each model that was trained, by its name.
+        """
+        from lakehouse_assets.client.execution import train_due
+
+        return train_due(self.context, on_progress)

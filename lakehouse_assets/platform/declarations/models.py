@@ -4,7 +4,7 @@ How models are trained and promoted belongs to the registry and pipeline rooms.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
 from lakehouse_assets.platform.declarations.learning import MODEL, Examples, Labelled, Learner, Metric, ScoredAsStored, Split
+from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.declarations.tables import Picture, TableDeclaration
 from lakehouse_assets.platform.quality.contract import Contract
 from lakehouse_assets.platform.storage import feature_versions, merge
@@ -49,6 +50,7 @@ class ModelDeclaration(Declaration):
         metrics: Are recorded besides.
         one_line_rule: Whether the best rule of one column is among the baselines.
         gate: What it has to pass.
+        retrain: What starts a training besides people and the weekly schedule; None: nothing does.
     """
 
     examples: Examples
@@ -59,6 +61,7 @@ class ModelDeclaration(Declaration):
     metrics: tuple[Metric, ...]
     one_line_rule: bool
     gate: Gate
+    retrain: Retrain | None = None
 
     is_log: ClassVar[bool] = True
 
@@ -74,6 +77,11 @@ class ModelDeclaration(Declaration):
     def sources(self) -> tuple[str, ...]:
         """See `Declaration.sources`."""
         return tuple(dict.fromkeys(self.examples.sources()))
+
+    def problems_with(self, declared: Mapping[str, Declaration]) -> Iterator[str]:
+        """See `Declaration.problems_with`."""
+        if self.retrain is not None:
+            yield from self.retrain.problems_of(self.name, declared)
 
     @property
     def schema(self) -> pl.Schema:
@@ -96,6 +104,7 @@ def model(
     metrics: Sequence[Metric] = (),
     one_line_rule: bool = True,
     gate: Gate = Gate(),  # noqa: B008 it is frozen
+    retrain: Retrain | None = None,
     owner: str | None = None,
 ) -> ModelDeclaration:
     """Declare a model. The platform trains it, tests it beside its baselines on unseen rows, and lets the gate decide.
@@ -114,6 +123,7 @@ def model(
         metrics: Are recorded besides.
         one_line_rule: Whether the best rule of one column is among the baselines.
         gate: What it has to pass.
+        retrain: What starts a training besides people and the weekly schedule: failed monitors, new labels, time.
         owner: Who answers for it; the product's team by default.
 
     Raises:
@@ -127,7 +137,18 @@ def model(
         raise DeclarationError(f"{name}: features are joined to labels: give labels, or leave features out")
     assert examples is not None  # noqa: S101 one of the two was given
     return ModelDeclaration(
-        name, description, owner_of(name, owner), examples, learner, split, metric, dict(baselines), tuple(metrics), one_line_rule, gate
+        name,
+        description,
+        owner_of(name, owner),
+        examples,
+        learner,
+        split,
+        metric,
+        dict(baselines),
+        tuple(metrics),
+        one_line_rule,
+        gate,
+        retrain,
     )
 
 

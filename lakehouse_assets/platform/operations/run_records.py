@@ -42,6 +42,25 @@ class RecordedRun:
 
 
 @dataclass(frozen=True)
+class AskedRun:
+    """A run by what it was asked for.
+
+    Attributes:
+        run_id: Its id.
+        status: As Dagster calls it.
+        job: Its job.
+        chosen: The tables that it was asked for; None: all of its job.
+        tags: On it.
+    """
+
+    run_id: str
+    status: str
+    job: str
+    chosen: frozenset[str] | None
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class FailedCheck:
     """A check that failed when it was evaluated last.
 
@@ -83,6 +102,28 @@ def has_runs_before(home: Path, moment: datetime) -> bool:
     marks, text = ", ".join("?" * len(_ENDED)), moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
     query = f"SELECT 1 FROM runs WHERE status IN ({marks}) AND update_timestamp < ? LIMIT 1"  # noqa: S608
     return bool(_rows(home / _RUNS, query, *_ENDED, text))
+
+
+def unfinished_or_tagged(home: Path, tag: str, value: str | None) -> list[AskedRun]:
+    """The runs that have not ended, queued ones too, and those with a tag, newest first.
+
+    Args:
+        home: The root's DAGSTER_HOME.
+        tag: The tag.
+        value: Of the tag; None: only those that have not ended.
+    """
+    marks = ", ".join("?" * len(_ENDED))
+    query = (
+        f"SELECT run_body, status FROM runs WHERE status NOT IN ({marks}) "  # noqa: S608
+        "OR run_id IN (SELECT run_id FROM run_tags WHERE key = ? AND value = ?) ORDER BY id DESC"
+    )
+    found = []
+    for body, status in _rows(home / _RUNS, query, *_ENDED, tag, "" if value is None else value):
+        run = json.loads(body)
+        chosen = run.get("asset_selection")
+        names = None if chosen is None else frozenset(".".join(key["path"]) for key in chosen["__frozenset__"])
+        found.append(AskedRun(run["run_id"], status, run["pipeline_name"], names, run["tags"]))
+    return found
 
 
 def failures_of_the_last(home: Path) -> dict[str, str]:

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
 from lakehouse_assets.platform.monitoring.implied import implied
+from lakehouse_assets.platform.monitoring.retraining.runs import reason_in
 from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, monitors, table_partitions, versions
 from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import RETRIES, declared_step, is_full_refresh, key_of
@@ -226,11 +227,12 @@ def _model(asset: ModelDeclaration, catalog: Catalog, tables: str) -> dg.AssetsD
             yield from checks.model(key, step.last_result())
             return
         tags: Mapping[str, str] = {}
+        because = reason_in(context.run.tags, asset.name)
         if why := why_not_trained(asset, catalog.declarations, resource.open()):
             context.log.warning(why)
-            trained, tags = step.leave(why), versions.OUT_OF_DATE
+            trained, tags = step.leave(why, because), versions.OUT_OF_DATE
         else:
-            trained = step.run(retrain=is_full_refresh(context))
+            trained = step.run(retrain=is_full_refresh(context), because=because)
         yield from checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
         yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code), tags=tags)

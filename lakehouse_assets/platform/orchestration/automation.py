@@ -6,7 +6,7 @@ bronze yet. How often the same files were tried it reads from Dagster's runs.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from hashlib import blake2b
 from typing import Any
@@ -16,6 +16,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.monitoring.retraining.runs import TRAIN
 from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.orchestration.assets import ingestion
 from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
@@ -23,7 +24,7 @@ from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.settings import Settings
 
-REFRESH, TRAIN, MAINTENANCE = "refresh", "train", "maintenance"
+REFRESH, MAINTENANCE = "refresh", "maintenance"
 # On a run that the sensor started: which files were pending, as a digest.
 FILES_TAG = "lakehouse/files"
 _MOST_MINUTES = 60
@@ -43,6 +44,12 @@ def everything(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.Asse
 def training(models: Sequence[ModelDeclaration], partitioned: Iterable[dg.AssetKey] = ()) -> dg.AssetSelection:
     """What a training brings up to date: the models, and what their champions predict."""
     return dg.AssetSelection.assets(*_keys(models)).downstream().materializable() - dg.AssetSelection.assets(*partitioned)
+
+
+def training_of_one(model: ModelDeclaration, models: Sequence[ModelDeclaration], graph: Any) -> set[dg.AssetKey]:
+    """What a training of one model brings up to date: the model and what its champion predicts, and no other model."""
+    keys = training([model]).resolve(graph) - {key_of(other.name) for other in models if other.name != model.name}
+    return {key for key in keys if graph.get(key).partitions_def is None}
 
 
 def _keys(models: Sequence[ModelDeclaration]) -> list[dg.AssetKey]:
@@ -78,8 +85,12 @@ def jobs(
     return [refresh, train, maintain]
 
 
-def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition]:
-    """The daily refresh, the weekly training and the nightly maintenance, all on."""
+def schedules(settings: Settings, models: Sequence[ModelDeclaration]) -> list[dg.ScheduleDefinition]:
+    """The daily refresh, the weekly training and the nightly maintenance, all on.
+
+    A model that says itself how often it is trained (`Retrain(every=…)`) is left out of the weekly training.
+    """
+    weekly = [model for model in models if model.retrain is None or model.retrain.every is None]
     lines = {
         "daily_refresh": (REFRESH, settings.refresh_schedule, "New files to predictions, also where no file came."),
         "weekly_training": (TRAIN, settings.train_schedule, "Trains the models; a gate decides which version is champion."),
@@ -93,10 +104,22 @@ def schedules(settings: Settings, *, models: bool) -> list[dg.ScheduleDefinition
             execution_timezone=settings.timezone,
             default_status=dg.DefaultScheduleStatus.RUNNING,
             description=text,
+            execution_fn=_of_some(weekly, models) if job == TRAIN and len(weekly) < len(models) else None,
         )
         for name, (job, line, text) in lines.items()
-        if job != TRAIN or models
+        if job != TRAIN or weekly
     ]
+
+
+def _of_some(chosen: Sequence[ModelDeclaration], models: Sequence[ModelDeclaration]) -> Callable[[Any], dg.RunRequest]:
+    """Asks for a training of some models, each with what its champion predicts."""
+
+    def request(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        graph = context.repository_def.asset_graph
+        keys = {key for model in chosen for key in training_of_one(model, [one for one in models if one not in chosen], graph)}
+        return dg.RunRequest(asset_selection=sorted(keys))
+
+    return request
 
 
 def landing_sensor(feeds: Sequence[FeedDeclaration], seconds: int) -> dg.SensorDefinition:

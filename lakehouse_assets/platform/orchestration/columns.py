@@ -116,6 +116,7 @@ OF_LEDGER: Mapping[str, str] = {
     "question": "What the gate was asked: first, change or refresh.",
     "numbers": "What the gate compared, as JSON.",
     "decided_by": "The person who decided, by hand.",
+    "training_reason": "Why the training was asked for that the decision ends; null: by schedule, or without a reason.",
 }
 _OF_BRONZE = "As it is in the files, as text."
 _OF_QUARANTINE = "As in the table; null where the value could not be read."

@@ -7,6 +7,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -15,6 +16,7 @@ from dagster._utils.warnings import BetaWarning
 from lakehouse_assets.platform.compute.signals import keep_polars_from_signals
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.orchestration import automation
 from lakehouse_assets.platform.orchestration.automation import REFRESH, everything, training
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
@@ -76,6 +78,11 @@ def training_of(models: Sequence[ModelDeclaration], defs: dg.Definitions) -> set
     """The assets of a training: the models, and what their champions predict."""
     graph = defs.resolve_asset_graph()
     return _with_partitions(graph, training(models).resolve(graph), None)
+
+
+def training_of_one(model: ModelDeclaration, models: Sequence[ModelDeclaration], defs: dg.Definitions) -> set[dg.AssetKey]:
+    """The assets of a training of one model alone."""
+    return automation.training_of_one(model, models, defs.resolve_asset_graph())
 
 
 def selection_of(
@@ -157,6 +164,7 @@ def execute(
     *,
     full_refresh: bool = False,
     partition: str | None = None,
+    tags: Mapping[str, str] = MappingProxyType({}),
     on_progress: Callable[[Outcome], None] = lambda _: None,
 ) -> Outcome:
     """Materialise assets in this process.
@@ -169,6 +177,7 @@ def execute(
         keys: Of the assets.
         full_refresh: Recompute the tables from all rows of their sources.
         partition: The partition of assets that have some.
+        tags: On the run.
         on_progress: Called several times a second with the outcome so far, and once with the final one.
 
     Raises:
@@ -188,8 +197,8 @@ def execute(
         try:
             outcome.notes += as_texts(end_dead_runs(opened))
             on_progress(outcome)
-            tags = {FULL_REFRESH_TAG: "true"} if full_refresh else {}
-            _follow(InProcessRun(opened, job, outcome.run_id, part, tags, partition=partition), outcome, steps, on_progress)
+            given = {**tags, **({FULL_REFRESH_TAG: "true"} if full_refresh else {})}
+            _follow(InProcessRun(opened, job, outcome.run_id, part, given, partition=partition), outcome, steps, on_progress)
         finally:
             settle(opened, outcome.run_id)
             owners = {stored_as(key): ", ".join(graph.get(key).owners) for key in graph.get_all_asset_keys()}

@@ -90,5 +90,5 @@ class Fallback:
         version = self.registry.log_training(self.training.run(predictor, name, evaluation))
         if rejection_of(self.decisions.ledger.scan(), version.version) is not None:
             return False
-        verdict = Verdict(decision="promoted", reasons=reasons, question="first")
+        verdict = Verdict(decision="promoted", reasons=reasons, question="first", training_reason=self.training.reason or None)
         return self.decisions.record(state, verdict, version.version, aliases=state.aliases.promote(version.version))

@@ -8,10 +8,12 @@ in `modelling.gate`, which version is in use in `registry.decisions`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Final
 
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.learning import MODEL, NotEnoughData
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.retraining import TrainingReason
 from lakehouse_assets.platform.modelling.gate.guards import Guard
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
@@ -31,6 +33,8 @@ from lakehouse_assets.platform.storage.table import Table
 _PROMOTIONS = {"promoted", "approved", "called back", *BY_HAND}
 _NAMES: Mapping[str, DecisionName] = {"promoted": "promoted", "awaits approval": "awaits approval"}
 _CHALLENGES = {"kept as challenger", "awaits approval"}
+REQUESTS: Final = "lakehouse.training-requests"
+"""The cursor of a ledger on the requests for trainings that are done: their numbers."""
 
 
 @dataclass(frozen=True)
@@ -79,26 +83,33 @@ class ModelStep:
         decisions.create()
         return decisions
 
-    def run(self, *, retrain: bool = False) -> ModelStepResult:
+    def run(self, *, retrain: bool = False, because: TrainingReason | None = None) -> ModelStepResult:
         """Train if a table that the model learns from has moved since the last training.
 
         Args:
             retrain: Train even if nothing has moved, as after a change of the code, or MLflow has lost its models.
+            because: Why it is asked for. A request that was done already is not done again.
 
         Raises:
             NoSuchModelVersion: MLflow has nothing of a model that has a champion.
         """
         decisions = self.open_ledger()
         state = decisions.sync(is_lost=retrain)
+        if self._is_done(because):
+            return self.last_result()
+        done = self._done(because)
         before = {name: self.ledger.cursor(name) for name in self.asset.sources()}
         now = newest_versions(self.lakehouse, before)
         if not retrain and before == now:
+            decisions.advance(done)
             return self.last_result()
         if (needed := state.aliases.champion) is not None and not self.registry.versions(self.asset.name):
             raise NoSuchModelVersion(nothing_known(self.asset.name, needed))
         self.registry.prepare()  # what is missing to keep a model is said before it is trained
         cursors = tuple(Cursor(name, before[name], version) for name, version in now.items() if before[name] != version)
-        training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, datetime.now(UTC))
+        cursors += done
+        reason = "" if because is None else because.text
+        training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, datetime.now(UTC), reason)
         if not self._is_dry and Shadow(decisions, training, training.started_at).call_back():
             state = decisions.sync()
         champion = ComparedVersion.of(self.registry, self.asset, state.aliases.champion)
@@ -113,9 +124,11 @@ class ModelStep:
         # If another run decided on the same data first, its version counts, and the one of this run stays without an alias.
         return replace(result, metrics=run.metrics, plots=run.pictures) if decided else result
 
-    def leave(self, why: str) -> ModelStepResult:
+    def leave(self, why: str, because: TrainingReason | None = None) -> ModelStepResult:
         """Train nothing for a reason: the last decision stays, and the reason is told in the place of those of it."""
-        self.open_ledger().sync()
+        decisions = self.open_ledger()
+        decisions.sync()
+        decisions.advance(self._done(because))
         return replace(self.last_result(), promoted=False, reasons=(why,))
 
     def promote(self, version: int, reason: str) -> ChampionChange:
@@ -159,13 +172,23 @@ class ModelStep:
                 Fallback(self.registry, decisions, challenger.training).use_the_best(challenger.evaluation, is_leaking=decision.is_leaking)
                 state = decisions.sync()
             name = "rejected" if rejected is not None else "judged in a dry run" if self._is_dry else _NAMES.get(decision.verdict)
-            verdict = _verdict(decision, name or "kept as challenger")
+            verdict = _verdict(decision, name or "kept as challenger", challenger.training.reason)
             aliases = state.aliases.promote(version.version) if decision.promote else state.aliases
             if verdict.decision in _CHALLENGES:
                 aliases = aliases.challenge(version.version)
             if decisions.record(state, verdict, version.version, aliases=aliases, cursors=cursors):
                 return True
         return False
+
+    def _done(self, because: TrainingReason | None) -> tuple[Cursor, ...]:
+        """The cursor that says that a request for a training is done; none if it was none, or the ledger knows."""
+        if because is None or because.number is None or self._is_done(because):
+            return ()
+        return (Cursor(REQUESTS, self.ledger.cursor(REQUESTS), because.number),)
+
+    def _is_done(self, because: TrainingReason | None) -> bool:
+        """Whether the ledger knows that a request for a training is done, or a later one."""
+        return because is not None and because.number is not None and (self.ledger.cursor(REQUESTS) or 0) >= because.number
 
     @property
     def _is_dry(self) -> bool:
@@ -194,5 +217,11 @@ def newest_features(features: Table, before: int | None) -> int:
     return feature_versions.changed_at(features, before)
 
 
-def _verdict(decision: Decision, name: DecisionName) -> Verdict:
-    return Verdict(decision=name, reasons=decision.reasons, question=decision.question, numbers=decision.to_json())
+def _verdict(decision: Decision, name: DecisionName, training_reason: str) -> Verdict:
+    return Verdict(
+        decision=name,
+        reasons=decision.reasons,
+        question=decision.question,
+        numbers=decision.to_json(),
+        training_reason=training_reason or None,
+    )

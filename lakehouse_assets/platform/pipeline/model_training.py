@@ -52,6 +52,7 @@ class ModelTraining:
         compute: Where work runs.
         run_id: Of the orchestrator's run.
         started_at: With time zone.
+        reason: Why it was asked for; empty: by schedule, or without a reason.
     """
 
     asset: ModelDeclaration
@@ -61,6 +62,7 @@ class ModelTraining:
     compute: Compute
     run_id: str
     started_at: datetime
+    reason: str = ""
 
     def read(self, name: str) -> pl.LazyFrame:
         """The rows of a table, at its Delta version; of a feature set those of the version that was the newest then."""
@@ -171,6 +173,7 @@ class ModelTraining:
             user=_user(),
             asset=asset.name,
             orchestrator_run=self.run_id,
+            reason=self.reason,
         )
 
     @cached_property

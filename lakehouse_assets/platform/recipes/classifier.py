@@ -19,6 +19,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet, feature_
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.learning import Learner, Metric, Predictor
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION, ModelDeclaration, Predictions, model, predictions
+from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.modelling.costs import Costs
 from lakehouse_assets.platform.modelling.learners.baselines import ClassPrior
@@ -82,6 +83,7 @@ def classifier(
     slices: tuple[str, ...] = (),
     learner: Learner | None = None,
     gate: Gate = Gate(),  # noqa: B008 it is frozen
+    retrain: Retrain | None = None,
     calibrated: bool = True,
     where: pl.Expr | None = None,
     owner: str | None = None,
@@ -113,6 +115,7 @@ def classifier(
         slices: Columns of the table by whose values scores are told apart.
         learner: In place of gradient boosting.
         gate: What a challenger has to pass.
+        retrain: What starts a training besides people and the weekly schedule.
         calibrated: Whether the probabilities of the default learner are made honest on the newest rows.
         where: Which rows of the table count.
         owner: Who answers for the tables; the product's team by default.
@@ -168,6 +171,7 @@ def classifier(
         metrics=what.metrics(costs),
         baselines={"class_share": ClassPrior(task), "linear": Linear(task)},
         gate=gate,
+        retrain=retrain,
         owner=owner,
     )
 

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.declarations.computed_kinds import Trailing
 from lakehouse_assets.platform.declarations.features import FeatureSet, feature_set
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION, ModelDeclaration, Predictions, model, predictions
+from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.modelling import plots
 from lakehouse_assets.platform.modelling.forecasting.direct import DirectForecast
 from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
@@ -77,6 +78,7 @@ def forecast(
     where: pl.Expr | None = None,
     count: str | None = None,
     gate: Gate = Gate(),  # noqa: B008 it is frozen
+    retrain: Retrain | None = None,
     owner: str | None = None,
 ) -> Forecast:
     """Declare the forecast of a daily series: a feature set, a model and a prediction table.
@@ -103,6 +105,7 @@ def forecast(
         count: Its column that says how much happened, such as a number of orders: a day on which it adds up to nothing is closed. None: a
             day without a row is closed.
         gate: What a challenger has to pass.
+        retrain: What starts a training besides people and the weekly schedule.
         owner: Who answers for the tables; the product's team by default.
 
     Raises:
@@ -158,6 +161,7 @@ def forecast(
         # The plain forecasts are rules of one column.
         one_line_rule=False,
         gate=_of_own_inputs(gate),
+        retrain=retrain,
         owner=owner,
     )
 

@@ -142,8 +142,9 @@ class ModelDecisions:
         return committed
 
     def advance(self, cursors: tuple[Cursor, ...]) -> None:
-        """Commit cursors without a decision, unless another process has moved them."""
-        self._commit(None, cursors)
+        """Commit cursors without a decision, unless there are none or another process has moved them."""
+        if cursors:
+            self._commit(None, cursors)
 
     def promote(self, version: int, reason: str) -> ChampionChange:
         """Make a version the champion by hand. It is idempotent.

@@ -57,6 +57,7 @@ LEDGER_SCHEMA: Final = pl.Schema(
         "question": pl.String(),
         "numbers": pl.String(),
         "decided_by": pl.String(),
+        "training_reason": pl.String(),
     }
 )
 
@@ -88,6 +89,7 @@ class LedgerEntry:
         question: What the gate was asked: whether a `first` model, a `change` or a `refresh` may become champion; None by hand.
         numbers: JSON of what the gate compared; None by hand.
         decided_by: The person, for a decision by hand.
+        training_reason: Why the training was asked for that the decision ends; None: by schedule, or without a reason.
     """
 
     sequence: int
@@ -112,6 +114,7 @@ class LedgerEntry:
     question: str | None
     numbers: str | None
     decided_by: str | None
+    training_reason: str | None
 
     def frame(self) -> pl.DataFrame:
         """The row as it is stored, with `LEDGER_SCHEMA`."""
@@ -128,6 +131,7 @@ class Verdict:
         question: See `LedgerEntry`; so are the next two.
         numbers: What the gate compared.
         decided_by: Who decided.
+        training_reason: See `LedgerEntry`.
     """
 
     decision: DecisionName
@@ -135,6 +139,7 @@ class Verdict:
     question: str | None = None
     numbers: str | None = None
     decided_by: str | None = None
+    training_reason: str | None = None
 
     @property
     def table(self) -> str:
@@ -199,6 +204,7 @@ def ledger_entry(
         question=verdict.question,
         numbers=verdict.numbers,
         decided_by=verdict.decided_by,
+        training_reason=verdict.training_reason,
     )
 
 

@@ -37,11 +37,12 @@ def version_text(training: "TrainingRun") -> str:
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in list(training.metrics.items())[:_MOST_METRICS])
     asset = "/".join(training.asset.split("."))
     made = f"Trained {training.started_at:%Y-%m-%d %H:%M} UTC by {training.user or 'nobody who is known'}, seed {training.seed}."
+    why = f"\n\nTrained because: {training.reason}" if training.reason else ""
     origin = f"\n\nDagster: asset `{asset}` (page `/assets/{asset}`), run `{training.orchestrator_run}`." if training.asset else ""
     about = f"{training.description}\n\nOwner: {training.owner}. " if training.description else ""
     card = f"\n\n{training.card}" if training.card else ""
     return _spaced(
-        f"{about}{made}{origin}{card}\n\n### Data\n\n| table | version | rows |\n| --- | --- | --- |\n{tables}"
+        f"{about}{made}{why}{origin}{card}\n\n### Data\n\n| table | version | rows |\n| --- | --- | --- |\n{tables}"
         f"\n\n### Metrics\n\n| metric | value |\n| --- | --- |\n{metrics}"
     )
 

@@ -39,6 +39,7 @@ DECISION: Final = "decision"
 ENVIRONMENT: Final = "environment"
 TABLES: Final = "training_tables"
 FEATURES: Final = "feature_versions"
+REASON: Final = "training_reason"
 _COMMIT, _PARENT, _SOURCE_NAME, _SOURCE_TYPE = "mlflow.source.git.commit", "mlflow.parentRunId", "mlflow.source.name", "mlflow.source.type"
 
 _DIGEST_LENGTH: Final = 36
@@ -111,6 +112,7 @@ class TrainingRun:
         user: Who trained it.
         asset: Name of the asset that trained it, `product.layer.name`.
         orchestrator_run: Id of the run of the orchestrator that trained it.
+        reason: Why the training was asked for; empty: by schedule, or without a reason.
     """
 
     model_name: str
@@ -137,6 +139,7 @@ class TrainingRun:
     user: str = ""
     asset: str = ""
     orchestrator_run: str = ""
+    reason: str = ""
 
     def tags(self) -> dict[str, str]:
         """What the run and the version say about where they come from."""
@@ -151,6 +154,7 @@ class TrainingRun:
             **({FEATURES: self._features} if self.features else {}),
             **({_COMMIT: self.commit} if self.commit else {}),
             **({TRAINED_BY: self.user} if self.user else {}),
+            **({REASON: self.reason} if self.reason else {}),
         }
 
     @property

@@ -9,6 +9,7 @@ MAINTENANCE: Final = "platform.maintenance.log"
 ALERTS: Final = "platform.alerts.log"
 ALERT_DELIVERIES: Final = "platform.alerts.deliveries"
 VERDICTS: Final = "platform.monitoring.verdicts"
+TRAINING_REQUESTS: Final = "platform.monitoring.training_requests"
 ACCURACY: Final = "platform.monitoring.accuracy"
 RUNS: Final = "platform.system.runs"
 STEPS: Final = "platform.system.steps"
@@ -23,5 +24,6 @@ BY_DAY: Final = frozenset({VERDICTS, PROFILES, DRIFT, RUNS, STEPS, CHECKS})
 """Partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_SYSTEM_RETENTION_DAYS."""
 
 ALL: Final = frozenset(
-    {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, ALERTS, ALERT_DELIVERIES, RUNS, STEPS, CHECKS}
+    {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, TRAINING_REQUESTS, ALERTS, ALERT_DELIVERIES}
+    | {RUNS, STEPS, CHECKS}
 )

@@ -17,6 +17,7 @@ from lakehouse_assets import (
     Labels,
     LeakageLimits,
     LogLoss,
+    Retrain,
     RollingTime,
     model,
     predictions,
@@ -62,6 +63,8 @@ fraud = model(
     baselines={"fraud_share": ClassPrior()},
     # What is usual in a country moves with the seasons, and so tells new orders from old ones.
     gate=Gate(guards={"calibration_error": (None, 0.02)}, leakage=LeakageLimits(drift=(math.inf, math.inf))),
+    # Patterns of fraud change between Mondays: charge backs that show it do not wait for the weekly training.
+    retrain=Retrain(on=("order_fraud.monitors.accuracy",), new_labels=2_000),
     owner="team:risk",
 )
 

@@ -31,7 +31,7 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         1,
         origin=version,
         reasons=["Better.", "It becomes champion."],
-        about={"question": "change", "numbers": "{}", "decided_by": "Ada"},
+        about={"question": "change", "numbers": "{}", "decided_by": "Ada", "training_reason": "It drifted."},
         sequence=5,
         before=Aliases(champion=4, previous=2),
         after=Aliases(champion=1, previous=4, challenger=3),
@@ -60,6 +60,7 @@ def test_a_decision_is_recorded_with_its_reasons_the_origin_of_the_version_and_w
         "question": "change",
         "numbers": "{}",
         "decided_by": "Ada",
+        "training_reason": "It drifted.",
     }
     assert features_of_version(promoted.lazy(), 1) == version.features == {"demo.features.daily": FeatureVersion(2, 77)}
     assert features_of_version(promoted.lazy(), 4) == {}

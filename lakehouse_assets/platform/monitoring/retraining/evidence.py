@@ -1,0 +1,110 @@
+"""What speaks for a training: failed verdicts about a champion, new rows to learn from, a span of time that is over. All of it is pure.
+
+Where verdicts, importances and counts come from is in `standing`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
+
+_DRIFT: Final = "drift"
+_MANY: Final = 1_000
+"""From here on numbers are told without decimals."""
+_ONE: Final = ("monitor", "kind", "table", "metric", "column_name", "slice_key", "slice_value", "granularity", "model_version")
+"""What tells the things apart of which a monitor speaks, window by window."""
+
+
+def failing(verdicts: pl.DataFrame, rules: Mapping[str, AlertRule], champion: int | None) -> list[dict[str, Any]]:
+    """The newest verdicts that are bad, as rows of their table: those of as many windows in a row as the monitor's rule wants.
+
+    Of several verdicts about one window the last counts. What says nothing, speaks of too few rows, or of a version that is not the
+    champion, does not count at all.
+
+    Args:
+        verdicts: Since the last training.
+        rules: By monitor.
+        champion: The version that is champion.
+    """
+    counting = verdicts.filter(
+        pl.col("passed").is_not_null(),
+        pl.col("model_version").is_null() | pl.col("model_version").eq_missing(pl.lit(champion, dtype=pl.Int64)),
+    )
+    found = []
+    for (monitor, *_), rows in counting.group_by(*_ONE, maintain_order=True):
+        rule = rules.get(str(monitor), AlertRule())
+        known = rows.filter(pl.col("rows").is_null() | (pl.col("rows") >= rule.least_rows))
+        window = pl.coalesce("window_end", "evaluated_at")
+        last = known.with_columns(_until=window).sort("_until", "evaluated_at").unique("_until", keep="last", maintain_order=True)
+        newest = last.drop("_until").tail(rule.consecutive)
+        if newest.height == rule.consecutive and not newest["passed"].any():
+            found.append(newest.row(-1, named=True))
+    return found
+
+
+def of_verdicts(rows: list[dict[str, Any]], importance: Callable[[str, str], float | None], important: float) -> list[Reason]:
+    """Bad verdicts as reasons: what is no drift first, then drift by importance. Drift of what hardly matters is none.
+
+    Args:
+        rows: As `failing` gives them.
+        importance: Of a column of a table for the champion, a share; None: it is not known.
+        important: The least that counts.
+    """
+    found = []
+    for row in rows:
+        column = row["column_name"] if row["kind"] == _DRIFT else None
+        share = None if column is None else importance(row["table"], column)
+        if share is not None and share < important:
+            continue
+        parts = ("evaluated_at", "window_start", "window_end", "slice_key", "slice_value", "column_name", "metric", "value", "threshold")
+        kept = {name: row[name] for name in parts}
+        found.append(Reason(row["kind"], _said(row, share), row["monitor"], importance=share, **kept))
+    return sorted(found, key=lambda one: (one.cause == _DRIFT, -(1.0 if one.importance is None else one.importance), one.text))
+
+
+def of_labels(new: int | None, wanted: int | None) -> Iterator[Reason]:
+    """A reason if enough new rows to learn from have come."""
+    if new is not None and wanted is not None and new >= wanted:
+        text = f"{new:,} new rows to learn from since the last training (threshold {wanted:,})"
+        yield Reason(NEW_LABELS, text, metric="new_labels", value=float(new), threshold=float(wanted))
+
+
+def of_time(trained_at: datetime | None, every: timedelta | None, now: datetime) -> Iterator[Reason]:
+    """A reason if the declared span since the last training is over, or there was none."""
+    if every is None:
+        return
+    days, wanted = None if trained_at is None else (now - trained_at) / timedelta(days=1), every / timedelta(days=1)
+    if days is None:
+        yield Reason(SCHEDULE, f"It was not trained yet, and is to be every {wanted:g} days", metric="days", threshold=wanted)
+    elif not 0 <= days < wanted:
+        text = f"The last training was {days:.1f} days ago, and it is to be trained every {wanted:g} days"
+        yield Reason(SCHEDULE, text, metric="days", value=days, threshold=wanted)
+
+
+def _said(row: Mapping[str, Any], share: float | None) -> str:
+    """A verdict as a sentence: monitor, what was judged, value, threshold, window."""
+    what = " of ".join(word for word in (row["metric"], row["column_name"]) if word)
+    limit = "" if row["threshold"] is None else f" (threshold {_number(row['threshold'])})"
+    measured = f"{what} was {_number(row['value'])}{limit}" if row["metric"] and row["value"] is not None else str(row["text"]).rstrip(".")
+    parts = [measured]
+    if row["slice_key"]:
+        parts.append(f"{row['slice_key']}={row['slice_value']}")
+    if row["window_start"] is not None and row["window_end"] is not None:
+        parts.append(f"window {_moment(row['window_start'])} to {_moment(row['window_end'])}")
+    else:
+        parts.append(f"evaluated at {_moment(row['evaluated_at'])}")
+    if row["column_name"] and row["kind"] == _DRIFT:
+        parts.append("importance unknown" if share is None else f"importance {share:.0%}")
+    return f"{row['monitor']} failed: {', '.join(parts)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= _MANY else f"{value:.4g}"
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d}" if at.time() == at.min.time() else f"{at:%Y-%m-%d %H:%M}"

@@ -1,0 +1,221 @@
+"""How a model stands: gathers from verdicts, ledger, requests and runs what the decision is made of, and asks for trainings.
+
+It reads no clock and does not know who runs trainings: runs are told by whoever asks, Dagster's instance or its databases.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.learning import NotEnoughData
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.declarations.retraining import Retrain
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.retraining import evidence
+from lakehouse_assets.platform.monitoring.retraining.decision import Decision, History, Reason, Request, State, decide
+from lakehouse_assets.platform.monitoring.retraining.requests import ask, requests_of
+from lakehouse_assets.platform.monitoring.retraining.runs import RunOfModels, Runs
+from lakehouse_assets.platform.pipeline.champions import champion_by_ledger, scorer_of
+from lakehouse_assets.platform.pipeline.functions import why_not_trained
+from lakehouse_assets.platform.pipeline.model_step import REQUESTS, newest_versions
+from lakehouse_assets.platform.pipeline.model_training import ModelTraining
+from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.registry.registry import Registry
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+
+# What became of a request that has several runs, as where one was started again by hand.
+_BEFORE: Final[Sequence[State]] = ("under way", "done", "failed")
+# By root, model and versions: counting rows may mean joining all feature sets, and sensors ask each minute.
+_COUNTED: Final[dict[tuple[str, str, tuple[tuple[str, int], ...]], int]] = {}
+_MOST_COUNTED: Final = 256
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One model at one moment.
+
+    Attributes:
+        model: The model, which has `retrain`.
+        catalog: All declarations.
+        lakehouse: The tables.
+        registry: Opens MLflow; asked only where a verdict is about one column.
+        runs: Gives the runs.
+        now: The moment (UTC).
+    """
+
+    model: ModelDeclaration
+    catalog: Catalog
+    lakehouse: Lakehouse
+    registry: Callable[[], Registry]
+    runs: Runs
+    now: datetime
+
+    @cached_property
+    def decision(self) -> Decision:
+        """Whether to train now, and why or why not."""
+        return decide(self._declared, self.history, lambda: self.reasons, self.now)
+
+    def ask(self) -> Request | None:
+        """The request whose training is to start, made unless it was made already; None if none is to start, or somebody else has asked."""
+        decision = self.decision
+        if not decision.starts:
+            return None
+        if decision.again is not None:
+            return decision.again
+        number = self.history.requests[-1].number + 1 if self.history.requests else 1
+        return ask(self.lakehouse, self.model.name, number, decision.reasons, champion=self.champion, now=self.now)
+
+    @cached_property
+    def champion(self) -> int | None:
+        """The version that is champion by the ledger."""
+        return champion_by_ledger(self.lakehouse, self.model)
+
+    @cached_property
+    def history(self) -> History:
+        """What was done so far, and whether there is anything to learn."""
+        requests = requests_of(self.lakehouse, self.model.name)
+        runs = [run for run in self.runs(requests[-1].key if requests else None) if run.trains(self.model.name)]
+        under_way = tuple(run.run_id for run in runs if run.state == "under way")
+        known = [replace(one, state=self._state(one, runs, is_last=one is requests[-1])) for one in requests]
+        return History(tuple(known), under_way, self.trained_at, self._blocked)
+
+    @cached_property
+    def reasons(self) -> tuple[Reason, ...]:
+        """What speaks for a training, the heaviest first."""
+        declared = self._declared
+        bad = evidence.failing(self.verdicts, {name: self._monitor(name).alert for name in declared.on}, self.champion)
+        return (
+            *evidence.of_verdicts(bad, self._importance, declared.important),
+            *evidence.of_labels(self.new_labels, declared.new_labels),
+            *evidence.of_time(self._since, declared.every, self.now),
+        )
+
+    @cached_property
+    def verdicts(self) -> pl.DataFrame:
+        """What the monitors said since the last training."""
+        table = self.lakehouse.table(verdicts.TABLE)
+        if not self._declared.on or not table.exists():
+            return pl.DataFrame(schema=verdicts.SCHEMA)
+        rows = table.scan().filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
+        return rows.filter(pl.col("evaluated_at") > self._since).collect() if self._since is not None else rows.collect()
+
+    @cached_property
+    def new_labels(self) -> int | None:
+        """So many more rows to learn from there are than at the last training; None: nobody asks, or the rows of that time are gone."""
+        if self._declared.new_labels is None or not self._exist:
+            return None
+        before = {name: version for name, version in self._trained_on.items() if version is not None}
+        try:
+            then = self._rows(before) if len(before) == len(self._trained_on) else 0
+            return max(self._rows(self._newest) - then, 0)
+        except NoSuchVersion:
+            return None
+
+    @cached_property
+    def trained_at(self) -> datetime | None:
+        """When the last decision of the gate was recorded, if that is not after now."""
+        ledger = self._ledger
+        last = last_decision(ledger.scan().filter(pl.col("question").is_not_null())) if ledger.exists() else None
+        return None if last is None or last["decided_at"] > self.now else last["decided_at"]
+
+    # --- what this is made of
+
+    @property
+    def _declared(self) -> Retrain:
+        assert self.model.retrain is not None  # noqa: S101 others are not asked about
+        return self.model.retrain
+
+    def _monitor(self, name: str) -> Monitor:
+        found: Any = self.catalog[name]
+        return found  # type: ignore[no-any-return]  # `Retrain.problems_of` held it to be one
+
+    @property
+    def _ledger(self) -> Table:
+        return self.lakehouse.table(self.model.name)
+
+    @cached_property
+    def _since(self) -> datetime | None:
+        """When the last training was asked for that is done, or ended that nobody recorded the asking of."""
+        done = [one.at for one in self.history.requests if one.state == "done" and one.at <= self.now]
+        return max([*done, *([self.trained_at] if self.trained_at is not None else [])], default=None)
+
+    def _state(self, request: Request, runs: Sequence[RunOfModels], *, is_last: bool) -> State:
+        """What became of a request: the ledger says which are done, the runs what became of the last one."""
+        if (self._ledger.cursor(REQUESTS) or 0) >= request.number:
+            return "done"
+        if not is_last:
+            return "failed"  # or there would be no later one
+        own = {run.state for run in runs if run.request == request.key}
+        if found := next((state for state in _BEFORE if state in own), None):
+            return found
+        # Somebody trained the model meanwhile: what was asked for has come about.
+        return "done" if self.trained_at is not None and self.trained_at > request.at else "open"
+
+    @cached_property
+    def _exist(self) -> bool:
+        return all(self.lakehouse.table(name).exists() for name in self.model.sources())
+
+    @cached_property
+    def _trained_on(self) -> dict[str, int | None]:
+        ledger = self._ledger
+        return {name: ledger.cursor(name) for name in self.model.sources()}
+
+    @cached_property
+    def _newest(self) -> dict[str, int]:
+        return newest_versions(self.lakehouse, self._trained_on)
+
+    @cached_property
+    def _blocked(self) -> str:
+        missing = [name for name in self.model.sources() if not self.lakehouse.table(name).exists()]
+        if missing:
+            return f"It learns from {', '.join(missing)}, which does not exist yet."
+        if self._newest == self._trained_on:
+            return "Nothing has changed that it learns from since the last training."
+        why = why_not_trained(self.model, self.catalog.declarations, self.lakehouse)
+        return "" if why is None else f"{why}."
+
+    def _rows(self, versions: Mapping[str, int]) -> int:
+        """How many rows there are to learn from at these versions."""
+        key = (self.lakehouse.root, self.model.name, tuple(sorted(versions.items())))
+        if key not in _COUNTED:
+            if len(_COUNTED) >= _MOST_COUNTED:
+                _COUNTED.clear()
+            training = ModelTraining(self.model, self.lakehouse, versions, 0, Local(), "", self.now)
+            try:
+                _COUNTED[key] = training.candidates.index.height
+            except NotEnoughData:
+                _COUNTED[key] = 0
+        return _COUNTED[key]
+
+    @cached_property
+    def _shares(self) -> Mapping[str, float] | None:
+        """The champion's importances by input; None if it has none, or they cannot be read."""
+        if self.champion is None:
+            return None
+        try:
+            found = scorer_of(self.registry(), self.model, self.champion).model.importance()
+        except LookupError:
+            return None
+        return None if found is None else dict(found.select("input", "importance").iter_rows())
+
+    def _importance(self, table: str, column: str) -> float | None:
+        """The share that the champion's predictions owe to a column of a table; None if that is not known.
+
+        Of a table that the model learns from, a column that is no input has none. Of other tables, columns count by their names.
+        """
+        examples = self.model.examples
+        name = f"{getattr(examples, 'prefixes', {}).get(table, '')}{column}"
+        if self._shares is None or column == examples.target:
+            return None
+        if name in self._shares:
+            return self._shares[name]
+        return 0.0 if name in examples.inputs or table in self.model.sources() else None

@@ -1,0 +1,124 @@
+"""`lakehouse models retraining`, `train --due` and `train --reason`: what would start a training, and what a reason leaves behind."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from lakehouse_assets import Freshness, Retrain, monitor, open_lakehouse
+from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.retraining import runs
+from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG
+from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.retraining import runs_of
+from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets_tests.platform.orchestration.level import FEATURES, MODEL, Demo, features, gold, level_model, scores
+
+WATCH = monitor("demo.monitors.days", of=FEATURES, kind=Freshness("day", timedelta(days=400)))
+TRAINED = replace(level_model, retrain=Retrain(on=WATCH, new_labels=1_000, cool_down=timedelta(0)))
+DECLARED = (gold, features, TRAINED, replace(scores, model=TRAINED), WATCH)
+
+
+@pytest.fixture
+def demo(settings, monkeypatch, tmp_path) -> Demo:
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda: open_lakehouse(settings=settings, declarations=DECLARED))
+    demo = Demo(settings.root)
+    demo.land(error=2.0)
+    demo.work_out_features()
+    return demo
+
+
+def call(*words: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, words)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def said(*words: str) -> str:
+    return " ".join(call(*words).output.split())
+
+
+def fails(demo: Demo) -> None:
+    table = demo.lakehouse.table(FEATURES)
+    verdict = Verdict(passed=False, text="The newest day is 2024-01-21.", metric="age_hours", value=9_000.0, threshold=9_600.0)
+    at = datetime.now(UTC)
+    verdicts.add(demo.lakehouse, [Judgement(WATCH, table.delta().metadata().id, table.version(), at, "r", [verdict])])
+
+
+def test_a_reason_is_kept_and_shown(settings, demo):
+    call("train", MODEL, "--reason", "the price list was corrected")
+    with instance(settings) as opened:
+        (run,) = opened.get_runs()
+    assert run.tags[REASON_TAG] == "the price list was corrected"
+    assert REQUEST_TAG not in run.tags
+    assert demo.decisions()[0]["training_reason"] == "the price list was corrected"
+    assert "trained because: the price list was corrected" in said("models", "show", MODEL)
+    assert "training_reason" in said("sql", f"select training_reason from {MODEL}")
+
+
+def test_what_asks_for_a_training_and_train_due(settings, demo):
+    shown = said("models", "retraining")
+    assert "trained if demo.monitors.days fails, 1,000 new rows to learn from, the weekly schedule" in shown
+    assert "at most 4 trainings in 30 days, and none for 0 days after one" in shown
+    assert "now Nothing asks for a training." in shown
+    assert "Nothing to do: no model asks for a training now." in said("train", "--due")
+    fails(demo)
+    reason = "demo.monitors.days failed: age_hours was 9,000 (threshold 9,600)"
+    shown = said("models", "retraining")
+    assert reason in shown
+    assert "now A training starts" in shown
+    (value,) = json.loads(call("models", "retraining", "--json").output)
+    assert (value["model"], value["starts"], value["reasons"][0]["monitor"]) == (MODEL, True, WATCH.name)
+
+    call("train", "--due")
+    with instance(settings) as opened:
+        (run,) = opened.get_runs()
+        mine, theirs = (sorted(ask(f"{MODEL}:1"), key=str) for ask in (runs.recorded(settings.dagster_home), runs_of(opened)))
+        assert mine == theirs, "Dagster's databases say what its instance says"
+    assert run.tags[REQUEST_TAG] == f"{MODEL}:1"
+    assert reason in run.tags[REASON_TAG]
+    assert reason in demo.decisions()[0]["training_reason"]
+    assert "done: demo.monitors.days failed" in said("models", "retraining")
+    assert "Nothing to do" in said("train", "--due")
+    assert MODEL in said("sql", "select model, number, cause, reason from platform.monitoring.training_requests")
+    fails(demo)
+    assert "Nothing has changed that it learns from" in said("models", "retraining")
+
+
+def test_runs_that_have_not_ended_are_read_as_the_instance_has_them(settings, demo):
+    with instance(settings) as opened:
+        for number, (chosen, tags) in enumerate([(None, {}), ({key_of(MODEL)}, {}), (None, {REQUEST_TAG: "x:1"})]):
+            run_id = f"{number}1111111-1111-4111-8111-111111111111"
+            status = dg.DagsterRunStatus.STARTED if number < 2 else dg.DagsterRunStatus.FAILURE
+            keys = None if chosen is None else frozenset(chosen)
+            opened.add_run(dg.DagsterRun(job_name="train", run_id=run_id, status=status, tags=tags, asset_selection=keys))
+        for request in (None, "x:1"):
+            recorded = runs.recorded(settings.dagster_home)(request)
+            assert sorted(recorded, key=lambda run: run.run_id) == sorted(runs_of(opened)(request), key=lambda run: run.run_id)
+            assert len(recorded) == (2 if request is None else 3)
+    fails(demo)
+    assert "A training is under way" in said("models", "retraining")
+    assert len({run.run_id for run in recorded if run.trains(MODEL)}) == 3
+
+
+def test_options_that_do_not_go_together(demo):
+    assert "leave out MODELS, --force and --reason" in call("train", "--due", "--force", code=2).output
+
+
+def test_a_model_without_retrain_says_so(settings, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "lakehouse_assets.client.open_lakehouse",
+        lambda: open_lakehouse(settings=settings, declarations=(gold, features, level_model, scores)),
+    )
+    assert "by people and the weekly schedule alone" in said("models", "retraining")

@@ -1,0 +1,415 @@
+"""The sensor `retraining`: a monitor fails, a run with that reason trains the model, the gate decides, and nothing starts twice."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.remote_origin import RemoteJobOrigin
+from dagster._core.storage.tags import RUN_KEY_TAG
+
+from lakehouse_assets import Freshness, Retrain, monitor
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.retraining import requests
+from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
+from lakehouse_assets.platform.monitoring.retraining.standing import Standing
+from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.orchestration import retraining
+from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.code_location import definitions
+from lakehouse_assets.platform.orchestration.in_process_run import CODE_LOCATION
+from lakehouse_assets.platform.orchestration.run_control import locks_of
+from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.registry.decisions import create_ledger
+from lakehouse_assets_tests.platform.orchestration import level
+from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
+
+DAY = timedelta(days=1)
+NAME = "demo.monitors.drift"
+WINDOW = datetime(2024, 1, 1, tzinfo=UTC)
+RETRAIN = Retrain(on=(NAME,), cool_down=7 * DAY, trainings=3, per=30 * DAY)
+
+
+@dataclass(frozen=True)
+class Drift(MonitorKind):
+    """Says what the test wants it to have said."""
+
+    word = "drift"
+    demands = "Nothing drifts."
+
+    def evaluate(self, watched: Watched) -> list[Verdict]:
+        raise NotImplementedError(watched)
+
+
+def drift(kind: MonitorKind = Drift(), **changes):
+    return monitor(NAME, of=FEATURES, kind=kind, **changes)
+
+
+@dataclass
+class Shop:
+    """The small product with `retrain=`, its Dagster, and the time that its sensor sees."""
+
+    settings: object
+    instance: dg.DagsterInstance
+    retrain: Retrain = RETRAIN
+    watch: object = field(default_factory=drift)
+    later: timedelta = timedelta(0)
+
+    def __post_init__(self) -> None:
+        self.began = datetime.now(UTC)
+        self.demo = Demo(self.settings.root)
+
+    @property
+    def now(self) -> datetime:
+        return self.began + self.later
+
+    @property
+    def model(self):
+        return replace(level.level_model, retrain=self.retrain)
+
+    @property
+    def catalog(self) -> Catalog:
+        scores = replace(level.scores, model=self.model)
+        return Catalog((level.gold, level.features, self.model, scores, self.watch), frozenset({DAYS}))
+
+    @property
+    def defs(self) -> dg.Definitions:
+        return definitions(self.settings, Products(self.catalog))
+
+    def train_first(self) -> None:
+        """A first training, by hand."""
+        self.demo.land(error=2.0)
+        self.demo.work_out_features()
+        self.demo.step(asset=self.model).run()
+        self.demo.predict()
+
+    def news(self, error: float = 2.0, origins: int = 6) -> None:
+        """More days come."""
+        self.demo.land(error=error, origins=origins)
+        self.demo.work_out_features()
+
+    def says(self, *, passed: bool | None = False, **about) -> None:
+        """The monitor says something."""
+        said = {"metric": "population_stability_index", "value": 0.31, "threshold": 0.12, "window_start": WINDOW, "rows": 5000}
+        verdict = Verdict(passed, "It has drifted.", **(said | {"window_end": WINDOW + DAY} | about))
+        table = self.demo.lakehouse.table(FEATURES)
+        judgement = Judgement(self.watch, table.delta().metadata().id, table.version(), self.now, "r", [verdict])
+        assert verdicts.add(self.demo.lakehouse, [judgement]) == 1
+
+    def standing(self) -> Standing:
+        """As whoever asks sees it now."""
+        return Standing(
+            self.model, self.catalog, self.demo.lakehouse, lambda: self.demo.registry, retraining.runs_of(self.instance), self.now
+        )
+
+    def tick(self):
+        """What the sensor says."""
+        (sensor,) = retraining.sensors(self.catalog, lambda: self.now)
+        repository = self.defs.get_repository_def()
+        with dg.build_sensor_context(
+            instance=self.instance,
+            repository_def=repository,
+            resources={name: self.defs.resources[name] for name in ("lakehouse", "mlflow")},
+        ) as context:
+            return sensor.evaluate_tick(context)
+
+    def asks(self) -> dg.RunRequest:
+        (request,) = self.tick().run_requests
+        return request
+
+    def skips(self) -> str:
+        tick = self.tick()
+        assert not tick.run_requests
+        return str(tick.skip_message)
+
+    def execute(self, request: dg.RunRequest, *, fails: bool = False) -> dg.ExecuteInProcessResult:
+        """The run of a request, as Dagster's daemon starts it, but in this process."""
+        job = self.defs.resolve_job_def(TRAIN)
+        tags = dict(request.tags) | {RUN_KEY_TAG: request.run_key}
+        if fails:
+            level.Level.before = staticmethod(lambda: (_ for _ in ()).throw(ValueError("no memory")))
+        try:
+            return job.execute_in_process(
+                instance=self.instance, asset_selection=list(request.asset_selection), tags=tags, raise_on_error=False
+            )
+        finally:
+            level.Level.before = staticmethod(lambda: None)
+
+    def run_of(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        """A run of a request that nobody works on."""
+        run = dg.DagsterRun(
+            job_name=TRAIN,
+            run_id=str(uuid.uuid4()),
+            status=status,
+            tags=dict(request.tags),
+            asset_selection=frozenset(request.asset_selection),
+            remote_job_origin=RemoteJobOrigin(CODE_LOCATION, TRAIN),
+        )
+        self.instance.add_run(run)
+        return run
+
+
+@pytest.fixture
+def shop(settings) -> Iterator[Shop]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield Shop(settings, instance)
+
+
+def test_a_monitor_fails_and_the_model_is_trained_with_that_reason_once(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    assert "Nothing has changed that it learns from" in shop.skips()
+    shop.news()
+    assert "Nothing asks for a training." in shop.skips()
+    shop.says()
+    request = shop.asks()
+    reason = "demo.monitors.drift failed: population_stability_index was 0.31 (threshold 0.12), window 2024-01-01 to 2024-01-02."
+    assert request.run_key == f"{MODEL}:1"
+    assert request.tags.items() >= {REASON_TAG: reason, REQUEST_TAG: f"{MODEL}:1"}.items()
+    assert {key_of(MODEL), key_of(PREDICTIONS)} <= {*request.asset_selection}
+    assert key_of(FEATURES) not in request.asset_selection
+
+    result = shop.execute(request)
+    assert result.success
+    assert shop.instance.get_run_by_id(result.run_id).tags[REASON_TAG] == reason
+    first, second = shop.demo.decisions()
+    assert (first["training_reason"], second["training_reason"]) == (None, reason)
+    assert (second["decision"], second["question"]) == ("promoted", "refresh"), "the gate has decided"
+    assert [version for version, *_ in shop.demo.predicted()] == [1, 2], "and the champion has scored"
+    version = shop.demo.registry.version(MODEL, 2)
+    assert version.tags["training_reason"] == reason
+    client = shop.demo.registry._client()
+    assert client.get_run(version.run_id).data.tags["training_reason"] == reason
+    assert reason in client.get_model_version(MODEL, "2").description
+
+    (row,) = shop.demo.lakehouse.table(requests.TABLE).scan().collect().to_dicts()
+    assert (row["model"], row["number"], row["cause"], row["reason"], row["champion"]) == (MODEL, 1, "drift", reason, 1)
+    (found,) = json.loads(row["evidence"])
+    assert found["monitor"] == NAME
+    assert (found["metric"], found["value"], found["threshold"]) == ("population_stability_index", 0.31, 0.12)
+    assert found["window_start"] == WINDOW.isoformat()
+
+
+def test_after_the_cool_down_it_may_be_trained_again_and_what_was_said_before_does_not_count(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    shop.execute(shop.asks())
+    shop.news(origins=7)
+    assert "the cool-down lasts until" in shop.skips()
+    shop.later = 16 * DAY
+    assert "Nothing asks for a training." in shop.skips(), "what the training has seen is no reason"
+    shop.says(value=0.4, window_start=WINDOW + DAY, window_end=WINDOW + 2 * DAY)
+    request = shop.asks()
+    assert request.run_key == f"{MODEL}:2"
+    assert "0.4" in request.tags[REASON_TAG]
+
+
+def test_two_ticks_and_two_daemons_start_one(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    one, other = shop.standing(), shop.standing()
+    assert one.decision.starts
+    assert other.decision.starts
+    assert one.ask().key == f"{MODEL}:1"
+    assert other.ask() is None, "of two that ask at the same moment one does"
+    assert shop.demo.lakehouse.table(requests.TABLE).count() == 1
+    # The first daemon was killed before it had started the run: the next tick asks Dagster again, by the same key.
+    assert [shop.asks().run_key, shop.asks().run_key] == [f"{MODEL}:1"] * 2
+    request = shop.asks()
+    run = shop.run_of(request, dg.DagsterRunStatus.QUEUED)
+    assert f"A training is under way (run {run.run_id[:8]})." in shop.skips()
+    # A second daemon had started it as well: the second run finds that it was done.
+    shop.instance.delete_run(run.run_id)
+    for _ in range(2):
+        assert shop.execute(request).success
+    assert [row["version"] for row in shop.demo.decisions()] == [1, 2]
+    shop.news(origins=7)
+    shop.execute(request)
+    assert [row["version"] for row in shop.demo.decisions()] == [1, 2], "also where there is something new to learn by now"
+
+
+def test_a_run_that_fails_or_is_killed_is_followed_by_another_later(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    assert not shop.execute(shop.asks(), fails=True).success
+    assert "failed: the next try starts after" in shop.skips()
+    shop.later += timedelta(hours=1)
+    request = shop.asks()
+    assert request.run_key == f"{MODEL}:2"
+    killed = shop.run_of(request, dg.DagsterRunStatus.STARTED)
+    locks_of(shop.instance).take(killed.run_id).release(forget=False)
+    assert "failed: the next try starts after" in shop.skips(), "its process is gone, so it is ended"
+    assert shop.instance.get_run_by_id(killed.run_id).status is dg.DagsterRunStatus.FAILURE
+    shop.later += timedelta(hours=2)
+    request = shop.asks()
+    assert shop.execute(request).success
+    assert shop.demo.decisions()[-1]["training_reason"] == request.tags[REASON_TAG]
+    shop.later += 8 * DAY
+    shop.news(origins=7)
+    shop.says(value=0.4)
+    assert "The budget is spent (3 trainings in 30 days)" in shop.skips(), "failed ones count too"
+
+
+def test_a_training_by_hand_that_is_under_way_is_not_doubled(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        run_id=str(uuid.uuid4()),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({key_of(MODEL)}),
+    )
+    shop.instance.add_run(run)
+    assert "under way" in shop.skips()
+    shop.instance.delete_run(run.run_id)
+    assert shop.asks().run_key == f"{MODEL}:1"
+
+
+def test_what_was_asked_for_and_done_by_hand_meanwhile_is_not_done_again(shop):
+    shop.train_first()
+    shop.retrain = replace(RETRAIN, cool_down=timedelta(0))
+    shop.news()
+    shop.began = datetime.now(UTC)
+    shop.says()
+    assert shop.asks().run_key == f"{MODEL}:1"
+    shop.demo.step(asset=shop.model).run()
+    shop.later = timedelta(minutes=5)
+    shop.news(origins=7)
+    assert "Nothing asks for a training." in shop.skips()
+
+
+def test_what_is_said_of_another_version_or_of_too_few_windows_is_no_reason(shop):
+    shop.watch = drift(alert=AlertRule(consecutive=2, least_rows=100))
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+
+    def says(day: int, **about) -> None:
+        shop.says(window_start=WINDOW + day * DAY, window_end=WINDOW + (day + 1) * DAY, **about)
+
+    says(1, model_version=7)
+    says(2, model_version=7)
+    assert "Nothing asks" in shop.skips()
+    says(1, model_version=1)
+    assert "Nothing asks" in shop.skips()
+    says(2, model_version=1, rows=99)
+    assert "Nothing asks" in shop.skips()
+    says(2, model_version=1, passed=None)
+    assert "Nothing asks" in shop.skips()
+    says(2, model_version=1, passed=True)
+    says(3, model_version=1)
+    assert "Nothing asks" in shop.skips()
+    says(4, model_version=1)
+    assert "window 2024-01-05 to 2024-01-06" in shop.asks().tags[REASON_TAG]
+
+
+def test_a_monitor_that_is_evaluated_is_a_reason_as_it_is(shop):
+    """The days of the demo are years old."""
+    shop.watch = drift(Freshness("day", 400 * DAY))
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    watched = Watched(shop.watch, shop.demo.lakehouse, shop.catalog, shop.now, "r", lambda: shop.demo.registry)
+    said = shop.watch.kind.evaluate(watched)
+    table = shop.demo.lakehouse.table(FEATURES)
+    verdicts.add(shop.demo.lakehouse, [Judgement(shop.watch, table.delta().metadata().id, table.version(), shop.now, "r", said)])
+    reason = shop.asks().tags[REASON_TAG]
+    assert reason.startswith("demo.monitors.drift failed: age_hours of day was 2")
+    assert "(threshold 9,600)" in reason
+    assert f"evaluated at {shop.now:%Y-%m-%d}" in reason
+
+
+def test_new_rows_to_learn_from_are_a_reason(shop):
+    shop.retrain = Retrain(new_labels=8, cool_down=DAY)
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news(origins=6)
+    assert "Nothing asks" in shop.skips()
+    shop.news(origins=7)
+    request = shop.asks()
+    assert request.tags[REASON_TAG] == "8 new rows to learn from since the last training (threshold 8)."
+    shop.execute(request)
+    shop.later = 16 * DAY
+    shop.news(origins=8)
+    assert "Nothing asks" in shop.skips(), "they are counted since the last training"
+
+
+def test_a_model_that_says_how_often_is_trained_so_and_left_out_of_the_weekly_training(shop):
+    shop.retrain = Retrain(every=3 * DAY, cool_down=DAY)
+    assert "does not exist yet" in shop.skips()
+    shop.demo.land(error=2.0)
+    shop.demo.work_out_features()
+    request = shop.asks()
+    assert request.tags[REASON_TAG] == "It was not trained yet, and is to be every 3 days."
+    shop.execute(request)
+    shop.news()
+    shop.later = 2 * DAY
+    assert "Nothing asks" in shop.skips()
+    shop.later = 4 * DAY
+    assert "The last training was 4.0 days ago" in shop.asks().tags[REASON_TAG]
+    assert "weekly_training" not in {schedule.name for schedule in shop.defs.schedules}
+
+
+def test_the_weekly_training_is_of_the_models_that_say_nothing_about_time(shop):
+    other = replace(level.level_model, name="demo.models.other")
+    timed = replace(shop.model, retrain=Retrain(every=DAY))
+    catalog = Catalog((level.gold, level.features, timed, replace(level.scores, model=timed), other), frozenset({DAYS}))
+    defs = definitions(shop.settings, Products(catalog))
+    repository = defs.get_repository_def()
+    context = dg.build_schedule_context(instance=shop.instance, repository_def=repository)
+    (request,) = repository.get_schedule_def("weekly_training").evaluate_tick(context).run_requests
+    assert request.asset_selection == [key_of("demo.models.other")]
+
+
+def test_a_model_whose_state_cannot_be_read_holds_up_no_other(shop, monkeypatch):
+    shop.train_first()
+    monkeypatch.setattr(requests, "requests_of", None)
+    monkeypatch.setattr("lakehouse_assets.platform.monitoring.retraining.standing.requests_of", None)
+    assert "cannot be told" in shop.skips()
+
+
+def test_without_retrain_there_is_no_sensor(shop):
+    catalog = Catalog((level.gold, level.features, level.level_model, level.scores), frozenset({DAYS}))
+    assert retraining.sensors(catalog) == []
+
+
+def test_a_ledger_of_an_earlier_release_gets_the_column(shop):
+    shop.train_first()
+    rows = shop.demo.ledger.scan().drop("training_reason").collect()
+    old = shop.demo.lakehouse.table("demo.models.old")
+    old.create(rows.schema)
+    old.append(rows)
+    create_ledger(old)
+    assert old.scan().collect()["training_reason"].to_list() == [None]
+
+
+def test_drift_of_what_hardly_matters_is_no_reason(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    standing = shop.standing()
+    standing.__dict__["_shares"] = {"forecast": 0.97, "naive_forecast": 0.03}
+    assert standing._importance(FEATURES, "forecast") == 0.97
+    assert standing._importance(FEATURES, "origin") == 0.0, "it is no input"
+    assert standing._importance("demo.gold.other", "origin") is None
+    assert standing._importance(FEATURES, "actual") is None, "the target always counts"
+    shop.says(column_name="naive_forecast")
+    assert standing.reasons == ()
+    shop.says(column_name="forecast")
+    standing = shop.standing()
+    standing.__dict__["_shares"] = {"forecast": 0.97, "naive_forecast": 0.03}
+    assert [reason.importance for reason in standing.reasons] == [0.97]
+    assert standing.reasons[0].text.endswith("importance 97%")
