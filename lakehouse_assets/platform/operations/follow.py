@@ -74,7 +74,8 @@ class Follower:
     def of(cls, root: Root, catalog: Catalog, names: Iterable[str]) -> "Follower":
         """The follower of some tables and products, and of all that they are made of; of everything if none is named."""
         named = {*names}
-        chosen = [one.name for one in catalog.declarations if not named or named & {one.name, one.product}]
+        written = [one for one in catalog.declarations if one.outputs()]  # what only watches a table asks for no refresh of it
+        chosen = [one.name for one in written if not named or named & {one.name, one.product}]
         followed = [one for one in catalog.needed_for(chosen) if not one.is_log]
         return cls(root, Runner(catalog, root.lakehouse, root.ingestion, root.registry, root.settings.seed), followed)
 

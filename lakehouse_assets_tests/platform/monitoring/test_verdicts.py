@@ -1,7 +1,7 @@
 """The table of verdicts: once whatever runs at once or again, bounded, and judged without Dagster too."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -49,6 +49,21 @@ def test_what_is_a_new_row(settings, second, rows):
     assert verdicts.add(lakehouse, [judgement()]) == 1
     assert verdicts.add(lakehouse, [second]) == rows - 1
     assert stored(settings).height == rows
+
+
+def test_a_kind_with_an_expression_is_the_same_in_every_process():
+    @dataclass(frozen=True)
+    class Where(Says):
+        """Of some rows."""
+
+        where: pl.Expr | None = None
+
+    def digest(where: pl.Expr) -> int:
+        one = judgement()
+        return replace(one, monitor=replace(one.monitor, kind=Where(where=where))).digest
+
+    assert digest(pl.col("amount") > 1) == digest(pl.col("amount") > 1)
+    assert digest(pl.col("amount") > 1) != digest(pl.col("amount") > 2)
 
 
 def test_what_comes_again_after_something_else_is_a_new_row(settings):
