@@ -14,6 +14,7 @@ from dagster._core.storage.tags import RUN_KEY_TAG
 from lakehouse_assets import Freshness, Retrain, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.declarations.retraining import TrainingReason
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.retraining import requests
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
@@ -25,6 +26,7 @@ from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.in_process_run import CODE_LOCATION
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.pipeline.model_step import REQUESTS
 from lakehouse_assets.platform.registry.decisions import create_ledger
 from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
@@ -259,6 +261,33 @@ def test_a_run_that_fails_or_is_killed_is_followed_by_another_later(shop):
     shop.news(origins=7)
     shop.says(value=0.4)
     assert "The budget is spent (3 trainings in 30 days)" in shop.skips(), "failed ones count too"
+
+
+def test_a_run_that_is_killed_after_the_decision_is_not_done_again(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    request = shop.asks()
+    shop.demo.step(asset=shop.model).run(because=TrainingReason(request.tags[REASON_TAG], 1))
+    shop.run_of(request, dg.DagsterRunStatus.FAILURE)
+    assert [one.state for one in shop.standing().history.requests] == ["done"]
+    shop.news(origins=7)
+    assert "the cool-down lasts until" in shop.skips()
+
+
+def test_a_request_with_nothing_left_to_learn_is_done_and_one_that_came_late_trains_nothing(shop):
+    shop.train_first()
+    step = shop.demo.step(asset=shop.model)
+    step.run(because=TrainingReason("nothing is new", 2))
+    assert shop.demo.ledger.cursor(REQUESTS) == 2
+    shop.news()
+    step.run(because=TrainingReason("an older one, from a process that hung", 1))
+    assert (len(shop.demo.decisions()), shop.demo.ledger.cursor(REQUESTS)) == (1, 2)
+    step.leave("its function was changed", TrainingReason("a newer one", 3))
+    assert (len(shop.demo.decisions()), shop.demo.ledger.cursor(REQUESTS)) == (1, 3)
+    step.run(because=TrainingReason("a person asked"))
+    assert shop.demo.decisions()[-1]["training_reason"] == "a person asked"
 
 
 def test_a_training_by_hand_that_is_under_way_is_not_doubled(shop):
