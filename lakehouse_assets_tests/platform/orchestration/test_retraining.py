@@ -61,6 +61,7 @@ class Shop:
     retrain: Retrain = RETRAIN
     watch: object = field(default_factory=drift)
     later: timedelta = timedelta(0)
+    others: tuple = ()
 
     def __post_init__(self) -> None:
         self.began = datetime.now(UTC)
@@ -77,7 +78,7 @@ class Shop:
     @property
     def catalog(self) -> Catalog:
         scores = replace(level.scores, model=self.model)
-        return Catalog((level.gold, level.features, self.model, scores, self.watch), frozenset({DAYS}))
+        return Catalog((level.gold, level.features, self.model, scores, self.watch, *self.others), frozenset({DAYS}))
 
     @property
     def defs(self) -> dg.Definitions:
@@ -401,6 +402,21 @@ def test_the_weekly_training_is_of_the_models_that_say_nothing_about_time(shop):
     context = dg.build_schedule_context(instance=shop.instance, repository_def=repository)
     (request,) = repository.get_schedule_def("weekly_training").evaluate_tick(context).run_requests
     assert request.asset_selection == [key_of("demo.models.other")]
+
+
+def test_of_two_models_one_is_trained_and_the_other_waits(shop):
+    """Each by itself, and a run of the one does not train the other."""
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    other = replace(level.level_model, name="demo.models.other", retrain=Retrain(new_labels=10**6))
+    shop.others = (other,)
+    request = shop.asks()
+    assert request.run_key == f"{MODEL}:1"
+    assert key_of("demo.models.other") not in request.asset_selection
+    shop.others = (replace(other, retrain=Retrain(every=DAY)),)
+    assert [request.run_key for request in shop.tick().run_requests] == [f"{MODEL}:1", "demo.models.other:1"]
 
 
 def test_a_model_whose_state_cannot_be_read_holds_up_no_other(shop, monkeypatch):

@@ -31,12 +31,14 @@ from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import listed
 
 # What became of a request that has several runs, as where one was started again by hand.
 _BEFORE: Final[Sequence[State]] = ("under way", "done", "failed")
 # By root, model and versions: counting rows may mean joining all feature sets, and sensors ask each minute.
 _COUNTED: Final[dict[tuple[str, str, tuple[tuple[str, int], ...]], int]] = {}
 _MOST_COUNTED: Final = 256
+_MOST_NAMED: Final = 2
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Standing:
     def _blocked(self) -> str:
         missing = [name for name in self.model.sources() if not self.lakehouse.table(name).exists()]
         if missing:
-            return f"It learns from {', '.join(missing)}, which does not exist yet."
+            return f"It learns from {listed(missing, _MOST_NAMED)}, which {'does' if len(missing) == 1 else 'do'} not exist yet."
         if self._newest == self._trained_on:
             return "Nothing has changed that it learns from since the last training."
         why = why_not_trained(self.model, self.catalog.declarations, self.lakehouse)
