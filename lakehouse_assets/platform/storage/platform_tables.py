@@ -23,6 +23,9 @@ FEEDBACK_SUFFIX: Final = "_feedback"
 BY_DAY: Final = frozenset({VERDICTS, PROFILES, DRIFT, RUNS, STEPS, CHECKS})
 """Partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_SYSTEM_RETENTION_DAYS."""
 
+NOT_YET: Final = "does not exist yet: it comes with the first row that the platform writes into it"
+"""What is said of one of them that is asked for before."""
+
 ALL: Final = frozenset(
     {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, TRAINING_REQUESTS, ALERTS, ALERT_DELIVERIES}
     | {RUNS, STEPS, CHECKS}
