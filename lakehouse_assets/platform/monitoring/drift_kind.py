@@ -9,12 +9,13 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
 from lakehouse_assets.platform.monitoring.profile_tables import Profiled, update_profiles
+from lakehouse_assets.platform.monitoring.why.drifted import Drifted
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -93,6 +94,10 @@ class Drift(MonitorKind):
             untested=lineage,
         )
         return self._verdicts(update_profiles(lakehouse, profiled, watched.now))
+
+    def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
+        """See `MonitorKind.why`."""
+        return Drifted(watched, self.time, bad).causes()
 
     def _baseline(self, watched: Watched) -> tuple[str, int | None]:
         """The table of the baseline and its version; no version if there is none."""
