@@ -74,7 +74,8 @@ def show(monitor: str, limit: int, as_json: bool) -> None:
         part = f"{row['slice_key']}={row['slice_value']}" if row["slice_key"] else ""
         window = f"{row['window_start']:%Y-%m-%d %H:%M}" if row["window_start"] else ""
         version = "" if row["table_version"] is None else row["table_version"]
-        add_row(shown, ago(row["evaluated_at"]), version, verdict, row["column_name"] or "", part, window, row["text"])
+        likely = f" Most likely: {row['why']}." if row.get("why") else ""
+        add_row(shown, ago(row["evaluated_at"]), version, verdict, row["column_name"] or "", part, window, row["text"] + likely)
     print_grid(shown)
 
 

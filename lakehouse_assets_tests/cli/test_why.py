@@ -48,8 +48,10 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     assert shown.exit_code == 0, shown.output
     steps = [line.strip() for line in shown.output.splitlines() if "→" in line]
     assert [step.split(":")[0] for step in steps] == [
-        "→ gross of tills.gold.orders", "→ amount of tills.silver.south", "→ Price of tills.bronze.south", "→ Price of tills.bronze.south",
-    ]  # fmt: skip
+        "→ gross of tills.gold.orders",
+        "→ amount of tills.silver.south",
+        "→ Price of tills.bronze.south",
+    ]
     assert origin in steps[-1]
     found = json.loads(call("why", "orders_moved", "--window", "2026-01-15", "--json").output)
     assert found["causes"][0]["column"] == "gross"

@@ -5,8 +5,14 @@ import shutil
 import polars as pl
 import pytest
 
+from lakehouse_assets import Drift, LiveAccuracy, monitor
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring import orders_of_two_tills as tills
+from lakehouse_assets_tests.platform.monitoring.scored_shop import CATALOG, DAY, LABELS, SETTLED, START, ScoredShop, made, scored
 from lakehouse_assets_tests.running import runner
 
 
@@ -83,3 +89,37 @@ def test_no_personal_value_stands_in_a_text(settings):
     assert any(found)
     assert "Jones" not in str(found)
     assert "Smith" not in str(found)
+
+
+# --- accuracy
+
+
+def no_importances():
+    raise LookupError("MLflow holds none")
+
+
+def test_a_loss_of_accuracy_names_what_drifted_in_the_same_window(tmp_path):
+    shop = ScoredShop(tmp_path / "tables")
+    rows = made(14, 60, seed=2)
+    shop.label(made(100, 20, seed=9, first=90_000, start=START - 100 * DAY))
+    shop.decide(1, {LABELS: shop.lakehouse.table(LABELS).version()})
+    shop.score(rows.with_columns(probability=1 - pl.col("probability")))
+    shop.label(rows)
+    now = START + 14 * DAY + SETTLED
+    moved = monitor("fraud.monitors.moved", of="fraud.features.orders", kind=Drift("ordered_at", against="fraud.features.orders@0"))
+    accuracy = monitor("fraud.monitors.accuracy", of=scored, kind=LiveAccuracy(floor=0.99, slices=("method",)))
+    catalog = Catalog((*CATALOG.declarations, moved, accuracy), CATALOG.external)
+    evaluation = Evaluation(shop.lakehouse, catalog, no_importances, now, "run", pytest.fail)
+
+    alone = evaluation.judge(accuracy).verdicts
+    assert {one.passed for one in alone} == {False}
+    assert alone[0].why.startswith("predictions are worse where method is "), alone[0].why
+
+    def drifted(day: int, column: str, why: str) -> Verdict:
+        window = {"window_start": START + day * DAY, "window_end": START + (day + 1) * DAY}
+        return Verdict(False, f"{column} drifted.", metric="ks_test", value=0.9, threshold=0.1, column_name=column, why=why, **window)
+
+    said = (drifted(1, "card", "of a week before"), drifted(9, "amount", "amount of fraud.bronze.orders: file x.csv"))
+    verdicts.add(shop.lakehouse, [verdicts.Judgement(moved, None, 0, now, "run", said)])
+    found = evaluation.judge(accuracy).verdicts[0].why
+    assert found == "amount of fraud.features.orders drifted: amount of fraud.bronze.orders: file x.csv"

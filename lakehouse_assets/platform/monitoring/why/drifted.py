@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, CONSECUTIVE
-from lakehouse_assets.platform.monitoring.importance import importances
+from lakehouse_assets.platform.monitoring.importance import Importance, importances
 from lakehouse_assets.platform.monitoring.why.trace import Trace
 from lakehouse_assets.platform.storage import platform_tables
 
@@ -58,11 +59,14 @@ class Drifted:
 
     def _weight(self, row: Mapping[str, Any]) -> tuple[float, float | None]:
         """How far above its threshold it is, times what champions owe to the column: all, if that is not known."""
-        watched = self.watched
-        found = importances(watched.catalog, watched.lakehouse, watched.registry, watched.monitor.of)
-        shares = [share for one in found if (share := one.of(watched.monitor.of, row["column_name"])) is not None]
+        shares = [share for one in self._importances if (share := one.of(self.watched.monitor.of, row["column_name"])) is not None]
         share = max(shares, default=None)
         return excess(row) * (1.0 if share is None else share), share
+
+    @cached_property
+    def _importances(self) -> list[Importance]:
+        watched = self.watched
+        return importances(watched.catalog, watched.lakehouse, watched.registry, watched.monitor.of)
 
     def _cause(self, row: Mapping[str, Any], weight: float, share: float | None, *, is_followed: bool) -> Cause:
         column, start = str(row["column_name"]), row["window_start"]

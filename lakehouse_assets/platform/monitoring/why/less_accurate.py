@@ -81,9 +81,9 @@ class LessAccurate:
         spans = [(row["window_start"], row["window_end"]) for row in rows if row["window_start"] is not None]
         within = [(pl.col("window_start") < end) & (pl.col("window_end") > start) for start, end in spans]
         found = failed.filter(pl.any_horizontal(within)).collect() if within else pl.DataFrame()
+        importance = Importance(self.model, rows[0]["model_version"] if rows else None, self.watched.registry)
         causes: dict[tuple[str, str], Cause] = {}
         for row in found.sort("evaluated_at").iter_rows(named=True) if found.height else ():
-            importance = Importance(self.model, rows[0]["model_version"], self.watched.registry)
             share = importance.of(row["table"], row["column_name"])
             weight = excess(row) * (1.0 if share is None else share)
             key = (row["table"], row["column_name"])
@@ -97,4 +97,5 @@ class LessAccurate:
         for row in rows:
             if row["slice_key"]:
                 text = f"predictions are worse where {row['slice_key']} is {row['slice_value']}"
-                yield Cause(text, weight=min(excess(row), 1.0), steps=(row["text"],))
+                beyond = 0.0 if row["threshold"] is None else abs(row["value"] - row["threshold"])
+                yield Cause(text, weight=min(beyond, 1.0), steps=(row["text"],))

@@ -21,6 +21,7 @@ from lakehouse_assets.platform.monitoring.why.columns import columns_read
 from lakehouse_assets.platform.monitoring.why.origin import function_changed, of_files
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT
 from lakehouse_assets.platform.storage.known_at import VERSION as FEATURE_VERSION
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -92,7 +93,9 @@ class Trace:
                 break
             found = upstream
             steps.append(f"{found.column} of {found.table}: {found.change.words}")
-        return [*steps, self._origin(found)]
+        origin = self._origin(found)
+        # What is said of files says the change of the table again.
+        return [*(steps[:-1] if origin.startswith(f"{found.column} of {found.table}: ") else steps), origin]
 
     # --- which rows
 
@@ -108,28 +111,30 @@ class Trace:
         return max(found, key=lambda one: (round(one.change.distance, 1), one is by_time), default=None)
 
     def _by_time(self, table: Table) -> Sides:
-        rows = self._chosen(table.scan())
+        rows = self._chosen(table)
         return Sides(self._within(rows, self.before), self._within(rows, self.after))
 
     def _rewritten(self, table: Table, version: int | None) -> Sides | None:
         """The same windows, as they were at a version, and now."""
         if version is None or version > table.version():
             return None
+        if not is_time(table.schema().get(self.time)):
+            return None
         try:
-            old = table.scan(version)
+            sides = [self._chosen(table, at) for at in (version, None)]
         except NoSuchVersion:
             return None
-        return Sides(*(self._within(self._chosen(rows), self.after) for rows in (old, table.scan())))
+        return Sides(*(self._within(rows, self.after) for rows in sides))
 
     def _within(self, rows: pl.LazyFrame, span: Span) -> pl.LazyFrame:
-        if not is_time(rows.collect_schema().get(self.time)):
-            return rows
         moment = Groups(self.time).moment(rows.collect_schema())
         return rows.filter(moment >= span[0], moment < span[1])
 
-    def _chosen(self, rows: pl.LazyFrame) -> pl.LazyFrame:
+    def _chosen(self, table: Table, version: int | None = None) -> pl.LazyFrame:
+        """The rows of a table that count: of the newest version of a feature set, of the slice."""
+        rows, of_features = table.scan(version), FeatureVersion.of(table, version)
         names = rows.collect_schema().names()
-        newest = [pl.col(FEATURE_VERSION) == pl.col(FEATURE_VERSION).max()] if FEATURE_VERSION in names else []
+        newest = [] if of_features is None else [pl.col(FEATURE_VERSION) == of_features.number]
         given = [pl.col(key).cast(pl.String).eq_missing(pl.lit(value, pl.String)) for key, value in self.chosen.items() if key in names]
         return rows.filter(*newest, *given)
 
@@ -144,10 +149,10 @@ class Trace:
         schemas = {one.name: one.schema() for one in tables if one.exists()}
         read = columns_read(declared, found.column, schemas) if len(schemas) == len(tables) else None
         read_then = {} if found.old is None else _read_by(self.lakehouse.table(found.table), found.old)
-        is_number = found.change.before.dtype.is_numeric()
         carrying = []
         for source, schema in schemas.items():
             old = read_then.get(source)
+            is_number = found.change.before.dtype.is_numeric() and not isinstance(self.catalog.get(source), TableDeclaration)
             if found.is_rewritten:
                 sides = self._rewritten(self.lakehouse.table(source), old)
             else:
