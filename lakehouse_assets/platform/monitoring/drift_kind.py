@@ -18,6 +18,7 @@ from lakehouse_assets.platform.monitoring.profile_tables import Profiled, update
 from lakehouse_assets.platform.monitoring.why.drifted import Drifted
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted
 
@@ -83,7 +84,8 @@ class Drift(MonitorKind):
         def masked(rows: pl.LazyFrame, of: str = watched.monitor.of) -> pl.LazyFrame:
             return (policy.of(of) or Personal()).masked(rows, as_text=True)[0]
 
-        lineage = tuple(column for column in table.schema() if column.startswith("_"))
+        # What the platform adds says how rows came, not what they say: of what is loaded late, other things are assumed.
+        added = tuple(column for column in table.schema() if column.startswith("_") or column in OWN_COLUMNS)
         profiled = Profiled(
             monitor=watched.monitor.name,
             table=table,
@@ -91,7 +93,7 @@ class Drift(MonitorKind):
             baseline=lambda: masked(lakehouse.table(name).scan(version), name),
             baseline_name=f"{name}@{version}",
             masked=masked,
-            untested=lineage,
+            untested=added,
         )
         return self._verdicts(update_profiles(lakehouse, profiled, watched.now))
 
