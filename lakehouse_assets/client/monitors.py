@@ -3,10 +3,10 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context, by_last_word
+from lakehouse_assets.platform import clock
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.monitors import Monitor
@@ -73,7 +73,7 @@ class Monitors:
         chosen = list(dict.fromkeys(one for name in names for one in self._of(name))) or self._all
         root, run_id = self.context.root, str(uuid.uuid4())
         catalog = self.context.loaded.catalog
-        evaluation = Evaluation(root.lakehouse, catalog, root.registry, datetime.now(UTC), run_id, self.context.notice)
+        evaluation = Evaluation(root.lakehouse, catalog, root.registry, clock.now(), run_id, self.context.notice)
         judgements = evaluation.run(chosen)
         try:
             report(self.context.settings, judgements)
