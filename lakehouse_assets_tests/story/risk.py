@@ -1,5 +1,6 @@
 """A product that scores the orders of a simulated shop by their payments alone, and watches itself: small, so that weeks pass quickly."""
 
+import math
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,12 @@ from lakehouse_assets import (
     ByKey,
     ClassPrior,
     Contract,
+    Gate,
     Labels,
-    LiveAccuracy,
     Linear,
+    LiveAccuracy,
     LogLoss,
+    NewestLimits,
     Retrain,
     RollingTime,
     Timestamp,
@@ -135,6 +138,8 @@ fraud = model(
     metric=AveragePrecision(),
     metrics=(LogLoss(),),
     baselines={"fraud_share": ClassPrior()},
+    # As in order_fraud: what has changed is what it has to learn.
+    gate=Gate(newest=NewestLimits(against_usual=math.inf)),
     retrain=Retrain(on=(ACCURACY,), cool_down=timedelta(days=7)),
 )
 
