@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.client import open_lakehouse
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.operations.pending import pending
 from lakehouse_assets.platform.operations.root import Root
@@ -23,14 +23,6 @@ from lakehouse_assets_tests.test_crash import assert_same, content, settings_of
 
 DAY = timedelta(days=1)
 DECLARED = load(products).declarations
-
-
-class Tomorrow(datetime):
-    """The clock of the first run."""
-
-    @classmethod
-    def now(cls, tz=None):
-        return datetime.now(tz) + DAY
 
 
 def set_forward(root: Path) -> None:
@@ -55,10 +47,7 @@ def roots(tmp_path_factory) -> tuple[Path, Path]:
     for root in (steady, stepped):
         with pytest.MonkeyPatch.context() as patched:
             if root == stepped:
-                ours = [module for name, module in sys.modules.items() if name.startswith("lakehouse_assets.platform")]
-                for module in ours:
-                    if getattr(module, "datetime", None) is datetime:
-                        patched.setattr(module, "datetime", Tomorrow)
+                patched.setattr(clock, "now", lambda: datetime.now(UTC) + DAY)
             simulate(settings_of(root).landing, root / "truth.json", days=14, orders_per_day=2, seed=1, start=date(2024, 1, 4))
             run_products(settings_of(root), TABLES, "first-run")
         if root == stepped:

@@ -12,13 +12,14 @@ import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import click
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.wording import counted, printable
 
 _GAP = 2
@@ -82,7 +83,7 @@ def _finite(value: Any) -> Any:
 
 def ago(moment: datetime) -> str:
     """How long ago, in the largest unit that says enough."""
-    seconds = max((datetime.now(UTC) - moment).total_seconds(), 0)
+    seconds = max((clock.now() - moment).total_seconds(), 0)
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= 2 * size:
             return f"{counted(round(seconds / size), unit)} ago"

@@ -4,10 +4,11 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.platform import clock
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
@@ -70,7 +71,7 @@ class Alerts:
         from lakehouse_assets.platform.monitoring.alerts.messages import TEST_KEY, Message
         from lakehouse_assets.platform.monitoring.alerts.routing import LOG, sinks_of
 
-        sinks, now = sinks_of(self.context.settings, _LOGGER), datetime.now(UTC)
+        sinks, now = sinks_of(self.context.settings, _LOGGER), clock.now()
         text = "This is a test that `lakehouse alerts test` sent. Nothing is wrong."
         entry = Entry(0, TEST_KEY, OPENED, f"test-{secrets.token_hex(4)}", 1, now, now, "warn", "", text, 1)
         named = [sink for sink in sinks.by_name.values() if sink.name != LOG]
@@ -101,7 +102,7 @@ class Alerts:
             raise ValueError("say why it is closed: people are told the reason")
         if not alert["is_open"]:
             raise ValueError(f"alert {alert['alert_id']} is not open: it was resolved at {alert['at']:%Y-%m-%d %H:%M} UTC")
-        sinks, now = sinks_of(self.context.settings, _LOGGER), datetime.now(UTC)
+        sinks, now = sinks_of(self.context.settings, _LOGGER), clock.now()
         signal = Signal(alert["key"], is_bad=False, at=now, text=f"Closed by hand: {reason}", owner=alert["owner"])
         take(self._log, [_ByHand(signal)], now, _LOGGER, lambda entry: sinks.names_for(entry.owner))
         return self._find(alert["alert_id"])

@@ -5,12 +5,12 @@ What is selected and how a run is carried out is in `orchestration.run`. Other p
 
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.client.partitions import stored_key
 from lakehouse_assets.client.runs import Runs
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.operations.place import note_products, products_of
@@ -129,7 +129,7 @@ def standing_of(context: Context, model: ModelDeclaration) -> "Standing":
     from lakehouse_assets.platform.monitoring.retraining.standing import Standing
 
     root, runs = context.root, recorded(context.settings.dagster_home)
-    return Standing(model, context.loaded.catalog, root.lakehouse, root.registry, runs, datetime.now(UTC))
+    return Standing(model, context.loaded.catalog, root.lakehouse, root.registry, runs, clock.now())
 
 
 def _old_rows(context: Context, models: Iterable[ModelDeclaration]) -> dict[str, str]:

@@ -7,11 +7,12 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.runs import Runs
+from lakehouse_assets.platform import clock
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.operations.doctor.findings import Finding
@@ -64,7 +65,7 @@ def _findings(context: Context) -> "Iterator[Finding]":
             maintenance=_maintenance(context),
             is_running=is_running,
             dead_runs=dead,
-            now=datetime.now(UTC),
+            now=clock.now(),
             failures=failures,
             other_products={name: package for name, package in products_of(settings.root).items() if package not in now},
         )
@@ -104,7 +105,7 @@ def _forget_old_runs(context: Context) -> None:
     from lakehouse_assets.platform.operations import run_records
 
     settings = context.settings
-    now = datetime.now(UTC)
+    now = clock.now()
     if not run_records.has_runs_before(settings.dagster_home, now - timedelta(days=settings.run_retention_days)):
         return
     from lakehouse_assets.platform.orchestration.instance import instance

@@ -3,10 +3,10 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context, by_last_word
+from lakehouse_assets.platform import clock
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.monitors import Monitor
@@ -113,7 +113,7 @@ class Monitors:
         from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 
         root, catalog = self.context.root, self.context.loaded.catalog
-        return Evaluation(root.lakehouse, catalog, root.registry, datetime.now(UTC), str(uuid.uuid4()), self.context.notice)
+        return Evaluation(root.lakehouse, catalog, root.registry, clock.now(), str(uuid.uuid4()), self.context.notice)
 
     @property
     def _all(self) -> "Sequence[Monitor]":

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from lakehouse_assets.client.context import Context
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.governance.audit import Action
 from lakehouse_assets.platform.serving.tokens import Token, TokenFile
 
@@ -60,7 +60,7 @@ def _shown(token: Token) -> dict[str, Any]:
         "name": token.name,
         "id": token.id,
         "scopes": list(token.scopes),
-        "state": token.state(datetime.now(UTC)),
+        "state": token.state(clock.now()),
         "created_at": token.created_at,
         "expires_at": token.expires_at,
         "revoked_at": token.revoked_at,

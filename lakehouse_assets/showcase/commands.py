@@ -17,8 +17,15 @@ from lakehouse_assets.platform.wording import counted
 )
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Which shop: the same seed writes the same bytes.")
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The first day.")
+@click.option(
+    "--fraud-changes",
+    type=click.DateTime(["%Y-%m-%d"]),
+    help="From this day on other orders are fraud; give it for later days too. By default the patterns stay.",
+)
 @JSON
-def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_json: bool) -> None:
+def simulate(  # noqa: PLR0917 the options
+    days: int, orders_per_day: float, seed: int, start: datetime, fraud_changes: datetime | None, as_json: bool
+) -> None:
     """Write the feeds of a simulated shop into the landing zone.
 
     What really happened in the shop is written to simulator/ next to the landing zone (for a bucket, in LAKEHOUSE_HOME), so that tables
@@ -31,7 +38,8 @@ def simulate(days: int, orders_per_day: float, seed: int, start: datetime, as_js
     from lakehouse_assets.showcase.simulate import simulate_shop
 
     console = progress_console(as_json=as_json)
-    truth = simulate_shop(client(), console, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date())
+    changes = None if fraud_changes is None else fraud_changes.date()
+    truth = simulate_shop(client(), console, days=days, orders_per_day=orders_per_day, seed=seed, start=start.date(), fraud_changes=changes)
     if as_json:
         print_json(truth)
     else:

@@ -14,7 +14,9 @@ from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.simulator.shop import simulate
 
 
-def simulate_shop(lakehouse: Client, console: Console, *, days: int, orders_per_day: float, seed: int, start: date) -> dict[str, Any]:
+def simulate_shop(
+    lakehouse: Client, console: Console, *, days: int, orders_per_day: float, seed: int, start: date, fraud_changes: date | None = None
+) -> dict[str, Any]:
     """Write the feeds of a simulated shop into the landing zone, with a bar; the truth about them, as it is also kept in a file.
 
     The truth about each order is in a parquet file next to it.
@@ -33,6 +35,7 @@ def simulate_shop(lakehouse: Client, console: Console, *, days: int, orders_per_
             orders_per_day=orders_per_day,
             seed=seed,
             start=start,
+            fraud_changes=fraud_changes,
             on_progress=lambda done, _: progress.update(bar, completed=done),
         )
     if written_to != landing:

@@ -17,12 +17,14 @@ from lakehouse_assets.simulator.lines import NO_CUSTOMER
 from lakehouse_assets.simulator.payments import NO_CARD, Payments, moment
 from lakehouse_assets.simulator.streams import stream
 
-PATTERNS = ("none", "card on accounts", "device on cards", "burst", "foreign address", "young account", "resale goods")
-"""What makes an order suspicious most, honest or not; the first: nothing."""
+PATTERNS = ("none", "card on accounts", "device on cards", "burst", "foreign address", "young account", "resale goods", "late hour")
+"""What makes an order suspicious most, honest or not; the first: nothing. The last one is there only after the patterns have changed."""
 REASONS = ("fraud", "not received", "duplicate")
 """Reasons of chargebacks; the first is the only one that means fraud."""
 SOONEST, LATEST = 5, 70
 """Days from a payment to its chargeback at least and at most."""
+CHANGE = 14
+"""Days over which the patterns change: the old ones fade, and the new one comes up."""
 
 SITUATION = np.dtype(
     [
@@ -34,6 +36,8 @@ SITUATION = np.dtype(
         ("amount", np.float64),  # pounds
         ("resale", np.float64),  # share of the amount of goods that is easily sold on
         ("by_card", np.bool_),  # paid by card or wallet
+        ("hour", np.float64),  # of the day
+        ("changed", np.float64),  # how far the patterns have changed on that day, 0 to 1
     ]
 )
 
@@ -55,12 +59,15 @@ _BY_ORDERS = (0.0, 1.2, 4.5, 7.0, 8.5)
 _FOREIGN, _FOREIGN_LARGE = 1.8, 5.5
 _YOUNG, _YOUNG_LARGE = 0.8, 6.0
 _RESALE, _RESALE_LARGE = 1.0, 6.5
-_ESTABLISHED = -2.8
+_ESTABLISHED = -2.8  # before the patterns change: the new one is that of accounts that were taken over
+_LATE, _LATE_SMALL = 1.5, 6.8
 _MOST = 1.3
 _LARGE_FROM, _LARGE_TO = 450.0, 1_000.0  # pounds
 _YOUNG_DAYS = (10, 30)
 _ESTABLISHED_DAYS = (60, 240)
 _RESALE_FROM, _RESALE_TO = 0.5, 0.8
+_LATE_HOURS = (15.9, 16.1)
+_SMALL_TO, _SMALL_FROM = 150.0, 190.0  # pounds
 
 _DELAY_SHAPE = (1.6, 3.2)
 _NOT_RECEIVED, _DUPLICATE = 0.0025, 0.001  # share of honest payments by card
@@ -77,7 +84,7 @@ class Judged:
     is_fraud: NDArray[np.bool_]
 
 
-def judge(seed: int, day: date, before: Payments, payments: Payments) -> Judged:
+def judge(seed: int, day: date, before: Payments, payments: Payments, changes: date | None = None) -> Judged:
     """Decide which of a day's payments are fraud.
 
     Args:
@@ -85,8 +92,10 @@ def judge(seed: int, day: date, before: Payments, payments: Payments) -> Judged:
         day: The day.
         before: The payments of the open day before: a day back in time, there is nothing more to see.
         payments: The payments of the day.
+        changes: From this day on the patterns change; None: they stay.
     """
     seen = situations(before, payments)
+    seen["changed"] = 0.0 if changes is None else min(max((day - changes).days / CHANGE, 0.0), 1.0)
     probability, pattern = suspicion(seen)
     rng = stream(seed, "fraud", day.toordinal())
     return Judged(seen, probability, pattern, rng.random(len(payments)) < probability)
@@ -107,12 +116,17 @@ def situations(before: Payments, payments: Payments) -> Situation:
     seen["amount"] = payments["amount"] / 100
     seen["resale"] = payments["resale"]
     seen["by_card"] = payments["card"] != NO_CARD
+    seen["hour"] = payments["paid_at"] % _DAY / _HOUR
     return seen
 
 
 def suspicion(seen: Situation) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The probability of fraud in each situation, and the pattern that adds most to it (index into PATTERNS)."""
-    large = _ramp(np.log(np.maximum(seen["amount"], 1.0)), np.log(_LARGE_FROM), np.log(_LARGE_TO))
+    amount = np.log(np.maximum(seen["amount"], 1.0))
+    large = _ramp(amount, np.log(_LARGE_FROM), np.log(_LARGE_TO))
+    late = _ramp(seen["hour"], *_LATE_HOURS)
+    small = 1.0 - _ramp(amount, np.log(_SMALL_TO), np.log(_SMALL_FROM))
+    still = 1.0 - seen["changed"]
     is_guest = np.isnan(seen["age"])
     age = np.nan_to_num(seen["age"])
     young = np.where(is_guest, 0.0, 1.0 - _ramp(age, *_YOUNG_DAYS))
@@ -121,15 +135,16 @@ def suspicion(seen: Situation) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     parts = np.stack(
         [
             np.full(len(seen), 1.0),  # less than this is nothing to speak of
-            _step(_BY_ACCOUNTS, seen["accounts_on_card"]),
-            _step(_BY_CARDS, seen["cards_on_device"]),
-            _step(_BY_ORDERS, seen["orders_in_hour"]),
-            seen["foreign"] * (_FOREIGN + _FOREIGN_LARGE * large),
-            young * (_YOUNG + _YOUNG_LARGE * large),
-            resale * (_RESALE + _RESALE_LARGE * large),
+            still * _step(_BY_ACCOUNTS, seen["accounts_on_card"]),
+            still * _step(_BY_CARDS, seen["cards_on_device"]),
+            still * _step(_BY_ORDERS, seen["orders_in_hour"]),
+            still * seen["foreign"] * (_FOREIGN + _FOREIGN_LARGE * large),
+            still * young * (_YOUNG + _YOUNG_LARGE * large),
+            still * resale * (_RESALE + _RESALE_LARGE * large),
+            seen["changed"] * late * (_LATE + _LATE_SMALL * small),
         ]
     )
-    odds = np.minimum(_ODDS + parts[1:].sum(axis=0) + _ESTABLISHED * established, _MOST)
+    odds = np.minimum(_ODDS + parts[1:].sum(axis=0) + still * _ESTABLISHED * established, _MOST)
     probability: NDArray[np.float64] = np.where(seen["by_card"], 1.0 / (1.0 + np.exp(-odds)), 0.0)
     return probability, parts.argmax(axis=0)
 

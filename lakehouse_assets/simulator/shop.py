@@ -58,6 +58,7 @@ def simulate(
     orders_per_day: float,
     seed: int,
     start: date,
+    fraud_changes: date | None = None,
     on_progress: Progress | None = None,
 ) -> Truth:
     """Write what a shop's systems drop over some days: `invoices/`, `products/`, `customers/`, `payments/`, `chargebacks/`.
@@ -66,7 +67,7 @@ def simulate(
     file a quarter. A chargeback is in the file of the day on which it is reported, also if its order is of before `start`.
     The same arguments write the same bytes. A later call with a later `start`, the same `seed` and the same
     `orders_per_day` goes on with the same shop: a day has the same lines whether it is simulated alone or among others.
-    The first call for a folder also writes a customers file with all those who are customers already.
+    So give the same `fraud_changes` too. The first call for a folder also writes a customers file with all those who are customers already.
 
     Every file gets its name when it is complete; one that is already there with the same content is left alone.
 
@@ -78,6 +79,8 @@ def simulate(
         orders_per_day: Mean number of orders on an open day, from 1 to 10,000. An order has about 19 lines.
         seed: Which shop: any number from 0.
         start: The first day; all days must be in 2000 … 2049.
+        fraud_changes: From this day on other orders are fraud: the old patterns fade over two weeks, and a new one comes up, small
+            orders late in the day. Nothing but the chargebacks changes. None: the patterns stay.
         on_progress: Called after each open day, and at the end, with the number of days done and the number of all.
 
     Returns:
@@ -94,7 +97,7 @@ def simulate(
     # Chargebacks that are reported now are of orders of the weeks before.
     first = max(start - timedelta(days=LATEST + 1), FIRST_DAY)
     customers = people.build(seed, orders_per_day, first - timedelta(days=LONGEST_LAG), last)
-    traded = open_days(Shop(seed, orders_per_day, catalogue, customers), first, (last - first).days + 1)
+    traded = open_days(Shop(seed, orders_per_day, catalogue, customers, fraud_changes), first, (last - first).days + 1)
     products_written = _write_products(out / "products", catalogue, start, last)
     customers_written = _write_customers(out / "customers", customers, months)
     with OrdersTally(orders_file(truth)) as orders:
@@ -103,6 +106,7 @@ def simulate(
             orders_per_day=orders_per_day,
             first_day=start.isoformat(),
             last_day=last.isoformat(),
+            fraud_changes=None if fraud_changes is None else fraud_changes.isoformat(),
             products=products_written,
             customers=customers_written,
             invoices=_write_days(out, catalogue, traded, months, orders=orders, on_progress=report),

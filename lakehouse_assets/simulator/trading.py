@@ -46,6 +46,8 @@ class Shop:
     """Mean number of orders on an open day."""
     catalogue: Catalogue
     customers: Customers
+    fraud_changes: date | None = None
+    """From this day on other orders are fraud; None: they stay the same. Orders and payments do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,7 @@ def open_days(shop: Shop, first: date, days: int) -> Iterator[Day]:
                 others = [make(seed, day, sold, products) for make in (on_bills, alone, corrections)]
                 lines = _soil(seed, day, _number(day, np.concatenate([sold, *cancelled_today, *others]), payments), products)
                 bill(payments, lines, is_resale)
-                judged = judge(seed, day, before, payments)
+                judged = judge(seed, day, before, payments, shop.fraud_changes)
                 yield Day(day, lines, payments, judged, chargebacks(seed, day, payments, judged.is_fraud))
             before = payments
 

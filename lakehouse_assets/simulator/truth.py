@@ -87,6 +87,8 @@ class Truth:
     orders_per_day: float
     first_day: str
     last_day: str
+    fraud_changes: str | None
+    """From when on other orders are fraud."""
     invoices: InvoicesTruth
     products: ProductsTruth
     customers: CustomersTruth

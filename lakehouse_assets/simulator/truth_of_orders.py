@@ -33,6 +33,8 @@ _COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "amount": pl.Float64,
     "resale": pl.Float64,
     "by_card": pl.Boolean,
+    "hour": pl.Float64,
+    "changed": pl.Float64,
 }
 
 
@@ -85,7 +87,8 @@ def orders_file(truth: Path) -> Path:
     It has a row for each order: `invoice` (text), `paid_at`, `is_fraud`, `pattern` (what is most suspicious of it, honest or
     not), `probability` (of fraud, given all that can be seen when it is paid) and what that depends on:
     `accounts_on_card` and `cards_on_device` (of a day), `orders_in_hour` (from the device), `foreign`, `age` (days, null without
-    account), `amount` (pounds), `resale` (share of the goods), `by_card`.
+    account), `amount` (pounds), `resale` (share of the goods), `by_card`, `hour` (of the day), `changed` (how far the patterns have
+    changed, 0 to 1).
     """
     return truth.with_name(f"{truth.stem}_orders.parquet")
 

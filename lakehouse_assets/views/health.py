@@ -6,6 +6,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.quality.contract import freshness_of
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number
@@ -38,7 +39,7 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
     values = lake.status() if status is None else status
     if not values["tables"]:
         return [nothing()]
-    now = datetime.now(UTC)
+    now = clock.now()
     rows = [
         {
             "table": row["table"],
@@ -84,7 +85,7 @@ def one_table(lake: Client, name: str) -> list[Block]:
         return [Note(f"**{name}** does not exist yet. Run `lakehouse run {name}`.", "warn")]
     commits, rows = table.history(_COMMITS), table.count()
     accounts = [(commit, commit["info"]["account"]) for commit in commits if isinstance(commit["info"].get("account"), dict)]
-    now = datetime.now(UTC)
+    now = clock.now()
     blocks: list[Block] = [
         Text(f"## {name}"),
         Figures(

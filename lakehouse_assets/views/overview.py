@@ -1,12 +1,13 @@
 """The first page: what is expected next week, whether anything is wrong, what was done about it, and where to go on."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final
 
 import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, Tone, number
 from lakehouse_assets.views.forecasts import in_short
@@ -67,7 +68,7 @@ def _empty(values: dict[str, Any]) -> Note:
 
 
 def _state(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) -> list[Figure]:
-    now, run = datetime.now(UTC), values["last_run"]
+    now, run = clock.now(), values["last_run"]
     if run is None:
         last = Figure("Last run", "none recorded")
     else:

@@ -1,11 +1,11 @@
 """All pages as one HTML file that needs nothing else: no server, no network, no script."""
 
-from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
 from typing import Final
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform import clock
 from lakehouse_assets.views import catalogue, drift, forecasts, health, models, overview, review
 from lakehouse_assets.views.in_html import Html
 from lakehouse_assets.views.markup import STYLE
@@ -42,7 +42,7 @@ def as_html(lake: Client) -> str:
         f'<section id="{page.name}"><h1>{escape(page.title)}</h1><p>{escape(page.sentence)}</p>{"".join(page.drawn_by(medium))}</section>'
         for page in pages
     )
-    made = f"Lakehouse {escape(str(lake.settings.root))}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+    made = f"Lakehouse {escape(str(lake.settings.root))}, {clock.now():%Y-%m-%d %H:%M} UTC"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{made}</title>{_STYLE}{STYLE}</head>'
         f"<body><p>{made}</p><nav>{links}</nav>{sections}</body></html>\n"

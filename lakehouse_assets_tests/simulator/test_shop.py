@@ -50,6 +50,16 @@ def test_the_same_arguments_write_the_same_bytes_and_another_seed_another_shop(t
     assert other.invoices.amount != first.invoices.amount
 
 
+def test_where_other_orders_become_fraud_only_the_chargebacks_differ(tmp_path: Path) -> None:
+    usual = small(tmp_path / "usual", days=60, orders_per_day=20)
+    changed = small(tmp_path / "changed", days=60, orders_per_day=20, fraud_changes=date(2024, 1, 20))
+    assert (usual.fraud_changes, changed.fraud_changes) == (None, "2024-01-20")
+    assert changed.payments == usual.payments
+    first, second = (content(tmp_path / name / "landing") for name in ("usual", "changed"))
+    differ = {name.split("/")[0] for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
+    assert differ == {"chargebacks"}
+
+
 def test_files_are_named_by_the_days_in_them(tmp_path: Path) -> None:
     small(tmp_path)
     assert [name for name in content(tmp_path / "landing") if not name.startswith("chargebacks/")] == [

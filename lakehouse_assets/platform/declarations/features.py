@@ -7,13 +7,14 @@ import hashlib
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import DeclarationError, nearest, owner_of, require_once, text_of
 from lakehouse_assets.platform.declarations.code import source_of
 from lakehouse_assets.platform.declarations.computed_kinds import ComputedKind
@@ -160,7 +161,7 @@ class Revisions(Kind):
 
     def write(self, table: Table, result: Result, commit: Commit) -> Written:
         """See `Kind.write`."""
-        now, changed = datetime.now(UTC), result.note.changed
+        now, changed = clock.now(), result.note.changed
         rows = result.rows.filter(pl.col(KNOWN_AT) <= now) if self.when_over else result.rows
 
         def is_same(number: int) -> bool:
@@ -189,7 +190,7 @@ class Revisions(Kind):
         """The plan without rows of inputs whose time is still to come: a function that goes on to the newest day would go on to theirs."""
         if not self.when_over or plan.frames is None:
             return plan
-        now = datetime.now(UTC)
+        now = clock.now()
         rows = {name: plan.frames[name] for name in inputs.sources}
         passed = {name: frame.filter(~is_ahead(frame, self.on[-1], now)) for name, frame in rows.items()}
         return replace(plan, frames={**plan.frames, **passed})

@@ -430,3 +430,8 @@ class Metric(Protocol):
     def loss(self, score: float) -> float:
         """The score as a loss: at least 0, lower is better, 0 is perfect. The gate compares losses by their ratio."""
         ...
+
+    @property
+    def worst_loss(self) -> float:
+        """The largest loss that a score can have; infinite if there is no such."""
+        ...

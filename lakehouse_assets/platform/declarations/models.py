@@ -6,12 +6,12 @@ How models are trained and promoted belongs to the registry and pipeline rooms.
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, require_once, text_of
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.gates import Gate
@@ -213,7 +213,7 @@ class Scores(Kind):
             MODEL_NAME: pl.lit(champion.name),
             MODEL_VERSION: pl.lit(champion.version, dtype=pl.Int64),
             FEATURE_VERSION: pl.lit(features.after, dtype=pl.Int64),
-            SCORED_AT: pl.lit(datetime.now(UTC)).cast(TIMESTAMP),
+            SCORED_AT: pl.lit(clock.now()).cast(TIMESTAMP),
         }
         joined = {one: inputs.others[one] for one in self.examples.joined_to(features.table.name)}
         ledger_moved = any(source.moved for one, source in inputs.others.items() if one not in joined)

@@ -10,9 +10,10 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
+
+from lakehouse_assets.platform import clock
 
 _as_json: Final = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
@@ -69,7 +70,7 @@ class AuditLog:
 
     def add(self, *entries: Read | Action) -> None:
         """Append a line for each, all by one write."""
-        now = datetime.now(UTC)
+        now = clock.now()
         lines = [_as_json({"at": now.isoformat(), **vars(one)}) + "\n" for one in entries]
         path = self.folder / f"{now:%Y-%m}.jsonl"
         try:

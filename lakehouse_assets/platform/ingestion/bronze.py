@@ -8,10 +8,10 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.archive import move_read_files
 from lakehouse_assets.platform.ingestion.child import Child
@@ -199,7 +199,7 @@ class Ingestion:
         landing.record(self.log, self.feed.name, again, run_id)
 
     def _append(self, files: list[OpenedFile], state: FeedState, cursor: Cursor, run_id: str) -> Written:
-        stamps = {"_ingested_at": datetime.now(UTC), "_run_id": run_id}
+        stamps = {"_ingested_at": clock.now(), "_run_id": run_id}
         schema = self.bronze.schema()
         rows = sum(file.rows for file in files)
         account = RowAccount(rows_in=rows, written=rows)

@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import repeat
 from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.file_state import (
     ARCHIVED,
@@ -121,7 +122,7 @@ def unsettled(files: pl.DataFrame, feed: Feed) -> pl.Series:
     """
     if not feed.settle_seconds or not files.height:
         return pl.Series([False] * files.height, dtype=pl.Boolean)
-    age = (pl.lit(datetime.now(UTC)) - pl.col("modified")).abs()
+    age = (pl.lit(clock.now()) - pl.col("modified")).abs()
     return files.select(age < timedelta(seconds=feed.settle_seconds)).to_series()
 
 
@@ -250,7 +251,7 @@ def record(log: Table, feed: str, outcomes: Iterable[dict[str, Any]], run_id: st
 
 def _append(log: Table, feed: str, events: Sequence[dict[str, Any]], run_id: str, cursors: tuple[Cursor, ...]) -> None:
     """One commit; the events get their numbers from the very version that they are added to."""
-    frame = pl.DataFrame(list(events), schema=SCHEMA).with_columns(feed=pl.lit(feed), at=datetime.now(UTC), run_id=pl.lit(run_id))
+    frame = pl.DataFrame(list(events), schema=SCHEMA).with_columns(feed=pl.lit(feed), at=clock.now(), run_id=pl.lit(run_id))
 
     def attempt(table: DeltaTable) -> Counts:
         for cursor in cursors:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.child import Child
 from lakehouse_assets.platform.ingestion.compression import ENDINGS
@@ -129,5 +129,5 @@ def _by_name(ingestion: Ingestion, name: str, content: str, state: FeedState) ->
 
 
 def _as_bronze(parsed: Parsed, name: str, schema: pl.Schema) -> pl.LazyFrame:
-    lineage = {"_file": name, "_sequence": 0, "_ingested_at": datetime.now(UTC), "_run_id": "dry run"}
+    lineage = {"_file": name, "_sequence": 0, "_ingested_at": clock.now(), "_run_id": "dry run"}
     return parsed.frame.with_columns(pl.lit(value, dtype=schema[column]).alias(column) for column, value in lineage.items())

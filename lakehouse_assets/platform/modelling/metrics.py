@@ -5,6 +5,7 @@ count.
 What score is good enough is for a gate to decide.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -47,6 +48,11 @@ class _Metric:
         """See `Metric.loss`."""
         return score
 
+    @property
+    def worst_loss(self) -> float:
+        """See `Metric.worst_loss`."""
+        return math.inf
+
 
 @dataclass(frozen=True)
 class _Share(_Metric):
@@ -60,6 +66,11 @@ class _Share(_Metric):
     def loss(self, score: float) -> float:
         """See `Metric.loss`."""
         return 1 - score
+
+    @property
+    def worst_loss(self) -> float:
+        """See `Metric.worst_loss`."""
+        return 1.0
 
 
 @dataclass(frozen=True)
@@ -187,7 +198,16 @@ class Coverage(_Metric):
 
     def loss(self, score: float) -> float:
         """See `Metric.loss`: too wide is as bad as too narrow."""
-        return abs(score - (float(self.upper[1:]) - float(self.lower[1:])) / 100)
+        return abs(score - self._nominal)
+
+    @property
+    def worst_loss(self) -> float:
+        """See `Metric.worst_loss`."""
+        return max(self._nominal, 1 - self._nominal)
+
+    @property
+    def _nominal(self) -> float:
+        return (float(self.upper[1:]) - float(self.lower[1:])) / 100
 
 
 @dataclass(frozen=True)
@@ -226,6 +246,11 @@ class LogLoss(_ByClass, _Metric):
 @dataclass(frozen=True)
 class Brier(_ByClass, _Metric):
     """Mean squared distance of probabilities from what came (0 or 1); for several classes the sum over them, halved."""
+
+    @property
+    def worst_loss(self) -> float:
+        """See `Metric.worst_loss`."""
+        return 1.0
 
     def score(self, rows: pl.DataFrame) -> float:
         """See `Metric.score`; NaN if the rows have one class."""
@@ -317,6 +342,11 @@ class CalibrationError(_ByClass, _Metric):
     def name(self) -> str:
         """See `Metric.name`."""
         return "calibration error"
+
+    @property
+    def worst_loss(self) -> float:
+        """See `Metric.worst_loss`."""
+        return 1.0
 
     def score(self, rows: pl.DataFrame) -> float:
         """See `Metric.score`; NaN if the rows have one class."""

@@ -14,6 +14,7 @@ from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, volume
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Volume(MonitorKind):
         """See `MonitorKind.demands`."""
         if self.time is None:
             return "About as many rows came today as on the same weekdays before."
-        return f"About as many rows have a {self.time} of yesterday as of the same weekdays before."
+        return f"About as many rows are of yesterday, by {self.time}, as of the same weekdays before."
 
     def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `MonitorKind.problems_with`."""
@@ -63,7 +64,7 @@ def rows_come_to(declaration: Declaration) -> bool:
 
 
 def volume_by(table: Table, time: str, now: datetime) -> Verdict:
-    """Whether as many rows have a time of yesterday as of the same weekdays before.
+    """Whether as many rows are of yesterday as of the same weekdays before. Of a table that has no row of these weeks, it is not said.
 
     Args:
         table: The table.
@@ -77,12 +78,22 @@ def volume_by(table: Table, time: str, now: datetime) -> Verdict:
     day = pl.col(time).dt.date()
     near = day.is_between((today - timedelta(weeks=WEEKS, days=1)).date(), (today - timedelta(days=1)).date())
     counts = table.scan().filter(near).group_by(day.alias("day")).len().collect(engine="streaming")
-    first = table.scan().select(day.min()).collect(engine="streaming").item() or today.date()
+    first, newest = table.scan().select(first=day.min(), newest=day.max()).collect(engine="streaming").row(0)
+    yesterday = today - timedelta(microseconds=1)
+    if newest is None:
+        return Verdict(None, "Not evaluated: the table has no rows yet.", metric="rows_today")
+    if newest < (today - timedelta(weeks=WEEKS)).date():
+        ago = counted((yesterday.date() - newest).days, "day")
+        text = f"Not evaluated: the newest {time} is {newest}, {ago} before yesterday, which is compared with the {WEEKS} weeks before it."
+        return Verdict(None, text, {"newest": str(newest)}, metric="rows_today", value=0, rows=0)
     arrivals = [Arrival(datetime.combine(on, datetime.min.time(), UTC), rows) for on, rows in counts.iter_rows()]
     # The day that the first rows are of may not be whole.
     since = datetime.combine(first, datetime.min.time(), UTC)
-    yesterday = today - timedelta(microseconds=1)
-    return volume(arrivals, since, yesterday, what=f"have a {time} of yesterday, {yesterday:%A} {yesterday.date()}")
+    what = f"are of yesterday, {yesterday:%A} {yesterday.date()}, by {time}"
+    if newest < yesterday.date():
+        what += f" (the newest is {newest})"
+    # The weekdays of a table that stands still are no usual ones: by and by nothing at all would be as usual.
+    return volume(arrivals, since, yesterday, what=what, until=newest)
 
 
 def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:

@@ -7,12 +7,13 @@ and a run of Dagster at the same time takes what is left. Models are not trained
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from itertools import takewhile
 from typing import Final
 from uuid import uuid4
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.pending import reason_of
@@ -88,7 +89,7 @@ class Follower:
         ask_all = now - self._asked_all >= EVERYTHING_SECONDS
         if ask_all:
             self._asked_all = now
-        began, run_id = datetime.now(UTC), f"follow-{uuid4().hex[:12]}"
+        began, run_id = clock.now(), f"follow-{uuid4().hex[:12]}"
         changed: set[str] = set()
         stopped: set[str] = set()
         rows: dict[str, int] = {}

@@ -6,13 +6,14 @@ What is done to one table is in `storage.maintenance`; when it runs, in `orchest
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Final
 
 import polars as pl
 from deltalake.exceptions import DeltaError
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -88,19 +89,19 @@ class Maintenance:
     def states(self, names: Iterable[str] = ()) -> Iterator[tuple[Table, State]]:
         """The state of each table, with what maintenance would do."""
         for table in self.tables(names):
-            yield table, storage.state(table, self._keep(table, datetime.now(UTC), table.version()))
+            yield table, storage.state(table, self._keep(table, clock.now(), table.version()))
 
     def run(self, run_id: str, names: Iterable[str] = ()) -> Iterator[Maintained]:
         """Maintain the tables one by one, and log it at the end. One that fails does not keep the others from it."""
         rows = []
         for table in self.tables(names):
-            at = datetime.now(UTC)
+            at = clock.now()
             try:
                 old = [*self._delete_old_features(table, run_id), *self._delete_old_days(table, at, run_id)]
                 done = storage.maintain(table, self._keep(table, at, self._recorded(table)), run_id)
                 done = replace(done, done=(*old, *done.done))
             except _TROUBLE as error:
-                done = Maintained(table.name, 0, 0, 0, (), str(error), (datetime.now(UTC) - at).total_seconds())
+                done = Maintained(table.name, 0, 0, 0, (), str(error), (clock.now() - at).total_seconds())
             rows.append({**vars(done), "at": at, "run_id": run_id, "done": ", ".join(done.done)})
             yield done
         log = self.lakehouse.table(LOG)

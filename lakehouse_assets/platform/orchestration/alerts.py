@@ -7,11 +7,12 @@ import fcntl
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import dagster as dg
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.monitoring.alerts import routing
 from lakehouse_assets.platform.monitoring.alerts.delivery import Told, deliver
@@ -48,9 +49,7 @@ def sensor(catalog: Catalog, seconds: int) -> dg.SensorDefinition:
         "(LAKEHOUSE_ALERT_…). Checks that an ended run did not evaluate are given their last results.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return dg.SkipReason(
-            tick(context.instance, context.resources.lakehouse.open(), catalog, Settings.load(), datetime.now(UTC), context.log)
-        )
+        return dg.SkipReason(tick(context.instance, context.resources.lakehouse.open(), catalog, Settings.load(), clock.now(), context.log))
 
     return alerts
 

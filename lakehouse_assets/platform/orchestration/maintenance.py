@@ -4,11 +4,12 @@ What is done to tables is in `operations.maintenance`, what becomes of runs in `
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.operations.maintenance import DESCRIPTION, KEEP_ALL, LOG, SCHEMA, Maintenance
 from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.assets import platform_spec
@@ -47,7 +48,7 @@ def asset(declared: Products, tables: str = "") -> dg.AssetsDefinition:
                 context.log.warning("%s: %s", done.table, done.why_not)
             elif done.done:
                 context.log.info("%s: %s, %d bytes freed", done.table, ", ".join(done.done), done.bytes_freed)
-        keep = Keep.days(datetime.now(UTC), resource.run_retention_days, resource.system_retention_days)
+        keep = Keep.days(clock.now(), resource.run_retention_days, resource.system_retention_days)
         runs = forget_old_runs(context.instance, lakehouse, declared.owners, keep, context.log)
         counts = {
             "tables": len(examined),

@@ -5,11 +5,11 @@ written. Those that are declared have a step of their own behind the table, besi
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
@@ -85,7 +85,7 @@ def results(
     if not chosen:
         return
     lakehouse, registry = context.resources.lakehouse.open(), context.resources.mlflow.open
-    evaluation = Evaluation(lakehouse, catalog, registry, datetime.now(UTC), context.run.run_id, context.log.warning)
+    evaluation = Evaluation(lakehouse, catalog, registry, clock.now(), context.run.run_id, context.log.warning)
     for judgement in evaluation.run(chosen):
         yield _last(context.instance, judgement.monitor) if not judgement.verdicts else result(judgement)
 

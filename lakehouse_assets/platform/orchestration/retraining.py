@@ -4,22 +4,18 @@ Whether to train is decided in `monitoring/retraining`. A request is committed t
 key.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.monitoring.retraining.runs import REQUEST_TAG, TRAIN, RunOfModels, Runs, tags_of
 from lakehouse_assets.platform.monitoring.retraining.standing import Standing
 from lakehouse_assets.platform.orchestration.automation import training_of_one
 from lakehouse_assets.platform.orchestration.run_control import as_texts, end_dead_runs
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def runs_of(instance: dg.DagsterInstance) -> Runs:
@@ -39,18 +35,17 @@ def _of(run: dg.DagsterRun) -> RunOfModels:
     return RunOfModels(run.run_id, run.status.value, run.job_name, chosen, run.tags.get(REQUEST_TAG))
 
 
-def sensors(catalog: Catalog, clock: Callable[[], datetime] = _now) -> list[dg.SensorDefinition]:
+def sensors(catalog: Catalog) -> list[dg.SensorDefinition]:
     """The sensor, if there is a model with `retrain`.
 
     Args:
         catalog: All declarations.
-        clock: Says what time it is (UTC).
     """
     models = [model for model in catalog.models if model.retrain is not None]
-    return [_sensor(models, catalog, clock)] if models else []
+    return [_sensor(models, catalog)] if models else []
 
 
-def _sensor(models: Iterable[ModelDeclaration], catalog: Catalog, clock: Callable[[], datetime]) -> dg.SensorDefinition:
+def _sensor(models: Iterable[ModelDeclaration], catalog: Catalog) -> dg.SensorDefinition:
     @dg.sensor(
         name="retraining",
         job_name=TRAIN,
@@ -62,7 +57,7 @@ def _sensor(models: Iterable[ModelDeclaration], catalog: Catalog, clock: Callabl
     def retraining(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         for text in as_texts(end_dead_runs(context.instance)):
             context.log.info(text)
-        lakehouse, runs, now = context.resources.lakehouse.open(), runs_of(context.instance), clock()
+        lakehouse, runs, now = context.resources.lakehouse.open(), runs_of(context.instance), clock.now()
         assert context.repository_def is not None  # noqa: S101 Dagster gives it
         graph = context.repository_def.asset_graph
         waiting, is_asking = [], False

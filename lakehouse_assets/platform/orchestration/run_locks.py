@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from lakehouse_assets.platform import clock
+
 _FOLDER = "run_locks"
 
 
@@ -40,7 +42,7 @@ class Owner:
     def this_process(cls) -> Self:
         """This process, from now on."""
         words = [Path(sys.argv[0]).name, *sys.argv[1:]]
-        return cls(os.getpid(), socket.gethostname(), datetime.now(UTC), " ".join(words)[:200])
+        return cls(os.getpid(), socket.gethostname(), clock.now(), " ".join(words)[:200])
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"

@@ -6,11 +6,11 @@ What a contract says by itself is in `quality`; which rows a refresh writes is i
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.quality.contract import (
     Contract,
@@ -173,7 +173,7 @@ def record(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> 
         "table": declaration.declared_name,
         "fingerprint": name,
         "contract": json.dumps(document(declaration.contract)),
-        "recorded_at": datetime.now(UTC),
+        "recorded_at": clock.now(),
         "run_id": run_id,
     }
     log.append(pl.DataFrame([row], schema=SCHEMA), Commit((cursor,)))

@@ -7,9 +7,9 @@ in `modelling.gate`, which version is in use in `registry.decisions`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Final
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.learning import MODEL, NotEnoughData
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -109,7 +109,7 @@ class ModelStep:
         cursors = tuple(Cursor(name, before[name], version) for name, version in now.items() if before[name] != version)
         cursors += done
         reason = "" if because is None else because.text
-        training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, datetime.now(UTC), reason)
+        training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, clock.now(), reason)
         if not self._is_dry and Shadow(decisions, training, training.started_at).call_back():
             state = decisions.sync()
         champion = ComparedVersion.of(self.registry, self.asset, state.aliases.champion)

@@ -13,12 +13,12 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 from deltalake import DeltaTable
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.kind import Result
 from lakehouse_assets.platform.declarations.snapshots import SNAPSHOT_COMPLETE
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -174,7 +174,7 @@ class Replays(ReplayedRows):
         if dry_run or not passing.height:
             return replayed if dry_run else replace(replayed, account=RowAccount())
         marks = passing.with_columns(
-            pl.lit(datetime.now(UTC)).cast(TIMESTAMP).alias(RELEASED_AT),
+            pl.lit(clock.now()).cast(TIMESTAMP).alias(RELEASED_AT),
             pl.lit(number, pl.Int64).alias(RELEASED_IN),
             pl.lit(json.dumps(dict(selection.sets))).alias(RELEASED_WITH),
         )

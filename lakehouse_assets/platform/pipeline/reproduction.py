@@ -3,13 +3,13 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 from deltalake.exceptions import DeltaError
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.learning import MODEL, Predictor
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
@@ -67,7 +67,7 @@ def reproduce(asset: ModelDeclaration, version: ModelVersion, lakehouse: Lakehou
         raise NotReproducible(f"version {version.version} of {version.model_name} was registered by other means: what made it is not known")
     candidate = tags.get(training_run.CANDIDATE, MODEL)
     versions = _versions(asset, version, lakehouse)
-    training = ModelTraining(asset, lakehouse, versions, int(tags[training_run.SEED]), Local(), "", datetime.now(UTC))
+    training = ModelTraining(asset, lakehouse, versions, int(tags[training_run.SEED]), Local(), "", clock.now())
     _require_the_same_tables(version, training, registry.table_digests(version))
     if candidate not in training.learners:
         raise NotReproducible(

@@ -142,7 +142,9 @@ def in_words(span: timedelta) -> str:
 # --- volume
 
 
-def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "", what: str = "came today") -> Verdict:
+def volume(
+    arrivals: Sequence[Arrival], since: datetime, now: datetime, why_since: str = "", what: str = "came today", *, until: date | None = None
+) -> Verdict:
     """Whether as many rows came today as on the same weekdays before.
 
     The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
@@ -156,10 +158,11 @@ def volume(arrivals: Sequence[Arrival], since: datetime, now: datetime, why_sinc
         now: The moment to judge at (UTC).
         why_since: Why nothing is known of the time before, if there was one.
         what: What the rows of the day did, for the text.
+        until: Days after this one say nothing, as nothing came any more; None: all do.
     """
     today = now.date()
     days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
-    days = [day for day in days if day > since.date()]
+    days = [day for day in days if day > since.date() and (until is None or day <= until)]
     came = sum(arrival.rows for arrival in arrivals if arrival.at.date() == today and arrival.at <= now)
     if len(days) < LEAST_WEEKS:
         return Verdict(

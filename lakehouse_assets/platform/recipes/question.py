@@ -5,11 +5,12 @@ It looks at values and decides; nothing is fitted here, see `automl`.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import nearest
 from lakehouse_assets.platform.declarations.features import is_ahead
 from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT
@@ -88,7 +89,7 @@ class Question:
     columns: tuple[ColumnFacts, ...]
     notes: tuple[str, ...]
     settled: timedelta = timedelta(0)
-    asked_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    asked_at: datetime = field(default_factory=lambda: clock.now())  # noqa: PLW0108 the clock of that moment
 
     @property
     def at(self) -> str:
@@ -181,7 +182,7 @@ def question(  # noqa: PLR0917
         raise NoQuestion(f"--time {time}: it is {rows.schema[time]}, not a date or a moment")
     if settled and time is None:
         raise NoQuestion("--settled counts from the time of a row: name its column with --time")
-    asked_at = asked_at or datetime.now(UTC)
+    asked_at = asked_at or clock.now()
     task, positive, classes, said = _task(rows[target].drop_nulls(), f"{table}: --target {target}")
     notes = [said]
     facts = {name: _facts(rows[name], {*personal}) for name in rows.columns}

@@ -11,11 +11,11 @@ set; once it is not, another champion was set by hand.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, DecisionName, LedgerEntry, Verdict, last_decision, ledger_entry
 from lakehouse_assets.platform.registry.registry import CHAMPION, Aliases, ModelVersion, NoSuchModelVersion, Registry
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
@@ -249,7 +249,7 @@ class ModelDecisions:
             sequence=state.sequence + 1,
             before=state.aliases,
             after=aliases,
-            decided_at=datetime.now(UTC),
+            decided_at=clock.now(),
         )
 
     def _commit(self, entry: LedgerEntry | None, cursors: tuple[Cursor, ...]) -> bool:

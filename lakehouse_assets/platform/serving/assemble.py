@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Protocol
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.endpoints import Roles
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.quality.contract import columns_of, key_columns
@@ -214,7 +215,7 @@ class Assembler:
         if self._borrowed:
             values = {name: frames[table][name].to_list() for name, table in self._borrowed.items()}
             events = [{**row, **{name: one[number] for name, one in values.items()}} for number, row in enumerate(rows)]
-        now = datetime.now(UTC)
+        now = clock.now()
         looked = self.lookups.features(events, [now if one is None else one for one in times], requests)
         if self.refuse_missing:
             for feature in self.roles.looked_up:

@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.serving.answers import encode, encode_newest
 from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Form
@@ -125,7 +125,7 @@ class Door:
             request_id=asked.request_id,
             row=0,
             endpoint=name,
-            received_at=datetime.now(UTC),
+            received_at=clock.now(),
             model_name=served.endpoint.model.name,
             requester=asked.caller.name,
             seconds={"total": time.perf_counter() - asked.began},
@@ -184,7 +184,7 @@ class Door:
             form,
             rows,
             asked.request_id,
-            datetime.now(UTC),
+            clock.now(),
             deadline,
             future,
             encoded,
@@ -218,7 +218,7 @@ class Door:
             return await self.score(served, "features", found, asked, by=ByKeys(keys, versions))
         newest, champion = versions.newest, versions.champion.champion
         assert newest is not None  # noqa: S101 an endpoint by keys is not ready without
-        received = datetime.now(UTC)
+        received = clock.now()
         answers = newest.of(keys or [{}])
         body = encode_newest(asked.request_id, champion, newest, answers)
         seconds = {"total": time.perf_counter() - asked.began}

@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import Declaration, nearest_or_all
 from lakehouse_assets.platform.serving.door import is_request_id
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
@@ -168,7 +169,7 @@ class Feedback:
             Refused: What is wrong, by row and field. Nothing was accepted.
             FeedbackUnavailable: They cannot be made durable now.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         records, errors = [], list[FieldError]()
         default = endpoint or (next(iter(self.types)) if len(self.types) == 1 else None)
         for number, raw in enumerate(split_rows(body)):

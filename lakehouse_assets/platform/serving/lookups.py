@@ -11,13 +11,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
 
 import msgspec
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.features.online.codecs import moment
@@ -277,7 +278,7 @@ class _Sets:
 
     def rows(self, keys: Sequence[Row]) -> _Rows:
         """What is known of some entities now."""
-        now = datetime.now(UTC)
+        now = clock.now()
         looked = [one.features(keys, [now] * len(keys)) for one in self._lookups]
         said = {name: self._said(name, one) for one in looked for name in one.stamps}
         found = [*map(self._row, *(said[name] for name in self.names))]

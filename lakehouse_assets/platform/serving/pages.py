@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.compute.packages import version
 from lakehouse_assets.platform.serving.app import json_response
 from lakehouse_assets.platform.serving.background_process import BackgroundTasks
@@ -171,7 +172,7 @@ def _state(served: Served, synced: Synced) -> dict[str, Any]:
         said["features_synced_until"] = until
         if synced is None:
             said["features_unavailable"] = True
-        limit, now = served.endpoint.stale_after, datetime.now(UTC)
+        limit, now = served.endpoint.stale_after, clock.now()
         if limit is not None:
             said["stale"] = [one for one, moment in until.items() if moment is None or now - moment > limit]
     return said

@@ -3,11 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.serving.assemble import OK, Assembled, Form
 from lakehouse_assets.platform.serving.refused import FieldError
 from lakehouse_assets.platform.serving.rows import Row
@@ -132,5 +132,5 @@ def _stale(assembled: Assembled, served: Served) -> list[str]:
     limit = served.endpoint.stale_after
     if limit is None:
         return []
-    now = datetime.now(UTC)
+    now = clock.now()
     return [name for name, synced in assembled.synced_at.items() if synced is None or now - synced > limit]

@@ -5,12 +5,12 @@ The versions are swapped as one value, so whoever reads it once works with one v
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from typing import Final
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.quality.contract import key_columns
 from lakehouse_assets.platform.serving.assemble import Form, Lookups, event_type, features_type
@@ -107,7 +107,7 @@ class Served:
                 key = tuple(row[name] for name in names)
                 if None not in key and (first := seen.setdefault(key, number)) != number:
                     raise refused(422, f"it has the key of row {first}: send each row once, or in requests of their own", names[0], number)
-        if form == "rows" and (errors := list(self.rules.broken(rows, datetime.now(UTC)))):
+        if form == "rows" and (errors := list(self.rules.broken(rows, clock.now()))):
             raise Refused(422, errors)
 
     def ready(self) -> Versions:

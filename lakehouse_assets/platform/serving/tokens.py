@@ -22,6 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
+from lakehouse_assets.platform import clock
+
 Scope = Literal["score", "features", "feedback", "ingest", "administer", "pages"]
 SCOPES: Final[Mapping[Scope, str]] = {
     "score": "ask for predictions",
@@ -172,7 +174,7 @@ class TokenFile:
             raise ValueError("a token needs a name and at least one scope, as in `lakehouse token create shop --scope score`")
         if _is_reserved(name):
             raise ValueError(f"a token cannot be called {name!r}: logs give that name to somebody else, so choose another one")
-        now = datetime.now(UTC)
+        now = clock.now()
         with self._changing() as tokens:
             if any(token.name == name and token.state(now) == "in force" for token in tokens):
                 raise ValueError(f"a token {name!r} is in force: choose another name, or revoke it with `lakehouse token revoke {name}`")
@@ -189,7 +191,7 @@ class TokenFile:
         Raises:
             LookupError: None of the name is in force.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         with self._changing() as tokens:
             for number, token in enumerate(tokens):
                 if token.name == name and token.state(now) == "in force":
@@ -254,7 +256,7 @@ class Tokens:
         identity, secret = _parts(header)
         token = known.get(identity, _NOBODY)
         is_right = hmac.compare_digest(_digest(secret), token.digest)
-        state, has_scope = token.state(datetime.now(UTC)), scope in token.scopes
+        state, has_scope = token.state(clock.now()), scope in token.scopes
         if header is None:
             self._refuse("missing", Unauthenticated(f"no token was sent: send the header `Authorization: Bearer TOKEN`; {_HOW}", _REALM))
         if not is_right:

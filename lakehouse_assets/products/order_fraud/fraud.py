@@ -17,6 +17,7 @@ from lakehouse_assets import (
     Labels,
     LeakageLimits,
     LogLoss,
+    NewestLimits,
     Retrain,
     RollingTime,
     model,
@@ -61,8 +62,13 @@ fraud = model(
     metric=AveragePrecision(),
     metrics=(LogLoss(), Auc(), CalibrationError()),
     baselines={"fraud_share": ClassPrior()},
-    # What is usual in a country moves with the seasons, and so tells new orders from old ones.
-    gate=Gate(guards={"calibration_error": (None, 0.02)}, leakage=LeakageLimits(drift=(math.inf, math.inf))),
+    gate=Gate(
+        guards={"calibration_error": (None, 0.02)},
+        # What is usual in a country moves with the seasons, and so tells new orders from old ones.
+        leakage=LeakageLimits(drift=(math.inf, math.inf)),
+        # Thieves change what they do. A model that has not seen the newest orders fails on them then: that is why it is trained again.
+        newest=NewestLimits(against_usual=math.inf),
+    ),
     # Patterns of fraud change between Mondays: charge backs that show it do not wait for the weekly training.
     retrain=Retrain(on=("order_fraud.monitors.accuracy",), new_labels=2_000),
     owner="team:risk",

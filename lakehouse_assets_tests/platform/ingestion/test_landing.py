@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.ingestion import bronze, feed_hint, file_state, landing, zone
 from lakehouse_assets.platform.ingestion.file_state import EVENTS, FeedState
 from lakehouse_assets.platform.storage import restore
@@ -25,17 +26,10 @@ def orders(tmp_path) -> Orders:
 
 
 @contextmanager
-def clock(days: float) -> Iterator[None]:
+def clock_off(days: float) -> Iterator[None]:
     """Within this, the clock is off by so many days."""
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz=None):
-            return datetime.now(tz) + timedelta(days=days)
-
     with pytest.MonkeyPatch.context() as patch:
-        for module in (landing, bronze):
-            patch.setattr(module, "datetime", Clock)
+        patch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(days=days))
         yield
 
 
@@ -45,7 +39,7 @@ def clock(days: float) -> Iterator[None]:
 def refused_then_read(orders: Orders) -> None:
     (orders.folder / "a.csv").write_bytes(b"")
     orders.run()
-    with clock(-1):
+    with clock_off(-1):
         orders.write("a.csv", "1,x")
         orders.run()
     assert orders.last("a.csv") == (landing.READ, None)
@@ -54,7 +48,7 @@ def refused_then_read(orders: Orders) -> None:
 def read_then_changed(orders: Orders) -> None:
     orders.write("a.csv", "1,x")
     orders.run()
-    with clock(-1):
+    with clock_off(-1):
         orders.write("a.csv", "1,x", "2,y")
         orders.run()
     assert orders.last("a.csv")[0] == landing.CHANGED
@@ -64,11 +58,11 @@ def refused_then_requested(orders: Orders) -> None:
     strict = orders.with_policy(new_columns="refuse")
     strict.write("a.csv", "1,x,blue", header="id,value,colour")
     strict.run()
-    with clock(-1):
+    with clock_off(-1):
         assert orders.with_policy(new_columns="rescue").ingestion.request_read("a.csv", reread=False, run_id="by hand") == landing.FOUND
         assert orders.last("a.csv")[0] == landing.FOUND
         assert orders.ingestion.waiting() == 1
-    with clock(-2):
+    with clock_off(-2):
         orders.with_policy(new_columns="rescue").run()
     assert orders.last("a.csv") == (landing.READ, None)
 
@@ -76,10 +70,10 @@ def refused_then_requested(orders: Orders) -> None:
 def read_then_reread(orders: Orders) -> None:
     orders.write("a.csv", "1,x")
     orders.run()
-    with clock(-1):
+    with clock_off(-1):
         orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
         orders.run()
-    with clock(-2):
+    with clock_off(-2):
         orders.ingestion.request_read("a.csv", reread=True, run_id="by hand")
         orders.run()
     assert orders.last("a.csv") == (landing.READ, None)
@@ -89,10 +83,10 @@ def read_then_reread(orders: Orders) -> None:
 def read_then_archived(orders: Orders) -> None:
     orders.write("a.csv", "1,x")
     orders.run()
-    with clock(-1):
+    with clock_off(-1):
         orders.with_policy(archive=True).run()
     assert orders.last("a.csv")[0] == landing.ARCHIVED
-    with clock(-2):
+    with clock_off(-2):
         orders.write("a.csv", "1,z")
         orders.with_policy(archive=True).run()
     assert orders.rows() == [("1", "x"), ("1", "z")]
@@ -119,7 +113,7 @@ def test_an_outcome_that_changed_when_a_batch_was_taken_up_counts_though_the_clo
         orders.run()
     assert orders.last("a.csv")[0] == landing.READ
     (orders.folder / "a.csv").unlink()
-    with clock(-1):
+    with clock_off(-1):
         orders.run()
     assert orders.last("a.csv")[0] == landing.REFUSED
     assert orders.ingestion.bronze.count() == 0
@@ -132,7 +126,7 @@ def raising(*_: object, **__: object) -> None:
 def test_events_are_numbered_by_feed_in_the_order_of_their_commits_without_a_gap(orders):
     for number in range(3):
         orders.write(f"{number}.csv", f"{number},x")
-        with clock(-number):
+        with clock_off(-number):
             orders.run()
     events = orders.ingestion.log.scan().collect().sort("event_number")
     assert events["event_number"].to_list() == list(range(1, 7))

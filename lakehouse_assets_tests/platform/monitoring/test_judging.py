@@ -6,7 +6,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.modelling.metrics import Auc, AveragePrecision, Bias, CalibrationError, Coverage, LogLoss, Wape
+from lakehouse_assets.platform.modelling.metrics import (
+    Accuracy,
+    Auc,
+    AveragePrecision,
+    Bias,
+    Brier,
+    CalibrationError,
+    Coverage,
+    LogLoss,
+    MacroF1,
+    Wape,
+)
 from lakehouse_assets.platform.monitoring.accuracy import judging, scoring
 from lakehouse_assets.platform.monitoring.accuracy.judging import against_baseline, against_evaluation, against_floor, reference_losses
 from lakehouse_assets.platform.monitoring.accuracy.windows import part_of
@@ -55,7 +66,7 @@ def test_windows_like_those_of_the_evaluation_seldom_alarm(metric):
             value = scoring.score(metric, MADE[metric](7, 100 // 7, chance))
             if value is not None:
                 count += 1
-                alarms += not against_evaluation(metric, value, losses, RATE).passed
+                alarms += against_evaluation(metric, value, losses, RATE).passed is False
     assert count >= 390
     assert alarms <= count * RATE * 3, "a binomial with 1 % has less with a chance of 99.9 %"
 
@@ -126,6 +137,26 @@ def test_what_cannot_be_told_is_not_judged():
     assert against_baseline(Auc(), nobody, nobody, PART, RATE).passed is None
     assert reference_losses(nobody, pl.col("__about"), Auc(), 7, 10) == []
     assert judging.LEAST_WINDOWS == 6
+
+
+@pytest.mark.parametrize("metric", [Auc(), AveragePrecision(), Accuracy(), MacroF1(), Brier(), CalibrationError(), Coverage()])
+def test_where_chance_explains_the_worst_score_nothing_is_said(metric):
+    """A window that is too small to be judged has not passed, and no threshold is a score that nothing can have."""
+    worst = max(0.0, 1.0, key=metric.loss)
+    assert metric.worst_loss == metric.loss(worst)
+    losses = [metric.worst_loss * share for share in (0.0, 0.9, 0.1, 0.8, 0.2, 0.6)]
+    judged = against_evaluation(metric, worst, losses, RATE)
+    assert (judged.passed, judged.threshold) == (None, None)
+    assert "too few outcomes to tell" in judged.why
+    narrow = [metric.worst_loss * (0.3 + step / 100) for step in range(8)]
+    assert against_evaluation(metric, worst, narrow, RATE).passed is False
+
+
+def test_a_window_of_few_outcomes_has_not_met_a_floor():
+    chance = np.random.default_rng(7)
+    judged = against_floor(Auc(), classified(7, 3, chance), 0.5, PART, RATE)
+    assert (judged.passed, judged.threshold) == (None, None)
+    assert against_floor(LogLoss(), classified(7, 3, chance), 0.5, PART, RATE).passed is not None, "its losses have no end"
 
 
 def test_an_estimate_of_calibration_knows_chance():

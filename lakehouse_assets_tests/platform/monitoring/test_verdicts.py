@@ -144,9 +144,18 @@ def test_volume_by_a_column_of_time(settings):
     usual = monitor("kiosk.monitors.usual", of=sales, kind=Volume(time="day"))
     found = said([usual], root.lakehouse, NOON)["usual"]
     assert found.passed is False
-    assert found.text.startswith("20 rows have a day of yesterday, Sunday 2026-03-01; on 5 earlier Sundays it was 60. That is fewer")
+    assert found.text.startswith("20 rows are of yesterday, Sunday 2026-03-01, by day; on 5 earlier Sundays it was 60. That is fewer")
     assert (found.rows, found.window_start) == (20, datetime(2026, 3, 1, tzinfo=UTC))
     quiet = said([usual], root.lakehouse, NOON - timedelta(days=7))["usual"]
     assert (quiet.passed, quiet.rows) == (True, 60)
     assert said([replace(usual, of=GOLD)], root.lakehouse, NOON)["usual"].passed
+    # When rows stay away, the days without any do not become the usual ones; in the end nothing is said any more.
+    for weeks, passed, text in (
+        (2, False, "0 rows are of yesterday, Sunday 2026-03-15, by day (the newest is 2026-03-01); on 6 earlier Sundays it was 60."),
+        (6, None, "Not evaluated: 3 earlier Sundays are known, 4 are needed."),
+        (20, None, "Not evaluated: the newest day is 2026-03-01, 140 days before yesterday"),
+    ):
+        stale = said([usual], root.lakehouse, NOON + timedelta(weeks=weeks))["usual"]
+        assert stale.passed is passed, stale
+        assert stale.text.startswith(text)
     assert said([replace(usual, of="kiosk.gold.none")], root.lakehouse, NOON)["usual"].error == "NoSuchTable"

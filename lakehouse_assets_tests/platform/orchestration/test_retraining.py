@@ -12,6 +12,7 @@ from dagster._core.remote_origin import RemoteJobOrigin
 from dagster._core.storage.tags import RUN_KEY_TAG
 
 from lakehouse_assets import Freshness, Retrain, monitor
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.declarations.retraining import TrainingReason
@@ -112,13 +113,17 @@ class Shop:
 
     def tick(self):
         """What the sensor says."""
-        (sensor,) = retraining.sensors(self.catalog, lambda: self.now)
+        (sensor,) = retraining.sensors(self.catalog)
         repository = self.defs.get_repository_def()
-        with dg.build_sensor_context(
-            instance=self.instance,
-            repository_def=repository,
-            resources={name: self.defs.resources[name] for name in ("lakehouse", "mlflow")},
-        ) as context:
+        with (
+            pytest.MonkeyPatch.context() as patched,
+            dg.build_sensor_context(
+                instance=self.instance,
+                repository_def=repository,
+                resources={name: self.defs.resources[name] for name in ("lakehouse", "mlflow")},
+            ) as context,
+        ):
+            patched.setattr(clock, "now", lambda: self.now)
             return sensor.evaluate_tick(context)
 
     def asks(self) -> dg.RunRequest:

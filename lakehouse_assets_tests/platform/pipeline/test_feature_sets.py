@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, ByPartition, Full, Trailing
 from lakehouse_assets.platform.declarations.features import FeatureSet, feature_set
@@ -215,18 +216,14 @@ def test_what_is_known_before_its_event_time_has_to_be_declared_so(shop):
 # --- only what is over
 
 
-class Clock(datetime):
+class Clock:
     """Says what time it is."""
 
     at = datetime(2024, 1, 3, 12, tzinfo=UTC)
 
-    @classmethod
-    def now(cls, tz=None):
-        return cls.at
-
 
 def test_a_day_that_is_landed_at_noon_is_left_out_until_something_came_after_its_end(shop, monkeypatch):
-    monkeypatch.setattr("lakehouse_assets.platform.declarations.features.datetime", Clock)
+    monkeypatch.setattr(clock, "now", lambda: Clock.at)
     over = declared(when_over=True)
 
     def at(day: int, hour: int) -> dict[tuple[str, int], int]:
@@ -258,7 +255,7 @@ def to_the_newest_day(sales: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def test_a_function_that_waits_is_not_given_what_is_still_to_come(shop, monkeypatch):
-    monkeypatch.setattr("lakehouse_assets.platform.declarations.features.datetime", Clock)
+    monkeypatch.setattr(clock, "now", lambda: Clock.at)
     monkeypatch.setattr(Clock, "at", datetime(2024, 3, 1, 12, tzinfo=UTC))
     over = declared(Trailing("day", timedelta(days=366)), function=to_the_newest_day, when_over=True)
     shop.put(s1=("a", 0, 5), s2=("a", 2, 6), s3=("a", 90, 1))

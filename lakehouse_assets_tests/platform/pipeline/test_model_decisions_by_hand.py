@@ -1,13 +1,13 @@
 """Rollback, promotion by hand and changes of the champion alias in MLflow: each is a decision of the ledger, once."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.tables import FunctionError
 from lakehouse_assets.platform.pipeline.champions import sync_aliases
-from lakehouse_assets.platform.registry import decisions as decisions_room
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.platform.orchestration.level import MODEL, level_model
@@ -199,20 +199,9 @@ def test_a_rollback_after_a_crash_starts_from_what_was_decided(demo):
     assert demo.aliases() == {"champion": 1, "previous": 2}
 
 
-class Clock(datetime):
-    """A clock that can be set back."""
-
-    back = timedelta()
-
-    @classmethod
-    def now(cls, tz=None):
-        return datetime.now(tz) - cls.back
-
-
 def test_a_rollback_counts_after_the_clock_stepped_back(demo, monkeypatch):
     promoted_twice(demo)
-    monkeypatch.setattr(decisions_room, "datetime", Clock)
-    monkeypatch.setattr(Clock, "back", timedelta(days=400))
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) - timedelta(days=400))
     assert demo.step().rollback().champion == 1
     assert (demo.run().champion, demo.aliases()) == (1, {"champion": 1, "previous": 2})
     assert demo.step().rollback().champion == 2

@@ -7,13 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.modelling.gate import shadow as gate_shadow
 from lakehouse_assets.platform.modelling.splits import RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
 from lakehouse_assets.platform.modelling.time_folds import TimeFolds
-from lakehouse_assets.platform.pipeline import model_step, shadow
+from lakehouse_assets.platform.pipeline import shadow
 from lakehouse_assets.platform.pipeline.model_training import ModelTraining
-from lakehouse_assets.platform.registry import decisions as decisions_room
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.registry.training_run import FEATURES as FEATURES_TAG
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
@@ -26,21 +26,16 @@ OLD = [4.0] * 5
 CHANGE = replace(level_model, learner=Level("forecast", 0.98))
 
 
-class Clock(datetime):
+class Clock:
     """A clock that is set."""
 
     at = PROMOTED_AT
-
-    @classmethod
-    def now(cls, tz=None):
-        return cls.at.astimezone(tz)
 
 
 @pytest.fixture
 def changed(demo, monkeypatch) -> Demo:
     """Version 1 was champion; version 2, a change, was promoted on 20 January 2024."""
-    for room in (model_step, decisions_room):
-        monkeypatch.setattr(room, "datetime", Clock)
+    monkeypatch.setattr(clock, "now", lambda: Clock.at)
     monkeypatch.setattr(Clock, "at", PROMOTED_AT)
     demo.land(error=OLD)
     demo.work_out_features()
@@ -105,8 +100,7 @@ def test_a_champion_that_a_person_chose_is_not_called_back(changed, monkeypatch)
 
 
 def test_a_refresh_is_not_in_doubt(demo, monkeypatch):
-    for room in (model_step, decisions_room):
-        monkeypatch.setattr(room, "datetime", Clock)
+    monkeypatch.setattr(clock, "now", lambda: Clock.at)
     demo.land(error=OLD)
     demo.run()
     demo.land(error=3.0)

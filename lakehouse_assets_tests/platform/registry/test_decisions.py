@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.registry import decisions as room
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.registry.ledger import Verdict
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
@@ -49,14 +49,10 @@ class Crashes(Registry):
         return False
 
 
-class Clock(datetime):
+class Clock:
     """A clock that steps forth and back."""
 
     shift = timedelta()
-
-    @classmethod
-    def now(cls, tz=None):
-        return datetime(2024, 1, 1, tzinfo=UTC) + cls.shift
 
 
 class History:
@@ -125,7 +121,7 @@ steps = st.one_of(
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(taken=st.lists(steps, min_size=2, max_size=7))
 def test_after_any_history_the_aliases_follow_the_ledger_and_a_rollback_undoes(registry, tmp_path, monkeypatch, taken):
-    monkeypatch.setattr(room, "datetime", Clock)
+    monkeypatch.setattr(clock, "now", lambda: datetime(2024, 1, 1, tzinfo=UTC) + Clock.shift)
     registry.set_aliases(NAME, Aliases())
     history = History(tmp_path / f"tables {next(numbers)}", registry)
     decisions = history.decisions

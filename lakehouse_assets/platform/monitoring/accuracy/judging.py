@@ -86,8 +86,7 @@ def against_evaluation(metric: Metric, value: float, losses: Sequence[float], ra
     roots = np.sqrt(np.asarray(losses))
     mean, spread = float(np.mean(roots)), float(np.std(roots, ddof=1))
     reach = spread * math.sqrt(1 + 1 / len(roots)) * scoring.student(1 - rate, len(roots) - 1)
-    limit = (mean + reach) ** 2
-    return Judged(metric.loss(value) <= limit, _score_of(metric, limit, value), _score_of(metric, mean**2, value))
+    return _judged(metric, value, metric.loss(value), (mean + reach) ** 2, _score_of(metric, mean**2, value))
 
 
 def against_baseline(metric: Metric, rows: pl.DataFrame, plain: pl.DataFrame, part: pl.Expr, rate: float) -> Judged:
@@ -112,7 +111,7 @@ def against_baseline(metric: Metric, rows: pl.DataFrame, plain: pl.DataFrame, pa
     if found is None or error is None or usual is None or value is None:
         return Judged(None, why="there are too few outcomes to tell chance by")
     reach = error[0] * scoring.student(1 - rate, error[1])
-    return Judged(found <= reach, _score_of(metric, metric.loss(usual) + reach, value), usual)
+    return _judged(metric, value, found + metric.loss(usual), metric.loss(usual) + reach, usual)
 
 
 def against_floor(metric: Metric, rows: pl.DataFrame, floor: float, part: pl.Expr, rate: float) -> Judged:
@@ -127,7 +126,14 @@ def against_floor(metric: Metric, rows: pl.DataFrame, floor: float, part: pl.Exp
     if value is None or error is None:
         return Judged(None, why="there are too few outcomes to tell chance by")
     limit = metric.loss(floor) + error[0] * scoring.student(1 - rate, error[1])
-    return Judged(metric.loss(value) <= limit, _score_of(metric, limit, value), floor)
+    return _judged(metric, value, metric.loss(value), limit, floor)
+
+
+def _judged(metric: Metric, value: float, loss: float, limit: float, usual: float) -> Judged:
+    """What a limit says of a loss: nothing, if chance explains the worst score that there can be."""
+    if limit >= metric.worst_loss:
+        return Judged(None, usual=usual, why="there are too few outcomes to tell: the worst score that there can be would be chance")
+    return Judged(loss <= limit, _score_of(metric, limit, value), usual)
 
 
 def _score_of(metric: Metric, loss: float, near: float) -> float:

@@ -11,13 +11,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from shutil import rmtree
 from typing import Final
 
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.serving.inference_log import table as tables
 from lakehouse_assets.platform.serving.inference_log.places import Segments, closed_segments, dead
 from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable, record_id
@@ -230,5 +231,5 @@ class Drainer:
             if count.unreadable:
                 _LOG.warning("%s records cannot be read and are kept in %s", count.unreadable, aside)
             rows, unreadable = self._state.rows + count.rows, self._state.unreadable + count.unreadable
-            self._state = DrainState(rows, unreadable, 0, "", datetime.now(UTC))
+            self._state = DrainState(rows, unreadable, 0, "", clock.now())
             return True

@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 import polars as pl
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.endpoints import Endpoint, Roles
 from lakehouse_assets.platform.features.online.codecs import micros, moment
 from lakehouse_assets.platform.pipeline import contracts
@@ -149,7 +150,7 @@ def _record_contract(lakehouse: Lakehouse, name: str, kind: _Kind, *, personal: 
         "table": name,
         "fingerprint": fingerprint,
         "contract": json.dumps({"contract": fingerprint, "description": kind.description, "columns": columns}),
-        "recorded_at": datetime.now(UTC),
+        "recorded_at": clock.now(),
         "run_id": "serving",
     }
     log.append(pl.DataFrame([row], schema=contracts.SCHEMA), Commit((cursor,)))

@@ -92,7 +92,7 @@ class QuarantineSpikes:
 
     def _signals(self, table: Table, cursor: Cursor, now: datetime) -> list[Signal]:
         """A signal for each commit with rows up to a version; where none was judged before, for the last one."""
-        total = pl.coalesce("rows_in", pl.sum_horizontal("written", "merged", "duplicates", "quarantined"))
+        total = pl.coalesce("rows_in", pl.sum_horizontal("written", "updated", "duplicates", "quarantined"))
         rows = commit_statistics.commits_since(self.lakehouse, table, now - _REACH).rows
         rows = rows.with_columns(came=total).filter(
             (pl.col("came") > 0) & ~pl.col("repeated") & pl.col("quarantined").is_not_null() & (pl.col("version") <= cursor.after)

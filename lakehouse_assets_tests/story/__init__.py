@@ -1,0 +1,1 @@
+"""What happens over months, on simulated time: one story a module."""
