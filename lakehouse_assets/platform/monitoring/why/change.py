@@ -100,9 +100,11 @@ class Change:
         return ", ".join(f"{item!r} {after.get(item, 0.0):.1%} against {before.get(item, 0.0):.1%}" for item in moved[:_SHOWN])
 
     @property
-    def is_identifying(self) -> bool:
-        """Whether it is a text that tells rows apart, as a key: two sets of rows never have the same."""
-        return not self._is_number and max(_unique(self.before), _unique(self.after)) > _PART
+    def is_no_sign(self) -> bool:
+        """Whether the values before differ among themselves as much, in the order of the rows, as those of running numbers and keys do."""
+        half = len(self.before) // 2
+        earlier = Change(self.before.head(half), self.before.tail(half))
+        return earlier.distance > _PART * self.distance
 
 
 def comparable(rows: pl.LazyFrame, column: str, *, as_number: bool) -> pl.Expr:
@@ -120,10 +122,6 @@ def comparable(rows: pl.LazyFrame, column: str, *, as_number: bool) -> pl.Expr:
     if dtype.is_temporal():
         return pl.col(column).to_physical().cast(pl.Float64).alias(column)
     return pl.col(column).cast(pl.String, strict=False).alias(column)
-
-
-def _unique(values: pl.Series) -> float:
-    return values.n_unique() / max(len(values), 1)
 
 
 def _nulls(values: pl.Series) -> float:

@@ -162,7 +162,7 @@ class Trace:
             for column in self._candidates(declared, found.column, schema, None if read is None else read.get(source, [])):
                 one = self._found(source, column, sides, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
                 is_same = column == found.column
-                if one is not None and one.change.carries(found.change) and (is_same or not one.change.is_identifying):
+                if one is not None and one.change.carries(found.change) and (is_same or not one.change.is_no_sign):
                     carrying.append((is_same, one.change.distance, one))
         return max(carrying, key=lambda one: one[:2], default=(False, 0.0, None))[2]
 
@@ -191,7 +191,7 @@ class Trace:
             first = keys[0]
             bounds = wanted.select(pl.col(first).min().alias("low"), pl.col(first).max().alias("high"))
             near = rows.filter(pl.col(first) >= bounds["low"][0], pl.col(first) <= bounds["high"][0])  # statistics of files leave most out
-            return near.join(wanted.lazy(), on=list(keys), how="semi", nulls_equal=True)
+            return near.join(wanted.lazy(), on=list(keys), how="semi", nulls_equal=True, maintain_order="left")
 
         return Sides(of(below.before), of(below.after))
 
