@@ -111,7 +111,8 @@ class Settings:
         30, "Days for which a run that has ended stays in Dagster's databases, with its events and logs; the system tables keep it longer."
     )
     system_retention_days: int = _setting(
-        400, "Days for which runs, steps, checks and verdicts of monitors stay; maintenance deletes older ones by the day."
+        400,
+        "Days for which runs, steps, checks, verdicts, profiles, drift, accuracy and past alerts stay; maintenance deletes older ones.",
     )
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the sensor on landed files, and of that of alerts.")
     alert_webhook: str = _setting("", "Address to which alerts are posted as JSON; empty: they are not.", shown=host_alone)

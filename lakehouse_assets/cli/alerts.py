@@ -15,7 +15,7 @@ _STYLES = {"error": "red", "warn": "yellow"}
 def alerts() -> None:
     """What is wrong and was told: `list` shows the alerts, `show` one of them, `test` tries the sinks, `close` ends one by hand.
 
-    The daemon (`lakehouse dev`) makes and delivers them. LAKEHOUSE_ALERT_… in `lakehouse settings` says to whom.
+    The daemon (`lakehouse dev`) makes and delivers them. The settings that begin with LAKEHOUSE_ALERT say to whom.
 
     \b
     Examples:

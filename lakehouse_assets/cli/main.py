@@ -17,7 +17,7 @@ from lakehouse_assets.cli.contracts import contracts
 from lakehouse_assets.cli.features import features
 from lakehouse_assets.cli.files import files, land
 from lakehouse_assets.cli.models import models
-from lakehouse_assets.cli.monitors import monitors
+from lakehouse_assets.cli.monitors import monitors, why
 from lakehouse_assets.cli.new import new
 from lakehouse_assets.cli.operations import doctor, maintenance, restore
 from lakehouse_assets.cli.pages import pages, report
@@ -128,6 +128,7 @@ _VERBS = (
     sql,
     export,
     profile,
+    why,
     doctor,
     restore,
     maintenance,

@@ -6,7 +6,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from lakehouse_assets.cli.shared import JSON, Noun, client
+from lakehouse_assets.cli.shared import JSON, Noun, client, command
 from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, optional, print_grid, print_json, say
 from lakehouse_assets.platform.wording import counted
 
@@ -74,7 +74,8 @@ def show(monitor: str, limit: int, as_json: bool) -> None:
         part = f"{row['slice_key']}={row['slice_value']}" if row["slice_key"] else ""
         window = f"{row['window_start']:%Y-%m-%d %H:%M}" if row["window_start"] else ""
         version = "" if row["table_version"] is None else row["table_version"]
-        add_row(shown, ago(row["evaluated_at"]), version, verdict, row["column_name"] or "", part, window, row["text"])
+        likely = f" Most likely: {row['why']}." if row.get("why") else ""
+        add_row(shown, ago(row["evaluated_at"]), version, verdict, row["column_name"] or "", part, window, row["text"] + likely)
     print_grid(shown)
 
 
@@ -97,6 +98,45 @@ def run(names: tuple[str, ...], as_json: bool) -> None:
     else:
         _print(values)
     sys.exit(any(row["state"] == "error" or (row["state"] == "failed" and row["severity"] == "error") for row in values))
+
+
+@command()
+@click.argument("monitor")
+@click.option("--window", metavar="BEGIN", help="Begin of a window that failed, as 2026-02-03; by default the newest.")
+@JSON
+def why(monitor: str, window: str | None, as_json: bool) -> None:
+    """Where the newest failure of MONITOR most likely comes from: columns by importance, followed to file, commit or function.
+
+    \b
+    Examples:
+      lakehouse why order_fraud.monitors.orders_drift
+      lakehouse why orders_drift --window 2026-02-03
+    """
+    values = client().monitors.why(monitor, window=window)
+    if as_json:
+        print_json(values)
+    elif not values["failed"]:
+        say(f"{values['monitor']} has not failed.")
+    elif not values["causes"]:
+        say(f"{values['monitor']} failed, and where that comes from is not known:")
+        for row in values["failed"]:
+            say(f"  {row['text']}")
+    else:
+        _print_causes(values)
+
+
+def _print_causes(values: dict[str, Any]) -> None:
+    window = values["causes"][0]["window"]
+    when = "" if window is None else f" in the window from {window:%Y-%m-%d %H:%M} UTC"
+    say((values["monitor"], "bold"), f"  {values['table']}{when}")
+    for number, cause in enumerate(values["causes"], 1):
+        share = "" if cause["importance"] is None else f", importance {cause['importance']:.0%}"
+        weight = f"  (weight {cause['weight']:.3g}{share})" if cause["column"] else ""
+        say((f"{number}. {cause['column'] or cause['text']}", "bold"), (weight, "dim"))
+        for step in cause["steps"]:
+            say(f"   → {step}")
+        if cause["column"] and not cause["steps"]:
+            say(("   not followed: it matters less, or its rows do not differ from those before", "dim"))
 
 
 def _print(values: list[dict[str, Any]]) -> None:

@@ -80,6 +80,8 @@ def _print(found: "TableProfile", every: str | None) -> None:
     say((found.table, "bold"), f" at version {found.version}: {counted(int(tables['count'].sum()), 'row')}{windows}")
     if found.against is not None:
         say("compared with ", (found.against, "bold"), f" at version {found.against_version}")
+    if every and (nowhere := int(tables.filter(pl.col("window_start").is_null())["count"].sum())):
+        say(f"{counted(nowhere, 'row')} without a time are in no window of {every}.")
     if not tables.height:
         say("There are no rows to profile.")
         return

@@ -135,7 +135,7 @@ class Client(Running, Operating):
             every: The length of a window, as `1h`, `1d`, `1w` or `1mo`; None: all rows are one window.
             slices: Columns whose values are profiled each by itself as well.
             against: The baseline: `TABLE` or `TABLE@VERSION`, which may be the same table.
-            where: Which rows, as a condition in SQL; the baseline is whole.
+            where: Which rows, of the baseline too, as a condition in SQL.
             p_values: Whether statistical tests get their p-values.
 
         Raises:

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context, by_last_word
@@ -10,6 +11,7 @@ from lakehouse_assets.platform import clock
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.monitors import Monitor
+    from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 
 Values = list[dict[str, Any]]
 
@@ -54,6 +56,37 @@ class Monitors:
         told = {"description": monitor.description, "declared_at": monitor.place, "alert": asdict(monitor.alert)}
         return summary | told | {"verdicts": verdicts.history(lakehouse, monitor.name, rows)}
 
+    def why(self, name: str, *, window: str | datetime | None = None) -> dict[str, Any]:
+        """Where the newest failure of a monitor most likely comes from.
+
+        Args:
+            name: Of the monitor, or its last word if only one has it.
+            window: Begin of the window that failed, as `2026-02-03`, in UTC; None: the newest that failed.
+
+        Returns:
+            `monitor`, `table`, `evaluated_at`, `failed` (the failed verdicts) and `causes`, the likeliest first: `text`, `column`,
+            `window`, `weight` (how many times its threshold the column is, times its importance), `importance` for the champion (None: not
+            known), and `steps` from the watched table to where the change came in. Both lists are empty if nothing failed.
+
+        Raises:
+            LookupError: There is no such monitor, or it never judged that window as failed.
+            ValueError: The window is no date or timestamp.
+        """
+        from lakehouse_assets.platform.monitoring import verdicts
+
+        monitor, moment = self._named(name), _moment(window)
+        failed = verdicts.newest_failed(self.context.root.lakehouse, monitor.name, moment)
+        if moment is not None and not failed:
+            raise LookupError(f"{monitor.name} has no failed window that begins at {moment:%Y-%m-%d %H:%M} UTC: `lakehouse monitors show`")
+        causes = self._evaluation().causes(monitor, failed)
+        return {
+            "monitor": monitor.name,
+            "table": monitor.of,
+            "evaluated_at": failed[0]["evaluated_at"] if failed else None,
+            "failed": failed,
+            "causes": [asdict(one) for one in causes],
+        }
+
     def run(self, names: Iterable[str] = ()) -> Values:
         """Evaluate monitors now, keep what they say, and show it as their checks in Dagster.
 
@@ -66,20 +99,22 @@ class Monitors:
         Raises:
             LookupError: A name is of no monitor, and of no table that has one.
         """
-        from lakehouse_assets.platform.monitoring.evaluation import Evaluation
         from lakehouse_assets.platform.orchestration.monitors import report
         from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
         chosen = list(dict.fromkeys(one for name in names for one in self._of(name))) or self._all
-        root, run_id = self.context.root, str(uuid.uuid4())
-        catalog = self.context.loaded.catalog
-        evaluation = Evaluation(root.lakehouse, catalog, root.registry, clock.now(), run_id, self.context.notice)
-        judgements = evaluation.run(chosen)
+        judgements = self._evaluation().run(chosen)
         try:
             report(self.context.settings, judgements)
         except DatabaseUnavailable as error:
             self.context.notice(f"warning: {error}. So Dagster shows what the monitors said before")
         return [_summary(one.monitor, [*one.rows]) for one in judgements]
+
+    def _evaluation(self) -> "Evaluation":
+        from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+
+        root, catalog = self.context.root, self.context.loaded.catalog
+        return Evaluation(root.lakehouse, catalog, root.registry, clock.now(), str(uuid.uuid4()), self.context.notice)
 
     @property
     def _all(self) -> "Sequence[Monitor]":
@@ -98,6 +133,11 @@ class Monitors:
         tables = {one.of for one in self._all}
         table = name if name in tables else by_last_word(name, tables)
         return [self._named(name)] if table is None else [one for one in self._all if one.of == table]
+
+
+def _moment(window: str | datetime | None) -> datetime | None:
+    moment = datetime.fromisoformat(window) if isinstance(window, str) else window
+    return moment if moment is None or moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _summary(monitor: "Monitor", rows: Values) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import polars as pl
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.monitoring.system_views import VIEWS
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.table import Table
 
@@ -131,6 +132,8 @@ class TableHandle:
         declared = self.name.removesuffix(QUARANTINE_SUFFIX)
         if declared in self.context.policy.tables:
             return NoSuchTable(f"table {self.name} does not exist yet: `lakehouse run {declared}` creates it")
+        if self.name in platform_tables.ALL:
+            return NoSuchTable(f"table {self.name} {platform_tables.NOT_YET}")
         known = {*(table.name for table in self.context.root.lakehouse.tables()), *self.context.policy.tables}
         return NoSuchTable(f"there is no table {self.name!r}{self.context.unknown_name(self.name, known)}")
 

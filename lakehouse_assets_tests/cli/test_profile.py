@@ -58,6 +58,25 @@ def people(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows
 
 
+VISITS = "shop.silver.visits"
+
+
+class Visit(Contract):
+    """A visit."""
+
+    number: int = column(key=True)
+    at: Timestamp = column(nullable=True)
+
+
+visits_feed = feed("shop.bronze.visits", Feed("visits", headers=(("number", "at"),)), "Visits.")
+
+
+@table(VISITS, contract=Visit, kind=Upsert(("number",)), inputs={"rows": "shop.bronze.visits"})
+def visits(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Visits."""
+    return rows
+
+
 def days(first: int, count: int, factor: float = 1) -> pl.DataFrame:
     random, rows = np.random.default_rng(first + 1), count * A_DAY
     number = pl.int_range(first * A_DAY, first * A_DAY + rows, eager=True).alias("number")
@@ -81,7 +100,9 @@ def template(tmp_path_factory) -> Path:
 
 def opened(root: Path) -> Client:
     settings = Settings.load({"LAKEHOUSE_ROOT": str(root)})
-    return open_lakehouse(settings=settings, declarations=(orders_feed, orders, people_feed, people), notice=lambda _: None)
+    return open_lakehouse(
+        settings=settings, declarations=(orders_feed, orders, people_feed, people, visits_feed, visits), notice=lambda _: None
+    )
 
 
 @pytest.fixture
@@ -243,6 +264,17 @@ def test_moments_beyond_what_python_holds_are_shown(tmp_path, monkeypatch):
     for words in ((), ("--time", "ordered_at", "--every", "1y"), ("--time", "ordered_at", "--every", "1d", "--json")):
         result = CliRunner().invoke(main, ["profile", ORDERS, *words])
         assert result.exit_code == 0, result.output or result.exception
+
+
+def test_rows_without_a_time_are_said(tmp_path, monkeypatch):
+    lake = opened(tmp_path / "root")
+    monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda **_: lake)
+    stored = lake.context.root.lakehouse.table(VISITS)
+    stored.create(visits.schema)
+    stored.append(pl.DataFrame({"number": range(3), "at": [datetime(2026, 1, 1, tzinfo=UTC), None, None]}).cast(dict(visits.schema)))
+    said = CliRunner().invoke(main, ["profile", VISITS, "--time", "at", "--every", "1d"]).stdout
+    assert "2 rows without a time are in no window of 1d." in said
+    assert "The last window, 2026-01-01:" in said
 
 
 def test_a_condition_chooses_rows_of_the_baseline_too(template):

@@ -36,7 +36,16 @@ def parcels_read(rows: pl.LazyFrame) -> pl.LazyFrame:
 '''
 TABLE = "depot.silver.parcels"
 READING = [["show", TABLE], ["history", TABLE], ["files"], ["sql", f"select * from {TABLE}"], ["settings"]]
-OF_DECLARATIONS = [["status"], ["models"], ["contracts"], ["quarantine"], ["doctor"], ["maintenance", "--dry-run"], ["run"]]
+OF_DECLARATIONS = [
+    ["status"],
+    ["models"],
+    ["models", "retraining"],
+    ["contracts"],
+    ["quarantine"],
+    ["doctor"],
+    ["maintenance", "--dry-run"],
+    ["run"],
+]
 HEAVY = ("dagster", "mlflow", "lightgbm", "matplotlib", "scipy")
 IN_TURN = """
 import json, sys

@@ -80,6 +80,27 @@ class Watched:
     registry: Callable[[], Any]
 
 
+@dataclass(frozen=True)
+class Cause:
+    """Where something that a monitor found most likely comes from.
+
+    Attributes:
+        text: In a sentence.
+        column: The column that it is about; empty: the rows.
+        window: Begin of the window that it is about.
+        weight: How far above its threshold the column is, times its importance.
+        importance: The share that a champion's predictions owe to the column; None: not known.
+        steps: From the watched table to where it came in, a sentence each.
+    """
+
+    text: str
+    column: str = ""
+    window: datetime | None = None
+    weight: float = 0.0
+    importance: float | None = None
+    steps: tuple[str, ...] = ()
+
+
 class MonitorKind(ABC):
     """What is watched, and how it is judged. Kinds are frozen dataclasses, whose fields are what the author gives."""
 
@@ -106,6 +127,15 @@ class MonitorKind(ABC):
 
         Whatever it raises becomes a verdict that says that the monitor was not evaluated: it never fails a table.
         """
+
+    def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:  # noqa: ARG002 most do not know
+        """Where failed verdicts come from, the likeliest first; none if that is not known.
+
+        Args:
+            watched: As `evaluate` has it.
+            bad: The failed verdicts of one evaluation, as rows of the table of verdicts.
+        """
+        return ()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.declarations.base import nearest_or_all
 from lakehouse_assets.platform.governance.principal import OWNER
 from lakehouse_assets.platform.governance.reader import SETTING, Reader
 from lakehouse_assets.platform.monitoring.system_views import VIEWS
+from lakehouse_assets.platform.storage import platform_tables
 
 _LONGEST = 20_000
 _NAME = re.compile(r"\w+")
@@ -241,6 +242,8 @@ def _check_table(table: exp.Table, known: list[str], ctes: set[str], found: dict
     name = ".".join(word.this if word.quoted else word.this.lower() for word in words)
     if len(words) == 1 and name.lower() in ctes and _NAME.fullmatch(name):
         return
+    if name not in known and name in platform_tables.ALL:
+        raise QueryRefused(f"table {name} {platform_tables.NOT_YET}")
     if name not in known:
         raise QueryRefused(f"there is no table {name!r}{nearest_or_all(name, known)}")
     found[name] = None

@@ -2,8 +2,8 @@
 
 Season, weekdays, and rows that are alike because they are near each other are in these differences, so a threshold made of them knows
 them. Three things raise it: chance alone (`thresholds`), the spread of the windows with what so few of them leave unknown, and the largest
-differences that all columns together had. One lowers it: a window that is half as far from the farthest one as can be is an alarm
-whatever the spread, so that a wrong unit is found in every column that does not move with time.
+differences that all columns together had. One lowers it: what is halfway from the farthest window to the most that can be is an alarm
+whatever the spread (further out, if there are few windows), so that a wrong unit is found in every column that does not move with time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +25,7 @@ _KEPT, _LEFT_OUT = 0.9, 2
 # What leaving out the largest tenth takes from the mean of squares of normal values, and adds to the degrees of freedom they seem to have.
 _OF_MEAN, _OF_FREEDOM = 0.62, 1.7
 _LARGEST = 0.9999
+_MANY_WINDOWS = 50
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Quiet:
         if self.trimmed:
             upper, freedom = upper / _OF_MEAN, freedom / _OF_FREEDOM
         freedom = float(np.clip(freedom, 1, 1e4))
-        return float(upper * fdtri(freedom, freedom * several, 1 - rate))
+        # Half of what normal differences would allow: days may be further from the others than these.
+        return float(upper * fdtri(freedom, freedom * several / 2, 1 - rate))
 
     def _common(self) -> float:
         """The share of the squares that the rows of a window have in common."""
@@ -152,7 +154,9 @@ class Calibration:
         if self._raised is None:
             self._raised = self._factors()
         by_spread = np.sqrt(quiet.spread(size, rate) * max(1.0, self._raised.get(column, 1.0), self._raised[""]))
-        far = (np.sqrt(quiet.at(size).max()) + most) / 2
+        # The fewer windows there are, the less the farthest of them says.
+        known = min(1.0, windows / _MANY_WINDOWS) / 2
+        far = most - known * (most - np.sqrt(quiet.at(size).max()))
         found = max(chance, min(by_spread, far))
         if found >= _LARGEST * most:
             return None, "its quiet windows differ from each other as much as can be"

@@ -9,14 +9,16 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
 from lakehouse_assets.platform.monitoring.profile_tables import Profiled, update_profiles
+from lakehouse_assets.platform.monitoring.why.drifted import Drifted
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.registry.ledger import last_decision
+from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted
 
@@ -82,7 +84,8 @@ class Drift(MonitorKind):
         def masked(rows: pl.LazyFrame, of: str = watched.monitor.of) -> pl.LazyFrame:
             return (policy.of(of) or Personal()).masked(rows, as_text=True)[0]
 
-        lineage = tuple(column for column in table.schema() if column.startswith("_"))
+        # What the platform adds says how rows came, not what they say: of what is loaded late, other things are assumed.
+        added = tuple(column for column in table.schema() if column.startswith("_") or column in OWN_COLUMNS)
         profiled = Profiled(
             monitor=watched.monitor.name,
             table=table,
@@ -90,9 +93,13 @@ class Drift(MonitorKind):
             baseline=lambda: masked(lakehouse.table(name).scan(version), name),
             baseline_name=f"{name}@{version}",
             masked=masked,
-            untested=lineage,
+            untested=added,
         )
         return self._verdicts(update_profiles(lakehouse, profiled, watched.now))
+
+    def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
+        """See `MonitorKind.why`."""
+        return Drifted(watched, self.time, bad).causes()
 
     def _baseline(self, watched: Watched) -> tuple[str, int | None]:
         """The table of the baseline and its version; no version if there is none."""

@@ -4,15 +4,15 @@ What a kind of monitor judges is in the kinds, what is stored in `verdicts`. Whe
 by the caller, who also says what moment it is.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.implied import monitors_of
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
@@ -62,10 +62,37 @@ class Evaluation:
             if table.exists():
                 now = table.now()
                 table_id, version = str(now.metadata().id), now.version()
-            said = tuple(monitor.kind.evaluate(Watched(monitor, self.lakehouse, self.catalog, self.now, self.run_id, self.registry)))
+            said = tuple(monitor.kind.evaluate(self._watched(monitor)))
         except _TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
-        return Judgement(monitor, table_id, version, self.now, self.run_id, said)
+        judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said)
+        return replace(judgement, verdicts=self._explained(judgement))
+
+    def causes(self, monitor: Monitor, rows: Iterable[Mapping[str, Any]]) -> Sequence[Cause]:
+        """Where failed verdicts of a monitor come from, the likeliest first.
+
+        Args:
+            monitor: The monitor.
+            rows: Of one evaluation, as the table of verdicts has them.
+        """
+        bad = [row for row in rows if row["passed"] is False]
+        return monitor.kind.why(self._watched(monitor), bad) if bad else ()
+
+    def _watched(self, monitor: Monitor) -> Watched:
+        return Watched(monitor, self.lakehouse, self.catalog, self.now, self.run_id, self.registry)
+
+    def _explained(self, judgement: Judgement) -> tuple[Verdict, ...]:
+        """The verdicts; the failed ones say where they most likely come from. If that cannot be found out they are as they are."""
+        given = tuple(judgement.verdicts)
+        try:
+            causes = self.causes(judgement.monitor, judgement.rows)
+        except _TROUBLE as error:
+            self.warn(f"why {judgement.monitor.name} failed was not found: {_said(error)}")
+            return given
+        known = {(one.column, one.window): one.text for one in reversed(causes) if one.steps}
+        if causes:  # of all rows together the likeliest cause is told
+            known["", causes[0].window] = causes[0].text
+        return tuple(replace(one, why=known.get((one.column_name, one.window_start), "")) if one.passed is False else one for one in given)
 
 
 def watcher(

@@ -12,9 +12,10 @@ from typing import Any, ClassVar, Final, Literal
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import ACTUAL, Metric
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
-from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.monitoring.accuracy import judging
 from lakehouse_assets.platform.monitoring.accuracy.judging import Judged
 from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted
@@ -23,6 +24,7 @@ from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Question, without_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windows import GRANULARITIES, Granularity, part_of
+from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -114,6 +116,13 @@ class LiveAccuracy(MonitorKind):
         question = question_of(predicted, kinds)
         AccuracyStep(predicted, question, watched.now, _SEED).run()
         return _Judging(self, predicted, question, watched).verdicts()
+
+    def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
+        """See `MonitorKind.why`."""
+        declared = {one.name: one for one in watched.catalog.declarations}
+        predictions = watched_predictions(watched.monitor.of, declared, watched.lakehouse).predictions
+        features = [name for name in predictions.sources() if isinstance(declared.get(name), FeatureSet)]
+        return LessAccurate(watched, predictions.model, features, bad).causes()
 
     @property
     def granularity(self) -> Granularity:

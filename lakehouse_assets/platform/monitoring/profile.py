@@ -21,6 +21,7 @@ from lakehouse_assets.platform.monitoring.cells import Cells, Opaque, Texts, cel
 from lakehouse_assets.platform.monitoring.counting import BATCH, Blocks, Column, count
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups, chosen_windows
 from lakehouse_assets.platform.monitoring.statistics import frame_of
+from lakehouse_assets.platform.monitoring.thresholds import LEAST_ROWS
 
 TABLE = ":table"
 ITEM = pl.Struct({"item": pl.String, "count": pl.Int64})
@@ -50,8 +51,6 @@ SAMPLED = 100_000
 """Rows of the sample from which cells are made, at least, if there are so many."""
 STRETCHES, MOST_WINDOWS, MOST_BLOCKS = 64, 512, 2_048
 """Stretches of a baseline that are counted each by itself; windows of it; and windows times slices."""
-LEAST_ROWS = 20
-"""Rows without which a window or a stretch tells nothing."""
 _LEAST_WINDOWS = 24
 
 

@@ -51,6 +51,7 @@ SCHEMA: Final = pl.Schema(
         "model_version": pl.Int64(),
         "numbers": pl.String(),
         "error": pl.String(),
+        "why": pl.String(),
         DATE: pl.Date(),
     }
 )
@@ -80,6 +81,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "model_version": "Version of the model whose predictions were judged.",
     "numbers": "Other numbers, as JSON by name.",
     "error": "Type of the error that the evaluation ended with; null if it came to its end.",
+    "why": "Where a failure most likely comes from; null if that was not found.",
     DATE: "Day of the evaluation, in UTC; the table is partitioned by it.",
 }
 PASSED, FAILED, ERROR, NOT_EVALUATED = "passed", "failed", "error", "not evaluated"
@@ -202,6 +204,23 @@ def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any
         return []
     own = table.scan().filter(pl.col("monitor") == monitor).sort("evaluated_at", descending=True, maintain_order=True)
     return own.head(rows).collect().to_dicts()
+
+
+def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = None) -> list[dict[str, Any]]:
+    """The failed verdicts of the last evaluation of a monitor that had any.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: Its name.
+        window: Begin of the window that they are about; None: any.
+    """
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return []
+    failed = table.scan().filter(pl.col("monitor") == monitor, ~pl.col("passed"))
+    if window is not None:
+        failed = failed.filter(pl.col("window_start") == window)
+    return failed.filter(pl.col("evaluated_at") == pl.col("evaluated_at").max()).collect().to_dicts()
 
 
 def state_of(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Decla
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.monitoring.alerts.log import ALERT_ID, open_ids
 from lakehouse_assets.platform.pipeline import commit_statistics, contracts, swap
 from lakehouse_assets.platform.pipeline.model_step import newest_versions
 from lakehouse_assets.platform.registry.decisions import ModelDecisions
@@ -27,7 +28,7 @@ from lakehouse_assets.platform.storage import maintenance as storage
 from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import Keep, Maintained, State
-from lakehouse_assets.platform.storage.retention import delete_before
+from lakehouse_assets.platform.storage.retention import DATE, delete_before
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -118,7 +119,11 @@ class Maintenance:
     def _delete_old_days(self, table: Table, now: datetime, run_id: str) -> list[str]:
         """Delete the days of a table that are not kept any more; what was done."""
         keep = self._retention.get(table.name)
-        return [OLD_DAYS] if keep is not None and delete_before(table, (now - keep).date(), run_id) else []
+        if keep is None:
+            return []
+        kept = (ALERT_ID, open_ids) if table.name == platform_tables.ALERTS else None
+        by = platform_tables.BY_DAY.get(table.name, DATE)
+        return [OLD_DAYS] if delete_before(table, (now - keep).date(), run_id, by, kept) else []
 
     @cached_property
     def _retention(self) -> dict[str, timedelta]:

@@ -235,6 +235,8 @@ def _model(asset: ModelDeclaration, catalog: Catalog, tables: str) -> dg.AssetsD
             trained = step.run(retrain=is_full_refresh(context), because=because)
         yield from checks.model(key, trained)
         metadata = describe.model(asset, ledger, trained, resource.reports, context.resources.mlflow.web_ui)
+        if because is not None:
+            metadata["training_reason"] = because.text
         yield dg.MaterializeResult(key, metadata=metadata, data_version=versions.of_data(ledger, code), tags=tags)
 
     return model

@@ -104,6 +104,8 @@ def result(judgement: Judgement) -> dg.AssetCheckResult:
         text, metadata = _summary(verdicts, bad), {"verdicts": len(verdicts), "failed": len(failed)}
         if bad:
             metadata["bad"] = dg.MetadataValue.md(describe.markdown([_shown(one) for one in bad[:_VERDICTS_SHOWN]]))
+    if likely := list(dict.fromkeys(one.why for one in failed if one.why)):
+        metadata["most likely"] = "\n".join(likely)
     return dg.AssetCheckResult(
         asset_key=key_of(monitor.of),
         check_name=monitor.word,

@@ -60,7 +60,7 @@ def _sensor(models: Iterable[ModelDeclaration], catalog: Catalog) -> dg.SensorDe
         lakehouse, runs, now = context.resources.lakehouse.open(), runs_of(context.instance), clock.now()
         assert context.repository_def is not None  # noqa: S101 Dagster gives it
         graph = context.repository_def.asset_graph
-        waiting = []
+        waiting, is_asking = [], False
         for model in models:
             try:
                 standing = Standing(model, catalog, lakehouse, context.resources.mlflow.open, runs, now)
@@ -72,10 +72,11 @@ def _sensor(models: Iterable[ModelDeclaration], catalog: Catalog) -> dg.SensorDe
             if request is None:
                 waiting.append(f"{model.name}: {standing.decision.why_not or 'It was asked for at the same moment elsewhere.'}")
                 continue
+            is_asking = True
             context.log.info("%s: %s", request.key, request.text)
             keys = sorted(training_of_one(model, catalog.models, graph))
             yield dg.RunRequest(run_key=request.key, asset_selection=keys, tags=tags_of(request))
-        if waiting:
+        if waiting and not is_asking:  # Dagster takes the one or the other
             yield dg.SkipReason("\n".join(waiting))
 
     return retraining

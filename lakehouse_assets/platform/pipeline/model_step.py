@@ -120,6 +120,7 @@ class ModelStep:
         run = training.run(challenger.predictor, MODEL, challenger.evaluation)
         version = self.registry.log_training(run)
         decided = self._record(decisions, version, challenger, cursors)
+        decisions.advance(self._done(because))  # unless the decision has said so
         result = self.last_result()
         # If another run decided on the same data first, its version counts, and the one of this run stays without an alias.
         return replace(result, metrics=run.metrics, plots=run.pictures) if decided else result

@@ -48,6 +48,7 @@ class Verdict:
         column_name: The column that was judged; empty: the rows.
         model_version: The version of the model whose predictions were judged.
         error: Type of the error that the evaluation ended with; empty if it came to its end.
+        why: Where a failure most likely comes from; empty if that was not found.
     """
 
     passed: bool | None
@@ -67,6 +68,7 @@ class Verdict:
     column_name: str = ""
     model_version: int | None = None
     error: str = ""
+    why: str = ""
 
     def __post_init__(self) -> None:
         # NumPy's truth values are neither True nor False to Python's `is`.

@@ -1,5 +1,6 @@
 """The names of the tables that the platform writes for itself. What is in each is said where it is written."""
 
+from collections.abc import Mapping
 from typing import Final
 
 LANDING: Final = "platform.landing.log"
@@ -20,8 +21,16 @@ DRIFT: Final = "platform.monitoring.drift"
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
 
-BY_DAY: Final = frozenset({VERDICTS, PROFILES, DRIFT, RUNS, STEPS, CHECKS})
-"""Partitioned by the day in their column `date`; maintenance deletes days that are older than LAKEHOUSE_SYSTEM_RETENTION_DAYS."""
+BY_DAY: Final[Mapping[str, str]] = {
+    **dict.fromkeys((VERDICTS, PROFILES, DRIFT, RUNS, STEPS, CHECKS), "date"),
+    ACCURACY: "window_start",
+    ALERTS: "logged_at",
+    ALERT_DELIVERIES: "at",
+}
+"""By which column rows are of a day; maintenance deletes days that are older than LAKEHOUSE_SYSTEM_RETENTION_DAYS."""
+
+NOT_YET: Final = "does not exist yet: it comes with the first row that the platform writes into it"
+"""What is said of one of them that is asked for before."""
 
 ALL: Final = frozenset(
     {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, TRAINING_REQUESTS, ALERTS, ALERT_DELIVERIES}

@@ -1,5 +1,6 @@
 """Deletes the days of a table that are over. For how long days are kept is declared; when, is up to maintenance."""
 
+from collections.abc import Callable
 from datetime import date
 from typing import Final
 
@@ -12,29 +13,44 @@ from lakehouse_assets.platform.storage.table import Table
 
 DATE: Final = "date"
 """The partition column of tables that keep something for each day."""
+Kept = Callable[[DeltaTable], list[str]]
 
 
-def delete_before(table: Table, day: date, run_id: str) -> int:
-    """Delete all rows of the days before one, which are whole partitions, and return how many.
+def delete_before(table: Table, day: date, run_id: str, by: str = DATE, kept: tuple[str, Kept] | None = None) -> int:
+    """Delete all rows of the days before one, and return how many.
 
     Args:
-        table: With a column `date` by which it is partitioned.
-        day: The first day that stays.
+        table: If it is partitioned by a column `date`, days are whole partitions; else files are written again.
+        day: The first day that stays (UTC).
         run_id: Is written into the commit.
+        by: Column of dates or timestamps that says of which day a row is; rows without one stay.
+        kept: A column of texts, and what tells which of its values stay, however old they are.
     """
-    over = pl.col(DATE) < day
 
-    def count(delta: DeltaTable) -> int:
-        return int(pl.scan_delta(delta).filter(over).select(pl.len()).collect(engine="streaming").item())
+    def over(delta: DeltaTable) -> tuple[int, str]:
+        values = [] if kept is None else kept[1](delta)
+        first = day.isoformat() if by == DATE else f"{day.isoformat()}T00:00:00Z"
+        sql = f"\"{by}\" < '{first}'"
+        rows = pl.scan_delta(delta).filter(pl.col(by).dt.date() < day)
+        if kept is not None and values:
+            rows = rows.filter(~pl.col(kept[0]).is_in(values))
+            sql += f' AND "{kept[0]}" NOT IN ({", ".join(_quoted(value) for value in values)})'
+        return int(rows.select(pl.len()).collect(engine="streaming").item()), sql
 
-    if not count(table.delta()):
+    if not over(table.delta())[0]:
         return 0
     commit = Commit(info=lambda _: {f"{INFO_PREFIX}run_id": run_id, f"{INFO_PREFIX}deleted_before": day.isoformat()})
 
     def attempt(delta: DeltaTable) -> Counts:
-        counts = Counts(removed=count(delta))
-        delta.delete(f"{DATE} < '{day.isoformat()}'", commit_properties=commit.properties(delta, counts, read_before_write=True))
+        count, sql = over(delta)
+        counts = Counts(removed=count)
+        delta.delete(sql, commit_properties=commit.properties(delta, counts, read_before_write=True))
         return counts
 
     written = table.write(commit, attempt)
     return 0 if written.counts is None else written.counts.removed
+
+
+def _quoted(value: str) -> str:
+    escaped = value.replace("'", "''")
+    return f"'{escaped}'"

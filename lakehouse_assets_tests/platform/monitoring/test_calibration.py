@@ -129,3 +129,26 @@ def test_slices_of_a_window_alarm_together_as_seldom_as_the_table_may():
     assert found.filter(pl.col("slice_value").is_not_null()).drop_nulls("drifted").height > 0
     by_window = found.group_by("window_start").agg(pl.col("drifted").any())["drifted"]
     assert by_window.mean() <= 0.05
+
+
+@pytest.fixture(scope="module")
+def invoices(real_invoices) -> pl.DataFrame:
+    """The lines of the year from December 2010 on, as they were published."""
+    rows = pl.read_parquet(next(file for file in real_invoices if "2010_2011" in file.name))
+    return rows.with_columns(at=pl.col("InvoiceDate").str.to_datetime()).drop("InvoiceDate").sort("at")
+
+
+def test_the_season_of_the_real_invoices_is_quiet_and_a_wrong_unit_in_it_is_found(invoices):
+    autumn, winter = datetime(2011, 9, 1), datetime(2011, 12, 1)  # noqa: DTZ001 times of the shop
+    known = profile(invoices.filter(pl.col("at") < autumn).lazy(), Groups("at"), blocks=True, every="1d")
+    rows = invoices.filter(pl.col("at").is_between(autumn, winter, closed="left"))
+    quiet = drift(profile(rows.lazy(), DAILY, known.cells), known)
+    assert not quiet["drifted"].any()
+    assert set(quiet.filter(column_name="InvoiceNo")["not_tested"]) == {"it moves with time"}
+    tested = set(quiet.drop_nulls("drifted").filter(pl.col("not_tested").is_null())["column_name"])
+    assert tested == {TABLE, "StockCode", "Description", "Quantity", "UnitPrice", "CustomerID", "Country"}
+    pence = pl.col("at").dt.date().is_between(datetime(2011, 9, 15).date(), datetime(2011, 9, 21).date())  # noqa: DTZ001
+    broken = rows.with_columns(UnitPrice=pl.when(pence).then(pl.col("UnitPrice") * 100).otherwise("UnitPrice"))
+    found = drift(profile(broken.lazy(), DAILY, known.cells), known).filter("drifted", pl.col("column_name") != TABLE)
+    assert set(found["column_name"]) == {"UnitPrice"}
+    assert sorted(set(found.filter(drift_type=BASELINE)["window_start"].dt.day())) == [15, 16, 18, 19, 20, 21]

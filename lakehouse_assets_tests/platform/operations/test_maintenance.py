@@ -14,6 +14,11 @@ import pytest
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions
+from lakehouse_assets.platform.monitoring.accuracy.table import SCHEMA as ACCURACY_SCHEMA
+from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Delivery
+from lakehouse_assets.platform.monitoring.alerts.machine import advance
+from lakehouse_assets.platform.monitoring.alerts.signals import Signal
 from lakehouse_assets.platform.operations import maintenance
 from lakehouse_assets.platform.operations.maintenance import Maintenance
 from lakehouse_assets.platform.orchestration.autoload import load
@@ -23,6 +28,7 @@ from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.model_step import newest_features
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.registry.registry import Aliases
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.maintenance import SMALL_FILES_A_PARTITION
 from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
@@ -199,3 +205,28 @@ def test_days_beyond_the_retention_of_an_endpoint_are_deleted_and_others_stay(se
     versions = [lakehouse.table(name).version() for name in names]
     assert not any(maintenance.OLD_DAYS in one.done for one in kept.run("again"))
     assert versions == [lakehouse.table(name).version() for name in names], "nothing is left to delete"
+
+
+def test_old_accuracy_and_alerts_that_are_over_are_deleted_and_open_alerts_stay(settings):
+    lakehouse, now = tables_of(settings), datetime.now(UTC)
+    old = now - timedelta(days=500)
+    alerts = AlertLog(lakehouse)
+    signals = [Signal("a", is_bad=True, at=old, text="bad"), Signal("b", is_bad=True, at=old, text="bad")]
+    opened = advance({}, signals, 0)
+    alerts.append(opened, [], lambda _: (), old, 0)
+    over = advance({"a": opened[0]}, [Signal("a", is_bad=False, at=old, text="well")], 2)
+    alerts.append(over, [], lambda _: (), old, 2)
+    alerts.add_deliveries([Delivery("log", "x", 1, at, "delivered", 1) for at in (old, now)])
+    windows = [{"model": "m", "window_start": at} for at in (old, now, None)]
+    accuracy_table(lakehouse).append(pl.DataFrame(windows, schema=ACCURACY_SCHEMA))
+    maintained = Maintenance(lakehouse, [], no_model, timedelta(days=7), days_kept=timedelta(days=400))
+    done = {one.table: one.done for one in maintained.run("r")}
+    names = [platform_tables.ALERTS, platform_tables.ALERT_DELIVERIES, platform_tables.ACCURACY]
+    assert all(maintenance.OLD_DAYS in done[name] for name in names)
+    rows = [lakehouse.table(name).scan().collect() for name in names]
+    assert rows[0]["key"].to_list() == ["b"]
+    assert rows[1]["at"].to_list() == [now]
+    assert set(rows[2]["window_start"]) == {now, None}
+    assert [entry.key for entry in alerts.snapshot().open_alerts()] == ["b"]
+    assert alerts.snapshot().sequence == 3, "the next event has the next number"
+    assert not any(maintenance.OLD_DAYS in one.done for one in maintained.run("again"))

@@ -209,8 +209,8 @@ def test_two_processes_that_write_down_the_same_runs_write_each_once(club):
 def test_the_sensor_on_ended_runs_writes_them_down(club):
     """Under `lakehouse dev`, where runs end in processes of their own."""
     done = club.run()
-    look, lakehouse = sensor(OWNERS, 30), resources(club.settings)["lakehouse"]
-    said = [look(dg.build_sensor_context(club.instance, resources={"lakehouse": lakehouse})).skip_message for _ in range(2)]
+    look, named = sensor(OWNERS, 30), {"lakehouse": resources(club.settings)["lakehouse"]}
+    said = [look.evaluate_tick(dg.build_sensor_context(club.instance, resources=named)).skip_message for _ in range(2)]
     assert said == ["1 run written down.", "0 runs written down."]
     assert rows(club.settings, "runs")["run_id"].to_list() == [done.run_id]
     assert "team:members" in rows(club.settings, "steps")["owner"].to_list()

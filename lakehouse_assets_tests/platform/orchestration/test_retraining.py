@@ -15,6 +15,7 @@ from lakehouse_assets import Freshness, Retrain, monitor
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.declarations.retraining import TrainingReason
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.retraining import requests
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
@@ -26,6 +27,7 @@ from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.in_process_run import CODE_LOCATION
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.platform.pipeline.model_step import REQUESTS
 from lakehouse_assets.platform.registry.decisions import create_ledger
 from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
@@ -60,6 +62,7 @@ class Shop:
     retrain: Retrain = RETRAIN
     watch: object = field(default_factory=drift)
     later: timedelta = timedelta(0)
+    others: tuple = ()
 
     def __post_init__(self) -> None:
         self.began = datetime.now(UTC)
@@ -76,7 +79,7 @@ class Shop:
     @property
     def catalog(self) -> Catalog:
         scores = replace(level.scores, model=self.model)
-        return Catalog((level.gold, level.features, self.model, scores, self.watch), frozenset({DAYS}))
+        return Catalog((level.gold, level.features, self.model, scores, self.watch, *self.others), frozenset({DAYS}))
 
     @property
     def defs(self) -> dg.Definitions:
@@ -266,6 +269,33 @@ def test_a_run_that_fails_or_is_killed_is_followed_by_another_later(shop):
     assert "The budget is spent (3 trainings in 30 days)" in shop.skips(), "failed ones count too"
 
 
+def test_a_run_that_is_killed_after_the_decision_is_not_done_again(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    request = shop.asks()
+    shop.demo.step(asset=shop.model).run(because=TrainingReason(request.tags[REASON_TAG], 1))
+    shop.run_of(request, dg.DagsterRunStatus.FAILURE)
+    assert [one.state for one in shop.standing().history.requests] == ["done"]
+    shop.news(origins=7)
+    assert "the cool-down lasts until" in shop.skips()
+
+
+def test_a_request_with_nothing_left_to_learn_is_done_and_one_that_came_late_trains_nothing(shop):
+    shop.train_first()
+    step = shop.demo.step(asset=shop.model)
+    step.run(because=TrainingReason("nothing is new", 2))
+    assert shop.demo.ledger.cursor(REQUESTS) == 2
+    shop.news()
+    step.run(because=TrainingReason("an older one, from a process that hung", 1))
+    assert (len(shop.demo.decisions()), shop.demo.ledger.cursor(REQUESTS)) == (1, 2)
+    step.leave("its function was changed", TrainingReason("a newer one", 3))
+    assert (len(shop.demo.decisions()), shop.demo.ledger.cursor(REQUESTS)) == (1, 3)
+    step.run(because=TrainingReason("a person asked"))
+    assert shop.demo.decisions()[-1]["training_reason"] == "a person asked"
+
+
 def test_a_training_by_hand_that_is_under_way_is_not_doubled(shop):
     shop.train_first()
     shop.later = 8 * DAY
@@ -377,6 +407,21 @@ def test_the_weekly_training_is_of_the_models_that_say_nothing_about_time(shop):
     context = dg.build_schedule_context(instance=shop.instance, repository_def=repository)
     (request,) = repository.get_schedule_def("weekly_training").evaluate_tick(context).run_requests
     assert request.asset_selection == [key_of("demo.models.other")]
+
+
+def test_of_two_models_one_is_trained_and_the_other_waits(shop):
+    """Each by itself, and a run of the one does not train the other."""
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    other = replace(level.level_model, name="demo.models.other", retrain=Retrain(new_labels=10**6))
+    shop.others = (other,)
+    request = shop.asks()
+    assert request.run_key == f"{MODEL}:1"
+    assert key_of("demo.models.other") not in request.asset_selection
+    shop.others = (replace(other, retrain=Retrain(every=DAY)),)
+    assert [request.run_key for request in shop.tick().run_requests] == [f"{MODEL}:1", "demo.models.other:1"]
 
 
 def test_a_model_whose_state_cannot_be_read_holds_up_no_other(shop, monkeypatch):

@@ -85,6 +85,7 @@ DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
     "attempt": "How often it was tried, with this time.",
     "reason": "Why it was not delivered.",
 }
+ALERT_ID: Final = "alert_id"
 _ENTRIES: Final = "entries"
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
 
@@ -240,3 +241,8 @@ class AlertLog:
     def events(self, alert_id: str) -> list[dict[str, Any]]:
         """The events of an alert, in their order."""
         return self.snapshot().rows().filter(pl.col("alert_id") == alert_id).sort("number").collect().to_dicts()
+
+
+def open_ids(opened: DeltaTable) -> list[str]:
+    """The ids of the alerts that are open: their rows stay, however old they are."""
+    return [entry.alert_id for entry in Snapshot(opened).open_alerts()]

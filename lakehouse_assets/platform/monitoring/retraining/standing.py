@@ -18,11 +18,12 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.importance import Importance
 from lakehouse_assets.platform.monitoring.retraining import evidence
 from lakehouse_assets.platform.monitoring.retraining.decision import Decision, History, Reason, Request, State, decide
 from lakehouse_assets.platform.monitoring.retraining.requests import ask, requests_of
 from lakehouse_assets.platform.monitoring.retraining.runs import RunOfModels, Runs
-from lakehouse_assets.platform.pipeline.champions import champion_by_ledger, scorer_of
+from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.pipeline.functions import why_not_trained
 from lakehouse_assets.platform.pipeline.model_step import REQUESTS, newest_versions
 from lakehouse_assets.platform.pipeline.model_training import ModelTraining
@@ -31,12 +32,14 @@ from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import listed
 
 # What became of a request that has several runs, as where one was started again by hand.
 _BEFORE: Final[Sequence[State]] = ("under way", "done", "failed")
 # By root, model and versions: counting rows may mean joining all feature sets, and sensors ask each minute.
 _COUNTED: Final[dict[tuple[str, str, tuple[tuple[str, int], ...]], int]] = {}
 _MOST_COUNTED: Final = 256
+_MOST_NAMED: Final = 2
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Standing:
         declared = self._declared
         bad = evidence.failing(self.verdicts, {name: self._monitor(name).alert for name in declared.on}, self.champion)
         return (
-            *evidence.of_verdicts(bad, self._importance, declared.important),
+            *evidence.of_verdicts(bad, Importance(self.model, self.champion, self.registry).of, declared.important),
             *evidence.of_labels(self.new_labels, declared.new_labels),
             *evidence.of_time(self._since, declared.every, self.now),
         )
@@ -177,7 +180,7 @@ class Standing:
     def _blocked(self) -> str:
         missing = [name for name in self.model.sources() if not self.lakehouse.table(name).exists()]
         if missing:
-            return f"It learns from {', '.join(missing)}, which does not exist yet."
+            return f"It learns from {listed(missing, _MOST_NAMED)}, which {'does' if len(missing) == 1 else 'do'} not exist yet."
         if self._newest == self._trained_on:
             return "Nothing has changed that it learns from since the last training."
         why = why_not_trained(self.model, self.catalog.declarations, self.lakehouse)
@@ -195,27 +198,3 @@ class Standing:
             except NotEnoughData:
                 _COUNTED[key] = 0
         return _COUNTED[key]
-
-    @cached_property
-    def _shares(self) -> Mapping[str, float] | None:
-        """The champion's importances by input; None if it has none, or they cannot be read."""
-        if self.champion is None:
-            return None
-        try:
-            found = scorer_of(self.registry(), self.model, self.champion).model.importance()
-        except LookupError:
-            return None
-        return None if found is None else dict(found.select("input", "importance").iter_rows())
-
-    def _importance(self, table: str, column: str) -> float | None:
-        """The share that the champion's predictions owe to a column of a table; None if that is not known.
-
-        Of a table that the model learns from, a column that is no input has none. Of other tables, columns count by their names.
-        """
-        examples = self.model.examples
-        name = f"{getattr(examples, 'prefixes', {}).get(table, '')}{column}"
-        if self._shares is None or column == examples.target:
-            return None
-        if name in self._shares:
-            return self._shares[name]
-        return 0.0 if name in examples.inputs or table in self.model.sources() else None

@@ -96,7 +96,7 @@ class Verdicts:
             key=key,
             is_bad=bool(bad) if known else None,
             at=shown["evaluated_at"],
-            text=shown["text"] + more,
+            text=_likely(bad) + shown["text"] + more,
             severity=shown["severity"],
             owner=shown["owner"] or "",
             rule=self.rules.get(shown["monitor"], AlertRule()),
@@ -106,6 +106,12 @@ class Verdicts:
             window=shown["window_start"],
             run_id=shown["run_id"] or "",
         )
+
+
+def _likely(bad: list[dict[str, Any]]) -> str:
+    """The first line of an alert, if it is known where the failure comes from."""
+    why = next((row["why"] for row in bad if row.get("why")), None)
+    return "" if why is None else f"most likely: {why}\n"
 
 
 def _key(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,101 @@
+"""Why a model has become less accurate: what is computed or scored otherwise, which of its columns drifted, where it is worse.
+
+What is asked is all on record: the ledger, the versions of feature sets, and what other monitors said of the same time.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.declarations.monitors import Cause, Watched
+from lakehouse_assets.platform.monitoring.champion import features_of_champion
+from lakehouse_assets.platform.monitoring.importance import Importance
+from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
+from lakehouse_assets.platform.registry.ledger import last_move
+from lakehouse_assets.platform.storage import platform_tables
+
+_DRIFT: Final = "drift"
+_MOST_DRIFTED: Final = 5
+
+
+@dataclass(frozen=True)
+class LessAccurate:
+    """A model whose predictions are judged to be worse.
+
+    Attributes:
+        watched: The monitor.
+        model: The model.
+        features: The tables that it scores.
+        bad: The failed verdicts of one evaluation, as rows of the table of verdicts.
+    """
+
+    watched: Watched
+    model: ModelDeclaration
+    features: Sequence[str]
+    bad: Sequence[Mapping[str, Any]]
+
+    def causes(self) -> list[Cause]:
+        """What may be the cause: first what was changed on purpose, then columns that drifted by importance, then slices."""
+        window = max((row["window_start"] for row in self.bad if row["window_start"] is not None), default=None)
+        rows = [row for row in self.bad if row["window_start"] == window]
+        found = [*self._features(), *self._champion(rows), *self._drifted(rows), *self._slices(rows)]
+        return [
+            Cause(one.text, one.column, window, one.weight, one.importance, one.steps)
+            for one in sorted(found, key=lambda one: (-one.weight, one.text))
+        ]
+
+    def _features(self) -> Iterator[Cause]:
+        """Feature sets that mean something else than what the champion learnt from."""
+        lakehouse = self.watched.lakehouse
+        said = features_of_champion(lakehouse.table(self.model.name), [lakehouse.table(name) for name in self.features])
+        if said.passed is False:
+            sets = f"version {said.numbers['newest']} of {said.numbers['feature_set']} has other values than version "
+            yield Cause(f"{sets}{said.numbers['trained_on']}, which the champion learnt from", weight=MOST_TIMES, steps=(said.text,))
+
+    def _champion(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
+        """Another champion since the window began."""
+        ledger = self.watched.lakehouse.table(self.model.name)
+        last = last_move(ledger.scan()) if ledger.exists() else None
+        begin = min((row["window_start"] for row in rows if row["window_start"] is not None), default=None)
+        if last is None or begin is None or last["champion_before"] is None or not begin <= last["decided_at"] <= self.watched.now:
+            return
+        text = f"version {last['champion']} of {self.model.name} took the place of version {last['champion_before']}"
+        yield Cause(f"{text} on {last['decided_at']:%Y-%m-%d}", weight=MOST_TIMES / 2, steps=(f"{last['decision']}: {last['reasons']}",))
+
+    def _drifted(self, rows: Sequence[Mapping[str, Any]]) -> list[Cause]:
+        """Columns that monitors of drift found in the same time, in what the model is made of."""
+        table = self.watched.lakehouse.table(platform_tables.VERDICTS)
+        if not table.exists() or "why" not in table.schema():
+            return []
+        tables = {one.name for one in self.watched.catalog.needed_for([self.model.name, *self.features])}
+        failed = table.scan().filter(
+            pl.col("kind") == _DRIFT,
+            ~pl.col("passed"),
+            pl.col("table").is_in(tables),
+            pl.col("evaluated_at") <= self.watched.now,
+            pl.col("column_name").is_not_null(),
+        )
+        spans = [(row["window_start"], row["window_end"]) for row in rows if row["window_start"] is not None]
+        within = [(pl.col("window_start") < end) & (pl.col("window_end") > start) for start, end in spans]
+        found = failed.filter(pl.any_horizontal(within)).collect() if within else pl.DataFrame()
+        importance = Importance(self.model, rows[0]["model_version"] if rows else None, self.watched.registry)
+        causes: dict[tuple[str, str], Cause] = {}
+        for row in found.sort("evaluated_at").iter_rows(named=True) if found.height else ():
+            share = importance.of(row["table"], row["column_name"])
+            weight = excess(row) * (1.0 if share is None else share)
+            key = (row["table"], row["column_name"])
+            if weight > 0 and (key not in causes or weight >= causes[key].weight):
+                text = f"{row['column_name']} of {row['table']} drifted" + (f": {row['why']}" if row["why"] else "")
+                causes[key] = Cause(text, row["column_name"], None, min(weight, MOST_TIMES / 4), share, (row["text"],))
+        return sorted(causes.values(), key=lambda one: -one.weight)[:_MOST_DRIFTED]
+
+    def _slices(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
+        """Slices that failed, if not all did."""
+        for row in rows:
+            if row["slice_key"]:
+                text = f"predictions are worse where {row['slice_key']} is {row['slice_value']}"
+                beyond = 0.0 if row["threshold"] is None else abs(row["value"] - row["threshold"])
+                yield Cause(text, weight=min(beyond, 1.0), steps=(row["text"],))

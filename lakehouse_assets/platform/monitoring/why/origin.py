@@ -1,0 +1,91 @@
+"""What a change came in with, in the first table that has it: files, by comparing each with the rows before, or a changed function."""
+
+import json
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.monitoring.why.change import LEAST_ROWS, Change
+from lakehouse_assets.platform.pipeline.marks import FUNCTION
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.wording import counted
+
+_MOST_FILES: Final = 500
+_NAMED: Final = 3
+_COMMITS: Final = 1_000
+
+
+def of_files(table: Table, column: str, found: Change, rows: tuple[pl.DataFrame, pl.DataFrame]) -> str | None:
+    """The files that the change stands in, and whether others of the same time have it; None if no file stands out.
+
+    Args:
+        table: The table.
+        column: The column.
+        found: The change of all its rows.
+        rows: Before and after: `value`, `_file`, `_sequence`.
+    """
+    before, after = rows
+    files = after.group_by("_sequence", "_file").agg("value").sort(pl.col("value").list.len(), descending=True).head(_MOST_FILES)
+    changes = {
+        (int(row["_sequence"]), str(row["_file"])): Change(
+            before["value"], pl.Series(row["value"], dtype=before["value"].dtype), found.shows
+        )
+        for row in files.iter_rows(named=True)
+    }
+    judged = {file: one for file, one in changes.items() if len(one.after) >= LEAST_ROWS}
+    bad = {file: one for file, one in judged.items() if one.carries(found)}
+    if not bad:
+        return None
+    named = sorted(bad)
+    shown = ", ".join(f"{name} (sequence {number})" for number, name in named[:_NAMED])
+    more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+    worst = max(bad.values(), key=lambda one: one.distance)
+    word = "file" if len(named) == 1 else "files"
+    commit = _commit_of(table, named[0][0])
+    return f"{column} of {table.name}: {word} {shown}{more}{commit}: {worst.words} ({_certainty(set(bad), set(judged), before)})"
+
+
+def _certainty(bad: set[tuple[int, str]], judged: set[tuple[int, str]], before: pl.DataFrame) -> str:
+    """How sure that is: whether other files of the same time have the change."""
+    first = min(bad)
+    since = {file for file in judged if file >= first}
+    quiet = len(judged) - len(bad)
+    if len(bad) == 1 and quiet:
+        return f"seen in this file alone, {counted(quiet, 'other file')} of the same time not"
+    if len(bad) == 1:
+        return f"the only file of that time, {counted(before['_sequence'].n_unique(), 'file')} before not"
+    if bad == since:
+        return f"seen in all {len(bad):,} files since"
+    return f"seen in {len(bad):,} of {len(judged):,} files of that time"
+
+
+def _commit_of(table: Table, sequence: int) -> str:
+    """The commit that a file came with, for a text; empty if the log does not say so."""
+    for number, commit in enumerate(table.commits()):
+        if number >= _COMMITS:
+            break
+        span = commit["info"].get("sequences")
+        if span is not None and (ends := json.loads(span))[0] < sequence <= ends[1]:
+            return f", version {commit['version']}, run {commit['info'].get('run_id', '?')}"
+    return ""
+
+
+def function_changed(table: Table, since: int | None) -> str | None:
+    """When the function that computes a table was changed after a version, as "from version 3 on, run …"; None if it was not."""
+    now = table.version()
+    if since is None or since >= now or (mark := _mark(table, now)) == _mark(table, since):
+        return None
+    low, high = since, now  # the mark is another one at `high` than at `low`
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _mark(table, middle) == mark else (middle, high)
+    commit = next(table.commits(high), None)
+    run = "" if commit is None else f", {commit['at']:%Y-%m-%d %H:%M}, run {commit['info'].get('run_id', '?')}"
+    return f"from version {high} on{run}"
+
+
+def _mark(table: Table, version: int) -> Any:
+    """What tells the functions apart that a table's rows are of."""
+    of_features = FeatureVersion.of(table, version)
+    return (table.cursor(FUNCTION, version), None if of_features is None else of_features.meaning)

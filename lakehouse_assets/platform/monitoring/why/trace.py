@@ -1,0 +1,253 @@
+"""Follows a change of a column upstream: to the first table that has it, and there to the files, the commit or the function it came with.
+
+Only rows of the window, and of those before it, are read, and of them one column. What a change is, is in `change`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.governance.policy import Policy, policy_of
+from lakehouse_assets.platform.monitoring.groups import Groups, is_time
+from lakehouse_assets.platform.monitoring.why.change import Change, comparable
+from lakehouse_assets.platform.monitoring.why.columns import columns_read
+from lakehouse_assets.platform.monitoring.why.origin import function_changed, of_files
+from lakehouse_assets.platform.quality.masking import Personal
+from lakehouse_assets.platform.storage.errors import NoSuchVersion
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.platform.storage.known_at import KNOWN_AT
+from lakehouse_assets.platform.storage.known_at import VERSION as FEATURE_VERSION
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.lineage import LINEAGE
+from lakehouse_assets.platform.storage.table import Table
+
+Span = tuple[datetime, datetime]
+_DEPTH: Final = 10
+_MOST_COLUMNS: Final = 12
+_OF_VERSIONS: Final = frozenset({KNOWN_AT, FEATURE_VERSION})
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The rows of a table before and after a change."""
+
+    before: pl.LazyFrame
+    after: pl.LazyFrame
+
+
+@dataclass(frozen=True)
+class Found:
+    """A column of a table that has the change."""
+
+    table: str
+    column: str
+    sides: Sides
+    change: Change
+    old: int | None = None
+    """Version of the table at which all was well; None: not known."""
+    is_rewritten: bool = False
+    """Whether the rows before are those of that version, and not those of earlier windows."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where the change of a column is looked for.
+
+    Attributes:
+        lakehouse: The tables.
+        catalog: All declarations.
+        time: The column that windows are cut by.
+        after: The windows that have the change, as one span.
+        before: The windows before it.
+        chosen: The value of a slice, by its column.
+        since: Version of the watched table at which all was well; None: not known.
+    """
+
+    lakehouse: Lakehouse
+    catalog: Catalog
+    time: str
+    after: Span
+    before: Span
+    chosen: Mapping[str, str | None] = field(default_factory=dict)
+    since: int | None = None
+
+    def follow(self, table: str, column: str) -> list[str]:
+        """The steps from a column of a table to where the change came in, each a sentence; the last one is the origin.
+
+        Empty if the rows of the window do not differ from those before.
+        """
+        found = self._begin(table, column)
+        if found is None:
+            return []
+        steps = [f"{found.column} of {found.table}: {found.change.words}"]
+        for _ in range(_DEPTH):
+            upstream = self._upstream(found)
+            if upstream is None:
+                break
+            found = upstream
+            steps.append(f"{found.column} of {found.table}: {found.change.words}")
+        origin = self._origin(found)
+        # What is said of files says the change of the table again.
+        return [*(steps[:-1] if origin.startswith(f"{found.column} of {found.table}: ") else steps), origin]
+
+    # --- which rows
+
+    def _begin(self, table: str, column: str) -> Found | None:
+        """The column in the watched table: the windows against those before, or against what they were at an earlier version."""
+        handle = self.lakehouse.table(table)
+        if not handle.exists() or column not in handle.schema():
+            return None
+        by_time = self._found(table, column, self._by_time(handle), old=self.since)
+        rewritten = self._rewritten(handle, self.since)
+        by_version = None if rewritten is None else self._found(table, column, rewritten, old=self.since, is_rewritten=True)
+        found = [one for one in (by_time, by_version) if one is not None and one.change.carries(one.change)]
+        return max(found, key=lambda one: (round(one.change.distance, 1), one is by_time), default=None)
+
+    def _by_time(self, table: Table) -> Sides:
+        rows = self._chosen(table)
+        return Sides(self._within(rows, self.before), self._within(rows, self.after))
+
+    def _rewritten(self, table: Table, version: int | None) -> Sides | None:
+        """The same windows, as they were at a version, and now."""
+        if version is None or version > table.version():
+            return None
+        if not is_time(table.schema().get(self.time)):
+            return None
+        try:
+            sides = [self._chosen(table, at) for at in (version, None)]
+        except NoSuchVersion:
+            return None
+        return Sides(*(self._within(rows, self.after) for rows in sides))
+
+    def _within(self, rows: pl.LazyFrame, span: Span) -> pl.LazyFrame:
+        moment = Groups(self.time).moment(rows.collect_schema())
+        return rows.filter(moment >= span[0], moment < span[1])
+
+    def _chosen(self, table: Table, version: int | None = None) -> pl.LazyFrame:
+        """The rows of a table that count: of the newest version of a feature set, of the slice."""
+        rows, of_features = table.scan(version), FeatureVersion.of(table, version)
+        names = rows.collect_schema().names()
+        newest = [] if of_features is None else [pl.col(FEATURE_VERSION) == of_features.number]
+        given = [pl.col(key).cast(pl.String).eq_missing(pl.lit(value, pl.String)) for key, value in self.chosen.items() if key in names]
+        return rows.filter(*newest, *given)
+
+    # --- one table further up
+
+    def _upstream(self, found: Found) -> Found | None:
+        """The column of an input from which the change comes: the one with most of it."""
+        declared = self.catalog.get(found.table)
+        if not isinstance(declared, TableDeclaration):
+            return None
+        tables = [self.lakehouse.table(name) for name in declared.sources()]
+        schemas = {one.name: one.schema() for one in tables if one.exists()}
+        read = columns_read(declared, found.column, schemas) if len(schemas) == len(tables) else None
+        read_then = {} if found.old is None else _read_by(self.lakehouse.table(found.table), found.old)
+        carrying = []
+        for source, schema in schemas.items():
+            old = read_then.get(source)
+            is_number = found.change.before.dtype.is_numeric() and not isinstance(self.catalog.get(source), TableDeclaration)
+            if found.is_rewritten:
+                sides = self._rewritten(self.lakehouse.table(source), old)
+            else:
+                sides = self._sides(declared, found, source, schema)
+            if sides is None:
+                continue
+            for column in self._candidates(declared, found.column, schema, None if read is None else read.get(source, [])):
+                one = self._found(source, column, sides, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
+                is_same = column == found.column
+                if one is not None and one.change.carries(found.change) and (is_same or not one.change.is_identifying):
+                    carrying.append((is_same, one.change.distance, one))
+        return max(carrying, key=lambda one: one[:2], default=(False, 0.0, None))[2]
+
+    def _candidates(self, declared: TableDeclaration, column: str, schema: pl.Schema, read: Sequence[str] | None) -> list[str]:
+        """The columns of an input that a column may come from: of its own name, or those that are read for it."""
+        if column in schema and (read is None or column in read):
+            return [column]
+        left_out = {self.time, *declared.identity}
+        return [name for name in read or () if name in schema and name not in left_out and not name.startswith("_")][:_MOST_COLUMNS]
+
+    def _sides(self, declared: TableDeclaration, found: Found, source: str, schema: pl.Schema) -> Sides | None:
+        """The rows of an input that those of a table were made of: of the same file rows, times, or keys."""
+        table, below = self.lakehouse.table(source), found.sides
+        rows = table.scan()
+        names = below.after.collect_schema().names()
+        if all(name in schema and name in names for name in LINEAGE):
+            return self._of_same_rows(rows, below, LINEAGE[1:])
+        if is_time(schema.get(self.time)):
+            return self._by_time(table)
+        keys = [name for name in declared.identity if name in schema and name in names and name not in _OF_VERSIONS]
+        return self._of_same_rows(rows, below, keys) if keys else None
+
+    def _of_same_rows(self, rows: pl.LazyFrame, below: Sides, keys: Sequence[str]) -> Sides:
+        def of(side: pl.LazyFrame) -> pl.LazyFrame:
+            wanted = side.select(keys).unique().collect(engine="streaming")
+            first = keys[0]
+            bounds = wanted.select(pl.col(first).min().alias("low"), pl.col(first).max().alias("high"))
+            near = rows.filter(pl.col(first) >= bounds["low"][0], pl.col(first) <= bounds["high"][0])  # statistics of files leave most out
+            return near.join(wanted.lazy(), on=list(keys), how="semi", nulls_equal=True)
+
+        return Sides(of(below.before), of(below.after))
+
+    # --- values
+
+    def _found(
+        self, table: str, column: str, sides: Sides, *, as_number: bool = False, old: int | None = None, is_rewritten: bool = False
+    ) -> Found | None:
+        if column not in sides.before.collect_schema() or column not in sides.after.collect_schema():
+            return None
+        values = [self.values(table, column, rows, as_number=as_number) for rows in (sides.before, sides.after)]
+        if values[0].dtype != values[1].dtype:
+            return None
+        return Found(table, column, sides, Change(values[0], values[1], self._shows(table, column)), old, is_rewritten)
+
+    def values(self, table: str, column: str, rows: pl.LazyFrame, *, as_number: bool = False) -> pl.Series:
+        """The values of a column of some rows, masked as the reader masks them."""
+        masked = (self._policy.of(table) or Personal()).masked(rows.select(column), as_text=True)[0]
+        return masked.select(comparable(masked, column, as_number=as_number)).collect(engine="streaming").to_series()
+
+    def _shows(self, table: str, column: str) -> bool:
+        personal = self._policy.of(table)
+        return personal is not None and not personal.hides(column)
+
+    @cached_property
+    def _policy(self) -> Policy:
+        return policy_of(self.catalog.declarations)
+
+    def _origin(self, found: Found) -> str:
+        declared = self.catalog.get(found.table)
+        table = self.lakehouse.table(found.table)
+        if isinstance(declared, TableDeclaration) and (changed := function_changed(table, found.old)):
+            return f"the function of {found.table} was changed: {changed}"
+        if not found.is_rewritten and all(name in found.sides.after.collect_schema() for name in LINEAGE):
+            by_file = of_files(table, found.column, found.change, self._with_files(found))
+            if by_file is not None:
+                return by_file
+        if isinstance(declared, TableDeclaration):
+            return f"{found.column} of {found.table} changed, and none of the columns that it is computed from did alike"
+        return f"{found.column} of {found.table} came so: nothing upstream of it is known here"
+
+    def _with_files(self, found: Found) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The values of both sides with file and sequence."""
+        sides = (found.sides.before, found.sides.after)
+        is_number = found.change.before.dtype.is_numeric()
+        frames = []
+        for rows in sides:
+            masked = (self._policy.of(found.table) or Personal()).masked(rows.select(found.column, *LINEAGE[:2]), as_text=True)[0]
+            value = comparable(masked, found.column, as_number=is_number)
+            frames.append(masked.select(value.alias("value"), *LINEAGE[:2]).collect(engine="streaming"))
+        return frames[0], frames[1]
+
+
+def _read_by(table: Table, version: int) -> dict[str, int]:
+    """The versions of its sources that a table was last computed from, at a version."""
+    for commit in table.commits(version):
+        if "reads" in commit["info"]:
+            return dict(json.loads(commit["info"]["reads"]))
+    return {}

@@ -1,0 +1,70 @@
+"""`lakehouse why`, what the alert says, and what Dagster shows: of a fault in a file of one of two tills."""
+
+import json
+import logging
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
+from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.orchestration.monitors import result
+from lakehouse_assets_tests.platform.monitoring import orders_of_two_tills as tills
+from lakehouse_assets_tests.running import tables_of
+
+MODULE = "lakehouse_assets_tests.platform.monitoring.orders_of_two_tills"
+
+
+@pytest.fixture
+def call(settings, monkeypatch):
+    monkeypatch.setenv("LAKEHOUSE_ROOT", str(settings.root))
+    monkeypatch.setenv("LAKEHOUSE_PRODUCTS", "till_products")
+    monkeypatch.setenv("COLUMNS", "250")
+    return lambda *words: CliRunner().invoke(main, words)
+
+
+def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_path, monkeypatch):
+    package = tmp_path / "till_products"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    names = "north, orders, silver_north, silver_south, south, watched"
+    (package / "tills.py").write_text(f"from {MODULE} import {names}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for till in tills.TILLS:
+        for day in range(10):
+            tills.land(settings, till, day)
+    tills.judged(settings)
+    assert "has not failed" in call("why", "tills.monitors.orders_moved").output
+    tills.land(settings, "north", 10)
+    name = tills.land(settings, "south", 10, pl.col("Price") * 100)
+    judgement = tills.judged(settings)
+    origin = f"Price of tills.bronze.south: file {name} (sequence 11), version 2, run test: median "
+
+    shown = call("why", "orders_moved")
+    assert shown.exit_code == 0, shown.output
+    steps = [line.strip() for line in shown.output.splitlines() if "→" in line]
+    assert [step.split(":")[0] for step in steps] == [
+        "→ gross of tills.gold.orders",
+        "→ amount of tills.silver.south",
+        "→ Price of tills.bronze.south",
+    ]
+    assert origin in steps[-1]
+    found = json.loads(call("why", "orders_moved", "--window", "2026-01-15", "--json").output)
+    assert found["causes"][0]["column"] == "gross"
+    wrong = call("why", "orders_moved", "--window", "2026-01-14")
+    assert (wrong.exit_code, "has no failed window" in str(wrong.output)) == (1, True)
+
+    (entry,) = [
+        one
+        for one in take(
+            AlertLog(tables_of(settings)), [Verdicts(tables_of(settings), {})], datetime(2026, 2, 1, tzinfo=UTC), logging.getLogger("test")
+        )
+        if ":gross" in one.key
+    ]
+    assert entry.event == "opened"
+    assert entry.text.splitlines()[0].startswith(f"most likely: {origin}")
+    assert origin in result(judgement).metadata["most likely"].value
