@@ -13,9 +13,8 @@ from lakehouse_assets.platform.modelling.gate.verdict import Decision
 @pytest.mark.parametrize("value", [None, math.nan, 0.1, 1.0, 3.0])
 def test_a_guard_is_the_same_after_it_was_stored(low, high, value):
     guard = Guard(name="coverage", value=value, low=low, high=high)
-    (again,) = Decision.from_json(
-        Decision(promote=False, question="first", verdict="refused", reasons=(), guards=(guard,)).to_json()
-    ).guards
+    decision = Decision(promote=False, question="first", verdict="refused", reasons=(), guards=(guard,))
+    (again,) = Decision.from_json(decision.to_json()).guards
     assert (again.passed, again.limits, str(again)) == (guard.passed, guard.limits, str(guard))
     is_unlimited = low != 0.5 and high != 2.0
     assert (guard.limits == "any value") is is_unlimited
