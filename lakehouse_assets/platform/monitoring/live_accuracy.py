@@ -232,7 +232,9 @@ class _Judging:
         than = "the floor is" if self.kind.floor is not None else than
         was = f"{self.metric.name} of version {row[MODEL_VERSION]} was {row['value']:.3g} in {window}"
         said = f"{was} ({row['labelled']:,} outcomes); {than} "
-        limit = f"{judged.usual:.3g}, and {judged.threshold:.3g} is worse by more than chance (once in {1 / rate:,.0f} windows)"
+        assert judged.usual is not None and judged.threshold is not None  # noqa: S101, PT018 it was judged
+        side = "below" if judged.threshold < judged.usual else "above"
+        limit = f"{judged.usual:.3g}, and {side} {judged.threshold:.3g} it is worse by more than chance (once in {1 / rate:,.0f} windows)"
         return f"{said}{limit}."
 
     def _judge(self, row: Mapping[str, Any], rate: float) -> Judged:

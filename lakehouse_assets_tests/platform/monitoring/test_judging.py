@@ -154,7 +154,7 @@ def test_where_chance_explains_the_worst_score_nothing_is_said(metric):
 
 def test_a_window_of_few_outcomes_has_not_met_a_floor():
     chance = np.random.default_rng(7)
-    judged = against_floor(Auc(), classified(7, 3, chance), 0.5, PART, RATE)
+    judged = against_floor(Auc(), classified(7, 3, chance), 0.1, PART, RATE)
     assert (judged.passed, judged.threshold) == (None, None)
     assert against_floor(LogLoss(), classified(7, 3, chance), 0.5, PART, RATE).passed is not None, "its losses have no end"
 

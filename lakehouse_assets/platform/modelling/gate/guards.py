@@ -18,8 +18,8 @@ class Guard:
     Attributes:
         name: What it is, as in `coverage`.
         value: What was measured; None or NaN: nothing, and the guard does not pass.
-        low: The smallest value that passes; None: any.
-        high: The largest value that passes; None: any.
+        low: The smallest value that passes; None or infinite: any, and it is kept as None.
+        high: The largest value that passes; None or infinite: any, and it is kept as None. Without any limit, whatever there is passes.
         meaning: What it means if it fails, as the end of a sentence; empty: the limits say enough.
     """
 
@@ -29,9 +29,16 @@ class Guard:
     high: float | None = None
     meaning: str = ""
 
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            if getattr(self, name) is not None and math.isinf(getattr(self, name)):
+                object.__setattr__(self, name, None)
+
     @property
     def passed(self) -> bool:
         """Whether the value lies within the limits."""
+        if self.low is None and self.high is None:
+            return True
         if self.value is None or math.isnan(self.value):
             return False
         return (self.low is None or self.value >= self.low) and (self.high is None or self.value <= self.high)
@@ -40,12 +47,13 @@ class Guard:
     def limits(self) -> str:
         """The limits in words."""
         if self.low is None:
-            return f"at most {self.high:.4g}"
+            return "any value" if self.high is None else f"at most {self.high:.4g}"
         return f"at least {self.low:.4g}" if self.high is None else f"{self.low:.4g} to {self.high:.4g}"
 
     def __str__(self) -> str:
         if self.value is None or math.isnan(self.value):
-            return f"{self.name} was not measured, and has to be {self.limits}" + (f": {self.meaning}." if self.meaning else ".")
+            may = "may be" if self.passed else "has to be"
+            return f"{self.name} was not measured, and {may} {self.limits}" + (f": {self.meaning}." if self.meaning else ".")
         if self.passed:
             return f"{self.name} is {self.value:.4g}, within its limits ({self.limits})."
         return f"{self.name} is {self.value:.4g}, and has to be {self.limits}" + (f": {self.meaning}." if self.meaning else ".")
