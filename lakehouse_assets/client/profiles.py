@@ -73,6 +73,7 @@ def profile_table(
     p_values: bool,
 ) -> TableProfile:
     """As `Client.profile` says."""
+    from lakehouse_assets.platform.monitoring.domain import with_domain
     from lakehouse_assets.platform.monitoring.drift_metrics import drift
     from lakehouse_assets.platform.monitoring.groups import Groups
     from lakehouse_assets.platform.monitoring.profile import profile
@@ -88,9 +89,11 @@ def profile_table(
             handle.name, version, None, None, found.frame, drift(found, untested=lineage, p_values=p_values) if every else None
         )
     base_handle, base_version = _at(context, against)
-    baseline = _baseline(base_handle.select((), where, version=base_version, what="profile", as_text=True), groups)
+    base_rows = base_handle.select((), where, version=base_version, what="profile", as_text=True)
+    baseline = _baseline(base_rows, groups)
     found = profile(rows, groups, baseline.cells)
     drifted = drift(found, baseline, untested=lineage, p_values=p_values)
+    drifted = with_domain(drifted, found, baseline, (rows, base_rows))
     return TableProfile(handle.name, version, base_handle.name, base_version, found.frame, drifted)
 
 

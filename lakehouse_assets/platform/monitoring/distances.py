@@ -27,6 +27,13 @@ def kolmogorov_smirnov(base: Array, new: Array) -> Array:
     return found
 
 
+def area_from_half(base: Array, new: Array) -> Array:
+    """How far the area under the ROC curve is from one half, if cells are in the order of a score."""
+    place = np.cumsum(base, axis=-1) - base / 2
+    found: Array = np.abs((new * place).sum(axis=-1) - 0.5)
+    return found
+
+
 def jensen_shannon(base: Array, new: Array) -> Array:
     """The root of the mean of both divergences from the mean of both, with natural logarithms."""
     middle = (base + new) / 2

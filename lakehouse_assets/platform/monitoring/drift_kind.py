@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar
 
 import polars as pl
@@ -14,15 +15,16 @@ from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
-from lakehouse_assets.platform.monitoring.profile_tables import Profiled, update_profiles
+from lakehouse_assets.platform.monitoring.profile_tables import Matter, Profiled, drifting, update_profiles
+from lakehouse_assets.platform.monitoring.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.why.drifted import Drifted
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, printable
 
-_MOST_VERDICTS = 500
+_MOST_VERDICTS, _MOST_ITEMS = 500, 5
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class Drift(MonitorKind):
 
         # What the platform adds says how rows came, not what they say: of what is loaded late, other things are assumed.
         added = tuple(column for column in table.schema() if column.startswith("_") or column in OWN_COLUMNS)
+        left_out: list[str] = []
         profiled = Profiled(
             monitor=watched.monitor.name,
             table=table,
@@ -94,8 +97,11 @@ class Drift(MonitorKind):
             baseline_name=f"{name}@{version}",
             masked=masked,
             untested=added,
+            told=left_out.append,
         )
-        return self._verdicts(update_profiles(lakehouse, profiled, watched.now))
+        before = drifting(lakehouse, profiled.monitor)
+        found = update_profiles(lakehouse, profiled, watched.now)
+        return [*self._verdicts(found, before), *(Verdict(passed=None, text=text) for text in left_out)]
 
     def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
         """See `MonitorKind.why`."""
@@ -111,14 +117,21 @@ class Drift(MonitorKind):
         versions = (learnt_from(watched.lakehouse, model.name).get(of) for model in models)
         return of, next((version for version in versions if version is not None), None)
 
-    def _verdicts(self, found: pl.DataFrame) -> list[Verdict]:
-        """One for each column that drifted, in the windows that changed; one of the table for each other window."""
+    def _verdicts(self, found: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
+        """What drifted, what is well again, and the table in each window: all columns together, or that none drifted."""
         whole = within_years_of(found).sort("window_start", descending=True, nulls_last=True).head(_MOST_VERDICTS * 50)
-        verdicts = [_of_column(row) for row in whole.filter("drifted", pl.col("data_type").is_not_null()).iter_rows(named=True)]
+        # A column that came or went did so in every slice.
+        of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
+        verdicts = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
+        verdicts += _well_again(whole, of_columns, before)
         tables = whole.filter(pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE)
-        for row in tables.filter(pl.col("drifted").fill_null(value=False).not_()).iter_rows(named=True):
-            here = whole.filter(pl.col("window_start").eq_missing(pl.lit(row["window_start"])), pl.col("data_type").is_not_null())
-            verdicts.append(_of_window(row, here))
+        for row in tables.iter_rows(named=True):
+            together = next((test for test in row["thresholds"] or () if test["metric"] == DOMAIN), None)
+            if together is not None and together["exceeded"] is not None and (together["exceeded"] or row["drifted"]):
+                verdicts.append(_of_all_columns(row, together))
+            elif not row["drifted"]:
+                here = whole.filter(pl.col("window_start").eq_missing(pl.lit(row["window_start"])), pl.col("data_type").is_not_null())
+                verdicts.append(_of_window(row, here))
         return verdicts[:_MOST_VERDICTS]
 
 
@@ -156,12 +169,60 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
             passed=False, text=f"{row['column_name']} {_change(row['schema_change'])} against {compared}.", metric="schema_change", **about
         )
     test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
+    text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
+    numbers: dict[str, Any] = {"compared_with": row["drift_type"]}
+    if row["percent_unseen"]:
+        names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
+        text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."
+        numbers["percent_unseen"] = row["percent_unseen"]
+    return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **about)
+
+
+def _seldom(test: Mapping[str, Any]) -> str:
+    return f"quiet windows pass {test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}"
+
+
+def _measured(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: test[name] for name in ("metric", "value", "threshold", "false_alarm_rate")}
+
+
+def _of_all_columns(row: Mapping[str, Any], test: Mapping[str, Any]) -> Verdict:
+    """Whether a classifier tells a window from the baseline by all columns together."""
+    if not test["exceeded"]:
+        text = f"All columns together are as in the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}."
+        return Verdict(passed=True, text=text, **_measured(test), **_where(row))
+    columns = row[f"{DOMAIN}_columns"]
+    names = ", ".join(f"{one['column_name']} ({one['share']:.0%})" for one in columns[:_MOST_ITEMS])
     text = (
-        f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and quiet windows pass "
-        f"{test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}."
+        f"A classifier tells the rows from those of the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}. It does by {names}."
     )
-    measured = {name: test[name] for name in ("metric", "value", "threshold", "false_alarm_rate")}
-    return Verdict(passed=False, text=text, numbers={"compared_with": row["drift_type"]}, **measured, **about)
+    return Verdict(passed=False, text=text, numbers={"compared_with": row["drift_type"]}, **_measured(test), **_where(row))
+
+
+def _well_again(whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
+    """A verdict of each column of a slice that drifted and does not any more: by it an alert is resolved.
+
+    A column that was not tested is not well again, one that is gone on both sides is.
+    """
+    bad, verdicts = dict(before), []
+    compared = of_columns.group_by("window_start", "slice_key", "slice_value", "column_name").agg(
+        pl.when(pl.col("drifted").is_not_null().any()).then(pl.col("drifted").any())
+    )
+    of_windows = compared.partition_by("window_start", as_dict=True)
+    tables = whole.filter(pl.col("data_type").is_null()).unique(["window_start", "slice_key", "slice_value"]).sort("window_start")
+    for row in tables.iter_rows(named=True):
+        of_slice = (row["slice_key"], row["slice_value"])
+        rows = of_windows.get((row["window_start"],), compared.clear()).iter_rows(named=True)
+        states = {one["column_name"]: one["drifted"] for one in rows if (one["slice_key"], one["slice_value"]) == of_slice}
+        for matter in [one for one in bad if one[:2] == of_slice]:
+            since, is_bad = bad[matter], states.get(matter[2], False)
+            if is_bad is False:
+                text = f"{matter[2]} is distributed as it was again." if matter[2] in states else f"{matter[2]} is not there any more."
+                verdicts.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
+                if since is None or row["window_start"] is None or row["window_start"] >= since:
+                    del bad[matter]
+        bad |= {(*of_slice, name): row["window_start"] for name, is_bad in states.items() if is_bad}
+    return verdicts
 
 
 def _change(change: str) -> str:

@@ -22,7 +22,7 @@ from lakehouse_assets.platform.monitoring.column_distances import UNSEEN_SCHEMA,
 from lakehouse_assets.platform.monitoring.counting import Column
 from lakehouse_assets.platform.monitoring.profile import SCHEMA, TABLE, Profile
 from lakehouse_assets.platform.monitoring.quiet import Calibrations
-from lakehouse_assets.platform.monitoring.thresholds import LEAST_ROWS
+from lakehouse_assets.platform.monitoring.thresholds import DOMAIN, LEAST_ROWS
 
 BASELINE, CONSECUTIVE = "BASELINE", "CONSECUTIVE"
 _TEST = pl.Struct({"statistic": pl.Float64, "pvalue": pl.Float64})
@@ -47,6 +47,8 @@ DRIFT_SCHEMA = pl.Schema(
         "schema_change": pl.String(),
         "unseen_items": UNSEEN_SCHEMA,
         "percent_unseen": pl.Float64(),
+        DOMAIN: pl.Float64(),
+        f"{DOMAIN}_columns": pl.List(pl.Struct({"column_name": pl.String(), "share": pl.Float64()})),
         "thresholds": pl.List(
             pl.Struct(
                 {

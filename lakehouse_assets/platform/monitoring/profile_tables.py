@@ -13,8 +13,9 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from lakehouse_assets.platform.monitoring.domain import with_domain
 from lakehouse_assets.platform.monitoring.drift_metrics import DRIFT_SCHEMA, drift
-from lakehouse_assets.platform.monitoring.groups import MOMENT, Groups
+from lakehouse_assets.platform.monitoring.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups
 from lakehouse_assets.platform.monitoring.profile import SCHEMA, TABLE, profile
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
@@ -28,6 +29,9 @@ _ABOUT = {"monitor": pl.String(), "table": pl.String(), "table_version": pl.Int6
 PROFILES_SCHEMA: Final = pl.Schema({**_ABOUT, **{name: dtype for name, dtype in SCHEMA.items() if name != "cell_counts"}, DATE: pl.Date()})
 DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **DRIFT_SCHEMA, DATE: pl.Date()})
 _WINDOW = "window_start"
+_MATTER: Final = ("slice_key", "slice_value", "column_name")
+Matter = tuple[str | None, str | None, str]
+"""Slice key, slice value and column."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Profiled:
         baseline_name: The table and version of it: all windows are compared anew with another one.
         masked: Masks personal columns.
         untested: Columns that get no thresholds.
+        told: Told what was left out, in a sentence.
     """
 
     monitor: str
@@ -51,6 +56,7 @@ class Profiled:
     baseline_name: str
     masked: Callable[[pl.LazyFrame], pl.LazyFrame] = field(default=lambda rows: rows)
     untested: tuple[str, ...] = ()
+    told: Callable[[str], None] = field(default=lambda _: None)
 
     @property
     def key(self) -> str:
@@ -87,7 +93,7 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     rows = profiled.masked(profiled.table.scan(version))
     profiled.groups.check(rows.collect_schema())
     here = _windows(rows, profiled.groups)
-    changed = _changed(profiled, after, version, here)
+    changed = _within_limit(profiled, rows, _changed(profiled, after, version, here))
     if changed.is_empty():
         return pl.DataFrame(schema=DRIFT_SCHEMA)
     compared, needed = _compared(changed, here)
@@ -97,7 +103,8 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     groups = profiled.groups
     known = profile(base_rows, Groups(groups.time, None, groups.slices), blocks=True, every=groups.every)
     found = profile(chosen, groups, known.cells)
-    moved = drift(found, known, untested=profiled.untested)
+    drifted = _only(drift(found, known, untested=profiled.untested), compared)
+    drifted = with_domain(drifted, found, known, (chosen, base_rows))
     about = [
         pl.lit(profiled.monitor).alias("monitor"),
         pl.lit(profiled.table.name).alias("table"),
@@ -107,7 +114,6 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     ]
     gone = pl.DataFrame({_WINDOW: changed.filter(~changed.is_in(here.implode(), nulls_equal=True)), "column_name": TABLE, "count": 0})
     profiles = pl.concat([_only(found.frame, changed), gone], how="diagonal_relaxed")
-    drifted = _only(moved, compared)
     commit = Commit((Cursor(key, tables[0].cursor(key), version),))
     tables[0].append(_fit(drifted, about, DRIFTS_SCHEMA), commit)
     tables[1].append(_fit(profiles, about, PROFILES_SCHEMA), Commit((Cursor(key, after, version),)))
@@ -127,6 +133,21 @@ def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFra
     alive = found[0].filter(pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col("count") > 0).select(_WINDOW).unique()
     profiles, drifts = (frame.join(alive, on=_WINDOW, how="semi", nulls_equal=True) for frame in found)
     return profiles, drifts
+
+
+def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None]:
+    """What drifted when it was compared last: columns of slices, each with the start of that window."""
+    table = lakehouse.table(platform_tables.DRIFT)
+    if not table.exists():
+        return {}
+    is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
+    rows = table.scan().filter(pl.col("monitor") == monitor, pl.col("data_type").is_not_null(), is_said)
+    found = rows.select(*_MATTER, _WINDOW, "table_version", "evaluated_at", "drifted").collect()
+    for part in ("table_version", "evaluated_at"):
+        found = found.filter(pl.col(part) == pl.col(part).max().over(_WINDOW))
+    windows = found.drop_nulls("drifted").group_by(*_MATTER, _WINDOW).agg(pl.col("drifted").any())
+    last = windows.sort(_WINDOW, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
+    return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, _WINDOW).iter_rows()}
 
 
 def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
@@ -151,6 +172,27 @@ def _changed(profiled: Profiled, after: int | None, version: int, here: pl.Serie
         return _windows(profiled.table.change_feed(after, version), profiled.groups)
     except NoSuchVersion:
         return here
+
+
+def _within_limit(profiled: Profiled, rows: pl.LazyFrame, changed: pl.Series) -> pl.Series:
+    """The windows that are profiled: all, or of too many the newest ones."""
+    groups = profiled.groups
+    if len(changed) * (1 + MOST_SLICES * len(groups.slices)) < MOST_GROUPS // 2:
+        return changed
+    start = groups.window(rows.collect_schema()).alias(_WINDOW)
+    slices = pl.sum_horizontal(pl.lit(1), *(pl.col(key).n_unique() for key in groups.slices))
+    sizes = rows.group_by(start).agg(slices.alias("groups"))
+    found = changed.to_frame(_WINDOW).join(sizes.collect(engine="streaming"), on=_WINDOW, how="left", nulls_equal=True)
+    # Before a window that is compared another one is needed, which has about as many.
+    newest = found.sort(_WINDOW, descending=True, nulls_last=True).with_columns(pl.col("groups").fill_null(0).cum_sum())
+    is_over = newest.filter(pl.col("groups") > MOST_GROUPS).height > 0
+    kept = newest.filter(pl.col("groups") <= MOST_GROUPS // 2)[_WINDOW] if is_over else changed
+    if len(kept) < len(changed):
+        profiled.told(
+            f"Only the newest {len(kept):,} of {len(changed):,} windows were profiled, since {MOST_GROUPS:,} windows and slices are "
+            "the most at once; older ones follow if their rows change."
+        )
+    return kept
 
 
 def _compared(changed: pl.Series, here: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -42,7 +42,7 @@ class Calibrations:
         if (kind, of_slice) not in self._known:
             self._known[kind, of_slice] = self._made(kind, of_slice, source)
         if (of_slice, column) not in self._bases:
-            self._bases[of_slice, column] = dict(_parts(source.columns[column], self._total(source, of_slice, column)))
+            self._bases[of_slice, column] = dict(self._parts(source.columns[column], self._total(source, of_slice, column)))
         return self._known[kind, of_slice], self._bases[of_slice, column][test]
 
     def _source(self, of_slice: Slice) -> Profile:
@@ -57,7 +57,7 @@ class Calibrations:
         is_base = source is self._baseline
         names = [name for name in self._profile.columns if name in source.columns]
         rates = {
-            name: false_alarm_rate(len(self._profile.columns), self._kinds * len(list(_parts(column, column.counts[0]))), self._slices)
+            name: false_alarm_rate(len(self._profile.columns), self._kinds * len(list(self._parts(column, column.counts[0]))), self._slices)
             for name, column in self._profile.columns.items()
         }
         common: dict[str, Any] = {"tables": self._kinds * self._slices, "kinds": self._kinds, "independent": self._independent}
@@ -83,8 +83,8 @@ class Calibrations:
                 windows = windows[: len(windows) // 2 * 2]
                 windows = windows[::2] + windows[1::2]
             joined = follows if not times else np.ones(len(windows), dtype=bool)
-            total = dict(_parts(column, self._total(source, of_slice, name)))
-            for test, counts in _parts(column, windows):
+            total = dict(self._parts(column, self._total(source, of_slice, name)))
+            for test, counts in self._parts(column, windows):
                 of_values = test == column.cells.test
                 rest = calibrating.from_rest(test, counts, total[test]) if is_base and (kind == _BASELINE or of_values) else None
                 if kind == _BASELINE and rest is not None:
@@ -100,6 +100,12 @@ class Calibrations:
         if is_base and source.blocks is not None:
             windows_are = "stretches of time" if source.blocks.every is None else f"windows of {source.blocks.every}"
         return Calibration(quiet, rates, frozenset(moving), windows_are, **common)
+
+    def _parts(self, column: Column, counts: Counts) -> list[tuple[str, Counts]]:
+        """The counts in the cells of each test; a column is one of floats if it is so on one side."""
+        sides = (one.columns.get(column.name) for one in (self._profile, self._baseline) if one is not None)
+        floats = any(one is not None and "Float" in str(one.dtype) for one in sides)
+        return list(parts(counts, column.cells.test, floats=floats))
 
     def _merges(self, source: Profile, of_slice: Slice, blocks: int) -> int:
         """How often neighbouring stretches are joined, so that they are about as long as what is compared."""
@@ -119,7 +125,3 @@ def _groups(keys: pl.DataFrame, of_slice: Slice) -> pl.DataFrame:
     """The groups of a slice, with their places under `at`."""
     key, value = of_slice
     return keys.with_row_index("at").filter(pl.col("slice_key").eq_missing(pl.lit(key)), pl.col("slice_value").eq_missing(pl.lit(value)))
-
-
-def _parts(column: Column, counts: Counts) -> list[tuple[str, Counts]]:
-    return list(parts(counts, column.cells.test, floats="Float" in str(column.dtype)))

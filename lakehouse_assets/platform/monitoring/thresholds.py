@@ -15,13 +15,17 @@ from lakehouse_assets.platform.monitoring.distances import Array
 
 COLUMN_RATE, TABLE_RATE = 0.01, 0.05
 """False alarms a window: of a column, and of the whole table."""
+DOMAIN, DOMAIN_RATE = "domain_classifier_auc", 0.01
+"""The metric of all columns together, and its part of the false alarms of the whole table; the others are those of single columns."""
 LEAST_ROWS = 20
 """Rows without which no window is tested."""
 _DRAWS, _DRAWS_OF_MANY = 2_000, 500
 _TAIL = 100
 _FEW_CELLS = 20
 # Numbers of which no cell has more than so many rows are resampled by their ranks, which are alike for all columns.
-_EVEN, _RANKS = 0.02, np.full(200, 1_000_000)
+_EVEN = 0.02
+RANKS = np.full(200, 1_000_000)
+"""The counts of a baseline in cells that have as many rows each."""
 _SEED = 20_260_101
 
 
@@ -49,6 +53,7 @@ TESTS: Mapping[str, Test] = {
     "js_distance": Test(distances.jensen_shannon, float(np.sqrt(np.log(2)))),
     "percent_null_delta": Test(points, 100.0),
     "percent_nan_delta": Test(points, 100.0),
+    DOMAIN: Test(distances.area_from_half, 0.5),
 }
 _CUMULATED = {"ks_test"}
 _OF_TWO = {"percent_null_delta", "percent_nan_delta"}
@@ -62,7 +67,7 @@ def false_alarm_rate(columns: int, tests: int, slices: int = 1) -> float:
         tests: Of the column, with all that a window is compared with.
         slices: Of the table, with the whole.
     """
-    return min(COLUMN_RATE, TABLE_RATE / max(columns * slices, 1)) / tests
+    return min(COLUMN_RATE, (TABLE_RATE - DOMAIN_RATE) / max(columns * slices, 1)) / tests
 
 
 @dataclass
@@ -91,7 +96,7 @@ class Independent:
 
 def even(test: str, base: Counts) -> Counts:
     """The counts; those of ranks, if all cells of numbers have about the same."""
-    return _RANKS if test in _CUMULATED and base.max() <= _EVEN * base.sum() else base
+    return RANKS if test in _CUMULATED and base.max() <= _EVEN * base.sum() else base
 
 
 def squares(test: str, base: Counts, sizes: Array, seed: int = _SEED) -> Array:

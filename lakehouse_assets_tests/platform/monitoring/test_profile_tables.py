@@ -1,5 +1,7 @@
 """The tables of profiles and drift: written window by window they are what a computation of everything would write."""
 
+import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,6 +13,10 @@ from polars.testing import assert_frame_equal
 
 from lakehouse_assets import Drift, monitor
 from lakehouse_assets.platform.declarations.base import DeclarationError
+from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
+from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.drift_kind import learnt_from
 from lakehouse_assets.platform.monitoring.groups import Groups
 from lakehouse_assets.platform.monitoring.profile_tables import Profiled, latest, update_profiles
@@ -138,6 +144,109 @@ def test_a_wrong_unit_is_a_verdict_of_its_column_and_window(tmp_path):
         assert one.false_alarm_rate <= 0.01
     assert {one.window_start for one in given if one.passed} >= {START + timedelta(days=1), START + timedelta(days=2)}
     assert evaluation(lake, START).judge(watched).verdicts == ()
+
+
+def events(lake: Lakehouse, watched: Monitor, now: datetime) -> list[tuple[str, str]]:
+    """What alerts are told after an evaluation at a moment."""
+    evaluation(lake, now).run([watched])
+    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test"))]
+
+
+def test_alerts_of_columns_and_slices_resolve_when_they_are_well_again(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA, ("day",))
+    table.append(pl.concat([rows([day - 100 for day in range(16)], 10 + part) for part in range(3)]))
+    watched = monitor(
+        "shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", slices=("kind",), against="shop.silver.orders@1"), owner="team:a"
+    )
+    hours = (START + timedelta(hours=number) for number in range(100))
+
+    def day(number: int, broken: pl.Expr | None = None) -> list[tuple[str, str]]:
+        new = pl.concat([rows([number], number + 1_000 * part) for part in range(3)])
+        table.append(new if broken is None else new.with_columns(amount=broken))
+        return events(lake, watched, next(hours))
+
+    assert day(1) == []
+    of_slice = "monitor:shop.monitors.moved:amount:kind=1"
+    broken = pl.when(pl.col("kind") == "1").then(pl.col("amount") * 100).otherwise("amount")
+    opened = dict(day(2, broken))
+    assert opened[of_slice] == "opened"
+    whole = {"monitor:shop.monitors.moved", "monitor:shop.monitors.moved:amount"}
+    assert set(opened) <= {of_slice, *whole}, "other slices are well"
+    assert day(3, broken) == [], "it is told once"
+    # The day of the return differs from the day before, so it is well again on the next one.
+    resolved = [event for number in (4, 5) for event in day(number)]
+    assert sorted(resolved) == sorted((key, "resolved") for key in opened), "and it is told once"
+    assert day(6) == []
+    assert dict(day(7, broken))[of_slice] == "opened"
+
+
+def test_a_joint_change_is_a_verdict_of_the_table_and_resolves(tmp_path):
+    lake, random = Lakehouse(str(tmp_path)), np.random.default_rng(1)
+    table = lake.table("shop.silver.pairs")
+    table.create({"at": TIMESTAMP, "left": pl.Float64(), "right": pl.Float64()})
+
+    def add(first: int, count: int, together: float) -> None:
+        at = [START + timedelta(days=first + day, minutes=number) for day in range(count) for number in range(1_000)]
+        left, noise = random.normal(size=(2, len(at)))
+        right = together * left + np.sqrt(1 - together**2) * noise
+        table.append(pl.DataFrame({"at": at, "left": left, "right": right}, schema_overrides={"at": TIMESTAMP}))
+
+    add(-100, 12, 0.9)
+    watched = monitor("shop.monitors.pairs", of="shop.silver.pairs", kind=Drift("at", against="shop.silver.pairs@1"))
+    assert events(lake, watched, START) == []
+    add(0, 1, 0.0)
+    assert events(lake, watched, START + timedelta(hours=1)) == [("monitor:shop.monitors.pairs", "opened")]
+    [alert] = AlertLog(lake).alerts()
+    assert "by left (" in alert["text"] or "by right (" in alert["text"]
+    assert alert["value"] > alert["threshold"] > 0.5
+    add(1, 1, 0.9)
+    assert events(lake, watched, START + timedelta(hours=2)) == [("monitor:shop.monitors.pairs", "resolved")]
+
+
+def test_columns_that_came_went_or_changed_and_values_not_seen_before_are_named(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    old, table = lake.table("shop.silver.old"), lake.table("shop.silver.orders")
+    old.create({**SCHEMA, "gone": pl.Int64(), "same": pl.Int64()}, ("day",))
+    old.append(BASE.with_columns(gone=pl.lit(1, pl.Int64), same=pl.lit(1, pl.Int64)))
+    table.create({**SCHEMA, "came": pl.Int64(), "same": pl.Float64()}, ("day",))
+    other = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("9")).otherwise("kind")
+    table.append(rows([1], 5).with_columns(kind=other, came=pl.lit(1, pl.Int64), same=pl.lit(1.0)))
+    watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", slices=("kind",), against="shop.silver.old@1"))
+    bad = [one for one in evaluation(lake, START).judge(watched).verdicts if one.passed is False and not one.slice_key]
+    texts = {one.column_name: one.text for one in bad if one.metric == "schema_change"}
+    assert texts == {
+        "gone": "gone is missing against the baseline.",
+        "came": "came was added against the baseline.",
+        "same": "same changed its type: Int64 became Float64 against the baseline.",
+    }
+    [unseen] = [one for one in bad if one.column_name == "kind"]
+    assert unseen.text.endswith("33 % of its values are others than before: 9.")
+    assert unseen.numbers["percent_unseen"] == pytest.approx(100 / 3)
+    assert not [one for one in evaluation(lake, START).judge(watched).verdicts if one.metric == "schema_change"], "said once"
+
+
+def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA)
+    few = pl.concat([rows([day], day).head(2) for day in range(2_100)])
+    table.append(few)
+    said: list[str] = []
+    asked = replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append)
+    found = update_profiles(lake, asked, START)
+    newest_day = few["at"].max()
+    assert len(said) == 1
+    assert said[0].startswith("Only the newest 1,000 of 2,100 windows were profiled")
+    assert found["window_start"].n_unique() == 1_000
+    assert newest_day - found["window_start"].max() < timedelta(days=1)
+    table.append(rows([2_101], 1))
+    assert (
+        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append), START)["window_start"].n_unique()
+        == 1
+    )
+    assert len(said) == 1
 
 
 def test_without_a_champion_and_a_baseline_nothing_is_evaluated(tmp_path):
