@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from lakehouse_assets.platform.monitoring.text_lookup import TextLookup
+
 LEVELS = 200
 """Quantiles of a sample that bound the cells of numbers: a cell of many values holds about a two hundredth of the rows."""
 MOST_ITEMS = 200
@@ -22,6 +24,8 @@ _OFTEN = 0.02
 
 Counts = npt.NDArray[Any]
 _LARGE = 10_000
+PART = 16_384
+"""So many values at a time, so that what is made of them on the way stays in the processor's cache."""
 _LOW_BITS, _MOST_STEPS = 46, 6
 _TAILS = 5
 _EXACT = 2.0**53
@@ -69,15 +73,16 @@ class Numbers:
     def of(cls, sample: pl.Series, dtype: pl.DataType) -> "Numbers":
         """The cells of a sample: one for each value if it has few, else between its quantiles."""
         values = sample.drop_nulls().to_numpy()
-        values, exact, single = values[np.isfinite(values)], _exact(dtype), dtype == pl.Float32
+        values, exact, single = np.sort(values[np.isfinite(values)]), _exact(dtype), dtype == pl.Float32
         if not len(values):
             return cls((), exact, single)
-        distinct, counts = np.unique(values, return_counts=True)
+        starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+        distinct, counts = values[starts], np.diff(starts, append=len(values))
         if len(distinct) <= LEVELS:
             alone, between = distinct, distinct[:0]
         else:
             alone = distinct[counts * LEVELS >= len(values)]
-            between = np.quantile(values, np.linspace(0, 1, LEVELS + 1), method="inverted_cdf")
+            between = values[np.maximum(-(-len(values) * np.arange(LEVELS + 1) // LEVELS) - 1, 0)]
         edges = np.unique(np.concatenate([alone, np.nextafter(alone, -np.inf), between]))
         return cls(tuple(edges.tolist()), exact, single)
 
@@ -119,35 +124,36 @@ class Numbers:
 
     def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
         """The cell of each number."""
-        numbers = values.to_numpy()  # nulls are NaN
+        numbers = floats(values)
         codes = self._near(numbers) if len(numbers) >= _LARGE else np.searchsorted(self.array, numbers)
-        if values.null_count() or values.is_nan().any():
-            codes[np.isnan(numbers)] = self.size + 1
+        if values.is_nan().any():
+            np.putmask(codes, np.isnan(numbers), self.size + 1)
         if values.null_count():
-            codes[values.is_null().to_numpy()] = self.size
+            np.putmask(codes, values.is_null().to_numpy(), self.size)
         return codes
 
     def _near(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
-        """The same as by a binary search, in a quarter of the time: the first bits of a number tell its cell but for a few edges."""
+        """The same as by a binary search, in a twentieth of the time: the first bits of a number tell its cell but for a few edges."""
         first, steps = self._by_bits
         if steps > _MOST_STEPS:
             return np.searchsorted(self.array, numbers).astype(np.intp, copy=False)
-        codes: npt.NDArray[np.intp] = first[(_ordered(numbers) >> _LOW_BITS) + len(first) // 2].astype(np.intp)
-        edges = np.append(self.array, np.inf)
-        for _ in range(steps):
-            codes += numbers > edges[codes]
+        codes, edges = np.empty(len(numbers), dtype=np.intp), np.append(self.array, np.inf)
+        for start in range(0, len(numbers), PART):
+            some, there = numbers[start : start + PART], codes[start : start + PART]
+            there[:] = first.take((np.ascontiguousarray(some).view(np.uint64) >> np.uint64(_LOW_BITS)).view(np.int64))
+            for _ in range(steps):
+                there += some > edges.take(there)
         return codes
 
     @cached_property
     def _by_bits(self) -> tuple[npt.NDArray[np.int16], int]:
-        """The lowest cell of the numbers with the same first bits, and how many cells they spread over at most."""
+        """The lowest cell of the numbers with the same first bits, by these bits, and how many edges lie among such numbers at most."""
         half = 1 << (63 - _LOW_BITS)
-        lowest = np.arange(-half, half, dtype=np.int64) << _LOW_BITS
-        ends = [_from_ordered(lowest), _from_ordered(lowest + ((1 << _LOW_BITS) - 1))]
-        # Beyond infinity there are NaN on both sides.
-        ends = [np.where(np.isnan(end), np.where(lowest < 0, -np.inf, np.inf), end) for end in ends]
-        first, last = (np.searchsorted(self.array, end) for end in ends)
-        return first.astype(np.int16), int((last - first).max())
+        # Zero without a sign lies above that with one, as their bits do.
+        inside = np.bincount((_ordered(self.array + 0.0) >> _LOW_BITS) + half, minlength=2 * half)
+        first = (np.cumsum(inside) - inside).astype(np.int16)
+        # The bits of negative numbers run the other way.
+        return np.concatenate([first[half:], first[:half][::-1]]), int(inside.max())
 
     @cached_property
     def bounds(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -189,7 +195,7 @@ class Texts:
     @classmethod
     def of(cls, sample: pl.Series, dtype: pl.DataType) -> "Texts":  # noqa: ARG003 each kind is asked the same
         """The cells of a sample: its most frequent values."""
-        column = sample.rename("value").drop_nulls()
+        column = sample.cast(pl.String).rename("value").drop_nulls()
         counts = column.value_counts().sort(["count", "value"], descending=[True, False])
         if counts.height > MOST_ITEMS:
             counts = counts.filter(pl.col("count") >= _OFTEN * len(column))
@@ -201,21 +207,32 @@ class Texts:
         return len(self.values) + BUCKETS
 
     @cached_property
-    def _enum(self) -> pl.Enum:
-        return pl.Enum(self.values)
+    def _lookup(self) -> TextLookup:
+        return TextLookup(self.values)
 
-    def view(self, name: str, dtype: pl.DataType) -> pl.Expr:  # noqa: ARG002 each kind is asked the same
-        """As texts."""
-        return pl.col(name).cast(pl.String)
+    def view(self, name: str, dtype: pl.DataType) -> pl.Expr:
+        """As texts; Booleans as they are."""
+        return pl.col(name) if dtype == pl.Boolean else pl.col(name).cast(pl.String)
 
     def codes(self, values: pl.Series) -> npt.NDArray[np.intp]:
-        """The cell of each text."""
-        known = values.cast(self._enum, strict=False).to_physical().cast(pl.Int64)
-        codes = known.fill_null(self.size).to_numpy(writable=True)
-        if known.null_count() > values.null_count():
-            others = np.flatnonzero((known.is_null() & values.is_not_null()).to_numpy())
-            codes[others] = len(self.values) + (values.gather(others).hash().to_numpy() % BUCKETS).astype(np.int64)
-        return codes.astype(np.intp, copy=False)
+        """The cell of each text or Boolean."""
+        if values.dtype == pl.Boolean:
+            codes = self._of_texts(pl.Series(["false", "true"])).take(values.fill_null(value=False).cast(pl.UInt8).to_numpy())
+        else:
+            codes = self._of_texts(values)
+        if values.null_count():
+            np.putmask(codes, values.is_null().to_numpy(), self.size)
+        return codes
+
+    def _of_texts(self, texts: pl.Series) -> npt.NDArray[np.intp]:
+        hashes = texts.hash().to_numpy()
+        codes = np.empty(len(hashes), dtype=np.intp)
+        for start in range(0, len(hashes), PART):
+            some, there = hashes[start : start + PART], codes[start : start + PART]
+            found = self._lookup.find(some)
+            bucket = (some % np.uint64(BUCKETS)).view(np.int64) + len(self.values)
+            there[:] = np.where(found < len(self.values), found, bucket)
+        return codes
 
     def items(self) -> list[tuple[int, str]]:
         """The frequent values."""
@@ -240,6 +257,11 @@ class Opaque:
     def items(self) -> list[tuple[int, str]]:
         """None."""
         return []
+
+
+def floats(values: pl.Series) -> npt.NDArray[np.float64]:
+    """A column of floats as an array, nulls as NaN."""
+    return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
 
 
 def kind_of(dtype: pl.DataType) -> type[Numbers | Texts | Opaque]:
@@ -272,8 +294,3 @@ def _ordered(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Whole numbers in the order of floats, from their bits."""
     bits = np.ascontiguousarray(numbers).view(np.int64)
     return bits ^ ((bits >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF))
-
-
-def _from_ordered(ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The floats again: what turns the bits is its own inverse."""
-    return (ordered ^ ((ordered >> 63) & np.int64(0x7FFF_FFFF_FFFF_FFFF))).view(np.float64)

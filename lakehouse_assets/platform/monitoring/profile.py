@@ -11,6 +11,7 @@ what is in `drift_metrics`.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -116,7 +117,9 @@ def profile(
         sample, share = _sampled(
             rows, [*(name for name in schema if name not in known), *([groups.time] if groups.time else []), *groups.slices]
         )
-        known |= {name: cells_of(sample[name]) for name in schema if name not in known}
+        unknown = [name for name in schema if name not in known]
+        with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
+            known |= zip(unknown, threads.map(lambda name: cells_of(sample[name]), unknown), strict=True)
         if blocks and groups.time:
             in_blocks = _blocks(sample, groups, schema, share, every)
     columns = [Column(number, name, schema[name], known[name]) for number, name in enumerate(schema)]

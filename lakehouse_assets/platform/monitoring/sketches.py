@@ -15,7 +15,7 @@ _MOST_BITS, _LEAST_BITS = 12, 6
 _FREQUENT = 100_000
 _MOST_FREQUENT, _LEAST_FREQUENT = 1_000, 20
 _FEW = 20_000
-_BUCKETS = 65_536
+_BUCKETS, _SLOTS = 1 << 16, 1 << 15
 _MANTISSA, _CODES = 45, 20
 _MOST_ENTRIES = 1 << 17
 
@@ -31,6 +31,22 @@ def grown(array: npt.NDArray[Any], size: int, fill: float = 0) -> npt.NDArray[An
     return wider
 
 
+def once(keys: npt.NDArray[np.uint64]) -> tuple[Integers, npt.NDArray[np.int64]]:
+    """Places at which all keys of a batch stand, of few keys about once each, and how many keys each place stands for.
+
+    Args:
+        keys: Hashes: their last bits are spread evenly.
+    """
+    slots = (keys & np.uint64(_SLOTS - 1)).view(np.int64)
+    last = np.zeros(_SLOTS, dtype=np.int32)
+    last[slots] = np.arange(len(keys), dtype=np.int32)
+    alone = np.flatnonzero(keys.take(last.take(slots)) != keys)
+    counts = np.bincount(slots, minlength=_SLOTS)
+    counts -= np.bincount(slots[alone], minlength=_SLOTS)
+    taken = np.flatnonzero(counts)
+    return np.concatenate([last[taken], alone]), np.concatenate([counts[taken], np.ones(len(alone), dtype=np.int64)])
+
+
 class Distinct:
     """Counts different values by a HyperLogLog of their hashes. The standard error is 1.6 % up to 256 groups, and 5 % of two thousand."""
 
@@ -38,13 +54,16 @@ class Distinct:
         self._bits = _MOST_BITS
         self._ranks = np.zeros((1, 1 << self._bits), dtype=np.uint8)
 
+    def telling(self, hashes: npt.NDArray[np.uint64], size: int) -> Integers:
+        """Which of some hashes may change what is counted of so many groups: fewer and fewer, the more was counted."""
+        self._make_room(size)
+        lowest = int(self._ranks[:size].min())
+        # A hash that begins with no more zeros than every register has seen changes none of them.
+        return np.flatnonzero(hashes < np.uint64(1 << (64 - lowest))) if lowest else np.arange(len(hashes))
+
     def add(self, groups: Integers, hashes: npt.NDArray[np.uint64], size: int) -> None:
         """Take a batch of values by their hashes; there are so many groups by now."""
         self._make_room(size)
-        if lowest := int(self._ranks[:size].min()):
-            # A hash that begins with no more zeros than every register has seen changes none of them.
-            higher = np.flatnonzero(hashes < np.uint64(1 << (64 - lowest)))
-            groups, hashes = groups[higher], hashes[higher]
         places = (groups << self._bits) + (hashes & np.uint64((1 << self._bits) - 1)).astype(np.intp)
         rest = (hashes >> np.uint64(self._bits)) | np.uint64(1)
         # The exponent of a float is the place of the first bit that is set.
@@ -83,17 +102,17 @@ class Frequent:
     def __init__(self) -> None:
         self._found = pl.DataFrame(schema={"group": pl.Int64, "item": pl.String, "count": pl.Int64})
 
-    def add(self, groups: Integers, texts: pl.Series, hashes: npt.NDArray[np.uint64], size: int) -> None:
-        """Take a batch of texts; there are so many groups by now."""
-        if len(texts) > _FEW:
+    def add(self, groups: Integers, texts: pl.Series, hashes: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64], size: int) -> None:
+        """Take the texts of a batch with their counts; there are so many groups by now."""
+        if (rows := counts.sum()) > _FEW:
             # Texts of which each is rare share no bucket with a frequent one, mostly.
-            buckets = (hashes % _BUCKETS).astype(np.intp)
-            heavy = np.bincount(buckets, minlength=_BUCKETS) * _MOST_FREQUENT > len(texts)
-            chosen = heavy[buckets]
-            groups, texts = groups[chosen], texts.filter(pl.Series(chosen))
+            buckets = (hashes & np.uint64(_BUCKETS - 1)).view(np.int64)
+            heavy = np.bincount(buckets, counts, minlength=_BUCKETS) * _MOST_FREQUENT > rows
+            chosen = np.flatnonzero(heavy.take(buckets)) if heavy.any() else np.empty(0, dtype=np.intp)
+            groups, texts, counts = groups[chosen], texts.gather(chosen), counts[chosen]
         if not len(texts):
             return
-        batch = pl.DataFrame({"group": groups.astype(np.int64), "item": texts}).group_by("group", "item").agg(count=pl.len().cast(pl.Int64))
+        batch = pl.DataFrame({"group": groups.astype(np.int64), "item": texts, "count": counts})
         together = pl.concat([self._found, batch]).group_by("group", "item").agg(pl.col("count").sum())
         if together.height > (kept := max(_LEAST_FREQUENT, min(_MOST_FREQUENT, _FREQUENT // size))):
             ranked = together.sort(["group", "count", "item"], descending=[False, True, False])

@@ -157,3 +157,40 @@ def test_rows_are_read_once_where_the_cells_are_known():
     known = profile(rows.lazy()).cells
     profile(seen, Groups("at", "1d", ("k",)), known)
     assert sum(reads) == rows.height
+
+
+@pytest.mark.parametrize("batch", [700, 200_000])
+@pytest.mark.parametrize("values", [5, 300, 600])
+def test_texts_over_batches_and_groups_are_those_of_polars(values, batch):
+    random = np.random.default_rng(values)
+    numbers = random.integers(0, values, 30_000)
+    texts = [None if row % 11 == 0 else f"{'é' * (number % 5)}{number}" for row, number in enumerate(numbers)]
+    rows = pl.DataFrame({"x": texts, "k": random.integers(0, 3, 30_000)})
+    base = rows.head(2_000).filter(pl.col("x") != "é1")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "BATCH", batch)
+        known = profile(base.lazy(), Groups(slices=("k",)))
+        found = profile(rows.lazy(), Groups(slices=("k",)), known.cells)
+    seen = base["x"].drop_nulls().unique()
+    drifted = drift(found, known)
+    for value in [None, "0", "1", "2"]:
+        of = pl.col("column_name") == "x", pl.col("slice_value").eq_missing(value)
+        row, change = (frame.filter(*of).row(0, named=True) for frame in (found.frame, drifted))
+        part = (rows if value is None else rows.filter(k=int(value)))["x"].drop_nulls()
+        lengths = part.str.len_chars()
+        assert (row["min_length"], row["max_length"]) == (lengths.min(), lengths.max())
+        assert row["avg_length"] == pytest.approx(lengths.mean(), rel=1e-12)
+        assert row["distinct_count"] == pytest.approx(part.n_unique(), rel=0 if row["items_complete"] else 0.05)
+        assert change["percent_unseen"] == pytest.approx(100 * (~part.is_in(seen.implode())).mean())
+        counts = dict(part.value_counts().iter_rows())
+        assert all(item["count"] == counts[item["item"]] for item in row["frequent_items"])
+
+
+def test_a_boolean_that_the_baseline_has_not_is_unseen():
+    known = profile(pl.LazyFrame({"x": [False] * 100}))
+    found = profile(pl.LazyFrame({"x": [False] * 30 + [True] * 60 + [None] * 10}), None, known.cells)
+    row, change = about(found), drift(found, known).filter(column_name="x").row(0, named=True)
+    assert row["frequent_items"] == [{"item": "true", "count": 60}, {"item": "false", "count": 30}]
+    assert (row["distinct_count"], row["min_length"], row["max_length"]) == (2, 4, 5)
+    assert change["percent_unseen"] == pytest.approx(100 * 60 / 90)
+    assert change["unseen_items"] == [{"item": "true", "count": 60}]
