@@ -110,20 +110,24 @@ def _alarms(drift: "pl.DataFrame") -> list[Any]:
     """Which columns drifted, those of the newest windows first, and which were not tested."""
     import polars as pl
 
-    of_columns = drift.filter(pl.col("data_type").is_not_null())
+    of_columns, of_tables = (drift.filter(part) for part in (pl.col("data_type").is_not_null(), pl.col("data_type").is_null()))
     tested = of_columns.drop_nulls("drifted")["column_name"].n_unique()
     untested = [line((text, "dim")) for text in _untested(of_columns)]
+    untested += [line((f"Not tested: {reason}", "dim")) for reason in of_tables["not_tested"].unique(maintain_order=True).drop_nulls()]
     if not tested:
         return [line("\nNo column was tested."), *untested]
-    alarms = _values(of_columns.filter("drifted").reverse())
+    together = pl.col("thresholds").list.eval(pl.element().struct.field("exceeded")).list.any().fill_null(value=False)
+    alarms = _values(pl.concat([of_tables.filter(together), of_columns.filter("drifted")]).reverse())
     if not alarms:
-        return [line(f"\nNone of {counted(tested, 'column')} that were tested drifted."), *untested]
-    names = {row["column_name"] for row in alarms}
+        all_columns = ", nor did all columns together" if of_tables["domain_classifier_auc"].count() else ""
+        return [line(f"\nNone of {counted(tested, 'column')} that were tested drifted{all_columns}."), *untested]
+    names = {row["column_name"] for row in alarms} - {TABLE}
     windows = ["window"] if any(row["granularity"] for row in alarms) else []
     slices = ["slice"] if any(row["slice_key"] for row in alarms) else []
     shown = grid("column", *windows, *slices, folds("what"), right("value"), right("threshold"), "false alarms", optional("compared with"))
     for row in alarms[:_ALARMS]:
-        about = [Text(printable(row["column_name"]), "red"), *([_window(row)] if windows else [])]
+        name = "all columns" if row["column_name"] == TABLE and row["data_type"] is None else printable(row["column_name"])
+        about = [Text(name, "red"), *([_window(row)] if windows else [])]
         if slices:
             about.append("" if row["slice_key"] is None else f"{row['slice_key']}={row['slice_value']}")
         compared = _KINDS[row["drift_type"]]
@@ -134,8 +138,11 @@ def _alarms(drift: "pl.DataFrame") -> list[Any]:
                 values = [f"{test[name]:.3g}" for name in ("value", "threshold")]
                 rate = f"1 in {round(1 / test['false_alarm_rate']):,} windows"
                 add_row(shown, *about, _what(test["metric"], row), *values, rate, compared)
+    said = f"{len(names):,} of {counted(tested, 'column')} that were tested drifted:"
+    if not names:
+        said = f"None of {counted(tested, 'column')} that were tested drifted by itself, all columns together did:"
     more = [line((f"{len(alarms) - _ALARMS:,} more: --json has them all", "dim"))] if len(alarms) > _ALARMS else []
-    return [line(f"\n{len(names):,} of {counted(tested, 'column')} that were tested drifted:"), shown, *more, *untested]
+    return [line(f"\n{said}"), shown, *more, *untested]
 
 
 def _untested(drift: "pl.DataFrame") -> list[str]:
@@ -153,6 +160,8 @@ def _untested(drift: "pl.DataFrame") -> list[str]:
 
 def _what(metric: str, row: Row) -> str:
     """A metric, with what it came from where that is short."""
+    if columns := row["domain_classifier_auc_columns"]:
+        return f"{metric}, told apart by {', '.join(printable(one['column_name']) for one in columns[:_ITEMS])}"
     unseen = row["unseen_items"] or []
     if metric == "js_distance" and unseen:
         return f"{metric}, with values not seen before: {', '.join(item['item'] for item in unseen[:_ITEMS])}"

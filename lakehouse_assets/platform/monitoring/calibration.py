@@ -25,7 +25,12 @@ _KEPT, _LEFT_OUT = 0.9, 2
 # What leaving out the largest tenth takes from the mean of squares of normal values, and adds to the degrees of freedom they seem to have.
 _OF_MEAN, _OF_FREEDOM = 0.62, 1.7
 _LARGEST = 0.9999
-_MANY_WINDOWS = 50
+_MANY_WINDOWS = 100
+# How far from the most that can be to the farthest quiet window an alarm is certain: of windows against all, and against the one before,
+# where two days may be unusual.
+_OF_WAY, _OF_WAY_FROM_BEFORE = 0.5, 0.25
+# Days whose effects are not normal are further out than few windows tell: by so many over their number squares are raised.
+_UNKNOWN = 25
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Quiet:
         values: Of each comparison; NaN where there were too few rows.
         sizes: To how many rows of a window against all each comparison amounts.
         trimmed: Whether some of them may be changes: the largest are left out.
+        of_way: How far from the most that can be to the farthest of them an alarm is certain, if there are many.
     """
 
     test: str
@@ -45,6 +51,7 @@ class Quiet:
     values: Array
     sizes: Array
     trimmed: bool = False
+    of_way: float = _OF_WAY
     _scale: list[float] = field(default_factory=list)
 
     @property
@@ -85,7 +92,7 @@ class Quiet:
             upper, freedom = upper / _OF_MEAN, freedom / _OF_FREEDOM
         freedom = float(np.clip(freedom, 1, 1e4))
         # Half of what normal differences would allow: days may be further from the others than these.
-        return float(upper * fdtri(freedom, freedom * several / 2, 1 - rate))
+        return float((1 + _UNKNOWN / several) * upper * fdtri(freedom, freedom * several / 2, 1 - rate))
 
     def _common(self) -> float:
         """The share of the squares that the rows of a window have in common."""
@@ -155,7 +162,7 @@ class Calibration:
             self._raised = self._factors()
         by_spread = np.sqrt(quiet.spread(size, rate) * max(1.0, self._raised.get(column, 1.0), self._raised[""]))
         # The fewer windows there are, the less the farthest of them says.
-        known = min(1.0, windows / _MANY_WINDOWS) / 2
+        known = min(1.0, windows / _MANY_WINDOWS) * quiet.of_way
         far = most - known * (most - np.sqrt(quiet.at(size).max()))
         found = max(chance, min(by_spread, far))
         if found >= _LARGEST * most:
@@ -222,7 +229,7 @@ def from_before(test: str, windows: Counts, follows: Sequence[bool] | Array, tot
     values = np.full(len(usable), np.nan)
     if usable.any():
         values[usable] = TESTS[test].of(distances.shares(windows[:-1][usable]), distances.shares(windows[1:][usable]))
-    return Quiet(test, total, values, sizes, trimmed)
+    return Quiet(test, total, values, sizes, trimmed, _OF_WAY_FROM_BEFORE)
 
 
 def _sizes(rows: Array, compared: Array) -> tuple[Array, Array]:

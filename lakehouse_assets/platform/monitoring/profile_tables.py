@@ -153,6 +153,7 @@ def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None
 def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
     table = lakehouse.table(name)
     table.create(schema, (DATE,), "Profiles of windows of tables." if schema is PROFILES_SCHEMA else "How windows of tables drifted.")
+    table.add_columns(schema)
     return table
 
 

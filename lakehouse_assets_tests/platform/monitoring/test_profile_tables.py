@@ -19,8 +19,9 @@ from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdict
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.drift_kind import learnt_from
 from lakehouse_assets.platform.monitoring.groups import Groups
-from lakehouse_assets.platform.monitoring.profile_tables import Profiled, latest, update_profiles
+from lakehouse_assets.platform.monitoring.profile_tables import DRIFTS_SCHEMA, Profiled, latest, update_profiles
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 from lakehouse_assets_tests.platform.monitoring.judging import evaluation
@@ -102,6 +103,16 @@ def test_what_has_not_changed_is_not_profiled_again(tmp_path):
     # Another baseline or other windows are another computation.
     other = Profiled("m", table, Groups("at", "1d"), BASE.lazy, "base@2")
     assert update_profiles(lake, other, START)["window_start"].n_unique() == 5
+
+
+def test_a_table_of_drift_of_an_earlier_release_gains_the_columns_that_it_lacks(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table, drifts = lake.table("shop.silver.orders"), lake.table(platform_tables.DRIFT)
+    drifts.create({name: dtype for name, dtype in DRIFTS_SCHEMA.items() if not name.startswith("domain_")}, ("date",))
+    table.create(SCHEMA, ("day",))
+    table.append(rows([1, 2]))
+    update_profiles(lake, profiled(lake, "m"), START)
+    assert drifts.scan().filter(pl.col("domain_classifier_auc").is_null()).select(pl.len()).collect().item() > 0
 
 
 def test_two_runs_at_once_write_each_window_once(tmp_path):
