@@ -82,7 +82,7 @@ COMMANDS = {
     ("status",): (BRONZE, SILVER, "a\\x1b[31m"[1:]),
     ("show", SILVER): (*HOSTILE, "temperature_of_the_bearing_in_degrees", "\\x1b[31mred\\x1b[0m", "a\\u202eb"),
     ("profile", SILVER): ("temperature_of_the_bearing_in_degrees", "note"),
-    ("profile", SILVER, "--slice", "note", "--against", SILVER): ("temperature_of_the_bearing_in_degrees", "columns drifted"),
+    ("profile", SILVER, "--slice", "note", "--against", SILVER): ("temperature_of_the_bearing_in_degrees", "not tested"),
     ("show", BRONZE): (*HOSTILE, "degrees [/C]", "a[/b].csv"),
     ("show", SILVER, "--columns", "note", "--where", "id < 2"): HOSTILE[:2],
     ("history", SILVER): ("quarantined",),
