@@ -1,4 +1,4 @@
-"""Thieves change what they do: accuracy falls as chargebacks arrive, an alert opens, the model is trained anew, and all is well again.
+"""Thieves change what they do: accuracy falls as chargebacks arrive, an alert opens, the model is retrained, and all is well again.
 
 Months pass in it. Dagster's sensors alone move the story; what became of it is read from the tables.
 """

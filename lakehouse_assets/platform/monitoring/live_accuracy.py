@@ -213,7 +213,7 @@ class _Judging:
             metric=self.metric.name,
             value=row["value"],
             threshold=judged.threshold,
-            false_alarm_rate=None if judged.passed is None else rate,
+            false_alarm_rate=None if judged.threshold is None else rate,
             rows=row["labelled"],
             window_start=row["window_start"],
             window_end=row["window_end"],
@@ -232,7 +232,9 @@ class _Judging:
         than = "the floor is" if self.kind.floor is not None else than
         was = f"{self.metric.name} of version {row[MODEL_VERSION]} was {row['value']:.3g} in {window}"
         said = f"{was} ({row['labelled']:,} outcomes); {than} "
-        assert judged.usual is not None and judged.threshold is not None  # noqa: S101, PT018 it was judged
+        assert judged.usual is not None  # noqa: S101 it was judged
+        if judged.threshold is None:
+            return f"{said}{judged.usual:.3g}: no worse."
         side = "below" if judged.threshold < judged.usual else "above"
         limit = f"{judged.usual:.3g}, and {side} {judged.threshold:.3g} it is worse by more than chance (once in {1 / rate:,.0f} windows)"
         return f"{said}{limit}."

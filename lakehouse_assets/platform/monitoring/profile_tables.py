@@ -1,6 +1,6 @@
 """The tables of profiles and of drift, written window by window: only windows whose rows changed since the version that was read last.
 
-Both are logs. A window that changed is appended anew, and `latest` gives the newest of each. How a window is profiled is in `profile`, how
+Both are logs. A window that changed is appended again, and `latest` gives the newest of each. How a window is profiled is in `profile`, how
 it is compared in `drift_metrics`.
 """
 
@@ -43,7 +43,7 @@ class Profiled:
         table: The table.
         groups: Windows and slices; with windows.
         baseline: Gives the rows of the baseline, masked; asked only if a window changed.
-        baseline_name: The table and version of it: all windows are compared anew with another one.
+        baseline_name: The table and version of it: all windows are compared again with another one.
         masked: Masks personal columns.
         untested: Columns that get no thresholds.
         told: Told what was left out, in a sentence.
@@ -197,7 +197,7 @@ def _within_limit(profiled: Profiled, rows: pl.LazyFrame, changed: pl.Series) ->
 
 
 def _compared(changed: pl.Series, here: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """The windows that are compared anew: those that changed and those that follow them; and these with what is before them."""
+    """The windows that are compared again: those that changed and those that follow them; and these with what is before them."""
     times = np.sort(here.drop_nulls().to_physical().to_numpy())
     moved = changed.drop_nulls().to_physical().to_numpy()
     after = np.searchsorted(times, moved, side="right")

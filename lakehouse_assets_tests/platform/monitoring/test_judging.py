@@ -152,10 +152,13 @@ def test_where_chance_explains_the_worst_score_nothing_is_said(metric):
     assert against_evaluation(metric, worst, narrow, RATE).passed is False
 
 
-def test_a_window_of_few_outcomes_has_not_met_a_floor():
+def test_a_window_of_few_outcomes_below_a_floor_is_not_judged_and_one_above_it_passes():
     chance = np.random.default_rng(7)
-    judged = against_floor(Auc(), classified(7, 3, chance), 0.1, PART, RATE)
-    assert (judged.passed, judged.threshold) == (None, None)
+    rows = classified(7, 3, chance)
+    score = Auc().score(rows)
+    for floor, passed in ((score + 1e-6, None), (score - 1e-6, True)):
+        judged = against_floor(Auc(), rows, floor, PART, 1e-9)
+        assert (judged.passed, judged.threshold) == (passed, None)
     assert against_floor(LogLoss(), classified(7, 3, chance), 0.5, PART, RATE).passed is not None, "its losses have no end"
 
 

@@ -32,7 +32,7 @@ class Judged:
 
     Attributes:
         passed: Whether the window is no worse than chance allows; None: not judged.
-        threshold: The score from which on it is worse; None: not judged.
+        threshold: The score from which on it is worse; None: not judged, or as good as usual where no score would be worse.
         usual: What it is compared with, as a score.
         why: Of one that is not judged.
     """
@@ -130,8 +130,10 @@ def against_floor(metric: Metric, rows: pl.DataFrame, floor: float, part: pl.Exp
 
 
 def _judged(metric: Metric, value: float, loss: float, limit: float, usual: float) -> Judged:
-    """What a limit says of a loss: nothing, if chance explains the worst score that there can be."""
+    """What a limit says of a loss. If chance explains the worst score that there can be, only what is as good as usual passes."""
     if limit >= metric.worst_loss:
+        if loss <= metric.loss(usual):
+            return Judged(passed=True, usual=usual)
         return Judged(None, usual=usual, why="there are too few outcomes to tell: the worst score that there can be would be chance")
     return Judged(loss <= limit, _score_of(metric, limit, value), usual)
 

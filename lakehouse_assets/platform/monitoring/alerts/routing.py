@@ -76,7 +76,7 @@ def sinks_of(settings: Settings, logger: Logger) -> Sinks:
     """The sinks that the settings name, and the log.
 
     Args:
-        settings: Of the lakehouse. What is wrong with them is a problem of the sinks, or a sink that cannot be reached until it is mended.
+        settings: Of the lakehouse. What is wrong with them is a problem of the sinks, or a sink that cannot be reached until it is fixed.
         logger: Of the sink that is always there.
     """
     common: dict[str, Sink] = {LOG: LogSink(LOG, logger)}
