@@ -1,4 +1,4 @@
-"""`lakehouse alerts`: what is wrong and was told, and a test of the sinks."""
+"""`lakehouse alerts`: what is wrong and was told, telling it once without the daemon, and a test of the sinks."""
 
 import sys
 from typing import Any
@@ -13,14 +13,15 @@ _STYLES = {"error": "red", "warn": "yellow"}
 
 @click.group(cls=Noun, argument_command="show")
 def alerts() -> None:
-    """What is wrong and was told: `list` shows the alerts, `show` one of them, `test` tries the sinks, `close` ends one by hand.
+    """What is wrong and was told: `list` shows the alerts, `show` one, `send` tells what is new, `test` tries the sinks, `close` ends one.
 
-    The daemon (`lakehouse dev`) makes and delivers them. The settings that begin with LAKEHOUSE_ALERT say to whom.
+    The daemon (`lakehouse dev`) makes and delivers them, or `send`, as from cron. The settings that begin with LAKEHOUSE_ALERT say to whom.
 
     \b
     Examples:
       lakehouse alerts --open
       lakehouse alerts show 4f4ecb05
+      lakehouse alerts send
       lakehouse alerts test
     """
 
@@ -106,6 +107,28 @@ def test(as_json: bool) -> None:
 
 
 @alerts.command()
+@JSON
+def send(as_json: bool) -> None:
+    """Look once at what has happened since the last time, and tell the sinks. It ends with 1 if something could not be delivered.
+
+    It does what the sensor `alerts` does where `lakehouse dev` runs. What could not be delivered is tried again by the next one.
+
+    \b
+    Examples:
+      lakehouse alerts send
+      */5 * * * * lakehouse alerts send        in a crontab
+    """
+    done = client().alerts.send()
+    if as_json:
+        print_json(done)
+    else:
+        say(done["text"])
+        for sink, why in done["failed"].items():
+            say((f"{sink}: {why}", "red"))
+    sys.exit(bool(done["failed"]))
+
+
+@alerts.command()
 @click.argument("alert")
 @click.option("--reason", required=True, help="Why: people are told.")
 def close(alert: str, reason: str) -> None:
@@ -116,4 +139,4 @@ def close(alert: str, reason: str) -> None:
       lakehouse alerts close 4f4ecb05 --reason "the table was deleted"
     """
     closed = client().alerts.close(alert, reason)
-    say(f"Alert {closed['alert_id']} is resolved. The daemon tells the sinks.")
+    say(f"Alert {closed['alert_id']} is resolved. The daemon, or `lakehouse alerts send`, tells the sinks.")

@@ -1,4 +1,4 @@
-"""The alerts of a root: which there are, who was told, a test of the sinks, closing one by hand. Dagster is not needed."""
+"""The alerts of a root: which there are, who was told, a test of the sinks, closing one by hand. Only `send` needs Dagster."""
 
 import logging
 import secrets
@@ -32,7 +32,7 @@ class _ByHand:
 
 @dataclass(frozen=True)
 class Alerts:
-    """The alerts of a root. They are made and delivered by the sensor `alerts` of the daemon."""
+    """The alerts of a root. They are made and delivered by the sensor `alerts` of the daemon, or by `send`."""
 
     context: Context
 
@@ -80,6 +80,25 @@ class Alerts:
         if sinks.problem:
             rows.append({"sink": "routes", "place": "nowhere", "outcome": "refused", "reason": sinks.problem})
         return rows
+
+    def send(self) -> dict[str, Any]:
+        """Log what has happened since the last time, and tell the sinks, as the sensor `alerts` does. Imports Dagster.
+
+        It may be called as often as one likes, and by several processes, also while the daemon runs.
+
+        Returns:
+            `events` (how many were logged that people are told of), `delivered`, `failed` (by sink, why not), `text`.
+
+        Raises:
+            DatabaseUnavailable: Dagster's databases cannot be opened.
+            CommitConflict: Other writers did not let what happened be logged.
+        """
+        from lakehouse_assets.platform.orchestration.alerts import send
+        from lakehouse_assets.platform.orchestration.code_location import definitions
+
+        loaded_at, context = clock.now(), self.context
+        done = send(context.settings, context.root.lakehouse, context.products, definitions(context.settings, context.products), loaded_at)
+        return {"events": done.events, "delivered": done.delivered, "failed": dict(done.failed), "text": done.text}
 
     def close(self, alert_id: str, reason: str) -> dict[str, Any]:
         """Resolve an open alert, as of what is not watched any more. People are told by the next tick; if it is bad again, it opens.

@@ -158,6 +158,7 @@ def _where(row: Mapping[str, Any]) -> dict[str, Any]:
         "granularity": row["granularity"] or "",
         "slice_key": row["slice_key"] or "",
         "slice_value": "" if row["slice_value"] is None else row["slice_value"],
+        "rows": row["rows"],
     }
 
 
@@ -171,6 +172,9 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
     test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
     text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
     numbers: dict[str, Any] = {"compared_with": row["drift_type"]}
+    if row["avg"] is not None and row["avg_delta"]:
+        numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
+        text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
     if row["percent_unseen"]:
         names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
         text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."

@@ -27,6 +27,8 @@ from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 _ABOUT = {"monitor": pl.String(), "table": pl.String(), "table_version": pl.Int64(), "evaluated_at": TIMESTAMP}
 PROFILES_SCHEMA: Final = pl.Schema({**_ABOUT, **{name: dtype for name, dtype in SCHEMA.items() if name != "cell_counts"}, DATE: pl.Date()})
+FOUND_SCHEMA: Final = pl.Schema({**DRIFT_SCHEMA, "rows": pl.Int64(), "avg": pl.Float64()})
+"""Drift, with the rows of the window and slice and the average of the column in them."""
 DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **DRIFT_SCHEMA, DATE: pl.Date()})
 _WINDOW = "window_start"
 _MATTER: Final = ("slice_key", "slice_value", "column_name")
@@ -76,7 +78,7 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
         now: Stands in the rows (UTC).
 
     Returns:
-        The drift of these windows, as `DRIFT_SCHEMA` says; no rows if nothing changed.
+        The drift of these windows, as `FOUND_SCHEMA` says; no rows if nothing changed.
 
     Raises:
         CannotProfile: The table cannot be profiled as is asked.
@@ -89,13 +91,13 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     version, key = profiled.table.version(), profiled.key
     after = tables[1].cursor(key)
     if after is not None and after >= version:
-        return pl.DataFrame(schema=DRIFT_SCHEMA)
+        return pl.DataFrame(schema=FOUND_SCHEMA)
     rows = profiled.masked(profiled.table.scan(version))
     profiled.groups.check(rows.collect_schema())
     here = _windows(rows, profiled.groups)
     changed = _within_limit(profiled, rows, _changed(profiled, after, version, here))
     if changed.is_empty():
-        return pl.DataFrame(schema=DRIFT_SCHEMA)
+        return pl.DataFrame(schema=FOUND_SCHEMA)
     compared, needed = _compared(changed, here)
     start = profiled.groups.window(rows.collect_schema())
     chosen = rows.filter(start.is_in(needed.drop_nulls().implode()) | (start.is_null() & pl.lit(needed.has_nulls())))
@@ -117,7 +119,11 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     commit = Commit((Cursor(key, tables[0].cursor(key), version),))
     tables[0].append(_fit(drifted, about, DRIFTS_SCHEMA), commit)
     tables[1].append(_fit(profiles, about, PROFILES_SCHEMA), Commit((Cursor(key, after, version),)))
-    return drifted
+    where = [_WINDOW, "slice_key", "slice_value"]
+    rows_of = found.frame.filter(pl.col("column_name") == TABLE).select(*where, rows="count")
+    measured = found.frame.filter(pl.col("column_name") != TABLE).select(*where, "column_name", "avg")
+    with_rows = drifted.join(rows_of, on=where, how="left", nulls_equal=True, maintain_order="left")
+    return with_rows.join(measured, on=[*where, "column_name"], how="left", nulls_equal=True, maintain_order="left")
 
 
 def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFrame]:

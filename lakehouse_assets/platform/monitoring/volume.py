@@ -76,16 +76,17 @@ def volume_by(table: Table, time: str, now: datetime) -> Verdict:
     """
     today = datetime.combine(now.date(), datetime.min.time(), UTC)
     day = pl.col(time).dt.date()
-    near = day.is_between((today - timedelta(weeks=WEEKS, days=1)).date(), (today - timedelta(days=1)).date())
-    counts = table.scan().filter(near).group_by(day.alias("day")).len().collect(engine="streaming")
     first, newest = table.scan().select(first=day.min(), newest=day.max()).collect(engine="streaming").row(0)
     yesterday = today - timedelta(microseconds=1)
     if newest is None:
         return Verdict(None, "Not evaluated: the table has no rows yet.", metric="rows_today")
     if newest < (today - timedelta(weeks=WEEKS)).date():
         ago = counted((yesterday.date() - newest).days, "day")
-        text = f"Not evaluated: the newest {time} is {newest}, {ago} before yesterday, which is compared with the {WEEKS} weeks before it."
+        text = f"Not evaluated: the newest {time} is {newest}, {ago} before yesterday. After {WEEKS} weeks without rows none are expected."
         return Verdict(None, text, {"newest": str(newest)}, metric="rows_today", value=0, rows=0)
+    newest = min(newest, yesterday.date())  # rows may be of days to come
+    near = day.is_between(newest - timedelta(weeks=WEEKS + 1), yesterday.date())
+    counts = table.scan().filter(near).group_by(day.alias("day")).len().collect(engine="streaming")
     arrivals = [Arrival(datetime.combine(on, datetime.min.time(), UTC), rows) for on, rows in counts.iter_rows()]
     # The day that the first rows are of may not be whole.
     since = datetime.combine(first, datetime.min.time(), UTC)
@@ -93,7 +94,7 @@ def volume_by(table: Table, time: str, now: datetime) -> Verdict:
     if newest < yesterday.date():
         what += f" (the newest is {newest})"
     # The weekdays of a table that stands still are no usual ones: by and by nothing at all would be as usual.
-    return volume(arrivals, since, yesterday, what=what, until=newest)
+    return volume(arrivals, since, yesterday, what=what, until=min(newest, yesterday.date() - timedelta(days=1)))
 
 
 def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:
@@ -104,7 +105,7 @@ def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:
         lakehouse: Has the statistics of its commits.
         now: The moment to judge at (UTC).
     """
-    begin = now - timedelta(weeks=WEEKS + 1)
+    begin = now - timedelta(weeks=2 * WEEKS + 1)
     if not table.exists():
         return volume([], now, now)
     commits = commit_statistics.commits_since(lakehouse, table, begin)
@@ -116,4 +117,9 @@ def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:
         if commits.missing is None
         else f"the commits of {table.name} up to version {commits.missing} are in neither its log nor the statistics"
     )
-    return volume(arrivals, since, now, why)
+    before = [arrival.at.date() for arrival in arrivals if arrival.rows and arrival.at.date() < now.date()]
+    last = max(before, default=None)
+    if last is not None and last < now.date() - timedelta(weeks=WEEKS) and last == max(arrival.at.date() for arrival in arrivals):
+        text = f"Not evaluated: rows came last on {last}. After {WEEKS} weeks without rows none are expected."
+        return Verdict(None, text, {"newest": str(last)}, metric="rows_today", value=0, rows=0)
+    return volume(arrivals, since, now, why, until=last)

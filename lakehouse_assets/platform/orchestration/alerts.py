@@ -1,13 +1,15 @@
-"""The sensor that alerts: consumes what Dagster and the tables recorded since its last tick, and tells the sinks.
+"""The sensor that alerts, and one tick of it without the daemon: what Dagster and the tables recorded is consumed, and the sinks are told.
 
 What is an alert, who is told and what was told is decided and kept in `monitoring.alerts`. Nothing that happens here fails anything else.
 """
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 import dagster as dg
@@ -24,12 +26,16 @@ from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import Quar
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.existing import Existing
+from lakehouse_assets.platform.orchestration.instance import instance as opened_instance
 from lakehouse_assets.platform.orchestration.run_signals import EndedRuns, StaleAssets
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.settings import Settings
 
 SENSOR: Final = "alerts"
+_LOGGER: Final = logging.getLogger(__name__)
 
 
 def sensor(catalog: Catalog, seconds: int) -> dg.SensorDefinition:
@@ -39,6 +45,11 @@ def sensor(catalog: Catalog, seconds: int) -> dg.SensorDefinition:
         catalog: The declarations: which tables, feeds and monitors there are, and whose they are.
         seconds: Between two ticks.
     """
+    loaded_at = clock.now()
+
+    @cache
+    def existing(repository: dg.RepositoryDefinition | None) -> Existing | None:
+        return None if repository is None else Existing.of(repository, catalog, loaded_at)
 
     @dg.sensor(
         name=SENSOR,
@@ -49,14 +60,42 @@ def sensor(catalog: Catalog, seconds: int) -> dg.SensorDefinition:
         "(LAKEHOUSE_ALERT_…). Checks that an ended run did not evaluate are given their last results.",
     )
     def alerts(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        return dg.SkipReason(tick(context.instance, context.resources.lakehouse.open(), catalog, Settings.load(), clock.now(), context.log))
+        lakehouse, there = context.resources.lakehouse.open(), existing(context.repository_def)
+        return dg.SkipReason(tick(context.instance, lakehouse, catalog, Settings.load(), clock.now(), context.log, there).text)
 
     return alerts
 
 
+@dataclass(frozen=True)
+class Ticked:
+    """What one tick did.
+
+    Attributes:
+        events: How many people are told of were logged.
+        delivered: How often a sink took an event.
+        failed: By sink, why something was not delivered.
+    """
+
+    events: int
+    delivered: int
+    failed: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        """All of it as a sentence."""
+        failed = f"; not delivered to {', '.join(sorted(self.failed))}" if self.failed else ""
+        return f"{counted(self.events, 'event')}, {counted(self.delivered, 'delivery', 'deliveries')}{failed}."
+
+
 def tick(  # noqa: PLR0917 all that there is to know
-    instance: dg.DagsterInstance, lakehouse: Lakehouse, catalog: Catalog, settings: Settings, now: datetime, logger: logging.Logger
-) -> str:
+    instance: dg.DagsterInstance,
+    lakehouse: Lakehouse,
+    catalog: Catalog,
+    settings: Settings,
+    now: datetime,
+    logger: logging.Logger,
+    existing: Existing | None = None,
+) -> Ticked:
     """Log what has happened since the last tick, and tell the sinks what they were not told yet.
 
     Args:
@@ -66,21 +105,40 @@ def tick(  # noqa: PLR0917 all that there is to know
         settings: Name the sinks.
         now: The moment (UTC).
         logger: Told each alert, and what could not be delivered.
+        existing: What the code location has: alerts about what it has no more are over. None: not known.
 
-    Returns:
-        What was done, in a sentence.
+    Raises:
+        CommitConflict: Other writers did not let what happened be logged.
     """
     log, sinks = AlertLog(lakehouse), routing.sinks_of(settings, logger)
     if sinks.problem:
         logger.error("Alerts: no route is followed: %s", sinks.problem)
-    happened = take(log, sources(instance, lakehouse, catalog), now, logger, lambda entry: _names(sinks, entry))
+    why_gone = None if existing is None else existing.why_gone
+    happened = take(log, sources(instance, lakehouse, catalog), now, logger, lambda entry: _names(sinks, entry), why_gone)
     told = Told()
     with _alone(settings) as is_alone:
         if is_alone:
             told = deliver(log, sinks.by_name, str(settings.root), now, logger)
-    events = sum(entry.event in TOLD for entry in happened)
-    failed = f"; not delivered to {', '.join(sorted(told.failed))}" if told.failed else ""
-    return f"{counted(events, 'event')}, {counted(told.delivered, 'delivery', 'deliveries')}{failed}."
+    return Ticked(sum(entry.event in TOLD for entry in happened), told.delivered, told.failed)
+
+
+def send(settings: Settings, lakehouse: Lakehouse, products: Products, defs: dg.Definitions, loaded_at: datetime) -> Ticked:
+    """One tick without the daemon, as from cron.
+
+    Args:
+        settings: Of the lakehouse.
+        lakehouse: The tables.
+        products: All that is declared.
+        defs: What Dagster makes of it.
+        loaded_at: When the products were loaded (UTC).
+
+    Raises:
+        DatabaseUnavailable: Dagster's databases cannot be opened.
+        CommitConflict: Other writers did not let what happened be logged.
+    """
+    existing = Existing.of(defs.get_repository_def(), products.catalog, loaded_at)
+    with opened_instance(settings) as opened:
+        return tick(opened, lakehouse, products.catalog, settings, clock.now(), _LOGGER, existing)
 
 
 def sources(instance: dg.DagsterInstance, lakehouse: Lakehouse, catalog: Catalog) -> list[Source]:

@@ -9,6 +9,7 @@ from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.loading import BrokenProduct
 from lakehouse_assets.platform.orchestration import alerts, automation, maintenance, monitors, recording, retraining
 from lakehouse_assets.platform.orchestration.autoload import Products, partitioned
+from lakehouse_assets.platform.orchestration.existing import BROKEN
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_executor import executor
 from lakehouse_assets.settings import Settings
@@ -54,7 +55,7 @@ def _broken(product: BrokenProduct) -> dg.AssetsDefinition:
     word = re.sub(r"\W", "_", product.name)
 
     @dg.asset(
-        name="broken",
+        name=BROKEN,
         key_prefix=[word],
         group_name=word,
         description=product.text,

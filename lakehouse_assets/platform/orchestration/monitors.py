@@ -17,6 +17,7 @@ from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration import describe, planned
 from lakehouse_assets.platform.orchestration.instance import instance
+from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.settings import Settings
@@ -25,6 +26,13 @@ MONITORS_SUFFIX = "__monitors"
 """Ends the name of the step that evaluates the monitors of a table."""
 _TEXTS_SHOWN, _VERDICTS_SHOWN = 3, 20
 _HOW_BAD = {"warn": "It only warns; no row is touched.", "error": "A failure is an error, and stops nothing; no row is touched."}
+
+
+def watched_by(step: str) -> str:
+    """The table of a step: that which it writes, or whose monitors it evaluates."""
+    base = step.removesuffix(MONITORS_SUFFIX)
+    suffix = QUARANTINE_SUFFIX if base.endswith(QUARANTINE_SUFFIX) else ""
+    return base.removesuffix(QUARANTINE_SUFFIX).replace("__", ".") + suffix
 
 
 def specs(monitors: Iterable[Monitor]) -> list[dg.AssetCheckSpec]:
@@ -62,7 +70,8 @@ def _step(table: str, monitors: list[Monitor], catalog: Catalog) -> dg.AssetChec
         can_subset=True,
     )
     def step(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-        yield from results(context, catalog, monitors, {check.name for check in context.selected_asset_check_keys})
+        with reporting(context, table):
+            yield from results(context, catalog, monitors, {check.name for check in context.selected_asset_check_keys})
 
     return step
 

@@ -19,6 +19,7 @@ from lakehouse_assets.platform.monitoring import system_log
 from lakehouse_assets.platform.monitoring.system_log import Recorded
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.io_manager import stored_as
+from lakehouse_assets.platform.orchestration.monitors import watched_by
 from lakehouse_assets.platform.orchestration.planned import KEPT
 from lakehouse_assets.platform.orchestration.run_control import GIT_TAG, LAUNCHED_BY_TAG, launched_by
 from lakehouse_assets.platform.orchestration.step_usage import MARK
@@ -243,7 +244,7 @@ class _RunRecords:
             state = step.state or ("interrupted" if step.attempts else "skipped")
             ended = step.ended if step.ended or not step.attempts else self._ended.timestamp()
             yield (
-                self._of_table(step.table or step.key.replace("__", "."))
+                self._of_table(step.table or watched_by(step.key))
                 | step.numbers
                 | {
                     "step": step.key,

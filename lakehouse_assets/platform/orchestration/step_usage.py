@@ -21,12 +21,12 @@ _NONE: Final = -1
 
 
 @contextmanager
-def reporting(context: dg.AssetExecutionContext, table: str) -> Iterator[None]:
+def reporting(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, table: str) -> Iterator[None]:
     """Measure what is done within it, and report it. A report that fails is no failure of the step.
 
     Args:
         context: Of the step.
-        table: That it writes, with its quarantine.
+        table: That it writes, with its quarantine, or whose monitors it evaluates.
     """
     before, usage = _versions(context, table), Usage()
     try:
@@ -39,7 +39,7 @@ def reporting(context: dg.AssetExecutionContext, table: str) -> Iterator[None]:
             context.log.warning("What this step used could not be recorded: %s", error)
 
 
-def _versions(context: dg.AssetExecutionContext, table: str) -> list[tuple[Table, int]]:
+def _versions(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, table: str) -> list[tuple[Table, int]]:
     """The table and its quarantine, each with its version; -1 if it does not exist, and nothing where the tables cannot be opened."""
     try:
         lakehouse = context.resources.lakehouse.open()
@@ -49,7 +49,9 @@ def _versions(context: dg.AssetExecutionContext, table: str) -> list[tuple[Table
         return []
 
 
-def _report(context: dg.AssetExecutionContext, table: str, usage: Usage, before: Sequence[tuple[Table, int]]) -> None:
+def _report(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext, table: str, usage: Usage, before: Sequence[tuple[Table, int]]
+) -> None:
     numbers: dict[str, Any] = {"cpu": round(usage.cpu_seconds, 3), "peak_memory": usage.peak_memory_bytes}
     after = _versions(context, table)
     if after and before:

@@ -4,6 +4,7 @@ Both are pure functions of what the caller read and of the moment to judge at; o
 where verdicts are kept is in `platform/monitoring`.
 """
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
@@ -19,12 +20,15 @@ WEEKS = 8
 """So many earlier same weekdays count."""
 LEAST_WEEKS = 4
 """With fewer earlier same weekdays the volume is not evaluated."""
-_DEVIATIONS = 4.0
+_DEVIATIONS = 3.75
+FALSE_ALARM_RATE = 0.004
+"""So often at most a day is called bad whose count is as those before, if counts vary as much as twice their mean; a test simulates it."""
 # What a standard deviation is for normally distributed values, in median absolute deviations.
 _MAD_TO_DEVIATION = 1.4826
 # However regular the weeks before were, so much more or less is not remarkable.
 _LEAST_SHARE = 0.5
-_LEAST_ROWS = 20
+# So few rows more are never remarkable; rows that are missing are, by how sure it is.
+_LEAST_MORE = 20
 
 
 @dataclass(frozen=True)
@@ -147,10 +151,13 @@ def volume(
 ) -> Verdict:
     """Whether as many rows came today as on the same weekdays before.
 
-    The rows of today are compared with those of up to 8 earlier same weekdays. The band is their median plus and minus four robust standard
-    deviations (1.4826 times the median absolute deviation, Hampel 1974), and at least half of the median and 20 rows to either side. Today
-    may not be over: what is too little is judged by what had come on those days by this time of the day, what is too much by what came on
-    the whole of them. A day without an arrival counts as 0 rows, so a quiet weekend is as usual, and a feed that stays away is not.
+    The rows of today are compared with those of up to 8 earlier same weekdays. Counts vary the more the larger they are, so they are
+    compared as 2 * sqrt(count + 3/8), which varies by 1 for counts of independent events (Anscombe 1948). The band is the median plus
+    and minus 3.75 robust deviations (1.4826 times the median absolute deviation, Hampel 1974, and 1 at least), a little wider as the
+    median of few days is not sure; and at least half of the median to either side, and 20 rows upwards. Today may not be over: what is
+    too little is judged by what had come on those days by this time of the day, what is too much by what came on the whole of them. A
+    day without an arrival counts as 0 rows, so a quiet weekend is as usual, and a feed that stays away is not: all days since rows came
+    last are judged together.
 
     Args:
         arrivals: What came, in any order.
@@ -158,11 +165,11 @@ def volume(
         now: The moment to judge at (UTC).
         why_since: Why nothing is known of the time before, if there was one.
         what: What the rows of the day did, for the text.
-        until: Days after this one say nothing, as nothing came any more; None: all do.
+        until: The last day on which something came: the weekdays up to it are compared with; None: the days up to today.
     """
     today = now.date()
-    days = [today - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
-    days = [day for day in days if day > since.date() and (until is None or day <= until)]
+    last = today - timedelta(days=1) if until is None else until
+    days = _same_weekdays(today, last, since)
     came = sum(arrival.rows for arrival in arrivals if arrival.at.date() == today and arrival.at <= now)
     if len(days) < LEAST_WEEKS:
         return Verdict(
@@ -174,23 +181,41 @@ def volume(
             rows=came,
             **_day(today),
         )
-    on = {day: [arrival for arrival in arrivals if arrival.at.date() == day] for day in days}
-    least, _ = _band([sum(a.rows for a in on[day] if a.at.time() <= now.time()) for day in days])
-    usual, most = statistics.median(whole := [sum(a.rows for a in on[day]) for day in days]), _band(whole)[1]
-    low, high = came < least, came > most
+    on: dict[date, int] = {}
+    by_now: dict[date, int] = {}
+    for arrival in arrivals:
+        day = arrival.at.date()
+        on[day] = on.get(day, 0) + arrival.rows
+        by_now[day] = by_now.get(day, 0) + (arrival.rows if arrival.at.time() <= now.time() else 0)
+    whole, so_far = [on.get(day, 0) for day in days], [by_now.get(day, 0) for day in days]
+    least, most, usual = _band(so_far)[0], _band(whole)[1], statistics.median(whole)
+    silent = [last + timedelta(days=after) for after in range(1, (today - last).days)]
+    missed = sum(statistics.median([on.get(day, 0) for day in _same_weekdays(one, last, since)] or [0]) for one in silent)
+    stays_away = came == 0 and bool(silent) and _band(so_far, missed)[0] > 0
+    low, high = came < least or stays_away, came > most
     remark = "fewer than usual: has a feed stayed away" if low else "more than usual: was something loaded twice"
     text = f"{came:,} rows {what}; on {len(days)} earlier {today:%A}s it was {usual:,.0f}"
+    if silent and missed:
+        text += f", and {missed:,.0f} are usual on the {len(silent):,} days before without any"
     text += f". That is {remark}?" if low or high else "."
     return Verdict(
         not low and not high,
         text,
-        {"rows_today": came, "usual": usual, "least": max(round(least), 0), "most": round(most)},
+        {"rows_today": came, "usual": usual, "least": max(math.ceil(least), 0), "most": math.floor(most)},
         metric="rows_today",
         value=came,
         threshold=most if high else max(least, 0),
+        false_alarm_rate=FALSE_ALARM_RATE,
         rows=came,
         **_day(today),
     )
+
+
+def _same_weekdays(day: date, last: date, since: datetime) -> list[date]:
+    """The weekdays as a day before it that are compared with: the newest 8 up to a last one, and after a moment."""
+    weeks = max(1, math.ceil((day - last).days / 7))
+    earlier = [day - timedelta(weeks=week) for week in range(weeks, weeks + WEEKS)]
+    return [one for one in earlier if one > since.date()]
 
 
 def _day(day: date) -> dict[str, Any]:
@@ -199,8 +224,20 @@ def _day(day: date) -> dict[str, Any]:
     return {"window_start": begin, "window_end": begin + timedelta(days=1), "granularity": "1 day"}
 
 
-def _band(rows: Sequence[int]) -> tuple[float, float]:
-    middle = statistics.median(rows)
-    spread = _MAD_TO_DEVIATION * statistics.median(abs(value - middle) for value in rows)
-    width = max(_DEVIATIONS * spread, _LEAST_SHARE * middle, _LEAST_ROWS)
-    return middle - width, middle + width
+def _band(rows: Sequence[int], more: float = 0) -> tuple[float, float]:
+    """The smallest and the largest count that are as usual; with more rows that are usual besides, in the same spread."""
+    middle = statistics.median(rows) + more
+    stable = [_stable(value) for value in rows]
+    spread = max(_MAD_TO_DEVIATION * statistics.median(abs(value - statistics.median(stable)) for value in stable), 1.0)
+    # A median of n values varies by pi/2 the variance of their mean.
+    width = _DEVIATIONS * spread * math.sqrt(1 + math.pi / (2 * len(rows)))
+    least, most = _count(_stable(middle) - width), _count(_stable(middle) + width)
+    return min(least, (1 - _LEAST_SHARE) * middle), max(most, (1 + _LEAST_SHARE) * middle, middle + _LEAST_MORE)
+
+
+def _stable(count: float) -> float:
+    return 2 * math.sqrt(count + 0.375)
+
+
+def _count(stable: float) -> float:
+    return (max(stable, 0) / 2) ** 2 - 0.375

@@ -13,7 +13,7 @@ from polars.testing import assert_frame_equal
 
 from lakehouse_assets import Drift, monitor
 from lakehouse_assets.platform.declarations.base import DeclarationError
-from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
@@ -191,6 +191,26 @@ def test_alerts_of_columns_and_slices_resolve_when_they_are_well_again(tmp_path)
     assert sorted(resolved) == sorted((key, "resolved") for key in opened), "and it is told once"
     assert day(6) == []
     assert dict(day(7, broken))[of_slice] == "opened"
+
+
+@pytest.mark.parametrize(("least_rows", "is_told"), [(1, True), (10_000, False)])
+def test_drift_of_fewer_rows_than_the_rule_asks_for_is_no_alert_and_others_name_window_rows_and_averages(tmp_path, least_rows, is_told):
+    lake = Lakehouse(str(tmp_path))
+    table = lake.table("shop.silver.orders")
+    table.create(SCHEMA, ("day",))
+    table.append(BASE)
+    table.append(rows([3], 3, 100))
+    watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", against="shop.silver.orders@1"))
+    rule = AlertRule(least_rows=least_rows)
+    evaluation(lake, START).run([watched])
+    found = take(AlertLog(lake), [Verdicts(lake, {watched.name: rule})], START, logging.getLogger("test"))
+    of_amount = [entry for entry in found if entry.key == "monitor:shop.monitors.moved:amount"]
+    assert bool(of_amount) is is_told
+    for entry in of_amount:
+        day = table.scan().filter(pl.col("day") == (START + timedelta(days=3)).date()).collect()
+        assert entry.rows == day.height
+        assert entry.text.splitlines()[-1].startswith(f"On {START + timedelta(days=3):%Y-%m-%d}: amount drifted from ")
+        assert f"On average it is {day['amount'].mean():.4g}, before it was " in entry.text
 
 
 def test_a_joint_change_is_a_verdict_of_the_table_and_resolves(tmp_path):

@@ -8,11 +8,14 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from lakehouse_assets.platform.declarations.monitors import Verdict, monitor
 from lakehouse_assets.platform.monitoring import system_log, system_tables
+from lakehouse_assets.platform.orchestration.monitors import MONITORS_SUFFIX, watched_by
 from lakehouse_assets.platform.orchestration.recording import record_ended, sensor, try_to_record
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.storage.errors import CommitConflict
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets_tests.platform.monitoring import kiosk
 from lakehouse_assets_tests.platform.orchestration.club import Club
 from lakehouse_assets_tests.running import tables_of
 
@@ -81,6 +84,26 @@ def test_what_a_step_used_is_what_the_operating_system_and_the_tables_say(club):
     assert 0 < members["cpu"] < 60 * os.cpu_count()
     assert 10_000_000 < members["peak_memory"] < 10**12
     assert 0 < members["duration"] < 600
+
+
+@pytest.mark.parametrize("watched", [kiosk.SILVER, f"{kiosk.SILVER}__quarantine"])
+def test_a_step_of_monitors_has_the_table_that_is_watched_its_owner_and_what_it_used(settings, watched):
+    kiosk.land(settings, (1, kiosk.DAY, 5), (2, kiosk.DAY, -1))
+    says = monitor("kiosk.monitors.says", of=watched, kind=kiosk.Says((Verdict(passed=True, text="all is well"),)))
+    job = kiosk.defs_of(settings, says, tables=(kiosk.sales,)).get_repository_def().get_job("refresh")
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert job.execute_in_process(instance=instance, resources=resources(settings)).success
+        record_ended(instance, tables_of(settings), {kiosk.SILVER: "team:kiosk"})
+    steps = rows(settings, "steps")
+    step = steps.row(by_predicate=pl.col("step").str.ends_with("__monitors"), named=True)
+    assert (step["table"], step["owner"], step["product"]) == (watched, "team:kiosk", "kiosk")
+    assert step["cpu"] > 0
+
+
+@pytest.mark.parametrize("table", ["kiosk.silver.sales", "kiosk.silver.sales__quarantine"])
+def test_the_table_of_a_step_is_known_by_its_name_alone(table):
+    assert watched_by(table.replace(".", "__") + MONITORS_SUFFIX) == table
+    assert watched_by(table.replace(".", "__")) == table
 
 
 def test_nothing_is_written_twice(club):

@@ -114,6 +114,8 @@ def test_the_volume_of_a_table_with_many_commits_a_day_is_judged(lakehouse):
     later = usual_volume(table, lakehouse, NOW + timedelta(hours=34))
     assert not later.passed
     assert "fewer than usual" in later.text
+    for weeks, passed in ((5, False), (7, False), (10, None)):  # days of an outage do not become usual ones
+        assert usual_volume(table, lakehouse, NOW + timedelta(weeks=weeks, hours=34)).passed is passed, weeks
 
 
 def test_a_monitor_reads_no_more_of_the_log_than_is_not_recorded(lakehouse):

@@ -3,11 +3,12 @@
 import random
 from datetime import UTC, date, datetime, timedelta
 
+import numpy as np
 import polars as pl
 import pytest
 
 from lakehouse_assets.platform.quality.contract import Contract, FreshBy, Timestamp, column, freshness_of
-from lakehouse_assets.platform.quality.monitors import Arrival, freshness, newest_value, volume
+from lakehouse_assets.platform.quality.monitors import FALSE_ALARM_RATE, WEEKS, Arrival, freshness, newest_value, volume
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)  # a Monday
@@ -81,6 +82,46 @@ def test_one_strange_week_does_not_spoil_the_measure():
 def test_a_few_rows_more_or_less_of_a_small_table_are_not_remarkable():
     assert judged([*days(lambda _: 5), today(12)]).passed
     assert judged(days(lambda _: 5)).passed
+
+
+def test_the_loss_of_a_small_feed_is_noticed():
+    assert not judged(days(lambda _: 8)).passed
+    assert judged([*days(lambda _: 8), today(4)]).passed
+
+
+def test_an_outage_stays_bad_for_as_long_as_it_lasts_and_nothing_is_learnt_from_it():
+    came = days(lambda _: 8)
+    newest = max(arrival.at for arrival in came).date()
+    for weeks in range(8):
+        now = NOW + timedelta(weeks=weeks)
+        found = volume(came, START, now, until=newest)
+        assert found.passed is False, weeks
+        assert found.numbers["usual"] == 8
+
+
+def test_a_feed_of_few_rows_that_stays_away_for_days_is_noticed():
+    came = days(lambda _: 3)
+    newest = max(arrival.at for arrival in came).date()
+    assert volume(came, START, NOW, until=newest).passed, "one day without rows is as usual"
+    later = volume(came, START, NOW + timedelta(days=5), until=newest)
+    assert later.passed is False
+    assert "15 are usual on the 5 days before without any" in later.text
+
+
+@pytest.mark.parametrize("variance", [1.0, 2.0])
+@pytest.mark.parametrize("mean", [2, 8, 20, 100, 1000])
+def test_false_alarms_are_as_rare_as_stated_and_losses_are_found(mean, variance):
+    draws = np.random.default_rng(1)
+    size = (2_000, WEEKS + 1)
+    counts = draws.poisson(mean, size) if variance == 1 else draws.negative_binomial(mean / (variance - 1), 1 / variance, size)
+    weekdays = [NOW - timedelta(weeks=week) for week in range(1, WEEKS + 1)]
+    false, found = 0, 0
+    for row in counts.tolist():
+        before = [Arrival(at, rows) for at, rows in zip(weekdays, row[1:], strict=True)]
+        false += not volume([*before, Arrival(NOW, row[0])], START, NOW).passed
+        found += not volume(before, START, NOW).passed
+    assert false / len(counts) <= FALSE_ALARM_RATE + 0.003, "with what 2,000 days vary by"
+    assert found / len(counts) >= {2: 0, 8: 0.2, 20: 0.8}.get(mean, 0.99)
 
 
 def test_with_too_little_history_nothing_is_said():

@@ -9,12 +9,20 @@ from logging import Logger
 
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry, advance
-from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Source
+from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, Source
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
 
+WhyGone = Callable[[str, datetime], str]
+"""Why what has a key exists no more, of what was said of it at a moment; empty: it may exist."""
 
-def take(
-    alerts: AlertLog, sources: Sequence[Source], now: datetime, logger: Logger, sinks: Callable[[Entry], Sequence[str]] = lambda _: ()
+
+def take(  # noqa: PLR0917 all that events depend on
+    alerts: AlertLog,
+    sources: Sequence[Source],
+    now: datetime,
+    logger: Logger,
+    sinks: Callable[[Entry], Sequence[str]] = lambda _: (),
+    why_gone: WhyGone | None = None,
 ) -> list[Entry]:
     """Consume what is new in the sources, once; the entries that were logged.
 
@@ -26,6 +34,8 @@ def take(
         now: The moment (UTC).
         logger: Told what cannot be read.
         sinks: The names of those who are to be told of an entry.
+        why_gone: Why what has a key exists no more, of what was said of it at a moment; empty: it may exist. What is gone is not told, and
+            open alerts about it are resolved. None: everything may exist.
 
     Raises:
         CommitConflict: Other writers did not let this one through.
@@ -34,6 +44,9 @@ def take(
         snapshot = alerts.snapshot()
         readings = [_read(source, snapshot.watermark, now, logger) for source in sources]
         signals = [signal for reading in readings for signal in reading.signals]
+        if why_gone is not None:
+            signals = [signal for signal in signals if not why_gone(signal.key, signal.at)]
+            signals += _of_what_is_gone(snapshot.open_alerts(), why_gone, now)
         cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
         entries = advance(snapshot.last({signal.key for signal in signals}), signals, snapshot.sequence) if signals else []
         if not entries and not cursors:
@@ -43,6 +56,11 @@ def take(
         except CursorMoved:
             continue
         return entries
+
+
+def _of_what_is_gone(open_alerts: Sequence[Entry], why_gone: WhyGone, now: datetime) -> list[Signal]:
+    reasons = {alert: why_gone(alert.key, alert.at) for alert in open_alerts}
+    return [Signal(alert.key, is_bad=False, at=now, text=why, owner=alert.owner) for alert, why in reasons.items() if why]
 
 
 def _read(source: Source, watermark: Callable[[str], int | None], now: datetime, logger: Logger) -> Reading:

@@ -159,6 +159,31 @@ def test_of_verdicts_from_before_anybody_listened_what_is_so_now_is_told(lakehou
     assert [event for _, event in told(lakehouse, source(lakehouse, watched))] == ["opened", "resolved"]
 
 
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"granularity": "1w"}, "In the week from 2024-01-02: it says so"),
+        (
+            {"granularity": "1w", "slice_key": "material", "slice_value": "steel"},
+            "In the week from 2024-01-02 (material=steel): it says so",
+        ),
+        ({"granularity": "1d"}, "On 2024-01-02: it says so"),
+        ({"granularity": "1 day"}, "On 2024-01-02: it says so"),
+        ({"granularity": "3mo"}, "In the 3 months from 2024-01-02: it says so"),
+        ({"granularity": "1h", "window_start": datetime(2024, 1, 2, 7, tzinfo=UTC)}, "In the hour from 2024-01-02 07:00: it says so"),
+        ({"granularity": "of its own"}, "In the window from 2024-01-02: it says so"),
+        ({"window_start": None, "slice_key": "material", "slice_value": "steel"}, "material=steel: it says so"),
+        ({"window_start": None}, "it says so"),
+    ],
+)
+def test_an_alert_names_the_window_and_the_slice(lakehouse, about, said):
+    watched = watch()
+    say(lakehouse, watched, 0, replace(verdict(False, 1), **about))
+    told(lakehouse, source(lakehouse, watched))
+    [alert] = AlertLog(lakehouse).alerts()
+    assert alert["text"] == said
+
+
 def test_a_table_of_verdicts_that_was_restored_is_read_again_without_telling_twice(lakehouse):
     watched = watch()
     listening = source(lakehouse, watched)

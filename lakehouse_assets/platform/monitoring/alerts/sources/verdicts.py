@@ -1,8 +1,9 @@
 """Signals from monitors: each verdict of the table of verdicts, by monitor, column and slice. What monitors judge is not decided here."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -18,6 +19,8 @@ from lakehouse_assets.platform.wording import counted
 
 # What is older was said before anybody listened.
 _REACH: Final = timedelta(days=30)
+_UNITS: Final = {"h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter", "y": "year"}
+_SPAN: Final = re.compile(r"(\d+)? ?(mo|[hdwqy])(?:ours?|ays?|eeks?|nths?|uarters?|ears?)?")
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 
 
@@ -96,7 +99,7 @@ class Verdicts:
             key=key,
             is_bad=bool(bad) if known else None,
             at=shown["evaluated_at"],
-            text=_likely(bad) + shown["text"] + more,
+            text=_likely(bad) + _where(shown) + shown["text"] + more,
             severity=shown["severity"],
             owner=shown["owner"] or "",
             rule=self.rules.get(shown["monitor"], AlertRule()),
@@ -112,6 +115,24 @@ def _likely(bad: list[dict[str, Any]]) -> str:
     """The first line of an alert, if it is known where the failure comes from."""
     why = next((row["why"] for row in bad if row.get("why")), None)
     return "" if why is None else f"most likely: {why}\n"
+
+
+def _where(row: Mapping[str, Any]) -> str:
+    """The window and the slice of a verdict, before what it says of them: who is told sees neither elsewhere."""
+    begin = row["window_start"]
+    a_slice = f"({row['slice_key']}={row['slice_value']})" if row["slice_key"] else ""
+    if begin is None:
+        return f"{row['slice_key']}={row['slice_value']}: " if row["slice_key"] else ""
+    found = _SPAN.fullmatch(row["granularity"] or "")
+    many, unit = ("1", "window") if found is None else (found[1] or "1", _UNITS[found[2]])
+    is_midnight = begin.time() == time()
+    moment = f"{begin:%Y-%m-%d}" if is_midnight else f"{begin:%Y-%m-%d %H:%M}"
+    when = (
+        f"On {moment}"
+        if (many, unit, is_midnight) == ("1", "day", True)
+        else f"In the {unit if many == '1' else f'{many} {unit}s'} from {moment}"
+    )
+    return f"{when} {a_slice}: " if a_slice else f"{when}: "
 
 
 def _key(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,97 @@
+"""What the code location has, so that alerts about what exists no more are over: certain cases alone, and all others stay open.
+
+A product that is left out as broken may still have what is missed; so while there is one, only the alert about a product that is loaded
+again is over. What was said after the code was loaded stays too: other processes may have newer code.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import dagster as dg
+
+from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.monitoring.implied import all_monitors
+
+BROKEN: Final = "broken"
+"""The last word of the asset that stands in for a product that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Existing:
+    """What there was when the code was loaded.
+
+    Attributes:
+        loaded_at: When that was (UTC).
+        assets: The names of all assets, with the stand-ins of broken products.
+        refreshed: Those that have a freshness policy.
+        checks: As `TABLE:CHECK`.
+        steps: The steps of all jobs, with dots for two underscores.
+        monitors: The names of all monitors.
+    """
+
+    loaded_at: datetime
+    assets: frozenset[str]
+    refreshed: frozenset[str]
+    checks: frozenset[str]
+    steps: frozenset[str]
+    monitors: frozenset[str]
+
+    @classmethod
+    def of(cls, repository: dg.RepositoryDefinition, catalog: Catalog, loaded_at: datetime) -> "Existing":
+        """What a code location has.
+
+        Args:
+            repository: All that Dagster has loaded.
+            catalog: The declarations.
+            loaded_at: When they were loaded (UTC).
+        """
+        graph = repository.asset_graph
+        names = {key: ".".join(key.path) for key in graph.get_all_asset_keys()}
+        return cls(
+            loaded_at,
+            frozenset(names.values()),
+            frozenset(name for key, name in names.items() if graph.get(key).freshness_policy is not None),
+            frozenset(f"{'.'.join(check.asset_key.path)}:{check.name}" for check in graph.asset_check_keys),
+            frozenset(node.replace("__", ".") for job in repository.get_all_jobs() for node in job.graph.node_dict),
+            frozenset(monitor.name for monitor in all_monitors(catalog.declarations)),
+        )
+
+    def why_gone(self, key: str, at: datetime) -> str:
+        """Why what a signal or an alert is about exists no more, a sentence; empty where it exists or that is not certain.
+
+        Args:
+            key: Of what is watched, as `step:sales.silver.payments`.
+            at: When it was said (UTC).
+        """
+        kind, _, rest = key.partition(":")
+        name = rest.partition(":")[0]
+        product = name.partition(".")[0]
+        broken = {asset.partition(".")[0] for asset in self._stand_ins}
+        if at >= self.loaded_at or product in broken or product not in {asset.partition(".")[0] for asset in self.assets}:
+            return ""
+        if kind == "step" and name == f"{product}.{BROKEN}":
+            return "" if name in self.steps else f"Product {product} is loaded again."
+        if broken:
+            return ""
+        table = name.removesuffix(QUARANTINE_SUFFIX)
+        is_there = {
+            "step": lambda: _is_of(name, self.steps),
+            "check": lambda: rest in self.checks,
+            "freshness": lambda: name in self.refreshed,
+            "quarantine": lambda: table in self.assets,
+            "monitor": lambda: name in self.monitors,
+            "evaluation": lambda: name in self.monitors,
+        }.get(kind)
+        return "" if is_there is None or is_there() else f"It is over, as product {product} has it no more."
+
+    @property
+    def _stand_ins(self) -> list[str]:
+        return [name for name in self.assets if name.count(".") == 1 and name.endswith(f".{BROKEN}")]
+
+
+def _is_of(step: str, nodes: Iterable[str]) -> bool:
+    """Whether a step is of one of these nodes: itself, one within it, or one of several that it becomes."""
+    return any(step == node or step.startswith((f"{node}.", f"{node}[")) for node in nodes)

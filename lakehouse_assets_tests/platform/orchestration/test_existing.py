@@ -1,0 +1,116 @@
+"""Alerts about what exists no more are over where that is certain, and stay open elsewhere."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.platform.orchestration.existing import Existing
+from lakehouse_assets.settings import Settings
+
+LOADED = datetime(2026, 3, 1, tzinfo=UTC)
+BEFORE = LOADED - timedelta(hours=1)
+EXISTING = Existing(
+    LOADED,
+    assets=frozenset({"shop.silver.lines", "shop.gold.days"}),
+    refreshed=frozenset({"shop.gold.days"}),
+    checks=frozenset({"shop.silver.lines:contract"}),
+    steps=frozenset({"shop.silver.lines", "shop.gold.days", "shop.of_several"}),
+    monitors=frozenset({"shop.monitors.lines"}),
+)
+THERE = (
+    "step:shop.silver.lines",
+    "step:shop.of_several.one",
+    "step:shop.of_several[3]",
+    "check:shop.silver.lines:contract",
+    "freshness:shop.gold.days",
+    "quarantine:shop.silver.lines",
+    "monitor:shop.monitors.lines:amount:country=GB",
+    "evaluation:shop.monitors.lines",
+)
+GONE = (
+    "step:shop.silver.old",
+    "step:shop.silver.lines_too",
+    "check:shop.silver.lines:old",
+    "check:shop.silver.old:contract",
+    "freshness:shop.silver.lines",
+    "quarantine:shop.silver.old",
+    "monitor:shop.monitors.old:amount",
+    "evaluation:shop.monitors.old",
+)
+OF_OTHERS = ("step:bakery.silver.lines", "step:bakery.broken", "run:refresh", "files:lines", "step:load", "test:lakehouse")
+
+
+@pytest.mark.parametrize("key", [*THERE, *OF_OTHERS])
+def test_what_exists_and_what_nobody_knows_of_stays(key):
+    assert EXISTING.why_gone(key, BEFORE) == ""
+
+
+@pytest.mark.parametrize("key", [*GONE, "step:shop.broken"])
+def test_what_a_product_that_loads_has_no_more_is_over(key):
+    assert "shop" in EXISTING.why_gone(key, BEFORE)
+    assert EXISTING.why_gone(key, LOADED) == "", "newer code may have it"
+
+
+@pytest.mark.parametrize("key", [*THERE, *GONE, *OF_OTHERS])
+@pytest.mark.parametrize("product", ["shop", "bakery"])
+def test_while_a_product_is_broken_nothing_else_is_over(product, key):
+    broken = replace(EXISTING, assets=EXISTING.assets | {f"{product}.broken"}, steps=EXISTING.steps | {f"{product}.broken"})
+    assert broken.why_gone(key, BEFORE) == ""
+    assert broken.why_gone(f"step:{product}.broken", BEFORE) == ""
+    assert bool(broken.why_gone("step:shop.broken", BEFORE)) is (product != "shop")
+
+
+PRODUCT = '"""A depot."""\n\nfrom lakehouse_assets import Feed, feed\n\n'
+PRODUCT += (
+    'parcels = feed("depot.bronze.parcels", Feed("parcels", headers=(("parcel", "town"),)), "Parcels as the warehouse wrote them.")\n'
+)
+
+
+class Depot:
+    """A product of its own on a root, and commands that are processes of their own, as from cron."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "depots" / "depot" / "bronze.py"
+        self.file.parent.mkdir(parents=True)
+        self.root = folder / "root"
+        own = {"LAKEHOUSE_ROOT": str(self.root), "LAKEHOUSE_PRODUCTS": str(folder / "depots"), "DAGSTER_HOME": ""}
+        self.environment = os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[3])}
+
+    def call(self, *words: str) -> str:
+        command = [sys.executable, "-m", "lakehouse_assets.cli", *words]
+        done = subprocess.run(command, env=self.environment, cwd=self.root.parent, capture_output=True, text=True, timeout=240, check=False)
+        return done.stdout + done.stderr
+
+    def write(self, *, broken: bool) -> None:
+        self.file.write_text(PRODUCT + ("1 / 0\n" if broken else ""))
+
+    def events(self) -> list[tuple[str, str]]:
+        alerts = open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(self.root)}), declarations=()).alerts
+        return [(alert["key"], alert["event"]) for alert in alerts.list()]
+
+
+def test_a_product_that_was_broken_and_is_repaired_leaves_no_alert_open(tmp_path):
+    depot = Depot(tmp_path)
+    depot.write(broken=True)
+    depot.call("run")
+    assert "1 event" in depot.call("alerts", "send")
+    assert depot.events() == [("step:depot.broken", "opened")]
+    assert "0 events" in depot.call("alerts", "send"), "it is still broken"
+    depot.write(broken=False)
+    assert "1 event" in depot.call("alerts", "send")
+    assert depot.events() == [("step:depot.broken", "resolved")]
+
+
+def test_a_product_that_was_repaired_before_anybody_listened_is_not_told(tmp_path):
+    depot = Depot(tmp_path)
+    depot.write(broken=True)
+    depot.call("run")
+    depot.write(broken=False)
+    assert "0 events, 0 deliveries." in depot.call("alerts", "send")
+    assert depot.events() == []
