@@ -106,6 +106,8 @@ class MonitorKind(ABC):
 
     word: ClassVar[str]
     """What the kind is called in tables and messages."""
+    judges_changes: ClassVar[bool] = False
+    """Whether it judges only windows that changed, so that what it said of other windows still holds."""
 
     @property
     @abstractmethod

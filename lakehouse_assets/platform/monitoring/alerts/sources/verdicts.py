@@ -14,7 +14,7 @@ from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, slice_in_words
 
 # What is older was said before anybody listened.
 _REACH: Final = timedelta(days=30)
@@ -79,7 +79,8 @@ class Verdicts:
         shown = error or verdicts[0]
         yield Signal(
             key=f"evaluation:{shown['monitor']}",
-            is_bad=error is not None,
+            # Where there is no table nothing was evaluated.
+            is_bad=error is not None if error is not None or shown["table_id"] is not None else None,
             at=shown["evaluated_at"],
             text="It was evaluated." if error is None else error["text"],
             severity="warn",
@@ -120,5 +121,5 @@ def _key(row: Mapping[str, Any]) -> str:
     if row["column_name"]:
         parts.append(row["column_name"])
     if row["slice_key"]:
-        parts.append(f"{row['slice_key']}={row['slice_value']}")
+        parts.append(slice_in_words(row["slice_key"], row["slice_value"]))
     return ":".join(parts)
