@@ -71,9 +71,10 @@ class Evaluation:
             if table.exists():
                 now = table.now()
                 table_id, version = str(now.metadata().id), now.version()
-                said = tuple(monitor.kind.evaluate(self._watched(monitor)))
+            if version is None and monitor.kind.reads_table:
+                said: tuple[Verdict, ...] = (Verdict(None, f"Not evaluated: {monitor.of} does not exist."),)
             else:
-                said = (Verdict(None, f"Not evaluated: {monitor.of} does not exist."),)
+                said = tuple(monitor.kind.evaluate(self._watched(monitor)))
         except _TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
         judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said)

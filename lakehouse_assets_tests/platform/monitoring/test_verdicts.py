@@ -14,7 +14,6 @@ from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.sources import verdicts as alert_source
 from lakehouse_assets.platform.monitoring.evaluation import watcher
-from lakehouse_assets.platform.monitoring.not_ahead import NotAhead
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.operations.maintenance import OLD_DAYS, Maintenance
 from lakehouse_assets.platform.operations.root import Root
@@ -169,7 +168,6 @@ KINDS = [
     Volume(),
     Volume(time="day"),
     Drift("day", against=f"{SILVER}@1"),
-    NotAhead("day", (SILVER,)),
     Says(),
 ]
 

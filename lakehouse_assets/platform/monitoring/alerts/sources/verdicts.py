@@ -57,7 +57,8 @@ class Verdicts:
             except NoSuchVersion:  # it was restored
                 pass
         rows = table.scan(cursor.after).filter(pl.col("evaluated_at") >= now - _REACH)
-        return rows.sort("evaluated_at", maintain_order=True).collect(), True
+        order = ("sequence", "evaluated_at") if "sequence" in rows.collect_schema() else ("evaluated_at",)
+        return rows.sort(order, nulls_last=False, maintain_order=True).collect(), True
 
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
