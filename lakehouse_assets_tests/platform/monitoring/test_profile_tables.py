@@ -214,6 +214,9 @@ def test_so_many_windows_in_a_row_open_an_alert_and_the_first_quiet_one_resolves
     rule = AlertRule(consecutive=consecutive, cool_down=timedelta(days=9_999))
     watched = monitor("shop.monitors.moved", of=table.name, kind=Drift("at", against=f"{table.name}@1"), alert=rule)
     source, told, number = Verdicts(lake, {watched.name: rule}), [], 0
+    # What was before anybody listened is not told.
+    evaluation(lake, START - timedelta(hours=1)).run([watched])
+    assert take(AlertLog(lake), [source], START - timedelta(hours=1), logging.getLogger("test")) == []
     for hour, batch in enumerate(batches):
         for is_bad in batch:
             number += 1
