@@ -8,7 +8,7 @@ from rich.text import Text
 
 from lakehouse_assets.cli.shared import JSON, Noun, client, command
 from lakehouse_assets.cli.terminal import add_row, ago, folds, grid, optional, print_grid, print_json, say
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, slice_in_words
 
 _STYLES = {"passed": "green", "failed": "red", "error": "red", "not evaluated": "dim"}
 
@@ -71,7 +71,7 @@ def show(monitor: str, limit: int, as_json: bool) -> None:
     shown = grid("when", "version", "verdict", optional("column"), optional("slice"), optional("window"), folds("it says"))
     for row in values["verdicts"]:
         verdict = _verdict(row)
-        part = f"{row['slice_key']}={row['slice_value']}" if row["slice_key"] else ""
+        part = slice_in_words(row["slice_key"], row["slice_value"]) if row["slice_key"] else ""
         window = f"{row['window_start']:%Y-%m-%d %H:%M}" if row["window_start"] else ""
         version = "" if row["table_version"] is None else row["table_version"]
         likely = f" Most likely: {row['why']}." if row.get("why") else ""

@@ -11,7 +11,7 @@ from rich.text import Text
 from lakehouse_assets.cli.complete import TABLES
 from lakehouse_assets.cli.shared import JSON, client, command, is_quiet
 from lakehouse_assets.cli.terminal import add_row, folds, grid, line, optional, print_json, print_paged, right, say
-from lakehouse_assets.platform.wording import counted, printable
+from lakehouse_assets.platform.wording import counted, printable, slice_in_words
 
 if TYPE_CHECKING:
     import polars as pl
@@ -129,7 +129,7 @@ def _alarms(drift: "pl.DataFrame") -> list[Any]:
         name = "all columns" if row["column_name"] == TABLE and row["data_type"] is None else printable(row["column_name"])
         about = [Text(name, "red"), *([_window(row)] if windows else [])]
         if slices:
-            about.append("" if row["slice_key"] is None else f"{row['slice_key']}={row['slice_value']}")
+            about.append("" if row["slice_key"] is None else slice_in_words(row["slice_key"], row["slice_value"]))
         compared = _KINDS[row["drift_type"]]
         if (change := row["schema_change"]) is not None:
             add_row(shown, *about, f"the column is {change}" if change in {"added", "missing"} else change, "", "", "", compared)

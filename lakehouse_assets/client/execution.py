@@ -106,6 +106,13 @@ def train(context: Context, models: Iterable[str], *, force: bool, reason: str, 
 
 def train_due(context: Context, on_progress: OnProgress) -> "dict[str, Outcome]":
     """Train the models whose declarations ask for it now: see `Client.train_due`."""
+    from lakehouse_assets.platform.monitoring.retraining.runs import alone
+
+    with alone(context.settings.dagster_home):
+        return _train_due(context, on_progress)
+
+
+def _train_due(context: Context, on_progress: OnProgress) -> "dict[str, Outcome]":
     from lakehouse_assets.platform.monitoring.retraining.runs import tags_of
 
     Runs(context).end_dead()

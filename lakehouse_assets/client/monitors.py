@@ -30,7 +30,7 @@ class Monitors:
         """
         from lakehouse_assets.platform.monitoring import verdicts
 
-        last = verdicts.latest(self.context.root.lakehouse)
+        last = verdicts.latest(self.context.root.lakehouse, self._all)
         return [_summary(one, last.get(one.name, [])) for one in self._all]
 
     def failed(self) -> Values:
@@ -52,7 +52,7 @@ class Monitors:
         from lakehouse_assets.platform.monitoring import verdicts
 
         monitor, lakehouse = self._named(name), self.context.root.lakehouse
-        summary = _summary(monitor, verdicts.latest(lakehouse).get(monitor.name, []))
+        summary = _summary(monitor, verdicts.latest(lakehouse, [monitor]).get(monitor.name, []))
         told = {"description": monitor.description, "declared_at": monitor.place, "alert": asdict(monitor.alert)}
         return summary | told | {"verdicts": verdicts.history(lakehouse, monitor.name, rows)}
 
@@ -94,21 +94,23 @@ class Monitors:
             names: Of monitors, or of tables, whose monitors are meant; none: all.
 
         Returns:
-            As `list`, with what they say now.
+            As `list`, with what they say now; what they said last where nothing that they judge has changed.
 
         Raises:
             LookupError: A name is of no monitor, and of no table that has one.
         """
+        from lakehouse_assets.platform.monitoring import verdicts
         from lakehouse_assets.platform.orchestration.monitors import report
         from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
-        chosen = list(dict.fromkeys(one for name in names for one in self._of(name))) or self._all
+        chosen = list({one.name: one for name in names for one in self._of(name)}.values()) or self._all
         judgements = self._evaluation().run(chosen)
         try:
             report(self.context.settings, judgements)
         except DatabaseUnavailable as error:
             self.context.notice(f"warning: {error}. So Dagster shows what the monitors said before")
-        return [_summary(one.monitor, [*one.rows]) for one in judgements]
+        last = verdicts.latest(self.context.root.lakehouse, [one.monitor for one in judgements if not one.verdicts])
+        return [_summary(one.monitor, [*one.rows] or last.get(one.monitor.name, [])) for one in judgements]
 
     def _evaluation(self) -> "Evaluation":
         from lakehouse_assets.platform.monitoring.evaluation import Evaluation

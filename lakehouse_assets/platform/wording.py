@@ -39,6 +39,11 @@ def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:
     return separator.join(texts[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
+def slice_in_words(key: str, value: str | None) -> str:
+    """Rows by the value of a column: `country=GB`, and of those without a value `country is null`, which no text looks like."""
+    return f"{key} is null" if value is None else f"{key}={value}"
+
+
 def printable(text: object) -> str:
     r"""Text of data as a terminal may be given it: control characters, line breaks and changes of direction are escaped, as in `\x1b`."""
     text = str(text)

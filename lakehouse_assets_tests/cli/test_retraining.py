@@ -1,8 +1,11 @@
 """`lakehouse models retraining`, `train --due` and `train --reason`: what would start a training, and what a reason leaves behind."""
 
 import json
+import multiprocessing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -10,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets import Freshness, Retrain, monitor, open_lakehouse
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.client.execution import standing_of
 from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.retraining import runs
@@ -18,6 +22,7 @@ from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.retraining import runs_of
 from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.orchestration.level import FEATURES, MODEL, Demo, features, gold, level_model, scores
 
 WATCH = monitor("demo.monitors.days", of=FEATURES, kind=Freshness("day", timedelta(days=400)))
@@ -93,6 +98,33 @@ def test_what_asks_for_a_training_and_train_due(settings, demo):
     assert MODEL in said("sql", "select model, number, cause, reason from platform.monitoring.training_requests")
     fails(demo)
     assert "Nothing has changed that it learns from" in said("models", "retraining")
+
+
+def _due(root: Path, start: Any, found: Any) -> None:
+    """In a process of its own."""
+    lake = open_lakehouse(settings=Settings(root=root), declarations=DECLARED)
+    start.wait(timeout=300)
+    found.put(sorted(lake.train_due()))
+
+
+def test_a_request_without_a_run_is_done_once_however_many_train_what_is_due(settings, demo):
+    """As after a sensor that was killed between the two."""
+    fails(demo)
+    lake = open_lakehouse(settings=settings, declarations=DECLARED)
+    assert standing_of(lake.context, TRAINED).ask().number == 1
+    assert standing_of(lake.context, TRAINED).ask().number == 1, "it is open"
+    fresh = multiprocessing.get_context("spawn")
+    start, found = fresh.Barrier(2), fresh.Queue()
+    processes = [fresh.Process(target=_due, args=(settings.root, start, found)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    trained = [found.get(timeout=400) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    assert sorted(trained) == [[], [MODEL]]
+    with instance(settings) as opened:
+        assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
+    assert len(demo.decisions()) == 1
 
 
 def test_runs_that_have_not_ended_are_read_as_the_instance_has_them(settings, demo):

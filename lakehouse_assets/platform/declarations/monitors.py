@@ -106,6 +106,10 @@ class MonitorKind(ABC):
 
     word: ClassVar[str]
     """What the kind is called in tables and messages."""
+    reads_table: ClassVar[bool] = True
+    """Whether it judges the watched table itself, so that nothing is evaluated where that does not exist; False: what it is made of."""
+    judges_changes: ClassVar[bool] = False
+    """Whether it judges only windows that changed, so that what it said of other windows still holds."""
 
     @property
     @abstractmethod

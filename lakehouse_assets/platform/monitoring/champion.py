@@ -21,6 +21,7 @@ class HasChampion(MonitorKind):
     model: str
 
     word: ClassVar[str] = "has_champion"
+    reads_table: ClassVar[bool] = False
 
     @property
     def demands(self) -> str:
@@ -45,6 +46,7 @@ class FeaturesOfChampion(MonitorKind):
     features: tuple[str, ...]
 
     word: ClassVar[str] = "features_of_champion"
+    reads_table: ClassVar[bool] = False
 
     @property
     def demands(self) -> str:

@@ -15,7 +15,7 @@ from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
-from lakehouse_assets.platform.monitoring.profile_tables import Matter, Profiled, drifting, update_profiles
+from lakehouse_assets.platform.monitoring.profile_tables import Matter, Profiled, drifting, failing, update_profiles
 from lakehouse_assets.platform.monitoring.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.why.drifted import Drifted
 from lakehouse_assets.platform.quality.masking import Personal
@@ -47,6 +47,7 @@ class Drift(MonitorKind):
     against: str | None = None
 
     word: ClassVar[str] = "drift"
+    judges_changes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         try:
@@ -119,7 +120,7 @@ class Drift(MonitorKind):
 
     def _verdicts(self, found: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
         """What drifted, what is well again, and the table in each window: all columns together, or that none drifted."""
-        whole = within_years_of(found).sort("window_start", descending=True, nulls_last=True).head(_MOST_VERDICTS * 50)
+        whole = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True).head(_MOST_VERDICTS * 50)
         # A column that came or went did so in every slice.
         of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
         verdicts = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
@@ -157,7 +158,7 @@ def _where(row: Mapping[str, Any]) -> dict[str, Any]:
         "window_end": row["window_end"],
         "granularity": row["granularity"] or "",
         "slice_key": row["slice_key"] or "",
-        "slice_value": "" if row["slice_value"] is None else row["slice_value"],
+        "slice_value": row["slice_value"],
         "rows": row["rows"],
     }
 

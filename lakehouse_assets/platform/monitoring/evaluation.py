@@ -44,14 +44,23 @@ class Evaluation:
     warn: Callable[[str], None]
 
     def run(self, monitors: Iterable[Monitor]) -> list[Judgement]:
-        """Evaluate monitors one after the other, and add what they say to the table of verdicts."""
+        """Evaluate monitors one after the other, and add what they say to the table of verdicts.
+
+        Returns:
+            What holds now. Of a kind that judges only windows that changed, this is also what it said of others before; without any verdict
+            if nothing changed.
+        """
         judgements = [self.judge(monitor) for monitor in monitors]
         try:
             verdicts.add(self.lakehouse, judgements)
         except _TROUBLE as error:
             names = ", ".join(one.monitor.name for one in judgements)
             self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {_said(error)}")
-        return judgements
+            return judgements
+        partial = [one.monitor for one in judgements if one.monitor.kind.judges_changes and one.verdicts]
+        last = verdicts.latest(self.lakehouse, partial) if partial else {}
+        holding = {name: tuple(verdicts.verdict_of(row) for row in rows) for name, rows in last.items()}
+        return [replace(one, verdicts=holding.get(one.monitor.name, one.verdicts)) for one in judgements]
 
     def judge(self, monitor: Monitor) -> Judgement:
         """Evaluate a monitor. If that ends with an error, this is the only verdict."""
@@ -62,7 +71,10 @@ class Evaluation:
             if table.exists():
                 now = table.now()
                 table_id, version = str(now.metadata().id), now.version()
-            said = tuple(monitor.kind.evaluate(self._watched(monitor)))
+            if version is None and monitor.kind.reads_table:
+                said: tuple[Verdict, ...] = (Verdict(None, f"Not evaluated: {monitor.of} does not exist."),)
+            else:
+                said = tuple(monitor.kind.evaluate(self._watched(monitor)))
         except _TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
         judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said)

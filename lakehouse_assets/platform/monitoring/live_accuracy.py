@@ -28,6 +28,7 @@ from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import slice_in_words
 
 Against = Literal["evaluation", "baseline"]
 _AGAINST: Final = ("evaluation", "baseline")
@@ -219,12 +220,12 @@ class _Judging:
             window_end=row["window_end"],
             granularity=row["granularity"],
             slice_key=row["slice_key"] or "",
-            slice_value=("" if row["slice_key"] is None else "null") if row["slice_value"] is None else row["slice_value"],
+            slice_value=row["slice_value"],
             model_version=row[MODEL_VERSION],
         )
 
     def _text(self, row: Mapping[str, Any], judged: Judged, rate: float) -> str:
-        where = "" if row["slice_key"] is None else f" where {row['slice_key']} is {row['slice_value']}"
+        where = "" if row["slice_key"] is None else f" where {slice_in_words(row['slice_key'], row['slice_value'])}"
         window = f"the {row['granularity'].removeprefix('1 ')} from {row['window_start']:%Y-%m-%d}{where}"
         if judged.passed is None:
             return f"Not evaluated: of {window}, {judged.why}."

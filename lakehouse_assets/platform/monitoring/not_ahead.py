@@ -29,6 +29,7 @@ class NotAhead(MonitorKind):
     tables: tuple[str, ...]
 
     word: ClassVar[str] = "not_ahead"
+    reads_table: ClassVar[bool] = False
 
     @property
     def demands(self) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from lakehouse_assets.platform.monitoring.domain import with_domain
-from lakehouse_assets.platform.monitoring.drift_metrics import DRIFT_SCHEMA, drift
+from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
 from lakehouse_assets.platform.monitoring.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups
 from lakehouse_assets.platform.monitoring.profile import SCHEMA, TABLE, profile
 from lakehouse_assets.platform.storage import platform_tables
@@ -141,6 +141,16 @@ def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFra
     return profiles, drifts
 
 
+def failing(found: pl.DataFrame) -> pl.DataFrame:
+    """Drift as monitors judge it: a window that agrees with the baseline came back to it, however unlike the window before it is.
+
+    So one faulty day is one bad window, and not the day after it too.
+    """
+    agrees = ((pl.col("drift_type") == BASELINE) & ~pl.col("drifted")).any().over(_WINDOW, *_MATTER)
+    is_back = agrees & (pl.col("drift_type") != BASELINE) & pl.col("drifted")
+    return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
+
+
 def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None]:
     """What drifted when it was compared last: columns of slices, each with the start of that window."""
     table = lakehouse.table(platform_tables.DRIFT)
@@ -148,10 +158,10 @@ def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None
         return {}
     is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
     rows = table.scan().filter(pl.col("monitor") == monitor, pl.col("data_type").is_not_null(), is_said)
-    found = rows.select(*_MATTER, _WINDOW, "table_version", "evaluated_at", "drifted").collect()
+    found = rows.select(*_MATTER, _WINDOW, "table_version", "evaluated_at", "drift_type", "drifted").collect()
     for part in ("table_version", "evaluated_at"):
         found = found.filter(pl.col(part) == pl.col(part).max().over(_WINDOW))
-    windows = found.drop_nulls("drifted").group_by(*_MATTER, _WINDOW).agg(pl.col("drifted").any())
+    windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, _WINDOW).agg(pl.col("drifted").any())
     last = windows.sort(_WINDOW, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
     return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, _WINDOW).iter_rows()}
 

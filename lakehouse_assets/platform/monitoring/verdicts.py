@@ -6,8 +6,8 @@ How is judged belongs to the kinds of monitors; when, to `evaluation`.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -52,6 +52,7 @@ SCHEMA: Final = pl.Schema(
         "numbers": pl.String(),
         "error": pl.String(),
         "why": pl.String(),
+        "sequence": pl.Int64(),
         DATE: pl.Date(),
     }
 )
@@ -76,12 +77,13 @@ COLUMNS: Final[Mapping[str, str]] = {
     "window_end": "End of the window, exclusive.",
     "granularity": "Length of the window; null if there is none.",
     "slice_key": "Column by whose values rows were judged apart; null: all rows.",
-    "slice_value": "The value of that column.",
+    "slice_value": "The value of that column; null beside a key: rows that have none.",
     "column_name": "The column that was judged; null: the rows.",
     "model_version": "Version of the model whose predictions were judged.",
     "numbers": "Other numbers, as JSON by name.",
     "error": "Type of the error that the evaluation ended with; null if it came to its end.",
     "why": "Where a failure most likely comes from; null if that was not found.",
+    "sequence": "Order in which a monitor's verdicts were added, whatever clocks said; null in rows of earlier releases.",
     DATE: "Day of the evaluation, in UTC; the table is partitioned by it.",
 }
 PASSED, FAILED, ERROR, NOT_EVALUATED = "passed", "failed", "error", "not evaluated"
@@ -92,6 +94,9 @@ _OUTCOME = (
     *("metric", "window_start", "window_end", "granularity", "slice_key", "slice_value", "column_name", "model_version"),
     *("passed", "error"),
 )
+# What a verdict is about, window by window.
+_MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 # Where an expression of Polars lies in this process's memory is no part of what a kind was given.
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 # With the name of a monitor, the watermark that says what it judged last and what came of it.
@@ -134,8 +139,9 @@ class Judgement:
             DATE: self.at.date(),
         }
         for verdict in self.verdicts:
-            fields = {name: None if value == "" else value for name, value in vars(verdict).items()}
-            yield about | fields | {"numbers": json.dumps(dict(verdict.numbers), default=str) if verdict.numbers else None}
+            said = {name: None if value == "" else value for name, value in vars(verdict).items()}
+            said["slice_value"] = verdict.slice_value if verdict.slice_key else None  # an empty text is a value
+            yield about | said | {"numbers": json.dumps(dict(verdict.numbers), default=str) if verdict.numbers else None}
 
     @property
     def digest(self) -> int:
@@ -174,7 +180,9 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
 
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
-        rows = pl.DataFrame([row for one in new for row in one.rows], schema=SCHEMA)
+        # Of one monitor no two commits have the same: they have a watermark in common.
+        order = {"sequence": delta.version() + 1}
+        rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=SCHEMA)
         if rows.height:
             marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
             marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
@@ -185,24 +193,43 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     return 0 if written.counts is None else written.counts.written
 
 
-def latest(lakehouse: Lakehouse) -> dict[str, list[dict[str, Any]]]:
-    """By monitor, the rows of its last judgement; none of a monitor that never judged."""
-    table = lakehouse.table(TABLE)
-    if not table.exists():
+def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
+    """By monitor, the rows that hold now; none of a monitor that never judged.
+
+    That is the last judgement. Where a kind judges only windows that changed, it is of each column and slice what was said last of its
+    newest window, as long as the last judgement was about windows of the same table and length.
+
+    Args:
+        lakehouse: Has the table.
+        monitors: Whose rows are wanted.
+    """
+    given = {one.name: one for one in monitors}
+    log = _log(lakehouse)
+    if log is None:
         return {}
-    newest = pl.col("evaluated_at") == pl.col("evaluated_at").max().over("monitor")
+    rows = log.filter(pl.col("monitor").is_in(list(given)))
+    last = _newest(rows, "monitor").collect()
+    by_window = [name for name, one in given.items() if one.kind.judges_changes]
+    about = last.filter(pl.col("monitor").is_in(by_window), pl.col("granularity").is_not_null())
+    if about.height:
+        same = about.select("monitor", "table_id", "granularity").unique().lazy()
+        windows = rows.join(same, on=["monitor", "table_id", "granularity"], how="semi", nulls_equal=True)
+        start = pl.col("window_start").fill_null(_BEGIN)
+        newest = _newest(windows.filter(start == start.max().over(_MATTER)), *_MATTER).collect()
+        of_all = last.filter(~pl.col("monitor").is_in(about["monitor"].implode()) | pl.col("granularity").is_null())
+        last = pl.concat([newest.sort("sequence", descending=True, maintain_order=True), of_all])
     found: dict[str, list[dict[str, Any]]] = {}
-    for row in table.scan().filter(newest).collect().iter_rows(named=True):
+    for row in last.iter_rows(named=True):
         found.setdefault(row["monitor"], []).append(row)
     return found
 
 
 def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
     """The newest rows of a monitor, newest first."""
-    table = lakehouse.table(TABLE)
-    if not table.exists():
+    log = _log(lakehouse)
+    if log is None:
         return []
-    own = table.scan().filter(pl.col("monitor") == monitor).sort("evaluated_at", descending=True, maintain_order=True)
+    own = log.filter(pl.col("monitor") == monitor).sort("sequence", "evaluated_at", descending=True, maintain_order=True)
     return own.head(rows).collect().to_dicts()
 
 
@@ -214,13 +241,37 @@ def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = 
         monitor: Its name.
         window: Begin of the window that they are about; None: any.
     """
-    table = lakehouse.table(TABLE)
-    if not table.exists():
+    log = _log(lakehouse)
+    if log is None:
         return []
-    failed = table.scan().filter(pl.col("monitor") == monitor, ~pl.col("passed"))
+    failed = log.filter(pl.col("monitor") == monitor, ~pl.col("passed"))
     if window is not None:
         failed = failed.filter(pl.col("window_start") == window)
-    return failed.filter(pl.col("evaluated_at") == pl.col("evaluated_at").max()).collect().to_dicts()
+    return _newest(failed, "monitor").collect().to_dicts()
+
+
+def verdict_of(row: Mapping[str, Any]) -> Verdict:
+    """A row as the verdict that it was."""
+    said = {one.name: row[one.name] for one in fields(Verdict) if row[one.name] is not None}
+    return Verdict(**said | {"passed": row["passed"], "numbers": json.loads(row["numbers"] or "{}")})
+
+
+def _log(lakehouse: Lakehouse) -> pl.LazyFrame | None:
+    """All rows, each with its place in the order of commits; None if there is no table."""
+    table = lakehouse.table(TABLE)
+    if not table.exists():
+        return None
+    rows = table.scan()
+    has_order = "sequence" in rows.collect_schema()
+    order = pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64)
+    return rows.with_columns(order.alias("sequence"))
+
+
+def _newest(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:
+    """Of each the rows that were added last. Only rows of earlier releases, which have no order, are told apart by clocks."""
+    for part in ("sequence", "evaluated_at"):
+        rows = rows.filter(pl.col(part) == pl.col(part).max().over(of))
+    return rows
 
 
 def state_of(rows: Iterable[Mapping[str, Any]]) -> str:

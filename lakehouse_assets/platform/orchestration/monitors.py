@@ -5,6 +5,7 @@ written. Those that are declared have a step of their own behind the table, besi
 """
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -13,13 +14,15 @@ from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
+from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration import describe, planned
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.orchestration.steps import key_of
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.settings import Settings
 
 MONITORS_SUFFIX = "__monitors"
@@ -96,21 +99,21 @@ def results(
     lakehouse, registry = context.resources.lakehouse.open(), context.resources.mlflow.open
     evaluation = Evaluation(lakehouse, catalog, registry, clock.now(), context.run.run_id, context.log.warning)
     for judgement in evaluation.run(chosen):
-        yield _last(context.instance, judgement.monitor) if not judgement.verdicts else result(judgement)
+        yield result(judgement) if judgement.verdicts else _last(context.instance, lakehouse, judgement)
 
 
 def result(judgement: Judgement) -> dg.AssetCheckResult:
     """What a monitor said, as the result of its check. Where it was not evaluated because of an error, that is a warning."""
-    monitor, verdicts = judgement.monitor, judgement.verdicts
-    failed = [one for one in verdicts if one.passed is False]
-    bad = [*failed, *(one for one in verdicts if one.error)]
+    monitor, said = judgement.monitor, judgement.verdicts
+    failed = [one for one in said if one.passed is False]
+    bad = [*failed, *(one for one in said if one.error)]
     # Dagster refuses values of other types, and a step must not fail for what a monitor says.
     metadata: dict[str, Any] = {
-        name: value if isinstance(value, int | float | str) else str(value) for name, value in verdicts[0].numbers.items()
+        name: value if isinstance(value, int | float | str) else str(value) for name, value in said[0].numbers.items()
     }
-    text = verdicts[0].text
-    if len(verdicts) > 1:
-        text, metadata = _summary(verdicts, bad), {"verdicts": len(verdicts), "failed": len(failed)}
+    text = said[0].text
+    if len(said) > 1:
+        text, metadata = _summary(said, bad), {"verdicts": len(said), "failed": len(failed)}
         if bad:
             metadata["bad"] = dg.MetadataValue.md(describe.markdown([_shown(one) for one in bad[:_VERDICTS_SHOWN]]))
     if likely := list(dict.fromkeys(one.why for one in failed if one.why)):
@@ -147,12 +150,15 @@ def report(settings: Settings, judgements: Iterable[Judgement]) -> None:
                 )
 
 
-def _last(opened: dg.DagsterInstance, monitor: Monitor) -> dg.AssetCheckResult:
-    """The result of a monitor that had nothing new to judge: its last one."""
+def _last(opened: dg.DagsterInstance, lakehouse: Lakehouse, judgement: Judgement) -> dg.AssetCheckResult:
+    """The result of a monitor that had nothing new to judge: its last one. Where Dagster has none, what the table of verdicts says."""
+    monitor = judgement.monitor
     check = dg.AssetCheckKey(key_of(monitor.of), monitor.word)
     why = "nothing that it judges has changed"
     if planned.last_result(opened, check) is not None:
         return planned.kept(opened, check, why)
+    if rows := verdicts.latest(lakehouse, [monitor]).get(monitor.name):
+        return result(replace(judgement, verdicts=[verdicts.verdict_of(row) for row in rows]))
     return dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True, description=f"Not evaluated: {why}.")
 
 
@@ -166,7 +172,7 @@ def _summary(verdicts: Collection[Verdict], bad: list[Verdict]) -> str:
 def _shown(verdict: Verdict) -> dict[str, object]:
     return {
         "column": verdict.column_name,
-        "slice": f"{verdict.slice_key}={verdict.slice_value}" if verdict.slice_key else "",
+        "slice": slice_in_words(verdict.slice_key, verdict.slice_value) if verdict.slice_key else "",
         "window": "" if verdict.window_start is None else f"{verdict.window_start:%Y-%m-%d %H:%M}",
         "metric": verdict.metric,
         "value": verdict.value,

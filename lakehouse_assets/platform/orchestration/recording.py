@@ -45,6 +45,7 @@ _TYPES: Final = {
     _TYPE.STEP_SKIPPED,
     _TYPE.ASSET_MATERIALIZATION_PLANNED,
     _TYPE.ASSET_MATERIALIZATION,
+    _TYPE.ASSET_CHECK_EVALUATION_PLANNED,
     _TYPE.ASSET_CHECK_EVALUATION,
     _TYPE.ENGINE_EVENT,
     _TYPE.RUN_FAILURE,
@@ -123,6 +124,7 @@ class _Step:
 
     key: str
     table: str = ""
+    is_planned: bool = False
     state: str = ""
     attempts: int = 0
     started: float | None = None
@@ -169,6 +171,8 @@ class _RunRecords:
         match event.event_type:
             case _TYPE.ASSET_MATERIALIZATION_PLANNED if step is not None and not step.table:
                 step.table = stored_as(event.asset_materialization_planned_data.asset_key).removesuffix(SUFFIX)
+            case _TYPE.ASSET_CHECK_EVALUATION_PLANNED if step is not None:
+                step.is_planned = True  # a step of checks alone materializes nothing
             case _TYPE.STEP_START | _TYPE.STEP_RESTARTED if step is not None:
                 step.attempts += 1
                 step.started = at if step.started is None else step.started
@@ -260,7 +264,7 @@ class _RunRecords:
     @property
     def _own_steps(self) -> Sequence[_Step]:
         """The steps that were to do something; other events name a step too."""
-        return [step for step in self.of_steps.values() if step.table or step.attempts]
+        return [step for step in self.of_steps.values() if step.table or step.is_planned or step.attempts]
 
     @property
     def _ended(self) -> datetime:

@@ -48,7 +48,7 @@ class Verdict:
         window_end: Its end, exclusive (UTC).
         granularity: Length of the window, as `1 day`; empty if there is none.
         slice_key: Column by whose values rows were judged apart; empty: all rows.
-        slice_value: The value of that column.
+        slice_value: The value of that column; None: rows that have none.
         column_name: The column that was judged; empty: the rows.
         model_version: The version of the model whose predictions were judged.
         error: Type of the error that the evaluation ended with; empty if it came to its end.
@@ -68,7 +68,7 @@ class Verdict:
     window_end: datetime | None = None
     granularity: str = ""
     slice_key: str = ""
-    slice_value: str = ""
+    slice_value: str | None = None
     column_name: str = ""
     model_version: int | None = None
     error: str = ""
@@ -99,7 +99,7 @@ def freshness(fresh: FreshBy, newest: date | datetime | None, now: datetime) -> 
         now: The moment to judge at (UTC).
     """
     if newest is None:
-        return Verdict(passed=True, text="The table has no rows yet.")
+        return Verdict(None, "Not evaluated: the table has no rows yet.", metric="age_hours", column_name=fresh.column)
     age = max(now - _end(newest), timedelta(0))
     passed = age <= fresh.within
     text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old."

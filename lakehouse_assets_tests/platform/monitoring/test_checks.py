@@ -1,21 +1,24 @@
 """Monitors in Dagster: a step of their own behind the table, which nothing waits for and which fails nothing; each verdict is a row."""
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
+from click.testing import CliRunner
 
-from lakehouse_assets import Freshness, Volume, monitor
-from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets import Freshness, Volume, monitor, open_lakehouse
+from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.declarations.monitors import Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.monitors import MONITORS_SUFFIX
 from lakehouse_assets.platform.orchestration.run import Outcome, execute, selection_of
 from lakehouse_assets.platform.orchestration.steps import key_of
-from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, DAY, GOLD, SILVER, Says, defs_of, land, sales, stored
+from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, DAY, GOLD, SILVER, Says, days, defs_of, land, sales, stored
 from lakehouse_assets_tests.running import tables_of
 
 FRESH = monitor("kiosk.monitors.sales_come", of=sales, kind=Freshness("day", timedelta(days=2)), severity="error", owner="team:till")
@@ -212,3 +215,37 @@ def test_what_a_kind_gives_besides_plain_numbers_fails_nothing(settings):
     found = checks(settings, outcome)[f"{SILVER}:says"]
     assert (found.passed, found.metadata["day"].value) == (False, str(DAY))
     assert stored(settings).filter(pl.col("monitor") == "kiosk.monitors.says")["passed"].to_list() == [False]
+
+
+def test_a_step_of_monitors_that_is_skipped_stands_in_the_table_of_steps(settings):
+    outcome = run(settings, FRESH)
+    assert outcome.failed, "nothing is there to read"
+    steps = tables_of(settings).table("platform.system.steps").scan().collect()
+    states = dict(steps.select("step", "status").iter_rows())
+    assert states[SILVER.replace(".", "__") + MONITORS_SUFFIX] == "skipped"
+
+
+@dataclass(frozen=True)
+class Changed(Says):
+    """Judges only what it has not judged."""
+
+    judges_changes = True
+
+    def evaluate(self, watched: Watched) -> Sequence[Verdict]:
+        """See `MonitorKind.evaluate`."""
+        log = watched.lakehouse.table(verdicts.TABLE)
+        return () if log.exists() and log.cursor(watched.monitor.name) is not None else self.said
+
+
+def test_a_failure_stays_one_while_nothing_that_is_judged_changes(settings, monkeypatch):
+    land(settings, (1, DAY, 5))
+    table = tables_of(settings).table(SILVER)
+    table.create(pl.Schema({"sale": pl.Int64()}))
+    moved = monitor("kiosk.monitors.moved", of=sales, kind=Changed((BAD, GOOD)), severity="error")
+    lake = open_lakehouse(settings=settings, declarations=(sales, days, moved))
+    monkeypatch.setattr("lakehouse_assets.client.open_lakehouse", lambda: lake)
+    for _ in range(3):
+        done = CliRunner().invoke(main, ["monitors", "run", moved.name])
+        assert (done.exit_code, "1 monitor, 1 failed" in done.output) == (1, True), (done.output, done.exception)
+        assert [row["monitor"] for row in lake.monitors.failed()] == [moved.name]
+    assert stored(settings).height == 2

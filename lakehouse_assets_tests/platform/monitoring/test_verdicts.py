@@ -1,5 +1,6 @@
 """The table of verdicts: once whatever runs at once or again, bounded, and judged without Dagster too."""
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -7,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 import pytest
 
-from lakehouse_assets import Freshness, Volume, monitor
+from lakehouse_assets import Drift, Freshness, Volume, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.alerts.sources import verdicts as alert_source
 from lakehouse_assets.platform.monitoring.evaluation import watcher
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.operations.maintenance import OLD_DAYS, Maintenance
@@ -112,10 +114,11 @@ def test_old_days_go_with_maintenance(settings):
 
 def test_last_judgements(settings):
     lakehouse = tables_of(settings)
-    assert verdicts.latest(lakehouse) == {}
+    watched = [judgement(1).monitor, judgement(2).monitor]
+    assert verdicts.latest(lakehouse, watched) == {}
     verdicts.add(lakehouse, [judgement(1), judgement(2, passed=None)])
     verdicts.add(lakehouse, [judgement(1, at=NOON + timedelta(hours=1), passed=False)])
-    found = verdicts.latest(lakehouse)
+    found = verdicts.latest(lakehouse, watched)
     states = {name: verdicts.state_of(rows) for name, rows in found.items()}
     assert states == {"kiosk.monitors.m1": "failed", "kiosk.monitors.m2": "not evaluated"}
     assert [row["passed"] for row in verdicts.history(lakehouse, "kiosk.monitors.m1", 5)] == [False, True]
@@ -166,4 +169,95 @@ def test_volume_by_a_column_of_time(settings):
         stale = said([usual], root.lakehouse, NOON + timedelta(weeks=weeks))["usual"]
         assert stale.passed is passed, stale
         assert stale.text.startswith(text)
-    assert said([replace(usual, of="kiosk.gold.none")], root.lakehouse, NOON)["usual"].error == "NoSuchTable"
+
+
+KINDS = [
+    Freshness("day", timedelta(days=2)),
+    Volume(),
+    Volume(time="day"),
+    Drift("day", against=f"{SILVER}@1"),
+    Says(),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_what_does_not_exist_and_what_vanished_is_not_evaluated(settings, kind):
+    lakehouse = tables_of(settings)
+    gone = monitor("kiosk.monitors.gone", of=sales, kind=kind)
+    for _ in range(2):
+        found = said([gone], lakehouse, NOON)["gone"]
+        assert (found.passed, found.error) == (None, "")
+        assert found.text == f"Not evaluated: {SILVER} does not exist."
+        lakehouse.table(SILVER).create(pl.Schema({"day": pl.Date()}))
+        shutil.rmtree(lakehouse.table(SILVER).uri)
+
+
+def test_an_empty_table_is_neither_fresh_nor_stale(settings):
+    lakehouse = tables_of(settings)
+    lakehouse.table(SILVER).create(pl.Schema({"day": pl.Date()}))
+    found = said([FRESH], lakehouse, NOON)["fresh"]
+    assert (found.passed, found.text) == (None, "Not evaluated: the table has no rows yet.")
+
+
+@dataclass(frozen=True)
+class ByWindow(Says):
+    """Judges windows that changed."""
+
+    judges_changes = True
+
+
+def window(day: int, passed: bool | None, column: str = "", slice_value: str | None = None) -> Verdict:
+    start = datetime(2026, 1, day, tzinfo=UTC)
+    key = "till" if slice_value else ""
+    about = {"granularity": "1 day", "column_name": column, "slice_key": key, "slice_value": slice_value}
+    return Verdict(passed, f"day {day}", window_start=start, window_end=start + timedelta(days=1), **about)
+
+
+def of_windows(lakehouse, *said: Verdict, version: int, kind: Says | None = None) -> str:
+    watched = monitor("kiosk.monitors.windows", of=sales, kind=ByWindow() if kind is None else kind)
+    verdicts.add(lakehouse, [Judgement(watched, "id", version, NOON, "run", said)])
+    return verdicts.state_of(verdicts.latest(lakehouse, [watched])[watched.name])
+
+
+def test_the_state_of_windows_is_that_of_the_newest_of_each_column_and_slice(settings):
+    lakehouse = tables_of(settings)
+    assert of_windows(lakehouse, window(8, True), window(9, False, "amount"), version=1) == "failed"
+    assert of_windows(lakehouse, window(3, True), window(4, True, "amount"), version=2) == "failed", "a late row of an old window"
+    assert of_windows(lakehouse, window(10, True), version=3) == "failed", "nothing was said of the column"
+    assert of_windows(lakehouse, window(10, True, "amount", "a"), version=4) == "failed", "of a slice alone"
+    assert of_windows(lakehouse, window(10, True, "amount"), version=5) == "passed"
+    assert of_windows(lakehouse, window(9, False, "amount"), version=6) == "passed", "an older window"
+    assert of_windows(lakehouse, window(10, False, "amount"), version=7) == "failed", "the same window judged again"
+    assert of_windows(lakehouse, Verdict(None, "no baseline"), version=8) == "not evaluated"
+    assert of_windows(lakehouse, Verdict(None, "broken", error="OSError"), version=9) == "error"
+    assert of_windows(lakehouse, window(2, True), version=10) == "failed", "what was known of newer windows still holds"
+
+
+def test_a_kind_that_judges_all_each_time_is_as_it_said_last(settings):
+    """A clock that was ahead left windows of the future."""
+    lakehouse = tables_of(settings)
+    assert of_windows(lakehouse, window(20, False), version=1, kind=Says()) == "failed"
+    assert of_windows(lakehouse, window(9, True), version=2, kind=Says()) == "passed"
+
+
+def test_commits_say_what_is_last_and_no_clock_does(settings):
+    lakehouse = tables_of(settings)
+    watched = [judgement().monitor]
+    for at, passed in ((NOON + timedelta(days=365), False), (NOON, True)):
+        verdicts.add(lakehouse, [judgement(at=at, passed=passed)])
+    assert verdicts.state_of(verdicts.latest(lakehouse, watched)[watched[0].name]) == "passed"
+    assert [row["passed"] for row in verdicts.history(lakehouse, watched[0].name, 5)] == [True, False]
+    for at in (NOON + timedelta(days=365), NOON + timedelta(days=1)):
+        verdicts.add(lakehouse, [judgement(at=at, passed=False)])
+    [failed] = verdicts.newest_failed(lakehouse, watched[0].name)
+    assert failed["evaluated_at"] == NOON + timedelta(days=1)
+
+
+def test_slices_without_a_value_are_no_texts(settings):
+    lakehouse = tables_of(settings)
+    given = [Verdict(True, repr(value), slice_key="till", slice_value=value) for value in (None, "null", "None", "")]
+    verdicts.add(lakehouse, [replace(judgement(), verdicts=given)])
+    rows = stored(settings).to_dicts()
+    assert {row["text"]: row["slice_value"] for row in rows} == {repr(value): value for value in (None, "null", "None", "")}
+    assert len({alert_source._key(row) for row in rows}) == len(rows)
+    assert [verdicts.verdict_of(row) for row in rows] == given

@@ -113,7 +113,7 @@ def test_a_loss_of_accuracy_names_what_drifted_in_the_same_window(tmp_path):
 
     alone = evaluation.judge(accuracy).verdicts
     assert {one.passed for one in alone} == {False}
-    assert alone[0].why.startswith("predictions are worse where method is "), alone[0].why
+    assert alone[0].why.startswith("predictions are worse where method="), alone[0].why
 
     def drifted(day: int, column: str, why: str) -> Verdict:
         window = {"window_start": START + day * DAY, "window_end": START + (day + 1) * DAY}

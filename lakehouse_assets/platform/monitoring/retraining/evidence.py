@@ -11,12 +11,13 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
+from lakehouse_assets.platform.wording import slice_in_words
 
 _DRIFT: Final = "drift"
 _MANY: Final = 1_000
 """From here on numbers are told without decimals."""
-_ONE: Final = ("monitor", "kind", "table", "metric", "column_name", "slice_key", "slice_value", "granularity", "model_version")
-"""What tells the things apart of which a monitor speaks, window by window."""
+_ONE: Final = ("monitor", "kind", "table", "column_name", "slice_key", "slice_value", "granularity", "model_version")
+"""What tells the things apart of which a monitor speaks, window by window: several metrics of one are one matter, bad if one is."""
 
 
 def failing(verdicts: pl.DataFrame, rules: Mapping[str, AlertRule], champion: int | None) -> list[dict[str, Any]]:
@@ -38,11 +39,13 @@ def failing(verdicts: pl.DataFrame, rules: Mapping[str, AlertRule], champion: in
     for (monitor, *_), rows in counting.group_by(*_ONE, maintain_order=True):
         rule = rules.get(str(monitor), AlertRule())
         known = rows.filter(pl.col("rows").is_null() | (pl.col("rows") >= rule.least_rows))
-        window = pl.coalesce("window_end", "evaluated_at")
-        last = known.with_columns(_until=window).sort("_until", "evaluated_at").unique("_until", keep="last", maintain_order=True)
-        newest = last.drop("_until").tail(rule.consecutive)
-        if newest.height == rule.consecutive and not newest["passed"].any():
-            found.append(newest.row(-1, named=True))
+        last = known.with_columns(_until=pl.coalesce("window_end", "evaluated_at"), _order=pl.col("sequence").fill_null(0))
+        for part in ("_order", "evaluated_at"):
+            last = last.filter(pl.col(part) == pl.col(part).max().over("_until"))
+        windows = last.group_by("_until").agg(pl.col("passed").all()).sort("_until").tail(rule.consecutive)
+        if windows.height == rule.consecutive and not windows["passed"].any():
+            bad = last.filter(pl.col("_until") == windows["_until"][-1], ~pl.col("passed"))
+            found.append(bad.drop("_until", "_order").row(-1, named=True))
     return found
 
 
@@ -92,7 +95,7 @@ def _said(row: Mapping[str, Any], share: float | None) -> str:
     measured = f"{what} was {_number(row['value'])}{limit}" if row["metric"] and row["value"] is not None else str(row["text"]).rstrip(".")
     parts = [measured]
     if row["slice_key"]:
-        parts.append(f"{row['slice_key']}={row['slice_value']}")
+        parts.append(slice_in_words(row["slice_key"], row["slice_value"]))
     if row["window_start"] is not None and row["window_end"] is not None:
         parts.append(f"window {_moment(row['window_start'])} to {_moment(row['window_end'])}")
     else:

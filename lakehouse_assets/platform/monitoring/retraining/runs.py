@@ -1,6 +1,8 @@
 """The runs that train models, as Dagster keeps them: by which tags they say why, and how they are found without importing Dagster."""
 
-from collections.abc import Callable, Mapping, Sequence
+import fcntl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -60,6 +62,21 @@ def reason_in(tags: Mapping[str, str], model: str) -> TrainingReason | None:
     """Why a run trains a model, by the run's tags; None if they do not say."""
     text = tags.get(REASON_TAG)
     return None if text is None else TrainingReason(text, number_of(tags.get(REQUEST_TAG, ""), model))
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Wait until no other process of this machine asks for trainings and runs them: whoever sees a request without a run starts it.
+
+    The operating system gives the lock back however the process ends.
+
+    Args:
+        home: The root's DAGSTER_HOME.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".train_due.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def recorded(home: Path) -> Runs:

@@ -108,7 +108,10 @@ class Standing:
         table = self.lakehouse.table(verdicts.TABLE)
         if not self._declared.on or not table.exists():
             return pl.DataFrame(schema=verdicts.SCHEMA)
-        rows = table.scan().filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
+        known = table.scan()
+        if "sequence" not in known.collect_schema():  # of an earlier release
+            known = known.with_columns(sequence=pl.lit(None, pl.Int64))
+        rows = known.filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
         return rows.filter(pl.col("evaluated_at") > self._since).collect() if self._since is not None else rows.collect()
 
     @cached_property

@@ -78,7 +78,7 @@ class Drifted:
         start, end = row["window_start"], row["window_end"]
         length = end - start
         since = self._begin_of(row)
-        chosen = {} if not row["slice_key"] else {row["slice_key"]: row["slice_value"] or None}
+        chosen = {} if not row["slice_key"] else {row["slice_key"]: row["slice_value"]}
         trace = Trace(
             self.watched.lakehouse,
             self.watched.catalog,
@@ -101,7 +101,7 @@ class Drifted:
             pl.col("column_name") == row["column_name"],
             pl.col("drift_type") == BASELINE,
             pl.col("slice_key").eq_missing(pl.lit(row["slice_key"] or None, pl.String)),
-            pl.col("slice_value").eq_missing(pl.lit(row["slice_value"] or None, pl.String)),
+            pl.col("slice_value").eq_missing(pl.lit(row["slice_value"], pl.String)),
             pl.col("window_start") <= start,
             pl.col("drifted").is_not_null(),
         ]

@@ -16,6 +16,7 @@ from lakehouse_assets.platform.monitoring.importance import Importance
 from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
 from lakehouse_assets.platform.registry.ledger import last_move
 from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.wording import slice_in_words
 
 _DRIFT: Final = "drift"
 _MOST_DRIFTED: Final = 5
@@ -96,6 +97,6 @@ class LessAccurate:
         """Slices that failed, if not all did."""
         for row in rows:
             if row["slice_key"]:
-                text = f"predictions are worse where {row['slice_key']} is {row['slice_value']}"
+                text = f"predictions are worse where {slice_in_words(row['slice_key'], row['slice_value'])}"
                 beyond = 0.0 if row["threshold"] is None else abs(row["value"] - row["threshold"])
                 yield Cause(text, weight=min(beyond, 1.0), steps=(row["text"],))

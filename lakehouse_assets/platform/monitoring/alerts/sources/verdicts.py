@@ -15,7 +15,7 @@ from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, slice_in_words
 
 # What is older was said before anybody listened.
 _REACH: Final = timedelta(days=30)
@@ -60,7 +60,8 @@ class Verdicts:
             except NoSuchVersion:  # it was restored
                 pass
         rows = table.scan(cursor.after).filter(pl.col("evaluated_at") >= now - _REACH)
-        return rows.sort("evaluated_at", maintain_order=True).collect(), True
+        order = ("sequence", "evaluated_at") if "sequence" in rows.collect_schema() else ("evaluated_at",)
+        return rows.sort(order, nulls_last=False, maintain_order=True).collect(), True
 
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
@@ -82,7 +83,8 @@ class Verdicts:
         shown = error or verdicts[0]
         yield Signal(
             key=f"evaluation:{shown['monitor']}",
-            is_bad=error is not None,
+            # Where there is no table nothing was evaluated.
+            is_bad=error is not None if error is not None or shown["table_id"] is not None else None,
             at=shown["evaluated_at"],
             text="It was evaluated." if error is None else error["text"],
             severity="warn",
@@ -141,5 +143,5 @@ def _key(row: Mapping[str, Any]) -> str:
     if row["column_name"]:
         parts.append(row["column_name"])
     if row["slice_key"]:
-        parts.append(f"{row['slice_key']}={row['slice_value']}")
+        parts.append(slice_in_words(row["slice_key"], row["slice_value"]))
     return ":".join(parts)
