@@ -54,6 +54,7 @@ def test_the_overview_says_what_is_expected_what_is_wrong_and_what_was_done(addr
     text = page(f"{address}/", "What is expected", "What is wrong", "What was done last", "Dagster")
     assert "Forecast of takings" in text
     assert "Open alerts" in text
+    assert "lakehouse alerts show a1" in text
     assert "amount has drifted" in text  # the open alert
     assert "alert resolved" in text  # the other one
     assert "by the gate" in text
@@ -102,7 +103,7 @@ def test_drift_is_shown_by_column(address, tab, page):
 
 
 def test_models_show_ledger_slices_and_card(address, tab, page):
-    text = page(f"{address}/models/", "Champions", "Ledger: who decided what", "Model card of version")
+    text = page(f"{address}/models/", "Champions", "Ledger: who decided what", "Model card of version", "of the champion", "live accuracy")
     assert "shop.models.takings" in text
     assert HOSTILE in text  # a slice
     tab.choose("Model", "shop.models.takings")
