@@ -174,7 +174,7 @@ def pages_of(root: Path, products: str | None = None, **own: str) -> Iterator[st
     command = [sys.executable, "-m", "lakehouse_assets.cli", "pages", "--port", str(port)]
     server = subprocess.Popen(command, env=environment(**variables), stdout=subprocess.DEVNULL)
     try:
-        _wait(server, f"http://127.0.0.1:{port}/health")
+        _wait(server, f"http://127.0.0.1:{port}/livez")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

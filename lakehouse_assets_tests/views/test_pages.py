@@ -149,5 +149,8 @@ def test_pages_of_other_sites_are_refused(address):
         answer = connection.getresponse()
         assert (answer.status, b"LAKEHOUSE_PAGES_HOSTS" in answer.read()) == (403, True)
         connection.close()
-    with urllib.request.urlopen(f"{address}/health", timeout=60) as answer:
+    with urllib.request.urlopen(f"{address}/livez", timeout=60) as answer:
         assert answer.read() == b"ok"
+    for name in PAGES:
+        with urllib.request.urlopen(f"{address}/{name}", timeout=60) as answer:
+            assert urlsplit(answer.url).path == f"/{name}/"
