@@ -141,7 +141,7 @@ def _expected(lake: Client) -> list[Block]:
         if until is None:
             continue
         days.append(date.fromisoformat(str(until)[:10]))
-        recent = rows.filter(moment > until - _PERIOD).group_by(pl.col(scores.decision).cast(pl.String)).len().collect()
+        recent = rows.filter(moment > until - _PERIOD).group_by(scores.decided).len().collect()
         counts = dict(recent.sort("len").iter_rows())
         if counts:
             rare = next(iter(counts))
