@@ -102,7 +102,7 @@ def queue(  # noqa: PLR0917 a page passes what its widgets say
     heading = counted(count, "row") + (f", the first {most} of them" if count > most else "")
     return [
         Figures(tuple(_figures(one, scored))),
-        *_only_one(scored),
+        *_only_one(chosen),
         *known,
         Rows(
             f"{_title(one)}: {heading}, {order}", filled(shown), "No row meets the filter: lower the probability, or choose all decisions."
@@ -128,14 +128,14 @@ def _waiting(lake: Client, one: Scores, scored: pl.LazyFrame) -> pl.LazyFrame:
     return waiting
 
 
-def _only_one(scored: pl.LazyFrame) -> list[Block]:
-    """What to say where all rows have one probability: then it tells none from another."""
+def _only_one(chosen: pl.LazyFrame) -> list[Block]:
+    """What to say where all chosen rows have one probability: then it tells none from another."""
     rows, different, first = (
         scored.select(pl.len(), pl.col(PROBABILITY).n_unique().alias("n"), pl.col(PROBABILITY).first()).collect().row(0)
     )
     if rows < 2 or different > 1 or first is None:
         return []
-    text = f"All {number(rows)} rows have the same probability, {first:.1%}, as a baseline may give it: no row is more urgent than another"
+    text = f"All {number(rows)} chosen rows have the same probability, {first:.1%}, as a baseline may give it: no row is more urgent than another"
     return [Note(f"{text}: see the page Models.", "warn")]
 
 
