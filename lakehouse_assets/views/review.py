@@ -130,13 +130,12 @@ def _waiting(lake: Client, one: Scores, scored: pl.LazyFrame) -> pl.LazyFrame:
 
 def _only_one(chosen: pl.LazyFrame) -> list[Block]:
     """What to say where all chosen rows have one probability: then it tells none from another."""
-    rows, different, first = (
-        scored.select(pl.len(), pl.col(PROBABILITY).n_unique().alias("n"), pl.col(PROBABILITY).first()).collect().row(0)
-    )
+    of = (pl.len(), pl.col(PROBABILITY).n_unique().alias("different"), pl.col(PROBABILITY).first())
+    rows, different, first = chosen.select(of).collect().row(0)
     if rows < 2 or different > 1 or first is None:
         return []
-    text = f"All {number(rows)} chosen rows have the same probability, {first:.1%}, as a baseline may give it: no row is more urgent than another"
-    return [Note(f"{text}: see the page Models.", "warn")]
+    text = f"All {number(rows)} chosen rows have the same probability, {first:.1%}, as a baseline may give it"
+    return [Note(f"{text}: no row is more urgent than another. The page Models says who is champion.", "warn")]
 
 
 def _title(one: Scores) -> str:

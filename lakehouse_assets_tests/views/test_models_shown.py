@@ -20,7 +20,27 @@ def row(
     """A line of a ledger."""
     numbers = ""
     if opponent:
-        one = Comparison("baseline", opponent, "WAPE", "superiority", 0, 0, 0.05, score, 0.5, 0.6, 0, 1, 0.01, 4, 4, (), False, True, ())
+        one = Comparison(
+            kind="baseline",
+            opponent=opponent,
+            metric="WAPE",
+            test="superiority",
+            margin=0.0,
+            least_gain=0.0,
+            error_rate=0.05,
+            score=score,
+            opponent_score=0.5,
+            gain=0.6,
+            low=0.0,
+            high=1.0,
+            chance=0.01,
+            better=4,
+            needed=4,
+            missing=(),
+            equal=False,
+            passed=True,
+            by_fold=(),
+        )
         numbers = Decision(promote=False, question="first", verdict="refused", reasons=(), comparisons=(one,)).to_json()
     decision = "promoted" if version == champion else "kept as challenger"
     return {
