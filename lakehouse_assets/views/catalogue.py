@@ -8,6 +8,7 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.quality.contract import ColumnInfo, columns_of
+from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, number, short
 from lakehouse_assets.views.found import has_rows
@@ -81,12 +82,15 @@ def _of_the_platform(lake: Client, wanted: list[str]) -> list[Block]:
     """The tables that the platform writes for itself."""
     lakehouse = lake.context.root.lakehouse
     rows = [
-        {"table": name, "meaning": lakehouse.table(name).now().metadata().description or ""}
-        for name in sorted(lake.tables())
-        if name.startswith(_PLATFORM)
+        {"table": name, "meaning": _stored_meaning(lakehouse.table(name))} for name in sorted(lake.tables()) if name.startswith(_PLATFORM)
     ]
     found = [row for row in rows if _has(f"{row['table']} {row['meaning']}", wanted)]
     return [Rows("The platform's own tables", _frame(found))] if found else []
+
+
+def _stored_meaning(table: Table) -> str:
+    """What is stored with a table; of a view, which is worked out when it is read, nothing is."""
+    return (table.now().metadata().description or "") if table.exists() else "worked out when it is read"
 
 
 def one_table(lake: Client, name: str) -> list[Block]:

@@ -1,5 +1,6 @@
 """The page of a review queue: the newest rows that a classifier has scored, with what is to be done, what is at stake, and why."""
 
+import re
 from datetime import timedelta
 from typing import Final
 
@@ -22,6 +23,7 @@ MOST: Final = 500
 _REPORTED: Final = 20
 _PERIOD: Final = timedelta(days=7)
 _STEPS: Final = 10
+_LARGE: Final = re.compile(r"(?<=: )\d{4,}(?=(\.\d+)?(;|$))")
 
 
 def page(lake: Client) -> Page:
@@ -92,7 +94,7 @@ def queue(  # noqa: PLR0917 a page passes what its widgets say
     shown = rows.select(
         *(one.decided if name == one.decision else _readable(name, rows.schema[name]) for name in one.columns if name != REASONS),
         *([pl.col(order).round(2)] if weight is not None else []),
-        *([pl.col(REASONS)] if REASONS in rows.columns else []),
+        *([pl.col(REASONS).map_elements(_with_commas, pl.String)] if REASONS in rows.schema and rows.schema[REASONS] == pl.String else []),
     )
     known = (
         [Note(f"{counted(left_out, 'row')} whose outcome is known already {'is' if left_out == 1 else 'are'} left out.")]
@@ -178,6 +180,11 @@ def _readable(name: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         return pl.col(name).dt.strftime("%Y-%m-%d %H:%M")
     return pl.col(name).round(2) if kind.is_float() else pl.col(name)
+
+
+def _with_commas(reasons: str) -> str:
+    """The numbers of reasons as columns show theirs."""
+    return _LARGE.sub(lambda found: f"{int(found[0]):,}", reasons)
 
 
 def _histogram(rows: pl.LazyFrame) -> pl.DataFrame:

@@ -111,7 +111,7 @@ def test_models_show_ledger_slices_and_card(address, tab, page):
 
 
 def test_the_catalogue_is_searched(address, tab, page):
-    text = page(f"{address}/catalogue/", "Feature sets", "shop.bronze.orders", "team:shop")
+    text = page(f"{address}/catalogue/", "Feature sets", "shop.bronze.orders", "team:shop", "The platform's own tables")
     assert "with personal data" in text
     tab.type("Search", "takings")
     tab.lacks("Orders as the shop exports them.")

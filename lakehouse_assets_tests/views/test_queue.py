@@ -56,6 +56,10 @@ def test_one_probability_for_all_rows_is_said():
     assert said(0.25, 0.5) == said(0.25) == said() == 0
 
 
+def test_numbers_of_reasons_are_written_as_those_of_columns():
+    assert review._with_commas("Units: 180; Amount: 3614.67; Age: none; x: 12345") == "Units: 180; Amount: 3,614.67; Age: none; x: 12,345"
+
+
 def test_a_forecast_of_past_days_says_that_and_why_it_is_not_judged():
     today = clock.now().astimezone(UTC).date()
 
