@@ -107,7 +107,12 @@ class Marimo(Medium[Any]):
             alt.Chart(block.frame)
             .mark_bar()
             .encode(
-                y=alt.Y("name:N", title=block.names, sort=names, axis=alt.Axis(labelLimit=260)),
+                y=alt.Y(
+                    "name:N",
+                    title=block.names,
+                    sort=names,
+                    axis=alt.Axis(labelLimit=260, titleAngle=0, titleAlign="left", titleX=0, titleY=-9),
+                ),
                 x=alt.X("value:Q", title=block.unit, axis=alt.Axis(format=",.6~f", tickCount=8)),
                 color=alt.Color(
                     "part:N",

@@ -14,7 +14,7 @@ from lakehouse_assets.views.accuracy import newest_accuracy
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number, short
 from lakehouse_assets.views.forecasts import in_short, origins
 from lakehouse_assets.views.found import classifiers, forecasts, has_rows, predictions_of, rule_texts
-from lakehouse_assets.views.health import SEVERITIES, ago
+from lakehouse_assets.views.health import GATE, SEVERITIES, ago, checks_of
 from lakehouse_assets.views.listed import PAGES
 from lakehouse_assets.views.models import decisive
 
@@ -35,7 +35,6 @@ _CHECKS: Final = {
     "has_champion": "no model predicts",
 }
 """What checks that are no rules of a contract say."""
-_GATE: Final = "gate"
 _TRAINED: Final = frozenset({"has_champion", "features_of_champion"})
 """Kinds of monitors that are content again after a training."""
 _DECISIONS: Final = 8
@@ -107,14 +106,8 @@ def _watched(lake: Client, values: dict[str, Any]) -> list[Figure]:
     return [Figure("Failed monitors", number(failed), f"{passed} passed", "warn" if failed else "good")]
 
 
-def checks_of(row: dict[str, Any], values: dict[str, Any]) -> list[str]:
-    """The failed checks of a table that are no monitors. That a new version of a model was refused is normal, and nothing that failed."""
-    monitors = {one["monitor"].rpartition(".")[2] for one in values["failed_monitors"] if one["table"] == row["table"]}
-    return [name for name in row["failed_checks"] if name not in monitors and name != _GATE]
-
-
 def _is_refusal(key: str) -> bool:
-    return key.startswith("check:") and key.endswith(f":{_GATE}")
+    return key.startswith("check:") and key.endswith(f":{GATE}")
 
 
 def _tone(failing: list[str], stopped: bool) -> Tone:  # noqa: FBT001
@@ -147,7 +140,7 @@ def _expected(lake: Client) -> list[Block]:
             rare = next(iter(counts))
             label = f"{scores.predictions.model.name.rsplit('.', 1)[-1]}: decision {rare}"
             figures.append(Figure(label, number(counts[rare]), f"of {number(sum(counts.values()))} in the 7 days until {str(until)[:10]}"))
-    figures += [found for model in lake.context.models if (found := newest_accuracy(lake, model.name)) is not None]
+    figures += [known for model in lake.context.models if (known := newest_accuracy(lake, model.name)) is not None]
     return [Text("## What is expected"), *_age(days), Figures(tuple(figures)), *charts[:_CHARTS]] if figures else []
 
 

@@ -8,7 +8,7 @@ import pytest
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.platform import clock
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.views import overview
+from lakehouse_assets.views import health, overview
 from lakehouse_assets.views.blocks import Note, Rows
 
 _TABLE = "sales.silver.payments"
@@ -53,7 +53,7 @@ def test_a_refused_version_is_nothing_wrong(lake):
     values = status({_MODEL: ["gate"]}, alerts=(f"check:{_MODEL}:gate",))
     (block,) = overview._wrong(lake, values)
     assert isinstance(block, Note)
-    assert overview.checks_of(values["tables"][0], values) == []
+    assert health.checks_of(values["tables"][0], values) == []
 
 
 def test_what_is_also_an_alert_stands_once(lake):
