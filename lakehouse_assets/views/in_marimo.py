@@ -118,7 +118,7 @@ class Marimo(Medium[Any]):
                     "part:N",
                     title=None,
                     scale=alt.Scale(domain=[*colours], range=[*colours.values()]),
-                    legend=alt.Legend(orient="top") if len(colours) > 1 or block.tones else None,
+                    legend=alt.Legend(orient="bottom") if len(colours) > 1 or block.tones else None,
                 ),
                 order=alt.Order("part:N"),
                 tooltip=[
