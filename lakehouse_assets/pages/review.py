@@ -30,13 +30,18 @@ def _(declared, lake, mo, model, review):
     decision = mo.ui.dropdown([review.ANY] if chosen is None else review.decisions(lake, chosen), value=urgent, label="Decision")
     order = mo.ui.dropdown([review.NEWEST] if chosen is None else review.orders(chosen), value=review.NEWEST, label="Order")
     at_least = mo.ui.slider(0, 100, step=1, value=0, label="Probability of at least (%)", show_value=True, debounce=True)
-    mo.hstack([model, decision, at_least, order], justify="start", gap=2, wrap=True) if declared else None
-    return at_least, chosen, decision, order
+    settled = mo.ui.checkbox(label="Also rows whose outcome is known")
+    mo.hstack([model, decision, at_least, order, settled], justify="start", gap=2, wrap=True) if declared else None
+    return at_least, chosen, decision, order, settled
 
 
 @app.cell
-def _(at_least, chosen, decision, in_marimo, lake, order, review):
-    in_marimo.shown([review.nothing()] if chosen is None else review.queue(lake, chosen, decision.value, at_least.value / 100, order.value))
+def _(at_least, chosen, decision, in_marimo, lake, order, review, settled):
+    if chosen is None:
+        blocks = [review.nothing()]
+    else:
+        blocks = review.queue(lake, chosen, decision.value, at_least.value / 100, order.value, settled=settled.value)
+    in_marimo.shown(blocks)
     return
 
 

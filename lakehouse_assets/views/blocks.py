@@ -216,6 +216,23 @@ def colours_of(names: Sequence[str], tones: Mapping[str, Tone] | None = None) ->
     return {name: TONES[tones[name]] if tones and name in tones else next(free) for name in names}
 
 
+def short(text: str, more: str = "", most: int = 240) -> str:
+    """A long text cut after a word, with the command that shows all of it."""
+    if len(text) <= most:
+        return text
+    return text[:most].rsplit(" ", 1)[0] + " …" + (f" (all: `{more}`)" if more else "")
+
+
+def filled(frame: pl.DataFrame) -> pl.DataFrame:
+    """Without the columns that have no value in any row."""
+    return frame.select([one.name for one in frame if one.null_count() < one.len()])
+
+
+def rounded(value: float) -> float:
+    """To four digits that count."""
+    return float(f"{value:.4g}")
+
+
 def number(value: Any, digits: int = 0) -> str:
     """A number with commas; a dash where there is none."""
     return "-" if value is None else f"{value:,.{digits}f}"

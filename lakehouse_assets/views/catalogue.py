@@ -8,12 +8,15 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.quality.contract import ColumnInfo, columns_of
+from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, number
+from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, number, short
 from lakehouse_assets.views.found import has_rows
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "catalogue"
+_PLATFORM: Final = "platform."
+_LONGEST_TYPE: Final = 24
 SENTENCE: Final = "What tables and columns there are, what they mean, which hold personal data, and who answers for them."
 
 
@@ -71,7 +74,23 @@ def search(lake: Client, words: str) -> list[Block]:
         Rows("Tables", _frame(tables), none),
         Rows("Columns", _frame(columns), none),
         Rows("Feature sets", _frame(sets), none),
+        *_of_the_platform(lake, wanted),
     ]
+
+
+def _of_the_platform(lake: Client, wanted: list[str]) -> list[Block]:
+    """The tables that the platform writes for itself."""
+    lakehouse = lake.context.root.lakehouse
+    rows = [
+        {"table": name, "meaning": _stored_meaning(lakehouse.table(name))} for name in sorted(lake.tables()) if name.startswith(_PLATFORM)
+    ]
+    found = [row for row in rows if _has(f"{row['table']} {row['meaning']}", wanted)]
+    return [Rows("The platform's own tables", _frame(found))] if found else []
+
+
+def _stored_meaning(table: Table) -> str:
+    """What is stored with a table; of a view, which is worked out when it is read, nothing is."""
+    return (table.now().metadata().description or "") if table.exists() else "worked out when it is read"
 
 
 def one_table(lake: Client, name: str) -> list[Block]:
@@ -108,10 +127,10 @@ def _columns(lake: Client, one: Declaration) -> list[dict[str, Any]]:
     return [
         {
             "column": name,
+            "meaning": said[name].description if name in said else "",
             "type": _type(kind),
             "key": "key" if name in said and said[name].key else "",
             "personal": "personal" if name in one.personal else "",
-            "meaning": said[name].description if name in said else "",
         }
         for name, kind in one.schema.items()
     ]
@@ -125,7 +144,9 @@ def _type(kind: pl.DataType) -> str:
         "Boolean": "yes or no",
         "Date": "date",
         "Datetime": "moment",
-    }.get(str(kind).split("(")[0], str(kind))
+        "List": "list",
+        "Struct": "record",
+    }.get(str(kind).split("(")[0], short(str(kind), most=_LONGEST_TYPE))
 
 
 def _has(text: str, wanted: list[str]) -> bool:

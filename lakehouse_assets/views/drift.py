@@ -5,7 +5,8 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.client import Client
-from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, number
+from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Tone, filled, number
 from lakehouse_assets.views.found import has_rows
 from lakehouse_assets.views.listed import PAGES
 
@@ -24,6 +25,7 @@ METRICS: Final = {
 _READ: Final = "page: drift"
 _BASELINE, _WHOLE = "BASELINE", ":table"
 _LINES: Final = 8
+_NOT_TESTED: Final = pl.col("not_tested").is_not_null() | pl.col("drifted").is_null()
 
 
 def page(lake: Client) -> Page:
@@ -77,11 +79,15 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
         return [Note(f"**{table}** has no window yet that could be compared.")]
     measure, last = METRICS[metric], whole["window_start"].max()
     newest = whole.filter(pl.col("window_start") == last)
+    apart, newest = newest.filter(_NOT_TESTED), newest.filter(~_NOT_TESTED)
     drifted = newest.filter(pl.col("drifted").fill_null(value=False))
     against = "the baseline" if kind == _BASELINE else "the window before"
-    lines = whole.select(
-        pl.col("window_start").alias("at"), pl.col(measure).alias("value"), pl.col("column_name").alias("line")
-    ).drop_nulls()
+    # What is not tested, as a counter that runs on, would only hide the others.
+    lines = (
+        whole.filter(~_NOT_TESTED)
+        .select(pl.col("window_start").alias("at"), pl.col(measure).alias("value"), pl.col("column_name").alias("line"))
+        .drop_nulls()
+    )
     # The most moved ones, so that lines can be told apart.
     most = lines.group_by("line").agg(pl.col("value").abs().max()).sort("value", descending=True).head(_LINES)["line"]
     chosen = lines.filter(pl.col("line").is_in(most.to_list()))
@@ -91,18 +97,29 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
         *(pl.col(name).round(3).alias(said) for said, name in METRICS.items()),
     ).sort("drifted", metric, descending=[True, True], nulls_last=True)
     names = ", ".join(drifted["column_name"].to_list())
+    tone: Tone = "bad" if names else "good" if newest.height else "plain"
+    if not newest.height:
+        names = "none was tested in this window"
+    reasons = apart.select(
+        pl.col("column_name").alias("column"), pl.col("not_tested").fill_null("it has no threshold yet").alias("why it is not tested")
+    )
     return [
         Figures(
             (
                 Figure("Newest window", str(last)[:16], f"of {table}"),
-                Figure("Columns that drifted", number(drifted.height), names or f"none, against {against}", "bad" if names else "good"),
-                Figure("Columns watched", number(newest.height), f"{whole['window_start'].n_unique()} windows"),
+                Figure("Columns that drifted", number(drifted.height), names or f"none, against {against}", tone),
+                Figure(
+                    "Columns tested",
+                    number(newest.height),
+                    f"{apart.height} not tested; {counted(whole['window_start'].n_unique(), 'window')}",
+                ),
             )
         ),
         Curves(f"{metric[:1].upper()}{metric[1:]} against {against}", chosen, f"{metric} (0: no change)", time="begin of the window")
         if chosen.height
         else Note(f"No column has the metric {metric}: choose another one."),
-        Rows("The newest window", table_rows),
+        Rows("The newest window", filled(table_rows), "No column was tested in this window."),
+        *([Rows("Not tested in the newest window", reasons.sort("column"))] if apart.height else []),
     ]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.modelling.quantile import quantile_name
 from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.platform.wording import counted
@@ -69,6 +70,7 @@ def forecast(lake: Client, one: Forecasts, group: str = ALL, origin: date | None
     known, is_sum = _meaning(lake, one), group == ALL and bool(one.series.by)
     apart = Note("The bands of single groups cannot be added up: choose a group to see how sure its forecast is.")
     return [
+        *(_past(expected, at) if at == made[0] else []),
         Figures(tuple(_figures(one, expected, actual, at))),
         _curves(one, group, expected, actual),
         *([Note(known)] if known else []),
@@ -170,11 +172,29 @@ def _figures(one: Forecasts, expected: pl.DataFrame, actual: pl.DataFrame, at: d
     ]
     error = _error(expected, actual)
     if error is None:
-        return [*found, Figure("Off by", "not known yet", "none of these days is over")]
+        return [*found, Figure("Off by", "not known yet", _why_not(expected, at))]
     share, naive, days = error
     tone: Tone = "good" if share < _GOOD else "plain" if share < _FAIR else "warn"
     than = "" if naive is None else f"; last week's days would have been off by {naive:.0%}"
     return [*found, Figure("Off by", f"{share:.0%} of the total", f"over {counted(days, 'day')} that are over{than}", tone)]
+
+
+def _why_not(expected: pl.DataFrame, at: date) -> str:
+    over = expected.filter(pl.col("day") < clock.now().date()).height
+    return (
+        f"{counted(over, 'of these days is', 'of these days are')} over, but no actual value after {at} has come"
+        if over
+        else "none of these days is over"
+    )
+
+
+def _past(expected: pl.DataFrame, at: date) -> list[Block]:
+    """What to say of a forecast that is of no day to come."""
+    last, today = expected["day"].max(), clock.now().date()
+    if not isinstance(last, date) or last >= today:
+        return []
+    text = f"All days of this forecast are over: it was made after {at}, and its last day is {last}"
+    return [Note(f"{text}, {counted((today - last).days, 'day')} ago. `lakehouse land` newer files, then `lakehouse run`.", "warn")]
 
 
 def _change(week: float | None, before: float | None) -> str:

@@ -7,6 +7,8 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION, Predictions
+from lakehouse_assets.platform.features.labels import Labels
+from lakehouse_assets.platform.features.training_set import LabelledExamples
 from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
 from lakehouse_assets.platform.modelling.forecasting.series import Series
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
@@ -55,6 +57,26 @@ class Scores:
     def decision(self) -> str | None:
         """The column with what is to be done, if it has one."""
         return DECISION if DECISION in self.predictions.schema else None
+
+    @property
+    def labels(self) -> Labels | None:
+        """Where its outcomes become known, if a table of labels tells them."""
+        examples = self.predictions.model.examples
+        return examples.labels if isinstance(examples, LabelledExamples) else None
+
+    @property
+    def target(self) -> str:
+        """What is predicted, in words."""
+        return "yes" if self.labels is None else self.labels.target.replace("_", " ").removeprefix("is ")
+
+    @property
+    def decided(self) -> pl.Expr:
+        """The decision as people say it: a yes or no in words of the target, as `leak` and `no leak`."""
+        column = pl.col(DECISION)
+        if self.predictions.schema[DECISION] != pl.Boolean:
+            return column.cast(pl.String)
+        no = "no" if self.labels is None else f"no {self.target}"
+        return pl.when(column).then(pl.lit(self.target)).when(~column).then(pl.lit(no)).alias(DECISION)
 
     @property
     def time(self) -> str:

@@ -1,5 +1,6 @@
 """The page of table health: how fresh tables are, how many rows they have, what was rejected, and what became of rows by commit."""
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -7,9 +8,10 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.monitoring.verdicts import BAD, is_bad
 from lakehouse_assets.platform.quality.contract import freshness_of
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number
+from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number, short
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "health"
@@ -22,6 +24,12 @@ _DAY: Final = timedelta(days=1)
 _PARTS: Final[dict[str, Tone]] = {"written": "good", "updated": "plain", "quarantined": "bad"}
 _ACCOUNT: Final = ("written", "updated", "duplicates", "quarantined", "removed")
 VERDICTS: Final = "platform.monitoring.verdicts"
+_ALWAYS_SHOWN: Final = ("monitor", "table", "severity", "what it says")
+_STATES: Final = {None: "not evaluated", "error": "failed"}
+GATE: Final = "gate"
+"""The check that says whether the newest version of a model became champion."""
+SEVERITIES: Final = {"warn": "warning", "error": "error"}
+"""How bad a failure is, in words."""
 
 
 def page(lake: Client) -> Page:
@@ -46,12 +54,12 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
             "rows": row["rows"],
             "changed": ago(row["changed_at"], now),
             "rejected rows": row["quarantined"] or 0,
-            "failed checks": ", ".join(row["failed_checks"]),
+            "failed checks": ", ".join(checks_of(row, values)),
         }
         for row in values["tables"]
     ]
     rejected = sum(row["quarantined"] or 0 for row in values["tables"])
-    failing = sum(bool(row["failed_checks"]) for row in values["tables"])
+    failing = sum(bool(checks_of(row, values)) for row in values["tables"])
     stopped = sum(bool(row["stopped_by"]) for row in values["tables"])
     return [
         Figures(
@@ -67,6 +75,12 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
         Rows("Tables", pl.DataFrame(rows, infer_schema_length=None).sort("failed checks", "table", descending=[True, False])),
         *_verdicts(lake),
     ]
+
+
+def checks_of(row: dict[str, Any], values: dict[str, Any]) -> list[str]:
+    """The failed checks of a table that are no monitors. That a new version of a model was refused is normal, and nothing that failed."""
+    monitors = {one["monitor"].rpartition(".")[2] for one in values["failed_monitors"] if one["table"] == row["table"]}
+    return [name for name in row["failed_checks"] if name not in monitors and name != GATE]
 
 
 def nothing() -> Note:
@@ -109,8 +123,8 @@ def ago(moment: datetime | None, now: datetime) -> str:
     age = now - (moment if moment.tzinfo else moment.replace(tzinfo=UTC))
     hours = age / timedelta(hours=1)
     if hours < 1:
-        return f"{max(age, timedelta()) // timedelta(minutes=1)} minutes ago"
-    return f"{hours:.0f} hours ago" if hours < 48 else f"{age.days} days ago"
+        return f"{counted(max(age, timedelta()) // timedelta(minutes=1), 'minute')} ago"
+    return f"{counted(round(hours), 'hour')} ago" if hours < 48 else f"{counted(age.days, 'day')} ago"
 
 
 def _freshness(lake: Client, name: str, now: datetime) -> Figure:
@@ -166,11 +180,43 @@ def _quarantine(lake: Client, name: str) -> list[Block]:
 
 
 def _verdicts(lake: Client) -> list[Block]:
-    """What monitors said last, if there are any."""
-    table = lake.table(VERDICTS)
-    if not table.exists():
+    """What the monitors say now: how many passed, failed, or were not evaluated, and each failed verdict, the newest windows first."""
+    every = lake.monitors.list()
+    if not any(one["state"] for one in every):
         return []
-    last = table.select(what=_READ).sort("evaluated_at").unique(["monitor", "column_name", "slice_value"], keep="last").collect()
-    bad = last.filter(~pl.col("passed").fill_null(value=True)).sort("evaluated_at", descending=True)
-    shown = bad.select("monitor", "table", "severity", pl.col("text").alias("what it says"), "owner")
-    return [Rows("Monitors that warn", shown, f"All {last.height} monitors are content.")]
+    states = Counter(_STATES.get(one["state"], one["state"]) for one in every)
+    counts = ", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "not evaluated") if states[state])
+    failed = {one["monitor"]: one for one in every if one["state"] in BAD}
+    rows = [_verdict_row(row, failed[name]) for name, said in _last_verdicts(lake, [*failed]).items() for row in said]
+    rows.sort(key=lambda row: (row["window"], row["evaluated (UTC)"]), reverse=True)
+    shown = pl.DataFrame(rows, infer_schema_length=None)
+    there = [name for name in shown.columns if name in _ALWAYS_SHOWN or (shown[name] != "").any()]
+    return [Rows(f"Monitors: {counts}", shown.select(there), "No monitor fails.")]
+
+
+def _last_verdicts(lake: Client, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """By monitor what is bad of its last evaluation."""
+    if not names:
+        return {}
+    said = lake.table(VERDICTS).select(what=_READ).filter(pl.col("monitor").is_in(names))
+    last = said.filter(pl.col("evaluated_at") == pl.col("evaluated_at").max().over("monitor")).collect()
+    bad = (row for row in last.to_dicts() if is_bad(row))
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in bad:
+        found.setdefault(row["monitor"], []).append(row)
+    return found
+
+
+def _verdict_row(row: dict[str, Any], monitor: dict[str, Any]) -> dict[str, Any]:
+    window = "" if row["window_start"] is None else f"{row['window_start']:%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+    return {
+        "monitor": row["monitor"],
+        "table": row["table"],
+        "severity": SEVERITIES[monitor["severity"]],
+        "window": window,
+        "column": row["column_name"] or "",
+        "slice": "" if row["slice_key"] is None else f"{row['slice_key']}: {row['slice_value']}",
+        "what it says": short(row["text"], f"lakehouse monitors show {row['monitor']}"),
+        "owner": row["owner"] or "",
+        "evaluated (UTC)": f"{row['evaluated_at']:%Y-%m-%d %H:%M}",
+    }

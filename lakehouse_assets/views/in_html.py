@@ -93,7 +93,8 @@ class Html(Medium[str]):
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
             axes.set_xlabel(block.unit)
-            axes.set_ylabel(block.names)
+            # Above the bars: beside a few bars it would be longer than they are high.
+            axes.set_title(block.names, loc="right", fontsize=10)
             axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
             _legend(axes, block.parts if len(block.parts) > 1 or block.tones else [])
 

@@ -20,6 +20,7 @@ _LARGE: Final = "font-size:1.35rem;font-weight:600;line-height:1.3"
 _PAGE_ROWS: Final = 15
 _WIDTH: Final = 1_000
 _WIDEST: Final = 420
+_NARROW: Final = 130
 _LETTER: Final = 7
 _FEW_DAYS: Final = timedelta(days=4)
 _HEIGHT: Final = 320
@@ -106,13 +107,18 @@ class Marimo(Medium[Any]):
             alt.Chart(block.frame)
             .mark_bar()
             .encode(
-                y=alt.Y("name:N", title=block.names, sort=names, axis=alt.Axis(labelLimit=260)),
+                y=alt.Y(
+                    "name:N",
+                    title=block.names,
+                    sort=names,
+                    axis=alt.Axis(labelLimit=260, titleAngle=0, titleAlign="left", titleX=0, titleY=-9),
+                ),
                 x=alt.X("value:Q", title=block.unit, axis=alt.Axis(format=",.6~f", tickCount=8)),
                 color=alt.Color(
                     "part:N",
                     title=None,
                     scale=alt.Scale(domain=[*colours], range=[*colours.values()]),
-                    legend=alt.Legend(orient="top") if len(colours) > 1 or block.tones else None,
+                    legend=alt.Legend(orient="bottom") if len(colours) > 1 or block.tones else None,
                 ),
                 order=alt.Order("part:N"),
                 tooltip=[
@@ -137,9 +143,15 @@ def _heading(text: str) -> Any:
 
 
 def _widths(frame: pl.DataFrame) -> dict[str, int]:
-    """Pixels for each column: as much as its longest text needs, within limits; the last one gets what is left."""
+    """Pixels for each column: as much as its longest text needs, but all together what fits; the last one gets what is left."""
     longest = frame.select(pl.all().cast(pl.String).fill_null("").str.len_chars().max()).row(0)
     wanted = {name: min(max(len(name), length) * _LETTER + 28, _WIDEST) for name, length in zip(frame.columns, longest, strict=True)}
+    wide = {name: pixels for name, pixels in wanted.items() if pixels > _NARROW}
+    if (over := sum(wanted.values()) - _WIDTH) > 0 and wide:
+        # Texts are wrapped, so that no column stands where only who scrolls sees it.
+        spare = sum(wide.values()) - _NARROW * len(wide)
+        share = min(1.0, over / spare)
+        wanted |= {name: int(pixels - share * (pixels - _NARROW)) for name, pixels in wide.items()}
     last = frame.columns[-1]
     return wanted | {last: max(wanted[last], _WIDTH - sum(wanted.values()) + wanted[last])}
 

@@ -7,7 +7,8 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, Text
+from lakehouse_assets.views.accuracy import live
+from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, Text, rounded, short
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "models"
@@ -15,6 +16,7 @@ SENTENCE: Final = "Which version of each model is in use, who decided that and w
 _READ: Final = "page: models"
 _SLICES: Final = 15
 _GATE: Final = "the gate"
+_SENTENCE: Final = 600
 
 
 def page(lake: Client) -> Page:
@@ -68,19 +70,19 @@ def one_model(lake: Client, name: str) -> list[Block]:
         return [heading, Note(f"**{name}** was never trained. Run `lakehouse train {name}`.", "warn")]
     champion = made[0]["champion"]
     judged = [one for one in made if one["numbers"]]
-    # By what the champion was made one; without that, what was compared last.
-    chosen = next((one for one in judged if one["version"] == champion), judged[0] if judged else None)
-    compared = None if chosen is None else Decision.from_json(chosen["numbers"])
+    # By what the champion was made one, and what was compared last: often about another version.
+    about = {one["version"]: one for one in (*judged[:1], *(one for one in judged if one["version"] == champion))}
     return [
         heading,
-        Figures(tuple(_figures(made, compared, declared.owner))),
-        *([] if compared is None else _evaluation(compared)),
+        Figures(tuple(_figures(made, judged, declared.owner))),
+        *(block for one in about.values() for block in _evaluation(one, champion)),
+        *live(lake, name),
         Rows("Ledger: who decided what, when and why", _ledger(made)),
         *_card(lake, name, champion or made[0]["version"]),
     ]
 
 
-def _figures(made: list[dict[str, Any]], compared: Decision | None, owner: str) -> list[Figure]:
+def _figures(made: list[dict[str, Any]], judged: list[dict[str, Any]], owner: str) -> list[Figure]:
     last = made[0]
     champion = last["champion"]
     since = next((one["decided_at"] for one in made if one["champion"] == champion and one["champion_before"] != champion), None)
@@ -90,24 +92,42 @@ def _figures(made: list[dict[str, Any]], compared: Decision | None, owner: str) 
             "none" if champion is None else f"version {champion}",
             f"since {since:%Y-%m-%d %H:%M} UTC" if since and champion else "nothing is predicted",
             "warn" if champion is None else "good",
-        )
+        ),
+        *_score(made, judged, champion),
     ]
-    if compared is not None and compared.comparisons:
-        first = compared.comparisons[0]
-        than = f"{first.opponent}: {first.opponent_score:.4g}, in {counted(first.folds, 'test')}"
-        found.append(Figure(first.metric, f"{first.score:.4g}", than))
     by = last["decided_by"] or _GATE
-    return [*found, Figure("Last decision", last["decision"], f"by {by}, {last['decided_at']:%Y-%m-%d}"), Figure("Owner", owner)]
+    decided = f"version {last['version']} {last['decision']}"
+    return [*found, Figure("Newest decision", decided, f"by {by}, {last['decided_at']:%Y-%m-%d}"), Figure("Owner", owner)]
 
 
-def _evaluation(compared: Decision) -> list[Block]:
-    """What the gate compared: with whom, and in which parts of the rows."""
+def _score(made: list[dict[str, Any]], judged: list[dict[str, Any]], champion: int | None) -> list[Figure]:
+    """How good the champion was when it was compared: as the one that was judged, or, of a baseline, as the one that was compared with."""
+    own = next((one for one in judged if one["version"] == champion), None)
+    compared = () if own is None else Decision.from_json(own["numbers"]).comparisons
+    if compared:
+        first = compared[0]
+        than = f"{first.opponent}: {first.opponent_score:.4g}, in {counted(first.folds, 'test')}"
+        return [Figure(f"{first.metric} of the champion", f"{first.score:.4g}", than)]
+    candidate = next((one["candidate"] for one in made if one["version"] == champion), None)
+    for one in judged:
+        for against in Decision.from_json(one["numbers"]).comparisons:
+            if candidate is not None and against.opponent == candidate:
+                beside = f"{candidate}, beside version {one['version']}: {against.score:.4g}, in {counted(against.folds, 'test')}"
+                return [Figure(f"{against.metric} of the champion", f"{against.opponent_score:.4g}", beside)]
+    return []
+
+
+def _evaluation(judged: dict[str, Any], champion: int | None) -> list[Block]:
+    """What the gate compared of one version: with whom, and in which parts of the rows."""
+    compared, version = Decision.from_json(judged["numbers"]), f"Version {judged['version']}"
+    is_champion = ", the champion" if judged["version"] == champion else ""
+    decided = f"### {version}{is_champion}: {judged['decision']} on {judged['decided_at']:%Y-%m-%d %H:%M} UTC"
     rows = [
         {
             "against": one.opponent,
             "metric": one.metric,
-            "this model": _rounded(one.score),
-            "the other": _rounded(one.opponent_score),
+            f"version {judged['version']}": rounded(one.score),
+            "the other": rounded(one.opponent_score),
             "lower loss (%)": round(100 * one.gain, 1),
             "better in": f"{one.better} of {one.folds} tests",
             "passed": "yes" if one.passed else "no",
@@ -115,7 +135,10 @@ def _evaluation(compared: Decision) -> list[Block]:
         for one in compared.comparisons
     ]
     none = "It was not compared: there was too little history."
-    blocks: list[Block] = [Rows("Compared on the same unseen rows", pl.DataFrame(rows, infer_schema_length=None), none)]
+    blocks: list[Block] = [
+        Text(f"{decided}\n\n{short(decisive(judged['reasons']), most=_SENTENCE)}"),
+        Rows(f"{version} compared on the same unseen rows", pl.DataFrame(rows, infer_schema_length=None), none),
+    ]
     slices = sorted(compared.slices, key=lambda one: -one.rows)[:_SLICES]
     if slices:
         bars = [
@@ -123,23 +146,29 @@ def _evaluation(compared: Decision) -> list[Block]:
         ]
         unit = f"lower loss than {slices[0].opponent} (%; below 0: higher)"
         names = "part of the rows, the largest first"
-        blocks.append(Bars("Evaluation by slice", pl.DataFrame(bars), unit, names, {"better": "good", "worse": "bad"}))
+        blocks.append(
+            Bars(f"Evaluation of version {judged['version']} by slice", pl.DataFrame(bars), unit, names, {"better": "good", "worse": "bad"})
+        )
     if compared.guards:
         guards = [
             {
                 "guard": one.name,
-                "value": None if one.value is None else _rounded(one.value),
+                "value": None if one.value is None else rounded(one.value),
                 "limits": one.limits,
                 "passed": "yes" if one.passed else "no",
             }
             for one in compared.guards
         ]
-        blocks.append(Rows("Guards", pl.DataFrame(guards, infer_schema_length=None)))
+        blocks.append(Rows(f"Guards of version {judged['version']}", pl.DataFrame(guards, infer_schema_length=None)))
     return blocks
 
 
-def _rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+def decisive(reasons: str) -> str:
+    """Of the reasons of a decision the lines that decide: what refused it, or as what it passed; else the first one."""
+    lines = [line for line in reasons.split("\n") if line]
+    refused = [line for line in lines if line.startswith("Refused:")]
+    passed = [line for line in lines if line.startswith("Passed")]
+    return " ".join(refused or passed or lines[:1])
 
 
 def _ledger(made: list[dict[str, Any]]) -> pl.DataFrame:
@@ -151,7 +180,7 @@ def _ledger(made: list[dict[str, Any]]) -> pl.DataFrame:
                 "decision": one["decision"],
                 "by": one["decided_by"] or (_GATE if one["question"] else "a person"),
                 "champion since then": "none" if one["champion"] is None else f"version {one['champion']}",
-                "reasons": " ".join(one["reasons"].split("\n")),
+                "reasons": short(decisive(one["reasons"]), f"lakehouse models show {one['model_name']}", _SENTENCE),
             }
             for one in made
         ]

@@ -1,6 +1,7 @@
 """The first page: what is expected next week, whether anything is wrong, what was done about it, and where to go on."""
 
-from datetime import timedelta
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Final
 
 import polars as pl
@@ -9,11 +10,13 @@ from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, Tone, number
-from lakehouse_assets.views.forecasts import in_short
-from lakehouse_assets.views.found import classifiers, forecasts, has_rows, rule_texts
-from lakehouse_assets.views.health import VERDICTS, ago
+from lakehouse_assets.views.accuracy import newest_accuracy
+from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number, short
+from lakehouse_assets.views.forecasts import in_short, origins
+from lakehouse_assets.views.found import classifiers, forecasts, has_rows, predictions_of, rule_texts
+from lakehouse_assets.views.health import GATE, SEVERITIES, ago, checks_of
 from lakehouse_assets.views.listed import PAGES
+from lakehouse_assets.views.models import decisive
 
 NAME: Final = "overview"
 SENTENCE: Final = "What is expected, whether anything is wrong, and what was done about it."
@@ -25,7 +28,6 @@ _ENDED: Final[dict[str, tuple[str, Tone]]] = {
     "CANCELED": ("was interrupted", "warn"),
 }
 _CHECKS: Final = {
-    "gate": "the newest model did not become champion",
     "not_null": "values are missing",
     "freshness": "the newest row is too old",
     "volume": "more or fewer rows came than usual",
@@ -33,9 +35,12 @@ _CHECKS: Final = {
     "has_champion": "no model predicts",
 }
 """What checks that are no rules of a contract say."""
+_TRAINED: Final = frozenset({"has_champion", "features_of_champion"})
+"""Kinds of monitors that are content again after a training."""
 _DECISIONS: Final = 8
 _CHARTS: Final = 2
 _PERIOD: Final = timedelta(days=7)
+_OLD: Final = timedelta(days=7)
 
 
 def page(lake: Client) -> Page:
@@ -47,7 +52,7 @@ def page(lake: Client) -> Page:
     blocks: list[Block] = [
         Figures(tuple(_state(lake, values, alerts))),
         *_expected(lake),
-        *_wrong(lake, values, alerts),
+        *_wrong(lake, values),
         *_to_do(values),
         *_done(lake, alerts),
         _links(lake),
@@ -74,15 +79,14 @@ def _state(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) ->
     else:
         said, tone = _ENDED.get(run["status"], ("is under way", "plain"))
         last = Figure("Last run", said, ago(run["ended_at"] or run["started_at"], now), tone)
-    failing = [row["table"] for row in values["tables"] if row["failed_checks"]]
+    failing = [row["table"] for row in values["tables"] if checks_of(row, values)]
     stopped = any(row["stopped_by"] for row in values["tables"])
     checks = Figure("Tables with failed checks", number(len(failing)), f"of {len(values['tables'])}", _tone(failing, stopped))
-    found = [last, checks]
+    found = [last, checks, *_watched(lake, values)]
     if alerts is not None:
-        count = _open(alerts).height
-        found.append(Figure("Open alerts", number(count), "", "bad" if count else "good"))
-    elif has_rows(lake, VERDICTS):
-        found.append(Figure("Alerts", "none yet", "monitors are watching"))
+        count, normal = len(values["open_alerts"]), sum(_is_refusal(one["key"]) for one in values["open_alerts"])
+        of = f"{normal} of versions that the gate refused" if normal else ""
+        found.append(Figure("Open alerts", number(count), of, "bad" if count > normal else "plain" if count else "good"))
     files = sum(values["waiting_files"].values())
     rejected = sum(row["quarantined"] or 0 for row in values["tables"])
     return [
@@ -92,13 +96,27 @@ def _state(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) ->
     ]
 
 
+def _watched(lake: Client, values: dict[str, Any]) -> list[Figure]:
+    """How many monitors failed, where there are any that ever judged."""
+    judged = [one for one in lake.monitors.list() if one["state"] is not None]
+    if not judged:
+        return []
+    failed = len(values["failed_monitors"])
+    passed = sum(one["state"] == "passed" for one in judged)
+    return [Figure("Failed monitors", number(failed), f"{passed} passed", "warn" if failed else "good")]
+
+
+def _is_refusal(key: str) -> bool:
+    return key.startswith("check:") and key.endswith(f":{GATE}")
+
+
 def _tone(failing: list[str], stopped: bool) -> Tone:  # noqa: FBT001
     return "bad" if stopped else "warn" if failing else "good"
 
 
 def _expected(lake: Client) -> list[Block]:
     """What forecasts and classifiers say of the days around now."""
-    figures, charts = [], []
+    figures, charts, days = list[Figure](), list[Curves](), list[date]()
     for one in forecasts(lake):
         found = in_short(lake, one)
         if found is None:
@@ -106,21 +124,32 @@ def _expected(lake: Client) -> list[Block]:
             continue
         figures.append(found[0])
         charts.append(found[1])
+        days += origins(lake, one)[:1]
     for scores in classifiers(lake):
         if not has_rows(lake, scores.name) or scores.decision is None:
             continue
-        time = pl.col(scores.time)
+        moment = pl.col(scores.time)
         rows = lake.table(scores.name).select((scores.time, scores.decision), what=_READ)
-        until = rows.select(time.max()).collect().item()
+        until = rows.select(moment.max()).collect().item()
         if until is None:
             continue
-        recent = rows.filter(time > until - _PERIOD).group_by(pl.col(scores.decision).cast(pl.String)).len().collect()
+        days.append(date.fromisoformat(str(until)[:10]))
+        recent = rows.filter(moment > until - _PERIOD).group_by(scores.decided).len().collect()
         counts = dict(recent.sort("len").iter_rows())
         if counts:
             rare = next(iter(counts))
             label = f"{scores.predictions.model.name.rsplit('.', 1)[-1]}: decision {rare}"
             figures.append(Figure(label, number(counts[rare]), f"of {number(sum(counts.values()))} in the 7 days until {str(until)[:10]}"))
-    return [Text("## What is expected"), Figures(tuple(figures)), *charts[:_CHARTS]] if figures else []
+    figures += [known for model in lake.context.models if (known := newest_accuracy(lake, model.name)) is not None]
+    return [Text("## What is expected"), *_age(days), Figures(tuple(figures)), *charts[:_CHARTS]] if figures else []
+
+
+def _age(days: list[date]) -> list[Block]:
+    """Of when the newest data is, if that is long ago: what is expected is of the days after it."""
+    if not days or clock.now().date() - max(days) <= _OLD:
+        return []
+    old = ago(datetime.combine(max(days), time.min, UTC), clock.now())
+    return [Note(f"The newest data is of {max(days)}, {old}: what follows is of that time. `lakehouse land` takes newer files.", "warn")]
 
 
 def _check(lake: Client, table: str, name: str) -> str:
@@ -128,41 +157,62 @@ def _check(lake: Client, table: str, name: str) -> str:
     return f"check {name}" if text is None or text == name else f"check {name}: {text}"
 
 
-def _remedy(lake: Client, row: dict[str, Any]) -> str:
-    if row["quarantined"]:
-        return f"lakehouse quarantine show {row['table']}"
-    is_model = any(model.name == row["table"] for model in lake.context.models)
-    return f"lakehouse models show {row['table']}" if is_model else f"lakehouse show {row['table']}"
-
-
-def _wrong(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) -> list[Block]:
-    rows = [
-        {
-            "what": row["table"],
-            "why": "; ".join(_check(lake, row["table"], name) for name in row["failed_checks"]),
-            "how bad": "stopped" if row["stopped_by"] else "warns",
-            "what to do": _remedy(lake, row),
-        }
-        for row in values["tables"]
-        if row["failed_checks"]
-    ]
+def _wrong(lake: Client, values: dict[str, Any]) -> list[Block]:
+    """Every thing that is wrong once: failed checks, failed monitors, files, and the alerts that are about none of them."""
+    alerts = {one["key"]: one for one in values["open_alerts"] if not _is_refusal(one["key"])}
+    rows = [*_failed_checks(lake, values, alerts), *_failed_monitors(lake, values, alerts)]
+    for file in values["refused_files"]:
+        since = _since(alerts, f"files:{file['feed']}")
+        why = short(file["reason"] or file["path"], "lakehouse files list --refused")
+        rows.append(_row(file["feed"], why, "file refused", "lakehouse files list --refused", since))
     rows += [
-        {
-            "what": file["feed"],
-            "why": file["reason"] or file["path"],
-            "how bad": "file refused",
-            "what to do": "lakehouse files list --refused",
-        }
-        for file in values["refused_files"]
+        _row(
+            one["key"],
+            short(one["text"], shows),
+            SEVERITIES.get(one["severity"], one["severity"]),
+            shows,
+            f"{one['opened_at']:%Y-%m-%d %H:%M}",
+        )
+        for one in alerts.values()
+        if (shows := f"lakehouse alerts show {one['alert_id']}") and "told" not in one
     ]
-    if alerts is not None:
-        rows += [
-            {"what": one["key"], "why": one["text"], "how bad": one["severity"], "what to do": f"ask {one['owner'] or 'the owner'}"}
-            for one in _open(alerts).to_dicts()
-        ]
     if not rows:
-        return [Note("Nothing is wrong: no check fails, no file was refused, and no alert is open.", "good")]
-    return [Rows("What is wrong", pl.DataFrame(rows, infer_schema_length=None))]
+        return [Note("Nothing is wrong: no check or monitor fails, no file was refused, and no alert is open.", "good")]
+    return [Rows("What is wrong", filled(pl.DataFrame(rows, infer_schema_length=None)))]
+
+
+def _row(what: str, why: str, how_bad: str, to_do: str, since: str | None) -> dict[str, Any]:
+    return {"what": what, "why": why, "how bad": how_bad, "what to do": to_do, "alert since (UTC)": since}
+
+
+def _since(alerts: dict[str, dict[str, Any]], *keys: str) -> str | None:
+    """Since when an alert of these keys, or of a part of them, is open; such alerts are then told."""
+    about = [one for key, one in alerts.items() if any(key == wanted or key.startswith(f"{wanted}:") for wanted in keys)]
+    for one in about:
+        one["told"] = True
+    return min((f"{one['opened_at']:%Y-%m-%d %H:%M}" for one in about), default=None)
+
+
+def _failed_checks(lake: Client, values: dict[str, Any], alerts: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in values["tables"]:
+        table = row["table"]
+        for name in checks_of(row, values):
+            stops = name in row["stopped_by"]
+            remedy = f"lakehouse quarantine show {table}" if row["quarantined"] else f"lakehouse show {table}"
+            since = _since(alerts, f"check:{table}:{name}", *([f"quarantine:{table}"] if row["quarantined"] else []))
+            yield _row(table, _check(lake, table, name), "stopped" if stops else SEVERITIES["warn"], remedy, since)
+
+
+def _failed_monitors(lake: Client, values: dict[str, Any], alerts: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    models = {one.name: one.model.name for one in predictions_of(lake)}
+    for one in values["failed_monitors"]:
+        name, table = one["monitor"], one["table"]
+        shows = f"lakehouse monitors show {name}"
+        trains = one["kind"] in _TRAINED and table in models
+        remedy = f"lakehouse train {models[table]}" if trains else shows
+        how_bad = SEVERITIES.get(one["severity"], one["severity"]) + (", could not be evaluated" if one["state"] == "error" else "")
+        why = f"monitor {name.removeprefix(f'{table}.')}: {short(one['text'] or '', shows)}"
+        yield _row(table, why, how_bad, remedy, _since(alerts, f"monitor:{name}", f"evaluation:{name}"))
 
 
 def _to_do(values: dict[str, Any]) -> list[Block]:
@@ -179,13 +229,22 @@ def _done(lake: Client, alerts: pl.DataFrame | None) -> list[Block]:
             continue
         last = ledger.select(("decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
         for one in last.top_k(_DECISIONS, by="decided_at").collect().to_dicts():
-            by, why = one["decided_by"] or "the gate", one["reasons"].split("\n")[0]
+            by = one["decided_by"] or "the gate"
+            why = short(decisive(one["reasons"]), f"lakehouse models show {model.name}")
             rows.append(
                 {"at": one["decided_at"], "what": model.name, "done": f"version {one['version']} {one['decision']} by {by}", "why": why}
             )
     if alerts is not None:
         resolved = alerts.filter(pl.col("event") == "resolved")
-        rows += [{"at": one["at"], "what": one["key"], "done": "alert resolved", "why": one["text"]} for one in resolved.to_dicts()]
+        rows += [
+            {
+                "at": one["at"],
+                "what": one["key"],
+                "done": "alert resolved",
+                "why": short(one["text"], f"lakehouse alerts show {one['alert_id']}"),
+            }
+            for one in resolved.to_dicts()
+        ]
     if not rows:
         return []
     newest = sorted(rows, key=lambda row: row["at"], reverse=True)[:_DECISIONS]
@@ -199,12 +258,6 @@ def _alerts(lake: Client) -> pl.DataFrame | None:
         return None
     columns = ("sequence", "key", "event", "alert_id", "at", "severity", "owner", "text")
     return lake.table(ALERTS).select(columns, what=_READ).sort("sequence").collect()
-
-
-def _open(alerts: pl.DataFrame) -> pl.DataFrame:
-    """The alerts that were opened and not resolved, as they were told last."""
-    last = alerts.filter(pl.col("alert_id") != "").unique("alert_id", keep="last", maintain_order=True)
-    return last.filter(pl.col("event").is_in(["opened", "repeated"]))
 
 
 def _links(lake: Client) -> Text:

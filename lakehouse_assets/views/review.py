@@ -1,5 +1,6 @@
 """The page of a review queue: the newest rows that a classifier has scored, with what is to be done, what is at stake, and why."""
 
+import re
 from datetime import timedelta
 from typing import Final
 
@@ -9,7 +10,7 @@ from lakehouse_assets.client import Client
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, number
+from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, filled, number
 from lakehouse_assets.views.found import REASONS, Scores, classifiers, has_rows
 from lakehouse_assets.views.listed import PAGES
 
@@ -22,6 +23,7 @@ MOST: Final = 500
 _REPORTED: Final = 20
 _PERIOD: Final = timedelta(days=7)
 _STEPS: Final = 10
+_LARGE: Final = re.compile(r"(?<=: )\d{4,}(?=(\.\d+)?(;|$))")
 
 
 def page(lake: Client) -> Page:
@@ -41,8 +43,8 @@ def decisions(lake: Client, one: Scores) -> list[str]:
     """The decisions that rows have, after all of them together."""
     if one.decision is None or not has_rows(lake, one.name):
         return [ANY]
-    found = lake.table(one.name).select((one.decision,), what=_READ).unique().collect().to_series().drop_nulls()
-    return [ANY, *found.cast(pl.String).sort().to_list()]
+    found = lake.table(one.name).select((one.decision,), what=_READ).select(one.decided).unique().collect().to_series().drop_nulls()
+    return [ANY, *found.sort().to_list()]
 
 
 def most_urgent(lake: Client, one: Scores) -> str:
@@ -50,7 +52,7 @@ def most_urgent(lake: Client, one: Scores) -> str:
     if one.decision is None or not has_rows(lake, one.name):
         return ANY
     rows = lake.table(one.name).select((one.decision, PROBABILITY), what=_READ).drop_nulls()
-    means = rows.group_by(pl.col(one.decision).cast(pl.String)).agg(pl.col(PROBABILITY).mean()).collect().sort(PROBABILITY)
+    means = rows.group_by(one.decided).agg(pl.col(PROBABILITY).mean()).collect().sort(PROBABILITY)
     return str(means[one.decision][-1]) if means.height else ANY
 
 
@@ -60,7 +62,7 @@ def orders(one: Scores) -> list[str]:
 
 
 def queue(  # noqa: PLR0917 a page passes what its widgets say
-    lake: Client, one: Scores, decision: str = ANY, at_least: float = 0.0, order: str = NEWEST, most: int = MOST
+    lake: Client, one: Scores, decision: str = ANY, at_least: float = 0.0, order: str = NEWEST, most: int = MOST, *, settled: bool = False
 ) -> list[Block]:
     """The queue of one classifier.
 
@@ -71,15 +73,18 @@ def queue(  # noqa: PLR0917 a page passes what its widgets say
         at_least: The least probability, from 0 to 1.
         order: One of `orders`.
         most: So many rows at most.
+        settled: Also rows whose outcome is known already.
     """
     if not has_rows(lake, one.name):
         return [_not_scored(lake, one)]
     table = lake.table(one.name)
     newest = _champion(lake, one)
     scored = table.select(what=_READ) if newest is None else table.select(what=_READ).filter(pl.col(MODEL_VERSION) == newest)
-    chosen = scored.filter(pl.col(PROBABILITY) >= at_least)
+    waiting = scored if settled else _waiting(lake, one, scored)
+    left_out = 0 if settled else scored.select(pl.len()).collect().item() - waiting.select(pl.len()).collect().item()
+    chosen = waiting.filter(pl.col(PROBABILITY) >= at_least)
     if decision != ANY and one.decision is not None:
-        chosen = chosen.filter(pl.col(one.decision).cast(pl.String) == decision)
+        chosen = chosen.filter(one.decided == decision)
     weight = next((name for name in one.weights if _at_stake(name) == order), None)
     if weight is not None:
         chosen = chosen.with_columns((pl.col(PROBABILITY) * pl.col(weight)).alias(order))
@@ -87,16 +92,52 @@ def queue(  # noqa: PLR0917 a page passes what its widgets say
     count = chosen.select(pl.len()).collect().item()
     rows = chosen.top_k(most, by=by).sort(by, descending=True, nulls_last=True).collect()
     shown = rows.select(
-        *(_readable(name, rows.schema[name]) for name in one.columns if name != REASONS),
+        *(one.decided if name == one.decision else _readable(name, rows.schema[name]) for name in one.columns if name != REASONS),
         *([pl.col(order).round(2)] if weight is not None else []),
-        *([pl.col(REASONS)] if REASONS in rows.columns else []),
+        *([pl.col(REASONS).map_elements(_with_commas, pl.String)] if REASONS in rows.schema and rows.schema[REASONS] == pl.String else []),
+    )
+    known = (
+        [Note(f"{counted(left_out, 'row')} whose outcome is known already {'is' if left_out == 1 else 'are'} left out.")]
+        if left_out
+        else []
     )
     heading = counted(count, "row") + (f", the first {most} of them" if count > most else "")
     return [
         Figures(tuple(_figures(one, scored))),
-        Rows(f"{_title(one)}: {heading}, {order}", shown, "No row meets the filter: lower the probability, or choose all decisions."),
+        *_only_one(chosen),
+        *known,
+        Rows(
+            f"{_title(one)}: {heading}, {order}", filled(shown), "No row meets the filter: lower the probability, or choose all decisions."
+        ),
         Bars("How likely the chosen rows are", _histogram(chosen), "rows", f"{PROBABILITY} (%)"),
     ]
+
+
+def _waiting(lake: Client, one: Scores, scored: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows whose outcome is not known yet."""
+    labels = one.labels
+    schema = one.predictions.schema
+    if labels is None or not has_rows(lake, labels.table) or not set(labels.entity) <= set(schema):
+        return scored
+    told, waiting = lake.table(labels.table).select(what=_READ), scored
+    if labels.known_at is not None:
+        known = told.filter(pl.col(labels.target).is_not_null()).select(labels.entity).unique()
+        waiting = waiting.join(known, on=list(labels.entity), how="anti")
+    if labels.settled is not None and labels.at in schema:
+        # After so long a row counts as what it is then.
+        newest = told.select(pl.col(labels.at).max()).collect().item()
+        waiting = waiting.filter(pl.col(labels.at) > newest - labels.settled)
+    return waiting
+
+
+def _only_one(chosen: pl.LazyFrame) -> list[Block]:
+    """What to say where all chosen rows have one probability: then it tells none from another."""
+    of = (pl.len(), pl.col(PROBABILITY).n_unique().alias("different"), pl.col(PROBABILITY).first())
+    rows, different, first = chosen.select(of).collect().row(0)
+    if rows < 2 or different > 1 or first is None:
+        return []
+    text = f"All {number(rows)} chosen rows have the same probability, {first:.1%}, as a baseline may give it"
+    return [Note(f"{text}: no row is more urgent than another. The page Models says who is champion.", "warn")]
 
 
 def _title(one: Scores) -> str:
@@ -125,10 +166,10 @@ def _figures(one: Scores, scored: pl.LazyFrame) -> list[Figure]:
     last = str(until)[:16]
     found = [
         Figure("Rows scored in the last 7 days", number(counts["rows"]), f"until {last}"),
-        Figure("Expected among them", number(counts["expected"], 1), f"the sum of their {PROBABILITY}"),
+        Figure(f"Expected: {one.target}", number(counts["expected"], 1), f"of these rows, by the sum of their {PROBABILITY}"),
     ]
     if one.decision is not None:
-        by = recent.group_by(pl.col(one.decision).cast(pl.String).alias("decision")).len().sort("len").collect()
+        by = recent.group_by(one.decided).len().sort("len").collect()
         found += [Figure(f"Decision: {name}", number(rows), f"{rows / counts['rows']:.1%} of them") for name, rows in by.iter_rows()]
     return found
 
@@ -139,6 +180,11 @@ def _readable(name: str, kind: pl.DataType) -> pl.Expr:
     if isinstance(kind, pl.Datetime):
         return pl.col(name).dt.strftime("%Y-%m-%d %H:%M")
     return pl.col(name).round(2) if kind.is_float() else pl.col(name)
+
+
+def _with_commas(reasons: str) -> str:
+    """The numbers of reasons as columns show theirs."""
+    return _LARGE.sub(lambda found: f"{int(found[0]):,}", reasons)
 
 
 def _histogram(rows: pl.LazyFrame) -> pl.DataFrame:

@@ -26,7 +26,8 @@ from lakehouse_assets.platform.serving.tokens import Forbidden, Tokens, Unauthen
 from lakehouse_assets.views.listed import PAGES
 
 FOLDER: Final = Path(__file__).parents[1] / "pages"
-HEALTH: Final = "/health"
+LIVE: Final = "/livez"
+"""Whether the server answers, for programs that watch it: no page, and without a token."""
 _ASSETS: Final = f"/marimo-{marimo.__version__}"
 _COOKIE: Final = "lakehouse_token"
 _SCOPE: Final = "pages"
@@ -57,7 +58,7 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
-        answer = self._refusal(scope) if scope["type"] in {"http", "websocket"} and scope["path"] != HEALTH else None
+        answer = self._refusal(scope) if scope["type"] in {"http", "websocket"} and scope["path"] != LIVE else None
         if answer is None:
             await self._inside(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -95,7 +96,7 @@ def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False
     pages: Any = builder.build()
     routes = [
         Route("/", lambda _: RedirectResponse("/overview/")),
-        Route(HEALTH, lambda _: PlainTextResponse("ok")),
+        Route(LIVE, lambda _: PlainTextResponse("ok")),
         Route("/login", _logged_in, methods=["POST"]),
         Mount(_ASSETS, _Assets(directory=Path(marimo.__file__).parent / "_static")),
         Mount("/", pages),

@@ -15,8 +15,10 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import open_lakehouse
+from lakehouse_assets.platform.monitoring.alerts.log import SCHEMA
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets.platform.storage.platform_tables import ALERTS
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.recipes.shop_orders import PRODUCT, as_file, orders
 from lakehouse_assets_tests.running import land_text, tables_of
@@ -59,16 +61,7 @@ DRIFT_SCHEMA = {
     "tv_distance": pl.Float64(),
     "percent_null_delta": pl.Float64(),
     "drifted": pl.Boolean(),
-}
-ALERTS_SCHEMA = {
-    "sequence": pl.Int64(),
-    "key": pl.String(),
-    "event": pl.String(),
-    "alert_id": pl.String(),
-    "at": pl.Datetime("us", "UTC"),
-    "severity": pl.String(),
-    "owner": pl.String(),
-    "text": pl.String(),
+    "not_tested": pl.String(),
 }
 
 
@@ -105,8 +98,8 @@ def prepare(folder: Path) -> Settings:
     drift = lakehouse.table("platform.monitoring.drift")
     drift.create(pl.Schema(DRIFT_SCHEMA))
     drift.append(_drift())
-    alerts = lakehouse.table("platform.alerts.log")
-    alerts.create(pl.Schema(ALERTS_SCHEMA))
+    alerts = lakehouse.table(ALERTS)
+    alerts.create(SCHEMA)
     at = datetime(2025, 4, 1, tzinfo=UTC)
     events = [
         (1, "opened", "a1", "amount has drifted"),
@@ -115,9 +108,26 @@ def prepare(folder: Path) -> Settings:
     ]
     alerts.append(
         pl.DataFrame(
-            [(number, f"monitor:{alert}", event, alert, at, "error", "team:shop", text) for number, event, alert, text in events],
-            schema=ALERTS_SCHEMA,
-            orient="row",
+            [
+                {
+                    "sequence": number,
+                    "key": f"monitor:{alert}",
+                    "event": event,
+                    "alert_id": alert,
+                    "number": 1,
+                    "at": at,
+                    "opened_at": at,
+                    "severity": "error",
+                    "owner": "team:shop",
+                    "text": text,
+                    "bad_windows": 1,
+                    "run_id": "",
+                    "sinks": ["log"],
+                    "logged_at": at,
+                }
+                for number, event, alert, text in events
+            ],
+            schema=SCHEMA,
         )
     )
     return settings
@@ -140,6 +150,7 @@ def _drift() -> pl.DataFrame:
             0.1,
             0.0,
             size * day > 2,
+            None,
         )
         for day in range(5)
         for column, size in (("amount", 1.0), ("country", 0.1))
@@ -163,7 +174,7 @@ def pages_of(root: Path, products: str | None = None, **own: str) -> Iterator[st
     command = [sys.executable, "-m", "lakehouse_assets.cli", "pages", "--port", str(port)]
     server = subprocess.Popen(command, env=environment(**variables), stdout=subprocess.DEVNULL)
     try:
-        _wait(server, f"http://127.0.0.1:{port}/health")
+        _wait(server, f"http://127.0.0.1:{port}/livez")
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

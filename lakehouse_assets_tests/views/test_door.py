@@ -57,6 +57,7 @@ def test_a_token_of_the_scope_opens_them_as_header_or_cookie(with_tokens):
     assert asked(door, cookie=f"a=b; lakehouse_token={good}")["status"] == 200
     assert asked(door, "websocket")["type"] == "websocket.close"
     assert asked(door, "websocket", cookie=f"lakehouse_token={good}")["type"] == "websocket.accept"
-    assert asked(door, path="/health")["status"] == 200
+    assert asked(door, path="/livez")["status"] == 200
+    assert asked(door, path="/health")["status"] == 401
     TokenFile(home).revoke("board")
     assert asked(door, cookie=f"lakehouse_token={good}")["status"] == 401

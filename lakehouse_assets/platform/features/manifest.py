@@ -89,9 +89,14 @@ class JoinedFeatures:
     @property
     def sentence(self) -> str:
         """The join in words."""
-        live = "" if self.ttl_seconds is None else f", not older than {self.ttl_seconds:g} seconds"
+        live = "" if self.ttl_seconds is None else f", not older than {_span(self.ttl_seconds)}"
         late = f"; of {self.late:.1%} of the rows, whose event came late, the row of the event as it was known first" if self.late else ""
         return f"{self.name}: by {', '.join(self.entity)}, the newest {self.event_time} that had happened and was known{live}{late}"
+
+
+def _span(seconds: float) -> str:
+    """A span of time as people say it."""
+    return f"{seconds / 86_400:.4g} days" if seconds >= 2 * 86_400 else f"{seconds / 3_600:.4g} hours"
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ def _pages(settings: Settings) -> _Server:
     """The pages for people, by their own command."""
     command = [sys.executable, "-m", "lakehouse_assets.cli", "-q", "pages", "--host", settings.host, "--port", str(settings.pages_port)]
     process = _start(command, _from_any_folder(settings) | _others(settings), settings)
-    return _Server("Pages", f"http://{settings.host}:{settings.pages_port}", "/health", "/", process)
+    return _Server("Pages", f"http://{settings.host}:{settings.pages_port}", "/livez", "/", process)
 
 
 def _others(settings: Settings) -> dict[str, str]:

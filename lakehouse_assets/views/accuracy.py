@@ -1,0 +1,90 @@
+"""How good the predictions of a model were as their outcomes became known: what the pages show of it. It is worked out by monitors."""
+
+from datetime import timedelta
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.client import Client
+from lakehouse_assets.client.accuracy import LiveAccuracyOf
+from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.views.blocks import Block, Curves, Figure, Note, Rows, filled, rounded
+
+_WINDOWS: Final = 12
+
+
+def _accuracy(lake: Client, name: str) -> LiveAccuracyOf | None:
+    """How good predictions were as their outcomes became known; None where nothing watches it."""
+    try:
+        found = lake.models.accuracy(name)
+    except LookupError:
+        return None
+    return found if found.rows.height else None
+
+
+def live(lake: Client, name: str) -> list[Block]:
+    """Live accuracy by window, the newest first, with its interval and what a baseline would have got."""
+    found = _accuracy(lake, name)
+    if found is None:
+        return [
+            Note("Its live accuracy is not watched: a monitor of the kind `LiveAccuracy` of its predictions does it, see docs/accuracy.md.")
+        ]
+    rows = found.rows.sort("window_start", "model_version", descending=True)
+    shown = pl.DataFrame([_window(row, found.metric) for row in rows.head(_WINDOWS).to_dicts()], infer_schema_length=None)
+    known = found.rows.filter(pl.col("value").is_not_null()).sort("window_start")
+    day, none = pl.col("window_start"), pl.lit(None, pl.Float64)
+    version = pl.format("version {}", "model_version")
+    lines = pl.concat(
+        [
+            known.select(day.alias("at"), "value", version.alias("line"), "low", "high"),
+            known.filter(pl.col("baseline").is_not_null()).select(
+                day.alias("at"), pl.col("baseline").alias("value"), line=pl.lit("baseline"), low=none, high=none
+            ),
+        ]
+    )
+    blocks: list[Block] = [Rows(f"Live accuracy: {found.metric} by window of {found.every}, the newest first", filled(shown))]
+    if known["window_start"].n_unique() > 1:
+        band = "the interval in which the measure most likely lies"
+        chart = Curves("Live accuracy over time", lines, found.metric, dashed=("baseline",), time="begin of the window", band=band)
+        blocks.append(chart)
+    return blocks
+
+
+def _window(row: dict[str, Any], metric: str) -> dict[str, Any]:
+    value = row["value"]
+    state = "no outcome is known yet" if value is None else "provisional: outcomes still come" if row["provisional"] else "final"
+    low, high = row["low"], row["high"]
+    return {
+        "window": f"{row['window_start']:%Y-%m-%d} to {row['window_end'] - timedelta(microseconds=1):%Y-%m-%d}",
+        "version": row["model_version"],
+        metric: None if value is None else rounded(value),
+        "interval": None if low is None or high is None else f"{low:.4g} to {high:.4g}",
+        "baseline": None if row["baseline"] is None else rounded(row["baseline"]),
+        "estimate without outcomes": None if row["estimate"] is None else rounded(row["estimate"]),
+        "rows": row["rows"],
+        "with outcome": row["labelled"],
+        "state": state,
+    }
+
+
+def newest_accuracy(lake: Client, name: str) -> Figure | None:
+    """The newest live accuracy of a model that is known; None where nothing watches it."""
+    found = _accuracy(lake, name)
+    if found is None:
+        return None
+    label = f"Live {found.metric} of {name.rsplit('.', 1)[-1]}"
+    newest = max((row for row in found.rows.to_dicts() if row["value"] is not None), key=lambda row: row["window_start"], default=None)
+    if newest is None:
+        last = max(found.rows.to_dicts(), key=lambda row: row["window_start"])
+        guess = "" if last["estimate"] is None else f"; estimated {last['estimate']:.4g}"
+        return Figure(label, "not known yet", f"no outcome of {counted(last['rows'], 'row')} has come{guess}")
+    parts = [
+        f"week of {newest['window_start']:%Y-%m-%d}" if found.every == "1w" else f"{found.every} from {newest['window_start']:%Y-%m-%d}"
+    ]
+    if newest["low"] is not None and newest["high"] is not None:
+        parts.append(f"{newest['low']:.4g} to {newest['high']:.4g}")
+    if newest["baseline"] is not None:
+        parts.append(f"baseline {newest['baseline']:.4g}")
+    if newest["provisional"]:
+        parts.append("provisional")
+    return Figure(label, f"{newest['value']:.4g}", ", ".join(parts))

@@ -1,0 +1,45 @@
+"""A column that was not tested is no column that did not drift."""
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.settings import Settings
+from lakehouse_assets.views import drift
+from lakehouse_assets.views.blocks import Curves, Figures, Rows
+from lakehouse_assets_tests.running import tables_of
+from lakehouse_assets_tests.views.prepared import DRIFT_SCHEMA
+
+
+def test_columns_that_are_not_tested_stand_apart_with_the_reason_and_in_no_chart(tmp_path):
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})
+    begin = datetime(2025, 3, 1, tzinfo=UTC)
+    said = (("amount", False, None), ("counter", None, "it moves with time"), ("young", None, None))
+    rows = [
+        {
+            "monitor": "m",
+            "table": "t",
+            "evaluated_at": begin,
+            "window_start": begin + timedelta(days=day),
+            "column_name": column,
+            "drift_type": "BASELINE",
+            "population_stability_index": 0.1,
+            "drifted": drifted,
+            "not_tested": why,
+        }
+        for day in range(2)
+        for column, drifted, why in said
+    ]
+    table = tables_of(settings).table(drift.DRIFT)
+    table.create(pl.Schema(DRIFT_SCHEMA))
+    table.append(pl.DataFrame(rows, schema=DRIFT_SCHEMA))
+    figures, curves, newest, apart = drift.drift(open_lakehouse(settings=settings), "t")
+    assert isinstance(figures, Figures)
+    assert {one.label: one.value for one in figures.items}["Columns tested"] == "1"
+    assert isinstance(curves, Curves)
+    assert curves.lines == ["amount"]
+    assert isinstance(newest, Rows)
+    assert newest.frame["column"].to_list() == ["amount"]
+    assert isinstance(apart, Rows)
+    assert apart.frame.rows() == [("counter", "it moves with time"), ("young", "it has no threshold yet")]

@@ -1,0 +1,98 @@
+"""The champion's numbers are the champion's, and of a decision the line is shown that decides."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from lakehouse_assets.platform.modelling.gate.comparison import Comparison
+from lakehouse_assets.platform.modelling.gate.verdict import Decision
+from lakehouse_assets.views.blocks import Rows, Text
+from lakehouse_assets.views.models import _evaluation, _figures, decisive
+
+_COMPARED = "WAPE 0.2 against 0.5 for the baseline naive: by fold a loss 60% lower."
+_REFUSED = "Refused: the band is too wide."
+
+
+def row(
+    version: int, champion: int, before: int | None, *, candidate: str = "model", opponent: str = "", score: float = 0.0
+) -> dict[str, Any]:
+    """A line of a ledger."""
+    numbers = ""
+    if opponent:
+        one = Comparison(
+            kind="baseline",
+            opponent=opponent,
+            metric="WAPE",
+            test="superiority",
+            margin=0.0,
+            least_gain=0.0,
+            error_rate=0.05,
+            score=score,
+            opponent_score=0.5,
+            gain=0.6,
+            low=0.0,
+            high=1.0,
+            chance=0.01,
+            better=4,
+            needed=4,
+            missing=(),
+            equal=False,
+            passed=True,
+            by_fold=(),
+        )
+        numbers = Decision(promote=False, question="first", verdict="refused", reasons=(), comparisons=(one,)).to_json()
+    decision = "promoted" if version == champion else "kept as challenger"
+    return {
+        "version": version,
+        "champion": champion,
+        "champion_before": before,
+        "candidate": candidate,
+        "decision": decision,
+        "decided_at": datetime(2026, 1, version, tzinfo=UTC),
+        "decided_by": None,
+        "question": "first",
+        "reasons": f"{_COMPARED}\n{_REFUSED}",
+        "numbers": numbers,
+    }
+
+
+def test_beside_a_baseline_as_champion_stands_the_score_of_the_baseline():
+    made = [row(3, 2, 2, opponent="naive", score=0.2), row(2, 2, None, candidate="naive")]
+    shown = {one.label: one for one in _figures(made, [one for one in made if one["numbers"]], "team:a")}
+    assert shown["Champion"].value == "version 2"
+    assert shown["WAPE of the champion"].value == "0.5"
+    assert "version 3: 0.2" in shown["WAPE of the champion"].note
+    assert shown["Newest decision"].value == "version 3 kept as challenger"
+
+
+def test_beside_a_model_as_champion_stands_its_own_score_and_no_other():
+    made = [row(3, 2, 2, opponent="champion", score=0.2), row(2, 2, 1, opponent="naive", score=0.3)]
+    shown = {one.label: one.value for one in _figures(made, [one for one in made if one["numbers"]], "team:a")}
+    assert shown["WAPE of the champion"] == "0.3"
+    unjudged = [row(3, 2, 2, opponent="naive", score=0.2), row(2, 2, 1)]
+    shown = {one.label: one.value for one in _figures(unjudged, unjudged[:1], "team:a")}
+    assert "WAPE of the champion" not in shown
+
+
+def test_a_comparison_says_of_which_version_it_is_and_what_decided():
+    text, rows, *_ = _evaluation(row(3, 2, 2, opponent="naive", score=0.2), 2)
+    assert isinstance(text, Text)
+    assert "Version 3: kept as challenger" in text.markdown
+    assert _REFUSED in text.markdown
+    assert isinstance(rows, Rows)
+    assert rows.heading.startswith("Version 3 compared")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "decides"),
+    [
+        ((_COMPARED, _COMPARED, _REFUSED), _REFUSED),
+        ((_COMPARED, _REFUSED, "Refused: b."), f"{_REFUSED} Refused: b."),
+        ((_COMPARED, "Passed as the first model."), "Passed as the first model."),
+        (("No model has passed the gate yet.",), "No model has passed the gate yet."),
+        (("",), ""),
+    ],
+)
+def test_the_line_that_decides(reasons, decides):
+    assert decisive("\n".join(reasons)) == decides

@@ -1,0 +1,64 @@
+"""What monitors said last is what the pages say: no failure that is over, and nobody is content of whom nothing is known."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.settings import Settings
+from lakehouse_assets.views import health
+from lakehouse_assets.views.blocks import Block, Rows
+
+_AT = datetime(2026, 3, 1, tzinfo=UTC)
+_DRIFTED = [
+    Verdict(False, f"{column} drifted", window_start=_AT - timedelta(days=day), column_name=column, slice_key="country", slice_value="GB")
+    for day, column in ((14, "amount"), (7, "method"))
+]
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")}))
+
+
+def judged(lake, number: int, day: int, *said: Verdict) -> str:
+    """One monitor said something; its name."""
+    every = lake.monitors._all
+    monitor = every[number]
+    lakehouse = lake.context.root.lakehouse
+    verdicts.add(lakehouse, [verdicts.Judgement(monitor, "t", day, _AT + timedelta(days=day), "run", said)])
+    return monitor.name
+
+
+def shown(lake) -> Rows:
+    found: list[Block] = health._verdicts(lake)
+    assert isinstance(found[0], Rows)
+    return found[0]
+
+
+@pytest.mark.parametrize("after", [Verdict(True, "all is as before"), Verdict(None, "too few rows")])
+def test_a_failure_that_is_over_is_not_shown(lake, after):
+    judged(lake, 0, 1, *_DRIFTED)
+    assert shown(lake).frame.height == 2
+    judged(lake, 0, 2, after)
+    assert shown(lake).frame.is_empty()
+
+
+def test_who_passed_failed_or_knows_nothing_is_counted_apart(lake):
+    judged(lake, 0, 1, *_DRIFTED)
+    judged(lake, 1, 1, Verdict(True, "fine"), Verdict(True, "fine", column_name="amount"))
+    judged(lake, 2, 1, Verdict(None, "too few rows"))
+    judged(lake, 3, 1, Verdict(None, "no such column", error="KeyError"))
+    unknown = len(lake.monitors.list()) - 3
+    assert shown(lake).heading == f"Monitors: 1 passed, 2 failed, {unknown} not evaluated"
+
+
+def test_a_failed_verdict_has_window_column_and_slice_the_newest_first(lake):
+    name = judged(lake, 0, 1, *_DRIFTED)
+    rows = shown(lake).frame
+    assert rows.select("monitor", "window", "column", "slice").rows() == [
+        (name, "2026-02-22", "method", "country: GB"),
+        (name, "2026-02-15", "amount", "country: GB"),
+    ]

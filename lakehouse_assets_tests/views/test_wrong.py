@@ -1,0 +1,94 @@
+"""What is wrong stands once, with how bad it is and the command that helps; a version that the gate refused is nothing wrong."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from lakehouse_assets import open_lakehouse
+from lakehouse_assets.platform import clock
+from lakehouse_assets.settings import Settings
+from lakehouse_assets.views import health, overview
+from lakehouse_assets.views.blocks import Note, Rows
+
+_TABLE = "sales.silver.payments"
+_PREDICTIONS, _MODEL = "order_fraud.predictions.orders", "order_fraud.models.order_fraud"
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")}))
+
+
+def failed(name: str, table: str, kind: str, severity: str = "error", state: str = "failed", text: str = "too old") -> dict[str, Any]:
+    """A failed monitor, as the status has it."""
+    return {"monitor": name, "table": table, "kind": kind, "severity": severity, "state": state, "text": text}
+
+
+def alert(number: int, key: str) -> dict[str, Any]:
+    """An open alert."""
+    at = datetime(2026, 1, number, tzinfo=UTC)
+    return {"alert_id": f"a{number}", "key": key, "text": f"alert {number}", "severity": "warn", "opened_at": at}
+
+
+def status(checks: dict[str, list[str]], monitors: tuple[dict[str, Any], ...] = (), alerts: tuple[str, ...] = ()) -> dict[str, Any]:
+    """As `lake.status()` gives it."""
+    names = {
+        table: [*found, *(m["monitor"].rpartition(".")[2] for m in monitors if m["table"] == table)] for table, found in checks.items()
+    }
+    return {
+        "tables": [{"table": table, "failed_checks": found, "stopped_by": [], "quarantined": None} for table, found in names.items()],
+        "failed_monitors": [*monitors],
+        "open_alerts": [alert(number, key) for number, key in enumerate(alerts, 1)],
+        "refused_files": [],
+    }
+
+
+def wrong(lake, values) -> list[dict[str, Any]]:
+    block = overview._wrong(lake, values)[0]
+    return block.frame.to_dicts() if isinstance(block, Rows) else []
+
+
+def test_a_refused_version_is_nothing_wrong(lake):
+    values = status({_MODEL: ["gate"]}, alerts=(f"check:{_MODEL}:gate",))
+    (block,) = overview._wrong(lake, values)
+    assert isinstance(block, Note)
+    assert health.checks_of(values["tables"][0], values) == []
+
+
+def test_what_is_also_an_alert_stands_once(lake):
+    fresh = failed("sales.monitors.fresh", _TABLE, "drift")
+    keys = (f"check:{_TABLE}:not_null", "monitor:sales.monitors.fresh:amount:country=GB", "monitor:sales.monitors.fresh", "step:other")
+    rows = wrong(lake, status({_TABLE: ["not_null"]}, (fresh,), keys))
+    assert [row["what"] for row in rows] == [_TABLE, _TABLE, "step:other"]
+    assert [row["alert since (UTC)"] for row in rows] == ["2026-01-01 00:00", "2026-01-02 00:00", "2026-01-04 00:00"]
+    assert rows[2]["what to do"] == "lakehouse alerts show a4"
+
+
+@pytest.mark.parametrize(("severity", "said"), [("error", "error"), ("warn", "warning")])
+def test_of_a_failed_monitor_severity_sentence_and_command_are_said(lake, severity, said):
+    (row,) = wrong(lake, status({}, (failed("sales.monitors.fresh", _TABLE, "freshness", severity),)))
+    assert row == {
+        "what": _TABLE,
+        "why": "monitor sales.monitors.fresh: too old",
+        "how bad": said,
+        "what to do": "lakehouse monitors show sales.monitors.fresh",
+    }
+
+
+def test_without_a_champion_a_training_helps(lake):
+    (row,) = wrong(lake, status({}, (failed(f"{_PREDICTIONS}.has_champion", _PREDICTIONS, "has_champion", "warn"),)))
+    assert row["what to do"] == f"lakehouse train {_MODEL}"
+
+
+def test_long_texts_are_cut_with_the_command_that_shows_all(lake):
+    (row,) = wrong(lake, status({}, (failed("sales.monitors.fresh", _TABLE, "drift", text="word " * 200),)))
+    assert len(row["why"]) < 400
+    assert row["why"].endswith("(all: `lakehouse monitors show sales.monitors.fresh`)")
+
+
+def test_old_data_says_of_when_it_is():
+    today = clock.now().date()
+    assert overview._age([]) == overview._age([today - timedelta(days=40), today]) == []
+    (note,) = overview._age([today - timedelta(days=40)])
+    assert "40 days ago" in note.text
