@@ -10,7 +10,7 @@ SETUP_LOCK := requirements-setup.lock
 READY := $(VENV)/.ready
 DEV_READY := $(VENV)/.ready-dev
 # As `python -m benchmarks.set_up` measures it.
-SIZE := 350 MB to download, 1.4 GB on disk
+SIZE := 400 MB to download, 1.6 GB on disk
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run dev test docs lint format bench lock clean

@@ -35,14 +35,14 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     (package / "tills.py").write_text(f"from {MODULE} import {names}\n")
     monkeypatch.syspath_prepend(tmp_path)
     for till in tills.TILLS:
-        for day in range(10):
+        for day in range(tills.BASE):
             tills.land(settings, till, day)
     tills.judged(settings)
     assert "has not failed" in call("why", "tills.monitors.orders_moved").output
-    tills.land(settings, "north", 10)
-    name = tills.land(settings, "south", 10, pl.col("Price") * 100)
+    tills.land(settings, "north", tills.BASE)
+    name = tills.land(settings, "south", tills.BASE, pl.col("Price") * 100)
     judgement = tills.judged(settings)
-    origin = f"Price of tills.bronze.south: file {name} (sequence 11), version 2, run test: median "
+    origin = f"Price of tills.bronze.south: file {name} (sequence {tills.BASE + 1}), version 2, run test: median "
 
     shown = call("why", "orders_moved")
     assert shown.exit_code == 0, shown.output
@@ -53,9 +53,9 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
         "→ Price of tills.bronze.south",
     ]
     assert origin in steps[-1]
-    found = json.loads(call("why", "orders_moved", "--window", "2026-01-15", "--json").output)
+    found = json.loads(call("why", "orders_moved", "--window", "2026-02-04", "--json").output)
     assert found["causes"][0]["column"] == "gross"
-    wrong = call("why", "orders_moved", "--window", "2026-01-14")
+    wrong = call("why", "orders_moved", "--window", "2026-02-03")
     assert (wrong.exit_code, "has no failed window" in str(wrong.output)) == (1, True)
 
     (entry,) = [
