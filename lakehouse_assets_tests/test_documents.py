@@ -99,6 +99,7 @@ def test_the_commands_of_all_pages(shop, tmp_path, monkeypatch):
             words = [*words[:2], str(file), *(word for word in words[2:] if word.startswith("--"))]
         if words[0] == "report":
             words = ["report", "-o", str(tmp_path / "report.html")]
+        words = [str(tmp_path / word) if word.endswith(".png") else word for word in words]
         result = CliRunner(env={"LAKEHOUSE_ROOT": str(root)}).invoke(main, words, catch_exceptions=False)
         # A finding of the doctor, a model without a previous champion, a log without an entry and a monitor that did not fail are answers.
         answers = ("no previous champion", platform_tables.NOT_YET, "has no failed window")
