@@ -17,6 +17,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.declarations.retraining import TrainingReason
 from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.importance import Importance
 from lakehouse_assets.platform.monitoring.retraining import requests
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
 from lakehouse_assets.platform.monitoring.retraining.standing import Standing
@@ -446,20 +447,20 @@ def test_a_ledger_of_an_earlier_release_gets_the_column(shop):
     assert old.scan().collect()["training_reason"].to_list() == [None]
 
 
-def test_drift_of_what_hardly_matters_is_no_reason(shop):
+def test_drift_of_what_hardly_matters_is_no_reason(shop, monkeypatch):
     shop.train_first()
     shop.later = 8 * DAY
     shop.news()
+    monkeypatch.setattr(Importance, "_shares", {"forecast": 0.97, "naive_forecast": 0.03})
     standing = shop.standing()
-    standing.__dict__["_shares"] = {"forecast": 0.97, "naive_forecast": 0.03}
-    assert standing._importance(FEATURES, "forecast") == 0.97
-    assert standing._importance(FEATURES, "origin") == 0.0, "it is no input"
-    assert standing._importance("demo.gold.other", "origin") is None
-    assert standing._importance(FEATURES, "actual") is None, "the target always counts"
+    importance = Importance(standing.model, standing.champion, standing.registry)
+    assert importance.of(FEATURES, "forecast") == 0.97
+    assert importance.of(FEATURES, "origin") == 0.0, "it is no input"
+    assert importance.of("demo.gold.other", "origin") is None
+    assert importance.of(FEATURES, "actual") is None, "the target always counts"
     shop.says(column_name="naive_forecast")
     assert standing.reasons == ()
     shop.says(column_name="forecast")
     standing = shop.standing()
-    standing.__dict__["_shares"] = {"forecast": 0.97, "naive_forecast": 0.03}
     assert [reason.importance for reason in standing.reasons] == [0.97]
     assert standing.reasons[0].text.endswith("importance 97%")
