@@ -9,7 +9,7 @@ from lakehouse_assets.platform.modelling.gate.guards import Guard
 from lakehouse_assets.platform.modelling.gate.verdict import Decision
 
 
-@pytest.mark.parametrize(("low", "high"), product((None, -math.inf, 0.5), (None, math.inf, 2.0)))
+@pytest.mark.parametrize(("low", "high"), list(product((None, -math.inf, 0.5), (None, math.inf, 2.0))))
 @pytest.mark.parametrize("value", [None, math.nan, 0.1, 1.0, 3.0])
 def test_a_guard_is_the_same_after_it_was_stored(low, high, value):
     guard = Guard(name="coverage", value=value, low=low, high=high)
