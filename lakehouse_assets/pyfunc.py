@@ -1,6 +1,6 @@
 """How MLflow opens a model that was registered here: `mlflow.pyfunc.load_model(...)` imports this module by its name.
 
-So the name is stored in every logged model: this module does not move. A copy of it and of what it needs lies beside each model, so a
+So the name is stored in every logged model: this module does not move. A copy of it and of what it needs is stored next to each model, so a
 model loads in the environment that it describes, where nothing of this project is installed. Our own code does not pass here.
 """
 

@@ -50,10 +50,11 @@ class Tab:
         self._number += 1
         self._connection.send(json.dumps({"id": self._number, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._connection.recv(timeout=PATIENCE))
+            answer: dict[str, Any] = json.loads(self._connection.recv(timeout=PATIENCE))
             if answer.get("id") == self._number:
                 assert "error" not in answer, (method, answer["error"])
-                return answer["result"]
+                result: dict[str, Any] = answer["result"]
+                return result
             self._note(answer)
 
     def _note(self, event: dict[str, Any]) -> None:
@@ -88,19 +89,19 @@ class Tab:
         """What the page shows, also inside of the parts that components keep for themselves (shadow roots)."""
         return str(self.ask(_TEXT))
 
-    def until(self, met: Callable[[str], bool], what: str) -> str:
-        """Wait until the text of the page meets a condition; the text."""
+    def until(self, met: Callable[[str], bool], what: str, every: float = 0.1) -> str:
+        """Wait until the text of the page meets a condition, asked for every so many seconds; the text."""
         deadline = time.monotonic() + PATIENCE
         while True:
             text = self.text
             if met(text):
                 return text
             assert time.monotonic() < deadline, f"{what} did not come. The page shows:\n{text}\n{self.errors}"
-            time.sleep(0.1)
+            time.sleep(every)
 
-    def shows(self, *parts: str) -> str:
+    def shows(self, *parts: str, every: float = 0.1) -> str:
         """Wait until the page shows all of these; its text."""
-        return self.until(lambda text: all(part in text for part in parts), " and ".join(map(repr, parts)))
+        return self.until(lambda text: all(part in text for part in parts), " and ".join(map(repr, parts)), every)
 
     def lacks(self, part: str) -> str:
         """Wait until the page does not show this any more; its text."""

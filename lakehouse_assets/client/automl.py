@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 TRIALS: Final = "trials"
-"""The folder beside a report in which the trials of its search are kept."""
+"""The folder next to a report in which the trials of its search are kept."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def automl(  # noqa: PLR0917
     chosen = name or product_name(table.name, target)
     check_name(chosen, package.folder, products)  # before the search: it would be for nothing
     lazy = table.select(what="automl")
-    # What the platform writes beside a row says where it came from.
+    # What the platform adds to a row says where it came from.
     rows = lazy.select(name for name in lazy.collect_schema() if not name.startswith("_")).collect(engine="streaming")
     personal = next((one.personal for one in context.declarations if one.name == table.name), frozenset[str]())
     asked = question(rows, table.name, target, time, entity, personal, without, keep=keep, settled=timedelta(days=settled))

@@ -1,4 +1,4 @@
-"""A new product, written where the settings say, beside the products that exist."""
+"""A new product, written where the settings say, next to the existing products."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Forecasts beside what came. `marimo edit` opens this file as a notebook; `lakehouse dev` shows it as a page."""
+"""Forecasts against the actual values. `marimo edit` opens this file as a notebook; `lakehouse dev` shows it as a page."""
 
 import marimo
 

@@ -83,8 +83,8 @@ def new_product(
     if not files:
         raise ValueError("no file is given: a product is guessed from sample files, as in `lakehouse new PRODUCT --from FILE`")
     tables = guess(read_samples(files, name, feeds), keys, times, forecast)
-    beside = folder.resolve().is_relative_to(Path(lakehouse_assets.__file__).resolve().parents[1])
-    product = Product(name, f"{package}.{name}", beside, tables)
+    is_own = folder.resolve().is_relative_to(Path(lakehouse_assets.__file__).resolve().parents[1])
+    product = Product(name, f"{package}.{name}", is_own, tables)
     written = {"__init__": "", **modules(product), f"test_{name}": test_module(product)}
     write_whole(folder, name, {f"{module}.py": source for module, source in written.items()})
     return NewProduct(name, folder / name, product.package, tuple(f"{module}.py" for module in written), tables)

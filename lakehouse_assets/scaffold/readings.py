@@ -15,7 +15,7 @@ from lakehouse_assets.scaffold.dates import dates_in
 from lakehouse_assets.scaffold.names import words_of
 from lakehouse_assets.scaffold.vocabulary import DATE, IDENTIFIER
 
-# Texts that stand for a missing value in a column of texts, as far as nobody means them; and one more beside numbers and dates.
+# Texts that stand for a missing value in a column of texts, as far as nobody means them; and one more for numbers and dates.
 _MISSING = ("NULL", "null", "N/A", "n/a", "#N/A", "NaN", "nan", "None")
 _MISSING_BESIDE_VALUES = (*MISSING, "?")
 _YES_AND_NO = (("true", "false"), ("yes", "no"), ("ja", "nein"), ("oui", "non"), ("y", "n"), ("j", "n"), ("t", "f"))

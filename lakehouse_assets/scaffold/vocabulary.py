@@ -96,4 +96,4 @@ TOTAL = _words("""
 """In a row that adds up others."""
 
 TOTAL_BESIDE = _words("grand sub general generale generaal geral the of all de du in eur usd gbp chf net gross netto brutto")
-"""May stand beside such a word."""
+"""May be next to such a word."""

@@ -25,8 +25,8 @@ def write_first_model(found: FirstModel, name: str, schema: Mapping[str, pl.Data
     Raises:
         OSError: The folder cannot be written.
     """
-    beside = folder.resolve().is_relative_to(Path(lakehouse_assets.__file__).resolve().parents[1])
-    plan = Plan(name, f"{package}.{name}", beside, found.question, found.learner, found.verdict, schema, found.kept)
+    is_own = folder.resolve().is_relative_to(Path(lakehouse_assets.__file__).resolve().parents[1])
+    plan = Plan(name, f"{package}.{name}", is_own, found.question, found.learner, found.verdict, schema, found.kept)
     written = {f"{module}.py": source for module, source in modules(plan).items()}
     write_whole(folder, name, written)
     return WrittenModel(folder / name, tuple(written), f"{name}.models.{plan.target}", f"{name}.predictions.{plan.target}")

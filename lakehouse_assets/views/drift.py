@@ -52,7 +52,7 @@ def columns(lake: Client, table: str) -> list[str]:
 def nothing() -> Note:
     """What to say where no drift was measured."""
     return Note(
-        "No drift was measured yet. A monitor of the kind `Drift` beside a table of a product makes the next `lakehouse run` measure it: "
+        "No drift was measured yet. A monitor of the kind `Drift` of a table of a product makes the next `lakehouse run` measure it: "
         "see docs/monitoring.md. Until then this page profiles a table when you choose one.",
     )
 

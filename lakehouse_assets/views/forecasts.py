@@ -1,4 +1,4 @@
-"""The page of forecasts: what is expected, with bands, beside what came; by model, group and the day that a forecast was made after."""
+"""The page of forecasts: what is expected, with bands, and what came; by model, group and the day that it was made after."""
 
 from datetime import date, timedelta
 from typing import Any, Final
@@ -53,7 +53,7 @@ def origins(lake: Client, one: Forecasts) -> list[date]:
 
 
 def forecast(lake: Client, one: Forecasts, group: str = ALL, origin: date | None = None) -> list[Block]:
-    """One forecast beside what came.
+    """One forecast and the actual values.
 
     Args:
         lake: Where it is stored.

@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
-from lakehouse_assets.views.blocks import TONES, Bars, Curves, Figures, Medium, Note, Rows, Text, colours_of
-from lakehouse_assets.views.markup import as_html, from_markdown
+from lakehouse_assets.views.blocks import TONES, Bars, Curves, Figures, Medium, Note, Page, Rows, Text, colours_of
+from lakehouse_assets.views.markup import STYLE, as_html, from_markdown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_STYLE: Final = (
+    "<style>body{font-family:system-ui,sans-serif;color:#1c2733;max-width:68rem;margin:0 auto;padding:1.5rem;line-height:1.5}"
+    "h1{font-size:1.8rem}h2{margin-top:2rem}h3{margin:1.6rem 0 .5rem}section{border-top:3px solid #d5dbe1;margin-top:2.5rem}"
+    "nav a{margin-right:1.1rem;color:#1f6fb2}.figures{display:flex;flex-wrap:wrap;gap:.7rem;margin:.8rem 0}"
+    ".figure{flex:1 1 150px;border:1px solid #d5dbe1;border-left:4px solid;border-radius:6px;padding:.6rem .9rem}"
+    ".figure div{font-size:.8rem;color:#5b6673}.figure b{font-size:1.35rem}"
+    ".note{border-left:4px solid;background:#f4f6f8;padding:.1rem 1rem;margin:.8rem 0}code{background:#eef1f4;padding:0 .2rem}</style>"
+)
 _MOST_ROWS: Final = 60
 _WIDTH: Final = 9.6
 _BAR: Final = 0.28
@@ -72,7 +80,7 @@ class Html(Medium[str]):
                     axes.fill_between(at, line["low"].to_list(), line["high"].to_list(), color=colour, alpha=0.2, linewidth=0)
             axes.set_xlabel(block.time)
             axes.set_ylabel(block.unit)
-            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+            axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
             axes.figure.autofmt_xdate(rotation=0, ha="center")
             _legend(axes, block.lines if len(block.lines) > 1 else [])
@@ -93,12 +101,28 @@ class Html(Medium[str]):
             axes.invert_yaxis()
             axes.grid(visible=False, axis="y")
             axes.set_xlabel(block.unit)
-            # Above the bars: beside a few bars it would be longer than they are high.
+            # Above the bars: next to a few bars it would be longer than they are high.
             axes.set_title(block.names, loc="right", fontsize=10)
-            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+            axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
             _legend(axes, block.parts if len(block.parts) > 1 or block.tones else [])
 
         return f"<h3>{escape(block.heading)}</h3>{_svg(draw, 1.1 + _BAR * len(names), block.heading)}"
+
+
+def content(page: Page) -> str:
+    """What a page says, under its title."""
+    return f"<h1>{escape(page.title)}</h1><p>{escape(page.sentence)}</p>{''.join(page.drawn_by(Html()))}"
+
+
+def document(title: str, body: str) -> str:
+    """A whole document.
+
+    Args:
+        title: Already escaped.
+        body: HTML.
+    """
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_STYLE}{STYLE}'
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
 def _legend(axes: "Axes", names: list[str]) -> None:

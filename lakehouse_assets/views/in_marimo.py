@@ -10,8 +10,7 @@ import marimo as mo
 import polars as pl
 
 from lakehouse_assets.views.blocks import TONES, Bars, Block, Curves, Figures, Medium, Note, Page, Rows, Text, Tone, colours_of
-from lakehouse_assets.views.listed import PAGES
-from lakehouse_assets.views.markup import STYLE, as_html, from_markdown
+from lakehouse_assets.views.markup import STYLE, as_html, from_markdown, links
 
 _KINDS: Final[Mapping[Tone, Any]] = {"plain": "info", "good": "success", "warn": "warn", "bad": "danger"}
 _CARD: Final = "flex:1 1 150px;border:1px solid #d5dbe1;border-radius:6px;padding:.6rem .9rem"
@@ -172,14 +171,7 @@ def _under(heading: str, chart: Any, caption: str = "") -> Any:
 def head(title: str, sentence: str) -> Any:
     """The top of a page: the way to the others, its title, and what it tells."""
     is_page = mo.app_meta().mode == "run"
-    links = " ".join(_link(page, title == page_title) for page, page_title in PAGES.items()) if is_page else ""
-    bar = f'<nav aria-label="Pages" style="display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding-bottom:.6rem">{links}</nav>'
-    return mo.vstack([*([mo.Html(bar)] if is_page else []), mo.md(f"# {title}\n\n{sentence}")])
-
-
-def _link(page: str, is_here: bool) -> str:  # noqa: FBT001
-    here = ' aria-current="page" style="font-weight:700;text-decoration:none;color:inherit"' if is_here else ' style="color:#1f6fb2"'
-    return f'<a href="../{page}/" target="_self"{here}>{escape(PAGES[page])}</a>'
+    return mo.vstack([*([mo.Html(links(title))] if is_page else []), mo.md(f"# {title}\n\n{sentence}")])
 
 
 def shown(blocks: Sequence[Block] | Page) -> Any:

@@ -1,6 +1,6 @@
 """The pages by name, with their titles, in the order in which people read them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 PAGES: Final[Mapping[str, str]] = {
@@ -12,3 +12,5 @@ PAGES: Final[Mapping[str, str]] = {
     "models": "Models",
     "catalogue": "Catalogue",
 }
+NOTEBOOKS: Final[Sequence[str]] = [name for name in PAGES if name != "overview"]
+"""Those that are files of `lakehouse_assets.pages`."""

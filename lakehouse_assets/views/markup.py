@@ -9,6 +9,8 @@ from typing import Any, Final
 import polars as pl
 from markdown_it import MarkdownIt
 
+from lakehouse_assets.views.listed import PAGES
+
 STYLE: Final = (
     "<style>.lake-rows{border-collapse:collapse;font-size:.86rem;width:100%}.lake-rows th{text-align:left;color:#5b6673;font-weight:600;"
     "border-bottom:2px solid #d5dbe1;padding:.35rem .7rem;white-space:nowrap}.lake-rows td{border-bottom:1px solid #e8ecf0;"
@@ -35,6 +37,22 @@ def from_markdown(text: str) -> str:
     """Markdown as HTML."""
     rendered = str(_MARKDOWN.render(text))
     return rendered.replace("<table>", '<div class="lake-wide"><table class="lake-rows">').replace("</table>", "</table></div>")
+
+
+def links(here: str) -> str:
+    """The way to the other pages.
+
+    Args:
+        here: The title of the page that has it.
+    """
+    bar = " ".join(_link(page, title, here) for page, title in PAGES.items())
+    return f'<nav aria-label="Pages" style="display:flex;flex-wrap:wrap;gap:.3rem 1.1rem;padding-bottom:.6rem">{bar}</nav>'
+
+
+def _link(page: str, title: str, here: str) -> str:
+    current = ' aria-current="page" style="font-weight:700;text-decoration:none;color:inherit"'
+    shown = current if title == here else ' style="color:#1f6fb2"'
+    return f'<a href="../{page}/" target="_self"{shown}>{escape(title)}</a>'
 
 
 def _cell(value: Any) -> str:

@@ -112,8 +112,8 @@ def _score(made: list[dict[str, Any]], judged: list[dict[str, Any]], champion: i
     for one in judged:
         for against in Decision.from_json(one["numbers"]).comparisons:
             if candidate is not None and against.opponent == candidate:
-                beside = f"{candidate}, beside version {one['version']}: {against.score:.4g}, in {counted(against.folds, 'test')}"
-                return [Figure(f"{against.metric} of the champion", f"{against.opponent_score:.4g}", beside)]
+                versus = f"{candidate}, against version {one['version']}: {against.score:.4g}, in {counted(against.folds, 'test')}"
+                return [Figure(f"{against.metric} of the champion", f"{against.opponent_score:.4g}", versus)]
     return []
 
 

@@ -1,6 +1,7 @@
 """The lakehouse that pages show: opened once a process, so that products are imported once for all who look."""
 
 import warnings
+from contextlib import suppress
 from functools import cache
 
 from lakehouse_assets.client import Client, open_lakehouse
@@ -13,9 +14,11 @@ def lakehouse() -> Client:
 
 
 def warm_up() -> None:
-    """Import what the first page would wait for."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import altair  # noqa: F401, ICN001 it takes half a second
+    """Import what the first page would wait for, by making it once. What fails fails again, with its reason, for who opens it."""
+    from lakehouse_assets.views import overview
+    from lakehouse_assets.views.in_html import content
 
-        lakehouse().context.loaded.catalog  # noqa: B018 imports the products
+    with warnings.catch_warnings(), suppress(Exception):
+        warnings.simplefilter("ignore")
+        content(overview.page(lakehouse()))
+        import altair  # noqa: F401, ICN001 it takes half a second

@@ -1,6 +1,5 @@
 """Serves the pages until the process is told to end. What they show is in the views, who may see them in `web`."""
 
-import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Final
@@ -46,6 +45,6 @@ def serve(lake: Client, say: Callable[[str], None], host: str | None = None, por
     check_free(at, number, "--port")
     tokens = tokens_needed(at, settings.serve_tokens)
     made = application(settings.home_folder, tuple(settings.pages_hosts.split(",")), tokens=tokens)
-    threading.Thread(target=opened.warm_up, name="warm-up", daemon=True).start()
+    opened.warm_up()
     say(f"Pages   http://{at}:{number}/{'  (with a token of the scope `pages`)' if tokens else ''}. Press Ctrl-C to stop.")
     uvicorn.run(made, host=at, port=number, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2)

@@ -1,10 +1,12 @@
-"""The web application: every file of `lakehouse_assets.pages` as a page, on the names of this machine or for who has a token.
+"""The web application: the overview, and every file of `lakehouse_assets.pages` as a page, on the names of this machine or with a token.
 
-marimo makes a page of each file; what a page says is in its view. Nothing is loaded from elsewhere: marimo's own files are served from
-here, once for all pages, so that a browser has read them after the first one.
+marimo makes a page of each file; what a page says is in its view. The overview has nothing to choose, so it is plain HTML: a browser shows
+it at once, without the scripts of marimo. Nothing is loaded from elsewhere: marimo's own files are served from here, once for all pages, so
+that a browser has read them after the first one.
 """
 
 import html
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http.cookies import CookieError, SimpleCookie
@@ -23,7 +25,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.refused import Refused
 from lakehouse_assets.platform.serving.tokens import Forbidden, Tokens, Unauthenticated
-from lakehouse_assets.views.listed import PAGES
+from lakehouse_assets.views import opened, overview
+from lakehouse_assets.views.in_html import content, document
+from lakehouse_assets.views.listed import NOTEBOOKS, PAGES
+from lakehouse_assets.views.markup import links
 
 FOLDER: Final = Path(__file__).parents[1] / "pages"
 LIVE: Final = "/livez"
@@ -31,6 +36,7 @@ LIVE: Final = "/livez"
 _ASSETS: Final = f"/marimo-{marimo.__version__}"
 _COOKIE: Final = "lakehouse_token"
 _SCOPE: Final = "pages"
+logger = logging.getLogger(__name__)
 _FOREVER: Final = "public, max-age=31536000, immutable"
 
 
@@ -91,11 +97,12 @@ def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False
         tokens: Whether a token of the scope `pages` is needed.
     """
     builder = marimo.create_asgi_app(quiet=True, include_code=False, asset_url=_ASSETS)
-    for page in PAGES:
+    for page in NOTEBOOKS:
         builder = builder.with_app(path=f"/{page}", root=str(FOLDER / f"{page}.py"))
     pages: Any = builder.build()
     routes = [
-        Route("/", lambda _: RedirectResponse("/overview/")),
+        Route("/", lambda _: RedirectResponse(f"/{overview.NAME}/")),
+        Route(f"/{overview.NAME}/", _overview),
         Route(LIVE, lambda _: PlainTextResponse("ok")),
         Route("/login", _logged_in, methods=["POST"]),
         Mount(_ASSETS, _Assets(directory=Path(marimo.__file__).parent / "_static")),
@@ -103,6 +110,19 @@ def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False
     ]
     checked = Tokens(home, needed=True) if tokens else None
     return Door(Starlette(routes=routes, lifespan=_ending(pages)), None if tokens else Hosts(names, "LAKEHOUSE_PAGES_HOSTS"), checked)
+
+
+def _overview(_: Request) -> Response:
+    """The first page; in a thread, as it reads tables."""
+    title = PAGES[overview.NAME]
+    try:
+        said = content(overview.page(opened.lakehouse()))
+    except Exception as error:  # a database that is away raises what its client pleases
+        logger.exception("the overview cannot be shown")
+        lines = str(error).splitlines() or [""]
+        why = f"<p>{html.escape(type(error).__name__)}: {html.escape(lines[0])}</p><p><code>lakehouse doctor</code> says what is wrong.</p>"
+        return HTMLResponse(document(title, f"{links(title)}<h1>{title}</h1><p>This cannot be shown now.</p>{why}"), 503)
+    return HTMLResponse(document(title, links(title) + said), headers={"Cache-Control": "no-store"})
 
 
 def _ending(pages: Any) -> Any:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
-from lakehouse_assets.views.listed import PAGES
+from lakehouse_assets.views.listed import NOTEBOOKS, PAGES
 from lakehouse_assets_tests.views.prepared import HOSTILE, environment
 
 _PROJECT = Path(__file__).parents[2]
@@ -97,7 +97,7 @@ def test_the_report_of_an_empty_root_says_what_to_do(tmp_path, monkeypatch):
 
 @pytest.mark.timeout(900)
 def test_pages_and_the_example_run_as_notebooks(root):
-    files = [str(_PROJECT / "lakehouse_assets" / "pages" / f"{name}.py") for name in PAGES]
+    files = [str(_PROJECT / "lakehouse_assets" / "pages" / f"{name}.py") for name in NOTEBOOKS]
     files.append(str(_PROJECT / "docs" / "notebooks" / "training_set.py"))
     own = environment(LAKEHOUSE_ROOT=str(root.root), LAKEHOUSE_PRODUCTS=root.products)
     done = subprocess.run([sys.executable, "-c", _RUN_ALL, *files], capture_output=True, text=True, env=own, timeout=800)

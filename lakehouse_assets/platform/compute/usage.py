@@ -1,6 +1,6 @@
 """What a piece of work used of this machine, by what the operating system counts for the process. Whose work it is is not known here.
 
-The counts are of the process and not of a thread: work that runs beside it in the same process is counted with it.
+The counts are of the process and not of a thread: other work in the same process is counted with it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The modules that a module needs, found by reading its imports: what a model's code is, and what has to lie beside a stored one.
+"""The modules that a module needs, found by reading its imports: what a model's code is, and what has to be stored next to a model.
 
 Only modules of given packages are followed. Nothing is imported. What one function says is in `code`.
 """

@@ -90,7 +90,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def _is_of_product(module: str, user: str) -> bool:
-    """Whether a module belongs to the product that uses it, or stands beside it: what the platform does, its version says."""
+    """Whether a module belongs to the product that uses it, or is next to it: what the platform does, its version says."""
     if module == user:
         return not module.startswith(f"{_PLATFORM}.") or module.startswith(_SHIPPED_PRODUCTS)
     top = user.partition(".")[0]

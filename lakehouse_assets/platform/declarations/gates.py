@@ -1,4 +1,4 @@
-"""The rule of a gate, which a product writes beside its model: what a challenger has to pass to become champion.
+"""The rule of a gate, which a product writes next to its model: what a challenger has to pass to become champion.
 
 Only the words and their limits are here. How challengers are judged by them is in `modelling.gate`.
 """

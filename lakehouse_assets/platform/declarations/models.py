@@ -107,7 +107,7 @@ def model(
     retrain: Retrain | None = None,
     owner: str | None = None,
 ) -> ModelDeclaration:
-    """Declare a model. The platform trains it, tests it beside its baselines on unseen rows, and lets the gate decide.
+    """Declare a model. The platform trains it, tests it with its baselines on unseen rows, and lets the gate decide.
 
     Args:
         name: `product.models.name`.

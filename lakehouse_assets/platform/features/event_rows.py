@@ -146,7 +146,7 @@ class _Revisions:
         entity = list(self.feature.entity)
         asked = self.asked(labels, at)
         keys = asked.select(entity).unique()
-        # What an earlier version had is not known later because it is computed anew.
+        # What an earlier version had is not known later because it is recomputed.
         since = pl.col(_KNOWN).min().over(*entity, _EVENT)
         mine = self._typed(asked).select(*entity, _EVENT, VERSION, IS_RETRACTED, _KNOWN)
         rows = mine.join(keys.lazy(), on=entity, how="semi").collect(engine="streaming")

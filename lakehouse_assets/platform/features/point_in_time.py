@@ -280,7 +280,7 @@ class _Search:
 
     def rows_of(self, labels: pl.DataFrame, rows_at_once: int | None) -> pl.DataFrame:
         """`columns` of the row of each label, null where there is none."""
-        # Few columns are read in one go where that is all; parts beside what was found of the others are smaller.
+        # Few columns are read in one go where that is all; parts, joined to the result of the others, are smaller.
         whole = rows_at_once or min(max(_NUMBERS_AT_ONCE // len(self.columns), _LEAST_AT_ONCE), _MOST_AT_ONCE)
         rows_at_once = rows_at_once or _LEAST_AT_ONCE
         on, until = list(self.feature.entity), self.moments.until

@@ -189,7 +189,7 @@ def can_be_a_column(name: str) -> bool:
 
 
 def _spelled(name: str, missing: Sequence[str]) -> str:
-    """A name for a message; with escapes beside it where it looks like one that is missing."""
+    """A name for a message; with escapes after it where it looks like one that is missing."""
     is_like = not name.isascii() and difflib.get_close_matches(name, missing, 1, cutoff=0.5)
     return f"{name!r} (that is {name!a})" if is_like else repr(name)
 

@@ -110,7 +110,7 @@ def _check_extent(file: str, sheet: Sheet, limits: Limits) -> None:
     outside = [at for at in sheet.formulas if not (top <= at[0] <= bottom and left <= at[1] <= right)]
     if outside:
         raise RefusedFile(
-            f"{file}: the sheet {sheet.name!r} has a formula in {place(*outside[0])} whose result is not stored, beside all other values. "
+            f"{file}: the sheet {sheet.name!r} has a formula in {place(*outside[0])} whose result is not stored, outside of all values. "
             "Open the file in Excel or LibreOffice, which compute it, and save it again."
         )
 

@@ -194,7 +194,7 @@ def row_of(examples: Examples) -> list[str]:
 
 
 def predicted(candidate: str, fold: str, predictor: Predictor, rows: pl.DataFrame, examples: Examples) -> pl.DataFrame:
-    """What a predictor says of examples, beside their outcome, as a part of an evaluation.
+    """What a predictor says of examples, with their outcome, as a part of an evaluation.
 
     Raises:
         ValueError: It gives another number of rows, or no number for some of them.

@@ -49,7 +49,7 @@ def of_predictor(predictor: Predictor) -> dict[str, bytes]:
 
 
 def folds_plot(evaluation: Evaluation, metric: Metric, candidate: str) -> bytes:
-    """The score of every candidate in every fold, and its mean beside the name; the candidate in question stands out."""
+    """The score of every candidate in every fold, and its mean after the name; the candidate in question stands out."""
     overall = evaluation.losses(metric).filter(pl.col(SLICE).is_null())
     folds = evaluation.folds
     names = [candidate, *(name for name in evaluation.candidates if name != candidate)]

@@ -175,7 +175,7 @@ class Pinball(_Metric):
 
 @dataclass(frozen=True)
 class Coverage(_Metric):
-    """The share of outcomes within a band, its edges included; a guard beside a metric, as a band of any width could have it.
+    """The share of outcomes within a band, its edges included; a guard next to a metric, as a band of any width could have it.
 
     Attributes:
         lower: Column of the lower edge.

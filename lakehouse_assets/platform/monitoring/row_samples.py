@@ -12,7 +12,7 @@ import polars as pl
 from lakehouse_assets.platform.monitoring.counting import BATCH
 
 GROUP, MOMENT, KEY = "__group", "__moment", "__key"
-"""What stands beside the columns of a sample: the group, the time, and the hash by which a row was chosen."""
+"""What a sample has next to the columns: the group, the time, and the hash by which a row was chosen."""
 _SEED = 20_260_101
 _STEP = np.uint64(0x9E37_79B9_7F4A_7C15)
 

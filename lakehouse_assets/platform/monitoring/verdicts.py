@@ -77,7 +77,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "window_end": "End of the window, exclusive.",
     "granularity": "Length of the window; null if there is none.",
     "slice_key": "Column by whose values rows were judged apart; null: all rows.",
-    "slice_value": "The value of that column; null beside a key: rows that have none.",
+    "slice_value": "The value of that column; null with a key: rows that have none.",
     "column_name": "The column that was judged; null: the rows.",
     "model_version": "Version of the model whose predictions were judged.",
     "numbers": "Other numbers, as JSON by name.",

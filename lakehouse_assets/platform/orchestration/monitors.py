@@ -1,7 +1,7 @@
 """Monitors as checks of the tables that they watch. How they judge is in `monitoring`; nothing here can fail a table.
 
 Those that a table implies read no more than logs: the step of the table evaluates them, also where its contract was broken and nothing was
-written. Those that are declared have a step of their own behind the table, beside what is downstream of it.
+written. Those that are declared have a step of their own behind the table, parallel to what is downstream of it.
 """
 
 from collections.abc import Collection, Iterable, Iterator

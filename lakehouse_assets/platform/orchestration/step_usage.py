@@ -16,7 +16,7 @@ from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.table import Table
 
 MARK: Final = "lakehouse/usage"
-"""Metadata of such an event, beside the numbers."""
+"""Metadata of such an event, next to the numbers."""
 _NONE: Final = -1
 
 

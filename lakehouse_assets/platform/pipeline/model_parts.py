@@ -1,6 +1,6 @@
 """The recipe and the code of a model in parts that people know by name, so that a change can be named: parameters, functions, modules.
 
-They are kept beside each version in MLflow. Whether two models are the same is decided by the hashes of `model_identity`.
+They are kept next to each version in MLflow. Whether two models are the same is decided by the hashes of `model_identity`.
 """
 
 import json

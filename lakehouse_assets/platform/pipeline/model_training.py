@@ -104,7 +104,7 @@ class ModelTraining:
         return examine(self._examples, pinned, Leakage(limits), seed=self.seed, compute=self.compute)
 
     def challenger(self, also: Sequence[str] = ()) -> "Challenger":
-        """The model, tested beside its baselines on unseen rows and then fitted to all: see `Candidates.evaluate`.
+        """The model, tested with its baselines on unseen rows and then fitted to all: see `Candidates.evaluate`.
 
         Raises:
             NotEnoughData: There is too little to test or to fit it.

@@ -21,7 +21,7 @@ _MOST_INPUTS: Final = 5
 def card(
     evaluation: Evaluation | None, asset: ModelDeclaration, candidate: str, predictor: Predictor, examined: Examined | None = None
 ) -> str:
-    """Markdown: the test beside the baselines, the weakest slices, the training set, the inputs that matter, and limits."""
+    """Markdown: the test against the baselines, the weakest slices, the training set, the inputs that matter, and limits."""
     parts = [_test(evaluation, asset, candidate), _slices(evaluation, asset, candidate), _rows(examined)]
     return "\n".join([*(line for part in parts for line in part), *_limits(evaluation, asset, predictor)])
 

@@ -100,7 +100,7 @@ class FirstModel:
         }
 
     def report(self) -> str:
-        """The exploration and the leaderboard as Markdown, with the pictures beside it."""
+        """The exploration and the leaderboard as Markdown, with the pictures next to it."""
         asked = self.question
         strength = dict(self.leakage.inputs.select("input", "strength").iter_rows())
         lines = [

@@ -23,7 +23,7 @@ from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 # Inside the model's artifacts: MLflow copies the package to data/<name of the package>.
 MODEL_FOLDER: Final = f"data/package/{pyfunc.PREDICTOR_FOLDER}"
 EXAMPLE_PREDICTIONS: Final = "input_example_predictions.parquet"
-"""Beside the input example: what the model predicted of it when it was logged. Who loads the model can tell whether it still does."""
+"""Next to the input example: what the model predicted of it when it was logged. Who loads the model can tell whether it still does."""
 _BORDER_PACKAGES: Final = ("pandas", "polars", "pyarrow")
 _PROJECT: Final = "lakehouse_assets"
 

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.http import parameters
+from lakehouse_assets.platform.serving.offload import Offload
 from lakehouse_assets.platform.serving.served import Served
 
 _SECONDS = 60.0
@@ -23,11 +23,11 @@ class Administering:
     Args:
         door: Who may come in.
         reload: Looks at every ledger and loads what has to be loaded.
-        aside: Where that is done.
+        offload: Where that is done.
     """
 
-    def __init__(self, door: Door, reload: Callable[[], None], aside: Aside) -> None:
-        self._door, self._reload, self._aside = door, reload, aside
+    def __init__(self, door: Door, reload: Callable[[], None], offload: Offload) -> None:
+        self._door, self._reload, self._offload = door, reload, offload
 
     @property
     def routes(self) -> list[Route]:
@@ -37,7 +37,7 @@ class Administering:
     async def _take(self, request: Request) -> Response:
         self._door.caller(request.scope, "administer")
         parameters(request.scope)
-        await self._aside.run(self._reload, _SECONDS, "the versions")
+        await self._offload.run(self._reload, _SECONDS, "the versions")
         return json_response(msgspec.json.encode({"endpoints": {name: _versions(one) for name, one in self._door.served.items()}}))
 
 

@@ -15,13 +15,13 @@ from uuid import uuid4
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.serving.answers import encode, encode_newest
-from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Form
 from lakehouse_assets.platform.serving.http import Scope, header
 from lakehouse_assets.platform.serving.inference_log.records import InferenceRecord
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.logged import Log
 from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.offload import Offload
 from lakehouse_assets.platform.serving.refused import FieldError, Refused, refused
 from lakehouse_assets.platform.serving.rows import Row
 from lakehouse_assets.platform.serving.served import Served
@@ -82,10 +82,10 @@ class Door:
         metrics: Metrics,
         limits: Limits,
         lakehouse: Lakehouse,
-        aside: Aside,
+        offload: Offload,
     ) -> None:
         self.served, self.limits, self.metrics = served, limits, metrics
-        self._queue, self._log, self._tokens, self._lakehouse, self._aside = queue, log, tokens, lakehouse, aside
+        self._queue, self._log, self._tokens, self._lakehouse, self._offload = queue, log, tokens, lakehouse, offload
 
     def endpoint(self, name: str) -> Served:
         """An endpoint.
@@ -214,7 +214,7 @@ class Door:
             if not keys:
                 raise refused(422, "there are no keys: send at least one", "keys")
             stored = StoredEvents(served, self._lakehouse)
-            found = await self._aside.run(lambda: stored.rows(versions, keys), self.limits.seconds, "the stored events of these keys")
+            found = await self._offload.run(lambda: stored.rows(versions, keys), self.limits.seconds, "the stored events of these keys")
             return await self.score(served, "features", found, asked, by=ByKeys(keys, versions))
         newest, champion = versions.newest, versions.champion.champion
         assert newest is not None  # noqa: S101 an endpoint by keys is not ready without

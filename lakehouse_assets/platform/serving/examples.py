@@ -11,7 +11,7 @@ import polars as pl
 
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.quality.masking import MASK
-from lakehouse_assets.platform.serving.aside import Aside
+from lakehouse_assets.platform.serving.offload import Offload
 from lakehouse_assets.platform.serving.openapi import Examples
 from lakehouse_assets.platform.serving.refused import Refused
 from lakehouse_assets.platform.serving.rows import Row
@@ -27,11 +27,11 @@ class StoredExamples:
 
     Args:
         reader: Through which they are read.
-        aside: Where they are read.
+        offload: Where they are read.
     """
 
-    def __init__(self, reader: Reader, aside: Aside) -> None:
-        self._reader, self._aside = reader, aside
+    def __init__(self, reader: Reader, offload: Offload) -> None:
+        self._reader, self._offload = reader, offload
         self._kept: dict[str, tuple[float, Examples]] = {}
         self._reading = asyncio.Lock()
 
@@ -43,7 +43,7 @@ class StoredExamples:
                 return kept
             found: Examples = kept
             try:
-                found = await self._aside.run(lambda: self._read(served), _READ_SECONDS, "examples") or kept
+                found = await self._offload.run(lambda: self._read(served), _READ_SECONDS, "examples") or kept
             except Refused:
                 self._kept[served.name] = (time.monotonic(), kept)
                 return kept

@@ -128,7 +128,7 @@ class FeedRows:
 
 
 def _named(text: str, names: Sequence[str]) -> str:
-    """A row under the names that its own mean: beside other rows of a file one could mean something else."""
+    """A row under the names that its own mean: among other rows of a file one could mean something else."""
     members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     return text if [*members] == names else msgspec.json.encode(dict(zip(names, members.values(), strict=True))).decode()
 

@@ -43,7 +43,7 @@ class Pages:
         examples: Gives stored rows for the OpenAPI document, with personal data masked.
         doors: What there is besides endpoints, for the OpenAPI document.
         spooled: Gives what the spool of the inference log tells of itself.
-        waiting: Gives by feed the accepted rows that have not landed yet. It is asked beside the loop that answers.
+        waiting: Gives by feed the accepted rows that have not landed yet. It is asked outside of the event loop.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Pages:
     ) -> None:
         self._door, self._background, self._examples, self._doors = door, background, examples, doors
         self._spooled, self._waiting = spooled, waiting
-        # Store and outboxes are asked beside the loop that answers.
+        # Store and outboxes are asked outside of the event loop.
         self._asking = ThreadPoolExecutor(1, "ready")
 
     @property

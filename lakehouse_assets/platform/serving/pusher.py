@@ -1,4 +1,4 @@
-"""Tells the windows of the online store of events that were scored, at once and beside the answers: the next request counts them."""
+"""Tells the windows of the online store of events that were scored, at once, in the background: the next request counts them."""
 
 import logging
 import threading

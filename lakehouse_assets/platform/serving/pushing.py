@@ -18,12 +18,12 @@ from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
 from lakehouse_assets.platform.ingestion.feed import Feed
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.feedback import Feedback, FeedbackUnavailable, LabelType
 from lakehouse_assets.platform.serving.http import parameters, read_body
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
 from lakehouse_assets.platform.serving.ingest_rows import FeedRows
+from lakehouse_assets.platform.serving.offload import Offload
 from lakehouse_assets.platform.serving.outbox import waiting_rows
 from lakehouse_assets.platform.serving.outbox_store import OutboxUnavailable
 from lakehouse_assets.platform.serving.refused import Refused, refused
@@ -47,7 +47,7 @@ class Pushing:
     def __init__(self, door: Door, feedback: Feedback, home: Path, feeds: Iterable[FeedDeclaration], zone: Callable[[str], Zone]) -> None:
         self._door, self._feedback, self._home, self._zone = door, feedback, home, zone
         self._feeds = {one.feed.name: one.feed for one in feeds}
-        self._aside = Aside(door.limits.push_requests)
+        self._offload = Offload(door.limits.push_requests)
         self._open: dict[str, Ingest] = {}
         self._lock = Lock()
 
@@ -103,7 +103,7 @@ class Pushing:
         limits = self._door.limits
         full = refused(429, f"{limits.push_requests} such requests are worked on already: send it again in a second", retry_after="1")
         late = refused(504, f"no answer within {limits.push_seconds:g} seconds: send it again, {again}", retry_after="1")
-        receipt = await self._aside.run(
+        receipt = await self._offload.run(
             lambda: _refusing(take), limits.push_seconds + _GRACE_SECONDS, "what was sent", full=full, late=late
         )
         return json_response(msgspec.json.encode(receipt))

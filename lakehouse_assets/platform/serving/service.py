@@ -18,7 +18,6 @@ from lakehouse_assets.platform.pipeline.online import events_of_requests
 from lakehouse_assets.platform.serving.administering import Administering
 from lakehouse_assets.platform.serving.aliases import SECONDS as ALIAS_SECONDS
 from lakehouse_assets.platform.serving.app import Application
-from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.assemble import Assembler, Lookups
 from lakehouse_assets.platform.serving.background import Background
 from lakehouse_assets.platform.serving.background_process import BackgroundTasks, Child, Declared, Threads
@@ -27,13 +26,14 @@ from lakehouse_assets.platform.serving.engine import Engine
 from lakehouse_assets.platform.serving.examples import StoredExamples
 from lakehouse_assets.platform.serving.feedback import Feedback, label_types
 from lakehouse_assets.platform.serving.hosts import Hosts
-from lakehouse_assets.platform.serving.inference_log.drain import files_aside
+from lakehouse_assets.platform.serving.inference_log.drain import unreadable_files
 from lakehouse_assets.platform.serving.inference_log.log import InferenceLog
 from lakehouse_assets.platform.serving.inference_log.places import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.lookups import FeatureLookups
 from lakehouse_assets.platform.serving.metrics import Metrics
+from lakehouse_assets.platform.serving.offload import Offload
 from lakehouse_assets.platform.serving.openapi_others import Doors
 from lakehouse_assets.platform.serving.pages import Pages
 from lakehouse_assets.platform.serving.protocols import inference, mlflow
@@ -104,7 +104,7 @@ class Service:
         logged = [LoggedEndpoint.of(one.endpoint, one.roles) for one in self.served.values()]
         spool = spool_of(self.root.settings.home_folder)
         self.log = InferenceLog(spool, lambda: self.root.lakehouse, logged)
-        self.metrics.log_unreadable.set_function(lambda: files_aside(spool))
+        self.metrics.log_unreadable.set_function(lambda: unreadable_files(spool))
         self.queue = Queue(self.limits)
         self.engine = Engine(self.queue, self.log, self.metrics)
         self.reloader = Reloader(
@@ -117,7 +117,7 @@ class Service:
         )
         self.background = self._background()
         tokens = Tokens(self.root.settings.home_folder, needed=self.tokens_needed)
-        self.aside = Aside()
+        self.offload = Offload()
         self.door = Door(
             self.served,
             self.queue,
@@ -126,7 +126,7 @@ class Service:
             metrics=self.metrics,
             limits=self.limits,
             lakehouse=self.root.lakehouse,
-            aside=self.aside,
+            offload=self.offload,
         )
         self.pushing = Pushing(
             self.door,
@@ -139,13 +139,13 @@ class Service:
 
     def application(self) -> Application:
         """What answers HTTP. It starts the service with its first request and stops it after the last one."""
-        examples = StoredExamples(self.reader, self.aside).of
+        examples = StoredExamples(self.reader, self.offload).of
         doors = Doors(self.pushing.feeds, self.catalog.feature_sets, self.pushing.labels)
         pages = Pages(self.door, self.background, examples, doors, spooled=self.log.state, waiting=self.pushing.waiting)
         protocols = [*mlflow.routes(self.door), *inference.routes(self.door)]
         hosts = None if self.tokens_needed else Hosts(self.hosts)
-        stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.aside)
-        administering = Administering(self.door, self.reloader.now, self.aside)
+        stored = StoredFeatures(self.door, self._sets(), self._store, self.reader, self.offload)
+        administering = Administering(self.door, self.reloader.now, self.offload)
         routes = [*pages.routes, *protocols, *self.pushing.routes, *stored.routes, *administering.routes]
         return Application(self.door, routes, self.lookups.posts, start=self.start, stop=self.stop, hosts=hosts)
 

@@ -19,9 +19,9 @@ from lakehouse_assets.platform.features.online.store import OnlineStore, StoreUn
 from lakehouse_assets.platform.governance.principal import Principal
 from lakehouse_assets.platform.governance.reader import Reader
 from lakehouse_assets.platform.serving.app import json_response
-from lakehouse_assets.platform.serving.aside import Aside
 from lakehouse_assets.platform.serving.door import Door
 from lakehouse_assets.platform.serving.http import parameters
+from lakehouse_assets.platform.serving.offload import Offload
 from lakehouse_assets.platform.serving.refused import refused
 
 
@@ -33,11 +33,13 @@ class StoredFeatures:
         sets: The feature sets, by name.
         store: Opens the online store.
         reader: Through which rows are shown.
-        aside: Where the store is read.
+        offload: Where the store is read.
     """
 
-    def __init__(self, door: Door, sets: Mapping[str, FeatureSet], store: Callable[[], OnlineStore], reader: Reader, aside: Aside) -> None:
-        self._door, self._sets, self._store, self._reader, self._aside = door, sets, store, reader, aside
+    def __init__(
+        self, door: Door, sets: Mapping[str, FeatureSet], store: Callable[[], OnlineStore], reader: Reader, offload: Offload
+    ) -> None:
+        self._door, self._sets, self._store, self._reader, self._offload = door, sets, store, reader, offload
 
     @property
     def routes(self) -> list[Route]:
@@ -51,7 +53,7 @@ class StoredFeatures:
         if feature is None:
             raise refused(404, f"there is no feature set {name[:100]!r}: there are {', '.join(self._sets) or 'none'}")
         reader = replace(self._reader, principal=Principal(caller.name or self._reader.principal.name))
-        rows = await self._aside.run(lambda: self._rows(feature, key, reader), self._door.limits.seconds, "the online store")
+        rows = await self._offload.run(lambda: self._rows(feature, key, reader), self._door.limits.seconds, "the online store")
         return json_response(msgspec.json.encode({"feature_set": name, "rows": rows}, enc_hook=str))
 
     def _rows(self, feature: FeatureSet, key: list[str], reader: Reader) -> list[dict[str, Any]]:

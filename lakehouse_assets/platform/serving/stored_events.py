@@ -23,7 +23,7 @@ _NUMBER: Final = "__number"
 
 
 class StoredEvents:
-    """Reads full rows of features of stored events. It waits for the lake: ask it aside.
+    """Reads full rows of features of stored events. It waits for the lake: ask it by an `Offload`.
 
     Args:
         served: The endpoint.

@@ -1,4 +1,4 @@
-"""What a service tells the process beside it, where it does what is no answer.
+"""What a service tells the process next to it, where it does what is no answer.
 
 It goes through a pipe as JSON, so it is data alone. Who asks for it is in `background`.
 """

@@ -8,7 +8,7 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from lakehouse_assets.platform.serving.inference_log.drain import files_aside
+from lakehouse_assets.platform.serving.inference_log.drain import unreadable_files
 from lakehouse_assets.platform.serving.inference_log.log import drainer
 from lakehouse_assets.platform.serving.inference_log.records import FeedbackRecord, InferenceRecord
 from lakehouse_assets.platform.serving.inference_log.segments import read_segment
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_is_kept_aside_and_counted(tmp_path: Path, strange: 
     assert kept.read_bytes() == b"LHSPOOL1" + MARKER + fields(*NAMES) + strange
     assert drained(tmp_path) == (EXPECTED, 0)
     assert kept.exists()
-    assert files_aside(tmp_path / "home" / "serving" / "spool") == 1
+    assert unreadable_files(tmp_path / "home" / "serving" / "spool") == 1
 
 
 def test_a_record_without_what_it_needs_is_kept_aside(tmp_path: Path) -> None:

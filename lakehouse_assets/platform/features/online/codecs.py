@@ -1,7 +1,7 @@
 """Rows of feature tables and events as bytes, and back, exactly: what the online store keeps.
 
 A value is msgpack: text, whole numbers, floats to the bit, Booleans and null as they are, times as whole numbers. Which columns are times
-is said by the kinds of a codec, which are stored beside the rows, so that rows are read as they were written.
+is said by the kinds of a codec, which are stored with the rows, so that rows are read as they were written.
 """
 
 from collections.abc import Callable, Mapping, Sequence

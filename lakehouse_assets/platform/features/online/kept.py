@@ -24,7 +24,7 @@ from lakehouse_assets.platform.storage.table import Table
 TIME: Final = "time"
 KNOWN: Final = "known"
 RETRACTED: Final = "retracted"
-"""Columns of `Kept.rows`; beside them are `entity 0`, `key 0`, `value 0` and so on."""
+"""Columns of `Kept.rows`; next to them are `entity 0`, `key 0`, `value 0` and so on."""
 
 
 class Kept(Protocol):

@@ -1,4 +1,4 @@
-"""What learners share: the training rows with a known target, and how a part of them is set aside to choose and to calibrate on."""
+"""What learners share: the training rows with a known target, and how a part of them is held out to choose and to calibrate on."""
 
 import json
 from collections.abc import Callable

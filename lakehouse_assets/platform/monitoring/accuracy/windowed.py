@@ -138,8 +138,8 @@ class _Window:
             plain = None if self.plain is None else self.plain[cell.rows[_ROW].to_list()]
             for metric in self.question.metrics:
                 expected = self._estimate(about, metric, cell)
-                beside = None if plain is None else scoring.score(metric, plain)
-                yield from _both(about, metric.name, scoring.measure(metric, cell.rows, stretch), expected, beside)
+                plain_score = None if plain is None else scoring.score(metric, plain)
+                yield from _both(about, metric.name, scoring.measure(metric, cell.rows, stretch), expected, plain_score)
             yield from self._decisions(about, cell)
             if cell.name == ALL:
                 for name, share in scoring.coverage_by_age(cell.rows, self.end, self.now.at, self.question.usual):

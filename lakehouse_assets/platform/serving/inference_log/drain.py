@@ -22,7 +22,7 @@ from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.serving.inference_log import table as tables
 from lakehouse_assets.platform.serving.inference_log.places import Segments, closed_segments, dead
 from lakehouse_assets.platform.serving.inference_log.records import Record, Unreadable, record_id
-from lakehouse_assets.platform.serving.inference_log.segments import create_segment, keep_aside, keep_record_aside, read_segment
+from lakehouse_assets.platform.serving.inference_log.segments import create_segment, keep_unreadable, keep_unreadable_record, read_segment
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -47,7 +47,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Drained:
-    """What was drained: rows that came into the tables, and records that cannot be read, which are kept aside in files."""
+    """What was drained: rows that came into the tables, and records that cannot be read, which are kept in files of their own."""
 
     rows: int = 0
     unreadable: int = 0
@@ -70,16 +70,16 @@ def drain_dead(spool: Path, target: Target) -> Drained:
             os.close(descriptor)
         else:
             segments = segments[:-1]
-        count += drain(place.writer, segments, target, aside_of(spool))
+        count += drain(place.writer, segments, target, unreadable_of(spool))
         if not place.is_original:
             rmtree(place.folder, ignore_errors=True)
     return count
 
 
-def drain(writer: str, segments: Segments, target: Target, aside: Path) -> Drained:
+def drain(writer: str, segments: Segments, target: Target, unreadable: Path) -> Drained:
     """Bring closed segments of a writer into the tables and delete them. What is gone was drained by another.
 
-    What cannot be read of them is kept in files of the folder `aside`.
+    What cannot be read of them is kept in files of the folder `unreadable`.
 
     Raises:
         StorageError, OSError, DeltaError: As a commit; what was not committed is there for the next time.
@@ -93,12 +93,12 @@ def drain(writer: str, segments: Segments, target: Target, aside: Path) -> Drain
                 for name, record in read_segment(path, lost):
                     by_table.setdefault(name, []).append((number, record))
             if lost.frames:
-                keep_aside(path, lost, aside, f"{writer}-{path.name}")
+                keep_unreadable(path, lost, unreadable, f"{writer}-{path.name}")
                 count += Drained(unreadable=len(lost.frames))
         paths = dict(batch)
 
         def is_no_row(name: str, number: int, record: Record, paths: dict[int, Path] = paths) -> None:
-            keep_record_aside(paths[number], name, record, aside, f"{writer}-{paths[number].name}-{record_id(record)}")
+            keep_unreadable_record(paths[number], name, record, unreadable, f"{writer}-{paths[number].name}-{record_id(record)}")
 
         for name, records in by_table.items():
             count += _commit(name, f"spool:{writer}", records, batch[-1][0], target, is_no_row=is_no_row)
@@ -106,14 +106,14 @@ def drain(writer: str, segments: Segments, target: Target, aside: Path) -> Drain
     return count
 
 
-def aside_of(spool: Path) -> Path:
+def unreadable_of(spool: Path) -> Path:
     """The folder of what cannot be read of segments."""
     return spool.parent / "unreadable"
 
 
-def files_aside(spool: Path) -> int:
+def unreadable_files(spool: Path) -> int:
     """How many files there are of what cannot be read."""
-    folder = aside_of(spool)
+    folder = unreadable_of(spool)
     return sum(not path.name.startswith(".") for path in folder.iterdir()) if folder.exists() else 0
 
 
@@ -153,7 +153,7 @@ def _as_rows(records: list[tuple[int, Record]]) -> tuple[pl.DataFrame | None, li
         return tables.rows([record for _, record in records]), []
     except _NO_ROW:
         if len(records) == 1:
-            _LOG.exception("a record of the inference log is no row of its table, and is kept aside")
+            _LOG.exception("a record of the inference log is no row of its table, and is kept in a file of its own")
             return None, records
     parts = [_as_rows([one]) for one in records]
     frames = [rows for rows, _ in parts if rows is not None]
@@ -183,7 +183,7 @@ class DrainState:
 
     Attributes:
         rows: Rows that it brought into tables since the process started.
-        unreadable: Records since then that cannot be read and are kept aside, as of a newer release.
+        unreadable: Records since then that cannot be read and are kept in files of their own, as of a newer release.
         failures: Attempts that failed, one after the other, until now; 0 if the last one succeeded.
         trouble: Why the last one failed; empty if it did not.
         succeeded_at: When it last found nothing left to do, or did it all.
@@ -218,9 +218,9 @@ class Drainer:
         """Drain all that is closed, now; whether that succeeded."""
         with self._one_at_once:
             try:
-                count, writer, aside = Drained(), self._writer(), aside_of(self._folder)
+                count, writer, kept = Drained(), self._writer(), unreadable_of(self._folder)
                 if writer:
-                    count += drain(writer, closed_segments(self._folder / writer), self._target, aside)
+                    count += drain(writer, closed_segments(self._folder / writer), self._target, kept)
                 count += drain_dead(self._folder, self._target)
             except Exception as error:  # noqa: BLE001 a bucket that is away raises what its client pleases; the segments stay
                 lines = str(error).splitlines() or [type(error).__name__]
@@ -229,7 +229,7 @@ class Drainer:
                 self._state = replace(self._state, failures=self._state.failures + 1, trouble=lines[0])
                 return False
             if count.unreadable:
-                _LOG.warning("%s records cannot be read and are kept in %s", count.unreadable, aside)
+                _LOG.warning("%s records cannot be read and are kept in %s", count.unreadable, kept)
             rows, unreadable = self._state.rows + count.rows, self._state.unreadable + count.unreadable
             self._state = DrainState(rows, unreadable, 0, "", clock.now())
             return True

@@ -49,7 +49,7 @@ def read_segment(path: Path, unreadable: Unreadable | None = None) -> list[tuple
     return list(read(marker, rest, unreadable)) if rest else []
 
 
-def keep_aside(path: Path, unreadable: Unreadable, folder: Path, name: str) -> None:
+def keep_unreadable(path: Path, unreadable: Unreadable, folder: Path, name: str) -> None:
     """Keep what cannot be read of a segment in a file, which a release that understands it reads as a segment.
 
     Args:
@@ -69,8 +69,8 @@ def keep_aside(path: Path, unreadable: Unreadable, folder: Path, name: str) -> N
     Path(part).replace(folder / name)
 
 
-def keep_record_aside(path: Path, table: str, record: Record, folder: Path, name: str) -> None:
-    """Keep a record of a segment that is no row of its table in a file; see `keep_aside`."""
+def keep_unreadable_record(path: Path, table: str, record: Record, folder: Path, name: str) -> None:
+    """Keep a record of a segment that is no row of its table in a file; see `keep_unreadable`."""
     with path.open("rb") as segment:
         marker = segment.read(_HEADER_BYTES)[len(_MAGIC) :]
-    keep_aside(path, Unreadable(fields_frame(marker), frames(marker, [(table, record)])), folder, name)
+    keep_unreadable(path, Unreadable(fields_frame(marker), frames(marker, [(table, record)])), folder, name)

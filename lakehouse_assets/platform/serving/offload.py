@@ -1,4 +1,4 @@
-"""Reads of the lake on behalf of a request: beside the loop that answers, few at once, and never waited for longer than a limit.
+"""Reads of the lake on behalf of a request: outside of the event loop, few at once, and never waited for longer than a limit.
 
 A bucket that is away answers after minutes, or not at all. What a request needs of it is refused in time, and other requests go on.
 """
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE: Final = 8
 
 
-class Aside:
+class Offload:
     """Runs functions that read the lake, in threads of their own.
 
     Args:
@@ -48,7 +48,7 @@ class Aside:
         future: asyncio.Future[Result] = loop.create_future()
         # No pool: its threads would keep the process from ending as long as the bucket is away.
         try:
-            threading.Thread(target=self._run, args=(read, loop, future), name="aside", daemon=True).start()
+            threading.Thread(target=self._run, args=(read, loop, future), name="offload", daemon=True).start()
         except RuntimeError:  # the system gives no more threads
             self._free.release()
             raise away from None
