@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.modelling.plots import styled
 from lakehouse_assets.views.blocks import TONES, Bars, Curves, Figures, Medium, Note, Page, Rows, Text, colours_of
 from lakehouse_assets.views.markup import STYLE, as_html, from_markdown
 
@@ -132,11 +133,10 @@ def _legend(axes: "Axes", names: list[str]) -> None:
 
 def _svg(draw: Any, height: float, title: str) -> str:
     """A chart as an SVG element; drawn without the state that matplotlib's `pyplot` keeps."""
-    from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    with rc_context(_FIGURE):
+    with styled(_FIGURE):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())

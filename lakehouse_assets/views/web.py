@@ -102,6 +102,7 @@ def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False
     pages: Any = builder.build()
     routes = [
         Route("/", lambda _: RedirectResponse(f"/{overview.NAME}/")),
+        Route(f"/{overview.NAME}", lambda _: RedirectResponse(f"/{overview.NAME}/")),
         Route(f"/{overview.NAME}/", _overview),
         Route(LIVE, lambda _: PlainTextResponse("ok")),
         Route("/login", _logged_in, methods=["POST"]),

@@ -96,7 +96,7 @@ def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself_though_its_firs
     assert f"REST     http://127.0.0.1:{settings.serve_port}/\n" in said
     assert f"Pages    http://127.0.0.1:{settings.pages_port}/\n" in said
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.pages_port}/overview/", timeout=30) as page:
-        assert b"marimo" in page.read()
+        assert b"What is expected" in page.read()
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.serve_port}/openapi.json", timeout=30) as document:
         assert "/endpoints/revenue" in json.load(document)["paths"]
 

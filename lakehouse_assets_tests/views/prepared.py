@@ -24,7 +24,7 @@ from lakehouse_assets_tests.platform.recipes.shop_orders import PRODUCT, as_file
 from lakehouse_assets_tests.running import land_text, tables_of
 
 DAYS = 62
-HOSTILE = "<img src='http://evil.example/x' onerror='console.error(1)'>"
+HOSTILE = "<img src='http://evil.example/x' onerror='console.error(1)'> $_$ $\\frac$"
 """The name of a country: as HTML it would ask another machine."""
 _PROJECT = Path(__file__).parents[2]
 # Few trees and folds: enough that there is a champion.

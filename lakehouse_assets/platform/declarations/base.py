@@ -94,6 +94,10 @@ class Declaration(Declares):
         """The tables, each with days in a partition column `date`, whose rows are deleted once they are so old."""
         return {}
 
+    def pinned(self) -> Mapping[str, int]:
+        """By table the version that has to stay readable, as the declaration names it."""
+        return {}
+
     def problems_with(self, declared: "Mapping[str, Declaration]") -> Iterator[str]:  # noqa: ARG002 most have none
         """Why it does not fit to the other declarations, besides its sources; each text names the remedy."""
         yield from ()

@@ -125,6 +125,10 @@ class MonitorKind(ABC):
         """
         yield from ()
 
+    def pinned(self) -> Mapping[str, int]:
+        """See `Declaration.pinned`."""
+        return {}
+
     @abstractmethod
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """Judge, and give a verdict for each window, slice and column that was; none if nothing has changed since the last time.
@@ -184,6 +188,10 @@ class Monitor(Declaration):
         """The promised columns of the watched table; None if they are not known before it is written."""
         found = declared.get(self.of)
         return None if found is None else found.schema or None
+
+    def pinned(self) -> Mapping[str, int]:
+        """See `Declaration.pinned`."""
+        return self.kind.pinned()
 
     def problems_with(self, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `Declaration.problems_with`."""

@@ -4,11 +4,13 @@ Plots are drawn without a display and know nothing of what is predicted. Those o
 stored is decided elsewhere.
 """
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from textwrap import fill
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import polars as pl
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 HISTORY, MODEL, OTHERS = "#8a8f98", "#1f6feb", ("#b8bdc6", "#7d838d", "#d9a441", "#a371f7")
 HISTORY_DAYS = 56
 MOST_PANELS = 12
+_ONE_AT_A_TIME: Final = threading.RLock()
 
 
 def forecast_plot(
@@ -77,6 +80,18 @@ def forecast_plot(
 
 
 @contextmanager
+def styled(parameters: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """Draw with other parameters of matplotlib, one thread at a time, as these are of the process.
+
+    Texts come with the data: a `$` in them starts no formula.
+    """
+    from matplotlib import rc_context
+
+    with _ONE_AT_A_TIME, rc_context({"text.parse_math": False, **parameters}):
+        yield
+
+
+@contextmanager
 def figure(width: float, height: float) -> Iterator[tuple["Figure", BytesIO]]:
     """An empty figure, and the buffer that holds it as PNG after the block. Inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -85,8 +100,9 @@ def figure(width: float, height: float) -> Iterator[tuple["Figure", BytesIO]]:
 
     empty, picture = Figure(figsize=(width, height), dpi=80, layout="constrained"), BytesIO()
     canvas = FigureCanvasAgg(empty)
-    yield empty, picture
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with styled():
+        yield empty, picture
+        canvas.draw()  # type: ignore[no-untyped-call]
     # A few dozen colours are enough, and make the file several times smaller.
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     Image.fromarray(pixels).convert("RGB").quantize(32).save(picture, "PNG", optimize=True)

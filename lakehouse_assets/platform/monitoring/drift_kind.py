@@ -75,6 +75,11 @@ class Drift(MonitorKind):
         for name in self.slices:
             yield from monitor.problems_with_column("slices", name, declared)
 
+    def pinned(self) -> Mapping[str, int]:
+        """See `Declaration.pinned`."""
+        name, at, version = (self.against or "").partition("@")
+        return {name: int(version)} if at else {}
+
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
         name, version = self._baseline(watched)

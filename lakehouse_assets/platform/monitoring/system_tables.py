@@ -189,5 +189,5 @@ REQUESTS: Final = SystemTable(
 )
 
 WRITTEN: Final = (RUNS, STEPS, CHECKS)
-VIEWS: Final = (ROW_ACCOUNTS, DECISIONS, REQUESTS)
+VIEWED: Final = (ROW_ACCOUNTS, DECISIONS, REQUESTS)
 """What stands in no table of its own: these names are resolved when they are read."""

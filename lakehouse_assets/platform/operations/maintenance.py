@@ -190,10 +190,10 @@ class Maintenance:
 
     @cached_property
     def pins(self) -> dict[str, set[int]]:
-        """The versions that a model in use was trained on, by table."""
+        """By table the versions that a model in use was trained on, and those that a declaration names, as the baseline of a monitor."""
         pins: dict[str, set[int]] = {}
-        for version in self.models:
-            for name, number in version.tables.items():
+        for versions in (*(version.tables for version in self.models), *(declared.pinned() for declared in self.declarations)):
+            for name, number in versions.items():
                 pins.setdefault(name, set()).add(number)
         return pins
 

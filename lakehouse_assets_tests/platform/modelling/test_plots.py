@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from PIL import Image
 
-from lakehouse_assets.platform.modelling.plots import forecast_plot
+from lakehouse_assets.platform.modelling.plots import figure, forecast_plot
 
 FIRST = date(2024, 3, 1)
 HORIZONS = range(28)
@@ -105,3 +105,15 @@ def test_the_same_numbers_give_the_same_bytes():
     assert forecast_plot(history(2), forecast(2), value="net", by="group") == forecast_plot(
         history(2), forecast(2), value="net", by="group"
     )
+
+
+@pytest.mark.parametrize("name", ["$_$", "$x^$", "$\\frac$", "100 % of $a_$", "_hidden", "<b>", "\N{SNOWMAN}"])
+def test_names_of_groups_are_text_and_no_formula(name):
+    renamed = pl.col("group").replace({"group 00": name})
+    draw(history(2).with_columns(renamed), forecast(2).with_columns(renamed))
+    with figure(3, 2) as (drawn, picture):
+        axes = drawn.add_subplot()
+        axes.barh([name], [1.0], label=name)
+        axes.set_title(name)
+        axes.set_xlabel(name)
+    assert opened(picture.getvalue())

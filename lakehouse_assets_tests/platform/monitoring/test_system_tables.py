@@ -11,7 +11,7 @@ import pytest
 from lakehouse_assets.client.client import open_lakehouse
 from lakehouse_assets.platform.monitoring import system_log, system_tables
 from lakehouse_assets.platform.monitoring.system_log import Recorded
-from lakehouse_assets.platform.monitoring.system_tables import VIEWS, WRITTEN, SystemTable
+from lakehouse_assets.platform.monitoring.system_tables import VIEWED, WRITTEN, SystemTable
 from lakehouse_assets.platform.operations.maintenance import OLD_DAYS, Maintenance
 from lakehouse_assets.platform.orchestration.recording import record_ended
 from lakehouse_assets.platform.storage import platform_tables
@@ -37,7 +37,7 @@ def with_columns(page: str) -> str:
     """The page with the columns as they are."""
     begin = BEGIN.search(page)
     assert begin is not None
-    columns = "\n".join(described(table) for table in (*WRITTEN, *VIEWS))
+    columns = "\n".join(described(table) for table in (*WRITTEN, *VIEWED))
     return page[: begin.end()] + "\n" + columns + "\n" + page[page.index(END) :]
 
 
@@ -48,7 +48,7 @@ def test_the_page_has_the_columns_of_the_schemas():
 
 def test_no_name_is_one_that_the_platform_has_already():
     assert {table.name for table in WRITTEN} <= platform_tables.ALL
-    assert not {table.name for table in VIEWS} & platform_tables.ALL
+    assert not {table.name for table in VIEWED} & platform_tables.ALL
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +75,8 @@ def test_a_query_of_the_page_runs_and_has_an_answer(lake, query):
 
 
 def test_the_tables_are_listed_and_read_as_any_other(lake):
-    assert {table.name for table in (*WRITTEN, *VIEWS)} <= set(lake.tables())
-    for table in (*WRITTEN, *VIEWS):
+    assert {table.name for table in (*WRITTEN, *VIEWED)} <= set(lake.tables())
+    for table in (*WRITTEN, *VIEWED):
         assert lake.table(table.name).scan().collect().schema == table.schema
 
 

@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from lakehouse_assets import products
+from lakehouse_assets import Drift, monitor, products
 from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.monitoring.accuracy.table import SCHEMA as ACCURACY_SCHEMA
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
@@ -129,6 +129,12 @@ def test_versions_of_models_in_use_are_pinned(busy):
     )
     # The ledger's champion counts although its alias was not set yet.
     assert of(busy, lambda: registry).pins == {"sales.gold.a": {1, 3}, "sales.gold.b": {0}}
+
+
+def test_the_version_that_a_monitor_compares_with_is_pinned(busy):
+    drifts = monitor("sales.monitors.drift", of="sales.silver.payments", kind=Drift("paid_at", against="sales.silver.payments@4"))
+    newest = monitor("sales.monitors.newest", of="sales.silver.payments", kind=Drift("paid_at", against="sales.silver.payments"))
+    assert replace(of(busy), declarations=[*DECLARED, drifts, newest]).pins == {"sales.silver.payments": {4}}
 
 
 def test_a_log_is_cleaned_up_once_its_commits_are_in_the_statistics(busy):

@@ -24,7 +24,7 @@ class Granularity:
     Attributes:
         every: As Polars writes it: `1d`, `1w` or `1mo`.
         name: As tables write it.
-        parts: Stretches of a window that are left out in turn to find out how far chance goes: see `scoring.interval`.
+        parts: Stretches of a window that are left out in turn to find out how far chance goes: see `scoring.measure`.
         days: About how many days it has.
     """
 
