@@ -10,7 +10,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.monitors import Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.quality.contract import FreshBy
-from lakehouse_assets.platform.quality.monitors import freshness, in_words, newest_value
+from lakehouse_assets.platform.quality.monitors import freshness, in_words
 
 
 @dataclass(frozen=True)
@@ -47,5 +47,4 @@ class Freshness(MonitorKind):
 
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
-        newest = newest_value(watched.lakehouse.table(watched.monitor.of), self.column)
-        return [freshness(FreshBy(self.column, self.within), newest, watched.now)]
+        return [freshness(FreshBy(self.column, self.within), watched.lakehouse.table(watched.monitor.of), watched.now)]

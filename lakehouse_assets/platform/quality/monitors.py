@@ -90,45 +90,61 @@ class Arrival:
 # --- freshness
 
 
-def freshness(fresh: FreshBy, newest: date | datetime | None, now: datetime) -> Verdict:
-    """Whether the newest value is young enough.
+def freshness(fresh: FreshBy, table: Table, now: datetime) -> Verdict:
+    """Whether the newest value of a table is young enough. A value in the future is a wrong one, and does not count.
 
     Args:
         fresh: How old it may be.
-        newest: The newest value of the column; None if the table has no rows. A date lasts until its end.
+        table: The table. A date lasts until its end.
         now: The moment to judge at (UTC).
     """
+    newest = latest = newest_value(table, fresh.column)
+    if latest is not None and _start(latest) > now:
+        newest = newest_value(table, fresh.column, now)
+    about = {"metric": "age_hours", "column_name": fresh.column}
+    if latest is None:
+        return Verdict(None, "Not evaluated: the table has no rows yet.", **about)
+    ahead = "" if newest == latest else f" Values in the future, as {latest}, do not count."
     if newest is None:
-        return Verdict(None, "Not evaluated: the table has no rows yet.", metric="age_hours", column_name=fresh.column)
+        return Verdict(None, f"Not evaluated: no row is of a time that has come.{ahead}", **about)
     age = max(now - _end(newest), timedelta(0))
     passed = age <= fresh.within
-    text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old."
+    text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old.{ahead}"
     hours = round(age.total_seconds() / 3600, 2)
-    return Verdict(
-        passed,
-        text,
-        {"newest": str(newest), "age_hours": hours},
-        metric="age_hours",
-        value=hours,
-        threshold=fresh.within.total_seconds() / 3600,
-        column_name=fresh.column,
-    )
+    numbers = {"newest": str(newest), "age_hours": hours}
+    return Verdict(passed, text, numbers, value=hours, threshold=fresh.within.total_seconds() / 3600, **about)
 
 
-def newest_value(table: Table, column: str) -> date | datetime | None:
-    """The largest value of a column, from the statistics of the files in the log; files that have none are read."""
+def newest_value(table: Table, column: str, until: datetime | None = None) -> date | datetime | None:
+    """The largest value of a column, from the statistics of the files in the log; files that have none are read.
+
+    Args:
+        table: The table.
+        column: Of dates or timestamps.
+        until: Only values that are not after it (UTC), which needs the rows; None: all.
+    """
     if not table.exists():
         return None
-    files = pl.DataFrame(table.delta().get_add_actions(flatten=True))
-    known = next((name for name in (f"partition.{column}", f"max.{column}") if name in files.columns), None)
-    nulls = f"null_count.{column}"
-    if known is not None:
-        # A file whose rows all lack the value has no largest one either.
-        all_null = pl.col("num_records") == pl.col(nulls) if nulls in files.columns else pl.lit(value=True)
-        if files.select((pl.col(known).is_not_null() | all_null).fill_null(value=False).all()).item():
-            return files[known].max()  # type: ignore[return-value]
-    found: date | datetime | None = table.scan().select(pl.col(column).max()).collect(engine="streaming").item()
+    if until is None:
+        files = pl.DataFrame(table.delta().get_add_actions(flatten=True))
+        known = next((name for name in (f"partition.{column}", f"max.{column}") if name in files.columns), None)
+        nulls = f"null_count.{column}"
+        if known is not None:
+            # A file whose rows all lack the value has no largest one either.
+            all_null = pl.col("num_records") == pl.col(nulls) if nulls in files.columns else pl.lit(value=True)
+            if files.select((pl.col(known).is_not_null() | all_null).fill_null(value=False).all()).item():
+                return files[known].max()  # type: ignore[return-value]
+    rows = table.scan().select(column)
+    if until is not None:
+        kind = table.schema()[column]
+        latest: Any = until.date() if kind == pl.Date else until if kind.time_zone else until.replace(tzinfo=None)  # type: ignore[attr-defined]
+        rows = rows.filter(pl.col(column) <= latest)
+    found: date | datetime | None = rows.select(pl.col(column).max()).collect(engine="streaming").item()
     return found
+
+
+def _start(moment: date | datetime) -> datetime:
+    return _end(moment) if isinstance(moment, datetime) else datetime.combine(moment, time(), UTC)
 
 
 def _end(moment: date | datetime) -> datetime:

@@ -136,6 +136,16 @@ def test_with_too_little_history_nothing_is_said():
 TWO_DAYS = FreshBy("day", timedelta(days=2))
 
 
+def with_days(folder, *values):
+    """A table whose column `day` has these values."""
+    kind = pl.Datetime("us", "UTC") if isinstance(next(iter(values), None), datetime) else pl.Date()
+    found = Lakehouse(str(folder)).table("shop.silver.days")
+    found.create({"day": kind})
+    if values:
+        found.append(pl.DataFrame({"day": [*values]}, schema={"day": kind}))
+    return found
+
+
 @pytest.mark.parametrize(
     ("newest", "passed"),
     [
@@ -145,15 +155,23 @@ TWO_DAYS = FreshBy("day", timedelta(days=2))
         (date(2026, 2, 27), False),
         (NOW - timedelta(days=2), True),
         (NOW - timedelta(days=2, seconds=1), False),
-        (NOW + timedelta(days=1), True),
+        (NOW + timedelta(days=1), None),
     ],
 )
-def test_the_newest_value_is_fresh_or_not(newest, passed):
-    assert freshness(TWO_DAYS, newest, NOW).passed is passed
+def test_the_newest_value_is_fresh_or_not(newest, passed, tmp_path):
+    assert freshness(TWO_DAYS, with_days(tmp_path, *([] if newest is None else [newest])), NOW).passed is passed
 
 
-def test_a_stale_table_says_how_old_it_is():
-    found = freshness(TWO_DAYS, datetime(2026, 2, 20, 12, tzinfo=UTC), NOW)
+@pytest.mark.parametrize(("old", "far"), [(date(2026, 2, 1), date(2062, 3, 1)), (NOW - timedelta(days=30), NOW + timedelta(days=9_999))])
+def test_a_value_in_the_future_does_not_make_a_stale_table_fresh(old, far, tmp_path):
+    found = freshness(TWO_DAYS, with_days(tmp_path, old, far), NOW)
+    assert found.passed is False
+    assert found.numbers["newest"] == str(old)
+    assert f"Values in the future, as {far}, do not count." in found.text
+
+
+def test_a_stale_table_says_how_old_it_is(tmp_path):
+    found = freshness(TWO_DAYS, with_days(tmp_path, datetime(2026, 2, 20, 12, tzinfo=UTC)), NOW)
     assert found.text == "The newest day is 2026-02-20 12:00:00+00:00, 10.0 days ago; it may be 2.0 days old."
     assert found.numbers["age_hours"] == 240
 
