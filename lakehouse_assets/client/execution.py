@@ -5,6 +5,7 @@ What is selected and how a run is carried out is in `orchestration.run`. Other p
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lakehouse_assets.client.context import Context, by_last_word
@@ -113,30 +114,46 @@ def train_due(context: Context, on_progress: OnProgress) -> "dict[str, Outcome]"
 
 
 def _train_due(context: Context, on_progress: OnProgress) -> "dict[str, Outcome]":
-    from lakehouse_assets.platform.monitoring.retraining.runs import tags_of
-
     Runs(context).end_dead()
     done: dict[str, Outcome] = {}
     for model in context.models:
-        request = None if model.retrain is None else standing_of(context, model).ask()
-        if request is None:
+        # Asked of the databases first: mostly nothing is to start, and Dagster takes seconds to import.
+        if model.retrain is None or not standing_of(context, model).decision.starts:
             continue
-        from lakehouse_assets.platform.orchestration.code_location import definitions
-        from lakehouse_assets.platform.orchestration.run import execute, training_of_one
-
-        defs = definitions(context.settings, context.products)
-        keys = training_of_one(model, context.models, defs)
-        done[model.name] = execute(context.settings, defs, keys, tags=tags_of(request), on_progress=on_progress)
+        outcome = _start(context, model, on_progress)
+        if outcome is not None:
+            done[model.name] = outcome
     return done
 
 
+def _start(context: Context, model: ModelDeclaration, on_progress: OnProgress) -> "Outcome | None":
+    """Ask for a training of a model and carry it out; None if that is somebody else's business by now."""
+    from lakehouse_assets.platform.monitoring.retraining.runs import tags_of
+    from lakehouse_assets.platform.orchestration.code_location import definitions
+    from lakehouse_assets.platform.orchestration.instance import instance
+    from lakehouse_assets.platform.orchestration.retraining import runs_of
+    from lakehouse_assets.platform.orchestration.run import AlreadyStarted, execute, training_of_one
+
+    with instance(context.settings) as opened:  # which also knows runs that are kept elsewhere
+        request = replace(standing_of(context, model), runs=runs_of(opened)).ask()
+    if request is None:
+        return None
+    defs = definitions(context.settings, context.products)
+    keys = training_of_one(model, context.models, defs)
+    try:
+        return execute(context.settings, defs, keys, run_id=request.run_id, tags=tags_of(request), on_progress=on_progress)
+    except AlreadyStarted:
+        return None
+
+
 def standing_of(context: Context, model: ModelDeclaration) -> "Standing":
-    """How a model stands now that has `retrain=`. Imports no Dagster."""
+    """How a model stands now that has `retrain=`, for the command. Imports no Dagster."""
+    from lakehouse_assets.platform.monitoring.retraining.decision import COMMAND
     from lakehouse_assets.platform.monitoring.retraining.runs import recorded
     from lakehouse_assets.platform.monitoring.retraining.standing import Standing
 
     root, runs = context.root, recorded(context.settings.dagster_home)
-    return Standing(model, context.loaded.catalog, root.lakehouse, root.registry, runs, clock.now())
+    return Standing(model, context.loaded.catalog, root.lakehouse, root.registry, runs, clock.now(), COMMAND)
 
 
 def _old_rows(context: Context, models: Iterable[ModelDeclaration]) -> dict[str, str]:

@@ -74,7 +74,7 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
     kind = _BASELINE if _BASELINE in kinds else next(iter(kinds), _BASELINE)
     whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
     # A window that was measured again counts as it was measured last.
-    whole = whole.sort("evaluated_at").unique(["window_start", "column_name"], keep="last").sort("window_start")
+    whole = whole.sort("table_version", "evaluated_at").unique(["window_start", "column_name"], keep="last").sort("window_start")
     if whole.is_empty():
         return [Note(f"**{table}** has no window yet that could be compared.")]
     measure, last = METRICS[metric], whole["window_start"].max()

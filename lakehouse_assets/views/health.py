@@ -8,7 +8,8 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform import clock
-from lakehouse_assets.platform.monitoring.verdicts import BAD, is_bad
+from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.monitoring.verdicts import BAD, holding, is_bad
 from lakehouse_assets.platform.quality.contract import freshness_of
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number, short
@@ -195,16 +196,12 @@ def _verdicts(lake: Client) -> list[Block]:
 
 
 def _last_verdicts(lake: Client, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """By monitor what is bad of its last evaluation."""
+    """By monitor what is bad of what holds now."""
     if not names:
         return {}
-    said = lake.table(VERDICTS).select(what=_READ).filter(pl.col("monitor").is_in(names))
-    last = said.filter(pl.col("evaluated_at") == pl.col("evaluated_at").max().over("monitor")).collect()
-    bad = (row for row in last.to_dicts() if is_bad(row))
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in bad:
-        found.setdefault(row["monitor"], []).append(row)
-    return found
+    failed = [monitor for monitor in all_monitors(lake.context.declarations) if monitor.name in names]
+    last = holding(lake.table(VERDICTS).select(what=_READ), failed)
+    return {name: [row for row in rows if is_bad(row)] for name, rows in last.items()}
 
 
 def _verdict_row(row: dict[str, Any], monitor: dict[str, Any]) -> dict[str, Any]:

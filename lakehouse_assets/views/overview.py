@@ -227,8 +227,8 @@ def _done(lake: Client, alerts: pl.DataFrame | None) -> list[Block]:
         ledger = lake.table(model.name)
         if not ledger.exists():
             continue
-        last = ledger.select(("decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
-        for one in last.top_k(_DECISIONS, by="decided_at").collect().to_dicts():
+        last = ledger.select(("sequence", "decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
+        for one in last.top_k(_DECISIONS, by="sequence").collect().to_dicts():
             by = one["decided_by"] or "the gate"
             why = short(decisive(one["reasons"]), f"lakehouse models show {model.name}")
             rows.append(

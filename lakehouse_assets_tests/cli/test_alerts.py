@@ -127,7 +127,7 @@ def test_a_test_says_what_came_of_each_sink_and_writes_nothing_down(lakehouse):
         assert [row["outcome"] for row in lakehouse.json("alerts", "test")] == ["delivered"] * 4
         assert [alert["key"] for alert in hook.alerts] == ["test:lakehouse"] * 2
         assert len(slack.posted) == 2
-        assert box.recipients == [["ops@example.com"], ["risk@example.com"]] * 2
+        assert sorted(box.recipients) == [["ops@example.com"]] * 2 + [["risk@example.com"]] * 2
         slack.answers = [404]
         failed = lakehouse("alerts", "test")
     assert failed.exit_code == 1

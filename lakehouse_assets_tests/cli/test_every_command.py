@@ -52,7 +52,12 @@ def template(tmp_path_factory) -> Path:
     opened = open_lakehouse(settings=settings, declarations=(measurements, readings))
     root = opened.context.root
     Runner(opened.context.products.catalog, root.lakehouse, root.ingestion, root.registry, settings.seed).run(run_id="r")
-    take(AlertLog(root.lakehouse), [RefusedFiles(root.lakehouse, {})], datetime.now(UTC), logging.getLogger("test"))
+    take(
+        AlertLog(root.lakehouse),
+        [RefusedFiles(root.lakehouse, {"measurements": ""}, root.zone)],
+        datetime.now(UTC),
+        logging.getLogger("test"),
+    )
     return Path(settings.root)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,20 +11,27 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
+from dagster._core.storage.tags import RUN_KEY_TAG
 
 from lakehouse_assets import Freshness, Retrain, monitor, open_lakehouse
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.client.execution import standing_of
+from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.retraining import runs
+from lakehouse_assets.platform.monitoring.retraining import requests, runs
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.instance import instance
-from lakehouse_assets.platform.orchestration.retraining import runs_of
+from lakehouse_assets.platform.orchestration.retraining import runs_of, sensors
+from lakehouse_assets.platform.orchestration.run import AlreadyStarted, execute
+from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.platform.orchestration.level import FEATURES, MODEL, Demo, features, gold, level_model, scores
+from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, Demo, features, gold, level_model, scores
+from lakehouse_assets_tests.running import tables_of
 
 WATCH = monitor("demo.monitors.days", of=FEATURES, kind=Freshness("day", timedelta(days=400)))
 TRAINED = replace(level_model, retrain=Retrain(on=WATCH, new_labels=1_000, cool_down=timedelta(0)))
@@ -125,6 +133,91 @@ def test_a_request_without_a_run_is_done_once_however_many_train_what_is_due(set
     with instance(settings) as opened:
         assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
     assert len(demo.decisions()) == 1
+
+
+def _ticks(root: Path, asked: Any, go: Any, created: Any) -> None:
+    """In a process of its own: a tick of the sensor, and then what Dagster's daemon makes of it, which takes it a moment."""
+    settings = Settings(root=root)
+    products = Products(Catalog(DECLARED, frozenset({DAYS})))
+    defs = definitions(settings, products)
+    (sensor,) = sensors(products.catalog)
+    repository = defs.get_repository_def()
+    resources = {name: defs.resources[name] for name in ("lakehouse", "mlflow")}
+    with instance(settings) as opened:
+        with dg.build_sensor_context(instance=opened, repository_def=repository, resources=resources) as context:
+            asked.wait(timeout=300)
+            tick = sensor.evaluate_tick(context)
+        go.wait(timeout=300)
+        for request in tick.run_requests:
+            tags = {RUN_KEY_TAG: request.run_key, **request.tags}
+            job = defs.resolve_job_def(runs.TRAIN)
+            job.execute_in_process(instance=opened, asset_selection=list(request.asset_selection), tags=tags)
+        created.put(["sensor"] * len(tick.run_requests))
+
+
+def _both_doors(settings: Settings, commands: int, *, in_turn: bool) -> list[str]:
+    """Who trained, of a tick of the sensor and some `train --due` at once; or with these between the tick and the run of what it asked."""
+    fresh = multiprocessing.get_context("spawn")
+    asked, go, found = fresh.Barrier(2 if in_turn else 1 + commands), fresh.Barrier(2 if in_turn else 1), fresh.Queue()
+    sensor = fresh.Process(target=_ticks, args=(settings.root, asked, go, found))
+    start = fresh.Barrier(commands) if in_turn else asked
+    processes = [fresh.Process(target=_due, args=(settings.root, start, found)) for _ in range(commands)]
+    sensor.start()
+    trained = []
+    if in_turn:
+        asked.wait(timeout=300)
+        deadline = time.monotonic() + 300
+        while not requests.requests_of(tables_of(settings), MODEL):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    for process in processes:
+        process.start()
+    if in_turn:
+        trained = [one for _ in processes for one in found.get(timeout=400)]
+        go.wait(timeout=300)
+    for _ in range(1 if in_turn else 1 + commands):
+        trained += found.get(timeout=400)
+    for process in (sensor, *processes):
+        process.join(timeout=60)
+    return trained
+
+
+def test_of_the_sensor_and_the_command_one_starts_a_run_for_a_request(settings, demo):
+    """The sensor has asked, and Dagster's daemon has not started the run yet."""
+    fails(demo)
+    assert _both_doors(settings, 2, in_turn=True) == ["sensor"]
+    with instance(settings) as opened:
+        assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
+    assert len(demo.decisions()) == 1
+
+
+def test_at_the_same_moment_too(settings, demo):
+    fails(demo)
+    assert len(_both_doors(settings, 2, in_turn=False)) == 1
+    with instance(settings) as opened:
+        assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
+    assert len(demo.decisions()) == 1
+
+
+def test_a_run_that_another_machine_has_started_is_not_started_again(settings, demo):
+    """Machines have the storage of runs in common, and not the lock."""
+    fails(demo)
+    lake = open_lakehouse(settings=settings, declarations=DECLARED)
+    request = standing_of(lake.context, TRAINED).ask()
+    defs = definitions(settings, lake.context.products)
+
+    def start_elsewhere(_: Any = None) -> None:
+        with instance(settings) as opened:
+            opened.add_run(dg.DagsterRun(job_name="train", run_id=request.run_id, status=dg.DagsterRunStatus.NOT_STARTED))
+
+    for on_progress in (start_elsewhere, lambda _: None):  # at the last moment, and before
+        with pytest.raises(AlreadyStarted):
+            execute(settings, defs, {key_of(MODEL)}, run_id=request.run_id, on_progress=on_progress)
+        with instance(settings) as opened:
+            assert [run.status for run in opened.get_runs()] == [dg.DagsterRunStatus.NOT_STARTED]
+            assert locks_of(opened).names() == [], "nobody takes it for a run of this process"
+    assert lake.train_due() == {}
+    assert not demo.ledger.exists()
 
 
 def test_runs_that_have_not_ended_are_read_as_the_instance_has_them(settings, demo):

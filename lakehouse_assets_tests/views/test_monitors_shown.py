@@ -62,3 +62,11 @@ def test_a_failed_verdict_has_window_column_and_slice_the_newest_first(lake):
         (name, "2026-02-22", "method", "country: GB"),
         (name, "2026-02-15", "amount", "country: GB"),
     ]
+
+
+def test_what_was_said_last_is_shown_whatever_clocks_said(lake):
+    judged(lake, 0, 300, *_DRIFTED)
+    judged(lake, 0, 2, Verdict(True, "all is as before"))
+    assert shown(lake).frame.is_empty()
+    judged(lake, 0, 3, *_DRIFTED)
+    assert shown(lake).frame.height == 2

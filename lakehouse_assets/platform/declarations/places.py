@@ -23,6 +23,7 @@ _KEYWORD = re.compile(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argum
 # The end of an import error: the module is named before it.
 _FILE = re.compile(r" \((?:/|[A-Z]:\\|unknown location).*\)$")
 _PLATFORM = str(Path(__file__).parents[1])
+_LIBRARIES = ("site-packages", "dist-packages", "/lib/python", "<frozen")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,6 +86,24 @@ def reason(error: BaseException) -> str:
     if isinstance(error, ValueError) and frame is not None and frame.f_code.co_filename.startswith(_PLATFORM):
         return text  # a message of ours, which names what is wrong
     return f"{type(error).__name__}: {text}".removesuffix(": ") + _hint(error)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an error was raised by the platform itself, so that its text is ours. That of others may hold values of rows."""
+    frame = _innermost(error.__traceback__)
+    return frame is not None and frame.f_code.co_filename.startswith(_PLATFORM)
+
+
+def innermost(frames: Iterable[tuple[str, int]]) -> str:
+    """The last of some files and lines that is in no library; of all if all are."""
+    given = list(frames)
+    own = [frame for frame in given if not any(part in frame[0] for part in _LIBRARIES)]
+    return place(*(own or given)[-1]) if given else ""
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line at which an error was raised, outside of libraries where there is such a line."""
+    return innermost((frame.filename, frame.lineno or 1) for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _hint(error: BaseException) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.implied import monitors_of
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.quality.masking import without_values
+from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 # A panic of Polars is no Exception.
@@ -127,7 +129,10 @@ def watcher(
 
 
 def _said(error: BaseException) -> str:
-    """What an error says, in a line that holds no value of a row: Polars puts them into its messages."""
+    """What an error says, in a line that holds no value of a row, which messages of others may: of these type and place are told."""
     if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException):
         return f"{type(error).__name__}: {without_values(error)}"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if isinstance(error, StorageError | OSError) or places.is_ours(error):
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    at = places.raised_at(error)
+    return type(error).__name__ + (f" at {at}" if at else "")

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import ClassVar
 
 import polars as pl
 
 from lakehouse_assets.platform.declarations.features import is_ahead
 from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.monitoring.verdicts import FIRST_ZONE
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
-
-# Where the day begins so much earlier than in UTC, it is today already.
-_FIRST_ZONE = timedelta(hours=14)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
         if not table.exists():
             continue
         rows = table.scan()
-        later = rows.filter(is_ahead(rows, time, now + _FIRST_ZONE))
+        later = rows.filter(is_ahead(rows, time, now + FIRST_ZONE))
         count, latest = later.select(count=pl.len(), latest=pl.col(time).max()).collect(engine="streaming").row(0)
         if count:
             came = f"{counted(count, 'row')} of {table.name} {'has' if count == 1 else 'have'} a {time} after today, the latest {latest}"

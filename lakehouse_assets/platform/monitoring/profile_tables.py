@@ -17,6 +17,7 @@ from lakehouse_assets.platform.monitoring.domain import with_domain
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
 from lakehouse_assets.platform.monitoring.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups
 from lakehouse_assets.platform.monitoring.profile import SCHEMA, TABLE, profile
+from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
@@ -152,13 +153,13 @@ def failing(found: pl.DataFrame) -> pl.DataFrame:
 
 
 def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None]:
-    """What drifted when it was compared last: columns of slices, each with the start of that window."""
+    """What drifted when it was compared last: columns of slices, each with the start of that window, which has begun."""
     table = lakehouse.table(platform_tables.DRIFT)
     if not table.exists():
         return {}
     is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
     rows = table.scan().filter(pl.col("monitor") == monitor, pl.col("data_type").is_not_null(), is_said)
-    found = rows.select(*_MATTER, _WINDOW, "table_version", "evaluated_at", "drift_type", "drifted").collect()
+    found = rows.filter(~is_ahead()).select(*_MATTER, _WINDOW, "table_version", "evaluated_at", "drift_type", "drifted").collect()
     for part in ("table_version", "evaluated_at"):
         found = found.filter(pl.col(part) == pl.col(part).max().over(_WINDOW))
     windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, _WINDOW).agg(pl.col("drifted").any())

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -97,6 +97,8 @@ _OUTCOME = (
 # What a verdict is about, window by window.
 _MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+FIRST_ZONE: Final = timedelta(hours=14)
+"""Where the day begins earliest, so much earlier than in UTC, the window of today may begin after now."""
 # Where an expression of Polars lies in this process's memory is no part of what a kind was given.
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 # With the name of a monitor, the watermark that says what it judged last and what came of it.
@@ -197,24 +199,28 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
     """By monitor, the rows that hold now; none of a monitor that never judged.
 
     That is the last judgement. Where a kind judges only windows that changed, it is of each column and slice what was said last of its
-    newest window, as long as the last judgement was about windows of the same table and length.
+    newest window, as long as the last judgement was about windows of the same table and length. A window that begins after it was judged is
+    one of a wrong clock, and not the newest.
 
     Args:
         lakehouse: Has the table.
         monitors: Whose rows are wanted.
     """
-    given = {one.name: one for one in monitors}
     log = _log(lakehouse)
-    if log is None:
-        return {}
-    rows = log.filter(pl.col("monitor").is_in(list(given)))
+    return {} if log is None else holding(log, monitors)
+
+
+def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
+    """As `latest`, of rows that were read from the table."""
+    given = {one.name: one for one in monitors}
+    rows = in_order(log).filter(pl.col("monitor").is_in(list(given)))
     last = _newest(rows, "monitor").collect()
     by_window = [name for name, one in given.items() if one.kind.judges_changes]
     about = last.filter(pl.col("monitor").is_in(by_window), pl.col("granularity").is_not_null())
     if about.height:
         same = about.select("monitor", "table_id", "granularity").unique().lazy()
         windows = rows.join(same, on=["monitor", "table_id", "granularity"], how="semi", nulls_equal=True)
-        start = pl.col("window_start").fill_null(_BEGIN)
+        start = pl.when(~is_ahead()).then("window_start").fill_null(_BEGIN)
         newest = _newest(windows.filter(start == start.max().over(_MATTER)), *_MATTER).collect()
         of_all = last.filter(~pl.col("monitor").is_in(about["monitor"].implode()) | pl.col("granularity").is_null())
         last = pl.concat([newest.sort("sequence", descending=True, maintain_order=True), of_all])
@@ -257,11 +263,15 @@ def verdict_of(row: Mapping[str, Any]) -> Verdict:
 
 
 def _log(lakehouse: Lakehouse) -> pl.LazyFrame | None:
-    """All rows, each with its place in the order of commits; None if there is no table."""
+    """All rows; None if there is no table."""
     table = lakehouse.table(TABLE)
     if not table.exists():
         return None
-    rows = table.scan()
+    return in_order(table.scan())
+
+
+def in_order(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows with their place in the order of commits, `sequence`, also those of earlier releases, which come first."""
     has_order = "sequence" in rows.collect_schema()
     order = pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64)
     return rows.with_columns(order.alias("sequence"))
@@ -272,6 +282,11 @@ def _newest(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:
     for part in ("sequence", "evaluated_at"):
         rows = rows.filter(pl.col(part) == pl.col(part).max().over(of))
     return rows
+
+
+def is_ahead() -> pl.Expr:
+    """Of rows, whether their window begins after the moment at which it was judged: some clock is wrong, and it holds up nothing."""
+    return (pl.col("window_start") > pl.col("evaluated_at") + FIRST_ZONE).fill_null(value=False)
 
 
 def state_of(rows: Iterable[Mapping[str, Any]]) -> str:

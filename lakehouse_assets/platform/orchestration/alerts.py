@@ -7,7 +7,7 @@ import fcntl
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Final
@@ -16,6 +16,7 @@ import dagster as dg
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.monitoring.alerts import routing
 from lakehouse_assets.platform.monitoring.alerts.delivery import Told, deliver
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
@@ -23,16 +24,20 @@ from lakehouse_assets.platform.monitoring.alerts.machine import TOLD, Entry
 from lakehouse_assets.platform.monitoring.alerts.signals import Source
 from lakehouse_assets.platform.monitoring.alerts.sources.files import RefusedFiles
 from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes
+from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.operations.place import products_of
+from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration.autoload import Products
+from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
 from lakehouse_assets.platform.orchestration.existing import Existing
 from lakehouse_assets.platform.orchestration.instance import instance as opened_instance
 from lakehouse_assets.platform.orchestration.run_signals import EndedRuns, StaleAssets
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.settings import Settings
+from lakehouse_assets.settings import SettingError, Settings
 
 SENSOR: Final = "alerts"
 _LOGGER: Final = logging.getLogger(__name__)
@@ -113,8 +118,9 @@ def tick(  # noqa: PLR0917 all that there is to know
     log, sinks = AlertLog(lakehouse), routing.sinks_of(settings, logger)
     if sinks.problem:
         logger.error("Alerts: no route is followed: %s", sinks.problem)
-    why_gone = None if existing is None else existing.why_gone
-    happened = take(log, sources(instance, lakehouse, catalog), now, logger, lambda entry: _names(sinks, entry), why_gone)
+    why_gone = None if existing is None else replace(existing, is_whole=_is_whole(settings)).why_gone
+    read = sources(instance, Root(settings), lakehouse, catalog)
+    happened = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, EndedRuns(instance, {}).why_over)
     told = Told()
     with _alone(settings) as is_alone:
         if is_alone:
@@ -141,17 +147,29 @@ def send(settings: Settings, lakehouse: Lakehouse, products: Products, defs: dg.
         return tick(opened, lakehouse, products.catalog, settings, clock.now(), _LOGGER, existing)
 
 
-def sources(instance: dg.DagsterInstance, lakehouse: Lakehouse, catalog: Catalog) -> list[Source]:
+def sources(instance: dg.DagsterInstance, root: Root, lakehouse: Lakehouse, catalog: Catalog) -> list[Source]:
     """All that signals are read from."""
     owners = {name: declared.owner for declared in catalog.declarations for name in (declared.name, *declared.outputs())}
     monitors = all_monitors(catalog.declarations)
+    # What monitors say is told by their verdicts. That a gate refuses a version is a normal answer of it: see `Refusals`.
+    elsewhere = {*((monitor.of, monitor.word) for monitor in monitors), *((model.name, GATE_CHECK) for model in catalog.models)}
     return [
-        EndedRuns(instance, owners, {(monitor.of, monitor.word) for monitor in monitors}),
+        EndedRuns(instance, owners, elsewhere),
         StaleAssets(instance, owners),
-        RefusedFiles(lakehouse, {feed.feed.name: feed.owner for feed in catalog.feeds}),
+        RefusedFiles(lakehouse, {feed.feed.name: feed.owner for feed in catalog.feeds}, root.zone),
         QuarantineSpikes(lakehouse, {table.name: table.owner for table in catalog.tables}),
+        Refusals(lakehouse, catalog),
         Verdicts(lakehouse, {monitor.name: monitor.alert for monitor in monitors}),
     ]
+
+
+def _is_whole(settings: Settings) -> bool:
+    """Whether all packages of products are loaded that the root was ever run with."""
+    known = set(products_of(settings.root).values())
+    try:
+        return bool(known) and known <= {package.text for package in product_packages(settings.products)}
+    except SettingError:
+        return False
 
 
 def _names(sinks: routing.Sinks, entry: Entry) -> list[str]:

@@ -12,6 +12,7 @@ from lakehouse_assets.platform.orchestration.autoload import Products, partition
 from lakehouse_assets.platform.orchestration.existing import BROKEN
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_executor import executor
+from lakehouse_assets.platform.orchestration.step_errors import OWN
 from lakehouse_assets.settings import Settings
 
 
@@ -63,6 +64,6 @@ def _broken(product: BrokenProduct) -> dg.AssetsDefinition:
         op_tags={"lakehouse/broken": "true"},
     )
     def broken() -> None:
-        raise dg.Failure(product.text, allow_retries=False)
+        raise dg.Failure(product.text, OWN, allow_retries=False)
 
     return broken

@@ -22,6 +22,7 @@ from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.monitors import watched_by
 from lakehouse_assets.platform.orchestration.planned import KEPT
 from lakehouse_assets.platform.orchestration.run_control import GIT_TAG, LAUNCHED_BY_TAG, launched_by
+from lakehouse_assets.platform.orchestration.step_errors import told
 from lakehouse_assets.platform.orchestration.step_usage import MARK
 from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
 from lakehouse_assets.platform.pipeline import commit_statistics
@@ -179,7 +180,7 @@ class _RunRecords:
             case _TYPE.STEP_SUCCESS | _TYPE.STEP_FAILURE | _TYPE.STEP_SKIPPED if step is not None:
                 step.state, step.ended = _STATES[event.event_type], at if step.attempts else None
                 if event.event_type is _TYPE.STEP_FAILURE:
-                    step.reason = _reason(event)
+                    step.reason = told(event)
             case _TYPE.ASSET_MATERIALIZATION:
                 self._materialized(event, step)
             case _TYPE.ASSET_CHECK_EVALUATION:
@@ -291,31 +292,6 @@ def _existing(lakehouse: Lakehouse, names: Iterable[str]) -> Iterator[Table]:
 def _trigger(tags: Mapping[str, str]) -> str:
     words = ((LAUNCHED_BY_TAG, "command"), (SENSOR_NAME_TAG, "sensor"), (SCHEDULE_NAME_TAG, "schedule"), (BACKFILL_ID_TAG, "backfill"))
     return next((word for tag, word in words if tag in tags), "web UI")
-
-
-def _reason(event: dg.DagsterEvent) -> str:
-    """Why a step failed, without what may be a value of its rows: our own text, and of other errors no more than the kind.
-
-    Dagster's log has the whole of it, as long as it has the run.
-    """
-    failure = event.step_failure_data
-    if failure.user_failure_data is not None and failure.user_failure_data.description:
-        return str(failure.user_failure_data.description)
-    error = failure.error
-    while error is not None and error.cause is not None:
-        error = error.cause
-    if error is None:
-        return "unknown"
-    return error.message.strip() if error.cls_name in _WITHOUT_VALUES else f"{error.cls_name}: see the log of the run"
-
-
-def _classes(base: type[BaseException]) -> Iterable[str]:
-    yield base.__name__
-    for below in base.__subclasses__():
-        yield from _classes(below)
-
-
-_WITHOUT_VALUES: Final = frozenset({*_classes(StorageError), *_classes(OSError)})
 
 
 def _cut(text: str | None) -> str | None:

@@ -12,6 +12,7 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
+from lakehouse_assets.platform.monitoring.retraining.decision import SENSOR
 from lakehouse_assets.platform.monitoring.retraining.runs import REQUEST_TAG, TRAIN, RunOfModels, Runs, tags_of
 from lakehouse_assets.platform.monitoring.retraining.standing import Standing
 from lakehouse_assets.platform.orchestration.automation import training_of_one
@@ -63,7 +64,7 @@ def _sensor(models: Iterable[ModelDeclaration], catalog: Catalog) -> dg.SensorDe
         waiting, is_asking = [], False
         for model in models:
             try:
-                standing = Standing(model, catalog, lakehouse, context.resources.mlflow.open, runs, now)
+                standing = Standing(model, catalog, lakehouse, context.resources.mlflow.open, runs, now, SENSOR)
                 request = standing.ask()
             except Exception as error:  # whatever it is, it must not hold up the other models
                 context.log.exception("Whether %s is to be trained cannot be told.", model.name)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
+from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._utils.warnings import BetaWarning
 
 from lakehouse_assets.platform.compute.signals import keep_polars_from_signals
@@ -34,6 +35,13 @@ _TABLE_NAME = re.compile(r"(?<![\w\"/.:])[a-z][a-z0-9_]*(?:\.[a-z][a-z0-9_]*){2}
 _PRODUCT_GROUP = re.compile(r'group:"?(\w+)"?(?![\w/*"])')
 _POLL_SECONDS, _CHECK_SECONDS = 0.25, 1.0
 _LOG = logging.getLogger(__name__)
+
+
+class AlreadyStarted(Exception):
+    """There is a run of the id that a run was to have: somebody else works on it, or has."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id[:8]} was started by somebody else")
 
 
 @dataclass
@@ -162,6 +170,7 @@ def execute(
     defs: dg.Definitions,
     keys: set[dg.AssetKey],
     *,
+    run_id: str | None = None,
     full_refresh: bool = False,
     partition: str | None = None,
     tags: Mapping[str, str] = MappingProxyType({}),
@@ -175,12 +184,14 @@ def execute(
         settings: Of the root.
         defs: The code location.
         keys: Of the assets.
+        run_id: Id of the run, of which there may be one only; None: a new one.
         full_refresh: Recompute the tables from all rows of their sources.
         partition: The partition of assets that have some.
         tags: On the run.
         on_progress: Called several times a second with the outcome so far, and once with the final one.
 
     Raises:
+        AlreadyStarted: There is a run of this id.
         RunEnded: Somebody ended it, by command or in the web UI.
         KeyboardInterrupt: The person stopped it. Dagster's log says so, its pool slots are free, and nothing that was committed is lost.
     """
@@ -189,22 +200,28 @@ def execute(
     order = [key for key in graph.toposorted_asset_keys if key in keys]
     shown = [name_of(key) for key in order if not name_of(key).endswith(QUARANTINE_SUFFIX)]
     steps = {graph.get(key).assets_def.node_def.name: name_of(key) for key in order if name_of(key) in shown}
-    outcome = Outcome(str(uuid.uuid4()), {name: TableRun(name) for name in shown})
+    outcome = Outcome(run_id or str(uuid.uuid4()), {name: TableRun(name) for name in shown})
     job, part = _job_of(defs, keys, order)
     with instance(settings) as opened:
-        lock = locks_of(opened).take(outcome.run_id)
-        assert lock is not None  # noqa: S101 no other process knows this id
+        lock = None if run_id is not None and opened.get_run_by_id(run_id) is not None else locks_of(opened).take(outcome.run_id)
+        if lock is None:
+            raise AlreadyStarted(outcome.run_id)
+        is_mine = True
         try:
             outcome.notes += as_texts(end_dead_runs(opened))
             on_progress(outcome)
             given = {**tags, **({FULL_REFRESH_TAG: "true"} if full_refresh else {})}
             _follow(InProcessRun(opened, job, outcome.run_id, part, given, partition=partition), outcome, steps, on_progress)
+        except DagsterRunAlreadyExists:  # another machine was faster
+            is_mine = False
+            raise AlreadyStarted(outcome.run_id) from None
         finally:
-            settle(opened, outcome.run_id)
-            owners = {stored_as(key): ", ".join(graph.get(key).owners) for key in graph.get_all_asset_keys()}
-            try_to_record(opened, Lakehouse(str(settings.tables)), owners, _LOG)
+            if is_mine:
+                settle(opened, outcome.run_id)
+                owners = {stored_as(key): ", ".join(graph.get(key).owners) for key in graph.get_all_asset_keys()}
+                try_to_record(opened, Lakehouse(str(settings.tables)), owners, _LOG)
             run = opened.get_run_by_id(outcome.run_id)
-            lock.release(forget=run is None or run.is_finished)
+            lock.release(forget=not is_mine or run is None or run.is_finished)
     return outcome
 
 

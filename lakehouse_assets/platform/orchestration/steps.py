@@ -7,6 +7,7 @@ import dagster as dg
 import polars as pl
 
 from lakehouse_assets.platform.orchestration import planned
+from lakehouse_assets.platform.orchestration.step_errors import OWN, holds_no_values
 from lakehouse_assets.platform.orchestration.step_usage import reporting
 from lakehouse_assets.platform.pipeline.failures import failure_text
 from lakehouse_assets.platform.quality.account import RowsLost
@@ -78,7 +79,8 @@ def declared_step(
                 text = failure_text(table or name, error)
                 yield from (planned.kept(context.instance, check, text) for check in sorted(waiting, key=lambda check: check.name))
                 # Polars puts values of rows into its messages, which may be personal: the cause is not shown.
-                raise dg.Failure(text, allow_retries=False) from (None if isinstance(error, pl.exceptions.PolarsError) else error)
+                cause = None if isinstance(error, pl.exceptions.PolarsError) else error
+                raise dg.Failure(text, OWN if holds_no_values(error) else None, allow_retries=False) from cause
 
         return step
 

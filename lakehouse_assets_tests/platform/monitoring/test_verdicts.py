@@ -253,6 +253,15 @@ def test_commits_say_what_is_last_and_no_clock_does(settings):
     assert failed["evaluated_at"] == NOON + timedelta(days=1)
 
 
+def test_a_window_that_has_not_begun_is_not_the_newest(settings):
+    lakehouse = tables_of(settings)
+    far = {"window_start": NOON + timedelta(days=9_000), "window_end": NOON + timedelta(days=9_001)}
+    assert of_windows(lakehouse, replace(window(20, False), **far), version=1) == "failed", "as long as there is no other"
+    assert of_windows(lakehouse, window(2, True), version=2) == "passed"
+    assert of_windows(lakehouse, replace(window(20, False), **far), version=3) == "passed"
+    assert of_windows(lakehouse, window(3, False), version=4) == "failed"
+
+
 def test_slices_without_a_value_are_no_texts(settings):
     lakehouse = tables_of(settings)
     given = [Verdict(True, repr(value), slice_key="till", slice_value=value) for value in (None, "null", "None", "")]

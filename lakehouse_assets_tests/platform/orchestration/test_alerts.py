@@ -3,6 +3,8 @@
 import dataclasses
 import logging
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from lakehouse_assets import Feed, feed
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched, monitor
 from lakehouse_assets.platform.ingestion import landing
@@ -28,7 +31,7 @@ from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_control import end_dead_runs, locks_of
 from lakehouse_assets_tests.platform.monitoring.alerts import receivers
 from lakehouse_assets_tests.platform.orchestration.club import SOURCES, Club
-from lakehouse_assets_tests.running import tables_of
+from lakehouse_assets_tests.running import land_text, tables_of
 
 LOGGER = logging.getLogger("test")
 ROOT = Path(__file__).parents[3]
@@ -55,13 +58,13 @@ class Ticks:
     def __init__(self, club: Club, **settings: object) -> None:
         self.club, self.settings = club, dataclasses.replace(club.settings, **settings)
         self.log = AlertLog(tables_of(club.settings))
-        self.now = datetime.now(UTC)
+        self.now, self.more = datetime.now(UTC), ()
 
     def __call__(self, hours: float = 0) -> list[tuple[str, str]]:
         """What was logged by one tick: events by key."""
         before = self.log.snapshot().sequence
         self.now = max(self.now, datetime.now(UTC)) + timedelta(hours=hours)
-        catalog = Catalog(tuple(self.club.tables), SOURCES)
+        catalog = Catalog((*self.club.tables, *self.more), SOURCES)
         tick(self.club.instance, tables_of(self.settings), catalog, self.settings, self.now, LOGGER)
         rows = self.log.snapshot().rows().filter(pl.col("sequence") > before).sort("sequence").collect()
         return list(rows.select("key", "event").iter_rows())
@@ -140,6 +143,44 @@ def test_a_run_that_was_killed_is_told_and_so_is_that_the_next_one_came_to_its_e
     assert ticks() == [("run:refresh", "resolved")]
 
 
+def killed(club, job: str, *tables: str) -> dg.DagsterRun:
+    """A run whose process is gone, ended as such."""
+    keys = frozenset(dg.AssetKey(name.split(".")) for name in tables) or None
+    run = dg.DagsterRun(job_name=job, run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.STARTED, asset_selection=keys)
+    club.instance.add_run(run)
+    locks_of(club.instance).take(run.run_id).release(forget=False)
+    end_dead_runs(club.instance)
+    return run
+
+
+def test_an_alert_about_a_killed_run_is_over_when_all_its_tables_were_written_by_another(club):
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    killed(club, "nightly", "club.silver.members", "club.silver.visits")
+    assert ticks() == [("run:nightly", "opened")]
+    assert ticks() == []
+    club.land("visits", ("g", 6))
+    assert ticks.after_a_run() == [("run:nightly", "resolved")]
+    [alert] = ticks.log.alerts()
+    assert alert["text"] == "All its tables were written since."
+
+
+def test_an_alert_about_a_killed_run_is_over_though_the_success_of_its_job_was_not_consumed(club):
+    """As where it succeeded before, in the order of the events, or was deleted."""
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    killed(club, "refresh")
+    assert ticks() == [("run:refresh", "opened")]
+    done = dg.DagsterRun(job_name="refresh", run_id=str(uuid.uuid4()), status=dg.DagsterRunStatus.SUCCESS)
+    club.instance.add_run(done)  # without its event
+    assert ticks() == [("run:refresh", "resolved")]
+    [alert] = ticks.log.alerts()
+    assert alert["text"] == f"Job refresh has succeeded since, in run {done.run_id[:8]}."
+    killed(club, "refresh")
+    assert ticks() == [("run:refresh", "opened")], "a success before it says nothing"
+    assert ticks() == []
+
+
 def test_a_canceled_run_says_nothing_of_itself_and_its_checks_are_settled(club):
     ticks = Ticks(club)
     ticks.after_a_run()
@@ -196,24 +237,56 @@ def test_another_database_of_dagster_is_read_from_its_beginning(club):
 # --- files, staleness, and a source that cannot be read
 
 
-def test_refused_files_are_told_until_none_is_left(club):
+PAYMENTS = feed("club.bronze.payments", Feed("payments", headers=(("id",),)), "Payments as they came.")
+
+
+def refuse(club, path: str, sequence: int) -> Path:
+    """A file that has landed and cannot be read."""
+    file = land_text(club.settings, "payments", path, "no CSV")
     log = tables_of(club.settings).table(landing.LOG)
     log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)
+    found = {"path": path, "size": 1, "modified": datetime.now(UTC), "content_hash": path, "reason": None, "event": landing.FOUND}
+    landing._number(log, PAYMENTS.feed, [found], landing.state(log, "payments"), "run")
+    outcome = {"path": path, "sequence": sequence, "event": landing.REFUSED, "reason": f"{path} is no CSV"}
+    landing.record(log, "payments", [outcome], "run")
+    return file
+
+
+def test_refused_files_are_told_until_none_is_left(club):
     ticks = Ticks(club)
-    file = {"path": "a.csv", "size": 1, "modified": datetime.now(UTC), "content_hash": "a", "reason": None}
-    landing._number(log, _Feed("payments"), [file | {"event": landing.FOUND}], landing.state(log, "payments"), "run")
+    ticks.more = (PAYMENTS,)
     assert ticks() == []
-    landing.record(log, "payments", [{"path": "a.csv", "sequence": 1, "event": landing.REFUSED, "reason": "a.csv is no CSV"}], "run")
+    refuse(club, "a.csv", 1)
     assert ticks() == [("files:payments", "opened")]
     assert ticks() == []
     assert ticks(hours=25) == [("files:payments", "repeated")], "a feed stays bad also while nothing comes"
-    landing.ignore(log, _Feed("payments"), "a.csv", reason="a test", run_id="run")
+    landing.ignore(tables_of(club.settings).table(landing.LOG), PAYMENTS.feed, "a.csv", reason="a test", run_id="run")
     assert ticks() == [("files:payments", "resolved")]
+    [alert] = ticks.log.alerts()
+    assert alert["text"] == "No file is refused any more: a.csv is ignored."
 
 
-@dataclasses.dataclass(frozen=True)
-class _Feed:
-    name: str
+def test_a_refused_file_that_is_taken_out_of_the_landing_zone_is_no_alert_any_more(club):
+    ticks = Ticks(club)
+    ticks.more = (PAYMENTS,)
+    files = [refuse(club, "a.csv", 1), refuse(club, "b.csv", 2)]
+    assert ticks() == [("files:payments", "opened")]
+    files[0].unlink()
+    assert ticks() == [], "the other one is there"
+    files[1].unlink()
+    assert ticks() == [("files:payments", "resolved")]
+    [alert] = ticks.log.alerts()
+    assert "a.csv was taken out of the landing zone" in alert["text"]
+    assert ticks() == []
+
+
+def test_without_a_landing_log_no_file_is_refused(club):
+    ticks = Ticks(club)
+    ticks.more = (PAYMENTS,)
+    refuse(club, "a.csv", 1)
+    assert ticks() == [("files:payments", "opened")]
+    shutil.rmtree(tables_of(club.settings).table(landing.LOG).uri)
+    assert ticks() == [("files:payments", "resolved")]
 
 
 def test_a_table_that_is_not_refreshed_in_time_is_told(club):
@@ -241,6 +314,48 @@ def test_a_source_that_cannot_be_read_keeps_no_other_from_being_heard(club, capl
     ticks = Ticks(club)
     assert ("step:club.silver.members", "opened") in ticks.after_a_run()
     assert "the landing log cannot be read" in caplog.text
+
+
+# --- what leaves the house
+
+
+class GuestError(Exception):
+    """Of nobody's own."""
+
+
+def _raises(error: Exception):
+    def fails(rows=None) -> None:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("Ann Miller"), GuestError("Ann Miller"), KeyError("Ann Miller"), dg.Failure("Ann Miller", {"guest": "Ann Miller"})]
+)
+def test_the_error_of_other_code_is_told_by_its_kind_and_place(club, webhook, error):
+    """Its text may hold values of rows, and alerts leave the house."""
+    ticks = Ticks(club, alert_webhook=webhook.address)
+    step = dg.op(name="load")(_raises(error))
+    dg.GraphDefinition(name="load", node_defs=[step]).to_job().execute_in_process(instance=club.instance, raise_on_error=False)
+    assert ticks() == [("step:load", "opened")]
+    [alert] = webhook.alerts
+    line = _raises.__code__.co_firstlineno + 2
+    assert re.fullmatch(rf"{type(error).__name__} at \S*test_alerts\.py:{line}: see the log of the run", alert["text"])
+    assert alert["run_id"]
+    assert "Ann" not in str(webhook.posted)
+
+
+@pytest.mark.parametrize("error", [ValueError("Ann Miller"), GuestError("Ann Miller"), TypeError("Ann Miller")])
+def test_so_is_one_in_the_function_of_a_declared_table(club, error):
+    ticks = Ticks(club)
+    ticks.after_a_run()
+    club.tables[0] = replace(club.tables[0], function=_raises(error))
+    club.land("members", ("f", 20))
+    assert ("step:club.silver.members", "opened") in ticks.after_a_run()
+    alert = next(one for one in ticks.log.alerts() if one["key"] == "step:club.silver.members")
+    assert f"{type(error).__name__} at " in alert["text"]
+    assert "Ann" not in str(ticks.log.alerts())
 
 
 # --- monitors

@@ -66,6 +66,39 @@ def test_while_a_product_is_broken_nothing_else_is_over(product, key):
     assert bool(broken.why_gone("step:shop.broken", BEFORE)) is (product != "shop")
 
 
+WHOLE = replace(
+    EXISTING, feeds=frozenset({"lines", "shop"}), jobs=frozenset({"refresh"}), gates=frozenset({"shop.models.fraud:gate"}), is_whole=True
+)
+
+
+@pytest.mark.parametrize("key", [*THERE, "files:lines", "files:shop", "run:refresh", "run:a selection", "step:load", "test:lakehouse"])
+def test_where_all_packages_are_loaded_what_there_is_stays(key):
+    assert WHOLE.why_gone(key, BEFORE) == ""
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("files:payments", "Feed payments is not declared any more."),
+        ("run:shop", "There is no job shop any more."),
+        ("step:bakery.silver.lines", "It is over, as there is no product bakery any more."),
+        ("step:bakery.broken", "It is over, as there is no product bakery any more."),
+        ("monitor:bakery.monitors.lines:amount", "It is over, as there is no product bakery any more."),
+    ],
+)
+def test_feeds_jobs_and_products_are_gone_only_where_all_packages_are_loaded(key, why):
+    assert WHOLE.why_gone(key, BEFORE) == why
+    assert WHOLE.why_gone(key, LOADED) == "", "newer code may have it"
+    assert replace(WHOLE, is_whole=False).why_gone(key, BEFORE) == ""
+    broken = replace(WHOLE, assets=WHOLE.assets | {"cafe.broken"}, steps=WHOLE.steps | {"cafe.broken"})
+    assert broken.why_gone(key, BEFORE) == "", "it may be the broken product's"
+
+
+def test_that_a_gate_refuses_is_no_alert_any_more():
+    assert "a normal answer" in WHOLE.why_gone("check:shop.models.fraud:gate", BEFORE)
+    assert WHOLE.why_gone("check:shop.silver.lines:contract", BEFORE) == ""
+
+
 PRODUCT = '"""A depot."""\n\nfrom lakehouse_assets import Feed, feed\n\n'
 PRODUCT += (
     'parcels = feed("depot.bronze.parcels", Feed("parcels", headers=(("parcel", "town"),)), "Parcels as the warehouse wrote them.")\n'
@@ -114,3 +147,17 @@ def test_a_product_that_was_repaired_before_anybody_listened_is_not_told(tmp_pat
     depot.write(broken=False)
     assert "0 events, 0 deliveries." in depot.call("alerts", "send")
     assert depot.events() == []
+
+
+def test_a_feed_that_is_not_declared_any_more_leaves_no_alert_open(tmp_path):
+    depot = Depot(tmp_path)
+    depot.write(broken=False)
+    file = depot.root / "landing" / "parcels" / "a.csv"
+    file.parent.mkdir(parents=True)
+    file.write_text("no,such,header\n1,2,3\n")
+    depot.call("run")
+    depot.call("alerts", "send")
+    assert depot.events() == [("files:parcels", "opened")]
+    depot.file.write_text(PRODUCT.replace("parcels", "letters").replace("1 / 0", ""))
+    depot.call("alerts", "send")
+    assert depot.events() == [("files:parcels", "resolved")]

@@ -1,6 +1,7 @@
 """The sensor `retraining`: a monitor fails, a run with that reason trains the model, the gate decides, and nothing starts twice."""
 
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,6 +20,7 @@ from lakehouse_assets.platform.declarations.retraining import TrainingReason
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.importance import Importance
 from lakehouse_assets.platform.monitoring.retraining import requests
+from lakehouse_assets.platform.monitoring.retraining.decision import COMMAND, SENSOR, Door
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
 from lakehouse_assets.platform.monitoring.retraining.standing import Standing
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
@@ -106,10 +108,10 @@ class Shop:
         judgement = Judgement(self.watch, table.delta().metadata().id, table.version(), self.now, "r", [verdict])
         assert verdicts.add(self.demo.lakehouse, [judgement]) == 1
 
-    def standing(self) -> Standing:
+    def standing(self, door: Door = SENSOR) -> Standing:
         """As whoever asks sees it now."""
         return Standing(
-            self.model, self.catalog, self.demo.lakehouse, lambda: self.demo.registry, retraining.runs_of(self.instance), self.now
+            self.model, self.catalog, self.demo.lakehouse, lambda: self.demo.registry, retraining.runs_of(self.instance), self.now, door
         )
 
     def tick(self):
@@ -244,6 +246,48 @@ def test_two_ticks_and_two_daemons_start_one(shop):
     shop.news(origins=7)
     shop.execute(request)
     assert [row["version"] for row in shop.demo.decisions()] == [1, 2], "also where there is something new to learn by now"
+
+
+# --- two doors: the sensor, and `lakehouse train --due`
+
+
+@pytest.mark.parametrize(("first", "second"), [(SENSOR, COMMAND), (COMMAND, SENSOR)])
+def test_what_one_door_has_asked_for_is_not_started_by_the_other(shop, first, second):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    asked = shop.standing(first).ask()
+    assert shop.standing(second).ask() is None
+    assert "is to start its run" in shop.standing(second).decision.why_not
+    assert shop.standing(first).ask().key == asked.key, "it starts what it has asked for"
+    shop.later += timedelta(minutes=59)
+    assert shop.standing(second).ask() is None
+    shop.later += timedelta(minutes=1)
+    taken_over = shop.standing(second).ask()
+    assert taken_over.number == asked.number + 1, "where it never did, the other one asks anew"
+    assert shop.standing(first).ask() is None
+    # The first one starts its run after all, when the other's is over.
+    step = shop.demo.step(asset=shop.model)
+    step.run(because=TrainingReason(taken_over.text, taken_over.number))
+    shop.news(origins=7)
+    step.run(because=TrainingReason(asked.text, asked.number))
+    assert len(shop.demo.decisions()) == 2
+
+
+def test_a_request_of_an_earlier_release_is_the_sensors(shop):
+    shop.train_first()
+    shop.later = 8 * DAY
+    shop.news()
+    shop.says()
+    shop.standing(COMMAND).ask()
+    table = shop.demo.lakehouse.table(requests.TABLE)
+    rows = table.scan().drop("asked_by").collect()
+    shutil.rmtree(table.uri)
+    table.create(rows.schema)
+    table.append(rows)
+    assert shop.standing(COMMAND).ask() is None
+    assert shop.asks().run_key == f"{MODEL}:1"
 
 
 def test_a_run_that_fails_or_is_killed_is_followed_by_another_later(shop):

@@ -159,7 +159,7 @@ def last_tries(deliveries: pl.DataFrame) -> dict[str, dict[EventName, Tried]]:
     for row in deliveries.iter_rows(named=True):
         of, event = found.setdefault(row["sink"], {}), (row["alert_id"], row["number"])
         before = of.get(event)
-        if before is None or before.outcome != _DELIVERED:
+        if before is None or (before.outcome != _DELIVERED and row["attempt"] >= before.attempt):  # whatever clocks said
             of[event] = Tried(row["outcome"], row["at"], row["attempt"])
     return found
 
@@ -214,6 +214,22 @@ def _send(sink: Sink, message: Message) -> tuple[str, str]:
     return _DELIVERED, ""
 
 
-def try_out(sinks: Sequence[Sink], message: Message) -> list[tuple[Sink, str, str]]:
-    """Send a message to each sink at once, and record nothing: by sink, the outcome and why it was not delivered."""
-    return [(sink, *_send(sink, message)) for sink in sinks]
+def try_out(sinks: Sequence[Sink], message: Message, seconds: float = _SECONDS) -> list[tuple[Sink, str, str]]:
+    """Send a message to all sinks at once, and record nothing: by sink, the outcome and why it was not delivered.
+
+    Args:
+        sinks: The sinks.
+        message: The message.
+        seconds: What is not taken by then counts as not delivered.
+    """
+    found: dict[int, tuple[str, str]] = {}
+    threads = [
+        threading.Thread(target=lambda at=at: found.update({at: _send(sinks[at], message)}), daemon=True) for at in range(len(sinks))
+    ]
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
+    late = (_UNREACHABLE, f"no answer within {seconds:g} seconds")
+    return [(sink, *found.get(at, late)) for at, sink in enumerate(sinks)]

@@ -142,9 +142,8 @@ class Snapshot:
         return {row["key"]: Entry(**row) for row in newest.iter_rows(named=True)}
 
     def open_alerts(self) -> list[Entry]:
-        """The last entries of the alerts that are open, in the order in which they were opened."""
-        found = [entry for entry in self.last().values() if entry.event in OPEN]
-        return sorted(found, key=lambda entry: (entry.opened_at, entry.sequence))
+        """The last entries of the alerts that are open, in their order."""
+        return sorted((entry for entry in self.last().values() if entry.event in OPEN), key=lambda entry: entry.sequence)
 
     def told_since(self, moment: datetime) -> list[Logged]:
         """The entries that people are told, which were logged since a moment, in their order."""
@@ -233,10 +232,11 @@ class AlertLog:
     # --- for people
 
     def alerts(self) -> list[dict[str, Any]]:
-        """All alerts, the newest first: the last event of each, with when it was opened and how often it was told."""
+        """All alerts, the one that was opened last first: the last event of each, with when it was opened and how often it was told."""
         rows = self.snapshot().rows().filter(pl.col("event").is_in(TOLD)).sort("sequence")
-        newest = rows.group_by("alert_id", maintain_order=True).last().sort("opened_at", "sequence", descending=True).collect()
-        return [row | {"is_open": row["event"] in OPEN} for row in newest.drop("sinks", "bad_windows").iter_rows(named=True)]
+        newest = rows.group_by("alert_id", maintain_order=True).agg(pl.all().last(), _first=pl.col("sequence").first())
+        found = newest.sort("_first", descending=True).drop("sinks", "bad_windows", "_first").collect()
+        return [row | {"is_open": row["event"] in OPEN} for row in found.iter_rows(named=True)]
 
     def events(self, alert_id: str) -> list[dict[str, Any]]:
         """The events of an alert, in their order."""

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Final, Literal
 
 from lakehouse_assets.platform.monitoring.alerts.signals import Signal
+from lakehouse_assets.platform.monitoring.verdicts import FIRST_ZONE
 
 Event = Literal["pending", "cleared", "opened", "repeated", "resolved"]
 EventName = tuple[str, int]
@@ -113,7 +114,7 @@ def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
         resolved = _entry(RESOLVED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
         return replace(resolved, severity=last.severity)  # of what is over
     is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
-    if is_worse or signal.at - last.at >= signal.rule.cool_down:
+    if is_worse or abs(signal.at - last.at) >= signal.rule.cool_down:  # also after a clock that stepped back
         return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
     return None
 
@@ -131,7 +132,13 @@ def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | No
 
 
 def _is_older(signal: Signal, last: Entry | None) -> bool:
-    return last is not None and last.window is not None and signal.window is not None and signal.window < last.window
+    """Whether a signal is about a window before the one that the state is about.
+
+    A window that begins after the moment of the signal is one of a wrong clock, and holds up none. Else order is that of commits.
+    """
+    if last is None or last.window is None or signal.window is None:
+        return False
+    return signal.window < last.window <= signal.at + FIRST_ZONE
 
 
 def _new_id(signal: Signal, sequence: int) -> str:

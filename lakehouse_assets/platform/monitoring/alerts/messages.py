@@ -20,6 +20,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "freshness": "refresh of",
     "monitor": "monitor",
     "evaluation": "evaluation of monitor",
+    "gate": "gate of",
     "test": "test of",
 }
 

@@ -3,7 +3,7 @@
 Who is told of the events is the business of `delivery`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from logging import Logger
 
@@ -14,6 +14,8 @@ from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
 
 WhyGone = Callable[[str, datetime], str]
 """Why what has a key exists no more, of what was said of it at a moment; empty: it may exist."""
+WhyOver = Callable[[Entry], str]
+"""Why an open alert is over although nobody said so of what it watches; empty: it is not, or that cannot be told."""
 
 
 def take(  # noqa: PLR0917 all that events depend on
@@ -23,6 +25,7 @@ def take(  # noqa: PLR0917 all that events depend on
     logger: Logger,
     sinks: Callable[[Entry], Sequence[str]] = lambda _: (),
     why_gone: WhyGone | None = None,
+    why_over: WhyOver = lambda _: "",
 ) -> list[Entry]:
     """Consume what is new in the sources, once; the entries that were logged.
 
@@ -36,6 +39,7 @@ def take(  # noqa: PLR0917 all that events depend on
         sinks: The names of those who are to be told of an entry.
         why_gone: Why what has a key exists no more, of what was said of it at a moment; empty: it may exist. What is gone is not told, and
             open alerts about it are resolved. None: everything may exist.
+        why_over: Why an open alert is over for another reason.
 
     Raises:
         CommitConflict: Other writers did not let this one through.
@@ -46,7 +50,7 @@ def take(  # noqa: PLR0917 all that events depend on
         signals = [signal for reading in readings for signal in reading.signals]
         if why_gone is not None:
             signals = [signal for signal in signals if not why_gone(signal.key, signal.at)]
-            signals += _of_what_is_gone(snapshot.open_alerts(), why_gone, now)
+        signals += _of_what_is_over(snapshot.open_alerts(), {signal.key for signal in signals}, why_gone, why_over, now)
         cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
         entries = advance(snapshot.last({signal.key for signal in signals}), signals, snapshot.sequence) if signals else []
         if not entries and not cursors:
@@ -58,9 +62,18 @@ def take(  # noqa: PLR0917 all that events depend on
         return entries
 
 
-def _of_what_is_gone(open_alerts: Sequence[Entry], why_gone: WhyGone, now: datetime) -> list[Signal]:
-    reasons = {alert: why_gone(alert.key, alert.at) for alert in open_alerts}
-    return [Signal(alert.key, is_bad=False, at=now, text=why, owner=alert.owner) for alert, why in reasons.items() if why]
+def _of_what_is_over(
+    open_alerts: Sequence[Entry], heard: Collection[str], why_gone: WhyGone | None, why_over: WhyOver, now: datetime
+) -> list[Signal]:
+    """Signals that end alerts of which no source will say that it is well again."""
+    signals = []
+    for alert in open_alerts:
+        why = "" if why_gone is None else why_gone(alert.key, alert.at)
+        if not why and alert.key not in heard:
+            why = why_over(alert)
+        if why:
+            signals.append(Signal(alert.key, is_bad=False, at=now, text=why, owner=alert.owner))
+    return signals
 
 
 def _read(source: Source, watermark: Callable[[str], int | None], now: datetime, logger: Logger) -> Reading:

@@ -1,20 +1,26 @@
 """Whether a model is to be trained now, and why, or why not: a pure function of what is known. What is known is gathered in `standing`."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
+from uuid import NAMESPACE_URL, uuid5
 
 from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.wording import counted
 
 State = Literal["open", "under way", "done", "failed"]
+Door = Literal["sensor", "command"]
+"""Who asks for a training and starts its run: the sensor under Dagster's daemon, or `lakehouse train --due`."""
+SENSOR: Final = "sensor"
+COMMAND: Final = "command"
 SCHEDULE: Final = "schedule"
 NEW_LABELS: Final = "new labels"
 
 _FIRST_PAUSE: Final = timedelta(hours=1)
 _LONGEST_PAUSE: Final = timedelta(days=1)
 _MOST_TOLD: Final = 3
+_DOORS: Final[Mapping[str, str]] = {SENSOR: "The sensor `retraining`", COMMAND: "`lakehouse train --due`"}
 _SHORT: Final = 8
 
 
@@ -63,6 +69,7 @@ class Request:
         at: When it was asked for (UTC).
         text: Why.
         state: `open`: no run has taken it up yet. A run that failed, or was killed or canceled, makes it `failed`.
+        door: Who asked for it. Nobody else starts its run, so two of them never start one each.
     """
 
     model: str
@@ -70,11 +77,17 @@ class Request:
     at: datetime
     text: str
     state: State = "open"
+    door: Door = SENSOR
 
     @property
     def key(self) -> str:
         """By which its run is known, and known again."""
         return key_of(self.model, self.number)
+
+    @property
+    def run_id(self) -> str:
+        """Id of the run that `lakehouse train --due` starts for it: storage takes each once, whatever machines start it at once."""
+        return str(uuid5(NAMESPACE_URL, f"lakehouse:training-request:{self.key}:{self.at.isoformat()}"))
 
 
 @dataclass(frozen=True)
@@ -125,11 +138,12 @@ def number_of(key: str, model: str) -> int | None:
     return int(number) if name == model and number.isdigit() else None
 
 
-def decide(retrain: Retrain, history: History, reasons: Callable[[], Sequence[Reason]], now: datetime) -> Decision:
+def decide(retrain: Retrain, history: History, reasons: Callable[[], Sequence[Reason]], now: datetime, door: Door = SENSOR) -> Decision:
     """Whether to train now.
 
     Never two at once, none in the cool-down, never more than the budget. After a run that failed the next one waits an hour, then two, four
-    and so on, a day at most, and counts in the budget. Times that are later than now are those of a clock that stepped back: they hold up
+    and so on, a day at most, and counts in the budget. A request without a run is started by the door that made it; the other one waits as
+    if it had failed, and then makes one of its own. Times that are later than now are those of a clock that stepped back: they hold up
     nothing.
 
     Args:
@@ -137,13 +151,18 @@ def decide(retrain: Retrain, history: History, reasons: Callable[[], Sequence[Re
         history: Of the model.
         reasons: Looks for what speaks for a training, the heaviest first: called only where nothing is in the way.
         now: The moment to decide at (UTC).
+        door: Who decides.
     """
     last = history.requests[-1] if history.requests else None
     if history.under_way or (last is not None and last.state == "under way"):
         runs = f" (run {', '.join(run[:_SHORT] for run in history.under_way)})" if history.under_way else ""
         return Decision(why_not=f"A training is under way{runs}.")
     if last is not None and last.state == "open":
-        return Decision(again=last)
+        if last.door == door:
+            return Decision(again=last)
+        if why_not := _is_on_its_way(last, now):
+            return Decision(why_not=why_not)
+        history = replace(history, requests=(*history.requests[:-1], replace(last, state="failed")))
     if why_not := _too_early(retrain, history, now) or history.blocked:
         return Decision(why_not=why_not)
     found = tuple(reasons())
@@ -155,6 +174,13 @@ def text_of(reasons: Sequence[Reason]) -> str:
     told = [f"{one.text}." for one in reasons[:_MOST_TOLD]]
     more = len(reasons) - len(told)
     return " ".join([*told, *([f"And {counted(more, 'more reason')}."] if more else [])])
+
+
+def _is_on_its_way(request: Request, now: datetime) -> str:
+    """Why a request of the other door is left to it; empty once it has had time enough. Clocks of machines may differ a little."""
+    if abs(now - request.at) >= _FIRST_PAUSE:
+        return ""
+    return f"{_DOORS[request.door]} asked for a training at {_moment(request.at)}, and is to start its run."
 
 
 def _too_early(retrain: Retrain, history: History, now: datetime) -> str:

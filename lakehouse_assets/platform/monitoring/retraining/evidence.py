@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
+from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.wording import slice_in_words
 
 _DRIFT: Final = "drift"
@@ -23,8 +24,8 @@ _ONE: Final = ("monitor", "kind", "table", "column_name", "slice_key", "slice_va
 def failing(verdicts: pl.DataFrame, rules: Mapping[str, AlertRule], champion: int | None) -> list[dict[str, Any]]:
     """The newest verdicts that are bad, as rows of their table: those of as many windows in a row as the monitor's rule wants.
 
-    Of several verdicts about one window the last counts. What says nothing, speaks of too few rows, or of a version that is not the
-    champion, does not count at all.
+    Of several verdicts about one window the last counts. What says nothing, speaks of too few rows, of a window that has not begun, or of a
+    version that is not the champion, does not count at all.
 
     Args:
         verdicts: Since the last training.
@@ -33,6 +34,7 @@ def failing(verdicts: pl.DataFrame, rules: Mapping[str, AlertRule], champion: in
     """
     counting = verdicts.filter(
         pl.col("passed").is_not_null(),
+        ~is_ahead(),
         pl.col("model_version").is_null() | pl.col("model_version").eq_missing(pl.lit(champion, dtype=pl.Int64)),
     )
     found = []

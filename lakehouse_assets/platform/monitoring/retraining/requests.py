@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.monitoring.retraining.decision import Reason, Request, text_of
+from lakehouse_assets.platform.monitoring.retraining.decision import SENSOR, Door, Reason, Request, text_of
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
@@ -30,6 +30,7 @@ SCHEMA: Final = pl.Schema(
         "reason": pl.String(),
         "evidence": pl.String(),
         "champion": pl.Int64(),
+        "asked_by": pl.String(),
     }
 )
 COLUMNS: Final = {
@@ -40,6 +41,7 @@ COLUMNS: Final = {
     "reason": "Why, in sentences: they stand on the runs of Dagster and MLflow and in the model's ledger too.",
     "evidence": "JSON list of all reasons: monitor, window, slice, column, metric, value, threshold, importance of the column.",
     "champion": "Version that was champion.",
+    "asked_by": "Who asked, and alone starts the run: sensor, or command (`lakehouse train --due`); null in rows of earlier releases.",
 }
 
 
@@ -48,11 +50,13 @@ def requests_of(lakehouse: Lakehouse, model: str) -> list[Request]:
     table = lakehouse.table(TABLE)
     if not table.exists():
         return []
-    rows = table.scan().filter(pl.col("model") == model).sort("number").collect()
-    return [Request(model, row["number"], row["requested_at"], row["reason"]) for row in rows.iter_rows(named=True)]
+    rows = table.scan().filter(pl.col("model") == model).sort("number").collect().to_dicts()
+    return [Request(model, row["number"], row["requested_at"], row["reason"], door=row.get("asked_by") or SENSOR) for row in rows]
 
 
-def ask(lakehouse: Lakehouse, model: str, number: int, reasons: Sequence[Reason], *, champion: int | None, now: datetime) -> Request | None:
+def ask(
+    lakehouse: Lakehouse, model: str, number: int, reasons: Sequence[Reason], door: Door, *, champion: int | None, now: datetime
+) -> Request | None:
     """Ask for a training; None if somebody else did at the same moment.
 
     Args:
@@ -60,13 +64,14 @@ def ask(lakehouse: Lakehouse, model: str, number: int, reasons: Sequence[Reason]
         model: Name of the model.
         number: Of the request: one more than that of the last one.
         reasons: The heaviest first.
+        door: Who asks, and alone starts the run.
         champion: Version that is champion.
         now: The moment (UTC).
     """
     table = lakehouse.table(TABLE)
     table.create(SCHEMA, description=DESCRIPTION)
     table.add_columns(SCHEMA)
-    request = Request(model, number, now, text_of(reasons))
+    request = Request(model, number, now, text_of(reasons), door=door)
     row = {
         "requested_at": now,
         "model": model,
@@ -75,6 +80,7 @@ def ask(lakehouse: Lakehouse, model: str, number: int, reasons: Sequence[Reason]
         "reason": request.text,
         "evidence": json.dumps([_stored(one) for one in reasons], default=datetime.isoformat),
         "champion": champion,
+        "asked_by": door,
     }
     try:
         written = table.append(pl.DataFrame([row], schema=SCHEMA), Commit((Cursor(model, number - 1 or None, number),)))

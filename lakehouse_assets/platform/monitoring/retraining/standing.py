@@ -20,7 +20,7 @@ from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.importance import Importance
 from lakehouse_assets.platform.monitoring.retraining import evidence
-from lakehouse_assets.platform.monitoring.retraining.decision import Decision, History, Reason, Request, State, decide
+from lakehouse_assets.platform.monitoring.retraining.decision import Decision, Door, History, Reason, Request, State, decide
 from lakehouse_assets.platform.monitoring.retraining.requests import ask, requests_of
 from lakehouse_assets.platform.monitoring.retraining.runs import RunOfModels, Runs
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
@@ -53,6 +53,7 @@ class Standing:
         registry: Opens MLflow; asked only where a verdict is about one column.
         runs: Gives the runs.
         now: The moment (UTC).
+        door: Who asks.
     """
 
     model: ModelDeclaration
@@ -61,11 +62,12 @@ class Standing:
     registry: Callable[[], Registry]
     runs: Runs
     now: datetime
+    door: Door
 
     @cached_property
     def decision(self) -> Decision:
         """Whether to train now, and why or why not."""
-        return decide(self._declared, self.history, lambda: self.reasons, self.now)
+        return decide(self._declared, self.history, lambda: self.reasons, self.now, self.door)
 
     def ask(self) -> Request | None:
         """The request whose training is to start, made unless it was made already; None if none is to start, or somebody else has asked."""
@@ -75,7 +77,7 @@ class Standing:
         if decision.again is not None:
             return decision.again
         number = self.history.requests[-1].number + 1 if self.history.requests else 1
-        return ask(self.lakehouse, self.model.name, number, decision.reasons, champion=self.champion, now=self.now)
+        return ask(self.lakehouse, self.model.name, number, decision.reasons, self.door, champion=self.champion, now=self.now)
 
     @cached_property
     def champion(self) -> int | None:

@@ -13,6 +13,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
 from lakehouse_assets.platform.monitoring.champion import features_of_champion
 from lakehouse_assets.platform.monitoring.importance import Importance
+from lakehouse_assets.platform.monitoring.verdicts import in_order
 from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
 from lakehouse_assets.platform.registry.ledger import last_move
 from lakehouse_assets.platform.storage import platform_tables
@@ -72,7 +73,7 @@ class LessAccurate:
         if not table.exists() or "why" not in table.schema():
             return []
         tables = {one.name for one in self.watched.catalog.needed_for([self.model.name, *self.features])}
-        failed = table.scan().filter(
+        failed = in_order(table.scan()).filter(
             pl.col("kind") == _DRIFT,
             ~pl.col("passed"),
             pl.col("table").is_in(tables),
@@ -84,7 +85,7 @@ class LessAccurate:
         found = failed.filter(pl.any_horizontal(within)).collect() if within else pl.DataFrame()
         importance = Importance(self.model, rows[0]["model_version"] if rows else None, self.watched.registry)
         causes: dict[tuple[str, str], Cause] = {}
-        for row in found.sort("evaluated_at").iter_rows(named=True) if found.height else ():
+        for row in found.sort("sequence", "evaluated_at").iter_rows(named=True) if found.height else ():
             share = importance.of(row["table"], row["column_name"])
             weight = excess(row) * (1.0 if share is None else share)
             key = (row["table"], row["column_name"])

@@ -164,6 +164,35 @@ def port_that_says(greeting: bytes):
         connection.close()
 
 
+@contextmanager
+def port_that_goes_on(first: bytes, more: bytes):
+    """A port on which everybody who connects is told something, and more for as long as they listen; gives an event: somebody hung up."""
+    over, gone = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def talk(connection: socket.socket) -> None:
+            with connection:
+                try:
+                    connection.sendall(first)
+                    while not over.wait(0.02):
+                        connection.sendall(more)
+                except OSError:
+                    gone.set()
+
+        def accept() -> None:
+            with suppress(OSError):  # it was closed
+                while True:
+                    connection, _ = listening.accept()
+                    threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1], gone
+        over.set()
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+
+
 def certificate(folder: Path) -> Path:
     """A certificate of localhost with its key, signed by itself."""
     key, now = rsa.generate_private_key(65537, 2048), datetime.now(UTC)

@@ -133,9 +133,29 @@ def test_so_many_windows_in_a_row_have_to_be_bad():
 
 
 def test_a_window_that_is_older_than_what_is_known_says_nothing():
-    old, new = (signal(True, window=BEGIN + timedelta(days=day)) for day in (1, 2))
+    old, new = (signal(True, 72, window=BEGIN + timedelta(days=day)) for day in (1, 2))
     assert events([new, replace(old, is_bad=False)]) == [("opened", 1)]
     assert events([new, replace(new, is_bad=False), old]) == [("opened", 1), ("resolved", 2)]
+
+
+def test_a_window_that_has_not_begun_holds_up_none():
+    """The data have a wrong clock, or the process that judged them had."""
+    far = BEGIN + timedelta(days=9_000)
+    for at in (0, 24 * 9_001):
+        ahead = signal(True, at, window=far)
+        assert events([ahead, signal(False, 1, window=BEGIN)]) == [("opened", 1), ("resolved", 2)]
+        assert events([replace(ahead, is_bad=False), signal(True, 1, window=BEGIN)]) == [("opened", 1)]
+    assert events([signal(True, window=BEGIN + timedelta(hours=13)), signal(False, 1, window=BEGIN)]) == [("opened", 1)], (
+        "it has, somewhere"
+    )
+
+
+def test_after_a_clock_that_stepped_back_an_alert_is_told_again():
+    assert events([signal(True, 24 * 365), signal(True), signal(True, 1), signal(True, 25)]) == [
+        ("opened", 1),
+        ("repeated", 2),
+        ("repeated", 3),
+    ]
 
 
 def test_too_few_rows_say_nothing():

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from lakehouse_assets.platform.monitoring.alerts.delivery import try_out
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry
 from lakehouse_assets.platform.monitoring.alerts.messages import Message
 from lakehouse_assets.platform.monitoring.alerts.routing import sinks_of
@@ -249,3 +250,44 @@ def test_settings_show_no_secret():
         == f"team:risk=https://a.example.com/{HIDDEN},team:a=https://b.example.com/{HIDDEN},team:b=ops@example.com,{HIDDEN}"
     )
     assert Settings().shown("alert_mail_password") == ""
+
+
+# --- a receiver that says a little more for ever
+
+
+ENDLESS = {
+    "100 Continue": b"HTTP/1.1 100 Continue\r\n\r\n",
+    "one header after the other": b"X-More: of it\r\n",
+    "one letter after the other": b"x",
+}
+
+
+@pytest.mark.parametrize("more", ENDLESS.values(), ids=ENDLESS)
+def test_a_web_server_that_never_comes_to_an_end_is_given_up(more):
+    first = b"" if more.startswith(b"HTTP") else b"HTTP/1.1 200 OK\r\nX-First: "
+    with receivers.port_that_goes_on(first, more) as (port, gone):
+        with pytest.raises(Unreachable, match=r"the message was not taken within 0\.5 seconds"):
+            Webhook("webhook", f"http://127.0.0.1:{port}/", seconds=30, whole=0.5).send(message())
+        assert gone.wait(30), "the connection is closed"
+
+
+@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
+@pytest.mark.parametrize("more", [b"220-and there is more\r\n", b"2"])
+def test_a_mail_server_that_never_comes_to_an_end_is_given_up(more, security):
+    with receivers.port_that_goes_on(b"", more) as (port, gone):
+        with pytest.raises(Unreachable, match=r"not taken within 0\.5 seconds|SSLError"):
+            Mail("mail", server(port, security, seconds=30, whole=0.5), ("ops@example.com",)).send(message())
+        assert gone.wait(30), "the connection is closed"
+
+
+def test_all_sinks_are_tried_at_once_and_none_for_ever(hook):
+    class Endless(Webhook):
+        def send(self, _: Message) -> None:
+            hook.over.wait(60)
+
+    tried = try_out([Endless("a", ""), Webhook("b", hook.address), Endless("c", "")], message(), seconds=0.5)
+    assert [(sink.name, outcome, why) for sink, outcome, why in tried] == [
+        ("a", "unreachable", "no answer within 0.5 seconds"),
+        ("b", "delivered", ""),
+        ("c", "unreachable", "no answer within 0.5 seconds"),
+    ]

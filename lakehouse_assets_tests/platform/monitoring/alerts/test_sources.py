@@ -1,22 +1,26 @@
 """What tables say is told once: commits that reject more than usual, and the verdicts of monitors, in the order of their windows."""
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.declarations.monitors import AlertRule, monitor
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Watched, monitor
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes, Rejected, most_rejected
+from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.freshness import Freshness
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.monitors import Verdict
+from lakehouse_assets.platform.registry.decisions import create_ledger
 from lakehouse_assets.platform.storage.commit import Commit
+from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.running import tables_of
 
 LOGGER = logging.getLogger("test")
@@ -193,3 +197,107 @@ def test_a_table_of_verdicts_that_was_restored_is_read_again_without_telling_twi
     table.replace(table.scan().collect(), None)
     assert told(lakehouse, listening) == []
     assert len(AlertLog(lakehouse).snapshot().open_alerts()) == 1
+
+
+# --- clocks
+
+
+FUTURE = 30_000
+"""Days, of a row whose clock is wrong."""
+
+
+def test_a_window_of_the_future_silences_no_later_window(lakehouse):
+    watched = watch()
+    listening = source(lakehouse, watched)
+    say(lakehouse, watched, 0, verdict(passed=True))
+    told(lakehouse, listening)
+    say(lakehouse, watched, 1, verdict(False, FUTURE))
+    assert [event for _, event in told(lakehouse, listening)] == ["opened"]
+    say(lakehouse, watched, 2, verdict(True, 5))
+    assert [event for _, event in told(lakehouse, listening)] == ["resolved"]
+    say(lakehouse, watched, 3, verdict(True, FUTURE), verdict(False, 6))
+    assert [event for _, event in told(lakehouse, listening)] == ["opened"], "beside one that has begun it says nothing"
+    say(lakehouse, watched, 4, verdict(False, FUTURE), verdict(True, 7))
+    assert [event for _, event in told(lakehouse, listening)] == ["resolved"]
+
+
+def test_what_was_said_last_is_told_by_commits_and_not_by_clocks(lakehouse):
+    watched = watch()
+    listening = source(lakehouse, watched)
+    say(lakehouse, watched, 0, Verdict(True, "fresh"))
+    told(lakehouse, listening)
+    say(lakehouse, watched, 9_000, Verdict(False, "old"))
+    say(lakehouse, watched, 1, Verdict(True, "fresh"))
+    assert [event for _, event in told(lakehouse, listening)] == ["opened", "resolved"]
+    other = replace(watched, name="sales.monitors.other")
+    say(lakehouse, other, 9_000, Verdict(True, "fresh"))
+    say(lakehouse, other, 1, Verdict(False, "old"))
+    found = take(AlertLog(lakehouse), [Verdicts(lakehouse, {})], NOW, LOGGER)
+    assert [(entry.key, entry.event) for entry in found if "other" in entry.key] == [("monitor:sales.monitors.other", "opened")]
+
+
+# --- gates
+
+
+@dataclass(frozen=True)
+class Accuracy(MonitorKind):
+    """Says what the test wants it to have said."""
+
+    word = "accuracy"
+    demands = "It is no worse."
+
+    def evaluate(self, watched: Watched) -> list[Verdict]:
+        raise NotImplementedError(watched)
+
+
+LESS_ACCURATE = monitor("demo.monitors.accuracy", of=level.PREDICTIONS, kind=Accuracy())
+MODELS = Catalog((level.gold, level.features, level.level_model, level.scores, LESS_ACCURATE), frozenset({level.DAYS}))
+
+
+def decide(lakehouse, *decisions: str, days: int = 7) -> None:
+    """The gate decides, some days after the decision before."""
+    ledger = lakehouse.table(level.MODEL)
+    create_ledger(ledger)
+    for decision in decisions:
+        number = ledger.count() + 1
+        champion = number if decision == "promoted" else 1
+        row = {
+            "sequence": number,
+            "decided_at": NOW + timedelta(days=days * number),
+            "version": number,
+            "decision": decision,
+            "reasons": "It is no better.\nIndeed.",
+            "champion_before": champion - 1 or None if decision == "promoted" else champion,
+            "champion": champion,
+            "question": "refresh",
+        }
+        ledger.append(pl.DataFrame([row], schema=ledger.schema()))
+
+
+def test_that_the_gate_refuses_is_an_alert_only_for_weeks_while_the_accuracy_is_bad(lakehouse):
+    gates, refused = Refusals(lakehouse, MODELS), "kept as challenger"
+    key = f"gate:{level.MODEL}"
+    assert told(lakehouse, gates) == []
+    decide(lakehouse, "promoted", refused, refused, refused)
+    assert told(lakehouse, gates) == [], "a normal answer"
+    say(lakehouse, LESS_ACCURATE, 0, Verdict(False, "It is worse than it was."))
+    assert told(lakehouse, gates) == [(key, "opened")]
+    assert told(lakehouse, gates) == []
+    [alert] = AlertLog(lakehouse).alerts()
+    assert alert["text"].startswith("The gate has refused 3 versions since ")
+    assert "(demo.monitors.accuracy): It is worse than it was. Version 4 was refused: It is no better." in alert["text"]
+    assert alert["severity"] == "warn"
+    decide(lakehouse, "promoted")
+    assert told(lakehouse, gates) == [(key, "resolved")]
+    decide(lakehouse, refused, refused)
+    assert told(lakehouse, gates) == [], "two are few"
+    decide(lakehouse, refused)
+    assert told(lakehouse, gates) == [(key, "opened")]
+    say(lakehouse, LESS_ACCURATE, 1, Verdict(True, "It is as it was."))
+    assert told(lakehouse, gates) == [(key, "resolved")]
+
+
+def test_refusals_of_a_few_days_are_no_alert(lakehouse):
+    decide(lakehouse, "promoted", *["kept as challenger"] * 9, days=1)
+    say(lakehouse, LESS_ACCURATE, 0, Verdict(False, "It is worse than it was."))
+    assert told(lakehouse, Refusals(lakehouse, MODELS)) == []

@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lakehouse_assets import Retrain
-from lakehouse_assets.platform.monitoring.retraining.decision import History, Reason, Request, decide, key_of, number_of, text_of
+from lakehouse_assets.platform.monitoring.retraining.decision import (
+    COMMAND,
+    SENSOR,
+    History,
+    Reason,
+    Request,
+    decide,
+    key_of,
+    number_of,
+    text_of,
+)
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -125,3 +135,27 @@ def test_keys_say_model_and_number():
 def test_of_many_reasons_the_heaviest_are_told():
     told = text_of([replace(REASON, text=f"reason {number}") for number in range(5)])
     assert told == "reason 0. reason 1. reason 2. And 2 more reasons."
+
+
+@given(
+    retrains,
+    st.lists(st.tuples(st.integers(0, 90), st.sampled_from([SENSOR, COMMAND]), st.sampled_from(["waits", "starts", "done", "failed"]))),
+)
+@settings(max_examples=300, deadline=None)
+def test_of_two_doors_each_starts_its_own_requests_alone_and_never_at_once(retrain, given_ticks):
+    history, now = History(), BEGIN
+    for minutes, door, becomes in given_ticks:
+        now += timedelta(minutes=minutes)
+        last = history.requests[-1] if history.requests else None
+        if last is not None and last.state in {"open", "under way"} and becomes != "waits":
+            changed = replace(last, state="under way" if becomes == "starts" else becomes)
+            history = replace(history, requests=(*history.requests[:-1], changed))
+            last = changed
+        decision = decide(retrain, history, lambda: [REASON], now, door)
+        if not decision.starts:
+            continue
+        if decision.again is not None:
+            assert decision.again.door == door
+            continue
+        assert last is None or last.state in {"done", "failed"} or (last.door != door and now - last.at >= HOUR)
+        history = replace(history, requests=(*history.requests, Request(MODEL, len(history.requests) + 1, now, "", door=door)))

@@ -90,7 +90,11 @@ WINDOWS = st.lists(st.tuples(st.integers(0, 4), st.sampled_from([True, False, No
 @settings(max_examples=200, deadline=None)
 def test_so_many_of_the_newest_windows_have_to_fail_each_by_its_last_verdict(said, consecutive):
     given_rows = [
-        {"evaluated_at": NOW + minute * timedelta(minutes=1), "window_start": NOW + window * DAY, "window_end": NOW + (window + 1) * DAY}
+        {
+            "evaluated_at": NOW + minute * timedelta(minutes=1),
+            "window_start": NOW + (window - 60) * DAY,
+            "window_end": NOW + (window - 59) * DAY,
+        }
         | {"passed": passed, "rows": count, "metric": "psi"}
         for minute, (window, passed, count) in enumerate(said)
     ]
@@ -123,3 +127,11 @@ def test_labels_and_time():
 def test_numbers_are_told_as_people_read_them(value, said):
     (reason,) = of_verdicts(frame({"metric": "psi", "value": value}).to_dicts(), lambda *_: None, 0.05)
     assert f"psi was {said}," in reason.text
+
+
+def test_a_window_that_has_not_begun_is_no_reason():
+    far = {"window_start": NOW + 9_000 * DAY, "window_end": NOW + 9_001 * DAY}
+    begun = {"window_start": NOW - 2 * DAY, "window_end": NOW - DAY}
+    of = {"shop.monitors.drift": AlertRule()}
+    assert failing(frame({**begun, "passed": True}, {**far, "passed": False}), of, None) == []
+    assert len(failing(frame({**begun, "passed": False}, {**far, "passed": True}), of, None)) == 1

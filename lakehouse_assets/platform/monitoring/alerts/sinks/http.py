@@ -1,15 +1,19 @@
 """Sinks that take a POST of JSON: a webhook, and Slack's incoming webhooks."""
 
+import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from lakehouse_assets.platform.monitoring.alerts.machine import RESOLVED
 from lakehouse_assets.platform.monitoring.alerts.messages import Message, heading, lines
-from lakehouse_assets.platform.monitoring.alerts.sinks.sink import SECONDS, Refused, Sink, Unreachable
+from lakehouse_assets.platform.monitoring.alerts.sinks.deadline import Deadline
+from lakehouse_assets.platform.monitoring.alerts.sinks.sink import SECONDS, WHOLE, Refused, Sink, Unreachable
 from lakehouse_assets.platform.wording import printable
 from lakehouse_assets.settings import host_alone
 
@@ -27,7 +31,35 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         """Nothing: the answer is an error as any other."""
 
 
-_OPENER: Final = urllib.request.build_opener(_NoRedirects)
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, *args: Any, deadline: Deadline, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._create_connection = deadline.connect
+
+
+class _SecureConnection(http.client.HTTPSConnection):
+    def __init__(self, *args: Any, deadline: Deadline, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._create_connection = deadline.connect
+
+
+class _Http(urllib.request.HTTPHandler):
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(_Connection, deadline=self._deadline), request)
+
+
+class _Https(urllib.request.HTTPSHandler):
+    def __init__(self, deadline: Deadline) -> None:
+        super().__init__()
+        self._deadline = deadline
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        context = ssl.create_default_context()
+        return self.do_open(partial(_SecureConnection, deadline=self._deadline, context=context), request)
 
 
 @dataclass(frozen=True)
@@ -37,10 +69,12 @@ class Webhook(Sink):
     Attributes:
         address: Where to.
         seconds: How long it waits for an answer.
+        whole: How long a delivery may take as a whole, whatever is answered meanwhile.
     """
 
     address: str = field(repr=False)
     seconds: float = SECONDS
+    whole: float = WHOLE
 
     @property
     def place(self) -> str:
@@ -56,10 +90,15 @@ class Webhook(Sink):
         if not self.address.lower().startswith(("http://", "https://")):
             raise Refused("its address is no http:// or https:// address")
         content = json.dumps(self.body(message), allow_nan=False).encode()
+        with Deadline(self.whole) as deadline:
+            self._post(content, deadline)
+
+    def _post(self, content: bytes, deadline: Deadline) -> None:
+        opener = urllib.request.build_opener(_NoRedirects, _Http(deadline), _Https(deadline))
         try:
             request = urllib.request.Request(self.address, content, {"Content-Type": "application/json"})  # noqa: S310 it is http
-            with _OPENER.open(request, timeout=self.seconds):
-                return
+            with opener.open(request, timeout=self.seconds):
+                deadline.check()  # what it cut off may look like the end of an answer
         except urllib.error.HTTPError as error:
             error.close()
             answer = f"the receiver answered {error.code}"
@@ -69,6 +108,8 @@ class Webhook(Sink):
         except ValueError as error:
             raise Refused(f"its address cannot be used: {type(error).__name__}") from None
         except Exception as error:  # noqa: BLE001 OSError, and what http.client makes of an answer that is no HTTP; addresses are not told
+            if deadline.has_passed:
+                raise Unreachable(deadline.reason) from None
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise Unreachable(f"no answer: {type(reason).__name__}") from None
 

@@ -1,19 +1,36 @@
 """The sink that sends e-mail through a server of SMTP: plain text, with the severity in the subject."""
 
 import smtplib
+import socket
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.utils import format_datetime
 from hashlib import blake2b
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from lakehouse_assets.platform.monitoring.alerts.messages import Message
-from lakehouse_assets.platform.monitoring.alerts.sinks.sink import SECONDS, Refused, Sink, Unreachable
+from lakehouse_assets.platform.monitoring.alerts.sinks.deadline import Deadline
+from lakehouse_assets.platform.monitoring.alerts.sinks.sink import SECONDS, WHOLE, Refused, Sink, Unreachable
 
 Security = Literal["starttls", "tls", "none"]
 _SUBJECT: Final = 200
+
+
+class _Plain(smtplib.SMTP):
+    def __init__(self, deadline: Deadline, *args: Any, **options: Any) -> None:
+        self._deadline = deadline
+        super().__init__(*args, **options)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        return self._deadline.watch(super()._get_socket(host, port, timeout))  # type: ignore[misc]  # the types do not have it
+
+
+class _Tls(smtplib.SMTP_SSL, _Plain):
+    def __init__(self, deadline: Deadline, *args: Any, **options: Any) -> None:
+        self._deadline = deadline
+        smtplib.SMTP_SSL.__init__(self, *args, **options)
 
 
 @dataclass(frozen=True)
@@ -28,6 +45,7 @@ class MailServer:
         password: Theirs.
         sender: What mails come from.
         seconds: How long it waits for each answer.
+        whole: How long a delivery may take as a whole, whatever is answered meanwhile.
     """
 
     host: str
@@ -37,9 +55,13 @@ class MailServer:
     password: str = field(repr=False)
     sender: str
     seconds: float = SECONDS
+    whole: float = WHOLE
 
-    def connect(self) -> smtplib.SMTP:
+    def connect(self, deadline: Deadline) -> smtplib.SMTP:
         """A connection, encrypted and logged in as it is set.
+
+        Args:
+            deadline: When it passes, the connection is shut down.
 
         Raises:
             OSError: As `smtplib` does.
@@ -47,9 +69,9 @@ class MailServer:
         """
         if self.security == "tls":
             context = ssl.create_default_context()
-            connection: smtplib.SMTP = smtplib.SMTP_SSL(self.host, self.port, timeout=self.seconds, context=context)
+            connection: smtplib.SMTP = _Tls(deadline, self.host, self.port, timeout=self.seconds, context=context)
         else:
-            connection = smtplib.SMTP(self.host, self.port, timeout=self.seconds)
+            connection = _Plain(deadline, self.host, self.port, timeout=self.seconds)
         try:
             if self.security == "starttls":
                 connection.starttls(context=ssl.create_default_context())
@@ -99,8 +121,17 @@ class Mail(Sink):
             mail = self.mail(message)
         except ValueError as error:
             raise Refused(f"no mail can be made: {type(error).__name__}: check the addresses") from None
+        with Deadline(self.server.whole) as deadline:
+            try:
+                self._send(mail, deadline)
+            except Unreachable:
+                if deadline.has_passed:
+                    raise Unreachable(deadline.reason) from None
+                raise
+
+    def _send(self, mail: EmailMessage, deadline: Deadline) -> None:
         try:
-            connection = self.server.connect()
+            connection = self.server.connect(deadline)
         except (OSError, smtplib.SMTPException) as error:
             raise Unreachable(f"no connection: {_told(error)}") from None
         try:

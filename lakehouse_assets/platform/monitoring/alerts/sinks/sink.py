@@ -9,6 +9,8 @@ from lakehouse_assets.platform.monitoring.alerts.messages import Message
 
 SECONDS: Final = 10.0
 """So long a sink waits for each answer of its receiver."""
+WHOLE: Final = 20.0
+"""So many seconds a delivery may take as a whole."""
 
 
 class Unreachable(Exception):

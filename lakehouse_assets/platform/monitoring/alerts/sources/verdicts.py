@@ -9,6 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
@@ -53,34 +54,37 @@ class Verdicts:
         return Reading(newest_by_key(signals) if is_first else signals, [cursor])
 
     def _new(self, table: Table, cursor: Cursor, now: datetime) -> tuple[pl.DataFrame, bool]:
-        """The verdicts that were not consumed, in the order of their commits, and whether none ever was."""
+        """The verdicts that were not consumed, and whether none ever was."""
         if cursor.before is not None:
             try:
                 return table.changes(cursor.before, cursor.after).collect(), False
             except NoSuchVersion:  # it was restored
                 pass
         rows = table.scan(cursor.after).filter(pl.col("evaluated_at") >= now - _REACH)
-        order = ("sequence", "evaluated_at") if "sequence" in rows.collect_schema() else ("evaluated_at",)
-        return rows.sort(order, nulls_last=False, maintain_order=True).collect(), True
+        return rows.collect(), True
 
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
 
-        And one for the evaluation itself: a monitor that ended with an error watches nothing.
+        And one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their commits.
         """
-        evaluations: dict[tuple[str, datetime], list[dict[str, Any]]] = {}
-        for row in rows.iter_rows(named=True):
-            evaluations.setdefault((row["monitor"], row["evaluated_at"]), []).append(row)
-        return [signal for verdicts in evaluations.values() for signal in self._of_evaluation(verdicts)]
+        order = pl.col("sequence").fill_null(0) if "sequence" in rows.columns else pl.lit(0, pl.Int64)
+        evaluations: dict[tuple[int, str, datetime], list[dict[str, Any]]] = {}
+        for row in rows.with_columns(_order=order, _ahead=verdicts.is_ahead()).iter_rows(named=True):
+            evaluations.setdefault((row["_order"], row["monitor"], row["evaluated_at"]), []).append(row)
+        in_order = sorted(evaluations.items(), key=lambda evaluation: (evaluation[0][0], evaluation[0][2]))
+        return [signal for _, said in in_order for signal in self._of_evaluation(said)]
 
-    def _of_evaluation(self, verdicts: list[dict[str, Any]]) -> Iterator[Signal]:
-        matters: dict[tuple[datetime, str], list[dict[str, Any]]] = {}
-        for row in verdicts:
-            matters.setdefault((row["window_start"] or _BEGIN, _key(row)), []).append(row)
-        for (_, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
-            yield self._signal(key, of)
-        error = next((row for row in verdicts if row["error"]), None)
-        shown = error or verdicts[0]
+    def _of_evaluation(self, said: list[dict[str, Any]]) -> Iterator[Signal]:
+        matters: dict[tuple[datetime, bool, str], list[dict[str, Any]]] = {}
+        for row in said:
+            matters.setdefault((row["window_start"] or _BEGIN, not row["_ahead"], _key(row)), []).append(row)
+        begun = {key for (_, has_begun, key) in matters if has_begun}
+        for (_, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
+            if has_begun or key not in begun:  # what is said of a window that has not begun, as of a wrong clock, counts least
+                yield self._signal(key, of)
+        error = next((row for row in said if row["error"]), None)
+        shown = error or said[0]
         yield Signal(
             key=f"evaluation:{shown['monitor']}",
             # Where there is no table nothing was evaluated.
@@ -92,10 +96,10 @@ class Verdicts:
             run_id=shown["run_id"] or "",
         )
 
-    def _signal(self, key: str, verdicts: list[dict[str, Any]]) -> Signal:
-        bad = [row for row in verdicts if row["passed"] is False]
-        known = bad or [row for row in verdicts if row["passed"] is not None]
-        shown = (known or verdicts)[0]
+    def _signal(self, key: str, said: list[dict[str, Any]]) -> Signal:
+        bad = [row for row in said if row["passed"] is False]
+        known = bad or [row for row in said if row["passed"] is not None]
+        shown = (known or said)[0]
         more = f" ({counted(len(bad) - 1, 'other metric')} too)" if len(bad) > 1 else ""
         return Signal(
             key=key,
@@ -108,7 +112,7 @@ class Verdicts:
             value=shown["value"],
             threshold=shown["threshold"],
             rows=shown["rows"],
-            window=shown["window_start"],
+            window=None if shown["_ahead"] else shown["window_start"],
             run_id=shown["run_id"] or "",
         )
 
