@@ -1,4 +1,4 @@
-"""What the suite does at some places, done at all of them: kills at each commit and file move, each fault of each file, many random examples.
+"""What the suite does at some places, done at all of them: kills at each commit and file move, every fault of a file, many random examples.
 
 The tests are those modules of `lakehouse_assets_tests` that call `sweep`, run by pytest with whole sweeps. All have to pass.
 

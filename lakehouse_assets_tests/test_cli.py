@@ -69,13 +69,13 @@ def test_a_root_without_files_has_nothing_to_do_and_says_where_files_land(lakeho
 
 def test_from_a_file_to_gold_and_back(lakehouse, invoices, tmp_path):
     assert lakehouse("land", "invoices", str(invoices)).exit_code == 0
-    first = lakehouse("run", "--json", "group:sales")
+    first = lakehouse("run", "--json")
     assert first.exit_code == 0, first.stderr
     tables = {table["table"]: table for table in json.loads(first.stdout)["tables"]}
     assert tables["sales.silver.invoice_lines"]["rows_written"] == 1
     assert tables["sales.silver.invoice_lines"]["rows_quarantined"] == 1
 
-    second = lakehouse("run", "group:sales")
+    second = lakehouse("run")
     assert second.exit_code == 0
     assert "Nothing to do" in second.stdout
 
@@ -113,11 +113,11 @@ def test_a_failed_run_says_what_failed_and_how_to_go_on(lakehouse, tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("\n".join([HEADER, *(BAD.replace("489435", f"{489500 + n}") for n in range(200))]) + "\n")
     lakehouse("land", "invoices", str(path))
-    run = lakehouse("run", "group:sales")
+    run = lakehouse("run", GOLD)
     assert run.exit_code == 1
     assert "200 of 200 rows break contract InvoiceLine" in run.stdout
     assert "skipped" in run.stdout
-    assert "lakehouse run again. It resumes where this run stopped." in run.stdout
+    assert f"lakehouse run {GOLD} again. It resumes where this run stopped." in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
 
 
