@@ -1,4 +1,7 @@
-"""Two roots with the same files have the same tables, models and backtests, byte for byte, on any number of threads."""
+"""Two roots with the same files have the same tables, models and backtests, byte for byte, on any number of threads.
+
+`python -m benchmarks.sweeps` compares more numbers of threads on a longer series, which has more origins to be tested on.
+"""
 
 import hashlib
 import json
@@ -13,8 +16,10 @@ import pytest
 
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.sweeps import sweep
 
 PROJECT = Path(__file__).parents[1]
+DAYS, THREADS = sweep((180, (4,)), (400, (2, 8)))
 LOANS = '''"""Loans of two branches."""
 
 import polars as pl
@@ -59,7 +64,7 @@ for words in json.loads(sys.argv[1]):
 
 def loans() -> str:
     draw, rows = random.Random(3), ["branch,day,loans"]
-    for number in range(400):
+    for number in range(DAYS):
         day = date(2024, 1, 1) + timedelta(days=number)
         for branch, size in (("north", 40), ("south", 25)):
             rows.append(f"{branch},{day},{size + 10 * (day.weekday() > 4) + draw.gauss(0, 5):.3f}")
@@ -111,12 +116,12 @@ def digest(content: bytes) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_models_tables_and_backtests_are_equal_on_1_2_and_8_threads(tmp_path):
+def test_models_tables_and_backtests_are_equal_on_one_thread_and_on_more(tmp_path):
     # The forecast of a table that the project does not know is a product folder of a few lines.
     assert len(EXPECTED.splitlines()) <= 15
     one = trained(tmp_path / "1", 1)
     assert any(name.endswith("evaluation.parquet") for name in one)
     assert any(name.endswith("p50.txt") for name in one)
-    for threads in (2, 8):
+    for threads in THREADS:
         other = trained(tmp_path / str(threads), threads)
         assert {name for name in one.keys() | other.keys() if one.get(name) != other.get(name)} == set()

@@ -16,6 +16,7 @@ from lakehouse_assets.cli.main import main
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 GOOD = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
 BAD = "489435,85048,BALL,twelve,2009-12-01 07:45:00,6.95,13085,United Kingdom"
+GOLD = "+sales.gold.daily_revenue"
 
 
 @pytest.fixture
@@ -112,11 +113,11 @@ def test_a_failed_run_says_what_failed_and_how_to_go_on(lakehouse, tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text("\n".join([HEADER, *(BAD.replace("489435", f"{489500 + n}") for n in range(200))]) + "\n")
     lakehouse("land", "invoices", str(path))
-    run = lakehouse("run")
+    run = lakehouse("run", GOLD)
     assert run.exit_code == 1
     assert "200 of 200 rows break contract InvoiceLine" in run.stdout
     assert "skipped" in run.stdout
-    assert "lakehouse run again. It resumes where this run stopped." in run.stdout
+    assert f"lakehouse run {GOLD} again. It resumes where this run stopped." in run.stdout
     assert "Traceback" not in run.stdout + run.stderr
 
 
@@ -196,7 +197,7 @@ def test_the_installed_command_in_a_process_of_its_own(tmp_path):
 def test_two_roots_never_mix(lakehouse, invoices, tmp_path):
     for root in ("one", "two"):
         lakehouse("land", "invoices", str(invoices), LAKEHOUSE_ROOT=str(tmp_path / root))
-    assert lakehouse("run", LAKEHOUSE_ROOT=str(tmp_path / "one")).exit_code == 0
+    assert lakehouse("run", "+sales.bronze.invoices", LAKEHOUSE_ROOT=str(tmp_path / "one")).exit_code == 0
     other = json.loads(lakehouse("status", "--json", LAKEHOUSE_ROOT=str(tmp_path / "two")).stdout)
     assert other["tables"] == []
     assert other["waiting_files"] == {"invoices": 1}
@@ -205,7 +206,7 @@ def test_two_roots_never_mix(lakehouse, invoices, tmp_path):
 def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path):
     lakehouse("land", "invoices", str(invoices))
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
-    command = [sys.executable, "-m", "lakehouse_assets.cli", "run", "group:sales"]  # in a process that can be interrupted
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "run", GOLD]  # in a process that can be interrupted
     (tmp_path / "temporary").mkdir()
     own = {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "PYTHONPATH": str(Path(__file__).parents[1]), "TMPDIR": str(tmp_path / "temporary")}
     environment = clean | own
@@ -218,7 +219,7 @@ def test_an_interrupted_run_says_so_and_is_resumed(lakehouse, invoices, tmp_path
     assert errors == "Interrupted. Nothing is lost: the same command resumes where this run stopped.\n"
     assert [path for path in (tmp_path / "temporary").iterdir() if path.is_dir()] == []
     assert open_lakehouse(tmp_path / "root").runs.under_way() == []
-    assert lakehouse("run", "group:sales").exit_code == 0
+    assert lakehouse("run", GOLD).exit_code == 0
     assert json.loads(lakehouse("sql", "--json", "select sum(net) as net from sales.gold.daily_revenue").stdout) == [{"net": 83.4}]
 
 
@@ -229,5 +230,5 @@ def test_numbers_that_json_does_not_have_are_null(lakehouse):
 
 
 def test_a_run_with_nothing_landed_makes_empty_tables(lakehouse):
-    assert lakehouse("run", "group:sales").exit_code == 0
+    assert lakehouse("run", GOLD).exit_code == 0
     assert "does not exist" not in lakehouse("status").stdout

@@ -1,7 +1,8 @@
 """Law 1 and law 2 against real deaths.
 
-A run is killed before and after each of its commits and file moves and in the middle of its files, and the next run ends as if nothing
-had been; on a disk, and in a bucket.
+A run is killed before and after its commits and file moves and in the middle of its files, and the next run ends as if nothing had been; on
+a disk, and in a bucket. Here at one place of each sort, and by `python -m benchmarks.sweeps` at every one; at random moments, and under
+`lakehouse dev`, by `python -m benchmarks.kills`.
 """
 
 import json
@@ -26,6 +27,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets_tests.crash_child import TABLES, archiving, some_of
 from lakehouse_assets_tests.running import run_declared, tables_of
+from lakehouse_assets_tests.sweeps import sweep
 
 PROJECT = Path(__file__).parents[1]
 KILLED, FILE_TOO_LARGE = 9, 25
@@ -124,15 +126,24 @@ def undisturbed(two_landings: Path, tmp_path_factory) -> tuple[dict[str, pl.Data
     return content(root), done["places"], root
 
 
+def places_of(names: Sequence[str]) -> list[Place]:
+    """Where a run is killed: of each name before one of its places, after a move and the last, and in the middle of files.
+
+    Between two places nothing is kept but memory: after the one is before the next.
+    """
+    step = sweep(len(names), 1)
+    written = [number for number in some_of(names, step) if names[number - 1] in sweep({"append", "merge"}, {*names} - {"move"})]
+    moved = [number for number in some_of(names, step) if names[number - 1] == "move"]
+    before = [(number, "before") for number in some_of(names, step)]
+    return [*before, *((number, "after") for number in (*moved, len(names))), *((number, "during") for number in written)]
+
+
+@pytest.mark.timeout(sweep(300, 7200))
 def test_a_killed_run_is_taken_up_as_if_nothing_had_been(two_landings, undisturbed, tmp_path):
     expected, names, oracle = undisturbed
     assert {"append", "publish", "write", "merge", "create", "move", "add columns"} <= set(names)
-    # Between two places nothing is kept but memory: after the one is before the next. Of what a run does often, every sixth is enough.
-    places = [(number, "before") for number in some_of(names, 6, all_below=3)]
-    places += [(len(names), "after"), *((number, "after") for number, name in enumerate(names, start=1) if name == "move")]
-    places += [(number, "during") for number in some_of(names, 10) if names[number - 1] != "move"]
+    places = places_of(names)
     assert {(names[number - 1], when) for number, when in places} >= {(name, "before") for name in names}
-    assert len(places) >= 15
 
     def killed_and_run_again(some: Sequence[Place]) -> None:
         with children() as processes:
@@ -165,6 +176,7 @@ def test_two_runs_at_once_give_one_result(two_landings, undisturbed, tmp_path):
     assert files_below(root / "archive") == files_below(oracle / "archive")
 
 
+@pytest.mark.timeout(sweep(300, 7200))
 def test_a_killed_run_on_a_bucket_is_taken_up_as_if_nothing_had_been(s3, tmp_path, monkeypatch):
     environment = s3.environment()
     for name, value in environment.items():
@@ -173,24 +185,26 @@ def test_a_killed_run_on_a_bucket_is_taken_up_as_if_nothing_had_been(s3, tmp_pat
     simulate(first, tmp_path / "truth.json", days=28, orders_per_day=1, seed=1, start=date(2024, 1, 4))
     simulate(second, tmp_path / "truth2.json", days=20, orders_per_day=1, seed=1, start=date(2024, 2, 1))
 
+    def root_of(name: str) -> str:
+        return f"s3://lake/crash-{name}"
+
     with children(environment) as processes:
+        template = root_of("template")
+        for number, folder in enumerate((first, second)):
+            for path in sorted(folder.glob("invoices/*.csv")):
+                zone_of(template, "invoices").put(path, path.name)
+            if number == 0:
+                assert processes.run(template, tables=SHORT_WAY)["signal"] == 0
 
-        def landed_twice(name: str) -> str:
-            root = f"s3://lake/{name}"
-            for number, folder in enumerate((first, second)):
-                for path in sorted(folder.glob("invoices/*.csv")):
-                    zone_of(root, "invoices").put(path, path.name)
-                if number == 0:
-                    assert processes.run(root, tables=SHORT_WAY)["signal"] == 0
-            return root
+        def copied(name: str) -> str:
+            s3.copy("crash-template/", f"crash-{name}/")
+            return root_of(name)
 
-        oracle = landed_twice("crash-oracle")
+        oracle = copied("oracle")
         names = processes.run(oracle, tables=SHORT_WAY)["places"]
         expected = content(oracle)
-        places = [(number, "before") for number in some_of(names, 6, all_below=2)] + [(len(names), "after")]
-        places += [(number, "during") for number in some_of(names, 18) if names[number - 1] != "move"]
-        for place in places:
-            root = landed_twice(f"crash-{place[0]}-{place[1]}")
+        for place in places_of(names):
+            root = copied(f"{place[0]}-{place[1]}")
             ended = processes.run(root, place, SHORT_WAY)["signal"]
             assert ended == KILLED or (place[1] == "during" and ended == 0), place
             assert processes.run(root, tables=SHORT_WAY)["signal"] == 0

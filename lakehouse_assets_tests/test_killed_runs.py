@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted or ended while Dagster's pool slots are theirs: the next run, or the one that waits, goes on.
 
-The processes die for real, inside of `lakehouse run`. `benchmarks/kills.py` does the same at random moments, and under `lakehouse dev`.
+The processes die for real, inside of `lakehouse run`. `python -m benchmarks.sweeps` tries all places, `python -m benchmarks.kills` random
+moments, under `lakehouse dev` as well.
 """
 
 import json
@@ -29,6 +30,7 @@ from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.orchestration.club import records, statuses
 from lakehouse_assets_tests.running import land_text, tables_of
+from lakehouse_assets_tests.sweeps import sweep
 
 PROJECT = Path(__file__).parents[1]
 HEADER = "stock_code,name,product_group,component,list_price"
@@ -116,7 +118,8 @@ def until(look) -> Any:
 
 def test_a_run_goes_on_where_one_was_killed_that_held_a_slot(child, lakehouse):
     settings = lakehouse.settings
-    for day, (number, when) in enumerate(((2, "before"), (4, "after"), (2, "after"), (3, "before")), start=1):
+    places = sweep([(2, "before"), (4, "after")], [(number, when) for number in range(2, 5) for when in ("before", "after")])
+    for day, (number, when) in enumerate(places, start=1):
         land(settings, day)
         assert child.run(settings.root, number, when)["signal"] == signal.SIGKILL
         assert lakehouse.runs.under_way() == []
@@ -198,14 +201,13 @@ def test_a_run_says_for_which_it_waits_and_goes_on_when_that_one_dies(child, lak
     assert groups(lakehouse.settings) == {"group 1"}
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-def test_a_signal_cancels_a_run_at_once(child, lakehouse, name):
+def test_a_signal_cancels_a_run_at_once(child, lakehouse):
     settings = lakehouse.settings
-    # A shell that starts a command in the background has it ignore an interrupt; nobody does so here.
-    assert child.run(settings.root, 2, what=name)["signal"] == -(128 + signal.Signals[name])
-    (run,) = last_runs(settings)
-    assert run[0].status is dg.DagsterRunStatus.CANCELED
-    assert claimed(settings) == []
+    for count, name in enumerate(("SIGINT", "SIGTERM", "SIGHUP"), start=1):
+        # A shell that starts a command in the background has it ignore an interrupt; nobody does so here.
+        assert child.run(settings.root, 2, what=name)["signal"] == -(128 + signal.Signals[name]), name
+        assert [run.status for run, _ in last_runs(settings)] == [dg.DagsterRunStatus.CANCELED] * count
+        assert claimed(settings) == []
     assert child.run(settings.root)["signal"] == 0
     assert groups(settings) == {"group 1"}
 

@@ -1,4 +1,5 @@
-"""`lakehouse monitors` and the failed ones in `lakehouse status`, on a product of its own, by the real command."""
+"""`lakehouse monitors` and the failed ones in `lakehouse status`, on a product of its own, by the real command, in a process of its own where
+one dies or two run at once."""
 
 import json
 import os
@@ -68,28 +69,35 @@ dies = monitor("depot.monitors.dies", of="depot.silver.parcels", kind=Dies())
 
 @pytest.fixture
 def environment(tmp_path) -> dict[str, str]:
-    package = tmp_path / "watched_products"
+    package = tmp_path / f"watched_{tmp_path.name}"
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "depot.py").write_text(PRODUCT)
-    own = {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "LAKEHOUSE_PRODUCTS": "watched_products", "MARKER": str(tmp_path / "marker")}
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    own = {"LAKEHOUSE_ROOT": str(tmp_path / "root"), "LAKEHOUSE_PRODUCTS": str(package), "MARKER": str(tmp_path / "marker")}
     land_text(Settings.load({"LAKEHOUSE_ROOT": own["LAKEHOUSE_ROOT"]}), "parcels", "first.csv", "parcel,sent\n1,2026-03-02\n")
-    return {**os.environ, **own, "PYTHONPATH": path, "DAGSTER_HOME": "", "COLUMNS": "200"}
+    return {**own, "DAGSTER_HOME": "", "COLUMNS": "200"}
 
 
-def lakehouse(environment: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "lakehouse_assets.cli", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+def lakehouse(environment: dict[str, str], *words: str) -> Result:
+    result = CliRunner(env=environment).invoke(main, words)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def start(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """`lakehouse run` in a process of its own."""
+    own = os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "lakehouse_assets.cli", "run"]
+    return subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, tmp_path):
     tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
     (tmp_path / "marker").touch()
-    assert lakehouse(environment, "run").returncode == -signal.SIGKILL
+    assert start(environment).wait(300) == -signal.SIGKILL
     assert tables.table("depot.silver.parcels").count() == 1, "what was committed before is there"
     done = lakehouse(environment, "run", "depot.silver.parcels")
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert "check dies: Not evaluated: RuntimeError at " in done.stdout + done.stderr
     assert "check fresh: The newest sent is 2026-03-02" in done.stdout + done.stderr
 
@@ -110,21 +118,20 @@ def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, 
     # Nothing was refreshed: judged again, the same is said, and no row comes.
     before = tables.table("platform.monitoring.verdicts").count()
     again = lakehouse(environment, "monitors", "run", "depot.silver.parcels", "--json")
-    assert again.returncode == 1, "one of severity error failed"
+    assert again.exit_code == 1, "one of severity error failed"
     assert len(json.loads(again.stdout)) == 3
     assert tables.table("platform.monitoring.verdicts").count() == before
 
     shown = json.loads(lakehouse(environment, "monitors", "show", "fresh", "--json").stdout)
     assert (shown["owner"], shown["alert"]["consecutive"], len(shown["verdicts"])) == ("team:post", 1, 1)
-    assert shown["declared_at"].startswith("watched_products/depot.py:")
+    assert shown["declared_at"].startswith(f"{Path(environment['LAKEHOUSE_PRODUCTS']).name}/depot.py:")
     assert "age" in lakehouse(environment, "sql", "SELECT metric FROM platform.monitoring.verdicts WHERE NOT passed", "--json").stdout
     said = lakehouse(environment, "monitors", "show", "fresher")
-    assert (said.returncode, "there is no monitor 'fresher'" in said.stderr) == (1, True)
+    assert (said.exit_code, "there is no monitor 'fresher'" in said.stderr) == (1, True)
 
 
 def test_two_runs_at_once_leave_one_verdict_of_each_monitor(environment):
-    command = [sys.executable, "-m", "lakehouse_assets.cli", "run"]
-    runs = [subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
+    runs = [start(environment) for _ in range(2)]
     assert [one.wait(300) for one in runs] == [0, 0]
     tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
     found = tables.table("platform.monitoring.verdicts").scan().collect()

@@ -17,9 +17,9 @@ PRODUCT = '''
 
 import polars as pl
 
-from lakehouse_assets import Contract, Feed, Upsert, column, conform, feed, table, text, whole_number
+from lakehouse_assets import Contract, Feed, Upsert, column, conform, day, feed, table, text, whole_number
 
-parcels = feed("depot.bronze.parcels", Feed("parcels", headers=(("parcel", "town"),)), "Parcels as the warehouse wrote them.")
+parcels = feed("depot.bronze.parcels", Feed("parcels", headers=(("parcel", "town", "sent"),)), "Parcels as the warehouse wrote them.")
 
 
 class Parcel(Contract):
@@ -27,23 +27,42 @@ class Parcel(Contract):
 
     parcel: int = column(key=True)
     town: str = column()
+    sent: pl.Date = column()
 
 
 @table("depot.silver.parcels", contract=Parcel, kind=Upsert(("parcel",)), inputs={"rows": "depot.bronze.parcels"})
 def parcels_read(rows: pl.LazyFrame) -> pl.LazyFrame:
     """Parcels."""
-    return conform(rows, parcel=whole_number("parcel"), town=text("town"))
+    return conform(rows, parcel=whole_number("parcel"), town=text("town"), sent=day("sent", formats=("%Y-%m-%d",)))
 '''
 TABLE = "depot.silver.parcels"
-READING = [["show", TABLE], ["history", TABLE], ["files"], ["sql", f"select * from {TABLE}"], ["settings"]]
+READING = [
+    ["show", TABLE],
+    ["show", TABLE, "--json", "--version", "0"],
+    ["history", TABLE],
+    ["files"],
+    ["files", "rows", "parcels/a.csv"],
+    ["files", "origin", TABLE],
+    ["sql", f"select * from {TABLE}"],
+    ["sql", "select 1 as a", "--format", "csv"],
+    ["export", TABLE, "parcels.csv"],
+    ["profile", TABLE, "--time", "sent", "--every", "1d"],
+    ["completion", "zsh"],
+    ["settings"],
+    ["--help"],
+]
 OF_DECLARATIONS = [
     ["status"],
     ["models"],
     ["models", "retraining"],
+    ["features"],
     ["contracts"],
     ["quarantine"],
+    ["quarantine", "show", TABLE],
+    ["land", "parcels", "b.csv", "--dry-run"],
     ["doctor"],
     ["maintenance", "--dry-run"],
+    ["run", "--help"],
     ["run"],
 ]
 HEAVY = ("dagster", "mlflow", "lightgbm", "matplotlib", "scipy")
@@ -69,7 +88,7 @@ def environment(tmp_path_factory) -> dict[str, str]:
     (folder / "start_up_products" / "depot" / "tables.py").write_text(PRODUCT)
     own = {"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(folder / "start_up_products")}
     settings = Settings.load(own)
-    land_text(settings, "parcels", "a.csv", "parcel,town\n1,Ghent\n")
+    land_text(settings, "parcels", "a.csv", "parcel,town,sent\n1,Ghent,2026-03-02\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
         outcome = open_lakehouse(settings=settings).run()
@@ -82,8 +101,9 @@ def environment(tmp_path_factory) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("commands", "heavy"), [(READING, (*HEAVY, "pandera", "pandas")), (OF_DECLARATIONS, HEAVY)], ids=["reading", "of declarations"]
 )
-def test_commands_import_nothing_that_takes_seconds(environment, commands, heavy):
+def test_commands_import_nothing_that_takes_seconds(environment, tmp_path, commands, heavy):
     """All in one process, one after the other, so that the first one that imports too much is named."""
+    (tmp_path / "b.csv").write_text("parcel,town,sent\n2,Ghent,2026-03-03\n")
     words = [json.dumps(commands), json.dumps(heavy)]
-    done = subprocess.run([sys.executable, "-c", IN_TURN, *words], capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-c", IN_TURN, *words], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.ingestion.compression import check_workbook
 from lakehouse_assets.platform.ingestion.parse import Limits, RefusedFile, parse
+from lakehouse_assets_tests.sweeps import sweep
 
 A_B = ("a", "b")
 GOOD = [("1", "2", None), ("3", "4", None)]
@@ -272,6 +273,15 @@ CASES = [
     read("JSON as an extension type", "x.parquet", JSON_TYPE, [('{"x":1}', "x", None)]),
     read("half floats", "x.parquet", column([1.5], pa.float16()), [("1.5", "x", None)]),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect():
+    """What was imported and made before is left out of the collections of each test, which would go through millions of objects."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture
@@ -647,7 +657,7 @@ def damaged(draw):
     return name, content
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=sweep(100, 5000))
 @given(landed=damaged(), required=st.sampled_from([[], [A_B]]))
 def test_whatever_the_bytes_it_is_refused_or_gives_its_rows(anything, landed, required):
     name, content = landed

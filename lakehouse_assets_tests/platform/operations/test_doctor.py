@@ -184,55 +184,57 @@ def column_mapping(settings):
     return GOLD, "error", "column mapping", "mv "
 
 
-TROUBLES = [
-    many_small_files,
-    an_orphan,
-    a_long_log,
-    a_killed_write,
+BY_MAINTENANCE = [many_small_files, a_long_log, a_killed_write]
+BY_MOVING = [an_orphan, column_mapping]
+BY_FULL_REFRESH = [a_vacuumed_change, other_columns]
+OTHERS = [
     a_lost_file,
     a_source_made_anew,
     a_source_that_is_gone,
-    a_vacuumed_change,
     a_landing_log_made_anew,
-    other_columns,
     an_interrupted_batch,
     a_refused_file,
     a_changed_file,
     a_newer_protocol,
-    column_mapping,
 ]
+"""Each trouble by what mends it here."""
 
 
-@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
-def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
+def named(healthy, trouble):
+    """Make a trouble; what the doctor finds of it, by name and with its way out."""
     table, severity, what, fix = trouble(healthy)
-    found = [finding for finding in wrong(checkup(healthy)) if finding.table == table and what in finding.what]
-    assert [finding.severity for finding in found] == [severity], wrong(checkup(healthy))
+    findings = wrong(checkup(healthy))
+    found = [finding for finding in findings if finding.table == table and what in finding.what]
+    assert [finding.severity for finding in found] == [severity], findings
     assert fix in found[0].fix
+    return found[0]
 
 
-@pytest.mark.parametrize("trouble", [many_small_files, a_long_log, a_killed_write], ids=lambda trouble: trouble.__name__)
+@pytest.mark.parametrize("trouble", OTHERS, ids=lambda trouble: trouble.__name__)
+def test_each_trouble_is_named_with_its_way_out(healthy, trouble):
+    named(healthy, trouble)
+
+
+@pytest.mark.parametrize("trouble", BY_MAINTENANCE, ids=lambda trouble: trouble.__name__)
 def test_maintenance_fixes_what_it_is_named_for(healthy, trouble):
-    trouble(healthy)
+    named(healthy, trouble)
     for _ in checkup(healthy).maintenance.run("maintenance-1"):
         pass
     assert wrong(checkup(healthy)) == []
 
 
-@pytest.mark.parametrize("trouble", [an_orphan, column_mapping], ids=lambda trouble: trouble.__name__)
+@pytest.mark.parametrize("trouble", BY_MOVING, ids=lambda trouble: trouble.__name__)
 def test_moving_a_table_away_and_running_again_mends(healthy, trouble):
-    table, *_ = trouble(healthy)
-    mend = next(finding.fix for finding in wrong(checkup(healthy)) if finding.table == table)
-    for command in mend.split(" && "):
+    for command in named(healthy, trouble).fix.split(" && "):
         if command.startswith("mv "):
             subprocess.run(shlex.split(command), check=True)
     run_products(healthy, ["sales"])
     assert wrong(checkup(healthy)) == []
 
 
-@pytest.mark.parametrize("trouble", [a_vacuumed_change, other_columns], ids=lambda trouble: trouble.__name__)
+@pytest.mark.parametrize("trouble", BY_FULL_REFRESH, ids=lambda trouble: trouble.__name__)
 def test_a_full_refresh_mends_in_place(healthy, trouble):
-    table, *_ = trouble(healthy)
+    table = named(healthy, trouble).table
     gold = tables_of(healthy).table(table)
     before = gold.delta().metadata().id, gold.version()
     runner(healthy, load(products)).run([table], run_id="again", from_scratch=True)

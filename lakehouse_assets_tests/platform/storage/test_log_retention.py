@@ -21,6 +21,7 @@ from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import CLEANED, COMPACTED, LOG_ENTRIES, VACUUMED, Keep, readable_from
 from lakehouse_assets_tests.platform.storage.fresh import examples, fresh_table, rows_of
+from lakehouse_assets_tests.sweeps import sweep
 
 SCHEMA = {"id": pl.Int64(), "value": pl.Int64()}
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
@@ -76,8 +77,8 @@ def test_delta_rs_cleans_a_log_up_by_the_age_of_its_files_alone(table):
         table.delta(12)
 
 
-def test_a_log_of_hundreds_of_commits_becomes_short(table):
-    append(table, 300)
+def test_a_log_of_many_commits_becomes_short(table):
+    append(table, 120)
     rows, cursor = rows_of(table), table.cursor("source")
     assert [maintain(table, days=29).done for _ in range(2)] == [(COMPACTED,), (VACUUMED,)]
     assert commits_of(table)[0] == 0
@@ -88,36 +89,36 @@ def test_a_log_of_hundreds_of_commits_becomes_short(table):
     assert (rows_of(table), table.cursor("source")) == (rows, cursor)
     assert table.version() == table.delta().version()
     append(table, 30)
-    assert table.count() == 330
+    assert table.count() == 150
     assert CLEANED in maintain(table).done
     assert CLEANED not in maintain(table).done
 
 
 def test_what_is_within_the_retention_stays(table):
-    append(table, 200)
-    aged(table, 40, until=120)
+    append(table, 80)
+    aged(table, 40, until=50)
     done = maintain(table, days=0)
     assert CLEANED in done.done
     begin = readable_from(table)
-    assert 100 < begin <= 120
+    assert 30 < begin <= 50
     assert commits_of(table) == list(range(begin, table.version() + 1))
-    for version in (begin, 120, 121, 150, 200):
+    for version in (begin, 50, 51, 60, 80):
         assert table.count(version) == version
         assert table.scan(at=next(table.commits(version))["at"]).collect().height >= version
-    assert table.changes(120, 200).collect().height == 80
-    restore.restore(table, 130, "by hand")
-    assert (table.count(), table.cursor("source")) == (130, 129)
+    assert table.changes(50, 80).collect().height == 30
+    restore.restore(table, 60, "by hand")
+    assert (table.count(), table.cursor("source")) == (60, 59)
 
 
 def test_what_reads_the_log_gives_a_clear_answer_afterwards(table):
-    append(table, 100)
+    append(table, 50)
     maintain(table)
     begin, old = readable_from(table), commits_of(table)[0] - 1
     assert 0 < old < begin
     with pytest.raises(NoSuchVersion, match=f"has no version {old} "):
         table.scan(old)
     with pytest.raises(NoSuchVersion, match="has not all of the versions"):
-        table.changes(10, 90).collect()
+        table.changes(10, 45).collect()
     with pytest.raises(NoSuchVersion, match=rf"version {old} .* not whole any more.* version {begin} is the oldest"):
         restore.restore(table, old, "by hand")
     with pytest.raises(NoSuchVersion, match=f"its log begins with version {commits_of(table)[0]} "):
@@ -141,18 +142,18 @@ def test_a_reader_from_before_the_log_is_told_that_there_may_be_changes(table):
         table.changes(10, begin).collect()
 
 
-@pytest.mark.parametrize("cursor", [0, 45, 99])
+@pytest.mark.parametrize("cursor", [0, 25, 49])
 def test_the_cursor_of_a_reader_is_respected(table, cursor):
-    append(table, 100)
-    before = table.changes(cursor, 100).collect()
+    append(table, 50)
+    before = table.changes(cursor, 50).collect()
     maintain(table, keep_from=cursor)
-    assert table.changes(cursor, 100).collect().equals(before)
+    assert table.changes(cursor, 50).collect().equals(before)
     assert readable_from(table) <= cursor
-    assert (CLEANED in maintain(table, keep_from=100).done) == (cursor < 99)
+    assert (CLEANED in maintain(table, keep_from=50).done) == (cursor < 49)
 
 
 def test_commits_stay_that_are_not_in_the_statistics_yet(table):
-    append(table, 100)
+    append(table, 60)
     maintain(table, log_from=35)
     assert commits_of(table)[0] == 29
     assert CLEANED not in maintain(table, log_from=0).done
@@ -180,7 +181,7 @@ def test_pinned_versions_can_be_opened_and_their_neighbours_go(table):
 
 
 def test_a_checkpoint_that_cannot_be_read_is_not_relied_upon(table):
-    append(table, 100)
+    append(table, 70)
     Path(table.uri, inventory.take(table).checkpoints[59]).write_bytes(b"half")
     before = commits_of(table)
     with pytest.raises(NoSuchVersion, match="has no version 59 "):
@@ -188,11 +189,12 @@ def test_a_checkpoint_that_cannot_be_read_is_not_relied_upon(table):
     assert set(before) <= set(commits_of(table))
 
 
-@pytest.mark.parametrize(
-    ("place", "times"), [("announced", 1), ("checkpointed", 1), ("deleted one", 1), ("deleted one", 37), ("deleted one", 90)]
-)
+PLACES = [("announced", 1), ("checkpointed", 1), *(("deleted one", times) for times in range(1, 55, 6))]
+
+
+@pytest.mark.parametrize(("place", "times"), sweep([PLACES[0], PLACES[1], ("deleted one", 25)], PLACES))
 def test_a_clean_up_that_is_killed_loses_nothing_and_is_finished_by_the_next(table, lakehouse, place, times):
-    append(table, 100)
+    append(table, 60)
     rows, cursor = rows_of(table), table.cursor("source")
     child = [sys.executable, "-m", "lakehouse_assets_tests.platform.storage.maintenance_child", lakehouse.root, place, str(times), "40"]
     assert subprocess.run(child).returncode == -signal.SIGKILL
@@ -200,7 +202,7 @@ def test_a_clean_up_that_is_killed_loses_nothing_and_is_finished_by_the_next(tab
     assert left == list(range(left[0], table.version() + 1))
     assert (rows_of(table), table.cursor("source")) == (rows, cursor)
     for version in range(readable_from(table), table.version() + 1):
-        assert table.scan(version).collect().height == min(version, 100)
+        assert table.scan(version).collect().height == min(version, 60)
     for version in range(readable_from(table)):
         try:
             assert table.scan(version).collect().height == version  # whole, or refused
@@ -210,7 +212,7 @@ def test_a_clean_up_that_is_killed_loses_nothing_and_is_finished_by_the_next(tab
     append(table, LOG_ENTRIES)
     assert CLEANED in maintain(table).done
     assert len(commits_of(table)) < LOG_ENTRIES
-    assert table.count() == 100 + LOG_ENTRIES
+    assert table.count() == 60 + LOG_ENTRIES
 
 
 def test_a_restore_finds_out_that_a_clean_up_has_begun(table, monkeypatch):
