@@ -15,7 +15,7 @@ from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.running import land_text, run_declared, tables_of
 
 LINES = "sales.silver.invoice_lines"
-SEASON, FAULT, END = date(2011, 9, 1), date(2011, 9, 14), date(2011, 12, 10)
+SEASON, FAULT, END = date(2011, 9, 1), date(2011, 9, 14), sweeps.of(date(2011, 10, 16), date(2011, 12, 10))
 TABLES = ["sales.bronze.invoices", LINES]
 
 

@@ -77,13 +77,14 @@ class Depot:
     """A product of its own on a root, and commands, each of which imports the product again, as one from cron does."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / "depots" / "depot" / "bronze.py"
+        self.package = f"{folder.name}_depots"  # a name of its own: this process knows the packages of all tests
+        self.file = folder / self.package / "depot" / "bronze.py"
         self.file.parent.mkdir(parents=True)
         self.root = folder / "root"
-        self.environment = {"LAKEHOUSE_ROOT": str(self.root), "LAKEHOUSE_PRODUCTS": str(folder / "depots"), "DAGSTER_HOME": ""}
+        self.environment = {"LAKEHOUSE_ROOT": str(self.root), "LAKEHOUSE_PRODUCTS": str(folder / self.package), "DAGSTER_HOME": ""}
 
     def call(self, *words: str) -> str:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "depots"]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
             del sys.modules[name]
         importlib.invalidate_caches()
         return CliRunner(env=self.environment).invoke(main, list(words)).output

@@ -1,27 +1,21 @@
-"""Brings the product of `orchestration.level` up to date in processes that kill themselves at one point, or wait there for another one.
+"""Brings the product of `orchestration.level` up to date in a fork that kills itself at one point, or waits there for another one.
 
-`python -m lakehouse_assets_tests.platform.pipeline.level_child` takes orders as `crash_child` does: `root`, `what` (run, rollback, sync) and
-`when`. The process dies after it has `registered` a version, committed a decision (`decided`) or made the first call that changes an
-alias (`alias`). It waits before it registers until another process is as far (`together`). It does neither (`never`).
+An order has `root`, `what` (run, rollback, sync) and `when`. The process dies after it has `registered` a version, committed a decision
+(`decided`) or made the first call that changes an alias (`alias`). It waits before it registers until another process is as far
+(`together`). It does neither (`never`).
 """
 
 import os
 import signal
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from lakehouse_assets.platform.declarations.closure import closure
-from lakehouse_assets.platform.pipeline import champions, model_step, refresh  # noqa: F401 once, for all forks
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets_tests.crash_child import serve
-
-if TYPE_CHECKING:
-    from lakehouse_assets_tests.platform.orchestration.level import Demo
+from lakehouse_assets_tests.platform.orchestration.level import MODEL, Demo
 
 
 def _then(function: Callable[..., Any], act: Callable[[Any], None]) -> Callable[..., Any]:
@@ -38,8 +32,6 @@ def _die(_: Any) -> None:
 
 
 def _die_if_decided(arguments: tuple[Any, ...]) -> None:
-    from lakehouse_assets_tests.platform.orchestration.level import MODEL
-
     written_to, rows = arguments[:2]
     if written_to.name == MODEL and rows.height:
         _die(arguments)
@@ -70,31 +62,16 @@ def _prepare(root: Path, when: str) -> None:
         _wait_for_another(root)
 
 
-def _run(demo: "Demo") -> dict[str, Any]:
+def _run(demo: Demo) -> dict[str, Any]:
     trained = demo.run()
     return {"version": trained.version, "champion": trained.champion, "promoted": trained.promoted}
 
 
 def carry_out(order: dict[str, Any]) -> Any:
     """Carry out an order, and give what a run has trained."""
-    from lakehouse_assets_tests.platform.orchestration.level import Demo  # in the fork: see `crash_child.serve`
-
     demo = Demo(Path(order["root"]))
     _prepare(demo.root, order["when"])
     if order["what"] == "run":
         return _run(demo)
     {"rollback": demo.step().rollback, "sync": demo.step().open_ledger().sync}[order["what"]]()
     return None
-
-
-def warm_up() -> None:
-    """Import and work out what a process does once, so that no fork does it again."""
-    for slow in ("matplotlib.figure", "matplotlib.backends.backend_agg", "PIL.Image", "scipy.stats"):
-        import_module(slow)
-    closure(["lakehouse_assets_tests.platform.orchestration.level"], ["lakehouse_assets", "lakehouse_assets_tests"])
-    load_mlflow("mlflow.utils.requirements_utils")._init_packages_to_modules_map()
-
-
-if __name__ == "__main__":
-    warm_up()
-    serve(carry_out)

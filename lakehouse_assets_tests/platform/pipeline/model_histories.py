@@ -12,6 +12,7 @@ from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Aliases, Registry
 from lakehouse_assets_tests.forks import Forks
 from lakehouse_assets_tests.platform.orchestration.level import MODEL, Demo, Level
+from lakehouse_assets_tests.platform.pipeline import level_child
 
 
 def history(play: Callable[[Demo], object]) -> Callable[[Demo], None]:
@@ -115,15 +116,15 @@ def while_it_is_trained(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any])
     monkeypatch.setattr(Level, "before", staticmethod(once))
 
 
-def die(demo: Demo, trainers: Sequence[Forks], when: str, what: str = "run") -> None:
+def die(demo: Demo, forks: Sequence[Forks], when: str, what: str = "run") -> None:
     """Do it in a process that is killed at this moment."""
-    assert trainers[0](root=str(demo.root), when=when, what=what).signal == signal.SIGKILL
+    assert forks[0](level_child, root=str(demo.root), when=when, what=what).signal == signal.SIGKILL
 
 
-def both(demo: Demo, trainers: Sequence[Forks], when: str, what: str = "run") -> list[Any]:
+def both(demo: Demo, forks: Sequence[Forks], when: str, what: str = "run") -> list[Any]:
     """Do it in two processes at once; what each has trained."""
-    for one in trainers:
-        one.begin(root=str(demo.root), when=when, what=what)
-    ended = [one.end() for one in trainers]
+    for one in forks:
+        one.begin(level_child, root=str(demo.root), when=when, what=what)
+    ended = [one.end() for one in forks]
     assert [one.signal for one in ended] == [0, 0]
     return [one.result for one in ended]

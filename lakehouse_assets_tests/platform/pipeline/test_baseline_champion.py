@@ -145,9 +145,9 @@ def test_a_model_without_a_baseline_waits_for_history(demo):
 
 
 @pytest.mark.parametrize("when", ["registered", "decided", "alias"])
-def test_a_run_that_is_killed_while_a_baseline_becomes_champion_is_taken_up_by_the_next(demo, trainers, when):
+def test_a_run_that_is_killed_while_a_baseline_becomes_champion_is_taken_up_by_the_next(demo, forks, when):
     demo.land(error=30.0)
-    die(demo, trainers, when)
+    die(demo, forks, when)
     demo.run()
     assert decisions(demo) == [(2, "promoted", None), (1, "kept as challenger", 2)]
     assert demo.aliases() == {"champion": 2, "challenger": 1}

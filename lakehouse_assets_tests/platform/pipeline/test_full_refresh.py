@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,7 +16,6 @@ from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX, Lakehouse
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.crash_child import some_of
-from lakehouse_assets_tests.forks import Forks
 from lakehouse_assets_tests.platform.pipeline import full_refresh_child
 from lakehouse_assets_tests.platform.pipeline.full_refresh_child import BATCH_ROWS
 from lakehouse_assets_tests.platform.pipeline.full_refresh_tables import BEFORE, CHANGED, SOURCE
@@ -127,13 +125,6 @@ def test_what_an_interrupted_full_refresh_of_other_code_left_is_not_used(shop, m
 # --- deaths
 
 
-@pytest.fixture(scope="module")
-def refreshing() -> Iterator[Forks]:
-    """A process that fully refreshes tables, each in a fork."""
-    with Forks(full_refresh_child.__name__) as process:
-        yield process
-
-
 def places_of(names: list[str]) -> list[tuple[int, str]]:
     """Where it dies: at some of its commits and deletions, others on each day; in a full sweep at every fourth and sixteenth."""
     commits = [number for number in some_of(names, sweeps.of(9, 4), all_below=2) if names[number - 1] != "delete"]
@@ -143,11 +134,11 @@ def places_of(names: list[str]) -> list[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, refreshing, tmp_path, name):
+def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, forks, tmp_path, name):
     before = state(Lakehouse(str(ran)), name)
     old = content(Lakehouse(str(ran)), name)
     shutil.copytree(ran, tmp_path / "oracle")
-    done = refreshing(root=str(tmp_path / "oracle"), table=name, fatal=0, when="before")
+    done = forks[0](full_refresh_child, root=str(tmp_path / "oracle"), table=name, fatal=0, when="before")
     assert done.signal == 0
     expected = content(Lakehouse(str(tmp_path / "oracle")), name)
     places = places_of(done.result)
@@ -156,7 +147,7 @@ def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, refreshing, tmp_pat
         root = tmp_path / f"{fatal}-{when}"
         shutil.copytree(ran, root)
         place = f"{when} {fatal}: {done.result[fatal - 1]}"
-        assert refreshing(root=str(root), table=name, fatal=fatal, when=when).signal == signal.SIGKILL, place
+        assert forks[0](full_refresh_child, root=str(root), table=name, fatal=fatal, when=when).signal == signal.SIGKILL, place
         shop = Lakehouse(str(root))
         killed = state(shop, name)
         assert_continued(killed, before)

@@ -31,6 +31,7 @@ from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import restore
 from lakehouse_assets_tests import sweeps
+from lakehouse_assets_tests.platform.pipeline import orders_child
 from lakehouse_assets_tests.platform.pipeline.orders import (
     FIX,
     KINDS,
@@ -566,12 +567,12 @@ BETWEEN = PLACES[1:3]
 
 
 def child(lakehouse, kind, place=(0, "before"), job="replay"):
-    """An order to a process of `replayers`."""
+    """An order."""
     return {"root": lakehouse.root, "kind": kind, "fatal": place[0], "when": place[1], "job": job}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, kind, replayers):
+def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, kind, forks):
     declaration = KINDS[kind]
     first = Lakehouse(str(tmp_path / "first"))
     land(first, DIRTY, [("tea", "2,0")])
@@ -582,7 +583,7 @@ def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_
     for fatal, when, job in sweeps.of(sample, [*in_between, *around]):
         shop = Lakehouse(str(tmp_path / f"{fatal}-{when}-{job}"))
         shutil.copytree(first.root, shop.root)
-        assert replayers[0](**child(shop, kind, (fatal, when))).signal == signal.SIGKILL
+        assert forks[0](orders_child, **child(shop, kind, (fatal, when))).signal == signal.SIGKILL
         if job == "refresh":
             land(shop, [("cup", "1")])
             refresh(shop, declaration)
@@ -595,12 +596,12 @@ def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("place", PLACES, ids=str)
-def test_a_replay_after_a_killed_refresh_waits_for_its_batch(shop, kind, place, replayers):
+def test_a_replay_after_a_killed_refresh_waits_for_its_batch(shop, kind, place, forks):
     declaration = KINDS[kind]
     land(shop, [("tea", "1"), ("tea", "x")])
     refresh(shop, declaration)
     land(shop, [("tea", "1,0"), ("tea", "10"), ("jam", "1")])
-    assert replayers[0](**child(shop, kind, place, "refresh")).signal == signal.SIGKILL
+    assert forks[0](orders_child, **child(shop, kind, place, "refresh")).signal == signal.SIGKILL
     with pytest.raises(ReplayRefused, match="was interrupted") if place in BETWEEN else nullcontext():
         replays(shop, declaration).run(FIX)
     refresh(shop, declaration)
@@ -650,14 +651,14 @@ def test_rows_that_another_process_writes_meanwhile_are_not_taken_back(shop):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_replays_at_once_release_each_row_once(tmp_path, kind, replayers):
+def test_two_replays_at_once_release_each_row_once(tmp_path, kind, forks):
     shop = Lakehouse(str(tmp_path))
     declaration = KINDS[kind]
     land(shop, *[[(f"item{number}", "1,0"), ("tea", "x")] for number in range(6)])
     refresh(shop, declaration)
-    for one in replayers:
-        one.begin(**child(shop, kind))
-    ended = [one.end() for one in replayers]
+    for one in forks:
+        one.begin(orders_child, **child(shop, kind))
+    ended = [one.end() for one in forks]
     assert [one.signal for one in ended] == [0, 0]
     assert sum(one.result for one in ended) == 6
     assert lines(shop) == Counter({f"10xitem{number}": 1 for number in range(6)})
