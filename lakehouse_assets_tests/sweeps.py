@@ -1,17 +1,33 @@
-"""How much of a sweep is run: a sample in the suite, all of it by `python -m benchmarks.sweeps`.
+"""Sweeps: tests of very many histories, moments of death or numbers of threads.
 
-A sweep does one thing at every place, on every format or with very many examples. The sample fails when the mechanism breaks; the sweep
-finds the one place at which it does.
+The suite runs a sample of each, which fails if the mechanism breaks; `python -m benchmarks.sweeps` runs the same functions in full.
 """
 
 import os
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from hypothesis import settings
+
+VARIABLE = "LAKEHOUSE_TESTS_SWEEP"
+FULL = VARIABLE in os.environ
 
 T = TypeVar("T")
-VARIABLE = "SWEEPS"
-"""The environment variable that asks for whole sweeps, with the value `all`."""
 
 
-def sweep(sample: T, whole: T) -> T:
-    """What is run now of a sweep: cases, or a count of examples or seconds."""
-    return whole if os.environ.get(VARIABLE) == "all" else sample
+def of(sample: T, everything: T) -> T:
+    """What is tried: a sample, or in a full sweep everything."""
+    return everything if FULL else sample
+
+
+def cases(everything: Iterable[Any], sample: Iterable[str]) -> list[Any]:
+    """The parameters of a test whose ids are in the sample, or in a full sweep all of them."""
+    found, wanted = list(everything), set(sample)
+    missing = wanted - {one.id for one in found}
+    assert not missing, missing
+    return found if FULL else [one for one in found if one.id in wanted]
+
+
+def examples(few: int, many: int, **how: Any) -> settings:
+    """A property with few examples, or in a full sweep many; no limit on the time of one."""
+    return settings(max_examples=of(few, many), deadline=None, **how)

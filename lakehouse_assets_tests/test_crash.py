@@ -25,9 +25,9 @@ from lakehouse_assets import products
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.crash_child import TABLES, archiving, some_of
 from lakehouse_assets_tests.running import run_declared, tables_of
-from lakehouse_assets_tests.sweeps import sweep
 
 PROJECT = Path(__file__).parents[1]
 KILLED, FILE_TOO_LARGE = 9, 25
@@ -131,14 +131,14 @@ def places_of(names: Sequence[str]) -> list[Place]:
 
     Between two places nothing is kept but memory: after the one is before the next.
     """
-    step = sweep(len(names), 1)
-    written = [number for number in some_of(names, step) if names[number - 1] in sweep({"append", "merge"}, {*names} - {"move"})]
+    step = sweeps.of(len(names), 1)
+    written = [number for number in some_of(names, step) if names[number - 1] in sweeps.of({"append", "merge"}, {*names} - {"move"})]
     moved = [number for number in some_of(names, step) if names[number - 1] == "move"]
     before = [(number, "before") for number in some_of(names, step)]
     return [*before, *((number, "after") for number in (*moved, len(names))), *((number, "during") for number in written)]
 
 
-@pytest.mark.timeout(sweep(300, 7200))
+@pytest.mark.timeout(sweeps.of(300, 7200))
 def test_a_killed_run_is_taken_up_as_if_nothing_had_been(two_landings, undisturbed, tmp_path):
     expected, names, oracle = undisturbed
     assert {"append", "publish", "write", "merge", "create", "move", "add columns"} <= set(names)
@@ -176,7 +176,7 @@ def test_two_runs_at_once_give_one_result(two_landings, undisturbed, tmp_path):
     assert files_below(root / "archive") == files_below(oracle / "archive")
 
 
-@pytest.mark.timeout(sweep(300, 7200))
+@pytest.mark.timeout(sweeps.of(300, 7200))
 def test_a_killed_run_on_a_bucket_is_taken_up_as_if_nothing_had_been(s3, tmp_path, monkeypatch):
     environment = s3.environment()
     for name, value in environment.items():

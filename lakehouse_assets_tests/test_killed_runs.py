@@ -28,9 +28,9 @@ from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.run import _job_of, selection_of
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.orchestration.club import records, statuses
 from lakehouse_assets_tests.running import land_text, tables_of
-from lakehouse_assets_tests.sweeps import sweep
 
 PROJECT = Path(__file__).parents[1]
 HEADER = "stock_code,name,product_group,component,list_price"
@@ -118,7 +118,7 @@ def until(look) -> Any:
 
 def test_a_run_goes_on_where_one_was_killed_that_held_a_slot(child, lakehouse):
     settings = lakehouse.settings
-    places = sweep([(2, "before"), (4, "after")], [(number, when) for number in range(2, 5) for when in ("before", "after")])
+    places = sweeps.of([(2, "before"), (4, "after")], [(number, when) for number in range(2, 5) for when in ("before", "after")])
     for day, (number, when) in enumerate(places, start=1):
         land(settings, day)
         assert child.run(settings.root, number, when)["signal"] == signal.SIGKILL

@@ -1,4 +1,4 @@
-"""`lakehouse monitors` and the failed ones in `lakehouse status`, on a product of its own, by the real command, in a process of its own where
+"""`lakehouse monitors` and the failed ones in `lakehouse status`, on a product of its own, by the real command, in its own process where
 one dies or two run at once."""
 
 import json

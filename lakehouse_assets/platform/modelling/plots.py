@@ -87,7 +87,8 @@ def styled(parameters: Mapping[str, Any] = MappingProxyType({})) -> Iterator[Non
     """
     from matplotlib import rc_context
 
-    with _ONE_AT_A_TIME, rc_context({"text.parse_math": False, **parameters}):
+    changed: Any = {"text.parse_math": False, **parameters}
+    with _ONE_AT_A_TIME, rc_context(changed):
         yield
 
 

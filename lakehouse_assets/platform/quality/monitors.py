@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -101,18 +102,18 @@ def freshness(fresh: FreshBy, table: Table, now: datetime) -> Verdict:
     newest = latest = newest_value(table, fresh.column)
     if latest is not None and _start(latest) > now:
         newest = newest_value(table, fresh.column, now)
-    about = {"metric": "age_hours", "column_name": fresh.column}
+    judged = partial(Verdict, metric="age_hours", column_name=fresh.column)
     if latest is None:
-        return Verdict(None, "Not evaluated: the table has no rows yet.", **about)
+        return judged(None, "Not evaluated: the table has no rows yet.")
     ahead = "" if newest == latest else f" Values in the future, as {latest}, do not count."
     if newest is None:
-        return Verdict(None, f"Not evaluated: no row is of a time that has come.{ahead}", **about)
+        return judged(None, f"Not evaluated: no row is of a time that has come.{ahead}")
     age = max(now - _end(newest), timedelta(0))
     passed = age <= fresh.within
     text = f"The newest {fresh.column} is {newest}, {in_words(age)} ago; it may be {in_words(fresh.within)} old.{ahead}"
     hours = round(age.total_seconds() / 3600, 2)
-    numbers = {"newest": str(newest), "age_hours": hours}
-    return Verdict(passed, text, numbers, value=hours, threshold=fresh.within.total_seconds() / 3600, **about)
+    numbers: dict[str, float | str] = {"newest": str(newest), "age_hours": hours}
+    return judged(passed, text, numbers, value=hours, threshold=fresh.within.total_seconds() / 3600)
 
 
 def newest_value(table: Table, column: str, until: datetime | None = None) -> date | datetime | None:

@@ -5,6 +5,7 @@ A renamed column is such a change: the table and all that read it are computed a
 
 import importlib
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -47,23 +48,33 @@ def top(rows):
 
 
 @pytest.fixture
-def shop(tmp_path, monkeypatch):
-    """A function that opens the lakehouse with the product of a text."""
+def shop(tmp_path, monkeypatch, originals):
+    """A function that opens the lakehouse with the product of a text. Three orders have come and were run, one of them was rejected."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    settings = Settings.load({"LAKEHOUSE_PRODUCTS": "changing_products", "LAKEHOUSE_ROOT": str(tmp_path / "root")})
     (tmp_path / "changing_products").mkdir()
     (tmp_path / "landed").mkdir()
 
-    def opened(source: str):
+    def opened(source: str, root: Path = tmp_path / "root"):
         (tmp_path / "changing_products" / "shop.py").write_text(source, encoding="utf-8")
-        for name in [name for name in sys.modules if name.partition(".")[0] == "changing_products"]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
-        client = open_lakehouse(settings=settings)
+        forget_products()
+        client = open_lakehouse(settings=Settings.load({"LAKEHOUSE_PRODUCTS": "changing_products", "LAKEHOUSE_ROOT": str(root)}))
         assert not client.context.loaded.broken, client.context.loaded.broken
         return client
 
+    def run_first(root: Path) -> None:
+        client = opened(SHOP, root)
+        land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,2\nC,Bob,-1\n")
+        assert not client.run().failed
+
+    originals.copy("changing shop", run_first, tmp_path / "root")
     return opened
+
+
+def forget_products() -> None:
+    """As in a process that has imported none."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "changing_products"]:
+        del sys.modules[name]
+    importlib.invalidate_caches()
 
 
 def land(client, folder, name: str, rows: str) -> None:
@@ -81,8 +92,6 @@ RENAMED = (
 
 def test_a_renamed_column_is_carried_out_by_one_command_and_versions_and_rows_stay(shop, tmp_path):
     client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,-1\nC,Bob,2\n")
-    assert not client.run().failed
     before = {name: client.context.root.lakehouse.table(name) for name in ("shop.silver.orders", "shop.gold.customers", "shop.gold.top")}
     ids = {name: table.delta().metadata().id for name, table in before.items()}
     versions = {name: table.version() for name, table in before.items()}
@@ -124,8 +133,6 @@ def test_a_renamed_column_is_carried_out_by_one_command_and_versions_and_rows_st
 )
 def test_a_change_is_carried_out_or_refused_by_the_next_run_though_nothing_has_landed(shop, tmp_path, old, new, said):
     client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
-    assert not client.run().failed
     assert client.pending() == {}
     source = SHOP.replace(old, new)
     assert source != SHOP
@@ -146,9 +153,6 @@ def test_a_change_is_carried_out_or_refused_by_the_next_run_though_nothing_has_l
 
 
 def test_a_changed_function_is_told_until_a_full_refresh_has_computed_its_rows_again(shop, tmp_path):
-    client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,2\n")
-    assert not client.run().failed
     client = shop(SHOP.replace('pl.col("amount").sum()', 'pl.col("amount").sum() * 10'))
     assert client.run() is None
     assert client.with_changed_function() == ["shop.gold.customers"]
@@ -161,9 +165,6 @@ def test_a_changed_function_is_told_until_a_full_refresh_has_computed_its_rows_a
 
 
 def test_a_change_that_failed_and_was_taken_back_leaves_no_failed_run_behind(shop, tmp_path):
-    client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
-    assert not client.run().failed
     client = shop(SHOP.replace('pl.col("amount").sum()', 'pl.col("amuont").sum()'))
     assert [table.name for table in client.run(["shop.gold.customers"], full_refresh=True).failed] == ["shop.gold.customers"]
     client = shop(SHOP)
@@ -177,13 +178,9 @@ def test_a_change_that_failed_and_was_taken_back_leaves_no_failed_run_behind(sho
 
 def test_a_product_that_was_broken_and_is_well_again_leaves_no_failed_run_behind(shop, tmp_path):
     client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
-    assert not client.run().failed
     file = tmp_path / "changing_products" / "shop.py"
     file.write_text("def f(:\n")
-    for name in [name for name in sys.modules if name.partition(".")[0] == "changing_products"]:
-        del sys.modules[name]
-    importlib.invalidate_caches()
+    forget_products()
     assert [table.name for table in open_lakehouse(settings=client.settings).run().failed] == ["shop.broken"]
     client = shop(SHOP)
     assert not client.run().failed
@@ -191,21 +188,15 @@ def test_a_product_that_was_broken_and_is_well_again_leaves_no_failed_run_behind
     assert client.run() is None
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_a_full_refresh_that_would_reject_all_rows_stops(shop, tmp_path, rows):
-    client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "".join(f"{number},Ann,1\n" for number in range(rows)))
-    assert not client.run().failed
+def test_a_full_refresh_that_would_reject_all_rows_stops(shop):
     client = shop(SHOP.replace("amount: float = column(ge=0)", "amount: float = column(ge=100)"))
     (failed,) = client.run(["shop.silver.orders"], full_refresh=True).failed
-    assert f"all {rows} row{'s' if rows > 1 else ''} would be rejected, most often by amount_ge" in failed.error
-    assert client.context.root.lakehouse.table("shop.silver.orders").count() == rows
+    assert "all 3 rows would be rejected, most often by amount_ge" in failed.error
+    assert client.context.root.lakehouse.table("shop.silver.orders").count() == 2
 
 
 def test_rows_that_were_there_before_a_rule_are_not_said_to_be_in_quarantine(shop, tmp_path):
     client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Ann,2\n")
-    assert not client.run().failed
     stricter = SHOP.replace("amount: float = column(ge=0)", "amount: float = column(ge=2)\n    note: str = column(nullable=True)")
     client = shop(stricter.replace('amount=number("amount"))', 'amount=number("amount")).with_columns(note=pl.lit(None, pl.String))'))
     (warning,) = [text for text in client.run(["shop.silver.orders"]).warnings if "amount_ge" in text]
@@ -214,8 +205,6 @@ def test_rows_that_were_there_before_a_rule_are_not_said_to_be_in_quarantine(sho
 
 def test_a_root_knows_whose_products_it_was_run_with(shop, tmp_path):
     client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\n")
-    assert not client.run().failed
     forgotten = open_lakehouse(settings=Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")}))
     with pytest.raises(
         SettingError, match=r"LAKEHOUSE_PRODUCTS is not set, and this root was run with LAKEHOUSE_PRODUCTS=.*changing_products"
@@ -236,9 +225,6 @@ def test_a_root_knows_whose_products_it_was_run_with(shop, tmp_path):
 
 
 def test_a_removed_product_is_one_warning_with_one_command(shop, tmp_path):
-    client = shop(SHOP)
-    land(client, tmp_path / "landed", "1.csv", "A,Ann,1\nB,Bob,-1\n")
-    assert not client.run().failed
     client = shop("")
     [finding] = [one for one in client.doctor() if one["severity"] == "warning"]
     assert finding["table"] == "shop"

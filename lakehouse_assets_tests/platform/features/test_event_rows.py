@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.compute.local import Local
@@ -25,6 +25,7 @@ from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.replace import replace
 from lakehouse_assets.platform.storage.scopes import Everything
+from lakehouse_assets_tests import sweeps
 
 EVENTS, OWN, CARDS, HOURS, LABELS = "s.gold.orders", "s.features.orders", "s.features.cards", "s.features.hours", "s.gold.labels"
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -118,7 +119,7 @@ VALUES = ("card", "amount", *OF_CARDS)
 
 
 @given(st.lists(commits, min_size=2, max_size=4))
-@settings(max_examples=10, deadline=None, database=None, phases=[Phase.explicit, Phase.generate])
+@sweeps.examples(3, 60, database=None, phases=[Phase.explicit, Phase.generate])
 def test_a_training_row_is_what_a_request_was_answered_when_the_event_came(tmp_path_factory, history):
     """Events come in any order, are corrected and go; feature sets are refreshed in any order, and statistics fall behind at times."""
     world = World(str(tmp_path_factory.mktemp("events")))

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.ingestion.compression import check_workbook
 from lakehouse_assets.platform.ingestion.parse import Limits, RefusedFile, parse
-from lakehouse_assets_tests.sweeps import sweep
+from lakehouse_assets_tests import sweeps
 
 A_B = ("a", "b")
 GOOD = [("1", "2", None), ("3", "4", None)]
@@ -657,7 +657,7 @@ def damaged(draw):
     return name, content
 
 
-@settings(deadline=None, max_examples=sweep(100, 5000))
+@settings(deadline=None, max_examples=sweeps.of(100, 5000))
 @given(landed=damaged(), required=st.sampled_from([[], [A_B]]))
 def test_whatever_the_bytes_it_is_refused_or_gives_its_rows(anything, landed, required):
     name, content = landed

@@ -6,13 +6,14 @@ from threading import Thread
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.monitoring.accuracy.step import AccuracyStep
 from lakehouse_assets.platform.monitoring.accuracy.table import IDENTITY, NOTES
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Now, windowed
 from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.scored_shop import DAY, LABELS, START, ScoredShop, made, scored
 from lakehouse_assets_tests.platform.pipeline.test_law_incremental import Died, dying_at
 
@@ -65,7 +66,7 @@ def act(shop: ScoredShop, what: str, day: int) -> None:
         table.replace(kept, None)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@sweeps.examples(3, 40, suppress_health_check=[HealthCheck.too_slow])
 @given(steps)
 def test_incremental_is_a_full_recomputation(history):
     with tempfile.TemporaryDirectory() as folder:

@@ -18,6 +18,7 @@ from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.monitors import MONITORS_SUFFIX
 from lakehouse_assets.platform.orchestration.run import Outcome, execute, selection_of
 from lakehouse_assets.platform.orchestration.steps import key_of
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, DAY, GOLD, SILVER, Says, days, defs_of, land, sales, stored
 from lakehouse_assets_tests.running import tables_of
 
@@ -48,53 +49,89 @@ def checks(settings, outcome: Outcome) -> dict[str, dg.AssetCheckEvaluation]:
     return {f"{'.'.join(one.asset_key.path)}:{one.check_name}": one for one in found}
 
 
-def test_a_monitor_is_a_check_of_its_table_and_a_row(settings):
-    land(settings, (1, DAY, 5))
-    outcome = run(settings, FRESH)
-    found = checks(settings, outcome)[f"{SILVER}:sales_come"]
+def secret() -> pl.exceptions.PolarsError:
+    """An error that says a value of a row."""
+    with pytest.raises(pl.exceptions.PolarsError) as said:
+        pl.Series("mail", ["ada@a.org"]).cast(pl.Int64)
+    assert "ada@a.org" in str(said.value)
+    return said.value
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run of the tables with monitors of many sorts."""
+
+    settings: Settings
+    outcome: Outcome
+    checks: dict[str, dg.AssetCheckEvaluation]
+
+    def rows(self, name: str) -> pl.DataFrame:
+        """The verdicts of a monitor."""
+        return stored(self.settings).filter(pl.col("monitor") == f"kiosk.monitors.{name}")
+
+
+RAISED = {"error": ValueError("no baseline"), "panic": pl.exceptions.PanicException("boom")}
+QUARANTINE, PLATFORM = f"{SILVER}__quarantine", "platform.tables.commits"
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory) -> Ran:
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("ran") / "root")})
+    land(settings, (1, DAY, 5), (2, DAY, -5))
+    monitors = [
+        FRESH,
+        *(says(raised=raised, name=name) for name, raised in RAISED.items()),
+        says(raised=secret(), name="secret"),
+        says(WELL, name="well"),
+        says(GOOD, BAD, name="many", severity="error"),
+        says(Verdict(np.False_, "Odd.", {"day": DAY, "share": float("nan"), "rows": np.int64(3)}), name="odd"),
+        monitor("kiosk.monitors.days_as_usual", of=GOLD, kind=Volume(time="day")),
+        *(says(WELL, name=name, of=of) for name, of in {"few_bad": QUARANTINE, "lands": BRONZE, "counted": PLATFORM}.items()),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        outcome = run(settings, *monitors)
+        return Ran(settings, outcome, checks(settings, outcome))
+
+
+def test_a_monitor_is_a_check_of_its_table_and_a_row(ran):
+    found = ran.checks[f"{SILVER}:sales_come"]
     assert not found.passed
     assert found.severity is dg.AssetCheckSeverity.ERROR
     assert f"The newest day is {DAY}" in found.description
-    assert not outcome.failed
-    assert any(text.startswith(f"{SILVER}, check sales_come: The newest day") for text in outcome.warnings)
-    row = stored(settings).row(by_predicate=pl.col("monitor") == FRESH.name, named=True)
-    version = tables_of(settings).table(SILVER).version()
+    assert not ran.outcome.failed
+    assert any(text.startswith(f"{SILVER}, check sales_come: The newest day") for text in ran.outcome.warnings)
+    row = stored(ran.settings).row(by_predicate=pl.col("monitor") == FRESH.name, named=True)
+    version = tables_of(ran.settings).table(SILVER).version()
     wanted = {"kind": "freshness", "table": SILVER, "table_version": version, "owner": "team:till", "severity": "error", "passed": False}
     assert {name: row[name] for name in wanted} == wanted
-    assert (row["run_id"], row["metric"], row["threshold"], row["column_name"]) == (outcome.run_id, "age_hours", 48.0, "day")
+    assert (row["run_id"], row["metric"], row["threshold"], row["column_name"]) == (ran.outcome.run_id, "age_hours", 48.0, "day")
     assert row["value"] > 48
 
 
-def test_what_contracts_and_kinds_imply_is_a_row_too(settings):
-    land(settings, (1, DAY, 5))
-    run(settings)
-    found = {(row["monitor"], row["kind"], row["passed"]) for row in stored(settings).to_dicts()}
-    assert found == {(f"{SILVER}.volume", "volume", None)}
+def test_what_contracts_and_kinds_imply_is_a_row_too(ran):
+    found = {(row["monitor"], row["kind"], row["passed"]) for row in stored(ran.settings).to_dicts()}
+    assert {one for one in found if not one[0].startswith("kiosk.monitors.")} == {(f"{SILVER}.volume", "volume", None)}
 
 
-@pytest.mark.parametrize("raised", [ValueError("no baseline"), pl.exceptions.PanicException("boom")], ids=["error", "panic"])
-def test_a_monitor_that_raises_is_seen_and_fails_nothing(settings, raised):
-    land(settings, (1, DAY, 5))
-    outcome = run(settings, says(raised=raised), says(WELL, name="other"))
-    assert not outcome.failed
-    assert not outcome.skipped
-    assert tables_of(settings).table(GOLD).count() == 1
-    found = checks(settings, outcome)
-    assert (found[f"{SILVER}:says"].passed, found[f"{SILVER}:says"].severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert found[f"{SILVER}:says"].description.startswith(f"Not evaluated: {type(raised).__name__}")
-    assert found[f"{SILVER}:other"].passed
-    assert any("check says: Not evaluated" in text for text in outcome.warnings)
-    row = stored(settings).row(by_predicate=pl.col("monitor") == "kiosk.monitors.says", named=True)
-    assert (row["passed"], row["error"]) == (None, type(raised).__name__)
+@pytest.mark.parametrize("name", RAISED)
+def test_a_monitor_that_raises_is_seen_and_fails_nothing(ran, name):
+    kind = type(RAISED[name]).__name__
+    assert not ran.outcome.failed
+    assert not ran.outcome.skipped
+    assert tables_of(ran.settings).table(GOLD).count() == 1
+    found = ran.checks
+    assert (found[f"{SILVER}:{name}"].passed, found[f"{SILVER}:{name}"].severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert found[f"{SILVER}:{name}"].description.startswith(f"Not evaluated: {kind}")
+    assert found[f"{SILVER}:well"].passed
+    assert any(f"check {name}: Not evaluated" in text for text in ran.outcome.warnings)
+    row = ran.rows(name).row(0, named=True)
+    assert (row["passed"], row["error"]) == (None, kind)
 
 
-def test_values_of_rows_are_not_in_the_reason(settings):
-    land(settings, (1, DAY, 5))
-    with pytest.raises(pl.exceptions.PolarsError) as secret:
-        pl.Series("mail", ["ada@a.org"]).cast(pl.Int64)
-    assert "ada@a.org" in str(secret.value)
-    run(settings, says(raised=secret.value))
-    assert "ada@a.org" not in "".join(stored(settings)["text"])
+def test_values_of_rows_are_not_in_the_reason(ran):
+    assert ran.rows("secret").height == 1
+    assert "ada@a.org" not in "".join(stored(ran.settings)["text"])
 
 
 def test_where_verdicts_cannot_be_stored_nothing_fails(settings):
@@ -110,15 +147,13 @@ def test_where_verdicts_cannot_be_stored_nothing_fails(settings):
     assert any("kiosk.monitors.says are not stored in platform.monitoring.verdicts" in text for text in told)
 
 
-def test_many_verdicts_are_one_check(settings):
-    land(settings, (1, DAY, 5))
-    outcome = run(settings, says(GOOD, BAD, severity="error"))
-    found = checks(settings, outcome)[f"{SILVER}:says"]
+def test_many_verdicts_are_one_check(ran):
+    found = ran.checks[f"{SILVER}:many"]
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.description == "1 of 2 verdicts are bad. amount moved."
     assert found.metadata["verdicts"].value == 2
     assert "amount" in found.metadata["bad"].value
-    assert stored(settings).filter(pl.col("monitor") == "kiosk.monitors.says")["column_name"].to_list() == ["day", "amount"]
+    assert ran.rows("many")["column_name"].to_list() == ["day", "amount"]
 
 
 def test_a_monitor_with_nothing_new_keeps_its_last_result(settings):
@@ -185,36 +220,26 @@ def test_the_same_said_again_is_no_new_row(settings):
     assert found["table_version"].n_unique() == 2
 
 
-def test_volume_of_a_table_that_is_computed(settings):
-    land(settings, (1, DAY, 5))
-    outcome = run(settings, monitor("kiosk.monitors.days_as_usual", of=GOLD, kind=Volume(time="day")))
-    assert checks(settings, outcome)[f"{GOLD}:days_as_usual"].passed
+def test_volume_of_a_table_that_is_computed(ran):
+    assert ran.checks[f"{GOLD}:days_as_usual"].passed
 
 
-def test_tables_without_a_step_are_watched_too(settings):
+def test_tables_without_a_step_are_watched_too(ran, settings):
     """A quarantine, after the step of its table; a table that a plain asset writes; one of the platform."""
-    land(settings, (1, DAY, 5), (2, DAY, -5))
-    quarantine, platform = f"{SILVER}__quarantine", "platform.tables.commits"
-    given = [says(WELL, name=name, of=of) for name, of in {"few_bad": quarantine, "lands": BRONZE, "counted": platform}.items()]
-    defs = defs_of(settings, *given)
+    defs = defs_of(settings, says(WELL, name="few_bad", of=QUARANTINE))
     job = defs.get_repository_def().get_job("refresh")
-    ends = next(ends for one, ends in job.dependencies.items() if one.name == quarantine.replace(".", "__") + MONITORS_SUFFIX)
+    ends = next(ends for one, ends in job.dependencies.items() if one.name == QUARANTINE.replace(".", "__") + MONITORS_SUFFIX)
     waits = {end.node for definition in ends.values() for end in definition.get_node_dependencies()}
     assert waits == {SILVER.replace(".", "__")}
-    outcome = run(settings, *given)
-    assert {f"{quarantine}:few_bad", f"{BRONZE}:lands", f"{platform}:counted"} <= set(checks(settings, outcome))
-    judged = {row["table"]: row["table_version"] for row in stored(settings).to_dicts()}
-    assert (judged[quarantine], judged[platform]) == (tables_of(settings).table(quarantine).version(), None)
+    assert {f"{QUARANTINE}:few_bad", f"{BRONZE}:lands", f"{PLATFORM}:counted"} <= set(ran.checks)
+    judged = {row["table"]: row["table_version"] for row in stored(ran.settings).to_dicts()}
+    assert (judged[QUARANTINE], judged[PLATFORM]) == (tables_of(ran.settings).table(QUARANTINE).version(), None)
 
 
-def test_what_a_kind_gives_besides_plain_numbers_fails_nothing(settings):
-    land(settings, (1, DAY, 5))
-    odd = Verdict(np.False_, "Odd.", {"day": DAY, "share": float("nan"), "rows": np.int64(3)})
-    outcome = run(settings, says(odd))
-    assert not outcome.failed
-    found = checks(settings, outcome)[f"{SILVER}:says"]
+def test_what_a_kind_gives_besides_plain_numbers_fails_nothing(ran):
+    found = ran.checks[f"{SILVER}:odd"]
     assert (found.passed, found.metadata["day"].value) == (False, str(DAY))
-    assert stored(settings).filter(pl.col("monitor") == "kiosk.monitors.says")["passed"].to_list() == [False]
+    assert ran.rows("odd")["passed"].to_list() == [False]
 
 
 def test_a_step_of_monitors_that_is_skipped_stands_in_the_table_of_steps(settings):

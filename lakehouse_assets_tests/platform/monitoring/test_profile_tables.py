@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -28,6 +28,7 @@ from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.judging import evaluation
 from lakehouse_assets_tests.platform.monitoring.kiosk import SILVER, sales
 
@@ -69,7 +70,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=12, deadline=None)
+@sweeps.examples(3, 40)
 @given(STEPS)
 def test_window_by_window_is_the_same_as_all_at_once(tmp_path_factory, steps):
     lake = Lakehouse(str(tmp_path_factory.mktemp("lake")))
@@ -211,7 +212,7 @@ def in_a_row(bad: list[bool], consecutive: int) -> list[str]:
     return told
 
 
-@settings(max_examples=8, deadline=None)
+@sweeps.examples(2, 30)
 @given(
     st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=4),
     st.integers(1, 3),

@@ -18,9 +18,9 @@ from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage import damage, inventory, table_cache
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.simulator.shop import simulate
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.crash_child import TABLES
 from lakehouse_assets_tests.running import run_products, tables_of
-from lakehouse_assets_tests.sweeps import sweep
 from lakehouse_assets_tests.test_crash import assert_same, content, settings_of
 
 DECLARED = load(products).declarations
@@ -84,7 +84,7 @@ FAULTS = (empty_commit, cut_commit, empty_file)
 WHOLE = [(name, fault) for name in TABLE_NAMES for fault in FAULTS]
 
 
-@pytest.mark.parametrize(("name", "do"), sweep([(name, FAULTS[place % 3]) for place, name in enumerate(TABLE_NAMES)], WHOLE))
+@pytest.mark.parametrize(("name", "do"), sweeps.of([(name, FAULTS[place % 3]) for place, name in enumerate(TABLE_NAMES)], WHOLE))
 def test_one_damaged_table(root, expected, name, do):
     do(root, name)
     assert restore(root, name).keys() >= {name}

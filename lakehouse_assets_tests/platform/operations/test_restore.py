@@ -18,9 +18,9 @@ from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.storage import maintenance
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
 from lakehouse_assets.simulator.shop import simulate
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.crash_child import TABLES
 from lakehouse_assets_tests.running import run_products, tables_of
-from lakehouse_assets_tests.sweeps import sweep
 from lakehouse_assets_tests.test_crash import assert_same, content, settings_of
 
 SILVER = "sales.silver.invoice_lines"
@@ -131,7 +131,7 @@ def test_a_table_goes_back_to_its_beginning(root, expected):
     assert_same(content(root), expected, "third run")
 
 
-@pytest.mark.parametrize("after", sweep([5], [*range(8)]))
+@pytest.mark.parametrize("after", sweeps.of([5], [*range(8)]))
 def test_a_restore_that_was_killed_is_finished_by_doing_it_again(root, expected, after):
     dead = subprocess.run([sys.executable, "-c", CHILD, str(root), str(after)], capture_output=True, cwd=Path(__file__).parents[3])
     assert dead.returncode == -signal.SIGKILL, dead.stderr

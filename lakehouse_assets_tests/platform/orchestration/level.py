@@ -1,20 +1,13 @@
 """A product small enough to be read in a test: days, their feature set, a model that expects one level, and its predictions.
 
-The model's errors in the test on unseen rows stand in the days themselves, so a test says how good the next training is. Run as
-`python -m … ROOT WHEN` it is brought up to date in a process of its own, which kills itself after it has `registered` a version,
-committed a decision (`decided`) or made the first call that changes an alias (`alias`), or waits before it registers until another
-process is as far (`together`) and then prints the result. With a third argument it rolls back or only syncs instead.
+The model's errors in the test on unseen rows stand in the days themselves, so a test says how good the next training is.
+`pipeline.level_child` brings it up to date in processes that die.
 """
 
 import json
-import os
-import signal
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,10 +26,10 @@ from lakehouse_assets.platform.pipeline.champions import Scorer, champion_of
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
 from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
-from lakehouse_assets.platform.registry.mlflow_store import load_mlflow
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets_tests.originals import Originals
 
 DAYS, GOLD, FEATURES, MODEL, PREDICTIONS = (
     f"demo.{name}" for name in ("bronze.days", "gold.days", "features.days", "models.level", "predictions.level")
@@ -172,9 +165,10 @@ def scores(champion: Scorer, features: pl.LazyFrame) -> pl.LazyFrame:
 
 @dataclass(frozen=True)
 class Demo:
-    """The product on one root."""
+    """The product on one root; `originals` has what tests begin with."""
 
     root: Path
+    originals: Originals | None = None
 
     @property
     def lakehouse(self) -> Lakehouse:
@@ -235,54 +229,3 @@ class Demo:
 
     def aliases(self) -> dict[str, int]:
         return {alias: version.version for version in self.registry.versions(MODEL) for alias in version.aliases}
-
-
-def _then(function: Callable[..., Any], act: Callable[[Any], None]) -> Callable[..., Any]:
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        result = function(*args, **kwargs)
-        act(args)
-        return result
-
-    return wrapped
-
-
-def _die(_: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _die_if_decided(arguments: tuple[Any, ...]) -> None:
-    written_to, rows = arguments[:2]
-    if written_to.name == MODEL and rows.height:
-        _die(arguments)
-
-
-def main(root: str, when: str, what: str = "run") -> None:
-    demo = Demo(Path(root))
-    if when == "registered":
-        Registry.log_training = _then(Registry.log_training, _die)  # type: ignore[method-assign]
-    elif when == "decided":
-        Table.append = _then(Table.append, _die_if_decided)  # type: ignore[method-assign]
-    elif when == "alias":
-        client = load_mlflow().MlflowClient
-        client.set_registered_model_alias = _then(client.set_registered_model_alias, _die)
-        client.delete_registered_model_alias = _then(client.delete_registered_model_alias, _die)
-    elif when == "together":
-        log_training = Registry.log_training
-
-        def wait_and_log(*arguments: Any) -> Any:
-            (demo.root / f"{os.getpid()}.waits").touch()
-            while len(list(demo.root.glob("*.waits"))) < 2:
-                time.sleep(0.02)
-            return log_training(*arguments)
-
-        Registry.log_training = wait_and_log  # type: ignore[method-assign]
-    if what != "run":
-        {"rollback": demo.step().rollback, "sync": demo.step().open_ledger().sync}[what]()
-        return
-    trained = demo.run()
-    print(json.dumps({"version": trained.version, "champion": trained.champion, "promoted": trained.promoted}))
-
-
-if __name__ == "__main__":
-    # By its name, as in other processes: the module of a learner is part of the recipe.
-    import_module("lakehouse_assets_tests.platform.orchestration.level").main(*sys.argv[1:])

@@ -1,15 +1,16 @@
 """Alerts about what exists no more are over where that is certain, and stay open elsewhere."""
 
-import os
-import subprocess
+import importlib
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from lakehouse_assets import open_lakehouse
+from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.orchestration.existing import Existing
 from lakehouse_assets.settings import Settings
 
@@ -106,19 +107,20 @@ PRODUCT += (
 
 
 class Depot:
-    """A product of its own on a root, and commands that are processes of their own, as from cron."""
+    """A product of its own on a root, and commands, each of which imports the product again, as one from cron does."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / "depots" / "depot" / "bronze.py"
+        self.package = f"{folder.name}_depots"  # a name of its own: this process knows the packages of all tests
+        self.file = folder / self.package / "depot" / "bronze.py"
         self.file.parent.mkdir(parents=True)
         self.root = folder / "root"
-        own = {"LAKEHOUSE_ROOT": str(self.root), "LAKEHOUSE_PRODUCTS": str(folder / "depots"), "DAGSTER_HOME": ""}
-        self.environment = os.environ | own | {"PYTHONPATH": str(Path(__file__).parents[3])}
+        self.environment = {"LAKEHOUSE_ROOT": str(self.root), "LAKEHOUSE_PRODUCTS": str(folder / self.package), "DAGSTER_HOME": ""}
 
     def call(self, *words: str) -> str:
-        command = [sys.executable, "-m", "lakehouse_assets.cli", *words]
-        done = subprocess.run(command, env=self.environment, cwd=self.root.parent, capture_output=True, text=True, timeout=240, check=False)
-        return done.stdout + done.stderr
+        for name in [name for name in sys.modules if name.partition(".")[0] == self.package]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        return CliRunner(env=self.environment).invoke(main, list(words)).output
 
     def write(self, *, broken: bool) -> None:
         self.file.write_text(PRODUCT + ("1 / 0\n" if broken else ""))

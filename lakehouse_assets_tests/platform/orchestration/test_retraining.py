@@ -32,8 +32,10 @@ from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.pipeline.model_step import REQUESTS
 from lakehouse_assets.platform.registry.decisions import create_ledger
+from lakehouse_assets_tests.originals import Originals
 from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
+from lakehouse_assets_tests.platform.pipeline.model_histories import trained_well
 
 DAY = timedelta(days=1)
 NAME = "demo.monitors.drift"
@@ -62,6 +64,7 @@ class Shop:
 
     settings: object
     instance: dg.DagsterInstance
+    originals: Originals
     retrain: Retrain = RETRAIN
     watch: object = field(default_factory=drift)
     later: timedelta = timedelta(0)
@@ -69,7 +72,7 @@ class Shop:
 
     def __post_init__(self) -> None:
         self.began = datetime.now(UTC)
-        self.demo = Demo(self.settings.root)
+        self.demo = Demo(self.settings.root, self.originals)
 
     @property
     def now(self) -> datetime:
@@ -90,10 +93,7 @@ class Shop:
 
     def train_first(self) -> None:
         """A first training, by hand."""
-        self.demo.land(error=2.0)
-        self.demo.work_out_features()
-        self.demo.step(asset=self.model).run()
-        self.demo.predict()
+        trained_well(self.demo)
 
     def news(self, error: float = 2.0, origins: int = 6) -> None:
         """More days come."""
@@ -166,9 +166,9 @@ class Shop:
 
 
 @pytest.fixture
-def shop(settings) -> Iterator[Shop]:
+def shop(settings, originals) -> Iterator[Shop]:
     with dg.DagsterInstance.ephemeral() as instance:
-        yield Shop(settings, instance)
+        yield Shop(settings, instance, originals)
 
 
 def test_a_monitor_fails_and_the_model_is_trained_with_that_reason_once(shop):

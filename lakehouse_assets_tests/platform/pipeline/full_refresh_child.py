@@ -1,7 +1,6 @@
-"""Fully refreshes a small table in processes that die at one place: before or after a commit or the deletion of a file.
+"""Fully refreshes a small table in a fork that dies at one place: before or after a commit or the deletion of a file.
 
-`python -m lakehouse_assets_tests.platform.pipeline.full_refresh_child` takes orders as `crash_child` does; `table` of an order is a name of
-`full_refresh_tables.CHANGED`.
+An order has `root`, `table` (a name of `full_refresh_tables.CHANGED`), `fatal` and `when`, as those of `crash_child`.
 """
 
 from typing import Any
@@ -10,7 +9,8 @@ from lakehouse_assets.platform.pipeline.full_refresh import full_refresh
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.storage import inventory
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets_tests.crash_child import Places, serve, watch
+from lakehouse_assets_tests.crash_child import Places, watch
+from lakehouse_assets_tests.platform.pipeline.full_refresh_tables import CHANGED
 
 BATCH_ROWS = 4
 """As many as one commit of the source has, so there are as many batches as commits."""
@@ -26,17 +26,11 @@ class DeletingFiles:
         return getattr(self._files, name)
 
 
-def run(order: dict[str, Any]) -> list[str]:
+def carry_out(order: dict[str, Any]) -> list[str]:
     """Carry out an order; the names of the places, if there is an end."""
-    from lakehouse_assets_tests.platform.pipeline.full_refresh_tables import CHANGED  # in the fork: see `crash_child.serve`
-
     places = Places(order["fatal"], order["when"], in_bucket=False)
     watch(places)
     file_system = inventory.file_system
     inventory.file_system = lambda table: DeletingFiles(file_system(table), places)
     full_refresh(Refresh(CHANGED[order["table"]], Lakehouse(order["root"]), "again", batch_rows=BATCH_ROWS))
     return places.names
-
-
-if __name__ == "__main__":
-    serve(run)

@@ -1,12 +1,5 @@
-"""A table with a quarantine for the tests of replays, and a process: `python -m … ROOT KIND [NUMBER before|after [replay|refresh]]`.
+"""A table with a quarantine for the tests of replays; `orders_child` replays and refreshes it in processes that die."""
 
-It replays or refreshes the table. With a NUMBER it kills itself at that commit, else a replay prints what it released.
-"""
-
-import json
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -137,15 +130,3 @@ def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
 
 
 FIX = Selection(sets={"Quantity": "replace(Quantity, ',', '')"})
-
-
-def main(root: str, kind: str, fatal: str = "0", when: str = "before", job: str = "replay") -> None:
-    with dying(int(fatal), when, lambda: os.kill(os.getpid(), signal.SIGKILL)):
-        if job == "refresh":
-            refresh(Lakehouse(root), KINDS[kind])
-            return
-        print(json.dumps({"released": replays(Lakehouse(root), KINDS[kind]).run(FIX).released}))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

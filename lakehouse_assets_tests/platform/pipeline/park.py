@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -36,10 +37,12 @@ from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.originals import Originals
 
 VISITS, DAILY, HABITS, RETURNS = "park.bronze.visits", "park.gold.daily", "park.features.habits", "park.silver.returns"
 MODEL, CHANCES = "park.models.returns", "park.predictions.returns"
 FIRST = date(2024, 1, 1)
+DAYS = 40
 GUESTS = tuple("abcdefgh")
 KEY = ("guest", "day")
 
@@ -196,3 +199,17 @@ class Park:
     def predicted(self) -> pl.DataFrame:
         """All predictions."""
         return self.root.lakehouse.table(CHANCES).scan().sort("model_version", *KEY).collect()
+
+
+def trained(originals: Originals, settings: Settings, *, row_for_row: bool = False) -> Park:
+    """After `DAYS` days version 1 is champion, trained on rides, and has predicted."""
+
+    def train(root: Path) -> None:
+        park = Park(Settings.load({"LAKEHOUSE_ROOT": str(root)}), row_for_row=row_for_row)
+        park.visit(range(DAYS))
+        park.run()
+        assert park.train().champion == 1
+
+    assert isinstance(settings.root, Path)
+    originals.copy(f"park, row for row: {row_for_row}", train, settings.root)
+    return Park(settings, row_for_row=row_for_row)

@@ -8,18 +8,32 @@ import pytest
 from lakehouse_assets.platform.registry.approvals import NotApproved
 from lakehouse_assets.platform.registry.registry import NoSuchModelVersion
 from lakehouse_assets_tests.platform.orchestration.level import Demo, Level, level_model
-from lakehouse_assets_tests.platform.pipeline.model_histories import Unreachable, client, decisions, promoted_twice
+from lakehouse_assets_tests.platform.pipeline.model_histories import (
+    Unreachable,
+    beaten,
+    client,
+    decisions,
+    history,
+    prepared,
+    promoted_twice,
+)
 
 ASSET = replace(level_model, gate=replace(level_model.gate, approval=True))
 
 
-@pytest.fixture
-def waiting(demo) -> Demo:
+@history
+def passed(demo):
     """Version 1 passed and waits; the baseline, version 2, predicts."""
+    prepared(demo)
     demo.land(error=2.0)
     demo.work_out_features()
-    result = demo.step(asset=ASSET).run()
-    assert not result.promoted
+    assert not demo.step(asset=ASSET).run().promoted
+
+
+@pytest.fixture
+def waiting(demo) -> Demo:
+    """See `passed`."""
+    passed(demo)
     return demo
 
 
@@ -104,8 +118,7 @@ def test_a_version_that_was_rejected_does_not_come_back_by_another_training(wait
 
 
 def test_a_baseline_that_was_rejected_is_not_made_champion_again(demo):
-    demo.land(error=30.0)
-    demo.run()
+    beaten(demo)
     step = demo.step()
     step.promote(1, "Better than nothing.")
     step.reject(2, "Ada", "Nobody believes it.")

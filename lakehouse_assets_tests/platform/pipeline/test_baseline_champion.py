@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from lakehouse_assets_tests.platform.orchestration.level import MODEL, PREDICTIONS, Level, level_model
-from lakehouse_assets_tests.platform.pipeline.model_histories import decisions, set_champion_by_hand
-from lakehouse_assets_tests.platform.pipeline.test_killed_trainings import die
+from lakehouse_assets_tests.platform.pipeline.model_histories import beaten, decisions, die, history, set_champion_by_hand, trained_well
 
 
 def test_the_best_baseline_predicts_until_a_model_passes(demo):
@@ -43,20 +42,24 @@ def test_the_baseline_with_the_least_loss_is_taken_and_follows_the_data(demo):
 
 
 def test_a_baseline_that_is_the_same_to_the_byte_is_not_registered_or_promoted_again(demo):
-    demo.land(error=30.0)
-    demo.run()
+    beaten(demo)
     demo.run(retrain=True)
     assert len(demo.registry.versions(MODEL)) == 2
     assert decisions(demo) == [(2, "promoted", None), (1, "kept as challenger", 2), (1, "kept as challenger", 2)]
 
 
+@history
+def beaten_twice(demo):
+    """A newer baseline, version 4, took the place of the first, version 2."""
+    beaten(demo)
+    demo.land(error=60.0, origins=6)
+    demo.run()
+
+
 @pytest.mark.parametrize("how", ["rolled back", "promoted by hand", "promoted by hand in MLflow"])
 def test_a_baseline_that_a_person_chose_is_not_replaced_by_another(demo, how):
     asset = replace(level_model, baselines={"naive": Level("naive_forecast"), "other": Level("forecast", 0.9)})
-    demo.land(error=30.0)
-    demo.run()
-    demo.land(error=60.0, origins=6)
-    demo.run()
+    beaten_twice(demo)
     assert [(entry["version"], entry["candidate"]) for entry in demo.decisions()][::2] == [(2, "naive"), (4, "naive")]
     by_hand = {
         "rolled back": demo.step().rollback,
@@ -82,8 +85,7 @@ def test_the_best_rule_of_one_column_is_never_champion_untested(demo):
 
 
 def test_a_model_that_is_refused_later_is_not_replaced_by_a_baseline(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     demo.land(error=40.0, origins=6)
     assert demo.run().champion == 1
     assert demo.aliases() == {"champion": 1, "challenger": 2}
@@ -109,8 +111,7 @@ def test_with_too_little_history_for_a_test_the_first_baseline_predicts_and_the_
 
 
 def test_a_champion_stays_while_newer_tables_have_too_little_history(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     demo.land(error=2.0, origins=1)
     trained = demo.run()
     assert (trained.promoted, trained.champion) == (False, 1)
@@ -144,9 +145,9 @@ def test_a_model_without_a_baseline_waits_for_history(demo):
 
 
 @pytest.mark.parametrize("when", ["registered", "decided", "alias"])
-def test_a_run_that_is_killed_while_a_baseline_becomes_champion_is_taken_up_by_the_next(demo, when):
+def test_a_run_that_is_killed_while_a_baseline_becomes_champion_is_taken_up_by_the_next(demo, forks, when):
     demo.land(error=30.0)
-    die(demo, when)
+    die(demo, forks, when)
     demo.run()
     assert decisions(demo) == [(2, "promoted", None), (1, "kept as challenger", 2)]
     assert demo.aliases() == {"champion": 2, "challenger": 1}

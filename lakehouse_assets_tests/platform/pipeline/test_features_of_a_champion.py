@@ -19,9 +19,20 @@ from lakehouse_assets.platform.pipeline.reproduction import reproduce
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets_tests.platform.monitoring.judging import said_of
-from lakehouse_assets_tests.platform.pipeline.park import CHANCES, DAILY, HABITS, MODEL, VISITS, Park, habits, halves, rewritten, rides
-
-DAYS = 40
+from lakehouse_assets_tests.platform.pipeline.park import (
+    CHANCES,
+    DAILY,
+    DAYS,
+    HABITS,
+    MODEL,
+    VISITS,
+    Park,
+    habits,
+    halves,
+    rewritten,
+    rides,
+    trained,
+)
 
 
 def monitor(park: Park):
@@ -36,13 +47,9 @@ def newest(park: Park) -> tuple[int, float]:
 
 
 @pytest.fixture
-def park(settings, request) -> Park:
+def park(settings, request, originals) -> Park:
     """Version 1 is champion, trained on rides."""
-    park = Park(settings, row_for_row=getattr(request, "param", False))
-    park.visit(range(DAYS))
-    park.run()
-    assert park.train().champion == 1
-    park.run()
+    park = trained(originals, settings, row_for_row=getattr(request, "param", False))
     assert monitor(park).passed
     return park
 

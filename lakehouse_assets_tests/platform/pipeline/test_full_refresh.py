@@ -1,13 +1,8 @@
 """A full refresh computes a table again in place: same id, versions that only grow, and wherever it dies, the next one ends it."""
 
-import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -19,12 +14,12 @@ from lakehouse_assets.platform.pipeline.quarantine import RELEASED
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import fingerprint
 from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX, Lakehouse
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.crash_child import some_of
+from lakehouse_assets_tests.platform.pipeline import full_refresh_child
 from lakehouse_assets_tests.platform.pipeline.full_refresh_child import BATCH_ROWS
 from lakehouse_assets_tests.platform.pipeline.full_refresh_tables import BEFORE, CHANGED, SOURCE
 
-PROJECT = Path(__file__).parents[3]
-KILLED = 9
 SCHEMA = pl.Schema(
     {"part": pl.String(), "id": pl.Int64(), "amount": pl.Int64(), "_file": pl.String(), "_sequence": pl.Int64(), "_row": pl.Int64()}
 )
@@ -130,53 +125,41 @@ def test_what_an_interrupted_full_refresh_of_other_code_left_is_not_used(shop, m
 # --- deaths
 
 
-@contextmanager
-def children() -> Iterator["subprocess.Popen[str]"]:
-    command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.full_refresh_child"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT) as process:
-        yield process
-
-
-def ordered(process: "subprocess.Popen[str]", root: Path, name: str, fatal: int = 0, when: str = "before") -> dict[str, Any]:
-    """What became of a full refresh in a fork of the process."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(json.dumps({"root": str(root), "table": name, "fatal": fatal, "when": when}) + "\n")
-    process.stdin.flush()
-    answer: dict[str, Any] = json.loads(process.stdout.readline())
-    return answer
+def places_of(names: list[str]) -> list[tuple[int, str]]:
+    """Where it dies: at some of its commits and deletions, others on each day; in a full sweep at every fourth and sixteenth."""
+    commits = [number for number in some_of(names, sweeps.of(9, 4), all_below=2) if names[number - 1] != "delete"]
+    deletions = [number for number, name in enumerate(names, 1) if name == "delete"]
+    before = sweeps.of(commits[:2], [*commits, *deletions[::16]])
+    return [*((number, "before") for number in before), (commits[-1], "after"), (deletions[-1], "before")]
 
 
 @pytest.mark.parametrize("name", CHANGED)
-def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, tmp_path, name):
+def test_a_killed_full_refresh_is_ended_by_the_next_one(ran, forks, tmp_path, name):
     before = state(Lakehouse(str(ran)), name)
     old = content(Lakehouse(str(ran)), name)
-    with children() as process:
-        shutil.copytree(ran, tmp_path / "oracle")
-        done = ordered(process, tmp_path / "oracle", name)
-        assert done["signal"] == 0
-        expected = content(Lakehouse(str(tmp_path / "oracle")), name)
-        commits = [number for number in some_of(done["places"], 4, all_below=2) if done["places"][number - 1] != "delete"]
-        deletions = [number for number, place in enumerate(done["places"], 1) if place == "delete"]
-        assert len(commits) >= 4
-        places = [(number, "before") for number in [*commits, *deletions[::16]]] + [(commits[-1], "after"), (deletions[-1], "before")]
-        for position, (fatal, when) in enumerate(places):
-            root = tmp_path / f"{fatal}-{when}"
-            shutil.copytree(ran, root)
-            assert ordered(process, root, name, fatal, when)["signal"] == KILLED, (fatal, when)
-            shop = Lakehouse(str(root))
-            killed = state(shop, name)
-            assert_continued(killed, before)
-            place = f"{when} {fatal}: {done['places'][fatal - 1]}"
-            if position % 2 and name != "other_layout":
-                # A run in between leaves all as it was, or ends the swap: never a table of one and a quarantine of the other.
-                refresh(shop, name).run()
-                now = content(shop, name)
-                assert now == expected or content(shop, name, without=("note",)) == old, place
-            assert ordered(process, root, name)["signal"] == 0, place
-            assert content(shop, name) == expected, place
-            assert_continued(state(shop, name), killed)
-            assert staged(shop) == [], place
-            assert refresh(shop, name).pending() == [], place
-            assert refresh(shop, name).run().batches == 0, place
-            shutil.rmtree(root)
+    shutil.copytree(ran, tmp_path / "oracle")
+    done = forks[0](full_refresh_child, root=str(tmp_path / "oracle"), table=name, fatal=0, when="before")
+    assert done.signal == 0
+    expected = content(Lakehouse(str(tmp_path / "oracle")), name)
+    places = places_of(done.result)
+    assert len(places) >= 4
+    for position, (fatal, when) in enumerate(places):
+        root = tmp_path / f"{fatal}-{when}"
+        shutil.copytree(ran, root)
+        place = f"{when} {fatal}: {done.result[fatal - 1]}"
+        assert forks[0](full_refresh_child, root=str(root), table=name, fatal=fatal, when=when).signal == signal.SIGKILL, place
+        shop = Lakehouse(str(root))
+        killed = state(shop, name)
+        assert_continued(killed, before)
+        if position % 2 and name != "other_layout":
+            # A run in between leaves all as it was, or ends the swap: never a table of one and a quarantine of the other.
+            refresh(shop, name).run()
+            now = content(shop, name)
+            assert now == expected or content(shop, name, without=("note",)) == old, place
+        full_refresh(refresh(shop, name))
+        assert content(shop, name) == expected, place
+        assert_continued(state(shop, name), killed)
+        assert staged(shop) == [], place
+        assert refresh(shop, name).pending() == [], place
+        assert refresh(shop, name).run().batches == 0, place
+        shutil.rmtree(root)

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.computed_kinds import ByKey, Trailing
@@ -20,6 +20,7 @@ from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.source import Source
+from lakehouse_assets_tests import sweeps
 
 SCHEMA = pl.Schema({"day": pl.Date(), "id": pl.Int64(), "amount": pl.Int64()})
 FIRST = date(2024, 1, 1)
@@ -136,7 +137,7 @@ def take(shop: Lakehouse, landed: list[tuple[int, int, int]], number: int, name:
     return landed
 
 
-@settings(max_examples=12, deadline=None)
+@sweeps.examples(4, 60)
 @given(STEPS)
 def test_any_history_gives_the_table_that_one_computation_gives(steps):
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import random
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -12,6 +13,7 @@ from lakehouse_assets.platform.operations.pending import pending
 from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.storage.known_at import of_version
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring.judging import said_of
 from lakehouse_assets_tests.platform.pipeline.kiosk import (
     CARDS,
@@ -47,13 +49,17 @@ def orders(days: range, seed: int = 1) -> list[Row]:
 
 
 @pytest.fixture
-def kiosk(settings) -> Kiosk:
+def kiosk(settings, originals) -> Kiosk:
     """Version 1 is champion, and has scored twenty days."""
-    kiosk = Kiosk(settings)
-    kiosk.land(orders(range(20)))
-    kiosk.run()
-    assert kiosk.train().champion == 1
-    return kiosk
+
+    def train(root: Path) -> None:
+        kiosk = Kiosk(Settings.load({"LAKEHOUSE_ROOT": str(root)}))
+        kiosk.land(orders(range(20)))
+        kiosk.run()
+        assert kiosk.train().champion == 1
+
+    originals.copy("kiosk", train, settings.root)
+    return Kiosk(settings)
 
 
 def test_scores_are_of_the_values_that_training_has_of_rows_that_came_in_order(kiosk):

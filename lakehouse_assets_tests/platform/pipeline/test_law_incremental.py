@@ -13,7 +13,7 @@ from unittest import mock
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import HealthCheck, assume, example, given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
@@ -27,6 +27,7 @@ from lakehouse_assets.platform.quality.contract import ContractBroken
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.lineage import LINEAGE
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.pipeline.worlds import (
     SOURCES,
     FeedWorld,
@@ -38,12 +39,27 @@ from lakehouse_assets_tests.platform.pipeline.worlds import (
     with_a_fix,
 )
 
-CASES = [
-    pytest.param(declaration, id=f"{kind}, {inputs} inputs{', a dimension' if dimension else ''}")
-    for inputs in (1, 2, 3)
-    for dimension in (False, True)
-    for kind, declaration in declarations(inputs, dimension=dimension).items()
-]
+CASES = sweeps.cases(
+    (
+        pytest.param(declaration, id=f"{kind}, {inputs} inputs{', a dimension' if dimension else ''}")
+        for inputs in (1, 2, 3)
+        for dimension in (False, True)
+        for kind, declaration in declarations(inputs, dimension=dimension).items()
+    ),
+    sample=(
+        "ByPartition, 1 inputs",
+        "ByPartition, 3 inputs, a dimension",
+        "ByKey, 2 inputs, a dimension",
+        "ByKey of a coarser key, 3 inputs, a dimension",
+        "Trailing, 2 inputs, a dimension",
+        "ByKeyAndTime, 2 inputs, a dimension",
+        "Full, 2 inputs, a dimension",
+        "Append, 1 inputs",
+        "Upsert, 1 inputs, a dimension",
+        "SCD1, 1 inputs, a dimension",
+        "SCD2, 1 inputs, a dimension",
+    ),
+)
 # What is done after the sources changed: how often it dies before, and whether everything is computed again.
 runs = st.tuples(st.lists(st.integers(0, 4), max_size=2), st.booleans())
 
@@ -103,15 +119,15 @@ def bring_up_to_date(declaration: TableDeclaration, lakehouse: Lakehouse, dies_a
 
 
 @pytest.mark.parametrize("declaration", CASES)
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=st.lists(st.tuples(steps, runs), min_size=1, max_size=4))
+@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
+@given(history=st.lists(st.tuples(steps, runs), min_size=2, max_size=4))
 def test_an_incremental_table_equals_a_full_refresh(declaration, history):
     hold_law(World, declaration, history)
 
 
 @pytest.mark.parametrize("declaration", [pytest.param(declaration, id=name) for name, declaration in of_feed().items()])
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
-@given(history=st.lists(st.tuples(feed_steps, runs), min_size=1, max_size=4))
+@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
+@given(history=st.lists(st.tuples(feed_steps, runs), min_size=2, max_size=4))
 def test_tables_over_a_feed_follow_files_that_are_read_again_or_taken_back(declaration, history):
     hold_law(FeedWorld, declaration, history)
 
@@ -135,7 +151,7 @@ replayed = st.none() | st.sampled_from([None, "_sequence > 2", "_row = 0", "part
 
 
 @pytest.mark.parametrize(("strict", "fixed"), [pytest.param(*both, id=name) for name, both in with_a_fix().items()])
-@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@sweeps.examples(2, 40, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(landings, st.none() | st.integers(0, 3), replayed), min_size=2, max_size=6))
 @example(history=[(jan(1), None, None), (jan(-1), None, None), (jan(1), None, None)])  # the last file changes nothing
 @example(
@@ -182,7 +198,7 @@ def hold_law(world_type: type[World], declaration: TableDeclaration, history: li
         shutil.rmtree(folder)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(steps, min_size=2, max_size=4))
 def test_files_of_partitions_outside_the_scope_stay_the_same(history):
     declaration = declarations(2, dimension=False)["ByPartition"]

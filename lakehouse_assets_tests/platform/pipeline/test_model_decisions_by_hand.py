@@ -13,18 +13,19 @@ from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.platform.orchestration.level import MODEL, level_model
 from lakehouse_assets_tests.platform.pipeline.model_histories import (
     Unreachable,
+    beaten,
     client,
     crash,
     decisions,
     promoted_twice,
     set_champion_by_hand,
+    trained_badly,
+    trained_well,
 )
 
 
 def test_a_rollback_is_recorded_and_scored_once_and_undone_by_another(demo):
-    for origins, error in ((5, 4.0), (6, 2.0)):
-        demo.land(error=error, origins=origins)
-        demo.run()
+    promoted_twice(demo)
     change = demo.step().rollback()
     assert (change.champion, change.champion_before) == (1, 2)
     assert decisions(demo)[-1] == (1, "rolled back", 2)
@@ -42,8 +43,7 @@ def test_a_rollback_is_recorded_and_scored_once_and_undone_by_another(demo):
 
 
 def test_without_a_previous_champion_there_is_no_rollback(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     with pytest.raises(LookupError, match=r"demo\.models\.level has no previous champion to go back to"):
         demo.step().rollback()
     assert decisions(demo) == [(1, "promoted", None)]
@@ -67,8 +67,7 @@ def test_a_champion_that_was_set_by_hand_in_mlflow_is_recorded_once_and_scores(d
 
 
 def test_a_model_that_the_gate_kept_out_scores_once_somebody_made_it_champion_in_mlflow(demo):
-    demo.land(error=30.0)
-    demo.run()
+    beaten(demo)
     assert [version for version, *_ in demo.predicted()] == [2], "the baseline predicts"
     set_champion_by_hand(demo, 1)
     demo.predict()  # as when only the predictions are asked for
@@ -190,8 +189,7 @@ def test_another_decision_in_the_middle_of_one_makes_it_decide_again(demo):
 
 
 def test_a_rollback_after_a_crash_starts_from_what_was_decided(demo):
-    demo.land(error=4.0)
-    demo.run()
+    trained_badly(demo)
     demo.land(error=2.0)
     crash(demo, Unreachable)
     assert demo.step().rollback().champion_before == 2

@@ -20,6 +20,8 @@ from lakehouse_assets_tests.platform.pipeline.model_histories import (
     client,
     crash,
     decisions,
+    trained_badly,
+    trained_well,
     while_it_is_trained,
 )
 
@@ -65,8 +67,7 @@ def test_the_run_keeps_the_scores_pictures_and_rows_of_the_test_and_when_it_bega
 
 
 def test_the_schema_of_a_dataset_and_the_parameters_of_the_learner_are_kept(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     run = client(demo).get_run(demo.registry.version(MODEL, 1).run_id)
     columns = {item.dataset.name: json.loads(item.dataset.schema)["mlflow_colspec"] for item in run.inputs.dataset_inputs}
     assert {"name": "actual", "type": "Float64"} in columns[FEATURES]
@@ -103,8 +104,7 @@ def test_the_same_recipe_on_newer_data_is_a_refresh_and_has_to_be_no_worse(demo)
 
 def test_another_learner_is_a_change_and_has_to_be_better(demo):
     """Errors are about 4 of 103: predictions of 98 % of it are better, those of 101 % worse."""
-    demo.land(error=4.0)
-    demo.run()
+    trained_badly(demo)
     for share, promoted in ((1.01, False), (0.98, True)):
         demo.land(error=4.0)
         demo.work_out_features()
@@ -117,8 +117,7 @@ def test_another_learner_is_a_change_and_has_to_be_better(demo):
 
 
 def test_a_champion_that_was_tested_on_other_days_is_not_replaced_by_the_gate(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     demo.land(error=3.0, first=date(2025, 1, 1))
     trained = demo.run()
     assert not trained.promoted
@@ -244,8 +243,7 @@ def test_predictions_of_a_model_that_was_never_trained_are_an_empty_table(demo):
 
 
 def test_a_model_can_be_retrained_while_the_tables_stay_the_same(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     again = demo.run(retrain=True)
     assert again.metrics
     assert again.version == 1, "the same code on the same tables is the same training, and is not registered twice"
@@ -256,8 +254,7 @@ def test_a_model_can_be_retrained_while_the_tables_stay_the_same(demo):
 
 
 def test_a_promotion_by_hand_while_a_model_is_trained_counts_as_the_champion_to_beat(demo, monkeypatch):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     demo.land(error=4.0)
     demo.run()  # kept as challenger
     demo.land(error=3.0)
@@ -285,8 +282,7 @@ def test_a_training_that_was_overtaken_decides_nothing(demo, monkeypatch):
 
 
 def test_scoring_uses_the_champion_of_the_ledger_and_not_that_of_a_stale_alias(demo):
-    demo.land(error=4.0)
-    demo.run()
+    trained_badly(demo)
     demo.land(error=2.0)
     crash(demo, Unreachable)
     assert demo.aliases() == {"champion": 1}

@@ -2,15 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
+import signal
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import reduce
 from operator import or_
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 from unittest import mock
@@ -33,6 +30,8 @@ from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets.platform.storage.commit import Counts
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import restore
+from lakehouse_assets_tests import sweeps
+from lakehouse_assets_tests.platform.pipeline import orders_child
 from lakehouse_assets_tests.platform.pipeline.orders import (
     FIX,
     KINDS,
@@ -47,9 +46,6 @@ from lakehouse_assets_tests.platform.pipeline.orders import (
     replays,
     waiting,
 )
-from lakehouse_assets_tests.platform.storage.fresh import examples
-
-PROJECT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -565,54 +561,48 @@ def test_replays_are_written_in_the_order_of_their_numbers(rejected):
     assert_whole(rejected)
 
 
-def child(lakehouse, kind, *place):
-    command = [sys.executable, "-m", "lakehouse_assets_tests.platform.pipeline.orders", lakehouse.root, kind, *map(str, place)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT)
+PLACES = [(1, "before"), (1, "after"), (2, "before"), (2, "after")]
+BETWEEN = PLACES[1:3]
+"""The quarantine is committed, and the table is not."""
+
+
+def child(lakehouse, kind, place=(0, "before"), job="replay"):
+    """An order."""
+    return {"root": lakehouse.root, "kind": kind, "fatal": place[0], "when": place[1], "job": job}
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, kind):
+def test_a_killed_replay_is_finished_by_the_next_one_or_by_the_next_refresh(tmp_path, kind, forks):
     declaration = KINDS[kind]
     first = Lakehouse(str(tmp_path / "first"))
     land(first, DIRTY, [("tea", "2,0")])
     refresh(first, declaration)
-
-    def killed_and_run_again(place):
-        fatal, when, job = place
+    in_between = [(*place, job) for place in BETWEEN for job in ("replay", "refresh")]
+    around = [(*place, "replay") for place in PLACES if place not in BETWEEN]
+    sample = [in_between[0], in_between[3]] if kind == "append" else [*in_between[1:3], *around]
+    for fatal, when, job in sweeps.of(sample, [*in_between, *around]):
         shop = Lakehouse(str(tmp_path / f"{fatal}-{when}-{job}"))
         shutil.copytree(first.root, shop.root)
-        process = child(shop, kind, fatal, when)
-        process.communicate()
+        assert forks[0](orders_child, **child(shop, kind, (fatal, when))).signal == signal.SIGKILL
         if job == "refresh":
             land(shop, [("cup", "1")])
             refresh(shop, declaration)
         done = replays(shop, declaration).run(FIX)
-        return place, process.returncode, shop, done
-
-    between = [(1, "after"), (2, "before")]  # the rows are marked, and not in the table yet
-    around = [(1, "before"), (2, "after")] if kind == "upsert" else []
-    places = [(*place, job) for place in between for job in ("replay", "refresh")] + [(*place, "replay") for place in around]
-    with ThreadPoolExecutor(2) as pool:
-        for (fatal, when, job), code, shop, done in pool.map(killed_and_run_again, places):
-            assert code == -9
-            assert lines(shop) == Counter({"1xtea": 1, "1000xtea": 2, "20xtea": 1} | ({"1xcup": 1} if job == "refresh" else {}))
-            assert done.finished == ((fatal, when) in between and job == "replay")
-            assert done.released == (3 if (fatal, when) == (1, "before") else 0)
-            assert_whole(shop, declaration)
+        assert lines(shop) == Counter({"1xtea": 1, "1000xtea": 2, "20xtea": 1} | ({"1xcup": 1} if job == "refresh" else {}))
+        assert done.finished == ((fatal, when) in BETWEEN and job == "replay")
+        assert done.released == (3 if (fatal, when) == (1, "before") else 0)
+        assert_whole(shop, declaration)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("place", [(1, "before"), (1, "after"), (2, "before"), (2, "after")], ids=str)
-def test_a_replay_after_a_killed_refresh_waits_for_its_batch(shop, kind, place):
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_a_replay_after_a_killed_refresh_waits_for_its_batch(shop, kind, place, forks):
     declaration = KINDS[kind]
     land(shop, [("tea", "1"), ("tea", "x")])
     refresh(shop, declaration)
     land(shop, [("tea", "1,0"), ("tea", "10"), ("jam", "1")])
-    process = child(shop, kind, *place, "refresh")
-    process.communicate()
-    assert process.returncode == -9
-    between = place in [(1, "after"), (2, "before")]
-    with pytest.raises(ReplayRefused, match="was interrupted") if between else nullcontext():
+    assert forks[0](orders_child, **child(shop, kind, place, "refresh")).signal == signal.SIGKILL
+    with pytest.raises(ReplayRefused, match="was interrupted") if place in BETWEEN else nullcontext():
         replays(shop, declaration).run(FIX)
     refresh(shop, declaration)
     replays(shop, declaration).run(FIX)
@@ -661,15 +651,16 @@ def test_rows_that_another_process_writes_meanwhile_are_not_taken_back(shop):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_two_replays_at_once_release_each_row_once(tmp_path, kind):
+def test_two_replays_at_once_release_each_row_once(tmp_path, kind, forks):
     shop = Lakehouse(str(tmp_path))
     declaration = KINDS[kind]
     land(shop, *[[(f"item{number}", "1,0"), ("tea", "x")] for number in range(6)])
     refresh(shop, declaration)
-    two = [child(shop, kind) for _ in range(2)]
-    said = [json.loads(process.communicate()[0]) for process in two]
-    assert [process.returncode for process in two] == [0, 0]
-    assert sum(done["released"] for done in said) == 6
+    for one in forks:
+        one.begin(orders_child, **child(shop, kind))
+    ended = [one.end() for one in forks]
+    assert [one.signal for one in ended] == [0, 0]
+    assert sum(one.result for one in ended) == 6
     assert lines(shop) == Counter({f"10xitem{number}": 1 for number in range(6)})
     assert_whole(shop, declaration)
 
@@ -722,7 +713,7 @@ class Oracle:
 
 
 @given(st.lists(st.tuples(FILES, st.lists(REPLAYS, min_size=1, max_size=3)), min_size=1, max_size=3), st.lists(DEATHS, max_size=10))
-@examples(10)
+@sweeps.examples(3, 60, database=None)
 def test_each_source_row_is_accounted_for_once_whatever_is_replayed_and_wherever_it_dies(landings, deaths):
     oracle, dies = Oracle(), iter(deaths)
 

@@ -8,7 +8,7 @@ import pytest
 from lakehouse_assets.platform.pipeline.reproduction import NotReproducible, reproduce
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, GOLD, MODEL, Days, Level, features, level_model
-from lakehouse_assets_tests.platform.pipeline.model_histories import client, promoted_twice
+from lakehouse_assets_tests.platform.pipeline.model_histories import beaten, client, promoted_twice, trained_well
 
 
 def again(demo, version, asset=level_model):
@@ -27,16 +27,14 @@ def test_every_version_is_equal_to_the_byte_after_later_commits_and_nothing_is_r
 
 
 def test_a_baseline_is_reproduced_too(demo):
-    demo.land(error=30.0)
-    demo.run()
+    beaten(demo)
     assert again(demo, 2).equal
     with pytest.raises(NotReproducible, match=r"is the baseline naive, which demo\.models\.level lacks now"):
         again(demo, 2, replace(level_model, baselines={}))
 
 
 def test_another_recipe_is_said_to_be_the_reason(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     found = again(demo, 1, replace(level_model, learner=Level("forecast", 0.9)))
     assert (found.equal, found.files) == (False, {"level.json": "differs", "predictor.json": "equal"})
     differing = [said.partition(" is another")[0] for said in found.differences]
@@ -46,8 +44,7 @@ def test_another_recipe_is_said_to_be_the_reason(demo):
 
 
 def test_another_version_of_a_package_is_named(demo, monkeypatch):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     from lakehouse_assets.platform.pipeline import model_identity
 
     real = model_identity.version
@@ -64,8 +61,7 @@ def test_another_version_of_a_package_is_named(demo, monkeypatch):
     ],
 )
 def test_packages_are_compared_by_their_names(demo, then, said):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     version = demo.registry.version(MODEL, 1)
     python = version.tags["environment"].partition(",")[0]
     environment = ", ".join([python, *then]).format(polars=pl.__version__)
@@ -74,8 +70,7 @@ def test_packages_are_compared_by_their_names(demo, then, said):
 
 
 def test_a_table_that_was_dropped_and_made_again_is_another_one(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     evolution.drop(*(demo.lakehouse.table(name) for name in features.outputs()))
     demo.land(error=3.0)
     demo.work_out_features()
@@ -93,8 +88,7 @@ def test_a_version_of_a_table_that_is_gone_is_named(demo):
 
 
 def test_a_version_that_somebody_else_registered_is_not_reproducible(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     theirs = client(demo).create_model_version(MODEL, source=str(demo.root / "nowhere"))
     with pytest.raises(NotReproducible, match="was registered by other means"):
         again(demo, int(theirs.version))
@@ -109,7 +103,6 @@ class MoreDays(Days):
 
 
 def test_a_table_that_it_was_not_trained_on_is_named_with_the_code_to_check_out(demo):
-    demo.land(error=2.0)
-    demo.run()
+    trained_well(demo)
     with pytest.raises(NotReproducible, match=r"was not trained on demo\.gold\.more, .*: check out the code that trained it"):
         again(demo, 1, replace(level_model, examples=MoreDays()))

@@ -13,9 +13,7 @@ from lakehouse_assets.platform.pipeline.reproduction import NotReproducible, Rep
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.maintenance import CLEANED, COMPACTED, VACUUMED
-from lakehouse_assets_tests.platform.pipeline.park import DAILY, HABITS, MODEL, RETURNS, VISITS, Park
-
-DAYS = 40
+from lakehouse_assets_tests.platform.pipeline.park import DAILY, DAYS, HABITS, MODEL, RETURNS, VISITS, Park, trained
 
 
 def maintain(park: Park) -> dict[str, set[str]]:
@@ -48,12 +46,8 @@ def commit_often(park: Park, days: int) -> None:
 
 
 @pytest.fixture
-def park(settings) -> Park:
-    park = Park(settings)
-    park.visit(range(DAYS))
-    park.run()
-    assert park.train().champion == 1
-    return park
+def park(settings, originals) -> Park:
+    return trained(originals, settings)
 
 
 def test_the_champion_is_equal_to_the_byte_after_a_hundred_commits_compaction_and_vacuum(park):

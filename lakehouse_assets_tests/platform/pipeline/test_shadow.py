@@ -18,7 +18,7 @@ from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.registry.training_run import FEATURES as FEATURES_TAG
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, DAYS_EACH, FEATURES, Demo, Level, level_model
-from lakehouse_assets_tests.platform.pipeline.model_histories import decisions
+from lakehouse_assets_tests.platform.pipeline.model_histories import decisions, history, prepared
 
 PROMOTED_AT = datetime(2024, 1, 20, 6, tzinfo=UTC)
 OLD = [4.0] * 5
@@ -32,15 +32,24 @@ class Clock:
     at = PROMOTED_AT
 
 
+@history
+def changed_once(demo):
+    """Version 1 was champion; version 2, a change, was promoted at `PROMOTED_AT`."""
+    prepared(demo)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: PROMOTED_AT)
+        demo.land(error=OLD)
+        demo.work_out_features()
+        assert demo.step().run().champion == 1
+        assert demo.step(asset=CHANGE).run(retrain=True).champion == 2
+
+
 @pytest.fixture
 def changed(demo, monkeypatch) -> Demo:
-    """Version 1 was champion; version 2, a change, was promoted on 20 January 2024."""
+    """See `changed_once`; from then on a clock that is set."""
+    changed_once(demo)
     monkeypatch.setattr(clock, "now", lambda: Clock.at)
     monkeypatch.setattr(Clock, "at", PROMOTED_AT)
-    demo.land(error=OLD)
-    demo.work_out_features()
-    assert demo.step().run().champion == 1
-    assert demo.step(asset=CHANGE).run(retrain=True).champion == 2
     return demo
 
 

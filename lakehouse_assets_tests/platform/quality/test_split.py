@@ -12,6 +12,7 @@ from pandera.config import ValidationDepth, config_context
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, column, rule, rules_of, schema_of
 from lakehouse_assets.platform.quality.rules import bound_rules
 from lakehouse_assets.platform.quality.split import split
+from lakehouse_assets_tests import sweeps
 
 NAN = float("nan")
 
@@ -78,7 +79,7 @@ def failures_by_pandera(frame: pl.DataFrame) -> set[tuple[int, str]]:
 
 
 @given(st.lists(a_row, max_size=12))
-@settings(max_examples=100, deadline=None)
+@sweeps.examples(40, 500)
 def test_a_row_is_rejected_for_exactly_the_rules_that_pandera_finds_broken(rows):
     frame = frame_of(rows).with_row_index("_row")
     parts = split(Line, frame)

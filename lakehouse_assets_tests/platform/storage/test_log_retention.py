@@ -20,8 +20,8 @@ from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.maintenance import CLEANED, COMPACTED, LOG_ENTRIES, VACUUMED, Keep, readable_from
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.storage.fresh import examples, fresh_table, rows_of
-from lakehouse_assets_tests.sweeps import sweep
 
 SCHEMA = {"id": pl.Int64(), "value": pl.Int64()}
 WEEK, MONTH = timedelta(days=7), timedelta(days=30)
@@ -192,7 +192,7 @@ def test_a_checkpoint_that_cannot_be_read_is_not_relied_upon(table):
 PLACES = [("announced", 1), ("checkpointed", 1), *(("deleted one", times) for times in range(1, 55, 6))]
 
 
-@pytest.mark.parametrize(("place", "times"), sweep([PLACES[0], PLACES[1], ("deleted one", 25)], PLACES))
+@pytest.mark.parametrize(("place", "times"), sweeps.of([PLACES[0], PLACES[1], ("deleted one", 25)], PLACES))
 def test_a_clean_up_that_is_killed_loses_nothing_and_is_finished_by_the_next(table, lakehouse, place, times):
     append(table, 60)
     rows, cursor = rows_of(table), table.cursor("source")

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets import window_features
@@ -26,6 +26,7 @@ from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.features.point_in_time import FeatureRows, join_as_of
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.features.online.worlds import EVENTS, NEEDS, PAYMENTS, cards, foreign, hours, makers, prices, values
 
 SETS = [ServedSet(cards, None, "card_"), ServedSet(foreign), ServedSet(prices), ServedSet(makers, None, "maker_")]
@@ -146,7 +147,7 @@ def some_tables(history: list[tuple], priced_: list[tuple], made_: list[tuple]) 
     return {PAYMENTS: event_rows(history), prices.name: price_rows(priced_), makers.name: maker_rows(made_)}
 
 
-@settings(max_examples=12, deadline=None)
+@sweeps.examples(4, 60)
 @given(payments, priced, made)
 def test_looked_up_is_what_a_join_gives(history: list[tuple], priced_: list[tuple], made_: list[tuple]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lakehouse_assets import window_features
@@ -29,6 +29,7 @@ from lakehouse_assets.platform.features.online.sync import Synced, sync
 from lakehouse_assets.platform.storage.commit import Commit
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion, begin
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.features.online.worlds import (
     EVENTS,
     NEEDS,
@@ -155,7 +156,7 @@ def check(store: OnlineStore, fresh: OnlineStore, folder: Path, history: list[An
             assert {entity: its for entity, its in wanted.items() if entity in found} == found
 
 
-@settings(max_examples=20, deadline=None)
+@sweeps.examples(8, 80)
 @given(histories)
 def test_a_store_that_was_synced_at_any_times_equals_a_fresh_one(history: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -165,7 +166,7 @@ def test_a_store_that_was_synced_at_any_times_equals_a_fresh_one(history: list[A
             store.close()
 
 
-@settings(max_examples=8, deadline=None)
+@sweeps.examples(3, 40)
 @example([(("add", [("a", 0, None)]), True), (("add", [("a", 1, None), ("b", 18, None)]), False)])
 @given(histories)
 def test_the_same_holds_for_redis(redis_server: Any, history: list[Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import polars as pl
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, example, given
 
 from lakehouse_assets.platform.features.online.codecs import moment
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
@@ -19,6 +19,7 @@ from lakehouse_assets.platform.features.online.sync import sync
 from lakehouse_assets.platform.features.point_in_time import FeatureRows, join_as_of
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.features.online.test_sync import World, histories
 from lakehouse_assets_tests.platform.features.online.worlds import EVENTS, NEEDS, PAYMENTS, cards, foreign, hours, prices, values
 
@@ -77,7 +78,7 @@ PRUNED = [(added(("a", 8), ("b", 3)), True), (added(("b", 60)), True), (added(("
 GONE = [(added(("a", 8), ("a", 30), ("a", 59)), True), (("delete", 0), True), (added(("a", 10)), True)]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@sweeps.examples(2, 40, suppress_health_check=list(HealthCheck))
 @example(CUT)
 @example(PRUNED)
 @example(GONE)
@@ -89,7 +90,7 @@ def test_what_is_looked_up_is_what_a_join_gives_or_is_not_said_to_be(history: li
         store.close()
 
 
-@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@sweeps.examples(1, 20, suppress_health_check=list(HealthCheck))
 @example(CUT)
 @example(PRUNED)
 @example(GONE)
