@@ -52,15 +52,17 @@ def _print_last_run(run: dict[str, Any] | None) -> None:
 
 
 def _print_tables(tables: list[dict[str, Any]]) -> None:
-    shown = grid("table", right("rows"), optional("version", right=True), optional("changed"), right("quarantined"), "checks")
+    shown = grid("table", right("rows"), optional("version", right=True), optional("changed"), right("quarantined"), "failed")
     for row in tables:
         quarantined = "" if row["quarantined"] is None else f"{row['quarantined']:,}"
-        failed = Text(f"{len(row['failed_checks'])} failed" if row["failed_checks"] else "", "red" if row["stopped_by"] else "yellow")
+        kinds = {"check": row["failed_checks"], "monitor": row["failed_monitors"]}
+        failed = Text(", ".join(counted(len(one), kind) for kind, one in kinds.items() if one), "red" if row["stopped_by"] else "yellow")
         add_row(shown, row["table"], f"{row['rows']:,}", row["version"], ago(row["changed_at"]), quarantined, failed)
     print_grid(shown)
     total = sum(row["quarantined"] or 0 for row in tables)
-    failing = sum(bool(row["failed_checks"]) for row in tables)
+    failing, watched = (sum(bool(row[kind]) for row in tables) for kind in ("failed_checks", "failed_monitors"))
     parts = [counted(len(tables), "table"), f"{counted(total, 'row')} in quarantine", f"{failing:,} with failed checks"]
+    parts += [f"{watched:,} with failed monitors"] if watched else []
     say((", ".join(parts), "dim"))
     for row in tables:
         if row["failed_checks"]:

@@ -52,10 +52,8 @@ def status(context: Context) -> dict[str, Any]:
         "tables": [
             row
             | {
-                "failed_checks": [
-                    *(check.name for check in failed.get(row["table"], [])),
-                    *(one["monitor"].rpartition(".")[2] for one in watched if one["table"] == row["table"]),
-                ],
+                "failed_checks": [check.name for check in failed.get(row["table"], [])],
+                "failed_monitors": [one["monitor"].rpartition(".")[2] for one in watched if one["table"] == row["table"]],
                 "stopped_by": [check.name for check in failed.get(row["table"], []) if check.stops],
             }
             for row in rows

@@ -8,7 +8,7 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.client.accuracy import LiveAccuracyOf
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Block, Curves, Figure, Note, Rows, filled, rounded
+from lakehouse_assets.views.blocks import Block, Curves, Figure, Note, Rows, Tone, filled, rounded
 
 _WINDOWS: Final = 12
 
@@ -87,4 +87,11 @@ def newest_accuracy(lake: Client, name: str) -> Figure | None:
         parts.append(f"baseline {newest['baseline']:.4g}")
     if newest["provisional"]:
         parts.append("provisional")
-    return Figure(label, f"{newest['value']:.4g}", ", ".join(parts))
+    return Figure(label, f"{newest['value']:.4g}", ", ".join(parts), _tone(newest, found.lower_is_better))
+
+
+def _tone(row: dict[str, Any], lower_is_better: bool | None) -> Tone:  # noqa: FBT001 unknown where the metric is no longer declared
+    """Whether it is better than its baseline."""
+    if row["baseline"] is None or lower_is_better is None:
+        return "plain"
+    return "good" if (row["value"] < row["baseline"]) == lower_is_better else "warn"

@@ -27,8 +27,6 @@ _ACCOUNT: Final = ("written", "updated", "duplicates", "quarantined", "removed")
 VERDICTS: Final = "platform.monitoring.verdicts"
 _ALWAYS_SHOWN: Final = ("monitor", "table", "severity", "what it says")
 _STATES: Final = {None: "not evaluated", "error": "failed"}
-GATE: Final = "gate"
-"""The check that says whether the newest version of a model became champion."""
 SEVERITIES: Final = {"warn": "warning", "error": "error"}
 """How bad a failure is, in words."""
 
@@ -55,12 +53,12 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
             "rows": row["rows"],
             "changed": ago(row["changed_at"], now),
             "rejected rows": row["quarantined"] or 0,
-            "failed checks": ", ".join(checks_of(row, values)),
+            "failed checks": ", ".join(row["failed_checks"]),
         }
         for row in values["tables"]
     ]
     rejected = sum(row["quarantined"] or 0 for row in values["tables"])
-    failing = sum(bool(checks_of(row, values)) for row in values["tables"])
+    failing = sum(bool(row["failed_checks"]) for row in values["tables"])
     stopped = sum(bool(row["stopped_by"]) for row in values["tables"])
     return [
         Figures(
@@ -76,12 +74,6 @@ def tables(lake: Client, status: dict[str, Any] | None = None) -> list[Block]:
         Rows("Tables", pl.DataFrame(rows, infer_schema_length=None).sort("failed checks", "table", descending=[True, False])),
         *_verdicts(lake),
     ]
-
-
-def checks_of(row: dict[str, Any], values: dict[str, Any]) -> list[str]:
-    """The failed checks of a table that are no monitors. That a new version of a model was refused is normal, and nothing that failed."""
-    monitors = {one["monitor"].rpartition(".")[2] for one in values["failed_monitors"] if one["table"] == row["table"]}
-    return [name for name in row["failed_checks"] if name not in monitors and name != GATE]
 
 
 def nothing() -> Note:

@@ -9,18 +9,20 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
 from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import newest_accuracy
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number, short
 from lakehouse_assets.views.forecasts import in_short, origins
 from lakehouse_assets.views.found import classifiers, forecasts, has_rows, predictions_of, rule_texts
-from lakehouse_assets.views.health import GATE, SEVERITIES, ago, checks_of
+from lakehouse_assets.views.health import SEVERITIES, ago
 from lakehouse_assets.views.listed import PAGES
 from lakehouse_assets.views.models import decisive
 
 NAME: Final = "overview"
 SENTENCE: Final = "What is expected, whether anything is wrong, and what was done about it."
-ALERTS: Final = "platform.alerts.log"
+ALERTS: Final = platform_tables.ALERTS
+REQUESTS: Final = platform_tables.TRAINING_REQUESTS
 _READ: Final = "page: overview"
 _ENDED: Final[dict[str, tuple[str, Tone]]] = {
     "SUCCESS": ("succeeded", "good"),
@@ -37,6 +39,8 @@ _CHECKS: Final = {
 """What checks that are no rules of a contract say."""
 _TRAINED: Final = frozenset({"has_champion", "features_of_champion"})
 """Kinds of monitors that are content again after a training."""
+_TRACED: Final = frozenset({"drift", "residual_drift", "accuracy"})
+"""Kinds of monitors of which it is known where a failure comes from."""
 _DECISIONS: Final = 8
 _CHARTS: Final = 2
 _PERIOD: Final = timedelta(days=7)
@@ -79,14 +83,13 @@ def _state(lake: Client, values: dict[str, Any], alerts: pl.DataFrame | None) ->
     else:
         said, tone = _ENDED.get(run["status"], ("is under way", "plain"))
         last = Figure("Last run", said, ago(run["ended_at"] or run["started_at"], now), tone)
-    failing = [row["table"] for row in values["tables"] if checks_of(row, values)]
+    failing = [row["table"] for row in values["tables"] if row["failed_checks"]]
     stopped = any(row["stopped_by"] for row in values["tables"])
     checks = Figure("Tables with failed checks", number(len(failing)), f"of {len(values['tables'])}", _tone(failing, stopped))
     found = [last, checks, *_watched(lake, values)]
     if alerts is not None:
-        count, normal = len(values["open_alerts"]), sum(_is_refusal(one["key"]) for one in values["open_alerts"])
-        of = f"{normal} of versions that the gate refused" if normal else ""
-        found.append(Figure("Open alerts", number(count), of, "bad" if count > normal else "plain" if count else "good"))
+        count = len(values["open_alerts"])
+        found.append(Figure("Open alerts", number(count), "", "bad" if count else "good"))
     files = sum(values["waiting_files"].values())
     rejected = sum(row["quarantined"] or 0 for row in values["tables"])
     return [
@@ -104,10 +107,6 @@ def _watched(lake: Client, values: dict[str, Any]) -> list[Figure]:
     failed = len(values["failed_monitors"])
     passed = sum(one["state"] == "passed" for one in judged)
     return [Figure("Failed monitors", number(failed), f"{passed} passed", "warn" if failed else "good")]
-
-
-def _is_refusal(key: str) -> bool:
-    return key.startswith("check:") and key.endswith(f":{GATE}")
 
 
 def _tone(failing: list[str], stopped: bool) -> Tone:  # noqa: FBT001
@@ -159,7 +158,7 @@ def _check(lake: Client, table: str, name: str) -> str:
 
 def _wrong(lake: Client, values: dict[str, Any]) -> list[Block]:
     """Every thing that is wrong once: failed checks, failed monitors, files, and the alerts that are about none of them."""
-    alerts = {one["key"]: one for one in values["open_alerts"] if not _is_refusal(one["key"])}
+    alerts = {one["key"]: one for one in values["open_alerts"]}
     rows = [*_failed_checks(lake, values, alerts), *_failed_monitors(lake, values, alerts)]
     for file in values["refused_files"]:
         since = _since(alerts, f"files:{file['feed']}")
@@ -196,7 +195,7 @@ def _since(alerts: dict[str, dict[str, Any]], *keys: str) -> str | None:
 def _failed_checks(lake: Client, values: dict[str, Any], alerts: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for row in values["tables"]:
         table = row["table"]
-        for name in checks_of(row, values):
+        for name in row["failed_checks"]:
             stops = name in row["stopped_by"]
             remedy = f"lakehouse quarantine show {table}" if row["quarantined"] else f"lakehouse show {table}"
             since = _since(alerts, f"check:{table}:{name}", *([f"quarantine:{table}"] if row["quarantined"] else []))
@@ -207,7 +206,7 @@ def _failed_monitors(lake: Client, values: dict[str, Any], alerts: dict[str, dic
     models = {one.name: one.model.name for one in predictions_of(lake)}
     for one in values["failed_monitors"]:
         name, table = one["monitor"], one["table"]
-        shows = f"lakehouse monitors show {name}"
+        shows = f"lakehouse {'why' if one['kind'] in _TRACED else 'monitors show'} {name}"
         trains = one["kind"] in _TRAINED and table in models
         remedy = f"lakehouse train {models[table]}" if trains else shows
         how_bad = SEVERITIES.get(one["severity"], one["severity"]) + (", could not be evaluated" if one["state"] == "error" else "")
@@ -221,35 +220,48 @@ def _to_do(values: dict[str, Any]) -> list[Block]:
 
 
 def _done(lake: Client, alerts: pl.DataFrame | None) -> list[Block]:
-    """What was decided and resolved, the newest first."""
-    rows = []
-    for model in lake.context.models:
-        ledger = lake.table(model.name)
-        if not ledger.exists():
-            continue
-        last = ledger.select(("sequence", "decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
-        for one in last.top_k(_DECISIONS, by="sequence").collect().to_dicts():
-            by = one["decided_by"] or "the gate"
-            why = short(decisive(one["reasons"]), f"lakehouse models show {model.name}")
-            rows.append(
-                {"at": one["decided_at"], "what": model.name, "done": f"version {one['version']} {one['decision']} by {by}", "why": why}
-            )
-    if alerts is not None:
-        resolved = alerts.filter(pl.col("event") == "resolved")
-        rows += [
-            {
-                "at": one["at"],
-                "what": one["key"],
-                "done": "alert resolved",
-                "why": short(one["text"], f"lakehouse alerts show {one['alert_id']}"),
-            }
-            for one in resolved.to_dicts()
-        ]
+    """What was decided, asked for and resolved, the newest first."""
+    rows = [*_decided(lake), *_asked(lake), *([] if alerts is None else _resolved(alerts))]
     if not rows:
         return []
     newest = sorted(rows, key=lambda row: row["at"], reverse=True)[:_DECISIONS]
     frame = pl.DataFrame([{**row, "at": f"{row['at']:%Y-%m-%d %H:%M}"} for row in newest]).rename({"at": "when (UTC)"})
-    return [Rows(f"What was done last: {counted(len(newest), 'decision')}", frame)]
+    return [Rows("What was done last", frame)]
+
+
+def _did(at: datetime, what: str, done: str, why: str) -> dict[str, Any]:
+    return {"at": at, "what": what, "done": done, "why": why}
+
+
+def _decided(lake: Client) -> Iterator[dict[str, Any]]:
+    """The decisions about versions of models."""
+    for model in lake.context.models:
+        ledger = lake.table(model.name)
+        if not ledger.exists():
+            continue
+        last = ledger.select(("decided_at", "version", "decision", "decided_by", "reasons"), what=_READ)
+        for one in last.top_k(_DECISIONS, by="decided_at").collect().to_dicts():
+            done = f"version {one['version']} {one['decision']} by {one['decided_by'] or 'the gate'}"
+            yield _did(one["decided_at"], model.name, done, short(decisive(one["reasons"]), f"lakehouse models show {model.name}"))
+
+
+def _asked(lake: Client) -> Iterator[dict[str, Any]]:
+    """The trainings that were asked for because of a reason."""
+    if not lake.table(REQUESTS).exists():
+        return
+    asked = lake.table(REQUESTS).select(("requested_at", "model", "reason"), what=_READ)
+    for one in asked.top_k(_DECISIONS, by="requested_at").collect().to_dicts():
+        yield _did(one["requested_at"], one["model"], "training asked for", short(one["reason"], "lakehouse models retraining"))
+
+
+def _resolved(alerts: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """What is well again, once for each monitor, check or table, however many columns and slices it was: the newest with its text."""
+    last = alerts.unique("key", keep="last", maintain_order=True).filter(pl.col("event") == "resolved")
+    about = pl.col("key").str.split(":").list.head(2).list.join(":")
+    for _, of_one in last.group_by(about, maintain_order=True):
+        newest, count = of_one.row(-1, named=True), of_one.height
+        done = "alert resolved" if count == 1 else f"{counted(count, 'alert')} resolved"
+        yield _did(newest["at"], newest["key"], done, short(newest["text"], f"lakehouse alerts show {newest['alert_id']}"))
 
 
 def _alerts(lake: Client) -> pl.DataFrame | None:

@@ -1,15 +1,16 @@
-"""What is wrong stands once, with how bad it is and the command that helps; a version that the gate refused is nothing wrong."""
+"""What is wrong stands once, with how bad it is and the command that helps; what is well again stands once for each monitor."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.platform import clock
 from lakehouse_assets.settings import Settings
-from lakehouse_assets.views import health, overview
-from lakehouse_assets.views.blocks import Note, Rows
+from lakehouse_assets.views import overview
+from lakehouse_assets.views.blocks import Rows
 
 _TABLE = "sales.silver.payments"
 _PREDICTIONS, _MODEL = "order_fraud.predictions.orders", "order_fraud.models.order_fraud"
@@ -33,11 +34,8 @@ def alert(number: int, key: str) -> dict[str, Any]:
 
 def status(checks: dict[str, list[str]], monitors: tuple[dict[str, Any], ...] = (), alerts: tuple[str, ...] = ()) -> dict[str, Any]:
     """As `lake.status()` gives it."""
-    names = {
-        table: [*found, *(m["monitor"].rpartition(".")[2] for m in monitors if m["table"] == table)] for table, found in checks.items()
-    }
     return {
-        "tables": [{"table": table, "failed_checks": found, "stopped_by": [], "quarantined": None} for table, found in names.items()],
+        "tables": [{"table": table, "failed_checks": found, "stopped_by": [], "quarantined": None} for table, found in checks.items()],
         "failed_monitors": [*monitors],
         "open_alerts": [alert(number, key) for number, key in enumerate(alerts, 1)],
         "refused_files": [],
@@ -47,13 +45,6 @@ def status(checks: dict[str, list[str]], monitors: tuple[dict[str, Any], ...] = 
 def wrong(lake, values) -> list[dict[str, Any]]:
     block = overview._wrong(lake, values)[0]
     return block.frame.to_dicts() if isinstance(block, Rows) else []
-
-
-def test_a_refused_version_is_nothing_wrong(lake):
-    values = status({_MODEL: ["gate"]}, alerts=(f"check:{_MODEL}:gate",))
-    (block,) = overview._wrong(lake, values)
-    assert isinstance(block, Note)
-    assert health.checks_of(values["tables"][0], values) == []
 
 
 def test_what_is_also_an_alert_stands_once(lake):
@@ -84,7 +75,7 @@ def test_without_a_champion_a_training_helps(lake):
 def test_long_texts_are_cut_with_the_command_that_shows_all(lake):
     (row,) = wrong(lake, status({}, (failed("sales.monitors.fresh", _TABLE, "drift", text="word " * 200),)))
     assert len(row["why"]) < 400
-    assert row["why"].endswith("(all: `lakehouse monitors show sales.monitors.fresh`)")
+    assert row["why"].endswith("(all: `lakehouse why sales.monitors.fresh`)")
 
 
 def test_old_data_says_of_when_it_is():
@@ -92,3 +83,14 @@ def test_old_data_says_of_when_it_is():
     assert overview._age([]) == overview._age([today - timedelta(days=40), today]) == []
     (note,) = overview._age([today - timedelta(days=40)])
     assert "40 days ago" in note.text
+
+
+def test_what_is_well_again_stands_once_for_each_monitor():
+    keys = {"monitor:a:x": "resolved", "monitor:a:y": "resolved", "monitor:a:z": "opened", "check:t:rule": "resolved"}
+    events = [(number, key, event) for number, (key, event) in enumerate([*zip(keys, ["opened"] * 4, strict=True), *keys.items()])]
+    rows = [
+        {"key": key, "event": event, "alert_id": f"a{number}", "at": datetime(2026, 1, 1 + number, tzinfo=UTC), "text": f"text {number}"}
+        for number, key, event in events
+    ]
+    found = [(row["what"], row["done"], row["why"]) for row in overview._resolved(pl.DataFrame(rows))]
+    assert found == [("monitor:a:y", "2 alerts resolved", "text 5"), ("check:t:rule", "alert resolved", "text 7")]
