@@ -1,12 +1,13 @@
 """How alerts read: a heading, the lines below it, and the values of the JSON. What a sink makes of them is in `sinks`."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from lakehouse_assets.platform.monitoring.alerts.machine import OPENED, REPEATED, RESOLVED, Entry
-from lakehouse_assets.platform.wording import counted, printable
+from lakehouse_assets.platform.wording import printable
 
 TEST_KEY: Final = "test:lakehouse"
 """The key of an alert that nothing caused."""
@@ -45,17 +46,11 @@ class Message:
 
     @property
     def subject(self) -> str:
-        """One line: the severity, and what it is about."""
-        if len(self.entries) == 1:
-            return f"[{self.severity}] {heading(self.entries[0])}"
-        counts = [counted(len(found), f"alert {word}", f"alerts {word}") for word, found in self._by_word().items()]
-        return f"[{self.severity}] {', '.join(counts)}"
-
-    def _by_word(self) -> dict[str, list[Entry]]:
-        found: dict[str, list[Entry]] = {}
-        for entry in self.entries:
-            found.setdefault(_WORDS[entry.event], []).append(entry)
-        return found
+        """One line: the severity, what the worst event is about, and how many more there are."""
+        worst = min(self.entries, key=lambda entry: (entry.event == RESOLVED, entry.severity != "error", entry.event != OPENED))
+        words = Counter(_WORDS[entry.event] for entry in self.entries if entry is not worst)
+        more = [f"{count} more {word}" for word, count in words.items()]
+        return ", ".join([f"[{self.severity}] {heading(worst)}", *more])
 
     @property
     def text(self) -> str:

@@ -125,7 +125,7 @@ def test_a_mail_is_plain_text_with_the_severity_in_its_subject():
     assert box.recipients[0] == ["ann@example.com", "bob@example.com"]
     assert first.get_content_type() == "text/plain"
     assert first.get_content().splitlines()[:3] == ["[error] step sales.silver.lines: alert opened", "ß", "."]
-    assert second["Subject"] == "[error] 1 alert opened, 1 alert resolved"
+    assert second["Subject"] == "[error] step sales.silver.lines: alert opened, 1 more resolved"
     assert second["X-Lakehouse-Alerts"] == "0a1b2c/1 0a1b2c/2"
     assert second["Message-ID"] == again["Message-ID"] != first["Message-ID"], "a repeated delivery is known by it"
 
