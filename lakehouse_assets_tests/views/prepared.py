@@ -62,6 +62,7 @@ DRIFT_SCHEMA = {
     "percent_null_delta": pl.Float64(),
     "drifted": pl.Boolean(),
     "not_tested": pl.String(),
+    "table_version": pl.Int64(),
 }
 
 
@@ -155,7 +156,8 @@ def _drift() -> pl.DataFrame:
         for day in range(5)
         for column, size in (("amount", 1.0), ("country", 0.1))
     ]
-    return pl.DataFrame(rows, schema=DRIFT_SCHEMA, orient="row")
+    given = {name: dtype for name, dtype in DRIFT_SCHEMA.items() if name != "table_version"}
+    return pl.DataFrame(rows, schema=given, orient="row").with_columns(table_version=pl.lit(1, pl.Int64))
 
 
 def environment(**own: str) -> dict[str, str]:

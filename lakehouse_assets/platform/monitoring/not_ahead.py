@@ -36,16 +36,19 @@ class NotAhead(MonitorKind):
 
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
-        return [not_ahead(self.time, [watched.lakehouse.table(name) for name in self.tables], watched.now)]
+        declared = [watched.catalog.get(name) for name in self.tables]
+        shows = not any(self.time in one.personal for one in declared if one is not None)
+        return [not_ahead(self.time, [watched.lakehouse.table(name) for name in self.tables], watched.now, shows=shows)]
 
 
-def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
+def not_ahead(time: str, tables: Sequence[Table], now: datetime, *, shows: bool = True) -> Verdict:
     """Whether tables have rows whose time is still to come, how many, and the latest one.
 
     Args:
         time: The column, a date or a moment in UTC.
         tables: The tables.
         now: The moment to judge at (UTC).
+        shows: Whether a value may be shown: not where the column is personal.
     """
     ahead = []
     for table in tables:
@@ -55,7 +58,8 @@ def not_ahead(time: str, tables: Sequence[Table], now: datetime) -> Verdict:
         later = rows.filter(is_ahead(rows, time, now + FIRST_ZONE))
         count, latest = later.select(count=pl.len(), latest=pl.col(time).max()).collect(engine="streaming").row(0)
         if count:
-            came = f"{counted(count, 'row')} of {table.name} {'has' if count == 1 else 'have'} a {time} after today, the latest {latest}"
+            came = f"{counted(count, 'row')} of {table.name} {'has' if count == 1 else 'have'} a {time} after today"
+            came += f", the latest {latest}" if shows else ""
             shown = f"`lakehouse show {table.name} --where \"{time} > date '{now.date()}'\"`"
             ahead.append(f"{came}: left out until then, see {shown}")
     return Verdict(passed=not ahead, text="; ".join(ahead) + "." if ahead else f"No {time} is after today.")

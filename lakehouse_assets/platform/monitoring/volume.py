@@ -53,7 +53,8 @@ class Volume(MonitorKind):
         table = watched.lakehouse.table(watched.monitor.of)
         if self.time is None:
             return [usual_volume(table, watched.lakehouse, watched.now)]
-        return [volume_by(table, self.time, watched.now)]
+        declared = watched.catalog.get(watched.monitor.of)
+        return [volume_by(table, self.time, watched.now, shows=declared is None or self.time not in declared.personal)]
 
 
 def rows_come_to(declaration: Declaration) -> bool:
@@ -63,13 +64,14 @@ def rows_come_to(declaration: Declaration) -> bool:
     return declaration.feed_name is not None
 
 
-def volume_by(table: Table, time: str, now: datetime) -> Verdict:
+def volume_by(table: Table, time: str, now: datetime, *, shows: bool = True) -> Verdict:
     """Whether as many rows are of yesterday as of the same weekdays before. Of a table that has no row of these weeks, it is not said.
 
     Args:
         table: The table.
         time: The column of dates or of timestamps in UTC.
         now: The moment to judge at (UTC).
+        shows: Whether a value may be shown: not where the column is personal.
 
     Raises:
         NoSuchTable: It does not exist.
@@ -81,9 +83,9 @@ def volume_by(table: Table, time: str, now: datetime) -> Verdict:
     if newest is None:
         return Verdict(None, "Not evaluated: the table has no rows yet.", metric="rows_today")
     if newest < (today - timedelta(weeks=WEEKS)).date():
-        ago = counted((yesterday.date() - newest).days, "day")
-        text = f"Not evaluated: the newest {time} is {newest}, {ago} before yesterday. After {WEEKS} weeks without rows none are expected."
-        return Verdict(None, text, {"newest": str(newest)}, metric="rows_today", value=0, rows=0)
+        ago = f"{newest}, {counted((yesterday.date() - newest).days, 'day')} before yesterday" if shows else "long ago"
+        text = f"Not evaluated: the newest {time} is {ago}. After {WEEKS} weeks without rows none are expected."
+        return Verdict(None, text, {"newest": str(newest)} if shows else {}, metric="rows_today", value=0, rows=0)
     newest = min(newest, yesterday.date())  # rows may be of days to come
     near = day.is_between(newest - timedelta(weeks=WEEKS + 1), yesterday.date())
     counts = table.scan().filter(near).group_by(day.alias("day")).len().collect(engine="streaming")
@@ -92,7 +94,7 @@ def volume_by(table: Table, time: str, now: datetime) -> Verdict:
     since = datetime.combine(first, datetime.min.time(), UTC)
     what = f"are of yesterday, {yesterday:%A} {yesterday.date()}, by {time}"
     if newest < yesterday.date():
-        what += f" (the newest is {newest})"
+        what += f" (the newest is {newest})" if shows else ""
     # The weekdays of a table that stands still are no usual ones: by and by nothing at all would be as usual.
     return volume(arrivals, since, yesterday, what=what, until=min(newest, yesterday.date() - timedelta(days=1)))
 

@@ -285,7 +285,7 @@ def freshness_of(contract: type[Contract]) -> FreshBy | None:
     """How old the newest row may be, if the contract says so.
 
     Raises:
-        DeclarationError: The column is not one of the contract's, or holds neither dates nor timestamps.
+        DeclarationError: The column is not one of the contract's, or holds neither dates nor timestamps, or is personal.
     """
     if contract.__fresh_by__ is None or contract.__fresh_within__ is None:
         return None
@@ -294,6 +294,11 @@ def freshness_of(contract: type[Contract]) -> FreshBy | None:
         raise DeclarationError(
             f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is no column of dates or timestamps."
             f"{_nearest(contract.__fresh_by__, schema_of(contract)) if dtype is None else ''}"
+        )
+    if contract.__fresh_by__ in personal_of(contract).columns:
+        raise DeclarationError(
+            f"contract {contract.__name__}: fresh_by={contract.__fresh_by__!r} is personal, and who is told of it sees the newest value: "
+            "name another column"
         )
     return FreshBy(contract.__fresh_by__, contract.__fresh_within__)
 

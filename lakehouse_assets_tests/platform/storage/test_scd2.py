@@ -364,3 +364,24 @@ def test_many_keys_at_once(customers):
     write(customers, events(*rows[:600]), HISTORY)
     write(customers, events(*rows[600:]), HISTORY)
     assert customers.scan().sort("id", "sequence").collect().rows() == folded_by_hand([(*row, None) for row in rows])
+
+
+@given(st.lists(EVENT, max_size=8, unique_by=lambda row: row[:2]))
+@examples(30)
+def test_of_events_in_their_order_each_row_is_one_that_was_written(rows):
+    """What is counted is events. One that comes late may open or close intervals of events that came before it, which are counted once."""
+    written = 0
+    with fresh_table(SCHEMA) as table:
+        for row in sorted(rows, key=lambda row: row[1]):
+            counts = write(table, events(row), HISTORY).counts
+            written += counts.written
+            assert counts.written + counts.updated + counts.duplicates == 1
+            assert table.count() == written
+
+
+def test_an_event_that_comes_late_opens_an_interval_of_another_too(customers):
+    write(customers, events((1, 1, 1, False, "a"), (1, 3, 3, False, "a")), HISTORY)
+    assert customers.count() == 1
+    counts = write(customers, events((1, 2, 2, False, "b")), HISTORY).counts
+    assert counts == Counts(written=1), "one event came"
+    assert customers.count() == 3, "and the one after it, which had repeated what was valid, now opens an interval"
