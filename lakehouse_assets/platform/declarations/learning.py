@@ -185,6 +185,18 @@ class Outcomes(ABC):
         """Days between the forecasts of one series in a test, whose days ahead `horizon` has; None: nothing is forecast so."""
         return None
 
+    def as_far_as(self, rows: pl.LazyFrame) -> "Outcomes":  # noqa: ARG002 most have no need
+        """These outcomes, settled only as far as the rows of the table go: where none come any more, silence says nothing.
+
+        Args:
+            rows: Of the whole table.
+        """
+        return self
+
+    def settled_until(self, now: datetime) -> datetime:
+        """The moment up to which what nothing was said of may count as settled; not after now."""
+        return now
+
     @property
     def usual(self) -> Any:
         """The outcome of what nothing was said of until it was settled; None: there is none."""

@@ -44,12 +44,14 @@ class LabelOutcomes(Outcomes):
         event_time: What the feature sets call the time of a row.
         as_learnt: Makes the target as it is learnt of that of the table.
         by_time: Whether an entity has a label for each time, as the days of a customer.
+        data_until: The newest time of the table, as training takes it for now; None: not known.
     """
 
     labels: Labels
     event_time: str = ""
     as_learnt: Callable[[pl.DataFrame], pl.DataFrame] = field(default=_as_it_is, compare=False)
     by_time: bool = False
+    data_until: datetime | None = None
 
     def keyed(self, key: Sequence[str]) -> "LabelOutcomes":
         """See `Outcomes.keyed`."""
@@ -75,6 +77,14 @@ class LabelOutcomes(Outcomes):
         """See `Outcomes.settled`."""
         return self.labels.settled
 
+    def as_far_as(self, rows: pl.LazyFrame) -> "LabelOutcomes":
+        """See `Outcomes.as_far_as`."""
+        return replace(self, data_until=self.labels.data_until(rows))
+
+    def settled_until(self, now: datetime) -> datetime:
+        """See `Outcomes.settled_until`."""
+        return now if self.data_until is None else min(now, self.data_until)
+
     @property
     def usual(self) -> Any:
         """See `Outcomes.usual`."""
@@ -87,7 +97,7 @@ class LabelOutcomes(Outcomes):
 
     def said(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
         """See `Outcomes.said`; of an entity with several times the newest counts, unless they are part of the key."""
-        found = self.labels.rows(rows, known_until=until)
+        found = self.labels.rows(rows, known_until=until, settled_until=self.settled_until(until))
         silent = self.labels.from_silence(found.schema).alias(FROM_SILENCE)
         found = found.with_columns(silent).sort(self.labels.at, LABEL_KNOWN_AT)
         newest = found.unique(list(self.key), keep="last", maintain_order=True)

@@ -85,13 +85,20 @@ class Labels:
 
         return LabelledExamples(self, features, prefixes)
 
-    def rows(self, table: pl.LazyFrame, also: Sequence[str] = (), known_until: datetime | None = None) -> pl.DataFrame:
+    def rows(
+        self,
+        table: pl.LazyFrame,
+        also: Sequence[str] = (),
+        known_until: datetime | None = None,
+        settled_until: datetime | None = None,
+    ) -> pl.DataFrame:
         """One row for each entity and time, sorted by time: entity, `at`, the columns `also`, target and `label_known_at`.
 
         Args:
             table: The rows of the table.
             also: More columns of it.
             known_until: Targets are as they were known then, and those that were not known yet are left out (naive: UTC). None: as now.
+            settled_until: Where targets are settled by time, only those that were so then; None: `known_until`.
 
         Raises:
             TrainingSetError: Rows lack entity, time or when they were known, or several are for one entity and time.
@@ -108,10 +115,11 @@ class Labels:
         if schema[self.target].is_float():
             taken = taken.with_columns(pl.col(self.target).fill_nan(None))
         if self.otherwise is not None:
-            return self._with_otherwise(taken, known_until)
+            return self._with_otherwise(taken, known_until, settled_until or known_until)
         taken = taken.filter(pl.col(self.target).is_not_null() | pl.col(LABEL_KNOWN_AT).is_not_null())  # the rest is not settled yet
         if known_until is not None:
-            taken = taken.filter(pl.col(LABEL_KNOWN_AT) <= (known_until if known_until.tzinfo else known_until.replace(tzinfo=UTC)))
+            until = None if self.settled is None else settled_until
+            taken = taken.filter(pl.col(LABEL_KNOWN_AT) <= _in_utc(until or known_until))
         found = taken.collect(engine="streaming")
         key = [*self.entity, self.at]
         self._check_nulls(found, key)
@@ -143,21 +151,31 @@ class Labels:
         )
         return is_silent
 
-    def _with_otherwise(self, taken: pl.LazyFrame, known_until: datetime | None) -> pl.DataFrame:
+    def data_until(self, table: pl.LazyFrame) -> datetime | None:
+        """The newest time in the table of labels, where targets are settled by time; None: they are not, or there is no row.
+
+        What is younger than this by less than `settled` is not settled: no clock is read, as rows may have stopped coming.
+        """
+        if self.settled is None:
+            return None
+        column = self.at if self.otherwise is not None else self.known_at or self.at
+        newest: datetime | None = table.select(self._moment(column, table.collect_schema()).max()).collect(engine="streaming").item()
+        return newest
+
+    def _with_otherwise(self, taken: pl.LazyFrame, known_until: datetime | None, settled_until: datetime | None) -> pl.DataFrame:
         """The rows that are settled. A target that was not known yet is as if it were not there."""
         found = taken.collect(engine="streaming")
         key, known, target = [*self.entity, self.at], pl.col(LABEL_KNOWN_AT), pl.col(self.target)
         self._check_nulls(found, key, found.filter(target.is_not_null()))
-        until = known_until if known_until is None or known_until.tzinfo else known_until.replace(tzinfo=UTC)
-        if until is not None:
-            later = (known > until).fill_null(value=False)
+        if known_until is not None:
+            later = (known > _in_utc(known_until)).fill_null(value=False)
             hidden = {name: pl.when(~later).then(name) for name in (self.target, LABEL_KNOWN_AT)}
             found = found.with_columns(**hidden, __gone=pl.col("__gone") & ~later)
         others = sorted(set(found.columns) - set(key) - {LABEL_KNOWN_AT})
         newest = found.sort(LABEL_KNOWN_AT, *others, nulls_last=False).unique(key, keep="last", maintain_order=True)
         settled = self._moment(self.at, found.schema) + self.settled
         # No clock is read: the newest row says until when a target can have become known.
-        over = settled <= (settled.max() - self.settled if until is None else until)
+        over = settled <= (settled.max() - self.settled if settled_until is None else _in_utc(settled_until))
         filled = target.fill_null(pl.lit(self._otherwise(found.schema[self.target]), found.schema[self.target]))
         counted = newest.with_columns(filled, pl.max_horizontal(known, settled).alias(LABEL_KNOWN_AT), __over=over)
         return counted.filter("__over", ~pl.col("__gone")).drop("__over", "__gone").sort(self.at, *self.entity)
@@ -192,3 +210,7 @@ class Labels:
                     f"{self.table}: {counted(nulls, 'row')} without {column}: a label has an entity, a time and when it was known. "
                     "Leave such rows out of the table, or let its contract reject them"
                 )
+
+
+def _in_utc(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)

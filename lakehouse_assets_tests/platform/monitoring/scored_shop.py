@@ -155,10 +155,16 @@ class ScoredShop:
             )
         )
 
-    def label(self, rows: pl.DataFrame, *, known: bool = True) -> None:
-        """Add labels: of orders, and the frauds among them as they are reported, or without."""
+    def label(self, rows: pl.DataFrame, *, known: bool = True, goes_on: bool = True) -> None:
+        """Add labels: of orders, and the frauds among them as they are reported, or without.
+
+        The shop goes on: an order of long after, which no test scores, says that the others are settled by then.
+        """
         labels = self.lakehouse.table(LABELS)
         labels.create(LABEL_SCHEMA)
+        if goes_on:
+            later = rows.head(1).with_columns(invoice=pl.lit(-1, pl.Int64), at=pl.lit(START + 1_000 * DAY, TIMESTAMP), is_fraud=False)
+            rows = pl.concat([rows, later])
         said = pl.when(pl.col("is_fraud") & known)
         labels.append(
             rows.select(

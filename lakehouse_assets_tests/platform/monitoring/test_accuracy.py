@@ -49,6 +49,21 @@ def test_a_window_has_the_score_of_its_rows_once_their_labels_are_settled(shop):
     assert chosen(shop, "average precision", START + 2 * WEEK)["labelled"] == 0
 
 
+def test_silence_settles_only_as_far_as_the_rows_of_the_table_of_labels_go(shop):
+    rows = made(21, 60, seed=1)
+    shop.score(rows)
+    shop.label(rows, known=False, goes_on=False)
+    shop.step(START + DAY * 300).run()
+    row = chosen(shop, "average precision", START)
+    assert (row["labelled"], row["provisional"]) == (0, True), "nothing came for months, so silence says nothing"
+    later = made(90, 1, seed=2, first=rows.height, start=START + DAY * 21)
+    shop.label(later, known=False, goes_on=False)
+    shop.step(START + DAY * 301).run()
+    ends = {days: chosen(shop, "average precision", START + DAY * days) for days in (0, 7, 14)}
+    assert {days: (row["labelled"], row["provisional"]) for days, row in ends.items()} == dict.fromkeys(ends, (420, False))
+    assert chosen(shop, "average precision", START)["value"] is None, "of 420 orders none was fraud, as far as is known"
+
+
 def test_slices_come_from_predictions_and_labels(shop):
     rows = made(7, 60, seed=2)
     shop.score(rows)
@@ -63,7 +78,7 @@ def test_slices_come_from_predictions_and_labels(shop):
 
 def test_what_a_version_learnt_from_does_not_count(shop):
     old, new = made(100, 20, seed=3), made(20, 20, seed=4, first=5_000, start=START + 100 * DAY)
-    shop.label(old)
+    shop.label(old, goes_on=False)
     rows = pl.concat([old, new])
     learnt = shop.lakehouse.table(LABELS).version()
     shop.decide(2, {LABELS: learnt})

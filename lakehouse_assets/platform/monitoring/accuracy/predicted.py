@@ -103,9 +103,12 @@ class Predicted(ABC):
         return self.outcomes.horizon
 
     def pinned(self) -> Self:
-        """These predictions, with all tables at the version that they have now."""
+        """These predictions, with all tables at the version that they have now, and outcomes settled as far as their rows go."""
         tables = [self.lakehouse.table(name) for name in self.tables]
-        return replace(self, at={table.name: table.version() for table in tables if table.exists()})
+        pinned = replace(self, at={table.name: table.version() for table in tables if table.exists()})
+        if self.outcomes.table not in pinned.at:
+            return pinned
+        return replace(pinned, outcomes=self.outcomes.as_far_as(pinned.scan(self.outcomes.table)))
 
     def scan(self, name: str) -> pl.LazyFrame:
         """The rows of a table at the version that is read; a table that does not exist has none."""

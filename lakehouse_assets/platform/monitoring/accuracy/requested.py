@@ -156,7 +156,7 @@ class PredictedRequests(Predicted):
         settled = self.outcomes.settled
         if settled is not None and self.outcomes.usual is not None:
             # As in training: of young rows only the outcome that is told soon would be known.
-            is_over = pl.col(ABOUT) + settled <= pl.lit(now)
+            is_over = pl.col(ABOUT) + settled <= pl.lit(self.outcomes.settled_until(now))
             later = pl.max_horizontal(LABEL_KNOWN_AT, pl.col(ABOUT) + settled)
             counts_from = pl.when(pl.col(LABEL_KNOWN_AT).is_not_null()).then(later).alias(LABEL_KNOWN_AT)
             found = found.with_columns(counts_from, pl.when(is_over).then(ACTUAL).alias(ACTUAL))

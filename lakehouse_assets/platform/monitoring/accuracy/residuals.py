@@ -73,7 +73,7 @@ class ResidualRows(WatchedRows):
     @cached_property
     def over(self) -> datetime:
         """The end of the newest window that is over, with all that may still become known of it."""
-        until = self.now - (self.predicted.outcomes.settled or timedelta(0))
+        until = self.predicted.outcomes.settled_until(self.now) - (self.predicted.outcomes.settled or timedelta(0))
         found: datetime = pl.select(self.every.start(pl.lit(until, MOMENT))).item()
         return found
 

@@ -75,7 +75,9 @@ class AccuracyStep:
                 table.append(pl.DataFrame(schema=SCHEMA), Commit(batch.cursors))
             return 0
         stored = batch.scope.filter(table.scan()).collect(engine="streaming")
-        now = Now(self.now, json.dumps(dict(sorted(predicted.at.items()))), estimates_of(stored))
+        now = Now(
+            self.now, json.dumps(dict(sorted(predicted.at.items()))), estimates_of(stored), predicted.outcomes.settled_until(self.now)
+        )
         baseline = Baseline(predicted, self.seed)
         parts = [
             windowed(predicted.rows(batch.spans(some), self.now), self.question, some, now, baseline.of)

@@ -66,6 +66,7 @@ class Now:
 
     Attributes:
         at: The moment (UTC).
+        settled_until: The moment up to which outcomes may count as settled (`Outcomes.settled_until`); None: `at`.
         read_versions: JSON of the versions of the tables that were read.
         estimates: Rows of estimates by `IDENTITY`: they stay as they were once their window was over.
     """
@@ -73,6 +74,7 @@ class Now:
     at: datetime
     read_versions: str = "{}"
     estimates: Estimates = field(default_factory=dict)
+    settled_until: datetime | None = None
 
 
 Baseline = Callable[[int, pl.DataFrame], pl.DataFrame | None]
@@ -148,7 +150,7 @@ class _Window:
         coverage, question = labelled / cell.rows.height, self.question
         settled = question.settled
         is_open = self.end > self.now.at
-        waits = coverage < COMPLETE if settled is None else self.end + settled > self.now.at
+        waits = coverage < COMPLETE if settled is None else self.end + settled > (self.now.settled_until or self.now.at)
         return {
             "model": question.model,
             "predictions": question.predictions,
