@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.monitoring.drift_kind import Drift
     from lakehouse_assets.platform.monitoring.freshness import Freshness
     from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy
+    from lakehouse_assets.platform.monitoring.residual_drift import ResidualDrift
     from lakehouse_assets.platform.monitoring.volume import Volume
     from lakehouse_assets.platform.quality.conform import (
         boolean,
@@ -111,6 +112,7 @@ _MODULES = {
     "monitor": f"{_DECLARATIONS}.monitors",
     "AlertRule": f"{_DECLARATIONS}.monitors",
     "Drift": f"{_PLATFORM}.monitoring.drift_kind",
+    "ResidualDrift": f"{_PLATFORM}.monitoring.residual_drift",
     "Freshness": f"{_PLATFORM}.monitoring.freshness",
     "Volume": f"{_PLATFORM}.monitoring.volume",
     "LiveAccuracy": f"{_PLATFORM}.monitoring.live_accuracy",
@@ -196,6 +198,7 @@ __all__ = [  # noqa: RUF022 in the order in which a product needs them
     "monitor",
     "AlertRule",
     "Drift",
+    "ResidualDrift",
     "Freshness",
     "Volume",
     "LiveAccuracy",

@@ -49,6 +49,7 @@ PUBLIC = [
     "monitor",
     "AlertRule",
     "Drift",
+    "ResidualDrift",
     "Freshness",
     "Volume",
     "LiveAccuracy",

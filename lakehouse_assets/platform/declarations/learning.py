@@ -181,6 +181,11 @@ class Outcomes(ABC):
         return None
 
     @property
+    def rhythm(self) -> int | None:
+        """Days between the forecasts of one series in a test, whose days ahead `horizon` has; None: nothing is forecast so."""
+        return None
+
+    @property
     def usual(self) -> Any:
         """The outcome of what nothing was said of until it was settled; None: there is none."""
         return None

@@ -31,6 +31,8 @@ OTHER_CHECKS: Final = frozenset(
 """Checks of tables that are called so whatever is declared."""
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
+MOST_BETWEEN: Final = timedelta(hours=1)
+"""The longest that a monitor waits beside micro-batches."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,11 @@ class MonitorKind(ABC):
     @abstractmethod
     def demands(self) -> str:
         """What has to hold, in a sentence, as "The newest day is at most 2 days old."."""
+
+    @property
+    def often(self) -> timedelta:
+        """After so long it is evaluated again where there are no runs, as beside micro-batches."""
+        return MOST_BETWEEN
 
     def problems_with(self, monitor: "Monitor", declared: Mapping[str, Declaration]) -> Iterator[str]:  # noqa: ARG002 some have none
         """Why it cannot be meant for the table of a monitor; each text names the remedy.

@@ -10,6 +10,7 @@ percents from 0 to 100. Distances of a column are in `column_distances`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,14 @@ KEY, OF_TIME = "it is a key", "it is the column of time"
 _WHERE = ("window_start", "window_end", "granularity", "slice_key", "slice_value")
 
 
-def drift(profile: Profile, baseline: Profile | None = None, *, untested: Collection[str] = (), p_values: bool = False) -> pl.DataFrame:
+def drift(
+    profile: Profile,
+    baseline: Profile | None = None,
+    *,
+    untested: Collection[str] = (),
+    keys: Collection[str] = (),
+    p_values: bool = False,
+) -> pl.DataFrame:
     """The drift of each window and slice of a profile: from the baseline, if there is one, and from the last window before that has rows.
 
     Args:
@@ -77,6 +85,7 @@ def drift(profile: Profile, baseline: Profile | None = None, *, untested: Collec
         baseline: Without windows, with the same slices, and with blocks of the length of the profile's windows. Without one, thresholds
             come from the profile's own windows.
         untested: Columns that get no thresholds. Neither do the column of time, the values of keys, and what moves with time.
+        keys: Columns that are keys, besides those whose values say so: how their values are distributed is not tested.
         p_values: Whether tests get their p-values. With many rows they tell that two samples differ, which is always so; thresholds tell
             whether it is more than usual.
 
@@ -89,10 +98,10 @@ def drift(profile: Profile, baseline: Profile | None = None, *, untested: Collec
         return pl.DataFrame(schema=DRIFT_SCHEMA)
     # As many kinds as there may be, so that a window's thresholds do not depend on which others are profiled with it.
     kinds = {BASELINE, CONSECUTIVE} if baseline is not None and profile.groups.every is not None else {one.kind for one in pairs}
-    calibrations = Calibrations(profile, baseline, kinds)
     reasons = dict.fromkeys(untested, "it is left out") | ({profile.groups.time: OF_TIME} if profile.groups.time else {})
+    calibrations = Calibrations(profile, baseline, kinds, reasons)
     return (
-        pl.concat(_Compare(one, profile, calibrations, reasons, p_values=p_values).frame() for one in pairs)
+        pl.concat(_Compare(one, profile, calibrations, reasons, frozenset(keys), p_values=p_values).frame() for one in pairs)
         .sort("order", maintain_order=True)
         .drop("order")
     )
@@ -113,14 +122,11 @@ def _pairs(profile: Profile, baseline: Profile | None) -> list[_Pairs]:
         places = {key[1:]: at for at, key in enumerate(_keys(baseline))}
         known = [(at, places[key[1:]]) for at, key in enumerate(keys) if key[1:] in places]
         found.append(_Pairs(BASELINE, [at for at, _ in known], [old for _, old in known], baseline))
-    last: dict[Any, int] = {}
-    following = []
-    for at, (window, *of_slice) in enumerate(keys):
-        if window is None:
-            continue
-        if tuple(of_slice) in last:
-            following.append((at, last[tuple(of_slice)]))
-        last[tuple(of_slice)] = at
+    # Of a slice that has no rows in the window before, nothing is compared: an earlier window may not be among those that are profiled.
+    starts = sorted({window for window, *_ in keys if window is not None})
+    before, known_places = dict(pairwise(reversed(starts))), {key: at for at, key in enumerate(keys)}
+    earlier = [(at, known_places.get((before.get(window), *of_slice))) for at, (window, *of_slice) in enumerate(keys) if window in before]
+    following = [(at, old) for at, old in earlier if old is not None]
     return [*found, _Pairs(CONSECUTIVE, [at for at, _ in following], [old for _, old in following], profile)]
 
 
@@ -132,8 +138,18 @@ def _keys(profile: Profile) -> list[tuple[Any, ...]]:
 class _Compare:
     """Compares groups of a profile with others, a column at a time."""
 
-    def __init__(self, pairs: _Pairs, profile: Profile, calibrations: Calibrations, reasons: Mapping[str, str], *, p_values: bool) -> None:
+    def __init__(
+        self,
+        pairs: _Pairs,
+        profile: Profile,
+        calibrations: Calibrations,
+        reasons: Mapping[str, str],
+        known_keys: frozenset[str],
+        *,
+        p_values: bool,
+    ) -> None:
         self.pairs, self.profile, self.calibrations, self.reasons, self.p_values = pairs, profile, calibrations, reasons, p_values
+        self.known_keys = known_keys
         self.new_groups, self.old_groups = profile.order[pairs.new], pairs.other.order[pairs.old]
         self.tables = self._about(profile, 0, pairs.new), self._about(pairs.other, 0, pairs.old)
         keys = profile.keys[profile.order][pairs.new]
@@ -224,6 +240,7 @@ class _Compare:
         floats, found = "Float" in str(column.dtype), []
         new, old = (dict(parts(one, column.cells.test, floats=floats)) for one in counts)
         keys = _keys_of(rows[1]) if column.cells.test == "ks_test" else np.zeros(size, dtype=bool)
+        keys |= column.name in self.known_keys
         for metric in new:
             value = frame[metric] if metric in frame.columns else pl.Series([None] * size, dtype=pl.Float64)
             value = value.struct.field("statistic") if value.dtype == pl.Struct else value

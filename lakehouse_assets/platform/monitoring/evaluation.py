@@ -104,7 +104,14 @@ class Evaluation:
         known = {(one.column, one.window): one.text for one in reversed(causes) if one.steps}
         if causes:  # of all rows together the likeliest cause is told
             known["", causes[0].window] = causes[0].text
-        return tuple(replace(one, why=known.get((one.column_name, one.window_start), "")) if one.passed is False else one for one in given)
+        # What is about no column by itself explains each.
+        whole = {one.window: one.text for one in reversed(causes) if not one.column}
+        return tuple(
+            replace(one, why=known.get((one.column_name, one.window_start)) or whole.get(one.window_start, ""))
+            if one.passed is False
+            else one
+            for one in given
+        )
 
 
 def watcher(

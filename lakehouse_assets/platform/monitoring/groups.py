@@ -6,6 +6,7 @@ A row belongs to one window, and there to the whole and to one slice of each key
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ MOST_SLICES = 100
 MOMENT = pl.Datetime("us", "UTC")
 KEYS = pl.Schema({"window_start": MOMENT, "slice_key": pl.String(), "slice_value": pl.String()})
 WINDOW = "window"
-_EVERY = re.compile(r"[1-9]\d*(m|h|d|w|mo|q|y)")
+_EVERY = re.compile(r"([1-9]\d*)(m|h|d|w|mo|q|y)")
 
 
 class CannotProfile(ValueError):
@@ -49,6 +50,13 @@ class Groups:
             raise CannotProfile(f"windows of {self.every} need a column of time: name it, as `--time COLUMN`")
         if not _EVERY.fullmatch(self.every):
             raise CannotProfile(f"{self.every!r} is no length of a window: give a number with m, h, d, w, mo, q or y, as 1h, 1d, 1w or 1mo")
+
+    @property
+    def length(self) -> timedelta | None:
+        """How long a window is; None: there are none, or not all are as long."""
+        unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+        found = None if self.every is None else _EVERY.fullmatch(self.every)
+        return None if found is None or found[2] not in unit else int(found[1]) * unit[found[2]]
 
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that do not exist or are no times.

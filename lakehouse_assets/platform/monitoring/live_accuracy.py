@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Final, Literal
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest
-from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import ACTUAL, Metric
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
@@ -21,7 +20,7 @@ from lakehouse_assets.platform.monitoring.accuracy.judging import Judged
 from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted
 from lakehouse_assets.platform.monitoring.accuracy.step import AccuracyStep, Baseline
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
-from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
+from lakehouse_assets.platform.monitoring.accuracy.watched import problems_with_slices, watched_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Question, without_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windows import GRANULARITIES, Granularity, part_of
 from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
@@ -95,16 +94,7 @@ class LiveAccuracy(MonitorKind):
         except NotWatchable as error:
             yield f"{monitor.name}: {error}"
             return
-        labels = declared.get(predicted.outcomes.table)
-        tables = [predicted.predictions, predicted.driving, *([labels] if labels is not None else [])]
-        known = {column for table in tables for column in table.schema}
-        personal = {column for table in tables for column in table.personal}
-        for column in self.slices:
-            if column not in known:
-                names = ", ".join(one.name for one in tables)
-                yield f"{monitor.name}: slices name {column!r}, which none of {names} has.{nearest(column, known)}"
-            elif column in personal:
-                yield f"{monitor.name}: slices name {column!r}, which is personal: its values would stand in the table of accuracy"
+        yield from problems_with_slices(monitor.name, predicted, declared)
         if self.held is not None and self.held[0] not in predicted.predictions.schema:
             yield f"{monitor.name}: held names {self.held[0]!r}, which {predicted.predictions.name} has not"
 
@@ -120,10 +110,7 @@ class LiveAccuracy(MonitorKind):
 
     def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
         """See `MonitorKind.why`."""
-        declared = {one.name: one for one in watched.catalog.declarations}
-        predictions = watched_predictions(watched.monitor.of, declared, watched.lakehouse).predictions
-        features = [name for name in predictions.sources() if isinstance(declared.get(name), FeatureSet)]
-        return LessAccurate(watched, predictions.model, features, bad).causes()
+        return LessAccurate.of(watched, bad).causes()
 
     @property
     def granularity(self) -> Granularity:

@@ -1,10 +1,10 @@
 """The tables of profiles and of drift, written window by window: only windows whose rows changed since the version that was read last.
 
-Both are logs. A window that changed is appended again, and `latest` gives the newest of each. How a window is profiled is in `profile`, how
-it is compared in `drift_metrics`.
+Both are logs. A window that changed is appended again, and `latest` gives the newest of each. Which rows are profiled is in `watched_rows`,
+how a window is profiled in `profile`, how it is compared in `drift_metrics`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -17,9 +17,9 @@ from lakehouse_assets.platform.monitoring.domain import with_domain
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
 from lakehouse_assets.platform.monitoring.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups
 from lakehouse_assets.platform.monitoring.profile import SCHEMA, TABLE, profile
+from lakehouse_assets.platform.monitoring.watched_rows import WINDOW_START, WatchedRows
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
-from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
@@ -30,7 +30,6 @@ PROFILES_SCHEMA: Final = pl.Schema({**_ABOUT, **{name: dtype for name, dtype in 
 FOUND_SCHEMA: Final = pl.Schema({**DRIFT_SCHEMA, "rows": pl.Int64(), "avg": pl.Float64()})
 """Drift, with the rows of the window and slice and the average of the column in them."""
 DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **DRIFT_SCHEMA, DATE: pl.Date()})
-_WINDOW = "window_start"
 _MATTER: Final = ("slice_key", "slice_value", "column_name")
 Matter = tuple[str | None, str | None, str]
 """Slice key, slice value and column."""
@@ -42,29 +41,28 @@ class Profiled:
 
     Attributes:
         monitor: Its name in both tables.
-        table: The table.
+        watched: The rows.
         groups: Windows and slices; with windows.
         baseline: Gives the rows of the baseline, masked; asked only if a window changed.
         baseline_name: The table and version of it: all windows are compared again with another one.
-        masked: Masks personal columns.
         untested: Columns that get no thresholds.
+        keys: Columns whose values tell rows apart: how these are distributed is not tested.
         told: Told what was left out, in a sentence.
     """
 
     monitor: str
-    table: Table
+    watched: WatchedRows
     groups: Groups
     baseline: Callable[[], pl.LazyFrame]
     baseline_name: str
-    masked: Callable[[pl.LazyFrame], pl.LazyFrame] = field(default=lambda rows: rows)
     untested: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     told: Callable[[str], None] = field(default=lambda _: None)
 
-    @property
-    def key(self) -> str:
-        """The watermark: it is another one if windows, slices, baseline or table are."""
-        about = repr((self.groups, self.baseline_name, str(self.table.now().metadata().id)))
-        return f"profiled:{self.monitor}:{blake2b(about.encode(), digest_size=8).hexdigest()}"
+    def mark(self, part: str) -> str:
+        """The watermark of a part of the rows: it is another one if windows, slices, baseline, table or what is tested are."""
+        about = repr((self.groups, self.baseline_name, self.watched.identity, self.untested, self.keys))
+        return f"profiled:{self.monitor}:{blake2b(about.encode(), digest_size=8).hexdigest()}" + (f":{part}" if part else "")
 
 
 def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> pl.DataFrame:
@@ -88,38 +86,36 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
         _created(lakehouse, name, schema)
         for name, schema in ((platform_tables.DRIFT, DRIFTS_SCHEMA), (platform_tables.PROFILES, PROFILES_SCHEMA))
     ]
-    version, key = profiled.table.version(), profiled.key
-    after = tables[1].cursor(key)
-    if after is not None and after >= version:
+    watched, groups = profiled.watched, profiled.groups
+    drifts, profiles = tables
+    before = {part: profiles.cursor(profiled.mark(part)) for part in watched.marks}
+    if all((had := before[part]) is not None and had >= to for part, to in watched.marks.items()):
         return pl.DataFrame(schema=FOUND_SCHEMA)
-    rows = profiled.masked(profiled.table.scan(version))
-    profiled.groups.check(rows.collect_schema())
-    here = _windows(rows, profiled.groups)
-    changed = _within_limit(profiled, rows, _changed(profiled, after, version, here))
+    groups.check(watched.schema)
+    here = watched.windows(groups)
+    known_before = None if None in before.values() else watched.changed(groups, before)
+    changed = _within_limit(profiled, here if known_before is None else known_before)
     if changed.is_empty():
         return pl.DataFrame(schema=FOUND_SCHEMA)
     compared, needed = _compared(changed, here)
-    start = profiled.groups.window(rows.collect_schema())
-    chosen = rows.filter(start.is_in(needed.drop_nulls().implode()) | (start.is_null() & pl.lit(needed.has_nulls())))
-    base_rows = profiled.baseline()
-    groups = profiled.groups
+    chosen, base_rows = watched.rows(groups, needed), profiled.baseline()
     known = profile(base_rows, Groups(groups.time, None, groups.slices), blocks=True, every=groups.every)
     found = profile(chosen, groups, known.cells)
-    drifted = _only(drift(found, known, untested=profiled.untested), compared)
+    drifted = _only(drift(found, known, untested=profiled.untested, keys=profiled.keys), compared)
     drifted = with_domain(drifted, found, known, (chosen, base_rows))
     about = [
         pl.lit(profiled.monitor).alias("monitor"),
-        pl.lit(profiled.table.name).alias("table"),
-        pl.lit(version, pl.Int64).alias("table_version"),
+        pl.lit(watched.name).alias("table"),
+        pl.lit(watched.version, pl.Int64).alias("table_version"),
         pl.lit(now).cast(TIMESTAMP).alias("evaluated_at"),
         pl.lit(now.date()).alias(DATE),
     ]
-    gone = pl.DataFrame({_WINDOW: changed.filter(~changed.is_in(here.implode(), nulls_equal=True)), "column_name": TABLE, "count": 0})
-    profiles = pl.concat([_only(found.frame, changed), gone], how="diagonal_relaxed")
-    commit = Commit((Cursor(key, tables[0].cursor(key), version),))
-    tables[0].append(_fit(drifted, about, DRIFTS_SCHEMA), commit)
-    tables[1].append(_fit(profiles, about, PROFILES_SCHEMA), Commit((Cursor(key, after, version),)))
-    where = [_WINDOW, "slice_key", "slice_value"]
+    left = found.frame[WINDOW_START].unique()
+    gone = pl.DataFrame({WINDOW_START: changed.filter(~changed.is_in(left.implode(), nulls_equal=True)), "column_name": TABLE, "count": 0})
+    drifts.append(_fit(drifted, about, DRIFTS_SCHEMA), _commit(profiled, {part: drifts.cursor(profiled.mark(part)) for part in before}))
+    of_windows = pl.concat([_only(found.frame, changed), gone], how="diagonal_relaxed")
+    profiles.append(_fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before))
+    where = [WINDOW_START, "slice_key", "slice_value"]
     rows_of = found.frame.filter(pl.col("column_name") == TABLE).select(*where, rows="count")
     measured = found.frame.filter(pl.col("column_name") != TABLE).select(*where, "column_name", "avg")
     with_rows = drifted.join(rows_of, on=where, how="left", nulls_equal=True, maintain_order="left")
@@ -134,10 +130,12 @@ def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFra
         table = lakehouse.table(name)
         rows = table.scan().filter(pl.col("monitor") == monitor).collect() if table.exists() else pl.DataFrame(schema=schema)
         for part in ("table_version", "evaluated_at"):
-            rows = rows.filter(pl.col(part) == pl.col(part).max().over(_WINDOW))
+            rows = rows.filter(pl.col(part) == pl.col(part).max().over(WINDOW_START))
         found.append(rows)
-    alive = found[0].filter(pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col("count") > 0).select(_WINDOW).unique()
-    profiles, drifts = (frame.join(alive, on=_WINDOW, how="semi", nulls_equal=True) for frame in found)
+    alive = (
+        found[0].filter(pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col("count") > 0).select(WINDOW_START).unique()
+    )
+    profiles, drifts = (frame.join(alive, on=WINDOW_START, how="semi", nulls_equal=True) for frame in found)
     return profiles, drifts
 
 
@@ -146,7 +144,7 @@ def failing(found: pl.DataFrame) -> pl.DataFrame:
 
     So one faulty day is one bad window, and not the day after it too.
     """
-    agrees = ((pl.col("drift_type") == BASELINE) & ~pl.col("drifted")).any().over(_WINDOW, *_MATTER)
+    agrees = ((pl.col("drift_type") == BASELINE) & ~pl.col("drifted")).any().over(WINDOW_START, *_MATTER)
     is_back = agrees & (pl.col("drift_type") != BASELINE) & pl.col("drifted")
     return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
 
@@ -158,12 +156,12 @@ def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None
         return {}
     is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
     rows = table.scan().filter(pl.col("monitor") == monitor, pl.col("data_type").is_not_null(), is_said)
-    found = rows.select(*_MATTER, _WINDOW, "table_version", "evaluated_at", "drift_type", "drifted").collect()
+    found = rows.select(*_MATTER, WINDOW_START, "table_version", "evaluated_at", "drift_type", "drifted").collect()
     for part in ("table_version", "evaluated_at"):
-        found = found.filter(pl.col(part) == pl.col(part).max().over(_WINDOW))
-    windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, _WINDOW).agg(pl.col("drifted").any())
-    last = windows.sort(_WINDOW, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
-    return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, _WINDOW).iter_rows()}
+        found = found.filter(pl.col(part) == pl.col(part).max().over(WINDOW_START))
+    windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any())
+    last = windows.sort(WINDOW_START, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
+    return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, WINDOW_START).iter_rows()}
 
 
 def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
@@ -173,37 +171,25 @@ def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
     return table
 
 
-def _windows(rows: pl.LazyFrame, groups: Groups) -> pl.Series:
-    """The starts of all windows of rows."""
-    start = groups.window(rows.collect_schema()).alias(_WINDOW)
-    return rows.select(start.unique()).collect(engine="streaming").to_series()
+def _commit(profiled: Profiled, before: Mapping[str, int | None]) -> Commit:
+    """Advances the watermarks from what they were to what was read."""
+    return Commit(tuple(Cursor(profiled.mark(part), before[part], to) for part, to in profiled.watched.marks.items()))
 
 
-def _changed(profiled: Profiled, after: int | None, version: int, here: pl.Series) -> pl.Series:
-    """The windows in which rows came, changed or went; all if that is not known."""
-    if after is None:
-        return here
-    try:
-        if profiled.table.layout_changed(after, version):
-            return here
-        return _windows(profiled.table.change_feed(after, version), profiled.groups)
-    except NoSuchVersion:
-        return here
-
-
-def _within_limit(profiled: Profiled, rows: pl.LazyFrame, changed: pl.Series) -> pl.Series:
+def _within_limit(profiled: Profiled, changed: pl.Series) -> pl.Series:
     """The windows that are profiled: all, or of too many the newest ones."""
     groups = profiled.groups
     if len(changed) * (1 + MOST_SLICES * len(groups.slices)) < MOST_GROUPS // 2:
         return changed
-    start = groups.window(rows.collect_schema()).alias(_WINDOW)
+    rows = profiled.watched.rows(groups)
+    start = groups.window(rows.collect_schema()).alias(WINDOW_START)
     slices = pl.sum_horizontal(pl.lit(1), *(pl.col(key).n_unique() for key in groups.slices))
     sizes = rows.group_by(start).agg(slices.alias("groups"))
-    found = changed.to_frame(_WINDOW).join(sizes.collect(engine="streaming"), on=_WINDOW, how="left", nulls_equal=True)
+    found = changed.to_frame(WINDOW_START).join(sizes.collect(engine="streaming"), on=WINDOW_START, how="left", nulls_equal=True)
     # Before a window that is compared another one is needed, which has about as many.
-    newest = found.sort(_WINDOW, descending=True, nulls_last=True).with_columns(pl.col("groups").fill_null(0).cum_sum())
+    newest = found.sort(WINDOW_START, descending=True, nulls_last=True).with_columns(pl.col("groups").fill_null(0).cum_sum())
     is_over = newest.filter(pl.col("groups") > MOST_GROUPS).height > 0
-    kept = newest.filter(pl.col("groups") <= MOST_GROUPS // 2)[_WINDOW] if is_over else changed
+    kept = newest.filter(pl.col("groups") <= MOST_GROUPS // 2)[WINDOW_START] if is_over else changed
     if len(kept) < len(changed):
         profiled.told(
             f"Only the newest {len(kept):,} of {len(changed):,} windows were profiled, since {MOST_GROUPS:,} windows and slices are "
@@ -226,7 +212,7 @@ def _compared(changed: pl.Series, here: pl.Series) -> tuple[pl.Series, pl.Series
 
 
 def _only(rows: pl.DataFrame, windows: pl.Series) -> pl.DataFrame:
-    return rows.filter(pl.col(_WINDOW).is_in(windows.cast(MOMENT).implode(), nulls_equal=True))
+    return rows.filter(pl.col(WINDOW_START).is_in(windows.cast(MOMENT).implode(), nulls_equal=True))
 
 
 def _fit(rows: pl.DataFrame, about: list[pl.Expr], schema: pl.Schema) -> pl.DataFrame:

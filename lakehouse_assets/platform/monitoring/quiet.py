@@ -25,10 +25,12 @@ class Calibrations:
         profile: Whose windows are compared.
         baseline: With what; None: with each other.
         kinds: Of comparison that there are.
+        untested: Columns that no threshold is asked for: the false alarms of the whole table are those of the others.
     """
 
-    def __init__(self, profile: Profile, baseline: Profile | None, kinds: Collection[str]) -> None:
+    def __init__(self, profile: Profile, baseline: Profile | None, kinds: Collection[str], untested: Collection[str] = ()) -> None:
         self._profile, self._baseline, self._kinds = profile, baseline, max(len(kinds), 1)
+        self._tested = {name: column for name, column in profile.columns.items() if name not in untested}
         self._independent = Independent()
         # All slices of a window together may alarm as seldom as the whole table.
         keys = (baseline or profile).keys
@@ -55,10 +57,10 @@ class Calibrations:
 
     def _made(self, kind: str, of_slice: Slice, source: Profile) -> Calibration:
         is_base = source is self._baseline
-        names = [name for name in self._profile.columns if name in source.columns]
+        names = [name for name in self._tested if name in source.columns]
         rates = {
-            name: false_alarm_rate(len(self._profile.columns), self._kinds * len(list(self._parts(column, column.counts[0]))), self._slices)
-            for name, column in self._profile.columns.items()
+            name: false_alarm_rate(len(self._tested), self._kinds * len(list(self._parts(column, column.counts[0]))), self._slices)
+            for name, column in self._tested.items()
         }
         common: dict[str, Any] = {"tables": self._kinds * self._slices, "kinds": self._kinds, "independent": self._independent}
         if is_base and source.blocks is None:

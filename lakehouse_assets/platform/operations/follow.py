@@ -152,7 +152,13 @@ class Follower:
         self._failures[name] = _Failure(wait, time.monotonic() + wait)
 
 
-def follow(follower: Follower, seconds: float, on_batch: Callable[[MicroBatch], None], wait: Callable[[float], bool]) -> None:
+def follow(
+    follower: Follower,
+    seconds: float,
+    on_batch: Callable[[MicroBatch], None],
+    wait: Callable[[float], bool],
+    after_each: Callable[[], None] = lambda: None,
+) -> None:
     """Take one batch after the other until told to stop.
 
     Args:
@@ -160,10 +166,12 @@ def follow(follower: Follower, seconds: float, on_batch: Callable[[MicroBatch], 
         seconds: How long to wait after nothing was new.
         on_batch: Told of each batch.
         wait: Waits for so many seconds; True: stop.
+        after_each: Called after each look, also where nothing was new; it must not take long.
     """
     while True:
         batch = follower.batch()
         if batch is not None:
             on_batch(batch)
+        after_each()
         if wait(0.0 if batch is not None and batch.rows else seconds):
             return

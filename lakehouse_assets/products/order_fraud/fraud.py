@@ -69,8 +69,8 @@ fraud = model(
         # Thieves change what they do. A model that has not seen the newest orders fails on them then: that is why it is trained again.
         newest=NewestLimits(against_usual=math.inf),
     ),
-    # Patterns of fraud change between Mondays: charge backs that show it do not wait for the weekly training.
-    retrain=Retrain(on=("order_fraud.monitors.accuracy",), new_labels=2_000),
+    # Patterns of fraud change between Mondays: charge backs that show it, and orders that are others, do not wait for the weekly training.
+    retrain=Retrain(on=("order_fraud.monitors.accuracy", "order_fraud.monitors.orders_drift"), new_labels=2_000),
     owner="team:risk",
 )
 

@@ -25,7 +25,7 @@ from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
 from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy, question_of
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
@@ -170,19 +170,28 @@ class ScoredShop:
             )
         )
 
-    def decide(self, version: int, training_tables: Mapping[str, int], at: datetime = START) -> None:
+    def decide(
+        self,
+        version: int,
+        training_tables: Mapping[str, int],
+        at: datetime = START,
+        features: Mapping[str, Mapping[str, int]] | None = None,
+    ) -> None:
         """Make a version champion in the ledger."""
         ledger = self.lakehouse.table(fraud.name)
         ledger.create(LEDGER_SCHEMA)
+        before = last_decision(ledger.scan())
         row = {
             "sequence": ledger.count() + 1,
             "decided_at": at,
             "model_name": fraud.name,
             "version": version,
             "decision": "promoted",
-            "reasons": "",
+            "reasons": "it is better",
+            "champion_before": None if before is None else before["champion"],
             "champion": version,
             "training_tables": json.dumps(training_tables),
+            "feature_versions": json.dumps(features or {}),
         }
         ledger.append(pl.DataFrame([row], schema=LEDGER_SCHEMA))
 

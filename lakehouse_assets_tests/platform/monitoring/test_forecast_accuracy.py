@@ -10,10 +10,12 @@ import pytest
 from lakehouse_assets import forecast
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.modelling.metrics import Wape
-from lakehouse_assets.platform.monitoring.accuracy.residuals import residuals
+from lakehouse_assets.platform.monitoring.accuracy.residuals import ResidualRows
 from lakehouse_assets.platform.monitoring.accuracy.step import AccuracyStep
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
+from lakehouse_assets.platform.monitoring.accuracy.windows import GRANULARITIES
+from lakehouse_assets.platform.monitoring.groups import Groups
 from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy, question_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
@@ -130,11 +132,19 @@ def test_what_was_revised_counts_from_when_it_was_known(kiosks):
     assert after["value"][0] > before["value"][0]
 
 
-def test_residuals_by_group(kiosks):
+def test_residuals_of_each_outcome_once_by_windows_that_are_over(kiosks):
     lakehouse, _ = kiosks
-    predicted = watched_predictions(sales.predictions.name, DECLARED, lakehouse)
-    found = residuals(predicted, datetime(2024, 5, 20, tzinfo=UTC))
+    predicted = watched_predictions(sales.predictions.name, DECLARED, lakehouse, ("kiosk", "horizon")).pinned()
+    # On Monday the week before is over; on Sunday only those before it are.
+    for now, last in ((datetime(2024, 5, 13, tzinfo=UTC), date(2024, 5, 12)), (datetime(2024, 5, 12, 23, tzinfo=UTC), date(2024, 5, 5))):
+        rows = ResidualRows(predicted, GRANULARITIES["1w"], now)
+        found = rows.rows(Groups("about", "1w", predicted.slices)).collect()
+        assert found.schema == rows.schema
+        assert found.group_by("about").len()["len"].unique().to_list() == [2]
+        assert found["about"].max().date() == last
     north = found.filter(kiosk="north")
     assert north["residual_share"].to_list() == pytest.approx([-0.2 / 1.2] * north.height, abs=1e-4)
     assert found.filter(kiosk="south")["residual"].abs().max() == pytest.approx(0.0, abs=1e-3)
-    assert {"about", "horizon", "model_version", "kiosk", "predicted", "actual"} <= {*found.columns}
+    # All days of a week are as far ahead as each other, as in a test.
+    weeks = found.filter(pl.col("about") >= datetime(2024, 4, 29, tzinfo=UTC)).group_by(pl.col("about").dt.truncate("1w"))
+    assert weeks.agg(pl.col("horizon").n_unique())["horizon"].unique().to_list() == [1]

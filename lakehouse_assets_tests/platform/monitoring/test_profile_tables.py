@@ -23,6 +23,7 @@ from lakehouse_assets.platform.monitoring.drift_kind import learnt_from
 from lakehouse_assets.platform.monitoring.groups import Groups
 from lakehouse_assets.platform.monitoring.profile_tables import DRIFTS_SCHEMA, Profiled, latest, update_profiles
 from lakehouse_assets.platform.monitoring.retraining import evidence
+from lakehouse_assets.platform.monitoring.watched_rows import TableRows
 from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -48,7 +49,7 @@ BASE = rows([day - 100 for day in range(30)])
 
 
 def profiled(lake: Lakehouse, monitor: str) -> Profiled:
-    return Profiled(monitor, lake.table("shop.silver.orders"), Groups("at", "1d", ("kind",)), BASE.lazy, "base@1")
+    return Profiled(monitor, TableRows(lake.table("shop.silver.orders")), Groups("at", "1d", ("kind",)), BASE.lazy, "base@1")
 
 
 def newest(lake: Lakehouse, monitor: str) -> list[pl.DataFrame]:
@@ -104,7 +105,7 @@ def test_what_has_not_changed_is_not_profiled_again(tmp_path):
     profiles = lake.table("platform.monitoring.profiles").scan().filter(pl.col("table_version") == 2).collect()
     assert set(profiles["window_start"].dt.day()) == {3}
     # Another baseline or other windows are another computation.
-    other = Profiled("m", table, Groups("at", "1d"), BASE.lazy, "base@2")
+    other = Profiled("m", TableRows(table), Groups("at", "1d"), BASE.lazy, "base@2")
     assert update_profiles(lake, other, START)["window_start"].n_unique() == 5
 
 

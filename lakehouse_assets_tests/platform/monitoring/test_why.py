@@ -1,16 +1,22 @@
 """Why a table drifted: planted faults are followed from the watched table to the file, or the function, that they came in with."""
 
 import shutil
+from dataclasses import asdict
 
 import polars as pl
 import pytest
 
-from lakehouse_assets import Drift, LiveAccuracy, monitor
+from lakehouse_assets import ByKey, Drift, LiveAccuracy, feature_set, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets.platform.quality.contract import schema_of
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.features.shop import Order, orders
 from lakehouse_assets_tests.platform.monitoring import orders_of_two_tills as tills
 from lakehouse_assets_tests.platform.monitoring.scored_shop import CATALOG, DAY, LABELS, SETTLED, START, ScoredShop, made, scored
 from lakehouse_assets_tests.running import runner
@@ -123,3 +129,57 @@ def test_a_loss_of_accuracy_names_what_drifted_in_the_same_window(tmp_path):
     verdicts.add(shop.lakehouse, [verdicts.Judgement(moved, None, 0, now, "run", said)])
     found = evaluation.judge(accuracy).verdicts[0].why
     assert found == "amount of fraud.features.orders drifted: amount of fraud.bronze.orders: file x.csv"
+
+
+@feature_set(
+    orders.name, contract=Order, entity=("invoice",), event_time="ordered_at", kind=ByKey("invoice"), inputs={"rows": "fraud.silver.orders"}
+)
+def orders_in_pence(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Orders in another unit."""
+    return rows.with_columns(pl.col("amount") * 100)
+
+
+def computed(shop: ScoredShop, declared: FeatureSet) -> FeatureVersion:
+    """The version of the feature set once a function has computed it."""
+    runner = Runner(Catalog((declared,), frozenset({"fraud.silver.orders"})), shop.lakehouse, pytest.fail, no_importances, 1)
+    runner.run([declared.name], run_id="run", from_scratch=True)
+    found = FeatureVersion.of(shop.lakehouse.table(declared.name))
+    assert found is not None
+    return found
+
+
+def test_a_loss_of_accuracy_names_another_version_and_other_features_before_all_else(tmp_path):
+    shop, accuracy = ScoredShop(tmp_path / "tables"), monitor("fraud.monitors.accuracy", of=scored, kind=LiveAccuracy(floor=0.99))
+    placed = shop.lakehouse.table("fraud.silver.orders")
+    placed.create(schema_of(Order))
+    placed.append(
+        pl.DataFrame(
+            [{"invoice": 1, "ordered_at": START, "card": "c", "amount": 2.0, "country": "GB", "known_at": START}], schema=schema_of(Order)
+        )
+    )
+    learnt = {orders.name: asdict(computed(shop, orders))}
+    rows = made(14, 60, seed=2)
+    shop.label(made(100, 20, seed=9, first=90_000, start=START - 100 * DAY))
+    labels = {LABELS: shop.lakehouse.table(LABELS).version()}
+    # A version that took its place before the window is not what changed.
+    shop.decide(7, labels, at=START - 100 * DAY)
+    shop.decide(1, labels, at=START - DAY, features=learnt)
+    shop.score(rows.with_columns(probability=1 - pl.col("probability")), version=1)
+    shop.score(rows.with_columns(probability=1 - pl.col("probability")), version=2)
+    shop.label(rows)
+    now = START + 14 * DAY + SETTLED
+    evaluation = Evaluation(
+        shop.lakehouse, Catalog((*CATALOG.declarations, accuracy), CATALOG.external), no_importances, now, "run", pytest.fail
+    )
+
+    def why() -> str:
+        (verdict,) = evaluation.judge(accuracy).verdicts
+        assert verdict.passed is False
+        return verdict.why
+
+    assert why() == "", "nothing was changed"
+    shop.decide(2, labels, at=START + 8 * DAY, features=learnt)
+    assert why() == "version 2 of fraud.models.fraud took the place of version 1 on 2024-01-09"
+    assert evaluation.causes(accuracy, evaluation.judge(accuracy).rows)[0].steps == ("promoted: it is better",)
+    computed(shop, orders_in_pence)
+    assert why() == f"version 2 of {orders.name} has other values than version 1, which the champion learnt from"

@@ -6,13 +6,20 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from queue import Queue
+from typing import ClassVar
 
 import polars as pl
 import pytest
 
-from lakehouse_assets import Contract, Feed, Full, Upsert, column, conform, feed, open_lakehouse, table, text, whole_number
+from lakehouse_assets import Contract, Feed, Full, Upsert, column, conform, feed, monitor, open_lakehouse, table, text, whole_number
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.operations.follow import Follower, MicroBatch, follow
 from lakehouse_assets.platform.operations.pending import reason_of
 from lakehouse_assets.settings import Settings
@@ -252,3 +259,78 @@ def test_a_killed_follower_leaves_nothing_out_and_nothing_twice(settings, tmp_pa
     assert stored["id"].sort().to_list() == [*range(landed * 10)]
     assert tables_of(settings).table(BRONZE).count() == landed * 10
     assert all(not batch["failed"] for batch in batches)
+
+
+# --- monitors
+
+
+@dataclass(frozen=True)
+class Counts(MonitorKind):
+    """Says how many rows there are, as soon as it may."""
+
+    may: threading.Event
+    asked: "Queue[datetime]"
+
+    word: ClassVar[str] = "counts"
+
+    @property
+    def demands(self) -> str:
+        """See `MonitorKind.demands`."""
+        return "There are rows."
+
+    @property
+    def often(self) -> timedelta:
+        """See `MonitorKind.often`."""
+        return timedelta(minutes=5)
+
+    def evaluate(self, watched: Watched) -> Sequence[Verdict]:
+        """See `MonitorKind.evaluate`."""
+        self.asked.put(watched.now)
+        assert self.may.wait(60)
+        rows = watched.lakehouse.table(watched.monitor.of).count()
+        return [Verdict(passed=rows < 15, text=f"There are {rows} rows.", rows=rows)]
+
+
+def wait_for(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 60
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_monitors_are_evaluated_beside_the_batches_and_hold_none_up(settings, monkeypatch):
+    may, asked = threading.Event(), Queue[datetime]()
+    watched = monitor("shop.monitors.counts", of=sales, kind=Counts(may, asked))
+    lakehouse = open_lakehouse(settings=settings, declarations=(sales_feed, sales, totals, watched), notice=pytest.fail)
+    now = [datetime(2026, 3, 2, 8, tzinfo=UTC)]
+    monkeypatch.setattr(clock, "now", lambda: now[0])
+    batches: list[MicroBatch] = []
+    steps = iter(
+        [
+            lambda: land(settings, 1),  # while the monitor is still evaluated
+            may.set,
+            lambda: None,
+            lambda: now.append(now.pop() + timedelta(minutes=5)),
+            lambda: None,
+        ]
+    )
+
+    def wait(_: float) -> bool:
+        step = next(steps, None)
+        if step is not None:
+            assert wait_for(lambda: not asked.empty()), "it is evaluated at the start"
+            if may.is_set():
+                for thread in threading.enumerate():
+                    if thread.name == "monitors":
+                        thread.join(60)
+            step()
+        return step is None
+
+    land(settings, 0)
+    lakehouse.follow(on_batch=batches.append, wait=wait)
+    assert [one.rows[SILVER] for one in batches] == [10, 10]
+    said = tables_of(settings).table("platform.monitoring.verdicts").scan().sort("sequence").collect()
+    own = said.filter(monitor=watched.name)
+    assert [*asked.queue] == [datetime(2026, 3, 2, 8, tzinfo=UTC), datetime(2026, 3, 2, 8, 5, tzinfo=UTC)]
+    assert own["passed"].to_list() == [False, False], "of the rows then and now"
+    assert f"{SILVER}.volume" in said["monitor"].to_list(), "those that tables imply too"

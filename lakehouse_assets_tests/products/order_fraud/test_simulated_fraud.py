@@ -3,19 +3,25 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
+from itertools import pairwise
 
 import polars as pl
 import pytest
 
 from lakehouse_assets import Gate, products
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.monitors import Watched
 from lakehouse_assets.platform.features.manifest import pin
+from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+from lakehouse_assets.platform.monitoring.retraining.decision import History, Reason, Request, decide
+from lakehouse_assets.platform.monitoring.retraining.standing import Standing
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.pipeline.model_step import ModelStep, ModelStepResult
 from lakehouse_assets.platform.storage.platform_tables import ACCURACY
 from lakehouse_assets.products.order_fraud.accuracy import scores
 from lakehouse_assets.products.order_fraud.fraud import SETTLED, fraud, scored_orders
+from lakehouse_assets.products.order_fraud.monitors import orders_drift
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.simulator.shop import simulate
 from lakehouse_assets.simulator.truth_of_orders import orders_file
@@ -128,3 +134,43 @@ def test_scores_are_judged_as_chargebacks_come(shop):
     assert counts["true positives"] + counts["false negatives"] == settled["is_fraud"].sum()
     assert counts["labelled after 70 days"] == 1.0
     assert set(made.rows(ACCURACY)["slice_value"].drop_nulls()) == set(made.rows("order_fraud.gold.orders")["method"])
+
+
+def test_drift_of_what_matters_asks_for_a_training_and_never_without_end(shop):
+    made, _ = shop
+    assert made.trained.champion == 1
+    root, catalog = Root(made.settings), load(products).catalog
+    assert orders_drift.name in fraud.retrain.on
+
+    def reasons() -> list[Reason]:
+        now = clock.now()
+        Evaluation(root.lakehouse, catalog, root.registry, now, "test", pytest.fail).run([orders_drift])
+        standing = Standing(fraud, catalog, root.lakehouse, root.registry, lambda _: [], now)
+        return [one for one in standing.reasons if one.cause == "drift"]
+
+    # The shop grows and its seasons move features: of what drifts, what matters is a reason, and nothing else.
+    quiet = reasons()
+    assert all(one.importance is not None and one.importance >= fraud.retrain.important for one in quiet), quiet
+    table = tables_of(made.settings).table(orders_drift.of)
+    newest = table.scan().filter(pl.col("paid_at") >= pl.col("paid_at").max() - timedelta(days=7)).collect()
+    table.append(
+        newest.with_columns(
+            pl.col("amount") * 100,
+            invoice=pl.col("invoice") + "again",
+            paid_at=pl.col("paid_at").dt.offset_by("2w"),
+            method=pl.lit("coins"),
+        )
+    )
+    broken = reasons()
+    assert "amount" in {one.column_name for one in broken}, broken
+    assert all(one.importance is None or one.importance >= fraud.retrain.important for one in broken)
+
+    # As if that were never over.
+    start, asked = datetime(2026, 1, 1, tzinfo=UTC), []
+    for hour in range(0, 24 * 200, 12):
+        now = start + timedelta(hours=hour)
+        if decide(fraud.retrain, History(tuple(asked), trained_at=asked[-1].at if asked else None), lambda: broken, now).starts:
+            asked.append(Request(fraud.name, len(asked) + 1, now, "", "done"))
+    times = [one.at for one in asked]
+    assert all(later - earlier >= fraud.retrain.cool_down for earlier, later in pairwise(times))
+    assert all(sum(at <= other < at + fraud.retrain.per for other in times) <= fraud.retrain.trainings for at in times)

@@ -43,6 +43,11 @@ class SeriesOutcomes(Outcomes):
         """See `Outcomes.times`."""
         return (self.examples.series.time,)
 
+    @property
+    def rhythm(self) -> int:
+        """See `Outcomes.rhythm`."""
+        return self.examples.series.step
+
     def known(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
         """See `Outcomes.known`."""
         value = pl.col(self.examples.series.value).alias(ACTUAL)

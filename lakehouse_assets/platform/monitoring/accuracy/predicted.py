@@ -7,10 +7,10 @@ champion. Predictions that an endpoint answered are in `requested`.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Final
+from typing import Final, Self
 
 import polars as pl
 
@@ -101,6 +101,11 @@ class Predicted(ABC):
     def horizon(self) -> str | None:
         """See `Outcomes.horizon`."""
         return self.outcomes.horizon
+
+    def pinned(self) -> Self:
+        """These predictions, with all tables at the version that they have now."""
+        tables = [self.lakehouse.table(name) for name in self.tables]
+        return replace(self, at={table.name: table.version() for table in tables if table.exists()})
 
     def scan(self, name: str) -> pl.LazyFrame:
         """The rows of a table at the version that is read; a table that does not exist has none."""

@@ -7,7 +7,7 @@ step of its own, so it never delays or fails a table.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -15,6 +15,7 @@ import polars as pl
 
 from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.learning import Learner, Read
+from lakehouse_assets.platform.monitoring.accuracy.changed import changed_times
 from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
 from lakehouse_assets.platform.monitoring.accuracy.table import IDENTITY, NOTES, SCHEMA, WINDOW, accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Now, Question, estimates_of, windowed
@@ -23,7 +24,6 @@ from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.replace import replace as replace_rows
 from lakehouse_assets.platform.storage.scopes import Keys
-from lakehouse_assets.platform.storage.source import Source
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -65,7 +65,7 @@ class AccuracyStep:
         return self._once()
 
     def _once(self) -> int:
-        table, predicted = accuracy_table(self.predicted.lakehouse), self._pinned()
+        table, predicted = accuracy_table(self.predicted.lakehouse), self.predicted.pinned()
         if predicted.name not in predicted.at:
             return 0
         batch = _Batch(predicted, self.question, table, self.now)
@@ -84,11 +84,6 @@ class AccuracyStep:
         found = pl.concat(parts) if parts else pl.DataFrame(schema=SCHEMA)
         replace_rows(table, _with_notes(found, stored), batch.scope, IDENTITY, Commit(batch.cursors))
         return found.select(WINDOW).n_unique() if windows is None else windows.height
-
-    def _pinned(self) -> Predicted:
-        """The predictions, with all tables at the version that they have now."""
-        tables = [self.predicted.lakehouse.table(name) for name in self.predicted.tables]
-        return replace(self.predicted, at={table.name: table.version() for table in tables if table.exists()})
 
 
 @dataclass(frozen=True)
@@ -121,21 +116,14 @@ class _Batch:
     @cached_property
     def windows(self) -> pl.DataFrame | None:
         """The windows to work out again; None: all."""
-        asked, last = self._before[self._mark("question")], self._last
-        if asked != self.question.digest or last is None or last > self.now:
+        if self._before[self._mark("question")] != self.question.digest:
             return None
-        times = []
-        for name, version in self.predicted.at.items():
-            before = self._before[self._mark(name)]
-            try:
-                if before != version:
-                    times.append(self.predicted.times(self._source(name, before, version)))
-            except (NoSuchVersion, NoSuchTable):  # what changed is not known any more
-                return None
-        times += [self.predicted.between(last, self.now), self.predicted.became_known(last, self.now)]
-        found = self._windows_of(pl.concat([one.rename("time") for one in times]))
+        before = {name: self._before[self._mark(name)] for name in self.predicted.at}
+        times = changed_times(self.predicted, before, self._last, self.now)
+        if times is None:
+            return None
         waiting = self.table.scan().filter(pl.col("predictions") == self.predicted.name, "provisional").select(list(_WINDOWS))
-        return pl.concat([found, waiting.collect(engine="streaming")]).unique().sort(list(_WINDOWS))
+        return pl.concat([self._windows_of(times), waiting.collect(engine="streaming")]).unique().sort(list(_WINDOWS))
 
     @property
     def every_window(self) -> pl.DataFrame:
@@ -156,10 +144,6 @@ class _Batch:
         """The moment up to which the table is."""
         before = self._before[self._mark("now")]
         return None if before is None else _EPOCH + timedelta(microseconds=before)
-
-    def _source(self, name: str, before: int | None, version: int) -> Source:
-        # A table that was made again has a smaller version: all of it is new.
-        return Source(self.predicted.lakehouse.table(name), None if before is None or before > version else before, version)
 
     @cached_property
     def scope(self) -> Keys:

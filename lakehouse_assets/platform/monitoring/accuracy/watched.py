@@ -1,8 +1,8 @@
 """Which predictions a name stands for, and what is worked out of them: told by the declarations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
-from lakehouse_assets.platform.declarations.base import Declaration, nearest_or_all
+from lakehouse_assets.platform.declarations.base import Declaration, nearest, nearest_or_all
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.learning import Outcomes
@@ -37,6 +37,26 @@ def watched_predictions(name: str, declared: Mapping[str, Declaration], lakehous
         return PredictedTable(table, outcomes, driving, tuple(slices), lakehouse, {})
     known = [other.name for other in declared.values() if isinstance(other, Endpoint | Predictions)]
     raise NotWatchable(f"{name} is neither a table of predictions nor the log of an endpoint{nearest_or_all(name, known)}")
+
+
+def problems_with_slices(monitor: str, predicted: Predicted, declared: Mapping[str, Declaration]) -> Iterator[str]:
+    """Why the slices that a monitor names cannot be meant.
+
+    Args:
+        monitor: Its name.
+        predicted: The predictions, with the slices.
+        declared: All declarations by name.
+    """
+    labels = declared.get(predicted.outcomes.table)
+    tables = [predicted.predictions, predicted.driving, *([labels] if labels is not None else [])]
+    known = {column for table in tables for column in table.schema}
+    personal = {column for table in tables for column in table.personal}
+    for column in predicted.slices:
+        if column not in known:
+            names = ", ".join(one.name for one in tables)
+            yield f"{monitor}: slices name {column!r}, which none of {names} has.{nearest(column, known)}"
+        elif column in personal:
+            yield f"{monitor}: slices name {column!r}, which is personal: its values would stand in the tables of the platform"
 
 
 def _parts(table: Predictions, declared: Mapping[str, Declaration]) -> tuple[Predictions, Outcomes, FeatureSet]:

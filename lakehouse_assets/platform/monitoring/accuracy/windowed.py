@@ -17,12 +17,10 @@ from lakehouse_assets.platform.modelling.targets import PROBABILITY
 from lakehouse_assets.platform.monitoring.accuracy import scoring
 from lakehouse_assets.platform.monitoring.accuracy.scoring import Scored
 from lakehouse_assets.platform.monitoring.accuracy.table import ALL, IDENTITY, SCHEMA
-from lakehouse_assets.platform.monitoring.accuracy.windows import Cell, Granularity, cells, part_of
+from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, Cell, Granularity, cells, part_of
 
 START: Final = "__start"
 _ROW: Final = "__row"
-_COMPLETE: Final = 0.95
-"""The share of predictions with an outcome from which on a window counts as complete, where nobody says how long outcomes take."""
 PREDICTION: Final = r"^(probability(_.*)?|prediction|mean|p\d+(\.\d+)?)$"
 """The columns of predictions, by their names."""
 Estimates = Mapping[tuple[Any, ...], Mapping[str, Any]]
@@ -150,7 +148,7 @@ class _Window:
         coverage, question = labelled / cell.rows.height, self.question
         settled = question.settled
         is_open = self.end > self.now.at
-        waits = coverage < _COMPLETE if settled is None else self.end + settled > self.now.at
+        waits = coverage < COMPLETE if settled is None else self.end + settled > self.now.at
         return {
             "model": question.model,
             "predictions": question.predictions,

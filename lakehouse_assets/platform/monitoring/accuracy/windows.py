@@ -15,6 +15,8 @@ from lakehouse_assets.platform.monitoring.accuracy.table import ALL
 
 HORIZONS: Final = ((1, 7), (8, 14), (15, 28), (29, 56), (57, 182))
 """Days ahead that are scored together."""
+COMPLETE: Final = 0.95
+"""The share of predictions with an outcome from which on a window counts as complete, where nobody says how long outcomes take."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Where verdicts, importances and counts come from is in `standing`.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -10,6 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
 from lakehouse_assets.platform.wording import slice_in_words
 
@@ -59,14 +61,29 @@ def of_verdicts(rows: list[dict[str, Any]], importance: Callable[[str, str], flo
     """
     found = []
     for row in rows:
-        column = row["column_name"] if row["kind"] == _DRIFT else None
-        share = None if column is None else importance(row["table"], column)
+        share = _share(row, importance)
         if share is not None and share < important:
             continue
         parts = ("evaluated_at", "window_start", "window_end", "slice_key", "slice_value", "column_name", "metric", "value", "threshold")
         kept = {name: row[name] for name in parts}
         found.append(Reason(row["kind"], _said(row, share), row["monitor"], importance=share, **kept))
     return sorted(found, key=lambda one: (one.cause == _DRIFT, -(1.0 if one.importance is None else one.importance), one.text))
+
+
+def _share(row: Mapping[str, Any], importance: Callable[[str, str], float | None]) -> float | None:
+    """What the champion owes to what drifted, a share; None: it is not known, or the matter is no drift.
+
+    Of all columns together it is the mean of those by which rows are told from the baseline's, by how much each tells.
+    """
+    if row["kind"] != _DRIFT:
+        return None
+    if row["column_name"]:
+        return importance(row["table"], row["column_name"])
+    told = {name.removeprefix(TOLD_BY): share for name, share in json.loads(row["numbers"] or "{}").items() if name.startswith(TOLD_BY)}
+    known = {name: importance(row["table"], name) for name in told}
+    if all(one is None for one in known.values()) or not sum(told.values()):
+        return None
+    return float(sum(share * (1.0 if (one := known[name]) is None else one) for name, share in told.items()) / sum(told.values()))
 
 
 def of_labels(new: int | None, wanted: int | None) -> Iterator[Reason]:
@@ -100,7 +117,7 @@ def _said(row: Mapping[str, Any], share: float | None) -> str:
         parts.append(f"window {_moment(row['window_start'])} to {_moment(row['window_end'])}")
     else:
         parts.append(f"evaluated at {_moment(row['evaluated_at'])}")
-    if row["column_name"] and row["kind"] == _DRIFT:
+    if row["kind"] == _DRIFT and (row["column_name"] or share is not None):
         parts.append("importance unknown" if share is None else f"importance {share:.0%}")
     return f"{row['monitor']} failed: {', '.join(parts)}"
 

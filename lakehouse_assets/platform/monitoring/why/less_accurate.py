@@ -9,11 +9,14 @@ from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
+from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
 from lakehouse_assets.platform.monitoring.champion import features_of_champion
 from lakehouse_assets.platform.monitoring.importance import Importance
 from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
+from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.registry.ledger import last_move
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import slice_in_words
@@ -37,6 +40,14 @@ class LessAccurate:
     model: ModelDeclaration
     features: Sequence[str]
     bad: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> "LessAccurate":
+        """The model whose predictions a monitor watches."""
+        declared = {one.name: one for one in watched.catalog.declarations}
+        predictions = watched_predictions(watched.monitor.of, declared, watched.lakehouse).predictions
+        features = [name for name in predictions.sources() if isinstance(declared.get(name), FeatureSet)]
+        return cls(watched, predictions.model, features, bad)
 
     def causes(self) -> list[Cause]:
         """What may be the cause: first what was changed on purpose, then columns that drifted by importance, then slices."""
@@ -82,7 +93,9 @@ class LessAccurate:
         spans = [(row["window_start"], row["window_end"]) for row in rows if row["window_start"] is not None]
         within = [(pl.col("window_start") < end) & (pl.col("window_end") > start) for start, end in spans]
         found = failed.filter(pl.any_horizontal(within)).collect() if within else pl.DataFrame()
-        importance = Importance(self.model, rows[0]["model_version"] if rows else None, self.watched.registry)
+        version = next((row["model_version"] for row in rows if row["model_version"] is not None), None)
+        version = champion_by_ledger(self.watched.lakehouse, self.model) if version is None else version
+        importance = Importance(self.model, version, self.watched.registry)
         causes: dict[tuple[str, str], Cause] = {}
         for row in found.sort("evaluated_at").iter_rows(named=True) if found.height else ():
             share = importance.of(row["table"], row["column_name"])

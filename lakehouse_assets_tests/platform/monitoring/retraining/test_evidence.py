@@ -1,5 +1,6 @@
 """What speaks for a training: for any verdicts a reason names what can be looked up, and what hardly matters is none."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets import AlertRule
 from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
 from lakehouse_assets.platform.monitoring.retraining.evidence import failing, of_labels, of_time, of_verdicts
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -123,3 +125,25 @@ def test_labels_and_time():
 def test_numbers_are_told_as_people_read_them(value, said):
     (reason,) = of_verdicts(frame({"metric": "psi", "value": value}).to_dicts(), lambda *_: None, 0.05)
     assert f"psi was {said}," in reason.text
+
+
+@pytest.mark.parametrize(
+    ("told", "importances", "expected"),
+    [
+        ({"amount": 0.9, "country": 0.1}, {"amount": 0.2, "country": 0.6}, 0.24),
+        ({"amount": 0.9, "country": 0.1}, {"amount": 0.0, "country": 0.3}, None),  # by what hardly matters
+        ({"amount": 0.5, "country": 0.5}, {"amount": 0.0, "country": None}, 0.5),  # what is not known may matter
+        ({"amount": 0.5}, {"amount": None}, "unknown"),
+        ({}, {}, "unknown"),
+    ],
+)
+def test_drift_of_all_columns_together_counts_by_the_columns_that_tell_it(told, importances, expected):
+    numbers = json.dumps({"compared_with": "BASELINE", **{TOLD_BY + name: share for name, share in told.items()}})
+    found = frame({"metric": "domain_classifier_auc", "value": 0.8, "numbers": numbers}).to_dicts()
+    reasons = of_verdicts(found, lambda _, column: importances[column], 0.05)
+    if expected is None:
+        assert reasons == []
+        return
+    (reason,) = reasons
+    assert reason.importance == (None if expected == "unknown" else pytest.approx(expected))
+    assert ("importance" in reason.text) is (expected != "unknown")

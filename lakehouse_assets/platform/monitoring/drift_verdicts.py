@@ -1,0 +1,165 @@
+"""What monitors of drift say: the verdicts of the windows that changed. How windows are profiled and compared is in `profile_tables`."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.far_times import within_years
+from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
+from lakehouse_assets.platform.monitoring.profile_tables import Matter, Profiled, drifting, failing, update_profiles
+from lakehouse_assets.platform.monitoring.thresholds import DOMAIN
+from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.wording import counted, printable
+
+_MOST_VERDICTS, _MOST_ITEMS = 500, 5
+_TRIES: Final = 3
+TOLD_BY: Final = "share of "
+"""How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
+
+
+def judged(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> list[Verdict]:
+    """Bring the tables of profiles and drift up to date, and judge the windows that changed; none if none did.
+
+    Two at once: the one whose commit comes second begins again where the other left the tables.
+
+    Args:
+        lakehouse: Has both tables.
+        profiled: What is profiled.
+        now: The moment (UTC).
+
+    Raises:
+        CannotProfile: The rows cannot be profiled as is asked.
+        CursorMoved: Others were faster again and again.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(CursorMoved):
+            return _once(lakehouse, profiled, now)
+    return _once(lakehouse, profiled, now)
+
+
+def _once(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> list[Verdict]:
+    left_out: list[str] = []
+    before = drifting(lakehouse, profiled.monitor)
+    found = update_profiles(lakehouse, replace(profiled, told=left_out.append), now)
+    return [*_verdicts(found, before), *(Verdict(passed=None, text=text) for text in left_out)]
+
+
+def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
+    """What drifted, what is well again, and the table in each window: all columns together, or that none drifted."""
+    whole = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True).head(_MOST_VERDICTS * 50)
+    # A column that came or went did so in every slice.
+    of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
+    verdicts = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
+    verdicts += _well_again(whole, of_columns, before)
+    tables = whole.filter(pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE)
+    for row in tables.iter_rows(named=True):
+        together = next((test for test in row["thresholds"] or () if test["metric"] == DOMAIN), None)
+        if together is not None and together["exceeded"] is not None and (together["exceeded"] or row["drifted"]):
+            verdicts.append(_of_all_columns(row, together))
+        elif not row["drifted"]:
+            here = whole.filter(pl.col("window_start").eq_missing(pl.lit(row["window_start"])), pl.col("data_type").is_not_null())
+            verdicts.append(_of_window(row, here))
+    return verdicts[:_MOST_VERDICTS]
+
+
+def within_years_of(found: pl.DataFrame) -> pl.DataFrame:
+    """Drift whose windows Python can hold."""
+    return found.with_columns(within_years(found[name]) for name in ("window_start", "window_end"))
+
+
+def _where(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "window_start": row["window_start"],
+        "window_end": row["window_end"],
+        "granularity": row["granularity"] or "",
+        "slice_key": row["slice_key"] or "",
+        "slice_value": row["slice_value"],
+        "rows": row["rows"],
+    }
+
+
+def _of_column(row: Mapping[str, Any]) -> Verdict:
+    compared = "the baseline" if row["drift_type"] == BASELINE else "the window before"
+    about = {**_where(row), "column_name": row["column_name"]}
+    if row["schema_change"] is not None:
+        return Verdict(
+            passed=False, text=f"{row['column_name']} {_change(row['schema_change'])} against {compared}.", metric="schema_change", **about
+        )
+    test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
+    text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
+    numbers: dict[str, Any] = {"compared_with": row["drift_type"]}
+    if row["avg"] is not None and row["avg_delta"]:
+        numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
+        text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
+    if row["percent_unseen"]:
+        names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
+        text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."
+        numbers["percent_unseen"] = row["percent_unseen"]
+    return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **about)
+
+
+def _seldom(test: Mapping[str, Any]) -> str:
+    return f"quiet windows pass {test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}"
+
+
+def _measured(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: test[name] for name in ("metric", "value", "threshold", "false_alarm_rate")}
+
+
+def _of_all_columns(row: Mapping[str, Any], test: Mapping[str, Any]) -> Verdict:
+    """Whether a classifier tells a window from the baseline by all columns together."""
+    if not test["exceeded"]:
+        text = f"All columns together are as in the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}."
+        return Verdict(passed=True, text=text, **_measured(test), **_where(row))
+    columns = row[f"{DOMAIN}_columns"]
+    names = ", ".join(f"{one['column_name']} ({one['share']:.0%})" for one in columns[:_MOST_ITEMS])
+    text = (
+        f"A classifier tells the rows from those of the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}. It does by {names}."
+    )
+    numbers = {"compared_with": row["drift_type"], **{TOLD_BY + one["column_name"]: one["share"] for one in columns}}
+    return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **_where(row))
+
+
+def _well_again(whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
+    """A verdict of each column of a slice that drifted and does not any more: by it an alert is resolved.
+
+    A column that was not tested is not well again, one that is gone on both sides is.
+    """
+    bad, verdicts = dict(before), []
+    compared = of_columns.group_by("window_start", "slice_key", "slice_value", "column_name").agg(
+        pl.when(pl.col("drifted").is_not_null().any()).then(pl.col("drifted").any())
+    )
+    of_windows = compared.partition_by("window_start", as_dict=True)
+    tables = whole.filter(pl.col("data_type").is_null()).unique(["window_start", "slice_key", "slice_value"]).sort("window_start")
+    for row in tables.iter_rows(named=True):
+        of_slice = (row["slice_key"], row["slice_value"])
+        rows = of_windows.get((row["window_start"],), compared.clear()).iter_rows(named=True)
+        states = {one["column_name"]: one["drifted"] for one in rows if (one["slice_key"], one["slice_value"]) == of_slice}
+        for matter in [one for one in bad if one[:2] == of_slice]:
+            since, is_bad = bad[matter], states.get(matter[2], False)
+            if is_bad is False:
+                text = f"{matter[2]} is distributed as it was again." if matter[2] in states else f"{matter[2]} is not there any more."
+                verdicts.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
+                if since is None or row["window_start"] is None or row["window_start"] >= since:
+                    del bad[matter]
+        bad |= {(*of_slice, name): row["window_start"] for name, is_bad in states.items() if is_bad}
+    return verdicts
+
+
+def _change(change: str) -> str:
+    return {"missing": "is missing", "added": "was added"}.get(change, f"changed its type: {change}")
+
+
+def _of_window(row: Mapping[str, Any], here: pl.DataFrame) -> Verdict:
+    tested = here.filter(pl.col("drifted").is_not_null())["column_name"].n_unique()
+    if tested:
+        return Verdict(passed=True, text=f"None of {counted(tested, 'column')} drifted.", **_where(row))
+    reasons = here["not_tested"].drop_nulls()
+    why = reasons.mode().sort()[0] if len(reasons) else "there are no rows"
+    return Verdict(passed=None, text=f"Not evaluated: no column was tested, as {why}.", **_where(row))
