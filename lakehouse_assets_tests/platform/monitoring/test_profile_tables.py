@@ -32,6 +32,8 @@ from lakehouse_assets_tests.platform.monitoring.judging import evaluation
 from lakehouse_assets_tests.platform.monitoring.kiosk import SILVER, sales
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
+LATER = START + timedelta(days=30)
+"""After all windows."""
 SCHEMA = pl.Schema({"at": TIMESTAMP, "day": pl.Date(), "kind": pl.String(), "amount": pl.Float64()})
 A_DAY = 60
 
@@ -55,7 +57,7 @@ def profiled(lake: Lakehouse, monitor: str) -> Profiled:
 def newest(lake: Lakehouse, monitor: str) -> list[pl.DataFrame]:
     order = ["window_start", "slice_key", "slice_value", "column_name"]
     return [
-        frame.drop("monitor", "table_version", "evaluated_at", "date").sort(
+        frame.drop("monitor", "table_version", "evaluated_at", "sequence", "date").sort(
             order + (["drift_type"] if "drift_type" in frame.columns else [])
         )
         for frame in latest(lake, monitor)
@@ -81,8 +83,8 @@ def test_window_by_window_is_the_same_as_all_at_once(tmp_path_factory, steps):
         else:
             scope = {"day": [(START + timedelta(days=day)).date() for day in days]}
             table.replace(rows(days, number, 100) if what == "replace" else SCHEMA.to_frame(), scope)
-        update_profiles(lake, profiled(lake, "each"), START)
-    update_profiles(lake, profiled(lake, "once"), START)
+        update_profiles(lake, profiled(lake, "each"), LATER)
+    update_profiles(lake, profiled(lake, "once"), LATER)
     for incremental, full in zip(newest(lake, "each"), newest(lake, "once"), strict=True):
         assert_frame_equal(incremental, full, abs_tol=1e-9)
 
@@ -92,13 +94,13 @@ def test_what_has_not_changed_is_not_profiled_again(tmp_path):
     table = lake.table("shop.silver.orders")
     table.create(SCHEMA, ("day",))
     table.append(rows(list(range(5))))
-    first = update_profiles(lake, profiled(lake, "m"), START)
+    first = update_profiles(lake, profiled(lake, "m"), LATER)
     assert first["window_start"].n_unique() == 5
-    assert update_profiles(lake, profiled(lake, "m"), START).is_empty()
+    assert update_profiles(lake, profiled(lake, "m"), LATER).is_empty()
     versions = [lake.table(name).version() for name in ("platform.monitoring.profiles", "platform.monitoring.drift")]
     assert versions == [1, 1]
     table.append(rows([2], 9, 100))
-    second = update_profiles(lake, profiled(lake, "m"), START)
+    second = update_profiles(lake, profiled(lake, "m"), LATER)
     assert sorted({start.day for start in second["window_start"]}) == [3, 4]
     alarms = second.filter("drifted", pl.col("column_name") == "amount", pl.col("slice_key").is_null())
     assert alarms.filter(drift_type="BASELINE")["window_start"].dt.day().to_list() == [3]
@@ -106,7 +108,7 @@ def test_what_has_not_changed_is_not_profiled_again(tmp_path):
     assert set(profiles["window_start"].dt.day()) == {3}
     # Another baseline or other windows are another computation.
     other = Profiled("m", TableRows(table), Groups("at", "1d"), BASE.lazy, "base@2")
-    assert update_profiles(lake, other, START)["window_start"].n_unique() == 5
+    assert update_profiles(lake, other, LATER)["window_start"].n_unique() == 5
 
 
 def test_a_table_of_drift_of_an_earlier_release_gains_the_columns_that_it_lacks(tmp_path):
@@ -115,7 +117,7 @@ def test_a_table_of_drift_of_an_earlier_release_gains_the_columns_that_it_lacks(
     drifts.create({name: dtype for name, dtype in DRIFTS_SCHEMA.items() if not name.startswith("domain_")}, ("date",))
     table.create(SCHEMA, ("day",))
     table.append(rows([1, 2]))
-    update_profiles(lake, profiled(lake, "m"), START)
+    update_profiles(lake, profiled(lake, "m"), LATER)
     assert drifts.scan().filter(pl.col("domain_classifier_auc").is_null()).select(pl.len()).collect().item() > 0
 
 
@@ -127,11 +129,11 @@ def test_two_runs_at_once_write_each_window_once(tmp_path):
     mine = profiled(lake, "m")
 
     def meanwhile() -> pl.LazyFrame:
-        update_profiles(lake, profiled(lake, "m"), START)
+        update_profiles(lake, profiled(lake, "m"), LATER)
         return BASE.lazy()
 
     object.__setattr__(mine, "baseline", meanwhile)
-    update_profiles(lake, mine, START)
+    update_profiles(lake, mine, LATER)
     assert lake.table("platform.monitoring.profiles").scan().select(pl.len()).collect().item() == latest(lake, "m")[0].height
 
 
@@ -146,7 +148,9 @@ def test_a_wrong_unit_is_a_verdict_of_its_column_and_window(tmp_path):
     table.append(rows([1, 2]))
     table.append(rows([3], 3, 100))
     watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", against="shop.silver.orders@1"))
-    given = evaluation(lake, START).judge(watched).verdicts
+    given = evaluation(lake, LATER).judge(watched).verdicts
+    assert evaluation(lake, LATER).judge(watched).verdicts == given, "it is said until it is stored"
+    evaluation(lake, LATER).run([watched])
     bad = [one for one in given if one.passed is False]
     assert {(one.column_name, one.window_start) for one in bad} == {("amount", START + timedelta(days=3))}
     assert {one.numbers["compared_with"] for one in bad} == {"BASELINE", "CONSECUTIVE"}
@@ -158,7 +162,7 @@ def test_a_wrong_unit_is_a_verdict_of_its_column_and_window(tmp_path):
         assert one.value > one.threshold
         assert one.false_alarm_rate <= 0.01
     assert {one.window_start for one in given if one.passed} >= {START + timedelta(days=1), START + timedelta(days=2)}
-    assert evaluation(lake, START).judge(watched).verdicts == ()
+    assert evaluation(lake, LATER).judge(watched).verdicts == ()
 
 
 def events(lake: Lakehouse, watched: Monitor, now: datetime) -> list[tuple[str, str]]:
@@ -175,7 +179,7 @@ def test_alerts_of_columns_and_slices_resolve_when_they_are_well_again(tmp_path)
     watched = monitor(
         "shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", slices=("kind",), against="shop.silver.orders@1"), owner="team:a"
     )
-    hours = (START + timedelta(hours=number) for number in range(100))
+    hours = (LATER + timedelta(hours=number) for number in range(100))
 
     def day(number: int, broken: pl.Expr | None = None) -> list[tuple[str, str]]:
         new = pl.concat([rows([number], number + 1_000 * part) for part in range(3)])
@@ -227,13 +231,13 @@ def test_so_many_windows_in_a_row_open_an_alert_and_the_first_quiet_one_resolves
     watched = monitor("shop.monitors.moved", of=table.name, kind=Drift("at", against=f"{table.name}@1"), alert=rule)
     source, told, number = Verdicts(lake, {watched.name: rule}), [], 0
     # What was before anybody listened is not told.
-    evaluation(lake, START - timedelta(hours=1)).run([watched])
-    assert take(AlertLog(lake), [source], START - timedelta(hours=1), logging.getLogger("test")) == []
+    evaluation(lake, LATER - timedelta(hours=1)).run([watched])
+    assert take(AlertLog(lake), [source], LATER - timedelta(hours=1), logging.getLogger("test")) == []
     for hour, batch in enumerate(batches):
         for is_bad in batch:
             number += 1
             table.append(rows([number], 7, 100 if is_bad else 1))
-        now = START + timedelta(hours=hour)
+        now = LATER + timedelta(hours=hour)
         evaluation(lake, now).run([watched])
         told += take(AlertLog(lake), [source], now, logging.getLogger("test"))
     bad = [one for batch in batches for one in batch]
@@ -257,11 +261,11 @@ def test_a_late_row_of_a_quiet_window_hides_no_drift(tmp_path):
     for late in (None, 1, 3):
         if late is not None:
             table.append(rows([late], 9).head(1))
-        (found,) = evaluation(lake, START).run([watched])
+        (found,) = evaluation(lake, LATER).run([watched])
         assert {one.column_name for one in found.verdicts if one.passed is False} == {"amount"}
         assert verdicts.state_of(verdicts.latest(lake, [watched])[watched.name]) == "failed"
     table.append(rows([6]))
-    (found,) = evaluation(lake, START).run([watched])
+    (found,) = evaluation(lake, LATER).run([watched])
     assert not any(one.passed is False for one in found.verdicts)
 
 
@@ -274,8 +278,8 @@ def test_drift_of_fewer_rows_than_the_rule_asks_for_is_no_alert_and_others_name_
     table.append(rows([3], 3, 100))
     watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", against="shop.silver.orders@1"))
     rule = AlertRule(least_rows=least_rows)
-    evaluation(lake, START).run([watched])
-    found = take(AlertLog(lake), [Verdicts(lake, {watched.name: rule})], START, logging.getLogger("test"))
+    evaluation(lake, LATER).run([watched])
+    found = take(AlertLog(lake), [Verdicts(lake, {watched.name: rule})], LATER, logging.getLogger("test"))
     of_amount = [entry for entry in found if entry.key == "monitor:shop.monitors.moved:amount"]
     assert bool(of_amount) is is_told
     for entry in of_amount:
@@ -298,14 +302,14 @@ def test_a_joint_change_is_a_verdict_of_the_table_and_resolves(tmp_path):
 
     add(-100, 12, 0.9)
     watched = monitor("shop.monitors.pairs", of="shop.silver.pairs", kind=Drift("at", against="shop.silver.pairs@1"))
-    assert events(lake, watched, START) == []
+    assert events(lake, watched, LATER) == []
     add(0, 1, 0.0)
-    assert events(lake, watched, START + timedelta(hours=1)) == [("monitor:shop.monitors.pairs", "opened")]
+    assert events(lake, watched, LATER + timedelta(hours=1)) == [("monitor:shop.monitors.pairs", "opened")]
     [alert] = AlertLog(lake).alerts()
     assert "by left (" in alert["text"] or "by right (" in alert["text"]
     assert alert["value"] > alert["threshold"] > 0.5
     add(1, 1, 0.9)
-    assert events(lake, watched, START + timedelta(hours=2)) == [("monitor:shop.monitors.pairs", "resolved")]
+    assert events(lake, watched, LATER + timedelta(hours=2)) == [("monitor:shop.monitors.pairs", "resolved")]
 
 
 def test_columns_that_came_went_or_changed_and_values_not_seen_before_are_named(tmp_path):
@@ -317,7 +321,8 @@ def test_columns_that_came_went_or_changed_and_values_not_seen_before_are_named(
     other = pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.lit("9")).otherwise("kind")
     table.append(rows([1], 5).with_columns(kind=other, came=pl.lit(1, pl.Int64), same=pl.lit(1.0)))
     watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", slices=("kind",), against="shop.silver.old@1"))
-    bad = [one for one in evaluation(lake, START).judge(watched).verdicts if one.passed is False and not one.slice_key]
+    bad = [one for one in evaluation(lake, LATER).judge(watched).verdicts if one.passed is False and not one.slice_key]
+    evaluation(lake, LATER).run([watched])
     texts = {one.column_name: one.text for one in bad if one.metric == "schema_change"}
     assert texts == {
         "gone": "gone is missing against the baseline.",
@@ -327,7 +332,7 @@ def test_columns_that_came_went_or_changed_and_values_not_seen_before_are_named(
     [unseen] = [one for one in bad if one.column_name == "kind"]
     assert unseen.text.endswith("50 % of its values are others than before: 9.")
     assert unseen.numbers["percent_unseen"] == pytest.approx(50)
-    assert not [one for one in evaluation(lake, START).judge(watched).verdicts if one.metric == "schema_change"], "said once"
+    assert not [one for one in evaluation(lake, LATER).judge(watched).verdicts if one.metric == "schema_change"], "said once"
 
 
 def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so(tmp_path):
@@ -338,7 +343,8 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
     table.append(few)
     said: list[str] = []
     asked = replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append)
-    found = update_profiles(lake, asked, START)
+    now = START + timedelta(days=2_200)
+    found = update_profiles(lake, asked, now)
     newest_day = few["at"].max()
     assert len(said) == 1
     assert said[0].startswith("Only the newest 1,000 of 2,100 windows were profiled")
@@ -346,7 +352,7 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
     assert newest_day - found["window_start"].max() < timedelta(days=1)
     table.append(rows([2_101], 1))
     assert (
-        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append), START)["window_start"].n_unique()
+        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append), now)["window_start"].n_unique()
         == 1
     )
     assert len(said) == 1
@@ -355,7 +361,7 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
 def test_without_a_champion_and_a_baseline_nothing_is_evaluated(tmp_path):
     lake = Lakehouse(str(tmp_path))
     lake.table("shop.silver.orders").create(SCHEMA, ("day",))
-    (verdict,) = evaluation(lake, START).judge(monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at"))).verdicts
+    (verdict,) = evaluation(lake, LATER).judge(monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at"))).verdicts
     assert verdict.passed is None
     assert "no model that learns from shop.silver.orders has a champion" in verdict.text
 
