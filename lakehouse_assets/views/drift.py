@@ -5,8 +5,9 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform.monitoring.profile_tables import newest as newest_of
 from lakehouse_assets.platform.wording import counted
-from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Tone, filled, number
+from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.found import has_rows
 from lakehouse_assets.views.listed import PAGES
 
@@ -66,17 +67,29 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
         column: One of `columns`.
         metric: One of `METRICS`.
     """
-    rows = lake.table(DRIFT).select(what=_READ).filter(pl.col("table") == table, pl.col("column_name") != _WHOLE)
-    if column != ANY:
-        rows = rows.filter(pl.col("column_name") == column)
-    found = rows.collect()
+    rows = lake.table(DRIFT).select(what=_READ).filter(pl.col("table") == table).collect()
+    monitors = rows["monitor"].unique().sort().to_list()
+    blocks: list[Block] = []
+    for monitor in monitors:
+        # A window that was measured again counts as it was measured last, and not at all if its rows went.
+        found = newest_of(rows.filter(pl.col("monitor") == monitor)).filter(pl.col("column_name") != _WHOLE)
+        blocks += [Text(f"### {monitor}")] if len(monitors) > 1 else []
+        blocks += _of_monitor(found if column == ANY else found.filter(pl.col("column_name") == column), table, metric)
+    return blocks or [_none(table)]
+
+
+def _none(table: str) -> Note:
+    return Note(f"**{table}** has no window yet that could be compared.")
+
+
+def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
+    """How far the columns of a table have moved by one of its monitors, by the newest rows of each window."""
     kinds = found["drift_type"].unique().to_list()
     kind = _BASELINE if _BASELINE in kinds else next(iter(kinds), _BASELINE)
     whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
-    # A window that was measured again counts as it was measured last.
-    whole = whole.sort("table_version", "evaluated_at").unique(["window_start", "column_name"], keep="last").sort("window_start")
+    whole = whole.sort("window_start")
     if whole.is_empty():
-        return [Note(f"**{table}** has no window yet that could be compared.")]
+        return [_none(table)]
     measure, last = METRICS[metric], whole["window_start"].max()
     newest = whole.filter(pl.col("window_start") == last)
     apart, newest = newest.filter(_NOT_TESTED), newest.filter(~_NOT_TESTED)

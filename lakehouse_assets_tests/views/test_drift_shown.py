@@ -7,7 +7,7 @@ import polars as pl
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.views import drift
-from lakehouse_assets.views.blocks import Curves, Figures, Rows
+from lakehouse_assets.views.blocks import Curves, Figures, Rows, Text
 from lakehouse_assets_tests.running import tables_of
 from lakehouse_assets_tests.views.prepared import DRIFT_SCHEMA
 
@@ -43,3 +43,30 @@ def test_columns_that_are_not_tested_stand_apart_with_the_reason_and_in_no_chart
     assert newest.frame["column"].to_list() == ["amount"]
     assert isinstance(apart, Rows)
     assert apart.frame.rows() == [("counter", "it moves with time"), ("young", "it has no threshold yet")]
+
+
+def test_monitors_stand_apart_and_a_window_counts_as_it_was_measured_last_unless_its_rows_went(tmp_path):
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})
+    begin = datetime(2025, 3, 1, tzinfo=UTC)
+    schema = pl.Schema({**DRIFT_SCHEMA, "sequence": pl.Int64})
+
+    def row(monitor: str, sequence: int, clock: int, day: int, *, drifted: bool | None, column: str = "amount") -> dict:
+        about = {"monitor": monitor, "table": "t", "sequence": sequence, "evaluated_at": begin + timedelta(hours=clock)}
+        about |= {"window_start": begin + timedelta(days=day), "column_name": column, "population_stability_index": 0.1}
+        return about | {"drifted": drifted, "drift_type": None if column == ":table" else "BASELINE"}
+
+    rows = [
+        row("a", 1, 9, 0, drifted=True),
+        row("a", 2, 1, 0, drifted=False),  # by a clock that went back
+        row("a", 3, 1, 1, drifted=True),
+        row("a", 4, 1, 1, drifted=None, column=":table"),  # its rows went
+        row("b", 5, 1, 0, drifted=True),
+    ]
+    table = tables_of(settings).table(drift.DRIFT)
+    table.create(schema)
+    table.append(pl.DataFrame(rows, schema=schema))
+    shown = drift.drift(open_lakehouse(settings=settings), "t")
+    assert [block.markdown for block in shown if isinstance(block, Text)] == ["### a", "### b"]
+    figures = [{one.label: one.value for one in block.items} for block in shown if isinstance(block, Figures)]
+    assert [one["Columns that drifted"] for one in figures] == ["0", "1"]
+    assert {one["Newest window"] for one in figures} == {str(begin)[:16]}

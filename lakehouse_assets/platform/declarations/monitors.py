@@ -15,6 +15,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest, owner_of
 from lakehouse_assets.platform.quality.monitors import Verdict as Verdict  # noqa: PLC0414 kinds give them
+from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Watched:
         now: The moment to judge at (UTC).
         run_id: Of the run that asks.
         registry: Opens MLflow (`registry.Registry`); asked only by kinds that need it.
+        reads: Watermarks of the table of verdicts, which the commit of these verdicts advances: a kind that judges what is in a log of its
+            own adds how far it read, so that nothing of it is said twice or never.
     """
 
     monitor: "Monitor"
@@ -80,6 +83,7 @@ class Watched:
     now: datetime
     run_id: str
     registry: Callable[[], Any]
+    reads: list[Cursor] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class Drift(MonitorKind):
             untested=added,
             keys=tuple(column for column in keys_of(watched.catalog.get(of)) if column not in self.keys),
         )
-        return judged(lakehouse, profiled, watched.now)
+        return judged(watched, profiled)
 
     def why(self, watched: Watched, bad: Sequence[Mapping[str, Any]]) -> Sequence[Cause]:
         """See `MonitorKind.why`."""

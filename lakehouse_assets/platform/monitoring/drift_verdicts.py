@@ -1,37 +1,40 @@
 """What monitors of drift say: the verdicts of the windows that changed. How windows are profiled and compared is in `profile_tables`."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.declarations.monitors import Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.profile_tables import Matter, Profiled, drifting, failing, update_profiles
+from lakehouse_assets.platform.monitoring.profile_tables import GONE, Matter, Profiled, drifting, failing, unread, update_profiles
 from lakehouse_assets.platform.monitoring.thresholds import DOMAIN
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
-from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted, printable
 
 _MOST_VERDICTS, _MOST_ITEMS = 500, 5
 _TRIES: Final = 3
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 TOLD_BY: Final = "share of "
 """How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
 
 
-def judged(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> list[Verdict]:
-    """Bring the tables of profiles and drift up to date, and judge the windows that changed; none if none did.
+def judged(watched: Watched, profiled: Profiled) -> list[Verdict]:
+    """Bring the tables of profiles and drift up to date, and judge what of the drift has no verdicts yet; none if all has.
 
-    Two at once: the one whose commit comes second begins again where the other left the tables.
+    How far it read goes into `watched.reads`, so a process that dies before the verdicts are stored leaves them to the next one. Two at
+    once: the one whose commit comes second begins again where the other left the tables.
 
     Args:
-        lakehouse: Has both tables.
+        watched: The monitor, the tables and the moment.
         profiled: What is profiled.
-        now: The moment (UTC).
 
     Raises:
         CannotProfile: The rows cannot be profiled as is asked.
@@ -39,33 +42,81 @@ def judged(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> list[Verd
     """
     for _ in range(_TRIES - 1):
         with suppress(CursorMoved):
-            return _once(lakehouse, profiled, now)
-    return _once(lakehouse, profiled, now)
+            return _once(watched, profiled)
+    return _once(watched, profiled)
 
 
-def _once(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> list[Verdict]:
-    left_out: list[str] = []
-    before = drifting(lakehouse, profiled.monitor)
-    found = update_profiles(lakehouse, replace(profiled, told=left_out.append), now)
-    return [*_verdicts(found, before), *(Verdict(passed=None, text=text) for text in left_out)]
+def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
+    lakehouse, left_out = watched.lakehouse, list[str]()
+    update_profiles(lakehouse, replace(profiled, told=left_out.append), watched.now)
+    mark = f"drift:{profiled.monitor}:{lakehouse.table(platform_tables.DRIFT).now().metadata().id}"
+    after = lakehouse.table(platform_tables.VERDICTS).cursor(mark)
+    found, last = unread(lakehouse, profiled.monitor, after)
+    if last is None:
+        text = f"Not evaluated: no window of {profiled.groups.every} that has rows is over."
+        return [Verdict(passed=None, text=text)] if after is None else []
+    watched.reads.append(Cursor(mark, after, last))
+    before = drifting(lakehouse, profiled.monitor, after or 0)
+    still = drifting(lakehouse, profiled.monitor)
+    return [*_verdicts(found, before, still), *(Verdict(passed=None, text=text) for text in left_out)]
 
 
-def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
-    """What drifted, what is well again, and the table in each window: all columns together, or that none drifted."""
-    whole = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True).head(_MOST_VERDICTS * 50)
+def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter]) -> list[Verdict]:
+    """What drifted, what is well again, and the table in each window: all columns together, or that none drifted.
+
+    What resolves an alert is always said. Of failures, and of windows in which all is well, only so many are: the newest ones.
+
+    Args:
+        found: The newest drift of each window.
+        before: What drifted before.
+        still: What drifts now.
+    """
+    is_gone = pl.col("not_tested").eq_missing(pl.lit(GONE)) & pl.col("drift_type").is_null()
+    held = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True)
+    whole, gone = held.filter(~is_gone), held.filter(is_gone)
     # A column that came or went did so in every slice.
     of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
-    verdicts = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
-    verdicts += _well_again(whole, of_columns, before)
+    failed = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
+    resolving = [*_gone(gone, before, still), *_well_again(whole, of_columns, before)]
+    quiet: list[Verdict] = []
     tables = whole.filter(pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE)
     for row in tables.iter_rows(named=True):
         together = next((test for test in row["thresholds"] or () if test["metric"] == DOMAIN), None)
         if together is not None and together["exceeded"] is not None and (together["exceeded"] or row["drifted"]):
-            verdicts.append(_of_all_columns(row, together))
+            (failed if together["exceeded"] else quiet).append(_of_all_columns(row, together))
         elif not row["drifted"]:
             here = whole.filter(pl.col("window_start").eq_missing(pl.lit(row["window_start"])), pl.col("data_type").is_not_null())
-            verdicts.append(_of_window(row, here))
-    return verdicts[:_MOST_VERDICTS]
+            quiet.append(_of_window(row, here))
+    return [*_newest_first(failed), *resolving, *quiet[:_MOST_VERDICTS]]
+
+
+def _newest_first(failed: list[Verdict]) -> list[Verdict]:
+    """Failures, newest first: all, or of too many those of the newest windows of each column and slice, and how many are left out."""
+    if len(failed) <= _MOST_VERDICTS:
+        return failed
+    in_order = sorted(failed, key=lambda one: one.window_start or _BEGIN, reverse=True)
+    place: Counter[tuple[str, str | None, str]] = Counter()
+    ranked = []
+    for one in in_order:
+        matter = (one.slice_key, one.slice_value, one.column_name)
+        ranked.append((place[matter], bool(one.slice_key), one))
+        place[matter] += 1
+    ranked.sort(key=lambda rank: rank[:2])
+    text = (
+        f"{len(failed):,} failures are too many: {len(failed) - _MOST_VERDICTS:,} of them are not listed here. "
+        f"All are in {platform_tables.DRIFT}."
+    )
+    return [*(one for *_, one in ranked[:_MOST_VERDICTS]), Verdict(passed=None, text=text)]
+
+
+def _gone(gone: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter]) -> Iterator[Verdict]:
+    """What resolves alerts about windows whose rows went."""
+    for row in gone.iter_rows(named=True):
+        for matter, since in before.items():
+            if since == row["window_start"] and matter not in still:
+                about = {**_where(row), "slice_key": matter[0] or "", "slice_value": matter[1], "column_name": matter[2]}
+                yield Verdict(passed=True, text=f"The rows of the window in which {matter[2]} drifted are gone.", **about)
+        yield Verdict(passed=True, text="The rows of the window are gone.", **_where(row))
 
 
 def within_years_of(found: pl.DataFrame) -> pl.DataFrame:
@@ -135,12 +186,12 @@ def _well_again(whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[M
     compared = of_columns.group_by("window_start", "slice_key", "slice_value", "column_name").agg(
         pl.when(pl.col("drifted").is_not_null().any()).then(pl.col("drifted").any())
     )
-    of_windows = compared.partition_by("window_start", as_dict=True)
+    of_groups = compared.partition_by("window_start", "slice_key", "slice_value", as_dict=True)
     tables = whole.filter(pl.col("data_type").is_null()).unique(["window_start", "slice_key", "slice_value"]).sort("window_start")
     for row in tables.iter_rows(named=True):
         of_slice = (row["slice_key"], row["slice_value"])
-        rows = of_windows.get((row["window_start"],), compared.clear()).iter_rows(named=True)
-        states = {one["column_name"]: one["drifted"] for one in rows if (one["slice_key"], one["slice_value"]) == of_slice}
+        rows = of_groups.get((row["window_start"], *of_slice), compared.clear())
+        states = dict(rows.select("column_name", "drifted").iter_rows())
         for matter in [one for one in bad if one[:2] == of_slice]:
             since, is_bad = bad[matter], states.get(matter[2], False)
             if is_bad is False:

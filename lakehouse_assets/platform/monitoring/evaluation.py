@@ -5,6 +5,7 @@ by the caller, who also says what moment it is.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -18,11 +19,13 @@ from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.implied import monitors_of
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.quality.masking import without_values
-from lakehouse_assets.platform.storage.errors import StorageError
+from lakehouse_assets.platform.storage.commit import Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 # A panic of Polars is no Exception.
 _TROUBLE = (Exception, pl.exceptions.PanicException)
+_TRIES = 4
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,16 @@ class Evaluation:
             What holds now. Of a kind that judges only windows that changed, this is also what it said of others before; without any verdict
             if nothing changed.
         """
-        judgements = [self.judge(monitor) for monitor in monitors]
+        given = list(monitors)
+        judgements = [self.judge(monitor) for monitor in given]
         try:
-            verdicts.add(self.lakehouse, judgements)
+            for _ in range(_TRIES):
+                with suppress(CursorMoved):
+                    verdicts.add(self.lakehouse, judgements)
+                    break
+                judgements = [self.judge(monitor) for monitor in given]
+            else:
+                verdicts.add(self.lakehouse, judgements)
         except _TROUBLE as error:
             names = ", ".join(one.monitor.name for one in judgements)
             self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {_said(error)}")
@@ -68,6 +78,7 @@ class Evaluation:
         """Evaluate a monitor. If that ends with an error, this is the only verdict."""
         table_id: str | None = None
         version: int | None = None
+        reads: tuple[Cursor, ...] = ()
         try:
             table = self.lakehouse.table(monitor.of)
             if table.exists():
@@ -76,10 +87,11 @@ class Evaluation:
             if version is None and monitor.kind.reads_table:
                 said: tuple[Verdict, ...] = (Verdict(None, f"Not evaluated: {monitor.of} does not exist."),)
             else:
-                said = tuple(monitor.kind.evaluate(self._watched(monitor)))
+                watched = self._watched(monitor)
+                said, reads = tuple(monitor.kind.evaluate(watched)), tuple(watched.reads)
         except _TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
-        judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said)
+        judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said, reads)
         return replace(judgement, verdicts=self._explained(judgement))
 
     def causes(self, monitor: Monitor, rows: Iterable[Mapping[str, Any]]) -> Sequence[Cause]:

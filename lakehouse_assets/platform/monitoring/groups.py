@@ -6,7 +6,7 @@ A row belongs to one window, and there to the whole and to one slice of each key
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,11 @@ class Groups:
         unit = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
         found = None if self.every is None else _EVERY.fullmatch(self.every)
         return None if found is None or found[2] not in unit else int(found[1]) * unit[found[2]]
+
+    def begin(self, moment: datetime) -> datetime:
+        """The start of the window that a moment lies in (UTC); without windows that of its day."""
+        start: datetime = pl.select(pl.lit(moment, MOMENT).dt.truncate(self.every or "1d")).item()
+        return start
 
     def check(self, schema: pl.Schema) -> None:
         """Refuse columns that do not exist or are no times.

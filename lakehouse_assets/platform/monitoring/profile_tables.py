@@ -1,17 +1,18 @@
-"""The tables of profiles and of drift, written window by window: only windows whose rows changed since the version that was read last.
+"""The tables of profiles and of drift, written window by window: windows that ended, or whose rows changed, since they were read last.
 
-Both are logs. A window that changed is appended again, and `latest` gives the newest of each. Which rows are profiled is in `watched_rows`,
+Both are logs. A window that changed is appended again, and `newest` gives the last of each. Which rows are profiled is in `watched_rows`,
 how a window is profiled in `profile`, how it is compared in `drift_metrics`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from typing import Final
 
 import numpy as np
 import polars as pl
+from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring.domain import with_domain
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
@@ -20,17 +21,29 @@ from lakehouse_assets.platform.monitoring.profile import SCHEMA, TABLE, profile
 from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.monitoring.watched_rows import WINDOW_START, WatchedRows
 from lakehouse_assets.platform.storage import platform_tables
-from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
-_ABOUT = {"monitor": pl.String(), "table": pl.String(), "table_version": pl.Int64(), "evaluated_at": TIMESTAMP}
+_ABOUT = {
+    "monitor": pl.String(),
+    "table": pl.String(),
+    "table_id": pl.String(),
+    "table_version": pl.Int64(),
+    "evaluated_at": TIMESTAMP,
+    "sequence": pl.Int64(),
+}
 PROFILES_SCHEMA: Final = pl.Schema({**_ABOUT, **{name: dtype for name, dtype in SCHEMA.items() if name != "cell_counts"}, DATE: pl.Date()})
 FOUND_SCHEMA: Final = pl.Schema({**DRIFT_SCHEMA, "rows": pl.Int64(), "avg": pl.Float64()})
 """Drift, with the rows of the window and slice and the average of the column in them."""
-DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **DRIFT_SCHEMA, DATE: pl.Date()})
+DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **FOUND_SCHEMA, DATE: pl.Date()})
+GONE: Final = "its rows are gone"
+"""Why a window is not tested that had rows before."""
+_ENDED: Final = "ended"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
 _MATTER: Final = ("slice_key", "slice_value", "column_name")
 Matter = tuple[str | None, str | None, str]
 """Slice key, slice value and column."""
@@ -67,14 +80,15 @@ class Profiled:
 
 
 def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> pl.DataFrame:
-    """Profile the windows whose rows changed since the last time, and compare them and those that follow them.
+    """Profile the windows that ended, or whose rows changed, since the last time, and compare them and those that follow them.
 
-    Both commits carry the version that was read. A run that died between them does the drift once more.
+    A window is read when it is over: thresholds are those of whole windows. Both commits carry the version that was read and the end of the
+    newest window that is over. A run that died between them does the profiles once more.
 
     Args:
         lakehouse: Has both tables.
         profiled: What to profile.
-        now: Stands in the rows (UTC).
+        now: Windows that end later are not over. It stands in the rows (UTC).
 
     Returns:
         The drift of these windows, as `FOUND_SCHEMA` says; no rows if nothing changed.
@@ -89,15 +103,26 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     ]
     watched, groups = profiled.watched, profiled.groups
     drifts, profiles = tables
-    before = {part: profiles.cursor(profiled.mark(part)) for part in watched.marks}
-    if all((had := before[part]) is not None and had >= to for part, to in watched.marks.items()):
+    marks = {**watched.marks, _ENDED: (groups.begin(now) - _EPOCH) // _TICK}
+    before, of_drifts = ({part: table.cursor(profiled.mark(part)) for part in marks} for table in (profiles, drifts))
+    marks[_ENDED] = max(marks[_ENDED], before[_ENDED] or marks[_ENDED])  # a clock that went back ends no window again
+    if all((had := before[part]) is not None and had >= to for part, to in marks.items()):
         return pl.DataFrame(schema=FOUND_SCHEMA)
     groups.check(watched.schema)
-    here = watched.windows(groups)
-    known_before = None if None in before.values() else watched.changed(groups, before)
-    changed = _within_limit(profiled, here if known_before is None else known_before)
-    if changed.is_empty():
+    end = pl.lit(_EPOCH + marks[_ENDED] * _TICK, MOMENT)
+    here = _chosen(watched.windows(groups), pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < end))
+    moved = None if None in before.values() else watched.changed(groups, before)
+    if moved is None:
+        changed, gone = _within_limit(profiled, here), _others(_known(drifts, profiled.monitor), here)
+    else:
+        moved = _chosen(moved, pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < end))
+        since = pl.lit(_EPOCH + (before[_ENDED] or 0) * _TICK, MOMENT)
+        gone = _others(moved, here)
+        ended = _chosen(here, pl.col(WINDOW_START) >= since)
+        changed = _within_limit(profiled, pl.concat([_others(moved, gone), ended]).unique())
+    if changed.is_empty() and gone.is_empty():
         return pl.DataFrame(schema=FOUND_SCHEMA)
+    changed = pl.concat([changed, gone])
     compared, needed = _compared(changed, here)
     chosen, base_rows = watched.rows(groups, needed), profiled.baseline()
     known = profile(base_rows, Groups(groups.time, None, groups.slices), blocks=True, every=groups.every)
@@ -107,20 +132,51 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     about = [
         pl.lit(profiled.monitor).alias("monitor"),
         pl.lit(watched.name).alias("table"),
+        pl.lit(watched.identity).alias("table_id"),
         pl.lit(watched.version, pl.Int64).alias("table_version"),
         pl.lit(now).cast(TIMESTAMP).alias("evaluated_at"),
         pl.lit(now.date()).alias(DATE),
     ]
-    left = found.frame[WINDOW_START].unique()
-    gone = pl.DataFrame({WINDOW_START: changed.filter(~changed.is_in(left.implode(), nulls_equal=True)), "column_name": TABLE, "count": 0})
-    drifts.append(_fit(drifted, about, DRIFTS_SCHEMA), _commit(profiled, {part: drifts.cursor(profiled.mark(part)) for part in before}))
-    of_windows = pl.concat([_only(found.frame, changed), gone], how="diagonal_relaxed")
-    profiles.append(_fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before))
     where = [WINDOW_START, "slice_key", "slice_value"]
     rows_of = found.frame.filter(pl.col("column_name") == TABLE).select(*where, rows="count")
     measured = found.frame.filter(pl.col("column_name") != TABLE).select(*where, "column_name", "avg")
     with_rows = drifted.join(rows_of, on=where, how="left", nulls_equal=True, maintain_order="left")
-    return with_rows.join(measured, on=[*where, "column_name"], how="left", nulls_equal=True, maintain_order="left")
+    compared_rows = with_rows.join(measured, on=[*where, "column_name"], how="left", nulls_equal=True, maintain_order="left")
+    left = _others(changed, found.frame[WINDOW_START].unique()).to_frame(WINDOW_START).with_columns(column_name=pl.lit(TABLE))
+    end_of = pl.col(WINDOW_START).dt.offset_by(groups.every or "1d")
+    without = left.with_columns(window_end=end_of, granularity=pl.lit(groups.every, pl.String), rows=pl.lit(0), not_tested=pl.lit(GONE))
+    of_windows = pl.concat([_only(found.frame, changed), left.with_columns(count=pl.lit(0))], how="diagonal_relaxed")
+    all_compared = pl.concat([compared_rows, without], how="diagonal_relaxed")
+    _add(drifts, _fit(all_compared, about, DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
+    _add(profiles, _fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before, marks))
+    return compared_rows
+
+
+def newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of each window the rows that were added last, without windows whose rows went by then.
+
+    Order is that of commits. Only rows of earlier releases, which have no `sequence`, are told apart by version and clock.
+
+    Args:
+        rows: Of one monitor, of either table.
+    """
+    for part in ("sequence", "table_version", "evaluated_at"):
+        if part in rows.columns:
+            known = pl.col(part) if part == "evaluated_at" else pl.col(part).fill_null(0)
+            rows = rows.filter(known == known.max().over(WINDOW_START))
+    return rows
+
+
+def unread(lakehouse: Lakehouse, monitor: str, after: int | None) -> tuple[pl.DataFrame, int | None]:
+    """The newest drift of each window that was added behind a watermark, and the number of the last commit that is in it.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        after: The number of the commit that was read last; None: none was. Rows of earlier releases have been read.
+    """
+    rows = _of(lakehouse, monitor).filter(pl.col("sequence") > (after or 0)).collect()
+    return newest(rows), rows["sequence"].max()  # type: ignore[return-value]
 
 
 def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -130,9 +186,7 @@ def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFra
     for name, schema in schemas.items():
         table = lakehouse.table(name)
         rows = table.scan().filter(pl.col("monitor") == monitor).collect() if table.exists() else pl.DataFrame(schema=schema)
-        for part in ("table_version", "evaluated_at"):
-            rows = rows.filter(pl.col(part) == pl.col(part).max().over(WINDOW_START))
-        found.append(rows)
+        found.append(newest(rows))
     alive = (
         found[0].filter(pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col("count") > 0).select(WINDOW_START).unique()
     )
@@ -150,19 +204,48 @@ def failing(found: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
 
 
-def drifting(lakehouse: Lakehouse, monitor: str) -> dict[Matter, datetime | None]:
-    """What drifted when it was compared last: columns of slices, each with the start of that window, which has begun."""
+def drifting(lakehouse: Lakehouse, monitor: str, until: int | None = None) -> dict[Matter, datetime | None]:
+    """What drifted when it was compared last: columns of slices, each with the start of that window.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        until: The number of the last commit that counts; None: all.
+    """
     table = lakehouse.table(platform_tables.DRIFT)
     if not table.exists():
         return {}
+    rows = _of(lakehouse, monitor).filter(~is_ahead())
+    if until is not None:
+        rows = rows.filter(pl.col("sequence") <= until)
+    names = (*_MATTER, WINDOW_START, "sequence", "table_version", "evaluated_at", "drift_type", "drifted", "data_type", "schema_change")
     is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
-    rows = table.scan().filter(pl.col("monitor") == monitor, pl.col("data_type").is_not_null(), is_said)
-    found = rows.filter(~is_ahead()).select(*_MATTER, WINDOW_START, "table_version", "evaluated_at", "drift_type", "drifted").collect()
-    for part in ("table_version", "evaluated_at"):
-        found = found.filter(pl.col(part) == pl.col(part).max().over(WINDOW_START))
+    found = newest(rows.select(names).collect()).filter(pl.col("data_type").is_not_null(), is_said)
     windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any())
     last = windows.sort(WINDOW_START, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
     return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, WINDOW_START).iter_rows()}
+
+
+def _of(lakehouse: Lakehouse, monitor: str) -> pl.LazyFrame:
+    """The drift of a monitor; rows of earlier releases come first."""
+    rows = lakehouse.table(platform_tables.DRIFT).scan()
+    order = pl.col("sequence").fill_null(0) if "sequence" in rows.collect_schema() else pl.lit(0, pl.Int64)
+    return rows.filter(pl.col("monitor") == monitor).with_columns(order.alias("sequence"))
+
+
+def _known(drifts: Table, monitor: str) -> pl.Series:
+    """The windows that a monitor compared before, whatever the table, the windows and the baseline were then."""
+    rows = drifts.scan().filter(pl.col("monitor") == monitor)
+    return rows.select(pl.col(WINDOW_START).unique()).collect(engine="streaming").to_series()
+
+
+def _chosen(windows: pl.Series, which: pl.Expr) -> pl.Series:
+    return windows.cast(MOMENT).alias(WINDOW_START).to_frame().filter(which).to_series()
+
+
+def _others(windows: pl.Series, than: pl.Series) -> pl.Series:
+    given = windows.cast(MOMENT).alias(WINDOW_START)
+    return given.filter(~given.is_in(than.cast(MOMENT).implode(), nulls_equal=True))
 
 
 def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
@@ -172,9 +255,21 @@ def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
     return table
 
 
-def _commit(profiled: Profiled, before: Mapping[str, int | None]) -> Commit:
+def _commit(profiled: Profiled, before: Mapping[str, int | None], marks: Mapping[str, int]) -> Commit:
     """Advances the watermarks from what they were to what was read."""
-    return Commit(tuple(Cursor(profiled.mark(part), before[part], to) for part, to in profiled.watched.marks.items()))
+    return Commit(tuple(Cursor(profiled.mark(part), before[part], to) for part, to in marks.items()))
+
+
+def _add(table: Table, rows: pl.DataFrame, commit: Commit) -> None:
+    """Append rows with the number of their commit: of one monitor no two have the same, as they have watermarks in common."""
+
+    def attempt(delta: DeltaTable) -> Counts:
+        counts = Counts(written=rows.height)
+        numbered = rows.with_columns(sequence=pl.lit(delta.version() + 1, pl.Int64))
+        table.write_rows(delta, numbered, commit.properties(delta, counts, read_before_write=False))
+        return counts
+
+    table.write(commit, attempt)
 
 
 def _within_limit(profiled: Profiled, changed: pl.Series) -> pl.Series:

@@ -100,7 +100,7 @@ class ResidualDrift(MonitorKind):
         )
         if rows.windows(self.groups).is_empty():
             return [Verdict(None, f"Not evaluated: no window of {self.every} is over that {predicted.name} has predictions of.")]
-        return judged(watched.lakehouse, profiled, watched.now)
+        return judged(watched, profiled)
 
     @property
     def groups(self) -> Groups:

@@ -16,7 +16,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.storage import platform_tables
-from lakehouse_assets.platform.storage.commit import Counts
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
@@ -116,6 +116,7 @@ class Judgement:
         at: The moment (UTC).
         run_id: Of the run that asked.
         verdicts: What it said.
+        reads: Watermarks that the commit of the verdicts advances: how far the kind read what it judged.
     """
 
     monitor: Monitor
@@ -124,6 +125,7 @@ class Judgement:
     at: datetime
     run_id: str
     verdicts: Sequence[Verdict]
+    reads: tuple[Cursor, ...] = ()
 
     @property
     def rows(self) -> Iterable[dict[str, Any]]:
@@ -151,7 +153,8 @@ class Judgement:
         said = [tuple(getattr(one, name) for name in _OUTCOME) for one in self.verdicts]
         kind = _ADDRESS.sub("", repr(self.monitor.kind))
         what = (self.table_id, self.version, self.at.date(), kind, self.monitor.severity, self.monitor.owner, said)
-        return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
+        read = (self.reads,) if self.reads else ()
+        return int.from_bytes(blake2b(repr((*what, *read)).encode(), digest_size=8).digest()) >> 2
 
 
 def create(lakehouse: Lakehouse) -> Table:
@@ -169,6 +172,7 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     add it at once.
 
     Raises:
+        CursorMoved: What a kind read has been told by others up to another place than it began at: judge again.
         CommitConflict: Other writers did not let this one through.
     """
     given = [one for one in judgements if one.verdicts]
@@ -182,12 +186,14 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
 
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
+        new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
         # Of one monitor no two commits have the same: they have a watermark in common.
         order = {"sequence": delta.version() + 1}
         rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=SCHEMA)
         if rows.height:
             marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
             marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
+            marks += [Transaction(read.source, read.after) for one in new for read in one.reads]
             table.write_rows(delta, rows, CommitProperties(app_transactions=marks))
         return Counts(written=rows.height)
 

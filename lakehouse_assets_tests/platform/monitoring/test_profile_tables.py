@@ -33,10 +33,10 @@ from lakehouse_assets_tests.platform.monitoring.judging import evaluation
 from lakehouse_assets_tests.platform.monitoring.kiosk import SILVER, sales
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-SCHEMA = pl.Schema({"at": TIMESTAMP, "day": pl.Date(), "kind": pl.String(), "amount": pl.Float64()})
-A_DAY = 60
 LATER = START + timedelta(days=30)
 """After all windows."""
+SCHEMA = pl.Schema({"at": TIMESTAMP, "day": pl.Date(), "kind": pl.String(), "amount": pl.Float64()})
+A_DAY = 60
 
 
 def rows(days: list[int], seed: int = 1, factor: float = 1) -> pl.DataFrame:
@@ -58,7 +58,7 @@ def profiled(lake: Lakehouse, monitor: str) -> Profiled:
 def newest(lake: Lakehouse, monitor: str) -> list[pl.DataFrame]:
     order = ["window_start", "slice_key", "slice_value", "column_name"]
     return [
-        frame.drop("monitor", "table_version", "evaluated_at", "date").sort(
+        frame.drop("monitor", "table_version", "evaluated_at", "sequence", "date").sort(
             order + (["drift_type"] if "drift_type" in frame.columns else [])
         )
         for frame in latest(lake, monitor)
@@ -84,8 +84,8 @@ def test_window_by_window_is_the_same_as_all_at_once(tmp_path_factory, steps):
         else:
             scope = {"day": [(START + timedelta(days=day)).date() for day in days]}
             table.replace(rows(days, number, 100) if what == "replace" else SCHEMA.to_frame(), scope)
-        update_profiles(lake, profiled(lake, "each"), START)
-    update_profiles(lake, profiled(lake, "once"), START)
+        update_profiles(lake, profiled(lake, "each"), LATER)
+    update_profiles(lake, profiled(lake, "once"), LATER)
     for incremental, full in zip(newest(lake, "each"), newest(lake, "once"), strict=True):
         assert_frame_equal(incremental, full, abs_tol=1e-9)
 
@@ -95,13 +95,13 @@ def test_what_has_not_changed_is_not_profiled_again(tmp_path):
     table = lake.table("shop.silver.orders")
     table.create(SCHEMA, ("day",))
     table.append(rows(list(range(5))))
-    first = update_profiles(lake, profiled(lake, "m"), START)
+    first = update_profiles(lake, profiled(lake, "m"), LATER)
     assert first["window_start"].n_unique() == 5
-    assert update_profiles(lake, profiled(lake, "m"), START).is_empty()
+    assert update_profiles(lake, profiled(lake, "m"), LATER).is_empty()
     versions = [lake.table(name).version() for name in ("platform.monitoring.profiles", "platform.monitoring.drift")]
     assert versions == [1, 1]
     table.append(rows([2], 9, 100))
-    second = update_profiles(lake, profiled(lake, "m"), START)
+    second = update_profiles(lake, profiled(lake, "m"), LATER)
     assert sorted({start.day for start in second["window_start"]}) == [3, 4]
     alarms = second.filter("drifted", pl.col("column_name") == "amount", pl.col("slice_key").is_null())
     assert alarms.filter(drift_type="BASELINE")["window_start"].dt.day().to_list() == [3]
@@ -109,7 +109,7 @@ def test_what_has_not_changed_is_not_profiled_again(tmp_path):
     assert set(profiles["window_start"].dt.day()) == {3}
     # Another baseline or other windows are another computation.
     other = Profiled("m", TableRows(table), Groups("at", "1d"), BASE.lazy, "base@2")
-    assert update_profiles(lake, other, START)["window_start"].n_unique() == 5
+    assert update_profiles(lake, other, LATER)["window_start"].n_unique() == 5
 
 
 def test_a_table_of_drift_of_an_earlier_release_gains_the_columns_that_it_lacks(tmp_path):
@@ -118,7 +118,7 @@ def test_a_table_of_drift_of_an_earlier_release_gains_the_columns_that_it_lacks(
     drifts.create({name: dtype for name, dtype in DRIFTS_SCHEMA.items() if not name.startswith("domain_")}, ("date",))
     table.create(SCHEMA, ("day",))
     table.append(rows([1, 2]))
-    update_profiles(lake, profiled(lake, "m"), START)
+    update_profiles(lake, profiled(lake, "m"), LATER)
     assert drifts.scan().filter(pl.col("domain_classifier_auc").is_null()).select(pl.len()).collect().item() > 0
 
 
@@ -130,11 +130,11 @@ def test_two_runs_at_once_write_each_window_once(tmp_path):
     mine = profiled(lake, "m")
 
     def meanwhile() -> pl.LazyFrame:
-        update_profiles(lake, profiled(lake, "m"), START)
+        update_profiles(lake, profiled(lake, "m"), LATER)
         return BASE.lazy()
 
     object.__setattr__(mine, "baseline", meanwhile)
-    update_profiles(lake, mine, START)
+    update_profiles(lake, mine, LATER)
     assert lake.table("platform.monitoring.profiles").scan().select(pl.len()).collect().item() == latest(lake, "m")[0].height
 
 
@@ -150,6 +150,8 @@ def test_a_wrong_unit_is_a_verdict_of_its_column_and_window(tmp_path):
     table.append(rows([3], 3, 100))
     watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", against="shop.silver.orders@1"))
     given = evaluation(lake, LATER).judge(watched).verdicts
+    assert evaluation(lake, LATER).judge(watched).verdicts == given, "it is said until it is stored"
+    evaluation(lake, LATER).run([watched])
     bad = [one for one in given if one.passed is False]
     assert {(one.column_name, one.window_start) for one in bad} == {("amount", START + timedelta(days=3))}
     assert {one.numbers["compared_with"] for one in bad} == {"BASELINE", "CONSECUTIVE"}
@@ -321,6 +323,7 @@ def test_columns_that_came_went_or_changed_and_values_not_seen_before_are_named(
     table.append(rows([1], 5).with_columns(kind=other, came=pl.lit(1, pl.Int64), same=pl.lit(1.0)))
     watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", slices=("kind",), against="shop.silver.old@1"))
     bad = [one for one in evaluation(lake, LATER).judge(watched).verdicts if one.passed is False and not one.slice_key]
+    evaluation(lake, LATER).run([watched])
     texts = {one.column_name: one.text for one in bad if one.metric == "schema_change"}
     assert texts == {
         "gone": "gone is missing against the baseline.",
@@ -341,7 +344,8 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
     table.append(few)
     said: list[str] = []
     asked = replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append)
-    found = update_profiles(lake, asked, START)
+    now = START + timedelta(days=2_200)
+    found = update_profiles(lake, asked, now)
     newest_day = few["at"].max()
     assert len(said) == 1
     assert said[0].startswith("Only the newest 1,000 of 2,100 windows were profiled")
@@ -349,7 +353,7 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
     assert newest_day - found["window_start"].max() < timedelta(days=1)
     table.append(rows([2_101], 1))
     assert (
-        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append), START)["window_start"].n_unique()
+        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append), now)["window_start"].n_unique()
         == 1
     )
     assert len(said) == 1

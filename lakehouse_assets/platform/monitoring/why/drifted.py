@@ -12,6 +12,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, CONSECUTIVE
 from lakehouse_assets.platform.monitoring.importance import Importance, importances
+from lakehouse_assets.platform.monitoring.profile_tables import newest
 from lakehouse_assets.platform.monitoring.why.trace import Trace
 from lakehouse_assets.platform.storage import platform_tables
 
@@ -97,17 +98,16 @@ class Drifted:
         if not table.exists():
             return start
         of = [
-            pl.col("monitor") == self.watched.monitor.name,
             pl.col("column_name") == row["column_name"],
             pl.col("drift_type") == BASELINE,
             pl.col("slice_key").eq_missing(pl.lit(row["slice_key"] or None, pl.String)),
             pl.col("slice_value").eq_missing(pl.lit(row["slice_value"], pl.String)),
-            pl.col("window_start") <= start,
             pl.col("drifted").is_not_null(),
         ]
-        known = table.scan().filter(*of).select("window_start", "drifted", "table_version", "evaluated_at").collect()
-        newest = known.sort("table_version", "evaluated_at").unique("window_start", keep="last").sort("window_start", descending=True)
-        for at, drifted in newest.select("window_start", "drifted").iter_rows():
+        # A window whose rows went has no row of the column.
+        earlier = table.scan().filter(pl.col("monitor") == self.watched.monitor.name, pl.col("window_start") <= start)
+        known = newest(earlier.drop("thresholds").collect()).filter(*of).sort("window_start", descending=True)
+        for at, drifted in known.select("window_start", "drifted").iter_rows():
             if not drifted:
                 break
             start = at
