@@ -160,8 +160,9 @@ class Trace:
             if sides is None:
                 continue
             columns = self._candidates(declared, found.column, schema, None if read is None else read.get(source, []))
+            among = len(columns) * len(schemas)
             for column in columns:
-                one = self._found(source, column, sides, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
+                one = self._found(source, column, sides, among, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
                 is_same = column == found.column
                 if one is not None and one.change.carries(found.change) and (is_same or not one.change.is_no_sign):
                     carrying.append((is_same, one.change.distance, one))
@@ -214,7 +215,7 @@ class Trace:
         values = [self.values(table, column, rows, as_number=as_number) for rows in (sides.before, sides.after)]
         if values[0].dtype != values[1].dtype:
             return None
-        return Found(table, column, sides, Change(values[0], values[1], self._shows(table, column)), old, is_rewritten)
+        return Found(table, column, sides, Change(values[0], values[1], self._shows(table, column), among), old, is_rewritten)
 
     def values(self, table: str, column: str, rows: pl.LazyFrame, *, as_number: bool = False) -> pl.Series:
         """The values of a column of some rows, masked as the reader masks them."""
