@@ -13,6 +13,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import MOST_BETWEEN, Cause, Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
+from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.drift_verdicts import judged
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
@@ -20,7 +21,6 @@ from lakehouse_assets.platform.monitoring.profile_tables import Profiled
 from lakehouse_assets.platform.monitoring.watched_rows import TableRows
 from lakehouse_assets.platform.monitoring.why.drifted import Drifted
 from lakehouse_assets.platform.quality.contract import key_columns
-from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -147,10 +147,10 @@ def keys_of(declared: Declaration | None) -> tuple[str, ...]:
 def _rows(watched: Watched, name: str, version: int | None = None) -> TableRows:
     """The rows of a table at a version, as the reader masks them; of a feature set each once, as it is known."""
     declared = watched.catalog.get(name)
-    personal = policy_of(watched.catalog.declarations).of(name) or Personal()
+    personal = PersonalColumns(watched.lakehouse, lambda: policy_of(watched.catalog.declarations))
     revised = (*declared.entity, declared.event_time) if isinstance(declared, FeatureSet) else ()
 
     def masked(rows: pl.LazyFrame) -> pl.LazyFrame:
-        return personal.masked(rows, as_text=True)[0]
+        return personal.masked(rows, name)
 
     return TableRows(watched.lakehouse.table(name), masked, revised, version)
