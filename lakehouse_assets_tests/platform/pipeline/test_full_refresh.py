@@ -1,4 +1,7 @@
-"""A full refresh computes a table again in place: same id, versions that only grow, and wherever it dies, the next one ends it."""
+"""A full refresh computes a table again in place: same id, versions that only grow, and wherever it dies, the next one ends it.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import shutil
 import signal

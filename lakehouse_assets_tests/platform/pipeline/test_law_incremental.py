@@ -2,6 +2,8 @@
 
 Runs die between any two commits here by an exception that nothing catches: what is stored then is what a kill leaves. Real kills of real
 processes are in `test_crash` and `test_full_refresh`.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
 """
 
 import shutil
