@@ -1,4 +1,7 @@
-"""What a training row has of its own event: the answer of a request when the event came, and nothing of what came after it."""
+"""What a training row has of its own event: the answer of a request when the event came, and nothing of what came after it.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,7 @@
-"""Learners and their predictors: every kind of column, hard rows, equal bytes, and what was stored comes back as it was."""
+"""Learners and their predictors: every kind of column, hard rows, equal bytes, and what was stored comes back as it was.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import json
 import math

@@ -1,4 +1,7 @@
-"""Whatever comes in whatever order, the accuracy table is what all rows together give; and a process that dies leaves no half of it."""
+"""Whatever comes in whatever order, the accuracy table is what all rows together give; and a process that dies leaves no half of it.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import tempfile
 from pathlib import Path

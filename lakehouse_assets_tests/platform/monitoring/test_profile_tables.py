@@ -1,4 +1,7 @@
-"""The tables of profiles and drift: written window by window they are what a computation of everything would write."""
+"""The tables of profiles and drift: written window by window they are what a computation of everything would write.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""The real invoices replayed by day: from September the season changes, and is no alarm; a fault of a feed in the same week is one."""
+"""The real invoices replayed by day: from September the season changes, and is no alarm; a fault of a feed in the same week is one.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 from io import BytesIO

@@ -1,4 +1,7 @@
-"""A full refresh computes a table again in place: same id, versions that only grow, and wherever it dies, the next one ends it."""
+"""A full refresh computes a table again in place: same id, versions that only grow, and wherever it dies, the next one ends it.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import shutil
 import signal
@@ -126,11 +129,12 @@ def test_what_an_interrupted_full_refresh_of_other_code_left_is_not_used(shop, m
 
 
 def places_of(names: list[str]) -> list[tuple[int, str]]:
-    """Where it dies: at some of its commits and deletions, others on each day; in a full sweep at every fourth and sixteenth."""
-    commits = [number for number in some_of(names, sweeps.of(9, 4), all_below=2) if names[number - 1] != "delete"]
+    """Where it dies: while it computes, between the two commits of the swap, after them, and while it deletes; in a full sweep at many."""
+    commits = [number for number in some_of(names, 4, all_below=2) if names[number - 1] != "delete"]
     deletions = [number for number, name in enumerate(names, 1) if name == "delete"]
-    before = sweeps.of(commits[:2], [*commits, *deletions[::16]])
-    return [*((number, "before") for number in before), (commits[-1], "after"), (deletions[-1], "before")]
+    *_, first, last = (number for number, name in enumerate(names, 1) if name == "write")
+    before = sweeps.of([commits[1]], [*commits, *deletions[::16]])
+    return [*((number, "before") for number in before), (first, "after"), (last, "after"), (deletions[-1], "before")]
 
 
 @pytest.mark.parametrize("name", CHANGED)

@@ -1,4 +1,7 @@
-"""Whatever happened to the sources and however it was cut into batches, a table ends as if it had been computed at once."""
+"""Whatever happened to the sources and however it was cut into batches, a table ends as if it had been computed at once.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import tempfile
 from dataclasses import replace

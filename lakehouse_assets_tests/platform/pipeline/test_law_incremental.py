@@ -2,6 +2,8 @@
 
 Runs die between any two commits here by an exception that nothing catches: what is stored then is what a kill leaves. Real kills of real
 processes are in `test_crash` and `test_full_refresh`.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
 """
 
 import shutil
@@ -126,7 +128,7 @@ def test_an_incremental_table_equals_a_full_refresh(declaration, history):
 
 
 @pytest.mark.parametrize("declaration", [pytest.param(declaration, id=name) for name, declaration in of_feed().items()])
-@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
+@sweeps.examples(6, 30, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(feed_steps, runs), min_size=2, max_size=4))
 def test_tables_over_a_feed_follow_files_that_are_read_again_or_taken_back(declaration, history):
     hold_law(FeedWorld, declaration, history)

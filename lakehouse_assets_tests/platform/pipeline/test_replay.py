@@ -1,4 +1,7 @@
-"""Rejected rows come back once, and only through the contract; the row account stays whole whatever happens in between."""
+"""Rejected rows come back once, and only through the contract; the row account stays whole whatever happens in between.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import json
 import shutil

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from lakehouse_assets.platform.quality.conform import choice, code, conform, day, number, text, timestamp, whole_number
 from lakehouse_assets.platform.quality.contract import ContractBroken
 from lakehouse_assets.platform.quality.readers import cleaned
+from lakehouse_assets_tests import sweeps
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "online_retail"
 SECONDS = "%Y-%m-%d %H:%M:%S"
@@ -41,7 +42,7 @@ def values(texts, column) -> list:
 
 
 @given(st.lists(a_text, max_size=8))
-@settings(max_examples=40, deadline=None)
+@sweeps.examples(15, 300)
 def test_every_text_becomes_a_value_or_is_kept_as_it_came(texts):
     made = conformed(texts, **EVERY_KIND)
     for raw, row in zip(texts, made.to_dicts(), strict=True):
@@ -54,7 +55,7 @@ def test_every_text_becomes_a_value_or_is_kept_as_it_came(texts):
 
 
 @given(st.lists(a_text, max_size=8))
-@settings(max_examples=12, deadline=None)
+@sweeps.examples(5, 100)
 def test_streaming_makes_the_same_rows(texts):
     lazy = conform(pl.LazyFrame({"source": texts}, schema={"source": pl.String}), **EVERY_KIND)
     assert lazy.collect(engine="streaming").equals(lazy.collect(engine="in-memory"))

@@ -1,4 +1,7 @@
-"""The recipe `forecast` on series of many sorts: each ends with predictions or with a reason, and never with an error of a library."""
+"""The recipe `forecast` on series of many sorts: each ends with predictions or with a reason, and never with an error of a library.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import sys
 from dataclasses import replace
@@ -22,6 +25,7 @@ from lakehouse_assets.platform.orchestration import versions
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.quality.contract import schema_of
+from lakehouse_assets_tests import sweeps
 
 FIRST = date(2025, 1, 6)  # a Monday
 SOURCE = "shop.gold.daily_sales"
@@ -219,7 +223,7 @@ def test_a_group_that_is_younger_than_four_weeks_at_one_origin_does_not_stop_the
     assert in_order(found, "p10", "p50", "p90")
 
 
-@pytest.mark.parametrize("horizon", [1, 10, 40])
+@pytest.mark.parametrize("horizon", sweeps.of([1, 40], [1, 10, 40]))
 def test_any_horizon_is_trained_tested_and_forecast_on_the_least_history(horizon):
     declared = sales(horizon=horizon)
     least = declared.series.least_days

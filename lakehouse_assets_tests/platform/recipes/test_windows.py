@@ -1,4 +1,7 @@
-"""Statistics over windows of time: right by an oracle, the same however the facts came, and refused where they cannot be meant."""
+"""Statistics over windows of time: right by an oracle, the same however the facts came, and refused where they cannot be meant.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import os
 import re

@@ -1,4 +1,7 @@
-"""What serving is told equals a join of the tables as of the request's time, and no store that is away makes it fail."""
+"""What serving is told equals a join of the tables as of the request's time, and no store that is away makes it fail.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import sqlite3
 import tempfile

@@ -1,4 +1,7 @@
-"""Whatever happens to the tables, and wherever a sync dies, the store ends up with what a fresh sync gives."""
+"""Whatever happens to the tables, and wherever a sync dies, the store ends up with what a fresh sync gives.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import signal
 import subprocess

@@ -1,4 +1,7 @@
-"""Of a time for which the store has cut what it kept, a look-up never says `ok` for what is not the value of a join as of then."""
+"""Of a time for which the store has cut what it kept, a look-up never says `ok` for what is not the value of a join as of then.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import tempfile
 from datetime import datetime, timedelta

@@ -1,11 +1,14 @@
-"""Features look back only; what is joined to them to forecast is from before the origin, or from the calendar."""
+"""Features look back only; what is joined to them to forecast is from before the origin, or from the calendar.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.modelling.forecasting import inputs, statistics
@@ -13,6 +16,7 @@ from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamp
 from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, MODEL_INPUTS
 from lakehouse_assets.platform.modelling.forecasting.known_days import as_known_now, at_each_origin
 from lakehouse_assets.platform.modelling.forecasting.series import FEATURE_LOOKBACK, Series
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.modelling.forecasting.shop import FIRST, LEVELS, SERIES, sales
 
 
@@ -71,7 +75,7 @@ def test_components_of_a_group_are_added():
     assert both["net"].to_list() == pytest.approx(FEATURES["net"].to_list(), abs=1e-3)
 
 
-@settings(max_examples=10, deadline=None)
+@sweeps.examples(4, 60)
 @given(st.integers(40, DAYS - 1), st.integers(0, 1000), st.floats(-1e5, 1e5))
 def test_what_happens_after_a_day_does_not_change_it(last, seed, shock):
     """Law 5: the rows up to a day are the same to the bit, whatever is sold, returned, left out or new after it."""
@@ -96,7 +100,7 @@ def test_features_are_made_of_no_revenue_older_than_their_lookback(first):
     assert tail.filter(new).equals(FEATURES.filter(new))
 
 
-@settings(max_examples=5, deadline=None)
+@sweeps.examples(3, 30)
 @given(st.integers(0, 1000))
 def test_the_order_of_the_rows_does_not_matter(seed):
     shuffled = SALES.sample(fraction=1, shuffle=True, seed=seed)
@@ -113,7 +117,7 @@ def test_inputs_are_made_of_no_rows_older_than_the_lookback():
     assert found.equals(expected)
 
 
-@settings(max_examples=5, deadline=None)
+@sweeps.examples(3, 30)
 @given(st.integers(60, DAYS - 1), st.integers(1, 28))
 def test_no_outcome_is_from_after_the_time_until_which_they_are_known(last, horizons):
     rows = examples(FEATURES.lazy(), horizons, end_of(day(last)))

@@ -1,4 +1,7 @@
-"""The forecast as a whole on a made-up shop: in order, without a look ahead, the same twice, and sensible for groups of every size."""
+"""The forecast as a whole on a made-up shop: in order, without a look ahead, the same twice, and sensible for groups of every size.
+
+The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
+"""
 
 import json
 import os
