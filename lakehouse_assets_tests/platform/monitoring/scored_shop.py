@@ -25,7 +25,7 @@ from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
 from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy, question_of
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
-from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA
+from lakehouse_assets.platform.registry.ledger import LEDGER_SCHEMA, last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
@@ -174,6 +174,7 @@ class ScoredShop:
         """Make a version champion in the ledger."""
         ledger = self.lakehouse.table(fraud.name)
         ledger.create(LEDGER_SCHEMA)
+        last = last_decision(ledger.scan())
         row = {
             "sequence": ledger.count() + 1,
             "decided_at": at,
@@ -182,6 +183,7 @@ class ScoredShop:
             "decision": "promoted",
             "reasons": "",
             "champion": version,
+            "champion_before": None if last is None else last["champion"],
             "training_tables": json.dumps(training_tables),
         }
         ledger.append(pl.DataFrame([row], schema=LEDGER_SCHEMA))
