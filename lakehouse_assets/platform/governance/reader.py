@@ -4,7 +4,6 @@ Commands, notebooks, pages and services call it; the pipeline does not, because 
 in `policy`, how they are masked in `quality.masking`, which queries may be asked in `sql`.
 """
 
-import json
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,21 +12,18 @@ from functools import cached_property
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.governance.audit import AuditLog, Read
+from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
 from lakehouse_assets.platform.monitoring.system_views import VIEWS
 from lakehouse_assets.platform.quality.masking import MASK, Personal
-from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import printable
 
 SETTING = "LAKEHOUSE_SHOW_PERSONAL"
-CONTRACTS = platform_tables.CONTRACTS
-"""The table with every contract that a table was written under: it tells what is personal in a table that no product declares any more."""
 
 
 def to_stderr(text: str) -> None:
@@ -129,9 +125,8 @@ class Reader:
         self._write_down(what, tables, rows.columns, tuple(personal), rows.height)
 
     def personal(self, table: str) -> Personal:
-        """The personal columns of a table: as declared; for a table that nobody declares, as its last contract says."""
-        declared = self._policy.of(table)
-        return declared if declared is not None else self._recorded.get(table.removesuffix(QUARANTINE_SUFFIX), Personal())
+        """The personal columns of a table: see `PersonalColumns.of`."""
+        return self._personal.of(table)
 
     def _given(
         self,
@@ -173,24 +168,8 @@ class Reader:
             self.notice(f"Personal data is masked ({', '.join(personal)}): texts as {MASK}, other values as null. {why}")
 
     @cached_property
-    def _policy(self) -> Policy:
-        return self.policy()
-
-    @cached_property
-    def _recorded(self) -> dict[str, Personal]:
-        """The personal columns of each table by the last contract that was recorded for it."""
-        log = self.lakehouse.table(CONTRACTS)
-        if not log.exists():
-            return {}
-        found: dict[str, Personal] = {}
-        for table, text in log.scan().select("table", "contract").collect().iter_rows():
-            columns = json.loads(text)["columns"]
-            personal = frozenset(column["name"] for column in columns if column["personal"])
-            # Whatever was personal under any of its contracts may still be in its rows.
-            found[table] = found.get(table, Personal()).together(
-                Personal(personal, frozenset(column["name"] for column in columns) - personal)
-            )
-        return found
+    def _personal(self) -> PersonalColumns:
+        return PersonalColumns(self.lakehouse, self.policy)
 
 
 def _at(table: Table, version: int | None = None) -> str:

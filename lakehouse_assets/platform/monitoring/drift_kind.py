@@ -12,13 +12,13 @@ from lakehouse_assets.platform.declarations.base import Declaration, Declaration
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
+from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.groups import CannotProfile, Groups
 from lakehouse_assets.platform.monitoring.profile_tables import Matter, Profiled, drifting, failing, update_profiles
 from lakehouse_assets.platform.monitoring.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.why.drifted import Drifted
-from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -81,11 +81,9 @@ class Drift(MonitorKind):
         if version is None:
             said = f"Not evaluated: no model that learns from {watched.monitor.of} has a champion. Train one, or name a baseline: "
             return [Verdict(passed=None, text=said + f"Drift({self.time!r}, against='{watched.monitor.of}@VERSION').")]
-        policy, lakehouse = policy_of(watched.catalog.declarations), watched.lakehouse
+        lakehouse = watched.lakehouse
+        personal = PersonalColumns(lakehouse, lambda: policy_of(watched.catalog.declarations))
         table = lakehouse.table(watched.monitor.of)
-
-        def masked(rows: pl.LazyFrame, of: str = watched.monitor.of) -> pl.LazyFrame:
-            return (policy.of(of) or Personal()).masked(rows, as_text=True)[0]
 
         # What the platform adds says how rows came, not what they say: of what is loaded late, other things are assumed.
         added = tuple(column for column in table.schema() if column.startswith("_") or column in OWN_COLUMNS)
@@ -94,9 +92,9 @@ class Drift(MonitorKind):
             monitor=watched.monitor.name,
             table=table,
             groups=self.groups,
-            baseline=lambda: masked(lakehouse.table(name).scan(version), name),
+            baseline=lambda: personal.masked(lakehouse.table(name).scan(version), name),
             baseline_name=f"{name}@{version}",
-            masked=masked,
+            masked=lambda rows: personal.masked(rows, table.name),
             untested=added,
             told=left_out.append,
         )

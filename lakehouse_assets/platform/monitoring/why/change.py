@@ -1,12 +1,16 @@
 """How the values of one column differ between two sets of rows, as a number and in words. Which rows these are is decided in `trace`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import log, sqrt
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 import polars as pl
+
+from lakehouse_assets.platform.monitoring import distances
+from lakehouse_assets.platform.monitoring.distances import Array
 
 LEAST_ROWS: Final = 20
 """Rows without which nothing is said."""
@@ -14,8 +18,11 @@ _LEAST: Final = 0.05
 """A distance below this is no change."""
 _PART: Final = 0.5
 """So much of a change has to be seen in a table for it to have come from there."""
-_NOISE: Final = 1.95
-"""The Kolmogorov-Smirnov statistic of two large samples passes this, over the root of the rows, once in a thousand."""
+_BY_CHANCE: Final = 0.001
+"""Of rows in which nothing changed, so seldom a change is seen."""
+_MOST_ITEMS: Final = 100
+"""So many texts are compared by themselves, the most frequent ones; all others together."""
+_DRAWS, _SEED = 200, 20_260_101
 _TIMES: Final = 1.3
 _MANY: Final = 1_000
 _SHOWN: Final = 2
@@ -29,21 +36,28 @@ class Change:
         before: The values before.
         after: The values after, of the same type.
         shows: Whether values may be shown: not those of personal columns.
+        among: So many changes are looked at together, of which one may be seen by chance.
     """
 
     before: pl.Series
     after: pl.Series
     shows: bool = True
+    among: int = 1
 
     @cached_property
     def distance(self) -> float:
-        """From 0 to 1: Kolmogorov-Smirnov of numbers, total variation of texts, or the shift of nulls if that is larger."""
+        """From 0 to 1: Kolmogorov-Smirnov of numbers, total variation of texts, or the shift of nulls if that is larger.
+
+        What so many rows differ by chance counts as 0.
+        """
         if min(len(self.before), len(self.after)) < LEAST_ROWS:
             return 0.0
         before, after = self.before.drop_nulls(), self.after.drop_nulls()
+        of_nulls = abs(self.nulls) if abs(self.nulls) > self._of_steps(len(self.before), len(self.after)) else 0.0
         if before.is_empty() or after.is_empty():
-            return abs(self.nulls)
-        return max(self._among_values(before, after), abs(self.nulls))
+            return of_nulls
+        found, by_chance = self._of_numbers(before, after) if self._is_number else self._of_texts(before, after)
+        return max(found if found > by_chance else 0.0, of_nulls)
 
     @property
     def nulls(self) -> float:
@@ -52,13 +66,7 @@ class Change:
 
     def carries(self, found: "Change") -> bool:
         """Whether a change that was found in a table can come from this one, in a table that it is made of."""
-        return self.distance >= max(_PART * found.distance, _LEAST, self.noise)
-
-    @property
-    def noise(self) -> float:
-        """What chance does to so many rows."""
-        rows = min(len(self.before), len(self.after))
-        return float(_NOISE / np.sqrt(rows)) if rows else 1.0
+        return self.distance >= max(_PART * found.distance, _LEAST)
 
     @property
     def words(self) -> str:
@@ -81,16 +89,32 @@ class Change:
     def _is_number(self) -> bool:
         return self.before.dtype.is_numeric()
 
-    def _among_values(self, before: pl.Series, after: pl.Series) -> float:
-        if self._is_number:
-            one, other = (np.sort(values.to_numpy()) for values in (before, after))
-            points = np.concatenate([one, other])
-            shares = [np.searchsorted(values, points, side="right") / len(values) for values in (one, other)]
-            return float(np.abs(shares[0] - shares[1]).max())
-        moved = _shares(after)
-        for item, share in _shares(before).items():
-            moved[item] = moved.get(item, 0.0) - share
-        return sum(map(abs, moved.values())) / 2
+    @property
+    def _rate(self) -> float:
+        return _BY_CHANCE / max(self.among, 1)
+
+    def _of_steps(self, rows: int, others: int) -> float:
+        """What the Kolmogorov-Smirnov statistic of two samples passes at that rate (Smirnov, 1939), and any difference of one share too."""
+        return sqrt(log(2 / self._rate) / 2 * (1 / rows + 1 / others))
+
+    def _of_numbers(self, before: pl.Series, after: pl.Series) -> tuple[float, float]:
+        """The distance, and what it is by chance."""
+        one, other = (np.sort(values.to_numpy()) for values in (before, after))
+        points = np.concatenate([one, other])
+        below = [np.searchsorted(values, points, side="right") / len(values) for values in (one, other)]
+        return float(np.abs(below[0] - below[1]).max()), self._of_steps(len(one), len(other))
+
+    def _of_texts(self, before: pl.Series, after: pl.Series) -> tuple[float, float]:
+        """The distance, and what it is if the rows of both sides are shuffled: that depends on how many texts there are, and how rare."""
+        counts = _in_cells(before, after)
+        sizes = counts.sum(axis=1)
+        found = float(distances.total_variation(*distances.shares(counts)))
+        drawn = np.random.default_rng(_SEED).multivariate_hypergeometric(counts.sum(axis=0), sizes[1], size=_DRAWS, method="marginals")
+        rest = counts.sum(axis=0) - drawn
+        shuffled = distances.total_variation(rest / sizes[0], drawn / sizes[1])
+        # Of two texts it falls off as the normal distribution without its sign does, of more texts faster.
+        half = NormalDist().inv_cdf(1 - self._rate / 2)
+        return found, float(shuffled.mean() + shuffled.std() * (half - sqrt(2 / np.pi)) / sqrt(1 - 2 / np.pi))
 
     def _items(self) -> str:
         before, after = _shares(self.before.drop_nulls()), _shares(self.after.drop_nulls())
@@ -128,9 +152,21 @@ def _nulls(values: pl.Series) -> float:
     return values.null_count() / max(len(values), 1)
 
 
+def _in_cells(before: pl.Series, after: pl.Series) -> Array:
+    """How often each of the most frequent texts of both sides stands on each, and all others together."""
+    sides = [values.rename("item").value_counts(name=name) for name, values in (("before", before), ("after", after))]
+    both = (
+        sides[0]
+        .join(sides[1], on="item", how="full", coalesce=True)
+        .with_columns(pl.col("before", "after").fill_null(0))
+        .sort(pl.col("before") + pl.col("after"), "item", descending=[True, False])
+    )
+    counts = both.select("before", "after").cast(pl.Int64).to_numpy().T
+    return np.column_stack([counts[:, :_MOST_ITEMS], counts[:, _MOST_ITEMS:].sum(axis=1)])
+
+
 def _shares(values: pl.Series) -> dict[str, float]:
-    counts: Mapping[str, int] = dict(values.value_counts().iter_rows())
-    return {item: count / len(values) for item, count in counts.items()}
+    return {item: count / len(values) for item, count in values.value_counts().iter_rows()}
 
 
 def _quantile(values: pl.Series, share: float) -> float:

@@ -29,7 +29,7 @@ def of_files(table: Table, column: str, found: Change, rows: tuple[pl.DataFrame,
     files = after.group_by("_sequence", "_file").agg("value").sort(pl.col("value").list.len(), descending=True).head(_MOST_FILES)
     changes = {
         (int(row["_sequence"]), str(row["_file"])): Change(
-            before["value"], pl.Series(row["value"], dtype=before["value"].dtype), found.shows
+            before["value"], pl.Series(row["value"], dtype=before["value"].dtype), found.shows, files.height
         )
         for row in files.iter_rows(named=True)
     }

@@ -14,12 +14,12 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.governance.policy import Policy, policy_of
+from lakehouse_assets.platform.governance.personal import PersonalColumns
+from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.groups import Groups, is_time
 from lakehouse_assets.platform.monitoring.why.change import Change, comparable
 from lakehouse_assets.platform.monitoring.why.columns import columns_read
 from lakehouse_assets.platform.monitoring.why.origin import function_changed, of_files
-from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT
@@ -159,8 +159,10 @@ class Trace:
                 sides = self._sides(declared, found, source, schema)
             if sides is None:
                 continue
-            for column in self._candidates(declared, found.column, schema, None if read is None else read.get(source, [])):
-                one = self._found(source, column, sides, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
+            columns = self._candidates(declared, found.column, schema, None if read is None else read.get(source, []))
+            among = len(columns) * len(schemas)
+            for column in columns:
+                one = self._found(source, column, sides, among, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
                 is_same = column == found.column
                 if one is not None and one.change.carries(found.change) and (is_same or not one.change.is_no_sign):
                     carrying.append((is_same, one.change.distance, one))
@@ -198,27 +200,35 @@ class Trace:
     # --- values
 
     def _found(
-        self, table: str, column: str, sides: Sides, *, as_number: bool = False, old: int | None = None, is_rewritten: bool = False
+        self,
+        table: str,
+        column: str,
+        sides: Sides,
+        among: int = 1,
+        *,
+        as_number: bool = False,
+        old: int | None = None,
+        is_rewritten: bool = False,
     ) -> Found | None:
         if column not in sides.before.collect_schema() or column not in sides.after.collect_schema():
             return None
         values = [self.values(table, column, rows, as_number=as_number) for rows in (sides.before, sides.after)]
         if values[0].dtype != values[1].dtype:
             return None
-        return Found(table, column, sides, Change(values[0], values[1], self._shows(table, column)), old, is_rewritten)
+        return Found(table, column, sides, Change(values[0], values[1], self._shows(table, column), among), old, is_rewritten)
 
     def values(self, table: str, column: str, rows: pl.LazyFrame, *, as_number: bool = False) -> pl.Series:
         """The values of a column of some rows, masked as the reader masks them."""
-        masked = (self._policy.of(table) or Personal()).masked(rows.select(column), as_text=True)[0]
+        masked = self._personal.masked(rows.select(column), table)
         return masked.select(comparable(masked, column, as_number=as_number)).collect(engine="streaming").to_series()
 
     def _shows(self, table: str, column: str) -> bool:
-        personal = self._policy.of(table)
+        personal = self._personal.known(table)
         return personal is not None and not personal.hides(column)
 
     @cached_property
-    def _policy(self) -> Policy:
-        return policy_of(self.catalog.declarations)
+    def _personal(self) -> PersonalColumns:
+        return PersonalColumns(self.lakehouse, lambda: policy_of(self.catalog.declarations))
 
     def _origin(self, found: Found) -> str:
         declared = self.catalog.get(found.table)
@@ -239,7 +249,7 @@ class Trace:
         is_number = found.change.before.dtype.is_numeric()
         frames = []
         for rows in sides:
-            masked = (self._policy.of(found.table) or Personal()).masked(rows.select(found.column, *LINEAGE[:2]), as_text=True)[0]
+            masked = self._personal.masked(rows.select(found.column, *LINEAGE[:2]), found.table)
             value = comparable(masked, found.column, as_number=is_number)
             frames.append(masked.select(value.alias("value"), *LINEAGE[:2]).collect(engine="streaming"))
         return frames[0], frames[1]
