@@ -12,6 +12,7 @@ import polars as pl
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
+from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
 from lakehouse_assets.platform.monitoring.champion import features_of_champion
 from lakehouse_assets.platform.monitoring.importance import Importance
@@ -54,7 +55,9 @@ class LessAccurate:
         """What may be the cause: first what was changed on purpose, then columns that drifted by importance, then slices."""
         window = max((row["window_start"] for row in self.bad if row["window_start"] is not None), default=None)
         rows = [row for row in self.bad if row["window_start"] == window]
-        found = [*self._features(), *self._champion(rows), *self._drifted(rows), *self._slices(rows)]
+        drifted = self._drifted(rows)
+        behind = min((one.weight for one in drifted), default=1.0) / 2
+        found = [*self._features(), *self._champion(rows, behind), *drifted, *self._slices(rows)]
         return [
             Cause(one.text, one.column, window, one.weight, one.importance, one.steps)
             for one in sorted(found, key=lambda one: (-one.weight, one.text))
@@ -68,15 +71,51 @@ class LessAccurate:
             sets = f"version {said.numbers['newest']} of {said.numbers['feature_set']} has other values than version "
             yield Cause(f"{sets}{said.numbers['trained_on']}, which the champion learnt from", weight=MOST_TIMES, steps=(said.text,))
 
-    def _champion(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Cause]:
-        """Another champion since the window began."""
+    def _champion(self, rows: Sequence[Mapping[str, Any]], behind: float) -> Iterator[Cause]:
+        """The promotion of the version that is judged, if the one before it did better or nobody knows. A later one is no cause."""
+        judged = next((row for row in rows if row["model_version"] is not None), None)
         ledger = self.watched.lakehouse.table(self.model.name)
-        last = last_move(ledger.scan()) if ledger.exists() else None
-        begin = min((row["window_start"] for row in rows if row["window_start"] is not None), default=None)
-        if last is None or begin is None or last["champion_before"] is None or not begin <= last["decided_at"] <= self.watched.now:
+        if judged is None or judged["window_end"] is None or not ledger.exists():
             return
-        text = f"version {last['champion']} of {self.model.name} took the place of version {last['champion_before']}"
-        yield Cause(f"{text} on {last['decided_at']:%Y-%m-%d}", weight=MOST_TIMES / 2, steps=(f"{last['decision']}: {last['reasons']}",))
+        version, begin, end = judged["model_version"], judged["window_start"], judged["window_end"]
+        moved = last_move(ledger.scan().filter(pl.col("champion") == version))
+        before = None if moved is None else moved["champion_before"]
+        if moved is None or before is None or not begin - (end - begin) <= moved["decided_at"] < end:
+            return
+        text = f"version {version} of {self.model.name} took the place of version {before} on {moved['decided_at']:%Y-%m-%d}"
+        steps = (f"{moved['decision']}: {moved['reasons']}",)
+        metric = next((one for one in (self.model.metric, *self.model.metrics) if one.name == judged["metric"]), None)
+        was = self._score_of(before, judged)
+        if was is None or metric is None:
+            yield Cause(f"{text}; how well version {before} did is not known", weight=behind, steps=steps)
+        elif metric.loss(was) < metric.loss(judged["value"]):
+            yield Cause(f"{text}, whose {metric.name} was {was:.3g} and not {judged['value']:.3g}", weight=MOST_TIMES / 2, steps=steps)
+
+    def _score_of(self, version: int, judged: Mapping[str, Any]) -> float | None:
+        """What a version had in its newest final window of the kind that is judged; None if there is none."""
+        key, value = judged["slice_key"] or None, judged["slice_value"] if judged["slice_key"] else None
+        found = (
+            accuracy_table(self.watched.lakehouse)
+            .scan()
+            .filter(
+                pl.col("predictions") == judged["table"],
+                pl.col("granularity") == judged["granularity"],
+                pl.col("metric") == judged["metric"],
+                pl.col("model_version") == version,
+                pl.col("window_start") <= judged["window_start"],
+                pl.col("slice_key").eq_missing(pl.lit(key, pl.String)),
+                pl.col("slice_value").eq_missing(pl.lit(value, pl.String)),
+                pl.col("horizon").is_null(),
+                pl.col("value").is_not_null(),
+                ~pl.col("is_estimate"),
+                ~pl.col("provisional"),
+            )
+            .sort("window_start")
+            .tail(1)
+            .select("value")
+            .collect()
+        )
+        return None if found.is_empty() else float(found.item())
 
     def _drifted(self, rows: Sequence[Mapping[str, Any]]) -> list[Cause]:
         """Columns that monitors of drift found in the same time, in what the model is made of."""
