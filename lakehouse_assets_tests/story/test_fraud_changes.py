@@ -24,8 +24,9 @@ from lakehouse_assets_tests.story.months import Feeds, Months, months
 
 START, CHANGES = date(2023, 12, 4), date(2024, 9, 2)
 ORDERS, SEED, WEEK = 250, 4, timedelta(days=7)
-# What is paid now is settled, and so judged, ten weeks later: until then the shop is looked at now and then, and after it each week.
-QUIET, WEEKS = (28, 28, 21), 6
+# What is paid now is settled, and so judged, once orders of ten weeks later are there: until then the shop is looked at now and then, and
+# after it each week.
+QUIET, WEEKS = (28, 28, 21), 7
 ALERT = f"monitor:{risk.ACCURACY}"
 
 
