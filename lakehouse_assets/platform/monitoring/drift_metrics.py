@@ -67,6 +67,7 @@ DRIFT_SCHEMA = pl.Schema(
 )
 Array = npt.NDArray[Any]
 KEY, OF_TIME = "it is a key", "it is the column of time"
+NOT_IN_BASELINE = "the baseline has none of it"
 _WHERE = ("window_start", "window_end", "granularity", "slice_key", "slice_value")
 
 
@@ -264,20 +265,23 @@ class _Compare:
         thresholds, rates, tested = np.full(len(rows), np.nan), np.zeros(len(rows)), values.is_not_null().to_numpy() & ~skip
         found = np.abs(values.fill_null(0).to_numpy())
         for of_slice, places in self.slices.items():
-            calibration, base = self.calibrations.of(self.pairs.kind, of_slice, column.name, metric)
+            calibrated = self.calibrations.of(self.pairs.kind, of_slice, column.name, metric)
+            rate = self.calibrations.rates[column.name]
             for at in places:
                 reason: str | None = KEY if skip[at] else None
-                if tested[at] and min(rows[at], compared[at]) < LEAST_ROWS:
+                if tested[at] and calibrated is None:
+                    reason = NOT_IN_BASELINE
+                elif tested[at] and min(rows[at], compared[at]) < LEAST_ROWS:
                     reason = f"there are fewer than {LEAST_ROWS} rows"
-                elif tested[at]:
+                elif tested[at] and calibrated is not None:
+                    calibration, base = calibrated
                     size = rows[at] * compared[at] / (rows[at] + compared[at])
                     threshold, reason = calibration.threshold(column.name, metric, base, size)
                     if threshold is not None and found[at] > threshold and self.pairs.kind == CONSECUTIVE:
                         # After a change windows are no longer those of the baseline: what both have together tells what chance does.
-                        rate = calibration.rates[column.name]
                         threshold = max(threshold, calibration.independent.threshold(metric, new[at] + old[at], size, rate))
                     thresholds[at] = np.nan if threshold is None else threshold
-                rates[at] = calibration.rates[column.name]
+                rates[at] = rate
                 if of_values and reason is not None:
                     reasons[at] = reason
         known = np.isfinite(thresholds)

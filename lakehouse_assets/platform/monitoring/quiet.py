@@ -1,6 +1,7 @@
 """Which windows are taken as quiet: those of a baseline, or those of the profile itself where there is none."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -38,18 +39,32 @@ class Calibrations:
         self._known: dict[tuple[str, Slice], Calibration] = {}
         self._bases: dict[tuple[Slice, str], dict[str, Counts]] = {}
 
-    def of(self, kind: str, of_slice: Slice, column: str, test: str) -> tuple[Calibration, Counts]:
-        """The calibration of a slice, and the counts that quiet windows of a column are resampled from."""
-        source = self._source(of_slice)
+    def of(self, kind: str, of_slice: Slice, column: str, test: str) -> tuple[Calibration, Counts] | None:
+        """The calibration of a slice, and the counts that quiet windows of a column are resampled from.
+
+        None if the baseline has no such slice or column, or none with the same test: which windows are profiled together must not decide
+        whether something is tested.
+        """
+        source = self._profile if self._baseline is None else self._baseline
+        if not self._has(source, of_slice, column):
+            return None
         if (kind, of_slice) not in self._known:
             self._known[kind, of_slice] = self._made(kind, of_slice, source)
         if (of_slice, column) not in self._bases:
             self._bases[of_slice, column] = dict(self._parts(source.columns[column], self._total(source, of_slice, column)))
         return self._known[kind, of_slice], self._bases[of_slice, column][test]
 
-    def _source(self, of_slice: Slice) -> Profile:
-        has = self._baseline is not None and _groups(self._baseline.keys, of_slice).height
-        return self._baseline if self._baseline is not None and has else self._profile
+    @cached_property
+    def rates(self) -> Mapping[str, float]:
+        """Of each column the false-alarm rate of one test."""
+        return {
+            name: false_alarm_rate(len(self._tested), self._kinds * len(self._parts(column, column.counts[0])), self._slices)
+            for name, column in self._tested.items()
+        }
+
+    def _has(self, source: Profile, of_slice: Slice, column: str) -> bool:
+        known = source.columns.get(column)
+        return known is not None and known.cells.test == self._tested[column].cells.test and _groups(source.keys, of_slice).height > 0
 
     def _total(self, source: Profile, of_slice: Slice, column: str) -> Counts:
         found: Counts = source.columns[column].counts[_groups(source.keys, of_slice)["at"].to_numpy()].sum(axis=0)
@@ -58,10 +73,7 @@ class Calibrations:
     def _made(self, kind: str, of_slice: Slice, source: Profile) -> Calibration:
         is_base = source is self._baseline
         names = [name for name in self._tested if name in source.columns]
-        rates = {
-            name: false_alarm_rate(len(self._tested), self._kinds * len(list(self._parts(column, column.counts[0]))), self._slices)
-            for name, column in self._tested.items()
-        }
+        rates = self.rates
         common: dict[str, Any] = {"tables": self._kinds * self._slices, "kinds": self._kinds, "independent": self._independent}
         if is_base and source.blocks is None:
             return Calibration(None, rates, frozenset(name for name in names if source.columns[name].dtype.is_temporal()), **common)
