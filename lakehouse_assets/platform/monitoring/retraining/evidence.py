@@ -14,7 +14,7 @@ from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
 from lakehouse_assets.platform.monitoring.verdicts import is_ahead
-from lakehouse_assets.platform.wording import slice_in_words
+from lakehouse_assets.platform.wording import slice_in_words, span
 
 _DRIFT: Final = "drift"
 _MANY: Final = 1_000
@@ -101,9 +101,9 @@ def of_time(trained_at: datetime | None, every: timedelta | None, now: datetime)
         return
     days, wanted = None if trained_at is None else (now - trained_at) / timedelta(days=1), every / timedelta(days=1)
     if days is None:
-        yield Reason(SCHEDULE, f"It was not trained yet, and is to be every {wanted:g} days", metric="days", threshold=wanted)
+        yield Reason(SCHEDULE, f"It was not trained yet, and is to be every {span(every)}", metric="days", threshold=wanted)
     elif not 0 <= days < wanted:
-        text = f"The last training was {days:.1f} days ago, and it is to be trained every {wanted:g} days"
+        text = f"The last training was {span(timedelta(days=days))} ago, and it is to be trained every {span(every)}"
         yield Reason(SCHEDULE, text, metric="days", value=days, threshold=wanted)
 
 
