@@ -134,6 +134,8 @@ def _of_retraining(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "at most", budget + (f", and none for {span(declared['cool_down'])} after one" if declared["cool_down"] else "")
     for reason in value["reasons"]:
         yield "reason", f"{reason['text']}."
+    for text in value["unheeded"]:
+        yield "failed", f"{text}."
     yield (
         "now",
         "A training starts: the sensor retraining asks for it, or `lakehouse train --due`." if value["starts"] else value["why_not"],

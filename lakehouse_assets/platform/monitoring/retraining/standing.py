@@ -15,7 +15,7 @@ from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.learning import NotEnoughData
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor
 from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.importance import Importance
@@ -97,12 +97,17 @@ class Standing:
     def reasons(self) -> tuple[Reason, ...]:
         """What speaks for a training, the heaviest first."""
         declared = self._declared
-        bad = evidence.failing(self.verdicts, {name: self._monitor(name).alert for name in declared.on}, self.champion)
+        bad = evidence.failing(self.verdicts, self._rules, self.champion)
         return (
-            *evidence.of_verdicts(bad, Importance(self.model, self.champion, self.registry).of, declared.important),
+            *evidence.of_verdicts(bad, self._importance.of, declared.important),
             *evidence.of_labels(self.new_labels, declared.new_labels),
             *evidence.of_time(self._since, declared.every, self.now),
         )
+
+    @property
+    def unheeded(self) -> list[str]:
+        """What failed and is yet no reason, each with why."""
+        return evidence.unheeded(self.verdicts, self._rules, self.champion, self._importance.of, self._declared.important)
 
     @cached_property
     def verdicts(self) -> pl.DataFrame:
@@ -141,6 +146,14 @@ class Standing:
     def _declared(self) -> Retrain:
         assert self.model.retrain is not None  # noqa: S101 others are not asked about
         return self.model.retrain
+
+    @property
+    def _rules(self) -> dict[str, AlertRule]:
+        return {name: self._monitor(name).alert for name in self._declared.on}
+
+    @cached_property
+    def _importance(self) -> Importance:
+        return Importance(self.model, self.champion, self.registry)
 
     def _monitor(self, name: str) -> Monitor:
         found: Any = self.catalog[name]
