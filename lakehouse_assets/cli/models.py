@@ -1,7 +1,6 @@
 """`lakehouse models`: the versions of models, and decisions about which one is in use."""
 
 from collections.abc import Iterator
-from datetime import timedelta
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -11,7 +10,7 @@ import click
 from lakehouse_assets.cli.complete import MODELS
 from lakehouse_assets.cli.shared import JSON, Noun, client
 from lakehouse_assets.cli.terminal import add_row, ago, grid, line, print_json, print_paged, right, say
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, span
 
 _VERSIONS = 20
 
@@ -129,22 +128,20 @@ def _of_retraining(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
         return
     starters = [*(f"{monitor} fails" for monitor in declared["on"])]
     starters += [f"{declared['new_labels']:,} new rows to learn from"] if declared["new_labels"] else []
-    starters += [f"{_days(declared['every'])} since the last training"] if declared["every"] else ["the weekly schedule"]
+    starters += [f"{span(declared['every'])} since the last training"] if declared["every"] else ["the weekly schedule"]
     yield "trained if", ", ".join(starters)
-    budget = f"{counted(declared['trainings'], 'training')} in {_days(declared['per'])}"
-    yield "at most", f"{budget}, and none for {_days(declared['cool_down'])} after one"
+    budget = f"{counted(declared['trainings'], 'training')} in {span(declared['per'])}"
+    yield "at most", budget + (f", and none for {span(declared['cool_down'])} after one" if declared["cool_down"] else "")
     for reason in value["reasons"]:
         yield "reason", f"{reason['text']}."
+    for text in value["unheeded"]:
+        yield "failed", f"{text}."
     yield (
         "now",
         "A training starts: the sensor retraining asks for it, or `lakehouse train --due`." if value["starts"] else value["why_not"],
     )
     if last := value["last"]:
         yield "asked last", f"{ago(last['at'])}, {last['state']}: {last['text']}"
-
-
-def _days(span: timedelta) -> str:
-    return f"{span / timedelta(days=1):g} days"
 
 
 @models.command()

@@ -87,7 +87,8 @@ class Models:
         from lakehouse_assets.client.execution import standing_of
 
         if model.retrain is None:
-            return {"model": model.name, "declared": None, "starts": False, "why_not": "", "reasons": [], "last": None, "trained_at": None}
+            nothing: dict[str, Any] = {"starts": False, "why_not": "", "reasons": [], "unheeded": [], "last": None, "trained_at": None}
+            return {"model": model.name, "declared": None, **nothing}
         standing = standing_of(self.context, model)
         decision, requests = standing.decision, standing.history.requests
         return {
@@ -96,6 +97,7 @@ class Models:
             "starts": decision.starts,
             "why_not": decision.why_not,
             "reasons": [asdict(one) for one in standing.reasons],
+            "unheeded": standing.unheeded,
             "last": asdict(requests[-1]) if requests else None,
             "trained_at": standing.trained_at,
         }

@@ -1,15 +1,19 @@
-"""Words that every room puts into its messages: counts with their noun, lists, sizes in bytes, and text of data made fit for a terminal.
+"""Words of messages: counts with their noun, lists, sizes in bytes, spans of time, and text of data for a terminal.
 
 It knows nothing of tables or files. What a message says belongs to where it is raised.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import timedelta
 
 # Joiners of emoji and of scripts that need them: they change no direction and move no cursor.
 _HARMLESS = "\u200c\u200d"
 _UNITS = ("B", "kB", "MB", "GB", "TB")
+_SPANS = (("second", 60), ("minute", 60), ("hour", 24), ("day", math.inf))
+"""Each with how many of it are one of the next."""
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 
 
@@ -31,6 +35,17 @@ def size(count: float) -> str:
             break
         count /= 1000
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def span(length: timedelta) -> str:
+    """A span of time in the largest unit that it fills, with one decimal at most: `1 day`, `2 minutes`, `1.5 hours`, `30 days`."""
+    value = abs(length.total_seconds())
+    for unit, most in _SPANS:  # noqa: B007 the one that it stops at is told
+        if round(value, 1) < most:
+            break
+        value /= most
+    told = f"{value:,.1f}".removesuffix(".0")
+    return f"{'-' if length < timedelta(0) else ''}{told} {unit if told == '1' else unit + 's'}"
 
 
 def listed(texts: Sequence[str], most: int, separator: str = ", ") -> str:

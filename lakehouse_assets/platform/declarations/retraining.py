@@ -23,8 +23,9 @@ class Retrain:
         `Retrain(on=("shop.monitors.card_drift", "shop.monitors.accuracy"), new_labels=500, cool_down=timedelta(days=7))`
 
     Attributes:
-        on: Monitors, or their names: a failed verdict since the last training is a reason. As for an alert, as many windows in a row have
-            to fail, of as many rows, as the monitor's `alert=` says. What is said of another version than the champion does not count.
+        on: Monitors, or their names: a failed verdict since the last training read its tables is a reason. As for an alert, as many
+            windows in a row have to fail, of as many rows, as the monitor's `alert=` says. What is said of another version than the
+            champion does not count.
         important: A verdict about one column counts if the champion's predictions owe at least this share to it.
         new_labels: So many more rows to learn from than at the last training are a reason. None: they are none.
         every: So long after the last training the next one is due, if there is anything new. The weekly schedule leaves the model out

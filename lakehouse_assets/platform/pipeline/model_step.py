@@ -25,7 +25,7 @@ from lakehouse_assets.platform.registry.approvals import Approvals
 from lakehouse_assets.platform.registry.decisions import ChampionChange, ModelDecisions
 from lakehouse_assets.platform.registry.ledger import BY_HAND, DecisionName, Verdict, last_decision, leaks_of, rejection_of, table_of
 from lakehouse_assets.platform.registry.registry import ModelVersion, NoSuchModelVersion, Registry, nothing_known
-from lakehouse_assets.platform.storage import feature_versions
+from lakehouse_assets.platform.storage import feature_versions, platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
@@ -35,6 +35,8 @@ _NAMES: Mapping[str, DecisionName] = {"promoted": "promoted", "awaits approval":
 _CHALLENGES = {"kept as challenger", "awaits approval"}
 REQUESTS: Final = "lakehouse.training-requests"
 """The cursor of a ledger on the requests for trainings that are done: their numbers."""
+VERDICTS: Final = "lakehouse.verdicts"
+"""The cursor of a ledger on the table of verdicts: its version when the last training chose the rows that it read, 0 if there was none."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class ModelStep:
             return self.last_result()
         done = self._done(because)
         before = {name: self.ledger.cursor(name) for name in self.asset.sources()}
+        verdicts = self._verdicts()  # before the tables: what is said in between may be about rows that the training does not read
         now = newest_versions(self.lakehouse, before)
         if not retrain and before == now:
             decisions.advance(done)
@@ -107,7 +110,7 @@ class ModelStep:
             raise NoSuchModelVersion(nothing_known(self.asset.name, needed))
         self.registry.prepare()  # what is missing to keep a model is said before it is trained
         cursors = tuple(Cursor(name, before[name], version) for name, version in now.items() if before[name] != version)
-        cursors += done
+        cursors += (*done, *verdicts)
         reason = "" if because is None else because.text
         training = ModelTraining(self.asset, self.lakehouse, now, self.seed, Local(), self.run_id, clock.now(), reason)
         if not self._is_dry and Shadow(decisions, training, training.started_at).call_back():
@@ -186,6 +189,12 @@ class ModelStep:
         if because is None or because.number is None or self._is_done(because):
             return ()
         return (Cursor(REQUESTS, self.ledger.cursor(REQUESTS), because.number),)
+
+    def _verdicts(self) -> tuple[Cursor, ...]:
+        """The cursor that says what monitors had said before a training that begins now; none if that is all that the ledger knows."""
+        table, before = self.lakehouse.table(platform_tables.VERDICTS), self.ledger.cursor(VERDICTS)
+        now = table.version() if table.exists() else 0
+        return () if before == now else (Cursor(VERDICTS, before, now),)
 
     def _is_done(self, because: TrainingReason | None) -> bool:
         """Whether the ledger knows that a request for a training is done, or a later one."""

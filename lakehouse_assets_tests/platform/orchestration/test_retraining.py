@@ -3,7 +3,7 @@
 import json
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -30,8 +30,9 @@ from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.in_process_run import CODE_LOCATION
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
-from lakehouse_assets.platform.pipeline.model_step import REQUESTS
+from lakehouse_assets.platform.pipeline.model_step import REQUESTS, VERDICTS
 from lakehouse_assets.platform.registry.decisions import create_ledger
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets_tests.originals import Originals
 from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
@@ -138,10 +139,14 @@ class Shop:
         assert not tick.run_requests
         return str(tick.skip_message)
 
-    def execute(self, request: dg.RunRequest, *, fails: bool = False) -> dg.ExecuteInProcessResult:
-        """The run of a request, as Dagster's daemon starts it, but in this process."""
+    def execute(
+        self, request: dg.RunRequest, *, fails: bool = False, meanwhile: Callable[[], None] | None = None
+    ) -> dg.ExecuteInProcessResult:
+        """The run of a request, as Dagster's daemon starts it, but in this process; `meanwhile` comes once it has chosen its rows."""
         job = self.defs.resolve_job_def(TRAIN)
         tags = dict(request.tags) | {RUN_KEY_TAG: request.run_key}
+        if meanwhile is not None:
+            level.Level.before = staticmethod(lambda: (setattr(level.Level, "before", staticmethod(lambda: None)), meanwhile()))
         if fails:
             level.Level.before = staticmethod(lambda: (_ for _ in ()).throw(ValueError("no memory")))
         try:
@@ -220,6 +225,49 @@ def test_after_the_cool_down_it_may_be_trained_again_and_what_was_said_before_do
     request = shop.asks()
     assert request.run_key == f"{MODEL}:2"
     assert "0.4" in request.tags[REASON_TAG]
+
+
+@pytest.mark.parametrize("release", ["this", "earlier"])
+def test_what_is_said_while_a_training_runs_is_a_reason_for_the_next_one(shop, release):
+    """By real moments: the training is asked for, chooses its rows, the monitor speaks of newer ones, the gate decides."""
+    shop.retrain = replace(RETRAIN, cool_down=timedelta(0))
+    shop.train_first()
+
+    def says(value: float, day: int) -> None:
+        shop.began = datetime.now(UTC)
+        shop.says(value=value, window_start=WINDOW + day * DAY, window_end=WINDOW + (day + 1) * DAY)
+
+    shop.news()
+    says(0.31, 0)
+    shop.began = datetime.now(UTC)
+    request = shop.asks()
+    if release == "this":
+        says(0.35, 1)  # of rows that the training is going to read
+
+    def meanwhile() -> None:
+        shop.news(origins=7)
+        says(0.4, 2)
+
+    assert shop.execute(request, meanwhile=meanwhile).success
+    (asked,) = shop.standing().history.requests
+    (newest,) = verdicts.history(shop.demo.lakehouse, NAME, 1)
+    assert asked.at < newest["evaluated_at"] < shop.demo.decisions()[-1]["decided_at"]
+    if release == "earlier":
+        ledger = shop.demo.ledger
+        cursors = [Cursor(name, None, ledger.cursor(name)) for name in (FEATURES, REQUESTS, "lakehouse.decisions", "lakehouse.aliases")]
+        rows = ledger.scan().collect()
+        shutil.rmtree(ledger.uri)
+        ledger.create(rows.schema)
+        ledger.append(rows, Commit(tuple(cursors)))
+        assert shop.demo.ledger.cursor(VERDICTS) is None
+    shop.began = datetime.now(UTC)
+    assert [reason.value for reason in shop.standing().reasons] == [0.4]
+    request = shop.asks()
+    assert request.run_key == f"{MODEL}:2"
+    assert shop.execute(request).success
+    shop.news(origins=8)
+    shop.began = datetime.now(UTC)
+    assert "Nothing asks for a training." in shop.skips(), "all that was said has been read"
 
 
 def test_two_ticks_and_two_daemons_start_one(shop):
@@ -439,7 +487,7 @@ def test_a_model_that_says_how_often_is_trained_so_and_left_out_of_the_weekly_tr
     shop.later = 2 * DAY
     assert "Nothing asks" in shop.skips()
     shop.later = 4 * DAY
-    assert "The last training was 4.0 days ago" in shop.asks().tags[REASON_TAG]
+    assert "The last training was 4 days ago" in shop.asks().tags[REASON_TAG]
     assert "weekly_training" not in {schedule.name for schedule in shop.defs.schedules}
 
 

@@ -7,7 +7,7 @@ from typing import Final, Literal
 from uuid import NAMESPACE_URL, uuid5
 
 from lakehouse_assets.platform.declarations.retraining import Retrain
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, span
 
 State = Literal["open", "under way", "done", "failed"]
 Door = Literal["sensor", "command"]
@@ -198,7 +198,7 @@ def _too_early(retrain: Retrain, history: History, now: datetime) -> str:
     counting = [one.at for one in requests if now - one.at < retrain.per]
     if len(counting) >= retrain.trainings:
         until = counting[-retrain.trainings] + retrain.per
-        spent = f"{counted(len(counting), 'training')} in {_span(retrain.per)}"
+        spent = f"{counted(len(counting), 'training')} in {span(retrain.per)}"
         return f"The budget is spent ({spent}): the next one may start after {_moment(until)}."
     return ""
 
@@ -215,7 +215,3 @@ def _failed_last(requests: Sequence[Request]) -> list[Request]:
 
 def _moment(at: datetime) -> str:
     return f"{at:%Y-%m-%d %H:%M} UTC"
-
-
-def _span(span: timedelta) -> str:
-    return counted(span.days, "day") if span.days and span == timedelta(days=span.days) else str(span)

@@ -14,7 +14,7 @@ from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
 from lakehouse_assets.platform.monitoring.verdicts import is_ahead
-from lakehouse_assets.platform.wording import slice_in_words
+from lakehouse_assets.platform.wording import counted, slice_in_words, span
 
 _DRIFT: Final = "drift"
 _MANY: Final = 1_000
@@ -72,6 +72,42 @@ def of_verdicts(rows: list[dict[str, Any]], importance: Callable[[str, str], flo
     return sorted(found, key=lambda one: (one.cause == _DRIFT, -(1.0 if one.importance is None else one.importance), one.text))
 
 
+def unheeded(
+    rows: pl.DataFrame,
+    rules: Mapping[str, AlertRule],
+    champion: int | None,
+    importance: Callable[[str, str], float | None],
+    important: float,
+) -> list[str]:
+    """The newest verdicts that are bad and yet no reason, each with why: sentences without their full stop.
+
+    Args:
+        rows: Since the last training.
+        rules: By monitor.
+        champion: The version that is champion.
+        importance: As `of_verdicts`.
+        important: As `of_verdicts`.
+    """
+    heeded = [[row[name] for name in _ONE] for row in failing(rows, rules, champion)]
+    versions = [None, *rows["model_version"].drop_nulls().unique().sort()]
+    bad = {tuple(row[name] for name in _ONE): row for version in versions for row in failing(rows, {}, version)}
+    found = []
+    for one, row in bad.items():
+        rule, share, version = rules.get(row["monitor"], AlertRule()), _share(row, importance), row["model_version"]
+        if version is not None and version != champion:
+            why = f"it is of version {version}, which is not champion"
+        elif row["rows"] is not None and row["rows"] < rule.least_rows:
+            why = f"it is of fewer rows than the {rule.least_rows:,} of alert="
+        elif [*one] not in heeded:
+            why = f"{counted(rule.consecutive, 'window')} in a row of enough rows have to fail, as alert= says"
+        elif share is not None and share < important:
+            why = f"predictions owe {important:.2%} at least to what counts, as important= says"
+        else:
+            continue
+        found.append(f"{_said(row, share)}: no reason, as {why}")
+    return sorted(found)
+
+
 def _share(row: Mapping[str, Any], importance: Callable[[str, str], float | None]) -> float | None:
     """What the champion owes to what drifted, a share; None: it is not known, or the matter is no drift.
 
@@ -101,9 +137,9 @@ def of_time(trained_at: datetime | None, every: timedelta | None, now: datetime)
         return
     days, wanted = None if trained_at is None else (now - trained_at) / timedelta(days=1), every / timedelta(days=1)
     if days is None:
-        yield Reason(SCHEDULE, f"It was not trained yet, and is to be every {wanted:g} days", metric="days", threshold=wanted)
+        yield Reason(SCHEDULE, f"It was not trained yet, and is to be every {span(every)}", metric="days", threshold=wanted)
     elif not 0 <= days < wanted:
-        text = f"The last training was {days:.1f} days ago, and it is to be trained every {wanted:g} days"
+        text = f"The last training was {span(timedelta(days=days))} ago, and it is to be trained every {span(every)}"
         yield Reason(SCHEDULE, text, metric="days", value=days, threshold=wanted)
 
 

@@ -15,7 +15,7 @@ from lakehouse_assets.platform.compute.local import Local
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.learning import NotEnoughData
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
-from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor
 from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.importance import Importance
@@ -25,7 +25,7 @@ from lakehouse_assets.platform.monitoring.retraining.requests import ask, reques
 from lakehouse_assets.platform.monitoring.retraining.runs import RunOfModels, Runs
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.pipeline.functions import why_not_trained
-from lakehouse_assets.platform.pipeline.model_step import REQUESTS, newest_versions
+from lakehouse_assets.platform.pipeline.model_step import REQUESTS, VERDICTS, newest_versions
 from lakehouse_assets.platform.pipeline.model_training import ModelTraining
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.registry.registry import Registry
@@ -97,24 +97,30 @@ class Standing:
     def reasons(self) -> tuple[Reason, ...]:
         """What speaks for a training, the heaviest first."""
         declared = self._declared
-        bad = evidence.failing(self.verdicts, {name: self._monitor(name).alert for name in declared.on}, self.champion)
+        bad = evidence.failing(self.verdicts, self._rules, self.champion)
         return (
-            *evidence.of_verdicts(bad, Importance(self.model, self.champion, self.registry).of, declared.important),
+            *evidence.of_verdicts(bad, self._importance.of, declared.important),
             *evidence.of_labels(self.new_labels, declared.new_labels),
             *evidence.of_time(self._since, declared.every, self.now),
         )
 
+    @property
+    def unheeded(self) -> list[str]:
+        """What failed and is yet no reason, each with why."""
+        return evidence.unheeded(self.verdicts, self._rules, self.champion, self._importance.of, self._declared.important)
+
     @cached_property
     def verdicts(self) -> pl.DataFrame:
-        """What the monitors said since the last training."""
+        """What the monitors said since the last training chose the rows that it read: also what they said while it ran."""
         table = self.lakehouse.table(verdicts.TABLE)
         if not self._declared.on or not table.exists():
             return pl.DataFrame(schema=verdicts.SCHEMA)
-        known = table.scan()
-        if "sequence" not in known.collect_schema():  # of an earlier release
-            known = known.with_columns(sequence=pl.lit(None, pl.Int64))
-        rows = known.filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
-        return rows.filter(pl.col("evaluated_at") > self._since).collect() if self._since is not None else rows.collect()
+        rows = verdicts.in_order(table.scan()).filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
+        read = self._ledger.cursor(VERDICTS)
+        if read is not None and read <= table.version():
+            return rows.filter(pl.col("sequence") > read).collect()
+        # The last training was one of an earlier release, or the table was created again.
+        return rows.filter(pl.col("evaluated_at") > self._began).collect() if self._began is not None else rows.collect()
 
     @cached_property
     def new_labels(self) -> int | None:
@@ -131,8 +137,7 @@ class Standing:
     @cached_property
     def trained_at(self) -> datetime | None:
         """When the last decision of the gate was recorded, if that is not after now."""
-        ledger = self._ledger
-        last = last_decision(ledger.scan().filter(pl.col("question").is_not_null())) if ledger.exists() else None
+        last = self._last_training
         return None if last is None or last["decided_at"] > self.now else last["decided_at"]
 
     # --- what this is made of
@@ -141,6 +146,14 @@ class Standing:
     def _declared(self) -> Retrain:
         assert self.model.retrain is not None  # noqa: S101 others are not asked about
         return self.model.retrain
+
+    @property
+    def _rules(self) -> dict[str, AlertRule]:
+        return {name: self._monitor(name).alert for name in self._declared.on}
+
+    @cached_property
+    def _importance(self) -> Importance:
+        return Importance(self.model, self.champion, self.registry)
 
     def _monitor(self, name: str) -> Monitor:
         found: Any = self.catalog[name]
@@ -152,9 +165,24 @@ class Standing:
 
     @cached_property
     def _since(self) -> datetime | None:
-        """When the last training was asked for that is done, or ended that nobody recorded the asking of."""
+        """When the last training ended, or was asked for that ended without a decision."""
         done = [one.at for one in self.history.requests if one.state == "done" and one.at <= self.now]
         return max([*done, *([self.trained_at] if self.trained_at is not None else [])], default=None)
+
+    @cached_property
+    def _began(self) -> datetime | None:
+        """A moment at which the last training had read nothing yet: when it was asked for; if nobody wrote that down, when it ended."""
+        asked = [one for one in self.history.requests if one.state == "done" and one.at <= self.now]
+        last = self._last_training
+        if self.trained_at is None or last is None:
+            return self._since
+        return asked[-1].at if asked and last.get("training_reason") == asked[-1].text else self.trained_at
+
+    @cached_property
+    def _last_training(self) -> dict[str, Any] | None:
+        """The last decision of the gate, as a row of the ledger."""
+        ledger = self._ledger
+        return last_decision(ledger.scan().filter(pl.col("question").is_not_null())) if ledger.exists() else None
 
     def _state(self, request: Request, runs: Sequence[RunOfModels], *, is_last: bool) -> State:
         """What became of a request: the ledger says which are done, the runs what became of the last one."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lakehouse_assets import AlertRule
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
-from lakehouse_assets.platform.monitoring.retraining.evidence import failing, of_labels, of_time, of_verdicts
+from lakehouse_assets.platform.monitoring.retraining.evidence import failing, of_labels, of_time, of_verdicts, unheeded
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -159,3 +159,27 @@ def test_drift_of_all_columns_together_counts_by_the_columns_that_tell_it(told, 
     (reason,) = reasons
     assert reason.importance == (None if expected == "unknown" else pytest.approx(expected))
     assert ("importance" in reason.text) is (expected != "unknown")
+
+
+@pytest.mark.parametrize(
+    ("about", "rule", "expected"),
+    [
+        (
+            {"column_name": "amount"},
+            AlertRule(),
+            "importance 3%: no reason, as predictions owe 5.00% at least to what counts, as important= says",
+        ),
+        ({"column_name": "country"}, AlertRule(), None),
+        ({"model_version": 7}, AlertRule(), "no reason, as it is of version 7, which is not champion"),
+        ({"rows": 99}, AlertRule(least_rows=100), "no reason, as it is of fewer rows than the 100 of alert="),
+        ({}, AlertRule(consecutive=3), "no reason, as 3 windows in a row of enough rows have to fail, as alert= says"),
+        ({"passed": True}, AlertRule(consecutive=3), None),
+    ],
+)
+def test_each_failure_is_a_reason_or_it_is_said_why_not(about, rule, expected):
+    rows, rules, shares = frame(about), {ROW["monitor"]: rule}, {"amount": 0.03, "country": 0.6}
+    told = unheeded(rows, rules, 1, lambda _, column: shares[column], 0.05)
+    reasons = of_verdicts(failing(rows, rules, 1), lambda _, column: shares[column], 0.05)
+    assert len(told) + len(reasons) == int(about.get("passed") is not True)
+    assert [text for text in told if text.startswith("shop.monitors.drift failed: ") and text.endswith(str(expected))] == told
+    assert bool(told) is (expected is not None)
