@@ -96,6 +96,9 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     known_before = None if None in before.values() else watched.changed(groups, before)
     changed = _within_limit(profiled, here if known_before is None else known_before)
     if changed.is_empty():
+        # What was read need not be kept until some window changes.
+        drifts.append(pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, drifts))
+        profiles.append(pl.DataFrame(schema=PROFILES_SCHEMA), _commit(profiled, profiles, before))
         return pl.DataFrame(schema=FOUND_SCHEMA)
     compared, needed = _compared(changed, here)
     chosen, base_rows = watched.rows(groups, needed), profiled.baseline()
@@ -112,9 +115,9 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     ]
     left = found.frame[WINDOW_START].unique()
     gone = pl.DataFrame({WINDOW_START: changed.filter(~changed.is_in(left.implode(), nulls_equal=True)), "column_name": TABLE, "count": 0})
-    drifts.append(_fit(drifted, about, DRIFTS_SCHEMA), _commit(profiled, {part: drifts.cursor(profiled.mark(part)) for part in before}))
+    drifts.append(_fit(drifted, about, DRIFTS_SCHEMA), _commit(profiled, drifts))
     of_windows = pl.concat([_only(found.frame, changed), gone], how="diagonal_relaxed")
-    profiles.append(_fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before))
+    profiles.append(_fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, profiles, before))
     where = [WINDOW_START, "slice_key", "slice_value"]
     rows_of = found.frame.filter(pl.col("column_name") == TABLE).select(*where, rows="count")
     measured = found.frame.filter(pl.col("column_name") != TABLE).select(*where, "column_name", "avg")
@@ -171,9 +174,10 @@ def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
     return table
 
 
-def _commit(profiled: Profiled, before: Mapping[str, int | None]) -> Commit:
-    """Advances the watermarks from what they were to what was read."""
-    return Commit(tuple(Cursor(profiled.mark(part), before[part], to) for part, to in profiled.watched.marks.items()))
+def _commit(profiled: Profiled, table: Table, before: Mapping[str, int | None] | None = None) -> Commit:
+    """Advances the watermarks of one of both tables to what was read: from what they were then, or are now."""
+    had = {part: table.cursor(profiled.mark(part)) for part in profiled.watched.marks} if before is None else before
+    return Commit(tuple(Cursor(profiled.mark(part), had[part], to) for part, to in profiled.watched.marks.items()))
 
 
 def _within_limit(profiled: Profiled, changed: pl.Series) -> pl.Series:
