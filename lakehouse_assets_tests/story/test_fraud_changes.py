@@ -26,7 +26,7 @@ START, CHANGES = date(2023, 12, 4), date(2024, 9, 2)
 ORDERS, SEED, WEEK = 250, 4, timedelta(days=7)
 # What is paid now is settled, and so judged, once orders of ten weeks later are there: until then the shop is looked at now and then, and
 # after it each week.
-QUIET, WEEKS = (28, 28, 21), 7
+QUIET, WEEKS = (28, 28, 21), 8
 ALERT = f"monitor:{risk.ACCURACY}"
 
 

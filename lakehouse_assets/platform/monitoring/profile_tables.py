@@ -121,6 +121,9 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
         ended = _chosen(here, pl.col(WINDOW_START) >= since)
         changed = _within_limit(profiled, pl.concat([_others(moved, gone), ended]).unique())
     if changed.is_empty() and gone.is_empty():
+        # What was read need not be kept until some window is over.
+        _add(drifts, pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
+        _add(profiles, pl.DataFrame(schema=PROFILES_SCHEMA), _commit(profiled, before, marks))
         return pl.DataFrame(schema=FOUND_SCHEMA)
     changed = pl.concat([changed, gone])
     compared, needed = _compared(changed, here)

@@ -111,6 +111,19 @@ def test_the_season_is_no_alarm_and_a_shift_of_the_outcomes_is(settings):
     weeks = [kiosks.week() for _ in range(WEEKS)]
     assert weeks == [[]] * WEEKS
     assert sold(LEARNT + 7 * WEEKS * DAY, 7)["sold"].mean() > 1.3 * sold(LEARNT, 7)["sold"].mean(), "there is a season"
+    # What was read of the tables is noted each time, so maintenance may take what is older.
+    profiles = kiosks.root.lakehouse.table(platform_tables.PROFILES)
+    before, count = profiles.version(), profiles.count()
+    kiosks.come(1)
+    kiosks.judge(watched)
+    noted = profiles.version()
+    assert noted > before
+    assert profiles.count() == count, "no window has ended"
+    kiosks.judge(watched)
+    assert profiles.version() == noted, "nothing has changed since"
+    kiosks.come(6)
+    kiosks.judge(watched)
+    kiosks.predict()
     last = kiosks.day
     assert kiosks.week(times=1.6) == [last]
 

@@ -102,10 +102,12 @@ class ResidualRows(WatchedRows):
     def changed(self, groups: Groups, before: Marks) -> pl.Series | None:  # noqa: ARG002 windows are those of `every`
         """See `WatchedRows.changed`."""
         over = before[_OVER]
-        # What is about the first moment of a window is about a time after that.
-        last = None if over is None else _EPOCH + over * _TICK - _TICK
+        last = None if over is None else _EPOCH + over * _TICK
         times = changed_times(self.predicted, before, last, self.now)
-        return None if times is None else self._of(times)
+        if times is None:
+            return None
+        ended = self._starts.filter(self._starts >= last)
+        return pl.concat([self._of(times), ended]).unique().sort()
 
     def _of(self, times: pl.Series) -> pl.Series:
         """The windows that times lie in and that are over."""
