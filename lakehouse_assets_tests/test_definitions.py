@@ -15,6 +15,7 @@ import yaml
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
 from lakehouse_assets.platform.declarations.kind import Kind
+from lakehouse_assets.platform.declarations.monitors import OTHER_CHECKS, Monitor
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
@@ -255,3 +256,10 @@ def test_two_declarations_of_one_name_are_refused(tmp_path, monkeypatch):
 def test_the_code_location_needs_no_root(tmp_path):
     definitions(Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "nowhere")}), load(products)).resolve_asset_graph()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_every_check_is_a_rule_a_monitor_or_of_a_known_name(graph):
+    loaded = load(products)
+    rules = {rule.name for table in loaded.tables for rule in table.rules}
+    watched = {one.name.rpartition(".")[2] for one in loaded.declarations if isinstance(one, Monitor)}
+    assert {key.name for key in graph.asset_check_keys} - rules - watched <= OTHER_CHECKS

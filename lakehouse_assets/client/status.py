@@ -12,15 +12,12 @@ from lakehouse_assets.client.alerts import Alerts
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.monitors import Monitors
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.monitors import CHECKS
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted
-
-# Checks that are not rules of a contract: their names never change. What monitors said is in their table. That the gate refuses a version
-# is a normal answer of it, and stands with the champion.
-_ALWAYS = frozenset({"contract", "row_account", "not_null", "files_read"})
 
 _ALERTS = 1_000
 
@@ -92,7 +89,8 @@ def next_step(values: dict[str, Any]) -> tuple[str, str] | None:
 
 def _declared_checks(context: Context) -> dict[str, frozenset[str]]:
     rules = {asset.name: frozenset(rule.name for rule in asset.rules) for asset in context.tables}
-    return {asset.name: rules.get(asset.name, frozenset()) | _ALWAYS for asset in context.declarations}
+    # What monitors said is in their table, and what the gate decided in the ledgers.
+    return {asset.name: rules.get(asset.name, frozenset()) | CHECKS for asset in context.declarations}
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ LIVE: Final = "/livez"
 """Whether the server answers, for programs that watch it: no page, and without a token."""
 _ASSETS: Final = f"/marimo-{marimo.__version__}"
 _COOKIE: Final = "lakehouse_token"
+_MOST_BYTES: Final = 4_096
+"""Of the form with a token: it is read before anybody has shown one."""
 _SCOPE: Final = "pages"
 logger = logging.getLogger(__name__)
 _FOREVER: Final = "public, max-age=31536000, immutable"
@@ -141,7 +143,12 @@ def _ending(pages: Any) -> Any:
 
 async def _logged_in(request: Request) -> Response:
     """Keep the token of the form in a cookie that no script can read and that no other site's page sends along."""
-    form = parse_qs((await request.body()).decode("utf-8", "replace"))
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_BYTES:
+            return PlainTextResponse(f"the form has more than {_MOST_BYTES:,} bytes: a token is shorter", 413)
+    form = parse_qs(body.decode("utf-8", "replace"))
     answer = RedirectResponse("/", 303)
     token = form.get("token", [""])[0].strip()
     answer.set_cookie(_COOKIE, token, httponly=True, samesite="strict", secure=request.url.scheme == "https")

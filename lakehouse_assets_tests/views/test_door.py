@@ -7,7 +7,7 @@ import pytest
 
 from lakehouse_assets.platform.serving.hosts import Hosts
 from lakehouse_assets.platform.serving.tokens import TokenFile, Tokens
-from lakehouse_assets.views.web import Door
+from lakehouse_assets.views.web import Door, application
 
 
 async def _inside(scope: Any, receive: Any, send: Any) -> None:
@@ -61,3 +61,19 @@ def test_a_token_of_the_scope_opens_them_as_header_or_cookie(with_tokens):
     assert asked(door, path="/health")["status"] == 401
     TokenFile(home).revoke("board")
     assert asked(door, cookie=f"lakehouse_token={good}")["status"] == 401
+
+
+@pytest.mark.parametrize(("length", "status"), [(200, 303), (50_000, 413)])
+def test_the_form_with_a_token_is_read_as_far_as_a_token_is_long(tmp_path, length, status):
+    parts, sent = [b"token=" + b"x" * length, b"&more=" + b"y" * length], []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": parts.pop(0), "more_body": bool(parts)}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/login", "method": "POST", "headers": [], "query_string": b"", "scheme": "http", "server": None}
+    asyncio.run(application(tmp_path, tokens=True)(scope, receive, send))
+    assert sent[0]["status"] == status
+    assert len(parts) == (0 if status == 303 else 1), "what is too long is not read to its end"

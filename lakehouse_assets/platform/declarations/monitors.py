@@ -23,12 +23,9 @@ if TYPE_CHECKING:
 
 MONITORS: Final = "monitors"
 """The middle word of the names of monitors."""
-OTHER_CHECKS: Final = frozenset(
-    {
-        *("contract", "row_account", "not_null", "files_read", "gate", "leakage", "parity"),
-        *("freshness", "volume", "not_ahead", "has_champion", "features_of_champion"),
-    }
-)
+CHECKS: Final = frozenset({"contract", "row_account", "not_null", "files_read", "leakage", "parity"})
+"""Checks that are no rules and no monitors, and tell that something is wrong. That the gate refuses a version is a normal answer of it."""
+OTHER_CHECKS: Final = CHECKS | {"gate", "freshness", "volume", "not_ahead", "has_champion", "features_of_champion"}
 """Checks of tables that are called so whatever is declared."""
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
