@@ -140,7 +140,7 @@ def take(shop: Lakehouse, landed: list[tuple[int, int, int]], number: int, name:
     return landed
 
 
-@sweeps.examples(4, 60)
+@sweeps.examples(8, 60)
 @given(STEPS)
 def test_any_history_gives_the_table_that_one_computation_gives(steps):
     with tempfile.TemporaryDirectory() as folder:

@@ -121,7 +121,7 @@ def bring_up_to_date(declaration: TableDeclaration, lakehouse: Lakehouse, dies_a
 
 
 @pytest.mark.parametrize("declaration", CASES)
-@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
+@sweeps.examples(8, 30, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(steps, runs), min_size=2, max_size=4))
 def test_an_incremental_table_equals_a_full_refresh(declaration, history):
     hold_law(World, declaration, history)
@@ -153,7 +153,7 @@ replayed = st.none() | st.sampled_from([None, "_sequence > 2", "_row = 0", "part
 
 
 @pytest.mark.parametrize(("strict", "fixed"), [pytest.param(*both, id=name) for name, both in with_a_fix().items()])
-@sweeps.examples(2, 40, suppress_health_check=list(HealthCheck))
+@sweeps.examples(4, 40, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(landings, st.none() | st.integers(0, 3), replayed), min_size=2, max_size=6))
 @example(history=[(jan(1), None, None), (jan(-1), None, None), (jan(1), None, None)])  # the last file changes nothing
 @example(
@@ -200,7 +200,7 @@ def hold_law(world_type: type[World], declaration: TableDeclaration, history: li
         shutil.rmtree(folder)
 
 
-@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
+@sweeps.examples(6, 30, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(steps, min_size=2, max_size=4))
 def test_files_of_partitions_outside_the_scope_stay_the_same(history):
     declaration = declarations(2, dimension=False)["ByPartition"]

@@ -716,7 +716,7 @@ class Oracle:
 
 
 @given(st.lists(st.tuples(FILES, st.lists(REPLAYS, min_size=1, max_size=3)), min_size=1, max_size=3), st.lists(DEATHS, max_size=10))
-@sweeps.examples(3, 60, database=None)
+@sweeps.examples(6, 60, database=None)
 def test_each_source_row_is_accounted_for_once_whatever_is_replayed_and_wherever_it_dies(landings, deaths):
     oracle, dies = Oracle(), iter(deaths)
 
