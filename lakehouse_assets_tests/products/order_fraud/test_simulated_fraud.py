@@ -125,6 +125,10 @@ def test_scores_are_judged_as_chargebacks_come(shop):
     assert rows["rows"].sum() == truth.filter(pl.col("paid_at") > truth["paid_at"].max() - SETTLED).height
     assert [one.passed for one in said] == [None]
     assert "are on 2024-08-10" in said[0].text, said
+    # Orders go on, which says that those before are settled.
+    labels = tables_of(made.settings).table("order_fraud.gold.labels")
+    newest = labels.scan().filter(pl.col("paid_at") == pl.col("paid_at").max(), pl.col("is_fraud").is_null()).head(1).collect()
+    labels.append(newest.with_columns(pl.col("paid_at").dt.offset_by("60d"), invoice=pl.lit("later")))
     later = now + timedelta(days=60)
     said = scores.kind.evaluate(Watched(scores, root.lakehouse, catalog, later, "test", root.registry))
     settled = truth.filter(pl.col("paid_at").is_between(datetime(2024, 6, 1, tzinfo=UTC), datetime(2024, 7, 1, tzinfo=UTC), closed="left"))
@@ -145,7 +149,7 @@ def test_drift_of_what_matters_asks_for_a_training_and_never_without_end(shop):
     def reasons() -> list[Reason]:
         now = clock.now()
         Evaluation(root.lakehouse, catalog, root.registry, now, "test", pytest.fail).run([orders_drift])
-        standing = Standing(fraud, catalog, root.lakehouse, root.registry, lambda _: [], now)
+        standing = Standing(fraud, catalog, root.lakehouse, root.registry, lambda _: [], now, "sensor")
         return [one for one in standing.reasons if one.cause == "drift"]
 
     # The shop grows and its seasons move features: of what drifts, what matters is a reason, and nothing else.
