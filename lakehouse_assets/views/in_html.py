@@ -122,9 +122,7 @@ def document(title: str, body: str) -> str:
         title: Already escaped.
         body: HTML.
     """
-    # Without an icon browsers ask the server for one.
-    icon = '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
-    head = f'<meta charset="utf-8">{icon}<title>{title}</title>{_STYLE}{STYLE}'
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_STYLE}{STYLE}'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 

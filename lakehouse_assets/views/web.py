@@ -106,6 +106,7 @@ def application(home: Path, names: tuple[str, ...] = (), *, tokens: bool = False
         Route("/", lambda _: RedirectResponse(f"/{overview.NAME}/")),
         Route(f"/{overview.NAME}", lambda _: RedirectResponse(f"/{overview.NAME}/")),
         Route(f"/{overview.NAME}/", _overview),
+        Route("/favicon.ico", lambda _: Response(status_code=204)),
         Route(LIVE, lambda _: PlainTextResponse("ok")),
         Route("/login", _logged_in, methods=["POST"]),
         Mount(_ASSETS, _Assets(directory=Path(marimo.__file__).parent / "_static")),
