@@ -48,9 +48,9 @@ def made(rows: int, shift: float, seed: int) -> pl.DataFrame:
 
 def ours(folder: Path, *, windows: bool) -> None:
     """Profile both tables of a folder and compare them; prints the seconds of each part and the columns that drifted."""
-    from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, drift
-    from lakehouse_assets.platform.monitoring.groups import Groups
-    from lakehouse_assets.platform.monitoring.profile import TABLE, profile
+    from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, drift
+    from lakehouse_assets.platform.monitoring.profiling.groups import Groups
+    from lakehouse_assets.platform.monitoring.profiling.profile import TABLE, profile
 
     base, new = (pl.scan_parquet(folder / f"{name}.parquet") for name in ("base", "new"))
     started = time.perf_counter()

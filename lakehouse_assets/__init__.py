@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.modelling.search import Search
     from lakehouse_assets.platform.modelling.splits import GroupSplit, RollingOrigins, RollingTime, StratifiedSplit, TimeHoldout
     from lakehouse_assets.platform.modelling.time_folds import TimeFolds
-    from lakehouse_assets.platform.monitoring.drift_kind import Drift
-    from lakehouse_assets.platform.monitoring.freshness import Freshness
-    from lakehouse_assets.platform.monitoring.live_accuracy import LiveAccuracy
-    from lakehouse_assets.platform.monitoring.residual_drift import ResidualDrift
-    from lakehouse_assets.platform.monitoring.volume import Volume
+    from lakehouse_assets.platform.monitoring.kinds.drift_kind import Drift
+    from lakehouse_assets.platform.monitoring.kinds.freshness import Freshness
+    from lakehouse_assets.platform.monitoring.kinds.live_accuracy import LiveAccuracy
+    from lakehouse_assets.platform.monitoring.kinds.residual_drift import ResidualDrift
+    from lakehouse_assets.platform.monitoring.kinds.volume import Volume
     from lakehouse_assets.platform.quality.conform import (
         boolean,
         choice,
@@ -111,11 +111,11 @@ _MODULES = {
     "endpoint": f"{_DECLARATIONS}.endpoints",
     "monitor": f"{_DECLARATIONS}.monitors",
     "AlertRule": f"{_DECLARATIONS}.monitors",
-    "Drift": f"{_PLATFORM}.monitoring.drift_kind",
-    "ResidualDrift": f"{_PLATFORM}.monitoring.residual_drift",
-    "Freshness": f"{_PLATFORM}.monitoring.freshness",
-    "Volume": f"{_PLATFORM}.monitoring.volume",
-    "LiveAccuracy": f"{_PLATFORM}.monitoring.live_accuracy",
+    "Drift": f"{_PLATFORM}.monitoring.kinds.drift_kind",
+    "ResidualDrift": f"{_PLATFORM}.monitoring.kinds.residual_drift",
+    "Freshness": f"{_PLATFORM}.monitoring.kinds.freshness",
+    "Volume": f"{_PLATFORM}.monitoring.kinds.volume",
+    "LiveAccuracy": f"{_PLATFORM}.monitoring.kinds.live_accuracy",
     "forecast": f"{_PLATFORM}.recipes.forecast",
     "window_features": f"{_PLATFORM}.recipes.windows",
     "classifier": f"{_PLATFORM}.recipes.classifier",

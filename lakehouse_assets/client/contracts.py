@@ -35,7 +35,7 @@ class Contracts:
         Raises:
             LookupError: No product declares a table of that name with a contract.
         """
-        from lakehouse_assets.platform.monitoring.implied import monitors_of
+        from lakehouse_assets.platform.monitoring.kinds.implied import monitors_of
         from lakehouse_assets.platform.quality.document import document
 
         asset = self.context.table(table)

@@ -19,7 +19,7 @@ from lakehouse_assets.platform.operations.place import note_products, products_o
 from lakehouse_assets.settings import BUILT_IN_PRODUCTS, SettingError, variable
 
 if TYPE_CHECKING:
-    from lakehouse_assets.platform.monitoring.beside import Beside
+    from lakehouse_assets.platform.monitoring.in_background import BackgroundMonitors
     from lakehouse_assets.platform.monitoring.retraining.standing import Standing
     from lakehouse_assets.platform.operations.follow import MicroBatch
     from lakehouse_assets.platform.orchestration.run import Outcome
@@ -76,22 +76,22 @@ def follow(
     names = [word if word in products else by_last_word(word, context.policy.tables) or catalog[word].name for word in words]
     _note_products(context)
     follower = following.Follower.of(context.root, catalog, names)
-    beside = _monitors_beside(context, {one.name for one in follower.declarations})
-    following.follow(follower, seconds, on_batch, wait, lambda: beside.tick(clock.now()))
-    beside.close()
+    monitors = _background_monitors(context, {one.name for one in follower.declarations})
+    following.follow(follower, seconds, on_batch, wait, lambda: monitors.tick(clock.now()))
+    monitors.close()
 
 
-def _monitors_beside(context: Context, tables: set[str]) -> "Beside":
+def _background_monitors(context: Context, tables: set[str]) -> "BackgroundMonitors":
     """What evaluates the monitors of tables, and of their quarantines, while these are followed."""
     from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
-    from lakehouse_assets.platform.monitoring.beside import Beside
     from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-    from lakehouse_assets.platform.monitoring.implied import all_monitors
+    from lakehouse_assets.platform.monitoring.in_background import BackgroundMonitors
+    from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 
     root, catalog = context.root, context.loaded.catalog
     monitors = [one for one in all_monitors(catalog.declarations) if one.of.removesuffix(QUARANTINE_SUFFIX) in tables]
     run_id = f"follow-{uuid4().hex[:12]}"
-    return Beside(monitors, lambda now: Evaluation(root.lakehouse, catalog, root.registry, now, run_id, context.notice))
+    return BackgroundMonitors(monitors, lambda now: Evaluation(root.lakehouse, catalog, root.registry, now, run_id, context.notice))
 
 
 def train(context: Context, models: Iterable[str], *, force: bool, reason: str, on_progress: OnProgress) -> "Outcome | None":

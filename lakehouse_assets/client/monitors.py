@@ -120,7 +120,7 @@ class Monitors:
 
     @property
     def _all(self) -> "Sequence[Monitor]":
-        from lakehouse_assets.platform.monitoring.implied import all_monitors
+        from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 
         return all_monitors(self.context.declarations)
 

@@ -11,7 +11,7 @@ from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.tables import TableHandle, full_name
 
 if TYPE_CHECKING:
-    from lakehouse_assets.platform.monitoring.profile import Profile
+    from lakehouse_assets.platform.monitoring.profiling.profile import Profile
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,10 @@ def profile_table(
     p_values: bool,
 ) -> TableProfile:
     """As `Client.profile` says."""
-    from lakehouse_assets.platform.monitoring.domain import with_domain
-    from lakehouse_assets.platform.monitoring.drift_metrics import drift
-    from lakehouse_assets.platform.monitoring.groups import Groups
-    from lakehouse_assets.platform.monitoring.profile import profile
+    from lakehouse_assets.platform.monitoring.drift.domain import with_domain
+    from lakehouse_assets.platform.monitoring.drift.drift_metrics import drift
+    from lakehouse_assets.platform.monitoring.profiling.groups import Groups
+    from lakehouse_assets.platform.monitoring.profiling.profile import profile
 
     groups = Groups(time, every, tuple(dict.fromkeys(slices)))
     handle, version = _at(context, table)
@@ -99,8 +99,8 @@ def profile_table(
 
 def _baseline(rows: pl.LazyFrame, groups: Any) -> "Profile":
     """The profile of a baseline: with the same slices, and with blocks of the same length, if it has the columns."""
-    from lakehouse_assets.platform.monitoring.groups import Groups, is_time
-    from lakehouse_assets.platform.monitoring.profile import profile
+    from lakehouse_assets.platform.monitoring.profiling.groups import Groups, is_time
+    from lakehouse_assets.platform.monitoring.profiling.profile import profile
 
     schema = rows.collect_schema()
     time = groups.time if groups.time is not None and is_time(schema.get(groups.time)) else None

@@ -92,7 +92,7 @@ class Running:
     ) -> None:
         """Keep tables up to date within seconds, in micro-batches, until `wait` says stop. Dagster is not asked, and no model is trained.
 
-        Monitors of these tables are evaluated beside it, at the start and then each hour, or as often as a shorter `every` of theirs asks.
+        Monitors of these tables are evaluated in the background: at first, then each hour, or as often as a shorter `every` of theirs asks.
 
         Args:
             tables: Names of tables or products: these and all that they are made of are followed; none: everything.

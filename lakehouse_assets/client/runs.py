@@ -64,7 +64,7 @@ class Runs:
         The state `dead` means that the run has not ended, and that its process is gone. Runs that are old enough to have left Dagster's
         databases come from the system tables.
         """
-        from lakehouse_assets.platform.monitoring import system_log
+        from lakehouse_assets.platform.monitoring.system import system_log
         from lakehouse_assets.platform.orchestration.instance import instance
         from lakehouse_assets.platform.orchestration.run_control import list_runs
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
-from lakehouse_assets.platform.monitoring.system_views import VIEWS
+from lakehouse_assets.platform.monitoring.system.system_views import VIEWS
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.table import Table

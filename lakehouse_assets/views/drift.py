@@ -5,7 +5,7 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.client import Client
-from lakehouse_assets.platform.monitoring.profile_tables import newest as newest_of
+from lakehouse_assets.platform.monitoring.drift.profile_tables import newest as newest_of
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.found import has_rows

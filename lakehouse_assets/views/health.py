@@ -8,7 +8,7 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform import clock
-from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.monitoring.verdicts import BAD, holding, is_bad
 from lakehouse_assets.platform.quality.contract import freshness_of
 from lakehouse_assets.platform.wording import counted

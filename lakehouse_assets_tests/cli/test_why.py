@@ -13,10 +13,10 @@ from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.orchestration.monitors import result
-from lakehouse_assets_tests.platform.monitoring import orders_of_two_tills as tills
+from lakehouse_assets_tests.platform.monitoring.why import orders_of_two_tills as tills
 from lakehouse_assets_tests.running import tables_of
 
-MODULE = "lakehouse_assets_tests.platform.monitoring.orders_of_two_tills"
+MODULE = "lakehouse_assets_tests.platform.monitoring.why.orders_of_two_tills"
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ class Catalog:
 
     @cached_property
     def monitors(self) -> list[Monitor]:
-        """The monitors that are declared by that word; a table may imply others (`monitoring.implied`)."""
+        """The monitors that are declared by that word; a table may imply others (`monitoring.kinds.implied`)."""
         return self._of(Monitor)
 
     @cached_property

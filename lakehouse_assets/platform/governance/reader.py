@@ -16,7 +16,7 @@ from lakehouse_assets.platform.governance.audit import AuditLog, Read
 from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import Policy
 from lakehouse_assets.platform.governance.principal import OWNER, Principal
-from lakehouse_assets.platform.monitoring.system_views import VIEWS
+from lakehouse_assets.platform.monitoring.system.system_views import VIEWS
 from lakehouse_assets.platform.quality.masking import MASK, Personal
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse

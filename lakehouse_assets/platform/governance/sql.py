@@ -21,7 +21,7 @@ from sqlglot.parsers.postgres import PostgresParser
 from lakehouse_assets.platform.declarations.base import nearest_or_all
 from lakehouse_assets.platform.governance.principal import OWNER
 from lakehouse_assets.platform.governance.reader import SETTING, Reader
-from lakehouse_assets.platform.monitoring.system_views import VIEWS
+from lakehouse_assets.platform.monitoring.system.system_views import VIEWS
 from lakehouse_assets.platform.storage import platform_tables
 
 _LONGEST = 20_000

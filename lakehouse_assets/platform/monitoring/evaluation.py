@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.implied import monitors_of
+from lakehouse_assets.platform.monitoring.kinds.implied import monitors_of
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.commit import Cursor

@@ -27,7 +27,7 @@ from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import Quar
 from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
-from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations.place import products_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration.autoload import Products

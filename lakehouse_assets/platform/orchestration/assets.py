@@ -21,7 +21,7 @@ from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
-from lakehouse_assets.platform.monitoring.implied import implied
+from lakehouse_assets.platform.monitoring.kinds.implied import implied
 from lakehouse_assets.platform.monitoring.retraining.runs import reason_in
 from lakehouse_assets.platform.orchestration import checks, columns, describe, endpoints, monitors, table_partitions, versions
 from lakehouse_assets.platform.orchestration.step_usage import reporting

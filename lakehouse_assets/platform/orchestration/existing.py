@@ -14,7 +14,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
 
 BROKEN: Final = "broken"

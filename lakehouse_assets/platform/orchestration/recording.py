@@ -1,7 +1,7 @@
 """From Dagster's records to the system tables: every run that has ended is written down once, by whoever notices it first.
 
 That is the command at the end of its run, a sensor, and maintenance before it deletes old ones; each also writes
-down what others left, as after a crash. What a step used is in its events (`step_usage`); `monitoring.system_log` writes each run once.
+down what others left, as after a crash. What a step used is in its events (`step_usage`); `monitoring.system.system_log` writes each run once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,8 +15,8 @@ import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG, SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
-from lakehouse_assets.platform.monitoring import system_log
-from lakehouse_assets.platform.monitoring.system_log import Recorded
+from lakehouse_assets.platform.monitoring.system import system_log
+from lakehouse_assets.platform.monitoring.system.system_log import Recorded
 from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.monitors import watched_by

@@ -20,7 +20,7 @@ from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetEventTagsTable, SqlEventLogStorageTable
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 
-from lakehouse_assets.platform.monitoring import system_log
+from lakehouse_assets.platform.monitoring.system import system_log
 from lakehouse_assets.platform.orchestration.recording import ENDED, record_ended
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 

@@ -11,7 +11,7 @@ from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import OTHER_CHECKS, Monitor, Verdict
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.implied import all_monitors
+from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations import restore
 from lakehouse_assets.platform.operations.restore import RestoreRefused
 from lakehouse_assets.platform.orchestration.autoload import load

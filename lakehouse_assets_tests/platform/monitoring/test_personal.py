@@ -35,8 +35,8 @@ from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import Quar
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-from lakehouse_assets.platform.monitoring.implied import all_monitors
-from lakehouse_assets.platform.monitoring.not_ahead import NotAhead
+from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
+from lakehouse_assets.platform.monitoring.kinds.not_ahead import NotAhead
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.views import report
 from lakehouse_assets_tests.running import land_text, run_declared

@@ -19,8 +19,8 @@ from lakehouse_assets.platform.serving.inference_log.records import InferenceRec
 from lakehouse_assets.platform.serving.inference_log.table import create, rows
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets_tests.platform.monitoring.judging import evaluation
-from lakehouse_assets_tests.platform.monitoring.scored_shop import CATALOG, asked
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
+from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import CATALOG, asked
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS, A_DAY = 20, 60

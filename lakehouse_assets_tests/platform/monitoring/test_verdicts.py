@@ -18,7 +18,7 @@ from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.operations.maintenance import OLD_DAYS, Maintenance
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
-from lakehouse_assets_tests.platform.monitoring.judging import fail, no_registry, said
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import fail, no_registry, said
 from lakehouse_assets_tests.platform.monitoring.kiosk import BRONZE, DAY, GOLD, SILVER, Says, days, land, noon, sales, stored
 from lakehouse_assets_tests.running import tables_of
 

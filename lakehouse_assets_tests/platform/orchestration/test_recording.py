@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.declarations.monitors import Verdict, monitor
-from lakehouse_assets.platform.monitoring import system_log, system_tables
+from lakehouse_assets.platform.monitoring.system import system_log, system_tables
 from lakehouse_assets.platform.orchestration.monitors import MONITORS_SUFFIX, watched_by
 from lakehouse_assets.platform.orchestration.recording import record_ended, sensor, try_to_record
 from lakehouse_assets.platform.orchestration.resources import resources

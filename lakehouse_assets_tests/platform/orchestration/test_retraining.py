@@ -18,7 +18,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.declarations.retraining import TrainingReason
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.importance import Importance
+from lakehouse_assets.platform.monitoring.drift.importance import Importance
 from lakehouse_assets.platform.monitoring.retraining import requests
 from lakehouse_assets.platform.monitoring.retraining.decision import COMMAND, SENSOR, Door
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN

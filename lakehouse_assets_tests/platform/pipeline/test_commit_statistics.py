@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from lakehouse_assets.platform.monitoring.volume import usual_volume
+from lakehouse_assets.platform.monitoring.kinds.volume import usual_volume
 from lakehouse_assets.platform.pipeline import commit_statistics
 from lakehouse_assets.platform.pipeline.commit_statistics import TABLE, UNRECORDED, commits_since, record, recorded_until
 from lakehouse_assets.platform.quality.account import RowAccount

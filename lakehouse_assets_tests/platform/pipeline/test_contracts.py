@@ -17,7 +17,7 @@ from lakehouse_assets.platform.declarations.features import Revisions
 from lakehouse_assets.platform.declarations.models import Predictions
 from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import TableDeclaration, table
-from lakehouse_assets.platform.monitoring.volume import usual_volume
+from lakehouse_assets.platform.monitoring.kinds.volume import usual_volume
 from lakehouse_assets.platform.operations.contract_changes import _problem, _schemas, contract_changes
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.pipeline import contracts
@@ -26,7 +26,7 @@ from lakehouse_assets.platform.pipeline.refresh import Refresh, Refreshed
 from lakehouse_assets.platform.quality.contract import Contract, ContractBroken, Timestamp, column, fingerprint, rules_of
 from lakehouse_assets.platform.quality.rules import feed_rules
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
-from lakehouse_assets_tests.platform.monitoring.judging import said_of, words
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import said_of, words
 
 JAN, FEB = date(2024, 1, 1), date(2024, 2, 1)
 BRONZE = pl.Schema({"month": pl.Date(), "id": pl.String(), "product": pl.String(), "amount": pl.Int64()})

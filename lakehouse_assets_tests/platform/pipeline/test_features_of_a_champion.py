@@ -18,7 +18,7 @@ from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.reproduction import reproduce
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
-from lakehouse_assets_tests.platform.monitoring.judging import said_of
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import said_of
 from lakehouse_assets_tests.platform.pipeline.park import (
     CHANCES,
     DAILY,

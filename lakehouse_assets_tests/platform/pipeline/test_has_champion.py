@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from lakehouse_assets_tests.platform.monitoring.judging import said_of, words
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import said_of, words
 from lakehouse_assets_tests.platform.orchestration.level import Demo, gold, level_model, scores
 
 MODEL = "demo.models.level"

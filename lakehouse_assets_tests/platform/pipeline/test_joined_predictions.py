@@ -14,7 +14,7 @@ from lakehouse_assets.platform.pipeline.champions import champion_of
 from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.storage.known_at import of_version
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.platform.monitoring.judging import said_of
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import said_of
 from lakehouse_assets_tests.platform.pipeline.kiosk import (
     CARDS,
     FIRST,

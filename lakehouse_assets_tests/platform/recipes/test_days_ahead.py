@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets.platform.pipeline.runner import Runner
-from lakehouse_assets_tests.platform.monitoring.judging import said_of, words
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import said_of, words
 from lakehouse_assets_tests.platform.recipes.test_forecast import FIRST, SOURCE, Catalog, rows, run, sales
 
 FEATURES, PREDICTIONS = "shop.features.sales", "shop.predictions.sales"

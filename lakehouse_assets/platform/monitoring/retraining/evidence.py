@@ -11,7 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
-from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
+from lakehouse_assets.platform.monitoring.drift.drift_verdicts import TOLD_BY
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
 from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.wording import counted, slice_in_words, span

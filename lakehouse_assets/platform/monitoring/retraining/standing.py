@@ -18,7 +18,7 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor
 from lakehouse_assets.platform.declarations.retraining import Retrain
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.importance import Importance
+from lakehouse_assets.platform.monitoring.drift.importance import Importance
 from lakehouse_assets.platform.monitoring.retraining import evidence
 from lakehouse_assets.platform.monitoring.retraining.decision import Decision, Door, History, Reason, Request, State, decide
 from lakehouse_assets.platform.monitoring.retraining.requests import ask, requests_of

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.monitoring import distances
-from lakehouse_assets.platform.monitoring.distances import Array
+from lakehouse_assets.platform.monitoring.drift import distances
+from lakehouse_assets.platform.monitoring.drift.distances import Array
 
 LEAST_ROWS: Final = 20
 """Rows without which nothing is said."""

@@ -10,9 +10,9 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
-from lakehouse_assets.platform.monitoring.drift_metrics import BASELINE, CONSECUTIVE
-from lakehouse_assets.platform.monitoring.importance import Importance, importances
-from lakehouse_assets.platform.monitoring.profile_tables import newest
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, CONSECUTIVE
+from lakehouse_assets.platform.monitoring.drift.importance import Importance, importances
+from lakehouse_assets.platform.monitoring.drift.profile_tables import newest
 from lakehouse_assets.platform.monitoring.why.trace import Trace
 from lakehouse_assets.platform.storage import platform_tables
 

@@ -14,8 +14,8 @@ from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
-from lakehouse_assets.platform.monitoring.champion import features_of_champion
-from lakehouse_assets.platform.monitoring.importance import Importance
+from lakehouse_assets.platform.monitoring.drift.importance import Importance
+from lakehouse_assets.platform.monitoring.kinds.champion import features_of_champion
 from lakehouse_assets.platform.monitoring.verdicts import in_order
 from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger

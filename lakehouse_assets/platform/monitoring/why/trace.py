@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.governance.personal import PersonalColumns
 from lakehouse_assets.platform.governance.policy import policy_of
-from lakehouse_assets.platform.monitoring.groups import Groups, is_time
+from lakehouse_assets.platform.monitoring.profiling.groups import Groups, is_time
 from lakehouse_assets.platform.monitoring.why.change import Change, comparable
 from lakehouse_assets.platform.monitoring.why.columns import columns_read
 from lakehouse_assets.platform.monitoring.why.origin import function_changed, of_files

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
-from lakehouse_assets.platform.monitoring.champion import features_of_champion
+from lakehouse_assets.platform.monitoring.kinds.champion import features_of_champion
 from lakehouse_assets.platform.operations.doctor.findings import Checkup, Finding
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.registry.ledger import last_decision

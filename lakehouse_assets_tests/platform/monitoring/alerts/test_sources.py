@@ -15,7 +15,7 @@ from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import Quar
 from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
-from lakehouse_assets.platform.monitoring.freshness import Freshness
+from lakehouse_assets.platform.monitoring.kinds.freshness import Freshness
 from lakehouse_assets.platform.quality.account import RowAccount
 from lakehouse_assets.platform.quality.monitors import Verdict
 from lakehouse_assets.platform.registry.decisions import create_ledger

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets import AlertRule
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.drift_verdicts import TOLD_BY
+from lakehouse_assets.platform.monitoring.drift.drift_verdicts import TOLD_BY
 from lakehouse_assets.platform.monitoring.retraining.evidence import failing, of_labels, of_time, of_verdicts, unheeded
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)

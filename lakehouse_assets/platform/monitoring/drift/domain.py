@@ -1,0 +1,223 @@
+"""Drift of all columns together: how well a classifier tells the rows of a window from those of the baseline, and by which columns.
+
+It finds what no column shows by itself, as two columns that went together and do not any more. The measure is the area under the ROC curve
+of rows that the classifier has not seen. Its threshold is calibrated as every other (`calibration`): by windows of the baseline, each told
+from the rest of it by a classifier that learns from as many rows. Drift of single columns is in `drift_metrics`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from lakehouse_assets.platform.compute.local import Local
+from lakehouse_assets.platform.features.domain_classifier import Encoding, encoded, encodings, tell_apart
+from lakehouse_assets.platform.monitoring.drift.calibration import LEAST_WINDOWS, Calibration, Quiet
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, DRIFT_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN, DOMAIN_RATE, RANKS, Independent
+from lakehouse_assets.platform.monitoring.profiling.profile import TABLE, Profile
+from lakehouse_assets.platform.monitoring.profiling.row_samples import GROUP, MOMENT, row_samples
+
+MOST_ROWS, MOST_WINDOWS, MOST_BLOCKS = 4_000, 100, 40
+"""Sampled rows of each side; windows that are compared in one go; windows of a baseline that the threshold comes from."""
+LEAST_ROWS = 80
+"""Rows of a window without which it is not compared."""
+_OF_BASELINE = 20_000
+_CHUNKS = 20
+_SHOWN = 10
+_SEED = 20_260_101
+_COLUMNS = f"{DOMAIN}_columns"
+_OF_VALUES: Final = ("ks_test", "js_distance")
+_ALL = 0
+
+
+def with_domain(found: pl.DataFrame, profile: Profile, baseline: Profile, rows: tuple[pl.LazyFrame, pl.LazyFrame]) -> pl.DataFrame:
+    """The drift from a baseline, with that of all columns together in the rows of the whole table.
+
+    Only columns that are tested by their values take part: no keys, and nothing that moves with time.
+
+    Args:
+        found: What `drift_metrics.drift` found, or some windows of it.
+        profile: What is compared.
+        baseline: With what.
+        rows: Those that were profiled, and those of the baseline. Each is read once more; what is kept of them are samples.
+    """
+    asked = found.with_row_index("at").filter(
+        pl.col("column_name") == TABLE, pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE
+    )
+    if asked.is_empty():
+        return found
+    starts = asked["window_start"].to_physical()
+    inputs, newest = _inputs(found), starts.drop_nulls().unique().sort(descending=True).head(MOST_WINDOWS)
+    told = _Told(inputs, profile, baseline, rows, newest)
+    said = [_said(told, start) for start in starts]
+    schema = {name: DRIFT_SCHEMA[name] for name in (DOMAIN, _COLUMNS, "thresholds", "not_tested")}
+    of_table = pl.DataFrame(said, schema={**schema, "exceeded": pl.Boolean}, orient="row").with_columns(asked["at"])
+    joined = found.with_row_index("at").join(of_table, on="at", how="left", suffix="_told", maintain_order="left")
+    filled = joined.with_columns(pl.coalesce(f"{name}_told", name).alias(name) for name in schema)
+    drifted = pl.when("exceeded").then(pl.lit(value=True)).otherwise(pl.coalesce("drifted", "exceeded"))
+    return filled.with_columns(drifted=drifted).select(found.columns)
+
+
+def _inputs(found: pl.DataFrame) -> list[str]:
+    """The columns whose values have a threshold in some window."""
+    of_columns = found.filter(pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE, pl.col("data_type").is_not_null())
+    tests = of_columns.select("column_name", "schema_change", "thresholds").explode("thresholds").unnest("thresholds")
+    tested = tests.filter(pl.col("metric").is_in(_OF_VALUES), pl.col("threshold").is_not_null(), pl.col("schema_change").is_null())
+    return tested["column_name"].unique(maintain_order=True).to_list()
+
+
+def _said(told: "_Told", start: int | None) -> dict[str, Any]:
+    """What stands in the row of a window."""
+    reason = told.why_not(start)
+    if reason is not None:
+        return {"not_tested": f"all columns together: {reason}"}
+    value, size, shares = told.windows[start]
+    limit, reason = told.calibration.threshold(TABLE, DOMAIN, RANKS, size)
+    threshold = None if limit is None else 0.5 + limit
+    exceeded = None if threshold is None else value > threshold
+    test = {"metric": DOMAIN, "value": value, "threshold": threshold, "false_alarm_rate": DOMAIN_RATE, "exceeded": exceeded}
+    columns = [{"column_name": name, "share": share} for name, share in list(shares.items())[:_SHOWN] if share > 0]
+    not_tested = None if reason is None else f"all columns together: {reason}"
+    return {DOMAIN: value, _COLUMNS: columns, "thresholds": [test], "not_tested": not_tested, "exceeded": exceeded}
+
+
+Told = tuple[float, float, Mapping[str, float]]
+"""The area under the curve, to how many rows of a window against all the comparison amounts, and the columns' shares in it."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Windows told from a baseline, and windows of the baseline told from the rest of it.
+
+    Attributes:
+        inputs: The columns to tell them by.
+        profile: What is compared.
+        baseline: With what.
+        sources: The rows of both.
+        newest: The starts of the windows that are compared, if there are windows.
+    """
+
+    inputs: list[str]
+    profile: Profile
+    baseline: Profile
+    sources: tuple[pl.LazyFrame, pl.LazyFrame]
+    newest: pl.Series
+
+    def why_not(self, start: int | None) -> str | None:
+        """Why a window is not compared."""
+        if len(self.inputs) < 2:
+            return "fewer than two columns are tested by their values"
+        if self.profile.groups.every is not None and start is None:
+            return "its rows have no time"
+        if self.baseline.blocks is not None and len(self._quiet) < LEAST_WINDOWS:
+            return f"the baseline has {len(self._quiet)} {self._called} with {LEAST_ROWS} rows, and {LEAST_WINDOWS} are needed"
+        if start is not None and start not in self.newest:
+            return f"only the newest {MOST_WINDOWS} windows are compared"
+        return None if start in self.windows else f"there are fewer than {LEAST_ROWS} rows"
+
+    @cached_property
+    def windows(self) -> dict[int | None, Told]:
+        """Each window that has enough rows, told from the baseline."""
+        groups, source = self.profile.groups, self.sources[0]
+        schema = source.collect_schema()
+
+        def in_windows(batch: pl.DataFrame) -> pl.DataFrame:
+            if groups.every is None:
+                return batch.with_columns(pl.lit(None, pl.Int64).alias(GROUP))
+            start = pl.col(MOMENT).dt.truncate(groups.every).to_physical().alias(GROUP)
+            return batch.with_columns(start).filter(pl.col(GROUP).is_in(self.newest.implode()))
+
+        (sample,) = row_samples(source, self.inputs, groups.moment(schema), [(in_windows, self.rows_of_a_window)])
+        if sample.is_empty():
+            return {}
+        found = {start: self._told(rows, self._base) for (start,), rows in sample.partition_by(GROUP, as_dict=True).items()}
+        return {start: one for start, one in found.items() if one is not None}
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The threshold, by the windows of the baseline; by chance alone if it has no time."""
+        if self.baseline.blocks is None:
+            return Calibration(None, {TABLE: DOMAIN_RATE}, independent=Independent())
+        values, sizes = (np.array(part) for part in zip(*((abs(value - 0.5), size) for value, size, _ in self._quiet), strict=True))
+        quiet = Quiet(DOMAIN, RANKS, values, sizes)
+        return Calibration({(TABLE, DOMAIN): quiet}, {TABLE: DOMAIN_RATE}, windows=self._called)
+
+    @cached_property
+    def _quiet(self) -> list[Told]:
+        """Windows of the baseline, each told from the rest of it."""
+        samples = self._samples[1].partition_by(GROUP, as_dict=True).items() if self._samples[1].height else ()
+        told = (self._told(rows, self._base.filter(pl.col(GROUP) != number)) for (number,), rows in samples)
+        return [one for one in told if one is not None]
+
+    @property
+    def _called(self) -> str:
+        """How windows of the baseline are called."""
+        every = None if self.baseline.blocks is None else self.baseline.blocks.every
+        return "stretches of time" if every is None else f"windows of {every}"
+
+    @cached_property
+    def rows_of_a_window(self) -> int:
+        """As many at most as a window of the baseline has: more would be told apart better."""
+        found = self._samples[1]
+        sizes = found.group_by(GROUP).len()["len"] if found.height else pl.Series([MOST_ROWS])
+        return max(int(sizes.median()), LEAST_ROWS)  # type: ignore[arg-type]
+
+    @cached_property
+    def _samples(self) -> list[pl.DataFrame]:
+        """Rows of the whole baseline, with their windows in it, and rows of each of some windows."""
+        groups, blocks, source = self.baseline.groups, self.baseline.blocks, self.sources[1]
+        chosen = self._chosen()
+
+        def numbered(batch: pl.DataFrame) -> pl.DataFrame:
+            if blocks is None:
+                return batch.with_columns(pl.lit(-1).alias("block"))
+            marked = batch.with_columns(
+                (pl.col(MOMENT).dt.truncate(blocks.every) if blocks.every else pl.col(MOMENT)).to_physical().alias("block")
+            )
+            return blocks.numbered(marked)
+
+        def whole(batch: pl.DataFrame) -> pl.DataFrame:
+            return numbered(batch).with_columns(pl.lit(_ALL).alias(GROUP))
+
+        def in_blocks(batch: pl.DataFrame) -> pl.DataFrame:
+            return numbered(batch).filter(pl.col("block").is_in(chosen)).rename({"block": GROUP})
+
+        moment = groups.moment(source.collect_schema())
+        return row_samples(source, self.inputs, moment, [(whole, _OF_BASELINE), (in_blocks, MOST_ROWS)])
+
+    def _chosen(self) -> list[int]:
+        """The numbers of the windows of the baseline that are told from the rest: evenly spread, of those with enough rows."""
+        if self.baseline.blocks is None:
+            return []
+        keys = self.baseline.block_keys.with_row_index("at").filter(pl.col("slice_key").is_null()).sort("window_start")
+        rows = next(iter(self.baseline.columns.values())).blocks[keys["at"].to_numpy()].sum(axis=1)
+        numbers = keys["window_start"].to_numpy()[rows >= LEAST_ROWS]
+        places = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_BLOCKS)).astype(np.intp))
+        return [int(number) for number in numbers[places]]
+
+    @cached_property
+    def _base(self) -> pl.DataFrame:
+        """Rows of the whole baseline, by hash; their group is their window in it."""
+        return self._samples[0].drop(GROUP).rename({"block": GROUP}).with_columns(pl.col(GROUP).fill_null(-1))
+
+    @cached_property
+    def _encodings(self) -> dict[str, Encoding]:
+        return encodings(self._base, self.inputs)
+
+    def _told(self, new: pl.DataFrame, base: pl.DataFrame) -> Told | None:
+        new, base = new.head(self.rows_of_a_window).sort(MOMENT), base.head(MOST_ROWS).sort(MOMENT)
+        if min(new.height, base.height) < LEAST_ROWS:
+            return None
+        rows = pl.concat([new.select(self.inputs), base.select(self.inputs)])
+        is_new = np.arange(rows.height) < new.height
+        # Stretches of time are held out and not single rows, as rows that are near each other are often alike.
+        held_out = np.concatenate([np.arange(side.height) * _CHUNKS // side.height % 2 == 1 for side in (new, base)])
+        told = tell_apart(encoded(rows, self._encodings), is_new, held_out, seed=_SEED, compute=Local())
+        if told is None:
+            return None
+        counts = [float((held_out & side).sum()) for side in (is_new, ~is_new)]
+        return told[0], counts[0] * counts[1] / sum(counts), told[1]

@@ -1,0 +1,216 @@
+"""What monitors of drift say: the verdicts of the windows that changed. How windows are profiled and compared is in `profile_tables`."""
+
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.declarations.monitors import Verdict, Watched
+from lakehouse_assets.platform.far_times import within_years
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
+from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, drifting, failing, unread, update_profiles
+from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.commit import Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.wording import counted, printable
+
+_MOST_VERDICTS, _MOST_ITEMS = 500, 5
+_TRIES: Final = 3
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+TOLD_BY: Final = "share of "
+"""How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
+
+
+def judged(watched: Watched, profiled: Profiled) -> list[Verdict]:
+    """Bring the tables of profiles and drift up to date, and judge what of the drift has no verdicts yet; none if all has.
+
+    How far it read goes into `watched.reads`, so a process that dies before the verdicts are stored leaves them to the next one. Two at
+    once: the one whose commit comes second begins again where the other left the tables.
+
+    Args:
+        watched: The monitor, the tables and the moment.
+        profiled: What is profiled.
+
+    Raises:
+        CannotProfile: The rows cannot be profiled as is asked.
+        CursorMoved: Others were faster again and again.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(CursorMoved):
+            return _once(watched, profiled)
+    return _once(watched, profiled)
+
+
+def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
+    lakehouse, left_out = watched.lakehouse, list[str]()
+    update_profiles(lakehouse, replace(profiled, told=left_out.append), watched.now)
+    mark = f"drift:{profiled.monitor}:{lakehouse.table(platform_tables.DRIFT).now().metadata().id}"
+    after = lakehouse.table(platform_tables.VERDICTS).cursor(mark)
+    found, last = unread(lakehouse, profiled.monitor, after)
+    if last is None:
+        text = f"Not evaluated: no window of {profiled.groups.every} that has rows is over."
+        return [Verdict(passed=None, text=text)] if after is None else []
+    watched.reads.append(Cursor(mark, after, last))
+    before = drifting(lakehouse, profiled.monitor, after or 0)
+    still = drifting(lakehouse, profiled.monitor)
+    return [*_verdicts(found, before, still), *(Verdict(passed=None, text=text) for text in left_out)]
+
+
+def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter]) -> list[Verdict]:
+    """What drifted, what is well again, and the table in each window: all columns together, or that none drifted.
+
+    What resolves an alert is always said. Of failures, and of windows in which all is well, only so many are: the newest ones.
+
+    Args:
+        found: The newest drift of each window.
+        before: What drifted before.
+        still: What drifts now.
+    """
+    is_gone = pl.col("not_tested").eq_missing(pl.lit(GONE)) & pl.col("drift_type").is_null()
+    held = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True)
+    whole, gone = held.filter(~is_gone), held.filter(is_gone)
+    # A column that came or went did so in every slice.
+    of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
+    failed = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
+    resolving = [*_gone(gone, before, still), *_well_again(whole, of_columns, before)]
+    quiet: list[Verdict] = []
+    tables = whole.filter(pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE)
+    for row in tables.iter_rows(named=True):
+        together = next((test for test in row["thresholds"] or () if test["metric"] == DOMAIN), None)
+        if together is not None and together["exceeded"] is not None and (together["exceeded"] or row["drifted"]):
+            (failed if together["exceeded"] else quiet).append(_of_all_columns(row, together))
+        elif not row["drifted"]:
+            here = whole.filter(pl.col("window_start").eq_missing(pl.lit(row["window_start"])), pl.col("data_type").is_not_null())
+            quiet.append(_of_window(row, here))
+    return [*_newest_first(failed), *resolving, *quiet[:_MOST_VERDICTS]]
+
+
+def _newest_first(failed: list[Verdict]) -> list[Verdict]:
+    """Failures, newest first: all, or of too many those of the newest windows of each column and slice, and how many are left out."""
+    if len(failed) <= _MOST_VERDICTS:
+        return failed
+    in_order = sorted(failed, key=lambda one: one.window_start or _BEGIN, reverse=True)
+    place: Counter[tuple[str, str | None, str]] = Counter()
+    ranked = []
+    for one in in_order:
+        matter = (one.slice_key, one.slice_value, one.column_name)
+        ranked.append((place[matter], bool(one.slice_key), one))
+        place[matter] += 1
+    ranked.sort(key=lambda rank: rank[:2])
+    text = (
+        f"{len(failed):,} failures are too many: {len(failed) - _MOST_VERDICTS:,} of them are not listed here. "
+        f"All are in {platform_tables.DRIFT}."
+    )
+    return [*(one for *_, one in ranked[:_MOST_VERDICTS]), Verdict(passed=None, text=text)]
+
+
+def _gone(gone: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter]) -> Iterator[Verdict]:
+    """What resolves alerts about windows whose rows went."""
+    for row in gone.iter_rows(named=True):
+        for matter, since in before.items():
+            if since == row["window_start"] and matter not in still:
+                about = {**_where(row), "slice_key": matter[0] or "", "slice_value": matter[1], "column_name": matter[2]}
+                yield Verdict(passed=True, text=f"The rows of the window in which {matter[2]} drifted are gone.", **about)
+        yield Verdict(passed=True, text="The rows of the window are gone.", **_where(row))
+
+
+def within_years_of(found: pl.DataFrame) -> pl.DataFrame:
+    """Drift whose windows Python can hold."""
+    return found.with_columns(within_years(found[name]) for name in ("window_start", "window_end"))
+
+
+def _where(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "window_start": row["window_start"],
+        "window_end": row["window_end"],
+        "granularity": row["granularity"] or "",
+        "slice_key": row["slice_key"] or "",
+        "slice_value": row["slice_value"],
+        "rows": row["rows"],
+    }
+
+
+def _of_column(row: Mapping[str, Any]) -> Verdict:
+    compared = "the baseline" if row["drift_type"] == BASELINE else "the window before"
+    about = {**_where(row), "column_name": row["column_name"]}
+    if row["schema_change"] is not None:
+        return Verdict(
+            passed=False, text=f"{row['column_name']} {_change(row['schema_change'])} against {compared}.", metric="schema_change", **about
+        )
+    test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
+    text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
+    numbers: dict[str, Any] = {"compared_with": row["drift_type"]}
+    if row["avg"] is not None and row["avg_delta"]:
+        numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
+        text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
+    if row["percent_unseen"]:
+        names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
+        text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."
+        numbers["percent_unseen"] = row["percent_unseen"]
+    return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **about)
+
+
+def _seldom(test: Mapping[str, Any]) -> str:
+    return f"quiet windows pass {test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}"
+
+
+def _measured(test: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: test[name] for name in ("metric", "value", "threshold", "false_alarm_rate")}
+
+
+def _of_all_columns(row: Mapping[str, Any], test: Mapping[str, Any]) -> Verdict:
+    """Whether a classifier tells a window from the baseline by all columns together."""
+    if not test["exceeded"]:
+        text = f"All columns together are as in the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}."
+        return Verdict(passed=True, text=text, **_measured(test), **_where(row))
+    columns = row[f"{DOMAIN}_columns"]
+    names = ", ".join(f"{one['column_name']} ({one['share']:.0%})" for one in columns[:_MOST_ITEMS])
+    text = (
+        f"A classifier tells the rows from those of the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}. It does by {names}."
+    )
+    numbers = {"compared_with": row["drift_type"], **{TOLD_BY + one["column_name"]: one["share"] for one in columns}}
+    return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **_where(row))
+
+
+def _well_again(whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
+    """A verdict of each column of a slice that drifted and does not any more: by it an alert is resolved.
+
+    A column that was not tested is not well again, one that is gone on both sides is.
+    """
+    bad, verdicts = dict(before), []
+    compared = of_columns.group_by("window_start", "slice_key", "slice_value", "column_name").agg(
+        pl.when(pl.col("drifted").is_not_null().any()).then(pl.col("drifted").any())
+    )
+    of_groups = compared.partition_by("window_start", "slice_key", "slice_value", as_dict=True)
+    tables = whole.filter(pl.col("data_type").is_null()).unique(["window_start", "slice_key", "slice_value"]).sort("window_start")
+    for row in tables.iter_rows(named=True):
+        of_slice = (row["slice_key"], row["slice_value"])
+        rows = of_groups.get((row["window_start"], *of_slice), compared.clear())
+        states = dict(rows.select("column_name", "drifted").iter_rows())
+        for matter in [one for one in bad if one[:2] == of_slice]:
+            since, is_bad = bad[matter], states.get(matter[2], False)
+            if is_bad is False:
+                text = f"{matter[2]} is distributed as it was again." if matter[2] in states else f"{matter[2]} is not there any more."
+                verdicts.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
+                if since is None or row["window_start"] is None or row["window_start"] >= since:
+                    del bad[matter]
+        bad |= {(*of_slice, name): row["window_start"] for name, is_bad in states.items() if is_bad}
+    return verdicts
+
+
+def _change(change: str) -> str:
+    return {"missing": "is missing", "added": "was added"}.get(change, f"changed its type: {change}")
+
+
+def _of_window(row: Mapping[str, Any], here: pl.DataFrame) -> Verdict:
+    tested = here.filter(pl.col("drifted").is_not_null())["column_name"].n_unique()
+    if tested:
+        return Verdict(passed=True, text=f"None of {counted(tested, 'column')} drifted.", **_where(row))
+    reasons = here["not_tested"].drop_nulls()
+    why = reasons.mode().sort()[0] if len(reasons) else "there are no rows"
+    return Verdict(passed=None, text=f"Not evaluated: no column was tested, as {why}.", **_where(row))

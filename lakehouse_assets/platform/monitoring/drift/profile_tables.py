@@ -1,0 +1,320 @@
+"""The tables of profiles and of drift, written window by window: windows that ended, or whose rows changed, since they were read last.
+
+Both are logs. A window that changed is appended again, and `newest` gives the last of each. Which rows are profiled is in `watched_rows`,
+how a window is profiled in `profile`, how it is compared in `drift_metrics`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.monitoring.drift.domain import with_domain
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
+from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows
+from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups
+from lakehouse_assets.platform.monitoring.profiling.profile import SCHEMA, TABLE, profile
+from lakehouse_assets.platform.monitoring.verdicts import is_ahead
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.retention import DATE
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+
+_ABOUT = {
+    "monitor": pl.String(),
+    "table": pl.String(),
+    "table_id": pl.String(),
+    "table_version": pl.Int64(),
+    "evaluated_at": TIMESTAMP,
+    "sequence": pl.Int64(),
+}
+PROFILES_SCHEMA: Final = pl.Schema({**_ABOUT, **{name: dtype for name, dtype in SCHEMA.items() if name != "cell_counts"}, DATE: pl.Date()})
+FOUND_SCHEMA: Final = pl.Schema({**DRIFT_SCHEMA, "rows": pl.Int64(), "avg": pl.Float64()})
+"""Drift, with the rows of the window and slice and the average of the column in them."""
+DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **FOUND_SCHEMA, DATE: pl.Date()})
+GONE: Final = "its rows are gone"
+"""Why a window is not tested that had rows before."""
+_ENDED: Final = "ended"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK: Final = timedelta(microseconds=1)
+_MATTER: Final = ("slice_key", "slice_value", "column_name")
+Matter = tuple[str | None, str | None, str]
+"""Slice key, slice value and column."""
+
+
+@dataclass(frozen=True)
+class Profiled:
+    """What is profiled, and compared with what.
+
+    Attributes:
+        monitor: Its name in both tables.
+        watched: The rows.
+        groups: Windows and slices; with windows.
+        baseline: Gives the rows of the baseline, masked; asked only if a window changed.
+        baseline_name: The table and version of it: all windows are compared again with another one.
+        untested: Columns that get no thresholds.
+        keys: Columns whose values tell rows apart: how these are distributed is not tested.
+        told: Told what was left out, in a sentence.
+    """
+
+    monitor: str
+    watched: WatchedRows
+    groups: Groups
+    baseline: Callable[[], pl.LazyFrame]
+    baseline_name: str
+    untested: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    told: Callable[[str], None] = field(default=lambda _: None)
+
+    def mark(self, part: str) -> str:
+        """The watermark of a part of the rows: it is another one if windows, slices, baseline, table or what is tested are."""
+        about = repr((self.groups, self.baseline_name, self.watched.identity, self.untested, self.keys))
+        return f"profiled:{self.monitor}:{blake2b(about.encode(), digest_size=8).hexdigest()}" + (f":{part}" if part else "")
+
+
+def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> pl.DataFrame:
+    """Profile the windows that ended, or whose rows changed, since the last time, and compare them and those that follow them.
+
+    A window is read when it is over: thresholds are those of whole windows. Both commits carry the version that was read and the end of the
+    newest window that is over. A run that died between them does the profiles once more.
+
+    Args:
+        lakehouse: Has both tables.
+        profiled: What to profile.
+        now: Windows that end later are not over. It stands in the rows (UTC).
+
+    Returns:
+        The drift of these windows, as `FOUND_SCHEMA` says; no rows if nothing changed.
+
+    Raises:
+        CannotProfile: The table cannot be profiled as is asked.
+        CursorMoved: Another run was faster.
+    """
+    tables = [
+        _created(lakehouse, name, schema)
+        for name, schema in ((platform_tables.DRIFT, DRIFTS_SCHEMA), (platform_tables.PROFILES, PROFILES_SCHEMA))
+    ]
+    watched, groups = profiled.watched, profiled.groups
+    drifts, profiles = tables
+    marks = {**watched.marks, _ENDED: (groups.begin(now) - _EPOCH) // _TICK}
+    before, of_drifts = ({part: table.cursor(profiled.mark(part)) for part in marks} for table in (profiles, drifts))
+    marks[_ENDED] = max(marks[_ENDED], before[_ENDED] or marks[_ENDED])  # a clock that went back ends no window again
+    if all((had := before[part]) is not None and had >= to for part, to in marks.items()):
+        return pl.DataFrame(schema=FOUND_SCHEMA)
+    groups.check(watched.schema)
+    end = pl.lit(_EPOCH + marks[_ENDED] * _TICK, MOMENT)
+    here = _chosen(watched.windows(groups), pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < end))
+    moved = None if None in before.values() else watched.changed(groups, before)
+    if moved is None:
+        changed, gone = _within_limit(profiled, here), _others(_known(drifts, profiled.monitor), here)
+    else:
+        moved = _chosen(moved, pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < end))
+        since = pl.lit(_EPOCH + (before[_ENDED] or 0) * _TICK, MOMENT)
+        gone = _others(moved, here)
+        ended = _chosen(here, pl.col(WINDOW_START) >= since)
+        changed = _within_limit(profiled, pl.concat([_others(moved, gone), ended]).unique())
+    if changed.is_empty() and gone.is_empty():
+        # What was read need not be kept until some window is over.
+        _add(drifts, pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
+        _add(profiles, pl.DataFrame(schema=PROFILES_SCHEMA), _commit(profiled, before, marks))
+        return pl.DataFrame(schema=FOUND_SCHEMA)
+    changed = pl.concat([changed, gone])
+    compared, needed = _compared(changed, here)
+    chosen, base_rows = watched.rows(groups, needed), profiled.baseline()
+    known = profile(base_rows, Groups(groups.time, None, groups.slices), blocks=True, every=groups.every)
+    found = profile(chosen, groups, known.cells)
+    drifted = _only(drift(found, known, untested=profiled.untested, keys=profiled.keys), compared)
+    drifted = with_domain(drifted, found, known, (chosen, base_rows))
+    about = [
+        pl.lit(profiled.monitor).alias("monitor"),
+        pl.lit(watched.name).alias("table"),
+        pl.lit(watched.identity).alias("table_id"),
+        pl.lit(watched.version, pl.Int64).alias("table_version"),
+        pl.lit(now).cast(TIMESTAMP).alias("evaluated_at"),
+        pl.lit(now.date()).alias(DATE),
+    ]
+    where = [WINDOW_START, "slice_key", "slice_value"]
+    rows_of = found.frame.filter(pl.col("column_name") == TABLE).select(*where, rows="count")
+    measured = found.frame.filter(pl.col("column_name") != TABLE).select(*where, "column_name", "avg")
+    with_rows = drifted.join(rows_of, on=where, how="left", nulls_equal=True, maintain_order="left")
+    compared_rows = with_rows.join(measured, on=[*where, "column_name"], how="left", nulls_equal=True, maintain_order="left")
+    left = _others(changed, found.frame[WINDOW_START].unique()).to_frame(WINDOW_START).with_columns(column_name=pl.lit(TABLE))
+    end_of = pl.col(WINDOW_START).dt.offset_by(groups.every or "1d")
+    without = left.with_columns(window_end=end_of, granularity=pl.lit(groups.every, pl.String), rows=pl.lit(0), not_tested=pl.lit(GONE))
+    of_windows = pl.concat([_only(found.frame, changed), left.with_columns(count=pl.lit(0))], how="diagonal_relaxed")
+    all_compared = pl.concat([compared_rows, without], how="diagonal_relaxed")
+    _add(drifts, _fit(all_compared, about, DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
+    _add(profiles, _fit(of_windows, about, PROFILES_SCHEMA), _commit(profiled, before, marks))
+    return compared_rows
+
+
+def newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of each window the rows that were added last, without windows whose rows went by then.
+
+    Order is that of commits. Only rows of earlier releases, which have no `sequence`, are told apart by version and clock.
+
+    Args:
+        rows: Of one monitor, of either table.
+    """
+    for part in ("sequence", "table_version", "evaluated_at"):
+        if part in rows.columns:
+            known = pl.col(part) if part == "evaluated_at" else pl.col(part).fill_null(0)
+            rows = rows.filter(known == known.max().over(WINDOW_START))
+    return rows
+
+
+def unread(lakehouse: Lakehouse, monitor: str, after: int | None) -> tuple[pl.DataFrame, int | None]:
+    """The newest drift of each window that was added behind a watermark, and the number of the last commit that is in it.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        after: The number of the commit that was read last; None: none was. Rows of earlier releases have been read.
+    """
+    rows = _of(lakehouse, monitor).filter(pl.col("sequence") > (after or 0)).collect()
+    return newest(rows), rows["sequence"].max()  # type: ignore[return-value]
+
+
+def latest(lakehouse: Lakehouse, monitor: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The newest profile and the newest drift of each window of a monitor that has rows."""
+    schemas = {platform_tables.PROFILES: PROFILES_SCHEMA, platform_tables.DRIFT: DRIFTS_SCHEMA}
+    found = []
+    for name, schema in schemas.items():
+        table = lakehouse.table(name)
+        rows = table.scan().filter(pl.col("monitor") == monitor).collect() if table.exists() else pl.DataFrame(schema=schema)
+        found.append(newest(rows))
+    alive = (
+        found[0].filter(pl.col("column_name") == TABLE, pl.col("slice_key").is_null(), pl.col("count") > 0).select(WINDOW_START).unique()
+    )
+    profiles, drifts = (frame.join(alive, on=WINDOW_START, how="semi", nulls_equal=True) for frame in found)
+    return profiles, drifts
+
+
+def failing(found: pl.DataFrame) -> pl.DataFrame:
+    """Drift as monitors judge it: a window that agrees with the baseline came back to it, however unlike the window before it is.
+
+    So one faulty day is one bad window, and not the day after it too.
+    """
+    agrees = ((pl.col("drift_type") == BASELINE) & ~pl.col("drifted")).any().over(WINDOW_START, *_MATTER)
+    is_back = agrees & (pl.col("drift_type") != BASELINE) & pl.col("drifted")
+    return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
+
+
+def drifting(lakehouse: Lakehouse, monitor: str, until: int | None = None) -> dict[Matter, datetime | None]:
+    """What drifted when it was compared last: columns of slices, each with the start of that window.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        until: The number of the last commit that counts; None: all.
+    """
+    table = lakehouse.table(platform_tables.DRIFT)
+    if not table.exists():
+        return {}
+    rows = _of(lakehouse, monitor).filter(~is_ahead())
+    if until is not None:
+        rows = rows.filter(pl.col("sequence") <= until)
+    names = (*_MATTER, WINDOW_START, "sequence", "table_version", "evaluated_at", "drift_type", "drifted", "data_type", "schema_change")
+    is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
+    found = newest(rows.select(names).collect()).filter(pl.col("data_type").is_not_null(), is_said)
+    windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any())
+    last = windows.sort(WINDOW_START, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
+    return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, WINDOW_START).iter_rows()}
+
+
+def _of(lakehouse: Lakehouse, monitor: str) -> pl.LazyFrame:
+    """The drift of a monitor; rows of earlier releases come first."""
+    rows = lakehouse.table(platform_tables.DRIFT).scan()
+    order = pl.col("sequence").fill_null(0) if "sequence" in rows.collect_schema() else pl.lit(0, pl.Int64)
+    return rows.filter(pl.col("monitor") == monitor).with_columns(order.alias("sequence"))
+
+
+def _known(drifts: Table, monitor: str) -> pl.Series:
+    """The windows that a monitor compared before, whatever the table, the windows and the baseline were then."""
+    rows = drifts.scan().filter(pl.col("monitor") == monitor)
+    return rows.select(pl.col(WINDOW_START).unique()).collect(engine="streaming").to_series()
+
+
+def _chosen(windows: pl.Series, which: pl.Expr) -> pl.Series:
+    return windows.cast(MOMENT).alias(WINDOW_START).to_frame().filter(which).to_series()
+
+
+def _others(windows: pl.Series, than: pl.Series) -> pl.Series:
+    given = windows.cast(MOMENT).alias(WINDOW_START)
+    return given.filter(~given.is_in(than.cast(MOMENT).implode(), nulls_equal=True))
+
+
+def _created(lakehouse: Lakehouse, name: str, schema: pl.Schema) -> Table:
+    table = lakehouse.table(name)
+    table.create(schema, (DATE,), "Profiles of windows of tables." if schema is PROFILES_SCHEMA else "How windows of tables drifted.")
+    table.add_columns(schema)
+    return table
+
+
+def _commit(profiled: Profiled, before: Mapping[str, int | None], marks: Mapping[str, int]) -> Commit:
+    """Advances the watermarks from what they were to what was read."""
+    return Commit(tuple(Cursor(profiled.mark(part), before[part], to) for part, to in marks.items()))
+
+
+def _add(table: Table, rows: pl.DataFrame, commit: Commit) -> None:
+    """Append rows with the number of their commit: of one monitor no two have the same, as they have watermarks in common."""
+
+    def attempt(delta: DeltaTable) -> Counts:
+        counts = Counts(written=rows.height)
+        numbered = rows.with_columns(sequence=pl.lit(delta.version() + 1, pl.Int64))
+        table.write_rows(delta, numbered, commit.properties(delta, counts, read_before_write=False))
+        return counts
+
+    table.write(commit, attempt)
+
+
+def _within_limit(profiled: Profiled, changed: pl.Series) -> pl.Series:
+    """The windows that are profiled: all, or of too many the newest ones."""
+    groups = profiled.groups
+    if len(changed) * (1 + MOST_SLICES * len(groups.slices)) < MOST_GROUPS // 2:
+        return changed
+    rows = profiled.watched.rows(groups)
+    start = groups.window(rows.collect_schema()).alias(WINDOW_START)
+    slices = pl.sum_horizontal(pl.lit(1), *(pl.col(key).n_unique() for key in groups.slices))
+    sizes = rows.group_by(start).agg(slices.alias("groups"))
+    found = changed.to_frame(WINDOW_START).join(sizes.collect(engine="streaming"), on=WINDOW_START, how="left", nulls_equal=True)
+    # Before a window that is compared another one is needed, which has about as many.
+    newest = found.sort(WINDOW_START, descending=True, nulls_last=True).with_columns(pl.col("groups").fill_null(0).cum_sum())
+    is_over = newest.filter(pl.col("groups") > MOST_GROUPS).height > 0
+    kept = newest.filter(pl.col("groups") <= MOST_GROUPS // 2)[WINDOW_START] if is_over else changed
+    if len(kept) < len(changed):
+        profiled.told(
+            f"Only the newest {len(kept):,} of {len(changed):,} windows were profiled, since {MOST_GROUPS:,} windows and slices are "
+            "the most at once; older ones follow if their rows change."
+        )
+    return kept
+
+
+def _compared(changed: pl.Series, here: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The windows that are compared again: those that changed and those that follow them; and these with what is before them."""
+    times = np.sort(here.drop_nulls().to_physical().to_numpy())
+    moved = changed.drop_nulls().to_physical().to_numpy()
+    after = np.searchsorted(times, moved, side="right")
+    compared = np.unique(np.concatenate([moved, times[after[after < len(times)]]]))
+    places = np.searchsorted(times, compared)
+    needed = np.unique(np.concatenate([compared, times[places[places > 0] - 1]]))
+    without_time = pl.Series([None] if changed.has_nulls() else [], dtype=MOMENT)
+    of_compared, of_needed = (pl.Series(one, dtype=pl.Int64).cast(MOMENT).append(without_time) for one in (compared, needed))
+    return of_compared, of_needed
+
+
+def _only(rows: pl.DataFrame, windows: pl.Series) -> pl.DataFrame:
+    return rows.filter(pl.col(WINDOW_START).is_in(windows.cast(MOMENT).implode(), nulls_equal=True))
+
+
+def _fit(rows: pl.DataFrame, about: list[pl.Expr], schema: pl.Schema) -> pl.DataFrame:
+    filled = rows.with_columns(about)
+    missing = [pl.lit(None, dtype).alias(name) for name, dtype in schema.items() if name not in filled.columns]
+    return filled.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in schema.items())

@@ -1,0 +1,1 @@
+"""The kinds of monitors: each judges rows and gives verdicts. How verdicts are kept is in `verdicts`."""

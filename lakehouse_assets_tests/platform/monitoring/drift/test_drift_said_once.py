@@ -1,0 +1,179 @@
+"""What drift says is said once, of windows that are over, whatever dies in between and however much it is."""
+
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from lakehouse_assets import Drift, monitor
+from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
+from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
+from lakehouse_assets_tests.platform.monitoring.drift.test_profile_tables import BASE, LATER, SCHEMA, START, rows
+
+NAME = "shop.silver.orders"
+WATCHED = monitor("shop.monitors.moved", of=NAME, kind=Drift("at", against=f"{NAME}@1"))
+DAY = timedelta(days=1)
+
+
+def orders(lake: Lakehouse) -> Table:
+    """A table whose first version is the baseline."""
+    table = lake.table(NAME)
+    table.create(SCHEMA, ("day",))
+    table.append(BASE)
+    return table
+
+
+def said(lake: Lakehouse) -> list[tuple]:
+    """The verdicts that are stored."""
+    stored = lake.table(verdicts.TABLE).scan().collect()
+    return sorted(stored.select("window_start", "column_name", "slice_value", "passed", "text").rows(), key=repr)
+
+
+def told(lake: Lakehouse, watched: Monitor, now) -> list[tuple[str, str]]:
+    """What alerts say after an evaluation."""
+    evaluation(lake, now).run([watched])
+    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test"))]
+
+
+_CHILD = """
+import os, signal, sys
+from lakehouse_assets_tests.platform.monitoring.drift.test_drift_said_once import WATCHED, evaluation, LATER, Lakehouse
+from lakehouse_assets_tests.platform.pipeline.orders import dying
+root, at, when = sys.argv[1:]
+with dying(int(at), when, lambda: os.kill(os.getpid(), signal.SIGKILL)):
+    evaluation(Lakehouse(root), LATER).run([WATCHED])
+"""
+
+
+@pytest.mark.parametrize(("at", "when"), [(1, "after"), (2, "after"), (3, "before"), (3, "after")])
+def test_verdicts_of_an_evaluation_that_was_killed_are_said_by_the_next_one(tmp_path, at, when):
+    killed, whole = Lakehouse(str(tmp_path / "killed")), Lakehouse(str(tmp_path / "whole"))
+    for lake in (killed, whole):
+        orders(lake).append(pl.concat([rows([1, 2]), rows([3], 3, 100)]))
+    evaluation(whole, LATER).run([WATCHED])
+    dead = subprocess.run([sys.executable, "-c", _CHILD, killed.root, str(at), when], check=False)
+    assert dead.returncode == -signal.SIGKILL
+    for _ in range(2):
+        evaluation(killed, LATER).run([WATCHED])
+        assert said(killed) == said(whole)
+    assert any(passed is False for *_, passed, _ in said(killed))
+
+
+def test_two_evaluations_of_two_versions_at_once_say_all_and_end_with_no_error(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = orders(lake)
+    for day in range(1, 4):
+        table.append(rows([day], day, 100 if day == 2 else 1))
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(evaluation(lake, LATER).run, [WATCHED])
+            table.append(rows([day + 10], day))
+            second = pool.submit(evaluation(lake, LATER).run, [WATCHED])
+            assert not [one.error for done in (first, second) for one in done.result()[0].verdicts if one.error]
+    evaluation(lake, LATER).run([WATCHED])
+    bad = [(start, column) for start, column, _, passed, _ in said(lake) if passed is False]
+    assert set(bad) == {(START + 2 * DAY, "amount")}
+
+
+def test_a_window_is_judged_once_it_is_over_and_once(tmp_path):
+    """Weeks that differ within: the begin of one is no whole week."""
+    lake, random = Lakehouse(str(tmp_path)), np.random.default_rng(1)
+    table = lake.table(NAME)
+    table.create({"at": TIMESTAMP, "amount": pl.Float64()})
+    monday = START + DAY
+
+    def week(first: int, days: range) -> pl.DataFrame:
+        at = [monday + timedelta(days=7 * first + day, minutes=10 * part) for day in days for part in range(40)]
+        values = [random.normal(moment.weekday()) for moment in at]
+        return pl.DataFrame({"at": at, "amount": values}, schema={"at": TIMESTAMP, "amount": pl.Float64()})
+
+    table.append(pl.concat([week(-52 + number, range(7)) for number in range(52)]))
+    watched = monitor("shop.monitors.weeks", of=NAME, kind=Drift("at", every="1w", against=f"{NAME}@1"))
+    evaluation(lake, monday).run([watched])
+    for number in range(3):
+        before = len(said(lake))
+        for day in range(7):
+            table.append(week(number, range(day, day + 1)))
+            evaluation(lake, monday + timedelta(days=7 * number + day, hours=20)).run([watched])
+            assert len(said(lake)) == before, "the week is not over"
+        evaluation(lake, monday + timedelta(days=7 * number + 7)).run([watched])
+        new = [row for row in said(lake) if row[0] == monday + timedelta(days=7 * number)]
+        assert [row[3] for row in new] == [True], "judged when it ended, though no row came"
+
+
+def test_rows_of_the_future_and_rows_that_went_leave_no_alert_open_or_deaf(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table = orders(lake)
+    evaluation(lake, START).run([WATCHED])
+    table.append(rows([1]))
+    table.append(rows([300], 3, 100))
+    assert told(lake, WATCHED, START + 2 * DAY) == [], "it has not come yet"
+    table.append(rows([2], 2, 100))
+    key = "monitor:shop.monitors.moved:amount"
+    assert (key, "opened") in told(lake, WATCHED, START + 3 * DAY)
+    table.replace(SCHEMA.to_frame(), {"day": [(START + 2 * DAY).date()]})
+    assert (key, "resolved") in told(lake, WATCHED, START + 3 * DAY + timedelta(hours=1))
+    assert verdicts.state_of(verdicts.latest(lake, [WATCHED])[WATCHED.name]) == "passed"
+    table.append(rows([3], 3, 100))
+    assert (key, "opened") in told(lake, WATCHED, START + 4 * DAY)
+
+
+def test_a_table_that_was_made_again_is_judged_by_its_own_windows(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    watched = monitor("shop.monitors.moved", of=NAME, kind=Drift("at", against="shop.silver.base@1"))
+    base, table = lake.table("shop.silver.base"), lake.table(NAME)
+    base.create(SCHEMA, ("day",))
+    base.append(BASE)
+    table.create(SCHEMA, ("day",))
+    for day in (1, 2):
+        table.append(rows([day]))
+    table.append(rows([3], 3, 100))
+    evaluation(lake, LATER).run([watched])
+    assert verdicts.state_of(verdicts.latest(lake, [watched])[watched.name]) == "failed"
+    shutil.rmtree(table.uri)
+    again = lake.table(NAME)
+    again.create(SCHEMA, ("day",))
+    again.append(rows([1, 2]))
+    evaluation(lake, LATER + DAY).run([watched])
+    assert verdicts.state_of(verdicts.latest(lake, [watched])[watched.name]) == "passed"
+
+
+def test_of_many_failures_what_resolves_is_said_and_what_is_left_out_is_counted(tmp_path):
+    lake, random = Lakehouse(str(tmp_path)), np.random.default_rng(1)
+    names = [f"c{number}" for number in range(12)]
+    table = lake.table(NAME)
+    table.create({"at": TIMESTAMP, **dict.fromkeys(names, pl.Float64())})
+
+    def days(first: int, count: int, broken: list[str]) -> pl.DataFrame:
+        at = [START + timedelta(days=first + day, minutes=20 * part) for day in range(count) for part in range(60)]
+        values = {name: random.lognormal(size=len(at)) * (1_000 if name in broken else 1) for name in names}
+        return pl.DataFrame({"at": at, **values}, schema_overrides={"at": TIMESTAMP})
+
+    table.append(days(-40, 40, []))
+    watched = monitor("shop.monitors.wide", of=NAME, kind=Drift("at", against=f"{NAME}@1"))
+    evaluation(lake, START).run([watched])
+    table.append(days(0, 1, ["c0"]))
+    assert ("monitor:shop.monitors.wide:c0", "opened") in told(lake, watched, START + DAY)
+    table.append(days(1, 60, names[1:]))
+    now = START + timedelta(days=70)
+    assert ("monitor:shop.monitors.wide:c0", "resolved") in told(lake, watched, now)
+    (left_out,) = [text for *_, passed, text in said(lake) if passed is None and "are too many" in text]
+    failed = [row for row in said(lake) if row[3] is False and row[0] > START]
+    assert len(failed) == 500
+    drifted = lake.table("platform.monitoring.drift").scan().filter("drifted", pl.col("window_start") > START).collect()
+    assert drifted.height > 500
+    assert f"{int(left_out.split()[0].replace(',', '')) - 500:,} of them" in left_out
+    assert {row[1] for row in failed if row[0] == START + timedelta(days=60)} >= set(names[1:])

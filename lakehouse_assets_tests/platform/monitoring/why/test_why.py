@@ -1,0 +1,185 @@
+"""Why a table drifted: planted faults are followed from the watched table to the file, or the function, that they came in with."""
+
+import shutil
+from dataclasses import asdict
+
+import polars as pl
+import pytest
+
+from lakehouse_assets import ByKey, Drift, LiveAccuracy, feature_set, monitor
+from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.features import FeatureSet
+from lakehouse_assets.platform.declarations.monitors import Verdict
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+from lakehouse_assets.platform.pipeline.runner import Runner
+from lakehouse_assets.platform.quality.contract import schema_of
+from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.features.shop import Order, orders
+from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import CATALOG, DAY, LABELS, SETTLED, START, ScoredShop, made, scored
+from lakehouse_assets_tests.platform.monitoring.why import orders_of_two_tills as tills
+from lakehouse_assets_tests.running import runner
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory) -> Settings:
+    """Two tills whose files were as they should be, and that were judged so."""
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path_factory.mktemp("tills") / "root")})
+    for till in tills.TILLS:
+        for day in range(tills.BASE):
+            tills.land(settings, till, day)
+    judgement = tills.judged(settings)
+    assert not [one.text for one in judgement.verdicts if one.passed is False]
+    return settings
+
+
+@pytest.fixture
+def settings(quiet, tmp_path) -> Settings:
+    """The same, of its own."""
+    shutil.copytree(quiet.root, tmp_path / "root")
+    return Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})
+
+
+def whys(judgement) -> dict[str, str]:
+    bad = [one for one in judgement.verdicts if one.passed is False]
+    return {one.column_name: one.why for one in bad if one.why}
+
+
+FAULTS = {
+    "pence for pounds": (pl.col("Price") * 100, "gross", "Price", "times larger (the only file of that time, 7 files before not)"),
+    "nulls": (pl.when(pl.int_range(pl.len()) % 2 == 0).then("Price").alias("Price"), "gross", "Price", "nulls 50.0% against 0.0%"),
+    "a renamed category": (pl.col("country").replace({"GB": "UK"}), "country", "country", "'UK'"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_one_file_of_two_feeds_is_traced_to_it(settings, fault):
+    planted, column, raw, words = FAULTS[fault]
+    tills.land(settings, "north", tills.BASE)
+    name = tills.land(settings, "south", tills.BASE, planted)
+    why = whys(tills.judged(settings))[column]
+    assert why.startswith(f"{raw} of tills.bronze.south: file {name} (sequence {tills.BASE + 1}), version 2, run test: ")
+    assert words in why
+
+
+def test_two_files_since_and_one_file_among_others(settings):
+    tills.land(settings, "north", tills.BASE)
+    names = [tills.land(settings, "south", tills.BASE + day, pl.col("Price") * 100) for day in range(2)]
+    why = whys(tills.judged(settings))["gross"]
+    assert all(name in why for name in names)
+    assert why.endswith("(seen in all 2 files since)")
+    for day in range(2, 4):
+        tills.land(settings, "south", tills.BASE + day)
+    tills.land(settings, "south", tills.BASE + 4, pl.col("Price") * 100)
+    assert f"file {'south_2026-02-08.csv'} " in whys(tills.judged(settings))["gross"], "what was wrong before is another change"
+
+
+@pytest.mark.parametrize("from_scratch", [False, True])
+def test_a_changed_function_is_told_as_such(settings, from_scratch):
+    for till in tills.TILLS:
+        tills.land(settings, till, tills.BASE)
+    run = runner(settings, tills.products(tills.orders_without_tax))
+    run.run(["tills.bronze.north", "tills.bronze.south", "tills.silver.north", "tills.silver.south"], run_id="changed")
+    run.run(["tills.gold.orders"], run_id="changed", from_scratch=from_scratch)
+    (judgement,) = tills.evaluation_of(settings, tills.orders_without_tax).run([tills.watched])
+    why = whys(judgement)["gross"]
+    assert why.startswith("the function of tills.gold.orders was changed: from version "), why
+    assert why.endswith(", run changed")
+
+
+def test_no_personal_value_stands_in_a_text(settings):
+    for till in tills.TILLS:
+        tills.land(settings, till, tills.BASE, pl.lit("Eve Jones").alias("shopper"), pl.col("Price") * 100)
+    found = [text for one in tills.judged(settings).verdicts for text in (one.why, one.text)]
+    assert any(found)
+    assert "Jones" not in str(found)
+    assert "Smith" not in str(found)
+
+
+# --- accuracy
+
+
+def no_importances():
+    raise LookupError("MLflow holds none")
+
+
+def test_a_loss_of_accuracy_names_what_drifted_in_the_same_window(tmp_path):
+    shop = ScoredShop(tmp_path / "tables")
+    rows = made(14, 60, seed=2)
+    shop.label(made(100, 20, seed=9, first=90_000, start=START - 100 * DAY))
+    shop.decide(1, {LABELS: shop.lakehouse.table(LABELS).version()})
+    shop.score(rows.with_columns(probability=1 - pl.col("probability")))
+    shop.label(rows)
+    now = START + 14 * DAY + SETTLED
+    moved = monitor("fraud.monitors.moved", of="fraud.features.orders", kind=Drift("ordered_at", against="fraud.features.orders@0"))
+    accuracy = monitor("fraud.monitors.accuracy", of=scored, kind=LiveAccuracy(floor=0.99, slices=("method",)))
+    catalog = Catalog((*CATALOG.declarations, moved, accuracy), CATALOG.external)
+    evaluation = Evaluation(shop.lakehouse, catalog, no_importances, now, "run", pytest.fail)
+
+    alone = evaluation.judge(accuracy).verdicts
+    assert {one.passed for one in alone} == {False}
+    assert alone[0].why.startswith("predictions are worse where method="), alone[0].why
+
+    def drifted(day: int, column: str, why: str) -> Verdict:
+        window = {"window_start": START + day * DAY, "window_end": START + (day + 1) * DAY}
+        return Verdict(False, f"{column} drifted.", metric="ks_test", value=0.9, threshold=0.1, column_name=column, why=why, **window)
+
+    said = (drifted(1, "card", "of a week before"), drifted(9, "amount", "amount of fraud.bronze.orders: file x.csv"))
+    verdicts.add(shop.lakehouse, [verdicts.Judgement(moved, None, 0, now, "run", said)])
+    found = evaluation.judge(accuracy).verdicts[0].why
+    assert found == "amount of fraud.features.orders drifted: amount of fraud.bronze.orders: file x.csv"
+
+
+@feature_set(
+    orders.name, contract=Order, entity=("invoice",), event_time="ordered_at", kind=ByKey("invoice"), inputs={"rows": "fraud.silver.orders"}
+)
+def orders_in_pence(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Orders in another unit."""
+    return rows.with_columns(pl.col("amount") * 100)
+
+
+def computed(shop: ScoredShop, declared: FeatureSet) -> FeatureVersion:
+    """The version of the feature set once a function has computed it."""
+    runner = Runner(Catalog((declared,), frozenset({"fraud.silver.orders"})), shop.lakehouse, pytest.fail, no_importances, 1)
+    runner.run([declared.name], run_id="run", from_scratch=True)
+    found = FeatureVersion.of(shop.lakehouse.table(declared.name))
+    assert found is not None
+    return found
+
+
+def test_a_loss_of_accuracy_names_another_version_and_other_features_before_all_else(tmp_path):
+    shop, accuracy = ScoredShop(tmp_path / "tables"), monitor("fraud.monitors.accuracy", of=scored, kind=LiveAccuracy(floor=0.99))
+    placed = shop.lakehouse.table("fraud.silver.orders")
+    placed.create(schema_of(Order))
+    placed.append(
+        pl.DataFrame(
+            [{"invoice": 1, "ordered_at": START, "card": "c", "amount": 2.0, "country": "GB", "known_at": START}], schema=schema_of(Order)
+        )
+    )
+    learnt = {orders.name: asdict(computed(shop, orders))}
+    rows = made(14, 60, seed=2)
+    shop.label(made(100, 20, seed=9, first=90_000, start=START - 100 * DAY))
+    labels = {LABELS: shop.lakehouse.table(LABELS).version()}
+    # A version that took its place before the window is not what changed.
+    shop.decide(7, labels, at=START - 100 * DAY)
+    shop.decide(1, labels, at=START - DAY, features=learnt)
+    shop.score(rows, version=1)
+    shop.score(rows.with_columns(probability=1 - pl.col("probability")), version=2)
+    shop.label(rows)
+    now = START + 14 * DAY + SETTLED
+    evaluation = Evaluation(
+        shop.lakehouse, Catalog((*CATALOG.declarations, accuracy), CATALOG.external), no_importances, now, "run", pytest.fail
+    )
+
+    def why() -> str:
+        (verdict,) = evaluation.judge(accuracy).verdicts
+        assert verdict.passed is False
+        return verdict.why
+
+    assert why() == "", "nothing was changed"
+    shop.decide(2, labels, at=START + 8 * DAY, features=learnt)
+    assert why().startswith("version 2 of fraud.models.fraud took the place of version 1 on 2024-01-09, whose average precision was ")
+    assert evaluation.causes(accuracy, evaluation.judge(accuracy).rows)[0].steps == ("promoted: it is better",)
+    computed(shop, orders_in_pence)
+    assert why() == f"version 2 of {orders.name} has other values than version 1, which the champion learnt from"
