@@ -1,7 +1,7 @@
 """From Dagster's records to the system tables: every run that has ended is written down once, by whoever notices it first.
 
 That is the command at the end of its run, a sensor, and maintenance before it deletes old ones; each also writes
-down what others left, as after a crash. What a step used is in its events (`step_usage`); `monitoring.system.system_log` writes each run once.
+down what others left, as after a crash. What a step used is in its events (`step_usage`); `system_log` writes each run once.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
