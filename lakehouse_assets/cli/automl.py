@@ -80,7 +80,7 @@ def automl(  # noqa: PLR0917
             into=into,
             name=name,
         )
-    _print_found(made)
+    _print_result(made)
     _print_next(made)
 
 
@@ -108,7 +108,7 @@ def _shown(to: Console) -> Iterator[None]:
         thread.join()
 
 
-def _print_found(made: "AutoMl") -> None:
+def _print_result(made: "AutoMl") -> None:
     found = made.found
     say((found.verdict, "bold"))
     shown = grid("", folds("learner"), right(found.metric), "state")

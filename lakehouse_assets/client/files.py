@@ -144,7 +144,7 @@ def land(files: list[Path], ingestion: "Ingestion", *, replace: bool = False) ->
 
 def _put(file: Path, ingestion: "Ingestion", *, replace: bool) -> bool:
     is_new = ingestion.zone.put(file, file.name, replace=replace)
-    if is_new and replace and ingestion.was_found(file.name):
+    if is_new and replace and ingestion.was_taken(file.name):
         ingestion.request_read(file.name, reread=True, run_id=_BY_HAND)
     return is_new
 

@@ -29,20 +29,20 @@ def as_python_holds(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows as they can become Python values: columns that have a moment or a day outside of the years 1 to 9999 are texts."""
     if not any(_may_be_far(dtype) for dtype in rows.schema.values()):
         return rows
-    return rows.with_columns(_held(rows[name]).alias(name) for name, dtype in rows.schema.items() if _may_be_far(dtype))
+    return rows.with_columns(_as_python(rows[name]).alias(name) for name, dtype in rows.schema.items() if _may_be_far(dtype))
 
 
-def _held(values: pl.Series) -> pl.Series:
+def _as_python(values: pl.Series) -> pl.Series:
     dtype = values.dtype
     if isinstance(dtype, pl.Struct):
         fields = as_python_holds(values.struct.unnest()).to_struct(values.name)
         return fields.zip_with(values.is_not_null(), fields.clear(fields.len())) if values.null_count() else fields
     if isinstance(dtype, pl.Array):
-        return _held(values.arr.to_list())
+        return _as_python(values.arr.to_list())
     if isinstance(dtype, pl.List):
         lists = values.to_frame("list").with_row_index("at")
         items = lists.filter(pl.col("list").list.len() > 0).explode("list")
-        held = items.with_columns(_held(items["list"])).group_by("at", maintain_order=True).agg("list")
+        held = items.with_columns(_as_python(items["list"])).group_by("at", maintain_order=True).agg("list")
         empty = held.schema["list"]
         joined = lists.select("at", is_empty=pl.col("list").list.len() == 0).join(held, on="at", how="left", maintain_order="left")
         return joined.select(pl.when("is_empty").then(pl.lit([], dtype=empty)).otherwise("list")).to_series().alias(values.name)

@@ -41,7 +41,7 @@ def with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
         key, text = declared, f"declared; {_counted(table, declared)}"
         table = table if _is_unique(table, key) else table.doubting(f"key {', '.join(key)}: {text}")
     else:
-        key, text = _found_key(table)
+        key, text = _detected_key(table)
         table = table.doubting(*_almost_keys(table, key))
     columns = dict(table.columns)
     for name in key:
@@ -56,7 +56,7 @@ def with_key(table: Table, declared: tuple[str, ...] | None) -> Table:
     return _with_hints(replace(table, columns=columns, key=key, key_evidence=text))
 
 
-def _found_key(table: Table) -> tuple[tuple[str, ...], str]:
+def _detected_key(table: Table) -> tuple[tuple[str, ...], str]:
     """The smallest key: unique in all rows, or else in the rows of each file; at last a moment alone."""
     candidates = [column for column in sorted(table.columns.values(), key=_as_key) if _may_be_key(column)]
     several = len(table.sample.files) > 1

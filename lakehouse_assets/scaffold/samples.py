@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from lakehouse_assets.platform.ingestion.child import Child
-from lakehouse_assets.platform.ingestion.parse import RefusedFile, Told, parse
+from lakehouse_assets.platform.ingestion.parse import ReadOptions, RefusedFile, parse
 from lakehouse_assets.platform.ingestion.sheets import read_sheets
 from lakehouse_assets.scaffold.names import feed_name
 
@@ -97,7 +97,7 @@ def _read(file: Path, child: Child) -> Sample:
         read = []
         for separator in _SEPARATORS if ".csv" in file.name.lower() else _SEPARATORS[:1]:
             try:
-                read.append(_read_as(file, Told(encoding=encoding, separator=separator), child))
+                read.append(_read_as(file, ReadOptions(encoding=encoding, separator=separator), child))
             except RefusedFile as error:
                 refused = refused or error
         best = max(read, key=lambda sample: (sample.whole * len(sample.columns), sample.whole), default=None)
@@ -116,7 +116,7 @@ def _of_sheets(whole: Sample, child: Child) -> Sample:
     columns: dict[str, frozenset[str]] = {}
     for sheet in sheets:
         try:
-            columns[sheet.name] = frozenset(_read_as(file, Told(sheets=(sheet.name,)), child).all_columns)
+            columns[sheet.name] = frozenset(_read_as(file, ReadOptions(sheets=(sheet.name,)), child).all_columns)
         except RefusedFile:
             columns[sheet.name] = frozenset()
     main = columns[max(sheets, key=lambda sheet: sheet.cells).name]
@@ -124,21 +124,21 @@ def _of_sheets(whole: Sample, child: Child) -> Sample:
     if not others:
         return whole
     chosen = tuple(name for name, its in columns.items() if its == main)
-    sample = _read_as(file, Told(sheets=chosen), child)
+    sample = _read_as(file, ReadOptions(sheets=chosen), child)
     named = ", ".join(map(repr, others))
     is_one = len(others) == 1
     said = f"{file.name}: {named} {'has' if is_one else 'have'} another header and {'is' if is_one else 'are'} not read: sheets={chosen}"
     return replace(sample, options={**dict(sample.options), "sheets": chosen}, remarks=(*sample.remarks, said))
 
 
-def _read_as(file: Path, told: Told, child: Child) -> Sample:
+def _read_as(file: Path, read_options: ReadOptions, child: Child) -> Sample:
     with ExitStack() as files:
-        columns = files.enter_context(parse(file, columns=(), required=(), told=told, child=child)).unknown
-        parsed = files.enter_context(parse(file, columns=columns, required=(), told=told, child=child))
+        columns = files.enter_context(parse(file, columns=(), required=(), read_options=read_options, child=child)).unknown
+        parsed = files.enter_context(parse(file, columns=columns, required=(), read_options=read_options, child=child))
         rows = parsed.frame.head(_MOST_ROWS).collect()
         ragged = rows["_rescued"].fill_null("").str.contains('"_(extra|missing|line)":')
         whole = 1 - int(ragged.sum()) / max(rows.height, 1)
-        options = {"encoding": told.encoding} if told.encoding else {}
+        options = {"encoding": read_options.encoding} if read_options.encoding else {}
         frame = rows.select(*columns, pl.lit(file.name).alias(FILE), ROW)
         left_out = _left_out(rows["_rescued"])
         return Sample("", (file,), columns, frame, parsed.rows, options=options, left_out=left_out, whole=whole, remarks=parsed.remarks)

@@ -218,7 +218,7 @@ class Outcomes(ABC):
         """What labels that are sent back call the outcome; None: none are sent."""
         return None
 
-    def said(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
+    def known_by(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
         """The key, the target as the table has it and `label_known_at`, of what was known at a moment; `reported_at` and `from_silence`.
 
         What is from silence has the outcome of a row of which nothing was said until it was settled.

@@ -108,13 +108,13 @@ def _product(path: Path, package: str, others: Iterable[Path]) -> ProductModules
         if is_interrupt(caught, others):
             raise
         # A product may fail of anything, and takes no other down.
-        error = _said(caught, path, others)
+        error = _import_error(caught, path, others)
     if is_component(path):
         found.components.append(path)
     return ProductModules(name, path, package, tuple(found.modules), tuple(found.components), error)
 
 
-def _said(error: BaseException, product: Path, others: Iterable[Path]) -> str:
+def _import_error(error: BaseException, product: Path, others: Iterable[Path]) -> str:
     """What keeps a product from being imported, with file and line."""
     text = str(error) if isinstance(error, DeclarationError) else places.reason(error)
     at = places.of_error(error, others)

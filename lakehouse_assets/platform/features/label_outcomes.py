@@ -95,13 +95,13 @@ class LabelOutcomes(Outcomes):
         """See `Outcomes.target`."""
         return self.labels.target
 
-    def said(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
-        """See `Outcomes.said`; of an entity with several times the newest counts, unless they are part of the key."""
+    def known_by(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
+        """See `Outcomes.known_by`; of an entity with several times the newest counts, unless they are part of the key."""
         found = self.labels.rows(rows, known_until=until, settled_until=self.settled_until(until))
         silent = self.labels.from_silence(found.schema).alias(FROM_SILENCE)
         found = found.with_columns(silent).sort(self.labels.at, LABEL_KNOWN_AT)
         newest = found.unique(list(self.key), keep="last", maintain_order=True)
-        return newest.join(self._first_told(rows, until), on=list(self.key), how="left", maintain_order="left")
+        return newest.join(self._first_reported(rows, until), on=list(self.key), how="left", maintain_order="left")
 
     def learnt(self, said: pl.DataFrame) -> pl.DataFrame:
         """See `Outcomes.learnt`."""
@@ -110,11 +110,11 @@ class LabelOutcomes(Outcomes):
     def known(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
         """See `Outcomes.known`."""
         outcome = pl.col(self.labels.target).alias(ACTUAL)
-        found = self.learnt(self.said(rows, until))
+        found = self.learnt(self.known_by(rows, until))
         return found.select(*self.key, outcome, pl.col(LABEL_KNOWN_AT).cast(TIMESTAMP), REPORTED_AT)
 
-    def _first_told(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
-        """The key, and when another outcome than the usual one was first said."""
+    def _first_reported(self, rows: pl.LazyFrame, until: datetime) -> pl.DataFrame:
+        """The key, and when another outcome than the usual one was first reported."""
         labels, key = self.labels, list(self.key)
         if self.usual is None or labels.known_at is None:
             return rows.select(*key, pl.lit(None, TIMESTAMP).alias(REPORTED_AT)).limit(0).collect()

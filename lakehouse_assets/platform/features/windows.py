@@ -37,7 +37,7 @@ def duration_of(text: str) -> timedelta:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def said(window: str) -> str:
+def in_words(window: str) -> str:
     """The length of a window in words."""
     number, unit = window[:-1], _UNIT_NAMES[window[-1]]
     return f"{number} {unit if number != '1' else unit[:-1]}"

@@ -112,7 +112,7 @@ class Ingestion:
         """Let the next run read a file again; see `landing.request_read`."""
         return landing.request_read(self.log, self.zone, self.feed, path, reread=reread, run_id=run_id)
 
-    def was_found(self, path: str) -> bool:
+    def was_taken(self, path: str) -> bool:
         """Whether a run found the file and came to an end with it: one that was never found, or that waits, is read as it is then."""
         found = self.state().of_paths([path]).get(path) if self.log.exists() else None
         return found is not None and not found.is_pending

@@ -15,7 +15,7 @@ from lakehouse_assets.platform.ingestion.header import LOOKED_THROUGH, Expected,
 from lakehouse_assets.platform.ingestion.refused import RefusedFile
 
 SEPARATORS = (b",", b";", b"\t", b"|")
-_SAID = {b"\t": "'\\t'"}
+_SEPARATOR_NAMES = {b"\t": "'\\t'"}
 
 Fields = list[bytes | None]
 # One column may be anything; a table below a title has more.
@@ -88,7 +88,7 @@ def _fitting(beginning: bytes, expected: Expected, separators: tuple[bytes, ...]
             names, fields, separator = splits[-best[1]]
             if above and most >= len(fields):
                 return None  # what stands above could be a record
-            return CsvHeader(names, fields, separator, start, lines, (_said_of(above, lines),) if above else ())
+            return CsvHeader(names, fields, separator, start, lines, (_skipped_lines(above, lines),) if above else ())
         end = beginning.find(b"\n", start)
         end = len(beginning) if end < 0 else end
         line = beginning[start:end].strip()
@@ -144,7 +144,7 @@ def _below_a_title(beginning: bytes, expected: Expected, separators: tuple[bytes
         if at == 0 or len(split[at]) < _FEWEST_FIELDS:
             continue
         above = sum(bool(line.strip()) for _, line in lines[:at])
-        return CsvHeader(_names(split[at], expected), split[at], separator, lines[at][0], at, (_said_of(above, at),) if above else ())
+        return CsvHeader(_names(split[at], expected), split[at], separator, lines[at][0], at, (_skipped_lines(above, at),) if above else ())
     return None
 
 
@@ -160,7 +160,7 @@ def _lines(beginning: bytes) -> Iterator[tuple[int, bytes]]:
         start = end + 1
 
 
-def _said_of(above: int, lines: int) -> str:
+def _skipped_lines(above: int, lines: int) -> str:
     what = "1 line above the header was" if above == 1 else f"{above} lines above the header were"
     return f"{what} not read; the header is line {lines + 1}"
 
@@ -170,9 +170,8 @@ def _hint(beginning: bytes, expected: Expected, header: CsvHeader) -> str:
     for each in SEPARATORS:
         fields = next(records(beginning, each), _NOTHING)[0]
         if each != header.separator and fields is not None and expected.fits(_names(fields, expected)):
-            return (
-                f"Its separator is {_said(each)}: land it with {_said(header.separator)}, or declare separator={_said(each)} in the feed."
-            )
+            name = _name_of(each)
+            return f"Its separator is {name}: land it with {_name_of(header.separator)}, or declare separator={name} in the feed."
     widths = {len(variant) for variant in expected.required}
     if not expected.known(header.names) and len(header.names) in widths:
         return (
@@ -187,7 +186,7 @@ def _without_header(name: str, beginning: bytes, expected: Expected, separators:
     widths = {each: next((len(fields) for fields, _ in records(beginning, each) if fields is not None), 0) for each in separators}
     fitting = [each for each, width in widths.items() if width == len(names)]
     if not fitting and len(separators) > 1:
-        found = ", ".join(f"{width} with {_said(each)}" for each, width in widths.items())
+        found = ", ".join(f"{width} with {_name_of(each)}" for each, width in widths.items())
         raise RefusedFile(
             f"{name}: its first record does not have the {len(names)} fields of the feed's header ({found}). Correct the file, or declare "
             "its columns and its separator in the feed."
@@ -195,8 +194,8 @@ def _without_header(name: str, beginning: bytes, expected: Expected, separators:
     return CsvHeader(names, None, fitting[0] if fitting else separators[0])
 
 
-def _said(separator: bytes) -> str:
-    return _SAID.get(separator, repr(separator.decode()))
+def _name_of(separator: bytes) -> str:
+    return _SEPARATOR_NAMES.get(separator, repr(separator.decode()))
 
 
 @functools.cache

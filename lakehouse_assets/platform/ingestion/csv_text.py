@@ -123,12 +123,12 @@ class _Reading:
             piece = rest + part if part.endswith(b"\n") else rest + part + b"\n"
             used = None if len(rest) > _LONGEST_OPEN_RECORD else self._leave_to_polars(piece)
             if used is None:
-                self._mend(piece, content)
+                self._repair(piece, content)
                 rest = b""
             else:
                 rest = piece[used:]
         if rest:
-            self._mend(rest, content)
+            self._repair(rest, content)
 
     def _leave_to_polars(self, piece: bytes) -> int | None:
         """Counts the records of a piece; gives where the last one ends, which is not where the piece ends if its quotes are still open.
@@ -196,7 +196,7 @@ class _Reading:
         ends = np.flatnonzero(marks == _NEWLINE)
         return at[ends], np.diff(ends, prepend=-1)
 
-    def _mend(self, content: bytes, following: Iterator[bytes]) -> None:
+    def _repair(self, content: bytes, following: Iterator[bytes]) -> None:
         """Splits all records of some pieces, and of as many more as it takes to close their quotes, and copies them so that Polars can."""
         copy = self._copy or self._begin_copy()
         start = 0
@@ -213,7 +213,7 @@ class _Reading:
                 self._write_header(copy)
             elif raw:
                 fields = None if fields == self._repeated else fields
-                copy.write(self._mended(fields, raw))
+                copy.write(self._repaired(fields, raw))
                 self._keep_note(self.count, fields, raw, is_copied=True)
             self.count += bool(raw)
             start = end + 1
@@ -253,7 +253,7 @@ class _Reading:
         if text is not None:
             self.notes[number] = text
 
-    def _mended(self, fields: Fields | None, raw: bytes) -> bytes:
+    def _repaired(self, fields: Fields | None, raw: bytes) -> bytes:
         if fields is not None and len(fields) == self.width and b'"' not in raw and b"\r" not in raw:
             return raw + b"\n"
         kept = fields[: len(self._header)] if fields else []

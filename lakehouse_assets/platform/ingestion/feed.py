@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 import polars as pl
 
-from lakehouse_assets.platform.ingestion.parse import Format, Told
+from lakehouse_assets.platform.ingestion.parse import Format, ReadOptions
 from lakehouse_assets.platform.quality.masking import RESCUED
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -100,7 +100,7 @@ class Feed:
         for name, value, known in chosen:
             if value not in get_args(known):
                 raise ValueError(f"feed {self.name}: {name}={value!r}: choose one of {', '.join(get_args(known))}")
-        self._check_told()
+        self._check_read_options()
         for name, limit in (("batch_files", self.batch_files), ("batch_megabytes", self.batch_megabytes)):
             if limit is not None and limit < 1:
                 raise ValueError(f"feed {self.name}: {name}={limit}: at least 1, or None for what the settings say")
@@ -116,7 +116,7 @@ class Feed:
                     raise ValueError(f"feed {self.name}: {argument}: no header and no optional column is named {column!r}{hint}")
         object.__setattr__(self, "personal", frozenset(self.personal))
 
-    def _check_told(self) -> None:
+    def _check_read_options(self) -> None:
         sheets: Any = self.sheets
         if isinstance(sheets, str):
             raise TypeError(f"feed {self.name}: sheets={self.sheets!r}: a tuple of names, as in sheets=({self.sheets!r},)")
@@ -129,9 +129,9 @@ class Feed:
         return tuple(dict.fromkeys([column for header in self.headers for column in header] + list(self.optional)))
 
     @property
-    def told(self) -> Told:
+    def read_options(self) -> ReadOptions:
         """How its files are written."""
-        return Told(self.encoding, self.separator, self.has_header, tuple(self.sheets))
+        return ReadOptions(self.encoding, self.separator, self.has_header, tuple(self.sheets))
 
     def schema(self) -> pl.Schema:
         """The columns with which the bronze table begins; it may gain others."""

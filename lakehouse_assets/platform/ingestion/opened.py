@@ -217,7 +217,9 @@ def parse_by_policy(
     Raises:
         RefusedFile: It cannot be read, or the feed refuses its content.
     """
-    parse_with = partial(parse, local, required=feed.headers, told=feed.told, file_format=feed.format, landed_as=path, child=child)
+    parse_with = partial(
+        parse, local, required=feed.headers, read_options=feed.read_options, file_format=feed.format, landed_as=path, child=child
+    )
     try:
         parsed = parse_with(columns=columns)
     except RefusedFile as refused:

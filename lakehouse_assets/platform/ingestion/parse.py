@@ -29,7 +29,7 @@ from lakehouse_assets.platform.ingestion.scratch import Scratch
 from lakehouse_assets.platform.ingestion.text import utf8_file
 from lakehouse_assets.platform.ingestion.workbook import read_xlsx
 
-__all__ = ["Format", "Limits", "Parsed", "RefusedFile", "Told", "parse"]
+__all__ = ["Format", "Limits", "Parsed", "ReadOptions", "RefusedFile", "parse"]
 
 Format = Literal["csv", "jsonl", "parquet", "xlsx"]
 
@@ -86,8 +86,8 @@ class Parsed:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a feed is told about how its files are written.
+class ReadOptions:
+    """How the files of a feed are written, where that is not detected.
 
     Attributes:
         encoding: Of a text format, a Python codec; None: what a byte order mark tells, else UTF-8.
@@ -107,7 +107,7 @@ def parse(
     *,
     columns: Sequence[str],
     required: Sequence[Sequence[str]],
-    told: Told | None = None,
+    read_options: ReadOptions | None = None,
     encoding: str | None = None,
     file_format: Format | None = None,
     landed_as: str = "",
@@ -126,8 +126,8 @@ def parse(
         path: The file. One whose name ends in `.gz` or `.zst` is unpacked first.
         columns: The columns of the bronze table; one that the file lacks is null.
         required: Header variants. The columns of at least one must all be there; no variant means that any header will do.
-        told: How the file is written, where that is not found out.
-        encoding: The same as in `told`.
+        read_options: How the file is written, where that is not found out.
+        encoding: The same as in `read_options`.
         file_format: The format; None goes by the end of the name, before `.gz` or `.zst`.
         landed_as: The path of the file in its feed. A folder `name=value` in it is a column of all rows, unless the file has that column.
         limits: How large the file may turn out to be.
@@ -139,7 +139,7 @@ def parse(
     """
     disk = Scratch(scratch)
     expected = Expected(tuple(columns), tuple(map(tuple, required)), _in_path(landed_as))
-    told = told or Told(encoding)
+    read_options = read_options or ReadOptions(encoding)
     try:
         before = _state(path)
         _check_opens(path)
@@ -148,8 +148,8 @@ def parse(
         source = path if compression is None else unpack(path, compression, disk, limits)
         if kind in {"csv", "jsonl"}:
             _check_is_text(source, kind)
-            source = utf8_file(source, told.encoding, disk)
-        records = _read(source, kind, expected, told, scratch=disk, limits=limits, child=child)
+            source = utf8_file(source, read_options.encoding, disk)
+        records = _read(source, kind, expected, read_options, scratch=disk, limits=limits, child=child)
         if not _is_same(path, before):
             raise _changed(path.name)  # noqa: TRY301 - the handlers below clean up
     except OSError as error:
@@ -221,18 +221,20 @@ def _format_by_name(path: Path) -> Format:
     return file_format
 
 
-def _read(path: Path, kind: Format, expected: Expected, told: Told, *, scratch: Scratch, limits: Limits, child: Child | None) -> Records:
+def _read(
+    path: Path, kind: Format, expected: Expected, read_options: ReadOptions, *, scratch: Scratch, limits: Limits, child: Child | None
+) -> Records:
     match kind:
         case "csv":
-            return read_csv(path, expected, scratch, limits, separator=told.separator, has_header=told.has_header)
+            return read_csv(path, expected, scratch, limits, separator=read_options.separator, has_header=read_options.has_header)
         case "jsonl":
             return read_jsonl(path, expected, scratch, limits)
         case "parquet":
             return read_parquet(path, expected, scratch, limits) if child is None else child.parquet(path, expected, scratch, limits)
         case "xlsx" if child is None:
-            return read_xlsx(path, expected, limits, sheets=told.sheets, has_header=told.has_header)
+            return read_xlsx(path, expected, limits, sheets=read_options.sheets, has_header=read_options.has_header)
         case "xlsx":
-            return child.xlsx(path, expected, scratch, limits, sheets=told.sheets, has_header=told.has_header)
+            return child.xlsx(path, expected, scratch, limits, sheets=read_options.sheets, has_header=read_options.has_header)
 
 
 def _check_is_text(path: Path, kind: Format) -> None:

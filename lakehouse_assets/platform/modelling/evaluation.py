@@ -80,11 +80,11 @@ class Evaluation:
             `rows`. What the metric gives no score for is left out.
         """
 
-        def found() -> pl.DataFrame:
+        def score() -> pl.DataFrame:
             parts = [_scored(self.rows, metric, name, self.slices) for name in (None, *self.slices)]
             return pl.concat(parts).filter(pl.col(SCORE).is_finite()).sort(SLICE, VALUE, FOLD, CANDIDATE, nulls_last=False)
 
-        losses: pl.DataFrame = self._once(f"losses {metric!r}", found)
+        losses: pl.DataFrame = self._once(f"losses {metric!r}", score)
         return losses
 
     def scores(self, metrics: Sequence[Metric]) -> pl.DataFrame:

@@ -54,10 +54,10 @@ def check_in(root: Location) -> str:
         products = {} if known is None else known.products
         _write(here, Place(uuid.uuid4().hex if known is None or is_copy else known.id, str(here), products))
         written = True
-    return _told(known, here, is_damaged=is_damaged) if written else ""
+    return _notice(known, here, is_damaged=is_damaged) if written else ""
 
 
-def _told(known: Place | None, here: Path, *, is_damaged: bool) -> str:
+def _notice(known: Place | None, here: Path, *, is_damaged: bool) -> str:
     if known is None:
         again = f"{here / _FILE} could not be read and is written again: with whose products this root was run is not known any more."
         return again if is_damaged else ""

@@ -115,7 +115,12 @@ class Number(Lenient):
     def hints(self, texts: pl.Series) -> pl.Series:
         """See `Reader.hints`."""
         other = _MARKS[self.decimal]
-        found = super().hints(texts)
+        # No number is without a digit, whatever the options.
+        digits = texts.str.contains(r"\d").arg_true()
+        found = pl.repeat(None, texts.len(), dtype=pl.String, eager=True)
+        if not digits.len():
+            return found
+        found = found.scatter(digits, super().hints(texts.gather(digits)))
         rest = (texts.str.contains(_TWO_MEANINGS) & texts.str.contains(other, literal=True) & (self.thousands is None)).arg_true()
         for chosen in _signs() if rest.len() else ():
             grouped, pointed = (replace(self, **_as_given({**chosen, name: other})) for name in ("thousands", "decimal"))

@@ -87,12 +87,16 @@ class Reader:
     def hints(self, texts: pl.Series) -> pl.Series:
         """For each text that could not be read, the options that would read it, for people; null where there are none."""
         found = pl.repeat(None, texts.len(), dtype=pl.String, eager=True)
-        for written, reader in self.alternatives().items():
-            rest = found.is_null().arg_true()
-            if not rest.len() or not reader.values(texts.gather(rest.head(_TRIED_FIRST))).is_not_null().any():
-                continue
-            read = reader.values(texts.gather(rest)).is_not_null()
-            found = found.scatter(rest.filter(read), f"{self.word}({self.sources[0]!r}, {written}) reads it")
+        waiting = [*self.alternatives().items()]
+        while (rest := found.is_null().arg_true()).len() and waiting:
+            # One query tries all that are left: a query for each would take longer than to read the file.
+            first = texts.gather(rest.head(_TRIED_FIRST)).alias("").to_frame()
+            tried = first.select(reader.read(pl.col("")).is_not_null().any().alias(written) for written, reader in waiting).row(0)
+            at = next((place for place, reads in enumerate(tried) if reads), len(waiting))
+            for written, reader in waiting[at : at + 1]:
+                read = reader.values(texts.gather(rest)).is_not_null()
+                found = found.scatter(rest.filter(read), f"{self.word}({self.sources[0]!r}, {written}) reads it")
+            waiting = waiting[at + 1 :]
         return found
 
     def values(self, texts: pl.Series) -> pl.Series:

@@ -36,7 +36,10 @@ def features_contract(table: str, entity: Columns, time: Columns, inputs: Column
     """
     columns = {
         **_keys(entity, time),
-        KNOWN_AT: (Timestamp, column(description=f"From when on this was known: {_said(time)}, later if it came late or was revised.")),
+        KNOWN_AT: (
+            Timestamp,
+            column(description=f"From when on this was known: {_moment(time)}, later if it came late or was revised."),
+        ),
         **{name: (annotation, column(nullable=True, description=f"As in {table}.")) for name, annotation in inputs.items()},
     }
     return _contract("RowInputs", f"What each row of {table} said when it came.", columns, {})
@@ -85,7 +88,7 @@ def _keys(entity: Columns, time: Columns) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _said(time: Columns) -> str:
+def _moment(time: Columns) -> str:
     ((at, annotation),) = time.items()
     return f"the end of {at}" if annotation is date else at
 

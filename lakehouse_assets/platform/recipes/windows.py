@@ -17,7 +17,7 @@ from lakehouse_assets.platform.declarations.computed_kinds import ByKeyAndTime, 
 from lakehouse_assets.platform.declarations.features import FeatureSet, feature_set
 from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.features.online.forms import WindowEvents
-from lakehouse_assets.platform.features.windows import EVERY_EVENT, NUMERIC, STATISTICS, Windows, duration_of, said, type_of
+from lakehouse_assets.platform.features.windows import EVERY_EVENT, NUMERIC, STATISTICS, Windows, duration_of, in_words, type_of
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
 
 _WORDS: Mapping[str, str] = {
@@ -98,8 +98,8 @@ def window_features(
     def statistics(events: pl.LazyFrame) -> pl.LazyFrame:
         return what.compute(events.with_columns(pl.col(one).cast(pl.Float64) for one in numbers), where)
 
-    at = f"at each {time}" if every is None else f"at the end of every {said(every)}"
-    statistics.__doc__ = f"Statistics of {of.rpartition('.')[2]} by {' and '.join(entity)} over {', '.join(map(said, windows))}, {at}."
+    at = f"at each {time}" if every is None else f"at the end of every {in_words(every)}"
+    statistics.__doc__ = f"Statistics of {of.rpartition('.')[2]} by {' and '.join(entity)} over {', '.join(map(in_words, windows))}, {at}."
     kind: Kind = Trailing(time, what.lookback) if every is not None else ByKeyAndTime(*entity, time=time, lookback=what.lookback)
     declare = feature_set(
         name,
@@ -131,7 +131,7 @@ def _contract(what: Windows, types: Mapping[str, type], personal: tuple[str, ...
         text = "Number of events" if value == EVERY_EVENT else _WORDS[statistic].format(value=value).capitalize()
         columns[name] = (
             dtype,
-            column(nullable=nullable, description=f"{text} in the last {said(window)}, by {' and '.join(what.entity)}."),
+            column(nullable=nullable, description=f"{text} in the last {in_words(window)}, by {' and '.join(what.entity)}."),
         )
     annotations = {name: annotation for name, (annotation, _) in columns.items()}
     content = {"__annotations__": annotations, "__doc__": "Statistics over windows of time.", "__module__": __name__}

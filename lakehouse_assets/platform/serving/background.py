@@ -27,7 +27,7 @@ from lakehouse_assets.platform.serving.inference_log.log import drainer
 from lakehouse_assets.platform.serving.inference_log.places import spool_of
 from lakehouse_assets.platform.serving.inference_log.table import LoggedEndpoint
 from lakehouse_assets.platform.serving.ingest import Ingest, path_of
-from lakehouse_assets.platform.serving.told import Told
+from lakehouse_assets.platform.serving.service_needs import ServiceNeeds
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 
 logger = logging.getLogger(__name__)
@@ -91,12 +91,12 @@ class Background:
     Args:
         root: The lakehouse.
         catalog: All declarations.
-        told: Gives what the service tells of itself.
+        needs: Gives what the service needs.
         alias_seconds: Between two looks at the aliases in MLflow.
     """
 
-    def __init__(self, root: Root, catalog: Catalog, told: Callable[[], Told], alias_seconds: float = ALIAS_SECONDS) -> None:
-        self._root, self._catalog, self._told = root, catalog, told
+    def __init__(self, root: Root, catalog: Catalog, needs: Callable[[], ServiceNeeds], alias_seconds: float = ALIAS_SECONDS) -> None:
+        self._root, self._catalog, self._needs = root, catalog, needs
         self._events = events_of_requests(catalog)
         self._feeds = {one.feed.name: one.feed for one in catalog.feeds}
         self._store = online_store(root.settings)
@@ -104,7 +104,7 @@ class Background:
         self._in_use: dict[str, tuple[int, Mapping[str, frozenset[FeatureVersion]]]] = {}
         declared = {one.name: one for one in catalog.declarations}
         logged = [LoggedEndpoint.of(one, one.roles(declared)) for one in catalog.endpoints]
-        self._drainer = drainer(spool_of(root.settings.home_folder), lambda: self._told().writer, lambda: root.lakehouse, logged)
+        self._drainer = drainer(spool_of(root.settings.home_folder), lambda: self._needs().writer, lambda: root.lakehouse, logged)
         models = [one.model for one in catalog.endpoints]
         self.tasks = [
             Task("sync", self.sync, _SYNC_SECONDS, 2.0),
@@ -142,7 +142,7 @@ class Background:
         failures: list[Exception] = []
         sets = {one.name: one for one in self._catalog.feature_sets}
         in_use = self._learnt_in_use()
-        for name, needed in self._told().sets.items():
+        for name, needed in self._needs().sets.items():
             hours = timedelta(hours=self._root.settings.online_hours)
             try:
                 learnt = {*needed.learnt, *in_use.get(name, ())}

@@ -21,7 +21,7 @@ import msgspec
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.serving.background import Background
-from lakehouse_assets.platform.serving.told import Told
+from lakehouse_assets.platform.serving.service_needs import ServiceNeeds
 from lakehouse_assets.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -80,13 +80,13 @@ class Child:
     Args:
         settings: Of the root.
         declared: Gives the declarations.
-        told: Gives what the service tells of itself.
+        needs: Gives what the service needs.
         alias_seconds: Between two looks at the aliases in MLflow.
     """
 
-    def __init__(self, settings: Settings, declared: Declared, told: Callable[[], Told], alias_seconds: float) -> None:
+    def __init__(self, settings: Settings, declared: Declared, needs: Callable[[], ServiceNeeds], alias_seconds: float) -> None:
         self._first = pickle.dumps((settings, declared, alias_seconds))
-        self._told = told
+        self._needs = needs
         self.restarts = 0
         self.pid: int | None = None
         self._trouble: dict[str, str] = {}
@@ -148,9 +148,9 @@ class Child:
     def _tell(self, process: "subprocess.Popen[bytes]", pipe: IO[bytes]) -> None:
         """Say what changes, until the process or the service ends."""
         pipe.write(self._first)
-        last: Told | None = None
+        last: ServiceNeeds | None = None
         while process.poll() is None and not self._stopping.is_set():
-            now = self._told()
+            now = self._needs()
             if now != last:
                 pipe.write(msgspec.json.encode(now) + b"\n")
                 pipe.flush()
@@ -164,19 +164,19 @@ class Child:
 
 
 class _Listener:
-    """What the child was told last."""
+    """What the service needed last."""
 
     def __init__(self) -> None:
-        self.told = Told()
+        self.needs = ServiceNeeds()
 
-    def last(self) -> Told:
-        return self.told
+    def last(self) -> ServiceNeeds:
+        return self.needs
 
     def follow(self, pipe: IO[bytes]) -> None:
         """Listen until the service is gone."""
         for line in pipe:
             with suppress(msgspec.MsgspecError):  # the service was killed within a line
-                self.told = msgspec.json.decode(line, type=Told)
+                self.needs = msgspec.json.decode(line, type=ServiceNeeds)
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ class Answers:
 
     def __init__(self, served: Served, scored: Sequence[Scored]) -> None:
         self._served, self._scored = served, scored
-        self._told = [one.told(served) for one in scored]
+        self._feature_status = [one.feature_status(served) for one in scored]
 
     def of(self, work: Work, numbers: range, wait: float) -> Answer:
         """The answer to one request, all of whose rows were scored."""
@@ -169,7 +169,7 @@ class Answers:
             one = self._scored[which]
             position = one.positions[number]
             predictions.append(one.predictions[position])
-            features.append(self._told[which][one.places[number]])
+            features.append(self._feature_status[which][one.places[number]])
             why.append(None if one.contributions is None else one.contributions[position])
         first = self._scored[by_row[0]] if by_row else None
         return Answer(

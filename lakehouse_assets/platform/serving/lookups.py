@@ -280,7 +280,7 @@ class _Sets:
         """What is known of some entities now."""
         now = clock.now()
         looked = [one.features(keys, [now] * len(keys)) for one in self._lookups]
-        said = {name: self._said(name, one) for one in looked for name in one.stamps}
+        said = {name: self._answers_of(name, one) for one in looked for name in one.stamps}
         found = [*map(self._row, *(said[name] for name in self.names))]
         synced = {name: until for one in looked for name, until in one.synced_at.items()}
         return _Rows(found, synced, tuple(table for one in looked for table in one.tables.values()))
@@ -289,7 +289,7 @@ class _Sets:
         """The line of the audit log for a request."""
         return Read(principal, "online", tables, self._all, self._masked, (), rows)
 
-    def _said(self, name: str, looked: Looked) -> list[_Known | _Unknown]:
+    def _answers_of(self, name: str, looked: Looked) -> list[_Known | _Unknown]:
         """What one set says of each key."""
         stamps, columns = looked.stamps[name], [_shown(looked.columns[column], mask) for column, mask in self._columns[name]]
         values = map(self._values[name], *columns) if columns else repeat(self._values[name]())

@@ -7,7 +7,7 @@ from lakehouse_assets.platform.quality.contract import schema_of
 from lakehouse_assets.platform.serving.assemble import Lookups
 from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
-from lakehouse_assets.platform.serving.told import NeededSet
+from lakehouse_assets.platform.serving.service_needs import NeededSet
 from lakehouse_assets.settings import Settings
 
 

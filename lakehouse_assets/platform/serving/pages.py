@@ -97,10 +97,10 @@ class Pages:
     async def _ready_one(self, request: Request) -> Response:
         served = self._door.endpoint(request.path_params["name"])
         _, endpoints = await self.readiness()
-        said = self._told(request, endpoints[served.name])
+        said = self._visible(request, endpoints[served.name])
         return json_response(msgspec.json.encode(said, enc_hook=str), 200 if said["ready"] else 503)
 
-    def _told(self, request: Request, endpoint: dict[str, Any]) -> dict[str, Any]:
+    def _visible(self, request: Request, endpoint: dict[str, Any]) -> dict[str, Any]:
         """What is known of an endpoint, for who asks: why a version was not taken may name paths and servers."""
         if "not_taken" not in endpoint or self._door.may(request.scope, "administer"):
             return endpoint
@@ -108,7 +108,7 @@ class Pages:
 
     async def _ready(self, request: Request) -> Response:
         is_ready, endpoints = await self.readiness()
-        said: dict[str, Any] = {"ready": is_ready, "endpoints": {name: self._told(request, one) for name, one in endpoints.items()}}
+        said: dict[str, Any] = {"ready": is_ready, "endpoints": {name: self._visible(request, one) for name, one in endpoints.items()}}
         if trouble := self._background.trouble():
             said["background"] = trouble if self._door.may(request.scope, "administer") else dict.fromkeys(trouble, _ASK)
         body = msgspec.json.encode(said, enc_hook=str)

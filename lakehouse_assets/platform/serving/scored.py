@@ -77,12 +77,12 @@ class Scored:
     refused: Mapping[int, list[FieldError]]
     seconds: dict[str, float]
 
-    def told(self, served: Served) -> list[dict[str, list[str]]]:
+    def feature_status(self, served: Served) -> list[dict[str, list[str]]]:
         """By place, the feature sets that were not as they should be, by what they were."""
         assembled, count = self.assembled, len(self.assembled.times)
         stale = _stale(assembled, served)
         odd = {name: status for name, status in assembled.status.items() if status.count(OK) < count}
-        told: list[dict[str, list[str]]] = []
+        statuses: list[dict[str, list[str]]] = []
         for place in range(count):
             found: dict[str, list[str]] = {}
             for name, status in odd.items():
@@ -90,8 +90,8 @@ class Scored:
                     found.setdefault(status[place], []).append(name)
             if stale:
                 found[STALE] = stale
-            told.append(found)
-        return told
+            statuses.append(found)
+        return statuses
 
 
 def score(loaded: Loaded, variant: str, events: BatchRows, numbers: Sequence[int], *, explain: bool) -> Scored:

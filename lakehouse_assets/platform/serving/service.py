@@ -41,9 +41,9 @@ from lakehouse_assets.platform.serving.pushing import Pushing
 from lakehouse_assets.platform.serving.reload import Reloader
 from lakehouse_assets.platform.serving.scorer import Learnt
 from lakehouse_assets.platform.serving.served import Served
+from lakehouse_assets.platform.serving.service_needs import NeededSet, ServiceNeeds
 from lakehouse_assets.platform.serving.stored import StoredFeatures
 from lakehouse_assets.platform.serving.tokens import Tokens
-from lakehouse_assets.platform.serving.told import NeededSet, Told
 from lakehouse_assets.platform.serving.work import Queue
 
 _STOP_SECONDS: Final = 10.0
@@ -166,12 +166,12 @@ class Service:
         self.background.stop(_STOP_SECONDS)
 
     def _background(self) -> BackgroundTasks:
-        def told() -> Told:
-            return Told(self.log.writer, self.online.needed())
+        def needs() -> ServiceNeeds:
+            return ServiceNeeds(self.log.writer, self.online.needed())
 
         if self.declared is not None:
-            return Child(self.root.settings, self.declared, told, self.alias_seconds)
-        return Threads(Background(self.root, self.catalog, told, self.alias_seconds))
+            return Child(self.root.settings, self.declared, needs, self.alias_seconds)
+        return Threads(Background(self.root, self.catalog, needs, self.alias_seconds))
 
     def _sets(self) -> dict[str, FeatureSet]:
         return {one.name: one for one in self.catalog.feature_sets}

@@ -119,12 +119,12 @@ def refused_snapshots(
         return ()
     existing = pl.DataFrame(schema=schema) if full_refresh else rows_since(how, scanned, earliest(how, rows, None))
     return tuple(
-        RefusedSnapshot(refused.number, _said(table.name, how, rows, refused, retire_at_most))
+        RefusedSnapshot(refused.number, _refusal(table.name, how, rows, refused, retire_at_most))
         for refused in judge(how, existing, rows, retire_at_most, assumed)
     )
 
 
-def _said(name: str, how: Snapshots, rows: pl.DataFrame, refused: RefusedSnapshot, retire_at_most: float) -> str:
+def _refusal(name: str, how: Snapshots, rows: pl.DataFrame, refused: RefusedSnapshot, retire_at_most: float) -> str:
     of_it = rows.filter(pl.col(how.sequence_by) == refused.number)
     return (
         f"{name}: the snapshot with {how.sequence_by} {refused.number} (valid from {of_it[VALID_FROM].dt.max()}) is not taken: "

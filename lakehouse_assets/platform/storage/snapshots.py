@@ -97,7 +97,7 @@ def fold(how: Snapshots, existing: pl.DataFrame, rows: pl.DataFrame, assumed: pl
         assumed: Keys and numbers of rows that were rejected.
     """
     times = _times(how, existing, rows)
-    told = _told(how, existing, times, rows.columns)
+    told = _recorded(how, existing, times, rows.columns)
     there = one_event_each(how.on, how.sequence_by, how.values(rows.columns), rows.filter(~pl.col(IS_DELETED)))
     there = there.with_columns(pl.lit(value=False).alias(_BEFORE))
     if not how.history:
@@ -129,7 +129,7 @@ def known_snapshots(existing: pl.DataFrame) -> pl.DataFrame:
     return existing.select(SNAPSHOTS).drop_nulls().explode(SNAPSHOTS).unnest(SNAPSHOTS)
 
 
-def _told(how: Snapshots, existing: pl.DataFrame, times: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+def _recorded(how: Snapshots, existing: pl.DataFrame, times: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """What `existing` says, one row for each change; `_BEFORE` marks where a key was different in a way that is not known any more."""
     told = existing
     if how.unversioned:

@@ -274,7 +274,7 @@ def test_what_is_accepted_is_read_as_it_was_sent(tmp_path: Path, rows: list[dict
         return
     path = tmp_path / f"{uuid4().hex}.{form}"  # no two files of a feed have one name
     path.write_bytes(feed_rows.content(3, [row.content for row, _ in taken]))
-    with parse(path, columns=declared.columns, required=declared.headers, told=declared.told, file_format=form) as parsed:
+    with parse(path, columns=declared.columns, required=declared.headers, read_options=declared.read_options, file_format=form) as parsed:
         read = parsed.frame.select("id", "value").collect().rows()
     assert read == [(text(sent["id"]), text(sent["value"] if "value" in sent else sent["VALUE"])) for _, sent in taken]
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
-from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, INSERT, SAME, Execute, found, together
+from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, INSERT, SAME, Execute, query, together
 from lakehouse_assets.platform.features.online.store import (
     Batch,
     Item,
@@ -66,7 +66,7 @@ class EmbeddedStore:
             execute("BEGIN")  # all answers are of one moment
             try:
                 sets = self._sets(execute, (*states, *(one.name for one in asked)))
-                answers = [found(execute, sets[one.name][0], one) for one in asked]
+                answers = [query(execute, sets[one.name][0], one) for one in asked]
             finally:
                 execute("COMMIT")
         return ReadResult(answers, [sets[name][1] for name in states])

@@ -65,7 +65,7 @@ class RedisStore:
         with self._errors():
             found, told = self._read(args=[*given, *states])
         answers = iter(found)
-        return ReadResult([_found(one, answers) for one in asked], told)
+        return ReadResult([_query_result(one, answers) for one in asked], told)
 
     def begin(self, name: str, lease: float = 0.0) -> int:
         """See `OnlineStore.begin`."""
@@ -236,7 +236,7 @@ class RedisStore:
             raise StoreUnavailable(f"the online store {self._said} cannot be used: {error}") from error
 
 
-def _found(asked: Query, answers: Iterator[Sequence[bytes]]) -> QueryResult:
+def _query_result(asked: Query, answers: Iterator[Sequence[bytes]]) -> QueryResult:
     """The answers to the questions about one set, which come next."""
     items: list[Item] = []
     ends = []

@@ -48,7 +48,7 @@ COPIES: Final = (
 """The table says whose an event is: what was pushed with its id under another entity goes."""
 
 
-def found(execute: Execute, set_id: int, asked: Query) -> QueryResult:
+def query(execute: Execute, set_id: int, asked: Query) -> QueryResult:
     """The items that a set has for some questions."""
     _, entities, lows, highs, only_last = asked
     count = len(entities)

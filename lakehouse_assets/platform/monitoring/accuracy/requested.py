@@ -141,7 +141,7 @@ class PredictedRequests(Predicted):
             table = self.scan(self.outcomes.table)
             dtype = table.collect_schema()[target]
             of_keys = self._of_keys(table, asked.select(self._from_json("key", "request", "features")), self.outcomes.key)
-            said = self.outcomes.said(of_keys, now)
+            said = self.outcomes.known_by(of_keys, now)
             known = KnownLabels(said.lazy(), self.outcomes.key, target, LABEL_KNOWN_AT, pl.col(FROM_SILENCE))
         labels = labels_of(asked.lazy(), target, feedback, known, now).collect()
         text = labels.select(*ROW, pl.col(LABEL).alias(target), pl.col(KNOWN_AT).alias(LABEL_KNOWN_AT))

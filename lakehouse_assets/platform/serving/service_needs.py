@@ -1,4 +1,4 @@
-"""What a service tells the process next to it, where it does what is no answer.
+"""What a service needs of the process next to it, which does what is no answer.
 
 It goes through a pipe as JSON, so it is data alone. Who asks for it is in `background`.
 """
@@ -18,8 +18,8 @@ class NeededSet(msgspec.Struct, frozen=True):
     learnt: tuple[FeatureVersion, ...] = ()
 
 
-class Told(msgspec.Struct, frozen=True):
-    """What the service tells of itself.
+class ServiceNeeds(msgspec.Struct, frozen=True):
+    """What is done for the service.
 
     Attributes:
         writer: The name under which it writes segments of the inference log; empty: it cannot.
