@@ -19,7 +19,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.sweeps import sweep
 
 PROJECT = Path(__file__).parents[1]
-DAYS, THREADS = sweep((180, (4,)), (400, (2, 8)))
+DAYS, THREADS = sweep((180, (2,)), (400, (2, 4, 8)))
 LOANS = '''"""Loans of two branches."""
 
 import polars as pl

@@ -1,5 +1,7 @@
-"""`lakehouse monitors` and the failed ones in `lakehouse status`, on a product of its own, by the real command, in a process of its own where
-one dies or two run at once."""
+"""`lakehouse monitors` and the failed ones in `lakehouse status`, on a product of its own, by the real command.
+
+In a process of its own where one dies or two run at once.
+"""
 
 import json
 import os
