@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -14,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from lakehouse_assets.cli.main import main
 from lakehouse_assets_tests.platform.serving.till import until
+from lakehouse_assets_tests.test_tutorial import forget_products
 
 PROJECT = Path(__file__).parents[1]
 PAGE = (PROJECT / "docs" / "serving_your_own.md").read_text(encoding="utf-8")
@@ -39,12 +43,21 @@ class Terminal:
         self.server: subprocess.Popen[bytes] | None = None
 
     def type(self, commands: str) -> str:
-        """What commands print; an exported variable stays."""
+        """What commands print; an exported variable stays. `lakehouse` runs in this process, where imports are paid for once."""
         self.environment |= dict(re.findall(r"^export (\w+)=(.*)$", commands, re.MULTILINE))
         given = commands.replace(f"localhost:{PORT}", f"localhost:{self.port}")
+        if all(line.startswith(("lakehouse ", "export ")) for line in given.strip().splitlines()):
+            return "".join(self._lakehouse(line) for line in given.splitlines() if line.startswith("lakehouse "))
         done = subprocess.run(["bash", "-ec", given], cwd=self.folder, env=self.environment, capture_output=True, text=True)
         assert done.returncode == 0, f"{commands}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def _lakehouse(self, line: str) -> str:
+        forget_products()
+        unset = {name: None for name in os.environ if name.startswith(("LAKEHOUSE_", "DAGSTER_")) and name not in self.environment}
+        result = CliRunner(env={**self.environment, **unset}).invoke(main, shlex.split(line, comments=True)[1:], catch_exceptions=False)
+        assert result.exit_code == 0, f"{line}\n{result.output}"
+        return result.stdout
 
     def serve(self, command: str) -> None:
         """Start the service, on a port that is free, and wait until it is ready."""
@@ -71,10 +84,13 @@ class Terminal:
 
 
 @pytest.fixture
-def terminal(tmp_path) -> Iterator[Terminal]:
-    made = Terminal(tmp_path)
+def terminal(tmp_path, monkeypatch) -> Iterator[Terminal]:
+    monkeypatch.chdir(tmp_path)
+    made, path = Terminal(tmp_path), [*sys.path]
     yield made
     made.close()
+    sys.path[:] = path
+    forget_products()
 
 
 def is_like(answer: Any, said: Any) -> bool:

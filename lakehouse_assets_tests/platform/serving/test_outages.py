@@ -20,6 +20,7 @@ from lakehouse_assets.platform.registry.decisions import ModelDecisions
 from lakehouse_assets.platform.serving.limits import Limits
 from lakehouse_assets.platform.serving.server import MLFLOW_PATIENCE
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.features.online.conftest import RedisServer
 from lakehouse_assets_tests.platform.serving.asking import Connection, under_load
 from lakehouse_assets_tests.platform.serving.busy import NOW, is_ready, prepared, returned, service_of, trained
@@ -301,7 +302,7 @@ def test_the_database_of_mlflow_may_be_away_and_a_promotion_by_then_is_taken_onc
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("how", ["refuses", "hangs"])
+@pytest.mark.parametrize("how", sweeps.of(["hangs"], ["refuses", "hangs"]))
 def test_a_server_of_mlflow_may_be_away_and_a_promotion_by_then_is_taken_once_it_is_back(settings, how, monkeypatch):
     for name, value in MLFLOW_PATIENCE.items():
         monkeypatch.setenv(name, value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.features.online.embedded import EmbeddedStore
 from lakehouse_assets.platform.features.online.redis_store import RedisStore
-from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, SAME, found, together
+from lakehouse_assets.platform.features.online.statements import COPIES, ENDS, SAME, query, together
 from lakehouse_assets.platform.features.online.store import Batch, Item, OnlineStore, Push, Put, Query, Retention
 
 ALL = Retention(1_000_000, one_before=False, now=1_000)
@@ -59,7 +59,7 @@ def test_a_look_up_goes_through_what_it_gives(tmp_path: Path) -> None:
 
     for only_last in (False, True):
         for count in (1, 4, 256):
-            found(explain, 1, Query("set", [b"a"] * count, [0] * count, [9] * count, only_last))
+            query(explain, 1, Query("set", [b"a"] * count, [0] * count, [9] * count, only_last))
     searches = {step for step in steps if "SEARCH i" in step}
     assert searches == {f"SEARCH {one} (set_id=? AND entity=? AND time{and_}" for one, and_ in SEARCHED}
     connection.close()
