@@ -16,6 +16,7 @@ import dagster as dg
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.monitoring.alerts import routing
 from lakehouse_assets.platform.monitoring.alerts.delivery import Told, deliver
@@ -31,7 +32,6 @@ from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations.place import products_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration.autoload import Products
-from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
 from lakehouse_assets.platform.orchestration.existing import Existing
 from lakehouse_assets.platform.orchestration.instance import instance as opened_instance
 from lakehouse_assets.platform.orchestration.run_signals import EndedRuns, StaleAssets
