@@ -14,8 +14,9 @@ import yaml
 
 from lakehouse_assets import products
 from lakehouse_assets.definitions import definitions, defs
+from lakehouse_assets.platform.declarations.check_names import OTHER_CHECKS
 from lakehouse_assets.platform.declarations.kind import Kind
-from lakehouse_assets.platform.declarations.monitors import OTHER_CHECKS, Monitor
+from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX

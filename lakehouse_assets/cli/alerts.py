@@ -109,9 +109,9 @@ def test(as_json: bool) -> None:
 @alerts.command()
 @JSON
 def send(as_json: bool) -> None:
-    """Look once at what has happened since the last time, and tell the sinks. It ends with 1 if something could not be delivered.
+    """Look once at what has happened since the last time, and tell the sinks. It ends with 1 if something could not be read or delivered.
 
-    It does what the sensor `alerts` does where `lakehouse dev` runs. What could not be delivered is tried again by the next one.
+    It does what the sensor `alerts` does where `lakehouse dev` runs. What could not be read or delivered is tried again by the next one.
 
     \b
     Examples:
@@ -123,9 +123,9 @@ def send(as_json: bool) -> None:
         print_json(done)
     else:
         say(done["text"])
-        for sink, why in done["failed"].items():
-            say((f"{sink}: {why}", "red"))
-    sys.exit(bool(done["failed"]))
+        for why in (*done["unread"].values(), *(f"{sink}: {why}" for sink, why in done["failed"].items())):
+            say((why, "red"))
+    sys.exit(bool(done["unread"] or done["failed"]))
 
 
 @alerts.command()

@@ -160,7 +160,7 @@ def train_due_and_print(lakehouse: "Client", *, as_json: bool = False) -> int:
 
 def _print_trained(outcome: "Outcome", champions: Sequence[dict[str, Any]]) -> None:
     """What became of a training: the reasons of the gate stand below its model alone, and not among the warnings as well."""
-    from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
+    from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 
     said = tuple(f"{champion['model']}, check {GATE_CHECK}: " for champion in champions if champion["last_decision"] is not None)
     _print(replace(outcome, warnings=[warning for warning in outcome.warnings if not warning.startswith(said)]), "train")

@@ -87,7 +87,8 @@ class Alerts:
         It may be called as often as one likes, and by several processes, also while the daemon runs.
 
         Returns:
-            `events` (how many were logged that people are told of), `delivered`, `failed` (by sink, why not), `text`.
+            `events` (how many were logged that people are told of), `delivered`, `failed` (by sink, why not), `unread` (by source that
+            could not be read, why not and what to do), `text`.
 
         Raises:
             DatabaseUnavailable: Dagster's databases cannot be opened.
@@ -98,7 +99,8 @@ class Alerts:
 
         loaded_at, context = clock.now(), self.context
         done = send(context.settings, context.root.lakehouse, context.products, definitions(context.settings, context.products), loaded_at)
-        return {"events": done.events, "delivered": done.delivered, "failed": dict(done.failed), "text": done.text}
+        told = {"events": done.events, "delivered": done.delivered, "failed": dict(done.failed), "unread": dict(done.unread)}
+        return told | {"text": done.text}
 
     def close(self, alert_id: str, reason: str) -> dict[str, Any]:
         """Resolve an open alert, as of what is not watched any more. People are told by the next tick; if it is bad again, it opens.

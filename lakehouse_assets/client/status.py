@@ -12,7 +12,7 @@ from lakehouse_assets.client.alerts import Alerts
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.monitors import Monitors
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
-from lakehouse_assets.platform.declarations.monitors import CHECKS
+from lakehouse_assets.platform.declarations.check_names import CHECKS
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable, TableDamaged

@@ -9,6 +9,7 @@ import polars as pl
 from lakehouse_assets.client import Client
 from lakehouse_assets.client.status import next_step
 from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.declarations.check_names import FILES_CHECK, LEAKAGE_CHECK, NOT_NULL_CHECK, PARITY_CHECK
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import newest_accuracy
@@ -30,11 +31,10 @@ _ENDED: Final[dict[str, tuple[str, Tone]]] = {
     "CANCELED": ("was interrupted", "warn"),
 }
 _CHECKS: Final = {
-    "not_null": "values are missing",
-    "freshness": "the newest row is too old",
-    "volume": "more or fewer rows came than usual",
-    "files_read": "a file could not be read",
-    "has_champion": "no model predicts",
+    NOT_NULL_CHECK: "values are missing",
+    FILES_CHECK: "a file could not be read",
+    LEAKAGE_CHECK: "a column tells the model what it is to predict",
+    PARITY_CHECK: "a request was answered otherwise than the same rows are scored offline",
 }
 """What checks that are no rules of a contract say."""
 _TRAINED: Final = frozenset({"has_champion", "features_of_champion"})

@@ -3,11 +3,13 @@
 import json
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.monitoring.alerts.delivery import deliver
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.routing import sinks_of
@@ -15,7 +17,7 @@ from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring.alerts import receivers
-from lakehouse_assets_tests.running import tables_of
+from lakehouse_assets_tests.running import land_text, tables_of
 
 NOW = datetime.now(UTC)
 LOGGER = logging.getLogger("test")
@@ -106,6 +108,39 @@ def test_the_status_shows_what_is_open(lakehouse):
     assert shown["key"] == "step:sales.silver.lines"
     lakehouse.tick(Signal("step:sales.silver.lines", is_bad=False, at=NOW, text="It succeeded."))
     assert lakehouse.json("status")["open_alerts"] == []
+
+
+def test_send_ends_with_1_where_a_source_cannot_be_read_until_what_it_says_is_done(lakehouse, tmp_path):
+    product = tmp_path / "unread_depots" / "depot" / "bronze.py"
+    product.parent.mkdir(parents=True)
+    product.write_text(
+        'from lakehouse_assets import Feed, feed\n\nparcels = feed("depot.bronze.parcels", Feed("parcels", headers=(("id",),)), "All.")\n'
+    )
+    lakehouse.environment |= {"LAKEHOUSE_PRODUCTS": str(product.parents[1]), "DAGSTER_HOME": ""}
+    settings = Settings.load(lakehouse.environment)
+    land_text(settings, "parcels", "a.csv", "id\n1\n")
+    assert (done := lakehouse("run")).exit_code == 0, done.output
+    land_text(settings, "parcels", "b.csv", "no,such,header\n1,2,3\n")
+    lakehouse("run")
+    log = tables_of(settings).table(landing.LOG)
+    last = Path(log.uri) / "_delta_log" / f"{log.version():020}.json"
+    last.write_bytes(last.read_bytes()[:-100])
+    unread = lakehouse("alerts", "send")
+    assert unread.exit_code == 1, unread.output
+    assert "not read: the landing log." in unread.stdout
+    advised = f"lakehouse restore {landing.LOG} --last-good"
+    assert advised in " ".join(unread.stdout.split())
+    assert set(lakehouse.json("alerts", "send")["unread"]) == {"the landing log"}
+    [opened] = lakehouse.json("alerts", "list", "--open")
+    assert (opened["key"], opened["severity"]) == ("source:the landing log", "error")
+    assert lakehouse(*advised.split()[1:], "--yes").exit_code == 0
+    lakehouse("run")
+    done = lakehouse("alerts", "send")
+    assert done.exit_code == 0, done.output
+    assert {alert["key"]: alert["is_open"] for alert in lakehouse.json("alerts")} == {
+        "source:the landing log": False,
+        "files:parcels": True,
+    }
 
 
 def test_a_test_says_what_came_of_each_sink_and_writes_nothing_down(lakehouse):

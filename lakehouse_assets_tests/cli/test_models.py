@@ -15,9 +15,9 @@ from lakehouse_assets.cli.run import train_and_print
 from lakehouse_assets.client.client import Client
 from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.computed_kinds import Full
 from lakehouse_assets.platform.declarations.tables import table
-from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
 from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.registry.mlflow_store import load_mlflow

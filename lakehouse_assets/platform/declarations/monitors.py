@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest, owner_of
+from lakehouse_assets.platform.declarations.check_names import OTHER_CHECKS
 from lakehouse_assets.platform.quality.monitors import Verdict as Verdict  # noqa: PLC0414 kinds give them
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 MONITORS: Final = "monitors"
 """The middle word of the names of monitors."""
-CHECKS: Final = frozenset({"contract", "row_account", "not_null", "files_read", "leakage", "parity"})
-"""Checks that are no rules and no monitors, and tell that something is wrong. That the gate refuses a version is a normal answer of it."""
-OTHER_CHECKS: Final = CHECKS | {"gate", "freshness", "volume", "not_ahead", "has_champion", "features_of_champion"}
-"""Checks of tables that are called so whatever is declared."""
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
 MOST_BETWEEN: Final = timedelta(hours=1)

@@ -10,21 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-import polars as pl
-
-from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Verdict, Watched
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.kinds.implied import monitors_of
+from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
-from lakehouse_assets.platform.quality.masking import without_values
 from lakehouse_assets.platform.storage.commit import Cursor
-from lakehouse_assets.platform.storage.errors import CursorMoved, StorageError
+from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
-# A panic of Polars is no Exception.
-_TROUBLE = (Exception, pl.exceptions.PanicException)
 _TRIES = 4
 
 
@@ -65,9 +60,9 @@ class Evaluation:
                 judgements = [self.judge(monitor) for monitor in given]
             else:
                 verdicts.add(self.lakehouse, judgements)
-        except _TROUBLE as error:
+        except TROUBLE as error:
             names = ", ".join(one.monitor.name for one in judgements)
-            self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {_said(error)}")
+            self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {reason(error)}")
             return judgements
         partial = [one.monitor for one in judgements if one.monitor.kind.judges_changes and one.verdicts]
         last = verdicts.latest(self.lakehouse, partial) if partial else {}
@@ -89,8 +84,8 @@ class Evaluation:
             else:
                 watched = self._watched(monitor)
                 said, reads = tuple(monitor.kind.evaluate(watched)), tuple(watched.reads)
-        except _TROUBLE as error:
-            said = (Verdict(None, f"Not evaluated: {_said(error)}", error=type(error).__name__),)
+        except TROUBLE as error:
+            said = (Verdict(None, f"Not evaluated: {reason(error)}", error=type(error).__name__),)
         judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said, reads)
         return replace(judgement, verdicts=self._explained(judgement))
 
@@ -112,8 +107,8 @@ class Evaluation:
         given = tuple(judgement.verdicts)
         try:
             causes = self.causes(judgement.monitor, judgement.rows)
-        except _TROUBLE as error:
-            self.warn(f"why {judgement.monitor.name} failed was not found: {_said(error)}")
+        except TROUBLE as error:
+            self.warn(f"why {judgement.monitor.name} failed was not found: {reason(error)}")
             return given
         known = {(one.column, one.window): one.text for one in reversed(causes) if one.steps}
         if causes:  # of all rows together the likeliest cause is told
@@ -145,13 +140,3 @@ def watcher(
         Evaluation(lakehouse, catalog, registry, clock(), run_id, warn).run(monitors_of(table, catalog.declarations))
 
     return watch
-
-
-def _said(error: BaseException) -> str:
-    """What an error says, in a line that holds no value of a row, which messages of others may: of these type and place are told."""
-    if isinstance(error, pl.exceptions.PolarsError | pl.exceptions.PanicException):
-        return f"{type(error).__name__}: {without_values(error)}"
-    if isinstance(error, StorageError | OSError) or places.is_ours(error):
-        return f"{type(error).__name__}: {' '.join(str(error).split())}"
-    at = places.raised_at(error)
-    return type(error).__name__ + (f" at {at}" if at else "")

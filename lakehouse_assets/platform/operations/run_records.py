@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from lakehouse_assets.platform.declarations.check_names import NOT_EVALUATED
 from lakehouse_assets.platform.storage.disk import reason
 from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
 _RUNS, _OF_RUNS = Path("history", "runs.db"), Path("history", "runs")
 _EVENTS = _OF_RUNS / "index.db"
-_NOT_EVALUATED = "not_evaluated"
 _ERROR = "AssetCheckSeverity.ERROR"
 _UNDER_WAY = ("STARTED", "STARTING", "CANCELING")
 _ENDED = ("SUCCESS", "FAILURE", "CANCELED")
@@ -174,7 +174,7 @@ def failed_checks(home: Path, declared: Mapping[str, Collection[str]]) -> dict[s
         table = ".".join(json.loads(key))
         # A check that was only planned, because its step was skipped, has no event.
         evaluation = json.loads(event)["dagster_event"]["event_specific_data"] if event else None
-        if name in declared.get(table, ()) and evaluation is not None and _NOT_EVALUATED not in evaluation.get("metadata", {}):
+        if name in declared.get(table, ()) and evaluation is not None and NOT_EVALUATED not in evaluation.get("metadata", {}):
             failed.setdefault(table, []).append(FailedCheck(name, evaluation["severity"]["__enum__"] == _ERROR))
     return failed
 

@@ -16,6 +16,7 @@ import dagster as dg
 
 from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.monitoring.alerts import routing
 from lakehouse_assets.platform.monitoring.alerts.delivery import Told, deliver
@@ -31,7 +32,6 @@ from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations.place import products_of
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration.autoload import Products
-from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
 from lakehouse_assets.platform.orchestration.existing import Existing
 from lakehouse_assets.platform.orchestration.instance import instance as opened_instance
 from lakehouse_assets.platform.orchestration.run_signals import EndedRuns, StaleAssets
@@ -79,17 +79,20 @@ class Ticked:
         events: How many people are told of were logged.
         delivered: How often a sink took an event.
         failed: By sink, why something was not delivered.
+        unread: By source of alerts that could not be read, why not and what to do.
     """
 
     events: int
     delivered: int
     failed: Mapping[str, str]
+    unread: Mapping[str, str]
 
     @property
     def text(self) -> str:
         """All of it as a sentence."""
         failed = f"; not delivered to {', '.join(sorted(self.failed))}" if self.failed else ""
-        return f"{counted(self.events, 'event')}, {counted(self.delivered, 'delivery', 'deliveries')}{failed}."
+        unread = f"; not read: {', '.join(sorted(self.unread))}" if self.unread else ""
+        return f"{counted(self.events, 'event')}, {counted(self.delivered, 'delivery', 'deliveries')}{failed}{unread}."
 
 
 def tick(  # noqa: PLR0917 all that there is to know
@@ -120,12 +123,12 @@ def tick(  # noqa: PLR0917 all that there is to know
         logger.error("Alerts: no route is followed: %s", sinks.problem)
     why_gone = None if existing is None else replace(existing, is_whole=_is_whole(settings)).why_gone
     read = sources(instance, Root(settings), lakehouse, catalog)
-    happened = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, EndedRuns(instance, {}).why_over)
+    taken = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, EndedRuns(instance, {}).why_over)
     told = Told()
     with _alone(settings) as is_alone:
         if is_alone:
             told = deliver(log, sinks.by_name, str(settings.root), now, logger)
-    return Ticked(sum(entry.event in TOLD for entry in happened), told.delivered, told.failed)
+    return Ticked(sum(entry.event in TOLD for entry in taken.entries), told.delivered, told.failed, taken.unread)
 
 
 def send(settings: Settings, lakehouse: Lakehouse, products: Products, defs: dg.Definitions, loaded_at: datetime) -> Ticked:

@@ -8,6 +8,15 @@ from typing import Any
 
 import dagster as dg
 
+from lakehouse_assets.platform.declarations.check_names import (
+    ACCOUNT_CHECK,
+    CONTRACT_CHECK,
+    FILES_CHECK,
+    GATE_CHECK,
+    LEAKAGE_CHECK,
+    NOT_EVALUATED,
+    NOT_NULL_CHECK,
+)
 from lakehouse_assets.platform.declarations.tables import TableDeclaration
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.operations.landed_files import with_path
@@ -23,10 +32,6 @@ from lakehouse_assets.platform.quality.split import Evidence, misfits
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted, listed
 
-CONTRACT_CHECK, ACCOUNT_CHECK, NOT_NULL_CHECK, GATE_CHECK, FILES_CHECK = "contract", "row_account", "not_null", "gate", "files_read"
-LEAKAGE_CHECK = "leakage"
-# Metadata of a result that says nothing of rows: what went wrong is reported once, by the step that failed.
-NOT_EVALUATED = "not_evaluated"
 # What becomes of rows that break a rule, by the rule's level: what a check of it says beforehand and afterwards.
 _FATE = {
     "error": "A row that breaks it goes into quarantine; the rest is written.",

@@ -7,6 +7,7 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import owners_of
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.check_names import PARITY_CHECK
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.orchestration import columns, describe, versions
 from lakehouse_assets.platform.orchestration.steps import declared_step, key_of
@@ -16,8 +17,6 @@ from lakehouse_assets.platform.serving.inference_log.table import INFERENCE, Log
 from lakehouse_assets.platform.serving.parity import Replay
 from lakehouse_assets.platform.serving.parity_found import EQUAL, WORDS, Parity
 from lakehouse_assets.platform.serving.served import Served
-
-PARITY_CHECK = "parity"
 
 
 def asset(endpoint: Endpoint, catalog: Catalog, tables: str) -> dg.AssetsDefinition:

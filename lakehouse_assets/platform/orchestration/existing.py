@@ -14,8 +14,8 @@ import dagster as dg
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
-from lakehouse_assets.platform.orchestration.checks import GATE_CHECK
 
 BROKEN: Final = "broken"
 """The last word of the asset that stands in for a product that cannot be used."""

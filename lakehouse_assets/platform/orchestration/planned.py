@@ -6,7 +6,8 @@ Dagster shows such a check as failed, although nothing is known against its tabl
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
-from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED, not_evaluated
+from lakehouse_assets.platform.declarations.check_names import NOT_EVALUATED
+from lakehouse_assets.platform.orchestration.checks import not_evaluated
 
 KEPT = "not_evaluated_in_this_run"
 """Metadata of a result that is given again: why."""

@@ -15,9 +15,9 @@ import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG, SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
+from lakehouse_assets.platform.declarations.check_names import NOT_EVALUATED
 from lakehouse_assets.platform.monitoring.system import system_log
 from lakehouse_assets.platform.monitoring.system.system_log import Recorded
-from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.monitors import watched_by
 from lakehouse_assets.platform.orchestration.planned import KEPT

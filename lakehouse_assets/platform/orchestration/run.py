@@ -16,10 +16,10 @@ from dagster._utils.warnings import BetaWarning
 
 from lakehouse_assets.platform.compute.signals import keep_polars_from_signals
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, nearest_or_all
+from lakehouse_assets.platform.declarations.check_names import NOT_EVALUATED
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.orchestration import automation
 from lakehouse_assets.platform.orchestration.automation import REFRESH, everything, training
-from lakehouse_assets.platform.orchestration.checks import NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.io_manager import stored_as

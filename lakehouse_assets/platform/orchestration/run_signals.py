@@ -14,10 +14,10 @@ import dagster as dg
 from dagster._core.definitions.freshness import FreshnessState
 from dagster._core.storage.event_log.base import AssetRecord
 
+from lakehouse_assets.platform.declarations.check_names import FILES_CHECK, NOT_EVALUATED
 from lakehouse_assets.platform.declarations.monitors import Severity
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
-from lakehouse_assets.platform.orchestration.checks import FILES_CHECK, NOT_EVALUATED
 from lakehouse_assets.platform.orchestration.consumed_ends import REMEMBERED, Consumed
 from lakehouse_assets.platform.orchestration.existing import SELECTION
 from lakehouse_assets.platform.orchestration.planned import KEPT, settle

@@ -9,7 +9,8 @@ import pytest
 from lakehouse_assets import AlertRule, Contract, Freshness, Upsert, Volume, column, monitor, products, table
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.declarations.monitors import OTHER_CHECKS, Monitor, Verdict
+from lakehouse_assets.platform.declarations.check_names import OTHER_CHECKS
+from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations import restore

@@ -129,7 +129,7 @@ def test_no_personal_value_is_watched_told_or_shown(settings):
         QuarantineSpikes(lakehouse, {SILVER: ""}),
         RefusedFiles(lakehouse, {"guests": ""}, lake.context.root.zone),
     ]
-    entries = take(AlertLog(lakehouse), sources, NOW, logging.getLogger("test"))
+    entries = take(AlertLog(lakehouse), sources, NOW, logging.getLogger("test")).entries
     kinds = {entry.key.split(":")[1] for entry in entries}
     assert kinds >= {"guests", "hotel.monitors.moved"}, "something is told"
     message = Message(entries, "lake")

@@ -24,6 +24,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched, monitor
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.monitoring.alerts.log import DELIVERIES, LOG, AlertLog
+from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.orchestration import monitors
 from lakehouse_assets.platform.orchestration.alerts import sensor, tick
 from lakehouse_assets.platform.orchestration.assets import build
@@ -309,11 +310,34 @@ def test_a_table_that_is_not_refreshed_in_time_is_told(club):
 def test_a_source_that_cannot_be_read_keeps_no_other_from_being_heard(club, caplog):
     log = tables_of(club.settings).table(landing.LOG)
     log.create(landing.SCHEMA, ("feed",), landing.DESCRIPTION)
-    (Path(log.uri) / "_delta_log" / "00000000000000000000.json").write_text("")
+    commit = Path(log.uri) / "_delta_log" / "00000000000000000000.json"
+    whole = commit.read_text()
+    commit.write_text("")
     club.land("members", ("f", 200))
     ticks = Ticks(club)
-    assert ("step:club.silver.members", "opened") in ticks.after_a_run()
+    told = ticks.after_a_run()
+    assert ("step:club.silver.members", "opened") in told
+    assert ("source:the landing log", "opened") in told
     assert "the landing log cannot be read" in caplog.text
+    assert ticks() == [], "the same failure again is no news"
+    assert ticks(hours=25) == [("source:the landing log", "repeated")]
+    commit.write_text(whole)
+    assert ticks() == [("source:the landing log", "resolved")]
+    assert ticks() == []
+
+
+def test_the_error_of_a_source_is_told_without_values(club):
+    class Guests:
+        name = "the guests"
+
+        def read(self, watermark, now):
+            return int("Ann Miller")
+
+    ticks = Ticks(club)
+    done = take(ticks.log, [Guests()], ticks.now, LOGGER)
+    assert [entry.key for entry in done.entries] == ["source:the guests"]
+    assert "ValueError at " in done.unread["the guests"]
+    assert "Ann" not in str(done)
 
 
 # --- what leaves the house

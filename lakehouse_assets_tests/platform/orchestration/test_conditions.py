@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from lakehouse_assets.platform.orchestration.checks import CONTRACT_CHECK
+from lakehouse_assets.platform.declarations.check_names import CONTRACT_CHECK
 from lakehouse_assets.platform.orchestration.steps import key_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "web_ui.md"

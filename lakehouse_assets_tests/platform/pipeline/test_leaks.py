@@ -11,6 +11,7 @@ import pytest
 
 from lakehouse_assets import ClassPrior, Gate, GradientBoosting, LeakageLimits, Linear, classifier
 from lakehouse_assets.platform.declarations.catalog import Catalog
+from lakehouse_assets.platform.declarations.check_names import LEAKAGE_CHECK
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.orchestration import checks
 from lakehouse_assets.platform.orchestration.steps import key_of
@@ -49,7 +50,7 @@ SAYS_NOTHING = (pl.col("amount") * 7919 % 13).cast(pl.Float64)
 
 
 def check_of(result: ModelStepResult):
-    return next(one for one in checks.model(key_of("shop.models.fraud"), result) if one.check_name == checks.LEAKAGE_CHECK)
+    return next(one for one in checks.model(key_of("shop.models.fraud"), result) if one.check_name == LEAKAGE_CHECK)
 
 
 def test_a_model_that_knows_a_leak_is_refused_with_that_reason(trained):

@@ -22,6 +22,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "monitor": "monitor",
     "evaluation": "evaluation of monitor",
     "gate": "gate of",
+    "source": "reading of",
     "test": "test of",
 }
 

@@ -77,7 +77,7 @@ def test_of_many_at_once_each_signal_is_consumed_once(log):
     def work() -> None:
         try:
             source.begun.wait(60)
-            while take(log, [source], NOW, LOGGER):
+            while take(log, [source], NOW, LOGGER).entries:
                 pass
         except Exception as error:  # noqa: BLE001 shown below
             failures.append(error)

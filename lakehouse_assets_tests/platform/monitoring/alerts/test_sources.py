@@ -34,7 +34,7 @@ def lakehouse(settings):
 
 
 def told(lakehouse, *sources) -> list[tuple[str, str]]:
-    return [(entry.key, entry.event) for entry in take(AlertLog(lakehouse), sources, NOW, LOGGER)]
+    return [(entry.key, entry.event) for entry in take(AlertLog(lakehouse), sources, NOW, LOGGER).entries]
 
 
 # --- quarantines
@@ -232,7 +232,7 @@ def test_what_was_said_last_is_told_by_commits_and_not_by_clocks(lakehouse):
     other = replace(watched, name="sales.monitors.other")
     say(lakehouse, other, 9_000, Verdict(True, "fresh"))
     say(lakehouse, other, 1, Verdict(False, "old"))
-    found = take(AlertLog(lakehouse), [Verdicts(lakehouse, {})], NOW, LOGGER)
+    found = take(AlertLog(lakehouse), [Verdicts(lakehouse, {})], NOW, LOGGER).entries
     assert [(entry.key, entry.event) for entry in found if "other" in entry.key] == [("monitor:sales.monitors.other", "opened")]
 
 

@@ -46,7 +46,7 @@ def said(lake: Lakehouse) -> list[tuple]:
 def told(lake: Lakehouse, watched: Monitor, now) -> list[tuple[str, str]]:
     """What alerts say after an evaluation."""
     evaluation(lake, now).run([watched])
-    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test"))]
+    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test")).entries]
 
 
 _CHILD = """

@@ -172,7 +172,7 @@ def test_a_wrong_unit_is_a_verdict_of_its_column_and_window(tmp_path):
 def events(lake: Lakehouse, watched: Monitor, now: datetime) -> list[tuple[str, str]]:
     """What alerts are told after an evaluation at a moment."""
     evaluation(lake, now).run([watched])
-    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test"))]
+    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test")).entries]
 
 
 def test_alerts_of_columns_and_slices_resolve_when_they_are_well_again(tmp_path):
@@ -236,14 +236,14 @@ def test_so_many_windows_in_a_row_open_an_alert_and_the_first_quiet_one_resolves
     source, told, number = Verdicts(lake, {watched.name: rule}), [], 0
     # What was before anybody listened is not told.
     evaluation(lake, LATER - timedelta(hours=1)).run([watched])
-    assert take(AlertLog(lake), [source], LATER - timedelta(hours=1), logging.getLogger("test")) == []
+    assert take(AlertLog(lake), [source], LATER - timedelta(hours=1), logging.getLogger("test")).entries == []
     for hour, batch in enumerate(batches):
         for is_bad in batch:
             number += 1
             table.append(rows([number], 7, 100 if is_bad else 1))
         now = LATER + timedelta(hours=hour)
         evaluation(lake, now).run([watched])
-        told += take(AlertLog(lake), [source], now, logging.getLogger("test"))
+        told += take(AlertLog(lake), [source], now, logging.getLogger("test")).entries
     bad = [one for batch in batches for one in batch]
     of_column = [entry.event for entry in told if entry.key.endswith(":amount") and entry.event in TOLD]
     assert of_column == in_a_row(bad, consecutive)
@@ -283,7 +283,7 @@ def test_drift_of_fewer_rows_than_the_rule_asks_for_is_no_alert_and_others_name_
     watched = monitor("shop.monitors.moved", of="shop.silver.orders", kind=Drift("at", against="shop.silver.orders@1"))
     rule = AlertRule(least_rows=least_rows)
     evaluation(lake, LATER).run([watched])
-    found = take(AlertLog(lake), [Verdicts(lake, {watched.name: rule})], LATER, logging.getLogger("test"))
+    found = take(AlertLog(lake), [Verdicts(lake, {watched.name: rule})], LATER, logging.getLogger("test")).entries
     of_amount = [entry for entry in found if entry.key == "monitor:shop.monitors.moved:amount"]
     assert bool(of_amount) is is_told
     for entry in of_amount:
