@@ -9,6 +9,7 @@ from lakehouse_assets.client import Client
 from lakehouse_assets.platform.monitoring.drift.profile_tables import failing
 from lakehouse_assets.platform.monitoring.drift.profile_tables import newest as newest_of
 from lakehouse_assets.platform.monitoring.drift.thresholds import COLUMN_RATE, DOMAIN, TABLE_RATE
+from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
 from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.found import has_rows
@@ -28,6 +29,7 @@ TESTED: Final = {
     "change of the share of nulls, in points": "percent_null_delta",
     "change of the share of NaN, in points": "percent_nan_delta",
     "area under the ROC curve": DOMAIN,
+    "expected rows of a value without any": VANISHED,
 }
 """What people call the metrics that have thresholds."""
 UNTESTED: Final = {
@@ -43,6 +45,7 @@ _READ: Final = "page: drift"
 _BASELINE, _WHOLE = "BASELINE", ":table"
 _LINES: Final = 8
 _MOST_ALARMS: Final = 200
+_MOST_ITEMS: Final = 3
 _MATTER: Final = ("window_start", "slice_key", "slice_value", "column_name", "drift_type")
 _IS_WHOLE: Final = pl.col("column_name") == _WHOLE
 
@@ -143,7 +146,12 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
         Rows("The newest window", filled(_shown(here, ("column", "alarm", *_MEASURED))), "No column was tested in this window."),
         Rows(
             "Alarms: windows beyond their threshold, the newest first",
-            filled(_shown(alarms.head(_MOST_ALARMS), ("window", "column", "slice", *_MEASURED, "compared with"))),
+            filled(
+                _shown(
+                    alarms.head(_MOST_ALARMS),
+                    ("window", "column", "slice", *_MEASURED, "new values", "values without a row", "compared with"),
+                )
+            ),
             "None did.",
         ),
         *([Rows("Not tested in the newest window", reasons.sort("column"))] if apart.height else []),
@@ -155,7 +163,12 @@ def _tests(found: pl.DataFrame) -> pl.DataFrame:
 
     `times` is how many times as far from no change as the threshold the value is, and `alarm` whether monitors call it one.
     """
-    listed = found.select(*_MATTER, "drifted", "thresholds").explode("thresholds").unnest("thresholds").drop_nulls("threshold")
+    listed = (
+        found.select(*_MATTER, "drifted", "thresholds", unseen=_named("unseen_items"), vanished=_named(VANISHED))
+        .explode("thresholds")
+        .unnest("thresholds")
+        .drop_nulls("threshold")
+    )
     zero = pl.when(pl.col("metric") == DOMAIN).then(0.5).otherwise(0.0)  # as likely as not
     times = (pl.col("value").abs() - zero) / (pl.col("threshold") - zero)
     measured = listed.with_columns(
@@ -169,6 +182,13 @@ def _tests(found: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([measured, changed], how="diagonal").with_columns(
         pl.when(_IS_WHOLE).then(pl.lit(TOGETHER)).otherwise("column_name").alias("column")
     )
+
+
+def _named(items: str) -> pl.Expr:
+    """The first of some items, and that there are more."""
+    names = pl.col(items).list.eval(pl.element().struct.field("item"))
+    more = pl.when(names.list.len() > _MOST_ITEMS).then(pl.lit(" …")).otherwise(pl.lit(""))
+    return pl.when(names.list.len() > 0).then(names.list.head(_MOST_ITEMS).list.join(", ") + more)
 
 
 _MEASURED: Final = ("metric", "value", "threshold", "false-alarm rate")
@@ -190,8 +210,16 @@ def _shown(tests: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
         .otherwise(pl.lit("the window before"))
         .alias("compared with"),
         "times",
+        _in_alarm("unseen").alias("new values"),
+        _in_alarm("vanished").alias("values without a row"),
     )
     return (said.sort("alarm", "times", descending=True, nulls_last=True) if "alarm" in names else said).select(names)
+
+
+def _in_alarm(items: str) -> pl.Expr:
+    """The items where they belong to what is an alarm: that of a distance, or that something vanished."""
+    is_told = pl.col("alarm") & pl.col("metric").is_in([_CALLED["js_distance"], _CALLED[VANISHED]])
+    return pl.when(is_told).then(pl.col(items))
 
 
 def _slice(of: Mapping[str, str | None]) -> str | None:

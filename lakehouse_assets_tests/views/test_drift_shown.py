@@ -87,6 +87,17 @@ def test_each_alarm_stands_with_its_value_threshold_and_false_alarm_rate(tmp_pat
     }
 
 
+def test_values_that_came_and_went_are_named_beside_the_alarm(tmp_path):
+    items = [{"item": f"s{at}", "count": 9} for at in range(5)]
+    gone = row("station", 0, ("vanished_items", 40.0, 15.0, 1e-5), vanished_items=items[:1])
+    came = row("kind", 0, ("js_distance", 0.5, 0.1, 0.002), unseen_items=items)
+    alarms = rows_of(shown(tmp_path, [gone, came]), "Alarms").sort("column")
+    assert alarms.select("column", "value", "threshold", "new values", "values without a row").rows() == [
+        ("kind", 0.5, 0.1, "s0, s1, s2 …", None),
+        ("station", 40.0, 15.0, None, "s0"),
+    ]
+
+
 def test_the_chart_has_the_threshold_as_a_line_and_marks_windows_beyond_it(tmp_path):
     chart = curves_of(shown(tmp_path, MOVED))
     assert (chart.limit, list(chart.limits)) == ("threshold", ["threshold"])
@@ -109,7 +120,7 @@ def test_every_metric_is_drawn_or_said_to_be_none(tmp_path, metric):
     chart = next(block for block in shown(tmp_path, rows, drift.ANY, metric) if isinstance(block, Curves | Note))
     drawn = chart.drawn_by(Html())
     if isinstance(chart, Note):
-        assert metric == "change of the share of NaN, in points"
+        assert metric in {"change of the share of NaN, in points", "expected rows of a value without any"}
     elif metric in drift.UNTESTED:
         assert "has no threshold" in chart.heading
         assert not chart.marks

@@ -14,16 +14,20 @@ from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, drifting, failing, unread, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
+from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
+from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
-from lakehouse_assets.platform.wording import counted, printable
+from lakehouse_assets.platform.wording import counted, listed, printable
 
 _MOST_VERDICTS, _MOST_ITEMS = 500, 5
 _TRIES: Final = 3
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 TOLD_BY: Final = "share of "
 """How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
+GONE_ITEM: Final = "expected rows of "
+"""How the numbers of a verdict are called that say which values vanished."""
 
 
 def judged(watched: Watched, profiled: Profiled) -> list[Verdict]:
@@ -143,8 +147,13 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
             passed=False, text=f"{row['column_name']} {_change(row['schema_change'])} against {compared}.", metric="schema_change", **about
         )
     test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
-    text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
     numbers: dict[str, Any] = {"compared_with": row["drift_type"]}
+    gone = _vanished(row)
+    if test["metric"] == VANISHED:
+        text = f"{row['column_name']}: {gone} Each window of {compared} has some, and {_seldom(test)}."
+    else:
+        text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
+        text += f" Besides, {gone}" if gone else ""
     if row["avg"] is not None and row["avg_delta"]:
         numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
         text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
@@ -152,10 +161,21 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
         names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
         text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."
         numbers["percent_unseen"] = row["percent_unseen"]
+    if gone:
+        numbers |= {PERCENT_VANISHED: row[PERCENT_VANISHED], **{GONE_ITEM + one["item"]: one["count"] for one in row[VANISHED]}}
     return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **about)
 
 
+def _vanished(row: Mapping[str, Any]) -> str:
+    """Which values have no row any more, in a sentence; empty: none."""
+    items = row[VANISHED] or []
+    names = listed([f"{printable(one['item'])} ({one['count']:,} expected)" for one in items], _MOST_ITEMS)
+    return f"there is no row of {names}, {row[PERCENT_VANISHED]:.2g} % of the rows until now." if items else ""
+
+
 def _seldom(test: Mapping[str, Any]) -> str:
+    if test["metric"] == VANISHED:
+        return f"quiet windows lack a value with {test['threshold']:.3g} expected rows once in {round(1 / test['false_alarm_rate']):,}"
     return f"quiet windows pass {test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}"
 
 
