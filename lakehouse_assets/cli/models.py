@@ -127,7 +127,7 @@ def _of_retraining(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "trained", "by people and the weekly schedule alone: it has no retrain="
         return
     starters = [*(f"{monitor} fails" for monitor in declared["on"])]
-    starters += [f"{declared['new_labels']:,} new rows to learn from"] if declared["new_labels"] else []
+    starters += [f"{counted(declared['new_labels'], 'new label')}"] if declared["new_labels"] else []
     starters += [f"{span(declared['every'])} since the last training"] if declared["every"] else ["the weekly schedule"]
     yield "trained if", ", ".join(starters)
     budget = f"{counted(declared['trainings'], 'training')} in {span(declared['per'])}"

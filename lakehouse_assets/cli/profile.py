@@ -162,6 +162,8 @@ def _what(metric: str, row: Row) -> str:
     """A metric, with what it came from where that is short."""
     if columns := row["domain_classifier_auc_columns"]:
         return f"{metric}, told apart by {', '.join(printable(one['column_name']) for one in columns[:_ITEMS])}"
+    if metric == "vanished_items":
+        return f"rows expected of what has none: {', '.join(printable(item['item']) for item in row[metric][:_ITEMS])}"
     unseen = row["unseen_items"] or []
     if metric == "js_distance" and unseen:
         return f"{metric}, with values not seen before: {', '.join(item['item'] for item in unseen[:_ITEMS])}"

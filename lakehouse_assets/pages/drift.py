@@ -21,7 +21,7 @@ def _(drift, health, lake, mo):
     watched = drift.tables(lake)
     names = watched or health.names(lake)
     table = mo.ui.dropdown(names, value=watched[0] if watched else None, label="Table")
-    metric = mo.ui.dropdown([*drift.METRICS], value=next(iter(drift.METRICS)), label="Metric")
+    metric = mo.ui.dropdown([*drift.METRICS], value=drift.TIMES, label="Metric")
     return metric, names, table, watched
 
 

@@ -123,15 +123,16 @@ class Rows(Block):
 
 @dataclass(frozen=True)
 class Curves(Block):
-    """Lines over time, one for each value of a column, perhaps with a band around some.
+    """Lines over time, one for each value of a column, perhaps with a band around some, or a limit that values should not pass.
 
     Attributes:
         heading: Over it: what is to be seen.
-        frame: Has the columns `at` (date or moment), `value`, `line`, and perhaps `low` and `high`, the edges of the band.
+        frame: Has the columns `at` (date or moment), `value`, `line`, and perhaps `low` and `high`, the edges of the band, and `limit`.
         unit: What the vertical axis measures, with its unit.
         dashed: The lines that are drawn dashed: what is expected and not measured.
         time: What the horizontal axis is called.
         band: What the band means.
+        limit: What the limit is called. It is drawn dashed, and values above it are marked.
     """
 
     heading: str
@@ -140,6 +141,7 @@ class Curves(Block):
     dashed: tuple[str, ...] = ()
     time: str = "day"
     band: str = ""
+    limit: str = ""
 
     @property
     def lines(self) -> list[str]:
@@ -150,6 +152,46 @@ class Curves(Block):
     def has_band(self) -> bool:
         """Whether there is a band."""
         return bool(self.band) and "low" in self.frame.columns
+
+    @property
+    def has_limit(self) -> bool:
+        """Whether there is a limit."""
+        return bool(self.limit) and "limit" in self.frame.columns
+
+    @property
+    def beyond(self) -> pl.DataFrame:
+        """The rows whose value is above the limit."""
+        return self.frame.filter(pl.col("value") > pl.col("limit"))
+
+    @property
+    def limits(self) -> dict[str, pl.DataFrame]:
+        """The limit over time by line, or one under its own name, if there is one line or the same limit for all."""
+        known = self.frame.drop_nulls("limit")
+        if known["limit"].n_unique() == 1 or known["line"].n_unique() == 1:
+            return {self.limit: known.unique("at", keep="first").sort("at")}
+        return {str(name): rows.sort("at") for (name,), rows in known.partition_by("line", as_dict=True).items()}
+
+    @property
+    def beyond_called(self) -> str:
+        """What points above the limit are called."""
+        return f"beyond the {self.limit}"
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """What is drawn of the limit under a name of its own, with its colours."""
+        if not self.has_limit:
+            return {}
+        own = {self.limit: LIMIT_COLOUR} if self.limit in self.limits else {}
+        return own | ({self.beyond_called: TONES["bad"]} if self.beyond.height else {})
+
+    @property
+    def caption(self) -> str:
+        """What is drawn besides the lines."""
+        parts = [f"The band is {self.band}."] if self.has_band else []
+        if self.has_limit:
+            own = "" if self.limit in self.limits else ", of each line in its colour"
+            parts.append(f"Dashed: the {self.limit}{own}. Red points are beyond it.")
+        return " ".join(parts)
 
     def drawn_by(self, medium: Medium[T]) -> T:
         """See `Block.drawn_by`."""
@@ -205,8 +247,9 @@ class Page:
         return [block.drawn_by(medium) for block in self.blocks]
 
 
-COLOURS: tuple[str, ...] = ("#1f4e79", "#d9822b", "#2f8f5b", "#8e44ad", "#c0392b", "#16a2b8", "#7f8c8d", "#b8860b")
+COLOURS: tuple[str, ...] = ("#1f4e79", "#d9822b", "#2f8f5b", "#8e44ad", "#d16ba5", "#16a2b8", "#7f8c8d", "#b8860b")
 """Of lines and parts in turn: told apart also by who does not see red and green well, and on paper."""
+LIMIT_COLOUR = "#3a4450"
 TONES: Mapping[Tone, str] = {"plain": "#1f4e79", "good": "#2f8f5b", "warn": "#d9822b", "bad": "#c0392b"}
 
 

@@ -1,32 +1,53 @@
 """The page of drift: how far the columns of tables have moved from their baseline, window by window; without monitors, a profile."""
 
+from collections.abc import Mapping
 from typing import Final
 
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform.monitoring.drift.profile_tables import failing
 from lakehouse_assets.platform.monitoring.drift.profile_tables import newest as newest_of
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.monitoring.drift.thresholds import COLUMN_RATE, DOMAIN, TABLE_RATE
+from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
+from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.found import has_rows
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "drift"
-SENTENCE: Final = "Whether the data that arrives is still like the data that models have learnt from, column by column."
+SENTENCE: Final = (
+    "Whether the data that arrives is still like the data that models have learnt from, column by column, and from where on it is not."
+)
 DRIFT: Final = "platform.monitoring.drift"
 ANY: Final = "all columns"
-METRICS: Final = {
-    "population stability index": "population_stability_index",
+TIMES: Final = "times the threshold"
+TOGETHER: Final = "(all columns together)"
+TESTED: Final = {
+    "Kolmogorov-Smirnov statistic": "ks_test",
     "Jensen-Shannon distance": "js_distance",
+    "change of the share of nulls, in points": "percent_null_delta",
+    "change of the share of NaN, in points": "percent_nan_delta",
+    "area under the ROC curve": DOMAIN,
+    "expected rows of a value without any": VANISHED,
+}
+"""What people call the metrics that have thresholds."""
+UNTESTED: Final = {
+    "population stability index": "population_stability_index",
     "Wasserstein distance": "wasserstein_distance",
     "total variation": "tv_distance",
-    "change of the share of nulls": "percent_null_delta",
+    "share of unseen values": "percent_unseen",
 }
-"""What people call the metrics of the drift table: the same for numbers and texts first."""
+"""What people call the metrics that are there to be read, without a threshold."""
+METRICS: Final = (TIMES, *TESTED, *UNTESTED)
+_CALLED: Final = {name: said for said, name in TESTED.items()}
 _READ: Final = "page: drift"
 _BASELINE, _WHOLE = "BASELINE", ":table"
 _LINES: Final = 8
-_NOT_TESTED: Final = pl.col("not_tested").is_not_null() | pl.col("drifted").is_null()
+_MOST_ALARMS: Final = 200
+_MOST_ITEMS: Final = 3
+_MATTER: Final = ("window_start", "slice_key", "slice_value", "column_name", "drift_type")
+_IS_WHOLE: Final = pl.col("column_name") == _WHOLE
 
 
 def page(lake: Client) -> Page:
@@ -58,7 +79,7 @@ def nothing() -> Note:
     )
 
 
-def drift(lake: Client, table: str, column: str = ANY, metric: str = "population stability index") -> list[Block]:
+def drift(lake: Client, table: str, column: str = ANY, metric: str = TIMES) -> list[Block]:
     """How far the columns of a table have moved.
 
     Args:
@@ -72,7 +93,7 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
     blocks: list[Block] = []
     for monitor in monitors:
         # A window that was measured again counts as it was measured last, and not at all if its rows went.
-        found = newest_of(rows.filter(pl.col("monitor") == monitor)).filter(pl.col("column_name") != _WHOLE)
+        found = failing(newest_of(rows.filter(pl.col("monitor") == monitor))).filter(pl.col("drift_type").is_not_null())
         blocks += [Text(f"### {monitor}")] if len(monitors) > 1 else []
         blocks += _of_monitor(found if column == ANY else found.filter(pl.col("column_name") == column), table, metric)
     return blocks or [_none(table)]
@@ -83,57 +104,154 @@ def _none(table: str) -> Note:
 
 
 def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
-    """How far the columns of a table have moved by one of its monitors, by the newest rows of each window."""
+    """How far the columns of a table have moved by one of its monitors, by the newest rows of each window, as monitors judge them."""
     kinds = found["drift_type"].unique().to_list()
     kind = _BASELINE if _BASELINE in kinds else next(iter(kinds), _BASELINE)
     whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
-    whole = whole.sort("window_start")
-    if whole.is_empty():
+    of_columns = whole.filter(~_IS_WHOLE)
+    if of_columns.is_empty():
         return [_none(table)]
-    measure, last = METRICS[metric], whole["window_start"].max()
-    newest = whole.filter(pl.col("window_start") == last)
-    apart, newest = newest.filter(_NOT_TESTED), newest.filter(~_NOT_TESTED)
-    drifted = newest.filter(pl.col("drifted").fill_null(value=False))
+    last = of_columns["window_start"].max()
+    newest = of_columns.filter(pl.col("window_start") == last)
+    # Of a key only the nulls are tested, and may have drifted.
+    is_apart = pl.col("drifted").is_null() | (pl.col("not_tested").is_not_null() & ~pl.col("drifted"))
+    apart, tested = newest.filter(is_apart), newest.filter(~is_apart)
+    drifted = tested.filter("drifted")["column_name"].to_list()
     against = "the baseline" if kind == _BASELINE else "the window before"
-    # What is not tested, as a counter that runs on, would only hide the others.
-    lines = (
-        whole.filter(~_NOT_TESTED)
-        .select(pl.col("window_start").alias("at"), pl.col(measure).alias("value"), pl.col("column_name").alias("line"))
-        .drop_nulls()
-    )
-    # The most moved ones, so that lines can be told apart.
-    most = lines.group_by("line").agg(pl.col("value").abs().max()).sort("value", descending=True).head(_LINES)["line"]
-    chosen = lines.filter(pl.col("line").is_in(most.to_list()))
-    table_rows = newest.select(
-        pl.col("column_name").alias("column"),
-        pl.when(pl.col("drifted")).then(pl.lit("yes")).otherwise(pl.lit("no")).alias("drifted"),
-        *(pl.col(name).round(3).alias(said) for said, name in METRICS.items()),
-    ).sort("drifted", metric, descending=[True, True], nulls_last=True)
-    names = ", ".join(drifted["column_name"].to_list())
-    tone: Tone = "bad" if names else "good" if newest.height else "plain"
-    if not newest.height:
-        names = "none was tested in this window"
+    tests = _tests(found)
+    alarms = tests.filter("alarm").sort("window_start", "times", descending=True, nulls_last=True)
+    with_alarm = alarms.filter(pl.col("window_start").is_not_null())["window_start"].n_unique()
+    windows = of_columns["window_start"].n_unique()
+    tone: Tone = "bad" if drifted else "good" if tested.height else "plain"
+    names = ", ".join(drifted) or (f"none, against {against}" if tested.height else "none was tested in this window")
     reasons = apart.select(
         pl.col("column_name").alias("column"), pl.col("not_tested").fill_null("it has no threshold yet").alias("why it is not tested")
     )
+    here = tests.filter(pl.col("window_start") == last, pl.col("slice_key").is_null(), pl.col("drift_type") == kind)
     return [
         Figures(
             (
                 Figure("Newest window", str(last)[:16], f"of {table}"),
-                Figure("Columns that drifted", number(drifted.height), names or f"none, against {against}", tone),
+                Figure("Columns that drifted", number(len(drifted)), names, tone),
+                Figure("Columns tested", number(tested.height), f"{apart.height} not tested; {counted(windows, 'window')}"),
                 Figure(
-                    "Columns tested",
-                    number(newest.height),
-                    f"{apart.height} not tested; {counted(whole['window_start'].n_unique(), 'window')}",
+                    "Windows with an alarm",
+                    number(with_alarm),
+                    f"promised of a quiet table: at most one window in {1 / TABLE_RATE:.0f}, of a column one in {1 / COLUMN_RATE:.0f}",
+                    "plain",
                 ),
             )
         ),
-        Curves(f"{metric[:1].upper()}{metric[1:]} against {against}", chosen, f"{metric} (0: no change)", time="begin of the window")
-        if chosen.height
-        else Note(f"No column has the metric {metric}: choose another one."),
-        Rows("The newest window", filled(table_rows), "No column was tested in this window."),
+        _chart(whole, tests.filter(pl.col("slice_key").is_null(), pl.col("drift_type") == kind), metric, against),
+        Rows("The newest window", filled(_shown(here, ("column", "alarm", *_MEASURED))), "No column was tested in this window."),
+        Rows(
+            "Alarms: windows beyond their threshold, the newest first",
+            filled(
+                _shown(
+                    alarms.head(_MOST_ALARMS),
+                    ("window", "column", "slice", *_MEASURED, "new values", "values without a row", "compared with"),
+                )
+            ),
+            "None did.",
+        ),
         *([Rows("Not tested in the newest window", reasons.sort("column"))] if apart.height else []),
     ]
+
+
+def _tests(found: pl.DataFrame) -> pl.DataFrame:
+    """A row for each test of a column in a window and slice, and for each change of the schema.
+
+    `times` is how many times as far from no change as the threshold the value is, and `alarm` whether monitors call it one.
+    """
+    listed = (
+        found.select(*_MATTER, "drifted", "thresholds", unseen=_named("unseen_items"), vanished=_named(VANISHED))
+        .explode("thresholds")
+        .unnest("thresholds")
+        .drop_nulls("threshold")
+    )
+    zero = pl.when(pl.col("metric") == DOMAIN).then(0.5).otherwise(0.0)  # as likely as not
+    times = (pl.col("value").abs() - zero) / (pl.col("threshold") - zero)
+    measured = listed.with_columns(
+        times=pl.when(times.is_finite()).then(times),
+        # The row of the table says drifted where any column did.
+        alarm=pl.col("exceeded") & (_IS_WHOLE | pl.col("drifted")),
+        metric=pl.col("metric").replace(_CALLED),
+    )
+    is_told = pl.col("schema_change").is_not_null() & pl.col("slice_key").is_null()
+    changed = found.filter(is_told).select(*_MATTER, metric=pl.lit("schema: ") + pl.col("schema_change"), alarm="drifted")
+    return pl.concat([measured, changed], how="diagonal").with_columns(
+        pl.when(_IS_WHOLE).then(pl.lit(TOGETHER)).otherwise("column_name").alias("column")
+    )
+
+
+def _named(items: str) -> pl.Expr:
+    """The first of some items, and that there are more."""
+    names = pl.col(items).list.eval(pl.element().struct.field("item"))
+    more = pl.when(names.list.len() > _MOST_ITEMS).then(pl.lit(" …")).otherwise(pl.lit(""))
+    return pl.when(names.list.len() > 0).then(names.list.head(_MOST_ITEMS).list.join(", ") + more)
+
+
+_MEASURED: Final = ("metric", "value", "threshold", "false-alarm rate")
+
+
+def _shown(tests: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+    """Tests as people read them: first what is farthest beyond its threshold."""
+    rate = pl.format("one window in {}", (1 / pl.col("false_alarm_rate")).round().cast(pl.Int64))
+    said = tests.select(
+        pl.col("window_start").dt.to_string("%Y-%m-%d %H:%M").alias("window"),
+        "column",
+        pl.struct("slice_key", "slice_value").map_elements(_slice, return_dtype=pl.String).alias("slice"),
+        pl.when("alarm").then(pl.lit("yes")).otherwise(pl.lit("no")).alias("alarm"),
+        "metric",
+        pl.col("value", "threshold").round_sig_figs(3),
+        rate.alias("false-alarm rate"),
+        pl.when(pl.col("drift_type") == _BASELINE)
+        .then(pl.lit("the baseline"))
+        .otherwise(pl.lit("the window before"))
+        .alias("compared with"),
+        "times",
+        _in_alarm("unseen").alias("new values"),
+        _in_alarm("vanished").alias("values without a row"),
+    )
+    return (said.sort("alarm", "times", descending=True, nulls_last=True) if "alarm" in names else said).select(names)
+
+
+def _in_alarm(items: str) -> pl.Expr:
+    """The items where they belong to what is an alarm: that of a distance, or that something vanished."""
+    is_told = pl.col("alarm") & pl.col("metric").is_in([_CALLED["js_distance"], _CALLED[VANISHED]])
+    return pl.when(is_told).then(pl.col(items))
+
+
+def _slice(of: Mapping[str, str | None]) -> str | None:
+    return None if of["slice_key"] is None else slice_in_words(of["slice_key"], of["slice_value"])
+
+
+def _chart(whole: pl.DataFrame, tests: pl.DataFrame, metric: str, against: str) -> Block:
+    """A metric over windows, with its threshold where it has one."""
+    name = f"{metric[:1].upper()}{metric[1:]}"
+    at, line = pl.col("window_start").alias("at"), pl.col("column").alias("line")
+    if metric in UNTESTED:
+        # What is not tested, as a counter that runs on, would only hide the others.
+        rows = whole.filter(pl.col("not_tested").is_null(), pl.col("drifted").is_not_null())
+        lines = rows.select(
+            at, pl.col(UNTESTED[metric]).alias("value"), pl.col("column_name").alias("line"), limit=pl.lit(None, pl.Float64)
+        )
+        heading, unit = f"{name} against {against} (it has no threshold)", f"{metric} (0: no change)"
+    elif metric == TIMES:
+        farthest = tests.drop_nulls("times").sort("times").group_by("window_start", "column", maintain_order=True).last()
+        lines = farthest.select(at, pl.col("times").alias("value"), line, limit=pl.lit(1.0))
+        heading, unit = f"How far each column is from {against}, in thresholds", f"{metric} (above 1: an alarm)"
+    else:
+        lines = tests.filter(pl.col("metric") == metric).select(at, pl.col("value").abs(), line, limit="threshold")
+        nothing = "0.5: no difference" if TESTED[metric] == DOMAIN else "0: no change"
+        heading, unit = f"{name} against {against}", f"{metric} ({nothing})"
+    lines = lines.drop_nulls("value").sort("at")
+    if lines.is_empty():
+        return Note(f"No column has the metric {metric}: choose another one.")
+    # The most moved ones, so that lines can be told apart.
+    most = lines.group_by("line").agg(pl.col("value").abs().max()).sort("value", "line", descending=[True, False]).head(_LINES)["line"]
+    chosen = lines.filter(pl.col("line").is_in(most.to_list()))
+    return Curves(heading, chosen, unit, time="begin of the window", limit="" if metric in UNTESTED else "threshold")
 
 
 def profile(lake: Client, table: str) -> list[Block]:

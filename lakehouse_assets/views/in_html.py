@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,21 +73,24 @@ class Html(Medium[str]):
         """See `Medium.curves`."""
 
         def draw(axes: "Axes") -> None:
-            for name, colour in colours_of(block.lines).items():
+            colours = colours_of(block.lines)
+            for name, colour in colours.items():
                 line = block.frame.filter(pl.col("line") == name)
                 at: Any = line["at"].to_list()
                 style = "--" if name in block.dashed else "-"
                 axes.plot(at, line["value"].to_list(), style, color=colour, linewidth=1.6, marker="o", markersize=2, label=name)
                 if block.has_band and line["low"].null_count() < line.height:
                     axes.fill_between(at, line["low"].to_list(), line["high"].to_list(), color=colour, alpha=0.2, linewidth=0)
+            if block.has_limit:
+                _limits(axes, block, colours)
             axes.set_xlabel(block.time)
             axes.set_ylabel(block.unit)
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.10g}")
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
             axes.figure.autofmt_xdate(rotation=0, ha="center")
-            _legend(axes, block.lines if len(block.lines) > 1 else [])
+            _legend(axes, block.lines if len(block.lines) + len(block.marks) > 1 else [])
 
-        caption = f"<p><em>The band is {escape(block.band)}.</em></p>" if block.has_band else ""
+        caption = f"<p><em>{escape(block.caption)}</em></p>" if block.caption else ""
         return f"<h3>{escape(block.heading)}</h3>{_svg(draw, 3.6, block.heading)}{caption}"
 
     def bars(self, block: Bars) -> str:
@@ -124,6 +128,17 @@ def document(title: str, body: str) -> str:
     """
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>{_STYLE}{STYLE}'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
+
+
+def _limits(axes: "Axes", block: Curves, colours: Mapping[str, str]) -> None:
+    """The limits as dashed lines, and points where a value is beyond its own."""
+    own = block.marks
+    for name, rows in block.limits.items():
+        at, limit = rows["at"].to_list(), rows["limit"].to_list()
+        axes.plot(at, limit, "--", color=own.get(name) or colours[name], linewidth=1.2, label=name if name in own else None)
+    if block.beyond.height:
+        at, value = block.beyond["at"].to_list(), block.beyond["value"].to_list()
+        axes.plot(at, value, "o", color=own[block.beyond_called], markersize=6, label=block.beyond_called)
 
 
 def _legend(axes: "Axes", names: list[str]) -> None:

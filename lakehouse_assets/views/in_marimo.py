@@ -67,6 +67,7 @@ class Marimo(Medium[Any]):
     def curves(self, block: Curves) -> Any:
         """See `Medium.curves`."""
         colours = colours_of(block.lines)
+        named = colours | block.marks
         moment = "%Y-%m-%d" if str(block.frame.schema["at"]) == "Date" else "%Y-%m-%d %H:%M"
         base = alt.Chart(block.frame).encode(
             x=alt.X(
@@ -75,8 +76,8 @@ class Marimo(Medium[Any]):
             color=alt.Color(
                 "line:N",
                 title=None,
-                scale=alt.Scale(domain=[*colours], range=[*colours.values()]),
-                legend=None if len(colours) == 1 else alt.Legend(orient="top", symbolStrokeWidth=3, symbolOpacity=1, labelLimit=400),
+                scale=alt.Scale(domain=[*named], range=[*named.values()]),
+                legend=None if len(named) == 1 else alt.Legend(orient="top", symbolStrokeWidth=3, symbolOpacity=1, labelLimit=400),
             ),
         )
         tooltip = [
@@ -95,8 +96,10 @@ class Marimo(Medium[Any]):
                 drawn = base.transform_filter(alt.FieldOneOfPredicate("line", names))
                 dash: Any = {"strokeDash": [6, 3]} if dashed else {}
                 layers.append(drawn.mark_line(strokeWidth=2, point={"size": 18, "opacity": 0.7}, **dash).encode(y=y, tooltip=tooltip))
+        if block.has_limit:
+            layers += _limits(block, tooltip)
         chart = alt.layer(*layers).properties(width="container", height=_HEIGHT)
-        return _under(block.heading, chart, f"The band is {block.band}." if block.has_band else "")
+        return _under(block.heading, chart, block.caption)
 
     def bars(self, block: Bars) -> Any:
         """See `Medium.bars`."""
@@ -129,6 +132,20 @@ class Marimo(Medium[Any]):
             .properties(width="container", height=alt.Step(22))
         )
         return _under(block.heading, chart)
+
+
+def _limits(block: Curves, tooltip: Sequence[Any]) -> list[Any]:
+    """The limits as dashed lines, and points where a value is beyond its own."""
+    said = [*tooltip, alt.Tooltip("limit:Q", title=block.limit, format=",.4~f")]
+    x = alt.X("at:T", title=block.time)
+    layers: list[Any] = []
+    for name, rows in block.limits.items():
+        drawn = alt.Chart(rows).mark_line(strokeDash=[7, 4], strokeWidth=1.5)
+        layers.append(drawn.encode(x=x, y=alt.Y("limit:Q", title=block.unit), color=alt.datum(name), tooltip=said))
+    if block.beyond.height:
+        marked = alt.Chart(block.beyond).mark_point(size=90, filled=True, opacity=1)
+        layers.append(marked.encode(x=x, y=alt.Y("value:Q", title=block.unit), color=alt.datum(block.beyond_called), tooltip=said))
+    return layers
 
 
 def _markdown(text: str) -> Any:

@@ -81,7 +81,7 @@ def test_a_reason_is_kept_and_shown(settings, demo):
 
 def test_what_asks_for_a_training_and_train_due(settings, demo):
     shown = said("models", "retraining")
-    assert "trained if demo.monitors.days fails, 1,000 new rows to learn from, the weekly schedule" in shown
+    assert "trained if demo.monitors.days fails, 1,000 new labels, the weekly schedule" in shown
     assert "at most 4 trainings in 30 days now Nothing" in shown
     assert "now Nothing asks for a training." in shown
     assert "Nothing to do: no model asks for a training now." in said("train", "--due")

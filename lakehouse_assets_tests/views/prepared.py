@@ -10,12 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.platform.monitoring.alerts.log import SCHEMA
+from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.pipeline.model_step import ModelStep
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.storage.platform_tables import ALERTS
@@ -47,23 +50,6 @@ def days(orders: pl.LazyFrame) -> pl.LazyFrame:
 
 takings = forecast("shop.takings", series="shop.gold.days", time="day", value="takings", by=("country",), horizon=7)
 '''
-DRIFT_SCHEMA = {
-    "monitor": pl.String(),
-    "table": pl.String(),
-    "evaluated_at": pl.Datetime("us", "UTC"),
-    "window_start": pl.Datetime("us", "UTC"),
-    "slice_key": pl.String(),
-    "column_name": pl.String(),
-    "drift_type": pl.String(),
-    "population_stability_index": pl.Float64(),
-    "js_distance": pl.Float64(),
-    "wasserstein_distance": pl.Float64(),
-    "tv_distance": pl.Float64(),
-    "percent_null_delta": pl.Float64(),
-    "drifted": pl.Boolean(),
-    "not_tested": pl.String(),
-    "table_version": pl.Int64(),
-}
 
 
 def product() -> str:
@@ -97,7 +83,7 @@ def prepare(folder: Path) -> Settings:
         runner.run(run_id="test")
     lakehouse = tables_of(settings)
     drift = lakehouse.table("platform.monitoring.drift")
-    drift.create(pl.Schema(DRIFT_SCHEMA))
+    drift.create(DRIFTS_SCHEMA)
     drift.append(_drift())
     alerts = lakehouse.table(ALERTS)
     alerts.create(SCHEMA)
@@ -135,29 +121,24 @@ def prepare(folder: Path) -> Settings:
 
 
 def _drift() -> pl.DataFrame:
+    """Five windows of orders: amounts that drift from the third on, countries that do not, and what all columns together say."""
     first = datetime(2025, 3, 1, tzinfo=UTC)
-    rows = [
-        (
-            "m",
-            "shop.silver.orders",
-            first,
-            first + timedelta(days=day),
-            None,
-            column,
-            "BASELINE",
-            size * day / 10,
-            0.1,
-            0.1,
-            0.1,
-            0.0,
-            size * day > 2,
-            None,
-        )
-        for day in range(5)
-        for column, size in (("amount", 1.0), ("country", 0.1))
-    ]
-    given = {name: dtype for name, dtype in DRIFT_SCHEMA.items() if name != "table_version"}
-    return pl.DataFrame(rows, schema=given, orient="row").with_columns(table_version=pl.lit(1, pl.Int64))
+
+    def row(day: int, column: str, metric: str, value: float, threshold: float, rate: float, **more: Any) -> dict[str, Any]:
+        exceeded = value > threshold
+        test = {"metric": metric, "value": value, "threshold": threshold, "false_alarm_rate": rate, "exceeded": exceeded}
+        about = {"monitor": "m", "table": "shop.silver.orders", "table_version": 1, "sequence": 1, "evaluated_at": first}
+        about |= {"window_start": first + timedelta(days=day), "column_name": column, "drift_type": "BASELINE", "rows": 100}
+        return about | {"thresholds": [test], "drifted": exceeded} | more
+
+    rows = []
+    for day in range(5):
+        rows.append(row(day, ":table", DOMAIN, 0.52 + day / 100, 0.58, 0.01, drifted=day > 2))
+        rows.append(row(day, "amount", "ks_test", 0.1 * day, 0.25, 0.002, data_type="Float64", population_stability_index=0.1 * day))
+        rows.append(row(day, "country", "js_distance", 0.03, 0.09, 0.002, data_type="String", js_distance=0.03))
+    rows.append(row(2, "amount", "ks_test", 0.7, 0.5, 0.002, data_type="Float64", slice_key="country", slice_value="GB"))
+    given = pl.DataFrame(rows, schema_overrides=DRIFTS_SCHEMA)
+    return given.select(pl.col(name) if name in given.columns else pl.lit(None, dtype).alias(name) for name, dtype in DRIFTS_SCHEMA.items())
 
 
 def environment(**own: str) -> dict[str, str]:

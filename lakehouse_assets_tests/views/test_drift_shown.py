@@ -1,72 +1,168 @@
-"""A column that was not tested is no column that did not drift."""
+"""The page of drift: what alarms, with its threshold and its false-alarm rate; a column that was not tested is none that did not drift."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import polars as pl
+import pytest
 
 from lakehouse_assets import open_lakehouse
+from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA
+from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.views import drift
-from lakehouse_assets.views.blocks import Curves, Figures, Rows, Text
+from lakehouse_assets.views.blocks import Block, Curves, Figures, Note, Rows, Text
+from lakehouse_assets.views.in_html import Html
 from lakehouse_assets_tests.running import tables_of
-from lakehouse_assets_tests.views.prepared import DRIFT_SCHEMA
+
+BEGIN = datetime(2025, 3, 1, tzinfo=UTC)
+
+
+def row(column: str, day: int = 0, *tests: tuple[str, float, float, float], monitor: str = "m", sequence: int = 1, **more: Any) -> dict:
+    """What was measured of a column in the window of a day; tests are metric, value, threshold and false-alarm rate."""
+    names = ("metric", "value", "threshold", "false_alarm_rate")
+    found = [dict(zip(names, test, strict=True)) | {"exceeded": abs(test[1]) > test[2]} for test in tests]
+    about = {"monitor": monitor, "table": "t", "sequence": sequence, "evaluated_at": BEGIN, "window_start": BEGIN + timedelta(days=day)}
+    about |= {"column_name": column, "drift_type": "BASELINE", "data_type": None if column == ":table" else "Float64"}
+    return about | {"thresholds": found, "drifted": any(one["exceeded"] for one in found) if found else None} | more
+
+
+def shown(root, rows: list[dict], *asked: str) -> list[Block]:
+    """The blocks of the page about these rows."""
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(root / "root")})
+    table = tables_of(settings).table(drift.DRIFT)
+    if not table.exists():
+        table.create(DRIFTS_SCHEMA)
+        given = pl.DataFrame(rows, schema_overrides=DRIFTS_SCHEMA, infer_schema_length=None)
+        missing = [pl.lit(None, dtype).alias(name) for name, dtype in DRIFTS_SCHEMA.items() if name not in given.columns]
+        table.append(given.with_columns(missing).select(DRIFTS_SCHEMA.names()))
+    return drift.drift(open_lakehouse(settings=settings), "t", *asked)
+
+
+def rows_of(blocks: list[Block], heading: str) -> pl.DataFrame:
+    """The table below a heading."""
+    return next(block.frame for block in blocks if isinstance(block, Rows) and block.heading.startswith(heading))
+
+
+def curves_of(blocks: list[Block]) -> Curves:
+    """The chart."""
+    return next(block for block in blocks if isinstance(block, Curves))
+
+
+def figures_of(blocks: list[Block]) -> list[dict[str, str]]:
+    """The figures of each monitor."""
+    return [{one.label: one.value for one in block.items} for block in blocks if isinstance(block, Figures)]
+
+
+MOVED = [
+    row("amount", 0, ("ks_test", 0.1, 0.2, 0.002), ("percent_null_delta", -1.0, 4.0, 0.002)),
+    row("amount", 1, ("ks_test", 0.5, 0.25, 0.002), ("percent_null_delta", -3.0, 4.0, 0.002)),
+    row("country", 0, ("js_distance", 0.01, 0.1, 0.002)),
+    row("country", 1, ("js_distance", 0.02, 0.1, 0.002)),
+    row("country", 1, ("js_distance", 0.4, 0.1, 0.002), slice_key="till", slice_value=None),
+    row(":table", 1, (DOMAIN, 0.62, 0.56, 0.01)),
+    row("size", 1, schema_change="added", drifted=True),
+]
+
+
+def test_each_alarm_stands_with_its_value_threshold_and_false_alarm_rate(tmp_path):
+    blocks = shown(tmp_path, MOVED)
+    assert figures_of(blocks)[0]["Windows with an alarm"] == "1"
+    alarms = rows_of(blocks, "Alarms")
+    day = "2025-03-02 00:00"
+    assert set(alarms.rows()) == {
+        (day, "amount", None, "Kolmogorov-Smirnov statistic", 0.5, 0.25, "one window in 500", "the baseline"),
+        (day, "country", "till is null", "Jensen-Shannon distance", 0.4, 0.1, "one window in 500", "the baseline"),
+        (day, "(all columns together)", None, "area under the ROC curve", 0.62, 0.56, "one window in 100", "the baseline"),
+        (day, "size", None, "schema: added", None, None, None, "the baseline"),
+    }
+    newest = rows_of(blocks, "The newest window")
+    assert newest.columns == ["column", "alarm", "metric", "value", "threshold", "false-alarm rate"]
+    assert set(newest.select("column", "alarm", "value").rows()) == {
+        ("amount", "yes", 0.5),
+        ("amount", "no", -3.0),
+        ("country", "no", 0.02),
+        ("(all columns together)", "yes", 0.62),
+        ("size", "yes", None),
+    }
+
+
+def test_values_that_came_and_went_are_named_beside_the_alarm(tmp_path):
+    items = [{"item": f"s{at}", "count": 9} for at in range(5)]
+    gone = row("station", 0, ("vanished_items", 40.0, 15.0, 1e-5), vanished_items=items[:1])
+    came = row("kind", 0, ("js_distance", 0.5, 0.1, 0.002), unseen_items=items)
+    alarms = rows_of(shown(tmp_path, [gone, came]), "Alarms").sort("column")
+    assert alarms.select("column", "value", "threshold", "new values", "values without a row").rows() == [
+        ("kind", 0.5, 0.1, "s0, s1, s2 …", None),
+        ("station", 40.0, 15.0, None, "s0"),
+    ]
+
+
+def test_the_chart_has_the_threshold_as_a_line_and_marks_windows_beyond_it(tmp_path):
+    chart = curves_of(shown(tmp_path, MOVED))
+    assert (chart.limit, list(chart.limits)) == ("threshold", ["threshold"])
+    assert chart.limits["threshold"]["limit"].to_list() == [1.0, 1.0]
+    found = {(line, round(value, 2)) for line, value in chart.beyond.select("line", "value").iter_rows()}
+    assert found == {("amount", 2.0), ("(all columns together)", 2.0)}
+    assert "threshold" in chart.marks
+    assert "beyond the threshold" in chart.marks
+    own = curves_of(shown(tmp_path, MOVED, "amount", "Kolmogorov-Smirnov statistic"))
+    assert own.limits["threshold"]["limit"].to_list() == [0.2, 0.25]
+    assert own.beyond["value"].to_list() == [0.5]
+    nulls = curves_of(shown(tmp_path, MOVED, drift.ANY, "change of the share of nulls, in points"))
+    assert nulls.frame["value"].to_list() == [1.0, 3.0]
+    assert nulls.beyond.is_empty()
+
+
+@pytest.mark.parametrize("metric", drift.METRICS)
+def test_every_metric_is_drawn_or_said_to_be_none(tmp_path, metric):
+    rows = [one | dict.fromkeys(drift.UNTESTED.values(), 0.3) for one in MOVED]
+    chart = next(block for block in shown(tmp_path, rows, drift.ANY, metric) if isinstance(block, Curves | Note))
+    drawn = chart.drawn_by(Html())
+    if isinstance(chart, Note):
+        assert metric in {"change of the share of NaN, in points", "expected rows of a value without any"}
+    elif metric in drift.UNTESTED:
+        assert "has no threshold" in chart.heading
+        assert not chart.marks
+    else:
+        assert "Dashed: the threshold" in chart.caption
+        assert chart.caption in drawn
+        assert metric in drawn
+
+
+def test_a_window_that_came_back_to_the_baseline_is_no_alarm(tmp_path):
+    back = row("amount", 1, ("ks_test", 0.6, 0.3, 0.002), drift_type="CONSECUTIVE")
+    assert rows_of(shown(tmp_path, [row("amount", 1, ("ks_test", 0.1, 0.2, 0.002)), back]), "Alarms").is_empty()
 
 
 def test_columns_that_are_not_tested_stand_apart_with_the_reason_and_in_no_chart(tmp_path):
-    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})
-    begin = datetime(2025, 3, 1, tzinfo=UTC)
-    said = (("amount", False, None), ("counter", None, "it moves with time"), ("young", None, None))
     rows = [
-        {
-            "monitor": "m",
-            "table": "t",
-            "evaluated_at": begin,
-            "window_start": begin + timedelta(days=day),
-            "column_name": column,
-            "drift_type": "BASELINE",
-            "population_stability_index": 0.1,
-            "drifted": drifted,
-            "not_tested": why,
-        }
+        one
         for day in range(2)
-        for column, drifted, why in said
+        for one in (
+            row("amount", day, ("ks_test", 0.1, 0.2, 0.002)),
+            row("counter", day, not_tested="it moves with time"),
+            row("young", day, not_tested=None),
+        )
     ]
-    table = tables_of(settings).table(drift.DRIFT)
-    table.create(pl.Schema(DRIFT_SCHEMA))
-    table.append(pl.DataFrame(rows, schema=DRIFT_SCHEMA))
-    figures, curves, newest, apart = drift.drift(open_lakehouse(settings=settings), "t")
-    assert isinstance(figures, Figures)
-    assert {one.label: one.value for one in figures.items}["Columns tested"] == "1"
-    assert isinstance(curves, Curves)
-    assert curves.lines == ["amount"]
-    assert isinstance(newest, Rows)
-    assert newest.frame["column"].to_list() == ["amount"]
-    assert isinstance(apart, Rows)
-    assert apart.frame.rows() == [("counter", "it moves with time"), ("young", "it has no threshold yet")]
+    blocks = shown(tmp_path, rows)
+    assert figures_of(blocks)[0]["Columns tested"] == "1"
+    assert curves_of(blocks).lines == ["amount"]
+    assert rows_of(blocks, "The newest window")["column"].to_list() == ["amount"]
+    assert rows_of(blocks, "Not tested").rows() == [("counter", "it moves with time"), ("young", "it has no threshold yet")]
 
 
 def test_monitors_stand_apart_and_a_window_counts_as_it_was_measured_last_unless_its_rows_went(tmp_path):
-    settings = Settings.load({"LAKEHOUSE_ROOT": str(tmp_path / "root")})
-    begin = datetime(2025, 3, 1, tzinfo=UTC)
-    schema = pl.Schema({**DRIFT_SCHEMA, "sequence": pl.Int64})
-
-    def row(monitor: str, sequence: int, clock: int, day: int, *, drifted: bool | None, column: str = "amount") -> dict:
-        about = {"monitor": monitor, "table": "t", "sequence": sequence, "evaluated_at": begin + timedelta(hours=clock)}
-        about |= {"window_start": begin + timedelta(days=day), "column_name": column, "population_stability_index": 0.1}
-        return about | {"drifted": drifted, "drift_type": None if column == ":table" else "BASELINE"}
-
+    bad, good = ("ks_test", 0.5, 0.2, 0.002), ("ks_test", 0.1, 0.2, 0.002)
     rows = [
-        row("a", 1, 9, 0, drifted=True),
-        row("a", 2, 1, 0, drifted=False),  # by a clock that went back
-        row("a", 3, 1, 1, drifted=True),
-        row("a", 4, 1, 1, drifted=None, column=":table"),  # its rows went
-        row("b", 5, 1, 0, drifted=True),
+        row("amount", 0, bad, monitor="a", sequence=1, evaluated_at=BEGIN + timedelta(hours=9)),
+        row("amount", 0, good, monitor="a", sequence=2, evaluated_at=BEGIN + timedelta(hours=1)),  # by a clock that went back
+        row("amount", 1, bad, monitor="a", sequence=3),
+        row(":table", 1, monitor="a", sequence=4, drift_type=None),  # its rows went
+        row("amount", 0, bad, monitor="b", sequence=5),
     ]
-    table = tables_of(settings).table(drift.DRIFT)
-    table.create(schema)
-    table.append(pl.DataFrame(rows, schema=schema))
-    shown = drift.drift(open_lakehouse(settings=settings), "t")
-    assert [block.markdown for block in shown if isinstance(block, Text)] == ["### a", "### b"]
-    figures = [{one.label: one.value for one in block.items} for block in shown if isinstance(block, Figures)]
+    blocks = shown(tmp_path, rows)
+    assert [block.markdown for block in blocks if isinstance(block, Text)] == ["### a", "### b"]
+    figures = figures_of(blocks)
     assert [one["Columns that drifted"] for one in figures] == ["0", "1"]
-    assert {one["Newest window"] for one in figures} == {str(begin)[:16]}
+    assert {one["Newest window"] for one in figures} == {str(BEGIN)[:16]}

@@ -97,9 +97,15 @@ def test_table_health_shows_the_quarantine_and_the_account_of_a_table(address, t
 
 def test_drift_is_shown_by_column(address, tab, page):
     text = page(f"{address}/drift/", "Columns that drifted", "amount", "shop.silver.orders")
-    assert "Population stability index against the baseline" in text
+    assert "How far each column is from the baseline, in thresholds" in text
+    assert "Dashed: the threshold" in text
+    for part in ("one window in 500", "country=GB", "area under the ROC curve", "the baseline"):
+        assert part in text, part  # the windows that passed, each with its false-alarm rate
+    tab.until(lambda _: tab.count("canvas, svg.marks") > 0, "a chart")
     tab.choose("Metric", "Jensen-Shannon distance")
-    tab.shows("Jensen-Shannon distance against the baseline")
+    tab.shows("Jensen-Shannon distance against the baseline", "Dashed: the threshold")
+    tab.choose("Metric", "population stability index")
+    assert "Dashed: the threshold" not in tab.shows("Population stability index against the baseline (it has no threshold)")
 
 
 def test_models_show_ledger_slices_and_card(address, tab, page):

@@ -62,6 +62,11 @@ class Examples(Protocol):
         ...
 
     @property
+    def outcome(self) -> tuple[pl.Expr, ...]:
+        """What tells outcomes apart, of `key` and `at`: a day that several forecasts are about is one outcome."""
+        ...
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """The columns that predictors may read, in a fixed order."""
         ...
@@ -125,6 +130,12 @@ class Examples(Protocol):
 
 class ScoredAsStored:
     """The part of `Examples` that is about scoring, for a model whose function makes its inputs from the rows of one table itself."""
+
+    @property
+    def outcome(self) -> tuple[pl.Expr, ...]:
+        """See `Examples.outcome`: each example has its own."""
+        of: Any = self
+        return tuple(pl.col(name) for name in dict.fromkeys((*of.key, of.at)))
 
     def joined_to(self, features: str) -> tuple[str, ...]:  # noqa: ARG002
         """See `Examples.joined_to`."""

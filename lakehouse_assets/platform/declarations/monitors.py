@@ -7,7 +7,7 @@ no table of its own: what it says goes into tables of the platform.
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MONITORS: Final = "monitors"
 """The middle word of the names of monitors."""
+OVER: Final = "is_over"
+"""The number of a good verdict that says that what was bad is gone or corrected: its alert is resolved at once."""
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
 MOST_BETWEEN: Final = timedelta(hours=1)
@@ -38,6 +40,8 @@ class AlertRule:
         consecutive: So many verdicts in a row have to be bad.
         least_rows: A verdict of fewer rows does not count.
         cool_down: For so long an open alert is not told again.
+        resolve_after: So many good verdicts in a row resolve an alert, each of another window: what lies about at its threshold would
+            open and resolve by turns otherwise. None: as the kind of the monitor has it, 3 for drift and 1 for all others.
 
     Raises:
         DeclarationError: A value cannot be meant.
@@ -46,10 +50,15 @@ class AlertRule:
     consecutive: int = 1
     least_rows: int = 0
     cool_down: timedelta = timedelta(hours=24)
+    resolve_after: int | None = None
 
     def __post_init__(self) -> None:
         if self.consecutive < 1:
             raise DeclarationError(f"AlertRule: consecutive={self.consecutive!r}: at least one verdict has to be bad, so give 1 or more")
+        if self.resolve_after is not None and self.resolve_after < 1:
+            raise DeclarationError(
+                f"AlertRule: resolve_after={self.resolve_after!r}: at least one verdict has to be good, so give 1 or more"
+            )
         if self.least_rows < 0:
             raise DeclarationError(f"AlertRule: least_rows={self.least_rows!r} is a number of rows: give 0 or more")
         if self.cool_down < timedelta(0):
@@ -110,6 +119,8 @@ class MonitorKind(ABC):
     """Whether it judges the watched table itself, so that nothing is evaluated where that does not exist; False: what it is made of."""
     judges_changes: ClassVar[bool] = False
     """Whether it judges only windows that changed, so that what it said of other windows still holds."""
+    resolve_after: ClassVar[int] = 1
+    """So many good verdicts in a row resolve an alert where its rule does not say."""
 
     @property
     @abstractmethod
@@ -254,7 +265,7 @@ def monitor(
         of: The watched table: what declared it, or its name; also a table of another product.
         kind: What is watched: `Freshness(…)`, `Volume()` and others.
         severity: "warn" or "error": how a failure is shown.
-        alert: When a failure is an alert; by default each one is, once a day.
+        alert: When a failure is an alert, and when that is over; by default each one is, once a day.
         owner: Who answers for it, and is told; by default the product's team.
         description: What is watched and what for; by default what the kind demands.
 
@@ -265,7 +276,7 @@ def monitor(
 
         payments_come = monitor("sales.monitors.payments_come", of=payments, kind=Freshness("paid_at", timedelta(days=2)))
     """
-    where = f"monitor {name!r}"
+    where, rule = f"monitor {name!r}", alert or AlertRule()
     table: Any = of
     what: Any = kind
     if name.count(".") != 2 or name.split(".")[1] != MONITORS:
@@ -288,5 +299,5 @@ def monitor(
         of.name if isinstance(of, Declaration) else of,
         kind,
         severity,
-        alert or AlertRule(),
+        replace(rule, resolve_after=rule.resolve_after or kind.resolve_after),
     )

@@ -27,7 +27,8 @@ class Retrain:
             windows in a row have to fail, of as many rows, as the monitor's `alert=` says. What is said of another version than the
             champion does not count.
         important: A verdict about one column counts if the champion's predictions owe at least this share to it.
-        new_labels: So many more rows to learn from than at the last training are a reason. None: they are none.
+        new_labels: So many labels that the last training had not are a reason. Each outcome counts once: a day of a forecast's series,
+            however many origins lie before it. None: they are none.
         every: So long after the last training the next one is due, if there is anything new. The weekly schedule leaves the model out
             then. None: the weekly schedule trains it.
         cool_down: For so long after a training none starts.

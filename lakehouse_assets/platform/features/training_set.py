@@ -101,6 +101,11 @@ class LabelledExamples:
         return self.labels.at
 
     @property
+    def outcome(self) -> tuple[pl.Expr, ...]:
+        """See `Examples.outcome`: each label is one."""
+        return tuple(pl.col(name) for name in dict.fromkeys((*self.key, self.at)))
+
+    @property
     def target(self) -> str:
         """See `Examples`."""
         return self.labels.target

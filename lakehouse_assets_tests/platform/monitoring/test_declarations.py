@@ -47,6 +47,7 @@ def test_what_cannot_be_meant_is_refused(given, text):
         (lambda: Freshness("day", timedelta(0)), "within="),
         (lambda: Freshness("day", 3), "give it as timedelta(days=2)"),
         (lambda: AlertRule(consecutive=0), "consecutive=0"),
+        (lambda: AlertRule(resolve_after=0), "resolve_after=0"),
         (lambda: AlertRule(least_rows=-1), "least_rows=-1"),
         (lambda: AlertRule(cool_down=timedelta(hours=-1)), "cool_down="),
     ],

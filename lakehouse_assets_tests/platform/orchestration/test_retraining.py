@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import polars as pl
 import pytest
 from dagster._core.remote_origin import RemoteJobOrigin
 from dagster._core.storage.tags import RUN_KEY_TAG
@@ -468,11 +469,40 @@ def test_new_rows_to_learn_from_are_a_reason(shop):
     assert "Nothing asks" in shop.skips()
     shop.news(origins=7)
     request = shop.asks()
-    assert request.tags[REASON_TAG] == "8 new rows to learn from since the last training (threshold 8)."
+    assert request.tags[REASON_TAG] == "8 new labels since the last training (threshold 8)."
     shop.execute(request)
     shop.later = 16 * DAY
     shop.news(origins=8)
     assert "Nothing asks" in shop.skips(), "they are counted since the last training"
+
+
+@dataclass(frozen=True)
+class Ahead(level.Days):
+    """Each day is an example of each of three origins, as in a forecast, and one outcome."""
+
+    key: tuple[str, ...] = ("origin", "day", "ahead")
+
+    @property
+    def outcome(self) -> tuple[pl.Expr, ...]:
+        return (pl.col("day"),)
+
+    def rows(self, read, known_until=None):
+        return super().rows(read, known_until).with_columns(ahead=pl.lit([1, 2, 3])).explode("ahead")
+
+
+def test_an_outcome_of_several_examples_is_one_new_label_and_one_in_the_place_of_another_is_new(shop, monkeypatch):
+    monkeypatch.setattr(level, "level_model", replace(level.level_model, examples=Ahead()))
+    shop.retrain = Retrain(new_labels=1)
+    shop.train_first()
+    table = shop.demo.lakehouse.table(FEATURES)
+    before = table.scan().select("day").unique().collect()
+    shop.news(origins=7)
+    now = table.scan().select("day").unique().collect()
+    assert shop.standing().new_labels == now.join(before, on="day", how="anti").height == 8
+    gone = table.scan().filter(pl.col("day") != before["day"].min()).collect()
+    table.delta().delete()
+    table.append(gone)
+    assert shop.standing().new_labels == 8, "one label went, and none came"
 
 
 def test_a_model_that_says_how_often_is_trained_so_and_left_out_of_the_weekly_training(shop):

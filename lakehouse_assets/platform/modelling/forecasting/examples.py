@@ -39,6 +39,11 @@ class SeriesExamples(ScoredAsStored):
         return (*self.series.by, "origin", "horizon")
 
     @property
+    def outcome(self) -> tuple[pl.Expr, ...]:
+        """See `Examples.outcome`: a day of a series is one, however many origins lie before it."""
+        return (*(pl.col(name) for name in self.series.by), pl.col("origin").dt.offset_by(pl.format("{}d", "horizon")).alias(DAY))
+
+    @property
     def slices(self) -> tuple[str, ...]:
         """See `Examples.slices`: each series, by the columns that tell them apart."""
         return self.series.by

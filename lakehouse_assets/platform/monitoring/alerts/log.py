@@ -40,6 +40,8 @@ SCHEMA: Final = pl.Schema(
         "rows": pl.Int64(),
         "window": TIMESTAMP,
         "run_id": pl.String(),
+        "good_windows": pl.Int64(),
+        "told_at": TIMESTAMP,
         "sinks": pl.List(pl.String()),
         "logged_at": TIMESTAMP,
     }
@@ -47,7 +49,7 @@ SCHEMA: Final = pl.Schema(
 COLUMNS: Final[Mapping[str, str]] = {
     "sequence": "Number of the entry, from 1: the order of the events.",
     "key": "What is watched, as step:sales.silver.payments.",
-    "event": "opened, repeated or resolved; pending and cleared: bad for fewer windows than the rule asks for.",
+    "event": "opened, repeated or resolved; nobody is told pending, cleared, recovering and relapsed: too few windows in a row.",
     "alert_id": "Id of the alert; empty while there is none.",
     "number": "Number of the event in its alert, from 1.",
     "at": "When it was so, in UTC.",
@@ -61,6 +63,8 @@ COLUMNS: Final[Mapping[str, str]] = {
     "rows": "How many rows were judged.",
     "window": "Begin of the window that was judged.",
     "run_id": "Run that it comes from.",
+    "good_windows": "Windows in a row that have been good while it is open.",
+    "told_at": "When people were told last of the alert.",
     "sinks": "The sinks that were to be told when it was logged.",
     "logged_at": "When it was logged.",
 }
@@ -133,7 +137,11 @@ class Snapshot:
 
     def rows(self) -> pl.LazyFrame:
         """The entries."""
-        return pl.LazyFrame(schema=SCHEMA) if self.opened is None else pl.scan_delta(self.opened)
+        if self.opened is None:
+            return pl.LazyFrame(schema=SCHEMA)
+        rows = pl.scan_delta(self.opened)
+        known = rows.collect_schema()
+        return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known)
 
     def last(self, keys: Collection[str] | None = None) -> dict[str, Entry]:
         """The last entry of each key: of these keys, or of all."""
@@ -184,6 +192,7 @@ class AlertLog:
         """
         log = self.lakehouse.table(LOG)
         log.create(SCHEMA, description=DESCRIPTION)
+        log.add_columns(SCHEMA)
         moved = list(cursors)
         if entries:
             # Also for what has no watermark, as what time alone makes bad.
@@ -235,12 +244,13 @@ class AlertLog:
         """All alerts, the one that was opened last first: the last event of each, with when it was opened and how often it was told."""
         rows = self.snapshot().rows().filter(pl.col("event").is_in(TOLD)).sort("sequence")
         newest = rows.group_by("alert_id", maintain_order=True).agg(pl.all().last(), _first=pl.col("sequence").first())
-        found = newest.sort("_first", descending=True).drop("sinks", "bad_windows", "_first").collect()
+        found = newest.sort("_first", descending=True).drop("sinks", "bad_windows", "good_windows", "told_at", "_first").collect()
         return [row | {"is_open": row["event"] in OPEN} for row in found.iter_rows(named=True)]
 
     def events(self, alert_id: str) -> list[dict[str, Any]]:
-        """The events of an alert, in their order."""
-        return self.snapshot().rows().filter(pl.col("alert_id") == alert_id).sort("number").collect().to_dicts()
+        """The events of an alert that people are told, in their order."""
+        of = self.snapshot().rows().filter(pl.col("alert_id") == alert_id, pl.col("event").is_in(TOLD))
+        return of.sort("number").collect().to_dicts()
 
 
 def open_ids(opened: DeltaTable) -> list[str]:

@@ -1,7 +1,8 @@
-"""The states of alerts, as a pure function of signals: pending, opened, repeated, resolved.
+"""The states of alerts, as a pure function of signals: pending, opened, repeated, recovering, resolved.
 
-The state of what is watched is the last entry of the log about it, so nothing has to be kept besides the log. A signal that changes no
-state makes no entry. What is written where is in `log`, who is told in `delivery`.
+As many bad windows in a row as a rule asks for open an alert, and as many good ones resolve it (hysteresis): what lies about at its
+threshold would open and resolve by turns otherwise. The state of what is watched is the last entry of the log about it, so nothing has to
+be kept besides the log. A signal that changes no state makes no entry. What is written where is in `log`, who is told in `delivery`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Final, Literal
 from lakehouse_assets.platform.monitoring.alerts.signals import Signal
 from lakehouse_assets.platform.monitoring.verdicts import FIRST_ZONE
 
-Event = Literal["pending", "cleared", "opened", "repeated", "resolved"]
+Event = Literal["pending", "cleared", "opened", "repeated", "recovering", "relapsed", "resolved"]
 EventName = tuple[str, int]
 """The id of an alert, and the number of the event in it."""
 PENDING: Final = "pending"
@@ -22,8 +23,12 @@ CLEARED: Final = "cleared"
 """It was pending, and is well again before it became an alert."""
 OPENED: Final = "opened"
 REPEATED: Final = "repeated"
+RECOVERING: Final = "recovering"
+"""It is good, but not for as many windows as the rule asks for: the alert stays open."""
+RELAPSED: Final = "relapsed"
+"""It was recovering, and is bad again: the alert stays open."""
 RESOLVED: Final = "resolved"
-OPEN: Final = (OPENED, REPEATED)
+OPEN: Final = (OPENED, REPEATED, RECOVERING, RELAPSED)
 TOLD: Final = (OPENED, REPEATED, RESOLVED)
 """The events that people are told."""
 _RANKS: Final = {"warn": 0, "error": 1}
@@ -39,7 +44,8 @@ class Entry:
         key: Of what is watched.
         event: What happened.
         alert_id: Of the alert; empty while there is none.
-        number: Of the event in its alert, from 1; 0 while there is none. With the id, receivers know a repeated delivery by it.
+        number: Of the event in its alert, from 1; 0 while there is none. With the id, receivers know a repeated delivery by it. What nobody
+            is told has the number of the event before it.
         at: When the signal was so (UTC).
         opened_at: When the alert was opened.
         severity: How bad it is.
@@ -51,6 +57,8 @@ class Entry:
         rows: How many rows were judged.
         window: Begin of the window that was judged.
         run_id: The run that it comes from.
+        good_windows: How many windows in a row have been good while it is open, and with the one that resolved it.
+        told_at: When people were told last of its alert (UTC); None: there is none.
     """
 
     sequence: int
@@ -69,6 +77,8 @@ class Entry:
     rows: int | None = None
     window: datetime | None = None
     run_id: str = ""
+    good_windows: int = 0
+    told_at: datetime | None = None
 
     @property
     def name(self) -> EventName:
@@ -102,7 +112,8 @@ def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
     """The entry that one signal makes; None if it changes nothing.
 
     A window that was judged again does not count twice, and one that is older than what is known says nothing any more. An open alert is
-    repeated after the cool-down of its rule, and at once where it became worse.
+    repeated after the cool-down of its rule, and at once where it became worse. It is resolved by as many good windows in a row as its rule
+    asks for, or at once where what was bad is gone.
     """
     if not signal.is_known or _is_older(signal, last):
         return None
@@ -111,12 +122,28 @@ def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
 
 def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
     if not signal.is_bad:
-        resolved = _entry(RESOLVED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
-        return replace(resolved, severity=last.severity)  # of what is over
+        return _while_good(last, signal, sequence)
     is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
-    if is_worse or abs(signal.at - last.at) >= signal.rule.cool_down:  # also after a clock that stepped back
+    if is_worse or abs(signal.at - (last.told_at or last.at)) >= signal.rule.cool_down:  # also after a clock that stepped back
         return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
-    return None
+    return _silent(RELAPSED, last, signal, sequence) if last.event == RECOVERING else None
+
+
+def _while_good(last: Entry, signal: Signal, sequence: int) -> Entry | None:
+    before = last.good_windows if last.event == RECOVERING else 0
+    if before and signal.window is not None and signal.window == last.window and not signal.is_over:
+        return None
+    good = before + 1
+    if good < (signal.rule.resolve_after or 1) and not signal.is_over:
+        return replace(_silent(RECOVERING, last, signal, sequence), good_windows=good)
+    resolved = _entry(RESOLVED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
+    return replace(resolved, severity=last.severity, good_windows=good)  # of what is over
+
+
+def _silent(event: Event, last: Entry, signal: Signal, sequence: int) -> Entry:
+    """What changes an open alert and nobody is told."""
+    entry = _entry(event, signal, sequence, last.alert_id, last.number, last.opened_at, last.bad_windows)
+    return replace(entry, severity=last.severity, told_at=last.told_at or last.at)
 
 
 def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
@@ -167,4 +194,5 @@ def _entry(  # noqa: PLR0917 the state, in the order of the columns
         rows=signal.rows,
         window=signal.window,
         run_id=signal.run_id,
+        told_at=signal.at if event in TOLD else None,
     )

@@ -29,6 +29,7 @@ class Signal:
         rows: How many rows were judged; None: it is not about rows.
         window: Begin of the window that was judged (UTC); None: there are no windows, and each signal counts as one.
         run_id: The run that it comes from.
+        is_over: Whether what was bad is gone or corrected, so that nothing more has to be waited for.
     """
 
     key: str
@@ -43,11 +44,12 @@ class Signal:
     rows: int | None = None
     window: datetime | None = None
     run_id: str = ""
+    is_over: bool = False
 
     @property
     def is_known(self) -> bool:
         """Whether it says anything: it was judged, from as many rows as the rule asks for."""
-        return self.is_bad is not None and (self.rows is None or self.rows >= self.rule.least_rows)
+        return self.is_bad is not None and (self.is_over or self.rows is None or self.rows >= self.rule.least_rows)
 
 
 @dataclass(frozen=True)

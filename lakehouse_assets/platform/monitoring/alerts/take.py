@@ -91,7 +91,7 @@ def _of_what_is_over(
         if not why and alert.key not in heard:
             why = why_over(alert)
         if why:
-            signals.append(Signal(alert.key, is_bad=False, at=now, text=why, owner=alert.owner))
+            signals.append(Signal(alert.key, is_bad=False, at=now, text=why, owner=alert.owner, is_over=True))
     return signals
 
 

@@ -5,8 +5,8 @@ columns that say what a row is about, `drift_type` (`BASELINE` or `CONSECUTIVE`)
 `percent_zeros_delta`, `percent_distinct_delta`, `non_null_columns_delta` (of the row `:table`), of numbers `ks_test`,
 `wasserstein_distance` and `population_stability_index`, of texts and Booleans `js_distance`, `chi_squared_test`, `tv_distance` and
 `l_infinity_distance`, and the index too. Its `window_cmp` is `window_cmp_start` and `window_cmp_end` here. `percent_nan_delta`,
-`schema_change`, `unseen_items`, `percent_unseen`, `thresholds`, `drifted` and `not_tested` are ours. Deltas are the new less the old,
-percents from 0 to 100. Distances of a column are in `column_distances`.
+`schema_change`, `unseen_items`, `percent_unseen`, `vanished_items`, `percent_vanished`, `thresholds`, `drifted` and `not_tested` are
+ours. Deltas are the new less the old, percents from 0 to 100. Distances of a column are in `column_distances`, what vanished in `vanished`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -21,6 +21,8 @@ from lakehouse_assets.platform.monitoring.drift.calibration import parts
 from lakehouse_assets.platform.monitoring.drift.column_distances import UNSEEN_SCHEMA, Sides
 from lakehouse_assets.platform.monitoring.drift.quiet import Calibrations
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN, LEAST_ROWS
+from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
+from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED, VANISHED_SCHEMA, with_vanished
 from lakehouse_assets.platform.monitoring.profiling.cells import LEVELS
 from lakehouse_assets.platform.monitoring.profiling.counting import Column
 from lakehouse_assets.platform.monitoring.profiling.profile import SCHEMA, TABLE, Profile
@@ -48,6 +50,8 @@ DRIFT_SCHEMA = pl.Schema(
         "schema_change": pl.String(),
         "unseen_items": UNSEEN_SCHEMA,
         "percent_unseen": pl.Float64(),
+        VANISHED: VANISHED_SCHEMA,
+        PERCENT_VANISHED: pl.Float64(),
         DOMAIN: pl.Float64(),
         f"{DOMAIN}_columns": pl.List(pl.Struct({"column_name": pl.String(), "share": pl.Float64()})),
         "thresholds": pl.List(
@@ -196,6 +200,8 @@ class _Compare:
         missing_last = pl.concat(
             [pl.concat([common, _whole(frame)], how="horizontal").with_row_index("pair") for frame in (table, *columns)], how="vertical"
         ).sort("pair", maintain_order=True)
+        if self.pairs.kind == BASELINE:
+            missing_last = with_vanished(missing_last, self.profile, self.pairs.other, self.calibrations.rates)
         return missing_last.select(*(pl.col(name).cast(dtype) for name, dtype in DRIFT_SCHEMA.items()), "order")
 
     def _about(self, profile: Profile, number: int, places: Array) -> pl.DataFrame:

@@ -5,25 +5,30 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.monitors import Verdict, Watched
+from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, drifting, failing, unread, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
+from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
+from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
-from lakehouse_assets.platform.wording import counted, printable
+from lakehouse_assets.platform.wording import counted, listed, printable
 
 _MOST_VERDICTS, _MOST_ITEMS = 500, 5
 _TRIES: Final = 3
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 TOLD_BY: Final = "share of "
 """How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
+GONE_ITEM: Final = "expected rows of "
+"""How the numbers of a verdict are called that say which values vanished."""
 
 
 def judged(watched: Watched, profiled: Profiled) -> list[Verdict]:
@@ -56,20 +61,23 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
         text = f"Not evaluated: no window of {profiled.groups.every} that has rows is over."
         return [Verdict(passed=None, text=text)] if after is None else []
     watched.reads.append(Cursor(mark, after, last))
-    before = drifting(lakehouse, profiled.monitor, after or 0)
-    still = drifting(lakehouse, profiled.monitor)
-    return [*_verdicts(found, before, still), *(Verdict(passed=None, text=text) for text in left_out)]
+    # What resolves an alert has to be said of as many windows as that takes.
+    wait = watched.monitor.alert.resolve_after or 1
+    recent = partial(drifting, lakehouse, profiled.monitor, within=wait, least_rows=watched.monitor.alert.least_rows)
+    before, still = recent(until=after or 0), recent()
+    return [*_verdicts(found, before, still, wait), *(Verdict(passed=None, text=text) for text in left_out)]
 
 
-def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter]) -> list[Verdict]:
+def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter], wait: int) -> list[Verdict]:
     """What drifted, what is well again, and the table in each window: all columns together, or that none drifted.
 
     What resolves an alert is always said. Of failures, and of windows in which all is well, only so many are: the newest ones.
 
     Args:
         found: The newest drift of each window.
-        before: What drifted before.
-        still: What drifts now.
+        before: What drifted in one of the last windows before.
+        still: What does now.
+        wait: How many windows are the last ones: so many good ones resolve an alert.
     """
     is_gone = pl.col("not_tested").eq_missing(pl.lit(GONE)) & pl.col("drift_type").is_null()
     held = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True)
@@ -77,7 +85,7 @@ def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], sti
     # A column that came or went did so in every slice.
     of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
     failed = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
-    resolving = [*_gone(gone, before, still), *_well_again(whole, of_columns, before)]
+    resolving = [*_gone(gone, before, still), *_well_again(whole, of_columns, before, still, wait)]
     quiet: list[Verdict] = []
     tables = whole.filter(pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE)
     for row in tables.iter_rows(named=True):
@@ -115,7 +123,8 @@ def _gone(gone: pl.DataFrame, before: Mapping[Matter, datetime | None], still: C
         for matter, since in before.items():
             if since == row["window_start"] and matter not in still:
                 about = {**_where(row), "slice_key": matter[0] or "", "slice_value": matter[1], "column_name": matter[2]}
-                yield Verdict(passed=True, text=f"The rows of the window in which {matter[2]} drifted are gone.", **about)
+                text = f"The rows of the window in which {matter[2]} drifted are gone."
+                yield Verdict(passed=True, text=text, numbers={OVER: 1}, **about)
         yield Verdict(passed=True, text="The rows of the window are gone.", **_where(row))
 
 
@@ -143,8 +152,13 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
             passed=False, text=f"{row['column_name']} {_change(row['schema_change'])} against {compared}.", metric="schema_change", **about
         )
     test = max((one for one in row["thresholds"] if one["exceeded"]), key=lambda one: abs(one["value"]) / max(one["threshold"], 1e-12))
-    text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
     numbers: dict[str, Any] = {"compared_with": row["drift_type"]}
+    gone = _vanished(row)
+    if test["metric"] == VANISHED:
+        text = f"{row['column_name']}: {gone} Each window of {compared} has some, and {_seldom(test)}."
+    else:
+        text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
+        text += f" Besides, {gone}" if gone else ""
     if row["avg"] is not None and row["avg_delta"]:
         numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
         text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
@@ -152,10 +166,21 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
         names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
         text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."
         numbers["percent_unseen"] = row["percent_unseen"]
+    if gone:
+        numbers |= {PERCENT_VANISHED: row[PERCENT_VANISHED], **{GONE_ITEM + one["item"]: one["count"] for one in row[VANISHED]}}
     return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **about)
 
 
+def _vanished(row: Mapping[str, Any]) -> str:
+    """Which values have no row any more, in a sentence; empty: none."""
+    items = row[VANISHED] or []
+    names = listed([f"{printable(one['item'])} ({one['count']:,} expected)" for one in items], _MOST_ITEMS)
+    return f"there is no row of {names}, {row[PERCENT_VANISHED]:.2g} % of the rows until now." if items else ""
+
+
 def _seldom(test: Mapping[str, Any]) -> str:
+    if test["metric"] == VANISHED:
+        return f"quiet windows lack a value with {test['threshold']:.3g} expected rows once in {round(1 / test['false_alarm_rate']):,}"
     return f"quiet windows pass {test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}"
 
 
@@ -177,12 +202,16 @@ def _of_all_columns(row: Mapping[str, Any], test: Mapping[str, Any]) -> Verdict:
     return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **_where(row))
 
 
-def _well_again(whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[Matter, datetime | None]) -> list[Verdict]:
-    """A verdict of each column of a slice that drifted and does not any more: by it an alert is resolved.
+def _well_again(
+    whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter], wait: int
+) -> list[Verdict]:
+    """A verdict of each column of a slice that drifted and does not any more, in each of the windows that it takes to resolve its alert.
 
-    A column that was not tested is not well again, one that is gone on both sides is.
+    The last one says that the alert is over, if no window drifts of as many as that takes: also where a window was corrected. A column that
+    was not tested is not well again, one that is gone on both sides is.
     """
-    bad, verdicts = dict(before), []
+    bad, verdicts, good = dict(before), list[Verdict](), Counter[Matter]()
+    last: dict[Matter, int] = {}
     compared = of_columns.group_by("window_start", "slice_key", "slice_value", "column_name").agg(
         pl.when(pl.col("drifted").is_not_null().any()).then(pl.col("drifted").any())
     )
@@ -195,11 +224,22 @@ def _well_again(whole: pl.DataFrame, of_columns: pl.DataFrame, before: Mapping[M
         for matter in [one for one in bad if one[:2] == of_slice]:
             since, is_bad = bad[matter], states.get(matter[2], False)
             if is_bad is False:
-                text = f"{matter[2]} is distributed as it was again." if matter[2] in states else f"{matter[2]} is not there any more."
+                text = f"{matter[2]} is below its threshold again." if matter[2] in states else f"{matter[2]} is not there any more."
+                last[matter] = len(verdicts)
                 verdicts.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
                 if since is None or row["window_start"] is None or row["window_start"] >= since:
-                    del bad[matter]
-        bad |= {(*of_slice, name): row["window_start"] for name, is_bad in states.items() if is_bad}
+                    good[matter] += 1
+                    if good[matter] >= wait:
+                        del bad[matter]
+        for name, is_bad in states.items():
+            if is_bad:
+                matter = (*of_slice, name)
+                bad[matter] = row["window_start"]
+                good.pop(matter, None)
+                last.pop(matter, None)
+    for matter, at in last.items():
+        if matter not in still:
+            verdicts[at] = replace(verdicts[at], numbers={OVER: 1})
     return verdicts
 
 

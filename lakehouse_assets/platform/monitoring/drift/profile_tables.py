@@ -207,13 +207,17 @@ def failing(found: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
 
 
-def drifting(lakehouse: Lakehouse, monitor: str, until: int | None = None) -> dict[Matter, datetime | None]:
-    """What drifted when it was compared last: columns of slices, each with the start of that window.
+def drifting(
+    lakehouse: Lakehouse, monitor: str, until: int | None = None, *, within: int = 1, least_rows: int = 0
+) -> dict[Matter, datetime | None]:
+    """What drifted in one of its last windows: columns of slices, each with the start of the last such window.
 
     Args:
         lakehouse: Has the table.
         monitor: The monitor.
         until: The number of the last commit that counts; None: all.
+        within: How many windows of each are the last ones.
+        least_rows: Windows of fewer rows do not count.
     """
     table = lakehouse.table(platform_tables.DRIFT)
     if not table.exists():
@@ -221,11 +225,23 @@ def drifting(lakehouse: Lakehouse, monitor: str, until: int | None = None) -> di
     rows = _of(lakehouse, monitor).filter(~is_ahead())
     if until is not None:
         rows = rows.filter(pl.col("sequence") <= until)
-    names = (*_MATTER, WINDOW_START, "sequence", "table_version", "evaluated_at", "drift_type", "drifted", "data_type", "schema_change")
+    names = (
+        *_MATTER,
+        WINDOW_START,
+        "sequence",
+        "table_version",
+        "evaluated_at",
+        "drift_type",
+        "drifted",
+        "data_type",
+        "schema_change",
+        "rows",
+    )
     is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
     found = newest(rows.select(names).collect()).filter(pl.col("data_type").is_not_null(), is_said)
-    windows = failing(found).drop_nulls("drifted").group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any())
-    last = windows.sort(WINDOW_START, nulls_last=False).group_by(*_MATTER).last().filter("drifted")
+    counting = failing(found).drop_nulls("drifted").filter(pl.col("rows").fill_null(least_rows) >= least_rows)
+    windows = counting.group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any()).sort(WINDOW_START, nulls_last=False)
+    last = windows.group_by(*_MATTER, maintain_order=True).tail(within).filter("drifted").group_by(*_MATTER, maintain_order=True).last()
     return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, WINDOW_START).iter_rows()}
 
 

@@ -50,6 +50,7 @@ class Drift(MonitorKind):
 
     word: ClassVar[str] = "drift"
     judges_changes: ClassVar[bool] = True
+    resolve_after: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         try:

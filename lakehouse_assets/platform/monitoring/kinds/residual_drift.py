@@ -47,6 +47,7 @@ class ResidualDrift(MonitorKind):
 
     word: ClassVar[str] = "residual_drift"
     judges_changes: ClassVar[bool] = True
+    resolve_after: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         if self.every not in GRANULARITIES:

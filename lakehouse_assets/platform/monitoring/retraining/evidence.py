@@ -1,4 +1,4 @@
-"""What speaks for a training: failed verdicts about a champion, new rows to learn from, a span of time that is over. All of it is pure.
+"""What speaks for a training: failed verdicts about a champion, new labels, a span of time that is over. All of it is pure.
 
 Where verdicts, importances and counts come from is in `standing`.
 """
@@ -125,9 +125,9 @@ def _share(row: Mapping[str, Any], importance: Callable[[str, str], float | None
 
 
 def of_labels(new: int | None, wanted: int | None) -> Iterator[Reason]:
-    """A reason if enough new rows to learn from have come."""
+    """A reason if enough new labels have come."""
     if new is not None and wanted is not None and new >= wanted:
-        text = f"{new:,} new rows to learn from since the last training (threshold {wanted:,})"
+        text = f"{counted(new, 'new label')} since the last training (threshold {wanted:,})"
         yield Reason(NEW_LABELS, text, metric="new_labels", value=float(new), threshold=float(wanted))
 
 

@@ -36,9 +36,9 @@ from lakehouse_assets.platform.wording import listed
 
 # What became of a request that has several runs, as where one was started again by hand.
 _BEFORE: Final[Sequence[State]] = ("under way", "done", "failed")
-# By root, model and versions: counting rows may mean joining all feature sets, and sensors ask each minute.
-_COUNTED: Final[dict[tuple[str, str, tuple[tuple[str, int], ...]], int]] = {}
-_MOST_COUNTED: Final = 256
+# By root, model and versions: finding labels may mean joining all feature sets, and sensors ask each minute. Of each a hash.
+_LABELS: Final[dict[tuple[str, str, tuple[tuple[str, int], ...]], pl.Series]] = {}
+_MOST_KEPT: Final = 32
 _MOST_NAMED: Final = 2
 
 
@@ -124,13 +124,14 @@ class Standing:
 
     @cached_property
     def new_labels(self) -> int | None:
-        """So many more rows to learn from there are than at the last training; None: nobody asks, or the rows of that time are gone."""
+        """So many labels there are that the last training had not, each outcome once; None: nobody asks, or those of that time are gone."""
         if self._declared.new_labels is None or not self._exist:
             return None
         before = {name: version for name, version in self._trained_on.items() if version is not None}
         try:
-            then = self._rows(before) if len(before) == len(self._trained_on) else 0
-            return max(self._rows(self._newest) - then, 0)
+            now = self._labels(self._newest)
+            known = self._labels(before) if len(before) == len(self._trained_on) else now.clear()
+            return int((~now.is_in(known.implode())).sum())
         except NoSuchVersion:
             return None
 
@@ -219,15 +220,15 @@ class Standing:
         why = why_not_trained(self.model, self.catalog.declarations, self.lakehouse)
         return "" if why is None else f"{why}."
 
-    def _rows(self, versions: Mapping[str, int]) -> int:
-        """How many rows there are to learn from at these versions."""
+    def _labels(self, versions: Mapping[str, int]) -> pl.Series:
+        """The outcomes that there are to learn from at these versions, each once."""
         key = (self.lakehouse.root, self.model.name, tuple(sorted(versions.items())))
-        if key not in _COUNTED:
-            if len(_COUNTED) >= _MOST_COUNTED:
-                _COUNTED.clear()
+        if key not in _LABELS:
+            if len(_LABELS) >= _MOST_KEPT:
+                _LABELS.clear()
             training = ModelTraining(self.model, self.lakehouse, versions, 0, Local(), "", self.now)
             try:
-                _COUNTED[key] = training.candidates.index.height
+                _LABELS[key] = training.candidates.index.select(pl.struct(self.model.examples.outcome).hash().unique()).to_series()
             except NotEnoughData:
-                _COUNTED[key] = 0
-        return _COUNTED[key]
+                _LABELS[key] = pl.Series(dtype=pl.UInt64)
+        return _LABELS[key]

@@ -11,15 +11,18 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, CONSECUTIVE
+from lakehouse_assets.platform.monitoring.drift.drift_verdicts import GONE_ITEM
 from lakehouse_assets.platform.monitoring.drift.importance import Importance, importances
 from lakehouse_assets.platform.monitoring.drift.profile_tables import newest
 from lakehouse_assets.platform.monitoring.why.trace import Trace
 from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.wording import listed
 
 FOLLOWED: Final = 3
 """So many columns are followed upstream; those that matter less are only ranked."""
 NEIGHBOURS: Final = 7
 """Windows before the change that it is compared with, and windows of it that are read."""
+_MOST_ITEMS: Final = 5
 MOST_TIMES: Final = 1_000.0
 """What is further above its threshold counts as so many times."""
 
@@ -89,7 +92,13 @@ class Drifted:
             chosen,
             self._version_before(row),
         )
-        return trace.follow(self.watched.monitor.of, str(row["column_name"]))
+        return [*self._gone(row, since), *trace.follow(self.watched.monitor.of, str(row["column_name"]))]
+
+    def _gone(self, row: Mapping[str, Any], since: datetime) -> list[str]:
+        """What vanished of the column: also where it was too rare to be followed upstream."""
+        items = [name.removeprefix(GONE_ITEM) for name in json.loads(row["numbers"] or "{}") if name.startswith(GONE_ITEM)]
+        of = f"{row['column_name']} of {self.watched.monitor.of}"
+        return [f"{of}: no row of {listed(items, _MOST_ITEMS)} since {since:%Y-%m-%d}"] if items else []
 
     def _begin_of(self, row: Mapping[str, Any]) -> datetime:
         """The first of the windows in a row in which the column drifted."""

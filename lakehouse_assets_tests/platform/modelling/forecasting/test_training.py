@@ -325,3 +325,16 @@ def test_a_series_that_is_never_as_expected_is_learnt_from_all_the_same():
     known = daily_features(pl.LazyFrame({"day": [day(number) for number in range(300)], "net": values}), shop).collect().lazy()
     found = training.train(known, shop, day(299), seed=0, compute=Local(), learner=DirectForecast(shop, rounds=5))
     assert found.predict(training.rows_from(known, shop, [day(299)]).select(found.inputs)).null_count().sum_horizontal().item() == 0
+
+
+def test_a_day_of_a_series_is_one_outcome_however_many_origins_lie_before_it():
+    examples = SeriesExamples(SERIES, "features")
+    rows = examples.rows({"features": features(LEAST_DAYS + 40)}.get).collect()
+    told = rows.select(*examples.outcome)
+    assert told.columns == ["product_group", "day"]
+    days = told.unique()
+    assert rows.height > 5 * days.height, "most days are about as often as there are days ahead"
+    one = days.filter(product_group="large")["day"]
+    assert one.n_unique() == one.len() <= LEAST_DAYS + 40
+    more = examples.rows({"features": features(LEAST_DAYS + 47)}.get).select(*examples.outcome).unique().collect()
+    assert more.join(days, on=more.columns, how="anti").height <= 7 * len(LEVELS)

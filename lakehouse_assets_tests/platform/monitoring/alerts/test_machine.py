@@ -14,7 +14,14 @@ from lakehouse_assets.platform.monitoring.alerts.machine import TOLD, Entry, adv
 from lakehouse_assets.platform.monitoring.alerts.signals import Signal, newest_by_key
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
-RULES = [AlertRule(), AlertRule(consecutive=3, cool_down=timedelta(hours=5)), AlertRule(least_rows=10, cool_down=timedelta(0))]
+RULES = [
+    AlertRule(),
+    AlertRule(consecutive=3, cool_down=timedelta(hours=5)),
+    AlertRule(least_rows=10, cool_down=timedelta(0)),
+    AlertRule(resolve_after=2, cool_down=timedelta(hours=5)),
+    AlertRule(consecutive=2, resolve_after=3, least_rows=10),
+]
+SILENT = ("recovering", "relapsed")
 
 
 def signal(is_bad: bool | None, hours: float = 0, **more: object) -> Signal:
@@ -52,7 +59,7 @@ signals_of_several = st.lists(
         st.sampled_from("abc"),
         st.sampled_from([True, True, False, None]),
         st.integers(0, 60),
-        st.integers(0, 2),
+        st.integers(0, len(RULES) - 1),
         st.sampled_from([None, 5, 50]),
         st.sampled_from([None, 0, 1, 2]),
         st.sampled_from(["warn", "error"]),
@@ -74,6 +81,9 @@ def test_every_alert_is_opened_once_and_resolved_at_most_once_and_its_events_are
     by_alert: dict[str, list[Entry]] = {}
     open_now: dict[str, str] = {}
     for entry in run(signals):
+        if entry.event in SILENT:
+            assert (entry.alert_id, entry.number) == (open_now[entry.key], len(by_alert[entry.alert_id])), "it goes on with what was told"
+            continue
         if entry.event not in TOLD:
             assert (entry.alert_id, entry.number) == ("", 0)
             assert entry.key not in open_now
@@ -94,7 +104,8 @@ def test_every_alert_is_opened_once_and_resolved_at_most_once_and_its_events_are
 
 @given(signals_of_several)
 def test_what_ends_well_leaves_no_alert_open(signals):
-    well = [Signal(f"step:{key}", False, BEGIN + timedelta(days=9), "well", window=BEGIN + timedelta(days=9)) for key in "abc"]
+    days = [BEGIN + timedelta(days=day) for day in (9, 10, 11)]
+    well = [Signal(f"step:{key}", False, day, "well", rule=RULES[-1], window=day) for day in days for key in "abc"]
     entries = run([*signals, *well])
     opened = [entry.alert_id for entry in entries if entry.event == "opened"]
     assert sorted(opened) == sorted(entry.alert_id for entry in entries if entry.event == "resolved")
@@ -113,6 +124,41 @@ def test_an_alert_is_opened_repeated_after_the_cool_down_and_resolved():
     assert events(signals) == [("opened", 1), ("repeated", 2), ("resolved", 3)]
     last = run(signals)[-1]
     assert (last.severity, last.opened_at) == ("error", BEGIN + timedelta(hours=1))
+
+
+@given(st.lists(st.booleans(), max_size=30), st.integers(1, 4), st.integers(1, 4))
+def test_opened_and_resolved_alternate_after_so_many_windows_in_a_row(bad, consecutive, resolve_after):
+    rule = AlertRule(consecutive=consecutive, resolve_after=resolve_after, cool_down=timedelta(days=999))
+    days = [BEGIN + timedelta(days=day) for day in range(len(bad))]
+    # A window that is judged again as it was counts once.
+    signals = [signal(is_bad, window=day, rule=rule) for is_bad, day in zip(bad, days, strict=True) for _ in range(2)]
+    entries = run(signals)
+    told = [entry for entry in entries if entry.event in TOLD]
+    assert [entry.event for entry in told] == (["opened", "resolved"] * len(told))[: len(told)]
+    for entry in told:
+        at = days.index(entry.window)
+        wanted, length = (True, consecutive) if entry.event == "opened" else (False, resolve_after)
+        assert bad[at + 1 - length : at + 1] == [wanted] * length
+    for before, entry in pairwise(entries):
+        assert (before.event, before.window) != (entry.event, entry.window), "nothing repeats"
+        assert entry.event != "relapsed" or before.event == "recovering"
+
+
+def test_a_relapse_is_told_by_the_cool_down_since_people_were_told_last():
+    rule = AlertRule(resolve_after=3)
+    by_turns = [signal(hours % 2 == 0, hours, rule=rule, window=BEGIN + timedelta(hours=hours)) for hours in range(50)]
+    assert [(entry.at, entry.event) for entry in run(by_turns) if entry.event in TOLD] == [
+        (BEGIN, "opened"),
+        (BEGIN + timedelta(hours=24), "repeated"),
+        (BEGIN + timedelta(hours=48), "repeated"),
+    ]
+
+
+def test_what_is_gone_resolves_at_once_however_few_rows_it_has():
+    rule = AlertRule(resolve_after=3, least_rows=100)
+    bad, over = signal(True, rule=rule, rows=100), signal(False, 1, rule=rule, rows=0)
+    assert events([bad, over]) == [("opened", 1)]
+    assert events([bad, replace(over, is_over=True)]) == [("opened", 1), ("resolved", 2)]
 
 
 def test_what_opens_again_is_another_alert():

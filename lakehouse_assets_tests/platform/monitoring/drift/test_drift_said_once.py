@@ -46,7 +46,8 @@ def said(lake: Lakehouse) -> list[tuple]:
 def told(lake: Lakehouse, watched: Monitor, now) -> list[tuple[str, str]]:
     """What alerts say after an evaluation."""
     evaluation(lake, now).run([watched])
-    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [Verdicts(lake, {})], now, logging.getLogger("test")).entries]
+    source = Verdicts(lake, {watched.name: watched.alert})
+    return [(entry.key, entry.event) for entry in take(AlertLog(lake), [source], now, logging.getLogger("test")).entries]
 
 
 _CHILD = """
@@ -129,6 +130,27 @@ def test_rows_of_the_future_and_rows_that_went_leave_no_alert_open_or_deaf(tmp_p
     assert verdicts.state_of(verdicts.latest(lake, [WATCHED])[WATCHED.name]) == "passed"
     table.append(rows([3], 3, 100))
     assert (key, "opened") in told(lake, WATCHED, START + 4 * DAY)
+
+
+def test_a_window_that_was_corrected_resolves_at_once_and_one_of_two_does_not(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    table, key = orders(lake), "monitor:shop.monitors.moved:amount"
+    evaluation(lake, START).run([WATCHED])
+
+    def day(number: int, factor: int, hour: int = 0) -> list[str]:
+        """What is told of the column when a day has come, or comes again."""
+        of_day = START + number * DAY
+        table.replace(rows([number], number + hour, factor), {"day": [of_day.date()]})
+        found = told(lake, WATCHED, of_day + timedelta(hours=25 + hour))
+        return [event for of, event in found if of == key]
+
+    assert day(1, 100) == ["opened"]
+    assert day(1, 1, hour=1) == ["resolved"]
+    assert day(2, 100) == ["opened"]
+    assert day(3, 100) == ["repeated"]
+    assert day(3, 1, hour=1) == ["recovering"], "the day before still drifts"
+    assert day(4, 1) == ["recovering"]
+    assert day(5, 1) == ["resolved"]
 
 
 def test_a_table_that_was_made_again_is_judged_by_its_own_windows(tmp_path):

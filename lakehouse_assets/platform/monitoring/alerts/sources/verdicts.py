@@ -1,5 +1,6 @@
 """Signals from monitors: each verdict of the table of verdicts, by monitor, column and slice. What monitors judge is not decided here."""
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.declarations.monitors import OVER, AlertRule
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
 from lakehouse_assets.platform.storage import platform_tables
@@ -114,6 +115,7 @@ class Verdicts:
             rows=shown["rows"],
             window=None if shown["_ahead"] else shown["window_start"],
             run_id=shown["run_id"] or "",
+            is_over=bool(known) and not bad and any(OVER in json.loads(row["numbers"] or "{}") for row in known),
         )
 
 
