@@ -17,6 +17,7 @@ STEPS: Final = "platform.system.steps"
 CHECKS: Final = "platform.system.checks"
 PROFILES: Final = "platform.monitoring.profiles"
 DRIFT: Final = "platform.monitoring.drift"
+CACHE: Final = "platform.monitoring.cache"
 
 FEEDBACK_SUFFIX: Final = "_feedback"
 """Ends the name of the table with the labels that came back for the predictions in the table of the same name without it."""
@@ -24,6 +25,7 @@ FEEDBACK_SUFFIX: Final = "_feedback"
 BY_DAY: Final[Mapping[str, str]] = {
     **dict.fromkeys((VERDICTS, PROFILES, DRIFT, RUNS, STEPS, CHECKS), "date"),
     ACCURACY: "window_start",
+    CACHE: "cached_at",
     ALERTS: "logged_at",
     ALERT_DELIVERIES: "at",
 }
@@ -34,5 +36,5 @@ NOT_YET: Final = "does not exist yet: it comes with the first row that the platf
 
 ALL: Final = frozenset(
     {LANDING, CONTRACTS, COMMITS, MAINTENANCE, VERDICTS, PROFILES, DRIFT, ACCURACY, TRAINING_REQUESTS, ALERTS, ALERT_DELIVERIES}
-    | {RUNS, STEPS, CHECKS}
+    | {RUNS, STEPS, CHECKS, CACHE}
 )

@@ -1,6 +1,7 @@
 """What monitors keep and say has no personal value in it, whoever says what is personal: a declaration, or the contract of its writer."""
 
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import polars as pl
 import pytest
@@ -102,6 +103,7 @@ def test_no_personal_value_is_kept_or_said(tmp_path, made):
     judged.run([watched])
     kept = [lake.table(name).scan().collect() for name in (platform_tables.PROFILES, platform_tables.DRIFT, platform_tables.VERDICTS)]
     assert all(one.height for one in kept)
+    kept += [pl.read_ipc(BytesIO(content)) for content in lake.table(platform_tables.CACHE).scan().collect()["content"]]
     assert not [one for one in kept if "a.org" in str(one.to_dicts())]
     # What a reason is looked for in is masked as well.
     trace = Trace(lake, judged.catalog, "received_at", (START + DAYS * DAY, START + (DAYS + 1) * DAY), (START, START + DAYS * DAY))

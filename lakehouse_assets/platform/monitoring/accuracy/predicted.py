@@ -261,7 +261,9 @@ class PredictedTable(Predicted):
 
     def between(self, after: datetime, until: datetime) -> pl.Series:
         """See `Predicted.between`."""
-        times = self.scan(self.name).select(_utc(self.time)).unique()
+        tick = timedelta(microseconds=1)
+        rows = self.scan(self.name).filter(within(self.time, self.predictions.schema, after + tick, until + tick))
+        times = rows.select(_utc(self.time)).unique()
         return times.filter(pl.col(ABOUT) > after, pl.col(ABOUT) <= until).collect(engine="streaming").to_series()
 
     def rows(self, spans: Spans | None, now: datetime) -> pl.DataFrame:

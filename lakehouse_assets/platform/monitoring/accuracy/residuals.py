@@ -20,7 +20,7 @@ from lakehouse_assets.platform.monitoring.accuracy.changed import changed_times
 from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
 from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, HORIZONS, Granularity, merged
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, Marks, WatchedRows
-from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, Groups
+from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, Groups, Span
 
 TIME, RESIDUAL, SHARE = "about", "residual", "residual_share"
 """Columns: the time that a prediction is about, outcome less prediction, and that as a share of the prediction."""
@@ -91,9 +91,17 @@ class ResidualRows(WatchedRows):
         coverage = pl.col(ACTUAL).is_not_null().mean().over(WINDOW_START)
         return coverage >= COMPLETE if self.predicted.outcomes.settled is None else pl.lit(value=True)
 
-    def windows(self, groups: Groups) -> pl.Series:  # noqa: ARG002 they are those of `every`
+    def windows(self, groups: Groups, spans: Sequence[Span] | None = None, *, nulls: bool = True) -> pl.Series:  # noqa: ARG002 see `rows`
         """See `WatchedRows.windows`."""
-        return self._starts
+        if spans is None:
+            return self._starts
+        ends = [(self._moment(start, _LONG_AGO) - _TICK, self._moment(end, self.now) - _TICK) for start, end in spans]
+        found = [self._of(self.predicted.between(start, min(end, self.now))) for start, end in ends if start < end]
+        return pl.concat(found).unique().sort() if found else self._of(pl.Series([], dtype=MOMENT))
+
+    @staticmethod
+    def _moment(at: int | None, instead: datetime) -> datetime:
+        return instead if at is None else max(_EPOCH + at * _TICK, _LONG_AGO)
 
     @cached_property
     def _starts(self) -> pl.Series:
@@ -104,9 +112,9 @@ class ResidualRows(WatchedRows):
         over = before[_OVER]
         last = None if over is None else _EPOCH + over * _TICK
         times = changed_times(self.predicted, before, last, self.now)
-        if times is None:
+        if times is None or last is None:
             return None
-        ended = self._starts.filter(self._starts >= last)
+        ended = self._of(self.predicted.between(last - _TICK, self.now))
         return pl.concat([self._of(times), ended]).unique().sort()
 
     def _of(self, times: pl.Series) -> pl.Series:

@@ -5,8 +5,8 @@ of rows that the classifier has not seen. Its threshold is calibrated as every o
 from the rest of it by a classifier that learns from as many rows. Drift of single columns is in `drift_metrics`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ _SEED = 20_260_101
 _COLUMNS = f"{DOMAIN}_columns"
 _OF_VALUES: Final = ("ks_test", "js_distance")
 _ALL = 0
+Told = tuple[float, float, Mapping[str, float]]
+"""The area under the curve, to how many rows of a window against all the comparison amounts, and the columns' shares in it."""
 
 
 def with_domain(found: pl.DataFrame, profile: Profile, baseline: Profile, rows: tuple[pl.LazyFrame, pl.LazyFrame]) -> pl.DataFrame:
@@ -45,6 +47,20 @@ def with_domain(found: pl.DataFrame, profile: Profile, baseline: Profile, rows: 
         baseline: With what.
         rows: Those that were profiled, and those of the baseline. Each is read once more; what is kept of them are samples.
     """
+    return told_together(found, profile, rows[0], lambda inputs: OfBaseline.of(baseline, rows[1], inputs))
+
+
+def told_together(
+    found: pl.DataFrame, profile: Profile, rows: pl.LazyFrame, of_baseline: Callable[[Sequence[str]], "OfBaseline"]
+) -> pl.DataFrame:
+    """As `with_domain`, with what is known of the baseline.
+
+    Args:
+        found: As there.
+        profile: As there.
+        rows: Those that were profiled.
+        of_baseline: Gives what is known of the baseline, by the columns that take part; asked only if there are two.
+    """
     asked = found.with_row_index("at").filter(
         pl.col("column_name") == TABLE, pl.col("data_type").is_null(), pl.col("slice_key").is_null(), pl.col("drift_type") == BASELINE
     )
@@ -52,7 +68,7 @@ def with_domain(found: pl.DataFrame, profile: Profile, baseline: Profile, rows: 
         return found
     starts = asked["window_start"].to_physical()
     inputs, newest = _inputs(found), starts.drop_nulls().unique().sort(descending=True).head(MOST_WINDOWS)
-    told = _Told(inputs, profile, baseline, rows, newest)
+    told = _Told(inputs, profile, rows, newest, of_baseline)
     said = [_said(told, start) for start in starts]
     schema = {name: DRIFT_SCHEMA[name] for name in (DOMAIN, _COLUMNS, "thresholds", "not_tested")}
     of_table = pl.DataFrame(said, schema={**schema, "exceeded": pl.Boolean}, orient="row").with_columns(asked["at"])
@@ -85,27 +101,101 @@ def _said(told: "_Told", start: int | None) -> dict[str, Any]:
     return {DOMAIN: value, _COLUMNS: columns, "thresholds": [test], "not_tested": not_tested, "exceeded": exceeded}
 
 
-Told = tuple[float, float, Mapping[str, float]]
-"""The area under the curve, to how many rows of a window against all the comparison amounts, and the columns' shares in it."""
+@dataclass(frozen=True)
+class OfBaseline:
+    """What is known of a baseline: a sample of its rows, and how well its own windows are told from the rest of it.
+
+    Attributes:
+        encodings: How columns become numbers, in their order.
+        base: Rows of it, in the order of their time.
+        quiet: Of each of its windows that has enough rows the area under the curve, and to how many rows the comparison amounts.
+        rows_of_a_window: As many at most as a window of the baseline has: more would be told apart better.
+        has_time: Whether its rows have a time.
+        called: How its windows are called.
+    """
+
+    encodings: Mapping[str, Encoding]
+    base: pl.DataFrame
+    quiet: Sequence[tuple[float, float]]
+    rows_of_a_window: int
+    has_time: bool
+    called: str
+
+    @classmethod
+    def of(cls, baseline: Profile, rows: pl.LazyFrame, inputs: Sequence[str]) -> "OfBaseline":
+        """Of a baseline and its rows, which are read once."""
+        return _Samples(list(inputs), baseline, rows).known
+
+    def told(self, new: pl.DataFrame, base: pl.DataFrame | None = None) -> Told | None:
+        """How well rows are told from the baseline.
+
+        Args:
+            new: The rows, with their time.
+            base: Other rows of the baseline than the sample, encoded.
+        """
+        base = self.base if base is None else base
+        new = new.head(self.rows_of_a_window).sort(MOMENT)
+        if min(new.height, base.height) < LEAST_ROWS:
+            return None
+        rows = pl.concat([encoded(new, dict(self.encodings)), base])
+        is_new = np.arange(rows.height) < new.height
+        # Stretches of time are held out and not single rows, as rows that are near each other are often alike.
+        held_out = np.concatenate([np.arange(side.height) * _CHUNKS // side.height % 2 == 1 for side in (new, base)])
+        told = tell_apart(rows, is_new, held_out, seed=_SEED, compute=Local())
+        if told is None:
+            return None
+        counts = [float((held_out & side).sum()) for side in (is_new, ~is_new)]
+        return told[0], counts[0] * counts[1] / sum(counts), told[1]
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The threshold, by the windows of the baseline; by chance alone if it has no time."""
+        if not self.has_time:
+            return Calibration(None, {TABLE: DOMAIN_RATE}, independent=Independent())
+        values, sizes = (np.array(part) for part in zip(*((abs(value - 0.5), size) for value, size in self.quiet), strict=True))
+        quiet = Quiet(DOMAIN, RANKS, values, sizes)
+        return Calibration({(TABLE, DOMAIN): quiet}, {TABLE: DOMAIN_RATE}, windows=self.called)
+
+    def to_frames(self) -> dict[str, pl.DataFrame]:
+        """As frames, from which `from_frames` makes it again."""
+        places = {f"places:{name}": one.places for name, one in self.encodings.items() if one.places is not None}
+        about = {"rows_of_a_window": self.rows_of_a_window, "has_time": self.has_time, "called": self.called}
+        quiet = pl.DataFrame(self.quiet, schema={"value": pl.Float64, "size": pl.Float64}, orient="row")
+        return {"base": self.base, "quiet": quiet, "about": pl.DataFrame([about]), **places}
+
+    @classmethod
+    def from_frames(cls, frames: Mapping[str, pl.DataFrame], inputs: Sequence[str]) -> "OfBaseline":
+        """What was made to frames, for the columns that take part."""
+        known = {name: Encoding(frames.get(f"places:{name}")) for name in inputs}
+        return cls(known, frames["base"], frames["quiet"].rows(), **frames["about"].row(0, named=True))
 
 
 @dataclass(frozen=True)
 class _Told:
-    """Windows told from a baseline, and windows of the baseline told from the rest of it.
+    """Windows told from a baseline.
 
     Attributes:
         inputs: The columns to tell them by.
         profile: What is compared.
-        baseline: With what.
-        sources: The rows of both.
+        rows: Its rows.
         newest: The starts of the windows that are compared, if there are windows.
+        of_baseline: Gives what is known of the baseline.
     """
 
     inputs: list[str]
     profile: Profile
-    baseline: Profile
-    sources: tuple[pl.LazyFrame, pl.LazyFrame]
+    rows: pl.LazyFrame
     newest: pl.Series
+    of_baseline: Callable[[Sequence[str]], OfBaseline]
+
+    @cached_property
+    def _known(self) -> OfBaseline:
+        return self.of_baseline(self.inputs)
+
+    @property
+    def calibration(self) -> Calibration:
+        """The threshold."""
+        return self._known.calibration
 
     def why_not(self, start: int | None) -> str | None:
         """Why a window is not compared."""
@@ -113,8 +203,9 @@ class _Told:
             return "fewer than two columns are tested by their values"
         if self.profile.groups.every is not None and start is None:
             return "its rows have no time"
-        if self.baseline.blocks is not None and len(self._quiet) < LEAST_WINDOWS:
-            return f"the baseline has {len(self._quiet)} {self._called} with {LEAST_ROWS} rows, and {LEAST_WINDOWS} are needed"
+        known = self._known
+        if known.has_time and len(known.quiet) < LEAST_WINDOWS:
+            return f"the baseline has {len(known.quiet)} {known.called} with {LEAST_ROWS} rows, and {LEAST_WINDOWS} are needed"
         if start is not None and start not in self.newest:
             return f"only the newest {MOST_WINDOWS} windows are compared"
         return None if start in self.windows else f"there are fewer than {LEAST_ROWS} rows"
@@ -122,8 +213,7 @@ class _Told:
     @cached_property
     def windows(self) -> dict[int | None, Told]:
         """Each window that has enough rows, told from the baseline."""
-        groups, source = self.profile.groups, self.sources[0]
-        schema = source.collect_schema()
+        groups, schema = self.profile.groups, self.rows.collect_schema()
 
         def in_windows(batch: pl.DataFrame) -> pl.DataFrame:
             if groups.every is None:
@@ -131,45 +221,54 @@ class _Told:
             start = pl.col(MOMENT).dt.truncate(groups.every).to_physical().alias(GROUP)
             return batch.with_columns(start).filter(pl.col(GROUP).is_in(self.newest.implode()))
 
-        (sample,) = row_samples(source, self.inputs, groups.moment(schema), [(in_windows, self.rows_of_a_window)])
+        (sample,) = row_samples(self.rows, self.inputs, groups.moment(schema), [(in_windows, self._known.rows_of_a_window)])
         if sample.is_empty():
             return {}
-        found = {start: self._told(rows, self._base) for (start,), rows in sample.partition_by(GROUP, as_dict=True).items()}
+        found = {start: self._known.told(rows) for (start,), rows in sample.partition_by(GROUP, as_dict=True).items()}
         return {start: one for start, one in found.items() if one is not None}
 
-    @cached_property
-    def calibration(self) -> Calibration:
-        """The threshold, by the windows of the baseline; by chance alone if it has no time."""
-        if self.baseline.blocks is None:
-            return Calibration(None, {TABLE: DOMAIN_RATE}, independent=Independent())
-        values, sizes = (np.array(part) for part in zip(*((abs(value - 0.5), size) for value, size, _ in self._quiet), strict=True))
-        quiet = Quiet(DOMAIN, RANKS, values, sizes)
-        return Calibration({(TABLE, DOMAIN): quiet}, {TABLE: DOMAIN_RATE}, windows=self._called)
+
+@dataclass(frozen=True)
+class _Samples:
+    """Samples of the rows of a baseline.
+
+    Attributes:
+        inputs: The columns to tell rows by.
+        baseline: The baseline.
+        source: Its rows.
+    """
+
+    inputs: list[str]
+    baseline: Profile
+    source: pl.LazyFrame
 
     @cached_property
-    def _quiet(self) -> list[Told]:
-        """Windows of the baseline, each told from the rest of it."""
-        samples = self._samples[1].partition_by(GROUP, as_dict=True).items() if self._samples[1].height else ()
-        told = (self._told(rows, self._base.filter(pl.col(GROUP) != number)) for (number,), rows in samples)
-        return [one for one in told if one is not None]
+    def known(self) -> OfBaseline:
+        """What is known by them."""
+        whole, of_windows = self._samples
+        sizes = of_windows.group_by(GROUP).len()["len"] if of_windows.height else pl.Series([MOST_ROWS])
+        base = whole.drop(GROUP).rename({"block": GROUP}).with_columns(pl.col(GROUP).fill_null(-1))
+        blocks, codes = self.baseline.blocks, encodings(base, self.inputs)
 
-    @property
-    def _called(self) -> str:
-        """How windows of the baseline are called."""
-        every = None if self.baseline.blocks is None else self.baseline.blocks.every
-        return "stretches of time" if every is None else f"windows of {every}"
+        def few(rows: pl.DataFrame) -> pl.DataFrame:
+            return encoded(rows.head(MOST_ROWS).sort(MOMENT), codes)
 
-    @cached_property
-    def rows_of_a_window(self) -> int:
-        """As many at most as a window of the baseline has: more would be told apart better."""
-        found = self._samples[1]
-        sizes = found.group_by(GROUP).len()["len"] if found.height else pl.Series([MOST_ROWS])
-        return max(int(sizes.median()), LEAST_ROWS)  # type: ignore[arg-type]
+        known = OfBaseline(
+            encodings=codes,
+            base=few(base),
+            quiet=[],
+            rows_of_a_window=max(int(sizes.median()), LEAST_ROWS),  # type: ignore[arg-type]
+            has_time=blocks is not None,
+            called="stretches of time" if blocks is None or blocks.every is None else f"windows of {blocks.every}",
+        )
+        windows = of_windows.partition_by(GROUP, as_dict=True).items() if of_windows.height else ()
+        told = (known.told(rows, few(base.filter(pl.col(GROUP) != number))) for (number,), rows in windows)
+        return replace(known, quiet=[one[:2] for one in told if one is not None])
 
     @cached_property
     def _samples(self) -> list[pl.DataFrame]:
         """Rows of the whole baseline, with their windows in it, and rows of each of some windows."""
-        groups, blocks, source = self.baseline.groups, self.baseline.blocks, self.sources[1]
+        groups, blocks = self.baseline.groups, self.baseline.blocks
         chosen = self._chosen()
 
         def numbered(batch: pl.DataFrame) -> pl.DataFrame:
@@ -186,8 +285,8 @@ class _Told:
         def in_blocks(batch: pl.DataFrame) -> pl.DataFrame:
             return numbered(batch).filter(pl.col("block").is_in(chosen)).rename({"block": GROUP})
 
-        moment = groups.moment(source.collect_schema())
-        return row_samples(source, self.inputs, moment, [(whole, _OF_BASELINE), (in_blocks, MOST_ROWS)])
+        moment = groups.moment(self.source.collect_schema())
+        return row_samples(self.source, self.inputs, moment, [(whole, _OF_BASELINE), (in_blocks, MOST_ROWS)])
 
     def _chosen(self) -> list[int]:
         """The numbers of the windows of the baseline that are told from the rest: evenly spread, of those with enough rows."""
@@ -198,26 +297,3 @@ class _Told:
         numbers = keys["window_start"].to_numpy()[rows >= LEAST_ROWS]
         places = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), MOST_BLOCKS)).astype(np.intp))
         return [int(number) for number in numbers[places]]
-
-    @cached_property
-    def _base(self) -> pl.DataFrame:
-        """Rows of the whole baseline, by hash; their group is their window in it."""
-        return self._samples[0].drop(GROUP).rename({"block": GROUP}).with_columns(pl.col(GROUP).fill_null(-1))
-
-    @cached_property
-    def _encodings(self) -> dict[str, Encoding]:
-        return encodings(self._base, self.inputs)
-
-    def _told(self, new: pl.DataFrame, base: pl.DataFrame) -> Told | None:
-        new, base = new.head(self.rows_of_a_window).sort(MOMENT), base.head(MOST_ROWS).sort(MOMENT)
-        if min(new.height, base.height) < LEAST_ROWS:
-            return None
-        rows = pl.concat([new.select(self.inputs), base.select(self.inputs)])
-        is_new = np.arange(rows.height) < new.height
-        # Stretches of time are held out and not single rows, as rows that are near each other are often alike.
-        held_out = np.concatenate([np.arange(side.height) * _CHUNKS // side.height % 2 == 1 for side in (new, base)])
-        told = tell_apart(encoded(rows, self._encodings), is_new, held_out, seed=_SEED, compute=Local())
-        if told is None:
-            return None
-        counts = [float((held_out & side).sum()) for side in (is_new, ~is_new)]
-        return told[0], counts[0] * counts[1] / sum(counts), told[1]

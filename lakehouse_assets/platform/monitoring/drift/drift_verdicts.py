@@ -58,7 +58,7 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
     after = lakehouse.table(platform_tables.VERDICTS).cursor(mark)
     found, last = unread(lakehouse, profiled.monitor, after)
     if last is None:
-        text = f"Not evaluated: no window of {profiled.groups.every} that has rows is over."
+        text = f"Not evaluated: no window of {profiled.groups.every} is over that has rows."
         return [Verdict(passed=None, text=text)] if after is None else []
     watched.reads.append(Cursor(mark, after, last))
     # What resolves an alert has to be said of as many windows as that takes.

@@ -11,13 +11,15 @@ from hashlib import blake2b
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from deltalake import DeltaTable
 
-from lakehouse_assets.platform.monitoring.drift.domain import with_domain
+from lakehouse_assets.platform.monitoring.drift.baselines import CountedBaseline
+from lakehouse_assets.platform.monitoring.drift.domain import told_together
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
-from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows
-from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups
+from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows, spans_of
+from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups, Span
 from lakehouse_assets.platform.monitoring.profiling.profile import SCHEMA, TABLE, profile
 from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.storage import platform_tables
@@ -42,6 +44,8 @@ DRIFTS_SCHEMA: Final = pl.Schema({**_ABOUT, **FOUND_SCHEMA, DATE: pl.Date()})
 GONE: Final = "its rows are gone"
 """Why a window is not tested that had rows before."""
 _ENDED: Final = "ended"
+_REACHES: Final = (1, 4, 16, 64, 256, 1_024)
+"""So many windows on both sides are looked at for the next one that has rows, before all are."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK: Final = timedelta(microseconds=1)
 _MATTER: Final = ("slice_key", "slice_value", "column_name")
@@ -57,8 +61,10 @@ class Profiled:
         monitor: Its name in both tables.
         watched: The rows.
         groups: Windows and slices; with windows.
-        baseline: Gives the rows of the baseline, masked; asked only if a window changed.
+        baseline: Gives the rows of the baseline, masked; asked only if a window changed and they are not counted yet.
         baseline_name: The table and version of it: all windows are compared again with another one.
+        baseline_made_of: Tells the rows of the baseline from all others, also from those of a table that was made again or is masked
+            otherwise; empty: it is counted each time.
         untested: Columns that get no thresholds.
         keys: Columns whose values tell rows apart: how these are distributed is not tested.
         told: Told what was left out, in a sentence.
@@ -69,6 +75,7 @@ class Profiled:
     groups: Groups
     baseline: Callable[[], pl.LazyFrame]
     baseline_name: str
+    baseline_made_of: str = ""
     untested: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     told: Callable[[str], None] = field(default=lambda _: None)
@@ -109,17 +116,19 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     if all((had := before[part]) is not None and had >= to for part, to in marks.items()):
         return pl.DataFrame(schema=FOUND_SCHEMA)
     groups.check(watched.schema)
-    end = pl.lit(_EPOCH + marks[_ENDED] * _TICK, MOMENT)
-    here = _chosen(watched.windows(groups), pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < end))
+    over = _EPOCH + marks[_ENDED] * _TICK
     moved = None if None in before.values() else watched.changed(groups, before)
     if moved is None:
+        here = _chosen(watched.windows(groups), _before(over))
         changed, gone = _within_limit(profiled, here), _others(_known(drifts, profiled.monitor), here)
     else:
-        moved = _chosen(moved, pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < end))
-        since = pl.lit(_EPOCH + (before[_ENDED] or 0) * _TICK, MOMENT)
+        moved, since = _chosen(moved, _before(over)), before[_ENDED] or 0
+        spans = [*spans_of(moved, groups), (since, marks[_ENDED])]
+        here = _chosen(watched.windows(groups, spans, nulls=moved.has_nulls()), _before(over))
         gone = _others(moved, here)
-        ended = _chosen(here, pl.col(WINDOW_START) >= since)
+        ended = _chosen(here, pl.col(WINDOW_START) >= pl.lit(_EPOCH + since * _TICK, MOMENT))
         changed = _within_limit(profiled, pl.concat([_others(moved, gone), ended]).unique())
+        here = _chosen(_neighbourhood(watched, groups, pl.concat([changed, gone]), marks[_ENDED]), _before(over))
     if changed.is_empty() and gone.is_empty():
         # What was read need not be kept until some window is over.
         _add(drifts, pl.DataFrame(schema=DRIFTS_SCHEMA), _commit(profiled, of_drifts, marks))
@@ -127,11 +136,12 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
         return pl.DataFrame(schema=FOUND_SCHEMA)
     changed = pl.concat([changed, gone])
     compared, needed = _compared(changed, here)
-    chosen, base_rows = watched.rows(groups, needed), profiled.baseline()
-    known = profile(base_rows, Groups(groups.time, None, groups.slices), blocks=True, every=groups.every)
+    chosen = watched.rows(groups, needed)
+    baseline = CountedBaseline(lakehouse, profiled.baseline, profiled.baseline_made_of, profiled.baseline_name, groups, now)
+    known = baseline.profile
     found = profile(chosen, groups, known.cells)
     drifted = _only(drift(found, known, untested=profiled.untested, keys=profiled.keys), compared)
-    drifted = with_domain(drifted, found, known, (chosen, base_rows))
+    drifted = told_together(drifted, found, chosen, baseline.of_inputs)
     about = [
         pl.lit(profiled.monitor).alias("monitor"),
         pl.lit(watched.name).alias("table"),
@@ -256,6 +266,37 @@ def _known(drifts: Table, monitor: str) -> pl.Series:
     """The windows that a monitor compared before, whatever the table, the windows and the baseline were then."""
     rows = drifts.scan().filter(pl.col("monitor") == monitor)
     return rows.select(pl.col(WINDOW_START).unique()).collect(engine="streaming").to_series()
+
+
+def _before(moment: datetime) -> pl.Expr:
+    return pl.col(WINDOW_START).is_null() | (pl.col(WINDOW_START) < pl.lit(moment, MOMENT))
+
+
+def _neighbourhood(watched: WatchedRows, groups: Groups, windows: pl.Series, end: int) -> pl.Series:
+    """The windows that have rows around some windows: far enough that each has the one before it and the one after it, if there are such.
+
+    Args:
+        watched: The rows.
+        groups: Tell the windows.
+        windows: The windows.
+        end: No window that begins from then on counts, as microseconds since 1970.
+    """
+    wanted = np.sort(windows.drop_nulls().cast(MOMENT).to_physical().to_numpy())
+    for reach in _REACHES:
+        spans = spans_of(windows, groups, reach)
+        here = watched.windows(groups, spans, nulls=windows.has_nulls())
+        starts = np.sort(here.drop_nulls().cast(MOMENT).to_physical().to_numpy())
+        wider: list[Span] = [_with_neighbours(starts, wanted, span, end) for span in spans]
+        if wider == spans:
+            return here
+    return watched.windows(groups, wider, nulls=windows.has_nulls())
+
+
+def _with_neighbours(starts: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64], span: tuple[int, int], end: int) -> Span:
+    """A span, without a bound where it has no window before the first of those that are wanted in it, or none after the last."""
+    first, last = span
+    inside, there = (part[(part >= first) & (part < last)] for part in (wanted, starts))
+    return first if (there < inside[0]).any() else None, last if (there > inside[-1]).any() or last >= end else None
 
 
 def _chosen(windows: pl.Series, which: pl.Expr) -> pl.Series:

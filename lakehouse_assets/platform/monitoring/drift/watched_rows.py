@@ -5,7 +5,7 @@ residuals, which are in no table, are in `accuracy.residuals`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -13,13 +13,14 @@ from typing import Final
 
 import polars as pl
 
-from lakehouse_assets.platform.monitoring.profiling.groups import Groups
+from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, Groups, Span, merged
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import as_known, of_version
 from lakehouse_assets.platform.storage.table import Table
 
 WINDOW_START: Final = "window_start"
+_MOST_SPANS: Final = 50
 Marks = Mapping[str, int | None]
 """By part, up to which number it was read."""
 
@@ -61,9 +62,15 @@ class WatchedRows(ABC):
             windows: The starts of those that are wanted; None: all.
         """
 
-    def windows(self, groups: Groups) -> pl.Series:
-        """The starts of all windows that have rows."""
-        return starts_of(self.rows(groups), groups)
+    @abstractmethod
+    def windows(self, groups: Groups, spans: Sequence[Span] | None = None, *, nulls: bool = True) -> pl.Series:
+        """The starts of the windows that have rows.
+
+        Args:
+            groups: Tell the windows.
+            spans: Those that have rows in one of these; None: all.
+            nulls: Whether rows without a time are wanted too.
+        """
 
     @abstractmethod
     def changed(self, groups: Groups, before: Marks) -> pl.Series | None:
@@ -79,12 +86,19 @@ class TableRows(WatchedRows):
         masked: Masks personal columns.
         revised: The columns that tell rows apart of which all revisions are kept; none: each row stands for itself.
         at: The version that is read; None: the newest.
+        masks: Tells by which masks they are masked.
     """
 
     table: Table
     masked: Callable[[pl.LazyFrame], pl.LazyFrame] = field(default=lambda rows: rows)
     revised: tuple[str, ...] = ()
     at: int | None = None
+    masks: str = ""
+
+    @property
+    def made_of(self) -> str:
+        """Tells the rows from all others."""
+        return repr((self.name, self.identity, self.version, self.masks, self.revised))
 
     @property
     def name(self) -> str:
@@ -113,14 +127,22 @@ class TableRows(WatchedRows):
 
     def rows(self, groups: Groups, windows: pl.Series | None = None) -> pl.LazyFrame:
         """See `WatchedRows.rows`."""
+        return self._part(groups, lambda rows: within(rows, groups, windows))
+
+    def windows(self, groups: Groups, spans: Sequence[Span] | None = None, *, nulls: bool = True) -> pl.Series:
+        """See `WatchedRows.windows`."""
+        return starts_of(self._part(groups, lambda rows: _near(rows, groups, spans, nulls=nulls)), groups)
+
+    def _part(self, groups: Groups, part: Callable[[pl.LazyFrame], pl.LazyFrame]) -> pl.LazyFrame:
+        """The rows that count of those that a filter by their time leaves."""
         rows = self.table.scan(self.version)
         if not self.revised:
-            return within(self.masked(rows), groups, windows)
+            return part(self.masked(rows))
         newest = FeatureVersion.of(self.table, self.version)
         rows = of_version(rows, None if newest is None else newest.number)
         if groups.time in self.revised:  # all revisions of a row are in its window
-            return self.masked(as_known(within(rows, groups, windows), self.revised))
-        return within(self.masked(as_known(rows, self.revised)), groups, windows)
+            return self.masked(as_known(part(rows), self.revised))
+        return part(self.masked(as_known(rows, self.revised)))
 
     def changed(self, groups: Groups, before: Marks) -> pl.Series | None:
         """See `WatchedRows.changed`."""
@@ -147,4 +169,21 @@ def within(rows: pl.LazyFrame, groups: Groups, windows: pl.Series | None) -> pl.
     if windows is None:
         return rows
     start = groups.window(rows.collect_schema())
-    return rows.filter(start.is_in(windows.drop_nulls().implode()) | (start.is_null() & pl.lit(windows.has_nulls())))
+    wanted = start.is_in(windows.drop_nulls().implode()) | (start.is_null() & pl.lit(windows.has_nulls()))
+    # By the bounds files of other times are left out, which no expression of a window does.
+    return _near(rows, groups, spans_of(windows, groups), nulls=windows.has_nulls()).filter(wanted)
+
+
+def spans_of(windows: pl.Series, groups: Groups, reach: int = 0) -> list[tuple[int, int]]:
+    """What windows span, with so many on both sides; of very many, all that lies between them."""
+    starts = windows.drop_nulls().cast(MOMENT).to_physical().sort().to_list()
+    length = groups.microseconds
+    found = merged([(start - reach * length, start + (reach + 1) * length) for start in starts])
+    return found if len(found) <= _MOST_SPANS else [(found[0][0], found[-1][1])]
+
+
+def _near(rows: pl.LazyFrame, groups: Groups, spans: Sequence[Span] | None, *, nulls: bool) -> pl.LazyFrame:
+    if spans is None or groups.time is None:
+        return rows
+    inside = groups.within(rows.collect_schema(), spans)
+    return rows.filter(inside | pl.col(groups.time).is_null() if nulls else inside)

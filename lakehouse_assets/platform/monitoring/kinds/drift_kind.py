@@ -100,12 +100,14 @@ class Drift(MonitorKind):
 
         # What the platform adds says how rows came, not what they say: of what is loaded late, other things are assumed.
         added = tuple(column for column in lakehouse.table(of).schema() if column.startswith("_") or column in OWN_COLUMNS)
+        baseline = _rows(watched, name, version)
         profiled = Profiled(
             monitor=watched.monitor.name,
             watched=_rows(watched, of),
             groups=self.groups,
-            baseline=lambda: _rows(watched, name, version).rows(self.groups),
+            baseline=lambda: baseline.rows(self.groups),
             baseline_name=f"{name}@{version}",
+            baseline_made_of=baseline.made_of,
             untested=added,
             keys=tuple(column for column in keys_of(watched.catalog.get(of)) if column not in self.keys),
         )
@@ -154,4 +156,6 @@ def _rows(watched: Watched, name: str, version: int | None = None) -> TableRows:
     def masked(rows: pl.LazyFrame) -> pl.LazyFrame:
         return personal.masked(rows, name)
 
-    return TableRows(watched.lakehouse.table(name), masked, revised, version)
+    hidden = personal.of(name)
+    masks = repr((sorted(hidden.columns), sorted(hidden.not_personal)))
+    return TableRows(watched.lakehouse.table(name), masked, revised, version, masks)

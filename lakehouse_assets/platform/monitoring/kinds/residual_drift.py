@@ -97,10 +97,9 @@ class ResidualDrift(MonitorKind):
             groups=self.groups,
             baseline=lambda: of_tests(evaluation, predicted).lazy(),
             baseline_name=f"tests of version {version} of {model.name}",
+            baseline_made_of=repr((model.name, version, watched.lakehouse.table(model.name).now().metadata().id)),
             untested=(RESIDUAL, *self.slices),
         )
-        if rows.windows(self.groups).is_empty():
-            return [Verdict(None, f"Not evaluated: no window of {self.every} is over that {predicted.name} has predictions of.")]
         return judged(watched, profiled)
 
     @property

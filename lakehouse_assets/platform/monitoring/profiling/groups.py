@@ -19,6 +19,12 @@ MOST_SLICES = 100
 MOMENT = pl.Datetime("us", "UTC")
 KEYS = pl.Schema({"window_start": MOMENT, "slice_key": pl.String(), "slice_value": pl.String()})
 WINDOW = "window"
+Span = tuple[int | None, int | None]
+"""From a moment on and before another, as microseconds since 1970; None: without a bound."""
+_DAY = 24 * 3_600 * 1_000_000
+_UNITS = {"ms": (1_000, 1), "us": (1, 1), "ns": (1, 1_000)}
+"""So many microseconds are so many of a unit."""
+_LENGTHS = {"m": 60_000_000, "h": 3_600_000_000, "d": _DAY, "w": 7 * _DAY, "mo": 31 * _DAY, "q": 92 * _DAY, "y": 366 * _DAY}
 _EVERY = re.compile(r"([1-9]\d*)(m|h|d|w|mo|q|y)")
 
 
@@ -91,6 +97,17 @@ class Groups:
     def window(self, schema: pl.Schema) -> pl.Expr:
         """The start of the window of a row."""
         return self.moment(schema).dt.truncate(self.every or "1d")
+
+    def within(self, schema: pl.Schema, spans: Sequence["Span"]) -> pl.Expr:
+        """Whether the time of a row lies in a span, by values of the column's own type, so that files of other times are not read."""
+        column, dtype = pl.col(self.time or ""), schema[self.time or ""]
+        return pl.any_horizontal(pl.lit(value=False), *(_in_span(column, dtype, *span) for span in spans))
+
+    @property
+    def microseconds(self) -> int:
+        """The length of a window, or the most that it may be."""
+        found = _EVERY.fullmatch(self.every or "1d")
+        return int(found[1]) * _LENGTHS[found[2]] if found is not None else 0
 
     def marks(self, schema: pl.Schema) -> list[pl.Expr]:
         """What tells the groups of a row."""
@@ -190,6 +207,31 @@ class Directory:
 def is_time(dtype: pl.DataType | None) -> bool:
     """Whether a type is a date or a moment."""
     return isinstance(dtype, pl.Date | pl.Datetime)
+
+
+def _in_span(column: pl.Expr, dtype: pl.DataType, start: int | None, end: int | None) -> pl.Expr:
+    """Whether a time lies in a span; a date does if a part of its day does."""
+    per_unit = _UNITS[dtype.time_unit] if isinstance(dtype, pl.Datetime) else (_DAY, 1)
+    physical, most = (pl.Int64(), 2**63 - 1) if isinstance(dtype, pl.Datetime) else (pl.Int32(), 2**31 - 1)
+
+    def bound(moment: int) -> pl.Expr:
+        return pl.lit(max(-most, min(most, moment * per_unit[1] // per_unit[0])), physical).cast(dtype)
+
+    found = [column.is_not_null()]
+    found += [column >= bound(start)] if start is not None else []
+    found += [column <= bound(end - 1)] if end is not None else []
+    return pl.all_horizontal(found)
+
+
+def merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Spans as few as possible, none of which meets another."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
 
 
 def chosen_windows(

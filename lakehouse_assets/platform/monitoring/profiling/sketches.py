@@ -97,10 +97,13 @@ class Frequent:
 
     Counts are exact while there are few different texts. Of many only texts that stand out in a batch are counted, so a count is the least
     that it can be, and all counts together are fewer than the rows.
+
+    Args:
+        found: What was counted before, as `counted` gives it.
     """
 
-    def __init__(self) -> None:
-        self._found = pl.DataFrame(schema={"group": pl.Int64, "item": pl.String, "count": pl.Int64})
+    def __init__(self, found: pl.DataFrame | None = None) -> None:
+        self._found = pl.DataFrame(schema={"group": pl.Int64, "item": pl.String, "count": pl.Int64}) if found is None else found
 
     def add(self, groups: Integers, texts: pl.Series, hashes: npt.NDArray[np.uint64], counts: npt.NDArray[np.int64], size: int) -> None:
         """Take the texts of a batch with their counts; there are so many groups by now."""
@@ -135,6 +138,15 @@ class Tails:
     def __init__(self, low: float, high: float) -> None:
         self.low, self.high, self.coarser = low, high, 0
         self._keys, self._counts = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
+
+    @property
+    def state(self) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """All that `restore` needs."""
+        return self.coarser, self._keys, self._counts
+
+    def restore(self, coarser: int, keys: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> None:
+        """Be as another one with the same ends was."""
+        self.coarser, self._keys, self._counts = coarser, keys, counts
 
     def add(self, groups: Integers, numbers: npt.NDArray[np.float64]) -> None:
         """Take the finite numbers of a batch that lie in a tail."""
