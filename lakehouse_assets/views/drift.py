@@ -5,7 +5,11 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.profile_tables import newest as newest_of
+from lakehouse_assets.platform.monitoring.profiling.profile import TABLE as WHOLE
+from lakehouse_assets.platform.quality.masking import MASK
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.found import has_rows
@@ -13,7 +17,7 @@ from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "drift"
 SENTENCE: Final = "Whether the data that arrives is still like the data that models have learnt from, column by column."
-DRIFT: Final = "platform.monitoring.drift"
+DRIFT: Final = platform_tables.DRIFT
 ANY: Final = "all columns"
 METRICS: Final = {
     "population stability index": "population_stability_index",
@@ -24,7 +28,6 @@ METRICS: Final = {
 }
 """What people call the metrics of the drift table: the same for numbers and texts first."""
 _READ: Final = "page: drift"
-_BASELINE, _WHOLE = "BASELINE", ":table"
 _LINES: Final = 8
 _NOT_TESTED: Final = pl.col("not_tested").is_not_null() | pl.col("drifted").is_null()
 
@@ -47,7 +50,7 @@ def columns(lake: Client, table: str) -> list[str]:
     """The columns of a watched table, after all of them together."""
     rows = lake.table(DRIFT).select(("table", "column_name"), what=_READ).filter(pl.col("table") == table)
     found = rows.select("column_name").unique().collect().to_series().drop_nulls().sort().to_list()
-    return [ANY, *(name for name in found if name != _WHOLE)]
+    return [ANY, *(name for name in found if name != WHOLE)]
 
 
 def nothing() -> Note:
@@ -72,7 +75,7 @@ def drift(lake: Client, table: str, column: str = ANY, metric: str = "population
     blocks: list[Block] = []
     for monitor in monitors:
         # A window that was measured again counts as it was measured last, and not at all if its rows went.
-        found = newest_of(rows.filter(pl.col("monitor") == monitor)).filter(pl.col("column_name") != _WHOLE)
+        found = newest_of(rows.filter(pl.col("monitor") == monitor)).filter(pl.col("column_name") != WHOLE)
         blocks += [Text(f"### {monitor}")] if len(monitors) > 1 else []
         blocks += _of_monitor(found if column == ANY else found.filter(pl.col("column_name") == column), table, metric)
     return blocks or [_none(table)]
@@ -85,7 +88,7 @@ def _none(table: str) -> Note:
 def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
     """How far the columns of a table have moved by one of its monitors, by the newest rows of each window."""
     kinds = found["drift_type"].unique().to_list()
-    kind = _BASELINE if _BASELINE in kinds else next(iter(kinds), _BASELINE)
+    kind = BASELINE if BASELINE in kinds else next(iter(kinds), BASELINE)
     whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
     whole = whole.sort("window_start")
     if whole.is_empty():
@@ -94,7 +97,7 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
     newest = whole.filter(pl.col("window_start") == last)
     apart, newest = newest.filter(_NOT_TESTED), newest.filter(~_NOT_TESTED)
     drifted = newest.filter(pl.col("drifted").fill_null(value=False))
-    against = "the baseline" if kind == _BASELINE else "the window before"
+    against = "the baseline" if kind == BASELINE else "the window before"
     # What is not tested, as a counter that runs on, would only hide the others.
     lines = (
         whole.filter(~_NOT_TESTED)
@@ -140,13 +143,13 @@ def profile(lake: Client, table: str) -> list[Block]:
     """What the columns of a table hold now."""
     if not has_rows(lake, table):
         return [Note(f"**{table}** has no rows yet. Run `lakehouse run {table}`.", "warn")]
-    rows = lake.table(table).select(what=_READ)
-    schema = rows.collect_schema()
-    plain = {name: kind for name, kind in schema.items() if not kind.is_nested()}
+    types = lake.table(table).schema
+    rows = lake.table(table).select(what=_READ, as_text=True)
+    plain = {name: kind for name, kind in rows.collect_schema().items() if not kind.is_nested()}
     found = rows.select(
         pl.len().alias("rows"),
         *(pl.col(name).null_count().alias(f"{name}:nulls") for name in plain),
-        *(pl.col(name).approx_n_unique().alias(f"{name}:distinct") for name in plain),
+        *(pl.col(name).drop_nulls().approx_n_unique().alias(f"{name}:distinct") for name in plain),
         *(getattr(pl.col(name), of)().cast(pl.String).alias(f"{name}:{of}") for name in plain for of in ("min", "max")),
         *(pl.col(name).mean().alias(f"{name}:mean") for name, kind in plain.items() if kind.is_numeric()),
     )
@@ -155,13 +158,14 @@ def profile(lake: Client, table: str) -> list[Block]:
     shown = [
         {
             "column": name,
-            "type": str(kind).split("(")[0],
+            "type": str(types[name]).split("(")[0],
             "missing (%)": round(100 * values[f"{name}:nulls"] / count, 1),
-            "different values (about)": values[f"{name}:distinct"],
-            "least": (values[f"{name}:min"] or "")[:40],
+            # Of masked values it is not known how many differ.
+            "distinct (about)": None if values[f"{name}:min"] == MASK else values[f"{name}:distinct"],
+            "min": (values[f"{name}:min"] or "")[:40],
             "mean": None if (mean := values.get(f"{name}:mean")) is None else round(mean, 3),
-            "most": (values[f"{name}:max"] or "")[:40],
+            "max": (values[f"{name}:max"] or "")[:40],
         }
-        for name, kind in plain.items()
+        for name in plain
     ]
     return [Rows(f"What {table} holds now: {number(count)} rows", pl.DataFrame(shown, infer_schema_length=None))]
