@@ -5,15 +5,18 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.platform import clock
+from lakehouse_assets.platform.storage import platform_tables
 
 if TYPE_CHECKING:
     from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
     from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 
+Values = list[dict[str, Any]]
+_READ: Final = "alerts"
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -51,10 +54,11 @@ class Alerts:
         Raises:
             LookupError: No alert begins so, or several do.
         """
-        alert, log = self._find(alert_id), self._log
-        events = log.events(alert["alert_id"])
+        alert, log, values = self._find(alert_id), self._log, self.context.reader.values
+        events = values(log.events(alert["alert_id"]), platform_tables.ALERTS, _READ)
+        deliveries = log.deliveries(alert_id=alert["alert_id"]).to_dicts()
         tried: dict[int, dict[str, dict[str, Any]]] = {}
-        for one in log.deliveries(alert_id=alert["alert_id"]).iter_rows(named=True):
+        for one in values(deliveries, platform_tables.ALERT_DELIVERIES, _READ):
             tried.setdefault(one["number"], {})[one["sink"]] = {name: one[name] for name in ("outcome", "at", "attempt", "reason")}
         nothing = {"outcome": "not tried yet", "at": None, "attempt": 0, "reason": ""}
         for event in events:
@@ -129,12 +133,15 @@ class Alerts:
         return self._find(alert["alert_id"])
 
     def _find(self, alert_id: str) -> dict[str, Any]:
-        found = [alert for alert in self._log.alerts() if alert["alert_id"].startswith(alert_id)]
+        found = [alert for alert in self._all() if alert["alert_id"].startswith(alert_id)]
         if len(found) != 1:
             raise LookupError(
                 f"{'no' if not found else 'more than one'} alert begins with {alert_id!r}: `lakehouse alerts list` shows them"
             )
         return found[0]
+
+    def _all(self) -> "Values":
+        return self.context.reader.values(self._log.alerts(), platform_tables.ALERTS, _READ)
 
     def list(self, *, open_only: bool = False, limit: int = 50) -> list[dict[str, Any]]:
         """The alerts, those that were opened last first: the last event of each.
@@ -143,5 +150,5 @@ class Alerts:
             open_only: Only those that are open.
             limit: At most so many.
         """
-        found = [alert for alert in self._log.alerts() if alert["is_open"] or not open_only]
+        found = [alert for alert in self._all() if alert["is_open"] or not open_only]
         return found[:limit]

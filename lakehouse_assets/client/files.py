@@ -1,6 +1,6 @@
 """Landed files: what became of them, their rows, and reading them again."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ import polars as pl
 from lakehouse_assets.client.context import Context
 from lakehouse_assets.client.tables import TableHandle, full_name
 from lakehouse_assets.platform.declarations.base import nearest_or_all
+from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.operations import landed_files
 
 if TYPE_CHECKING:
@@ -39,15 +40,16 @@ class Files:
         bronze = self.context.policy.feeds()
         if feed is not None:
             _bronze_of(bronze, feed)
-        return landed_files.landed_files(self.context.root.lakehouse, bronze, feed, refused=refused, path=path)
+        found = landed_files.landed_files(self.context.root.lakehouse, bronze, feed, refused=refused, path=path)
+        return self._told(found)
 
     def duplicates(self, run_id: str) -> Values:
         """The files that a run found and left out, because a file with the same content was read: `feed`, `path`, `reason`."""
-        return landed_files.duplicates(self.context.root.landing_log, run_id)
+        return self._told(landed_files.duplicates(self.context.root.landing_log, run_id))
 
     def remarks(self, run_id: str) -> Values:
         """What a run noticed about files that it read, such as new columns: `feed`, `path`, `reason`."""
-        return landed_files.remarks(self.context.root.landing_log, run_id)
+        return self._told(landed_files.remarks(self.context.root.landing_log, run_id))
 
     def rows(self, path: str, feed: str | None = None) -> pl.LazyFrame:
         """The rows of a file in bronze, in the order of the file; `_row` is the number of the record in it.
@@ -115,6 +117,9 @@ class Files:
             )
             asked.append({"feed": of, "path": name, "event": "ignored"})
         return asked
+
+    def _told(self, rows: "Sequence[Mapping[str, Any]]") -> Values:
+        return self.context.reader.values(rows, landing.LOG, "files")
 
     def _ask(self, path: str, feed: str | None, *, reread: bool) -> dict[str, Any]:
         feed, name = landed_files.find_file(self.context.root.landing_log, path, feed)

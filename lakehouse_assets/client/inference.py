@@ -13,6 +13,7 @@ from lakehouse_assets.platform.storage.platform_tables import FEEDBACK_SUFFIX
 if TYPE_CHECKING:
     from lakehouse_assets.platform.features.labels import Labels
     from lakehouse_assets.platform.serving.labelled import KnownLabels
+    from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 _LAYER = "inference"
 
@@ -46,20 +47,22 @@ class Inference:
         """
         from lakehouse_assets.platform.serving.labelled import ROW, labels_of
 
-        logged = self.context.root.lakehouse.table(self._table).scan()
-        feedback = self.context.root.lakehouse.table(self._table + FEEDBACK_SUFFIX)
-        declared = self._labels(logged)
-        target = declared.target if declared is not None else None
-        # Met by their real keys: a masked key is that of everybody.
-        known = None if declared is None else self._known(declared, until)
-        labels = labels_of(logged, target, feedback.scan() if feedback.exists() else None, known, until)
+        with self.context.reader.opened("labels of the inference log") as lakehouse:
+            logged = lakehouse.table(self._table).scan()
+            feedback = lakehouse.table(self._table + FEEDBACK_SUFFIX)
+            declared = self._labels(logged)
+            target = declared.target if declared is not None else None
+            # Met by their real keys: a masked key is that of everybody.
+            known = None if declared is None else self._known(lakehouse, declared, until)
+            labels = labels_of(logged, target, feedback.scan() if feedback.exists() else None, known, until)
         return self.scan().join(labels, on=list(ROW), how="left")
 
-    def _known(self, labels: "Labels", until: datetime | None) -> "KnownLabels | None":
+    @staticmethod
+    def _known(lakehouse: "Lakehouse", labels: "Labels", until: datetime | None) -> "KnownLabels | None":
         from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT
         from lakehouse_assets.platform.serving.labelled import KnownLabels
 
-        table = self.context.root.lakehouse.table(labels.table)
+        table = lakehouse.table(labels.table)
         if not table.exists():
             return None
         rows = labels.rows(table.scan(), known_until=until)

@@ -1,7 +1,7 @@
 """Models: their versions, and decisions by hand about who is champion."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lakehouse_assets.client.context import Context
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.pipeline.model_step import ModelStep
 
 _BY_HAND = "by hand"
+_READ = "models"
 Values = list[dict[str, Any]]
 
 
@@ -68,8 +69,8 @@ class Models:
         self.context.sync_champions()
         declared = self.context.model(model)
         name = declared.name
-        ledger = self.context.root.lakehouse.table(name)
-        decisions = ledger.scan().sort("sequence", descending=True).collect().to_dicts() if ledger.exists() else []
+        exists, scan = self.context.root.lakehouse.table(name).exists(), self.context.reader.scan
+        decisions = scan(name, what=_READ).sort("sequence", descending=True).collect().to_dicts() if exists else []
         for decision in decisions:
             decision["reasons"] = decision["reasons"].split("\n")
             decision["training_tables"] = json.loads(decision["training_tables"] or "{}")
@@ -89,18 +90,19 @@ class Models:
         if model.retrain is None:
             nothing: dict[str, Any] = {"starts": False, "why_not": "", "reasons": [], "unheeded": [], "last": None, "trained_at": None}
             return {"model": model.name, "declared": None, **nothing}
-        standing = standing_of(self.context, model)
-        decision, requests = standing.decision, standing.history.requests
-        return {
-            "model": model.name,
-            "declared": asdict(model.retrain),
-            "starts": decision.starts,
-            "why_not": decision.why_not,
-            "reasons": [asdict(one) for one in standing.reasons],
-            "unheeded": standing.unheeded,
-            "last": asdict(requests[-1]) if requests else None,
-            "trained_at": standing.trained_at,
-        }
+        with self.context.reader.opened(f"retraining of {model.name}") as lakehouse:
+            standing = replace(standing_of(self.context, model), lakehouse=lakehouse)
+            decision, requests = standing.decision, standing.history.requests
+            return {
+                "model": model.name,
+                "declared": asdict(model.retrain),
+                "starts": decision.starts,
+                "why_not": decision.why_not,
+                "reasons": [asdict(one) for one in standing.reasons],
+                "unheeded": standing.unheeded,
+                "last": asdict(requests[-1]) if requests else None,
+                "trained_at": standing.trained_at,
+            }
 
     def accuracy(
         self, model: str, *, every: str | None = None, by_slice: str | None = None, by: "By | None" = None, metric: str | None = None

@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from lakehouse_assets.client.context import Context, by_last_word
 from lakehouse_assets.platform import clock
@@ -12,8 +12,10 @@ from lakehouse_assets.platform import clock
 if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.monitors import Monitor
     from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+    from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 Values = list[dict[str, Any]]
+_READ: Final = "monitors"
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,7 @@ class Monitors:
         That are `monitor`, `table`, `kind`, `severity`, `owner`, `state` (passed, failed, error or not evaluated; None: never), `text`,
         `evaluated_at` and `table_version`. What says the same as before is stored once a day, so a monitor may have been evaluated later.
         """
-        from lakehouse_assets.platform.monitoring import verdicts
-
-        last = verdicts.latest(self.context.root.lakehouse, self._all)
+        last = self._latest(self._all)
         return [_summary(one, last.get(one.name, [])) for one in self._all]
 
     def failed(self) -> Values:
@@ -52,9 +52,10 @@ class Monitors:
         from lakehouse_assets.platform.monitoring import verdicts
 
         monitor, lakehouse = self._named(name), self.context.root.lakehouse
-        summary = _summary(monitor, verdicts.latest(lakehouse, [monitor]).get(monitor.name, []))
+        summary = _summary(monitor, self._latest([monitor]).get(monitor.name, []))
         told = {"description": monitor.description, "declared_at": monitor.place, "alert": asdict(monitor.alert)}
-        return summary | told | {"verdicts": verdicts.history(lakehouse, monitor.name, rows)}
+        newest = self.context.reader.values(verdicts.history(lakehouse, monitor.name, rows), verdicts.TABLE, _READ)
+        return summary | told | {"verdicts": newest}
 
     def why(self, name: str, *, window: str | datetime | None = None) -> dict[str, Any]:
         """Where the newest failure of a monitor most likely comes from.
@@ -75,10 +76,13 @@ class Monitors:
         from lakehouse_assets.platform.monitoring import verdicts
 
         monitor, moment = self._named(name), _moment(window)
-        failed = verdicts.newest_failed(self.context.root.lakehouse, monitor.name, moment)
+        failed = self.context.reader.values(
+            verdicts.newest_failed(self.context.root.lakehouse, monitor.name, moment), verdicts.TABLE, _READ
+        )
         if moment is not None and not failed:
             raise LookupError(f"{monitor.name} has no failed window that begins at {moment:%Y-%m-%d %H:%M} UTC: `lakehouse monitors show`")
-        causes = self._evaluation().causes(monitor, failed)
+        with self.context.reader.opened(f"why {monitor.name}") as lakehouse:  # what it tells of rows is masked
+            causes = self._evaluation(lakehouse).causes(monitor, failed)
         return {
             "monitor": monitor.name,
             "table": monitor.of,
@@ -99,24 +103,42 @@ class Monitors:
         Raises:
             LookupError: A name is of no monitor, and of no table that has one.
         """
-        from lakehouse_assets.platform.monitoring import verdicts
         from lakehouse_assets.platform.orchestration.monitors import report
         from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
         chosen = list({one.name: one for name in names for one in self._of(name)}.values()) or self._all
-        judgements = self._evaluation().run(chosen)
+        judgements = self._evaluation(self.context.root.lakehouse).run(chosen)
         try:
             report(self.context.settings, judgements)
         except DatabaseUnavailable as error:
             self.context.notice(f"warning: {error}. So Dagster shows what the monitors said before")
-        last = verdicts.latest(self.context.root.lakehouse, [one.monitor for one in judgements if not one.verdicts])
-        return [_summary(one.monitor, [*one.rows] or last.get(one.monitor.name, [])) for one in judgements]
+        last = self._latest([one.monitor for one in judgements if not one.verdicts])
+        said = self._by_monitor(row for one in judgements for row in one.rows)
+        return [_summary(one.monitor, said.get(one.monitor.name) or last.get(one.monitor.name, [])) for one in judgements]
 
-    def _evaluation(self) -> "Evaluation":
+    def _evaluation(self, lakehouse: "Lakehouse") -> "Evaluation":
         from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 
-        root, catalog = self.context.root, self.context.loaded.catalog
-        return Evaluation(root.lakehouse, catalog, root.registry, clock.now(), str(uuid.uuid4()), self.context.notice)
+        context = self.context
+        return Evaluation(lakehouse, context.loaded.catalog, context.root.registry, clock.now(), str(uuid.uuid4()), context.notice)
+
+    def _latest(self, monitors: "Sequence[Monitor]") -> dict[str, Values]:
+        """By monitor, the verdicts that hold now."""
+        from lakehouse_assets.platform.monitoring import verdicts
+
+        if not monitors:
+            return {}
+        found = verdicts.latest(self.context.root.lakehouse, monitors)
+        return self._by_monitor(row for rows in found.values() for row in rows)
+
+    def _by_monitor(self, rows: Iterable[dict[str, Any]]) -> dict[str, Values]:
+        """Verdicts by monitor, as the reader gives them."""
+        from lakehouse_assets.platform.monitoring import verdicts
+
+        found: dict[str, Values] = {}
+        for row in self.context.reader.values(rows, verdicts.TABLE, _READ):
+            found.setdefault(row["monitor"], []).append(row)
+        return found
 
     @property
     def _all(self) -> "Sequence[Monitor]":

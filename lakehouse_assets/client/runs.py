@@ -67,10 +67,12 @@ class Runs:
         from lakehouse_assets.platform.monitoring.system import system_log
         from lakehouse_assets.platform.orchestration.instance import instance
         from lakehouse_assets.platform.orchestration.run_control import list_runs
+        from lakehouse_assets.platform.storage.platform_tables import RUNS
 
         with instance(self.context.settings) as opened:
             known = [_as_values(run) for run in list_runs(opened, limit)]
         older = system_log.newest_runs(self.context.root.lakehouse, limit, [run["run_id"] for run in known])
+        older = self.context.reader.values(older, RUNS, "runs")
         found = sorted([*known, *map(_of_system_tables, older)], key=lambda run: run["created"], reverse=True)
         return [run for place, run in enumerate(found) if place < limit or run["ended"] is None]
 

@@ -42,7 +42,7 @@ def status(context: Context) -> dict[str, Any]:
     tables = [table.name for table in root.lakehouse.tables() if not table.name.endswith(QUARANTINE_SUFFIX)]
     rows = [readable(partial(status_of_table, root.lakehouse, name)) for name in tables]
     watched = readable(Monitors(context).failed) or []
-    refused = readable(partial(landing.latest, root.landing_log, (landing.REFUSED, landing.CHANGED)))
+    refused = readable(partial(_refused_files, context))
     return {
         "root": str(context.settings.root),
         "last_run": None if last is None else asdict(last),
@@ -62,14 +62,14 @@ def status(context: Context) -> dict[str, Any]:
         "untrained": readable(partial(untrained, root, context.models)) or {},
         "nothing_landed": bool(readable(partial(nothing_landed, root, context.declarations))),
         "waiting_files": readable(partial(waiting_files, root, context.declarations)) or {},
-        "refused_files": [] if refused is None else refused.select("feed", "path", "event", "reason").to_dicts(),
-        "champions": [one for model in context.models if (one := readable(partial(_champion, root.lakehouse, model.name))) is not None],
+        "refused_files": refused or [],
+        "champions": [one for model in context.models if (one := readable(partial(_champion, context, model.name))) is not None],
     }
 
 
 def champions(context: Context) -> list[dict[str, Any]]:
     """The champion of each model and the last decision about it, by the ledgers."""
-    return [_champion(context.root.lakehouse, model.name) for model in context.models]
+    return [_champion(context, model.name) for model in context.models]
 
 
 def next_step(values: dict[str, Any]) -> tuple[str, str] | None:
@@ -137,13 +137,18 @@ def status_of_table(lakehouse: Lakehouse, name: str) -> dict[str, Any]:
     }
 
 
-def _champion(lakehouse: Lakehouse, model: str) -> dict[str, Any]:
+def _refused_files(context: Context) -> list[dict[str, Any]]:
+    found = landing.latest(context.root.landing_log, (landing.REFUSED, landing.CHANGED))
+    return context.reader.values(found.select("feed", "path", "event", "reason").to_dicts(), landing.LOG, "refused files")
+
+
+def _champion(context: Context, model: str) -> dict[str, Any]:
     from lakehouse_assets.platform.registry.ledger import champion_candidate, last_decision
 
-    ledger = lakehouse.table(model)
-    last = last_decision(ledger.scan()) if ledger.exists() else None
-    if last is None:
+    ledger = context.reader.scan(model, what="champions") if context.root.lakehouse.table(model).exists() else None
+    last = None if ledger is None else last_decision(ledger)
+    if ledger is None or last is None:
         return {"model": model, "champion": None, "candidate": None, "last_decision": None}
     decision = {name: last[name] for name in ("sequence", "decided_at", "version", "decision")} | {"reasons": last["reasons"].split("\n")}
-    candidate = champion_candidate(ledger.scan(), last["champion"])
+    candidate = champion_candidate(ledger, last["champion"])
     return {"model": model, "champion": last["champion"], "candidate": candidate, "last_decision": decision}

@@ -6,10 +6,14 @@ from typing import Final
 import polars as pl
 
 from lakehouse_assets.client import Client
+from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.profile_tables import failing
 from lakehouse_assets.platform.monitoring.drift.profile_tables import newest as newest_of
 from lakehouse_assets.platform.monitoring.drift.thresholds import COLUMN_RATE, DOMAIN, TABLE_RATE
 from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
+from lakehouse_assets.platform.monitoring.profiling.profile import TABLE as WHOLE
+from lakehouse_assets.platform.quality.masking import MASK
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
 from lakehouse_assets.views.found import has_rows
@@ -19,7 +23,7 @@ NAME: Final = "drift"
 SENTENCE: Final = (
     "Whether the data that arrives is still like the data that models have learnt from, column by column, and from where on it is not."
 )
-DRIFT: Final = "platform.monitoring.drift"
+DRIFT: Final = platform_tables.DRIFT
 ANY: Final = "all columns"
 TIMES: Final = "times the threshold"
 TOGETHER: Final = "(all columns together)"
@@ -42,12 +46,11 @@ UNTESTED: Final = {
 METRICS: Final = (TIMES, *TESTED, *UNTESTED)
 _CALLED: Final = {name: said for said, name in TESTED.items()}
 _READ: Final = "page: drift"
-_BASELINE, _WHOLE = "BASELINE", ":table"
 _LINES: Final = 8
 _MOST_ALARMS: Final = 200
 _MOST_ITEMS: Final = 3
 _MATTER: Final = ("window_start", "slice_key", "slice_value", "column_name", "drift_type")
-_IS_WHOLE: Final = pl.col("column_name") == _WHOLE
+_IS_WHOLE: Final = pl.col("column_name") == WHOLE
 
 
 def page(lake: Client) -> Page:
@@ -68,7 +71,7 @@ def columns(lake: Client, table: str) -> list[str]:
     """The columns of a watched table, after all of them together."""
     rows = lake.table(DRIFT).select(("table", "column_name"), what=_READ).filter(pl.col("table") == table)
     found = rows.select("column_name").unique().collect().to_series().drop_nulls().sort().to_list()
-    return [ANY, *(name for name in found if name != _WHOLE)]
+    return [ANY, *(name for name in found if name != WHOLE)]
 
 
 def nothing() -> Note:
@@ -106,7 +109,7 @@ def _none(table: str) -> Note:
 def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
     """How far the columns of a table have moved by one of its monitors, by the newest rows of each window, as monitors judge them."""
     kinds = found["drift_type"].unique().to_list()
-    kind = _BASELINE if _BASELINE in kinds else next(iter(kinds), _BASELINE)
+    kind = BASELINE if BASELINE in kinds else next(iter(kinds), BASELINE)
     whole = found.filter(pl.col("drift_type") == kind, pl.col("slice_key").is_null(), pl.col("window_start").is_not_null())
     of_columns = whole.filter(~_IS_WHOLE)
     if of_columns.is_empty():
@@ -117,7 +120,7 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
     is_apart = pl.col("drifted").is_null() | (pl.col("not_tested").is_not_null() & ~pl.col("drifted"))
     apart, tested = newest.filter(is_apart), newest.filter(~is_apart)
     drifted = tested.filter("drifted")["column_name"].to_list()
-    against = "the baseline" if kind == _BASELINE else "the window before"
+    against = "the baseline" if kind == BASELINE else "the window before"
     tests = _tests(found)
     alarms = tests.filter("alarm").sort("window_start", "times", descending=True, nulls_last=True)
     with_alarm = alarms.filter(pl.col("window_start").is_not_null())["window_start"].n_unique()
@@ -205,7 +208,7 @@ def _shown(tests: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
         "metric",
         pl.col("value", "threshold").round_sig_figs(3),
         rate.alias("false-alarm rate"),
-        pl.when(pl.col("drift_type") == _BASELINE)
+        pl.when(pl.col("drift_type") == BASELINE)
         .then(pl.lit("the baseline"))
         .otherwise(pl.lit("the window before"))
         .alias("compared with"),
@@ -258,13 +261,13 @@ def profile(lake: Client, table: str) -> list[Block]:
     """What the columns of a table hold now."""
     if not has_rows(lake, table):
         return [Note(f"**{table}** has no rows yet. Run `lakehouse run {table}`.", "warn")]
-    rows = lake.table(table).select(what=_READ)
-    schema = rows.collect_schema()
-    plain = {name: kind for name, kind in schema.items() if not kind.is_nested()}
+    types = lake.table(table).schema
+    rows = lake.table(table).select(what=_READ, as_text=True)
+    plain = {name: kind for name, kind in rows.collect_schema().items() if not kind.is_nested()}
     found = rows.select(
         pl.len().alias("rows"),
         *(pl.col(name).null_count().alias(f"{name}:nulls") for name in plain),
-        *(pl.col(name).approx_n_unique().alias(f"{name}:distinct") for name in plain),
+        *(pl.col(name).drop_nulls().approx_n_unique().alias(f"{name}:distinct") for name in plain),
         *(getattr(pl.col(name), of)().cast(pl.String).alias(f"{name}:{of}") for name in plain for of in ("min", "max")),
         *(pl.col(name).mean().alias(f"{name}:mean") for name, kind in plain.items() if kind.is_numeric()),
     )
@@ -273,13 +276,14 @@ def profile(lake: Client, table: str) -> list[Block]:
     shown = [
         {
             "column": name,
-            "type": str(kind).split("(")[0],
+            "type": str(types[name]).split("(")[0],
             "missing (%)": round(100 * values[f"{name}:nulls"] / count, 1),
-            "different values (about)": values[f"{name}:distinct"],
-            "least": (values[f"{name}:min"] or "")[:40],
+            # Of masked values it is not known how many differ.
+            "distinct (about)": None if values[f"{name}:min"] == MASK else values[f"{name}:distinct"],
+            "min": (values[f"{name}:min"] or "")[:40],
             "mean": None if (mean := values.get(f"{name}:mean")) is None else round(mean, 3),
-            "most": (values[f"{name}:max"] or "")[:40],
+            "max": (values[f"{name}:max"] or "")[:40],
         }
-        for name, kind in plain.items()
+        for name in plain
     ]
     return [Rows(f"What {table} holds now: {number(count)} rows", pl.DataFrame(shown, infer_schema_length=None))]

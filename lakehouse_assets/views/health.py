@@ -11,6 +11,7 @@ from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.monitoring.verdicts import BAD, holding, is_bad
 from lakehouse_assets.platform.quality.contract import freshness_of
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number, short
 from lakehouse_assets.views.listed import PAGES
@@ -24,7 +25,7 @@ _SAMPLES: Final = 3
 _DAY: Final = timedelta(days=1)
 _PARTS: Final[dict[str, Tone]] = {"written": "good", "updated": "plain", "quarantined": "bad"}
 _ACCOUNT: Final = ("written", "updated", "duplicates", "quarantined", "removed")
-VERDICTS: Final = "platform.monitoring.verdicts"
+VERDICTS: Final = platform_tables.VERDICTS
 _ALWAYS_SHOWN: Final = ("monitor", "table", "severity", "what it says")
 _STATES: Final = {None: "not evaluated", "error": "failed"}
 SEVERITIES: Final = {"warn": "warning", "error": "error"}

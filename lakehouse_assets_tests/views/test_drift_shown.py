@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from lakehouse_assets import open_lakehouse
+from lakehouse_assets import Contract, Full, column, open_lakehouse, table
 from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
+from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.views import drift
 from lakehouse_assets.views.blocks import Block, Curves, Figures, Note, Rows, Text
@@ -133,6 +134,33 @@ def test_every_metric_is_drawn_or_said_to_be_none(tmp_path, metric):
 def test_a_window_that_came_back_to_the_baseline_is_no_alarm(tmp_path):
     back = row("amount", 1, ("ks_test", 0.6, 0.3, 0.002), drift_type="CONSECUTIVE")
     assert rows_of(shown(tmp_path, [row("amount", 1, ("ks_test", 0.1, 0.2, 0.002)), back]), "Alarms").is_empty()
+
+
+class Guest(Contract):
+    """A guest."""
+
+    age: int = column(nullable=True, personal=True)
+    nights: int = column(nullable=True)
+
+
+@table("hotel.silver.guests", contract=Guest, kind=Full(), inputs={"rows": "hotel.bronze.guests"})
+def guests(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Guests."""
+    return rows
+
+
+def test_a_masked_number_is_not_missing(tmp_path):
+    lake = open_lakehouse(tmp_path / "root", declarations=(guests,), notice=lambda _: None)
+    rows = pl.DataFrame({"age": [31, 32, None, 34], "nights": [1, 2, None, 2]}, schema=dict(guests.schema))
+    stored = tables_of(lake.settings).table(guests.name)
+    stored.create(rows.schema)
+    stored.append(rows)
+    (block,) = drift.profile(lake, guests.name)
+    assert isinstance(block, Rows)
+    assert block.frame.to_dicts() == [
+        {"column": "age", "type": "Int64", "missing (%)": 25.0, "distinct (about)": None, "min": MASK, "mean": None, "max": MASK},
+        {"column": "nights", "type": "Int64", "missing (%)": 25.0, "distinct (about)": 2, "min": "1", "mean": 1.667, "max": "2"},
+    ]
 
 
 def test_columns_that_are_not_tested_stand_apart_with_the_reason_and_in_no_chart(tmp_path):

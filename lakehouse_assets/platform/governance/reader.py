@@ -5,10 +5,12 @@ in `policy`, how they are masked in `quality.masking`, which queries may be aske
 """
 
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from typing import Any
 
 import polars as pl
 
@@ -105,6 +107,35 @@ class Reader:
         """
         return self._given(rows, self.lakehouse.table(table), what, version)
 
+    def values(self, rows: Iterable[Mapping[str, Any]], table: str, what: str) -> list[dict[str, Any]]:
+        """Rows of a table that were collected already, masked as the rows of that table are.
+
+        Args:
+            rows: The rows.
+            table: Its name.
+            what: What the audit log calls the read.
+        """
+        given, handle = list(rows), self.lakehouse.table(table)
+        exists = handle.exists()
+        if not exists and not given:
+            return []
+        personal, columns = self.personal(table), tuple(given[0]) if given else ()
+        hidden = tuple(name for name in columns if personal.hides(name))
+        self._write_down(what, [_at(handle) if exists else table], columns, hidden, len(given))
+        return [dict(row) if self.principal.sees_personal else personal.masked_row(row) for row in given]
+
+    @contextmanager
+    def opened(self, what: str) -> Iterator[Lakehouse]:
+        """The tables, for what answers in sentences and masks what it reads: at the end, those that it opened are written down as one read.
+
+        Args:
+            what: What the audit log calls the read.
+        """
+        noted = _Noted(self.lakehouse.root, self.lakehouse.storage_options)
+        yield noted
+        if there := [_at(table) for table in noted.opened.values() if table.exists()]:
+            self._write_down(what, there, (), (), None)
+
     def names(self) -> list[str]:
         """The tables that exist, and the views that show some of them, by name."""
         tables = [table.name for table in self.lakehouse.tables()]
@@ -170,6 +201,17 @@ class Reader:
     @cached_property
     def _personal(self) -> PersonalColumns:
         return PersonalColumns(self.lakehouse, self.policy)
+
+
+@dataclass(frozen=True)
+class _Noted(Lakehouse):
+    """Tables, with those that were opened by their names."""
+
+    opened: dict[str, Table] = field(default_factory=dict, compare=False)
+
+    def table(self, name: str) -> Table:
+        self.opened[name] = table = super().table(name)
+        return table
 
 
 def _at(table: Table, version: int | None = None) -> str:

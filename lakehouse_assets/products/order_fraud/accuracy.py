@@ -8,6 +8,6 @@ from lakehouse_assets.products.order_fraud.fraud import scored_orders
 scores = monitor(
     "order_fraud.monitors.accuracy",
     of=scored_orders,
-    kind=LiveAccuracy(every="1mo", against="evaluation", slices=("method",), held=("decision", REVIEW)),
+    kind=LiveAccuracy(every="1mo", against="evaluation", slices=("method",), positive=("decision", REVIEW)),
     owner="team:risk",
 )

@@ -145,27 +145,28 @@ CONFUSION: Final = ("true positives", "false positives", "false negatives", "tru
 """Metrics that are counts of rows, where the model gives the probability of one class."""
 
 
-def confusion(rows: pl.DataFrame, held: pl.Expr) -> dict[str, Scored]:
-    """How many rows were rightly and wrongly held and let pass, of those that have an outcome; none of them: no numbers."""
+def confusion(rows: pl.DataFrame, positive: pl.Expr) -> dict[str, Scored]:
+    """How many rows were rightly and wrongly decided as positive and as negative; none where none has an outcome."""
     known = rows.filter(pl.col(ACTUAL).is_not_null())
     if known.is_empty() or not (known.schema[ACTUAL] == pl.Boolean or known.schema[ACTUAL].is_numeric()):
         return {}
-    came, is_held = known[ACTUAL].cast(pl.Float64).to_numpy() > 0, known.select(held.fill_null(value=False)).to_series().to_numpy()
-    counts = [came & is_held, ~came & is_held, came & ~is_held, ~came & ~is_held]
+    came = known[ACTUAL].cast(pl.Float64).to_numpy() > 0
+    is_positive = known.select(positive.fill_null(value=False)).to_series().to_numpy()
+    counts = [came & is_positive, ~came & is_positive, came & ~is_positive, ~came & ~is_positive]
     return {name: Scored(float(np.sum(one))) for name, one in zip(CONFUSION, counts, strict=True)}
 
 
-def expected_confusion(rows: pl.DataFrame, held: pl.Expr) -> dict[str, Scored]:
+def expected_confusion(rows: pl.DataFrame, positive: pl.Expr) -> dict[str, Scored]:
     """The same, as the probabilities say: sums of them, with the interval of sums of independent rows."""
     p = rows[PROBABILITY].cast(pl.Float64).fill_null(0.0).to_numpy()
-    is_held = rows.select(held.fill_null(value=False)).to_series().to_numpy()
+    is_positive = rows.select(positive.fill_null(value=False)).to_series().to_numpy()
     reach = student((1 + CONFIDENCE) / 2, 1_000_000)
 
     def summed(chance: Vector, some: Any) -> Scored:
         mean, spread = float(np.sum(chance[some])), math.sqrt(float(np.sum((p * (1 - p))[some])))
         return Scored(mean, max(mean - reach * spread, 0.0), mean + reach * spread)
 
-    found = (summed(p, is_held), summed(1 - p, is_held), summed(p, ~is_held), summed(1 - p, ~is_held))
+    found = (summed(p, is_positive), summed(1 - p, is_positive), summed(p, ~is_positive), summed(1 - p, ~is_positive))
     return dict(zip(CONFUSION, found, strict=True))
 
 

@@ -36,7 +36,7 @@ class Question:
         metrics: Of the model, the one that decides first.
         every: How long windows are.
         slices: Columns that are told apart.
-        held: Whether a row is held, for a model of the probability of one class.
+        positive: Whether a row is decided as positive, for a model of the probability of one class.
         horizon: The column of days ahead; None: there is none.
         settled: How long after their time outcomes are all known; None: not known.
         usual: The outcome of what nothing was said of; None: there is none.
@@ -47,7 +47,7 @@ class Question:
     metrics: tuple[Metric, ...]
     every: tuple[Granularity, ...]
     slices: tuple[str, ...] = ()
-    held: pl.Expr = field(default_factory=lambda: pl.col(PROBABILITY) >= 0.5)
+    positive: pl.Expr = field(default_factory=lambda: pl.col(PROBABILITY) >= 0.5)
     horizon: str | None = None
     settled: timedelta | None = None
     usual: Any = None
@@ -55,8 +55,8 @@ class Question:
     @property
     def digest(self) -> int:
         """A number that is the same for the same question."""
-        held = self.held.meta.serialize(format="json")
-        what = (self.model, self.metrics, self.every, self.slices, held, self.horizon, self.settled, self.usual)
+        positive = self.positive.meta.serialize(format="json")
+        what = (self.model, self.metrics, self.every, self.slices, positive, self.horizon, self.settled, self.usual)
         return _number(repr(what))
 
 
@@ -189,7 +189,8 @@ class _Window:
     def _decisions(self, about: Mapping[str, Any], cell: Cell) -> Iterator[dict[str, Any]]:
         if PROBABILITY not in cell.rows.columns:
             return
-        came, expected = scoring.confusion(cell.rows, self.question.held), scoring.expected_confusion(cell.rows, self.question.held)
+        positive = self.question.positive
+        came, expected = scoring.confusion(cell.rows, positive), scoring.expected_confusion(cell.rows, positive)
         for name in scoring.CONFUSION:
             row = {**about, "metric": name, "is_estimate": True}
             yield from _both(about, name, came.get(name, Scored(None)), self._kept(row) or self._made(row, expected[name]), None)

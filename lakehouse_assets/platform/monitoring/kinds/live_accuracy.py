@@ -6,7 +6,7 @@ What it judges is in the table `platform.monitoring.accuracy`, which it brings u
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Literal
 
 import polars as pl
@@ -15,6 +15,7 @@ from lakehouse_assets.platform.declarations.base import Declaration, Declaration
 from lakehouse_assets.platform.declarations.learning import ACTUAL, Metric
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
+from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.accuracy import judging
 from lakehouse_assets.platform.monitoring.accuracy.judging import Judged
 from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted
@@ -27,18 +28,25 @@ from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
 from lakehouse_assets.platform.registry.ledger import last_decision
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.platform_tables import VERDICTS
+from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.wording import slice_in_words
 
 Against = Literal["evaluation", "baseline"]
 _AGAINST: Final = ("evaluation", "baseline")
 _SEED: Final = 0
+_RECENT: Final = timedelta(days=120)
+"""So far back verdicts are looked for first."""
+_ONE: Final = ("window_start", "slice_key", "slice_value")
+_CELLS: Final = "_cells"
+_IS_NEWEST: Final = pl.col("window_start") == pl.col("window_start").max()
 
 
 @dataclass(frozen=True)
 class LiveAccuracy(MonitorKind):
     """A model does as well on what it predicts as it should, as labels arrive.
 
-    The newest window whose outcomes are all known is judged, of the version of the model that is champion.
+    A window is judged once all its outcomes are known, of the version of the model that is champion.
 
     Attributes:
         metric: What is judged; None: the metric by which the gate decides.
@@ -48,8 +56,8 @@ class LiveAccuracy(MonitorKind):
         floor: Or instead of it, the score that it has to have.
         slices: Columns by whose values it is judged too: of the predictions, the labels or the feature set that is scored.
         false_alarms: The share of windows in which all is well and an alarm is given nevertheless; slices share it.
-        held: Column and value that say that a row is held, as ("decision", "review"): its right and wrong decisions are counted. None: rows
-            of a probability of a half or more.
+        positive: Column and value of a row that is decided as positive, as ("decision", "review"): right and wrong decisions are counted.
+            None: as the other monitors of the predictions, else rows of a probability of a half or more.
 
     Raises:
         DeclarationError: It cannot be meant.
@@ -61,9 +69,10 @@ class LiveAccuracy(MonitorKind):
     floor: float | None = None
     slices: tuple[str, ...] = ()
     false_alarms: float = 0.01
-    held: tuple[str, str] | None = None
+    positive: tuple[str, str] | None = None
 
     word: ClassVar[str] = "accuracy"
+    judges_changes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.every not in GRANULARITIES:
@@ -95,8 +104,12 @@ class LiveAccuracy(MonitorKind):
             yield f"{monitor.name}: {error}"
             return
         yield from problems_with_slices(monitor.name, predicted, declared)
-        if self.held is not None and self.held[0] not in predicted.predictions.schema:
-            yield f"{monitor.name}: held names {self.held[0]!r}, which {predicted.predictions.name} has not"
+        if self.positive is not None and self.positive[0] not in predicted.predictions.schema:
+            yield f"{monitor.name}: positive names {self.positive[0]!r}, which {predicted.predictions.name} has not"
+        for name, kind in _kinds_of(monitor.of, declared):
+            # Decisions are counted once for all of them.
+            if name < monitor.name and None not in {self.positive, kind.positive} and kind.positive != self.positive:
+                yield f"{monitor.name}: positive={self.positive!r}, but of {name} it is {kind.positive!r}: give both the same"
 
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""
@@ -129,7 +142,7 @@ def question_of(predicted: Predicted, kinds: Sequence[LiveAccuracy]) -> Question
     metrics = {one.name: one for one in (predicted.model.metric, *predicted.model.metrics)}
     metrics |= {kind.metric.name: kind.metric for kind in kinds if kind.metric is not None}
     every = {kind.every for kind in kinds}
-    held = next((pl.col(kind.held[0]).cast(pl.String) == kind.held[1] for kind in kinds if kind.held is not None), None)
+    positive = next((pl.col(kind.positive[0]).cast(pl.String) == kind.positive[1] for kind in kinds if kind.positive is not None), None)
     question = Question(
         predicted.model.name,
         predicted.name,
@@ -140,7 +153,7 @@ def question_of(predicted: Predicted, kinds: Sequence[LiveAccuracy]) -> Question
         settled=predicted.outcomes.settled,
         usual=predicted.outcomes.usual,
     )
-    return question if held is None else replace(question, held=held)
+    return question if positive is None else replace(question, positive=positive)
 
 
 @dataclass(frozen=True)
@@ -175,9 +188,38 @@ class _Judging:
         final = found.filter(~pl.col("provisional"))
         if final.is_empty():
             return [Verdict(None, self._nothing_yet(version, found), metric=self.metric.name, model_version=version)]
-        newest = final.filter(pl.col("window_start") == pl.col("window_start").max()).sort("slice_key", "slice_value", nulls_last=False)
-        rate = self.kind.false_alarms / newest.height
-        return [self._verdict(row, rate) for row in newest.iter_rows(named=True)]
+        cells = final.with_columns(pl.len().over("window_start").alias(_CELLS))
+        chosen = self._to_judge(cells).sort("window_start", "slice_key", "slice_value", nulls_last=False)
+        said = [self._verdict(row, self.kind.false_alarms / row[_CELLS]) for row in chosen.iter_rows(named=True)]
+        return [*said, *self._not_in(chosen.filter(_IS_NEWEST))]
+
+    def _to_judge(self, final: pl.DataFrame) -> pl.DataFrame:
+        """What is judged: what became final since the last evaluation, however long ago that was, and the newest window again."""
+        judged = self._judged()
+        first = pl.lit(judged["window_start"].min(), final.schema["window_start"])
+        since = final.filter(pl.col("window_start") > first).join(judged, on=_ONE, how="anti", nulls_equal=True)
+        return pl.concat([since, final.filter(_IS_NEWEST)]).unique(_ONE)
+
+    def _judged(self) -> pl.DataFrame:
+        """The windows and slices of which the monitor has said something: in the last months, or if there are none, ever."""
+        table = self.watched.lakehouse.table(VERDICTS)
+        rows = table.scan() if table.exists() else pl.LazyFrame(schema=verdicts.SCHEMA)
+        name, every = self.watched.monitor.name, self.kind.granularity.name
+        own = rows.filter(pl.col("monitor") == name, pl.col("granularity") == every, pl.col("window_start").is_not_null())
+        recent = own.filter(pl.col(DATE) >= (self.watched.now - _RECENT).date()).select(_ONE).unique().collect()
+        return own.select(_ONE).unique().collect() if recent.is_empty() else recent
+
+    def _not_in(self, newest: pl.DataFrame) -> Iterator[Verdict]:
+        """What is not known any more of slices that failed in an earlier window, and that the newest window has not."""
+        row = newest.row(0, named=True)
+        there = set(newest.select("slice_key", "slice_value").iter_rows())
+        monitor, nothing = self.watched.monitor, Judged(None, why="there is no prediction")
+        for before in verdicts.latest(self.watched.lakehouse, [monitor]).get(monitor.name, []):
+            key, value = before["slice_key"], before["slice_value"]
+            if before["passed"] is False and key is not None and (key, value) not in there:
+                about = {name: row[name] for name in ("window_start", "window_end", "granularity", MODEL_VERSION)}
+                text = self._text({**row, "slice_key": key, "slice_value": value}, nothing, self.kind.false_alarms)
+                yield Verdict(None, text, metric=self.metric.name, slice_key=key, slice_value=value, **about)
 
     def _version(self) -> int | None:
         ledger = self.watched.lakehouse.table(self.predicted.model.name)

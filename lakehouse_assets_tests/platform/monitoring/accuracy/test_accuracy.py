@@ -143,10 +143,10 @@ def test_an_estimate_is_kept_as_it_was_made_and_compared_with_what_came_true(sho
     assert realised["estimate"] == made_then["value"]
     assert realised["difference"] == pytest.approx(realised["value"] - made_then["value"])
     assert made_then["low"] < realised["value"] < made_then["high"]
-    held = rows.head(1400).filter(pl.col("probability") >= 0.5)
+    positive = rows.head(1400).filter(pl.col("probability") >= 0.5)
     expected = chosen(shop, "true positives", START, estimate=True)
-    assert expected["value"] == pytest.approx(held["probability"].sum())
-    assert chosen(shop, "true positives", START)["value"] == held["is_fraud"].sum()
+    assert expected["value"] == pytest.approx(positive["probability"].sum())
+    assert chosen(shop, "true positives", START)["value"] == positive["is_fraud"].sum()
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0])

@@ -1,17 +1,24 @@
 """The monitor of accuracy: what it says of a product that is run by the real commands, and when it says that something is wrong."""
 
 import json
+import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from lakehouse_assets import LiveAccuracy, Wape, monitor, open_lakehouse
+from lakehouse_assets import AlertRule, LiveAccuracy, Wape, monitor, open_lakehouse
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Watched
+from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
+from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.storage.platform_tables import ACCURACY, VERDICTS
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import (
@@ -29,7 +36,7 @@ from lakehouse_assets_tests.platform.recipes.shop_orders import PRODUCT, as_file
 
 MONITOR = """
 
-from lakehouse_assets import LiveAccuracy, monitor
+from lakehouse_assets import AlertRule, LiveAccuracy, monitor
 
 accuracy = monitor("shop.monitors.accuracy", of=fraud.predictions, kind=LiveAccuracy(slices=("country",)))
 """
@@ -146,6 +153,59 @@ def test_only_windows_whose_labels_are_all_known_are_judged(shop):
     assert (verdict.passed, verdict.window_start, verdict.rows) == (True, START + 7 * DAY, 420)
 
 
+class Dies(LiveAccuracy):
+    """Cannot be evaluated."""
+
+    def evaluate(self, watched: Watched) -> list:
+        raise OSError("MLflow is away")
+
+
+@pytest.mark.parametrize("error", [False, True])
+def test_after_a_pause_every_window_that_became_final_is_judged_once(shop, error):
+    """Else an alert that wants three windows in a row would wait for weeks; also where evaluations in between ended with errors."""
+    rows = made(56, 60, seed=5)
+    watched_for(shop, rows.with_columns(probability=1 - pl.col("probability")))
+    kind = LiveAccuracy(floor=0.99, slices=("country",))
+    watched = monitor("fraud.monitors.accuracy", of=scored, kind=kind, alert=AlertRule(consecutive=3))
+    catalog = Catalog((*CATALOG.declarations, watched), CATALOG.external)
+    log, source = AlertLog(shop.lakehouse), Verdicts(shop.lakehouse, {watched.name: watched.alert})
+
+    def after(weeks: int, monitored=watched) -> list[tuple[str, str]]:
+        now = START + 7 * weeks * DAY + SETTLED
+        Evaluation(shop.lakehouse, catalog, lambda: pytest.fail("MLflow is not asked"), now, "test", pytest.fail).run([monitored])
+        return [(entry.key, entry.event) for entry in take(log, [source], now, logging.getLogger("test")).entries]
+
+    assert ("monitor:fraud.monitors.accuracy", "pending") in after(2)
+    if error:
+        assert ("evaluation:fraud.monitors.accuracy", "opened") in after(3, replace(watched, kind=Dies()))
+    assert ("monitor:fraud.monitors.accuracy", "opened") in after(5)
+    assert ("monitor:fraud.monitors.accuracy", "opened") not in after(8)
+    said = shop.lakehouse.table(VERDICTS).scan().filter(pl.col("window_start").is_not_null()).sort("sequence").collect()
+    whole = said.filter(pl.col("slice_key").is_null())
+    assert [(at - START).days // 7 for at in whole["window_start"]] == [1, 2, 3, 4, 5, 6, 7]
+    assert set(said.filter(pl.col("slice_key").is_not_null())["false_alarm_rate"]) == {0.01 / 4}
+    (holds,) = (rows for rows in verdicts.latest(shop.lakehouse, [watched]).values())
+    assert {(row["window_start"] - START).days // 7 for row in holds} == {7}
+
+
+def test_a_slice_that_is_not_there_any_more_does_not_fail_for_ever(shop):
+    rows = made(14, 60, seed=6).with_columns(probability=1 - pl.col("probability"))
+    watched_for(shop, rows.filter((pl.col("country") != "FR") | (pl.col("at") < START + 7 * DAY)))
+    kind = LiveAccuracy(floor=0.99, slices=("country",))
+    watched = monitor("fraud.monitors.accuracy", of=scored, kind=kind)
+    catalog = Catalog((*CATALOG.declarations, watched), CATALOG.external)
+
+    def after(weeks: int) -> dict[str | None, dict]:
+        now = START + 7 * weeks * DAY + SETTLED
+        Evaluation(shop.lakehouse, catalog, lambda: pytest.fail("MLflow is not asked"), now, "test", pytest.fail).run([watched])
+        return {row["slice_value"]: row for row in verdicts.latest(shop.lakehouse, [watched])[watched.name]}
+
+    assert after(1)["FR"]["passed"] is False
+    found = after(2)
+    assert {value: row["passed"] for value, row in found.items()} == {None: False, "DE": False, "GB": False, "FR": None}
+    assert found["FR"]["text"] == "Not evaluated: of the week from 2024-01-08 where country=FR, there is no prediction."
+
+
 @pytest.mark.parametrize("against", [{"floor": 0.99}, {"against": "baseline"}])
 def test_a_model_that_is_worse_than_it_has_to_be_fails_with_the_numbers(shop, against):
     rows = made(14, 60, seed=2)
@@ -195,7 +255,22 @@ def test_what_does_not_fit_to_the_declarations_is_told():
     assert "is neither a table of predictions nor the log of an endpoint" in problems("fraud.features.orders")[0]
     assert "which none of" in problems(scored, slices=("methods",))[0]
     assert "Did you mean method?" in problems(scored, slices=("methods",))[0]
-    assert "which fraud.predictions.orders has not" in problems(scored, held=("decision", "review"))[0]
+    assert "which fraud.predictions.orders has not" in problems(scored, positive=("decision", "review"))[0]
+
+
+def test_two_monitors_of_the_same_predictions_have_no_two_kinds_of_positive_rows():
+    """Decisions are counted once: of the second one nobody would ever hear."""
+
+    def problems(*positive):
+        kinds = [LiveAccuracy(positive=one) for one in positive]
+        monitors = [monitor(f"fraud.monitors.{word}", of=scored, kind=kind) for word, kind in zip("ab", kinds, strict=True)]
+        declared = {**DECLARED, **{one.name: one for one in monitors}}
+        return [problem for one in monitors for problem in one.problems_with(declared)]
+
+    first, second = ("model_name", "a"), ("model_name", "b")
+    (refused,) = problems(first, second)
+    assert "fraud.monitors.b: positive=('model_name', 'b'), but of fraud.monitors.a it is ('model_name', 'a')" in refused
+    assert [problems(*pair) for pair in ((first, first), (first, None), (None, second), (None, None))] == [[]] * 4
 
 
 def test_nothing_of_the_future_is_read(shop):
