@@ -141,5 +141,5 @@ class Alerts:
             open_only: Only those that are open.
             limit: At most so many.
         """
-        found = [alert for alert in self._log.alerts() if alert["is_open"] or not open_only]
+        found = self._log.alerts(open_only=open_only)
         return found[:limit]
