@@ -140,8 +140,8 @@ class Alerts:
             )
         return found[0]
 
-    def _all(self) -> "Values":
-        return self.context.reader.values(self._log.alerts(), platform_tables.ALERTS, _READ)
+    def _all(self, *, open_only: bool = False) -> "Values":
+        return self.context.reader.values(self._log.alerts(open_only=open_only), platform_tables.ALERTS, _READ)
 
     def list(self, *, open_only: bool = False, limit: int = 50) -> list[dict[str, Any]]:
         """The alerts, those that were opened last first: the last event of each.
@@ -150,5 +150,5 @@ class Alerts:
             open_only: Only those that are open.
             limit: At most so many.
         """
-        found = [alert for alert in self._all() if alert["is_open"] or not open_only]
+        found = self._all(open_only=open_only)
         return found[:limit]

@@ -5,7 +5,7 @@ How is judged belongs to the kinds of monitors; when, to `evaluation`.
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -15,6 +15,7 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
+from lakehouse_assets.platform.monitoring.checkpoints import EVERY, Log
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -187,18 +188,21 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
         new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
-        # Of one monitor no two commits have the same: they have a watermark in common.
         order = {"sequence": delta.version() + 1}
         rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=SCHEMA)
         if rows.height:
             marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
             marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
             marks += [Transaction(read.source, read.after) for one in new for read in one.reads]
-            table.write_rows(delta, rows, CommitProperties(app_transactions=marks))
+            # Not on another version than the next one, which is the number of the rows.
+            table.write_rows(delta, rows, CommitProperties(app_transactions=marks, max_commit_retries=0))
         return Counts(written=rows.height)
 
     written = table.write(None, attempt)
-    return 0 if written.counts is None else written.counts.written
+    if written.counts is None or not written.counts.written:
+        return 0
+    _log(lakehouse).went_on(written.version, max(one.at for one in given))
+    return written.counts.written
 
 
 def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
@@ -212,8 +216,7 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
         lakehouse: Has the table.
         monitors: Whose rows are wanted.
     """
-    log = _log(lakehouse)
-    return {} if log is None else holding(log, monitors)
+    return holding(_log(lakehouse).rows(), monitors) if lakehouse.table(TABLE).exists() else {}
 
 
 def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
@@ -226,8 +229,7 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
     if about.height:
         same = about.select("monitor", "table_id", "granularity").unique().lazy()
         windows = rows.join(same, on=["monitor", "table_id", "granularity"], how="semi", nulls_equal=True)
-        start = pl.when(~is_ahead()).then("window_start").fill_null(_BEGIN)
-        newest = _newest(windows.filter(start == start.max().over(_MATTER)), *_MATTER).collect()
+        newest = _newest_windows(windows, *_MATTER).collect()
         of_all = last.filter(~pl.col("monitor").is_in(about["monitor"].implode()) | pl.col("granularity").is_null())
         last = pl.concat([newest.sort("sequence", descending=True, maintain_order=True), of_all])
     found: dict[str, list[dict[str, Any]]] = {}
@@ -238,11 +240,11 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
 
 def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
     """The newest rows of a monitor, newest first."""
-    log = _log(lakehouse)
-    if log is None:
-        return []
-    own = log.filter(pl.col("monitor") == monitor).sort("sequence", "evaluated_at", descending=True, maintain_order=True)
-    return own.head(rows).collect().to_dicts()
+    found = pl.DataFrame(schema=SCHEMA)
+    for found in _backwards(lakehouse, pl.col("monitor") == monitor):
+        if found.height >= rows:
+            break
+    return found.sort("sequence", "evaluated_at", descending=True, maintain_order=True).head(rows).to_dicts()
 
 
 def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = None) -> list[dict[str, Any]]:
@@ -253,13 +255,11 @@ def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = 
         monitor: Its name.
         window: Begin of the window that they are about; None: any.
     """
-    log = _log(lakehouse)
-    if log is None:
-        return []
-    failed = log.filter(pl.col("monitor") == monitor, ~pl.col("passed"))
+    wanted = (pl.col("monitor") == monitor) & ~pl.col("passed")
     if window is not None:
-        failed = failed.filter(pl.col("window_start") == window)
-    return _newest(failed, "monitor").collect().to_dicts()
+        wanted &= pl.col("window_start") == window
+    failed = next((rows for rows in _backwards(lakehouse, wanted) if rows.height), pl.DataFrame(schema=SCHEMA))
+    return _newest(failed.lazy(), "monitor").collect().to_dicts()
 
 
 def verdict_of(row: Mapping[str, Any]) -> Verdict:
@@ -268,12 +268,48 @@ def verdict_of(row: Mapping[str, Any]) -> Verdict:
     return Verdict(**said | {"passed": row["passed"], "numbers": json.loads(row["numbers"] or "{}")})
 
 
-def _log(lakehouse: Lakehouse) -> pl.LazyFrame | None:
-    """All rows; None if there is no table."""
+def scan(lakehouse: Lakehouse, after: int | None = None) -> pl.LazyFrame:
+    """All verdicts, with the columns of this release; none if there is no table.
+
+    Args:
+        lakehouse: Has the table.
+        after: The number of a commit: those of later ones alone; files of earlier ones are not read.
+    """
     table = lakehouse.table(TABLE)
     if not table.exists():
-        return None
-    return in_order(table.scan())
+        return pl.LazyFrame(schema=SCHEMA)
+    rows = table.scan()
+    if after is not None and "sequence" in rows.collect_schema():
+        rows = rows.filter(pl.col("sequence") > after)
+    return complete(rows)
+
+
+def complete(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of the table, also of one of an earlier release, with the columns of this one; `sequence` as `in_order` has it."""
+    known = rows.collect_schema()
+    return in_order(rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known))
+
+
+def _backwards(lakehouse: Lakehouse, which: pl.Expr) -> Iterator[pl.DataFrame]:
+    """Some of the verdicts: of the newest commits, then of more and more, in the end of all."""
+    table = lakehouse.table(TABLE)
+    newest = table.version() if table.exists() else 0
+    for reach in (EVERY, 16 * EVERY, 256 * EVERY):
+        if reach < newest:
+            yield scan(lakehouse, newest - reach).filter(which).collect()
+    yield scan(lakehouse).filter(which).collect()
+
+
+def _log(lakehouse: Lakehouse) -> Log:
+    return Log(lakehouse, TABLE, _counting, ("monitor", "evaluated_at", "run_id"), (__name__,))
+
+
+def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows that `holding` looks at, whoever asks: the last judgement of each monitor, and the newest window of each matter."""
+    ordered = complete(rows).with_row_index("_row")
+    windows = ordered.filter(pl.col("granularity").is_not_null())
+    newest = _newest_windows(windows, "table_id", "granularity", *_MATTER)
+    return pl.concat([_newest(ordered, "monitor"), newest]).unique("_row").sort("_row").drop("_row")
 
 
 def in_order(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -281,6 +317,12 @@ def in_order(rows: pl.LazyFrame) -> pl.LazyFrame:
     has_order = "sequence" in rows.collect_schema()
     order = pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64)
     return rows.with_columns(order.alias("sequence"))
+
+
+def _newest_windows(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:
+    """Of each the rows about the newest window that were added last."""
+    start = pl.when(~is_ahead()).then("window_start").fill_null(_BEGIN)
+    return _newest(rows.filter(start == start.max().over(of)), *of)
 
 
 def _newest(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:

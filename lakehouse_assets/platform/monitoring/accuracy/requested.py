@@ -4,7 +4,7 @@ Labels meet logged rows as in `serving.labelled`. Of several requests about one 
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from typing import Final
 
@@ -23,8 +23,12 @@ from lakehouse_assets.platform.storage.types import TIMESTAMP
 _ANSWERED: Final = (
     (pl.col("status_code") == 200) & pl.col(MODEL_VERSION).is_not_null() & (pl.col("key") != "{}") & (pl.col("form") != "dry_run")
 )
+_A_DAY: Final = 86_400_000_000
 _LATE: Final = timedelta(days=400)
 """An event is asked about at most so long before or after its time: days of the log beyond it are not read for a window."""
+
+_REACHES: Final = (timedelta(days=8), timedelta(days=64), timedelta(days=512), None)
+"""So far before the newest of some labels requests are looked for, before all are."""
 
 
 @dataclass(frozen=True)
@@ -68,23 +72,59 @@ class PredictedRequests(Predicted):
         if not self.exists(self.name):
             return pl.Series(ABOUT, [], TIMESTAMP)
         if name == self.feedback:
-            return self._of_sent(source.touched(["request_id", "key"]))
-        key = list(self.outcomes.key if name == self.outcomes.table else self.driving.entity)
-        return self._met(source.touched(key), key).unique().collect(engine="streaming").to_series()
+            return self._of_sent(source.touched(["request_id", "key", DATE]))
+        if name == self.outcomes.table:
+            key, time = list(self.outcomes.key), self._time_in(source.table.schema())
+        else:
+            key, time = list(self.driving.entity), self.driving.event_time
+        touched = source.touched(key if time is None else [*key, time])
+        return self._met(touched, key, None if time is None else _days_near(touched[time]))
+
+    def _time_in(self, schema: pl.Schema) -> str | None:
+        """The column of the table of outcomes that says what time a row is about."""
+        return next((one for one in self.outcomes.times if one in schema), None)
 
     def _of_sent(self, sent: pl.DataFrame) -> pl.Series:
         """The times of logged rows that labels were sent back for."""
-        logged, key = self._logged(), list(self.outcomes.key)
-        requests = sent.select("request_id").drop_nulls().unique()
-        of_rows = logged.join(requests.lazy(), on="request_id", how="semi").select(self._time)
-        keyed = self._met(sent.filter(pl.col("request_id").is_null()).select(self._from_json("key")), key)
-        return pl.concat([of_rows, keyed]).unique().collect(engine="streaming").to_series()
+        keyed = sent.filter(pl.col("request_id").is_null())
+        keys = keyed.select(self._from_json("key"))
+        near = self._days_of(keys)
+        if near is None and keyed.height:  # nothing tells what they are about but when they came
+            near = pl.col(DATE) >= _day(_no_earlier(keyed[DATE].min()))  # type: ignore[arg-type]
+        return pl.concat([self._of_requests(sent), self._met(keys, list(self.outcomes.key), near)]).unique()
+
+    def _of_requests(self, sent: pl.DataFrame) -> pl.Series:
+        """The times of logged rows by the ids of their requests, which are looked for from the days of their labels backwards."""
+        left = sent.select("request_id").drop_nulls().unique()
+        newest: date = sent[DATE].max()  # type: ignore[assignment]
+        found, until = [pl.Series(ABOUT, [], TIMESTAMP)], pl.lit(value=True)
+        for reach in _REACHES:
+            if left.is_empty():
+                break
+            since = pl.lit(value=True) if reach is None else pl.col(DATE) >= _day(newest - reach)
+            there = self.scan(self.name).filter(since, until).join(left.lazy(), on="request_id", how="semi")
+            rows = there.select("request_id", self._time, _ANSWERED.alias("is_answer")).collect(engine="streaming")
+            found.append(rows.filter("is_answer")[ABOUT])
+            left, until = left.join(rows, on="request_id", how="anti"), ~since
+        return pl.concat(found)
 
     def of_outcomes(self, keys: pl.DataFrame) -> pl.Series:
         """See `Predicted.of_outcomes`."""
         if not self.exists(self.name):
             return pl.Series(ABOUT, [], TIMESTAMP)
-        return self._met(keys, list(self.outcomes.key)).unique().collect(engine="streaming").to_series()
+        return self._met(keys, list(self.outcomes.key), self._days_of(keys))
+
+    def _days_of(self, keys: pl.DataFrame) -> pl.Expr | None:
+        """On which days rows of the log about some keys may have come, by the table of outcomes; None: it does not know all of them."""
+        wanted = keys.drop_nulls().unique()
+        if not self.exists(self.outcomes.table) or wanted.is_empty():
+            return None
+        table, key = self.scan(self.outcomes.table), list(self.outcomes.key)
+        if (time := self._time_in(table.collect_schema())) is None:
+            return None
+        typed = wanted.select(pl.col(name).cast(table.collect_schema()[name], strict=False) for name in key)
+        rows = self._of_keys(table, typed, key).select(*key, time).collect(engine="streaming")
+        return _days_near(rows[time]) if rows.select(key).n_unique() == wanted.height else None
 
     def became_known(self, after: datetime, until: datetime) -> pl.Series:
         """See `Predicted.became_known`; labels that were sent back say it too."""
@@ -92,16 +132,22 @@ class PredictedRequests(Predicted):
         if not self.exists(self.feedback) or not self.exists(self.name):
             return found
         known = pl.col("known_at").cast(TIMESTAMP)
-        sent = self.scan(self.feedback).filter(known > after, known <= until).select("request_id", "key").collect(engine="streaming")
+        sent = self.scan(self.feedback).filter(known > after, known <= until).select("request_id", "key", DATE).collect(engine="streaming")
         return pl.concat([found, self._of_sent(sent)]).unique()
 
-    def _met(self, keys: pl.DataFrame, key: list[str]) -> pl.LazyFrame:
+    def _met(self, keys: pl.DataFrame, key: list[str], days: pl.Expr | None) -> pl.Series:
+        """The times of logged rows that have some keys, of some days; None: of all."""
         asked = keys.select(pl.col(one).cast(pl.String) for one in key).drop_nulls().unique()
-        return self._keyed(self._logged(), key).join(asked.lazy(), on=key, how="semi").select(self._time)
+        if asked.is_empty():
+            return pl.Series(ABOUT, [], TIMESTAMP)
+        logged = self._logged() if days is None else self._logged().filter(days)
+        met = self._keyed(logged, key).join(asked.lazy(), on=key, how="semi").select(self._time)
+        return met.unique().collect(engine="streaming").to_series()
 
     def between(self, after: datetime, until: datetime) -> pl.Series:
         """See `Predicted.between`."""
-        times = self._logged().select(self._time).unique().filter(pl.col(ABOUT) > after, pl.col(ABOUT) <= until)
+        near = pl.col(DATE).is_between(_day(_no_earlier(after.date())), _day(_no_later(until.date())))
+        times = self._logged().filter(near).select(self._time).unique().filter(pl.col(ABOUT) > after, pl.col(ABOUT) <= until)
         return times.collect(engine="streaming").to_series()
 
     def rows(self, spans: Spans | None, now: datetime) -> pl.DataFrame:
@@ -110,7 +156,7 @@ class PredictedRequests(Predicted):
             return self._empty()
         logged = self._logged().with_columns(self._time).filter(pl.col(ABOUT) <= now)
         if spans is not None:
-            near = [pl.col(DATE).is_between(start.date() - _LATE, end.date() + _LATE) for start, end in spans]
+            near = [pl.col(DATE).is_between(_day(_no_earlier(start.date())), _day(_no_later(end.date()))) for start, end in spans]
             in_spans = [(pl.col(ABOUT) >= pl.lit(start)) & (pl.col(ABOUT) < pl.lit(end)) for start, end in spans]
             none = pl.lit(value=False)
             logged = logged.filter(pl.any_horizontal(none, *near)).filter(pl.any_horizontal(none, *in_spans))
@@ -188,6 +234,27 @@ class PredictedRequests(Predicted):
         types = {name: dtype for name, dtype in self.predictions.schema.items() if name not in OWN}
         times = dict.fromkeys((ABOUT, LABEL_KNOWN_AT, REPORTED_AT), TIMESTAMP)
         return pl.DataFrame(schema={**types, MODEL_VERSION: pl.Int64(), ACTUAL: pl.Boolean(), **times})
+
+
+def _days_near(times: pl.Series) -> pl.Expr:
+    """On which days of the log rows about some times may have come."""
+    days = times.cast(TIMESTAMP).drop_nulls().to_physical() // _A_DAY
+    if not len(days):
+        return pl.lit(value=False)
+    first, last = (pl.lit(int(day), pl.Int32).cast(pl.Date) for day in (days.min() - _LATE.days, days.max() + _LATE.days))  # type: ignore[operator]
+    return pl.col(DATE).is_between(first, last)
+
+
+def _day(moment: date) -> pl.Expr:
+    return pl.lit(moment, pl.Date)
+
+
+def _no_earlier(day: date) -> date:
+    return max(day, date.min + _LATE) - _LATE
+
+
+def _no_later(day: date) -> date:
+    return min(day, date.max - _LATE) + _LATE
 
 
 def _typed(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -21,6 +21,8 @@ from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, Cell
 
 START: Final = "__start"
 _ROW: Final = "__row"
+_OLDEST: Final = timedelta(days=max(scoring.AGES))
+"""Where nobody says how long outcomes take, so long after its end a window is final, whatever has come of it."""
 PREDICTION: Final = r"^(probability(_.*)?|prediction|mean|p\d+(\.\d+)?)$"
 """The columns of predictions, by their names."""
 Estimates = Mapping[tuple[Any, ...], Mapping[str, Any]]
@@ -150,7 +152,8 @@ class _Window:
         coverage, question = labelled / cell.rows.height, self.question
         settled = question.settled
         is_open = self.end > self.now.at
-        waits = coverage < COMPLETE if settled is None else self.end + settled > (self.now.settled_until or self.now.at)
+        may_come = coverage < COMPLETE and self.end + _OLDEST > self.now.at
+        waits = may_come if settled is None else self.end + settled > (self.now.settled_until or self.now.at)
         return {
             "model": question.model,
             "predictions": question.predictions,

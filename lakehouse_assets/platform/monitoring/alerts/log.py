@@ -7,12 +7,14 @@ runs at once. The tables are only added to. What is an event is decided in `mach
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, Literal
 
 import polars as pl
 from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring.alerts.machine import OPEN, TOLD, Entry
+from lakehouse_assets.platform.monitoring.checkpoints import Log
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable
@@ -91,6 +93,8 @@ DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
 }
 ALERT_ID: Final = "alert_id"
 _ENTRIES: Final = "entries"
+# Columns by which the log goes on, and that say nothing to people.
+_FOR_THE_LOG: Final = ("sinks", "bad_windows", "good_windows", "told_at")
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
 
 
@@ -122,9 +126,11 @@ class Snapshot:
 
     Attributes:
         opened: The table; None if there is none yet.
+        lakehouse: Has checkpoints of it; None: it is read whole.
     """
 
     opened: DeltaTable | None
+    lakehouse: Lakehouse | None = None
 
     def watermark(self, source: str) -> int | None:
         """How far a source was consumed; None if never."""
@@ -145,9 +151,17 @@ class Snapshot:
 
     def last(self, keys: Collection[str] | None = None) -> dict[str, Entry]:
         """The last entry of each key: of these keys, or of all."""
-        rows = self.rows() if keys is None else self.rows().filter(pl.col("key").is_in(list(keys)))
-        newest = rows.sort("sequence").group_by("key", maintain_order=True).last().select(_FIELDS).collect()
-        return {row["key"]: Entry(**row) for row in newest.iter_rows(named=True)}
+        newest = self._last if keys is None else self._last.filter(pl.col("key").is_in(list(keys)))
+        return {row["key"]: Entry(**row) for row in newest.select(_FIELDS).iter_rows(named=True)}
+
+    @cached_property
+    def _last(self) -> pl.DataFrame:
+        rows = self.rows() if self.opened is None or self.lakehouse is None else _log(self.lakehouse).rows(self.opened)
+        return _last_of_each(rows).collect()
+
+    def open_rows(self) -> pl.DataFrame:
+        """As `open_alerts`, as rows of the log."""
+        return self._last.filter(pl.col("event").is_in(OPEN)).sort("sequence")
 
     def open_alerts(self) -> list[Entry]:
         """The last entries of the alerts that are open, in their order."""
@@ -170,7 +184,7 @@ class AlertLog:
     def snapshot(self) -> Snapshot:
         """The log as it is now."""
         try:
-            return Snapshot(self.lakehouse.table(LOG).now())
+            return Snapshot(self.lakehouse.table(LOG).now(), self.lakehouse)
         except NoSuchTable:
             return Snapshot(None)
 
@@ -207,6 +221,8 @@ class AlertLog:
             return Counts(written=frame.height)
 
         log.write(None, attempt)
+        if entries:
+            _log(self.lakehouse).went_on(sequence + len(entries), now)
 
     # --- what became of telling people
 
@@ -240,17 +256,32 @@ class AlertLog:
 
     # --- for people
 
-    def alerts(self) -> list[dict[str, Any]]:
-        """All alerts, the one that was opened last first: the last event of each, with when it was opened and how often it was told."""
+    def alerts(self, *, open_only: bool = False) -> list[dict[str, Any]]:
+        """All alerts, the one that was opened last first: the last event of each, with when it was opened and how often it was told.
+
+        Args:
+            open_only: Only those that are open: so not all of the log is read.
+        """
+        if open_only:
+            open_rows = self.snapshot().open_rows().sort("opened_at", "sequence", descending=True).drop(_FOR_THE_LOG)
+            return [row | {"is_open": True} for row in open_rows.iter_rows(named=True)]
         rows = self.snapshot().rows().filter(pl.col("event").is_in(TOLD)).sort("sequence")
         newest = rows.group_by("alert_id", maintain_order=True).agg(pl.all().last(), _first=pl.col("sequence").first())
-        found = newest.sort("_first", descending=True).drop("sinks", "bad_windows", "good_windows", "told_at", "_first").collect()
+        found = newest.sort("_first", descending=True).drop(*_FOR_THE_LOG, "_first").collect()
         return [row | {"is_open": row["event"] in OPEN} for row in found.iter_rows(named=True)]
 
     def events(self, alert_id: str) -> list[dict[str, Any]]:
         """The events of an alert that people are told, in their order."""
         of = self.snapshot().rows().filter(pl.col("alert_id") == alert_id, pl.col("event").is_in(TOLD))
         return of.sort("number").collect().to_dicts()
+
+
+def _last_of_each(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.sort("sequence").group_by("key", maintain_order=True).last().select(list(SCHEMA))
+
+
+def _log(lakehouse: Lakehouse) -> Log:
+    return Log(lakehouse, LOG, _last_of_each, ("key", "event", "at"), (__name__,))
 
 
 def open_ids(opened: DeltaTable) -> list[str]:

@@ -112,13 +112,14 @@ class Standing:
     @cached_property
     def verdicts(self) -> pl.DataFrame:
         """What the monitors said since the last training chose the rows that it read: also what they said while it ran."""
-        table = self.lakehouse.table(verdicts.TABLE)
+        table, read = self.lakehouse.table(verdicts.TABLE), self._ledger.cursor(VERDICTS)
         if not self._declared.on or not table.exists():
             return pl.DataFrame(schema=verdicts.SCHEMA)
-        rows = verdicts.in_order(table.scan()).filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
-        read = self._ledger.cursor(VERDICTS)
-        if read is not None and read <= table.version():
-            return rows.filter(pl.col("sequence") > read).collect()
+        is_known = read is not None and read <= table.version()
+        rows = verdicts.scan(self.lakehouse, read if is_known else None)
+        rows = rows.filter(pl.col("monitor").is_in(self._declared.on), pl.col("evaluated_at") <= self.now)
+        if is_known:
+            return rows.collect()
         # The last training was one of an earlier release, or the table was created again.
         return rows.filter(pl.col("evaluated_at") > self._began).collect() if self._began is not None else rows.collect()
 

@@ -12,15 +12,14 @@ import polars as pl
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.models import ModelDeclaration
 from lakehouse_assets.platform.declarations.monitors import Cause, Watched
+from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import watched_predictions
 from lakehouse_assets.platform.monitoring.drift.importance import Importance
 from lakehouse_assets.platform.monitoring.kinds.champion import features_of_champion
-from lakehouse_assets.platform.monitoring.verdicts import in_order
 from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.registry.ledger import last_move
-from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import slice_in_words
 
 _DRIFT: Final = "drift"
@@ -119,11 +118,8 @@ class LessAccurate:
 
     def _drifted(self, rows: Sequence[Mapping[str, Any]]) -> list[Cause]:
         """Columns that monitors of drift found in the same time, in what the model is made of."""
-        table = self.watched.lakehouse.table(platform_tables.VERDICTS)
-        if not table.exists() or "why" not in table.schema():
-            return []
         tables = {one.name for one in self.watched.catalog.needed_for([self.model.name, *self.features])}
-        failed = in_order(table.scan()).filter(
+        failed = verdicts.scan(self.watched.lakehouse).filter(
             pl.col("kind") == _DRIFT,
             ~pl.col("passed"),
             pl.col("table").is_in(tables),

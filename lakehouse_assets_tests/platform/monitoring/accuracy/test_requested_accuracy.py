@@ -1,6 +1,7 @@
 """What an endpoint answered is scored like a table of predictions: by labels of the table, and those that were sent back."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -130,3 +131,43 @@ def test_reports_are_counted_by_when_they_were_told(shop, log):
     frauds = rows.filter("is_fraud")
     shares = {row["metric"]: row["value"] for row in shop.rows().iter_rows(named=True)}
     assert shares["reported after 28 days"] == pytest.approx((frauds["reported_at"] - frauds["at"] <= 28 * DAY).mean())
+
+
+def take_away(shop, before):
+    """The files of the log with requests that came before a day."""
+    files = [file for file in Path(shop.lakehouse.table(asked.name).uri).glob("date=*/*.parquet") if file.parent.name < f"date={before:%F}"]
+    for file in files:
+        file.unlink()
+    return len(files)
+
+
+@pytest.mark.parametrize("sent", ["in the table", "by key", "by request"])
+def test_a_new_label_reads_no_request_of_years_ago(shop, log, sent):
+    """What is read is told by files that are taken away: who needs them fails."""
+    old, rows = made(7, 10, seed=4, first=5_000, start=START - 900 * DAY), made(7, 10, seed=5)
+    for given in (old, rows):
+        ask(log, given)
+        shop.label(given, known=False)
+    now = START + 7 * DAY + SETTLED
+    step(shop, now).run()
+    before = found(shop)
+    whole = shop.rows()
+    assert take_away(shop, START - 500 * DAY) == 7
+    new = rows.with_columns(is_fraud=pl.lit(value=True)).head(20)
+    if sent == "in the table":
+        shop.label(new.with_columns(reported_at=pl.lit(now, pl.Datetime("us", "UTC"))))
+    else:
+        about = {"by key": lambda row: {"key": {"invoice": row["invoice"]}}}.get(
+            sent, lambda row: {"request_id": f"{row['invoice']:032x}-1rows1", "row": 0}
+        )
+        records = [
+            FeedbackRecord(endpoint="orders", received_at=now, label={"is_fraud": True}, known_at=now, **about(row))
+            for row in new.iter_rows(named=True)
+        ]
+        log.append_feedback(records)
+        assert log.flush()
+    assert step(shop, now + DAY).run() == 1
+    week = shop.rows().filter(pl.col("window_start") >= START - DAY, metric="average precision", cell="all", is_estimate=False)
+    assert week["value"].to_list() != [before["value"]]
+    older = pl.col("window_start") < START - DAY
+    assert shop.rows().filter(older).height == whole.filter(older).height > 0

@@ -69,10 +69,10 @@ class Verdicts:
 
         And one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their commits.
         """
-        order = pl.col("sequence").fill_null(0) if "sequence" in rows.columns else pl.lit(0, pl.Int64)
+        ordered = verdicts.complete(rows.lazy()).with_columns(_ahead=verdicts.is_ahead()).collect()
         evaluations: dict[tuple[int, str, datetime], list[dict[str, Any]]] = {}
-        for row in rows.with_columns(_order=order, _ahead=verdicts.is_ahead()).iter_rows(named=True):
-            evaluations.setdefault((row["_order"], row["monitor"], row["evaluated_at"]), []).append(row)
+        for row in ordered.iter_rows(named=True):
+            evaluations.setdefault((row["sequence"], row["monitor"], row["evaluated_at"]), []).append(row)
         in_order = sorted(evaluations.items(), key=lambda evaluation: (evaluation[0][0], evaluation[0][2]))
         return [signal for _, said in in_order for signal in self._of_evaluation(said)]
 
@@ -121,7 +121,7 @@ class Verdicts:
 
 def _likely(bad: list[dict[str, Any]]) -> str:
     """The first line of an alert, if it is known where the failure comes from."""
-    why = next((row["why"] for row in bad if row.get("why")), None)
+    why = next((row["why"] for row in bad if row["why"]), None)
     return "" if why is None else f"most likely: {why}\n"
 
 

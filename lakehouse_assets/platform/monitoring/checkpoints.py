@@ -1,0 +1,84 @@
+"""Checkpoints of logs: of a table that is only added to, the rows that still count, so that who asks for these does not read all others.
+
+A checkpoint is a cached result and no state: what counts is the log. It has the rows that count up to a commit, and a reader adds what
+came behind it. Who does not find it, or finds that the log is another one, reads the log whole. Which rows count says its owner.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import polars as pl
+from deltalake import DeltaTable
+
+from lakehouse_assets.platform.monitoring import cache
+from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+ORDER: Final = "sequence"
+"""The column of a log by which rows of a later commit have a larger number."""
+EVERY: Final = 64
+"""So far a log may go on, by its numbers, before a new checkpoint is made."""
+_ROWS: Final = "rows"
+
+
+@dataclass(frozen=True)
+class Log:
+    """A log of which some rows count.
+
+    Attributes:
+        lakehouse: Has the log and the cache.
+        name: Of its table.
+        counting: Leaves the rows that count. Of the rows that counted before and those that came, it leaves what it would of all; the last
+            row always counts.
+        identity: Columns that tell rows of one commit apart.
+        code: The modules that say which rows count.
+    """
+
+    lakehouse: Lakehouse
+    name: str
+    counting: Callable[[pl.LazyFrame], pl.LazyFrame]
+    identity: Sequence[str]
+    code: tuple[str, ...]
+
+    def rows(self, opened: DeltaTable | None = None) -> pl.LazyFrame:
+        """The rows that count, and some that came after them.
+
+        Args:
+            opened: The log as it is read; None: as it is now.
+
+        Raises:
+            NoSuchTable: There is no log yet.
+        """
+        opened = self.lakehouse.table(self.name).now() if opened is None else opened
+        log, frames = pl.scan_delta(opened), cache.read(self.lakehouse, self._key(opened))
+        if frames is None:
+            return log
+        known = frames[_ROWS]
+        last = known[ORDER].max()
+        later = log.filter(pl.col(ORDER) >= last).collect()
+        of_last = known.filter(pl.col(ORDER) == last)
+        if of_last.join(later, on=[ORDER, *self.identity], how="anti", nulls_equal=True).height:
+            return log  # it lost its end, or is read as it was before
+        return pl.concat([known.filter(pl.col(ORDER) < last), later], how="diagonal_relaxed").lazy()
+
+    def went_on(self, number: int, now: datetime) -> None:
+        """Make a checkpoint if the last one is far behind.
+
+        Args:
+            number: The newest one of the log.
+            now: The moment (UTC).
+        """
+        key = self._key(self.lakehouse.table(self.name).now())
+        before = self.lakehouse.table(cache.TABLE).cursor(key)
+        if number - (before or 0) < EVERY:
+            return
+        rows = self.counting(self.rows()).collect()
+        with suppress(CursorMoved):  # another process was faster
+            cache.write(self.lakehouse, key, f"checkpoint of {self.name}", {_ROWS: rows}, now, Commit((Cursor(key, before, number),)))
+
+    def _key(self, opened: DeltaTable) -> str:
+        return cache.digest(self.name, opened.metadata().id, opened.schema().to_json(), cache.source_of(*self.code))
