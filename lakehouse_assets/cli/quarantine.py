@@ -87,6 +87,8 @@ def _print_rejected(values: Mapping[str, Any]) -> None:
         if row["hint"]:
             say(f"  {row['hint']}")
         say((f"  {_source(row['source'])}", "dim"))
+    if len(values["rows"]) < values["matching"]:
+        say(f"\n{len(values['rows']):,} of {values['matching']:,}; --limit N shows more.")
     if values["waiting"]:
         say("\nFix the contract, the function or the rows, then ", (f"lakehouse quarantine replay {values['table']}", "bold"))
 

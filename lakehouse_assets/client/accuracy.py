@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lakehouse_assets.platform.declarations.models import ModelDeclaration
 
 Every = Literal["1d", "1w", "1mo"]
-By = Literal["version", "horizon"]
+By = Literal["horizon"]
 _NAMES: Final = {"1d": "1 day", "1w": "1 week", "1mo": "1 month"}
 _COLUMNS: Final = (
     "predictions",

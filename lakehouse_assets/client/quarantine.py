@@ -22,6 +22,8 @@ class Quarantine:
     def show(self, *, rows: int = 10, rule: str | None = None, released: bool = False) -> dict[str, Any]:
         """The rules that rows broke, and the rows with their file, record and source row, newest file first, personal data masked.
 
+        `matching` says how many rows there are that were asked for, of which `rows` has the first.
+
         Args:
             rows: How many rows at most.
             rule: Only rows that broke this rule.

@@ -52,7 +52,11 @@ def test_rows_are_shown_with_their_rules_their_file_and_line_and_their_source(la
 
 
 def test_rows_can_be_few_or_of_one_rule(lakehouse):
-    assert len(lakehouse("show", LINES, "--limit", "1", "--json")["rows"]) == 1
+    few = lakehouse("show", LINES, "--limit", "1", "--json")
+    assert (len(few["rows"]), few["matching"]) == (1, 2)
+    for options in ((), ("--rule", "readable")):
+        assert "1 of 2; --limit N shows more." in lakehouse("show", LINES, "--limit", "1", *options)
+        assert "shows more" not in lakehouse("show", LINES, *options), "these are all"
     assert len(lakehouse("show", "--limit", "5", LINES, "--rule", "readable", "--json")["rows"]) == 2
     assert lakehouse("show", LINES, "--rule", "quantity_ne", "--json")["rows"] == []
     assert "has no rule 'nonsense'. There are: readable," in lakehouse("show", LINES, "--rule", "nonsense", code=1)

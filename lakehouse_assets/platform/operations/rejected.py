@@ -55,10 +55,12 @@ def rejected_rows(asset: TableDeclaration, reader: Reader, *, rows: int, rule: s
     # Before what a file has besides its columns is masked: how much it is, and the names of columns, are no personal data.
     described = all_rows.head(rows).with_columns(_misfit(all_rows.collect_schema()).alias(_MISFIT))
     shown_rows = reader.view(described, asset.quarantine, "quarantine").collect()
+    put_in_again = with_marks(quarantine.scan()).select(pl.len()).collect().item() - waiting
     return {
         "table": asset.name,
         "waiting": waiting,
-        "released": with_marks(quarantine.scan()).select(pl.len()).collect().item() - waiting,
+        "released": put_in_again,
+        "matching": shown.get(rule, 0) if rule is not None else waiting + (put_in_again if released else 0),
         "rules": [
             {"rule": name, "text": texts.get(name, "not a rule of the contract any more"), "rows": count} for name, count in shown.items()
         ],

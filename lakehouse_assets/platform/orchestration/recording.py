@@ -4,20 +4,22 @@ That is the command at the end of its run, a sensor, and maintenance before it d
 down what others left, as after a crash. What a step used is in its events (`step_usage`); `system_log` writes each run once.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from logging import Logger
 from typing import Any, Final
 
 import dagster as dg
 from dagster._core.storage.tags import BACKFILL_ID_TAG, SCHEDULE_NAME_TAG, SENSOR_NAME_TAG
 
+from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX
 from lakehouse_assets.platform.declarations.check_names import NOT_EVALUATED
 from lakehouse_assets.platform.monitoring.system import system_log
 from lakehouse_assets.platform.monitoring.system.system_log import Recorded
+from lakehouse_assets.platform.orchestration.ended_runs import Consumed, Ends
 from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.monitors import watched_by
 from lakehouse_assets.platform.orchestration.planned import KEPT
@@ -26,16 +28,13 @@ from lakehouse_assets.platform.orchestration.step_errors import told
 from lakehouse_assets.platform.orchestration.step_usage import MARK
 from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
 from lakehouse_assets.platform.pipeline import commit_statistics
-from lakehouse_assets.platform.storage.errors import CommitConflict, StorageError
+from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved, StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
 
 ENDED: Final = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
-# Clocks of machines differ, and a run may be written down before one that ended earlier.
-_MARGIN: Final = timedelta(days=1)
-_RUNS_AT_ONCE: Final = 100
 _LONGEST_TEXT: Final = 2_000
 _TYPE: Final = dg.DagsterEventType
 _TYPES: Final = {
@@ -57,36 +56,50 @@ _ROWS: Final = ("rows_in", "rows_written", "rows_updated", "rows_duplicate", "ro
 _SUMMED: Final = ("cpu", "bytes_read", "bytes_written")
 
 
-def record_ended(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], *, since: datetime | None = None) -> int:
-    """Write down the runs that have ended and are not in the system tables; how many these were.
+def record_ended(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], *, kept: datetime | None = None) -> int:
+    """Write down the runs that have ended since the last time, in the order in which they ended; how many these were.
+
+    How far they were read is a watermark of the table of runs, which the commit of their rows advances.
 
     Args:
         instance: Where they were run.
         lakehouse: Has the system tables.
         owners: By table, who answers for it.
-        since: Look at all runs that ended since then (UTC). By default at those that ended since the last one that was written down, less
-            a day, which may miss what a wrong clock has hidden.
+        kept: Runs that ended before are left out, as the system tables would not keep them (UTC); None: none is.
 
     Raises:
         CommitConflict: Other writers did not let this one through.
     """
-    if since is None and (last := system_log.last_end(lakehouse)) is not None:
-        since = last - _MARGIN
-    known = system_log.run_ids(lakehouse, None if since is None else since.date())
-    found = instance.get_run_records(dg.RunsFilter(statuses=ENDED, updated_after=since), ascending=True)
-    new = [record for record in found if record.dagster_run.run_id not in known]
-    count = 0
-    for start in range(0, len(new), _RUNS_AT_ONCE):
-        page = [_RunRecords.of(instance, record, owners) for record in new[start : start + _RUNS_AT_ONCE]]
+    ends, count = Ends(instance), 0
+    while True:
+        watermark = system_log.watermark(lakehouse)
+        consumed, newest = Consumed.read(watermark), ends.newest
+        if newest is None:
+            return count
+        # The first time, and where Dagster's database is another one, some may be written down already.
+        is_first = consumed.newest is None or newest < consumed.newest
+        consumed = Consumed.nothing() if is_first else consumed
+        new, _ = ends.after(consumed, clock.now())
+        if not new:
+            return count
+        known = system_log.run_ids(lakehouse) if is_first else set[str]()
+        found = [record for record in _ended(instance, new, known) if kept is None or record.update_timestamp.astimezone(UTC) >= kept]
+        page = [_RunRecords.of(instance, record, owners) for record in found]
         with suppress(CommitConflict):  # the next one does it
             commit_statistics.record(lakehouse, _existing(lakehouse, {name for run in page for name in run.written}))
-        count += system_log.write(
-            lakehouse,
-            Recorded(
-                [run.row() for run in page], [row for run in page for row in run.steps()], [row for run in page for row in run.checks]
-            ),
+        recorded = Recorded(
+            [run.row() for run in page], [row for run in page for row in run.steps()], [row for run in page for row in run.checks]
         )
-    return count
+        with suppress(CursorMoved):  # another process writes the same down: what it has left is read
+            count += system_log.write(lakehouse, recorded, consumed.with_all([end.storage_id for end in new]).cursors(watermark))
+
+
+def _ended(instance: dg.DagsterInstance, ends: Iterable[dg.EventLogRecord], known: Collection[str]) -> Iterator[dg.RunRecord]:
+    """The runs of some events with which runs end, each once; one that was deleted meanwhile is not among them."""
+    for run_id in dict.fromkeys(end.run_id for end in ends):
+        record = None if run_id in known else instance.get_run_record_by_id(run_id)
+        if record is not None and record.dagster_run.is_finished:
+            yield record
 
 
 def try_to_record(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: Mapping[str, str], log: Logger) -> None:

@@ -74,7 +74,7 @@ def forget_old_runs(instance: dg.DagsterInstance, lakehouse: Lakehouse, owners: 
         log: Told what went wrong.
     """
     try:
-        record_ended(instance, lakehouse, owners, since=keep.recorded)
+        record_ended(instance, lakehouse, owners, kept=keep.recorded)
         return delete_old_runs(instance, lakehouse, keep)
     except Exception as error:  # noqa: BLE001 whatever it is, old runs are in nobody's way
         log.warning("Old runs are still in Dagster's databases: %s", error)

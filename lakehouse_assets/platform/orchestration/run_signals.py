@@ -1,13 +1,12 @@
 """What Dagster recorded, as signals of alerts: steps, runs and checks of the runs that ended, and assets that were not refreshed in time.
 
-Runs are consumed once, in the order of the numbers of the events with which they ended (`consumed_ends`). What is an alert is decided in
+Runs are consumed once, in the order of the numbers of the events with which they ended (`ended_runs`). What is an alert is decided in
 `monitoring.alerts`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from datetime import UTC, datetime
 from typing import Final
 
 import dagster as dg
@@ -18,19 +17,14 @@ from lakehouse_assets.platform.declarations.check_names import FILES_CHECK, NOT_
 from lakehouse_assets.platform.declarations.monitors import Severity
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, newest_by_key
-from lakehouse_assets.platform.orchestration.consumed_ends import REMEMBERED, Consumed
+from lakehouse_assets.platform.orchestration.ended_runs import Consumed, Ends
 from lakehouse_assets.platform.orchestration.existing import SELECTION
 from lakehouse_assets.platform.orchestration.planned import KEPT, settle
 from lakehouse_assets.platform.orchestration.step_errors import told
 from lakehouse_assets.platform.orchestration.steps import key_of
 
-RUNS_AT_ONCE: Final = 100
-"""So many runs are consumed in one tick."""
 _FIRST_RUNS: Final = 30
 """Of the runs that ended before anybody listened, so many are looked at."""
-# The event comes first, then the state of the run; a process that dies in between must not hold up the runs behind it.
-_END_WRITTEN_WITHIN: Final = timedelta(minutes=10)
-_ENDS: Final = (dg.DagsterEventType.RUN_SUCCESS, dg.DagsterEventType.RUN_FAILURE, dg.DagsterEventType.RUN_CANCELED)
 _RUN: Final = "run:"
 _STEPS: Final = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE}
 _TAKEN: Final = {*_STEPS, dg.DagsterEventType.ASSET_CHECK_EVALUATION}
@@ -56,36 +50,30 @@ class EndedRuns:
 
     def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:
         """See `Source.read`."""
-        newest = max((record.storage_id for record in self._ends(None, 1)), default=None)
+        newest = self._ends.newest
         if newest is None:
             return Reading()
         consumed = Consumed.read(watermark)
         if consumed.newest is None or newest < consumed.newest:  # Dagster's database is another one
             return self._read_first(watermark, now)
-        records = self._ends(consumed.floor, RUNS_AT_ONCE + REMEMBERED)
-        new = self._written([record for record in records if not consumed.has(record.storage_id)], now)[:RUNS_AT_ONCE]
+        new, known = self._ends.after(consumed, now)
         if not new:
             return Reading()
         late = [record for record in new if record.storage_id < consumed.newest]
         # Of runs that appear only now and ended before others, what these say nothing newer of is told.
-        before = [record for record in records if record.storage_id > new[0].storage_id and consumed.has(record.storage_id)] if late else []
+        before = [record for record in known if record.storage_id > new[0].storage_id] if late else []
         in_order = sorted([*late, *before], key=lambda record: record.storage_id)
         signals = newest_by_key(self._of(in_order)) + self._of(new[len(late) :])
         return Reading(signals, consumed.with_all([record.storage_id for record in new]).cursors(watermark))
 
     def _read_first(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:
-        records = self._written(self._ends(None, _FIRST_RUNS), now)
-        consumed = Consumed.nothing(self._left_out(records)).with_all([record.storage_id for record in records])
+        records, left_out = self._ends.last(_FIRST_RUNS, now)
+        consumed = Consumed.nothing(left_out).with_all([record.storage_id for record in records])
         return Reading(newest_by_key(self._of(records)), consumed.cursors(watermark) if records else [])
 
-    def _written(self, records: Sequence[dg.EventLogRecord], now: datetime) -> list[dg.EventLogRecord]:
-        """Those before the first whose run is still being written as ended: the event comes first."""
-
-        def is_written(record: dg.EventLogRecord) -> bool:
-            run = self.instance.get_run_by_id(record.run_id)
-            return run is None or run.is_finished or now - _moment(record.event_log_entry.timestamp) >= _END_WRITTEN_WITHIN
-
-        return list(takewhile(is_written, records))
+    @property
+    def _ends(self) -> Ends:
+        return Ends(self.instance)
 
     def _of(self, records: Sequence[dg.EventLogRecord]) -> list[Signal]:
         signals = list[Signal]()
@@ -95,30 +83,6 @@ class EndedRuns:
                 settle(self.instance, run.run_id)
                 signals += self._signals(run, record.event_log_entry)
         return signals
-
-    @staticmethod
-    def _left_out(records: Sequence[dg.EventLogRecord]) -> int:
-        """Up to which number runs are left out that ended before anybody listened; 0: none is."""
-        numbers: dict[str | None, list[int]] = {}
-        for record in records:
-            numbers.setdefault(record.event_log_entry.get_dagster_event().event_type_value, []).append(record.storage_id)
-        return max((min(of) - 1 for of in numbers.values() if len(of) >= _FIRST_RUNS), default=0)
-
-    def _ends(self, after: int | None, limit: int) -> list[dg.EventLogRecord]:
-        """The events with which runs ended, oldest first: those after a number, or with None the newest ones; at most so many of each kind.
-
-        Of a kind that has more, and so of all, none is given that is newer than what was read of it.
-        """
-        found, until = list[dg.EventLogRecord](), None
-        for kind in _ENDS:
-            filters = dg.RunStatusChangeRecordsFilter(kind, after_storage_id=after)
-            result = self.instance.fetch_run_status_changes(filters, limit=limit, ascending=after is not None)
-            found += result.records
-            if after is not None and len(result.records) == limit:
-                last = result.records[-1].storage_id
-                until = last if until is None else min(until, last)
-        ordered = sorted(found, key=lambda record: record.storage_id)
-        return [record for record in ordered if until is None or record.storage_id <= until]
 
     def _signals(self, run: dg.DagsterRun, end: dg.EventLogEntry) -> list[Signal]:
         """What a run that ended says of its steps, of the checks that it evaluated, and of itself.

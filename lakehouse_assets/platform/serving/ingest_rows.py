@@ -3,6 +3,7 @@
 Every file that is made here is one that the feed takes. Durability is the business of `outbox`, the request that of `ingest`.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Sequence
@@ -72,8 +73,8 @@ class FeedRows:
     def _check_names(self, number: int, names: Sequence[str], errors: list[FieldError]) -> None:
         if not self._expected.fits(names):
             closest = min(self.feed.headers, key=lambda header: len(set(header).difference(names)))
-            lacks = f"row {number} lacks the field {{!r}}; send null if there is no value"
-            errors += [FieldError(lacks.format(name), name, number) for name in closest if name not in names]
+            unknown = [name for name in names if name not in self.feed.columns]
+            errors += [FieldError(f"row {number} {_lacks(name, unknown)}", name, number) for name in closest if name not in names]
             if len(set(names)) < len(names):
                 errors.append(FieldError(f"row {number} has two fields that mean one column", None, number))
         if self._format == "csv" or self.feed.new_columns == "refuse":
@@ -125,6 +126,15 @@ class FeedRows:
             named = dict(zip(self._expected.recognised(list(members)), members.values(), strict=True))
             lines.append(separator.join(_quoted(named.get(column)) for column in columns))
         return "\n".join([*lines, ""])
+
+
+def _lacks(name: str, unknown: Sequence[str]) -> str:
+    """What to do about a field that a row has not, perhaps because it spells the name otherwise."""
+    spelled = {one.casefold(): one for one in unknown}
+    near = difflib.get_close_matches(name.casefold(), spelled, 1)
+    return f"lacks the field {name!r}; " + (
+        f"it has {spelled[near[0]]!r}: write that as {name!r}" if near else "send null if there is no value"
+    )
 
 
 def _named(text: str, names: Sequence[str]) -> str:

@@ -191,7 +191,7 @@ def test_a_canceled_run_says_nothing_of_itself_and_its_checks_are_settled(club):
 
 
 def test_more_runs_than_one_tick_takes_are_taken_in_their_order(club, monkeypatch):
-    monkeypatch.setattr("lakehouse_assets.platform.orchestration.run_signals.RUNS_AT_ONCE", 2)
+    monkeypatch.setattr("lakehouse_assets.platform.orchestration.ended_runs.RUNS_AT_ONCE", 2)
     ticks = Ticks(club)
     ticks.after_a_run()
     for fails in (True, False, True, False, True):

@@ -2,8 +2,10 @@
 
 import os
 import re
-from datetime import UTC, datetime
+import shutil
+import time
 from logging import getLogger
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
@@ -14,13 +16,11 @@ from lakehouse_assets.platform.monitoring.system import system_log, system_table
 from lakehouse_assets.platform.orchestration.monitors import MONITORS_SUFFIX, watched_by
 from lakehouse_assets.platform.orchestration.recording import record_ended, sensor, try_to_record
 from lakehouse_assets.platform.orchestration.resources import resources
-from lakehouse_assets.platform.storage.errors import CommitConflict
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets_tests.platform.monitoring import kiosk
 from lakehouse_assets_tests.platform.orchestration.club import Club
 from lakehouse_assets_tests.running import tables_of
 
-EVER = datetime(2000, 1, 1, tzinfo=UTC)
 OWNERS = {"club.silver.members": "team:members"}
 
 
@@ -37,8 +37,8 @@ def rows(settings, name: str) -> pl.DataFrame:
     return tables_of(settings).table(f"platform.system.{name}").scan().collect()
 
 
-def record(club, **how) -> int:
-    return record_ended(club.instance, tables_of(club.settings), OWNERS, **how)
+def record(club) -> int:
+    return record_ended(club.instance, tables_of(club.settings), OWNERS)
 
 
 def test_a_run_its_steps_and_its_checks_are_written_down_as_they_were(club):
@@ -111,9 +111,9 @@ def test_nothing_is_written_twice(club):
     club.run()
     assert record(club) == 1
     before = {table.name: rows(club.settings, table.name.rsplit(".", 1)[1]) for table in system_tables.WRITTEN}
-    assert record(club) == record(club, since=EVER) == 0
+    assert record(club) == record(club) == 0
     club.run()
-    assert record(club, since=EVER) == 1
+    assert record(club) == 1
     for table in system_tables.WRITTEN:
         after = rows(club.settings, table.name.rsplit(".", 1)[1])
         assert after.filter(pl.col("run_id").is_in(before[table.name]["run_id"].unique().implode())).equals(
@@ -127,8 +127,8 @@ def test_a_crash_between_two_tables_loses_nothing_and_writes_nothing_twice(club,
     club.run()
     append = system_log._append
 
-    def dying(lakehouse, of, found):
-        done = append(lakehouse, of, found)
+    def dying(lakehouse, of, *rows):
+        done = append(lakehouse, of, *rows)
         if of.name.endswith(died_after):
             raise KeyboardInterrupt
         return done
@@ -149,6 +149,58 @@ def test_runs_of_before_are_caught_up_and_a_run_under_way_is_left_alone(club):
     club.instance.create_run_for_job(club.job())
     assert record(club) == 2
     assert set(rows(club.settings, "runs")["run_id"]) == {first.run_id, second.run_id}
+
+
+def ended(club, days: float) -> str:
+    """A run that ended, on a machine whose clock goes so many days wrong."""
+    run = club.instance.create_run_for_job(club.job())
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_FAILURE.value, run.job_name, message="It was killed.")
+    club.instance.report_dagster_event(event, run.run_id, timestamp=time.time() + days * 86_400)
+    return run.run_id
+
+
+def test_a_wrong_clock_hides_no_run(club):
+    """Order is that of the events: by clocks, a run of tomorrow would hide those of today, and one of last month would be over long ago."""
+    for days in (0, 40, 0, -40, -400):
+        run_id = ended(club, days)
+        assert record(club) == 1
+        assert run_id in rows(club.settings, "runs")["run_id"].to_list()
+    assert record(club) == 0
+
+
+def test_what_an_earlier_release_wrote_down_is_not_written_twice_and_what_it_missed_is(club):
+    """Its tables have rows and no watermark."""
+    first = [ended(club, 0), ended(club, 40)]
+    assert record(club) == 2
+    table = tables_of(club.settings).table(system_tables.RUNS.name)
+    written = table.scan().collect()
+    shutil.rmtree(table.uri)
+    table.create(system_tables.RUNS.schema, ("date",))
+    table.append(written)
+    missed = ended(club, -40)
+    assert record(club) == 1
+    assert rows(club.settings, "runs")["run_id"].sort().to_list() == sorted([*first, missed])
+    assert rows(club.settings, "runs")["run_id"].is_unique().all()
+
+
+def test_with_another_database_of_dagster_all_its_runs_are_written_down(club, settings):
+    for _ in range(3):
+        ended(club, 0)
+    assert record(club) == 3
+    with dg.DagsterInstance.ephemeral() as instance:
+        other = Club(settings, instance)
+        run_id = ended(other, 0)
+        assert record(other) == 1
+        assert record(other) == 0
+    assert run_id in rows(settings, "runs")["run_id"].to_list()
+
+
+def test_more_runs_than_are_read_at_once_are_written_down(club, monkeypatch):
+    monkeypatch.setattr("lakehouse_assets.platform.orchestration.ended_runs.RUNS_AT_ONCE", 2)
+    for _ in range(5):
+        ended(club, 0)
+    assert record(club) == 5
+    assert record(club) == 0
 
 
 def test_a_failed_run_says_why_without_values_of_rows(club):
@@ -241,15 +293,16 @@ def test_the_sensor_on_ended_runs_writes_them_down(club):
     assert "team:members" in rows(club.settings, "steps")["owner"].to_list()
 
 
-def test_what_cannot_be_written_down_fails_nothing_and_comes_with_the_next_run(club, caplog, monkeypatch):
-    club.run()
-
-    def fails(*_: object) -> None:
-        raise CommitConflict("others were faster")
-
-    monkeypatch.setattr(system_log, "write", fails)
+def test_what_cannot_be_written_down_fails_nothing_and_comes_with_the_next_run(club, caplog):
+    ended(club, 0)
+    record(club)
+    table = tables_of(club.settings).table(system_tables.RUNS.name)
+    last = Path(table.uri) / "_delta_log" / f"{table.version():020}.json"
+    whole = last.read_text()
+    last.write_text("")
+    ended(club, 0)
     try_to_record(club.instance, tables_of(club.settings), {}, getLogger("test"))
-    assert "others were faster" in caplog.text
-    monkeypatch.undo()
-    club.run()
+    assert "platform.system.runs cannot be opened" in caplog.text
+    last.write_text(whole)
+    ended(club, 0)
     assert record(club) == 2

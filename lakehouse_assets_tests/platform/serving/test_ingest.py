@@ -187,6 +187,15 @@ def refused(ingest: Ingest, sent: bytes, key: str | None = None) -> Refused:
     return caught.value
 
 
+@pytest.mark.parametrize("spelled", ["vallue", "the value", "Valeu"])
+def test_a_field_that_is_spelled_otherwise_is_named(tmp_path: Path, orders: Orders, spelled: str) -> None:
+    ingest = pushing(tmp_path, orders)
+    text = str(refused(ingest, body({"id": "a", spelled: "1"})))
+    assert f"row 0 lacks the field 'value'; it has {spelled!r}: write that as 'value'" in text
+    assert "row 0 lacks the field 'value'; send null if there is no value" in str(refused(ingest, body({"id": "a", "town": "1"})))
+    ingest.close()
+
+
 def test_errors_name_row_and_field_and_nothing_is_accepted(tmp_path: Path, orders: Orders) -> None:
     ingest = pushing(tmp_path, orders)
     error = refused(ingest, body({"id": "a", "value": "1"}, {"id": "b"}, {"id": None, "value": "2"}))

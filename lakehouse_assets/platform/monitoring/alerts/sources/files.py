@@ -11,7 +11,6 @@ from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.file_state import FeedState
 from lakehouse_assets.platform.ingestion.zone import Zone
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
-from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted, listed
 
@@ -45,15 +44,10 @@ class RefusedFiles:
 
     name = "the landing log"
 
-    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:
+    def read(self, watermark: Callable[[str], int | None], now: datetime) -> Reading:  # noqa: ARG002 nothing is consumed
         """See `Source.read`."""
         log = self.lakehouse.table(landing.LOG)
-        if not log.exists():
-            return Reading([self._signal(feed, FeedState.empty(), now) for feed in sorted(self.owners)])
-        opened = log.now()
-        source = f"{log.name}/{opened.metadata().id}"
-        cursor = Cursor(source, watermark(source), opened.version())
-        return Reading([self._signal(feed, landing.state(log, feed), now) for feed in sorted(self.owners)], [cursor])
+        return Reading([self._signal(feed, landing.state(log, feed), now) for feed in sorted(self.owners)])
 
     def _signal(self, feed: str, state: FeedState, now: datetime) -> Signal:
         listed_as_refused = state.last_events([landing.REFUSED]).sort("path")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lakehouse_assets.platform.orchestration.consumed_ends import CURSOR, REMEMBERED, Consumed
+from lakehouse_assets.platform.orchestration.ended_runs import CURSOR, REMEMBERED, Consumed
 from lakehouse_assets_tests.platform.orchestration.test_alerts import Ticks
 from lakehouse_assets_tests.running import tables_of
 
