@@ -12,7 +12,8 @@ import polars as pl
 from lakehouse_assets.platform.declarations.monitors import Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, drifting, failing, unread, update_profiles
+from lakehouse_assets.platform.monitoring.drift.drifting import drifting
+from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, failing, unread, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Cursor
@@ -56,8 +57,7 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
         text = f"Not evaluated: no window of {profiled.groups.every} is over that has rows."
         return [Verdict(passed=None, text=text)] if after is None else []
     watched.reads.append(Cursor(mark, after, last))
-    before = drifting(lakehouse, profiled.monitor, after or 0)
-    still = drifting(lakehouse, profiled.monitor)
+    before, still = drifting(lakehouse, profiled.monitor, after or 0, watched.now)
     return [*_verdicts(found, before, still), *(Verdict(passed=None, text=text) for text in left_out)]
 
 
