@@ -50,10 +50,10 @@ def read(lakehouse: Lakehouse, key: str) -> dict[str, pl.DataFrame] | None:
     table = lakehouse.table(TABLE)
     if not table.exists():
         return None
-    rows = table.scan().filter(pl.col("key") == key).select("part", "content").collect()
     try:
+        rows = table.scan().filter(pl.col("key") == key).select("part", "content").collect()
         return {part: pl.read_ipc(BytesIO(content)) for part, content in rows.iter_rows()} or None
-    except (pl.exceptions.PolarsError, OSError):  # another release of Polars wrote it
+    except (pl.exceptions.PolarsError, OSError):  # another release of Polars wrote it, or a file is gone
         return None
 
 

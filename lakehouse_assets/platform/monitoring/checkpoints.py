@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
-from lakehouse_assets.platform.storage.errors import CursorMoved
+from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 ORDER: Final = "sequence"
@@ -77,7 +77,7 @@ class Log:
         if number - (before or 0) < EVERY:
             return
         rows = self.counting(self.rows()).collect()
-        with suppress(CursorMoved):  # another process was faster
+        with suppress(StorageError, OSError):  # another process was faster, or there is no room: the log has all
             cache.write(self.lakehouse, key, f"checkpoint of {self.name}", {_ROWS: rows}, now, Commit((Cursor(key, before, number),)))
 
     def _key(self, opened: DeltaTable) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Container, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 import polars as pl
@@ -13,7 +12,8 @@ import polars as pl
 from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
-from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, drifting, failing, unread, update_profiles
+from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drifting
+from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, failing, unread, update_profiles
 from lakehouse_assets.platform.monitoring.drift.thresholds import DOMAIN
 from lakehouse_assets.platform.monitoring.drift.vanished import PERCENT as PERCENT_VANISHED
 from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
@@ -62,9 +62,9 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
         return [Verdict(passed=None, text=text)] if after is None else []
     watched.reads.append(Cursor(mark, after, last))
     # What resolves an alert has to be said of as many windows as that takes.
-    wait = watched.monitor.alert.resolve_after or 1
-    recent = partial(drifting, lakehouse, profiled.monitor, within=wait, least_rows=watched.monitor.alert.least_rows)
-    before, still = recent(until=after or 0), recent()
+    rule = watched.monitor.alert
+    wait = rule.resolve_after or 1
+    before, still = drifting(lakehouse, profiled.monitor, after or 0, watched.now, Recent(wait, rule.least_rows))
     return [*_verdicts(found, before, still, wait), *(Verdict(passed=None, text=text) for text in left_out)]
 
 

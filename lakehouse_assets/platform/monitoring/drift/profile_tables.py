@@ -21,7 +21,6 @@ from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, D
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows, spans_of
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups, Span
 from lakehouse_assets.platform.monitoring.profiling.profile import SCHEMA, TABLE, profile
-from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -188,7 +187,7 @@ def unread(lakehouse: Lakehouse, monitor: str, after: int | None) -> tuple[pl.Da
         monitor: The monitor.
         after: The number of the commit that was read last; None: none was. Rows of earlier releases have been read.
     """
-    rows = _of(lakehouse, monitor).filter(pl.col("sequence") > (after or 0)).collect()
+    rows = of_monitor(lakehouse, monitor, (after or 0) + 1).filter(pl.col("sequence") > (after or 0)).collect()
     return newest(rows), rows["sequence"].max()  # type: ignore[return-value]
 
 
@@ -217,49 +216,19 @@ def failing(found: pl.DataFrame) -> pl.DataFrame:
     return found.with_columns(drifted=pl.when(is_back).then(pl.lit(value=False)).otherwise("drifted"))
 
 
-def drifting(
-    lakehouse: Lakehouse, monitor: str, until: int | None = None, *, within: int = 1, least_rows: int = 0
-) -> dict[Matter, datetime | None]:
-    """What drifted in one of its last windows: columns of slices, each with the start of the last such window.
+def of_monitor(lakehouse: Lakehouse, monitor: str, since: int = 0) -> pl.LazyFrame:
+    """The drift of a monitor; rows of earlier releases come first.
 
     Args:
         lakehouse: Has the table.
         monitor: The monitor.
-        until: The number of the last commit that counts; None: all.
-        within: How many windows of each are the last ones.
-        least_rows: Windows of fewer rows do not count.
+        since: The number of the first commit that is wanted; 0: all. Files of earlier ones are not read.
     """
-    table = lakehouse.table(platform_tables.DRIFT)
-    if not table.exists():
-        return {}
-    rows = _of(lakehouse, monitor).filter(~is_ahead())
-    if until is not None:
-        rows = rows.filter(pl.col("sequence") <= until)
-    names = (
-        *_MATTER,
-        WINDOW_START,
-        "sequence",
-        "table_version",
-        "evaluated_at",
-        "drift_type",
-        "drifted",
-        "data_type",
-        "schema_change",
-        "rows",
-    )
-    is_said = pl.col("schema_change").is_null() | pl.col("slice_key").is_null()
-    found = newest(rows.select(names).collect()).filter(pl.col("data_type").is_not_null(), is_said)
-    counting = failing(found).drop_nulls("drifted").filter(pl.col("rows").fill_null(least_rows) >= least_rows)
-    windows = counting.group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any()).sort(WINDOW_START, nulls_last=False)
-    last = windows.group_by(*_MATTER, maintain_order=True).tail(within).filter("drifted").group_by(*_MATTER, maintain_order=True).last()
-    return {(row[0], row[1], row[2]): row[3] for row in last.select(*_MATTER, WINDOW_START).iter_rows()}
-
-
-def _of(lakehouse: Lakehouse, monitor: str) -> pl.LazyFrame:
-    """The drift of a monitor; rows of earlier releases come first."""
-    rows = lakehouse.table(platform_tables.DRIFT).scan()
-    order = pl.col("sequence").fill_null(0) if "sequence" in rows.collect_schema() else pl.lit(0, pl.Int64)
-    return rows.filter(pl.col("monitor") == monitor).with_columns(order.alias("sequence"))
+    rows = lakehouse.table(platform_tables.DRIFT).scan().filter(pl.col("monitor") == monitor)
+    has_order = "sequence" in rows.collect_schema()
+    if since and has_order:  # of the column itself: by an expression of it no file is left out
+        rows = rows.filter(pl.col("sequence") >= since)
+    return rows.with_columns(sequence=pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64))
 
 
 def _known(drifts: Table, monitor: str) -> pl.Series:
@@ -321,12 +290,14 @@ def _commit(profiled: Profiled, before: Mapping[str, int | None], marks: Mapping
 
 
 def _add(table: Table, rows: pl.DataFrame, commit: Commit) -> None:
-    """Append rows with the number of their commit: of one monitor no two have the same, as they have watermarks in common."""
+    """Append rows with the number of their commit."""
 
     def attempt(delta: DeltaTable) -> Counts:
         counts = Counts(written=rows.height)
         numbered = rows.with_columns(sequence=pl.lit(delta.version() + 1, pl.Int64))
-        table.write_rows(delta, numbered, commit.properties(delta, counts, read_before_write=False))
+        properties = commit.properties(delta, counts, read_before_write=False)
+        properties.max_commit_retries = 0  # not on another version than the next one, which is the number of the rows
+        table.write_rows(delta, numbered, properties)
         return counts
 
     table.write(commit, attempt)

@@ -89,6 +89,24 @@ def test_two_evaluations_of_two_versions_at_once_say_all_and_end_with_no_error(t
     assert set(bad) == {(START + 2 * DAY, "amount")}
 
 
+def test_many_evaluations_at_once_store_what_one_says(tmp_path):
+    alone, together = Lakehouse(str(tmp_path / "alone")), Lakehouse(str(tmp_path / "together"))
+    others = [monitor(f"shop.monitors.moved{number}", of=NAME, kind=WATCHED.kind) for number in range(2)]
+    for lake in (alone, together):
+        orders(lake)
+    for new in (pl.concat([rows([1]), rows([6], 3, 100)]), rows([2])):
+        for lake in (alone, together):
+            lake.table(NAME).append(new)
+        evaluation(alone, LATER).run([WATCHED])
+        with ThreadPoolExecutor(6) as pool:
+            done = [pool.submit(evaluation(Lakehouse(together.root), LATER).run, [one]) for one in [WATCHED, *others] * 2]
+            assert not [one.error for run in done for one in run.result()[0].verdicts if one.error]
+        stored = together.table(verdicts.TABLE).scan().collect()
+        for one in (WATCHED, *others):
+            own = stored.filter(monitor=one.name).select("window_start", "column_name", "slice_value", "passed", "text")
+            assert sorted(own.rows(), key=repr) == said(alone)
+
+
 def test_a_window_is_judged_once_it_is_over_and_once(tmp_path):
     """Weeks that differ within: the begin of one is no whole week."""
     lake, random = Lakehouse(str(tmp_path)), np.random.default_rng(1)

@@ -1,0 +1,130 @@
+"""What drifted in the windows that were compared last, by column and slice, before the newest comparisons and with them.
+
+The state up to some commit is cached, so that of a long log only what came behind it is read. Which verdicts are made of it is in
+`drift_verdicts`, what is written into the log in `profile_tables`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import polars as pl
+
+from lakehouse_assets.platform.monitoring import cache
+from lakehouse_assets.platform.monitoring.checkpoints import EVERY
+from lakehouse_assets.platform.monitoring.drift.profile_tables import Matter, failing, newest, of_monitor
+from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START
+from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT
+from lakehouse_assets.platform.monitoring.verdicts import is_ahead
+from lakehouse_assets.platform.storage import platform_tables
+from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+
+_MATTER: Final = ("slice_key", "slice_value", "column_name")
+_STATE: Final = pl.Schema({**dict.fromkeys(_MATTER, pl.String()), WINDOW_START: MOMENT, "drifted": pl.Boolean()})
+_NAMES: Final = (
+    *_MATTER,
+    WINDOW_START,
+    "sequence",
+    "table_version",
+    "evaluated_at",
+    "drift_type",
+    "drifted",
+    "data_type",
+    "schema_change",
+    "rows",
+)
+_CODE: Final = (__name__, "lakehouse_assets.platform.monitoring.drift.profile_tables")
+Drifting = Mapping[Matter, datetime | None]
+"""Columns of slices that drift, each with the start of the last such window."""
+
+
+@dataclass(frozen=True)
+class Recent:
+    """Which windows of a column are its last ones.
+
+    Attributes:
+        windows: So many.
+        least_rows: Windows of fewer rows do not count.
+    """
+
+    windows: int = 1
+    least_rows: int = 0
+
+
+_NEWEST: Final = Recent()
+
+
+def drifting(lakehouse: Lakehouse, monitor: str, after: int, now: datetime, recent: Recent = _NEWEST) -> tuple[Drifting, Drifting]:
+    """What drifted up to a commit of the log of drift, and what drifts now.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+        after: The number of the commit; 0: none was read.
+        now: The moment (UTC).
+        recent: A column drifts if it did in one of these.
+    """
+    key = cache.digest("drifting", monitor, recent, lakehouse.table(platform_tables.DRIFT).now().metadata().id, cache.source_of(*_CODE))
+    frames = cache.read(lakehouse, key)
+    about = {} if frames is None else frames["about"].row(0, named=True)
+    found = None if frames is None else _from_cached(lakehouse, monitor, frames["state"], about, after, recent)
+    if found is None:
+        rows = _rows(lakehouse, monitor, 0)
+        found = _states(_STATE.to_frame(), rows, after, recent) or (_STATE.to_frame(), _STATE.to_frame(), rows)
+    before, still, rows = found
+    if after - about.get("sequence", 0) >= EVERY:
+        last = {"sequence": after, "evaluated_at": rows.filter(pl.col("sequence") == after)["evaluated_at"].max()}
+        cache.write(lakehouse, key, f"what drifts of {monitor}", {"state": before, "about": pl.DataFrame([last])}, now)
+    return _drifting(before), _drifting(still)
+
+
+States = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""The states before and now, and the rows that they were made of."""
+
+
+def _from_cached(  # noqa: PLR0917 what was cached, and what is asked
+    lakehouse: Lakehouse, monitor: str, state: pl.DataFrame, about: Mapping[str, Any], after: int, recent: Recent
+) -> States | None:
+    """By a cached state; None if it is later, of another log, or does not tell."""
+    if about["sequence"] > after:
+        return None
+    rows = _rows(lakehouse, monitor, about["sequence"])
+    of_last = rows.filter(pl.col("sequence") == about["sequence"])["evaluated_at"].max()
+    if of_last is None or of_last != about["evaluated_at"]:
+        return None
+    return _states(state, rows.filter(pl.col("sequence") > about["sequence"]), after, recent, rows)
+
+
+def _states(state: pl.DataFrame, later: pl.DataFrame, after: int, recent: Recent, rows: pl.DataFrame | None = None) -> States | None:
+    before, still = _went_on(state, later.filter(pl.col("sequence") <= after), recent), _went_on(state, later, recent)
+    return None if before is None or still is None else (before, still, later if rows is None else rows)
+
+
+def _went_on(state: pl.DataFrame, later: pl.DataFrame, recent: Recent = _NEWEST) -> pl.DataFrame | None:
+    """The state with what came later: of each column of a slice the newest windows in which it was tested, and whether it drifted there.
+
+    None if a window that a state is of was compared again and has nothing of it any more: then an older one counts, which nobody knows.
+    """
+    found = newest(later)
+    is_said = pl.col("data_type").is_not_null() & (pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
+    counting = failing(found.filter(is_said)).drop_nulls("drifted").filter(pl.col("rows").fill_null(recent.least_rows) >= recent.least_rows)
+    tested = counting.group_by(*_MATTER, WINDOW_START).agg(pl.col("drifted").any())
+    again = state.join(found.select(WINDOW_START).unique(), on=WINDOW_START, how="semi", nulls_equal=True)
+    if again.join(tested, on=[*_MATTER, WINDOW_START], how="anti", nulls_equal=True).height:
+        return None
+    kept = state.join(again, on=[*_MATTER, WINDOW_START], how="anti", nulls_equal=True)
+    both = pl.concat([kept, tested.select(pl.col(name).cast(dtype) for name, dtype in _STATE.items())])
+    last = both.sort(WINDOW_START, nulls_last=False, maintain_order=True).group_by(*_MATTER, maintain_order=True).tail(recent.windows)
+    return last.select(list(_STATE))
+
+
+def _rows(lakehouse: Lakehouse, monitor: str, since: int) -> pl.DataFrame:
+    rows = of_monitor(lakehouse, monitor, since).filter(~is_ahead())
+    found: pl.DataFrame = rows.select(_NAMES).collect()
+    return found
+
+
+def _drifting(state: pl.DataFrame) -> Drifting:
+    last = state.filter("drifted").group_by(*_MATTER, maintain_order=True).last().select(*_MATTER, WINDOW_START)
+    return {(row[0], row[1], row[2]): row[3] for row in last.iter_rows()}
