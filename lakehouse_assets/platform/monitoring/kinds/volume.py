@@ -1,5 +1,6 @@
 """The monitor of volume: whether as many rows came to a table today as on the same weekdays before."""
 
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from lakehouse_assets.platform.quality.monitors import WEEKS, Arrival, volume
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
+
+_OF_USUAL = 10
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ def rows_come_to(declaration: Declaration) -> bool:
 def volume_by(table: Table, time: str, now: datetime, *, shows: bool = True) -> Verdict:
     """Whether as many rows are of yesterday as of the same weekdays before. Of a table that has no row of these weeks, it is not said.
 
+    Days before these weeks, days to come, and a few rows long before the others are no history: a time may be wrong.
+
     Args:
         table: The table.
         time: The column of dates or of timestamps in UTC.
@@ -77,26 +82,34 @@ def volume_by(table: Table, time: str, now: datetime, *, shows: bool = True) -> 
         NoSuchTable: It does not exist.
     """
     today = datetime.combine(now.date(), datetime.min.time(), UTC)
-    day = pl.col(time).dt.date()
-    first, newest = table.scan().select(first=day.min(), newest=day.max()).collect(engine="streaming").row(0)
     yesterday = today - timedelta(microseconds=1)
+    day = pl.col(time).dt.date()
+    over = day <= yesterday.date()  # rows may be of days to come
+    rows, newest = table.scan().select(pl.len(), newest=day.filter(over).max()).collect(engine="streaming").row(0)
     if newest is None:
-        return Verdict(None, "Not evaluated: the table has no rows yet.", metric="rows_today")
+        which = " of a day that is over" if rows else ""
+        return Verdict(None, f"Not evaluated: the table has no rows{which} yet.", metric="rows_today")
     if newest < (today - timedelta(weeks=WEEKS)).date():
         ago = f"{newest}, {counted((yesterday.date() - newest).days, 'day')} before yesterday" if shows else "long ago"
         text = f"Not evaluated: the newest {time} is {ago}. After {WEEKS} weeks without rows none are expected."
         return Verdict(None, text, {"newest": str(newest)} if shows else {}, metric="rows_today", value=0, rows=0)
-    newest = min(newest, yesterday.date())  # rows may be of days to come
-    near = day.is_between(newest - timedelta(weeks=WEEKS + 1), yesterday.date())
+    near = over & (day >= newest - timedelta(weeks=WEEKS + 1))
     counts = table.scan().filter(near).group_by(day.alias("day")).len().collect(engine="streaming")
     arrivals = [Arrival(datetime.combine(on, datetime.min.time(), UTC), rows) for on, rows in counts.iter_rows()]
-    # The day that the first rows are of may not be whole.
-    since = datetime.combine(first, datetime.min.time(), UTC)
     what = f"are of yesterday, {yesterday:%A} {yesterday.date()}, by {time}"
     if newest < yesterday.date():
         what += f" (the newest is {newest})" if shows else ""
     # The weekdays of a table that stands still are no usual ones: by and by nothing at all would be as usual.
-    return volume(arrivals, since, yesterday, what=what, until=min(newest, yesterday.date() - timedelta(days=1)))
+    return volume(arrivals, _begins(arrivals), yesterday, what=what, until=min(newest, yesterday.date() - timedelta(days=1)))
+
+
+def _begins(arrivals: Sequence[Arrival]) -> datetime:
+    """When the history of a table begins that has rows of these days: a few rows with a wrong time are no history.
+
+    It is the first day with a tenth of the rows of the day in the middle. That day may not be whole.
+    """
+    usual = statistics.median(arrival.rows for arrival in arrivals)
+    return min(arrival.at for arrival in arrivals if arrival.rows >= usual / _OF_USUAL)
 
 
 def usual_volume(table: Table, lakehouse: Lakehouse, now: datetime) -> Verdict:

@@ -12,6 +12,7 @@ import polars as pl
 
 from lakehouse_assets.platform.monitoring.profiling.cells import Numbers
 from lakehouse_assets.platform.monitoring.profiling.counting import Column
+from lakehouse_assets.platform.monitoring.profiling.moments import Moments
 
 LEVELS = np.linspace(0, 1, 101)
 """Of `quantiles`: the percentiles."""
@@ -168,6 +169,7 @@ def _numbers(column: Column, values: Array) -> dict[str, Any]:
     count, low, high = (part[:groups] for part in (moments.count, moments.low, moments.high))
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.sqrt(moments.squares[:groups] / (count - 1))
+    mean, spread = _exact(moments, groups), np.where(low == high, 0.0, spread)
     some, several = count > 0, (count > 1) & np.isfinite(spread)
     quantiles = _quantiles(column, some, low, high)
     return {
@@ -176,7 +178,7 @@ def _numbers(column: Column, values: Array) -> dict[str, Any]:
         "num_zeros": moments.zeros[:groups].astype(np.int64),
         "percent_nan": _percent(nans, values),
         "percent_zeros": _percent(moments.zeros[:groups], values),
-        "avg": _where(some, moments.mean[:groups]),
+        "avg": _where(some, mean),
         "stddev": _where(several, spread),
         "min": _where(some, low),
         "max": _where(some, high),
@@ -189,7 +191,14 @@ def _lengths(column: Column) -> dict[str, Any]:
     moments, groups = column.moments, len(column.counts)
     some = moments.count[:groups] > 0
     low, high = (_where(some, part[:groups]).cast(pl.Int64) for part in (moments.low, moments.high))
-    return {"min_length": low, "max_length": high, "avg_length": _where(some, moments.mean[:groups])}
+    return {"min_length": low, "max_length": high, "avg_length": _where(some, _exact(moments, groups))}
+
+
+def _exact(moments: Moments, groups: int) -> Array:
+    """The means; of numbers that are all the same that number, which the sum of many misses by a little."""
+    low, high = moments.low[:groups], moments.high[:groups]
+    found: Array = np.where(low == high, low, moments.mean[:groups])
+    return found
 
 
 def _quantiles(column: Column, some: Array, low: Array, high: Array) -> Array:

@@ -39,7 +39,7 @@ def tick(log: AlertLog, day: int, **is_bad: bool) -> list[tuple[str, str]]:
         Signal(f"step:{name}", is_bad=bad, at=at, text=f"day {day}", window=at, rule=RULES.get(f"step:{name}", AlertRule()))
         for name, bad in is_bad.items()
     ]
-    return [(one.key, one.event) for one in take(log, [Given(signals)], at, logging.getLogger("test"))]
+    return [(one.key, one.event) for one in take(log, [Given(signals)], at, logging.getLogger("test")).entries]
 
 
 def test_a_tick_reads_what_was_logged_lately_and_misses_no_open_alert(tmp_path):

@@ -1,5 +1,7 @@
 """Statistics against exact ones by Polars where they were hard to keep: far from the baseline, over many batches, at the ends of floats."""
 
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import polars as pl
 import pytest
@@ -108,6 +110,16 @@ def test_numbers_at_the_ends_of_floats_have_a_mean(values):
     )
     assert row["stddev"] is None or np.isfinite(row["stddev"])
     assert (row["min"], row["max"], row["median"] in values) == (min(values), max(values), True)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, -1e7 / 3, 1e300, 5e-324, 0.0])
+@pytest.mark.parametrize("windows", [1, 3])
+def test_numbers_that_are_all_the_same_have_that_mean_and_no_spread(monkeypatch, value, windows):
+    monkeypatch.setattr(counting, "BATCH", 1_000)
+    at = pl.Series([datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=row % windows) for row in range(7_001)])
+    found = profile(pl.DataFrame({"at": at, "x": [value] * 7_001}).lazy(), Groups("at", "1d")).frame.filter(column_name="x")
+    assert found.select("avg", "stddev", "median").unique().rows() == [(value, 0.0, value)]
+    assert found.height == windows
 
 
 def test_infinite_values_are_counted_and_are_in_no_other_statistic():
