@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ from types import ModuleType
 import polars as pl
 import pytest
 
+from lakehouse_assets import Feed
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.modules import declarations_in
@@ -86,6 +88,12 @@ def test_each_kind_has_an_example():
     assert len(EXAMPLES) >= len(KINDS)
     for kind in KINDS:
         assert any(re.search(rf"kind={kind}\(", example) for example in EXAMPLES), kind
+
+
+def test_each_option_of_a_feed_is_in_the_table_of_options():
+    table = PAGE[PAGE.index("| option of `Feed` |") :]
+    named = set(re.findall(r"`(\w+)(?:=[^`]*)?`", "".join(line.split("|")[1] for line in table[: table.index("\n\n")].splitlines())))
+    assert {one.name for one in fields(Feed)} - {"name"} <= named
 
 
 def test_examples_import_public_names_only():

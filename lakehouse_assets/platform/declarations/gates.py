@@ -19,6 +19,8 @@ Limits = tuple[float | None, float | None]
 _MOST_ERROR_RATE: Final = 0.2
 LEAKAGE: Final = "leakage"
 """How the names of guards begin that a leakage report gives."""
+DIFFERS: Final = f"{LEAKAGE}: drift"
+"""How the name of the guard begins that says that the newest rows differ from the others, which by itself is no leak."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +75,9 @@ class LeakageLimits:
         drift: AUC by which test rows are told from training rows.
         assumed: Share of rows with times that are only assumed.
         early: Share of rows whose target was known before the prediction is made.
+        known: Inputs that are known when a prediction is made, whatever they look like, as a forecast of the weather: none of them is an
+            answer, a clock or the name of a row, and rows are not told apart by them. The month, week, weekday or hour of the prediction's
+            time need not be named.
     """
 
     determines: tuple[float, float] = (0.95, 0.99)
@@ -83,6 +88,7 @@ class LeakageLimits:
     drift: tuple[float, float] = (0.8, math.inf)
     assumed: tuple[float, float] = (math.inf, math.inf)
     early: tuple[float, float] = (1e-9, 0.01)
+    known: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 import polars as pl
 
 from lakehouse_assets.platform import clock
-from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, owner_of, require_once, text_of
+from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest_or_all, owner_of, require_once, text_of
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.gates import Gate
 from lakehouse_assets.platform.declarations.kind import Inputs, Kind, Plan, Result, require_key, require_partitions_in_key
@@ -82,6 +82,9 @@ class ModelDeclaration(Declaration):
         """See `Declaration.problems_with`."""
         if self.retrain is not None:
             yield from self.retrain.problems_of(self.name, declared)
+        for name in () if self.gate.leakage is None else self.gate.leakage.known:
+            if name not in self.examples.inputs:
+                yield f"{self.name}: LeakageLimits(known={name!r}) is no input of it{nearest_or_all(name, self.examples.inputs)}"
 
     @property
     def schema(self) -> pl.Schema:

@@ -26,6 +26,8 @@ _RANK: Final[Mapping[Level, int]] = {"note": 0, "warn": 1, "error": 2}
 _LEAST_ROWS: Final = 40
 _LEAST_TIMES: Final = 10
 _PERFECT: Final = 0.999
+_LEAVE_OUT: Final = "Leave it out (without=, or a feature set that lacks it)"
+_CALENDAR: Final = ("month", "quarter", "week", "weekday", "day", "ordinal_day", "hour")
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,14 @@ class Leakage:
         task, rules = search(taken, inputs, target, held_out)
         clocks = _clocks(taken, inputs, at)
         own = {name: _own_values(taken[name]) for name in inputs}
-        findings += [*self._answers(rules, task), *self._clocks(clocks, own)]
-        timeless = [name for name in inputs if clocks[name] < self.limits.clock[0] and own[name] < self.limits.identifier[0]]
+        known = {*self.limits.known, *_of_calendar(taken, inputs, at)}
+        asked = [name for name in inputs if name not in known]
+        findings += [*self._answers(rules, task), *self._clocks({name: clocks[name] for name in asked}, own)]
+        timeless = [name for name in asked if clocks[name] < self.limits.clock[0] and own[name] < self.limits.identifier[0]]
         shares: Mapping[str, float] = {}
         if self.limits.drift[0] < np.inf:
             area, shares = drift(taken, timeless, at, self.test, held_out, seed=seed, compute=compute)
-            findings.append(self._drift(area, shares))
+            findings.append(self._drift(area, shares, at))
         by_name = {rule.input: rule for rule in rules}
         return LeakageReport(rows.height, taken.height, _ordered(findings), _columns(inputs, by_name, clocks, own, shares), MEASURES[task])
 
@@ -177,7 +181,8 @@ class Leakage:
         said = f"no target was known before {at}, when it is predicted"
         if early:
             when = f"was known before {at}, when it is predicted"
-            said = f"the target of {counted(early, 'row')} {when}: there is nothing to predict, or {at} is wrong"
+            said = f"the target of {counted(early, 'row')} {when}: there is nothing to predict, or {at} is wrong. Correct at= or "
+            said += "known_at= of the labels, or leave such rows out of their table"
         return [Finding("early", _level(early / rows.height, self.limits.early), "", early / rows.height, said)]
 
     def _answers(self, rules: list[Rule], task: Task) -> list[Finding]:
@@ -185,19 +190,21 @@ class Leakage:
         limits, findings = self.limits, []
         suspects = [rule for rule in rules if rule.strength >= limits.determines[0]]
         for rule in rules:
+            if rule.input in limits.known:
+                continue
             # Two copies of the answer must not excuse one another; two good averages of the past do.
             others = max((other.strength for other in rules if other is not rule and other.strength < _PERFECT), default=0.0)
             equal = _level(rule.equal, limits.equals)
             beyond = (1 - others) >= limits.beyond * (1 - rule.strength)
             if equal != "note" and rule in suspects:
-                said = f"{rule.input} equals the target in {rule.equal:.2%} of the rows: it is the answer. Leave it out (without=)"
+                said = f"{rule.input} equals the target in {rule.equal:.2%} of the rows: it is the answer. {_LEAVE_OUT}"
                 findings.append(Finding("equals", equal, rule.input, rule.equal, said))
             elif rule in suspects and beyond:
                 times = (1 - others) / max(1 - rule.strength, 1e-9)
                 said = (
                     f"{rule.input} alone predicts the target of held-out rows with {MEASURES[task]} {rule.score:.4f}; the best other "
-                    f"column leaves {times:,.0f} times as much unexplained: it may be made from the answer. Look how, and leave "
-                    "it out (without=), or raise the limit if it is known in time"
+                    f"column leaves {times:,.0f} times as much unexplained: it may be made from the answer. Look how. "
+                    f"{_LEAVE_OUT}, or, if it is known in time, say so: {_declared(rule.input)}"
                 )
                 findings.append(Finding("determines", _level(rule.strength, limits.determines), rule.input, rule.strength, said))
         if rules and not findings:
@@ -210,18 +217,28 @@ class Leakage:
         findings = []
         for name, correlation in clocks.items():
             if (level := _level(correlation, self.limits.clock)) != "note":
-                said = f"{name} goes with time (rank correlation {correlation:.4f}): a model learns dates by it"
+                said = (
+                    f"{name} goes with time (rank correlation {correlation:.4f}): a model learns dates by it, which do not come again. "
+                    f"{_LEAVE_OUT}, or take its difference to the time of the prediction, or, if it is meant so, say so: {_declared(name)}"
+                )
                 findings.append(Finding("clock", level, name, correlation, said))
             elif (level := _level(own[name], self.limits.identifier)) != "note":
-                said = f"{name} has a value of its own in {own[name]:.1%} of the rows: it names rows, and tells nothing about new ones"
+                said = f"{name} has a value of its own in {own[name]:.1%} of the rows: it names rows, and tells nothing about "
+                said += f"new ones. {_LEAVE_OUT}, or, if it is meant so, say so: {_declared(name)}"
                 findings.append(Finding("identifier", level, name, own[name], said))
         return findings
 
-    def _drift(self, area: float, shares: Mapping[str, float]) -> Finding:
+    def _drift(self, area: float, shares: Mapping[str, float], at: str) -> Finding:
         top = ", ".join(f"{name} ({share:.0%})" for name, share in list(shares.items())[:3] if share > 0)
         level = _level(area, self.limits.drift)
         said = f"the newest {self.test:.0%} of the rows are told from the others with AUC {area:.3f}"
-        said += f", mostly by {top}: what a test on them says of other times is uncertain" if level != "note" and top else ""
+        if level != "note" and top:
+            first = next(iter(shares))
+            said += (
+                f", mostly by {top}. This gives no answer away, but a test on them says little of other times. A column that goes with the "
+                "season tells them apart until the rows go back more than a year before the test: test on several periods (TimeFolds), or, if "
+                f"{first} is as it should be at each {at}, say so: {_declared(first)}"
+            )
         return Finding("drift", level, next(iter(shares), ""), area, said)
 
 
@@ -262,6 +279,23 @@ def _clock(values: pl.Series, time: Floats, order: Floats) -> float:
     if not np.ptp(first) or not np.ptp(second):
         return 0.0
     return abs(float(np.corrcoef(first, second)[0, 1]))
+
+
+def _of_calendar(rows: pl.DataFrame, inputs: Sequence[str], at: str) -> list[str]:
+    """The columns that are a part of the time itself, as its month: each is known, and comes again next year."""
+    if not rows.schema[at].is_temporal() or rows.is_empty():
+        return []
+    moment = pl.col(at).cast(pl.Datetime("us"))
+    parts = [getattr(moment.dt, part)().cast(pl.Float64) for part in _CALENDAR]
+    names = [name for name in inputs if rows.schema[name].is_numeric()]
+    is_part = [pl.any_horizontal((pl.col(name).cast(pl.Float64) - part == 0).all() for part in parts).alias(name) for name in names]
+    found = rows.select(is_part).row(0, named=True) if names else {}
+    return [name for name, is_one in found.items() if is_one]
+
+
+def _declared(name: str) -> str:
+    """What to write where an input is meant to be as it is."""
+    return f"Gate(leakage=LeakageLimits(known=({name!r},)))"
 
 
 def _own_values(values: pl.Series) -> float:

@@ -140,6 +140,47 @@ def test_test_rows_of_another_kind_are_found_with_the_column_that_tells():
     assert not look(rows, limits=LeakageLimits(drift=(0.6, 0.7))).passed
 
 
+def first_year(**more: pl.Expr) -> pl.DataFrame:
+    """Honest rows of eleven months, in which the season goes one way."""
+    rows = honest(1).with_columns(
+        temperature=15 - 12 * (pl.col("at").dt.ordinal_day() * 6.283 / 365).cos() + pl.col("amount").fill_null(0) / 40
+    )
+    return rows.with_columns(**more)
+
+
+@pytest.mark.parametrize("part", ["month", "quarter", "week", "weekday", "day", "ordinal_day", "hour"])
+def test_the_calendar_is_no_leak_in_the_first_year_either(part):
+    rows = first_year(part=getattr(pl.col("at").dt, part)(), wide=getattr(pl.col("at").dt, part)().cast(pl.Float64))
+    assert seen(look(rows, (*INPUTS, "part", "wide"))) == {}
+
+
+def test_a_season_says_what_it_means_and_is_quiet_where_it_is_declared():
+    rows = first_year()
+    report = look(rows, (*INPUTS, "temperature"))
+    assert seen(report) == {"temperature": "drift"}
+    assert report.passed
+    [said] = report.sentences()
+    assert "no answer away" in said
+    assert "Gate(leakage=LeakageLimits(known=('temperature',)))" in said
+    assert seen(look(rows, (*INPUTS, "temperature"), LeakageLimits(known=("temperature",)))) == {}
+
+
+def test_what_is_declared_as_known_is_neither_answer_nor_clock_nor_name_and_all_else_still_is():
+    rows = honest(1).with_columns(planned=TARGET.cast(pl.Int8), number=pl.col("invoice"), token=pl.col("invoice").hash(3).cast(pl.String))
+    rows = rows.with_columns(other=pl.col("planned"))
+    inputs = (*INPUTS, "planned", "number", "token", "other")
+    assert seen(look(rows, inputs, LeakageLimits(known=("planned", "number", "token")))) == {"other": "equals"}
+
+
+def test_every_finding_says_what_to_do():
+    rows = honest(1).with_columns(planted=~TARGET, number=pl.col("invoice"), token=pl.col("invoice").hash(3).cast(pl.String))
+    early = pl.col("at") - pl.when(pl.col("invoice") < 300).then(timedelta(days=1)).otherwise(timedelta(0))
+    newest = pl.when(pl.col("at") >= pl.col("at").quantile(0.8)).then(pl.col("orders") + 30).otherwise("orders")
+    report = look(rows.with_columns(label_known_at=early, orders=newest), (*INPUTS, "planted", "number", "token"))
+    assert {*seen(report).values()} >= {"determines", "clock", "identifier", "early", "drift"}
+    assert all(any(word in said for word in ("without=", "known_at=", "TimeFolds")) for said in report.sentences())
+
+
 def test_targets_that_were_known_before_the_prediction_are_found():
     rows = honest(1).with_columns(
         label_known_at=pl.col("at") - pl.when(pl.col("invoice") < 300).then(timedelta(days=1)).otherwise(timedelta(0))

@@ -93,6 +93,17 @@ def test_what_was_found_stands_with_a_version_that_passed(trained):
     assert "no column gives the answer away" in (registry.run_folder(version) / "leakage.md").read_text()
 
 
+@pytest.mark.parametrize(("drift", "passed"), [((0.8, math.inf), True), ((0.7, 0.75), False)])
+def test_a_season_is_told_and_fails_no_check_unless_it_is_above_a_limit(trained, drift, passed):
+    season = pl.col("ordered_at").dt.epoch("s") / 86_400 + pl.col("amount") % 20
+    result, _ = trained(season, Gate(leakage=LeakageLimits(clock=(math.inf, math.inf), drift=drift)))
+    assert [leak.name for leak in result.leaks] == ["leakage: drift extra"]
+    found = check_of(result)
+    assert found.passed is passed
+    assert "This gives no answer away" in found.description
+    assert "LeakageLimits(known=('extra',))" in found.description
+
+
 def test_limits_are_those_of_the_gate(trained):
     never = (math.inf, math.inf)
     result, _ = trained(IS_THE_ANSWER, Gate(leakage=LeakageLimits(determines=never, equals=never, drift=never)))
