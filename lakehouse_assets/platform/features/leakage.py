@@ -236,8 +236,8 @@ class Leakage:
             first = next(iter(shares))
             said += (
                 f", mostly by {top}. This gives no answer away, but a test on them says little of other times. A column that goes with the "
-                "season tells them apart until the rows go back more than a year before the test: test on several periods (TimeFolds), or, if "
-                f"{first} is as it should be at each {at}, say so: {_declared(first)}"
+                "season tells them apart until the rows go back more than a year before the test: test on several periods (TimeFolds), or, "
+                f"if {first} is as it should be at each {at}, say so: {_declared(first)}"
             )
         return Finding("drift", level, next(iter(shares), ""), area, said)
 
