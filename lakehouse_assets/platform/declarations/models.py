@@ -82,6 +82,10 @@ class ModelDeclaration(Declaration):
         """See `Declaration.problems_with`."""
         if self.retrain is not None:
             yield from self.retrain.problems_of(self.name, declared)
+        for column in self.examples.slices:
+            where = next((name for name in self.sources() if name in declared and column in declared[name].personal), None)
+            if where is not None:
+                yield f"{self.name}: slices name {column!r}, which is personal in {where}: its values would stand in MLflow and on pages"
 
     @property
     def schema(self) -> pl.Schema:
