@@ -58,13 +58,9 @@ def test_a_wrong_unit_is_told_by_command_alert_and_check(settings, call, tmp_pat
     wrong = call("why", "orders_moved", "--window", "2026-02-03")
     assert (wrong.exit_code, "has no failed window" in str(wrong.output)) == (1, True)
 
-    (entry,) = [
-        one
-        for one in take(
-            AlertLog(tables_of(settings)), [Verdicts(tables_of(settings), {})], datetime(2026, 2, 1, tzinfo=UTC), logging.getLogger("test")
-        )
-        if ":gross" in one.key
-    ]
+    tables, now = tables_of(settings), datetime(2026, 2, 1, tzinfo=UTC)
+    taken = take(AlertLog(tables), [Verdicts(tables, {})], now, logging.getLogger("test"))
+    (entry,) = [one for one in taken.entries if ":gross" in one.key]
     assert entry.event == "opened"
     assert entry.text.splitlines()[0].startswith(f"most likely: {origin}")
     assert origin in result(judgement).metadata["most likely"].value

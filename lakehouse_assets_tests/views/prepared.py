@@ -29,6 +29,8 @@ from lakehouse_assets_tests.running import land_text, tables_of
 DAYS = 62
 HOSTILE = "<img src='http://evil.example/x' onerror='console.error(1)'> $_$ $\\frac$"
 """The name of a country: as HTML it would ask another machine."""
+SECRET = "Zebulon"
+"""Each way of paying has it in its name, and they are personal."""
 _PROJECT = Path(__file__).parents[2]
 # Few trees and folds: enough that there is a champion.
 _QUICK = "learner=GradientBoosting('binary', rounds=20, early_stopping=None), gate=Gate(error_rate=0.2, folds=4, newest=None, leakage=None)"
@@ -64,14 +66,32 @@ def product() -> str:
     return declared + _FORECAST
 
 
+def landed(folder: Path, package: str) -> Settings:
+    """A root under a folder: files landed, nothing computed. A process imports a package of products once, by its name."""
+    (folder / package / "shop").mkdir(parents=True)
+    (folder / package / "shop" / "orders.py").write_text(product())
+    (folder / package / "shop" / "__init__.py").write_text("")
+    settings = Settings.load({"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(folder / package)})
+    rows = orders(600, DAYS).with_columns(pl.col("country").replace({"FR": HOSTILE}), (f"{SECRET} " + pl.col("method")).alias("method"))
+    land_text(settings, "orders", "a.csv", as_file(rows) + f"bad,yesterday,1,GB,{SECRET} card,false\n")
+    return settings
+
+
+def refreshed(folder: Path) -> Settings:
+    """The same with its tables computed."""
+    settings = landed(folder, "refreshed_shop")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", "")
+        context = open_lakehouse(settings=settings).context
+        Runner(context.loaded.catalog, context.root.lakehouse, context.root.ingestion, context.root.registry, settings.seed).run(
+            run_id="test"
+        )
+    return settings
+
+
 def prepare(folder: Path) -> Settings:
-    """Make the root under a folder: files landed, tables computed, models trained."""
-    (folder / "shop_of_pages" / "shop").mkdir(parents=True)
-    (folder / "shop_of_pages" / "shop" / "orders.py").write_text(product())
-    (folder / "shop_of_pages" / "shop" / "__init__.py").write_text("")
-    settings = Settings.load({"LAKEHOUSE_ROOT": str(folder / "root"), "LAKEHOUSE_PRODUCTS": str(folder / "shop_of_pages")})
-    rows = orders(600, DAYS).with_columns(pl.col("country").replace({"FR": HOSTILE}))
-    land_text(settings, "orders", "a.csv", as_file(rows) + "bad,yesterday,1,GB,card,false\n")
+    """The same with its models trained, and what monitors and alerts would have written."""
+    settings = landed(folder, "shop_of_pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGSTER_HOME", "")
         context = open_lakehouse(settings=settings).context

@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.views.listed import PAGES
 from lakehouse_assets_tests.browser import CHROMIUM, browser
-from lakehouse_assets_tests.views.prepared import HOSTILE, pages_of
+from lakehouse_assets_tests.views.prepared import HOSTILE, SECRET, pages_of, refreshed
 
 if shutil.which(CHROMIUM) is None:
     pytest.skip("there is no Chromium: Debian's package is called chromium", allow_module_level=True)
@@ -142,10 +143,31 @@ def test_an_empty_lakehouse_says_what_to_do(empty, page, name, said):
     page(f"{empty}/{name}/", PAGES[name], said)
 
 
-def test_personal_data_is_masked_and_reads_are_written_down(address, root, page):
-    page(f"{address}/drift/", "Columns that drifted")
-    reads = [json.loads(line) for file in (root.home_folder / "audit").glob("*.jsonl") for line in file.read_text().splitlines()]
-    assert any(read["what"] == "page: drift" for read in reads)
+@pytest.fixture(scope="module")
+def without_monitors(tmp_path_factory):
+    """The settings of a root in which no drift was measured."""
+    return refreshed(tmp_path_factory.mktemp("without_monitors"))
+
+
+@pytest.mark.parametrize("shown", ["never", "owner"])
+def test_personal_data_is_masked_and_reads_are_written_down(without_monitors, tab, page, shown):
+    """Whoever owns the root may see it unmasked, and then it is seen: so these are pages that would show it."""
+    settings = without_monitors
+    with pages_of(settings.root, settings.products, LAKEHOUSE_SHOW_PERSONAL=shown) as served:
+        page(f"{served}/drift/", "No drift was measured yet")
+        tab.until(lambda _: tab.count("option") > 1, "the tables")
+        tab.choose("Table", "shop.silver.orders")
+        profile = tab.shows("What shop.silver.orders holds now")
+        others = [page(f"{served}/{name}/", PAGES[name]) for name in PAGES if name != "drift"]
+    assert (SECRET in profile, MASK in profile) == ((True, False) if shown == "owner" else (False, True))
+    assert SECRET not in "".join(others)
+    reads = [json.loads(line) for file in (settings.home_folder / "audit").glob("*.jsonl") for line in file.read_text().splitlines()]
+    of_profile = [read for read in reads if read["what"] == "page: drift" and "shop.silver.orders" in read["tables"][0]]
+    assert of_profile[-1]["unmasked" if shown == "owner" else "masked"] == ["method"]
+
+
+def test_no_page_of_a_trained_root_shows_a_personal_value(address, page):
+    assert SECRET not in "".join(page(f"{address}/{name}/", PAGES[name]) for name in PAGES)
 
 
 def test_pages_of_other_sites_are_refused(address):

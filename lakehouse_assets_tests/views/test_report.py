@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.views.listed import NOTEBOOKS, PAGES
-from lakehouse_assets_tests.views.prepared import HOSTILE, environment
+from lakehouse_assets_tests.views.prepared import HOSTILE, SECRET, environment
 
 _PROJECT = Path(__file__).parents[2]
 _RUN_ALL = """
@@ -76,6 +76,7 @@ def test_the_report_of_a_trained_root_has_every_page_with_its_charts(root, tmp_p
     found = check(text)
     assert found.charts >= 3
     assert escape(HOSTILE) in text
+    assert SECRET not in text
     for part in (
         "Forecast for the 7 days after",
         "shop.models.fraud",

@@ -85,6 +85,10 @@ class ModelDeclaration(Declaration):
         for name in () if self.gate.leakage is None else self.gate.leakage.known:
             if name not in self.examples.inputs:
                 yield f"{self.name}: LeakageLimits(known={name!r}) is no input of it{nearest_or_all(name, self.examples.inputs)}"
+        for column in self.examples.slices:
+            where = next((name for name in self.sources() if name in declared and column in declared[name].personal), None)
+            if where is not None:
+                yield f"{self.name}: slices name {column!r}, which is personal in {where}: its values would stand in MLflow and on pages"
 
     @property
     def schema(self) -> pl.Schema:

@@ -315,6 +315,7 @@ def test_a_source_that_cannot_be_read_keeps_no_other_from_being_heard(club, capl
     commit.write_text("")
     club.land("members", ("f", 200))
     ticks = Ticks(club)
+    ticks.more = (PAYMENTS,)
     told = ticks.after_a_run()
     assert ("step:club.silver.members", "opened") in told
     assert ("source:the landing log", "opened") in told

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner
 
-from lakehouse_assets import classifier, open_lakehouse
+from lakehouse_assets import Contract, Full, Timestamp, classifier, column, open_lakehouse, table
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
@@ -276,6 +276,33 @@ def test_a_classifier_that_cannot_be_meant_is_refused_by_name(options, said):
         classifier("shop.fraud", **(usual | {"settled": timedelta(days=30)} | options))
     with pytest.raises(DeclarationError, match="write product or product"):
         classifier("Shop.Fraud", **usual, settled=timedelta(days=30))
+
+
+class Paid(Contract):
+    """An order, and where the person lives."""
+
+    order: str = column(key=True)
+    ordered_at: Timestamp
+    amount: float
+    country: str = column(personal=True)
+    charged_back: bool
+
+
+@table(SOURCE, contract=Paid, kind=Full(), inputs={"rows": "shop.bronze.orders"})
+def paid(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Orders."""
+    return rows
+
+
+@pytest.mark.parametrize("slices", [("country",), ()])
+def test_slices_by_a_personal_column_are_refused(slices):
+    """Their values would stand in the evaluation: on the model card, on pages, in MLflow."""
+    given = (paid, *declared(slices=slices).declarations)
+    if not slices:
+        Catalog(given, frozenset({"shop.bronze.orders"}))
+        return
+    with pytest.raises(DeclarationError, match=f"slices name 'country', which is personal in {SOURCE}"):
+        Catalog(given, frozenset({"shop.bronze.orders"}))
 
 
 def test_a_mistyped_positive_value_is_the_reason_of_the_training_and_no_error(shop):
