@@ -235,9 +235,9 @@ class Leakage:
         if level != "note" and top:
             first = next(iter(shares))
             said += (
-                f", mostly by {top}. This gives no answer away, but a test on them says little of other times. A column that goes with the "
-                "season tells them apart until the rows go back more than a year before the test: test on several periods (TimeFolds), or, if "
-                f"{first} is as it should be at each {at}, say so: {_declared(first)}"
+                f", mostly by {top}. This gives no answer away, but a test on them says little of other times. A column that goes with "
+                "the season tells them apart until the rows go back more than a year before the test: test on several periods "
+                f"(TimeFolds), or, if {first} is as it should be at each {at}, say so: {_declared(first)}"
             )
         return Finding("drift", level, next(iter(shares), ""), area, said)
 
