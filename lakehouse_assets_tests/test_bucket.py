@@ -69,7 +69,7 @@ def test_a_bucket_and_a_folder_hold_the_same_tables(lakehouse, bucket, tmp_path,
     assert {table["table"] for table in status["tables"]} >= {"sales.gold.daily_revenue", "platform.landing.log"}
     assert status["waiting_files"] == {}
     # On this machine lies what a bucket cannot hold, or what can be computed again, under the bucket's name.
-    assert sorted(path.name for path in in_bucket.home_folder.iterdir()) == ["cache", "dagster", "simulator"]
+    assert sorted(path.name for path in in_bucket.home_folder.iterdir()) == ["audit", "cache", "dagster", "simulator"]
     assert in_bucket.home_folder.relative_to("data").parts == tuple(bucket.removeprefix("s3://").split("/"))
     assert not any(SECRET.encode() in path.read_bytes() for path in in_bucket.home_folder.rglob("*") if path.is_file())
 
