@@ -241,7 +241,7 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
 def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
     """The newest rows of a monitor, newest first."""
     found = pl.DataFrame(schema=SCHEMA)
-    for found in _backwards(lakehouse, pl.col("monitor") == monitor):
+    for found in backwards(lakehouse, pl.col("monitor") == monitor):
         if found.height >= rows:
             break
     return found.sort("sequence", "evaluated_at", descending=True, maintain_order=True).head(rows).to_dicts()
@@ -258,7 +258,7 @@ def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = 
     wanted = (pl.col("monitor") == monitor) & ~pl.col("passed")
     if window is not None:
         wanted &= pl.col("window_start") == window
-    failed = next((rows for rows in _backwards(lakehouse, wanted) if rows.height), pl.DataFrame(schema=SCHEMA))
+    failed = next((rows for rows in backwards(lakehouse, wanted) if rows.height), pl.DataFrame(schema=SCHEMA))
     return _newest(failed.lazy(), "monitor").collect().to_dicts()
 
 
@@ -290,8 +290,13 @@ def complete(rows: pl.LazyFrame) -> pl.LazyFrame:
     return in_order(rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known))
 
 
-def _backwards(lakehouse: Lakehouse, which: pl.Expr) -> Iterator[pl.DataFrame]:
-    """Some of the verdicts: of the newest commits, then of more and more, in the end of all."""
+def backwards(lakehouse: Lakehouse, which: pl.Expr) -> Iterator[pl.DataFrame]:
+    """Some of the verdicts, again and again: of the newest commits, then of more and more, in the end of all.
+
+    Args:
+        lakehouse: Has the table.
+        which: Leaves those that are wanted.
+    """
     table = lakehouse.table(TABLE)
     newest = table.version() if table.exists() else 0
     for reach in (EVERY, 16 * EVERY, 256 * EVERY):

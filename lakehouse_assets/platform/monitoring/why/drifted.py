@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
@@ -13,7 +13,8 @@ from lakehouse_assets.platform.declarations.monitors import Cause, Watched
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, CONSECUTIVE
 from lakehouse_assets.platform.monitoring.drift.drift_verdicts import GONE_ITEM
 from lakehouse_assets.platform.monitoring.drift.importance import Importance, importances
-from lakehouse_assets.platform.monitoring.drift.profile_tables import newest
+from lakehouse_assets.platform.monitoring.drift.profile_tables import newest, of_monitor
+from lakehouse_assets.platform.monitoring.verdicts import backwards
 from lakehouse_assets.platform.monitoring.why.trace import Trace
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import listed
@@ -23,6 +24,13 @@ FOLLOWED: Final = 3
 NEIGHBOURS: Final = 7
 """Windows before the change that it is compared with, and windows of it that are read."""
 _MOST_ITEMS: Final = 5
+_REACHES: Final = (16, 256, None)
+"""So many windows back the begin of a change is looked for, before all are."""
+_BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+_OF_WINDOWS: Final = (
+    *("window_start", "sequence", "table_version", "evaluated_at"),
+    *("column_name", "drift_type", "slice_key", "slice_value", "drifted"),
+)
 MOST_TIMES: Final = 1_000.0
 """What is further above its threshold counts as so many times."""
 
@@ -114,27 +122,34 @@ class Drifted:
             pl.col("drifted").is_not_null(),
         ]
         # A window whose rows went has no row of the column.
-        earlier = table.scan().filter(pl.col("monitor") == self.watched.monitor.name, pl.col("window_start") <= start)
-        known = newest(earlier.drop("thresholds").collect()).filter(*of).sort("window_start", descending=True)
-        for at, drifted in known.select("window_start", "drifted").iter_rows():
-            if not drifted:
-                break
-            start = at
+        earlier = of_monitor(self.watched.lakehouse, self.watched.monitor.name).filter(pl.col("window_start") <= row["window_start"])
+        length = None if row["window_end"] is None else row["window_end"] - row["window_start"]
+        for reach in _REACHES:
+            near = earlier
+            if reach is not None and length is not None and reach * length < row["window_start"] - _BEGIN:
+                near = earlier.filter(pl.col("window_start") > row["window_start"] - reach * length)
+            known = newest(near.select(_OF_WINDOWS).collect()).filter(*of).sort("window_start", descending=True)
+            for at, drifted in known.select("window_start", "drifted").iter_rows():
+                if not drifted:
+                    return start
+                start = at
         return start
 
     def _version_before(self, row: Mapping[str, Any]) -> int | None:
         """The newest version of the table that was judged before without this column failing."""
-        verdicts = self.watched.lakehouse.table(platform_tables.VERDICTS)
         version = self.watched.lakehouse.table(self.watched.monitor.of).version()
-        if not verdicts.exists():
-            return None
-        own = verdicts.scan().filter(pl.col("monitor") == self.watched.monitor.name, pl.col("table_version") < version)
+        own = (pl.col("monitor") == self.watched.monitor.name) & (pl.col("table_version") < version)
         failed = (pl.col("passed") == False) & (pl.col("column_name") == row["column_name"])  # noqa: E712 it may be null
-        judged = own.group_by("table_version").agg(
-            failed.fill_null(value=False).any().alias("failed"), pl.col("passed").any().alias("some")
-        )
-        found = judged.filter(~pl.col("failed"), pl.col("some")).select(pl.col("table_version").max()).collect().item()
-        return None if found is None else int(found)
+        found: int | None = None
+        for rows in backwards(self.watched.lakehouse, own):
+            judged = rows.group_by("table_version").agg(
+                failed.fill_null(value=False).any().alias("failed"), pl.col("passed").any().alias("some")
+            )
+            found = judged.filter(~pl.col("failed"), pl.col("some"))["table_version"].max()  # type: ignore[assignment]
+            # More may have been said of the oldest version.
+            if found is not None and found > judged["table_version"].min():  # type: ignore[operator]
+                break
+        return found
 
 
 def _is_consecutive(row: Mapping[str, Any]) -> bool:
