@@ -1,36 +1,25 @@
 """How much quiet windows differ: the windows of a baseline, each compared with the rest of it, or with the one before.
 
 Season, weekdays, and rows that are alike because they are near each other are in these differences, so a threshold made of them knows
-them. Three things raise it: chance alone (`thresholds`), what the windows differ beyond it with what so few of them leave unknown, and
-the largest differences that all columns together had. One lowers it: what is halfway from the farthest window to the most that can be is an
-alarm whatever the spread (further out, if there are few windows), so that a wrong unit is found in every column that does not move with
-time.
+them. Three things raise it: chance alone (`thresholds`), the spread of the windows with what so few of them leave unknown, and the largest
+differences that all columns together had. One lowers it: what is halfway from the farthest window to the most that can be is an alarm
+whatever the spread (further out, if there are few windows), so that a wrong unit is found in every column that does not move with time.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 
 from lakehouse_assets.platform.monitoring.drift import distances
 from lakehouse_assets.platform.monitoring.drift.distances import Array
-from lakehouse_assets.platform.monitoring.drift.thresholds import (
-    COLUMN_RATE,
-    LEAST_ROWS,
-    TABLE_RATE,
-    TESTS,
-    Independent,
-    by_chance,
-    squares,
-)
+from lakehouse_assets.platform.monitoring.drift.thresholds import COLUMN_RATE, LEAST_ROWS, TABLE_RATE, TESTS, Independent, squares
 from lakehouse_assets.platform.monitoring.profiling.cells import Counts
 
 LEAST_WINDOWS = 8
 """Windows of a baseline without which none is tested."""
 MOVES = "it moves with time"
-# To how many sizes from one to the double thresholds are made; each is for windows from there to the next.
-_STEPS = 8
+_DRAWS = 200
 _MOVING_ORDER, _MOVING, _MOVING_PAIRS = 0.8, 0.35, 0.6
 _KEPT, _LEFT_OUT = 0.9, 2
 # What leaving out the largest tenth takes from the mean of squares of normal values, and adds to the degrees of freedom they seem to have.
@@ -40,10 +29,8 @@ _MANY_WINDOWS = 100
 # How far from the most that can be to the farthest quiet window an alarm is certain: of windows against all, and against the one before,
 # where two days may be unusual.
 _OF_WAY, _OF_WAY_FROM_BEFORE = 0.5, 0.25
-# Days whose effects are not normal are further out than few windows tell: by so many over their number squares are raised, and by a share.
-_UNKNOWN, _WIDER = 25, 0.3
-# Up to so many windows may be alike by luck, from the double on they are not; by so many standard errors it is likely that they differ.
-_FEW, _LIKELY = 15, 1.6
+# Days whose effects are not normal are further out than few windows tell: by so many over their number squares are raised.
+_UNKNOWN = 25
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,6 @@ class Quiet:
         sizes: To how many rows of a window against all each comparison amounts.
         trimmed: Whether some of them may be changes: the largest are left out.
         of_way: How far from the most that can be to the farthest of them an alarm is certain, if there are many.
-        least: Without so many of them nothing is tested.
     """
 
     test: str
@@ -66,9 +52,9 @@ class Quiet:
     sizes: Array
     trimmed: bool = False
     of_way: float = _OF_WAY
-    least: int = LEAST_WINDOWS
+    _scale: list[float] = field(default_factory=list)
 
-    @cached_property
+    @property
     def kept(self) -> Array:
         """Which comparisons count."""
         found = np.flatnonzero(np.isfinite(self.values))
@@ -78,66 +64,44 @@ class Quiet:
         order = np.argsort(self.values[found] * np.sqrt(self.sizes[found]), kind="stable")
         return np.sort(found[order[: max(len(found) - out, 0)]])
 
-    @property
-    def enough(self) -> bool:
-        """Whether there are enough of them."""
-        return len(self.kept) >= self.least
-
     def at(self, size: float) -> Array:
         """The squares that windows of another size would have had: never less than they may be.
 
         What rows of one window share does not average out as it grows; what they do not share does.
         """
-        common, kept = self._common, self.kept
+        if not self._scale:
+            self._scale.append(self._common())
+        common, kept = self._scale[0], self.kept
         ratio = self.sizes[kept] / size
         factor = np.where(ratio >= 1, ratio, common + (1 - common) * ratio)
         found: Array = np.minimum(self.values[kept] ** 2 * factor, TESTS[self.test].most ** 2)
         return found
 
-    def spread(self, size: float, rate: float, chance: float) -> float:
-        """The square that a new window passes in a share `rate`: what chance does to it, and what the windows differ beyond chance.
-
-        What chance does is known however few windows there are. What they differ beyond it is known the less the fewer there are. It is
-        taken as a scaled F distribution, which is widened, by as much as it is unlikely that all is chance.
-
-        Args:
-            size: Of the window.
-            rate: The false-alarm rate.
-            chance: The value that chance alone passes in that share.
-        """
+    def spread(self, size: float, rate: float) -> float:
+        """The square that a new window passes in a share `rate`, by how the windows spread (as a scaled F distribution)."""
         from scipy.special import fdtri  # type: ignore[import-untyped]
 
-        kept = self.kept
-        several, smaller = len(kept), np.maximum(self.sizes[kept] / size, 1)
-        found, expected = self.values[kept] ** 2 * smaller, (self._by_chance[0] * smaller).mean()
-        mean, var = found.mean(), found.var(ddof=1)
+        found = self.at(size)
+        mean, several = found.mean(), len(found)
         if mean <= 0:
-            return chance**2
+            return 0.0
+        var = found.var(ddof=1)
         freedom = (2 * mean**2 / var if var > 0 else 1e4) * (1 - 2 / np.sqrt(several))
-        unsure = np.sqrt(max(var, self._by_chance[1] * expected**2) / several)
+        upper = mean + np.sqrt(var / several)
         if self.trimmed:
-            mean, unsure, freedom = mean / _OF_MEAN, unsure / _OF_MEAN, freedom / _OF_FREEDOM
-        # Days may be further from the others than these. Half of the degrees of freedom that normal differences would have.
-        widened = 1 + _UNKNOWN / several
-        far, least = (fdtri(degrees, degrees * several / 2, 1 - rate) for degrees in (float(np.clip(freedom, 1, 1e4)), 1.0))
-        spread = (widened + _WIDER) * (mean + unsure) * far
-        # Few windows that are alike may be so by luck, as days are that follow each other; many that are so differ by chance alone.
-        by_luck = float(np.clip(2 - several / _FEW, 0, 1))
-        beyond = max(by_luck, float(np.clip((mean - expected) / max(_LIKELY * unsure, 1e-30), 0, 1)) ** 2)
-        return float(chance**2 + max(widened * unsure * least, beyond * (spread - chance**2)))
+            upper, freedom = upper / _OF_MEAN, freedom / _OF_FREEDOM
+        freedom = float(np.clip(freedom, 1, 1e4))
+        # Half of what normal differences would allow: days may be further from the others than these.
+        return float((1 + _UNKNOWN / several) * upper * fdtri(freedom, freedom * several / 2, 1 - rate))
 
-    @cached_property
-    def _by_chance(self) -> tuple[Array, float]:
-        """The mean square of each comparison by chance alone, and the variance of squares in units of the square of their mean."""
-        return by_chance(self.test, self.base, self.sizes[self.kept])
-
-    @cached_property
     def _common(self) -> float:
         """The share of the squares that the rows of a window have in common."""
-        chance = self._by_chance[0]
+        kept = self.kept
+        repeats = -(-_DRAWS // max(len(kept), 1))
+        chance = squares(self.test, self.base, np.tile(self.sizes[kept], repeats)).reshape(repeats, -1).mean(axis=0)
         if not chance.any():
             return 1.0
-        ratio = self.values[self.kept] ** 2 / np.maximum(chance, chance.mean() / 100)
+        ratio = self.values[kept] ** 2 / np.maximum(chance, chance.mean() / 100)
         mean = ratio.mean() / (_OF_MEAN if self.trimmed else 1)
         upper = mean + ratio.std() / np.sqrt(len(ratio))
         return float(np.clip(1 - 1 / max(upper, 1e-9), 0, 1))
@@ -179,7 +143,7 @@ class Calibration:
             return None, f"there are fewer than {LEAST_ROWS} rows"
         if column in self.moving and test in {"ks_test", "js_distance"}:
             return None, MOVES
-        size = float(2 ** (np.floor(_STEPS * np.log2(size)) / _STEPS))
+        size = float(2 ** (np.floor(3 * np.log2(size)) / 3))
         key = (column, test, size)
         if key not in self._known:
             self._known[key] = self._threshold(column, test, base, size)
@@ -191,14 +155,14 @@ class Calibration:
         if self.quiet is None:
             return chance, None
         quiet, most = self.quiet.get((column, test)), TESTS[test].most
-        if quiet is None or not quiet.enough:
-            windows, least = (0, LEAST_WINDOWS) if quiet is None else (len(quiet.kept), quiet.least)
-            return None, f"the baseline has {windows} {self.windows} with {LEAST_ROWS} rows, and {least} are needed"
+        windows = 0 if quiet is None else len(quiet.kept)
+        if quiet is None or windows < LEAST_WINDOWS:
+            return None, f"the baseline has {windows} {self.windows} with {LEAST_ROWS} rows, and {LEAST_WINDOWS} are needed"
         if self._raised is None:
             self._raised = self._factors()
-        by_spread = np.sqrt(quiet.spread(size, rate, chance) * max(1.0, self._raised.get(column, 1.0), self._raised[""]))
+        by_spread = np.sqrt(quiet.spread(size, rate) * max(1.0, self._raised.get(column, 1.0), self._raised[""]))
         # The fewer windows there are, the less the farthest of them says.
-        known = min(1.0, len(quiet.kept) / _MANY_WINDOWS) * quiet.of_way
+        known = min(1.0, windows / _MANY_WINDOWS) * quiet.of_way
         far = most - known * (most - np.sqrt(quiet.at(size).max()))
         found = max(chance, min(by_spread, far))
         if found >= _LARGEST * most:
@@ -211,11 +175,10 @@ class Calibration:
         whole: list[Array] = []
         for (column, _), quiet in (self.quiet or {}).items():
             kept = quiet.kept
-            if quiet.trimmed or not quiet.enough or column in self.moving:
+            if quiet.trimmed or len(kept) < LEAST_WINDOWS or column in self.moving:
                 continue
             size = float(np.median(quiet.sizes[kept]))
-            rate = self.rates[column]
-            limit = quiet.spread(size, rate, self.independent.threshold(quiet.test, quiet.base, size, rate))
+            limit = quiet.spread(size, self.rates[column])
             if limit <= 0:
                 continue
             ratio = np.zeros(len(quiet.values))
@@ -266,8 +229,7 @@ def from_before(test: str, windows: Counts, follows: Sequence[bool] | Array, tot
     values = np.full(len(usable), np.nan)
     if usable.any():
         values[usable] = TESTS[test].of(distances.shares(windows[:-1][usable]), distances.shares(windows[1:][usable]))
-    # A pair less than there are windows; where the largest are left out, as many have to remain.
-    return Quiet(test, total, values, sizes, trimmed, _OF_WAY_FROM_BEFORE, LEAST_WINDOWS - (0 if trimmed else 1))
+    return Quiet(test, total, values, sizes, trimmed, _OF_WAY_FROM_BEFORE)
 
 
 def _sizes(rows: Array, compared: Array) -> tuple[Array, Array]:
@@ -279,7 +241,7 @@ def _sizes(rows: Array, compared: Array) -> tuple[Array, Array]:
 def moves(quiet: Quiet, windows: Counts) -> bool:
     """Whether a column has other values at each time, by its windows in order against the rest: a running number, a file name."""
     kept = quiet.kept
-    if not quiet.enough:
+    if len(kept) < LEAST_WINDOWS:
         return False
     middle, most = np.median(quiet.values[kept]), TESTS[quiet.test].most
     if quiet.test == "js_distance":
@@ -294,7 +256,7 @@ def moves(quiet: Quiet, windows: Counts) -> bool:
 def moves_on(quiet: Quiet) -> bool:
     """Whether a column has other values in each window than in the one before."""
     kept = quiet.kept
-    if not quiet.enough:
+    if len(kept) < LEAST_WINDOWS:
         return False
     middle, most = np.median(quiet.values[kept]), TESTS[quiet.test].most
     return bool(middle >= _MOVING_PAIRS * most and middle**2 >= 4 * squares(quiet.test, quiet.base, quiet.sizes[kept]).mean())

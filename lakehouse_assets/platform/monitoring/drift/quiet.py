@@ -110,9 +110,9 @@ class Calibrations:
                     or (kind != _BASELINE and calibrating.moves_on(quiet[name, test]))
                 ):
                     moving.add(name)
-        every = source.groups.every if not is_base or source.blocks is None else source.blocks.every
-        windows_are = "stretches of time" if every is None else f"windows of {every}"
-        windows_are = windows_are if kind == _BASELINE else f"pairs of {windows_are}"
+        windows_are = f"pairs of windows of {source.groups.every}"
+        if is_base and source.blocks is not None:
+            windows_are = "stretches of time" if source.blocks.every is None else f"windows of {source.blocks.every}"
         return Calibration(quiet, rates, frozenset(moving), windows_are, **common)
 
     def _parts(self, column: Column, counts: Counts) -> list[tuple[str, Counts]]:

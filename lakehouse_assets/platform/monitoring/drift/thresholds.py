@@ -20,7 +20,6 @@ DOMAIN, DOMAIN_RATE = "domain_classifier_auc", 0.01
 LEAST_ROWS = 20
 """Rows without which no window is tested."""
 _DRAWS, _DRAWS_OF_MANY = 2_000, 500
-_LEAST_DRAWN, _DRAWN_CELLS = 200, 10_000
 _TAIL = 100
 _FEW_CELLS = 20
 # Numbers of which no cell has more than so many rows are resampled by their ranks, which are alike for all columns.
@@ -87,8 +86,6 @@ class Independent:
                 of few sizes, so that not each window has to be resampled.
             rate: The false-alarm rate.
         """
-        if test in _OF_TWO:
-            return moved(base, size, rate)
         rows = int(2 ** (np.floor(2 * np.log2(max(size, 1))) / 2))
         shape = even(test, base)
         key = (test, shape.tobytes(), rows, rate)
@@ -105,29 +102,12 @@ def even(test: str, base: Counts) -> Counts:
 def squares(test: str, base: Counts, sizes: Array, seed: int = _SEED) -> Array:
     """The squares of a metric of windows that are resampled from a baseline, one of each size."""
     seen = even(test, base)
-    seen = seen[seen > 0]
+    seen = seen[seen > 0] if test not in _OF_TWO else seen
     if len(seen) < 2:
         return np.zeros(len(sizes))
     expected, rows = distances.shares(seen), np.maximum(sizes.astype(np.int64), 1)
     found: Array = TESTS[test].of(expected, np.random.default_rng(seed).multinomial(rows, expected) / rows[:, None]) ** 2
     return found
-
-
-def by_chance(test: str, base: Counts, sizes: Array) -> tuple[Array, float]:
-    """Of windows that are resampled from a baseline the mean square of a metric, and the variance of squares in units of its square.
-
-    Args:
-        test: The metric.
-        base: The counts of the baseline in the cells.
-        sizes: Rows of the windows.
-    """
-    if test in _OF_TWO:
-        share = base[1] / base.sum()
-        return 1e4 * share * (1 - share) / np.maximum(sizes, 1), 2.0
-    repeats = -(-max(_LEAST_DRAWN, _DRAWN_CELLS // len(base)) // max(len(sizes), 1))
-    drawn = squares(test, base, np.tile(sizes, repeats)).reshape(repeats, -1)
-    means = drawn.mean(axis=0)
-    return means, float((drawn / means).var()) if means.all() else 0.0
 
 
 def resampled(test: str, base: Counts, size: int, rate: float) -> float:
@@ -141,7 +121,7 @@ def resampled(test: str, base: Counts, size: int, rate: float) -> float:
             the square, or faster.
     """
     # One value more, of which the baseline tells only that it has at most about one in all its rows.
-    seen = np.append(base[base > 0], 1)
+    seen = np.maximum(base, [0, 1]) if test in _OF_TWO else np.append(base[base > 0], 1)
     expected = distances.shares(seen)
     draws = _DRAWS if len(seen) <= _FEW_CELLS else _DRAWS_OF_MANY
     drawn = np.random.default_rng(_SEED).multinomial(size, expected, size=draws) / size
@@ -153,20 +133,3 @@ def resampled(test: str, base: Counts, size: int, rate: float) -> float:
         return float(np.sqrt(np.quantile(found, 1 - rate)))
     # At half of the rate, because the tail is known from a hundred draws.
     return float(np.sqrt(edge + (beyond.mean() - edge) * np.log(2 * share / rate)))
-
-
-def moved(base: Counts, size: float, rate: float) -> float:
-    """The points by which the share of the second of two cells moves by chance in a share `rate` of windows, by the binomial distribution.
-
-    Args:
-        base: The counts of the baseline.
-        size: Rows of a window.
-        rate: The false-alarm rate.
-    """
-    from scipy.special import bdtrik  # type: ignore[import-untyped]
-
-    # One row more, of which the baseline tells only that there is at most about one in all its rows.
-    rows, seen = float(max(np.floor(size), 1)), np.maximum(base, [0, 1])
-    shares = distances.shares(seen)
-    most = np.ceil(bdtrik(1 - rate / 2, rows, shares))
-    return float(100 * (most / rows - shares).max())
