@@ -168,7 +168,8 @@ def _summary(monitor: "Monitor", rows: Values) -> dict[str, Any]:
     from lakehouse_assets.platform.monitoring.verdicts import is_bad, state_of
 
     bad = [row for row in rows if is_bad(row)]
-    first = next(iter(bad or rows), None)
+    # What is said is what the state is by.
+    first = next(iter(bad or [row for row in rows if row["passed"]] or rows), None)
     return {
         "monitor": monitor.name,
         "table": monitor.of,

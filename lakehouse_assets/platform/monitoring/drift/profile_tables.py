@@ -154,7 +154,9 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     measured = found.frame.filter(pl.col("column_name") != TABLE).select(*where, "column_name", "avg")
     with_rows = drifted.join(rows_of, on=where, how="left", nulls_equal=True, maintain_order="left")
     compared_rows = with_rows.join(measured, on=[*where, "column_name"], how="left", nulls_equal=True, maintain_order="left")
-    left = _others(changed, found.frame[WINDOW_START].unique()).to_frame(WINDOW_START).with_columns(column_name=pl.lit(TABLE))
+    # A window that never had rows, as one whose outcomes have not come, lost none.
+    left = _known(drifts, profiled.monitor, _others(changed, found.frame[WINDOW_START].unique())).to_frame(WINDOW_START)
+    left = left.with_columns(column_name=pl.lit(TABLE))
     end_of = pl.col(WINDOW_START).dt.offset_by(groups.every or "1d")
     without = left.with_columns(window_end=end_of, granularity=pl.lit(groups.every, pl.String), rows=pl.lit(0), not_tested=pl.lit(GONE))
     of_windows = pl.concat([_only(found.frame, changed), left.with_columns(count=pl.lit(0))], how="diagonal_relaxed")
@@ -231,9 +233,13 @@ def of_monitor(lakehouse: Lakehouse, monitor: str, since: int = 0) -> pl.LazyFra
     return rows.with_columns(sequence=pl.col("sequence").fill_null(0) if has_order else pl.lit(0, pl.Int64))
 
 
-def _known(drifts: Table, monitor: str) -> pl.Series:
-    """The windows that a monitor compared before, whatever the table, the windows and the baseline were then."""
+def _known(drifts: Table, monitor: str, of: pl.Series | None = None) -> pl.Series:
+    """The windows that a monitor compared before, whatever the table, the windows and the baseline were then; of these, or of all."""
     rows = drifts.scan().filter(pl.col("monitor") == monitor)
+    if of is not None:
+        if of.is_empty():
+            return of
+        rows = rows.filter(pl.col(WINDOW_START).is_in(of.cast(TIMESTAMP).implode(), nulls_equal=True))
     return rows.select(pl.col(WINDOW_START).unique()).collect(engine="streaming").to_series()
 
 

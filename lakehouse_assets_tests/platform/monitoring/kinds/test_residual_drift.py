@@ -98,9 +98,15 @@ class Kiosks:
         self.predict()
         return sorted({one.window_start.date() for one in verdicts if one.passed is False})
 
-    def judge(self, one):
-        evaluation = Evaluation(self.root.lakehouse, CATALOG, self.root.registry, self.now, "run", pytest.fail)
+    def judge(self, one, now: datetime | None = None):
+        evaluation = Evaluation(self.root.lakehouse, CATALOG, self.root.registry, now or self.now, "run", pytest.fail)
         return evaluation.run([one])[0].verdicts
+
+
+def test_windows_whose_outcomes_never_came_lost_no_rows_and_are_not_well(settings):
+    kiosks = Kiosks(Root(settings))
+    (said,) = kiosks.judge(watched, kiosks.now + timedelta(days=70))
+    assert (said.passed, said.text) == (None, "Not evaluated: no window of 1w is over that has rows.")
 
 
 def test_the_season_is_no_alarm_and_a_shift_of_the_outcomes_is(settings):
