@@ -234,7 +234,7 @@ class Standing:
         if now.is_empty() or known.is_empty():
             return now.height
         # A contract may have widened a type meanwhile, and a hash depends on the type.
-        same = known.cast(dict(now.schema), strict=False)
+        same = known.cast(now.schema, strict=False)
         hashes, known_hashes = (rows.select(pl.struct(pl.all()).hash()).to_series() for rows in (now, same))
         return int((~hashes.is_in(known_hashes.implode())).sum())
 
