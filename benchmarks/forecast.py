@@ -189,7 +189,7 @@ def plain_lightgbm(daily: pl.DataFrame, origins: Sequence[date]) -> pl.DataFrame
 
 
 def _from_origins(daily: pl.DataFrame, origins: Sequence[date], forecast: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.DataFrame:
-    """Forecasts beside outcomes; peers know series as `unique_id`, `ds` and `y`, and name their forecast as they like."""
+    """Forecasts next to outcomes; peers know series as `unique_id`, `ds` and `y`, and name their forecast as they like."""
     series = daily.select(pl.col("product_group").alias("unique_id"), pl.col("day").alias("ds"), pl.col("net").alias("y"))
     found = []
     for origin in origins:

@@ -47,6 +47,6 @@ def measure(command: Sequence[str], environment: Mapping[str, str] | None = None
 
 
 def keep(name: str, result: Any) -> None:
-    """Write a result beside the others, as JSON."""
+    """Write a result next to the others, as JSON."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")

@@ -1,6 +1,6 @@
 """What a training costs besides LightGBM: a model step at a million rows against bare `lightgbm.train` on the same matrices.
 
-The step reads the feature set and the labels, joins them, looks for leaks, trains and tests one fold beside a baseline and the best
+The step reads the feature set and the labels, joins them, looks for leaks, trains and tests one fold next to a baseline and the best
 one-line rule, trains on all rows, writes pictures, card, model and evaluation to MLflow, and lets the gate decide. The peer has the same
 two matrices in memory, and trains with the same parameters and rounds. Both in one process, in which MLflow is imported by the step.
 MLflow's database is there already, as after the first training of a root; to create it takes a second or two, once.

@@ -112,7 +112,8 @@ class Settings:
     )
     system_retention_days: int = _setting(
         400,
-        "Days for which runs, steps, checks, verdicts, profiles, drift, accuracy and past alerts stay; maintenance deletes older ones.",
+        "Days for which runs, steps, checks, verdicts, profiles, drift, accuracy, cached baselines and past alerts stay; "
+        "maintenance deletes older ones.",
     )
     sensor_seconds: int = _setting(30, "Seconds between two ticks of the sensor on landed files, and of that of alerts.")
     alert_webhook: str = _setting("", "Address to which alerts are posted as JSON; empty: they are not.", shown=host_alone)

@@ -29,7 +29,7 @@ PORT = "8000"
 
 
 class Terminal:
-    """A shell in an empty folder; `lakehouse serve` runs beside it."""
+    """A shell in an empty folder; `lakehouse serve` runs meanwhile."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, ""

@@ -116,7 +116,7 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
         return [_none(table)]
     last = of_columns["window_start"].max()
     newest = of_columns.filter(pl.col("window_start") == last)
-    # Of a key only the nulls are tested, and may have drifted.
+    # Of a key only nulls and vanished values are tested; it may have drifted by them.
     is_apart = pl.col("drifted").is_null() | (pl.col("not_tested").is_not_null() & ~pl.col("drifted"))
     apart, tested = newest.filter(is_apart), newest.filter(~is_apart)
     drifted = tested.filter("drifted")["column_name"].to_list()

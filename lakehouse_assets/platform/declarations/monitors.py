@@ -29,7 +29,7 @@ OVER: Final = "is_over"
 Severity = Literal["warn", "error"]
 _SEVERITIES: Final = ("warn", "error")
 MOST_BETWEEN: Final = timedelta(hours=1)
-"""The longest that a monitor waits beside micro-batches."""
+"""The longest that a monitor waits while micro-batches run."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class MonitorKind(ABC):
 
     @property
     def often(self) -> timedelta:
-        """After so long it is evaluated again where there are no runs, as beside micro-batches."""
+        """After so long it is evaluated again where there are no runs, as while micro-batches run."""
         return MOST_BETWEEN
 
     def problems_with(self, monitor: "Monitor", declared: Mapping[str, Declaration]) -> Iterator[str]:  # noqa: ARG002 some have none

@@ -128,11 +128,19 @@ class Reader:
     def opened(self, what: str) -> Iterator[Lakehouse]:
         """The tables, for what answers in sentences and masks what it reads: at the end, those that it opened are written down as one read.
 
+        So they are if it ends with an error: rows had been read until then.
+
         Args:
-            what: What the audit log calls the read.
+            what: What the audit log calls the read; one that failed has `failed: ` before it.
         """
         noted = _Noted(self.lakehouse.root, self.lakehouse.storage_options)
-        yield noted
+        try:
+            yield noted
+        except BaseException:
+            # Names without versions: what failed may be the storage, which is not asked again lest its next error hides the first.
+            if noted.opened:
+                self._write_down(f"failed: {what}", list(noted.opened), (), (), None)
+            raise
         if there := [_at(table) for table in noted.opened.values() if table.exists()]:
             self._write_down(what, there, (), (), None)
 

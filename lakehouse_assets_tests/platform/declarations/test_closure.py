@@ -1,4 +1,4 @@
-"""The modules that a module needs, found by reading: what a model's code is, and what has to lie beside a stored one."""
+"""The modules that a module needs, found by reading: what a model's code is, and what has to lie next to a stored one."""
 
 import sys
 import types

@@ -1,5 +1,6 @@
 """The reader: personal data is masked wherever rows are read, and each read leaves a line."""
 
+import contextlib
 import json
 import os
 from datetime import UTC, date, datetime
@@ -211,6 +212,20 @@ def test_a_read_leaves_a_line(lakehouse, told):
     }
     reader(lakehouse, told, sees=True).scan(SILVER, version=0)
     assert (lines(lakehouse)[1]["tables"], lines(lakehouse)[1]["unmasked"]) == ([f"{SILVER}@0"], ["name", "born"])
+
+
+@pytest.mark.parametrize("error", [None, ValueError("no such monitor"), KeyboardInterrupt()])
+def test_an_answer_in_sentences_is_one_read_also_if_it_ends_with_an_error(lakehouse, told, error):
+    def answers() -> None:
+        with reader(lakehouse, told).opened("why") as tables:
+            tables.table(SILVER).scan().collect()
+            if error is not None:
+                raise error
+
+    with contextlib.nullcontext() if error is None else pytest.raises(type(error)):
+        answers()
+    (line,) = lines(lakehouse)
+    assert (line["what"], line["tables"]) == (("why", [f"{SILVER}@1"]) if error is None else ("failed: why", [SILVER]))
 
 
 def test_the_audit_log_is_for_its_owner_alone(lakehouse, told):

@@ -105,7 +105,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Days(ScoredAsStored):
-    """Each day of an origin is an example, whose forecasts stand beside it."""
+    """Each day of an origin is an example, whose forecasts stand next to it."""
 
     source: str = FEATURES
     key: tuple[str, ...] = ("origin", "day")

@@ -1,4 +1,4 @@
-"""What a product defines with Dagster's own means is loaded, whatever form it has, and runs beside the declared tables."""
+"""What a product defines with Dagster's own means is loaded, whatever form it has, and runs next to the declared tables."""
 
 import importlib
 import sys

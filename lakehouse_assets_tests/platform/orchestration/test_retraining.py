@@ -505,6 +505,15 @@ def test_an_outcome_of_several_examples_is_one_new_label_and_one_in_the_place_of
     assert shop.standing().new_labels == 8, "one label went, and none came"
 
 
+def test_labels_whose_type_was_widened_are_not_new(shop):
+    shop.retrain = Retrain(new_labels=1)
+    shop.train_first()
+    table = shop.demo.lakehouse.table(FEATURES)
+    wide = table.scan().with_columns(pl.col("day").cast(pl.Datetime("us", "UTC"))).collect()
+    wide.write_delta(table.uri, mode="overwrite", delta_write_options={"schema_mode": "overwrite"})
+    assert shop.standing().new_labels == 0
+
+
 def test_a_model_that_says_how_often_is_trained_so_and_left_out_of_the_weekly_training(shop):
     shop.retrain = Retrain(every=3 * DAY, cool_down=DAY)
     assert "does not exist yet" in shop.skips()

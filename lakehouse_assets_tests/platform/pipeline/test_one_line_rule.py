@@ -1,4 +1,4 @@
-"""The rule of one line beside a model is of the model's own task, wherever in its parts the learner says it."""
+"""The rule of one line next to a model is of the model's own task, wherever in its parts the learner says it."""
 
 from dataclasses import dataclass
 from typing import Any

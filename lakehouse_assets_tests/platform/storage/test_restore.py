@@ -1,4 +1,4 @@
-"""A restore brings rows and cursors back together, as one new commit, beside whatever others write."""
+"""A restore brings rows and cursors back together, as one new commit, while others write whatever they do."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -35,8 +35,8 @@ class Drift(MonitorKind):
         every: The length of a window: `1h`, `1d`, `1w`, `1mo`.
         slices: Columns whose values are compared each by itself as well.
         against: The baseline as `TABLE` or `TABLE@VERSION`; None: the table as it was when the champion of a model learnt from it.
-        keys: Columns of the table's key, or entity, whose distribution is tested too. The others are profiled, and only their nulls are
-            tested: new rows have new keys.
+        keys: Columns of the table's key, or entity, whose distribution is tested too. Of the others only nulls and values that
+            vanish are tested: new rows have new keys.
 
     Raises:
         DeclarationError: They cannot be meant.

@@ -23,7 +23,7 @@ from lakehouse_assets.platform.monitoring.accuracy.step import AccuracyStep, Bas
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.watched import problems_with_slices, watched_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Question, without_predictions
-from lakehouse_assets.platform.monitoring.accuracy.windows import GRANULARITIES, Granularity, part_of
+from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, GRANULARITIES, Granularity, part_of
 from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
 from lakehouse_assets.platform.registry.ledger import last_decision
@@ -39,6 +39,7 @@ _RECENT: Final = timedelta(days=120)
 """So far back verdicts are looked for first."""
 _ONE: Final = ("window_start", "slice_key", "slice_value")
 _CELLS: Final = "_cells"
+_FIRST: Final = "_first"
 _IS_NEWEST: Final = pl.col("window_start") == pl.col("window_start").max()
 
 
@@ -189,25 +190,34 @@ class _Judging:
         if final.is_empty():
             return [Verdict(None, self._nothing_yet(version, found), metric=self.metric.name, model_version=version)]
         cells = final.with_columns(pl.len().over("window_start").alias(_CELLS))
-        chosen = self._to_judge(cells).sort("window_start", "slice_key", "slice_value", nulls_last=False)
+        chosen = self._to_judge(cells, version).sort("window_start", "slice_key", "slice_value", nulls_last=False)
         said = [self._verdict(row, self.kind.false_alarms / row[_CELLS]) for row in chosen.iter_rows(named=True)]
         return [*said, *self._not_in(chosen.filter(_IS_NEWEST))]
 
-    def _to_judge(self, final: pl.DataFrame) -> pl.DataFrame:
-        """What is judged: what became final since the last evaluation, however long ago that was, and the newest window again."""
+    def _to_judge(self, final: pl.DataFrame, version: int) -> pl.DataFrame:
+        """What is judged: what became final since the last evaluation, however long ago that was, and the newest window again.
+
+        A version, metric or slice that was not judged yet begins with the newest window that was: older ones are no news.
+        """
         judged = self._judged()
-        first = pl.lit(judged["window_start"].min(), final.schema["window_start"])
-        since = final.filter(pl.col("window_start") > first).join(judged, on=_ONE, how="anti", nulls_equal=True)
+        own = judged.filter(pl.col(MODEL_VERSION) == version, pl.col("metric") == self.metric.name)
+        begun = own.group_by("slice_key").agg(pl.col("window_start").min().alias(_FIRST))
+        newest = pl.lit(judged["window_start"].max(), final.schema["window_start"])
+        start = pl.col("window_start")
+        is_due = pl.when(pl.col(_FIRST).is_null()).then(start >= newest).otherwise(start > pl.col(_FIRST))
+        due = final.join(begun, on="slice_key", how="left", nulls_equal=True).filter(is_due).drop(_FIRST)
+        since = due.join(own, on=_ONE, how="anti", nulls_equal=True)
         return pl.concat([since, final.filter(_IS_NEWEST)]).unique(_ONE)
 
     def _judged(self) -> pl.DataFrame:
-        """The windows and slices of which the monitor has said something: in the last months, or if there are none, ever."""
+        """What the monitor has said something of: in the last months, or if that is nothing, ever."""
         table = self.watched.lakehouse.table(VERDICTS)
         rows = table.scan() if table.exists() else pl.LazyFrame(schema=verdicts.SCHEMA)
         name, every = self.watched.monitor.name, self.kind.granularity.name
-        own = rows.filter(pl.col("monitor") == name, pl.col("granularity") == every, pl.col("window_start").is_not_null())
-        recent = own.filter(pl.col(DATE) >= (self.watched.now - _RECENT).date()).select(_ONE).unique().collect()
-        return own.select(_ONE).unique().collect() if recent.is_empty() else recent
+        said = rows.filter(pl.col("monitor") == name, pl.col("granularity") == every, pl.col("window_start").is_not_null())
+        said = said.select(*_ONE, MODEL_VERSION, "metric", DATE)
+        recent = said.filter(pl.col(DATE) >= (self.watched.now - _RECENT).date()).collect()
+        return (said.collect() if recent.is_empty() else recent).drop(DATE).unique()
 
     def _not_in(self, newest: pl.DataFrame) -> Iterator[Verdict]:
         """What is not known any more of slices that failed in an earlier window, and that the newest window has not."""
@@ -234,7 +244,7 @@ class _Judging:
         return f"Not evaluated: the outcomes of no window of version {version} are all known yet{when}."
 
     def _verdict(self, row: Mapping[str, Any], rate: float) -> Verdict:
-        judged = Judged(None, why="its outcomes allow no score") if row["value"] is None else self._judge(row, rate)
+        judged = self._unjudged(row) or self._judge(row, rate)
         numbers = {name: row[name] for name in ("low", "high", "coverage", "labelled", "baseline", "estimate") if row[name] is not None}
         return Verdict(
             judged.passed,
@@ -268,6 +278,14 @@ class _Judging:
         side = "below" if judged.threshold < judged.usual else "above"
         limit = f"{judged.usual:.3g}, and {side} {judged.threshold:.3g} it is worse by more than chance (once in {1 / rate:,.0f} windows)"
         return f"{said}{limit}."
+
+    def _unjudged(self, row: Mapping[str, Any]) -> Judged | None:
+        """Why a window is not judged although it is final; None: it is."""
+        if self.question.settled is None and row["coverage"] < COMPLETE:
+            # Those that came first are not like the others: a rate of false alarms that was stated for all would not hold.
+            share = f"only {row['coverage']:.0%} of its predictions have outcomes".replace("%", " %")
+            return Judged(None, why=f"{share}; declare how long they take (settled=) if no more will come")
+        return Judged(None, why="its outcomes allow no score") if row["value"] is None else None
 
     def _judge(self, row: Mapping[str, Any], rate: float) -> Judged:
         if self.kind.floor is None and self.kind.against != "baseline":

@@ -36,9 +36,11 @@ from lakehouse_assets.platform.wording import listed
 
 # What became of a request that has several runs, as where one was started again by hand.
 _BEFORE: Final[Sequence[State]] = ("under way", "done", "failed")
-# By root, model and versions: finding labels may mean joining all feature sets, and sensors ask each minute. Of each a hash.
-_LABELS: Final[dict[tuple[str, str, tuple[tuple[str, int], ...]], pl.Series]] = {}
-_MOST_KEPT: Final = 32
+_Versions = tuple[tuple[str, int], ...]
+# By root, model, and the versions before and now: finding labels may mean joining all feature sets, and sensors ask each minute. Of the
+# labels themselves nothing is kept: there may be millions of them.
+_NEW_LABELS: Final[dict[tuple[str, str, _Versions, _Versions], int]] = {}
+_MOST_KEPT: Final = 1_000
 _MOST_NAMED: Final = 2
 
 
@@ -129,12 +131,17 @@ class Standing:
         if self._declared.new_labels is None or not self._exist:
             return None
         before = {name: version for name, version in self._trained_on.items() if version is not None}
-        try:
-            now = self._labels(self._newest)
-            known = self._labels(before) if len(before) == len(self._trained_on) else now.clear()
-            return int((~now.is_in(known.implode())).sum())
-        except NoSuchVersion:
-            return None
+        before = before if len(before) == len(self._trained_on) else {}
+        key = (self.lakehouse.root, self.model.name, tuple(sorted(before.items())), tuple(sorted(self._newest.items())))
+        if key not in _NEW_LABELS:
+            try:
+                found = self._labels_since(before)
+            except NoSuchVersion:
+                return None
+            if len(_NEW_LABELS) >= _MOST_KEPT:
+                _NEW_LABELS.clear()
+            _NEW_LABELS[key] = found
+        return _NEW_LABELS[key]
 
     @cached_property
     def trained_at(self) -> datetime | None:
@@ -221,15 +228,21 @@ class Standing:
         why = why_not_trained(self.model, self.catalog.declarations, self.lakehouse)
         return "" if why is None else f"{why}."
 
-    def _labels(self, versions: Mapping[str, int]) -> pl.Series:
+    def _labels_since(self, before: Mapping[str, int]) -> int:
+        """So many outcomes there are now that there were not at these versions; without versions, all."""
+        now, known = self._labels(self._newest), self._labels(before) if before else pl.DataFrame()
+        if now.is_empty() or known.is_empty():
+            return now.height
+        # A contract may have widened a type meanwhile, and a hash depends on the type.
+        same = known.cast(now.schema, strict=False)
+        hashes, known_hashes = (rows.select(pl.struct(pl.all()).hash()).to_series() for rows in (now, same))
+        return int((~hashes.is_in(known_hashes.implode())).sum())
+
+    def _labels(self, versions: Mapping[str, int]) -> pl.DataFrame:
         """The outcomes that there are to learn from at these versions, each once."""
-        key = (self.lakehouse.root, self.model.name, tuple(sorted(versions.items())))
-        if key not in _LABELS:
-            if len(_LABELS) >= _MOST_KEPT:
-                _LABELS.clear()
-            training = ModelTraining(self.model, self.lakehouse, versions, 0, Local(), "", self.now)
-            try:
-                _LABELS[key] = training.candidates.index.select(pl.struct(self.model.examples.outcome).hash().unique()).to_series()
-            except NotEnoughData:
-                _LABELS[key] = pl.Series(dtype=pl.UInt64)
-        return _LABELS[key]
+        training = ModelTraining(self.model, self.lakehouse, versions, 0, Local(), "", self.now)
+        outcome = [one.alias(f"{position}") for position, one in enumerate(self.model.examples.outcome)]
+        try:
+            return training.candidates.index.select(outcome).unique()
+        except NotEnoughData:
+            return pl.DataFrame()

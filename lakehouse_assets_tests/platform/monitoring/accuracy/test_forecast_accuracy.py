@@ -1,4 +1,4 @@
-"""Forecasts as their days come in: by horizon and group, beside the naive forecast of the same origins, whatever was revised."""
+"""Forecasts as their days come in: by horizon and group, next to the naive forecast of the same origins, whatever was revised."""
 
 import json
 from datetime import UTC, date, datetime, timedelta

@@ -14,6 +14,8 @@ from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Watched
+from lakehouse_assets.platform.features.labels import Labels
+from lakehouse_assets.platform.modelling.metrics import LogLoss
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
@@ -21,6 +23,7 @@ from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.storage.platform_tables import ACCURACY, VERDICTS
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.platform.features.shop import orders as features
 from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import (
     CATALOG,
     DAY,
@@ -29,7 +32,9 @@ from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import (
     SETTLED,
     START,
     ScoredShop,
+    fraud,
     made,
+    placed,
     scored,
 )
 from lakehouse_assets_tests.platform.recipes.shop_orders import PRODUCT, as_file, orders
@@ -186,6 +191,46 @@ def test_after_a_pause_every_window_that_became_final_is_judged_once(shop, error
     assert set(said.filter(pl.col("slice_key").is_not_null())["false_alarm_rate"]) == {0.01 / 4}
     (holds,) = (rows for rows in verdicts.latest(shop.lakehouse, [watched]).values())
     assert {(row["window_start"] - START).days // 7 for row in holds} == {7}
+
+
+@pytest.mark.parametrize("change", [{"metric": LogLoss()}, {"slices": ("country",)}, {}], ids=["metric", "slices", "version"])
+def test_what_is_judged_for_the_first_time_begins_with_the_newest_window_that_was_judged(shop, change):
+    """What was said of another version or metric says nothing of it, and older windows are no news of a slice."""
+    rows = made(42, 60, seed=5)
+    watched_for(shop, rows)
+
+    def after(weeks: int, **options) -> None:
+        watched = monitor("fraud.monitors.accuracy", of=scored, kind=LiveAccuracy(floor=0.5, **options))
+        catalog = Catalog((*CATALOG.declarations, watched), CATALOG.external)
+        now = START + 7 * weeks * DAY + SETTLED
+        Evaluation(shop.lakehouse, catalog, lambda: pytest.fail("MLflow is not asked"), now, "test", pytest.fail).run([watched])
+
+    after(2)
+    after(4)
+    if not change:
+        shop.score(rows, version=2)
+        shop.decide(2, {LABELS: 1})
+    after(6, **change)
+    said = shop.lakehouse.table(VERDICTS).scan().filter(pl.col("window_start").is_not_null()).collect()
+    new = said.filter((pl.col("metric") == "LogLoss") | pl.col("slice_key").is_not_null() | (pl.col("model_version") == 2))
+    assert [(at - START).days // 7 for at in new["window_start"].unique().sort()] == [3, 4, 5]
+
+
+def test_a_window_of_which_few_outcomes_have_come_is_not_judged_where_nobody_says_how_long_they_take(shop):
+    rows = made(7, 60, seed=1)
+    labels = Labels(LABELS, entity=("invoice",), at="placed_at", target="is_fraud", known_at="reported_at")
+    model = replace(fraud, examples=replace(fraud.examples, labels=labels))
+    watched_for(shop, rows.clear())
+    shop.score(rows)
+    known = [pl.when(pl.int_range(pl.len()) % 7 == 0).then(name).alias(name) for name in ("is_fraud", "reported_at")]
+    shop.lakehouse.table(LABELS).append(rows.select("invoice", pl.col("at").alias("placed_at"), "country", *known))
+    kind = LiveAccuracy(metric=LogLoss(), floor=0.1)
+    watched = monitor("fraud.monitors.accuracy", of=scored, kind=kind)
+    catalog = Catalog((placed, features, model, replace(scored, model=model), watched), CATALOG.external)
+    now = START + 7 * DAY + SETTLED + DAY
+    (verdict,) = kind.evaluate(Watched(watched, shop.lakehouse, catalog, now, "test", lambda: pytest.fail("MLflow is not asked")))
+    assert (verdict.passed, verdict.window_start) == (None, START)
+    assert "only 14 % of its predictions have outcomes; declare how long they take (settled=)" in verdict.text
 
 
 def test_a_slice_that_is_not_there_any_more_does_not_fail_for_ever(shop):
