@@ -36,6 +36,7 @@ class Log:
             row always counts.
         identity: Columns that tell rows of one commit apart.
         code: The modules that say which rows count.
+        complete: Gives rows of an earlier release the columns of this one.
     """
 
     lakehouse: Lakehouse
@@ -43,6 +44,7 @@ class Log:
     counting: Callable[[pl.LazyFrame], pl.LazyFrame]
     identity: Sequence[str]
     code: tuple[str, ...]
+    complete: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows
 
     def rows(self, opened: DeltaTable | None = None) -> pl.LazyFrame:
         """The rows that count, and some that came after them.
@@ -56,14 +58,14 @@ class Log:
         opened = self.lakehouse.table(self.name).now() if opened is None else opened
         log, frames = pl.scan_delta(opened), cache.read(self.lakehouse, self._key(opened))
         if frames is None:
-            return log
+            return self.complete(log)
         known = frames[_ROWS]
         last = known[ORDER].max()
         later = log.filter(pl.col(ORDER) >= last).collect()
         of_last = known.filter(pl.col(ORDER) == last)
         if of_last.join(later, on=[ORDER, *self.identity], how="anti", nulls_equal=True).height:
-            return log  # it lost its end, or is read as it was before
-        return pl.concat([known.filter(pl.col(ORDER) < last), later], how="diagonal_relaxed").lazy()
+            return self.complete(log)  # it lost its end, or is read as it was before
+        return self.complete(pl.concat([known.filter(pl.col(ORDER) < last), later], how="diagonal_relaxed").lazy())
 
     def went_on(self, number: int, now: datetime) -> None:
         """Make a checkpoint if the last one is far behind.

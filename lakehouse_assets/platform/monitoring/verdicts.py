@@ -14,7 +14,7 @@ from typing import Any, Final
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 
-from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
+from lakehouse_assets.platform.declarations.monitors import OVER, Monitor, Verdict
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY, Log
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
@@ -236,6 +236,28 @@ def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[di
     for row in last.iter_rows(named=True):
         found.setdefault(row["monitor"], []).append(row)
     return found
+
+
+def not_over(lakehouse: Lakehouse, monitor: str) -> dict[tuple[str | None, str | None, str], datetime | None]:
+    """The columns of slices of which something was said, and in the end not that it is over; with the newest window of that.
+
+    Args:
+        lakehouse: Has the table.
+        monitor: The monitor.
+
+    Returns:
+        By slice key, slice value and column, the start of the window (UTC).
+    """
+    if not lakehouse.table(TABLE).exists():
+        return {}
+    rows = complete(_log(lakehouse).rows()).filter(pl.col("monitor") == monitor, pl.col("column_name").is_not_null(), ~is_ahead())
+    newest = _newest_windows(rows.filter(pl.col("passed").is_not_null(), pl.col("granularity").is_not_null()), *_MATTER).collect()
+    said = [(row, json.loads(row["numbers"] or "{}")) for row in newest.iter_rows(named=True)]
+    return {
+        (row["slice_key"], row["slice_value"], row["column_name"]): row["window_start"]
+        for row, numbers in said
+        if not row["passed"] or OVER not in numbers
+    }
 
 
 def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:

@@ -145,9 +145,7 @@ class Snapshot:
         """The entries."""
         if self.opened is None:
             return pl.LazyFrame(schema=SCHEMA)
-        rows = pl.scan_delta(self.opened)
-        known = rows.collect_schema()
-        return rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known)
+        return _complete(pl.scan_delta(self.opened))
 
     def last(self, keys: Collection[str] | None = None) -> dict[str, Entry]:
         """The last entry of each key: of these keys, or of all."""
@@ -276,12 +274,19 @@ class AlertLog:
         return of.sort("number").collect().to_dicts()
 
 
+def _complete(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Rows of the log, also of one of an earlier release, with the columns of this one."""
+    known = rows.collect_schema()
+    new = rows.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in SCHEMA.items() if name not in known)
+    return new.with_columns(pl.col("good_windows").fill_null(0))
+
+
 def _last_of_each(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.sort("sequence").group_by("key", maintain_order=True).last().select(list(SCHEMA))
 
 
 def _log(lakehouse: Lakehouse) -> Log:
-    return Log(lakehouse, LOG, _last_of_each, ("key", "event", "at"), (__name__,))
+    return Log(lakehouse, LOG, _last_of_each, ("key", "event", "at"), (__name__,), _complete)
 
 
 def open_ids(opened: DeltaTable) -> list[str]:

@@ -111,11 +111,11 @@ def advance(last: Mapping[str, Entry], signals: Iterable[Signal], sequence: int)
 def step(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
     """The entry that one signal makes; None if it changes nothing.
 
-    A window that was judged again does not count twice, and one that is older than what is known says nothing any more. An open alert is
-    repeated after the cool-down of its rule, and at once where it became worse. It is resolved by as many good windows in a row as its rule
-    asks for, or at once where what was bad is gone.
+    A window that was judged again does not count twice, and one that is older than what is known only says that all is over. An open alert
+    is repeated after the cool-down of its rule, and at once where it became worse. It is resolved by as many good windows in a row as its
+    rule asks for, or at once where what was bad is gone or corrected, in whatever window.
     """
-    if not signal.is_known or _is_older(signal, last):
+    if not signal.is_known or (_is_older(signal, last) and not signal.is_over):
         return None
     return _while_open(last, signal, sequence) if last is not None and last.is_open else _while_well(last, signal, sequence)
 

@@ -11,6 +11,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import OVER, Verdict, Watched
 from lakehouse_assets.platform.far_times import within_years
+from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE
 from lakehouse_assets.platform.monitoring.drift.drifting import Recent, drifting
 from lakehouse_assets.platform.monitoring.drift.profile_tables import GONE, Matter, Profiled, failing, unread, update_profiles
@@ -65,7 +66,9 @@ def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
     rule = watched.monitor.alert
     wait = rule.resolve_after or 1
     before, still = drifting(lakehouse, profiled.monitor, after or 0, watched.now, Recent(wait, rule.least_rows))
-    return [*_verdicts(found, before, still, wait), *(Verdict(passed=None, text=text) for text in left_out)]
+    # By another rule than this one other columns may have been said to drift: of these it is said until they are over, too.
+    said = {**verdicts.not_over(lakehouse, profiled.monitor), **before}
+    return [*_verdicts(found, said, still, wait), *(Verdict(passed=None, text=text) for text in left_out)]
 
 
 def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], still: Container[Matter], wait: int) -> list[Verdict]:
@@ -75,7 +78,7 @@ def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], sti
 
     Args:
         found: The newest drift of each window.
-        before: What drifted in one of the last windows before.
+        before: What drifted in one of the last windows before, or was not said to be over since it did.
         still: What does now.
         wait: How many windows are the last ones: so many good ones resolve an alert.
     """
@@ -210,7 +213,7 @@ def _well_again(
     The last one says that the alert is over, if no window drifts of as many as that takes: also where a window was corrected. A column that
     was not tested is not well again, one that is gone on both sides is.
     """
-    bad, verdicts, good = dict(before), list[Verdict](), Counter[Matter]()
+    bad, well, good = dict(before), list[Verdict](), Counter[Matter]()
     last: dict[Matter, int] = {}
     compared = of_columns.group_by("window_start", "slice_key", "slice_value", "column_name").agg(
         pl.when(pl.col("drifted").is_not_null().any()).then(pl.col("drifted").any())
@@ -225,8 +228,8 @@ def _well_again(
             since, is_bad = bad[matter], states.get(matter[2], False)
             if is_bad is False:
                 text = f"{matter[2]} is below its threshold again." if matter[2] in states else f"{matter[2]} is not there any more."
-                last[matter] = len(verdicts)
-                verdicts.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
+                last[matter] = len(well)
+                well.append(Verdict(passed=True, text=text, column_name=matter[2], **_where(row)))
                 if since is None or row["window_start"] is None or row["window_start"] >= since:
                     good[matter] += 1
                     if good[matter] >= wait:
@@ -239,8 +242,8 @@ def _well_again(
                 last.pop(matter, None)
     for matter, at in last.items():
         if matter not in still:
-            verdicts[at] = replace(verdicts[at], numbers={OVER: 1})
-    return verdicts
+            well[at] = replace(well[at], numbers={OVER: 1})
+    return well
 
 
 def _change(change: str) -> str:

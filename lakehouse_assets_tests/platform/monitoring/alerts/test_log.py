@@ -2,11 +2,15 @@
 
 import logging
 import threading
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
 
+import polars as pl
 import pytest
+from deltalake import CommitProperties, Transaction
 
-from lakehouse_assets.platform.monitoring.alerts.log import COLUMNS, DELIVERIES_COLUMNS, DELIVERIES_SCHEMA, LOG, SCHEMA, AlertLog
+from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring.alerts.log import COLUMNS, DELIVERIES_COLUMNS, DELIVERIES_SCHEMA, LOG, SCHEMA, AlertLog, open_ids
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry, advance
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 from lakehouse_assets.platform.monitoring.alerts.take import take
@@ -93,6 +97,42 @@ def test_of_many_at_once_each_signal_is_consumed_once(log):
     assert rows["sequence"].to_list() == list(range(1, 21))
     assert sorted(rows["key"]) == sorted(f"step:{number}" for number in range(1, 21))
     assert rows["alert_id"].n_unique() == 20
+
+
+@dataclass(frozen=True)
+class Given:
+    """One signal that is given."""
+
+    signal: Signal
+    name: str = "given"
+
+    def read(self, watermark, now) -> Reading:
+        return Reading([self.signal])
+
+
+# As the first release with alerts had it.
+FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "told_at"}}
+
+
+def test_a_log_of_the_first_release_goes_on(tmp_path):
+    log, rule = AlertLog(Lakehouse(str(tmp_path))), AlertRule(resolve_after=2, cool_down=timedelta(hours=5))
+    [opened] = entries(log, "step:a")
+    table = log.lakehouse.table(LOG)
+    table.create(FIRST_SCHEMA, description="text")
+    row = asdict(opened) | {"sinks": ["log"], "logged_at": NOW}
+    frame = pl.DataFrame([{name: row[name] for name in FIRST_SCHEMA}], schema=FIRST_SCHEMA)
+    table.write(None, lambda delta: table.write_rows(delta, frame, CommitProperties(app_transactions=[Transaction("entries", 1)])))
+    assert [one["key"] for one in log.alerts(open_only=True)] == ["step:a"]
+    assert open_ids(table.now()) == [opened.alert_id]
+
+    def tick(hours: int, is_bad: bool) -> list[str]:
+        signal = Signal("step:a", is_bad, NOW + timedelta(hours=hours), "text", rule=rule)
+        return [entry.event for entry in take(log, [Given(signal)], signal.at, LOGGER).entries]
+
+    assert tick(1, is_bad=True) == [], "it was said an hour ago"
+    assert tick(6, is_bad=True) == ["repeated"]
+    assert [tick(7, is_bad=False), tick(8, is_bad=False)] == [["recovering"], ["resolved"]]
+    assert [one.entry.good_windows for one in log.snapshot().told_since(NOW)] == [0, 0, 2]
 
 
 def test_each_column_is_described():

@@ -210,6 +210,15 @@ def test_too_few_rows_say_nothing():
     assert events([signal(True, rows=100, rule=rule), signal(False, 1, rows=99, rule=rule)]) == [("opened", 1)]
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_what_is_over_is_over_whatever_window_it_is_said_of(rule):
+    days = [BEGIN + timedelta(days=day) for day in range(6)]
+    bad = [signal(True, window=day, rule=rule) for day in days[1:4]]
+    made = run([*bad, signal(False, window=days[4], rule=rule), signal(False, window=days[0], rule=rule, is_over=True)])
+    assert made[-1].event == "resolved"
+    assert [entry.event for entry in made].count("opened") == 1
+
+
 def test_what_becomes_worse_is_told_at_once_and_what_becomes_better_is_not():
     warn, error = signal(True, severity="warn"), signal(True, 1)
     assert events([warn, error, replace(warn, at=error.at), error]) == [("opened", 1), ("repeated", 2)]

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 import pytest
 
 from lakehouse_assets import Drift, monitor
-from lakehouse_assets.platform.declarations.monitors import Monitor
+from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
@@ -169,6 +170,39 @@ def test_a_window_that_was_corrected_resolves_at_once_and_one_of_two_does_not(tm
     assert day(3, 1, hour=1) == ["recovering"], "the day before still drifts"
     assert day(4, 1) == ["recovering"]
     assert day(5, 1) == ["resolved"]
+
+
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_a_bad_day_that_is_corrected_or_deleted_after_good_ones_is_over_at_once(tmp_path, is_deleted):
+    lake = Lakehouse(str(tmp_path))
+    table, key = orders(lake), "monitor:shop.monitors.moved:amount"
+    evaluation(lake, START).run([WATCHED])
+    for number, (factor, event) in enumerate([(100, "opened"), (1, "recovering"), (1, "recovering")], start=1):
+        table.append(rows([number], number, factor))
+        assert (key, event) in told(lake, WATCHED, START + (number + 1) * DAY)
+    table.replace(SCHEMA.to_frame() if is_deleted else rows([1], 5), {"day": [(START + DAY).date()]})
+    assert (key, "resolved") in told(lake, WATCHED, START + 4 * DAY + timedelta(hours=1))
+    for number in (4, 5):
+        table.append(rows([number], number))
+        assert key not in dict(told(lake, WATCHED, START + (number + 1) * DAY))
+    assert AlertLog(lake).alerts(open_only=True) == []
+    assert verdicts.not_over(lake, WATCHED.name) == {}
+
+
+@pytest.mark.parametrize("rule", [AlertRule(resolve_after=1), AlertRule(resolve_after=3, least_rows=10_000)])
+@pytest.mark.parametrize("good_before", [0, 1])
+def test_an_alert_of_another_rule_is_over_by_the_one_that_holds(tmp_path, rule, good_before):
+    lake = Lakehouse(str(tmp_path))
+    table, key = orders(lake), "monitor:shop.monitors.moved:amount"
+    evaluation(lake, START).run([WATCHED])
+    events, changed = [], replace(WATCHED, alert=rule)
+    for number in range(1, good_before + 5):
+        table.append(rows([number], number, 100 if number == 1 else 1))
+        found = told(lake, WATCHED if number <= good_before + 1 else changed, START + (number + 1) * DAY)
+        events += [event for of, event in found if of == key]
+    assert events == ["opened", *["recovering"] * good_before, "resolved"]
+    assert AlertLog(lake).alerts(open_only=True) == []
+    assert verdicts.state_of(verdicts.latest(lake, [changed])[changed.name]) == "passed"
 
 
 def test_a_table_that_was_made_again_is_judged_by_its_own_windows(tmp_path):
