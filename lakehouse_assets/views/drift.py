@@ -155,7 +155,7 @@ def _of_monitor(found: pl.DataFrame, table: str, metric: str) -> list[Block]:
                     ("window", "column", "slice", *_MEASURED, "new values", "values without a row", "compared with"),
                 )
             ),
-            "None did.",
+            "No window was beyond a threshold.",
         ),
         *([Rows("Not tested in the newest window", reasons.sort("column"))] if apart.height else []),
     ]
