@@ -27,7 +27,7 @@ from lakehouse_assets.platform.monitoring.alerts.sources.files import RefusedFil
 from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes
 from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
-from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.monitoring.alerts.take import take, why_source_is_over
 from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations.place import products_of
 from lakehouse_assets.platform.operations.root import Root
@@ -123,7 +123,12 @@ def tick(  # noqa: PLR0917 all that there is to know
         logger.error("Alerts: no route is followed: %s", sinks.problem)
     why_gone = None if existing is None else replace(existing, is_whole=_is_whole(settings)).why_gone
     read = sources(instance, Root(settings), lakehouse, catalog)
-    taken = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, EndedRuns(instance, {}).why_over)
+    runs = EndedRuns(instance, {})
+
+    def why_over(alert: Entry) -> str:
+        return runs.why_over(alert) or why_source_is_over(alert, read)
+
+    taken = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, why_over)
     told = Told()
     with _alone(settings) as is_alone:
         if is_alone:
