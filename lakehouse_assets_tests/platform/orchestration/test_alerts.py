@@ -114,7 +114,7 @@ def test_what_stays_bad_is_told_again_after_the_cool_down_and_not_before(club):
     club.land("members", ("f", 200))
     assert len(ticks.after_a_run()) == 4
     log = tables_of(club.settings).table(LOG)
-    rows = log.scan().with_columns(pl.col("at", "told_at") - timedelta(hours=25)).collect()  # as if it had been yesterday
+    rows = log.scan().with_columns(pl.col("at", "notified_at") - timedelta(hours=25)).collect()  # as if it had been yesterday
     log.replace(rows, None)
     assert {event for _, event in ticks.after_a_run()} == {"repeated"}
     assert ticks.after_a_run() == []

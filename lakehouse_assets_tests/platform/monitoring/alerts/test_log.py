@@ -49,7 +49,7 @@ def test_a_commit_has_events_and_watermarks_and_is_taken_once(log):
     snapshot = log.snapshot()
     assert (snapshot.watermark("source"), snapshot.sequence) == (7, 2)
     assert list(snapshot.last().values()) == made
-    assert [one.entry for one in snapshot.told_since(NOW)] == made
+    assert [one.entry for one in snapshot.notified_since(NOW)] == made
     add(log, [], Cursor("source", 7, 9))
     with pytest.raises(CursorMoved):
         add(log, [], Cursor("source", 7, 9))
@@ -112,7 +112,7 @@ class Given:
 
 
 # As the first release with alerts had it.
-FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "told_at"}}
+FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "notified_at"}}
 
 
 def test_a_log_of_the_first_release_goes_on(tmp_path):
@@ -133,7 +133,7 @@ def test_a_log_of_the_first_release_goes_on(tmp_path):
     assert tick(1, is_bad=True) == [], "it was said an hour ago"
     assert tick(6, is_bad=True) == ["repeated"]
     assert [tick(7, is_bad=False), tick(8, is_bad=False)] == [["recovering"], ["resolved"]]
-    assert [one.entry.good_windows for one in log.snapshot().told_since(NOW)] == [0, 0, 2]
+    assert [one.entry.good_windows for one in log.snapshot().notified_since(NOW)] == [0, 0, 2]
 
 
 def test_an_alert_that_recovers_is_shown_as_people_were_told_with_how_many_windows_are_good(tmp_path):
