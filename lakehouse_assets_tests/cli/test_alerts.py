@@ -131,12 +131,15 @@ def test_send_ends_with_1_where_a_source_cannot_be_read_until_what_it_says_is_do
     advised = f"lakehouse restore {landing.LOG} --last-good"
     assert advised in " ".join(unread.stdout.split())
     assert set(lakehouse.json("alerts", "send")["unread"]) == {"the landing log"}
+    assert lakehouse.json("alerts", "list", "--open") == [], "it may be for a moment"
+    lakehouse("alerts", "send")
     [opened] = lakehouse.json("alerts", "list", "--open")
     assert (opened["key"], opened["severity"]) == ("source:the landing log", "error")
     assert lakehouse(*advised.split()[1:], "--yes").exit_code == 0
     lakehouse("run")
-    done = lakehouse("alerts", "send")
-    assert done.exit_code == 0, done.output
+    for _ in range(2):
+        done = lakehouse("alerts", "send")
+        assert done.exit_code == 0, done.output
     assert {alert["key"]: alert["is_open"] for alert in lakehouse.json("alerts")} == {
         "source:the landing log": False,
         "files:parcels": True,

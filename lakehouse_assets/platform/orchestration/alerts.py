@@ -19,15 +19,15 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.check_names import GATE_CHECK
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.monitoring.alerts import routing
-from lakehouse_assets.platform.monitoring.alerts.delivery import Told, deliver
+from lakehouse_assets.platform.monitoring.alerts.delivery import Delivered, deliver
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
-from lakehouse_assets.platform.monitoring.alerts.machine import TOLD, Entry
+from lakehouse_assets.platform.monitoring.alerts.machine import NOTIFIED, Entry
 from lakehouse_assets.platform.monitoring.alerts.signals import Source
 from lakehouse_assets.platform.monitoring.alerts.sources.files import RefusedFiles
 from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes
 from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
-from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.monitoring.alerts.take import take, why_source_is_over
 from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
 from lakehouse_assets.platform.operations.place import products_of
 from lakehouse_assets.platform.operations.root import Root
@@ -123,12 +123,17 @@ def tick(  # noqa: PLR0917 all that there is to know
         logger.error("Alerts: no route is followed: %s", sinks.problem)
     why_gone = None if existing is None else replace(existing, is_whole=_is_whole(settings)).why_gone
     read = sources(instance, Root(settings), lakehouse, catalog)
-    taken = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, EndedRuns(instance, {}).why_over)
-    told = Told()
+    runs = EndedRuns(instance, {})
+
+    def why_over(alert: Entry) -> str:
+        return runs.why_over(alert) or why_source_is_over(alert, read)
+
+    taken = take(log, read, now, logger, lambda entry: _names(sinks, entry), why_gone, why_over)
+    done = Delivered()
     with _alone(settings) as is_alone:
         if is_alone:
-            told = deliver(log, sinks.by_name, str(settings.root), now, logger)
-    return Ticked(sum(entry.event in TOLD for entry in taken.entries), told.delivered, told.failed, taken.unread)
+            done = deliver(log, sinks.by_name, str(settings.root), now, logger)
+    return Ticked(sum(entry.event in NOTIFIED for entry in taken.entries), done.delivered, done.failed, taken.unread)
 
 
 def send(settings: Settings, lakehouse: Lakehouse, products: Products, defs: dg.Definitions, loaded_at: datetime) -> Ticked:
@@ -176,7 +181,7 @@ def _is_whole(settings: Settings) -> bool:
 
 
 def _names(sinks: routing.Sinks, entry: Entry) -> list[str]:
-    return sinks.names_for(entry.owner) if entry.event in TOLD else []
+    return sinks.names_for(entry.owner) if entry.event in NOTIFIED else []
 
 
 @contextmanager

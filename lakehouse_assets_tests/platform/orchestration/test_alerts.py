@@ -114,7 +114,7 @@ def test_what_stays_bad_is_told_again_after_the_cool_down_and_not_before(club):
     club.land("members", ("f", 200))
     assert len(ticks.after_a_run()) == 4
     log = tables_of(club.settings).table(LOG)
-    rows = log.scan().with_columns(pl.col("at", "told_at") - timedelta(hours=25)).collect()  # as if it had been yesterday
+    rows = log.scan().with_columns(pl.col("at", "notified_at") - timedelta(hours=25)).collect()  # as if it had been yesterday
     log.replace(rows, None)
     assert {event for _, event in ticks.after_a_run()} == {"repeated"}
     assert ticks.after_a_run() == []
@@ -318,12 +318,13 @@ def test_a_source_that_cannot_be_read_keeps_no_other_from_being_heard(club, capl
     ticks.more = (PAYMENTS,)
     told = ticks.after_a_run()
     assert ("step:club.silver.members", "opened") in told
-    assert ("source:the landing log", "opened") in told
+    assert ("source:the landing log", "pending") in told
     assert "the landing log cannot be read" in caplog.text
+    assert [ticks(), ticks()] == [[("source:the landing log", "pending")], [("source:the landing log", "opened")]]
     assert ticks() == [], "the same failure again is no news"
     assert ticks(hours=25) == [("source:the landing log", "repeated")]
     commit.write_text(whole)
-    assert ticks() == [("source:the landing log", "resolved")]
+    assert [ticks(), ticks()] == [[("source:the landing log", "recovering")], [("source:the landing log", "resolved")]]
     assert ticks() == []
 
 

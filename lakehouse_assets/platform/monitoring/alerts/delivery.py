@@ -54,7 +54,7 @@ class Due:
 
 
 @dataclass
-class Told:
+class Delivered:
     """What was delivered in one tick, and what could not be."""
 
     delivered: int = 0
@@ -101,7 +101,7 @@ def _attempts(tried: Mapping[EventName, Tried], entry: Entry) -> int:
 
 def deliver(  # noqa: PLR0917 where, to whom, when
     alerts: AlertLog, sinks: Mapping[str, Sink], lakehouse: str, now: datetime, logger: Logger, seconds: float = _SECONDS
-) -> Told:
+) -> Delivered:
     """Send what is due, each sink in a thread of its own, and record what came of it.
 
     A process that dies after a receiver took a message and before that is recorded sends it again: receivers know it by id and number.
@@ -117,11 +117,11 @@ def deliver(  # noqa: PLR0917 where, to whom, when
     Raises:
         CommitConflict: Other writers did not let what came of it be recorded.
     """
-    logged = alerts.snapshot().told_since(now - GIVEN_UP_AFTER)
+    logged = alerts.snapshot().notified_since(now - GIVEN_UP_AFTER)
     if not logged:
-        return Told()
+        return Delivered()
     tried = last_tries(alerts.deliveries(now - GIVEN_UP_AFTER))
-    told, work = Told(), list[_Work]()
+    done, work = Delivered(), list[_Work]()
     for name, sink in sinks.items():
         messages = due(_owed(logged, name), tried.get(name, {}), name, now)
         if messages:
@@ -135,17 +135,17 @@ def deliver(  # noqa: PLR0917 where, to whom, when
             work.remove(one)
             made = one.results(seconds)
             alerts.add_deliveries(made)
-            _sum_up(made, one.sink.name, told, logger)
+            _sum_up(made, one.sink.name, done, logger)
         if work:
             work[0].thread.join(_LOOK_SECONDS)
-    return told
+    return done
 
 
-def _sum_up(made: Sequence[Delivery], sink: str, told: Told, logger: Logger) -> None:
-    told.delivered += sum(delivery.outcome == _DELIVERED for delivery in made)
+def _sum_up(made: Sequence[Delivery], sink: str, done: Delivered, logger: Logger) -> None:
+    done.delivered += sum(delivery.outcome == _DELIVERED for delivery in made)
     failed = next((delivery for delivery in made if delivery.outcome != _DELIVERED), None)
     if failed is not None:
-        told.failed[sink] = failed.reason
+        done.failed[sink] = failed.reason
         logger.warning("Alerts: %s could not be delivered to (try %d): %s", sink, failed.attempt, failed.reason)
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import polars as pl
 from deltalake import DeltaTable
 
-from lakehouse_assets.platform.monitoring.alerts.machine import OPEN, TOLD, Entry
+from lakehouse_assets.platform.monitoring.alerts.machine import NOTIFIED, OPEN, Entry
 from lakehouse_assets.platform.monitoring.checkpoints import Log
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
@@ -23,7 +23,7 @@ from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 LOG: Final = platform_tables.ALERTS
 DELIVERIES: Final = platform_tables.ALERT_DELIVERIES
-DESCRIPTION: Final = "The events of alerts, each once: opened, repeated, resolved."
+DESCRIPTION: Final = "The events of alerts, each once: of how an alert is opened, goes on and is resolved."
 SCHEMA: Final = pl.Schema(
     {
         "sequence": pl.Int64(),
@@ -43,7 +43,7 @@ SCHEMA: Final = pl.Schema(
         "window": TIMESTAMP,
         "run_id": pl.String(),
         "good_windows": pl.Int64(),
-        "told_at": TIMESTAMP,
+        "notified_at": TIMESTAMP,
         "sinks": pl.List(pl.String()),
         "logged_at": TIMESTAMP,
     }
@@ -66,7 +66,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "window": "Begin of the window that was judged.",
     "run_id": "Run that it comes from.",
     "good_windows": "Windows in a row that have been good while it is open.",
-    "told_at": "When people were told last of the alert.",
+    "notified_at": "When people were told last of the alert.",
     "sinks": "The sinks that were to be told when it was logged.",
     "logged_at": "When it was logged.",
 }
@@ -94,7 +94,7 @@ DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
 ALERT_ID: Final = "alert_id"
 _ENTRIES: Final = "entries"
 # Columns by which the log goes on, and that say nothing to people.
-_FOR_THE_LOG: Final = ("sinks", "bad_windows", "good_windows", "told_at")
+_FOR_THE_LOG: Final = ("sinks", "bad_windows", "notified_at")
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
 
 
@@ -149,25 +149,27 @@ class Snapshot:
 
     def last(self, keys: Collection[str] | None = None) -> dict[str, Entry]:
         """The last entry of each key: of these keys, or of all."""
-        newest = self._last if keys is None else self._last.filter(pl.col("key").is_in(list(keys)))
+        last = _last_of_each(self._counting.lazy()).collect()
+        newest = last if keys is None else last.filter(pl.col("key").is_in(list(keys)))
         return {row["key"]: Entry(**row) for row in newest.select(_FIELDS).iter_rows(named=True)}
 
     @cached_property
-    def _last(self) -> pl.DataFrame:
+    def _counting(self) -> pl.DataFrame:
         rows = self.rows() if self.opened is None or self.lakehouse is None else _log(self.lakehouse).rows(self.opened)
-        return _last_of_each(rows).collect()
+        return _counting(rows).collect()
 
-    def open_rows(self) -> pl.DataFrame:
-        """As `open_alerts`, as rows of the log."""
-        return self._last.filter(pl.col("event").is_in(OPEN)).sort("sequence")
+    def open_rows(self) -> pl.LazyFrame:
+        """Rows of the alerts that are open, the last one of each and the last one that people are told among them."""
+        rows = self._counting.lazy()
+        return rows.join(_last_of_each(rows).filter(pl.col("event").is_in(OPEN)), on="alert_id", how="semi")
 
     def open_alerts(self) -> list[Entry]:
         """The last entries of the alerts that are open, in their order."""
         return sorted((entry for entry in self.last().values() if entry.event in OPEN), key=lambda entry: entry.sequence)
 
-    def told_since(self, moment: datetime) -> list[Logged]:
+    def notified_since(self, moment: datetime) -> list[Logged]:
         """The entries that people are told, which were logged since a moment, in their order."""
-        rows = self.rows().filter(pl.col("event").is_in(TOLD) & (pl.col("logged_at") >= moment)).sort("sequence").collect()
+        rows = self.rows().filter(pl.col("event").is_in(NOTIFIED) & (pl.col("logged_at") >= moment)).sort("sequence").collect()
         return [
             Logged(Entry(**{name: row[name] for name in _FIELDS}), row["sinks"], row["logged_at"]) for row in rows.iter_rows(named=True)
         ]
@@ -255,22 +257,23 @@ class AlertLog:
     # --- for people
 
     def alerts(self, *, open_only: bool = False) -> list[dict[str, Any]]:
-        """All alerts, the one that was opened last first: the last event of each, with when it was opened and how often it was told.
+        """All alerts, the one that was opened last first: of each the last event that people are told, and how many windows are good since.
 
         Args:
             open_only: Only those that are open: so not all of the log is read.
         """
-        if open_only:
-            open_rows = self.snapshot().open_rows().sort("opened_at", "sequence", descending=True).drop(_FOR_THE_LOG)
-            return [row | {"is_open": True} for row in open_rows.iter_rows(named=True)]
-        rows = self.snapshot().rows().filter(pl.col("event").is_in(TOLD)).sort("sequence")
-        newest = rows.group_by("alert_id", maintain_order=True).agg(pl.all().last(), _first=pl.col("sequence").first())
-        found = newest.sort("_first", descending=True).drop(*_FOR_THE_LOG, "_first").collect()
+        log = self.snapshot()
+        rows = log.open_rows() if open_only else log.rows().filter(pl.col("alert_id") != "")
+        by_alert = rows.sort("sequence").group_by("alert_id", maintain_order=True)
+        is_notified = pl.col("event").is_in(NOTIFIED)
+        shown = pl.all().exclude("good_windows").filter(is_notified).last()
+        newest = by_alert.agg(shown, pl.col("good_windows").last()).select(SCHEMA.names())
+        found = newest.sort("opened_at", "sequence", descending=True).drop(_FOR_THE_LOG).collect()
         return [row | {"is_open": row["event"] in OPEN} for row in found.iter_rows(named=True)]
 
     def events(self, alert_id: str) -> list[dict[str, Any]]:
         """The events of an alert that people are told, in their order."""
-        of = self.snapshot().rows().filter(pl.col("alert_id") == alert_id, pl.col("event").is_in(TOLD))
+        of = self.snapshot().rows().filter(pl.col("alert_id") == alert_id, pl.col("event").is_in(NOTIFIED))
         return of.sort("number").collect().to_dicts()
 
 
@@ -285,8 +288,14 @@ def _last_of_each(rows: pl.LazyFrame) -> pl.LazyFrame:
     return rows.sort("sequence").group_by("key", maintain_order=True).last().select(list(SCHEMA))
 
 
+def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The entries by which the log goes on and those that show open alerts: of each key the last one, and the last that is told."""
+    told = _last_of_each(rows.filter(pl.col("event").is_in(NOTIFIED)))
+    return pl.concat([_last_of_each(rows), told]).unique("sequence").sort("sequence")
+
+
 def _log(lakehouse: Lakehouse) -> Log:
-    return Log(lakehouse, LOG, _last_of_each, ("key", "event", "at"), (__name__,), _complete)
+    return Log(lakehouse, LOG, _counting, ("key", "event", "at"), (__name__,), _complete)
 
 
 def open_ids(opened: DeltaTable) -> list[str]:

@@ -29,7 +29,7 @@ RELAPSED: Final = "relapsed"
 """It was recovering, and is bad again: the alert stays open."""
 RESOLVED: Final = "resolved"
 OPEN: Final = (OPENED, REPEATED, RECOVERING, RELAPSED)
-TOLD: Final = (OPENED, REPEATED, RESOLVED)
+NOTIFIED: Final = (OPENED, REPEATED, RESOLVED)
 """The events that people are told."""
 _RANKS: Final = {"warn": 0, "error": 1}
 _MOST_CHARACTERS = 2_000
@@ -58,7 +58,7 @@ class Entry:
         window: Begin of the window that was judged.
         run_id: The run that it comes from.
         good_windows: How many windows in a row have been good while it is open, and with the one that resolved it.
-        told_at: When people were told last of its alert (UTC); None: there is none.
+        notified_at: When people were told last of its alert (UTC); None: there is none.
     """
 
     sequence: int
@@ -78,7 +78,7 @@ class Entry:
     window: datetime | None = None
     run_id: str = ""
     good_windows: int = 0
-    told_at: datetime | None = None
+    notified_at: datetime | None = None
 
     @property
     def name(self) -> EventName:
@@ -124,7 +124,7 @@ def _while_open(last: Entry, signal: Signal, sequence: int) -> Entry | None:
     if not signal.is_bad:
         return _while_good(last, signal, sequence)
     is_worse = _RANKS[signal.severity] > _RANKS[last.severity]
-    if is_worse or abs(signal.at - (last.told_at or last.at)) >= signal.rule.cool_down:  # also after a clock that stepped back
+    if is_worse or abs(signal.at - (last.notified_at or last.at)) >= signal.rule.cool_down:  # also after a clock that stepped back
         return _entry(REPEATED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
     return _silent(RELAPSED, last, signal, sequence) if last.event == RECOVERING else None
 
@@ -143,7 +143,7 @@ def _while_good(last: Entry, signal: Signal, sequence: int) -> Entry | None:
 def _silent(event: Event, last: Entry, signal: Signal, sequence: int) -> Entry:
     """What changes an open alert and nobody is told."""
     entry = _entry(event, signal, sequence, last.alert_id, last.number, last.opened_at, last.bad_windows)
-    return replace(entry, severity=last.severity, told_at=last.told_at or last.at)
+    return replace(entry, severity=last.severity, notified_at=last.notified_at or last.at)
 
 
 def _while_well(last: Entry | None, signal: Signal, sequence: int) -> Entry | None:
@@ -194,5 +194,5 @@ def _entry(  # noqa: PLR0917 the state, in the order of the columns
         rows=signal.rows,
         window=signal.window,
         run_id=signal.run_id,
-        told_at=signal.at if event in TOLD else None,
+        notified_at=signal.at if event in NOTIFIED else None,
     )

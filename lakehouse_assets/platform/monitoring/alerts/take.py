@@ -9,8 +9,9 @@ from datetime import datetime
 from logging import Logger
 from typing import Final
 
-from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
-from lakehouse_assets.platform.monitoring.alerts.machine import Entry, advance
+from lakehouse_assets.platform.declarations.monitors import AlertRule
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Snapshot
+from lakehouse_assets.platform.monitoring.alerts.machine import PENDING, Entry, advance
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal, Source
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
 from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
@@ -20,6 +21,8 @@ WhyGone = Callable[[str, datetime], str]
 WhyOver = Callable[[Entry], str]
 """Why an open alert is over although nobody said so of what it watches; empty: it is not, or that cannot be told."""
 _SOURCE: Final = "source:"
+_RULE: Final = AlertRule(consecutive=3, resolve_after=2)
+"""Of the sources themselves: a database that is locked for a moment is no alert."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,8 @@ def take(  # noqa: PLR0917 all that events depend on
 ) -> Taken:
     """Consume what is new in the sources, once.
 
-    A source that cannot be read keeps no other from being heard. It is an alert by itself until it is read again, which every call tries.
+    A source that cannot be read keeps no other from being heard. Where three calls one after the other cannot read it, it is an alert
+    by itself until two can.
 
     Args:
         alerts: Where events are logged.
@@ -69,7 +73,7 @@ def take(  # noqa: PLR0917 all that events depend on
             signals = [signal for signal in signals if not why_gone(signal.key, signal.at)]
         open_alerts = snapshot.open_alerts()
         signals += _of_what_is_over(open_alerts, {signal.key for signal in signals}, why_gone, why_over, now)
-        signals += _of_sources(sources, unread, {alert.key for alert in open_alerts}, now)
+        signals += _of_sources(sources, unread, snapshot, now)
         cursors = [cursor for reading in readings for cursor in reading.cursors if cursor.before != cursor.after]
         entries = advance(snapshot.last({signal.key for signal in signals}), signals, snapshot.sequence) if signals else []
         if not entries and not cursors:
@@ -95,12 +99,27 @@ def _of_what_is_over(
     return signals
 
 
-def _of_sources(sources: Sequence[Source], unread: Mapping[str, str], open_keys: Collection[str], now: datetime) -> list[Signal]:
+def why_source_is_over(alert: Entry, sources: Sequence[Source]) -> str:
+    """Why an open alert about a source is over: there is no source of that name any more; empty: there is, or it is about something else.
+
+    Args:
+        alert: The last entry of the alert.
+        sources: All that is ever read, and not only some.
+    """
+    name = alert.key.removeprefix(_SOURCE)
+    is_over = alert.key.startswith(_SOURCE) and all(source.name != name for source in sources)
+    return f"{_capitalized(name)} is not read for alerts any more." if is_over else ""
+
+
+def _of_sources(sources: Sequence[Source], unread: Mapping[str, str], snapshot: Snapshot, now: datetime) -> list[Signal]:
     """Signals about the sources themselves: while one cannot be read, nothing is told of what it watches."""
-    signals = [Signal(f"{_SOURCE}{name}", is_bad=True, at=now, text=why) for name, why in unread.items()]
-    well = [source.name for source in sources if source.name not in unread and f"{_SOURCE}{source.name}" in open_keys]
-    signals += [Signal(f"{_SOURCE}{name}", is_bad=False, at=now, text=f"{_capitalized(name)} can be read again.") for name in well]
-    return signals
+    signals = [Signal(f"{_SOURCE}{name}", is_bad=True, at=now, text=why, rule=_RULE) for name, why in unread.items()]
+    known = snapshot.last({f"{_SOURCE}{source.name}" for source in sources if source.name not in unread})
+    return signals + [
+        Signal(key, is_bad=False, at=now, text=f"{_capitalized(key.removeprefix(_SOURCE))} can be read again.", rule=_RULE)
+        for key, last in known.items()
+        if last.is_open or last.event == PENDING
+    ]
 
 
 def _read(

@@ -26,7 +26,7 @@ from lakehouse_assets.platform.wording import counted, listed, printable
 _MOST_VERDICTS, _MOST_ITEMS = 500, 5
 _TRIES: Final = 3
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
-TOLD_BY: Final = "share of "
+SHARE_OF: Final = "share of "
 """How the numbers of a verdict about all columns together are called that say by which columns rows are told."""
 GONE_ITEM: Final = "expected rows of "
 """How the numbers of a verdict are called that say which values vanished."""
@@ -83,8 +83,8 @@ def _verdicts(found: pl.DataFrame, before: Mapping[Matter, datetime | None], sti
         wait: How many windows are the last ones: so many good ones resolve an alert.
     """
     is_gone = pl.col("not_tested").eq_missing(pl.lit(GONE)) & pl.col("drift_type").is_null()
-    held = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True)
-    whole, gone = held.filter(~is_gone), held.filter(is_gone)
+    in_range = within_years_of(failing(found)).sort("window_start", descending=True, nulls_last=True)
+    whole, gone = in_range.filter(~is_gone), in_range.filter(is_gone)
     # A column that came or went did so in every slice.
     of_columns = whole.filter(pl.col("data_type").is_not_null(), pl.col("schema_change").is_null() | pl.col("slice_key").is_null())
     failed = [_of_column(row) for row in of_columns.filter("drifted").iter_rows(named=True)]
@@ -201,7 +201,7 @@ def _of_all_columns(row: Mapping[str, Any], test: Mapping[str, Any]) -> Verdict:
     text = (
         f"A classifier tells the rows from those of the baseline: {DOMAIN} is {test['value']:.3g}, and {_seldom(test)}. It does by {names}."
     )
-    numbers = {"compared_with": row["drift_type"], **{TOLD_BY + one["column_name"]: one["share"] for one in columns}}
+    numbers = {"compared_with": row["drift_type"], **{SHARE_OF + one["column_name"]: one["share"] for one in columns}}
     return Verdict(passed=False, text=text, numbers=numbers, **_measured(test), **_where(row))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
-from lakehouse_assets.platform.monitoring.drift.drift_verdicts import TOLD_BY
+from lakehouse_assets.platform.monitoring.drift.drift_verdicts import SHARE_OF
 from lakehouse_assets.platform.monitoring.retraining.decision import NEW_LABELS, SCHEDULE, Reason
 from lakehouse_assets.platform.monitoring.verdicts import is_ahead
 from lakehouse_assets.platform.wording import counted, slice_in_words, span
@@ -117,7 +117,7 @@ def _share(row: Mapping[str, Any], importance: Callable[[str, str], float | None
         return None
     if row["column_name"]:
         return importance(row["table"], row["column_name"])
-    told = {name.removeprefix(TOLD_BY): share for name, share in json.loads(row["numbers"] or "{}").items() if name.startswith(TOLD_BY)}
+    told = {name.removeprefix(SHARE_OF): share for name, share in json.loads(row["numbers"] or "{}").items() if name.startswith(SHARE_OF)}
     known = {name: importance(row["table"], name) for name in told}
     if all(one is None for one in known.values()) or not sum(told.values()):
         return None

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -13,7 +14,7 @@ from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.monitoring.alerts.log import COLUMNS, DELIVERIES_COLUMNS, DELIVERIES_SCHEMA, LOG, SCHEMA, AlertLog, open_ids
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry, advance
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
-from lakehouse_assets.platform.monitoring.alerts.take import take
+from lakehouse_assets.platform.monitoring.alerts.take import take, why_source_is_over
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -48,7 +49,7 @@ def test_a_commit_has_events_and_watermarks_and_is_taken_once(log):
     snapshot = log.snapshot()
     assert (snapshot.watermark("source"), snapshot.sequence) == (7, 2)
     assert list(snapshot.last().values()) == made
-    assert [one.entry for one in snapshot.told_since(NOW)] == made
+    assert [one.entry for one in snapshot.notified_since(NOW)] == made
     add(log, [], Cursor("source", 7, 9))
     with pytest.raises(CursorMoved):
         add(log, [], Cursor("source", 7, 9))
@@ -111,7 +112,7 @@ class Given:
 
 
 # As the first release with alerts had it.
-FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "told_at"}}
+FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "notified_at"}}
 
 
 def test_a_log_of_the_first_release_goes_on(tmp_path):
@@ -132,7 +133,44 @@ def test_a_log_of_the_first_release_goes_on(tmp_path):
     assert tick(1, is_bad=True) == [], "it was said an hour ago"
     assert tick(6, is_bad=True) == ["repeated"]
     assert [tick(7, is_bad=False), tick(8, is_bad=False)] == [["recovering"], ["resolved"]]
-    assert [one.entry.good_windows for one in log.snapshot().told_since(NOW)] == [0, 0, 2]
+    assert [one.entry.good_windows for one in log.snapshot().notified_since(NOW)] == [0, 0, 2]
+
+
+def test_an_alert_that_recovers_is_shown_as_people_were_told_with_how_many_windows_are_good(tmp_path):
+    log, rule = AlertLog(Lakehouse(str(tmp_path))), AlertRule(resolve_after=3)
+    for hours, (is_bad, good) in enumerate([(True, 0), (False, 1), (False, 2), (True, 0), (False, 1)]):
+        signal = Signal("step:a", is_bad, NOW + timedelta(hours=hours), "bad" if is_bad else "well", rule=rule)
+        take(log, [Given(signal)], signal.at, LOGGER)
+        [shown] = log.alerts(open_only=True)
+        assert (shown["event"], shown["text"], shown["good_windows"], shown["is_open"]) == ("opened", "bad", good, True)
+        assert log.alerts() == [shown]
+
+
+class Flaky:
+    """A source that cannot be read at times."""
+
+    def __init__(self, name: str, reads: Iterable[bool]) -> None:
+        self.name, self._reads = name, iter(reads)
+
+    def read(self, watermark, now) -> Reading:
+        if not next(self._reads):
+            raise OSError("database is locked")
+        return Reading()
+
+
+def test_a_source_that_fails_once_is_no_alert_and_one_that_is_gone_leaves_none_open(tmp_path):
+    log = AlertLog(Lakehouse(str(tmp_path)))
+
+    def tick(source: Flaky, second: int) -> list[str]:
+        taken = take(log, [source], NOW + timedelta(seconds=second), LOGGER, why_over=lambda alert: why_source_is_over(alert, [source]))
+        return [entry.event for entry in taken.entries if entry.event in ("opened", "resolved")]
+
+    by_turns = Flaky("a file", [False, True] * 5)
+    assert [tick(by_turns, second) for second in range(10)] == [[]] * 10
+    broken = Flaky("a file", [False, False, False, True, False, True, True, False, False, False])
+    assert [tick(broken, second) for second in range(10)] == [[], [], ["opened"], [], [], [], ["resolved"], [], [], ["opened"]]
+    assert tick(Flaky("another file", [True]), 20) == ["resolved"]
+    assert log.alerts(open_only=True) == []
 
 
 def test_each_column_is_described():

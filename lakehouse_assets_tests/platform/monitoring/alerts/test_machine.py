@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
-from lakehouse_assets.platform.monitoring.alerts.machine import TOLD, Entry, advance
+from lakehouse_assets.platform.monitoring.alerts.machine import NOTIFIED, Entry, advance
 from lakehouse_assets.platform.monitoring.alerts.signals import Signal, newest_by_key
 
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
@@ -84,7 +84,7 @@ def test_every_alert_is_opened_once_and_resolved_at_most_once_and_its_events_are
         if entry.event in SILENT:
             assert (entry.alert_id, entry.number) == (open_now[entry.key], len(by_alert[entry.alert_id])), "it goes on with what was told"
             continue
-        if entry.event not in TOLD:
+        if entry.event not in NOTIFIED:
             assert (entry.alert_id, entry.number) == ("", 0)
             assert entry.key not in open_now
             continue
@@ -133,7 +133,7 @@ def test_opened_and_resolved_alternate_after_so_many_windows_in_a_row(bad, conse
     # A window that is judged again as it was counts once.
     signals = [signal(is_bad, window=day, rule=rule) for is_bad, day in zip(bad, days, strict=True) for _ in range(2)]
     entries = run(signals)
-    told = [entry for entry in entries if entry.event in TOLD]
+    told = [entry for entry in entries if entry.event in NOTIFIED]
     assert [entry.event for entry in told] == (["opened", "resolved"] * len(told))[: len(told)]
     for entry in told:
         at = days.index(entry.window)
@@ -147,7 +147,7 @@ def test_opened_and_resolved_alternate_after_so_many_windows_in_a_row(bad, conse
 def test_a_relapse_is_told_by_the_cool_down_since_people_were_told_last():
     rule = AlertRule(resolve_after=3)
     by_turns = [signal(hours % 2 == 0, hours, rule=rule, window=BEGIN + timedelta(hours=hours)) for hours in range(50)]
-    assert [(entry.at, entry.event) for entry in run(by_turns) if entry.event in TOLD] == [
+    assert [(entry.at, entry.event) for entry in run(by_turns) if entry.event in NOTIFIED] == [
         (BEGIN, "opened"),
         (BEGIN + timedelta(hours=24), "repeated"),
         (BEGIN + timedelta(hours=48), "repeated"),

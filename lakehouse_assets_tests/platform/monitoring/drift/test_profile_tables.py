@@ -19,7 +19,7 @@ from lakehouse_assets.platform.declarations.base import DeclarationError
 from lakehouse_assets.platform.declarations.monitors import AlertRule, Monitor
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
-from lakehouse_assets.platform.monitoring.alerts.machine import TOLD
+from lakehouse_assets.platform.monitoring.alerts.machine import NOTIFIED
 from lakehouse_assets.platform.monitoring.alerts.sources.verdicts import Verdicts
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.drift.profile_tables import DRIFTS_SCHEMA, Profiled, latest, update_profiles
@@ -173,7 +173,7 @@ def events(lake: Lakehouse, watched: Monitor, now: datetime) -> list[tuple[str, 
     """What alerts are told after an evaluation at a moment."""
     evaluation(lake, now).run([watched])
     taken = take(AlertLog(lake), [Verdicts(lake, {watched.name: watched.alert})], now, logging.getLogger("test"))
-    return [(entry.key, entry.event) for entry in taken.entries if entry.event in TOLD]
+    return [(entry.key, entry.event) for entry in taken.entries if entry.event in NOTIFIED]
 
 
 def test_alerts_of_columns_and_slices_resolve_when_they_are_well_again(tmp_path):
@@ -250,7 +250,7 @@ def test_so_many_windows_in_a_row_open_an_alert_and_so_many_quiet_ones_resolve_i
         evaluation(lake, now).run([watched])
         told += take(AlertLog(lake), [source], now, logging.getLogger("test")).entries
     bad = [one for batch in batches for one in batch]
-    of_column = [entry.event for entry in told if entry.key.endswith(":amount") and entry.event in TOLD]
+    of_column = [entry.event for entry in told if entry.key.endswith(":amount") and entry.event in NOTIFIED]
     assert of_column == in_a_row(bad, consecutive, resolve_after)
     asks = evidence.failing(lake.table(verdicts.TABLE).scan().collect(), {watched.name: rule}, None)
     in_the_end = len(bad) >= consecutive and all(bad[-consecutive:])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets import AlertRule
 from lakehouse_assets.platform.monitoring import verdicts
-from lakehouse_assets.platform.monitoring.drift.drift_verdicts import TOLD_BY
+from lakehouse_assets.platform.monitoring.drift.drift_verdicts import SHARE_OF
 from lakehouse_assets.platform.monitoring.retraining.evidence import failing, of_labels, of_time, of_verdicts, unheeded
 
 NOW = datetime(2026, 3, 1, 12, 30, tzinfo=UTC)
@@ -150,7 +150,7 @@ def test_a_window_that_has_not_begun_is_no_reason():
     ],
 )
 def test_drift_of_all_columns_together_counts_by_the_columns_that_tell_it(told, importances, expected):
-    numbers = json.dumps({"compared_with": "BASELINE", **{TOLD_BY + name: share for name, share in told.items()}})
+    numbers = json.dumps({"compared_with": "BASELINE", **{SHARE_OF + name: share for name, share in told.items()}})
     found = frame({"metric": "domain_classifier_auc", "value": 0.8, "numbers": numbers}).to_dicts()
     reasons = of_verdicts(found, lambda _, column: importances[column], 0.05)
     if expected is None:

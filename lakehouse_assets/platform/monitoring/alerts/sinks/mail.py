@@ -133,14 +133,14 @@ class Mail(Sink):
         try:
             connection = self.server.connect(deadline)
         except (OSError, smtplib.SMTPException) as error:
-            raise Unreachable(f"no connection: {_told(error)}") from None
+            raise Unreachable(f"no connection: {_words_of(error)}") from None
         try:
             connection.send_message(mail)
         except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError, smtplib.SMTPNotSupportedError) as error:
             kind = Unreachable if _is_transient(error) else Refused
-            raise kind(f"the server refused it: {_told(error)}") from None
+            raise kind(f"the server refused it: {_words_of(error)}") from None
         except (OSError, smtplib.SMTPException) as error:
-            raise Unreachable(f"no answer: {_told(error)}") from None
+            raise Unreachable(f"no answer: {_words_of(error)}") from None
         finally:
             with suppress(OSError, smtplib.SMTPException):  # it is delivered, whatever becomes of taking leave
                 connection.quit()
@@ -159,7 +159,7 @@ def _is_transient(error: Exception) -> bool:
     return bool(codes) and all(400 <= code < 500 for code in codes)
 
 
-def _told(error: Exception) -> str:
+def _words_of(error: Exception) -> str:
     """The kind of an error and its codes: what a server says may have an address or a user in it."""
     codes = sorted(set(_codes(error)))
     return type(error).__name__ + (f" {', '.join(map(str, codes))}" if codes else "")
