@@ -78,9 +78,9 @@ class Html(Medium[str]):
                 line = block.frame.filter(pl.col("line") == name)
                 at: Any = line["at"].to_list()
                 style = "--" if name in block.dashed else "-"
-                axes.plot(at, line["value"].to_list(), style, color=colour, linewidth=1.6, marker="o", markersize=2, label=name)
+                axes.plot(at, _floats(line["value"]), style, color=colour, linewidth=1.6, marker="o", markersize=2, label=name)
                 if block.has_band and line["low"].null_count() < line.height:
-                    axes.fill_between(at, line["low"].to_list(), line["high"].to_list(), color=colour, alpha=0.2, linewidth=0)
+                    axes.fill_between(at, _floats(line["low"]), _floats(line["high"]), color=colour, alpha=0.2, linewidth=0)
             if block.has_limit:
                 _limits(axes, block, colours)
             axes.set_xlabel(block.time)
@@ -130,14 +130,19 @@ def document(title: str, body: str) -> str:
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>\n'
 
 
+def _floats(values: pl.Series) -> Any:
+    """Numbers as Matplotlib takes them, also where all or some are missing."""
+    return values.cast(pl.Float64).to_numpy()
+
+
 def _limits(axes: "Axes", block: Curves, colours: Mapping[str, str]) -> None:
     """The limits as dashed lines, and points where a value is beyond its own."""
     own = block.marks
     for name, rows in block.limits.items():
-        at, limit = rows["at"].to_list(), rows["limit"].to_list()
+        at, limit = rows["at"].to_list(), _floats(rows["limit"])
         axes.plot(at, limit, "--", color=own.get(name) or colours[name], linewidth=1.2, label=name if name in own else None)
     if block.beyond.height:
-        at, value = block.beyond["at"].to_list(), block.beyond["value"].to_list()
+        at, value = block.beyond["at"].to_list(), _floats(block.beyond["value"])
         axes.plot(at, value, "o", color=own[block.beyond_called], markersize=6, label=block.beyond_called)
 
 
