@@ -23,6 +23,7 @@ from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.wording import counted, listed, printable
 
+_SHARES: Final = {"percent_null_delta": "the share of nulls", "percent_nan_delta": "the share of NaN"}
 _MOST_VERDICTS, _MOST_ITEMS = 500, 5
 _TRIES: Final = 3
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
@@ -160,11 +161,13 @@ def _of_column(row: Mapping[str, Any]) -> Verdict:
     if test["metric"] == VANISHED:
         text = f"{row['column_name']}: {gone} Each window of {compared} has some, and {_seldom(test)}."
     else:
-        text = f"{row['column_name']} drifted from {compared}: {test['metric']} is {test['value']:.3g}, and {_seldom(test)}."
+        text = f"{row['column_name']} drifted from {compared}: {_in_words(test)}; {_seldom(test)}."
         text += f" Besides, {gone}" if gone else ""
     if row["avg"] is not None and row["avg_delta"]:
         numbers |= {"average": row["avg"], "average_before": row["avg"] - row["avg_delta"]}
-        text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
+        # Of the values that are left after others went missing the average says nothing.
+        if test["metric"] not in _SHARES:
+            text += f" On average it is {numbers['average']:.4g}, before it was {numbers['average_before']:.4g}."
     if row["percent_unseen"]:
         names = ", ".join(printable(item["item"]) for item in row["unseen_items"][:_MOST_ITEMS])
         text += f" {row['percent_unseen']:.2g} % of its values are others than before: {names}."
@@ -184,7 +187,17 @@ def _vanished(row: Mapping[str, Any]) -> str:
 def _seldom(test: Mapping[str, Any]) -> str:
     if test["metric"] == VANISHED:
         return f"quiet windows lack a value with {test['threshold']:.3g} expected rows once in {round(1 / test['false_alarm_rate']):,}"
-    return f"quiet windows pass {test['threshold']:.3g} once in {round(1 / test['false_alarm_rate']):,}"
+    seldom = f"once in {round(1 / test['false_alarm_rate']):,} quiet windows"
+    if test["metric"] in _SHARES:
+        return f"by chance it moves by more than {test['threshold']:.3g} points {seldom}"
+    return f"by chance it is above {test['threshold']:.3g} {seldom}"
+
+
+def _in_words(test: Mapping[str, Any]) -> str:
+    """A metric with its value, in words where there are any."""
+    if (share := _SHARES.get(test["metric"])) is None:
+        return f"{test['metric']} is {test['value']:.3g}"
+    return f"{share} {'rose' if test['value'] > 0 else 'fell'} by {abs(test['value']):.3g} points"
 
 
 def _measured(test: Mapping[str, Any]) -> dict[str, Any]:
