@@ -20,13 +20,22 @@ A_DAY = 2_000
 RARE = (0.0005, 0.002, 0.005, 0.01, 0.02, 0.05)
 
 
-def trips(days: int, shares: tuple[float, ...], seed: int, *, first: int = 0, spread: float = 0.0) -> pl.DataFrame:
-    """Trips of stations with these shares, the rest of a large one; `spread` is by how much a share differs from day to day."""
+def trips(days: int, shares: tuple[float, ...], seed: int, *, first: int = 0, spread: float = 0.0, batch: int = 1) -> pl.DataFrame:
+    """Trips of stations with these shares, the rest of a large one.
+
+    Args:
+        days: How many.
+        shares: By station.
+        seed: Of chance.
+        first: The first day.
+        spread: By how much a share differs from day to day.
+        batch: So many rows come at once.
+    """
     random = np.random.default_rng(seed)
     frames = []
     for day in range(first, first + days):
         wanted = np.array(shares) * (random.gamma(1 / spread**2, spread**2, len(shares)) if spread else 1)
-        counts = random.poisson(wanted * A_DAY)
+        counts = random.poisson(wanted * A_DAY / batch) * batch
         names = np.repeat([*(f"s{at}" for at in range(len(shares))), "central"], [*counts, A_DAY])
         moments = pl.Series([START + timedelta(days=day)]).extend_constant(START + timedelta(days=day), len(names) - 1)
         frames.append(pl.DataFrame({"at": moments, "station": names, "length": random.normal(size=len(names))}))
@@ -51,15 +60,28 @@ def test_quiet_windows_lack_nothing_however_rare_values_are_and_however_much_day
         assert vanished(rows, base).is_empty()
 
 
+@pytest.mark.parametrize(("days", "share", "batch"), [(60, 0.08, 20), (60, 0.03, 8)])
+def test_rows_that_come_in_batches_are_missing_by_chance_far_more_often(days, share, batch):
+    """Of twenty stations whose rows come in 7 or 8 batches a day, one has none on one of some 50 to 150 days."""
+    shares = (share,) * 20
+    base, rows = trips(days, shares, 1, batch=batch), trips(400, shares, 2, first=days, batch=batch)
+    assert rows.group_by("at").agg(pl.col("station").n_unique())["station"].min() < 21
+    assert vanished(rows, base).is_empty()
+    gone = trips(3, (*shares, 0.0), 3, first=days, batch=batch)
+    many = vanished(gone, trips(60, (*shares, 0.25), 4, batch=batch))
+    named = {(row["column_name"], one["item"]) for row in many.iter_rows(named=True) for one in row[VANISHED]}
+    assert named == {("station", "s20"), ("number", "20")}
+
+
 def test_a_station_that_sends_no_rows_is_named_in_each_window_also_by_its_number():
-    base, shares = trips(60, RARE, 1, spread=0.2), (*RARE[:4], 0.0, RARE[5])
+    base, shares = trips(60, RARE, 1, spread=0.2), (*RARE[:5], 0.0)
     found = vanished(trips(20, shares, 2, first=60, spread=0.2), base)
     assert found.group_by("column_name").len().sort("column_name").rows() == [("number", 20), ("station", 20)]
     for row in found.iter_rows(named=True):
         [item] = row[VANISHED]
-        assert item["item"] == ("s4" if row["column_name"] == "station" else "4")
-        assert item["count"] == pytest.approx(0.02 * A_DAY, rel=0.2)
-        assert row["percent_vanished"] == pytest.approx(100 * 0.02 / (1 + sum(RARE)), rel=0.2)
+        assert item["item"] == ("s5" if row["column_name"] == "station" else "5")
+        assert item["count"] == pytest.approx(0.05 * A_DAY, rel=0.2)
+        assert row["percent_vanished"] == pytest.approx(100 * 0.05 / (1 + sum(RARE)), rel=0.2)
         test = next(one for one in row["thresholds"] if one["metric"] == VANISHED)
         assert test["exceeded"]
         assert test["value"] > test["threshold"] > 10
