@@ -1,9 +1,10 @@
 """What was worked out of tables and costs much to work out again: frames, under a key that says all that they were made of.
 
-Nothing depends on them: what is not here, or cannot be read, is worked out again, so rows may be deleted at any time. What is cached, and
-what its key is made of, is said by who asks.
+Nothing depends on them: what is not here, or cannot be read, is worked out again, so rows may be deleted at any time, and what cannot be
+written fails nobody. What is cached, and what its key is made of, is said by who asks.
 """
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -14,12 +15,14 @@ from typing import Any, Final
 
 import polars as pl
 
+from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit
-from lakehouse_assets.platform.storage.errors import CommitConflict
+from lakehouse_assets.platform.storage.errors import CommitConflict, CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
+_LOGGER = logging.getLogger(__name__)
 TABLE: Final = platform_tables.CACHE
 SCHEMA: Final = pl.Schema(
     {"key": pl.String(), "part": pl.String(), "about": pl.String(), "content": pl.Binary(), "cached_at": TIMESTAMP},
@@ -46,21 +49,22 @@ def source_of(*packages: str) -> str:
 
 
 def read(lakehouse: Lakehouse, key: str) -> dict[str, pl.DataFrame] | None:
-    """The frames under a key; None if there are none."""
+    """The frames under a key; None if there are none, or they cannot be read."""
     table = lakehouse.table(TABLE)
-    if not table.exists():
-        return None
     try:
+        if not table.exists():
+            return None
         rows = table.scan().filter(pl.col("key") == key).select("part", "content").collect()
         return {part: pl.read_ipc(BytesIO(content)) for part, content in rows.iter_rows()} or None
-    except (pl.exceptions.PolarsError, OSError):  # another release of Polars wrote it, or a file is gone
+    except TROUBLE as error:  # another release of Polars wrote it, or a file is gone
+        _LOGGER.warning("%s cannot be read, and is worked out again: %s", TABLE, reason(error))
         return None
 
 
 def write(  # noqa: PLR0917 all that a row has
     lakehouse: Lakehouse, key: str, about: str, frames: Mapping[str, pl.DataFrame], now: datetime, commit: Commit | None = None
 ) -> None:
-    """Put frames under a key, in the place of those that were there.
+    """Put frames under a key, in the place of those that were there; if that cannot be done they are worked out again by who asks next.
 
     Args:
         lakehouse: Gets the table.
@@ -69,17 +73,16 @@ def write(  # noqa: PLR0917 all that a row has
         frames: The frames.
         now: The moment (UTC).
         commit: What the commit carries.
-
-    Raises:
-        CursorMoved: As `Commit.done`.
     """
     table = lakehouse.table(TABLE)
-    table.create(SCHEMA, ("key",), _DESCRIPTION)
-    rows = [(key, part, about, _content(frame), now) for part, frame in frames.items()]
     try:
+        table.create(SCHEMA, ("key",), _DESCRIPTION)
+        rows = [(key, part, about, _content(frame), now) for part, frame in frames.items()]
         table.replace(pl.DataFrame(rows, schema=SCHEMA, orient="row"), {"key": [key]}, commit)
-    except CommitConflict:  # others write: whoever asks next works it out again
+    except (CommitConflict, CursorMoved):  # another process was faster
         return
+    except TROUBLE as error:  # no room, or the bucket is away
+        _LOGGER.warning("%s cannot be written: %s", TABLE, reason(error))
 
 
 def _content(frame: pl.DataFrame) -> bytes:

@@ -4,8 +4,8 @@ A checkpoint is a cached result and no state: what counts is the log. It has the
 came behind it. Who does not find it, or finds that the log is another one, reads the log whole. Which rows count says its owner.
 """
 
+import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -14,10 +14,11 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring import cache
+from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
-from lakehouse_assets.platform.storage.errors import StorageError
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
+_LOGGER = logging.getLogger(__name__)
 ORDER: Final = "sequence"
 """The column of a log by which rows of a later commit have a larger number."""
 EVERY: Final = 64
@@ -74,13 +75,16 @@ class Log:
             number: The newest one of the log.
             now: The moment (UTC).
         """
-        key = self._key(self.lakehouse.table(self.name).now())
-        before = self.lakehouse.table(cache.TABLE).cursor(key)
-        if number - (before or 0) < EVERY:
+        try:
+            key = self._key(self.lakehouse.table(self.name).now())
+            before = self.lakehouse.table(cache.TABLE).cursor(key)
+            if number - (before or 0) < EVERY:
+                return
+            rows = self.counting(self.rows()).collect()
+        except TROUBLE as error:  # what was committed is in the log, whatever becomes of its checkpoint
+            _LOGGER.warning("no checkpoint of %s was made: %s", self.name, reason(error))
             return
-        rows = self.counting(self.rows()).collect()
-        with suppress(StorageError, OSError):  # another process was faster, or there is no room: the log has all
-            cache.write(self.lakehouse, key, f"checkpoint of {self.name}", {_ROWS: rows}, now, Commit((Cursor(key, before, number),)))
+        cache.write(self.lakehouse, key, f"checkpoint of {self.name}", {_ROWS: rows}, now, Commit((Cursor(key, before, number),)))
 
     def _key(self, opened: DeltaTable) -> str:
         return cache.digest(self.name, opened.metadata().id, opened.schema().to_json(), cache.source_of(*self.code))

@@ -97,6 +97,17 @@ def test_without_a_checkpoint_or_with_one_of_another_log_the_log_is_read(tmp_pat
     assert {text for text, *_ in said(lake)[WHOLE.name]} == {f"whole {day}"}
 
 
+def test_a_place_where_nothing_can_be_cached_fails_nobody(tmp_path, caplog):
+    lake = Lakehouse(str(tmp_path))
+    blocked = Path(lake.table(platform_tables.CACHE).uri)
+    blocked.parent.mkdir(parents=True)
+    blocked.write_text("a file, where the folder of a table would be")
+    long_history(lake)
+    assert lake.table(verdicts.TABLE).count() == 1 + 3 * (EVERY + 6) + 1
+    assert {text for text, *_ in said(lake)[WHOLE.name]} == {f"whole {EVERY + 5}"}
+    assert platform_tables.CACHE in caplog.text
+
+
 SAID = st.lists(
     st.tuples(
         st.sampled_from(ALL),
