@@ -21,8 +21,9 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 _MONITORING = "lakehouse_assets.platform.monitoring"
 _CODE = (
-    *(f"{_MONITORING}.{name}" for name in ("profiling", "drift.domain", "drift.thresholds", "accuracy.residuals")),
+    *(f"{_MONITORING}.{name}" for name in ("profiling", "drift.domain", "drift.thresholds", "accuracy")),
     "lakehouse_assets.platform.features.domain_classifier",
+    "lakehouse_assets.platform.modelling.metric_inputs",
     "lakehouse_assets.platform.quality.masking",
     "lakehouse_assets.platform.storage.known_at",
 )

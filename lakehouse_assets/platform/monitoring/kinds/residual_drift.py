@@ -91,13 +91,14 @@ class ResidualDrift(MonitorKind):
             text = f"Not evaluated: the tests of version {version} have no {', '.join(names)}: name it in the slices of the model."
             return [Verdict(None, text)]
         rows = ResidualRows(predicted, GRANULARITIES[self.every], watched.now)
+        ledger = watched.lakehouse.table(model.name).now().metadata().id
         profiled = Profiled(
             monitor=watched.monitor.name,
             watched=rows,
             groups=self.groups,
             baseline=lambda: of_tests(evaluation, predicted).lazy(),
             baseline_name=f"tests of version {version} of {model.name}",
-            baseline_made_of=repr((model.name, version, watched.lakehouse.table(model.name).now().metadata().id)),
+            baseline_made_of=repr((model.name, version, ledger, predicted.horizon, str(predicted.outcomes.tested_about))),
             untested=(RESIDUAL, *self.slices),
         )
         return judged(watched, profiled)
