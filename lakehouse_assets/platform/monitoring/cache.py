@@ -64,21 +64,23 @@ def read(lakehouse: Lakehouse, key: str) -> dict[str, pl.DataFrame] | None:
 def write(  # noqa: PLR0917 all that a row has
     lakehouse: Lakehouse, key: str, about: str, frames: Mapping[str, pl.DataFrame], now: datetime, commit: Commit | None = None
 ) -> None:
-    """Put frames under a key, in the place of those that were there; if that cannot be done they are worked out again by who asks next.
+    """Put frames under a key, in the place of those about the same, whose values, as of a column that was not personal then, are gone.
+
+    If that cannot be done they are worked out again by who asks next.
 
     Args:
         lakehouse: Gets the table.
         key: As `digest` makes it.
-        about: What they are about, for people.
+        about: What they are about: of each there is one result.
         frames: The frames.
         now: The moment (UTC).
         commit: What the commit carries.
     """
     table = lakehouse.table(TABLE)
     try:
-        table.create(SCHEMA, ("key",), _DESCRIPTION)
+        table.create(SCHEMA, ("about",), _DESCRIPTION)
         rows = [(key, part, about, _content(frame), now) for part, frame in frames.items()]
-        table.replace(pl.DataFrame(rows, schema=SCHEMA, orient="row"), {"key": [key]}, commit)
+        table.replace(pl.DataFrame(rows, schema=SCHEMA, orient="row"), {"about": [about]}, commit)
     except (CommitConflict, CursorMoved):  # another process was faster
         return
     except TROUBLE as error:  # no room, or the bucket is away

@@ -37,7 +37,7 @@ class CountedBaseline:
         lakehouse: Has the cache.
         rows: Gives the rows, masked; asked only if they are not counted yet.
         made_of: Tells the rows from all others; empty: they are counted each time.
-        about: What people call it.
+        monitor: The monitor that compares with it.
         groups: Windows and slices of what is compared with it.
         now: The moment (UTC).
     """
@@ -45,7 +45,7 @@ class CountedBaseline:
     lakehouse: Lakehouse
     rows: Callable[[], pl.LazyFrame]
     made_of: str
-    about: str
+    monitor: str
     groups: Groups
     now: datetime
 
@@ -79,7 +79,7 @@ class CountedBaseline:
 
     def _write(self, frames: dict[str, pl.DataFrame], *part: str) -> None:
         if self.made_of:
-            cached.write(self.lakehouse, self._key(*part), f"{part[0]} of {self.about}", frames, self.now)
+            cached.write(self.lakehouse, self._key(*part), f"{part[0]} of the baseline of {self.monitor}", frames, self.now)
 
 
 @cache

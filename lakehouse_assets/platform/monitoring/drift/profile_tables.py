@@ -136,7 +136,7 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     changed = pl.concat([changed, gone])
     compared, needed = _compared(changed, here)
     chosen = watched.rows(groups, needed)
-    baseline = CountedBaseline(lakehouse, profiled.baseline, profiled.baseline_made_of, profiled.baseline_name, groups, now)
+    baseline = CountedBaseline(lakehouse, profiled.baseline, profiled.baseline_made_of, profiled.monitor, groups, now)
     known = baseline.profile
     found = profile(chosen, groups, known.cells)
     drifted = _only(drift(found, known, untested=profiled.untested, keys=profiled.keys), compared)

@@ -121,6 +121,8 @@ def test_another_baseline_is_counted_again(tmp_path, change):
             day_after(one, day, change.watched, change.declarations)
     for cached, known in zip(found(lake), found(without), strict=True):
         assert_frame_equal(cached, known)
+    of_each = lake.table(platform_tables.CACHE).scan().group_by("about").agg(pl.col("key").n_unique()).collect()
+    assert set(of_each["key"]) == {1}, "what was counted before, perhaps without a mask, is gone"
 
 
 def test_what_is_cached_can_go_at_any_time_and_what_cannot_be_read_is_counted_again(tmp_path):
@@ -128,7 +130,7 @@ def test_what_is_cached_can_go_at_any_time_and_what_cannot_be_read_is_counted_ag
     day_after(lake, 1)
     stored = lake.table(platform_tables.CACHE)
     parts = stored.scan().collect()
-    assert set(parts["about"]) == {f"profile of {NAME}@1", f"domain of {NAME}@1"}
+    assert set(parts["about"]) == {f"{part} of the baseline of {WATCHED.name}" for part in ("profile", "domain")}
     stored.replace(parts.with_columns(content=pl.lit(b"ARROW1 of another release")), None)
     day_after(lake, 2)
     again = stored.scan().collect()
