@@ -104,15 +104,22 @@ class Evaluation:
 
     def _explained(self, judgement: Judgement) -> tuple[Verdict, ...]:
         """The verdicts; the failed ones say where they most likely come from. If that cannot be found out they are as they are."""
-        given = tuple(judgement.verdicts)
+        given, rows = tuple(judgement.verdicts), list(judgement.rows)
+        bad = [row["window_start"] for row in rows if row["passed"] is False and row["window_start"] is not None]
+        # Where several windows failed at once, as after a pause, the first is what an alert opens by, and the last is what holds now.
+        first = [row for row in rows if row["window_start"] == min(bad)] if len({*bad}) > 1 else []
+        known: dict[tuple[str, datetime | None], str] = {}
+        causes: list[Cause] = []
         try:
-            causes = self.causes(judgement.monitor, judgement.rows)
+            for part in filter(None, (first, rows)):
+                found = list(self.causes(judgement.monitor, part))
+                known |= {(one.column, one.window): one.text for one in reversed(found) if one.steps}
+                if found:  # of all rows together the likeliest cause is told
+                    known["", found[0].window] = found[0].text
+                causes = [*found, *causes]
         except TROUBLE as error:
             self.warn(f"why {judgement.monitor.name} failed was not found: {reason(error)}")
             return given
-        known = {(one.column, one.window): one.text for one in reversed(causes) if one.steps}
-        if causes:  # of all rows together the likeliest cause is told
-            known["", causes[0].window] = causes[0].text
         # What is about no column by itself explains each.
         whole = {one.window: one.text for one in reversed(causes) if not one.column}
         return tuple(

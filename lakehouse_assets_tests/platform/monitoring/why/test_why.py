@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import asdict
+from datetime import timedelta
 
 import polars as pl
 import pytest
@@ -19,7 +20,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.features.shop import Order, orders
 from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import CATALOG, DAY, LABELS, SETTLED, START, ScoredShop, made, scored
 from lakehouse_assets_tests.platform.monitoring.why import orders_of_two_tills as tills
-from lakehouse_assets_tests.running import runner
+from lakehouse_assets_tests.running import runner, tables_of
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,18 @@ def test_two_files_since_and_one_file_among_others(settings):
         tills.land(settings, "south", tills.BASE + day)
     tills.land(settings, "south", tills.BASE + 4, pl.col("Price") * 100)
     assert f"file {'south_2026-02-08.csv'} " in whys(tills.judged(settings))["gross"], "what was wrong before is another change"
+
+
+def test_of_several_windows_that_failed_at_once_the_first_and_the_last_say_why(settings):
+    names = [tills.land(settings, "south", tills.BASE, pl.col("Price") * 100)]
+    tills.land(settings, "south", tills.BASE + 1)
+    names.append(tills.land(settings, "south", tills.BASE + 2, pl.col("country").replace({"GB": "UK"})))
+    tills.judged(settings)
+    failed = tables_of(settings).table(verdicts.TABLE).scan().filter(~pl.col("passed")).collect()
+    told = {(row["window_start"].date(), row["column_name"]): row["why"] for row in failed.iter_rows(named=True)}
+    first, last = (tills.START + timedelta(days=tills.BASE + day) for day in (0, 2))
+    assert names[0] in told[first, "gross"]
+    assert names[1] in told[last, "country"]
 
 
 @pytest.mark.parametrize("from_scratch", [False, True])
