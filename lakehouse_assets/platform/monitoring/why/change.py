@@ -53,7 +53,7 @@ class Change:
         if min(len(self.before), len(self.after)) < LEAST_ROWS:
             return 0.0
         before, after = self.before.drop_nulls(), self.after.drop_nulls()
-        of_nulls = abs(self.nulls) if abs(self.nulls) > self._of_steps(len(self.before), len(self.after)) else 0.0
+        of_nulls = abs(self.nulls) if self._nulls_are_no_chance else 0.0
         if before.is_empty() or after.is_empty():
             return of_nulls
         found, by_chance = self._of_numbers(before, after) if self._is_number else self._of_texts(before, after)
@@ -93,8 +93,17 @@ class Change:
     def _rate(self) -> float:
         return _BY_CHANCE / max(self.among, 1)
 
+    @property
+    def _nulls_are_no_chance(self) -> bool:
+        """Whether the nulls are seldom shared out so between both sides, if all rows are shuffled (Fisher's exact test, two-sided)."""
+        from scipy.stats import hypergeom  # type: ignore[import-untyped]
+
+        nulls, rows = self.after.null_count(), len(self.after)
+        of_all = (len(self.before) + rows, self.before.null_count() + nulls, rows)
+        return bool(2 * min(hypergeom.cdf(nulls, *of_all), hypergeom.sf(nulls - 1, *of_all)) <= self._rate)
+
     def _of_steps(self, rows: int, others: int) -> float:
-        """What the Kolmogorov-Smirnov statistic of two samples passes at that rate (Smirnov, 1939), and any difference of one share too."""
+        """What the Kolmogorov-Smirnov statistic of two samples passes at that rate (Smirnov, 1939)."""
         return sqrt(log(2 / self._rate) / 2 * (1 / rows + 1 / others))
 
     def _of_numbers(self, before: pl.Series, after: pl.Series) -> tuple[float, float]:

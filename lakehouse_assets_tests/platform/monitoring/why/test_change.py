@@ -15,6 +15,7 @@ DRAWN = {
     "200 texts": lambda random, rows: random.integers(0, 200, rows).astype(str).tolist(),
     "texts of which most are rare": lambda random, rows: np.minimum(random.zipf(1.6, rows), 10**9).astype(str).tolist(),
     "texts that stand there once": lambda random, rows: [f"{one:x}" for one in random.integers(0, 2**60, rows)],
+    "few of them nulls": lambda random, rows: [None if random.random() < 0.04 else 1.0 for _ in range(rows)],
     "half of them nulls": lambda random, rows: [None if random.random() < 0.5 else "a" for _ in range(rows)],
 }
 
@@ -36,6 +37,7 @@ def test_what_is_drawn_alike_has_not_changed(kind):
 MOVED = {
     "a category by ten points": ([*["a"] * 5_000, *["b"] * 5_000], [*["a"] * 3_000, *["b"] * 2_000]),
     "nulls by ten points": (["a"] * 5_000, [*["a"] * 4_500, *[None] * 500]),
+    "nulls of a single day": ([1.0] * 900, [*[1.0] * 117, *[None] * 16]),
     "one text of many": ([str(one % 200) for one in range(5_000)], [str(one % 200) if one % 4 else "new" for one in range(5_000)]),
     "a new text": (["GB"] * 300, [*["GB"] * 40, *["UK"] * 40]),
     "half a standard deviation": (np.linspace(-2, 2, 2_000).tolist(), np.linspace(-1.5, 2.5, 500).tolist()),
