@@ -18,9 +18,9 @@ from lakehouse_assets.platform.modelling.evaluation import Evaluation
 from lakehouse_assets.platform.modelling.metric_inputs import MEANS, first_of
 from lakehouse_assets.platform.monitoring.accuracy.changed import changed_times
 from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
-from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, HORIZONS, Granularity, merged
+from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, HORIZONS, Granularity
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, Marks, WatchedRows
-from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, Groups, Span
+from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, Groups, Span, merged
 
 TIME, RESIDUAL, SHARE = "about", "residual", "residual_share"
 """Columns: the time that a prediction is about, outcome less prediction, and that as a share of the prediction."""

@@ -19,7 +19,7 @@ from lakehouse_assets.platform.monitoring.accuracy.changed import changed_times
 from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
 from lakehouse_assets.platform.monitoring.accuracy.table import IDENTITY, NOTES, SCHEMA, WINDOW, accuracy_table
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Now, Question, estimates_of, windowed
-from lakehouse_assets.platform.monitoring.accuracy.windows import merged
+from lakehouse_assets.platform.monitoring.profiling.groups import merged
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved, NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.replace import replace as replace_rows

@@ -3,7 +3,7 @@
 All times are in UTC. Weeks begin on Monday.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -92,14 +92,3 @@ def part_of(start: datetime, end: datetime, parts: int) -> pl.Expr:
     microseconds = int((end - start).total_seconds() * 1_000_000)
     since = (pl.col(ABOUT) - pl.lit(start)).dt.total_microseconds()
     return (since * parts // microseconds).cast(pl.Int64)
-
-
-def merged(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
-    """Spans as few as possible, none of which meets another; ends are exclusive."""
-    found: list[tuple[datetime, datetime]] = []
-    for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
-        else:
-            found.append((start, end))
-    return found

@@ -4,14 +4,16 @@ A row belongs to one window, and there to the whole and to one slice of each key
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+Moment = TypeVar("Moment", int, datetime)
 MOST_GROUPS = 2_000
 """Windows times slices of one profile."""
 MOST_SLICES = 100
@@ -223,9 +225,9 @@ def _in_span(column: pl.Expr, dtype: pl.DataType, start: int | None, end: int | 
     return pl.all_horizontal(found)
 
 
-def merged(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Spans as few as possible, none of which meets another."""
-    found: list[tuple[int, int]] = []
+def merged(spans: Iterable[tuple[Moment, Moment]]) -> list[tuple[Moment, Moment]]:
+    """Spans as few as possible, none of which meets another; ends are exclusive."""
+    found: list[tuple[Moment, Moment]] = []
     for start, end in sorted(spans):
         if found and start <= found[-1][1]:
             found[-1] = (found[-1][0], max(found[-1][1], end))
