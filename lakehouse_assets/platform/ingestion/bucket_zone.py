@@ -8,9 +8,9 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 # A larger file is uploaded in parts under a hidden name first: one request would hold all of it in memory.
 _IN_ONE_REQUEST = 64 * 1024 * 1024
 _CHUNK = 8 * 1024 * 1024
+_LOCKED_FOR = timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,8 @@ class BucketZone:
         part = self._key(f".{uuid4().hex}.part")  # names that start with a dot are not seen
         try:
             self._store.put(part, source)
-            return self._copy_to_new(part, target)
+            with self._alone(target):
+                return self._copy_to_new(part, target)
         finally:
             self._store.delete(part)
 
@@ -169,6 +171,31 @@ class BucketZone:
                 return False
             return True
         return False
+
+    @contextmanager
+    def _alone(self, target: str) -> Iterator[None]:
+        """Keep others from landing a file under this name meanwhile: a store whose puts have conditions may forget those of copies.
+
+        Raises:
+            BlockingIOError: Another process lands one. The lock of one that died counts for an hour.
+        """
+        from obstore.exceptions import AlreadyExistsError
+
+        folder, _, name = target.rpartition("/")
+        lock = f"{folder}/.{name}.lock"  # not seen, as of the dot
+        try:
+            self._store.put(lock, b"", mode="create")
+        except AlreadyExistsError:
+            with suppress(FileNotFoundError):
+                if datetime.now(UTC) - self._store.head(lock)["last_modified"] > _LOCKED_FOR:
+                    self._store.delete(lock)
+            raise BlockingIOError(
+                errno.EAGAIN, "another process lands a file under this name, or died while it did: try again later", target
+            ) from None
+        try:
+            yield
+        finally:
+            self._store.delete(lock)
 
     def _same(self, chunks: Iterator[bytes], target: str) -> bool:
         """Whether an object holds these bytes."""

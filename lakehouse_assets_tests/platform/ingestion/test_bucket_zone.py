@@ -2,7 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -83,6 +83,21 @@ def test_of_two_that_land_one_name_at_once_one_is_told(zone, file, monkeypatch, 
         landed = list(pool.map(land, sources))
     assert landed.count(True) == 1
     assert content_of(zone, "a.csv") == sources[landed.index(True)].read_bytes()
+
+
+def test_who_died_while_it_landed_a_large_file_keeps_a_name_for_an_hour_and_no_longer(zone, file, monkeypatch):
+    monkeypatch.setattr(bucket_zone, "_IN_ONE_REQUEST", 1)
+    put_object(f"{zone.address}/.a.csv.lock", b"")
+    for _ in range(2):
+        with pytest.raises(NotLanded, match="another process lands a file under this name"):
+            zone.put(file(b"content"), "a.csv")
+    monkeypatch.setattr(bucket_zone, "_LOCKED_FOR", timedelta(0))
+    with pytest.raises(NotLanded, match="try again"):
+        zone.put(file(b"content"), "a.csv")
+    assert zone.put(file(b"content"), "a.csv")
+    assert content_of(zone, "a.csv") == b"content"
+    store, prefix = open_store(zone.address), split_address(zone.address)[1]
+    assert [entry["path"] for entry in store.list(prefix).collect()] == [f"{prefix}/a.csv"]
 
 
 def test_a_large_file_is_read_in_parts(zone, file, monkeypatch):
