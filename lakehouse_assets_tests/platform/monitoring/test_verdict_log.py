@@ -6,7 +6,7 @@ What is read is told by files that are taken away: who needs them fails.
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +21,7 @@ from lakehouse_assets.platform.monitoring.checkpoints import EVERY
 from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.retention import delete_before
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.kiosk import Says, noon, sales
 from lakehouse_assets_tests.platform.monitoring.test_verdicts import ByWindow, judgement, window
@@ -95,6 +96,32 @@ def test_without_a_checkpoint_or_with_one_of_another_log_the_log_is_read(tmp_pat
         assert ONCE.name not in said(lake)
     shutil.rmtree(stored)
     assert {text for text, *_ in said(lake)[WHOLE.name]} == {f"whole {day}"}
+
+
+def test_what_retention_deleted_is_gone_whatever_the_checkpoint_has(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    long_history(lake)
+    table = lake.table(verdicts.TABLE)
+    assert {"once"} == {text for text, *_ in said(lake)[ONCE.name]}
+    assert delete_before(table, date(2025, 1, 1) + 40 * DAY, "run") == 1 + 3 * 39 + 1
+
+    def check() -> None:
+        whole = verdicts.holding(verdicts.scan(lake), ALL)
+        shown = said(lake)
+        assert shown == {name: sorted((row["text"], row["column_name"], row["sequence"]) for row in rows) for name, rows in whole.items()}
+        assert ONCE.name not in shown
+        assert "gone since" not in {text for text, *_ in shown[BY_WINDOW.name]}
+
+    check()
+    for day in range(EVERY + 6, EVERY + 10):
+        verdicts.add(lake, of_day(day))
+    check()
+    for day in range(EVERY + 10, 2 * EVERY + 10):
+        verdicts.add(lake, of_day(day))
+    shown = said(lake)
+    check()
+    take_away(lake, 20)
+    assert said(lake) == shown, "by the next checkpoint"
 
 
 def test_a_place_where_nothing_can_be_cached_fails_nobody(tmp_path, caplog):
