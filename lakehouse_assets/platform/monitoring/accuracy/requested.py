@@ -10,8 +10,9 @@ from typing import Final
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT, FROM_SILENCE, REPORTED_AT
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, FROM_SILENCE, LABEL_KNOWN_AT, REPORTED_AT
+from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.monitoring.accuracy.predicted import OWN, Predicted, Spans
 from lakehouse_assets.platform.serving.labelled import KNOWN_AT, LABEL, ROW, KnownLabels, labels_of

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from lakehouse_assets.platform.declarations.actual_outcomes import Outcomes
 from lakehouse_assets.platform.declarations.base import Declaration, nearest, nearest_or_all
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.declarations.learning import Outcomes
 from lakehouse_assets.platform.declarations.models import Predictions
 from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted, PredictedTable, time_of
 from lakehouse_assets.platform.monitoring.accuracy.requested import PredictedRequests
