@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
-from lakehouse_assets.platform.monitoring.alerts.log import ALERT_ID, LOG, AlertLog, Snapshot, open_ids
+from lakehouse_assets.platform.monitoring.alerts.log import ALERT_ID, LOG, RECENT, AlertLog, Snapshot, open_ids
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
@@ -55,11 +55,15 @@ def test_a_tick_reads_what_was_logged_lately_and_misses_no_open_alert(tmp_path):
     files = sorted(Path(lake.table(LOG).uri).rglob("*.parquet"), key=lambda file: file.stat().st_mtime_ns)
     assert log.snapshot().last() == whole.last()
     known, listed = whole.last(), [one for one in log.alerts() if one["is_open"]]
+    recent = log.alerts(limit=RECENT)
+    assert recent == log.alerts()[:RECENT]
     for file in files[:-16]:
         file.unlink()
     assert log.snapshot().last() == known
     assert [one["key"] for one in listed] == ["step:long"]
     assert log.alerts(open_only=True) == listed
+    assert log.alerts(limit=RECENT) == recent
+    assert log.alerts(limit=3) == recent[:3]
     assert tick(log, EVERY + 12, long=True) == [], "it is open"
     assert tick(log, EVERY + 12, waits=True) == [("step:waits", "opened")], "the third bad one"
     assert tick(log, EVERY + 13, long=False) == [("step:long", "resolved")]
