@@ -46,6 +46,7 @@ SCHEMA: Final = pl.Schema(
         "notified_at": TIMESTAMP,
         "sinks": pl.List(pl.String()),
         "logged_at": TIMESTAMP,
+        "resolve_after": pl.Int64(),
     }
 )
 COLUMNS: Final[Mapping[str, str]] = {
@@ -69,6 +70,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "notified_at": "When people were told last of the alert.",
     "sinks": "The sinks that were to be told when it was logged.",
     "logged_at": "When it was logged.",
+    "resolve_after": "Windows in a row that have to be good until it is resolved; null: none has been good.",
 }
 DELIVERIES_DESCRIPTION: Final = "Each try to tell a sink of an event, and what came of it."
 DELIVERIES_SCHEMA: Final = pl.Schema(
@@ -97,6 +99,8 @@ RECENT: Final = 50
 _ENTRIES: Final = "entries"
 # Columns by which the log goes on, and that say nothing to people.
 _FOR_THE_LOG: Final = ("sinks", "bad_windows", "notified_at")
+# Columns that say how far an open alert is from being resolved, also where people are told nothing new.
+_RECOVERY: Final = ("good_windows", "resolve_after")
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
 
 
@@ -282,8 +286,8 @@ class AlertLog:
         rows = self.snapshot().rows_of(open_only=open_only, limit=None if begins else limit).sort("sequence")
         by_alert = rows.filter(pl.col(ALERT_ID).str.starts_with(begins)).group_by(ALERT_ID, maintain_order=True)
         is_notified = pl.col("event").is_in(NOTIFIED)
-        shown = pl.all().exclude("good_windows").filter(is_notified).last()
-        newest = by_alert.agg(shown, pl.col("good_windows").last()).select(SCHEMA.names())
+        shown = pl.all().exclude(_RECOVERY).filter(is_notified).last()
+        newest = by_alert.agg(shown, pl.col(_RECOVERY).last()).select(SCHEMA.names())
         shown_first = newest.sort("opened_at", "sequence", descending=True).drop(_FOR_THE_LOG)
         found = (shown_first if limit is None else shown_first.head(limit)).collect()
         return [row | {"is_open": row["event"] in OPEN} for row in found.iter_rows(named=True)]
