@@ -29,12 +29,12 @@ from benchmarks.measure import keep, measure
 from lakehouse_assets import Drift, Freshness, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
@@ -65,7 +65,7 @@ def say(lake: Lakehouse, day: int) -> None:
     """What monitors say on a day, and the alert of it."""
     at = START + day * DAY
     said = [Verdict(day % 7 > 0, f"what is said of day {day}")]
-    verdicts.add(lake, [Judgement(one, "id", day, at, "run", said) for one in STALE])
+    judgements.add(lake, [Judgement(one, "id", day, at, "run", said) for one in STALE])
     tick(lake, day, [Signal(f"step:{day % 20}", is_bad=day % 3 > 0, at=at, text=f"day {day}")])
 
 

@@ -50,8 +50,7 @@ def print_alerts(rows: list[dict[str, Any]]) -> None:
     """A line for each alert."""
     shown = grid("alert", "state", "severity", "opened", right("events"), folds("what"))
     for row in rows:
-        state = "open" if row["is_open"] else "resolved"
-        add_row(shown, row["alert_id"], state, row["severity"], ago(row["opened_at"]), f"{row['number']:,}", row["key"])
+        add_row(shown, row["alert_id"], _state(row), row["severity"], ago(row["opened_at"]), f"{row['number']:,}", row["key"])
     print_grid(shown)
 
 
@@ -69,8 +68,13 @@ def show(alert: str, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
-    state = "open" if found["is_open"] else "resolved"
-    say("Alert ", (found["alert_id"], "bold"), f", {state}: ", (found["severity"], _STYLES.get(found["severity"], "")), f" {found['key']}")
+    say(
+        "Alert ",
+        (found["alert_id"], "bold"),
+        f", {_state(found)}: ",
+        (found["severity"], _STYLES.get(found["severity"], "")),
+        f" {found['key']}",
+    )
     if found["owner"]:
         say(f"Owner: {found['owner']}")
     for event in found["events"]:
@@ -79,6 +83,13 @@ def show(alert: str, as_json: bool) -> None:
         say(f"   {event['text']}")
         for sink, done in event["deliveries"].items():
             say((f"   {sink}: {_outcome(done)}", "dim"))
+
+
+def _state(alert: dict[str, Any]) -> str:
+    """Whether it is open, and of one that recovers how far it is from being resolved."""
+    if not alert["is_open"]:
+        return "resolved"
+    return f"open, {alert['good_windows']} of {alert['resolve_after']} windows good" if alert["resolve_after"] else "open"
 
 
 def _outcome(done: dict[str, Any]) -> str:

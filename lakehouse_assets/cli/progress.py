@@ -51,7 +51,7 @@ class _Notes:
 class _Lines:
     def __init__(self, to: Console) -> None:
         self._to, self._printed, self._started = to, set[str](), dict[str, float]()
-        self._said = time.monotonic()
+        self._last_line_at = time.monotonic()
         self._notes = _Notes(to)
 
     def __call__(self, outcome: "Outcome") -> None:
@@ -62,13 +62,13 @@ class _Lines:
                 self._say(f"{table.state:7} {table.name:{_LONGEST_NAME}} {result(table)}".rstrip())
             elif table.state == "running":
                 started = self._started.setdefault(table.name, time.monotonic())
-                if time.monotonic() - max(self._said, started) >= HEARTBEAT:
+                if time.monotonic() - max(self._last_line_at, started) >= HEARTBEAT:
                     self._say(f"running {table.name:{_LONGEST_NAME}} {_so_far(started)}")
 
     def _say(self, text: str) -> None:
         say(text, to=self._to)
         self._to.file.flush()
-        self._said = time.monotonic()
+        self._last_line_at = time.monotonic()
 
 
 class _Live:

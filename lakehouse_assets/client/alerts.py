@@ -133,15 +133,15 @@ class Alerts:
         return self._find(alert["alert_id"])
 
     def _find(self, alert_id: str) -> dict[str, Any]:
-        found = [alert for alert in self._all() if alert["alert_id"].startswith(alert_id)]
+        found = self._values(self._log.alerts(begins=alert_id))
         if len(found) != 1:
             raise LookupError(
                 f"{'no' if not found else 'more than one'} alert begins with {alert_id!r}: `lakehouse alerts list` shows them"
             )
         return found[0]
 
-    def _all(self, *, open_only: bool = False) -> "Values":
-        return self.context.reader.values(self._log.alerts(open_only=open_only), platform_tables.ALERTS, _READ)
+    def _values(self, rows: "Values") -> "Values":
+        return self.context.reader.values(rows, platform_tables.ALERTS, _READ)
 
     def list(self, *, open_only: bool = False, limit: int = 50) -> list[dict[str, Any]]:
         """The alerts, those that were opened last first: the last event of each.
@@ -150,5 +150,4 @@ class Alerts:
             open_only: Only those that are open.
             limit: At most so many.
         """
-        found = self._all(open_only=open_only)
-        return found[:limit]
+        return self._values(self._log.alerts(open_only=open_only, limit=limit))

@@ -41,15 +41,15 @@ class Files:
         if feed is not None:
             _bronze_of(bronze, feed)
         found = landed_files.landed_files(self.context.root.lakehouse, bronze, feed, refused=refused, path=path)
-        return self._told(found)
+        return self._values(found)
 
     def duplicates(self, run_id: str) -> Values:
         """The files that a run found and left out, because a file with the same content was read: `feed`, `path`, `reason`."""
-        return self._told(landed_files.duplicates(self.context.root.landing_log, run_id))
+        return self._values(landed_files.duplicates(self.context.root.landing_log, run_id))
 
     def remarks(self, run_id: str) -> Values:
         """What a run noticed about files that it read, such as new columns: `feed`, `path`, `reason`."""
-        return self._told(landed_files.remarks(self.context.root.landing_log, run_id))
+        return self._values(landed_files.remarks(self.context.root.landing_log, run_id))
 
     def rows(self, path: str, feed: str | None = None) -> pl.LazyFrame:
         """The rows of a file in bronze, in the order of the file; `_row` is the number of the record in it.
@@ -118,7 +118,7 @@ class Files:
             asked.append({"feed": of, "path": name, "event": "ignored"})
         return asked
 
-    def _told(self, rows: "Sequence[Mapping[str, Any]]") -> Values:
+    def _values(self, rows: "Sequence[Mapping[str, Any]]") -> Values:
         return self.context.reader.values(rows, landing.LOG, "files")
 
     def _ask(self, path: str, feed: str | None, *, reread: bool) -> dict[str, Any]:

@@ -39,6 +39,15 @@ class Monitors:
 
         return [row for row in self.list() if row["state"] in BAD]
 
+    def latest(self, names: Iterable[str]) -> dict[str, Values]:
+        """By monitor, the verdicts that hold now, as rows of the table of verdicts; a monitor that never judged is left out.
+
+        Args:
+            names: Of the monitors.
+        """
+        wanted = set(names)
+        return self._latest([one for one in self._all if one.name in wanted])
+
     def show(self, name: str, *, rows: int = 20) -> dict[str, Any]:
         """A monitor with what it demands, when it is an alert, and its newest verdicts, newest first.
 

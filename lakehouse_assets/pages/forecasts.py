@@ -9,16 +9,16 @@ app = marimo.App(width="medium", app_title="Forecasts")
 def _():
     import marimo as mo
 
-    from lakehouse_assets.views import forecasts, found, in_marimo, opened
+    from lakehouse_assets.views import declared_models, forecasts, in_marimo, opened
 
     lake = opened.lakehouse()
     in_marimo.head("Forecasts", forecasts.SENTENCE)
-    return forecasts, found, in_marimo, lake, mo
+    return forecasts, declared_models, in_marimo, lake, mo
 
 
 @app.cell
-def _(found, lake, mo):
-    declared = {one.predictions.model.name: one for one in found.forecasts(lake)}
+def _(declared_models, lake, mo):
+    declared = {one.predictions.model.name: one for one in declared_models.forecasts(lake)}
     model = mo.ui.dropdown([*declared], value=next(iter(declared), None), label="Model")
     return declared, model
 

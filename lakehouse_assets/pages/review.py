@@ -9,16 +9,16 @@ app = marimo.App(width="medium", app_title="Review queue")
 def _():
     import marimo as mo
 
-    from lakehouse_assets.views import found, in_marimo, opened, review
+    from lakehouse_assets.views import declared_models, in_marimo, opened, review
 
     lake = opened.lakehouse()
     in_marimo.head("Review queue", review.SENTENCE)
-    return found, in_marimo, lake, mo, review
+    return declared_models, in_marimo, lake, mo, review
 
 
 @app.cell
-def _(found, lake, mo):
-    declared = {one.predictions.model.name: one for one in found.classifiers(lake)}
+def _(declared_models, lake, mo):
+    declared = {one.predictions.model.name: one for one in declared_models.classifiers(lake)}
     model = mo.ui.dropdown([*declared], value=next(iter(declared), None), label="Model")
     return declared, model
 

@@ -11,7 +11,7 @@ from lakehouse_assets.platform.quality.contract import ColumnInfo, columns_of
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Figure, Figures, Note, Page, Rows, Text, number, short
-from lakehouse_assets.views.found import has_rows
+from lakehouse_assets.views.declared_models import has_rows
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "catalogue"

@@ -16,7 +16,7 @@ from lakehouse_assets.platform.quality.masking import MASK
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number
-from lakehouse_assets.views.found import has_rows
+from lakehouse_assets.views.declared_models import has_rows
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "drift"

@@ -11,7 +11,7 @@ from lakehouse_assets.platform.modelling.quantile import quantile_name
 from lakehouse_assets.platform.storage.known_at import as_known
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Tone, number
-from lakehouse_assets.views.found import Forecasts, described, forecasts, has_rows
+from lakehouse_assets.views.declared_models import Forecasts, described, forecasts, has_rows
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "forecasts"

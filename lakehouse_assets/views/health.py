@@ -8,10 +8,8 @@ import polars as pl
 
 from lakehouse_assets.client import Client
 from lakehouse_assets.platform import clock
-from lakehouse_assets.platform.monitoring.kinds.implied import all_monitors
-from lakehouse_assets.platform.monitoring.verdicts import BAD, holding, is_bad
+from lakehouse_assets.platform.monitoring.verdicts import BAD, is_bad
 from lakehouse_assets.platform.quality.contract import freshness_of
-from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, number, short
 from lakehouse_assets.views.listed import PAGES
@@ -25,7 +23,6 @@ _SAMPLES: Final = 3
 _DAY: Final = timedelta(days=1)
 _PARTS: Final[dict[str, Tone]] = {"written": "good", "updated": "plain", "quarantined": "bad"}
 _ACCOUNT: Final = ("written", "updated", "duplicates", "quarantined", "removed")
-VERDICTS: Final = platform_tables.VERDICTS
 _ALWAYS_SHOWN: Final = ("monitor", "table", "severity", "what it says")
 _STATES: Final = {None: "not evaluated", "error": "failed"}
 SEVERITIES: Final = {"warn": "warning", "error": "error"}
@@ -181,20 +178,11 @@ def _verdicts(lake: Client) -> list[Block]:
     states = Counter(_STATES.get(one["state"], one["state"]) for one in every)
     counts = ", ".join(f"{states[state]} {state}" for state in ("passed", "failed", "not evaluated") if states[state])
     failed = {one["monitor"]: one for one in every if one["state"] in BAD}
-    rows = [_verdict_row(row, failed[name]) for name, said in _last_verdicts(lake, [*failed]).items() for row in said]
+    rows = [_verdict_row(row, failed[name]) for name, last in lake.monitors.latest(failed).items() for row in last if is_bad(row)]
     rows.sort(key=lambda row: (row["window"], row["evaluated (UTC)"]), reverse=True)
     shown = pl.DataFrame(rows, infer_schema_length=None)
     there = [name for name in shown.columns if name in _ALWAYS_SHOWN or (shown[name] != "").any()]
     return [Rows(f"Monitors: {counts}", shown.select(there), "No monitor fails.")]
-
-
-def _last_verdicts(lake: Client, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """By monitor what is bad of what holds now."""
-    if not names:
-        return {}
-    failed = [monitor for monitor in all_monitors(lake.context.declarations) if monitor.name in names]
-    last = holding(lake.table(VERDICTS).select(what=_READ), failed)
-    return {name: [row for row in rows if is_bad(row)] for name, rows in last.items()}
 
 
 def _verdict_row(row: dict[str, Any], monitor: dict[str, Any]) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.accuracy import newest_accuracy
 from lakehouse_assets.views.blocks import Block, Curves, Figure, Figures, Note, Page, Rows, Text, Tone, filled, number, short
+from lakehouse_assets.views.declared_models import classifiers, forecasts, has_rows, predictions_of, rule_texts
 from lakehouse_assets.views.forecasts import in_short, origins
-from lakehouse_assets.views.found import classifiers, forecasts, has_rows, predictions_of, rule_texts
 from lakehouse_assets.views.health import SEVERITIES, ago
 from lakehouse_assets.views.listed import PAGES
 from lakehouse_assets.views.models import decisive

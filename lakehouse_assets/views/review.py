@@ -11,7 +11,7 @@ from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
 from lakehouse_assets.platform.wording import counted
 from lakehouse_assets.views.blocks import Bars, Block, Figure, Figures, Note, Page, Rows, filled, number
-from lakehouse_assets.views.found import REASONS, Scores, classifiers, has_rows
+from lakehouse_assets.views.declared_models import REASONS, Scores, classifiers, has_rows
 from lakehouse_assets.views.listed import PAGES
 
 NAME: Final = "review"

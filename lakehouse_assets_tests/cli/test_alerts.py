@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
+from lakehouse_assets.platform.declarations.monitors import AlertRule
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.monitoring.alerts.delivery import deliver
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
@@ -99,6 +101,18 @@ def test_alerts_are_listed_shown_and_closed(lakehouse):
     missing = lakehouse("alerts", "show", "zz")
     assert missing.exit_code == 1
     assert "no alert begins with 'zz'" in missing.stderr
+
+
+def test_of_one_that_recovers_it_is_shown_how_many_windows_are_good_of_how_many(lakehouse):
+    signal = replace(bad(), rule=AlertRule(resolve_after=3))
+    lakehouse.tick(signal)
+    for good in (1, 2):
+        lakehouse.tick(replace(signal, is_bad=False, at=NOW + timedelta(minutes=good)), minutes=good)
+        [shown] = lakehouse.json("alerts", "list", "--open")
+        assert (shown["good_windows"], shown["resolve_after"]) == (good, 3)
+        assert f"open, {good} of 3 windows good" in lakehouse("alerts", "show", shown["alert_id"]).stdout
+    lakehouse.tick(replace(signal, at=NOW + timedelta(minutes=3)), minutes=3)
+    assert "open: error" in lakehouse("alerts", "show", shown["alert_id"]).stdout
 
 
 def test_the_status_shows_what_is_open(lakehouse):

@@ -18,10 +18,10 @@ from lakehouse_assets.cli.main import main
 from lakehouse_assets.client.execution import standing_of
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.monitoring.retraining import requests, runs
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.orchestration.code_location import definitions
 from lakehouse_assets.platform.orchestration.instance import instance
@@ -65,7 +65,7 @@ def fails(demo: Demo) -> None:
     table = demo.lakehouse.table(FEATURES)
     verdict = Verdict(passed=False, text="The newest day is 2024-01-21.", metric="age_hours", value=9_000.0, threshold=9_600.0)
     at = datetime.now(UTC)
-    verdicts.add(demo.lakehouse, [Judgement(WATCH, table.delta().metadata().id, table.version(), at, "r", [verdict])])
+    judgements.add(demo.lakehouse, [Judgement(WATCH, table.delta().metadata().id, table.version(), at, "r", [verdict])])
 
 
 def test_a_reason_is_kept_and_shown(settings, demo):

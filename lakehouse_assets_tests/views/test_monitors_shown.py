@@ -6,7 +6,7 @@ import pytest
 
 from lakehouse_assets import open_lakehouse
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements
 from lakehouse_assets.settings import Settings
 from lakehouse_assets.views import health
 from lakehouse_assets.views.blocks import Block, Rows
@@ -28,7 +28,7 @@ def judged(lake, number: int, day: int, *said: Verdict) -> str:
     every = lake.monitors._all
     monitor = every[number]
     lakehouse = lake.context.root.lakehouse
-    verdicts.add(lakehouse, [verdicts.Judgement(monitor, "t", day, _AT + timedelta(days=day), "run", said)])
+    judgements.add(lakehouse, [judgements.Judgement(monitor, "t", day, _AT + timedelta(days=day), "run", said)])
     return monitor.name
 
 

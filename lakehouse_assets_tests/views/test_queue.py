@@ -9,7 +9,7 @@ from lakehouse_assets import open_lakehouse
 from lakehouse_assets.platform import clock
 from lakehouse_assets.views import forecasts, review
 from lakehouse_assets.views.blocks import Figures, Note, Rows
-from lakehouse_assets.views.found import classifiers
+from lakehouse_assets.views.declared_models import classifiers
 from lakehouse_assets_tests.running import tables_of
 
 

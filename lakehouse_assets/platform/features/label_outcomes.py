@@ -12,18 +12,8 @@ from typing import Any, Final
 import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
-from lakehouse_assets.platform.declarations.learning import (
-    ABOUT,
-    ACTUAL,
-    FROM_SILENCE,
-    LABEL_KNOWN_AT,
-    REPORTED_AT,
-    Learner,
-    NotEnoughData,
-    Outcomes,
-    Read,
-    TrainingRows,
-)
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT, FROM_SILENCE, REPORTED_AT, Outcomes
+from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT, Learner, NotEnoughData, Read, TrainingRows
 from lakehouse_assets.platform.features.event_rows import moment
 from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.storage.types import TIMESTAMP

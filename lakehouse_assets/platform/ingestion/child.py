@@ -40,7 +40,7 @@ _SHARE = 2  # of the machine's memory, a half
 _LEAST, _OF_A_THREAD = 1024 * _MEGABYTE, 32 * _MEGABYTE  # so much is taken before the first byte of a file
 _FROM_OUTSIDE = {-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP}
 _LOOK_SECONDS = 2.0
-_SAID_BYTES = 20_000
+_STDERR_BYTES = 20_000
 
 
 class Child:
@@ -51,7 +51,7 @@ class Child:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
-        self._said: Any = None
+        self._stderr: Any = None
         self._memory = 0
         self._lock = threading.Lock()
 
@@ -125,12 +125,12 @@ class Child:
         if self._process is not None and self._process.poll() is None and memory == self._memory:
             return self._process
         self._end()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_end`
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `_end`
         self._process = subprocess.Popen(  # noqa: S603 - this program
             [sys.executable, "-c", _START, json.dumps(sys.path), str(memory), str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._said,
+            stderr=self._stderr,
             env=os.environ | {"RUST_BACKTRACE": "0"},
             start_new_session=True,  # Ctrl-C is for this process, and must not look like a bad file
         )
@@ -164,8 +164,10 @@ class Child:
             code = process.wait(timeout=_LOOK_SECONDS)
         except subprocess.TimeoutExpired:
             return f"it was not read within {seconds:,.0f} seconds", 0
-        self._said.seek(0)
-        lines = [line for line in self._said.read()[-_SAID_BYTES:].decode(errors="replace").splitlines() if not line.startswith("note:")]
+        self._stderr.seek(0)
+        lines = [
+            line for line in self._stderr.read()[-_STDERR_BYTES:].decode(errors="replace").splitlines() if not line.startswith("note:")
+        ]
         lines = [line for line in lines if "memory allocation" in line] or lines
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         memory = f", of at most {self._memory // _MEGABYTE:,} MiB of memory" if code < 0 else ""
@@ -180,7 +182,7 @@ class Child:
         process.stdout.close()
         with suppress(BrokenPipeError):
             process.stdin.close()
-        self._said.close()
+        self._stderr.close()
 
 
 def _plain(expected: Expected) -> dict[str, Any]:

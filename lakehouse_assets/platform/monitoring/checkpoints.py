@@ -1,7 +1,8 @@
 """Checkpoints of logs: of a table that is only added to, the rows that still count, so that who asks for these does not read all others.
 
 A checkpoint is a cached result and no state: what counts is the log. It has the rows that count up to a commit, and a reader adds what
-came behind it. Who does not find it, or finds that the log is another one, reads the log whole. Which rows count says its owner.
+came behind it; of days that retention deleted it reads what the log still has. Who does not find it, or finds that the log is another one,
+reads the log whole. Which rows count says its owner.
 """
 
 import logging
@@ -15,8 +16,10 @@ from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring import cache
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
+from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.retention import deleted_before, is_before
 
 _LOGGER = logging.getLogger(__name__)
 ORDER: Final = "sequence"
@@ -32,7 +35,7 @@ class Log:
 
     Attributes:
         lakehouse: Has the log and the cache.
-        name: Of its table.
+        name: Of its table, one of `platform_tables.BY_DAY`.
         counting: Leaves the rows that count. Of the rows that counted before and those that came, it leaves what it would of all; the last
             row always counts.
         identity: Columns that tell rows of one commit apart.
@@ -66,7 +69,11 @@ class Log:
         of_last = known.filter(pl.col(ORDER) == last)
         if of_last.join(later, on=[ORDER, *self.identity], how="anti", nulls_equal=True).height:
             return self.complete(log)  # it lost its end, or is read as it was before
-        return self.complete(pl.concat([known.filter(pl.col(ORDER) < last), later], how="diagonal_relaxed").lazy())
+        earlier = [known.filter(pl.col(ORDER) < last)]
+        if (first := deleted_before(opened)) is not None:  # most of these rows are gone, whatever the checkpoint has of them
+            is_old = is_before(first, platform_tables.BY_DAY[self.name])
+            earlier = [log.filter(is_old, pl.col(ORDER) < last).collect(), earlier[0].filter(~is_old)]
+        return self.complete(pl.concat([*earlier, later], how="diagonal_relaxed").lazy())
 
     def went_on(self, number: int, now: datetime) -> None:
         """Make a checkpoint if the last one is far behind.

@@ -12,10 +12,10 @@ from typing import Any
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Verdict, Watched
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.monitoring.kinds.implied import monitors_of
 from lakehouse_assets.platform.monitoring.reasons import TROUBLE, reason
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -51,23 +51,23 @@ class Evaluation:
             if nothing changed.
         """
         given = list(monitors)
-        judgements = [self.judge(monitor) for monitor in given]
+        judged = [self.judge(monitor) for monitor in given]
         try:
             for _ in range(_TRIES):
                 with suppress(CursorMoved):
-                    verdicts.add(self.lakehouse, judgements)
+                    judgements.add(self.lakehouse, judged)
                     break
-                judgements = [self.judge(monitor) for monitor in given]
+                judged = [self.judge(monitor) for monitor in given]
             else:
-                verdicts.add(self.lakehouse, judgements)
+                judgements.add(self.lakehouse, judged)
         except TROUBLE as error:
-            names = ", ".join(one.monitor.name for one in judgements)
+            names = ", ".join(one.monitor.name for one in judged)
             self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {reason(error)}")
-            return judgements
-        partial = [one.monitor for one in judgements if one.monitor.kind.judges_changes and one.verdicts]
+            return judged
+        partial = [one.monitor for one in judged if one.monitor.kind.judges_changes and one.verdicts]
         last = verdicts.latest(self.lakehouse, partial) if partial else {}
         holding = {name: tuple(verdicts.verdict_of(row) for row in rows) for name, rows in last.items()}
-        return [replace(one, verdicts=holding.get(one.monitor.name, one.verdicts)) for one in judgements]
+        return [replace(one, verdicts=holding.get(one.monitor.name, one.verdicts)) for one in judged]
 
     def judge(self, monitor: Monitor) -> Judgement:
         """Evaluate a monitor. If that ends with an error, this is the only verdict."""

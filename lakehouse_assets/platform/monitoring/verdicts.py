@@ -1,26 +1,22 @@
-"""The table of all verdicts: one row for each thing that a monitor said. It is a log, and never goes back with the table that was judged.
+"""The table of all verdicts, and how it is read: what holds now, what was said last, what failed.
 
-How is judged belongs to the kinds of monitors; when, to `evaluation`.
+It has one row for each thing that a monitor said, and is a log: it never goes back with the table that was judged. What is asked most is
+read from a checkpoint and what came after it. How rows are added is in `judgements`.
 """
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
 from typing import Any, Final
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction
 
 from lakehouse_assets.platform.declarations.monitors import OVER, Monitor, Verdict
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY, Log
 from lakehouse_assets.platform.storage import platform_tables
-from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
-from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 TABLE: Final = platform_tables.VERDICTS
@@ -90,119 +86,13 @@ COLUMNS: Final[Mapping[str, str]] = {
 PASSED, FAILED, ERROR, NOT_EVALUATED = "passed", "failed", "error", "not evaluated"
 BAD: Final = frozenset({FAILED, ERROR})
 """States of a monitor that a person should look at."""
-# What tells verdicts of one monitor and version apart, and what came of them.
-_OUTCOME = (
-    *("metric", "window_start", "window_end", "granularity", "slice_key", "slice_value", "column_name", "model_version"),
-    *("passed", "error"),
-)
 # What a verdict is about, window by window.
 _MATTER: Final = ("monitor", "column_name", "slice_key", "slice_value")
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
 FIRST_ZONE: Final = timedelta(hours=14)
 """Where the day begins earliest, so much earlier than in UTC, the window of today may begin after now."""
-# Where an expression of Polars lies in this process's memory is no part of what a kind was given.
-_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
-# With the name of a monitor, the watermark that says what it judged last and what came of it.
-_LAST = "judged:"
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """All that a monitor said of one version of a table at one moment.
-
-    Attributes:
-        monitor: The monitor.
-        table_id: Of the Delta table; None if it did not exist.
-        version: Of the table; None if it did not exist.
-        at: The moment (UTC).
-        run_id: Of the run that asked.
-        verdicts: What it said.
-        reads: Watermarks that the commit of the verdicts advances: how far the kind read what it judged.
-    """
-
-    monitor: Monitor
-    table_id: str | None
-    version: int | None
-    at: datetime
-    run_id: str
-    verdicts: Sequence[Verdict]
-    reads: tuple[Cursor, ...] = ()
-
-    @property
-    def rows(self) -> Iterable[dict[str, Any]]:
-        """As they are stored."""
-        about = {
-            "evaluated_at": self.at,
-            "monitor": self.monitor.name,
-            "kind": self.monitor.kind.word,
-            "table": self.monitor.of,
-            "table_id": self.table_id,
-            "table_version": self.version,
-            "owner": self.monitor.owner,
-            "severity": self.monitor.severity,
-            "run_id": self.run_id,
-            DATE: self.at.date(),
-        }
-        for verdict in self.verdicts:
-            said = {name: None if value == "" else value for name, value in vars(verdict).items()}
-            said["slice_value"] = verdict.slice_value if verdict.slice_key else None  # an empty text is a value
-            yield about | said | {"numbers": json.dumps(dict(verdict.numbers), default=str) if verdict.numbers else None}
-
-    @property
-    def digest(self) -> int:
-        """What is the same number if the same passed and failed for the same version on the same day: texts and values do not count."""
-        said = [tuple(getattr(one, name) for name in _OUTCOME) for one in self.verdicts]
-        kind = _ADDRESS.sub("", repr(self.monitor.kind))
-        what = (self.table_id, self.version, self.at.date(), kind, self.monitor.severity, self.monitor.owner, said)
-        read = (self.reads,) if self.reads else ()
-        return int.from_bytes(blake2b(repr((*what, *read)).encode(), digest_size=8).digest()) >> 2
-
-
-def create(lakehouse: Lakehouse) -> Table:
-    """The table, created unless it exists."""
-    table = lakehouse.table(TABLE)
-    table.create(SCHEMA, (DATE,), DESCRIPTION)
-    table.add_columns(SCHEMA)
-    return table
-
-
-def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
-    """Add what monitors said, in one commit with the watermarks of the versions that were judged; how many rows were added.
-
-    A judgement that says the same as the last one of its monitor, of the same version on the same day, adds nothing, also if two processes
-    add it at once.
-
-    Raises:
-        CursorMoved: What a kind read has been told by others up to another place than it began at: judge again.
-        CommitConflict: Other writers did not let this one through.
-    """
-    given = [one for one in judgements if one.verdicts]
-    if not given:
-        return 0
-    table = create(lakehouse)
-    known = table.now()  # mostly nothing is new, and this is cheap
-    given = [one for one in given if known.transaction_version(_LAST + one.monitor.name) != one.digest]
-    if not given:
-        return 0
-
-    def attempt(delta: DeltaTable) -> Counts:
-        new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
-        new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
-        order = {"sequence": delta.version() + 1}
-        rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=SCHEMA)
-        if rows.height:
-            marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
-            marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
-            marks += [Transaction(read.source, read.after) for one in new for read in one.reads]
-            # Not on another version than the next one, which is the number of the rows.
-            table.write_rows(delta, rows, CommitProperties(app_transactions=marks, max_commit_retries=0))
-        return Counts(written=rows.height)
-
-    written = table.write(None, attempt)
-    if written.counts is None or not written.counts.written:
-        return 0
-    _log(lakehouse).went_on(written.version, max(one.at for one in given))
-    return written.counts.written
+SHOWN: Final = 20
+"""So many of the newest rows of a monitor are read without the whole log."""
 
 
 def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
@@ -216,7 +106,7 @@ def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[
         lakehouse: Has the table.
         monitors: Whose rows are wanted.
     """
-    return holding(_log(lakehouse).rows(), monitors) if lakehouse.table(TABLE).exists() else {}
+    return holding(_counting_rows(lakehouse), monitors)
 
 
 def holding(log: pl.LazyFrame, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
@@ -248,9 +138,7 @@ def not_over(lakehouse: Lakehouse, monitor: str) -> dict[tuple[str | None, str |
     Returns:
         By slice key, slice value and column, the start of the window (UTC).
     """
-    if not lakehouse.table(TABLE).exists():
-        return {}
-    rows = complete(_log(lakehouse).rows()).filter(pl.col("monitor") == monitor, pl.col("column_name").is_not_null(), ~is_ahead())
+    rows = _counting_rows(lakehouse).filter(pl.col("monitor") == monitor, pl.col("column_name").is_not_null(), ~is_ahead())
     newest = _newest_windows(rows.filter(pl.col("passed").is_not_null(), pl.col("granularity").is_not_null()), *_MATTER).collect()
     said = [(row, json.loads(row["numbers"] or "{}")) for row in newest.iter_rows(named=True)]
     return {
@@ -262,11 +150,14 @@ def not_over(lakehouse: Lakehouse, monitor: str) -> dict[tuple[str | None, str |
 
 def history(lakehouse: Lakehouse, monitor: str, rows: int) -> list[dict[str, Any]]:
     """The newest rows of a monitor, newest first."""
-    found = pl.DataFrame(schema=SCHEMA)
-    for found in backwards(lakehouse, pl.col("monitor") == monitor):
-        if found.height >= rows:
-            break
-    return found.sort("sequence", "evaluated_at", descending=True, maintain_order=True).head(rows).to_dicts()
+    own = pl.col("monitor") == monitor
+    if rows <= SHOWN:
+        found = _counting_rows(lakehouse).filter(own).collect()
+    else:
+        for found in backwards(lakehouse, own):
+            if found.height >= rows:
+                break
+    return _newest_first(found.lazy()).head(rows).collect().to_dicts()
 
 
 def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = None) -> list[dict[str, Any]]:
@@ -278,8 +169,9 @@ def newest_failed(lakehouse: Lakehouse, monitor: str, window: datetime | None = 
         window: Begin of the window that they are about; None: any.
     """
     wanted = (pl.col("monitor") == monitor) & ~pl.col("passed")
-    if window is not None:
-        wanted &= pl.col("window_start") == window
+    if window is None:
+        return _newest(_counting_rows(lakehouse).filter(wanted), "monitor").collect().to_dicts()
+    wanted &= pl.col("window_start") == window
     failed = next((rows for rows in backwards(lakehouse, wanted) if rows.height), pl.DataFrame(schema=SCHEMA))
     return _newest(failed.lazy(), "monitor").collect().to_dicts()
 
@@ -327,16 +219,30 @@ def backwards(lakehouse: Lakehouse, which: pl.Expr) -> Iterator[pl.DataFrame]:
     yield scan(lakehouse).filter(which).collect()
 
 
-def _log(lakehouse: Lakehouse) -> Log:
-    return Log(lakehouse, TABLE, _counting, ("monitor", "evaluated_at", "run_id"), (__name__,))
+def verdict_log(lakehouse: Lakehouse) -> Log:
+    """The log, and which of its rows count."""
+    return Log(lakehouse, TABLE, _counting, ("monitor", "evaluated_at", "run_id"), (__name__,), complete)
+
+
+def _counting_rows(lakehouse: Lakehouse) -> pl.LazyFrame:
+    """The rows that count, and some that came after them; none if there is no table."""
+    return verdict_log(lakehouse).rows() if lakehouse.table(TABLE).exists() else pl.LazyFrame(schema=SCHEMA)
 
 
 def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The rows that `holding` looks at, whoever asks: the last judgement of each monitor, and the newest window of each matter."""
+    """The rows that are asked for again and again, whoever asks.
+
+    That are the last judgement of each monitor, the newest window of each matter, the last failures and the rows that are shown.
+    """
     ordered = complete(rows).with_row_index("_row")
     windows = ordered.filter(pl.col("granularity").is_not_null())
-    newest = _newest_windows(windows, "table_id", "granularity", *_MATTER)
-    return pl.concat([_newest(ordered, "monitor"), newest]).unique("_row").sort("_row").drop("_row")
+    counting = [
+        _newest(ordered, "monitor"),
+        _newest_windows(windows, "table_id", "granularity", *_MATTER),
+        _newest(ordered.filter(~pl.col("passed")), "monitor"),
+        _newest_first(ordered).group_by("monitor", maintain_order=True).head(SHOWN).select(ordered.collect_schema().names()),
+    ]
+    return pl.concat(counting).unique("_row").sort("_row").drop("_row")
 
 
 def in_order(rows: pl.LazyFrame) -> pl.LazyFrame:
@@ -357,6 +263,10 @@ def _newest(rows: pl.LazyFrame, *of: str) -> pl.LazyFrame:
     for part in ("sequence", "evaluated_at"):
         rows = rows.filter(pl.col(part) == pl.col(part).max().over(of))
     return rows
+
+
+def _newest_first(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.sort("sequence", "evaluated_at", descending=True, maintain_order=True)
 
 
 def is_ahead() -> pl.Expr:

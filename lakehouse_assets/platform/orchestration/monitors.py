@@ -16,7 +16,7 @@ from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.orchestration import describe, planned
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.step_usage import reporting

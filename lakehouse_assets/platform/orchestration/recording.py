@@ -24,7 +24,7 @@ from lakehouse_assets.platform.orchestration.io_manager import stored_as
 from lakehouse_assets.platform.orchestration.monitors import watched_by
 from lakehouse_assets.platform.orchestration.planned import KEPT
 from lakehouse_assets.platform.orchestration.run_control import GIT_TAG, LAUNCHED_BY_TAG, launched_by
-from lakehouse_assets.platform.orchestration.step_errors import told
+from lakehouse_assets.platform.orchestration.step_errors import reason_of_failure
 from lakehouse_assets.platform.orchestration.step_usage import MARK
 from lakehouse_assets.platform.orchestration.table_partitions import SUFFIX
 from lakehouse_assets.platform.pipeline import commit_statistics
@@ -193,7 +193,7 @@ class _RunRecords:
             case _TYPE.STEP_SUCCESS | _TYPE.STEP_FAILURE | _TYPE.STEP_SKIPPED if step is not None:
                 step.state, step.ended = _STATES[event.event_type], at if step.attempts else None
                 if event.event_type is _TYPE.STEP_FAILURE:
-                    step.reason = told(event)
+                    step.reason = reason_of_failure(event)
             case _TYPE.ASSET_MATERIALIZATION:
                 self._materialized(event, step)
             case _TYPE.ASSET_CHECK_EVALUATION:

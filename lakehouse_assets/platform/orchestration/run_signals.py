@@ -20,7 +20,7 @@ from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal,
 from lakehouse_assets.platform.orchestration.ended_runs import Consumed, Ends
 from lakehouse_assets.platform.orchestration.existing import SELECTION
 from lakehouse_assets.platform.orchestration.planned import KEPT, settle
-from lakehouse_assets.platform.orchestration.step_errors import told
+from lakehouse_assets.platform.orchestration.step_errors import reason_of_failure
 from lakehouse_assets.platform.orchestration.steps import key_of
 
 _FIRST_RUNS: Final = 30
@@ -104,7 +104,7 @@ class EndedRuns:
     def _step(self, event: dg.DagsterEvent, at: datetime, run: dg.DagsterRun) -> Signal:
         # A step is named by its asset, with underscores for dots.
         name = (event.step_key or "").replace("__", ".")
-        text = told(event) if event.is_step_failure else "It succeeded."
+        text = reason_of_failure(event) if event.is_step_failure else "It succeeded."
         return Signal(f"step:{name}", event.is_step_failure, at, text, "error", self._owner(name), run_id=run.run_id)
 
     def _run(self, run: dg.DagsterRun, end: dg.EventLogEntry, has_failed_steps: bool) -> Iterator[Signal]:  # noqa: FBT001

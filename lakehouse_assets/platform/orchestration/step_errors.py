@@ -19,7 +19,7 @@ OWN: Final[Mapping[str, Any]] = {"without_values": True}
 _FRAME: Final = re.compile(r'\s*File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
-def told(event: dg.DagsterEvent) -> str:
+def reason_of_failure(event: dg.DagsterEvent) -> str:
     """Why a step failed: our own text, and of other errors their type and place."""
     failure = event.step_failure_data
     own = failure.user_failure_data

@@ -1,18 +1,21 @@
 """Deletes the days of a table that are over. For how long days are kept is declared; when, is up to maintenance."""
 
 from collections.abc import Callable
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime, time
 from typing import Final
 
 import polars as pl
 from deltalake import DeltaTable
 
-from lakehouse_assets.platform.storage.commit import Commit, Counts
+from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor, cursor_of
 from lakehouse_assets.platform.storage.commit_log import INFO_PREFIX
 from lakehouse_assets.platform.storage.table import Table
 
 DATE: Final = "date"
 """The partition column of tables that keep something for each day."""
+_DELETED_BEFORE: Final = "lakehouse.deleted-before"
+# The watermark of the first day that stays, as its ordinal.
 Kept = Callable[[DeltaTable], list[str]]
 
 
@@ -31,7 +34,7 @@ def delete_before(table: Table, day: date, run_id: str, by: str = DATE, kept: tu
         values = [] if kept is None else kept[1](delta)
         first = day.isoformat() if by == DATE else f"{day.isoformat()}T00:00:00Z"
         sql = f"\"{by}\" < '{first}'"
-        rows = pl.scan_delta(delta).filter(pl.col(by).dt.date() < day)
+        rows = pl.scan_delta(delta).filter(is_before(day, by))
         if kept is not None and values:
             rows = rows.filter(~pl.col(kept[0]).is_in(values))
             sql += f' AND "{kept[0]}" NOT IN ({", ".join(_quoted(value) for value in values)})'
@@ -43,12 +46,25 @@ def delete_before(table: Table, day: date, run_id: str, by: str = DATE, kept: tu
 
     def attempt(delta: DeltaTable) -> Counts:
         count, sql = over(delta)
-        counts = Counts(removed=count)
-        delta.delete(sql, commit_properties=commit.properties(delta, counts, read_before_write=True))
+        counts, until = Counts(removed=count), cursor_of(delta, _DELETED_BEFORE)
+        mark = Cursor(_DELETED_BEFORE, until, max(until or 0, day.toordinal()))
+        properties = replace(commit, cursors=(mark,)).properties(delta, counts, read_before_write=True)
+        delta.delete(sql, commit_properties=properties)
         return counts
 
     written = table.write(commit, attempt)
     return 0 if written.counts is None else written.counts.removed
+
+
+def deleted_before(delta: DeltaTable) -> date | None:
+    """The first day of which nothing was deleted; None: no day was."""
+    first = cursor_of(delta, _DELETED_BEFORE)
+    return None if first is None else date.fromordinal(first)
+
+
+def is_before(day: date, by: str = DATE) -> pl.Expr:
+    """Whether a row is of an earlier day, by a column of dates or, unless it is `date`, of timestamps (UTC)."""
+    return pl.col(by) < (day if by == DATE else datetime.combine(day, time(), UTC))
 
 
 def _quoted(value: str) -> str:

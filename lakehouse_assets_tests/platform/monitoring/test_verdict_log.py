@@ -6,7 +6,8 @@ What is read is told by files that are taken away: who needs them fails.
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 
 from lakehouse_assets import monitor
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets.platform.storage.retention import delete_before
 from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.kiosk import Says, noon, sales
 from lakehouse_assets_tests.platform.monitoring.test_verdicts import ByWindow, judgement, window
@@ -51,9 +53,14 @@ def of_day(day: int) -> list[Judgement]:
 
 def long_history(lake: Lakehouse) -> None:
     """A monitor that spoke once long ago, and two that spoke ever since."""
-    verdicts.add(lake, [Judgement(ONCE, "id", 0, datetime(2025, 1, 1, tzinfo=UTC), "run", [Verdict(False, "once")])])
+    judgements.add(lake, [Judgement(ONCE, "id", 0, datetime(2025, 1, 1, tzinfo=UTC), "run", [Verdict(False, "once")])])
     for day in range(EVERY + 6):
-        verdicts.add(lake, of_day(day))
+        judgements.add(lake, of_day(day))
+
+
+def history(lake: Lakehouse, name: str) -> list[dict]:
+    """The rows that are shown of a monitor."""
+    return verdicts.history(lake, name, verdicts.SHOWN)
 
 
 def take_away(lake: Lakehouse, but: int) -> None:
@@ -69,11 +76,17 @@ def test_old_files_are_not_read_and_nothing_is_missed(tmp_path):
     whole = verdicts.holding(verdicts.scan(lake), ALL)
     before = said(lake)
     assert before == {name: sorted((row["text"], row["column_name"], row["sequence"]) for row in rows) for name, rows in whole.items()}
+    shown, failed = [{one.name: of(one.name) for one in ALL} for of in (partial(history, lake), partial(verdicts.newest_failed, lake))]
+    assert [len(rows) for rows in shown.values()] == [20, 20, 1]
+    assert [[row["text"] for row in rows] for rows in failed.values()] == [["amount 63"], [], ["once"]]
     take_away(lake, 10)
     assert said(lake) == before
+    # Also of a monitor that said little, and of one that never failed.
+    assert {name: history(lake, name) for name in shown} == shown
+    assert {name: verdicts.newest_failed(lake, name) for name in failed} == failed
     assert {text for text, *_ in before[ONCE.name]} == {"once"}
     assert {(text, column) for text, column, _ in before[BY_WINDOW.name]} >= {("gone since", "amount"), (f"day {EVERY + 5}", None)}
-    verdicts.add(lake, of_day(EVERY + 6))
+    judgements.add(lake, of_day(EVERY + 6))
     assert {text for text, *_ in said(lake)[WHOLE.name]} == {f"whole {EVERY + 6}"}
     assert verdicts.scan(lake, EVERY + 3).select("text").collect().height == 5 * 3
 
@@ -81,7 +94,7 @@ def test_old_files_are_not_read_and_nothing_is_missed(tmp_path):
 def test_without_a_checkpoint_or_with_one_of_another_log_the_log_is_read(tmp_path):
     lake = Lakehouse(str(tmp_path))
     log, stored = Path(lake.table(verdicts.TABLE).uri), Path(lake.table(platform_tables.CACHE).uri)
-    verdicts.add(lake, of_day(0))
+    judgements.add(lake, of_day(0))
     shutil.copytree(log, tmp_path / "earlier")
     long_history(lake)
     assert stored.exists()
@@ -90,11 +103,37 @@ def test_without_a_checkpoint_or_with_one_of_another_log_the_log_is_read(tmp_pat
     shutil.rmtree(log)
     shutil.copytree(tmp_path / "earlier", log)
     for day in range(300, 300 + EVERY + 20):
-        verdicts.add(lake, of_day(day))
+        judgements.add(lake, of_day(day))
         assert {text for text, *_ in said(lake)[WHOLE.name]} == {f"whole {day}"}
         assert ONCE.name not in said(lake)
     shutil.rmtree(stored)
     assert {text for text, *_ in said(lake)[WHOLE.name]} == {f"whole {day}"}
+
+
+def test_what_retention_deleted_is_gone_whatever_the_checkpoint_has(tmp_path):
+    lake = Lakehouse(str(tmp_path))
+    long_history(lake)
+    table = lake.table(verdicts.TABLE)
+    assert {"once"} == {text for text, *_ in said(lake)[ONCE.name]}
+    assert delete_before(table, date(2025, 1, 1) + 40 * DAY, "run") == 1 + 3 * 39 + 1
+
+    def check() -> None:
+        whole = verdicts.holding(verdicts.scan(lake), ALL)
+        shown = said(lake)
+        assert shown == {name: sorted((row["text"], row["column_name"], row["sequence"]) for row in rows) for name, rows in whole.items()}
+        assert ONCE.name not in shown
+        assert "gone since" not in {text for text, *_ in shown[BY_WINDOW.name]}
+
+    check()
+    for day in range(EVERY + 6, EVERY + 10):
+        judgements.add(lake, of_day(day))
+    check()
+    for day in range(EVERY + 10, 2 * EVERY + 10):
+        judgements.add(lake, of_day(day))
+    shown = said(lake)
+    check()
+    take_away(lake, 20)
+    assert said(lake) == shown, "by the next checkpoint"
 
 
 def test_a_place_where_nothing_can_be_cached_fails_nobody(tmp_path, caplog):
@@ -148,10 +187,13 @@ def test_rows_that_count_and_later_ones_say_what_all_rows_say(history, first, se
         read = until
     later = log.lazy().filter(pl.col("sequence") > max(first, second))
 
-    def held(rows: pl.LazyFrame) -> list[str]:
-        return sorted(repr(row) for rows in verdicts.holding(rows, ALL).values() for row in rows)
+    def read_from(rows: pl.LazyFrame) -> list[str]:
+        held = sorted(repr(row) for rows in verdicts.holding(rows, ALL).values() for row in rows)
+        failed = verdicts._newest(rows.filter(~pl.col("passed")), "monitor").collect().rows()
+        shown = [verdicts._newest_first(rows.filter(monitor=one.name)).head(verdicts.SHOWN).collect().rows() for one in ALL]
+        return [*held, *sorted(map(repr, failed)), *map(repr, shown)]
 
-    assert held(pl.concat([known, later])) == held(log.lazy())
+    assert read_from(pl.concat([known, later])) == read_from(log.lazy())
 
 
 # --- numbers
@@ -169,7 +211,7 @@ class Late(Judgement):
         if self.meanwhile:
             lake, others = self.meanwhile
             while others:
-                verdicts.add(lake, [others.pop()])
+                judgements.add(lake, [others.pop()])
         return super().rows
 
 
@@ -182,9 +224,9 @@ def numbered(lake: Lakehouse) -> list[tuple[int, set[int]]]:
 
 def test_a_commit_that_another_one_overtook_gets_the_next_number(tmp_path):
     lake = Lakehouse(str(tmp_path))
-    verdicts.add(lake, [judgement(1)])
+    judgements.add(lake, [judgement(1)])
     late = judgement(2)
-    assert verdicts.add(lake, [Late(**vars(late), meanwhile=(lake, [judgement(3), judgement(4)]))]) == 1
+    assert judgements.add(lake, [Late(**vars(late), meanwhile=(lake, [judgement(3), judgement(4)]))]) == 1
     assert numbered(lake) == [(1, {1}), (2, {2}), (3, {3}), (4, {4})]
     (row,) = verdicts.scan(lake, 3).collect().to_dicts()
     assert row["monitor"] == late.monitor.name
@@ -196,7 +238,7 @@ def test_numbers_are_those_of_commits_whoever_writes_at_once_and_each_verdict_is
 
     def write(number: int) -> None:
         for version in range(each):
-            verdicts.add(Lakehouse(str(tmp_path)), [judgement(number, version=version), judgement(99, version=version)])
+            judgements.add(Lakehouse(str(tmp_path)), [judgement(number, version=version), judgement(99, version=version)])
 
     with ThreadPoolExecutor(2 * writers) as pool:
         list(pool.map(write, [*range(writers)] * 2))

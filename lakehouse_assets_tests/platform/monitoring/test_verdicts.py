@@ -11,10 +11,10 @@ import pytest
 from lakehouse_assets import Drift, Freshness, Volume, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.alerts.sources import verdicts as alert_source
 from lakehouse_assets.platform.monitoring.evaluation import watcher
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.operations.maintenance import OLD_DAYS, Maintenance
 from lakehouse_assets.platform.operations.root import Root
 from lakehouse_assets.platform.pipeline.runner import Runner
@@ -48,8 +48,8 @@ def judgement(number: int = 1, at: datetime = NOON, passed: bool | None = True, 
 )
 def test_what_is_a_new_row(settings, second, rows):
     lakehouse = tables_of(settings)
-    assert verdicts.add(lakehouse, [judgement()]) == 1
-    assert verdicts.add(lakehouse, [second]) == rows - 1
+    assert judgements.add(lakehouse, [judgement()]) == 1
+    assert judgements.add(lakehouse, [second]) == rows - 1
     assert stored(settings).height == rows
 
 
@@ -71,13 +71,13 @@ def test_a_kind_with_an_expression_is_the_same_in_every_process():
 def test_what_comes_again_after_something_else_is_a_new_row(settings):
     lakehouse = tables_of(settings)
     for passed in (True, False, True):
-        verdicts.add(lakehouse, [judgement(passed=passed)])
+        judgements.add(lakehouse, [judgement(passed=passed)])
     assert stored(settings).height == 3
 
 
 def test_commits_carry_the_versions_that_were_judged(settings):
     lakehouse = tables_of(settings)
-    verdicts.add(lakehouse, [judgement(1, version=7), judgement(2, version=9)])
+    judgements.add(lakehouse, [judgement(1, version=7), judgement(2, version=9)])
     table = lakehouse.table(verdicts.TABLE)
     assert (table.cursor("kiosk.monitors.m1"), table.cursor("kiosk.monitors.m2")) == (7, 9)
     assert table.version() == 1, "one commit for all"
@@ -88,7 +88,7 @@ def test_the_same_judged_at_once_is_one_row(settings):
     lakehouse = tables_of(settings)
     given = [[judgement(number), judgement(9)] for number in (1, 2, 3)] * 3
     with ThreadPoolExecutor(len(given)) as pool:
-        list(pool.map(lambda one: verdicts.add(lakehouse, one), given))
+        list(pool.map(lambda one: judgements.add(lakehouse, one), given))
     assert sorted(stored(settings)["monitor"]) == [f"kiosk.monitors.m{number}" for number in (1, 2, 3, 9)]
 
 
@@ -96,28 +96,28 @@ def test_a_table_of_an_earlier_release_gets_the_columns_that_it_lacks(settings):
     lakehouse = tables_of(settings)
     earlier = pl.Schema({name: dtype for name, dtype in verdicts.SCHEMA.items() if name != "error"})
     lakehouse.table(verdicts.TABLE).create(earlier, ("date",))
-    verdicts.add(lakehouse, [judgement()])
+    judgements.add(lakehouse, [judgement()])
     assert "error" in stored(settings).columns
 
 
 def test_old_days_go_with_maintenance(settings):
     lakehouse = tables_of(settings)
     now = datetime.now(UTC)
-    verdicts.add(lakehouse, [judgement(1, at=now - timedelta(days=30)), judgement(2, at=now)])
+    judgements.add(lakehouse, [judgement(1, at=now - timedelta(days=30)), judgement(2, at=now)])
     keep = Maintenance(lakehouse, (), no_registry, timedelta(days=7), days_kept=timedelta(days=10))
     done = {one.table: one.done for one in keep.run("r")}
     assert OLD_DAYS in done[verdicts.TABLE]
     assert stored(settings)["monitor"].to_list() == ["kiosk.monitors.m2"]
     # What was judged before it was deleted is known to be judged.
-    assert verdicts.add(lakehouse, [judgement(2, at=now)]) == 0
+    assert judgements.add(lakehouse, [judgement(2, at=now)]) == 0
 
 
 def test_last_judgements(settings):
     lakehouse = tables_of(settings)
     watched = [judgement(1).monitor, judgement(2).monitor]
     assert verdicts.latest(lakehouse, watched) == {}
-    verdicts.add(lakehouse, [judgement(1), judgement(2, passed=None)])
-    verdicts.add(lakehouse, [judgement(1, at=NOON + timedelta(hours=1), passed=False)])
+    judgements.add(lakehouse, [judgement(1), judgement(2, passed=None)])
+    judgements.add(lakehouse, [judgement(1, at=NOON + timedelta(hours=1), passed=False)])
     found = verdicts.latest(lakehouse, watched)
     states = {name: verdicts.state_of(rows) for name, rows in found.items()}
     assert states == {"kiosk.monitors.m1": "failed", "kiosk.monitors.m2": "not evaluated"}
@@ -215,7 +215,7 @@ def window(day: int, passed: bool | None, column: str = "", slice_value: str | N
 
 def of_windows(lakehouse, *said: Verdict, version: int, kind: Says | None = None) -> str:
     watched = monitor("kiosk.monitors.windows", of=sales, kind=ByWindow() if kind is None else kind)
-    verdicts.add(lakehouse, [Judgement(watched, "id", version, NOON, "run", said)])
+    judgements.add(lakehouse, [Judgement(watched, "id", version, NOON, "run", said)])
     return verdicts.state_of(verdicts.latest(lakehouse, [watched])[watched.name])
 
 
@@ -244,11 +244,11 @@ def test_commits_say_what_is_last_and_no_clock_does(settings):
     lakehouse = tables_of(settings)
     watched = [judgement().monitor]
     for at, passed in ((NOON + timedelta(days=365), False), (NOON, True)):
-        verdicts.add(lakehouse, [judgement(at=at, passed=passed)])
+        judgements.add(lakehouse, [judgement(at=at, passed=passed)])
     assert verdicts.state_of(verdicts.latest(lakehouse, watched)[watched[0].name]) == "passed"
     assert [row["passed"] for row in verdicts.history(lakehouse, watched[0].name, 5)] == [True, False]
     for at in (NOON + timedelta(days=365), NOON + timedelta(days=1)):
-        verdicts.add(lakehouse, [judgement(at=at, passed=False)])
+        judgements.add(lakehouse, [judgement(at=at, passed=False)])
     [failed] = verdicts.newest_failed(lakehouse, watched[0].name)
     assert failed["evaluated_at"] == NOON + timedelta(days=1)
 
@@ -265,7 +265,7 @@ def test_a_window_that_has_not_begun_is_not_the_newest(settings):
 def test_slices_without_a_value_are_no_texts(settings):
     lakehouse = tables_of(settings)
     given = [Verdict(True, repr(value), slice_key="till", slice_value=value) for value in (None, "null", "None", "")]
-    verdicts.add(lakehouse, [replace(judgement(), verdicts=given)])
+    judgements.add(lakehouse, [replace(judgement(), verdicts=given)])
     rows = stored(settings).to_dicts()
     assert {row["text"]: row["slice_value"] for row in rows} == {repr(value): value for value in (None, "null", "None", "")}
     assert len({alert_source._key(row) for row in rows}) == len(rows)

@@ -18,13 +18,13 @@ from lakehouse_assets.platform import clock
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.declarations.retraining import TrainingReason
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.drift.importance import Importance
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.monitoring.retraining import requests
 from lakehouse_assets.platform.monitoring.retraining.decision import COMMAND, SENSOR, Door
 from lakehouse_assets.platform.monitoring.retraining.runs import REASON_TAG, REQUEST_TAG, TRAIN
 from lakehouse_assets.platform.monitoring.retraining.standing import Standing
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
 from lakehouse_assets.platform.orchestration import retraining
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.platform.orchestration.code_location import definitions
@@ -108,7 +108,7 @@ class Shop:
         verdict = Verdict(passed, "It has drifted.", **(said | {"window_end": WINDOW + DAY} | about))
         table = self.demo.lakehouse.table(FEATURES)
         judgement = Judgement(self.watch, table.delta().metadata().id, table.version(), self.now, "r", [verdict])
-        assert verdicts.add(self.demo.lakehouse, [judgement]) == 1
+        assert judgements.add(self.demo.lakehouse, [judgement]) == 1
 
     def standing(self, door: Door = SENSOR) -> Standing:
         """As whoever asks sees it now."""
@@ -454,7 +454,7 @@ def test_a_monitor_that_is_evaluated_is_a_reason_as_it_is(shop):
     watched = Watched(shop.watch, shop.demo.lakehouse, shop.catalog, shop.now, "r", lambda: shop.demo.registry)
     said = shop.watch.kind.evaluate(watched)
     table = shop.demo.lakehouse.table(FEATURES)
-    verdicts.add(shop.demo.lakehouse, [Judgement(shop.watch, table.delta().metadata().id, table.version(), shop.now, "r", said)])
+    judgements.add(shop.demo.lakehouse, [Judgement(shop.watch, table.delta().metadata().id, table.version(), shop.now, "r", said)])
     reason = shop.asks().tags[REASON_TAG]
     assert reason.startswith("demo.monitors.drift failed: age_hours of day was 2")
     assert "(threshold 9,600)" in reason

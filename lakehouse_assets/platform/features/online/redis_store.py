@@ -48,7 +48,7 @@ class RedisStore:
 
     def __init__(self, address: str, prefix: str) -> None:
         parts = urlsplit(address)
-        self._said = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        self._shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._address, self._prefix = address, prefix
         self._reading, self._writing = self._client(_READ_SECONDS), self._client(_WRITE_SECONDS)
         self._read, self._push = (self._reading.register_script(script) for script in (READ, APPLY))
@@ -233,7 +233,7 @@ class RedisStore:
         try:
             yield
         except self._failures as error:
-            raise StoreUnavailable(f"the online store {self._said} cannot be used: {error}") from error
+            raise StoreUnavailable(f"the online store {self._shown} cannot be used: {error}") from error
 
 
 def _query_result(asked: Query, answers: Iterator[Sequence[bytes]]) -> QueryResult:

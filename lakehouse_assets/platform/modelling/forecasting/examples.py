@@ -8,7 +8,8 @@ from datetime import datetime
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Outcomes, Read, ScoredAsStored, TrainingRows
+from lakehouse_assets.platform.declarations.actual_outcomes import Outcomes
+from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT, Read, ScoredAsStored, TrainingRows
 from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, forecast_rows
 from lakehouse_assets.platform.modelling.forecasting.known_days import as_known_now, at_each_origin
 from lakehouse_assets.platform.modelling.forecasting.series import DAY, VALUE, Series

@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 import polars as pl
 
 from lakehouse_assets.platform.compute.protocol import Compute
-from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT, REPORTED_AT, Learner, Outcomes, Read
+from lakehouse_assets.platform.declarations.actual_outcomes import REPORTED_AT, Outcomes
+from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT, Learner, Read
 from lakehouse_assets.platform.modelling.forecasting.examples import SeriesExamples
 from lakehouse_assets.platform.modelling.forecasting.inputs import INPUTS, forecast_rows
 from lakehouse_assets.platform.modelling.forecasting.known_days import at_each_origin

@@ -14,9 +14,10 @@ from typing import Final, Self
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT, REPORTED_AT, Outcomes
 from lakehouse_assets.platform.declarations.base import Declaration
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, LABEL_KNOWN_AT, REPORTED_AT, WEIGHT, Outcomes, Read
+from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT, WEIGHT, Read
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION, ModelDeclaration, Predictions
 from lakehouse_assets.platform.storage.errors import NoSuchTable, NoSuchVersion
 from lakehouse_assets.platform.storage.known_at import as_known

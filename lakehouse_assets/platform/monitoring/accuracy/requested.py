@@ -10,8 +10,9 @@ from typing import Final
 
 import polars as pl
 
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT, FROM_SILENCE, REPORTED_AT
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, FROM_SILENCE, LABEL_KNOWN_AT, REPORTED_AT
+from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.monitoring.accuracy.predicted import OWN, Predicted, Spans
 from lakehouse_assets.platform.serving.labelled import KNOWN_AT, LABEL, ROW, KnownLabels, labels_of
@@ -198,7 +199,7 @@ class PredictedRequests(Predicted):
         learnt = learnt.with_columns(pl.when(is_other).then(LABEL_KNOWN_AT).alias(REPORTED_AT))
         found = asked.select(*ROW, ABOUT).join(learnt, on=list(ROW), how="left", maintain_order="left")
         if said is not None:
-            found = found.with_columns(pl.min_horizontal(REPORTED_AT, self._told(asked, said)).alias(REPORTED_AT))
+            found = found.with_columns(pl.min_horizontal(REPORTED_AT, self._reported_at(asked, said)).alias(REPORTED_AT))
         settled = self.outcomes.settled
         if settled is not None and self.outcomes.usual is not None:
             # As in training: of young rows only the outcome that is told soon would be known.
@@ -209,11 +210,11 @@ class PredictedRequests(Predicted):
             found = found.with_columns(pl.when(is_over).then(LABEL_KNOWN_AT).alias(LABEL_KNOWN_AT))
         return found.select(*ROW, *OWN[1:])
 
-    def _told(self, asked: pl.DataFrame, said: pl.DataFrame) -> pl.Series:
+    def _reported_at(self, asked: pl.DataFrame, said: pl.DataFrame) -> pl.Series:
         """For each row when the table of labels first had another outcome than the usual one."""
         key = list(self.outcomes.key)
-        told = said.select(*(pl.col(name).cast(pl.String) for name in key), REPORTED_AT)
-        return asked.select(self._from_json("key", "request", "features")).join(told, on=key, how="left", maintain_order="left")[
+        reported = said.select(*(pl.col(name).cast(pl.String) for name in key), REPORTED_AT)
+        return asked.select(self._from_json("key", "request", "features")).join(reported, on=key, how="left", maintain_order="left")[
             REPORTED_AT
         ]
 

@@ -12,7 +12,8 @@ from typing import Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT
+from lakehouse_assets.platform.declarations.learning import ACTUAL
 from lakehouse_assets.platform.declarations.models import CHAMPION, MODEL_VERSION
 from lakehouse_assets.platform.modelling.evaluation import Evaluation
 from lakehouse_assets.platform.modelling.metric_inputs import MEANS, first_of

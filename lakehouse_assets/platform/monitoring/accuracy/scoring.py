@@ -12,7 +12,8 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, LABEL_KNOWN_AT, REPORTED_AT, Metric
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT, REPORTED_AT
+from lakehouse_assets.platform.declarations.learning import ACTUAL, LABEL_KNOWN_AT, Metric
 from lakehouse_assets.platform.modelling.metric_inputs import Vector
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
 

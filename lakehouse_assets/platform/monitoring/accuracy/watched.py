@@ -1,12 +1,13 @@
 """Which predictions a name stands for, and what is worked out of them: told by the declarations."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+from lakehouse_assets.platform.declarations.actual_outcomes import Outcomes
 from lakehouse_assets.platform.declarations.base import Declaration, nearest, nearest_or_all
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.features import FeatureSet
-from lakehouse_assets.platform.declarations.learning import Outcomes
 from lakehouse_assets.platform.declarations.models import Predictions
+from lakehouse_assets.platform.declarations.monitors import Monitor
 from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted, PredictedTable, time_of
 from lakehouse_assets.platform.monitoring.accuracy.requested import PredictedRequests
 from lakehouse_assets.platform.quality.contract import key_columns
@@ -39,14 +40,29 @@ def watched_predictions(name: str, declared: Mapping[str, Declaration], lakehous
     raise NotWatchable(f"{name} is neither a table of predictions nor the log of an endpoint{nearest_or_all(name, known)}")
 
 
-def problems_with_slices(monitor: str, predicted: Predicted, declared: Mapping[str, Declaration]) -> Iterator[str]:
-    """Why the slices that a monitor names cannot be meant.
+def problems_with_watched(
+    monitor: Monitor, declared: Mapping[str, Declaration], slices: Sequence[str], of_kind: Callable[[Predicted], Iterator[str]]
+) -> Iterator[str]:
+    """Why a monitor cannot watch predictions; each text names the remedy.
 
     Args:
-        monitor: Its name.
-        predicted: The predictions, with the slices.
+        monitor: The monitor.
         declared: All declarations by name.
+        slices: Columns by which predictions are told apart.
+        of_kind: Says what of the predictions does not fit the kind of monitor.
     """
+    if monitor.of not in declared:
+        return  # that is told already
+    try:
+        predicted = watched_predictions(monitor.of, declared, Lakehouse(""), slices)
+    except NotWatchable as error:
+        yield f"{monitor.name}: {error}"
+        return
+    yield from _problems_with_slices(monitor.name, predicted, declared)
+    yield from of_kind(predicted)
+
+
+def _problems_with_slices(monitor: str, predicted: Predicted, declared: Mapping[str, Declaration]) -> Iterator[str]:
     labels = declared.get(predicted.outcomes.table)
     tables = [predicted.predictions, predicted.driving, *([labels] if labels is not None else [])]
     known = {column for table in tables for column in table.schema}

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import ABOUT, ACTUAL, Metric
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT
+from lakehouse_assets.platform.declarations.learning import ACTUAL, Metric
 from lakehouse_assets.platform.declarations.models import MODEL_VERSION
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
 from lakehouse_assets.platform.monitoring.accuracy import scoring

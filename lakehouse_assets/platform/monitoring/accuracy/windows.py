@@ -10,7 +10,7 @@ from typing import Final
 
 import polars as pl
 
-from lakehouse_assets.platform.declarations.learning import ABOUT
+from lakehouse_assets.platform.declarations.actual_outcomes import ABOUT
 from lakehouse_assets.platform.monitoring.accuracy.table import ALL
 
 HORIZONS: Final = ((1, 7), (8, 14), (15, 28), (29, 56), (57, 182))

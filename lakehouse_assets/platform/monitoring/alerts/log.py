@@ -46,6 +46,7 @@ SCHEMA: Final = pl.Schema(
         "notified_at": TIMESTAMP,
         "sinks": pl.List(pl.String()),
         "logged_at": TIMESTAMP,
+        "resolve_after": pl.Int64(),
     }
 )
 COLUMNS: Final[Mapping[str, str]] = {
@@ -69,6 +70,7 @@ COLUMNS: Final[Mapping[str, str]] = {
     "notified_at": "When people were told last of the alert.",
     "sinks": "The sinks that were to be told when it was logged.",
     "logged_at": "When it was logged.",
+    "resolve_after": "Windows in a row that have to be good until it is resolved; null: none has been good.",
 }
 DELIVERIES_DESCRIPTION: Final = "Each try to tell a sink of an event, and what came of it."
 DELIVERIES_SCHEMA: Final = pl.Schema(
@@ -92,9 +94,13 @@ DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
     "reason": "Why it was not delivered.",
 }
 ALERT_ID: Final = "alert_id"
+RECENT: Final = 50
+"""So many of the alerts that were opened last are read without the whole log."""
 _ENTRIES: Final = "entries"
 # Columns by which the log goes on, and that say nothing to people.
 _FOR_THE_LOG: Final = ("sinks", "bad_windows", "notified_at")
+# Columns that say how far an open alert is from being resolved, also where people are told nothing new.
+_RECOVERY: Final = ("good_windows", "resolve_after")
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
 
 
@@ -158,10 +164,22 @@ class Snapshot:
         rows = self.rows() if self.opened is None or self.lakehouse is None else _log(self.lakehouse).rows(self.opened)
         return _counting(rows).collect()
 
-    def open_rows(self) -> pl.LazyFrame:
+    def rows_of(self, *, open_only: bool, limit: int | None) -> pl.LazyFrame:
+        """Rows of alerts, by which they are shown: of each its last one, and the last one that people are told.
+
+        Args:
+            open_only: Of those that are open.
+            limit: Of so many that were opened last at least; None: of all.
+        """
+        if open_only:
+            return self._open_rows()
+        rows = self.rows() if limit is None or limit > RECENT else self._counting.lazy()
+        return rows.filter(pl.col(ALERT_ID) != "")
+
+    def _open_rows(self) -> pl.LazyFrame:
         """Rows of the alerts that are open, the last one of each and the last one that people are told among them."""
         rows = self._counting.lazy()
-        return rows.join(_last_of_each(rows).filter(pl.col("event").is_in(OPEN)), on="alert_id", how="semi")
+        return rows.join(_last_of_each(rows).filter(pl.col("event").is_in(OPEN)), on=ALERT_ID, how="semi")
 
     def open_alerts(self) -> list[Entry]:
         """The last entries of the alerts that are open, in their order."""
@@ -256,19 +274,22 @@ class AlertLog:
 
     # --- for people
 
-    def alerts(self, *, open_only: bool = False) -> list[dict[str, Any]]:
-        """All alerts, the one that was opened last first: of each the last event that people are told, and how many windows are good since.
+    def alerts(self, *, open_only: bool = False, limit: int | None = None, begins: str = "") -> list[dict[str, Any]]:
+        """Alerts, the one that was opened last first: of each the last event that people are told, and how many windows are good since.
 
         Args:
             open_only: Only those that are open: so not all of the log is read.
+            limit: At most so many; None: all. Of a few not all of the log is read.
+            begins: Only those whose id begins so.
         """
-        log = self.snapshot()
-        rows = log.open_rows() if open_only else log.rows().filter(pl.col("alert_id") != "")
-        by_alert = rows.sort("sequence").group_by("alert_id", maintain_order=True)
+        # Which of them begin so is not known before all are read.
+        rows = self.snapshot().rows_of(open_only=open_only, limit=None if begins else limit).sort("sequence")
+        by_alert = rows.filter(pl.col(ALERT_ID).str.starts_with(begins)).group_by(ALERT_ID, maintain_order=True)
         is_notified = pl.col("event").is_in(NOTIFIED)
-        shown = pl.all().exclude("good_windows").filter(is_notified).last()
-        newest = by_alert.agg(shown, pl.col("good_windows").last()).select(SCHEMA.names())
-        found = newest.sort("opened_at", "sequence", descending=True).drop(_FOR_THE_LOG).collect()
+        shown = pl.all().exclude(_RECOVERY).filter(is_notified).last()
+        newest = by_alert.agg(shown, pl.col(_RECOVERY).last()).select(SCHEMA.names())
+        shown_first = newest.sort("opened_at", "sequence", descending=True).drop(_FOR_THE_LOG)
+        found = (shown_first if limit is None else shown_first.head(limit)).collect()
         return [row | {"is_open": row["event"] in OPEN} for row in found.iter_rows(named=True)]
 
     def events(self, alert_id: str) -> list[dict[str, Any]]:
@@ -284,14 +305,21 @@ def _complete(rows: pl.LazyFrame) -> pl.LazyFrame:
     return new.with_columns(pl.col("good_windows").fill_null(0))
 
 
-def _last_of_each(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.sort("sequence").group_by("key", maintain_order=True).last().select(list(SCHEMA))
+def _last_of_each(rows: pl.LazyFrame, of: str = "key") -> pl.LazyFrame:
+    return rows.sort("sequence").group_by(of, maintain_order=True).last().select(list(SCHEMA))
 
 
 def _counting(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """The entries by which the log goes on and those that show open alerts: of each key the last one, and the last that is told."""
-    told = _last_of_each(rows.filter(pl.col("event").is_in(NOTIFIED)))
-    return pl.concat([_last_of_each(rows), told]).unique("sequence").sort("sequence")
+    """The entries by which the log goes on, and those that show the alerts that are open or were opened last.
+
+    That are of each key, and of each of these alerts, the last entry and the last that is told.
+    """
+    alerts = rows.filter(pl.col(ALERT_ID) != "").group_by(ALERT_ID).agg(pl.col("opened_at").first())
+    newest = alerts.filter(pl.col("opened_at").rank("min", descending=True) <= RECENT)
+    shown = rows.join(newest, on=ALERT_ID, how="semi")
+    is_told = pl.col("event").is_in(NOTIFIED)
+    counting = [_last_of_each(given.filter(which), of) for given, of in ((rows, "key"), (shown, ALERT_ID)) for which in (True, is_told)]
+    return pl.concat(counting).unique("sequence").sort("sequence")
 
 
 def _log(lakehouse: Lakehouse) -> Log:

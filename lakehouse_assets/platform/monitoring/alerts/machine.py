@@ -59,6 +59,7 @@ class Entry:
         run_id: The run that it comes from.
         good_windows: How many windows in a row have been good while it is open, and with the one that resolved it.
         notified_at: When people were told last of its alert (UTC); None: there is none.
+        resolve_after: How many windows in a row have to be good until it is resolved; None: none has been good.
     """
 
     sequence: int
@@ -79,6 +80,7 @@ class Entry:
     run_id: str = ""
     good_windows: int = 0
     notified_at: datetime | None = None
+    resolve_after: int | None = None
 
     @property
     def name(self) -> EventName:
@@ -133,11 +135,11 @@ def _while_good(last: Entry, signal: Signal, sequence: int) -> Entry | None:
     before = last.good_windows if last.event == RECOVERING else 0
     if before and signal.window is not None and signal.window == last.window and not signal.is_over:
         return None
-    good = before + 1
-    if good < (signal.rule.resolve_after or 1) and not signal.is_over:
-        return replace(_silent(RECOVERING, last, signal, sequence), good_windows=good)
+    good, wanted = before + 1, signal.rule.resolve_after or 1
+    if good < wanted and not signal.is_over:
+        return replace(_silent(RECOVERING, last, signal, sequence), good_windows=good, resolve_after=wanted)
     resolved = _entry(RESOLVED, signal, sequence, last.alert_id, last.number + 1, last.opened_at, last.bad_windows)
-    return replace(resolved, severity=last.severity, good_windows=good)  # of what is over
+    return replace(resolved, severity=last.severity, good_windows=good, resolve_after=wanted)  # of what is over
 
 
 def _silent(event: Event, last: Entry, signal: Signal, sequence: int) -> Entry:

@@ -32,7 +32,7 @@ _SEED = 20_260_101
 _COLUMNS = f"{DOMAIN}_columns"
 _OF_VALUES: Final = ("ks_test", "js_distance")
 _ALL = 0
-Told = tuple[float, float, Mapping[str, float]]
+Separation = tuple[float, float, Mapping[str, float]]
 """The area under the curve, to how many rows of a window against all the comparison amounts, and the columns' shares in it."""
 
 
@@ -47,10 +47,10 @@ def with_domain(found: pl.DataFrame, profile: Profile, baseline: Profile, rows: 
         baseline: With what.
         rows: Those that were profiled, and those of the baseline. Each is read once more; what is kept of them are samples.
     """
-    return told_together(found, profile, rows[0], lambda inputs: OfBaseline.of(baseline, rows[1], inputs))
+    return with_domain_known(found, profile, rows[0], lambda inputs: OfBaseline.of(baseline, rows[1], inputs))
 
 
-def told_together(
+def with_domain_known(
     found: pl.DataFrame, profile: Profile, rows: pl.LazyFrame, of_baseline: Callable[[Sequence[str]], "OfBaseline"]
 ) -> pl.DataFrame:
     """As `with_domain`, with what is known of the baseline.
@@ -68,12 +68,12 @@ def told_together(
         return found
     starts = asked["window_start"].to_physical()
     inputs, newest = _inputs(found), starts.drop_nulls().unique().sort(descending=True).head(MOST_WINDOWS)
-    told = _Told(inputs, profile, rows, newest, of_baseline)
-    said = [_said(told, start) for start in starts]
+    compared = _Comparison(inputs, profile, rows, newest, of_baseline)
+    of_windows = [_row_of_window(compared, start) for start in starts]
     schema = {name: DRIFT_SCHEMA[name] for name in (DOMAIN, _COLUMNS, "thresholds", "not_tested")}
-    of_table = pl.DataFrame(said, schema={**schema, "exceeded": pl.Boolean}, orient="row").with_columns(asked["at"])
-    joined = found.with_row_index("at").join(of_table, on="at", how="left", suffix="_told", maintain_order="left")
-    filled = joined.with_columns(pl.coalesce(f"{name}_told", name).alias(name) for name in schema)
+    of_table = pl.DataFrame(of_windows, schema={**schema, "exceeded": pl.Boolean}, orient="row").with_columns(asked["at"])
+    joined = found.with_row_index("at").join(of_table, on="at", how="left", suffix="_of_table", maintain_order="left")
+    filled = joined.with_columns(pl.coalesce(f"{name}_of_table", name).alias(name) for name in schema)
     drifted = pl.when("exceeded").then(pl.lit(value=True)).otherwise(pl.coalesce("drifted", "exceeded"))
     return filled.with_columns(drifted=drifted).select(found.columns)
 
@@ -86,13 +86,13 @@ def _inputs(found: pl.DataFrame) -> list[str]:
     return tested["column_name"].unique(maintain_order=True).to_list()
 
 
-def _said(told: "_Told", start: int | None) -> dict[str, Any]:
+def _row_of_window(compared: "_Comparison", start: int | None) -> dict[str, Any]:
     """What stands in the row of a window."""
-    reason = told.why_not(start)
+    reason = compared.why_not(start)
     if reason is not None:
         return {"not_tested": f"all columns together: {reason}"}
-    value, size, shares = told.windows[start]
-    limit, reason = told.calibration.threshold(TABLE, DOMAIN, RANKS, size)
+    value, size, shares = compared.windows[start]
+    limit, reason = compared.calibration.threshold(TABLE, DOMAIN, RANKS, size)
     threshold = None if limit is None else 0.5 + limit
     exceeded = None if threshold is None else value > threshold
     test = {"metric": DOMAIN, "value": value, "threshold": threshold, "false_alarm_rate": DOMAIN_RATE, "exceeded": exceeded}
@@ -126,7 +126,7 @@ class OfBaseline:
         """Of a baseline and its rows, which are read once."""
         return _Samples(list(inputs), baseline, rows).known
 
-    def told(self, new: pl.DataFrame, base: pl.DataFrame | None = None) -> Told | None:
+    def separation(self, new: pl.DataFrame, base: pl.DataFrame | None = None) -> Separation | None:
         """How well rows are told from the baseline.
 
         Args:
@@ -141,11 +141,11 @@ class OfBaseline:
         is_new = np.arange(rows.height) < new.height
         # Stretches of time are held out and not single rows, as rows that are near each other are often alike.
         held_out = np.concatenate([np.arange(side.height) * _CHUNKS // side.height % 2 == 1 for side in (new, base)])
-        told = tell_apart(rows, is_new, held_out, seed=_SEED, compute=Local())
-        if told is None:
+        separated = tell_apart(rows, is_new, held_out, seed=_SEED, compute=Local())
+        if separated is None:
             return None
         counts = [float((held_out & side).sum()) for side in (is_new, ~is_new)]
-        return told[0], counts[0] * counts[1] / sum(counts), told[1]
+        return separated[0], counts[0] * counts[1] / sum(counts), separated[1]
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -171,7 +171,7 @@ class OfBaseline:
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Comparison:
     """Windows told from a baseline.
 
     Attributes:
@@ -211,7 +211,7 @@ class _Told:
         return None if start in self.windows else f"there are fewer than {LEAST_ROWS} rows"
 
     @cached_property
-    def windows(self) -> dict[int | None, Told]:
+    def windows(self) -> dict[int | None, Separation]:
         """Each window that has enough rows, told from the baseline."""
         groups, schema = self.profile.groups, self.rows.collect_schema()
 
@@ -224,7 +224,7 @@ class _Told:
         (sample,) = row_samples(self.rows, self.inputs, groups.moment(schema), [(in_windows, self._known.rows_of_a_window)])
         if sample.is_empty():
             return {}
-        found = {start: self._known.told(rows) for (start,), rows in sample.partition_by(GROUP, as_dict=True).items()}
+        found = {start: self._known.separation(rows) for (start,), rows in sample.partition_by(GROUP, as_dict=True).items()}
         return {start: one for start, one in found.items() if one is not None}
 
 
@@ -262,8 +262,8 @@ class _Samples:
             called="stretches of time" if blocks is None or blocks.every is None else f"windows of {blocks.every}",
         )
         windows = of_windows.partition_by(GROUP, as_dict=True).items() if of_windows.height else ()
-        told = (known.told(rows, few(base.filter(pl.col(GROUP) != number))) for (number,), rows in windows)
-        return replace(known, quiet=[one[:2] for one in told if one is not None])
+        separated = (known.separation(rows, few(base.filter(pl.col(GROUP) != number))) for (number,), rows in windows)
+        return replace(known, quiet=[one[:2] for one in separated if one is not None])
 
     @cached_property
     def _samples(self) -> list[pl.DataFrame]:

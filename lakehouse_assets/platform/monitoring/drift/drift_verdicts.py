@@ -55,7 +55,7 @@ def judged(watched: Watched, profiled: Profiled) -> list[Verdict]:
 
 def _once(watched: Watched, profiled: Profiled) -> list[Verdict]:
     lakehouse, left_out = watched.lakehouse, list[str]()
-    update_profiles(lakehouse, replace(profiled, told=left_out.append), watched.now)
+    update_profiles(lakehouse, replace(profiled, warn=left_out.append), watched.now)
     mark = f"drift:{profiled.monitor}:{lakehouse.table(platform_tables.DRIFT).now().metadata().id}"
     after = lakehouse.table(platform_tables.VERDICTS).cursor(mark)
     found, last = unread(lakehouse, profiled.monitor, after)

@@ -16,7 +16,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from lakehouse_assets.platform.monitoring.drift.baselines import CountedBaseline
-from lakehouse_assets.platform.monitoring.drift.domain import told_together
+from lakehouse_assets.platform.monitoring.drift.domain import with_domain_known
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, DRIFT_SCHEMA, drift
 from lakehouse_assets.platform.monitoring.drift.watched_rows import WINDOW_START, WatchedRows, spans_of
 from lakehouse_assets.platform.monitoring.profiling.groups import MOMENT, MOST_GROUPS, MOST_SLICES, Groups, Span
@@ -66,7 +66,7 @@ class Profiled:
             otherwise; empty: it is counted each time.
         untested: Columns that get no thresholds.
         keys: Columns whose values tell rows apart: how these are distributed is not tested.
-        told: Told what was left out, in a sentence.
+        warn: Told what was left out, in a sentence.
     """
 
     monitor: str
@@ -77,7 +77,7 @@ class Profiled:
     baseline_made_of: str = ""
     untested: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
-    told: Callable[[str], None] = field(default=lambda _: None)
+    warn: Callable[[str], None] = field(default=lambda _: None)
 
     def mark(self, part: str) -> str:
         """The watermark of a part of the rows: it is another one if windows, slices, baseline, table or what is tested are."""
@@ -140,7 +140,7 @@ def update_profiles(lakehouse: Lakehouse, profiled: Profiled, now: datetime) -> 
     known = baseline.profile
     found = profile(chosen, groups, known.cells)
     drifted = _only(drift(found, known, untested=profiled.untested, keys=profiled.keys), compared)
-    drifted = told_together(drifted, found, chosen, baseline.of_inputs)
+    drifted = with_domain_known(drifted, found, chosen, baseline.of_inputs)
     about = [
         pl.lit(profiled.monitor).alias("monitor"),
         pl.lit(watched.name).alias("table"),
@@ -324,7 +324,7 @@ def _within_limit(profiled: Profiled, changed: pl.Series) -> pl.Series:
     is_over = newest.filter(pl.col("groups") > MOST_GROUPS).height > 0
     kept = newest.filter(pl.col("groups") <= MOST_GROUPS // 2)[WINDOW_START] if is_over else changed
     if len(kept) < len(changed):
-        profiled.told(
+        profiled.warn(
             f"Only the newest {len(kept):,} of {len(changed):,} windows were profiled, since {MOST_GROUPS:,} windows and slices are "
             "the most at once; older ones follow if their rows change."
         )

@@ -86,10 +86,10 @@ def _of_column(name: str, profile: Profile, baseline: Profile, slices: tuple[Sli
             if gone:
                 gone.sort(key=lambda one: (-one[0], one[3]))
                 about = dict(zip(_MATTER, (groups["window_start"][int(at)], key, value, name), strict=True))
-                yield about | _said(gone, rate)
+                yield about | _columns_of_row(gone, rate)
 
 
-def _said(gone: list[tuple[float, float, float, str]], rate: float) -> dict[str, Any]:
+def _columns_of_row(gone: list[tuple[float, float, float, str]], rate: float) -> dict[str, Any]:
     """The columns of a row: the items with the rows that were to be expected, the most missed first."""
     test = {"metric": VANISHED, "value": gone[0][0], "threshold": gone[0][1], "false_alarm_rate": rate, "exceeded": True}
     items = [{"item": item, "count": round(expected)} for expected, _, _, item in gone[:_MOST_ITEMS]]

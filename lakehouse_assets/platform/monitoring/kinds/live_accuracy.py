@@ -7,6 +7,7 @@ What it judges is in the table `platform.monitoring.accuracy`, which it brings u
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, ClassVar, Final, Literal
 
 import polars as pl
@@ -18,16 +19,15 @@ from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, Moni
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.monitoring.accuracy import judging
 from lakehouse_assets.platform.monitoring.accuracy.judging import Judged
-from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable, Predicted
+from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
 from lakehouse_assets.platform.monitoring.accuracy.step import AccuracyStep, Baseline
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
-from lakehouse_assets.platform.monitoring.accuracy.watched import problems_with_slices, watched_predictions
+from lakehouse_assets.platform.monitoring.accuracy.watched import problems_with_watched, watched_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windowed import Question, without_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windows import COMPLETE, GRANULARITIES, Granularity, part_of
 from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
 from lakehouse_assets.platform.registry.ledger import last_decision
-from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.platform_tables import VERDICTS
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.wording import slice_in_words
@@ -97,14 +97,9 @@ class LiveAccuracy(MonitorKind):
 
     def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `MonitorKind.problems_with`."""
-        if monitor.of not in declared:
-            return  # that is told already
-        try:
-            predicted = watched_predictions(monitor.of, declared, Lakehouse(""), self.slices)
-        except NotWatchable as error:
-            yield f"{monitor.name}: {error}"
-            return
-        yield from problems_with_slices(monitor.name, predicted, declared)
+        return problems_with_watched(monitor, declared, self.slices, partial(self._problems_with_positive, monitor, declared))
+
+    def _problems_with_positive(self, monitor: Monitor, declared: Mapping[str, Declaration], predicted: Predicted) -> Iterator[str]:
         if self.positive is not None and self.positive[0] not in predicted.predictions.schema:
             yield f"{monitor.name}: positive names {self.positive[0]!r}, which {predicted.predictions.name} has not"
         for name, kind in _kinds_of(monitor.of, declared):

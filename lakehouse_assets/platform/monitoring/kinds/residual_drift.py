@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Final
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError
 from lakehouse_assets.platform.declarations.monitors import Cause, Monitor, MonitorKind, Verdict, Watched
 from lakehouse_assets.platform.modelling.metric_inputs import MEANS
-from lakehouse_assets.platform.monitoring.accuracy.predicted import NotWatchable
+from lakehouse_assets.platform.monitoring.accuracy.predicted import Predicted
 from lakehouse_assets.platform.monitoring.accuracy.residuals import RESIDUAL, TIME, ResidualRows, lacking, of_tests
-from lakehouse_assets.platform.monitoring.accuracy.watched import problems_with_slices, watched_predictions
+from lakehouse_assets.platform.monitoring.accuracy.watched import problems_with_watched, watched_predictions
 from lakehouse_assets.platform.monitoring.accuracy.windows import GRANULARITIES
 from lakehouse_assets.platform.monitoring.drift.drift_verdicts import judged
 from lakehouse_assets.platform.monitoring.drift.profile_tables import Profiled
@@ -21,7 +21,6 @@ from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.why.less_accurate import LessAccurate
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.pipeline.compared_version import ComparedVersion
-from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 
 _NUMBERS: Final = frozenset(MEANS)
 
@@ -60,19 +59,15 @@ class ResidualDrift(MonitorKind):
 
     def problems_with(self, monitor: Monitor, declared: Mapping[str, Declaration]) -> Iterator[str]:
         """See `MonitorKind.problems_with`."""
-        if monitor.of not in declared:
-            return  # that is told already
-        try:
-            predicted = watched_predictions(monitor.of, declared, Lakehouse(""), self.slices)
-        except NotWatchable as error:
-            yield f"{monitor.name}: {error}"
-            return
-        if not _NUMBERS & {*predicted.predictions.schema}:
-            yield (
-                f"{monitor.name}: {predicted.predictions.name} predicts no number, so there are no residuals: it has none of the columns "
-                f"{', '.join(MEANS)}"
-            )
-        yield from problems_with_slices(monitor.name, predicted, declared)
+
+        def of_numbers(predicted: Predicted) -> Iterator[str]:
+            if not _NUMBERS & {*predicted.predictions.schema}:
+                yield (
+                    f"{monitor.name}: {predicted.predictions.name} predicts no number, so there are no residuals: it has none of the "
+                    f"columns {', '.join(MEANS)}"
+                )
+
+        return problems_with_watched(monitor, declared, self.slices, of_numbers)
 
     def evaluate(self, watched: Watched) -> Sequence[Verdict]:
         """See `MonitorKind.evaluate`."""

@@ -80,18 +80,18 @@ def _row(column: Column) -> pl.DataFrame:
     coarser, keys, counts = column.tails.state
     given = {"counts": column.counts.ravel(), "blocks": column.blocks.ravel(), "tails": keys, "tails_counts": counts}
     known = {name: pl.Series(name, values, dtype=pl.Int64).implode() for name, values in given.items()}
-    told = pl.DataFrame([{**_told_of(column.cells), "coarser": coarser}], schema=_COLUMNS)
-    return told.with_columns(known.values())
+    row = pl.DataFrame([{**_cells_stored(column.cells), "coarser": coarser}], schema=_COLUMNS)
+    return row.with_columns(known.values())
 
 
-def _told_of(cells: Cells) -> dict[str, Any]:
+def _cells_stored(cells: Cells) -> dict[str, Any]:
     if isinstance(cells, Numbers):
         return {"edges": list(cells.edges), "exact": cells.exact, "single": cells.single}
     return {"values": list(cells.values), "rare": None if cells.rare is None else list(cells.rare)} if isinstance(cells, Texts) else {}
 
 
-def _cells(told: pl.DataFrame) -> Cells:
-    row = told.select("edges", "exact", "single", "values", "rare").row(0, named=True)
+def _cells(stored: pl.DataFrame) -> Cells:
+    row = stored.select("edges", "exact", "single", "values", "rare").row(0, named=True)
     if row["edges"] is not None:
         return Numbers(tuple(row["edges"]), row["exact"], row["single"])
     if row["values"] is not None:

@@ -68,7 +68,7 @@ def of_verdicts(rows: list[dict[str, Any]], importance: Callable[[str, str], flo
             continue
         parts = ("evaluated_at", "window_start", "window_end", "slice_key", "slice_value", "column_name", "metric", "value", "threshold")
         kept = {name: row[name] for name in parts}
-        found.append(Reason(row["kind"], _said(row, share), row["monitor"], importance=share, **kept))
+        found.append(Reason(row["kind"], _sentence(row, share), row["monitor"], importance=share, **kept))
     return sorted(found, key=lambda one: (one.cause == _DRIFT, -(1.0 if one.importance is None else one.importance), one.text))
 
 
@@ -104,7 +104,7 @@ def unheeded(
             why = f"predictions owe {important:.2%} at least to what counts, as important= says"
         else:
             continue
-        found.append(f"{_said(row, share)}: no reason, as {why}")
+        found.append(f"{_sentence(row, share)}: no reason, as {why}")
     return sorted(found)
 
 
@@ -143,7 +143,7 @@ def of_time(trained_at: datetime | None, every: timedelta | None, now: datetime)
         yield Reason(SCHEDULE, text, metric="days", value=days, threshold=wanted)
 
 
-def _said(row: Mapping[str, Any], share: float | None) -> str:
+def _sentence(row: Mapping[str, Any], share: float | None) -> str:
     """A verdict as a sentence: monitor, what was judged, value, threshold, window."""
     what = " of ".join(word for word in (row["metric"], row["column_name"]) if word)
     limit = "" if row["threshold"] is None else f" (threshold {_number(row['threshold'])})"

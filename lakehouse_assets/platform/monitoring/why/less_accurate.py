@@ -20,6 +20,7 @@ from lakehouse_assets.platform.monitoring.kinds.champion import features_of_cham
 from lakehouse_assets.platform.monitoring.why.drifted import MOST_TIMES, excess
 from lakehouse_assets.platform.pipeline.champions import champion_by_ledger
 from lakehouse_assets.platform.registry.ledger import last_move
+from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.wording import slice_in_words
 
 _DRIFT: Final = "drift"
@@ -119,6 +120,8 @@ class LessAccurate:
     def _drifted(self, rows: Sequence[Mapping[str, Any]]) -> list[Cause]:
         """Columns that monitors of drift found in the same time, in what the model is made of."""
         tables = {one.name for one in self.watched.catalog.needed_for([self.model.name, *self.features])}
+        spans = [(row["window_start"], row["window_end"]) for row in rows if row["window_start"] is not None]
+        within = [(pl.col("window_start") < end) & (pl.col("window_end") > start) for start, end in spans]
         failed = verdicts.scan(self.watched.lakehouse).filter(
             pl.col("kind") == _DRIFT,
             ~pl.col("passed"),
@@ -126,9 +129,9 @@ class LessAccurate:
             pl.col("evaluated_at") <= self.watched.now,
             pl.col("column_name").is_not_null(),
         )
-        spans = [(row["window_start"], row["window_end"]) for row in rows if row["window_start"] is not None]
-        within = [(pl.col("window_start") < end) & (pl.col("window_end") > start) for start, end in spans]
-        found = failed.filter(pl.any_horizontal(within)).collect() if within else pl.DataFrame()
+        # A window of drift is judged once it is over, so not before the days that are asked for.
+        since = [pl.col(DATE) >= min(start for start, _ in spans).date()] if spans else []
+        found = failed.filter(*since, pl.any_horizontal(within)).collect() if within else pl.DataFrame()
         version = next((row["model_version"] for row in rows if row["model_version"] is not None), None)
         version = champion_by_ledger(self.watched.lakehouse, self.model) if version is None else version
         importance = Importance(self.model, version, self.watched.registry)

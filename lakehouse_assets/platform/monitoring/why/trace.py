@@ -43,7 +43,7 @@ class Sides:
 
 
 @dataclass(frozen=True)
-class Found:
+class ChangedColumn:
     """A column of a table that has the change."""
 
     table: str
@@ -99,14 +99,14 @@ class Trace:
 
     # --- which rows
 
-    def _begin(self, table: str, column: str) -> Found | None:
+    def _begin(self, table: str, column: str) -> ChangedColumn | None:
         """The column in the watched table: the windows against those before, or against what they were at an earlier version."""
         handle = self.lakehouse.table(table)
         if not handle.exists() or column not in handle.schema():
             return None
-        by_time = self._found(table, column, self._by_time(handle), old=self.since)
+        by_time = self._changed_column(table, column, self._by_time(handle), old=self.since)
         rewritten = self._rewritten(handle, self.since)
-        by_version = None if rewritten is None else self._found(table, column, rewritten, old=self.since, is_rewritten=True)
+        by_version = None if rewritten is None else self._changed_column(table, column, rewritten, old=self.since, is_rewritten=True)
         found = [one for one in (by_time, by_version) if one is not None and one.change.carries(one.change)]
         return max(found, key=lambda one: (round(one.change.distance, 1), one is by_time), default=None)
 
@@ -140,7 +140,7 @@ class Trace:
 
     # --- one table further up
 
-    def _upstream(self, found: Found) -> Found | None:
+    def _upstream(self, found: ChangedColumn) -> ChangedColumn | None:
         """The column of an input from which the change comes: the one with most of it."""
         declared = self.catalog.get(found.table)
         if not isinstance(declared, TableDeclaration):
@@ -162,7 +162,7 @@ class Trace:
             columns = self._candidates(declared, found.column, schema, None if read is None else read.get(source, []))
             among = len(columns) * len(schemas)
             for column in columns:
-                one = self._found(source, column, sides, among, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
+                one = self._changed_column(source, column, sides, among, as_number=is_number, old=old, is_rewritten=found.is_rewritten)
                 is_same = column == found.column
                 if one is not None and one.change.carries(found.change) and (is_same or not one.change.is_no_sign):
                     carrying.append((is_same, one.change.distance, one))
@@ -175,7 +175,7 @@ class Trace:
         left_out = {self.time, *declared.identity}
         return [name for name in read or () if name in schema and name not in left_out and not name.startswith("_")][:_MOST_COLUMNS]
 
-    def _sides(self, declared: TableDeclaration, found: Found, source: str, schema: pl.Schema) -> Sides | None:
+    def _sides(self, declared: TableDeclaration, found: ChangedColumn, source: str, schema: pl.Schema) -> Sides | None:
         """The rows of an input that those of a table were made of: of the same file rows, times, or keys."""
         table, below = self.lakehouse.table(source), found.sides
         rows = table.scan()
@@ -199,7 +199,7 @@ class Trace:
 
     # --- values
 
-    def _found(
+    def _changed_column(
         self,
         table: str,
         column: str,
@@ -209,13 +209,13 @@ class Trace:
         as_number: bool = False,
         old: int | None = None,
         is_rewritten: bool = False,
-    ) -> Found | None:
+    ) -> ChangedColumn | None:
         if column not in sides.before.collect_schema() or column not in sides.after.collect_schema():
             return None
         values = [self.values(table, column, rows, as_number=as_number) for rows in (sides.before, sides.after)]
         if values[0].dtype != values[1].dtype:
             return None
-        return Found(table, column, sides, Change(values[0], values[1], self._shows(table, column), among), old, is_rewritten)
+        return ChangedColumn(table, column, sides, Change(values[0], values[1], self._shows(table, column), among), old, is_rewritten)
 
     def values(self, table: str, column: str, rows: pl.LazyFrame, *, as_number: bool = False) -> pl.Series:
         """The values of a column of some rows, masked as the reader masks them."""
@@ -230,7 +230,7 @@ class Trace:
     def _personal(self) -> PersonalColumns:
         return PersonalColumns(self.lakehouse, lambda: policy_of(self.catalog.declarations))
 
-    def _origin(self, found: Found) -> str:
+    def _origin(self, found: ChangedColumn) -> str:
         declared = self.catalog.get(found.table)
         table = self.lakehouse.table(found.table)
         if isinstance(declared, TableDeclaration) and (changed := function_changed(table, found.old)):
@@ -243,7 +243,7 @@ class Trace:
             return f"{found.column} of {found.table} changed, and none of the columns that it is computed from did alike"
         return f"{found.column} of {found.table} came so: nothing upstream of it is known here"
 
-    def _with_files(self, found: Found) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def _with_files(self, found: ChangedColumn) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The values of both sides with file and sequence."""
         sides = (found.sides.before, found.sides.after)
         is_number = found.change.before.dtype.is_numeric()

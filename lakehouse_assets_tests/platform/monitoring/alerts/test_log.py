@@ -112,7 +112,7 @@ class Given:
 
 
 # As the first release with alerts had it.
-FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "notified_at"}}
+FIRST_SCHEMA = {name: dtype for name, dtype in SCHEMA.items() if name not in {"good_windows", "notified_at", "resolve_after"}}
 
 
 def test_a_log_of_the_first_release_goes_on(tmp_path):
@@ -143,6 +143,7 @@ def test_an_alert_that_recovers_is_shown_as_people_were_told_with_how_many_windo
         take(log, [Given(signal)], signal.at, LOGGER)
         [shown] = log.alerts(open_only=True)
         assert (shown["event"], shown["text"], shown["good_windows"], shown["is_open"]) == ("opened", "bad", good, True)
+        assert shown["resolve_after"] == (3 if good else None)
         assert log.alerts() == [shown]
 
 

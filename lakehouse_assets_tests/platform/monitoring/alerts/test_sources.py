@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import AlertRule, MonitorKind, Watched, monitor
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.sources.quarantines import QuarantineSpikes, Rejected, most_rejected
 from lakehouse_assets.platform.monitoring.alerts.sources.refusals import Refusals
@@ -99,7 +99,7 @@ def watch(rule: AlertRule | None = None):
 
 
 def say(lakehouse, watched, hours: float, *said: Verdict) -> None:
-    verdicts.add(lakehouse, [verdicts.Judgement(watched, "id", 1, NOW + timedelta(hours=hours), "run", said)])
+    judgements.add(lakehouse, [judgements.Judgement(watched, "id", 1, NOW + timedelta(hours=hours), "run", said)])
 
 
 def verdict(passed: bool | None, day: int = 0, **more) -> Verdict:

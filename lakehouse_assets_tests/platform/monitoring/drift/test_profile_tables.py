@@ -353,7 +353,7 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
     few = pl.concat([rows([day], day).head(2) for day in range(2_100)])
     table.append(few)
     said: list[str] = []
-    asked = replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append)
+    asked = replace(profiled(lake, "m"), groups=Groups("at", "1d"), warn=said.append)
     now = START + timedelta(days=2_200)
     found = update_profiles(lake, asked, now)
     newest_day = few["at"].max()
@@ -363,7 +363,7 @@ def test_a_history_with_too_many_windows_starts_with_the_newest_ones_and_says_so
     assert newest_day - found["window_start"].max() < timedelta(days=1)
     table.append(rows([2_101], 1))
     assert (
-        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), told=said.append), now)["window_start"].n_unique()
+        update_profiles(lake, replace(profiled(lake, "m"), groups=Groups("at", "1d"), warn=said.append), now)["window_start"].n_unique()
         == 1
     )
     assert len(said) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from lakehouse_assets import Drift, monitor
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.orchestration.autoload import load
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests import sweeps

@@ -8,7 +8,7 @@ import polars as pl
 from lakehouse_assets import ByKey, Contract, Drift, Feed, Timestamp, Upsert, column, conform, feed, monitor, number, table, text, timestamp
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
-from lakehouse_assets.platform.monitoring.verdicts import Judgement
+from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.orchestration.autoload import Products
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, run_declared, tables_of

@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import asdict
 from datetime import timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,7 +12,7 @@ from lakehouse_assets import ByKey, Drift, LiveAccuracy, feature_set, monitor
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import verdicts
+from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.quality.contract import schema_of
@@ -139,9 +140,14 @@ def test_a_loss_of_accuracy_names_what_drifted_in_the_same_window(tmp_path):
         return Verdict(False, f"{column} drifted.", metric="ks_test", value=0.9, threshold=0.1, column_name=column, why=why, **window)
 
     said = (drifted(1, "card", "of a week before"), drifted(9, "amount", "amount of fraud.bronze.orders: file x.csv"))
-    verdicts.add(shop.lakehouse, [verdicts.Judgement(moved, None, 0, now, "run", said)])
-    found = evaluation.judge(accuracy).verdicts[0].why
-    assert found == "amount of fraud.features.orders drifted: amount of fraud.bronze.orders: file x.csv"
+    judgements.add(shop.lakehouse, [judgements.Judgement(moved, None, 0, now, "run", said)])
+    early = START - 5 * DAY
+    judgements.add(shop.lakehouse, [judgements.Judgement(moved, None, 0, early, "run", [drifted(-7, "amount", "an earlier day")])])
+    judged = evaluation.judge(accuracy)
+    assert judged.verdicts[0].why == "amount of fraud.features.orders drifted: amount of fraud.bronze.orders: file x.csv"
+    # Days before the window are not read.
+    shutil.rmtree(Path(shop.lakehouse.table(verdicts.TABLE).uri, f"date={early:%Y-%m-%d}"))
+    assert [one.column for one in evaluation.causes(accuracy, judged.rows) if one.column] == ["amount"]
 
 
 @feature_set(

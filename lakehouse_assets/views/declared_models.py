@@ -1,4 +1,4 @@
-"""What there is to show: the forecasts and classifiers of a lakehouse, by what their declarations say, whatever product they are of."""
+"""The declared forecasts and classifiers of a lakehouse, by which pages show them, whatever product they are of."""
 
 from dataclasses import dataclass
 from typing import Final
