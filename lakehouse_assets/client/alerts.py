@@ -54,9 +54,11 @@ class Alerts:
         Raises:
             LookupError: No alert begins so, or several do.
         """
-        alert, log, values = self._find(alert_id), self._log, self.context.reader.values
-        events = values(log.events(alert["alert_id"]), platform_tables.ALERTS, _READ)
-        deliveries = log.deliveries(alert_id=alert["alert_id"]).to_dicts()
+        from lakehouse_assets.platform.monitoring.alerts.delivery_log import DeliveryLog
+
+        alert, values = self._find(alert_id), self.context.reader.values
+        events = values(self._log.events(alert["alert_id"]), platform_tables.ALERTS, _READ)
+        deliveries = DeliveryLog(self.context.root.lakehouse).tries(alert_id=alert["alert_id"]).to_dicts()
         tried: dict[int, dict[str, dict[str, Any]]] = {}
         for one in values(deliveries, platform_tables.ALERT_DELIVERIES, _READ):
             tried.setdefault(one["number"], {})[one["sink"]] = {name: one[name] for name in ("outcome", "at", "attempt", "reason")}

@@ -16,7 +16,8 @@ from lakehouse_assets import Drift, monitor, products
 from lakehouse_assets.definitions import definitions
 from lakehouse_assets.platform.monitoring.accuracy.table import SCHEMA as ACCURACY_SCHEMA
 from lakehouse_assets.platform.monitoring.accuracy.table import accuracy_table
-from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Delivery
+from lakehouse_assets.platform.monitoring.alerts.delivery_log import Delivery, DeliveryLog
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
 from lakehouse_assets.platform.monitoring.alerts.machine import advance
 from lakehouse_assets.platform.monitoring.alerts.signals import Signal
 from lakehouse_assets.platform.operations import maintenance
@@ -222,7 +223,7 @@ def test_old_accuracy_and_alerts_that_are_over_are_deleted_and_open_alerts_stay(
     alerts.append(opened, [], lambda _: (), old, 0)
     over = advance({"a": opened[0]}, [Signal("a", is_bad=False, at=old, text="well")], 2)
     alerts.append(over, [], lambda _: (), old, 2)
-    alerts.add_deliveries([Delivery("log", "x", 1, at, "delivered", 1) for at in (old, now)])
+    DeliveryLog(lakehouse).add([Delivery("log", "x", 1, at, "delivered", 1) for at in (old, now)])
     windows = [{"model": "m", "window_start": at} for at in (old, now, None)]
     accuracy_table(lakehouse).append(pl.DataFrame(windows, schema=ACCURACY_SCHEMA))
     maintained = Maintenance(lakehouse, [], no_model, timedelta(days=7), days_kept=timedelta(days=400))

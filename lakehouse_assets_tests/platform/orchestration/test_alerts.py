@@ -23,7 +23,9 @@ from lakehouse_assets import Feed, feed
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict, Watched, monitor
 from lakehouse_assets.platform.ingestion import landing
-from lakehouse_assets.platform.monitoring.alerts.log import DELIVERIES, LOG, AlertLog
+from lakehouse_assets.platform.monitoring.alerts import delivery_log
+from lakehouse_assets.platform.monitoring.alerts.delivery_log import DeliveryLog
+from lakehouse_assets.platform.monitoring.alerts.log import LOG, AlertLog
 from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.orchestration import monitors
 from lakehouse_assets.platform.orchestration.alerts import sensor, tick
@@ -461,7 +463,7 @@ def test_a_receiver_that_is_away_is_told_all_in_order_when_it_comes_back(club, w
         assert len({(alert["id"], alert["number"]) for alert in back.alerts}) == 8
         ticks(hours=1)
         assert len(back.posted) == 1
-    tried = ticks.log.deliveries().filter(pl.col("sink") == "webhook")
+    tried = DeliveryLog(ticks.log.lakehouse).tries().filter(pl.col("sink") == "webhook")
     assert tried.group_by("alert_id", "number").agg(pl.col("outcome").last())["outcome"].unique().to_list() == ["delivered"]
 
 
@@ -518,13 +520,13 @@ import logging, os, signal, sys
 from datetime import UTC, datetime
 import dagster as dg
 from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.monitoring.alerts.log import AlertLog
+from lakehouse_assets.platform.monitoring.alerts.delivery_log import DeliveryLog
 from lakehouse_assets.platform.orchestration import alerts
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import tables_of
 
 home, kill_before = sys.argv[1:]
-settings, record = Settings.load(), AlertLog.add_deliveries
+settings, record = Settings.load(), DeliveryLog.add
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -535,7 +537,7 @@ def die_before_the_webhook(log, made):
 if kill_before == "delivery":
     alerts.deliver = die
 if kill_before == "record":
-    AlertLog.add_deliveries = die_before_the_webhook
+    DeliveryLog.add = die_before_the_webhook
 with dg.DagsterInstance.local_temp(home) as instance:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -572,7 +574,7 @@ def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_t
     assert ticks(hours=2) == []
     assert {(alert["id"], alert["number"]) for alert in webhook.alerts} == set(events.select("alert_id", "number").iter_rows())
     assert len(webhook.posted) == posted, "what was delivered and not recorded comes again, with its ids"
-    assert tables_of(failed.settings).table(DELIVERIES).count() == 4
+    assert tables_of(failed.settings).table(delivery_log.TABLE).count() == 4
 
 
 def test_two_daemons_at_once_log_each_event_once(failed, webhook):

@@ -14,7 +14,8 @@ from typing import Final
 
 import polars as pl
 
-from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Delivery, Logged
+from lakehouse_assets.platform.monitoring.alerts.delivery_log import Delivery, DeliveryLog
+from lakehouse_assets.platform.monitoring.alerts.log import AlertLog, Logged
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry, EventName
 from lakehouse_assets.platform.monitoring.alerts.messages import Message
 from lakehouse_assets.platform.monitoring.alerts.sinks.sink import Refused, Sink, Unreachable
@@ -107,7 +108,7 @@ def deliver(  # noqa: PLR0917 where, to whom, when
     A process that dies after a receiver took a message and before that is recorded sends it again: receivers know it by id and number.
 
     Args:
-        alerts: What happened, and what was told.
+        alerts: What happened.
         sinks: By name.
         lakehouse: The root, for people.
         now: The moment (UTC).
@@ -120,7 +121,8 @@ def deliver(  # noqa: PLR0917 where, to whom, when
     logged = alerts.snapshot().notified_since(now - GIVEN_UP_AFTER)
     if not logged:
         return Delivered()
-    tried = last_tries(alerts.deliveries(now - GIVEN_UP_AFTER))
+    deliveries = DeliveryLog(alerts.lakehouse)
+    tried = last_tries(deliveries.tries(now - GIVEN_UP_AFTER))
     done, work = Delivered(), list[_Work]()
     for name, sink in sinks.items():
         messages = due(_owed(logged, name), tried.get(name, {}), name, now)
@@ -134,7 +136,7 @@ def deliver(  # noqa: PLR0917 where, to whom, when
         for one in [one for one in work if is_late or not one.thread.is_alive()]:  # a sink that is quick waits for no other
             work.remove(one)
             made = one.results(seconds)
-            alerts.add_deliveries(made)
+            deliveries.add(made)
             _sum_up(made, one.sink.name, done, logger)
         if work:
             work[0].thread.join(_LOOK_SECONDS)

@@ -1,14 +1,15 @@
-"""The Delta tables of alerts: the log of their events, and what became of telling people.
+"""The Delta table of alerts: the log of their events.
 
 A commit of the log carries the watermarks of what its events were made from, so that each signal is consumed once, whatever crashes or
-runs at once. The tables are only added to. What is an event is decided in `machine`, what is told to whom and when in `delivery`.
+runs at once. The table is only added to. What is an event is decided in `machine`, what is told to whom and when in `delivery`; what came
+of that is in `delivery_log`.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import polars as pl
 from deltalake import DeltaTable
@@ -22,7 +23,6 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.types import TIMESTAMP
 
 LOG: Final = platform_tables.ALERTS
-DELIVERIES: Final = platform_tables.ALERT_DELIVERIES
 DESCRIPTION: Final = "The events of alerts, each once: of how an alert is opened, goes on and is resolved."
 SCHEMA: Final = pl.Schema(
     {
@@ -72,27 +72,6 @@ COLUMNS: Final[Mapping[str, str]] = {
     "logged_at": "When it was logged.",
     "resolve_after": "Windows in a row that have to be good until it is resolved; null: none has been good.",
 }
-DELIVERIES_DESCRIPTION: Final = "Each try to tell a sink of an event, and what came of it."
-DELIVERIES_SCHEMA: Final = pl.Schema(
-    {
-        "sink": pl.String(),
-        "alert_id": pl.String(),
-        "number": pl.Int64(),
-        "at": TIMESTAMP,
-        "outcome": pl.String(),
-        "attempt": pl.Int64(),
-        "reason": pl.String(),
-    }
-)
-DELIVERIES_COLUMNS: Final[Mapping[str, str]] = {
-    "sink": "Who was told: log, webhook, slack or mail, with the owner where a route names one.",
-    "alert_id": "Id of the alert.",
-    "number": "Number of the event in its alert.",
-    "at": "When it was tried, in UTC.",
-    "outcome": "delivered; unreachable: no answer, or one that asks to come again; refused: it will not be taken as it is.",
-    "attempt": "How often it was tried, with this time.",
-    "reason": "Why it was not delivered.",
-}
 ALERT_ID: Final = "alert_id"
 RECENT: Final = 50
 """So many of the alerts that were opened last are read without the whole log."""
@@ -102,19 +81,6 @@ _FOR_THE_LOG: Final = ("sinks", "bad_windows", "notified_at")
 # Columns that say how far an open alert is from being resolved, also where people are told nothing new.
 _RECOVERY: Final = ("good_windows", "resolve_after")
 _FIELDS: Final = tuple(one.name for one in fields(Entry))
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """What came of one try to tell a sink of an event. The attributes are the columns of the table."""
-
-    sink: str
-    alert_id: str
-    number: int
-    at: datetime
-    outcome: Literal["delivered", "unreachable", "refused"]
-    attempt: int
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -241,38 +207,6 @@ class AlertLog:
         log.write(None, attempt)
         if entries:
             _log(self.lakehouse).went_on(sequence + len(entries), now)
-
-    # --- what became of telling people
-
-    def deliveries(self, since: datetime | None = None, alert_id: str | None = None) -> pl.DataFrame:
-        """The tries to tell of events, in the order in which they were made.
-
-        Args:
-            since: Those that were made from this moment on (UTC).
-            alert_id: Those of one alert.
-        """
-        table = self.lakehouse.table(DELIVERIES)
-        if not table.exists():
-            return pl.DataFrame(schema=DELIVERIES_SCHEMA)
-        rows = table.scan()
-        if since is not None:
-            rows = rows.filter(pl.col("at") >= since)
-        if alert_id is not None:
-            rows = rows.filter(pl.col("alert_id") == alert_id)
-        return rows.sort("at", "attempt").collect()
-
-    def add_deliveries(self, made: Sequence[Delivery]) -> None:
-        """Add what came of tries.
-
-        Raises:
-            CommitConflict: Other writers did not let this one through.
-        """
-        if made:
-            table = self.lakehouse.table(DELIVERIES)
-            table.create(DELIVERIES_SCHEMA, description=DELIVERIES_DESCRIPTION)
-            table.append(pl.DataFrame([asdict(one) for one in made], schema=DELIVERIES_SCHEMA))
-
-    # --- for people
 
     def alerts(self, *, open_only: bool = False, limit: int | None = None, begins: str = "") -> list[dict[str, Any]]:
         """Alerts, the one that was opened last first: of each the last event that people are told, and how many windows are good since.

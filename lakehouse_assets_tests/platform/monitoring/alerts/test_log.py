@@ -11,7 +11,8 @@ import pytest
 from deltalake import CommitProperties, Transaction
 
 from lakehouse_assets.platform.declarations.monitors import AlertRule
-from lakehouse_assets.platform.monitoring.alerts.log import COLUMNS, DELIVERIES_COLUMNS, DELIVERIES_SCHEMA, LOG, SCHEMA, AlertLog, open_ids
+from lakehouse_assets.platform.monitoring.alerts import delivery_log
+from lakehouse_assets.platform.monitoring.alerts.log import COLUMNS, LOG, SCHEMA, AlertLog, open_ids
 from lakehouse_assets.platform.monitoring.alerts.machine import Entry, advance
 from lakehouse_assets.platform.monitoring.alerts.signals import Reading, Signal
 from lakehouse_assets.platform.monitoring.alerts.take import take, why_source_is_over
@@ -176,4 +177,4 @@ def test_a_source_that_fails_once_is_no_alert_and_one_that_is_gone_leaves_none_o
 
 def test_each_column_is_described():
     assert list(COLUMNS) == SCHEMA.names()
-    assert list(DELIVERIES_COLUMNS) == DELIVERIES_SCHEMA.names()
+    assert list(delivery_log.COLUMNS) == delivery_log.SCHEMA.names()
