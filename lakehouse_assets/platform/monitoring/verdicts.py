@@ -18,6 +18,7 @@ from lakehouse_assets.platform.declarations.monitors import OVER, Monitor, Verdi
 from lakehouse_assets.platform.monitoring.checkpoints import EVERY, Log
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
@@ -104,6 +105,8 @@ FIRST_ZONE: Final = timedelta(hours=14)
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 # With the name of a monitor, the watermark that says what it judged last and what came of it.
 _LAST = "judged:"
+# With the name of a monitor, the watermark that says which Delta table it judged last; the version has the name alone.
+_TABLE_OF = "table:"
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,8 @@ class Judgement:
         run_id: Of the run that asked.
         verdicts: What it said.
         reads: Watermarks that the commit of the verdicts advances: how far the kind read what it judged.
+        is_stored: Whether the table of verdicts has them.
+        failed_windows: Begins of the windows that were judged as failed this time, also where `verdicts` is what holds now.
     """
 
     monitor: Monitor
@@ -127,6 +132,8 @@ class Judgement:
     run_id: str
     verdicts: Sequence[Verdict]
     reads: tuple[Cursor, ...] = ()
+    is_stored: bool = False
+    failed_windows: tuple[datetime, ...] = ()
 
     @property
     def rows(self) -> Iterable[dict[str, Any]]:
@@ -155,7 +162,19 @@ class Judgement:
         kind = _ADDRESS.sub("", repr(self.monitor.kind))
         what = (self.table_id, self.version, self.at.date(), kind, self.monitor.severity, self.monitor.owner, said)
         read = (self.reads,) if self.reads else ()
-        return int.from_bytes(blake2b(repr((*what, *read)).encode(), digest_size=8).digest()) >> 2
+        return _number((*what, *read))
+
+    def is_overtaken(self, delta: DeltaTable) -> bool:
+        """Whether a later version of the same table was judged already: what held of this one may be over."""
+        name = self.monitor.name
+        judged = delta.transaction_version(name)
+        is_same = delta.transaction_version(_TABLE_OF + name) == _number(self.table_id)
+        return is_same and self.version is not None and judged is not None and judged > self.version
+
+
+def _number(what: Any) -> int:
+    """As much of a digest as a watermark can carry."""
+    return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
 
 
 def create(lakehouse: Lakehouse) -> Table:
@@ -173,7 +192,8 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     add it at once.
 
     Raises:
-        CursorMoved: What a kind read has been told by others up to another place than it began at: judge again.
+        CursorMoved: What a kind read has been told by others up to another place than it began at, or a later version of the table was
+            judged meanwhile: judge again.
         CommitConflict: Other writers did not let this one through.
     """
     given = [one for one in judgements if one.verdicts]
@@ -188,11 +208,14 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
         new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
+        if late := [one.monitor.name for one in new if one.is_overtaken(delta)]:
+            raise CursorMoved(f"a later version of the table of {late[0]} was judged meanwhile")
         order = {"sequence": delta.version() + 1}
         rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=SCHEMA)
         if rows.height:
             marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
             marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
+            marks += [Transaction(_TABLE_OF + one.monitor.name, _number(one.table_id)) for one in new if one.version is not None]
             marks += [Transaction(read.source, read.after) for one in new for read in one.reads]
             # Not on another version than the next one, which is the number of the rows.
             table.write_rows(delta, rows, CommitProperties(app_transactions=marks, max_commit_retries=0))
@@ -203,6 +226,12 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
         return 0
     _log(lakehouse).went_on(written.version, max(one.at for one in given))
     return written.counts.written
+
+
+def not_last(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> list[Monitor]:
+    """The monitors that said something else after these judgements were added, as by another run."""
+    now = lakehouse.table(TABLE).now()
+    return [one.monitor for one in judgements if now.transaction_version(_LAST + one.monitor.name) != one.digest]
 
 
 def latest(lakehouse: Lakehouse, monitors: Iterable[Monitor]) -> dict[str, list[dict[str, Any]]]:
