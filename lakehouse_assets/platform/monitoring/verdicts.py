@@ -105,8 +105,6 @@ FIRST_ZONE: Final = timedelta(hours=14)
 _ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
 # With the name of a monitor, the watermark that says what it judged last and what came of it.
 _LAST = "judged:"
-# With the name of a monitor, the watermark that says which Delta table it judged last; the version has the name alone.
-_TABLE_OF = "table:"
 
 
 @dataclass(frozen=True)
@@ -162,19 +160,18 @@ class Judgement:
         kind = _ADDRESS.sub("", repr(self.monitor.kind))
         what = (self.table_id, self.version, self.at.date(), kind, self.monitor.severity, self.monitor.owner, said)
         read = (self.reads,) if self.reads else ()
-        return _number((*what, *read))
+        return int.from_bytes(blake2b(repr((*what, *read)).encode(), digest_size=8).digest()) >> 2
 
-    def is_overtaken(self, delta: DeltaTable) -> bool:
-        """Whether a later version of the same table was judged already: what held of this one may be over."""
-        name = self.monitor.name
-        judged = delta.transaction_version(name)
-        is_same = delta.transaction_version(_TABLE_OF + name) == _number(self.table_id)
-        return is_same and self.version is not None and judged is not None and judged > self.version
+    def is_overtaken(self, delta: DeltaTable, lakehouse: Lakehouse) -> bool:
+        """Whether a later version of the table was judged already: what held of this one may be over.
 
-
-def _number(what: Any) -> int:
-    """As much of a digest as a watermark can carry."""
-    return int.from_bytes(blake2b(repr(what).encode(), digest_size=8).digest()) >> 2
+        A table that was made again, or lost the damaged end of its log, has smaller versions than were judged, but no later one.
+        """
+        judged = delta.transaction_version(self.monitor.name)
+        if self.version is None or judged is None or judged <= self.version:
+            return False
+        table = lakehouse.table(self.monitor.of)
+        return table.exists() and table.version() > self.version
 
 
 def create(lakehouse: Lakehouse) -> Table:
@@ -208,14 +205,13 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
         new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
-        if late := [one.monitor.name for one in new if one.is_overtaken(delta)]:
+        if late := [one.monitor.name for one in new if one.is_overtaken(delta, lakehouse)]:
             raise CursorMoved(f"a later version of the table of {late[0]} was judged meanwhile")
         order = {"sequence": delta.version() + 1}
         rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=SCHEMA)
         if rows.height:
             marks = [Transaction(_LAST + one.monitor.name, one.digest) for one in new]
             marks += [Transaction(one.monitor.name, one.version) for one in new if one.version is not None]
-            marks += [Transaction(_TABLE_OF + one.monitor.name, _number(one.table_id)) for one in new if one.version is not None]
             marks += [Transaction(read.source, read.after) for one in new for read in one.reads]
             # Not on another version than the next one, which is the number of the rows.
             table.write_rows(delta, rows, CommitProperties(app_transactions=marks, max_commit_retries=0))

@@ -195,15 +195,14 @@ def test_numbers_are_those_of_commits_whoever_writes_at_once_and_each_verdict_is
     lake, each = Lakehouse(str(tmp_path)), 6
 
     def write(number: int) -> None:
-        for day in range(each):
-            at = NOON + timedelta(days=day)
-            verdicts.add(Lakehouse(str(tmp_path)), [judgement(number, at), judgement(99, at)])
+        for version in range(each):
+            verdicts.add(Lakehouse(str(tmp_path)), [judgement(number, version=version), judgement(99, version=version)])
 
     with ThreadPoolExecutor(2 * writers) as pool:
         list(pool.map(write, [*range(writers)] * 2))
     assert all(numbers == {version} for version, numbers in numbered(lake))
     rows = verdicts.scan(lake).collect()
     own = rows.filter(pl.col("monitor") != "kiosk.monitors.m99")
-    assert sorted(own.select("monitor", "evaluated_at").unique().rows()) == sorted(
-        (f"kiosk.monitors.m{number}", NOON + timedelta(days=day)) for number in range(writers) for day in range(each)
+    assert sorted(own.select("monitor", "table_version").unique().rows()) == sorted(
+        (f"kiosk.monitors.m{number}", version) for number in range(writers) for version in range(each)
     )
