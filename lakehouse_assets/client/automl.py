@@ -67,8 +67,11 @@ def automl(  # noqa: PLR0917
     lazy = table.select(what="automl")
     # What the platform adds to a row says where it came from.
     rows = lazy.select(name for name in lazy.collect_schema() if not name.startswith("_")).collect(engine="streaming")
-    personal = next((one.personal for one in context.declarations if one.name == table.name), frozenset[str]())
-    asked = question(rows, table.name, target, time, entity, personal, without, keep=keep, settled=timedelta(days=settled))
+    declared, hidden = context.loaded.catalog.get(table.name), context.reader.personal(table.name)
+    personal, described = [one for one in rows.columns if hidden.hides(one)], {} if declared is None else declared.described()
+    asked = question(
+        rows, table.name, target, time, entity, personal, without, keep=keep, described=described, settled=timedelta(days=settled)
+    )
     folder = context.settings.reports / "automl" / f"{table.name}.{target}"
     folder.mkdir(parents=True, exist_ok=True)
     found = first_model(

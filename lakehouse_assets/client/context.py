@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import lakehouse_assets
 from lakehouse_assets.platform.declarations.base import nearest_or_all
+from lakehouse_assets.platform.declarations.copied_columns import tell_copies
 from lakehouse_assets.platform.declarations.packages import product_packages
 from lakehouse_assets.platform.governance.audit import AuditLog
 from lakehouse_assets.platform.governance.policy import Policy, load_policy, policy_of
@@ -68,6 +69,7 @@ class Context:
     def policy(self) -> Policy:
         """The personal columns of every declared table; from the cache unless code has changed."""
         if self.given is not None:
+            tell_copies(self.given)
             return policy_of(self.given)
         return load_policy(
             self.settings.cache / "policy.json", self._code(), lambda: self.declarations, is_whole=lambda: not self.loaded.broken

@@ -28,7 +28,8 @@ class Monitors:
         """Each monitor with its last judgement.
 
         That are `monitor`, `table`, `kind`, `severity`, `owner`, `state` (passed, failed, error or not evaluated; None: never), `text`,
-        `evaluated_at` and `table_version`. What says the same as before is stored once a day, so a monitor may have been evaluated later.
+        `why` (where a failure most likely comes from; None: not found), `evaluated_at` and `table_version`. What says the same as
+        before is stored once a day, so a monitor may have been evaluated later.
         """
         last = self._latest(self._all)
         return [_summary(one, last.get(one.name, [])) for one in self._all]
@@ -116,9 +117,10 @@ class Monitors:
         from lakehouse_assets.platform.storage.errors import DatabaseUnavailable
 
         chosen = list({one.name: one for name in names for one in self._of(name)}.values()) or self._all
-        judgements = self._evaluation(self.context.root.lakehouse).run(chosen)
+        evaluation = self._evaluation(self.context.root.lakehouse)
+        judgements = evaluation.run(chosen)
         try:
-            report(self.context.settings, judgements)
+            judgements = report(self.context.settings, evaluation, judgements)
         except DatabaseUnavailable as error:
             self.context.notice(f"warning: {error}. So Dagster shows what the monitors said before")
         last = self._latest([one.monitor for one in judgements if not one.verdicts])
@@ -187,6 +189,7 @@ def _summary(monitor: "Monitor", rows: Values) -> dict[str, Any]:
         "owner": monitor.owner,
         "state": state_of(rows) if rows else None,
         "text": " ".join(row["text"] for row in bad) or (first["text"] if first else None),
+        "why": next((row["why"] for row in bad if row["why"]), None),
         "evaluated_at": first["evaluated_at"] if first else None,
         "table_version": first["table_version"] if first else None,
     }

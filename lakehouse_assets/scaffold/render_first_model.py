@@ -3,12 +3,14 @@
 Its model, predictions and test are in `render_first_predictions`; what source looks like is in `source`.
 """
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from lakehouse_assets.platform.recipes.question import ColumnFacts
 from lakehouse_assets.scaffold.first_model import Plan, words
 from lakehouse_assets.scaffold.render_first_predictions import model_module, test_module
-from lakehouse_assets.scaffold.source import TAB, call_in_lines, comment, docstring, literal, module, text
+from lakehouse_assets.scaffold.source import TAB, call, call_in_lines, comment, docstring, literal, module, text
 
 
 def modules(plan: Plan) -> dict[str, str]:
@@ -28,22 +30,23 @@ def modules(plan: Plan) -> dict[str, str]:
 
 def _contracts(plan: Plan) -> str:
     facts = {one.name: one for one in plan.asked.columns}
-    keys = [f'{TAB}{name}: {of} = column(key=True, description="TODO describe {words(name)}.")\n' for name, of in plan.keys.items()]
+    keys = [_key(name, of, facts.get(one)) for one, (name, of) in zip((*plan.asked.entity, plan.asked.at), plan.keys.items(), strict=True)]
     inputs = [_input(plan, one, facts[one]) for one in plan.asked.inputs]
-    target = (
-        f'{TAB}{plan.target}: {plan.target_type} = column(nullable=True, description="What is predicted; null while it is not known.")\n'
+    predicted = facts[plan.asked.target]
+    target = _column(
+        plan.target, plan.target_type, ["nullable=True", *_personal(predicted)], "What is predicted; null while it is not known."
     )
     known = f'{TAB}known_at: Timestamp = column(description="From when on the values of the row were known.")\n'
     row = f"class Row(Contract):\n{docstring(f'A row of {plan.asked.table}.', indent=1)}\n" + "".join([*keys, *inputs, target])
     made = f"class Inputs(Contract):\n{docstring('What a row said when it came.', indent=1)}\n" + "".join([*keys, known, *inputs])
-    predicted = [*keys, *_predicted(plan)]
+    outcome = [*keys, *_predicted(plan)]
     ends = "class Prediction(Contract):\n" + docstring(f"What the champion expects of {words(plan.target)}.", indent=1)
     types = {*plan.keys.values(), *plan.inputs.values()}
     standard = ["from datetime import date"] if "date" in types else []
     return module(
         f"What the tables of {plan.name} promise.",
         plan.imports(standard, [], ["Contract", "Timestamp", "column"], {}),
-        [row, made, ends + "\n" + "".join(predicted)],
+        [row, made, ends + "\n" + "".join(outcome)],
     )
 
 
@@ -51,7 +54,22 @@ def _input(plan: Plan, name: str, facts: ColumnFacts) -> str:
     own = plan.names[name]
     missing = f", missing in {facts.nulls:.1%}" if facts.nulls else ""
     said = comment(f"{facts.distinct:,} different values{missing}", 1)
-    return f'{said}{TAB}{own}: {plan.inputs[own]} = column(nullable=True, description="TODO describe {words(own)}.")\n'
+    return said + _column(own, plan.inputs[own], ["nullable=True", *_personal(facts)], facts.description or f"TODO describe {words(own)}.")
+
+
+def _key(own: str, of: str, facts: ColumnFacts | None) -> str:
+    """A column of the key; one of time that the table does not have has no facts."""
+    said = "" if facts is None else facts.description
+    return _column(own, of, ["key=True", *_personal(facts)], said or f"TODO describe {words(own)}.")
+
+
+def _personal(facts: ColumnFacts | None) -> list[str]:
+    return ["personal=True"] if facts is not None and facts.personal else []
+
+
+def _column(own: str, of: str, options: Sequence[str], description: str) -> str:
+    begins = f"{own}: {of} = "
+    return f"{TAB}{begins}{call('column', [*options, f'description={text(description)}'], 1, len(begins))}\n"
 
 
 def _predicted(plan: Plan) -> list[str]:

@@ -41,6 +41,8 @@ _TRAINED: Final = frozenset({"has_champion", "features_of_champion"})
 """Kinds of monitors that are content again after a training."""
 _TRACED: Final = frozenset({"drift", "residual_drift", "accuracy"})
 """Kinds of monitors of which it is known where a failure comes from."""
+_CAUSE: Final = 160
+"""Characters of the cause of a failure; the files come first in it."""
 _DECISIONS: Final = 8
 _CHARTS: Final = 2
 _PERIOD: Final = timedelta(days=7)
@@ -210,7 +212,8 @@ def _failed_monitors(lake: Client, values: dict[str, Any], alerts: dict[str, dic
         trains = one["kind"] in _TRAINED and table in models
         remedy = f"lakehouse train {models[table]}" if trains else shows
         how_bad = SEVERITIES.get(one["severity"], one["severity"]) + (", could not be evaluated" if one["state"] == "error" else "")
-        why = f"monitor {name.removeprefix(f'{table}.')}: {short(one['text'] or '', shows)}"
+        likely = f" Most likely: {short(one['why'], shows, _CAUSE)}" if one.get("why") else ""
+        why = f"monitor {name.removeprefix(f'{table}.')}: {short(one['text'] or '', shows)}{likely}"
         yield _row(table, why, how_bad, remedy, _since(alerts, f"monitor:{name}", f"evaluation:{name}"))
 
 

@@ -130,7 +130,9 @@ def test_names_and_types_that_code_cannot_have_are_renamed_and_cast(tmp_path):
         .otherwise(pl.lit("paid"))
         .alias("Outcome"),
     )
-    found = first_model(question(rows, "shop.silver.odd", "Outcome", "Ordered At", ()), rows, seconds=0.05, seed=1, compute=Local())
+    said_of = {"Order ID": f"Who ordered{', and how' * 12}.", "order": "Whole pounds."}
+    asked = question(rows, "shop.silver.odd", "Outcome", "Ordered At", (), ("Order ID", "Outcome"), described=said_of)
+    found = first_model(asked, rows, seconds=0.05, seed=1, compute=Local())
     name = product_name("shop.silver.odd", "Outcome")
     write_first_model(found, name, dict(rows.schema), folder=tmp_path / PACKAGE, package=PACKAGE)
     blend = Blend((found.learner, Sklearn(ExtraTreesClassifier(n_estimators=20), "multiclass"), Linear("multiclass")), (0.51234, 0.3, 0.2))
@@ -143,6 +145,11 @@ def test_names_and_types_that_code_cannot_have_are_renamed_and_cast(tmp_path):
     write_first_model(kept, "kept", {**rows.schema, "days": pl.Float64()}, folder=tmp_path / PACKAGE, package=PACKAGE)
     assert "gate=Gate(newest=None, leakage=None)" in (tmp_path / PACKAGE / "kept" / "prediction.py").read_text(encoding="utf-8")
     check_code(tmp_path)
+    # What the table says of its columns, the contracts say too: the key in each of the three, the target where the rows are.
+    contracts = (tmp_path / PACKAGE / name / "contracts.py").read_text(encoding="utf-8")
+    assert contracts.count(said_of["Order ID"]) == contracts.count("key=True,\n        personal=True,") == 3
+    assert contracts.count("personal=True") == 4
+    assert 'description="Whole pounds."' in contracts
     prepared = (tmp_path / PACKAGE / name / "prepared.py").read_text(encoding="utf-8")
     said = " ".join(prepared.replace("#", " ").split())
     assert "Left out: paid (later than Ordered At in 300 of the 300 rows that have it, so it may be known only afterwards." in said

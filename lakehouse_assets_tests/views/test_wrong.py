@@ -67,6 +67,13 @@ def test_of_a_failed_monitor_severity_sentence_and_command_are_said(lake, severi
     }
 
 
+def test_where_a_failure_most_likely_comes_from_is_said(lake):
+    cause = "amount of sales.bronze.payments: file payments_2026-02-03.jsonl (sequence 412)"
+    (row,) = wrong(lake, status({}, (failed("sales.monitors.moved", _TABLE, "drift") | {"why": cause + ", and so on" * 30},)))
+    assert row["why"].startswith(f"monitor sales.monitors.moved: too old Most likely: {cause}")
+    assert row["why"].endswith("(all: `lakehouse why sales.monitors.moved`)")
+
+
 def test_without_a_champion_a_training_helps(lake):
     (row,) = wrong(lake, status({}, (failed(f"{_PREDICTIONS}.has_champion", _PREDICTIONS, "has_champion", "warn"),)))
     assert row["what to do"] == f"lakehouse train {_MODEL}"

@@ -15,6 +15,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.importing import note
+from lakehouse_assets.platform.quality.copied import Copied
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError as DeclarationError  # noqa: PLC0414 contracts raise it too
 
 QUARANTINE_SUFFIX = "__quarantine"
@@ -116,6 +117,14 @@ class Declaration(Declares):
     def personal(self) -> frozenset[str]:
         """The columns that hold personal data."""
         return frozenset()
+
+    def described(self) -> Mapping[str, str]:
+        """By column what a value means, of those that say so."""
+        return {}
+
+    def copies(self) -> Mapping[str, Copied]:
+        """By column, the column of another table in which its values stand, of those that a recipe took over."""
+        return {}
 
     def __call__(self, *_args: Any, **_kwargs: Any) -> Any:
         """Declarations that are made of a function call it."""

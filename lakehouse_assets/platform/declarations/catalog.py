@@ -9,6 +9,7 @@ import polars as pl
 
 from lakehouse_assets.platform.declarations.base import Declaration, DeclarationError, nearest_or_all
 from lakehouse_assets.platform.declarations.checks import problems, waits_for
+from lakehouse_assets.platform.declarations.copied_columns import tell_copies
 from lakehouse_assets.platform.declarations.endpoints import Endpoint
 from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.feeds import FeedDeclaration
@@ -21,7 +22,7 @@ D = TypeVar("D", bound=Declaration)
 
 @dataclass(frozen=True)
 class Catalog:
-    """What all products declare. Making one checks that the declarations fit together.
+    """What all products declare. Making one checks that they fit together, and tells recipes of the columns that they took over.
 
     Attributes:
         declarations: In no particular order.
@@ -36,6 +37,7 @@ class Catalog:
     external: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
+        tell_copies(self.declarations)
         for problem in problems(self.declarations, self.external):
             raise DeclarationError(problem.text)
 

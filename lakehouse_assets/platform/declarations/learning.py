@@ -159,10 +159,11 @@ class ScoredAsStored:
 class Labelled(Protocol):
     """What is predicted, of whom and when: labels that feature sets are joined to."""
 
-    def examples(self, features: tuple[Any, ...], prefixes: Mapping[str, str]) -> Examples:
+    def examples(self, features: tuple[Any, ...], prefixes: Mapping[str, str], without: tuple[str, ...] = ()) -> Examples:
         """The examples of these labels with the values of feature sets as they were known at the label's time.
 
-        `prefixes` says, by the name of a feature set, what stands before the names of its columns.
+        `prefixes` says, by the name of a feature set, what stands before the names of its columns; `without` names columns, with their
+        prefixes, that are not learnt from.
         """
         ...
 

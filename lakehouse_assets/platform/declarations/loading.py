@@ -12,6 +12,7 @@ from lakehouse_assets.platform.declarations import places
 from lakehouse_assets.platform.declarations.base import QUARANTINE_SUFFIX, Declaration
 from lakehouse_assets.platform.declarations.catalog import Catalog
 from lakehouse_assets.platform.declarations.checks import Problem, problems
+from lakehouse_assets.platform.declarations.copied_columns import tell_copies
 from lakehouse_assets.platform.declarations.importing import importing, is_interrupt
 from lakehouse_assets.platform.declarations.modules import ProductModules, products_in
 from lakehouse_assets.platform.declarations.packages import ProductPackage, product_packages
@@ -144,7 +145,7 @@ class _Assembly:
 
     def loaded(self) -> Loaded:
         """The products that can be used, after all others were taken out."""
-        while found := problems(self._declarations(), self._external()):
+        while found := self._problems():
             waits = {one.name: product for problem in found if (product := self._owner(problem)) for one in problem.declarations}
             self._waiting |= waits
             if not waits:
@@ -158,6 +159,11 @@ class _Assembly:
         own = {one.name for product in self._whole for one in self._of(product)}
         waiting = {name: product for name, product in self._waiting.items() if name in own}
         return Loaded(Catalog(declarations, self._external()), tuple(self._whole), broken, waiting)
+
+    def _problems(self) -> list[Problem]:
+        declarations = self._declarations()
+        tell_copies(declarations)  # what does not fit may be so because a column is personal
+        return problems(declarations, self._external())
 
     def _declarations(self) -> list[Declaration]:
         found = {id(one): one for product in self._whole for one in self._of(product)}

@@ -88,7 +88,10 @@ class ModelDeclaration(Declaration):
         for column in self.examples.slices:
             where = next((name for name in self.sources() if name in declared and column in declared[name].personal), None)
             if where is not None:
-                yield f"{self.name}: slices name {column!r}, which is personal in {where}: its values would stand in MLflow and on pages"
+                yield (
+                    f"{self.name}: slices name {column!r}, which is personal in {where}: its values would stand in MLflow and on pages. "
+                    "Leave it out of slices; of a forecast, of by"
+                )
 
     @property
     def schema(self) -> pl.Schema:
@@ -107,6 +110,7 @@ def model(
     labels: Labelled | None = None,
     features: Sequence[FeatureSet] = (),
     prefixes: Mapping[str, str] = MappingProxyType({}),
+    without: Sequence[str] = (),
     baselines: Mapping[str, Learner] = MappingProxyType({}),
     metrics: Sequence[Metric] = (),
     one_line_rule: bool = True,
@@ -126,6 +130,7 @@ def model(
         labels: What is predicted: `Labels(...)`.
         features: The feature sets that are joined to the labels as they were known at the label's time.
         prefixes: By the name of a feature set what stands before its columns, where one name means two things.
+        without: Columns of the feature sets, with their prefixes, that are not learnt from: personal ones, or what tells the outcome.
         baselines: Plain learners that it has to beat, by name; the first one predicts while there is too little history to test.
         metrics: Are recorded besides.
         one_line_rule: Whether the best rule of one column is among the baselines.
@@ -138,10 +143,12 @@ def model(
     """
     if (examples is None) == (labels is None):
         raise DeclarationError(f"{name}: give either examples, or labels with features")
+    require_once(name, "without", without)
     if labels is not None:
-        examples = labels.examples(tuple(features), prefixes)
-    elif features:
-        raise DeclarationError(f"{name}: features are joined to labels: give labels, or leave features out")
+        examples = labels.examples(tuple(features), prefixes, tuple(without))
+    elif features or without:
+        word = "features" if features else "without"
+        raise DeclarationError(f"{name}: features are joined to labels: give labels, or leave {word} out")
     assert examples is not None  # noqa: S101 one of the two was given
     return ModelDeclaration(
         name,

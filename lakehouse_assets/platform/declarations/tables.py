@@ -27,7 +27,18 @@ from lakehouse_assets.platform.declarations.base import (
 from lakehouse_assets.platform.declarations.code import source_of
 from lakehouse_assets.platform.declarations.kind import Kind, require_kind
 from lakehouse_assets.platform.quality import missing_column
-from lakehouse_assets.platform.quality.contract import Contract, columns_of, freshness_of, key_columns, references_of, rules_of, schema_of
+from lakehouse_assets.platform.quality.contract import (
+    Contract,
+    columns_of,
+    copies_of,
+    freshness_of,
+    key_columns,
+    personal_of,
+    references_of,
+    rules_of,
+    schema_of,
+)
+from lakehouse_assets.platform.quality.copied import Copied
 from lakehouse_assets.platform.quality.rules import Rule, feed_rules, key_rule
 from lakehouse_assets.platform.storage.errors import TypeNotStorable
 from lakehouse_assets.platform.storage.lakehouse import STAGING_SUFFIX
@@ -143,7 +154,15 @@ class TableDeclaration(Declaration):
     @property
     def personal(self) -> frozenset[str]:
         """See `Declaration.personal`."""
-        return frozenset(info.name for info in columns_of(self.contract) if info.personal)
+        return personal_of(self.contract).columns
+
+    def described(self) -> Mapping[str, str]:
+        """See `Declaration.described`."""
+        return {info.name: info.description for info in columns_of(self.contract) if info.description}
+
+    def copies(self) -> Mapping[str, Copied]:
+        """See `Declaration.copies`."""
+        return copies_of(self.contract)
 
     @property
     def identity(self) -> tuple[str, ...]:

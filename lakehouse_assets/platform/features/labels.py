@@ -74,16 +74,17 @@ class Labels:
                 f"{where}: settled={self.settled} would know the target before it is predicted: give it as timedelta(days=60)"
             )
 
-    def examples(self, features: tuple[FeatureSet, ...], prefixes: Mapping[str, str]) -> Examples:
+    def examples(self, features: tuple[FeatureSet, ...], prefixes: Mapping[str, str], without: tuple[str, ...] = ()) -> Examples:
         """These labels with the values of feature sets as they were known at the label's time.
 
         Args:
             features: Are joined in this order.
             prefixes: By the name of a feature set what stands before the names of its columns.
+            without: Columns of them, with their prefixes, that are not learnt from.
         """
         from lakehouse_assets.platform.features.training_set import LabelledExamples  # which is made of labels
 
-        return LabelledExamples(self, features, prefixes)
+        return LabelledExamples(self, features, prefixes, without)
 
     def rows(
         self,

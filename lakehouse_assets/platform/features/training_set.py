@@ -3,7 +3,7 @@
 How a row of a feature set is chosen is in `point_in_time`; whether the rows tell a learner more than they should, in `leakage`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, singledispatch
@@ -70,9 +70,7 @@ class LabelledExamples:
                     f"{where}: {earlier.name} and {feature.name} both give it {', '.join(both)}, and an input needs a name of its own. Let "
                     f"the columns of one of them begin with a prefix: {self._prefix_for(feature)}"
                 )
-        for name in self.without:
-            if name not in columns:
-                raise DeclarationError(f"{where}: without names {name}, which no feature set has.{nearest(name, columns)}")
+        self._check_without(where, columns)
         taken = sorted({self.labels.target, self.labels.at, LABEL_KNOWN_AT, *self.labels.entity} & set(columns))
         if taken:
             feature = next(one for one in self.features if taken[0] in self.columns_of(one))
@@ -82,6 +80,13 @@ class LabelledExamples:
                 f"{self._prefix_for(feature)}; else leave the column out of its contract. The entity of a label needs no more columns than "
                 "tell labels apart"
             )
+
+    def _check_without(self, where: str, columns: Collection[str]) -> None:
+        for name in self.without:
+            if name not in columns:
+                raise DeclarationError(f"{where}: without names {name}, which no feature set has.{nearest(name, columns)}")
+        if self.without and not self.inputs:
+            raise DeclarationError(f"{where}: without leaves nothing to learn from: name fewer columns")
 
     def _prefix_for(self, feature: FeatureSet) -> str:
         """What to write so that the columns of a feature set get names of their own."""

@@ -64,10 +64,26 @@ class Evaluation:
             names = ", ".join(one.monitor.name for one in judged)
             self.warn(f"the verdicts of {names} are not stored in {verdicts.TABLE}: {reason(error)}")
             return judged
-        partial = [one.monitor for one in judged if one.monitor.kind.judges_changes and one.verdicts]
-        last = verdicts.latest(self.lakehouse, partial) if partial else {}
+        return self.holding([replace(one, is_stored=True) for one in judged])
+
+    def holding(self, judged: Iterable[Judgement]) -> list[Judgement]:
+        """Judgements with what holds now, unless they are not stored.
+
+        Of a kind that judges only windows that changed this is also what it said of others before, and of a monitor that said something
+        since, as in another run, it is that.
+        """
+        given = list(judged)
+        stored = [one for one in given if one.is_stored and one.verdicts]
+        changing = [one.monitor for one in stored if one.monitor.kind.judges_changes]
+        others = [one for one in stored if not one.monitor.kind.judges_changes]
+        try:
+            asked = [*changing, *(judgements.not_last(self.lakehouse, others) if others else [])]
+            last = verdicts.latest(self.lakehouse, asked) if asked else {}
+        except TROUBLE as error:
+            self.warn(f"what {verdicts.TABLE} says now could not be read: {reason(error)}")
+            return given
         holding = {name: tuple(verdicts.verdict_of(row) for row in rows) for name, rows in last.items()}
-        return [replace(one, verdicts=holding.get(one.monitor.name, one.verdicts)) for one in judged]
+        return [replace(one, verdicts=holding.get(one.monitor.name, one.verdicts)) for one in given]
 
     def judge(self, monitor: Monitor) -> Judgement:
         """Evaluate a monitor. If that ends with an error, this is the only verdict."""
@@ -87,7 +103,8 @@ class Evaluation:
         except TROUBLE as error:
             said = (Verdict(None, f"Not evaluated: {reason(error)}", error=type(error).__name__),)
         judgement = Judgement(monitor, table_id, version, self.now, self.run_id, said, reads)
-        return replace(judgement, verdicts=self._explained(judgement))
+        failed = sorted({one.window_start for one in said if one.passed is False and one.window_start is not None})
+        return replace(judgement, verdicts=self._explained(judgement), failed_windows=tuple(failed))
 
     def causes(self, monitor: Monitor, rows: Iterable[Mapping[str, Any]]) -> Sequence[Cause]:
         """Where failed verdicts of a monitor come from, the likeliest first.

@@ -17,6 +17,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from lakehouse_assets.platform.declarations.monitors import Monitor, Verdict
 from lakehouse_assets.platform.monitoring import verdicts
 from lakehouse_assets.platform.storage.commit import Commit, Counts, Cursor
+from lakehouse_assets.platform.storage.errors import CursorMoved
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.retention import DATE
 from lakehouse_assets.platform.storage.table import Table
@@ -44,6 +45,8 @@ class Judgement:
         run_id: Of the run that asked.
         verdicts: What it said.
         reads: Watermarks that the commit of the verdicts advances: how far the kind read what it judged.
+        is_stored: Whether the table of verdicts has them.
+        failed_windows: Begins of the windows that were judged as failed this time, also where `verdicts` is what holds now.
     """
 
     monitor: Monitor
@@ -53,6 +56,8 @@ class Judgement:
     run_id: str
     verdicts: Sequence[Verdict]
     reads: tuple[Cursor, ...] = ()
+    is_stored: bool = False
+    failed_windows: tuple[datetime, ...] = ()
 
     @property
     def rows(self) -> Iterable[dict[str, Any]]:
@@ -83,6 +88,17 @@ class Judgement:
         read = (self.reads,) if self.reads else ()
         return int.from_bytes(blake2b(repr((*what, *read)).encode(), digest_size=8).digest()) >> 2
 
+    def is_overtaken(self, delta: DeltaTable, lakehouse: Lakehouse) -> bool:
+        """Whether a later version of the table was judged already: what held of this one may be over.
+
+        A table that was made again, or lost the damaged end of its log, has smaller versions than were judged, but no later one.
+        """
+        judged = delta.transaction_version(self.monitor.name)
+        if self.version is None or judged is None or judged <= self.version:
+            return False
+        table = lakehouse.table(self.monitor.of)
+        return table.exists() and table.version() > self.version
+
 
 def create(lakehouse: Lakehouse) -> Table:
     """The table of verdicts, created unless it exists."""
@@ -99,7 +115,8 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     add it at once.
 
     Raises:
-        CursorMoved: What a kind read has been told by others up to another place than it began at: judge again.
+        CursorMoved: What a kind read has been told by others up to another place than it began at, or a later version of the table was
+            judged meanwhile: judge again.
         CommitConflict: Other writers did not let this one through.
     """
     given = [one for one in judgements if one.verdicts]
@@ -114,6 +131,8 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
     def attempt(delta: DeltaTable) -> Counts:
         new = [one for one in given if delta.transaction_version(_LAST + one.monitor.name) != one.digest]
         new = [one for one in new if not (one.reads and Commit(one.reads).done(delta))]
+        if late := [one.monitor.name for one in new if one.is_overtaken(delta, lakehouse)]:
+            raise CursorMoved(f"a later version of the table of {late[0]} was judged meanwhile")
         order = {"sequence": delta.version() + 1}
         rows = pl.DataFrame([row | order for one in new for row in one.rows], schema=verdicts.SCHEMA)
         if rows.height:
@@ -129,3 +148,9 @@ def add(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> int:
         return 0
     verdicts.verdict_log(lakehouse).went_on(written.version, max(one.at for one in given))
     return written.counts.written
+
+
+def not_last(lakehouse: Lakehouse, judgements: Iterable[Judgement]) -> list[Monitor]:
+    """The monitors that said something else after these judgements were added, as by another run."""
+    now = lakehouse.table(verdicts.TABLE).now()
+    return [one.monitor for one in judgements if now.transaction_version(_LAST + one.monitor.name) != one.digest]

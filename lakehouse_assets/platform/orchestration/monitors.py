@@ -4,8 +4,12 @@ Those that a table implies read no more than logs: the step of the table evaluat
 written. Those that are declared have a step of their own behind the table, parallel to what is downstream of it.
 """
 
+import fcntl
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from datetime import time
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -25,6 +29,8 @@ from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.wording import counted, slice_in_words
 from lakehouse_assets.settings import Settings
 
+OTHER_WINDOWS = "other windows"
+"""Metadata of a result: what failed besides the newest window, which the check is about."""
 MONITORS_SUFFIX = "__monitors"
 """Ends the name of the step that evaluates the monitors of a table."""
 _TEXTS_SHOWN, _VERDICTS_SHOWN = 3, 20
@@ -98,8 +104,20 @@ def results(
         return
     lakehouse, registry = context.resources.lakehouse.open(), context.resources.mlflow.open
     evaluation = Evaluation(lakehouse, catalog, registry, clock.now(), context.run.run_id, context.log.warning)
-    for judgement in evaluation.run(chosen):
-        yield result(judgement) if judgement.verdicts else _last(context.instance, lakehouse, judgement)
+    judgements = evaluation.run(chosen)
+    with _one_at_a_time(context.instance):
+        for judgement in evaluation.holding(judgements):
+            yield result(judgement) if judgement.verdicts else _last(context.instance, lakehouse, judgement)
+
+
+@contextmanager
+def _one_at_a_time(opened: dg.DagsterInstance) -> Iterator[None]:
+    """While one process of this machine reads what holds and shows it, no other does: so what is shown last is what was said last."""
+    home = Path(opened.root_directory)
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".verdicts.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def result(judgement: Judgement) -> dg.AssetCheckResult:
@@ -116,6 +134,8 @@ def result(judgement: Judgement) -> dg.AssetCheckResult:
         text, metadata = _summary(said, bad), {"verdicts": len(said), "failed": len(failed)}
         if bad:
             metadata["bad"] = dg.MetadataValue.md(describe.markdown([_shown(one) for one in bad[:_VERDICTS_SHOWN]]))
+    if more := _other_windows(judgement):
+        text, metadata[OTHER_WINDOWS] = f"{text} {more}", more
     if likely := list(dict.fromkeys(one.why for one in failed if one.why)):
         metadata["most likely"] = "\n".join(likely)
     return dg.AssetCheckResult(
@@ -128,14 +148,28 @@ def result(judgement: Judgement) -> dg.AssetCheckResult:
     )
 
 
-def report(settings: Settings, judgements: Iterable[Judgement]) -> None:
-    """Show what monitors said outside of a run as the results of their checks.
+def _other_windows(judgement: Judgement) -> str:
+    """That more windows failed this time than the newest, whose verdicts are shown: which is the first, and what asks about it."""
+    failed = judgement.failed_windows
+    newest = max((one.window_start for one in judgement.verdicts if one.window_start is not None), default=None)
+    if not failed or failed == (newest,):
+        return ""
+    first = f"{failed[0]:%Y-%m-%d}" if failed[0].time() == time() else f"{failed[0]:%Y-%m-%dT%H:%M}"
+    return (
+        f"{counted(len(failed), 'window')} failed in this evaluation, the first from {first} on: "
+        f"`lakehouse why {judgement.monitor.name} --window {first}`."
+    )
+
+
+def report(settings: Settings, evaluation: Evaluation, judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Show what monitors said outside of a run, and that holds now, as the results of their checks; what was shown.
 
     Raises:
         DatabaseUnavailable: Dagster's databases cannot be opened.
     """
-    with instance(settings) as opened:
-        for judgement in judgements:
+    with instance(settings) as opened, _one_at_a_time(opened):
+        shown = evaluation.holding(judgements)
+        for judgement in shown:
             if judgement.verdicts:
                 told = result(judgement)
                 opened.report_runless_asset_event(
@@ -148,6 +182,7 @@ def report(settings: Settings, judgements: Iterable[Judgement]) -> None:
                         metadata=told.metadata,
                     )
                 )
+    return shown
 
 
 def _last(opened: dg.DagsterInstance, lakehouse: Lakehouse, judgement: Judgement) -> dg.AssetCheckResult:

@@ -23,7 +23,8 @@ from lakehouse_assets.platform.orchestration.automation import REFRESH, everythi
 from lakehouse_assets.platform.orchestration.in_process_run import InProcessRun
 from lakehouse_assets.platform.orchestration.instance import instance
 from lakehouse_assets.platform.orchestration.io_manager import stored_as
-from lakehouse_assets.platform.orchestration.planned import settle
+from lakehouse_assets.platform.orchestration.monitors import OTHER_WINDOWS
+from lakehouse_assets.platform.orchestration.planned import KEPT, settle
 from lakehouse_assets.platform.orchestration.recording import try_to_record
 from lakehouse_assets.platform.orchestration.run_control import as_texts, blockers, end_dead_runs, locks_of
 from lakehouse_assets.platform.orchestration.steps import FULL_REFRESH_TAG, key_of
@@ -296,7 +297,8 @@ class _Events:
     def _take(self, event: dg.DagsterEvent, at: float) -> None:
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:  # also of the steps of monitors, which are no tables
             check = event.asset_check_evaluation_data
-            if not check.passed and check.description and NOT_EVALUATED not in check.metadata:
+            is_bad = not check.passed or (OTHER_WINDOWS in check.metadata and KEPT not in check.metadata)
+            if is_bad and check.description and NOT_EVALUATED not in check.metadata:
                 self._outcome.warnings.append(f"{name_of(check.asset_key)}, check {check.check_name}: {check.description}")
         table = self._outcome.tables.get(self._steps.get(event.step_key or "", ""))
         if table is None:

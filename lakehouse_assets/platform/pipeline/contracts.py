@@ -162,10 +162,15 @@ def info(declaration: TableDeclaration, references: Mapping[str, int]) -> dict[s
 
 
 def record(declaration: TableDeclaration, lakehouse: Lakehouse, run_id: str) -> None:
-    """Write down the contract that a table is about to be written under, once however often it is written."""
+    """Write down the contract that a table is about to be written under, once however often it is written.
+
+    A column that is personal from now on is written down too, though rows are checked as before: it tells what to mask when nothing
+    declares the table any more.
+    """
     log = lakehouse.table(LOG)
     name = fingerprint(declaration.contract)
-    cursor = Cursor(f"{declaration.declared_name}/{name}", None, 0)
+    personal = "".join(f"/{column}" for column in sorted(declaration.personal))
+    cursor = Cursor(f"{declaration.declared_name}/{name}{personal}", None, 0)
     if log.cursor(cursor.source) is not None:
         return
     log.create(SCHEMA, description=DESCRIPTION)

@@ -16,6 +16,7 @@ import polars as pl
 from pandera.errors import SchemaInitError
 from pandera.polars import DataFrameModel, Field, PolarsData, dataframe_check
 
+from lakehouse_assets.platform.quality.copied import MARK, Copied
 from lakehouse_assets.platform.quality.declaration_error import DeclarationError
 from lakehouse_assets.platform.quality.masking import Personal
 from lakehouse_assets.platform.quality.rules import OPTIONS, Level, Reference, Rule, RuleOptions, bound_rules, feed_rules, marked
@@ -254,8 +255,8 @@ def columns_of(contract: type[Contract]) -> list[ColumnInfo]:
             name=name,
             dtype=dtype,
             nullable=column.nullable,
-            description=column.description or "",
-            personal=bool(marked(column, "personal")),
+            description=_description(column),
+            personal=_is_personal(column),
             key=bool(marked(column, "key")),
             rules=tuple(rule.text for rule in rules if rule.column == name),
             references=marked(column, "references"),
@@ -267,8 +268,23 @@ def columns_of(contract: type[Contract]) -> list[ColumnInfo]:
 def personal_of(contract: type[Contract]) -> Personal:
     """The columns that hold personal data."""
     columns = contract.to_schema().columns
-    personal = frozenset(name for name, column in columns.items() if marked(column, "personal"))
+    personal = frozenset(name for name, column in columns.items() if _is_personal(column))
     return Personal(personal, frozenset(columns) - personal)
+
+
+def copies_of(contract: type[Contract]) -> dict[str, Copied]:
+    """By column, the column of another table in which its values stand, of those that a recipe took over."""
+    return {name: found for name, column in contract.to_schema().columns.items() if (found := marked(column, MARK)) is not None}
+
+
+def _is_personal(column: Any) -> bool:
+    found: Copied | None = marked(column, MARK)
+    return bool(marked(column, "personal")) or (found is not None and found.personal)
+
+
+def _description(column: Any) -> str:
+    found: Copied | None = marked(column, MARK)
+    return column.description or ("" if found is None else found.description or f"As in {found.table}.")
 
 
 def key_columns(contract: type[Contract]) -> tuple[str, ...]:

@@ -181,7 +181,7 @@ def classifier(
     predict.__doc__ = f"Probability of {each}."
     predicted = predictions(
         f"{product}.predictions.{last}",
-        contract=predictions_contract(target, what.entity, what.time, tuple(classes)),
+        contract=predictions_contract(table, target, what.entity, what.time, tuple(classes)),
         model=trained,
         features=features.name,
         key=(*what.key, MODEL_VERSION),

@@ -11,6 +11,7 @@ from lakehouse_assets.platform.declarations.learning import LABEL_KNOWN_AT
 from lakehouse_assets.platform.declarations.models import FEATURE_VERSION, MODEL_NAME, MODEL_VERSION, SCORED_AT
 from lakehouse_assets.platform.modelling.targets import PROBABILITY
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+from lakehouse_assets.platform.quality.copied import copied
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT, OWN_COLUMNS
 
 Columns = Mapping[str, Any]
@@ -35,37 +36,41 @@ def features_contract(table: str, entity: Columns, time: Columns, inputs: Column
         inputs: Types of the columns that are learnt from.
     """
     columns = {
-        **_keys(entity, time),
+        **_keys(table, entity, time),
         KNOWN_AT: (
             Timestamp,
             column(description=f"From when on this was known: {_moment(time)}, later if it came late or was revised."),
         ),
-        **{name: (annotation, column(nullable=True, description=f"As in {table}.")) for name, annotation in inputs.items()},
+        **{name: (annotation, copied(column(nullable=True), table, name)) for name, annotation in inputs.items()},
     }
     return _contract("RowInputs", f"What each row of {table} said when it came.", columns, {})
 
 
-def predictions_contract(target: str, entity: Columns, time: Columns, classes: tuple[str, ...]) -> type[Contract]:
-    """How likely an outcome is, by the champion.
+def predictions_contract(table: str, target: str, entity: Columns, time: Columns, classes: tuple[str, ...]) -> type[Contract]:
+    """How likely an outcome is, by the champion. An estimate of what is personal is personal too.
 
     Args:
+        table: As for `features_contract`.
         target: What is predicted.
         entity: As for `features_contract`.
         time: As for `features_contract`.
         classes: The values of the target; none of a target of two.
     """
     share: dict[str, Any] = {"in_range": {"min_value": 0, "max_value": 1}}
-    found: dict[str, tuple[Any, Any]]
+
+    def estimate(annotation: Any, description: str, **options: Any) -> tuple[Any, Any]:
+        return annotation, copied(column(description=description, **options), table, target)
+
     if classes:
-        found = {PREDICTED: (str, column(isin=list(classes), description=f"The most likely value of {target}."))}
-        found |= {f"{PROBABILITY}_{one}": (float, column(**share, description=f"Probability that {target} is {one}.")) for one in classes}
+        found = {PREDICTED: estimate(str, f"The most likely value of {target}.", isin=list(classes))}
+        found |= {f"{PROBABILITY}_{one}": estimate(float, f"Probability that {target} is {one}.", **share) for one in classes}
     else:
         found = {
-            PROBABILITY: (float, column(**share, description=f"Probability of {target}.")),
-            DECISION: (bool, column(description="Whether to act: a false alarm is expected to cost less than letting it pass.")),
+            PROBABILITY: estimate(float, f"Probability of {target}.", **share),
+            DECISION: estimate(bool, "Whether to act: a false alarm is expected to cost less than letting it pass."),
         }
     columns = {
-        **_keys(entity, time),
+        **_keys(table, entity, time),
         **found,
         MODEL_NAME: (str, column(description="Registered model.")),
         MODEL_VERSION: (int, column(key=True, ge=1, description="Its version.")),
@@ -79,12 +84,11 @@ def predictions_contract(target: str, entity: Columns, time: Columns, classes: t
     return _contract("RowPredictions", f"How likely {target} is, by the champion.", columns, rules)
 
 
-def _keys(entity: Columns, time: Columns) -> dict[str, tuple[Any, Any]]:
-    said = "One of the columns that name what is predicted."
+def _keys(table: str, entity: Columns, time: Columns) -> dict[str, tuple[Any, Any]]:
     ((at, annotation),) = time.items()
     return {
-        **{name: (of, column(key=True, description=said)) for name, of in entity.items()},
-        at: (annotation, column(key=True, description="When the prediction is made.")),
+        **{name: (of, copied(column(key=True), table, name)) for name, of in entity.items()},
+        at: (annotation, copied(column(key=True, description="When the prediction is made."), table, at)),
     }
 
 

@@ -25,23 +25,31 @@ from lakehouse_assets.platform.modelling.forecasting.series import (
 )
 from lakehouse_assets.platform.modelling.quantile import MEDIAN, quantile_name
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, rule
+from lakehouse_assets.platform.quality.copied import copied
 from lakehouse_assets.platform.storage.known_at import OWN_COLUMNS
 
 Columns = Mapping[str, tuple[Any, Any]]
 
 
-def features_contract(series: Series) -> type[Contract]:
-    """What was known of each series at the end of a day."""
+def features_contract(table: str, series: Series) -> type[Contract]:
+    """What was known of each series at the end of a day; `table` has the values. Where these are personal, statistics of them are too."""
+
+    def of_value(description: str, **options: Any) -> tuple[Any, Any]:
+        return float, copied(column(description=description, **options), table, series.value)
+
+    def number(description: str) -> tuple[Any, Any]:
+        return of_value(description, nullable=True)
+
     whose = {"": f"{series.value} of the series", "total_": f"{series.value} of all series together"}
     columns: dict[str, tuple[Any, Any]] = {
-        **{name: (str, column(key=True, description="One of the columns that tell the series apart.")) for name in series.by},
-        series.time: (date, column(key=True, description="The day at whose end this was known.")),
+        **{name: (str, copied(column(key=True), table, name)) for name in series.by},
+        series.time: (date, copied(column(key=True, description="The day at whose end this was known."), table, series.time)),
         "known_at": (
             Timestamp,
             column(description="From when on this was known: the midnight after the day, later if it was revised."),
         ),
-        series.value: (float, column(description="Sum of the day.")),
-        "total_value": (float, column(description=f"Sum of {series.value} over all series.")),
+        series.value: of_value("Sum of the day."),
+        "total_value": of_value(f"Sum of {series.value} over all series."),
         "is_open": (bool, column(description="Whether anything happened in any series.")),
         "open_days_28": (float, column(nullable=True, description="Open days among the last 28.")),
         "weekday_open": (float, column(nullable=True, description="Share of the last weeks that were open on this weekday.")),
@@ -51,21 +59,21 @@ def features_contract(series: Series) -> type[Contract]:
     for prefix, of in whose.items():
         capped_weeks = CAPPED_WEEKDAY_WEEKS if not prefix else TOTAL_CAPPED_WEEKDAY_WEEKS
         for days in LEVEL_DAYS:
-            columns[f"{prefix}level_{days}"] = _number(f"{of}: mean of the open days among the last {days}.")
-            columns[f"{prefix}capped_level_{days}"] = _number(f"{of}: the same of days that count up to some medians.")
+            columns[f"{prefix}level_{days}"] = number(f"{of}: mean of the open days among the last {days}.")
+            columns[f"{prefix}capped_level_{days}"] = number(f"{of}: the same of days that count up to some medians.")
         for weeks in WEEKDAY_WEEKS:
-            columns[f"{prefix}weekday_{weeks}"] = _number(f"{of}: mean of this weekday over the last {weeks} weeks.")
+            columns[f"{prefix}weekday_{weeks}"] = number(f"{of}: mean of this weekday over the last {weeks} weeks.")
         for weeks in capped_weeks:
-            columns[f"{prefix}capped_weekday_{weeks}"] = _number(f"{of}: the same of days that count up to some medians, {weeks} weeks.")
+            columns[f"{prefix}capped_weekday_{weeks}"] = number(f"{of}: the same of days that count up to some medians, {weeks} weeks.")
     columns |= {
-        **{f"median_{days}": _number(f"Median of the open days among the last {days}.") for days in MEDIAN_DAYS},
+        **{f"median_{days}": number(f"Median of the open days among the last {days}.") for days in MEDIAN_DAYS},
         **{
-            f"window_average_{weeks}": _number(f"Mean of this weekday over the last {weeks} weeks, closed days too.")
+            f"window_average_{weeks}": number(f"Mean of this weekday over the last {weeks} weeks, closed days too.")
             for weeks in WINDOW_WEEKS
         },
         **{f"count_level_{days}": _number(f"How much happened on an open day of the last {days}, on average.") for days in COUNT_DAYS},
         "total_count_level_28": _number("How much happened in all series on an open day of the last 28, on average."),
-        "deviation_28": (float, column(nullable=True, ge=0, description="Standard deviation of the open days among the last 28.")),
+        "deviation_28": of_value("Standard deviation of the open days among the last 28.", nullable=True, ge=0),
         **{
             f"active_share_{days}": _number(f"Share of the open days among the last {days} on which the series had something.")
             for days in ACTIVE_DAYS
@@ -79,8 +87,15 @@ def _number(description: str) -> tuple[Any, Any]:
     return float, column(nullable=True, description=description)
 
 
-def predictions_contract(series: Series) -> type[Contract]:
-    """What the champion expected of each series on one day to come."""
+def predictions_contract(table: str, series: Series) -> type[Contract]:
+    """What the champion expected of each series on one day to come; `table` has the values.
+
+    An estimate of what is personal is personal too.
+    """
+
+    def estimate(description: str) -> tuple[Any, Any]:
+        return float, copied(column(description=description), table, series.value)
+
     columns: dict[str, tuple[Any, Any]] = {
         "as_of": (date, column(key=True, description="The last day that the forecast knew.")),
         series.time: (date, column(description="The day that it is about.")),
@@ -88,9 +103,9 @@ def predictions_contract(series: Series) -> type[Contract]:
             int,
             column(key=True, in_range={"min_value": 1, "max_value": series.horizon}, description=f"Days from `as_of` to `{series.time}`."),
         ),
-        **{name: (str, column(key=True, description="One of the columns that tell the series apart.")) for name in series.by},
-        **{quantile_name(one): (float, column(description=_quantile(series.value, one))) for one in series.quantiles},
-        MEAN: (float, column(description=f"{series.value} on average: the sum of several days or series is the sum of their means.")),
+        **{name: (str, copied(column(key=True), table, name)) for name in series.by},
+        **{quantile_name(one): estimate(_quantile(series.value, one)) for one in series.quantiles},
+        MEAN: estimate(f"{series.value} on average: the sum of several days or series is the sum of their means."),
         "model_name": (str, column(description="Registered model.")),
         "model_version": (int, column(key=True, ge=1, description="Its version.")),
         "feature_version": (int, column(ge=0, description="Delta version of the feature set that was scored.")),
@@ -109,7 +124,9 @@ def reserved(series: Series) -> frozenset[str]:
     """The names that columns of a series cannot have: those that the tables and the work on them add."""
     inside = {"origin", "count", "last_day", "reference", "level", "ratio", "weight", "actual", "model", "expected_open"}
     neutral = replace(series, time=DAY, value=VALUE, by=())
-    added = {name for contract in (features_contract(neutral), predictions_contract(neutral)) for name in contract.to_schema().columns}
+    added = {
+        name for contract in (features_contract("", neutral), predictions_contract("", neutral)) for name in contract.to_schema().columns
+    }
     return frozenset(added | inside | OWN_COLUMNS.keys())
 
 

@@ -136,7 +136,7 @@ def forecast(
     )
     features = feature_set(
         names["features"],
-        contract=features_contract(what),
+        contract=features_contract(series, what),
         entity=what.by,
         event_time=time,
         kind=Trailing(time, lookback=FEATURE_LOOKBACK),
@@ -179,7 +179,7 @@ def forecast(
     predict.__doc__ = f"{value}{each}, {horizon} days ahead, as quantiles and as a mean, which is what adds up."
     predicted = predictions(
         names["predictions"],
-        contract=predictions_contract(what),
+        contract=predictions_contract(series, what),
         model=trained,
         features=features.name,
         key=("as_of", "horizon", *by, MODEL_VERSION),

@@ -6,6 +6,7 @@ It looks at values and decides; nothing is fitted here, see `automl`.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import polars as pl
@@ -48,6 +49,8 @@ class ColumnFacts:
         example: The commonest value, as text; empty for numbers and times.
         use: What it is used for.
         note: Why it is left out, or what was assumed of it; empty where there is nothing to say.
+        personal: Whether it holds personal data.
+        description: What its table says that values mean.
     """
 
     name: str
@@ -57,6 +60,8 @@ class ColumnFacts:
     example: str
     use: Use
     note: str = ""
+    personal: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,7 @@ def question(  # noqa: PLR0917
     without: Collection[str] = (),
     *,
     keep: Collection[str] = (),
+    described: Mapping[str, str] = MappingProxyType({}),
     settled: timedelta = timedelta(0),
     asked_at: datetime | None = None,
 ) -> Question:
@@ -163,6 +169,7 @@ def question(  # noqa: PLR0917
         personal: Columns with personal data, which are not learnt from.
         without: More columns that are not learnt from.
         keep: Columns of time that are learnt from even if they are often later than `time`.
+        described: What values of columns mean.
         settled: How long after its time the target of a row is known.
         asked_at: See `Question`; None: now.
 
@@ -185,7 +192,7 @@ def question(  # noqa: PLR0917
     asked_at = asked_at or clock.now()
     task, positive, classes, said = _task(rows[target].drop_nulls(), f"{table}: --target {target}")
     notes = [said]
-    facts = {name: _facts(rows[name], {*personal}) for name in rows.columns}
+    facts = {name: replace(_facts(rows[name], {*personal}), description=described.get(name, "")) for name in rows.columns}
     found = tuple(entity)
     if not found:
         found, note = _entity(rows, [name for name, one in facts.items() if name not in {target, time}])
@@ -279,7 +286,8 @@ def _facts(values: pl.Series, personal: Collection[str]) -> ColumnFacts:
     elif len(known) >= _FEW and _is_identifier(known, distinct):
         note = f"an identifier: {distinct:,} different values in {len(known):,} rows"
     share = 1 - len(known) / count if count else 0.0
-    return ColumnFacts(values.name, str(values.dtype), share, distinct, example, "left out" if note else "input", note)
+    use: Use = "left out" if note else "input"
+    return ColumnFacts(values.name, str(values.dtype), share, distinct, example, use, note, values.name in personal)
 
 
 def _is_identifier(known: pl.Series, distinct: int) -> bool:
@@ -297,7 +305,7 @@ def _entity(rows: pl.DataFrame, names: Sequence[str]) -> tuple[tuple[str, ...], 
 
 
 def _used(one: ColumnFacts, use: Use) -> ColumnFacts:
-    return ColumnFacts(one.name, one.dtype, one.nulls, one.distinct, one.example, use)
+    return replace(one, use=use, note="")
 
 
 def _annotation(dtype: pl.DataType) -> Any:

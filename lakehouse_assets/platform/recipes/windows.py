@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
 from types import MappingProxyType, new_class
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
@@ -19,6 +19,7 @@ from lakehouse_assets.platform.declarations.kind import Kind
 from lakehouse_assets.platform.features.online.forms import WindowEvents
 from lakehouse_assets.platform.features.windows import EVERY_EVENT, NUMERIC, STATISTICS, Windows, duration_of, in_words, type_of
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column
+from lakehouse_assets.platform.quality.copied import copied
 
 _WORDS: Mapping[str, str] = {
     "count": "number of values of {value}",
@@ -31,6 +32,8 @@ _WORDS: Mapping[str, str] = {
     "first": "first {value}",
     "last": "last {value}",
 }
+_COUNTS: Final = frozenset({"count", "distinct"})
+"""The statistics that tell no value; those of one event alone are its value, so they are personal where that is."""
 
 
 def window_features(
@@ -69,7 +72,7 @@ def window_features(
         types: Types of columns: of the entity if it is no text, of values if they are no numbers, as `{"customer": int, "device": str}`.
         where: Which events count.
         decimals: Digits after the point that count in sums, means and deviations, which are exact.
-        personal: Columns of the entity that are personal data, as in a contract.
+        personal: Columns of the entity that are personal data, as in a contract, besides those that are in `of`.
         ttl: As for `feature_set`.
         defaults: As for `feature_set`.
         owner: As for `feature_set`.
@@ -103,7 +106,7 @@ def window_features(
     kind: Kind = Trailing(time, what.lookback) if every is not None else ByKeyAndTime(*entity, time=time, lookback=what.lookback)
     declare = feature_set(
         name,
-        contract=_contract(what, types, personal),
+        contract=_contract(of, what, types, personal),
         entity=what.entity,
         event_time=time,
         kind=kind,
@@ -116,23 +119,22 @@ def window_features(
     return declare(made(statistics))
 
 
-def _contract(what: Windows, types: Mapping[str, type], personal: tuple[str, ...]) -> type[Contract]:
-    at = "The time of the event." if what.every is None else "The end of the step."
+def _contract(of: str, what: Windows, types: Mapping[str, type], personal: tuple[str, ...]) -> type[Contract]:
+    at = (
+        copied(column(key=True, description="The time of the event."), of, what.time)
+        if what.every is None
+        else column(key=True, description="The end of the step.")
+    )
     columns: dict[str, tuple[Any, Any]] = {
-        **{
-            one: (types.get(one, str), column(key=True, personal=one in personal, description="What the statistics are about."))
-            for one in what.entity
-        },
-        what.time: (Timestamp, column(key=True, description=at)),
+        **{one: (types.get(one, str), copied(column(key=True, personal=one in personal), of, one)) for one in what.entity},
+        what.time: (Timestamp, at),
         "known_at": (Timestamp, column(description="From when on this was known.")),
     }
     for name, (value, statistic, window) in what.columns().items():
         dtype, nullable = type_of(statistic, types.get(value, float))
         text = "Number of events" if value == EVERY_EVENT else _WORDS[statistic].format(value=value).capitalize()
-        columns[name] = (
-            dtype,
-            column(nullable=nullable, description=f"{text} in the last {in_words(window)}, by {' and '.join(what.entity)}."),
-        )
+        found = column(nullable=nullable, description=f"{text} in the last {in_words(window)}, by {' and '.join(what.entity)}.")
+        columns[name] = (dtype, copied(found, of, value) if statistic not in _COUNTS else found)
     annotations = {name: annotation for name, (annotation, _) in columns.items()}
     content = {"__annotations__": annotations, "__doc__": "Statistics over windows of time.", "__module__": __name__}
     fields = {name: field for name, (_, field) in columns.items()}

@@ -21,6 +21,7 @@ from lakehouse_assets.platform.declarations.row_kinds import Append, Upsert
 from lakehouse_assets.platform.declarations.tables import Dimension, TableDeclaration, table
 from lakehouse_assets.platform.features.labels import Labels
 from lakehouse_assets.platform.ingestion.feed import Feed
+from lakehouse_assets.platform.pipeline.model_identity import recipe_of
 from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.quality.contract import Contract, Timestamp, column, schema_of
 from lakehouse_assets.platform.storage import platform_tables
@@ -629,6 +630,24 @@ def test_a_model_has_either_examples_or_labels_with_feature_sets():
     refused(lambda: model(MODEL, **given), MODEL, "give either examples, or labels with features")
     refused(lambda: model(MODEL, **given, examples=Days(), labels=labels), MODEL, "give either examples, or labels with features")
     refused(lambda: model(MODEL, **given, examples=Days(), features=(features(),)), MODEL, "features are joined to labels", "give labels")
+
+
+def test_a_model_leaves_named_columns_of_its_feature_sets_out():
+    columns = contract("Feature", of=Feature, email=(str, column(nullable=True, personal=True)))
+    labels = Labels("shop.silver.outcomes", entity=("part",), at="at", target="late", settled=timedelta(days=60))
+    given = {"description": "A model.", "learner": level_model.learner, "split": level_model.split, "metric": level_model.metric}
+
+    def without(*names: str, **options: Any) -> Any:
+        return model(MODEL, **given, labels=labels, features=(features(columns=columns),), without=names, **options)
+
+    whole, smaller = without(), without("email")
+    assert [name for name in whole.examples.inputs if name not in smaller.examples.inputs] == ["email"]
+    assert recipe_of(whole.examples, whole.learner) != recipe_of(smaller.examples, smaller.learner)
+    assert "of_email" not in without("of_email", prefixes={FEATURES: "of_"}).examples.inputs
+    refused(lambda: without("emial"), "without names emial, which no feature set has. Did you mean email?")
+    refused(lambda: without("email", "email"), MODEL, "without names 'email' twice")
+    refused(lambda: without(*whole.examples.inputs), "without leaves nothing to learn from")
+    refused(lambda: model(MODEL, **given, examples=Days(), without=("email",)), MODEL, "give labels, or leave without out")
 
 
 def test_predictions_need_their_model_and_features():

@@ -100,13 +100,16 @@ class Drifted:
             chosen,
             self._version_before(row),
         )
-        return [*self._gone(row, since), *trace.follow(self.watched.monitor.of, str(row["column_name"]))]
+        return [*self._gone(row, since, trace), *trace.follow(self.watched.monitor.of, str(row["column_name"]))]
 
-    def _gone(self, row: Mapping[str, Any], since: datetime) -> list[str]:
-        """What vanished of the column: also where it was too rare to be followed upstream."""
+    def _gone(self, row: Mapping[str, Any], since: datetime, trace: Trace) -> list[str]:
+        """What vanished of the column, and which files lack it: also where it was too rare to be followed upstream."""
         items = [name.removeprefix(GONE_ITEM) for name in json.loads(row["numbers"] or "{}") if name.startswith(GONE_ITEM)]
         of = f"{row['column_name']} of {self.watched.monitor.of}"
-        return [f"{of}: no row of {listed(items, _MOST_ITEMS)} since {since:%Y-%m-%d}"] if items else []
+        if not items:
+            return []
+        files = trace.lacking(self.watched.monitor.of, str(row["column_name"]), items)
+        return [f"{of}: no row of {listed(items, _MOST_ITEMS)} since {since:%Y-%m-%d}", *([files] if files else [])]
 
     def _begin_of(self, row: Mapping[str, Any]) -> datetime:
         """The first of the windows in a row in which the column drifted."""

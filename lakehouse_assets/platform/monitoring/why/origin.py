@@ -1,6 +1,7 @@
 """What a change came in with, in the first table that has it: files, by comparing each with the rows before, or a changed function."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 import polars as pl
@@ -9,7 +10,7 @@ from lakehouse_assets.platform.monitoring.why.change import LEAST_ROWS, Change
 from lakehouse_assets.platform.pipeline.marks import FUNCTION
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.wording import counted
+from lakehouse_assets.platform.wording import counted, listed
 
 _MOST_FILES: Final = 500
 _NAMED: Final = 3
@@ -38,12 +39,42 @@ def of_files(table: Table, column: str, found: Change, rows: tuple[pl.DataFrame,
     if not bad:
         return None
     named = sorted(bad)
-    shown = ", ".join(f"{name} (sequence {number})" for number, name in named[:_NAMED])
+    shown = ", ".join(_file(number, name) for number, name in named[:_NAMED])
     more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
     worst = max(bad.values(), key=lambda one: one.distance)
     word = "file" if len(named) == 1 else "files"
     commit = _commit_of(table, named[0][0])
     return f"{column} of {table.name}: {word} {shown}{more}{commit}: {worst.words} ({_certainty(set(bad), set(judged), before)})"
+
+
+def lacking_files(table: str, column: str, items: Sequence[str], before: pl.DataFrame, after: pl.DataFrame) -> str | None:
+    """Which files have no row of values that earlier ones had, as a sentence; None if the earlier ones had none either.
+
+    Args:
+        table: Its name.
+        column: The column.
+        items: The values.
+        before: `value`, `_file` and `_sequence` of the rows before.
+        after: The same of the rows in which the values are missing.
+    """
+    had = before.filter(pl.col("value").is_in(list(items))).sort("_sequence")
+    if had.is_empty():
+        return None
+    last = _file(had["_sequence"][-1], had["_file"][-1])
+    files = [_file(number, name) for number, name in after.select("_sequence", "_file").unique().sort("_sequence").iter_rows()]
+    of, said = f"{column} of {table}", listed([repr(item) for item in items], _NAMED)
+    if not files:
+        return f"{of}: there is no file of that time. The last with {said} is {last}"
+    lacks = (
+        f"the file of that time, {files[0]}, has"
+        if len(files) == 1
+        else f"the {len(files):,} files of that time, {listed(files, _NAMED)}, have"
+    )
+    return f"{of}: {lacks} no row of {said}. The last with one is {last}"
+
+
+def _file(sequence: int, name: str) -> str:
+    return f"{name} (sequence {sequence})"
 
 
 def _certainty(bad: set[tuple[int, str]], judged: set[tuple[int, str]], before: pl.DataFrame) -> str:

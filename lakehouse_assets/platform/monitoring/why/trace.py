@@ -19,7 +19,7 @@ from lakehouse_assets.platform.governance.policy import policy_of
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups, is_time
 from lakehouse_assets.platform.monitoring.why.change import Change, comparable
 from lakehouse_assets.platform.monitoring.why.columns import columns_read
-from lakehouse_assets.platform.monitoring.why.origin import function_changed, of_files
+from lakehouse_assets.platform.monitoring.why.origin import function_changed, lacking_files, of_files
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
 from lakehouse_assets.platform.storage.known_at import KNOWN_AT
@@ -97,6 +97,48 @@ class Trace:
         # What is said of files says the change of the table again.
         return [*(steps[:-1] if origin.startswith(f"{found.column} of {found.table}: ") else steps), origin]
 
+    def lacking(self, table: str, column: str, items: Sequence[str]) -> str | None:
+        """Which files of the windows have no row of values that were there before, as a sentence; None if no files are known of them."""
+        handle = self.lakehouse.table(table)
+        if not handle.exists() or column not in handle.schema():
+            return None
+        sides = self._by_time(handle)
+        for _ in range(_DEPTH):
+            if all(name in sides.after.collect_schema() for name in LINEAGE):
+                return lacking_files(
+                    table, column, items, *(self._valued(table, column, rows, *LINEAGE[:2]) for rows in (sides.before, sides.after))
+                )
+            found = self._input_with(table, column, sides, items)
+            if found is None:
+                return None
+            table, column, sides = found
+        return None
+
+    def _input_with(self, table: str, column: str, below: Sides, items: Sequence[str]) -> tuple[str, str, Sides] | None:
+        """The column of an input that had these values most often before."""
+        declared = self.catalog.get(table)
+        if not isinstance(declared, TableDeclaration):
+            return None
+        tables = [self.lakehouse.table(name) for name in declared.sources()]
+        schemas = {one.name: one.schema() for one in tables if one.exists()}
+        read = columns_read(declared, column, schemas) if len(schemas) == len(tables) else None
+        most = 0
+        best: tuple[str, str, Sides] | None = None
+        for source, schema in schemas.items():
+            sides = self._sides(declared, below, source, schema)
+            if sides is None:
+                continue
+            for name in self._candidates(declared, column, schema, None if read is None else read.get(source, [])):
+                rows = self._valued(source, name, sides.before).filter(pl.col("value").is_in(list(items))).height
+                if rows > most:
+                    most, best = rows, (source, name, sides)
+        return best
+
+    def _valued(self, table: str, column: str, rows: pl.LazyFrame, *also: str) -> pl.DataFrame:
+        """The values of a column as texts, masked as the reader masks them, with other columns."""
+        masked = self._personal.masked(rows.select(column, *also), table)
+        return masked.select(pl.col(column).cast(pl.String, strict=False).alias("value"), *also).collect(engine="streaming")
+
     # --- which rows
 
     def _begin(self, table: str, column: str) -> ChangedColumn | None:
@@ -156,7 +198,7 @@ class Trace:
             if found.is_rewritten:
                 sides = self._rewritten(self.lakehouse.table(source), old)
             else:
-                sides = self._sides(declared, found, source, schema)
+                sides = self._sides(declared, found.sides, source, schema)
             if sides is None:
                 continue
             columns = self._candidates(declared, found.column, schema, None if read is None else read.get(source, []))
@@ -175,9 +217,9 @@ class Trace:
         left_out = {self.time, *declared.identity}
         return [name for name in read or () if name in schema and name not in left_out and not name.startswith("_")][:_MOST_COLUMNS]
 
-    def _sides(self, declared: TableDeclaration, found: ChangedColumn, source: str, schema: pl.Schema) -> Sides | None:
+    def _sides(self, declared: TableDeclaration, below: Sides, source: str, schema: pl.Schema) -> Sides | None:
         """The rows of an input that those of a table were made of: of the same file rows, times, or keys."""
-        table, below = self.lakehouse.table(source), found.sides
+        table = self.lakehouse.table(source)
         rows = table.scan()
         names = below.after.collect_schema().names()
         if all(name in schema and name in names for name in LINEAGE):

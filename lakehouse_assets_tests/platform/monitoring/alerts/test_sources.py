@@ -118,14 +118,35 @@ def test_each_window_column_and_slice_of_a_monitor_is_told_once(lakehouse):
     say(lakehouse, watched, 0, verdict(passed=True, column_name="amount"))
     assert told(lakehouse, listening) == []
     slices = {"slice_key": "country", "slice_value": "GB"}
-    say(
-        lakehouse, watched, 1, verdict(False, 1, column_name="amount"), verdict(False, 1, column_name="amount", **slices), verdict(False, 1)
-    )
+    say(lakehouse, watched, 1, verdict(False, 1, column_name="amount"), verdict(False, 1, column_name="day", **slices), verdict(False, 1))
     name = "monitor:sales.monitors.fresh"
-    assert told(lakehouse, listening) == [(f"{name}:amount", "opened"), (f"{name}:amount:country=GB", "opened"), (name, "opened")]
+    assert told(lakehouse, listening) == [(f"{name}:amount", "opened"), (f"{name}:day:country=GB", "opened"), (name, "opened")]
     assert told(lakehouse, listening) == []
     say(lakehouse, watched, 2, verdict(None, 2), verdict(True, 2, column_name="amount"))
     assert told(lakehouse, listening) == [(f"{name}:amount", "resolved")], "what was not evaluated is not well again"
+
+
+@pytest.mark.parametrize("column", ["amount", ""])
+def test_slices_that_are_bad_with_their_column_are_told_in_its_alert(lakehouse, column):
+    watched = watch()
+    listening = source(lakehouse, watched)
+
+    def both(day: int, whole: bool, *countries: bool) -> list[tuple[str, str]]:
+        slices = [verdict(good, day, column_name=column, slice_key="country", slice_value=f"C{n}") for n, good in enumerate(countries)]
+        say(lakehouse, watched, day, verdict(whole, day, column_name=column), *slices)
+        return told(lakehouse, listening)
+
+    name = "monitor:sales.monitors.fresh" + f":{column}" * bool(column)
+    assert both(0, True, True) == []
+    assert both(1, False, False, True) == [(name, "opened")]
+    [alert] = AlertLog(lakehouse).alerts()
+    assert alert["text"].endswith("it says so Also in the slice country=C0.")
+    # A slice that stays bad where the whole is well again is a matter of its own, and ends as one.
+    assert both(2, True, False) == [(name, "resolved"), (f"{name}:country=C0", "opened")]
+    assert both(3, False, *[False] * 8) == [(name, "opened")]
+    newest = max(AlertLog(lakehouse).alerts(), key=lambda one: one["sequence"])
+    assert newest["text"].endswith("Also in slices country=C0, country=C1, country=C2, country=C3, country=C4 and 3 more.")
+    assert both(4, True, True) == [(name, "resolved"), (f"{name}:country=C0", "resolved")]
 
 
 def test_several_metrics_of_a_window_are_one_matter_and_late_windows_come_in_their_order(lakehouse):

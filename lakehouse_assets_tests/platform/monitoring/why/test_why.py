@@ -14,6 +14,7 @@ from lakehouse_assets.platform.declarations.features import FeatureSet
 from lakehouse_assets.platform.declarations.monitors import Verdict
 from lakehouse_assets.platform.monitoring import judgements, verdicts
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
+from lakehouse_assets.platform.monitoring.why.origin import lacking_files
 from lakehouse_assets.platform.pipeline.runner import Runner
 from lakehouse_assets.platform.quality.contract import schema_of
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
@@ -75,6 +76,35 @@ def test_two_files_since_and_one_file_among_others(settings):
         tills.land(settings, "south", tills.BASE + day)
     tills.land(settings, "south", tills.BASE + 4, pl.col("Price") * 100)
     assert f"file {'south_2026-02-08.csv'} " in whys(tills.judged(settings))["gross"], "what was wrong before is another change"
+
+
+def test_the_files_that_lack_a_value_that_vanished_are_named(settings):
+    """Not only those that show a change by themselves: what vanished is in no file."""
+    for till in tills.TILLS:
+        tills.land(settings, till, tills.BASE, pl.col("country").replace({"DE": "GB"}))
+    tills.judged(settings)
+    rows = verdicts.newest_failed(tables_of(settings), tills.watched.name)
+    (cause,) = [one for one in tills.evaluation_of(settings).causes(tills.watched, rows) if one.column == "country"]
+    gone, files = cause.steps[:2]
+    assert gone == "country of tills.gold.orders: no row of DE since 2026-02-04"
+    till = "north" if "bronze.north" in files or "silver.north" in files else "south"
+    lacks = f"the file of that time, {till}_2026-02-04.csv (sequence {tills.BASE + 1}), has no row of 'DE'."
+    assert files.endswith(f".{till}: {lacks} The last with one is {till}_2026-02-03.csv (sequence {tills.BASE})"), files
+
+
+def test_of_a_feed_that_sends_no_files_the_last_one_is_named_and_few_of_many():
+    def files(*numbers: int, value: str | None = "S7") -> pl.DataFrame:
+        rows = [(value, f"day_{number}.csv", number) for number in numbers for _ in range(3)]
+        return pl.DataFrame(rows, {"value": pl.String(), "_file": pl.String(), "_sequence": pl.Int64()}, orient="row")
+
+    before = files(1, 2)
+    said = lacking_files("shop.bronze.days", "station", ["S7"], before, files())
+    assert said == "station of shop.bronze.days: there is no file of that time. The last with 'S7' is day_2.csv (sequence 2)"
+    said = lacking_files("shop.bronze.days", "station", ["S7"], before, files(*range(3, 9), value="S1"))
+    assert (
+        "the 6 files of that time, day_3.csv (sequence 3), day_4.csv (sequence 4), day_5.csv (sequence 5) and 3 more, have no row" in said
+    )
+    assert lacking_files("shop.bronze.days", "station", ["S8"], before, files(3)) is None
 
 
 def test_of_several_windows_that_failed_at_once_the_first_and_the_last_say_why(settings):

@@ -17,13 +17,15 @@ from lakehouse_assets.platform.storage.commit import Cursor
 from lakehouse_assets.platform.storage.errors import NoSuchVersion
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
-from lakehouse_assets.platform.wording import counted, slice_in_words
+from lakehouse_assets.platform.wording import counted, listed, slice_in_words
 
 # What is older was said before anybody listened.
 _REACH: Final = timedelta(days=30)
 _UNITS: Final = {"h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter", "y": "year"}
 _SPAN: Final = re.compile(r"(\d+)? ?(mo|[hdwqy])(?:ours?|ays?|eeks?|nths?|uarters?|ears?)?")
 _BEGIN: Final = datetime(1, 1, 1, tzinfo=UTC)
+_SLICES: Final = 5
+"""So many slices that are bad too are named."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ class Verdicts:
     def _signals(self, rows: pl.DataFrame) -> list[Signal]:
         """One signal for each window, column and slice of an evaluation: several metrics of them are one matter, bad if one is.
 
-        And one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their commits.
+        Slices that are bad where the column is so in the same window are told with it, and give none: one cause is one alert. And
+        one for the evaluation itself: a monitor that ended with an error watches nothing. They are in the order of their commits.
         """
         ordered = verdicts.complete(rows.lazy()).with_columns(_ahead=verdicts.is_ahead()).collect()
         evaluations: dict[tuple[int, str, datetime], list[dict[str, Any]]] = {}
@@ -81,9 +84,13 @@ class Verdicts:
         for row in said:
             matters.setdefault((row["window_start"] or _BEGIN, not row["_ahead"], _key(row)), []).append(row)
         begun = {key for (_, has_begun, key) in matters if has_begun}
+        in_slices = _in_slices(said)
         for (_, has_begun, key), of in sorted(matters.items(), key=lambda matter: matter[0][0]):
+            slices = in_slices.get(_whole(of[0]))
+            if of[0]["slice_key"] and slices is not None and _is_bad(of):
+                continue  # it is told with the whole, which the same cause has made bad
             if has_begun or key not in begun:  # what is said of a window that has not begun, as of a wrong clock, counts least
-                yield self._signal(key, of)
+                yield self._signal(key, of, slices or [])
         error = next((row for row in said if row["error"]), None)
         shown = error or said[0]
         yield Signal(
@@ -97,11 +104,13 @@ class Verdicts:
             run_id=shown["run_id"] or "",
         )
 
-    def _signal(self, key: str, said: list[dict[str, Any]]) -> Signal:
+    def _signal(self, key: str, said: list[dict[str, Any]], slices: list[str]) -> Signal:
         bad = [row for row in said if row["passed"] is False]
         known = bad or [row for row in said if row["passed"] is not None]
         shown = (known or said)[0]
         more = f" ({counted(len(bad) - 1, 'other metric')} too)" if len(bad) > 1 else ""
+        if bad and slices:
+            more += f" Also {'in the slice' if len(slices) == 1 else 'in slices'} {listed(slices, _SLICES)}."
         return Signal(
             key=key,
             is_bad=bool(bad) if known else None,
@@ -117,6 +126,25 @@ class Verdicts:
             run_id=shown["run_id"] or "",
             is_over=bool(known) and not bad and any(OVER in json.loads(row["numbers"] or "{}") for row in known),
         )
+
+
+def _whole(row: Mapping[str, Any]) -> tuple[datetime | None, str | None]:
+    """The window and column of a verdict, without its slice."""
+    return row["window_start"], row["column_name"]
+
+
+def _is_bad(said: list[dict[str, Any]]) -> bool:
+    return any(row["passed"] is False for row in said)
+
+
+def _in_slices(said: list[dict[str, Any]]) -> dict[tuple[datetime | None, str | None], list[str]]:
+    """Of windows and columns that are bad as a whole, the slices that are bad too."""
+    bad = [row for row in said if row["passed"] is False]
+    found: dict[tuple[datetime | None, str | None], dict[str, None]] = {_whole(row): {} for row in bad if not row["slice_key"]}
+    for row in bad:
+        if row["slice_key"] and _whole(row) in found:
+            found[_whole(row)][slice_in_words(row["slice_key"], row["slice_value"])] = None
+    return {whole: list(slices) for whole, slices in found.items()}
 
 
 def _likely(bad: list[dict[str, Any]]) -> str:
