@@ -172,10 +172,10 @@ def test_a_loss_of_accuracy_names_what_drifted_in_the_same_window(tmp_path):
     said = (drifted(1, "card", "of a week before"), drifted(9, "amount", "amount of fraud.bronze.orders: file x.csv"))
     judgements.add(shop.lakehouse, [judgements.Judgement(moved, None, 0, now, "run", said)])
     early = START - 5 * DAY
-    judgements.add(shop.lakehouse, [judgements.Judgement(moved, None, 0, early, "run", [drifted(-7, "amount", "an earlier day")])])
+    judgements.add(shop.lakehouse, [judgements.Judgement(moved, None, 0, early, "run", [drifted(9, "amount", "before the window began")])])
     judged = evaluation.judge(accuracy)
     assert judged.verdicts[0].why == "amount of fraud.features.orders drifted: amount of fraud.bronze.orders: file x.csv"
-    # Days before the window are not read.
+    # Days before the window are not read, whatever was judged on them.
     shutil.rmtree(Path(shop.lakehouse.table(verdicts.TABLE).uri, f"date={early:%Y-%m-%d}"))
     assert [one.column for one in evaluation.causes(accuracy, judged.rows) if one.column] == ["amount"]
 
