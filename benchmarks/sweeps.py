@@ -18,11 +18,12 @@ from benchmarks.measure import PROJECT, keep
 from lakehouse_assets_tests.sweeps import VARIABLE
 
 TESTS = PROJECT / "lakehouse_assets_tests"
+_HAS_A_SWEEP = ("from lakehouse_assets_tests import sweeps\n", "from lakehouse_assets_tests.platform.storage.fresh import examples")
 
 
 def modules() -> list[str]:
     """The test modules that have a sweep, as paths within the project."""
-    found = (path for path in TESTS.rglob("test_*.py") if "from lakehouse_assets_tests import sweeps" in path.read_text(encoding="utf-8"))
+    found = (path for path in TESTS.rglob("test_*.py") if any(line in path.read_text(encoding="utf-8") for line in _HAS_A_SWEEP))
     return sorted(path.relative_to(PROJECT).as_posix() for path in found)
 
 

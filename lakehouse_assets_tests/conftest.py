@@ -1,13 +1,17 @@
 """Fixtures that more than one room's tests use: a fresh root, on a disk or in a bucket, and the real invoices where they are at hand."""
 
+import gc
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+import alembic.util
 import pytest
 
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.forks import Forks
 from lakehouse_assets_tests.mlflow_connections import forget_connections
 from lakehouse_assets_tests.s3 import BUCKET, S3, s3_server
 
@@ -16,12 +20,31 @@ for ignored in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(ignored) is signal.SIG_IGN:
         signal.signal(ignored, signal.default_int_handler if ignored == signal.SIGINT else signal.SIG_DFL)
 
+# Dagster opens some thousand new databases in a run of all tests, and for each, Alembic would load every migration of its again.
+_load = alembic.util.load_python_file
+_load_once = cache(_load)
+alembic.util.load_python_file = lambda folder, name: (_load if name == "env.py" else _load_once)(folder, name)
+
 REAL_DATA = Path(__file__).parents[2] / "shared" / "data" / "online_retail"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes minutes comes first, so that no worker is alone with it at the end: the modules of this folder run whole shops."""
     items.sort(key=lambda item: item.path.parent != Path(__file__).parent)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays: Python need not look through it for garbage again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[tuple[Forks, Forks]]:
+    """Two processes of this worker, for what happens at once."""
+    with Forks() as one, Forks() as other:
+        yield one, other
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,7 +19,7 @@ from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests import sweeps
 
 PROJECT = Path(__file__).parents[1]
-DAYS, THREADS = sweeps.of((180, (4,)), (400, (2, 8)))
+DAYS, THREADS = sweeps.of((120, (4,)), (400, (2, 8)))
 LOANS = '''"""Loans of two branches."""
 
 import polars as pl

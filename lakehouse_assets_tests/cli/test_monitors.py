@@ -2,11 +2,10 @@
 one dies or two run at once."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -84,17 +83,15 @@ def lakehouse(environment: dict[str, str], *words: str) -> Result:
     return result
 
 
-def start(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """`lakehouse run` in a process of its own."""
-    own = os.environ | environment | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    command = [sys.executable, "-m", "lakehouse_assets.cli", "run"]
-    return subprocess.Popen(command, env=own, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def carry_out(order: dict[str, Any]) -> int:
+    """`lakehouse run` in a process of its own; its exit code."""
+    return lakehouse(order["environment"], "run").exit_code
 
 
-def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, tmp_path):
+def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, tmp_path, forks):
     tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
     (tmp_path / "marker").touch()
-    assert start(environment).wait(300) == -signal.SIGKILL
+    assert forks[0](sys.modules[__name__], environment=environment).signal == signal.SIGKILL
     assert tables.table("depot.silver.parcels").count() == 1, "what was committed before is there"
     done = lakehouse(environment, "run", "depot.silver.parcels")
     assert done.exit_code == 0, done.stderr
@@ -131,9 +128,10 @@ def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, 
     assert (said.exit_code, "there is no monitor 'fresher'" in said.stderr) == (1, True)
 
 
-def test_two_runs_at_once_leave_one_verdict_of_each_monitor(environment):
-    runs = [start(environment) for _ in range(2)]
-    assert [one.wait(300) for one in runs] == [0, 0]
+def test_two_runs_at_once_leave_one_verdict_of_each_monitor(environment, forks):
+    for fork in forks:
+        fork.begin(sys.modules[__name__], environment=environment)
+    assert [fork.end() for fork in forks] == [(0, 0), (0, 0)]
     tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
     found = tables.table("platform.monitoring.verdicts").scan().collect()
     assert found["monitor"].n_unique() == 4

@@ -1,5 +1,6 @@
 """A product of one's own whose files come with mistakes: what each command says about them, and what it proposes."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from click.testing import CliRunner
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests.mlflow_connections import forget_connections
 
 HEADER = "Member;Voice;E-Mail;City;Since"
 MEMBERS = "\n".join(
@@ -14,12 +16,30 @@ MEMBERS = "\n".join(
 )
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a product `choir`, and a root with it, whose feed `members` has read one file."""
+    folder = tmp_path_factory.mktemp("choir")
+    call = calling(folder, folder)
+    (folder / "members.csv").write_text(MEMBERS + "\n")
+    call("new", "choir", "--from", str(folder / "members.csv"), "--land")
+    call("run")
+    return folder
+
+
 @pytest.fixture
-def choir(tmp_path):
-    """Calls a command on a root with the product `choir`, whose feed `members` has read one file."""
+def choir(made, tmp_path):
+    """Calls a command on a copy of that root."""
+    forget_connections()  # so that nothing is left beside the database files
+    shutil.copytree(made / "root", tmp_path / "root")
+    shutil.copy(made / "members.csv", tmp_path)
+    return calling(tmp_path, made)
+
+
+def calling(folder: Path, products: Path):
     environment = {
-        "LAKEHOUSE_ROOT": str(tmp_path / "root"),
-        "LAKEHOUSE_PRODUCTS": str(tmp_path / f"own_{tmp_path.name}"),
+        "LAKEHOUSE_ROOT": str(folder / "root"),
+        "LAKEHOUSE_PRODUCTS": str(products / f"own_{products.name}"),
         "DAGSTER_HOME": "",
     }
 
@@ -29,9 +49,6 @@ def choir(tmp_path):
         return " ".join(result.output.split())  # grids are folded where the terminal is narrow
 
     call.environment = environment
-    (tmp_path / "members.csv").write_text(MEMBERS + "\n")
-    call("new", "choir", "--from", str(tmp_path / "members.csv"), "--land")
-    call("run")
     return call
 
 

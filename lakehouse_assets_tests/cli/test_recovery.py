@@ -34,11 +34,11 @@ def rows(root: Path) -> list[str]:
     return sorted(tables_of(Settings.load({"LAKEHOUSE_ROOT": str(root)})).table(SILVER).scan().collect()["stock_code"].unique())
 
 
-@pytest.mark.parametrize("content", [b"", b'{"commitInfo":{"timest'])
-def test_a_last_commit_that_is_not_whole(root, content):
+def test_a_last_commit_that_is_not_whole(root):
+    """It was cut; of empty ones `operations.test_last_good` holds the same."""
     settings = Settings.load({"LAKEHOUSE_ROOT": str(root)})
     table = tables_of(settings).table(SILVER)
-    Path(table.uri, "_delta_log", f"{table.version():020d}.json").write_bytes(content)
+    Path(table.uri, "_delta_log", f"{table.version():020d}.json").write_bytes(b'{"commitInfo":{"timest')
     land_text(settings, "products", "3.csv", f"{HEADER}3,a,b,base,1\n")
 
     command = f"lakehouse restore {SILVER} --last-good"

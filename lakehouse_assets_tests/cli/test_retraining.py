@@ -1,8 +1,10 @@
 """`lakehouse models retraining`, `train --due` and `train --reason`: what would start a training, and what a reason leaves behind."""
 
 import json
-import multiprocessing
+import os
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ from lakehouse_assets.platform.orchestration.run import AlreadyStarted, execute
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.forks import Forks
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, Demo, features, gold, level_model, scores
 from lakehouse_assets_tests.running import tables_of
 
@@ -108,92 +111,92 @@ def test_what_asks_for_a_training_and_train_due(settings, demo):
     assert "Nothing has changed that it learns from" in said("models", "retraining")
 
 
-def _due(root: Path, start: Any, found: Any) -> None:
-    """In a process of its own."""
-    lake = open_lakehouse(settings=Settings(root=root), declarations=DECLARED)
-    start.wait(timeout=300)
-    found.put(sorted(lake.train_due()))
+def carry_out(order: dict[str, Any]) -> list[str]:
+    """Who trained: a tick of the sensor or `train --due`, in a process of its own, which begins when as many as it says are ready."""
+    settings, ready = Settings(root=Path(order["root"])), Path(order["root"]).parent / "ready"
+    work = {"sensor": _tick, "command": _train_due}[order["door"]](settings)
+    ready.mkdir(exist_ok=True)
+    (ready / str(os.getpid())).touch()
+    deadline = time.monotonic() + 250
+    while len([*ready.iterdir()]) < order["together"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return work()
 
 
-def test_a_request_without_a_run_is_done_once_however_many_train_what_is_due(settings, demo):
-    """As after a sensor that was killed between the two."""
-    fails(demo)
+def _train_due(settings: Settings) -> Callable[[], list[str]]:
     lake = open_lakehouse(settings=settings, declarations=DECLARED)
-    assert standing_of(lake.context, TRAINED).ask().number == 1
-    assert standing_of(lake.context, TRAINED).ask().number == 1, "it is open"
-    fresh = multiprocessing.get_context("spawn")
-    start, found = fresh.Barrier(2), fresh.Queue()
-    processes = [fresh.Process(target=_due, args=(settings.root, start, found)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    trained = [found.get(timeout=400) for _ in processes]
-    for process in processes:
-        process.join(timeout=60)
-    assert sorted(trained) == [[], [MODEL]]
-    with instance(settings) as opened:
-        assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
-    assert len(demo.decisions()) == 1
+    return lambda: sorted(lake.train_due())
 
 
-def _ticks(root: Path, asked: Any, go: Any, created: Any) -> None:
-    """In a process of its own: a tick of the sensor, and then what Dagster's daemon makes of it, which takes it a moment."""
-    settings = Settings(root=root)
+def _tick(settings: Settings) -> Callable[[], list[str]]:
+    def tick_and_train() -> list[str]:
+        asked = _asked(settings)
+        for request in asked:
+            _daemon_starts(settings, request)
+        return ["sensor"] * len(asked)
+
+    return tick_and_train
+
+
+def _asked(settings: Settings) -> list[dg.RunRequest]:
+    """What a tick of the sensor asks for."""
     products = Products(Catalog(DECLARED, frozenset({DAYS})))
     defs = definitions(settings, products)
     (sensor,) = sensors(products.catalog)
     repository = defs.get_repository_def()
     resources = {name: defs.resources[name] for name in ("lakehouse", "mlflow")}
+    with (
+        instance(settings) as opened,
+        dg.build_sensor_context(instance=opened, repository_def=repository, resources=resources) as context,
+    ):
+        return list(sensor.evaluate_tick(context).run_requests)
+
+
+def _daemon_starts(settings: Settings, request: dg.RunRequest) -> None:
+    """What Dagster's daemon makes of a request, which takes it a moment."""
+    job = definitions(settings, Products(Catalog(DECLARED, frozenset({DAYS})))).resolve_job_def(runs.TRAIN)
+    tags = {RUN_KEY_TAG: request.run_key, **request.tags}
     with instance(settings) as opened:
-        with dg.build_sensor_context(instance=opened, repository_def=repository, resources=resources) as context:
-            asked.wait(timeout=300)
-            tick = sensor.evaluate_tick(context)
-        go.wait(timeout=300)
-        for request in tick.run_requests:
-            tags = {RUN_KEY_TAG: request.run_key, **request.tags}
-            job = defs.resolve_job_def(runs.TRAIN)
-            job.execute_in_process(instance=opened, asset_selection=list(request.asset_selection), tags=tags)
-        created.put(["sensor"] * len(tick.run_requests))
+        job.execute_in_process(instance=opened, asset_selection=list(request.asset_selection), tags=tags)
 
 
-def _both_doors(settings: Settings, commands: int, *, in_turn: bool) -> list[str]:
-    """Who trained, of a tick of the sensor and some `train --due` at once; or with these between the tick and the run of what it asked."""
-    fresh = multiprocessing.get_context("spawn")
-    asked, go, found = fresh.Barrier(2 if in_turn else 1 + commands), fresh.Barrier(2 if in_turn else 1), fresh.Queue()
-    sensor = fresh.Process(target=_ticks, args=(settings.root, asked, go, found))
-    start = fresh.Barrier(commands) if in_turn else asked
-    processes = [fresh.Process(target=_due, args=(settings.root, start, found)) for _ in range(commands)]
-    sensor.start()
-    trained = []
-    if in_turn:
-        asked.wait(timeout=300)
-        deadline = time.monotonic() + 300
-        while not requests.requests_of(tables_of(settings), MODEL):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    for process in processes:
-        process.start()
-    if in_turn:
-        trained = [one for _ in processes for one in found.get(timeout=400)]
-        go.wait(timeout=300)
-    for _ in range(1 if in_turn else 1 + commands):
-        trained += found.get(timeout=400)
-    for process in (sensor, *processes):
-        process.join(timeout=60)
-    return trained
+def _at_once(forks: tuple[Forks, Forks], settings: Settings, *doors: str) -> list[list[str]]:
+    for fork, door in zip(forks, doors, strict=True):
+        fork.begin(sys.modules[__name__], root=str(settings.root), door=door, together=2)
+    ended = [fork.end() for fork in forks]
+    assert [end.signal for end in ended] == [0, 0]
+    return [end.result for end in ended]
 
 
-def test_of_the_sensor_and_the_command_one_starts_a_run_for_a_request(settings, demo):
-    """The sensor has asked, and Dagster's daemon has not started the run yet."""
+def test_a_request_without_a_run_is_done_once_however_many_train_what_is_due(settings, demo, forks):
+    """As after a sensor that was killed between the two."""
     fails(demo)
-    assert _both_doors(settings, 2, in_turn=True) == ["sensor"]
+    lake = open_lakehouse(settings=settings, declarations=DECLARED)
+    assert standing_of(lake.context, TRAINED).ask().number == 1
+    assert standing_of(lake.context, TRAINED).ask().number == 1, "it is open"
+    assert sorted(_at_once(forks, settings, "command", "command")) == [[], [MODEL]]
     with instance(settings) as opened:
         assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
     assert len(demo.decisions()) == 1
 
 
-def test_at_the_same_moment_too(settings, demo):
+def test_of_the_sensor_and_the_command_one_starts_a_run_for_a_request(settings, demo, forks):
+    """The sensor has asked, and Dagster's daemon has not started the run yet."""
     fails(demo)
-    assert len(_both_doors(settings, 2, in_turn=False)) == 1
+    (asked,) = _asked(settings)
+    assert [request.number for request in requests.requests_of(tables_of(settings), MODEL)] == [1]
+    command, _ = forks
+    assert command(sys.modules[__name__], root=str(settings.root), door="command", together=1) == (0, [])
+    _daemon_starts(settings, asked)
+    with instance(settings) as opened:
+        assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
+    assert len(demo.decisions()) == 1
+
+
+def test_at_the_same_moment_too(settings, demo, forks):
+    fails(demo)
+    assert sorted(_at_once(forks, settings, "sensor", "command")) in ([[], ["sensor"]], [[], [MODEL]])
     with instance(settings) as opened:
         assert [run.tags[REQUEST_TAG] for run in opened.get_runs()] == [f"{MODEL}:1"]
     assert len(demo.decisions()) == 1

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from lakehouse_assets.cli.main import main
 from lakehouse_assets.platform.orchestration.run_locks import RunLocks
 from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.running import land_text, tables_of
 
-PROJECT = Path(__file__).parents[2]
 HEADER = "Invoice,StockCode,Description,Quantity,InvoiceDate,Price,Customer ID,Country"
 LINE = "489434,85048,BALL,12,2009-12-01 07:45:00,6.95,13085,United Kingdom"
 ASSETS = "{ assetsOrError { ... on AssetConnection { nodes { key { path } } } } }"
@@ -68,10 +69,11 @@ def until(server: "subprocess.Popen[str]", look: Callable[[], Any]) -> Any:
     return found
 
 
-def lakehouse_dev(settings: Settings, *options: str) -> "subprocess.CompletedProcess[str]":
-    own = {"LAKEHOUSE_ROOT": str(settings.root), "PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-m", "lakehouse_assets.cli", "dev", *options]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | own, timeout=120)
+def refused(settings: Settings, *options: str) -> str:
+    """What a `lakehouse dev` says that cannot start."""
+    result = CliRunner(env={"LAKEHOUSE_ROOT": str(settings.root), "DAGSTER_HOME": ""}).invoke(main, ["dev", *options])
+    assert result.exit_code == 1, result.output
+    return result.stderr
 
 
 @pytest.mark.timeout(400)
@@ -84,12 +86,10 @@ def test_the_web_uis_answer_and_a_landed_file_is_taken_by_itself_though_its_firs
     assert f"Dagster  http://127.0.0.1:{settings.web_port}\n" in said
     mlflow = next(line for line in said if line.startswith(f"MLflow   http://127.0.0.1:{settings.mlflow_port}/#/"))
     assert mlflow.endswith("workflowType=machine_learning\n")
-    second = lakehouse_dev(settings, "--no-mlflow")
-    assert second.returncode == 1
-    assert f"serves {settings.root} already: process {server.pid} on" in second.stderr
-    other = lakehouse_dev(Settings.load({"LAKEHOUSE_ROOT": f"{settings.root}2"}), "--port", str(settings.web_port))
-    assert f"port {settings.web_port} of 127.0.0.1 cannot be used. process " in other.stderr
-    assert "dagster_webserver" in other.stderr
+    assert f"serves {settings.root} already: process {server.pid} on" in refused(settings, "--no-mlflow")
+    other = refused(Settings.load({"LAKEHOUSE_ROOT": f"{settings.root}2"}), "--port", str(settings.web_port))
+    assert f"port {settings.web_port} of 127.0.0.1 cannot be used. process " in other
+    assert "dagster_webserver" in other
 
     with urllib.request.urlopen(f"http://127.0.0.1:{settings.mlflow_port}/", timeout=30) as page:
         assert b"MLflow" in page.read()

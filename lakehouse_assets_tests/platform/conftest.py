@@ -1,12 +1,10 @@
 """What tests of several rooms begin with."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lakehouse_assets_tests.forks import Forks
 from lakehouse_assets_tests.originals import Originals
 
 
@@ -17,10 +15,3 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Originals:
     folder: Path = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "originals"
     folder.mkdir(exist_ok=True)
     return Originals(folder)
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[tuple[Forks, Forks]]:
-    """Two processes of this worker, for what happens at once."""
-    with Forks() as one, Forks() as other:
-        yield one, other

@@ -49,7 +49,7 @@ def written(tmp_path_factory) -> tuple[Path, dict[str, str]]:
         (folder / make.__name__).mkdir()
         samples = make(folder / make.__name__)
         said[make.__name__] = command(folder, "new", make.__name__, "--from", *map(str, samples), "--land")
-    # 500 columns take as long as all other products together.
+    # Very many columns take as long as all other products together.
     command(folder, "run", *(f"group:{name}" for name in said if name != "wide"))
     return folder, said
 

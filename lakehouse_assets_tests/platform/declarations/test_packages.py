@@ -71,7 +71,7 @@ def test_a_folder_that_python_knows_as_something_else_is_refused(folder):
         product_packages("./json")[0].load()
 
 
-@pytest.mark.parametrize("setting", ["own_products", "./own_products", f"own_products,{BUILT_IN_PRODUCTS}"])
+@pytest.mark.parametrize("setting", ["./own_products", f"own_products,{BUILT_IN_PRODUCTS}"])
 def test_commands_and_the_code_location_load_them(folder, setting):
     environment = os.environ | {"LAKEHOUSE_PRODUCTS": setting, "LAKEHOUSE_ROOT": str(folder / "root"), "PYTHONSAFEPATH": "1"}
     code = (

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -19,6 +20,7 @@ import pytest
 from lakehouse_assets.platform.ingestion import landing
 from lakehouse_assets.platform.ingestion.bronze import Ingestion
 from lakehouse_assets.platform.ingestion.zone import NotListed
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.ingestion.orders import Orders
 
 PROJECT = Path(__file__).parents[3]
@@ -310,30 +312,32 @@ def test_a_file_for_which_the_landing_zone_has_no_room_lands_not_at_all(orders, 
 # --- names
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "with space",
-        " leading and trailing ",
-        "new\nline",
-        "tab\tand\rreturn",
-        "a..b",
-        "dots...",
-        "50%",
-        "%41%2F",
-        "größe-漢字-🎈",
-        "e\u0301",
-        'it\'s "quoted"',
-        "back\\slash",
-        "*?[a-z]{x}",
-        "-rf",
-        "~home",
-        "$HOME `id`",
-        "#hash;semi&and",
-        "a" * 240,
-    ],
+NAMES = (
+    "with space",
+    " leading and trailing ",
+    "new\nline",
+    "tab\tand\rreturn",
+    "a..b",
+    "dots...",
+    "50%",
+    "%41%2F",
+    "größe-漢字-🎈",
+    "e\u0301",
+    'it\'s "quoted"',
+    "back\\slash",
+    "*?[a-z]{x}",
+    "-rf",
+    "~home",
+    "$HOME `id`",
+    "#hash;semi&and",
+    "a" * 240,
 )
-@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+ENDINGS = ("csv", "jsonl", "parquet")
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"), sweeps.of([(name, ENDINGS[place % 3]) for place, name in enumerate(NAMES)], [*product(NAMES, ENDINGS)])
+)
 def test_any_name_is_read_and_found_again_in_bronze(tmp_path, name, ending):
     orders = Orders.under(tmp_path)
     path = orders.folder / f"{name}.{ending}"

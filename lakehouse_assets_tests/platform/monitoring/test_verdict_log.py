@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 
 from lakehouse_assets import monitor
 from lakehouse_assets.platform.declarations.monitors import Verdict
-from lakehouse_assets.platform.monitoring import judgements, verdicts
-from lakehouse_assets.platform.monitoring.checkpoints import EVERY
+from lakehouse_assets.platform.monitoring import checkpoints, judgements, verdicts
 from lakehouse_assets.platform.monitoring.judgements import Judgement
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
@@ -32,6 +31,18 @@ BY_WINDOW = monitor("kiosk.monitors.windows", of=sales, kind=ByWindow())
 WHOLE = monitor("kiosk.monitors.whole", of=sales, kind=Says())
 ONCE = monitor("kiosk.monitors.once", of=sales, kind=Says())
 ALL = (BY_WINDOW, WHOLE, ONCE)
+
+
+EVERY = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_logs():
+    """A checkpoint comes after a few commits, so that what is long here is soon written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoints, "EVERY", EVERY)
+        patch.setattr(verdicts, "EVERY", EVERY)
+        yield
 
 
 def said(lake: Lakehouse) -> dict[str, list]:

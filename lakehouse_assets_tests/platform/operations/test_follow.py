@@ -23,6 +23,7 @@ from lakehouse_assets.platform.declarations.monitors import MonitorKind, Verdict
 from lakehouse_assets.platform.operations.follow import Follower, MicroBatch, follow
 from lakehouse_assets.platform.operations.pending import reason_of
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.running import land_text, tables_of
 
 PROJECT = Path(__file__).parents[3]
@@ -240,7 +241,7 @@ def test_a_killed_follower_leaves_nothing_out_and_nothing_twice(settings, tmp_pa
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("LAKEHOUSE_", "DAGSTER_"))}
     command = [sys.executable, "-m", "lakehouse_assets.cli", "run", "--follow", "shop", "--json"]
     landed, batches = 0, list[dict]()
-    for kill_after in (0.0, 0.15, 0.3, None):
+    for kill_after in sweeps.of((0.15, None), (0.0, 0.15, 0.3, None)):
         land(settings, landed)
         landed += 1
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT, env=clean | own) as process:

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import uuid
@@ -14,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -27,17 +27,17 @@ from lakehouse_assets.platform.monitoring.alerts import delivery_log
 from lakehouse_assets.platform.monitoring.alerts.delivery_log import DeliveryLog
 from lakehouse_assets.platform.monitoring.alerts.log import LOG, AlertLog
 from lakehouse_assets.platform.monitoring.alerts.take import take
-from lakehouse_assets.platform.orchestration import monitors
+from lakehouse_assets.platform.orchestration import alerts, monitors
 from lakehouse_assets.platform.orchestration.alerts import sensor, tick
 from lakehouse_assets.platform.orchestration.assets import build
 from lakehouse_assets.platform.orchestration.resources import resources
 from lakehouse_assets.platform.orchestration.run_control import end_dead_runs, locks_of
+from lakehouse_assets.settings import Settings
 from lakehouse_assets_tests.platform.monitoring.alerts import receivers
 from lakehouse_assets_tests.platform.orchestration.club import SOURCES, Club
 from lakehouse_assets_tests.running import land_text, tables_of
 
 LOGGER = logging.getLogger("test")
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -515,58 +515,33 @@ def failed(settings, tmp_path):
         yield SimpleNamespace(settings=settings, instance=instance, tables=[])
 
 
-_CHILD = """
-import logging, os, signal, sys
-from datetime import UTC, datetime
-import dagster as dg
-from lakehouse_assets.platform.declarations.catalog import Catalog
-from lakehouse_assets.platform.monitoring.alerts.delivery_log import DeliveryLog
-from lakehouse_assets.platform.orchestration import alerts
-from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.running import tables_of
+def carry_out(order: dict[str, Any]) -> None:
+    """A tick of a daemon in a fork, which may kill itself before it delivers, or before it records what the webhook was told."""
+    settings, record, kill_before = Settings.load({"LAKEHOUSE_ROOT": order["root"]}), DeliveryLog.add, order["kill_before"]
+    settings = dataclasses.replace(settings, alert_webhook=order["webhook"])
 
-home, kill_before = sys.argv[1:]
-settings, record = Settings.load(), DeliveryLog.add
+    def die(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def die_before_the_webhook(log, made):
-    die() if made[0].sink == "webhook" else record(log, made)
-
-if kill_before == "delivery":
-    alerts.deliver = die
-if kill_before == "record":
-    DeliveryLog.add = die_before_the_webhook
-with dg.DagsterInstance.local_temp(home) as instance:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    alerts.tick(instance, tables_of(settings), Catalog(()), settings, datetime.now(UTC), logging.getLogger())
-"""
+    if kill_before == "delivery":
+        alerts.deliver = die
+    if kill_before == "record":
+        DeliveryLog.add = lambda log, made: die() if made[0].sink == "webhook" else record(log, made)
+    with dg.DagsterInstance.local_temp(order["home"]) as instance:
+        tick(instance, tables_of(settings), Catalog(()), settings, datetime.now(UTC), LOGGER)
 
 
-def child(failed, webhook, kill_before: str = "nothing") -> subprocess.Popen:
-    environment = {**os.environ, "LAKEHOUSE_ROOT": str(failed.settings.root), "LAKEHOUSE_ALERT_WEBHOOK": webhook.address}
-    command = [sys.executable, "-c", _CHILD, failed.instance.root_directory, kill_before]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, text=True, **pipes)
-
-
-def go(*children: subprocess.Popen) -> list[int]:
-    """Let children that are ready begin at once; how they ended."""
-    for one in children:
-        assert one.stdout.readline() == "ready\n", one.stderr.read()
-    for one in children:
-        one.stdin.write("\n")
-        one.stdin.flush()
-    for one in children:
-        one.communicate(timeout=120)
-    return [one.returncode for one in children]
+def go(forks, failed, webhook, kill_before: str = "nothing") -> list[int]:
+    """Ticks of so many daemons at once; how they ended."""
+    order = {"home": failed.instance.root_directory, "root": str(failed.settings.root), "webhook": webhook.address}
+    for fork in forks:
+        fork.begin(sys.modules[__name__], kill_before=kill_before, **order)
+    return [fork.end().signal for fork in forks]
 
 
 @pytest.mark.parametrize(("kill_before", "posted"), [("delivery", 1), ("record", 2)])
-def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_twice(failed, webhook, kill_before, posted):
-    assert go(child(failed, webhook, kill_before)) == [-signal.SIGKILL]
+def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_twice(failed, webhook, forks, kill_before, posted):
+    assert go(forks[:1], failed, webhook, kill_before) == [signal.SIGKILL]
     events = tables_of(failed.settings).table(LOG).scan().collect()
     assert sorted(events.select("key", "event").iter_rows()) == [("step:one", "opened"), ("step:two", "opened")]
     ticks = Ticks(failed, alert_webhook=webhook.address)
@@ -577,8 +552,8 @@ def test_a_daemon_that_is_killed_after_the_commit_loses_no_alert_and_logs_none_t
     assert tables_of(failed.settings).table(delivery_log.TABLE).count() == 4
 
 
-def test_two_daemons_at_once_log_each_event_once(failed, webhook):
-    assert go(*(child(failed, webhook) for _ in range(2))) == [0, 0]
+def test_two_daemons_at_once_log_each_event_once(failed, webhook, forks):
+    assert go(forks, failed, webhook) == [0, 0]
     Ticks(failed, alert_webhook=webhook.address)(hours=1)
     events = tables_of(failed.settings).table(LOG).scan().collect()
     assert sorted(events["sequence"]) == [1, 2]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.orchestration.level import MODEL, PREDICTIONS, Level, level_model
 from lakehouse_assets_tests.platform.pipeline.model_histories import beaten, decisions, die, history, set_champion_by_hand, trained_well
 
@@ -56,7 +57,9 @@ def beaten_twice(demo):
     demo.run()
 
 
-@pytest.mark.parametrize("how", ["rolled back", "promoted by hand", "promoted by hand in MLflow"])
+@pytest.mark.parametrize(
+    "how", sweeps.of(["rolled back", "promoted by hand in MLflow"], ["rolled back", "promoted by hand", "promoted by hand in MLflow"])
+)
 def test_a_baseline_that_a_person_chose_is_not_replaced_by_another(demo, how):
     asset = replace(level_model, baselines={"naive": Level("naive_forecast"), "other": Level("forecast", 0.9)})
     beaten_twice(demo)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import polars as pl
@@ -19,6 +20,7 @@ from lakehouse_assets.platform.quality.contract import Contract, column
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.restore import restore
+from lakehouse_assets_tests import sweeps
 
 SOURCE = "shop.silver.sales"
 SCHEMA = {"part": pl.String, "id": pl.Int64, "amount": pl.Int64}
@@ -154,8 +156,9 @@ def dies_after(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, commits: 
             work()
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3])
-@pytest.mark.parametrize("batch_rows", [2, 3, 4, 5, 100])
+@pytest.mark.parametrize(
+    ("parts", "batch_rows"), sweeps.of([(1, 2), (2, 3), (3, 4), (1, 5), (2, 100)], [*product((1, 2, 3), (2, 3, 4, 5, 100))])
+)
 def test_a_batch_that_was_killed_between_its_parts_is_ended_however_it_is_divided_then(lakehouse, monkeypatch, parts, batch_rows):
     declaration = declare("by_partition", as_it_is)
     for number in range(1, 7):

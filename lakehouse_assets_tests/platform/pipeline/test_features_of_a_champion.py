@@ -18,6 +18,7 @@ from lakehouse_assets.platform.pipeline.refresh import Refresh
 from lakehouse_assets.platform.pipeline.reproduction import reproduce
 from lakehouse_assets.platform.storage import evolution
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import said_of
 from lakehouse_assets_tests.platform.pipeline.park import (
     CHANCES,
@@ -167,7 +168,9 @@ def maintained(park: Park, retention: timedelta = timedelta(days=7)) -> list[int
     return park.root.lakehouse.table(HABITS).scan().select(pl.col("feature_set_version").unique().sort()).collect().to_series().to_list()
 
 
-@pytest.mark.parametrize("park", [False, True], ids=["all rows", "row for row"], indirect=True)
+@pytest.mark.parametrize(
+    "park", sweeps.of([True], [False, True]), ids=sweeps.of(["row for row"], ["all rows", "row for row"]), indirect=True
+)
 def test_maintenance_deletes_the_versions_that_no_model_in_use_needs_and_no_others(park):
     change(park, halves)
     assert maintained(park) == [1, 2], "the champion needs the first"

@@ -146,7 +146,7 @@ BUSY = [
 
 
 @pytest.mark.parametrize("declaration", CASES)
-@sweeps.examples(4, 30, suppress_health_check=list(HealthCheck))
+@sweeps.examples(2, 30, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(steps, runs), min_size=2, max_size=4))
 @example(history=BUSY)
 def test_an_incremental_table_equals_a_full_refresh(declaration, history):
@@ -154,7 +154,7 @@ def test_an_incremental_table_equals_a_full_refresh(declaration, history):
 
 
 @pytest.mark.parametrize("declaration", [pytest.param(declaration, id=name) for name, declaration in of_feed().items()])
-@sweeps.examples(6, 30, suppress_health_check=list(HealthCheck))
+@sweeps.examples(3, 30, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(feed_steps, runs), min_size=2, max_size=4))
 def test_tables_over_a_feed_follow_files_that_are_read_again_or_taken_back(declaration, history):
     hold_law(FeedWorld, declaration, history)
@@ -179,7 +179,7 @@ replayed = st.none() | st.sampled_from([None, "_sequence > 2", "_row = 0", "part
 
 
 @pytest.mark.parametrize(("strict", "fixed"), [pytest.param(*both, id=name) for name, both in with_a_fix().items()])
-@sweeps.examples(4, 40, suppress_health_check=list(HealthCheck))
+@sweeps.examples(1, 40, suppress_health_check=list(HealthCheck))
 @given(history=st.lists(st.tuples(landings, st.none() | st.integers(0, 3), replayed), min_size=2, max_size=6))
 @example(history=[(jan(1), None, None), (jan(-1), None, None), (jan(1), None, None)])  # the last file changes nothing
 @example(

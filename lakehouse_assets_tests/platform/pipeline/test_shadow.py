@@ -17,6 +17,7 @@ from lakehouse_assets.platform.pipeline.model_training import ModelTraining
 from lakehouse_assets.platform.registry.registry import Registry
 from lakehouse_assets.platform.registry.training_run import FEATURES as FEATURES_TAG
 from lakehouse_assets.platform.storage.feature_versions import FeatureVersion
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, DAYS_EACH, FEATURES, Demo, Level, level_model
 from lakehouse_assets_tests.platform.pipeline.model_histories import decisions, history, prepared
 
@@ -94,7 +95,7 @@ def test_what_was_called_back_does_not_return_by_the_same_backtests(changed, mon
         (65, 0.01, level_model.gate),  # the shadow is over, and the outcomes of the last period that began in it have come
         (32, 0.01, replace(level_model.gate, shadow=timedelta(0))),
         (32, 0.01, replace(level_model.gate, mode="dry run")),
-    ],
+    ][:: sweeps.of(2, 1)],
 )
 def test_nothing_is_called_back_otherwise(changed, monkeypatch, days, error, gate):
     later(changed, monkeypatch, days, error, asset=replace(CHANGE, gate=gate))

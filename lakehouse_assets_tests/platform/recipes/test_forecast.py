@@ -191,7 +191,13 @@ SERIES = {
 }
 
 
-@pytest.mark.parametrize("name", SERIES)
+SAMPLE = (
+    "constant", "one that is negative", "gaps", "a single row", "a group without a name", "returns", "a series that ended", "no numbers",
+    "very small",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sweeps.of(SAMPLE, SERIES))
 def test_series_of_many_sorts_are_forecast(name):
     frame, by = SERIES[name]
     declared = sales(by, horizon=7)

@@ -10,11 +10,12 @@ from hypothesis import settings
 
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
+from lakehouse_assets_tests import sweeps
 
 
-def examples(count: int) -> settings:
-    """A property with real tables: few examples, no limit on the time of one."""
-    return settings(max_examples=count, deadline=None, database=None)
+def examples(few: int) -> settings:
+    """A property with real tables: few examples, in a full sweep ten times as many; no limit on the time of one."""
+    return sweeps.examples(few, 10 * few, database=None)
 
 
 @contextmanager

@@ -62,7 +62,7 @@ def apply(held, feed):
 
 
 @given(STEPS, st.sampled_from([(), ("part",)]))
-@examples(30)
+@examples(10)
 def test_changes_make_the_table_out_of_an_earlier_one(steps, partition_by):
     partition_by = partition_by or (("part",) if any(step[0] == "replace" for step in steps) else ())
     with fresh_table(SCHEMA, partition_by) as table:
@@ -234,7 +234,7 @@ def test_changes_are_read_when_they_are_needed(things):
     assert "PROJECT 1/" in plan
 
 
-@examples(10)
+@examples(4)
 @given(STEPS)
 def test_the_newest_change_is_the_newest_version_with_rows_in_its_change_feed(steps):
     with fresh_table(SCHEMA, ("part",)) as table:
@@ -249,7 +249,7 @@ def test_the_newest_change_is_the_newest_version_with_rows_in_its_change_feed(st
         assert table.changed_at(None) == newest
 
 
-@examples(10)
+@examples(4)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(1, 8))
 def test_steps_reach_the_end_and_are_small_unless_one_commit_is_large(heights, rows):
     with fresh_table(SCHEMA) as table:

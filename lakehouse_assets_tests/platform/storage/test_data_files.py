@@ -101,7 +101,7 @@ VALUE = st.none() | st.integers(-3, 3)
 
 
 @given(st.lists(st.lists(st.tuples(VALUE, VALUE), min_size=1, max_size=6), min_size=1, max_size=3), st.integers(-4, 4))
-@examples(20)
+@examples(7)
 def test_files_that_are_pruned_have_no_row_that_is_asked_for(batches, asked):
     schema = {"number": pl.Int64(), "text": pl.String()}
     rows = []

@@ -50,7 +50,7 @@ BATCH = st.lists(st.tuples(st.integers(1, 5), st.sampled_from([None, 0.5, 1.5]),
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), BATCH), min_size=1, max_size=4), st.sampled_from([(), ("group",)]))
-@examples(25)
+@examples(9)
 def test_each_moment_sees_what_was_known_by_then(batches, partition_by):
     with fresh_table(STORED, partition_by) as table:
         revisions = {}  # per key, the value and the moment from which it was known
@@ -75,7 +75,7 @@ def test_each_moment_sees_what_was_known_by_then(batches, partition_by):
 
 
 @given(st.permutations(range(6)), st.lists(st.integers(1, 3), max_size=6), st.sampled_from([(), ("group",)]))
-@examples(25)
+@examples(9)
 def test_nothing_is_known_before_it_came_unless_the_row_says_that_it_is_assumed(order, sizes, partition_by):
     """Law 5, over random orders of arrival: facts of days 0 to 5 come on days 20, 21 and so on, some of them together."""
     with fresh_table(STORED, partition_by) as table:

@@ -275,7 +275,7 @@ def take(table, number, step):
 
 
 @given(STEPS, st.integers(0, 8), st.integers(0, 8))
-@examples(15)
+@examples(5)
 def test_readers_and_pins_read_the_same_after_maintenance(steps, cursor, pin):
     with fresh_table(SCHEMA, ("part",)) as table:
         states = {0: []}

@@ -91,7 +91,7 @@ def scope_of(columns, chosen):
 @pytest.mark.parametrize("selection", SELECTIONS)
 @pytest.mark.parametrize("kind", KINDS)
 @given(st.data())
-@examples(3)
+@examples(2)
 def test_a_write_changes_no_row_and_no_file_outside_its_scope(kind, selection, data):
     columns, scope = KINDS[kind], scope_of(KINDS[kind], SELECTIONS[selection])
     nullable = any(None in values for _, values in columns.values())

@@ -71,7 +71,7 @@ def merged_by_hand(held, batch, newest_by):
     st.sampled_from([None, "seen", "stamp", "_row"]),
     st.sampled_from([0, merging._MANY_ROWS]),
 )
-@examples(60)
+@examples(20)
 def test_batches_are_merged_as_into_a_dictionary(batches, partition_by, newest_by, many_rows):
     """Whether keys are compared by their digests first, or not."""
     with fresh_table(SCHEMA, partition_by) as table, pytest.MonkeyPatch.context() as patch:

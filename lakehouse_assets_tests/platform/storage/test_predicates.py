@@ -37,7 +37,7 @@ def rows_and_scope(draw):
 
 
 @given(rows_and_scope(), st.sampled_from([None, "t"]))
-@examples(40)
+@examples(14)
 def test_sql_and_polars_agree(example, alias):
     frame, scope = example
     with fresh_table(frame.schema) as table:
@@ -49,7 +49,7 @@ def test_sql_and_polars_agree(example, alias):
 
 
 @given(rows_and_scope())
-@examples(60)
+@examples(20)
 def test_the_condition_is_never_null(example):
     frame, scope = example
     assert frame.select(predicates.expression(scope).alias("inside"))["inside"].null_count() == 0

@@ -47,7 +47,7 @@ def replacements(draw):
 
 
 @given(replacements())
-@examples(30)
+@examples(10)
 def test_rows_in_the_scope_are_replaced_and_all_others_stay(example):
     columns, before, steps = example
     numbers = iter(range(1000))

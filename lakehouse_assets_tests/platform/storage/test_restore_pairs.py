@@ -95,7 +95,7 @@ STEP = st.one_of(
 
 
 @given(st.lists(STEP, min_size=3, max_size=9), st.randoms(use_true_random=False))
-@examples(15)
+@examples(5)
 def test_a_quarantine_has_the_rows_that_it_had_when_its_table_came_to_a_version(steps, chance):
     with fresh_table(SCHEMA) as table:
         pair = Pair(table)

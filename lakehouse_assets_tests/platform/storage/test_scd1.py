@@ -31,7 +31,7 @@ def by_hand(rows):
 
 
 @given(st.lists(EVENT, max_size=10), st.randoms(use_true_random=False))
-@examples(60)
+@examples(20)
 def test_any_order_and_any_batches_give_one_table(rows, chance):
     table, done = NONE, []
     for batch in in_batches(rows, chance):
@@ -76,7 +76,7 @@ def test_thousands_of_shuffled_events():
 
 
 @given(st.lists(EVENT, max_size=8), st.randoms(use_true_random=False), st.sampled_from([(), ("id",)]))
-@examples(8)
+@examples(3)
 def test_a_real_table_is_the_same_in_any_order_too(rows, chance, partition_by):
     with fresh_table(EVENTS, partition_by) as table:
         done = []

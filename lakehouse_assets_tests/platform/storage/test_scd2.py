@@ -90,7 +90,7 @@ def in_batches(rows, chance):
 
 
 @given(st.lists(EVENT, max_size=10), st.randoms(use_true_random=False))
-@examples(100)
+@examples(34)
 def test_any_order_and_any_batches_give_one_table(rows, chance):
     table, done = NONE, []
     for batch in in_batches(rows, chance):
@@ -102,7 +102,7 @@ def test_any_order_and_any_batches_give_one_table(rows, chance):
 
 
 @given(st.lists(EVENT, min_size=1, max_size=10))
-@examples(50)
+@examples(17)
 def test_intervals_of_a_key_follow_each_other_without_a_gap(rows):
     for (id_,), intervals in fold(HISTORY, NONE, events(*rows)).group_by("id", maintain_order=True):
         assert intervals["sequence"].is_sorted()
@@ -116,7 +116,7 @@ def test_intervals_of_a_key_follow_each_other_without_a_gap(rows):
 @given(
     st.lists(EVENT, max_size=8), st.randoms(use_true_random=False), st.sampled_from([(), ("id",), ("is_current",), ("id", "is_current")])
 )
-@examples(30)
+@examples(10)
 def test_a_real_table_is_the_same_in_any_order_too(rows, chance, partition_by):
     with fresh_table(SCHEMA, partition_by) as table:
         done, counted = [], 0
@@ -312,7 +312,7 @@ def test_every_permutation_and_every_batching_of_six_events_gives_one_table(hist
 
 
 @given(st.lists(EVENT, max_size=10), st.randoms(use_true_random=False))
-@examples(40)
+@examples(14)
 def test_any_order_and_any_batches_give_one_table_where_columns_are_unversioned(rows, chance):
     table, done = pl.DataFrame(schema=UNVERSIONED.schema(EVENTS)), []
     for batch in in_batches(rows, chance):
@@ -367,7 +367,7 @@ def test_many_keys_at_once(customers):
 
 
 @given(st.lists(EVENT, max_size=8, unique_by=lambda row: row[:2]))
-@examples(30)
+@examples(10)
 def test_of_events_in_their_order_each_row_is_one_that_was_written(rows):
     """What is counted is events. One that comes late may open or close intervals of events that came before it, which are counted once."""
     written = 0

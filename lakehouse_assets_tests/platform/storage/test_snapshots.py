@@ -136,7 +136,7 @@ def in_batches(snapshots, chance):
 
 @each_way
 @given(snapshots=some_snapshots(), chance=st.randoms(use_true_random=False))
-@examples(20)
+@examples(7)
 def test_any_order_and_any_batches_give_one_table(how, snapshots, chance):
     table, done = empty(how), []
     for batch in in_batches(snapshots, chance):
@@ -170,7 +170,7 @@ def test_every_permutation_and_every_batching_of_five_snapshots_gives_one_table(
 
 @pytest.mark.parametrize("how", [WAYS["all intervals"], WAYS["all intervals, prices unversioned"]])
 @given(snapshots=some_snapshots(), chance=st.randoms(use_true_random=False))
-@examples(15)
+@examples(5)
 def test_a_rejected_row_keeps_its_key_as_it_was(how, snapshots, chance):
     rejected = [row[:2] for row in flat(snapshots) if chance.random() < 0.25 and not row[3]]
     snapshots = [[row for row in rows if row[:2] not in rejected] for rows in snapshots]
@@ -191,7 +191,7 @@ def test_a_rejected_row_keeps_its_key_as_it_was(how, snapshots, chance):
 
 @each_way
 @given(snapshots=some_snapshots(), chance=st.randoms(use_true_random=False))
-@examples(10)
+@examples(4)
 def test_a_real_table_is_the_same_in_any_order_too(how, snapshots, chance):
     with fresh_table(how.schema(ROWS), chance.choice([(), ("is_current",), ("id", "is_current")] if how.history else [()])) as table:
         done = []

@@ -262,7 +262,7 @@ def columns_of_numbers(draw):
 
 
 @given(column=columns_of_numbers(), wanted=st.sampled_from([*INTEGERS, pl.Float32, pl.Float64]))
-@examples(300)
+@examples(100)
 def test_numbers_are_widened_without_loss_or_refused(column, wanted):
     try:
         fitted = types.fit(pl.DataFrame(column), {"n": wanted()}, "shop")["n"]

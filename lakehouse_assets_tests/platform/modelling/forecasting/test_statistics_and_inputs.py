@@ -5,6 +5,7 @@ The suite tries a sample; `python -m benchmarks.sweeps` tries everything.
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from itertools import product
 
 import polars as pl
 import pytest
@@ -145,8 +146,13 @@ def revised(delay):
     return pl.concat([FEATURES, of_these.with_columns(MANY * 3 + 10, pl.col("known_at") + delay)])
 
 
-@pytest.mark.parametrize("delay", [timedelta(microseconds=1), timedelta(days=3), timedelta(days=30)])
-@pytest.mark.parametrize("origin", [199, 203, 215, 218, 240])
+DELAYS, ORIGINS = (timedelta(microseconds=1), timedelta(days=3), timedelta(days=30)), (199, 203, 215, 218, 240)
+
+
+@pytest.mark.parametrize(
+    ("delay", "origin"),
+    sweeps.of([(DELAYS[place % 3], origin) for place, origin in enumerate(ORIGINS)], [*product(DELAYS, ORIGINS)]),
+)
 def test_an_origin_sees_each_day_as_it_was_known_at_its_own_end(delay, origin):
     """Law 5, against what would have been computed at that time from what the table had then."""
     known = revised(delay)
@@ -157,8 +163,9 @@ def test_an_origin_sees_each_day_as_it_was_known_at_its_own_end(delay, origin):
     assert found.equals(expected)
 
 
-@pytest.mark.parametrize("comes_back", [False, True])
-@pytest.mark.parametrize("origin", [199, 203, 215, 218, 240])
+@pytest.mark.parametrize(
+    ("origin", "comes_back"), sweeps.of([(203, False), (215, True), (218, False), (240, True)], [*product(ORIGINS, (False, True))])
+)
 def test_an_origin_before_a_retraction_sees_what_was_retracted_later_and_one_after_it_does_not(origin, comes_back):
     """Law 5: what was taken back at day 216 was known until then."""
     of_these = FEATURES.filter(pl.col("day").is_between(*map(day, REVISED_IN)), pl.col("product_group") == "small")

@@ -23,6 +23,7 @@ from lakehouse_assets.platform.monitoring.profiling.profile import profile
 from lakehouse_assets.platform.monitoring.profiling.stored_profile import from_frames, to_frames
 from lakehouse_assets.platform.storage import platform_tables
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
 from lakehouse_assets_tests.platform.monitoring.drift.test_profile_tables import BASE, SCHEMA, START, rows
 
@@ -52,7 +53,7 @@ def found(lake: Lakehouse) -> list[pl.DataFrame]:
     return [one.drop(told).sort(order + (["drift_type"] if "drift_type" in one.columns else [])) for one in latest(lake, WATCHED.name)]
 
 
-@pytest.mark.parametrize("partition_by", [("day",), ()], ids=["by day", "by time alone"])
+@pytest.mark.parametrize("partition_by", sweeps.of([("day",)], [("day",), ()]), ids=str)
 def test_a_new_day_reads_neither_the_baseline_nor_older_days(tmp_path, partition_by):
     lake = shop(tmp_path / "one", partition_by)
     for day in range(5):
@@ -104,8 +105,9 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_another_baseline_is_counted_again(tmp_path, change):
+@pytest.mark.parametrize("name", sweeps.of(["length", "masks", "made again"], CHANGES))
+def test_another_baseline_is_counted_again(tmp_path, name):
+    change = CHANGES[name]
     lake = shop(tmp_path / "one")
     day_after(lake, 1)
     day_after(lake, 2)

@@ -38,8 +38,13 @@ def rows(days: range, kind: str, factor: float = 1) -> pl.DataFrame:
     return frame if made is None else frame.with_columns(changed=made)
 
 
-@pytest.mark.parametrize(("every", "slices"), [(None, ()), ("1d", ("kind",))])
-@pytest.mark.parametrize(("before", "after"), sweeps.of(RING, list(permutations(VALUES, 2))))
+@pytest.mark.parametrize(
+    ("before", "after", "every", "slices"),
+    sweeps.of(
+        [(*pair, *((None, ()) if place % 2 else ("1d", ("kind",)))) for place, pair in enumerate(RING)],
+        [(*pair, *group) for pair in permutations(VALUES, 2) for group in ((None, ()), ("1d", ("kind",)))],
+    ),
+)
 def test_a_changed_column_hides_no_fault_of_another(before, after, every, slices):
     known = profile(rows(range(-30, 0), before).lazy(), Groups("at", None, slices), blocks=True, every=every or "1d")
     new = pl.concat([rows(range(2), after), rows(range(2, 3), after, factor=100)])

@@ -1,13 +1,14 @@
 """What drift says is said once, of windows that are over, whatever dies in between and however much it is."""
 
 import logging
+import os
 import shutil
 import signal
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,8 +23,10 @@ from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
 from lakehouse_assets.platform.storage.table import Table
 from lakehouse_assets.platform.storage.types import TIMESTAMP
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
 from lakehouse_assets_tests.platform.monitoring.drift.test_profile_tables import BASE, LATER, SCHEMA, START, rows
+from lakehouse_assets_tests.platform.pipeline.orders import dying
 
 NAME = "shop.silver.orders"
 WATCHED = monitor("shop.monitors.moved", of=NAME, kind=Drift("at", against=f"{NAME}@1"))
@@ -51,28 +54,25 @@ def told(lake: Lakehouse, watched: Monitor, now) -> list[tuple[str, str]]:
     return [(entry.key, entry.event) for entry in take(AlertLog(lake), [source], now, logging.getLogger("test")).entries]
 
 
-_CHILD = """
-import os, signal, sys
-from lakehouse_assets_tests.platform.monitoring.drift.test_drift_said_once import WATCHED, evaluation, LATER, Lakehouse
-from lakehouse_assets_tests.platform.pipeline.orders import dying
-root, at, when = sys.argv[1:]
-with dying(int(at), when, lambda: os.kill(os.getpid(), signal.SIGKILL)):
-    evaluation(Lakehouse(root), LATER).run([WATCHED])
-"""
+def carry_out(order: dict[str, Any]) -> None:
+    """An evaluation in a fork, which kills itself before or after one of its commits."""
+    with dying(order["at"], order["when"], lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        evaluation(Lakehouse(order["root"]), LATER).run([WATCHED])
 
 
-@pytest.mark.parametrize(("at", "when"), [(1, "after"), (2, "after"), (3, "before"), (3, "after")])
-def test_verdicts_of_an_evaluation_that_was_killed_are_said_by_the_next_one(tmp_path, at, when):
-    killed, whole = Lakehouse(str(tmp_path / "killed")), Lakehouse(str(tmp_path / "whole"))
-    for lake in (killed, whole):
-        orders(lake).append(pl.concat([rows([1, 2]), rows([3], 3, 100)]))
+def test_verdicts_of_an_evaluation_that_was_killed_are_said_by_the_next_one(tmp_path, forks):
+    whole = Lakehouse(str(tmp_path / "whole"))
+    orders(whole).append(pl.concat([rows([1, 2]), rows([3], 3, 100)]))
+    shutil.copytree(whole.root, tmp_path / "before")
     evaluation(whole, LATER).run([WATCHED])
-    dead = subprocess.run([sys.executable, "-c", _CHILD, killed.root, str(at), when], check=False)
-    assert dead.returncode == -signal.SIGKILL
-    for _ in range(2):
-        evaluation(killed, LATER).run([WATCHED])
-        assert said(killed) == said(whole)
-    assert any(passed is False for *_, passed, _ in said(killed))
+    assert any(passed is False for *_, passed, _ in said(whole))
+    for at, when in [(1, "after"), (3, "before"), (3, "after")]:
+        killed = Lakehouse(str(tmp_path / f"{when} {at}"))
+        shutil.copytree(tmp_path / "before", killed.root)
+        assert forks[0](sys.modules[__name__], root=killed.root, at=at, when=when).signal == signal.SIGKILL
+        for _ in range(2):
+            evaluation(killed, LATER).run([WATCHED])
+            assert said(killed) == said(whole)
 
 
 def test_two_evaluations_of_two_versions_at_once_say_all_and_end_with_no_error(tmp_path):
@@ -172,7 +172,7 @@ def test_a_window_that_was_corrected_resolves_at_once_and_one_of_two_does_not(tm
     assert day(5, 1) == ["resolved"]
 
 
-@pytest.mark.parametrize("is_deleted", [False, True])
+@pytest.mark.parametrize("is_deleted", sweeps.of([True], [False, True]))
 def test_a_bad_day_that_is_corrected_or_deleted_after_good_ones_is_over_at_once(tmp_path, is_deleted):
     lake = Lakehouse(str(tmp_path))
     table, key = orders(lake), "monitor:shop.monitors.moved:amount"
@@ -189,8 +189,7 @@ def test_a_bad_day_that_is_corrected_or_deleted_after_good_ones_is_over_at_once(
     assert verdicts.not_over(lake, WATCHED.name) == {}
 
 
-@pytest.mark.parametrize("rule", [AlertRule(resolve_after=1), AlertRule(resolve_after=3, least_rows=10_000)])
-@pytest.mark.parametrize("good_before", [0, 1])
+@pytest.mark.parametrize(("rule", "good_before"), [(AlertRule(resolve_after=1), 1), (AlertRule(resolve_after=3, least_rows=10_000), 0)])
 def test_an_alert_of_another_rule_is_over_by_the_one_that_holds(tmp_path, rule, good_before):
     lake = Lakehouse(str(tmp_path))
     table, key = orders(lake), "monitor:shop.monitors.moved:amount"

@@ -221,7 +221,7 @@ def in_a_row(bad: list[bool], consecutive: int, resolve_after: int) -> list[str]
     return told
 
 
-@sweeps.examples(2, 30)
+@sweeps.examples(1, 30)
 @given(
     st.lists(st.lists(st.booleans(), min_size=1, max_size=4), min_size=1, max_size=4),
     st.integers(1, 3),

@@ -1,6 +1,7 @@
 """A value or slice that a baseline always has and a window has not is named, and what is seldom there by chance alone is not."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
@@ -12,6 +13,7 @@ from lakehouse_assets.platform.monitoring.drift.vanished import VANISHED
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.profiling.profile import TABLE, profile
 from lakehouse_assets.platform.storage.lakehouse import Lakehouse
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.monitoring.accuracy.judging import evaluation
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,8 +51,7 @@ def vanished(rows: pl.DataFrame, base: pl.DataFrame, groups: Groups = DAILY) -> 
     return found.filter(pl.col(VANISHED).is_not_null())
 
 
-@pytest.mark.parametrize("days", [10, 60])
-@pytest.mark.parametrize("spread", [0.0, 0.3])
+@pytest.mark.parametrize(("days", "spread"), sweeps.of([(10, 0.3), (60, 0.0)], [*product((10, 60), (0.0, 0.3))]))
 def test_quiet_windows_lack_nothing_however_rare_values_are_and_however_much_days_vary(days, spread):
     """Of a thousand windows with six stations not one is told; by chance alone the rare ones are missing in a third of them."""
     base = trips(days, RARE, 1, spread=spread)

@@ -23,6 +23,7 @@ from lakehouse_assets.platform.monitoring.alerts.take import take
 from lakehouse_assets.platform.monitoring.evaluation import Evaluation
 from lakehouse_assets.platform.storage.platform_tables import ACCURACY, VERDICTS
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.platform.features.shop import orders as features
 from lakehouse_assets_tests.platform.monitoring.accuracy.scored_shop import (
     CATALOG,
@@ -165,7 +166,7 @@ class Dies(LiveAccuracy):
         raise OSError("MLflow is away")
 
 
-@pytest.mark.parametrize("error", [False, True])
+@pytest.mark.parametrize("error", sweeps.of([True], [False, True]))
 def test_after_a_pause_every_window_that_became_final_is_judged_once(shop, error):
     """Else an alert that wants three windows in a row would wait for weeks; also where evaluations in between ended with errors."""
     rows = made(56, 60, seed=5)
