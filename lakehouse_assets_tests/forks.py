@@ -5,8 +5,10 @@ what that gives is the answer.
 """
 
 import json
+import os
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -78,6 +80,17 @@ def warm_up() -> None:
 def carry_out(order: dict[str, Any]) -> Any:
     """In the fork."""
     return import_module(order["module"]).carry_out(order)
+
+
+def meet(folder: str, count: int) -> None:
+    """In the fork: wait until so many of those that were given this folder have come to here."""
+    ready = Path(folder)
+    ready.mkdir(exist_ok=True)
+    (ready / str(os.getpid())).touch()
+    deadline = time.monotonic() + 250
+    while len([*ready.iterdir()]) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from lakehouse_assets.cli.main import main
 from lakehouse_assets.settings import Settings
+from lakehouse_assets_tests.forks import meet
 from lakehouse_assets_tests.running import land_text, tables_of
 
 PRODUCT = '''
@@ -85,13 +86,14 @@ def lakehouse(environment: dict[str, str], *words: str) -> Result:
 
 def carry_out(order: dict[str, Any]) -> int:
     """`lakehouse run` in a process of its own; its exit code."""
+    meet(f"{order['environment']['LAKEHOUSE_ROOT']}.ready", order["together"])
     return lakehouse(order["environment"], "run").exit_code
 
 
 def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, tmp_path, forks):
     tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
     (tmp_path / "marker").touch()
-    assert forks[0](sys.modules[__name__], environment=environment).signal == signal.SIGKILL
+    assert forks[0](sys.modules[__name__], environment=environment, together=1).signal == signal.SIGKILL
     assert tables.table("depot.silver.parcels").count() == 1, "what was committed before is there"
     done = lakehouse(environment, "run", "depot.silver.parcels")
     assert done.exit_code == 0, done.stderr
@@ -130,7 +132,7 @@ def test_a_run_that_is_killed_in_a_monitor_is_finished_by_the_next(environment, 
 
 def test_two_runs_at_once_leave_one_verdict_of_each_monitor(environment, forks):
     for fork in forks:
-        fork.begin(sys.modules[__name__], environment=environment)
+        fork.begin(sys.modules[__name__], environment=environment, together=2)
     assert [fork.end() for fork in forks] == [(0, 0), (0, 0)]
     tables = tables_of(Settings.load({"LAKEHOUSE_ROOT": environment["LAKEHOUSE_ROOT"]}))
     found = tables.table("platform.monitoring.verdicts").scan().collect()

@@ -1,9 +1,7 @@
 """`lakehouse models retraining`, `train --due` and `train --reason`: what would start a training, and what a reason leaves behind."""
 
 import json
-import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,7 +30,7 @@ from lakehouse_assets.platform.orchestration.run import AlreadyStarted, execute
 from lakehouse_assets.platform.orchestration.run_control import locks_of
 from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.settings import Settings
-from lakehouse_assets_tests.forks import Forks
+from lakehouse_assets_tests.forks import Forks, meet
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, Demo, features, gold, level_model, scores
 from lakehouse_assets_tests.running import tables_of
 
@@ -113,14 +111,9 @@ def test_what_asks_for_a_training_and_train_due(settings, demo):
 
 def carry_out(order: dict[str, Any]) -> list[str]:
     """Who trained: a tick of the sensor or `train --due`, in a process of its own, which begins when as many as it says are ready."""
-    settings, ready = Settings(root=Path(order["root"])), Path(order["root"]).parent / "ready"
+    settings = Settings(root=Path(order["root"]))
     work = {"sensor": _tick, "command": _train_due}[order["door"]](settings)
-    ready.mkdir(exist_ok=True)
-    (ready / str(os.getpid())).touch()
-    deadline = time.monotonic() + 250
-    while len([*ready.iterdir()]) < order["together"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    meet(f"{order['root']}.ready", order["together"])
     return work()
 
 

@@ -101,8 +101,8 @@ def lines(lakehouse: Lakehouse) -> Counter[str]:
 
 
 @contextmanager
-def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
-    """Call `die` before or after the commit of this number, counted from the start of the block."""
+def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[Callable[[], int]]:
+    """Call `die` before or after the commit of this number, counted from the start of the block; gives how many there were so far."""
     plain_write, plain_append, plain_merge = storage_table.write_deltalake, data_files.append, TableMerger.execute
     count = 0
 
@@ -123,7 +123,7 @@ def dying(at: int, when: str, die: Callable[[], None]) -> Iterator[None]:
     storage_table.write_deltalake, data_files.append = around(plain_write), around(plain_append)
     TableMerger.execute = around(plain_merge)  # type: ignore[method-assign]
     try:
-        yield
+        yield lambda: count
     finally:
         storage_table.write_deltalake, data_files.append = plain_write, plain_append
         TableMerger.execute = plain_merge  # type: ignore[method-assign]
