@@ -33,7 +33,7 @@ ONCE = monitor("kiosk.monitors.once", of=sales, kind=Says())
 ALL = (BY_WINDOW, WHOLE, ONCE)
 
 
-EVERY = 12
+EVERY = 24
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,7 +89,7 @@ def test_old_files_are_not_read_and_nothing_is_missed(tmp_path):
     assert before == {name: sorted((row["text"], row["column_name"], row["sequence"]) for row in rows) for name, rows in whole.items()}
     shown, failed = [{one.name: of(one.name) for one in ALL} for of in (partial(history, lake), partial(verdicts.newest_failed, lake))]
     assert [len(rows) for rows in shown.values()] == [20, 20, 1]
-    assert [[row["text"] for row in rows] for rows in failed.values()] == [["amount 63"], [], ["once"]]
+    assert [[row["text"] for row in rows] for rows in failed.values()] == [["amount 28"], [], ["once"]]
     take_away(lake, 10)
     assert said(lake) == before
     # Also of a monitor that said little, and of one that never failed.
@@ -126,7 +126,7 @@ def test_what_retention_deleted_is_gone_whatever_the_checkpoint_has(tmp_path):
     long_history(lake)
     table = lake.table(verdicts.TABLE)
     assert {"once"} == {text for text, *_ in said(lake)[ONCE.name]}
-    assert delete_before(table, date(2025, 1, 1) + 40 * DAY, "run") == 1 + 3 * 39 + 1
+    assert delete_before(table, date(2025, 1, 1) + 12 * DAY, "run") == 1 + 3 * 11 + 1
 
     def check() -> None:
         whole = verdicts.holding(verdicts.scan(lake), ALL)
