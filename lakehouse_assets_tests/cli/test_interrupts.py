@@ -4,9 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
+
+from lakehouse_assets_tests import sweeps
 
 # A command of the real command line, which works in Python, or outside of it, until it is interrupted.
 WORKING = """
@@ -60,13 +63,13 @@ def test_a_signal_that_python_drops_in_a_finalizer_ends_the_command_all_the_same
     assert interrupted(signal.SIGTERM, "finalizer") == (143, "Interrupted by SIGTERM. What was begun stays.\n")
 
 
-@pytest.mark.parametrize(
-    ("number", "code", "words"), [(signal.SIGINT, 130, "Interrupted. "), (signal.SIGTERM, 143, "Interrupted by SIGTERM. ")]
-)
-@pytest.mark.parametrize(
-    ("how", "meaning"), [("python", "What was begun stays.\n"), ("query", "What was begun stays.\n"), ("asking", "Nothing was done.\n")]
-)
-def test_a_signal(number, code, words, how, meaning):
+SIGNALS = ((signal.SIGINT, 130, "Interrupted. "), (signal.SIGTERM, 143, "Interrupted by SIGTERM. "))
+MEANINGS = {"python": "What was begun stays.\n", "query": "What was begun stays.\n", "asking": "Nothing was done.\n"}
+
+
+@pytest.mark.parametrize(("of", "how"), sweeps.of([(0, "python"), (1, "query"), (0, "query"), (1, "asking")], [*product((0, 1), MEANINGS)]))
+def test_a_signal(of, how):
+    (number, code, words), meaning = SIGNALS[of], MEANINGS[how]
     found, said = interrupted(number, how)
     assert found == code
     # While a prompt waits, the system may hand the signal to another thread: then the command ends as one outside of Python does.

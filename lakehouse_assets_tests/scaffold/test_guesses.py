@@ -1,5 +1,6 @@
 """Single guesses: names, personal data by content, dates, keys, and what is refused and why."""
 
+from itertools import product
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ from lakehouse_assets.scaffold.dates import as_texts, dates_in
 from lakehouse_assets.scaffold.names import column_names, feed_name, singular
 from lakehouse_assets.scaffold.readings import Values, reading_of
 from lakehouse_assets.scaffold.samples import read_samples
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.scaffold.files import write
 
 
@@ -338,10 +340,12 @@ def workbook(folder: Path, sheets: dict[str, list[list[object]]]) -> str:
 _MEMBERS = [["Nr", "Stimme", "Seit"], *([f"M{row:03d}", ["Alt", "Bass"][row % 2], f"2020-01-{row + 1:02d}"] for row in range(25))]
 
 
+_OTHERS = ([["please call Ann"]], [["Nr", "Betrag"], ["M001", 3]], [["a title"], [], ["x", "y", "z", "u"]])
+
+
 @pytest.mark.parametrize(
-    "other", [[["please call Ann"]], [["Nr", "Betrag"], ["M001", 3]], [["a title"], [], ["x", "y", "z", "u"]]], ids=str
+    ("other", "is_first"), sweeps.of([*zip(_OTHERS, (True, False, True), strict=True)], [*product(_OTHERS, (True, False))])
 )
-@pytest.mark.parametrize("is_first", [True, False])
 def test_a_sheet_without_the_header_is_left_out_and_said(tmp_path, other, is_first):
     sheets = {"Notes (1)": other, "Mitglieder": _MEMBERS} if is_first else {"Mitglieder": _MEMBERS, "Notes (1)": other}
     result = new(tmp_path, "choir", "--from", workbook(tmp_path, sheets))

@@ -34,6 +34,7 @@ from lakehouse_assets.platform.orchestration.steps import key_of
 from lakehouse_assets.platform.pipeline.model_step import REQUESTS, VERDICTS
 from lakehouse_assets.platform.registry.decisions import create_ledger
 from lakehouse_assets.platform.storage.commit import Commit, Cursor
+from lakehouse_assets_tests import sweeps
 from lakehouse_assets_tests.originals import Originals
 from lakehouse_assets_tests.platform.orchestration import level
 from lakehouse_assets_tests.platform.orchestration.level import DAYS, FEATURES, MODEL, PREDICTIONS, Demo
@@ -228,7 +229,7 @@ def test_after_the_cool_down_it_may_be_trained_again_and_what_was_said_before_do
     assert "0.4" in request.tags[REASON_TAG]
 
 
-@pytest.mark.parametrize("release", ["this", "earlier"])
+@pytest.mark.parametrize("release", sweeps.of(["earlier"], ["this", "earlier"]))
 def test_what_is_said_while_a_training_runs_is_a_reason_for_the_next_one(shop, release):
     """By real moments: the training is asked for, chooses its rows, the monitor speaks of newer ones, the gate decides."""
     shop.retrain = replace(RETRAIN, cool_down=timedelta(0))

@@ -136,7 +136,7 @@ arrivals = st.lists(
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 @given(history=arrivals)
-@examples(4)
+@examples(2)
 def test_as_of_a_moment_nothing_is_seen_that_came_after_it(tmp_path_factory, kind, history):
     """Sales come, change and go in any order. What is not assumed to have been known is known from its commit on."""
     shop = Shop(tmp_path_factory.mktemp("shop"))

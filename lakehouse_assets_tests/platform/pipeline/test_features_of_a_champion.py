@@ -62,7 +62,7 @@ def change(park: Park, function) -> None:
     park.run()
 
 
-@pytest.mark.parametrize("park", [False, True], ids=["all rows", "row for row"], indirect=True)
+@pytest.mark.parametrize("park", sweeps.of([False], [False, True]), indirect=True)
 def test_values_of_other_code_are_not_given_to_the_champion_and_the_check_says_what_to_do(park):
     change(park, halves)
     assert newest(park) == (DAYS, 23.0), "halves would be at most 11.5"

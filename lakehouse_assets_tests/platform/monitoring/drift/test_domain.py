@@ -11,6 +11,7 @@ from lakehouse_assets.platform.monitoring.drift.domain import with_domain
 from lakehouse_assets.platform.monitoring.drift.drift_metrics import BASELINE, drift
 from lakehouse_assets.platform.monitoring.profiling.groups import Groups
 from lakehouse_assets.platform.monitoring.profiling.profile import TABLE, profile
+from lakehouse_assets_tests import sweeps
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAILY = Groups("at", "1d")
@@ -64,7 +65,7 @@ def test_columns_that_no_longer_go_together_are_found_though_none_drifted():
     assert {named[0]["column_name"] for named in of_table(found)["domain_classifier_auc_columns"].to_list()} <= {"height", "weight"}
 
 
-@pytest.mark.parametrize("of_day", [0.0, 0.3])
+@pytest.mark.parametrize("of_day", sweeps.of([0.3], [0.0, 0.3]))
 def test_a_quiet_stream_alarms_as_seldom_as_is_promised(of_day):
     random = np.random.default_rng(2)
     found = told(days(100, 300, random, first=100, of_day=of_day), days(40, 300, random, of_day=of_day))
